@@ -1,0 +1,1 @@
+"""Attacks: a view of the defense, and the algorithms that look through it."""

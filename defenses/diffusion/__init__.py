@@ -1,0 +1,1 @@
+"""Purifiers built on diffusion models."""

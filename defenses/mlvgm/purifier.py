@@ -1,0 +1,63 @@
+"""Purification with a multiple-latent-variable model (Serez et al., WACV 2025, arXiv:2412.03453).
+
+Fine latents, which carry an adversarial perturbation, are drawn towards fresh samples; coarse ones, which carry the
+class, are kept: z_i = (1 - alpha_i)·encoded_i + alpha_i·sampled_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from purebench.defense import Purifier
+from purebench.defenses.mlvgm.model import MLVGM
+from purebench.defenses.mlvgm.schedules import alphas
+from purebench.defenses.transforms import gaussian_blur
+from purebench.errors import PurebenchError
+
+
+class MLVGMPurifier(Purifier):
+    """Any MLVGM under any schedule.
+
+    schedule: a name of `schedules.SCHEDULES` or a list of alphas, coarse to fine. attenuation: factor on all alphas.
+    blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none. noise: l2 norm of a Gaussian
+    noise vector scaled to exactly this norm for each image and added before encoding (then clamped), 0 for none.
+    Raises PurebenchError for a schedule that does not fit the model or a negative blur or noise.
+    """
+
+    def __init__(
+        self,
+        model: MLVGM,
+        *,
+        schedule: str | Sequence[float] = "cosine",
+        attenuation: float = 0.7,
+        blur: float = 0.0,
+        noise: float = 0.0,
+    ):
+        super().__init__()
+        if blur < 0 or noise < 0:
+            raise PurebenchError(f"mlvgm: expected blur and noise of at least 0, but got {blur} and {noise}.")
+        self.model, self.blur, self.noise = model, blur, noise
+        self.alphas = alphas(schedule, model.latents, attenuation)
+        self.random = noise > 0 or any(alpha > 0 for alpha in self.alphas)
+
+    def mix(self, i: int, encoded: Tensor, sampled: Tensor) -> Tensor:
+        """(1 - alpha_i)·encoded + alpha_i·sampled."""
+        alpha = self.alphas[i]
+        return (1 - alpha) * encoded + alpha * sampled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Purified images, clamped to [0,1]."""
+        if self.blur:
+            x = gaussian_blur(x, self.blur)
+        if self.noise:
+            x = (x + fixed_norm_noise(x, self.noise)).clamp(0, 1)
+        return self.model.autoencode(x, self.mix).clamp(0, 1)
+
+
+def fixed_norm_noise(x: Tensor, norm: float) -> Tensor:
+    """Gaussian noise like x, scaled so that each image's has exactly this l2 norm."""
+    noise = torch.randn_like(x)
+    return noise * (norm / noise.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)))

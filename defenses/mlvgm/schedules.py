@@ -1,0 +1,48 @@
+"""Alpha schedules: how much of each latent is resampled, from coarse (kept) to fine (replaced).
+
+A schedule is a function of the number of latents that knows no model (PAPER_SPEC: a_i for i = 1..n).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from purebench.errors import PurebenchError, nearest
+
+
+def linear(n: int) -> list[float]:
+    """a_i = i/n."""
+    return [i / n for i in range(1, n + 1)]
+
+
+def cosine(n: int) -> list[float]:
+    """a_i = (1 - cos(pi·i/n)) / 2."""
+    return [0.5 * (1 - math.cos(math.pi * i / n)) for i in range(1, n + 1)]
+
+
+def constant(n: int) -> list[float]:
+    """a_i = 1: the attenuation alone decides."""
+    return [1.0] * n
+
+
+SCHEDULES: dict[str, Callable[[int], list[float]]] = {"linear": linear, "cosine": cosine, "constant": constant}
+
+
+def alphas(schedule: str | Sequence[float], n: int, attenuation: float) -> list[float]:
+    """The n effective alphas in [0,1]: a schedule by name, or a list, times the attenuation in [0,1].
+
+    Raises PurebenchError for an unknown name, a list of another length, or values outside [0,1].
+    """
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            raise PurebenchError(f"schedule: {schedule!r} is unknown; {nearest(schedule, SCHEDULES)}")
+        values = SCHEDULES[schedule](n)
+    else:
+        values = [float(value) for value in schedule]
+    if len(values) != n:
+        raise PurebenchError(f"schedule: expected {n} alphas, one a latent, but got {len(values)}.")
+    effective = [attenuation * value for value in values]
+    if not all(0 <= value <= 1 for value in [*values, attenuation]):
+        raise PurebenchError(f"schedule: expected alphas and attenuation in [0,1], but got {values} × {attenuation}.")
+    return effective

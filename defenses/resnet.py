@@ -1,0 +1,68 @@
+"""A small residual network for 32×32 images (He et al. 2016, arXiv:1512.03385, section 4.2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from purebench.defenses.checkpoints import load
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions with batch norm and a shortcut; [N,inner,H,W] → [N,outer,H/stride,W/stride]."""
+
+    def __init__(self, inner: int, outer: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outer)
+        self.conv2 = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outer)
+        same = stride == 1 and inner == outer
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inner, outer, 1, stride, bias=False)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's features."""
+        inside = self.relu(self.norm1(self.conv1(x)))
+        out: Tensor = self.relu(self.norm2(self.conv2(inside)) + self.shortcut(x))
+        return out
+
+
+class ResNet(nn.Module):
+    """Images [N,channels,32,32] in [0,1] → logits [N,classes]; the normalisation by mean and std is inside.
+
+    width: channels of the first of three stages, doubled at each; depth: blocks a stage; stride: of the stem.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 1,
+        classes: int = 10,
+        width: int = 16,
+        depth: int = 2,
+        stride: int = 1,
+        mean: float = 0.22,
+        std: float = 0.32,
+    ):
+        super().__init__()
+        self.mean, self.std = mean, std
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        widths = [width, 2 * width, 4 * width]
+        blocks: list[nn.Module] = []
+        for stage, wide in enumerate(widths):
+            for number in range(depth):
+                before = wide if number else widths[max(stage - 1, 0)]
+                blocks.append(Block(before, wide, 2 if stage and not number else 1))
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N,classes]."""
+        features = self.blocks(self.stem((x - self.mean) / self.std))
+        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
+
+
+def fashion_resnet(*, weights: str = "fashion-resnet") -> ResNet:
+    """The undefended classifier of the built-in boards: a ResNet trained on Fashion-MNIST."""
+    return load(weights, "resnet", ResNet)

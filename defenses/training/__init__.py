@@ -1,0 +1,1 @@
+"""Recipes that made the bundled weights; `purebench train NAME` runs one."""

@@ -1,0 +1,36 @@
+"""Figures for the model cards: how much of the classifier's accuracy a model keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from purebench.datasets import ImageSet
+from purebench.defense import Defense, Purifier
+from purebench.defenses.resnet import fashion_resnet
+
+
+@torch.no_grad()
+def accuracy(predict: Callable[[Tensor], Tensor], data: ImageSet, device: torch.device, batch: int = 250) -> float:
+    """Share of images that `predict` (images [N,C,H,W] in [0,1] → logits [N,K]) gets right, one pass each."""
+    right = 0
+    for start in range(0, len(data), batch):
+        part = data.take(range(start, min(start + batch, len(data))))
+        logits = predict(torch.as_tensor(part.floats()).to(device))
+        right += int((logits.argmax(1).cpu() == torch.as_tensor(part.labels)).sum())
+    return right / len(data)
+
+
+def purified_accuracies(
+    purifiers: Mapping[str, Purifier], test: ImageSet, device: torch.device, images: int = 2000
+) -> dict[str, float]:
+    """Clean accuracy of the bundled classifier behind each purifier, on the first `images` test images, one draw."""
+    classifier = fashion_resnet().to(device)
+    some = test.take(range(min(images, len(test))))
+    figures = {"no purifier": accuracy(classifier, some, device)}
+    for name, purifier in purifiers.items():
+        torch.manual_seed(0)
+        figures[name] = accuracy(Defense(classifier, purifier.to(device)), some, device)
+    return {f"clean accuracy, {name}, {len(some):,} test images": value for name, value in figures.items()}

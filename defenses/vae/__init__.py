@@ -1,0 +1,1 @@
+"""Purifiers built on variational autoencoders with a single latent."""

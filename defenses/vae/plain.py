@@ -1,0 +1,55 @@
+"""A plain VAE with one latent vector (Kingma & Welling 2014, arXiv:1312.6114), and purification by autoencoding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from purebench.defense import Purifier
+
+
+class VAE(nn.Module):
+    """Images [N,C,32,32] in [0,1] ↔ a latent vector [N,z], convolutions with stride 2."""
+
+    def __init__(self, *, channels: int = 1, width: int = 24, z: int = 32):
+        super().__init__()
+        w = width
+        self.encoder = nn.Sequential(
+            *(nn.Conv2d(channels, w, 4, 2, 1), nn.SiLU()),
+            *(nn.Conv2d(w, 2 * w, 4, 2, 1), nn.SiLU()),
+            *(nn.Conv2d(2 * w, 4 * w, 4, 2, 1), nn.SiLU()),
+            *(nn.Flatten(), nn.Linear(64 * w, 2 * z)),
+        )
+        self.decoder = nn.Sequential(
+            *(nn.Linear(z, 64 * w), nn.Unflatten(1, (4 * w, 4, 4)), nn.SiLU()),
+            *(nn.ConvTranspose2d(4 * w, 2 * w, 4, 2, 1), nn.SiLU()),
+            *(nn.ConvTranspose2d(2 * w, w, 4, 2, 1), nn.SiLU()),
+            *(nn.ConvTranspose2d(w, w, 4, 2, 1), nn.SiLU()),
+            nn.Conv2d(w, channels, 3, padding=1),
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, [N,z] each."""
+        mean, logvar = self.encoder(2 * x - 1).chunk(2, dim=1)
+        return mean, 10 * torch.tanh(logvar / 10)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images in [0,1]."""
+        return torch.sigmoid(self.decoder(z))
+
+
+class VAEPurifier(Purifier):
+    """The image is replaced by the decoder's answer to its code.
+
+    sampled: draw the code from the posterior (random) instead of taking its mean (deterministic).
+    """
+
+    def __init__(self, model: VAE, *, sampled: bool = False):
+        super().__init__()
+        self.model, self.random = model, sampled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstructions in [0,1]."""
+        mean, logvar = self.model.encode(x)
+        code = mean + (logvar / 2).exp() * torch.randn_like(mean) if self.random else mean
+        return self.model.decode(code)

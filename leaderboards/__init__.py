@@ -1,0 +1,1 @@
+"""Boards and their pages: what is run, what was found, and how it is shown."""

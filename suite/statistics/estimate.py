@@ -1,0 +1,105 @@
+"""An estimate: a number with its interval, its n and the method that made it; never a bare float.
+
+Beside the class stand the two argument checks that every maker of estimates shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A point value inside a confidence interval.
+
+    value, low, high: in the unit of the quantity (a fraction in [0,1] for an accuracy, a distance in the
+        units of x for a median distance), with low <= value <= high.
+    confidence: the nominal coverage of [low, high], in (0,1).
+    n: the number of images behind it, >= 1 (the sampling unit is the image, not the draw).
+    method: the name of the interval's method, such as "clopper-pearson".
+
+    Raises ValueError where one of these does not hold; a NaN never passes.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    n: int
+    method: str
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(
+                f"expected low <= value <= high, but got low={self.low!r}, value={self.value!r}, "
+                f"high={self.high!r}; widen the interval to hold the value, and look for NaN in the data"
+            )
+        require_confidence(self.confidence)
+        if isinstance(self.n, bool) or not isinstance(self.n, int | np.integer) or self.n < 1:
+            raise ValueError(
+                f"expected n to be a whole number of images, at least 1, but got {self.n!r}; "
+                "an estimate over no image does not exist, so leave it out instead"
+            )
+        if not self.method:
+            raise ValueError("expected method to name how the interval was made, but got ''; pass its name")
+
+    @property
+    def half_width(self) -> float:
+        """Half of high - low, in the unit of the quantity: the precision reached."""
+        return (self.high - self.low) / 2
+
+    def percent(self) -> str:
+        """The estimate of a fraction as people read it: "61.3 % [58.2, 64.4]"."""
+        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values; `from_dict` gives the same estimate back."""
+        plain = {name: float(number) for name, number in asdict(self).items() if name not in ("n", "method")}
+        return {**plain, "n": int(self.n), "method": str(self.method)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
+        """The estimate `to_dict` wrote. Raises ValueError where a field is missing, unknown or invalid."""
+        names = {field.name for field in fields(cls)}
+        if set(data) != names:
+            raise ValueError(
+                f"expected an estimate with the fields {sorted(names)}, but got {sorted(data)}; "
+                "write it with Estimate.to_dict"
+            )
+        return cls(**data)
+
+
+def require_confidence(confidence: float) -> None:
+    """Raises ValueError unless `confidence` is a fraction strictly between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"expected confidence to be strictly between 0 and 1, but got {confidence!r}; "
+            "95 % confidence is written 0.95"
+        )
+
+
+def require_unit_values(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """`values` as a float array [n], one per image, each in [0,1], n >= 1.
+
+    Raises ValueError for another shape, no values, and values that are NaN or outside [0,1].
+    """
+    checked = np.asarray(values, dtype=np.float64)
+    if checked.ndim != 1 or checked.size == 0:
+        raise ValueError(
+            f"expected values of shape [n] with n >= 1, one per image, but got shape {list(checked.shape)}; "
+            "average over draws and attacks first, so that one value is left for each image"
+        )
+    outside = ~((checked >= 0) & (checked <= 1))
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise ValueError(
+            f"expected values in [0,1], but got {checked[first]} for image {first} "
+            f"({int(outside.sum())} of {checked.size} values are outside); "
+            "pass fractions, not percentages or NaN"
+        )
+    return checked

@@ -1,0 +1,126 @@
+"""Robust accuracy: on every image the defense is as good as the attack that hurts it most.
+
+For image i and attack a let q[i,a] be the probability that a draw of the defense is right. Robust accuracy is
+mean_i min_a q[i,a], but q is known from a few draws only, and the smallest of several noisy fractions lies
+below the smallest q (the winner's curse): with 16 draws, six attacks that change nothing about a coin toss
+would take 15 points off it. So the attack is picked on one half of the draws and scored on the other, then
+the halves change places.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from purebench.statistics.estimate import Estimate
+from purebench.statistics.intervals import interval
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+def robust_per_image(right: Bools, counts: Bools | None = None) -> Floats:
+    """How often the defense is right under the worst attack, image by image: the split-draw worst case.
+
+    right: bool [attacks, images, draws], whether the verification draw was right; an ERRORED one is False.
+    counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
+    Returns [images] in [0,1]. One draw (a deterministic defense): the plain minimum over attacks. More: the
+    attack with the fewest right draws in one half, scored on the other half, both ways round, averaged.
+    Attacks that tie in the picking share: their scores are averaged, which needs no random choice and favours
+    nobody. With an odd number of draws one half has one more.
+    The score is an unbiased estimate of the picked attack's q, and no attack's q is below min_a q: the
+    expectation is min_a q where the picking cannot err (equal attacks, a clear worst one) and above it where
+    it can, never below.
+    Raises ValueError for another shape or dtype, and for an image on which no attack counts.
+    """
+    right = _require_bool(right, "right", ("attacks", "images", "draws"))
+    counts = _require_counts(counts, right)
+    half = right.shape[2] // 2
+    if half == 0:
+        return _pick_then_score(right, right, counts)
+    first, second = right[:, :, :half], right[:, :, half:]
+    return (_pick_then_score(first, second, counts) + _pick_then_score(second, first, counts)) / 2
+
+
+def robust_accuracy(
+    right: Bools, *, deterministic: bool, confidence: float = 0.95, counts: Bools | None = None
+) -> Estimate:
+    """Accuracy under the worst attack of each image, with its interval over images.
+
+    right: bool [attacks, images, draws], the images in the board's random order (see `betting`).
+    deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else betting.
+    confidence: in (0,1). counts: bool [attacks, images], False where SKIPPED; None means all count.
+    Returns a fraction in [0,1]; n is the number of images.
+    Raises ValueError where `robust_per_image` does; for a deterministic defense whose draws disagree; and for
+    a random one with several attacks and a single draw, whose minimum would be biased.
+    """
+    right = _require_bool(right, "right", ("attacks", "images", "draws"))
+    counts = _require_counts(counts, right)
+    if not deterministic and right.shape[2] == 1 and (counts.sum(axis=0) > 1).any():
+        raise ValueError(
+            "expected at least 2 draws of a random defense under several attacks, but got 1: the minimum "
+            "over attacks of single draws is biased downwards; verify with more draws, such as 16"
+        )
+    return _estimate(right, counts, robust_per_image(right, counts), deterministic, confidence)
+
+
+def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95) -> Estimate:
+    """Accuracy under a single attack (or none: the clean images), with its interval over images.
+
+    right: bool [images, draws], the images in the board's random order (see `betting`).
+    deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else betting.
+    confidence: in (0,1).
+    Returns a fraction in [0,1]; n is the number of images.
+    Raises ValueError for another shape or dtype, and for a deterministic defense whose draws disagree.
+    """
+    right = _require_bool(right, "right", ("images", "draws"))[np.newaxis]
+    counts = _require_counts(None, right)
+    return _estimate(right, counts, right[0].mean(axis=1), deterministic, confidence)
+
+
+def _pick_then_score(pick: Bools, score: Bools, counts: Bools) -> Floats:
+    """[images]: the mean of `score` over its draws and the attacks with the fewest right draws in `pick`."""
+    tally = np.where(counts, pick.sum(axis=2), pick.shape[2] + 1)  # a skipped attack loses to all others
+    picked = tally == tally.min(axis=0)
+    return np.asarray((score.mean(axis=2) * picked).sum(axis=0) / picked.sum(axis=0), dtype=np.float64)
+
+
+def _estimate(
+    right: Bools, counts: Bools, per_image: Floats, deterministic: bool, confidence: float
+) -> Estimate:
+    if not deterministic:
+        return interval(per_image, "betting", confidence)
+    torn = (right.any(axis=2) != right.all(axis=2)) & counts
+    if torn.any():
+        raise ValueError(
+            "expected a deterministic defense to answer the same image always alike, but its draws disagree "
+            f"on {int(torn.any(axis=0).sum())} of {right.shape[1]} images; set deterministic=False or seed it"
+        )
+    return interval(per_image, "clopper-pearson", confidence)
+
+
+def _require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
+    array = np.asarray(array)
+    if array.dtype != np.bool_ or array.ndim != len(axes) or 0 in array.shape:
+        raise ValueError(
+            f"expected {name} to be a bool array [{', '.join(axes)}], each at least 1, but got {array.dtype} "
+            f"of shape {list(array.shape)}; convert with .astype(bool) and order the axes like this"
+        )
+    return array
+
+
+def _require_counts(counts: Bools | None, right: Bools) -> Bools:
+    if counts is None:
+        return np.ones(right.shape[:2], dtype=np.bool_)
+    counts = _require_bool(counts, "counts", ("attacks", "images"))
+    if counts.shape != right.shape[:2]:
+        raise ValueError(
+            f"expected counts of shape {list(right.shape[:2])} = [attacks, images] as in right, "
+            f"but got {list(counts.shape)}; give one entry for each attack and image"
+        )
+    none = ~counts.any(axis=0)
+    if none.any():
+        raise ValueError(
+            f"expected at least one attack to count on every image, but got none on {int(none.sum())} of "
+            f"{none.size} images (first: image {int(np.argmax(none))}); run one there, or leave them out"
+        )
+    return counts

@@ -1,0 +1,74 @@
+"""An estimate keeps its number inside its interval, and says so when it cannot."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from purebench.statistics import Estimate
+
+
+def estimate(**changes):
+    fields = {"value": 0.613, "low": 0.582, "high": 0.6441, "confidence": 0.95, "n": 1000, "method": "wilson"}
+    return Estimate(**{**fields, **changes})
+
+
+def test_percent_reads_as_people_write_it():
+    assert estimate().percent() == "61.3 % [58.2, 64.4]"
+
+
+def test_half_width_is_half_the_interval():
+    assert estimate(low=0.5, high=0.7).half_width == pytest.approx(0.1)
+
+
+@given(
+    ends=st.lists(st.floats(0, 1e6), min_size=3, max_size=3).map(sorted),
+    confidence=st.floats(0.01, 0.99),
+    n=st.integers(1, 10**9),
+)
+def test_json_gives_the_same_estimate_back(ends, confidence, n):
+    low, value, high = ends
+    before = Estimate(value, low, high, confidence, n, "betting")
+    assert Estimate.from_dict(json.loads(json.dumps(before.to_dict()))) == before
+
+
+def test_numpy_numbers_become_json():
+    before = estimate(value=np.float64(0.6), n=np.int64(7))
+    assert Estimate.from_dict(json.loads(json.dumps(before.to_dict()))) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value": 0.5}, "expected low <= value <= high, but got low=0.582, value=0.5"),
+        ({"value": 0.7}, "expected low <= value <= high"),
+        ({"value": float("nan")}, "look for NaN"),
+        ({"low": float("nan")}, "look for NaN"),
+        ({"confidence": 95}, "95 % confidence is written 0.95"),
+        ({"confidence": 1.0}, "strictly between 0 and 1"),
+        ({"confidence": float("nan")}, "strictly between 0 and 1"),
+        ({"n": 0}, "at least 1, but got 0"),
+        ({"n": 10.5}, "whole number of images"),
+        ({"n": True}, "whole number of images"),
+        ({"method": ""}, "name how the interval was made"),
+    ],
+)
+def test_an_estimate_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        estimate(**changes)
+
+
+def test_a_dict_with_other_fields_is_refused():
+    data = estimate().to_dict()
+    with pytest.raises(ValueError, match=r"write it with Estimate\.to_dict"):
+        Estimate.from_dict({**data, "std": 0.1})
+    del data["n"]
+    with pytest.raises(ValueError, match=r"write it with Estimate\.to_dict"):
+        Estimate.from_dict(data)
+
+
+def test_an_estimate_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        estimate().value = 1.0

@@ -1,0 +1,125 @@
+"""Clopper–Pearson and Wilson against statsmodels, scipy's root search, closed forms and exact coverage."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from purebench.statistics import METHODS, clopper_pearson, interval, wilson
+from scipy.stats import binom, binomtest
+from statsmodels.stats.proportion import proportion_confint
+
+CASES = [(0, 1), (1, 1), (0, 20), (20, 20), (1, 20), (7, 20), (499, 500), (613, 1000), (31_415, 100_000)]
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
+@pytest.mark.parametrize(("successes", "n"), CASES)
+@pytest.mark.parametrize(("ours", "theirs"), [(clopper_pearson, "beta"), (wilson, "wilson")])
+def test_agrees_with_statsmodels(ours, theirs, successes, n, confidence):
+    estimate = ours(successes, n, confidence)
+    low, high = proportion_confint(successes, n, alpha=1 - confidence, method=theirs)
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
+    assert (estimate.value, estimate.n, estimate.confidence) == (successes / n, n, confidence)
+
+
+@pytest.mark.parametrize(("successes", "n"), CASES)
+def test_clopper_pearson_is_what_exact_binomial_tests_keep(successes, n):
+    estimate = clopper_pearson(successes, n)
+    by_search = binomtest(successes, n).proportion_ci(0.95, method="exact")
+    assert (estimate.low, estimate.high) == pytest.approx((by_search.low, by_search.high), abs=1e-9)
+
+
+def test_closed_forms():
+    # No success: (1-p)^n = 2.5 % is solved by hand; Wilson: p = z²/(n+z²) with z = 1.959964.
+    assert clopper_pearson(0, 10).high == pytest.approx(1 - 0.025**0.1, abs=1e-12)
+    assert clopper_pearson(0, 10).low == 0.0
+    assert clopper_pearson(1, 1).low == pytest.approx(0.025, abs=1e-12)
+    assert wilson(0, 10).high == pytest.approx(1.959964**2 / (10 + 1.959964**2), abs=1e-6)
+
+
+def coverage(method, n, p):
+    """The exact probability that the interval holds p: a sum over every possible number of successes."""
+    estimates = [method(k, n) for k in range(n + 1)]
+    holds = np.array([[e.low <= q <= e.high for e in estimates] for q in p])
+    return (binom.pmf(np.arange(n + 1), n, np.asarray(p)[:, None]) * holds).sum(axis=1)
+
+
+@pytest.mark.parametrize("n", [20, 57, 128, 500])
+def test_clopper_pearson_never_covers_less_than_it_says(n):
+    p = np.concatenate([np.linspace(0.02, 0.98, 49), [0.001, 0.999]])
+    assert coverage(clopper_pearson, n, p).min() >= 0.95 - 1e-9
+
+
+@pytest.mark.parametrize("n", [20, 128, 500])
+def test_wilson_covers_what_it_says_on_average_but_not_everywhere(n):
+    exact = coverage(wilson, n, np.linspace(0.02, 0.98, 193))
+    assert exact.mean() == pytest.approx(0.95, abs=0.01)
+    assert exact.min() < 0.95
+
+
+@given(n=st.integers(1, 2000), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_bounds_monotonicity_and_symmetry(n, data):
+    successes = data.draw(st.integers(0, n))
+    for method in (clopper_pearson, wilson):
+        estimate, mirrored = method(successes, n), method(n - successes, n)
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+        assert (estimate.low, estimate.high) == pytest.approx((1 - mirrored.high, 1 - mirrored.low), abs=1e-9)
+        if successes < n:
+            more = method(successes + 1, n)
+            assert more.low > estimate.low
+            assert more.high > estimate.high
+
+
+@pytest.mark.parametrize("method", [clopper_pearson, wilson])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((-1, 10), ValueError, "expected 0 <= successes <= n, but got successes=-1 and n=10"),
+        ((11, 10), ValueError, "count right answers by image"),
+        ((0, 0), ValueError, "at least 1 image"),
+        ((1, 10, 95), ValueError, "95 % confidence is written 0.95"),
+        ((0.5, 10), TypeError, "float"),
+    ],
+)
+def test_impossible_counts_are_refused(method, arguments, error, message):
+    with pytest.raises(error, match=message):
+        method(*arguments)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_the_door_leads_to_every_method_by_name(name):
+    values = np.array([True, False, True, True])
+    estimate = interval(values, name, 0.9)
+    assert (estimate.value, estimate.n, estimate.confidence, estimate.method) == (0.75, 4, 0.9, name)
+
+
+def test_the_door_gives_what_the_method_gives():
+    values = np.repeat([1.0, 0.0], [613, 387])
+    assert interval(values, "clopper-pearson") == clopper_pearson(613, 1000)
+    assert interval(values, "wilson", 0.8) == wilson(613, 1000, 0.8)
+
+
+def test_the_door_names_the_known_methods():
+    with pytest.raises(ValueError, match="one of betting, clopper-pearson, wilson, but got 'wald'"):
+        interval([0.0, 1.0], "wald")
+
+
+@pytest.mark.parametrize("name", ["clopper-pearson", "wilson"])
+def test_fractions_of_draws_are_no_proportion(name):
+    with pytest.raises(ValueError, match=f"0/1 values for '{name}', but got 0.25 for image 1"):
+        interval([0.0, 0.25, 1.0], name)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"shape \[n\] with n >= 1"),
+        ([[0.0, 1.0]], "one value is left for each image"),
+        ([0.0, 61.3], "but got 61.3 for image 1"),
+        ([0.0, float("nan")], "not percentages or NaN"),
+    ],
+)
+def test_values_outside_the_unit_interval_are_refused(name, values, message):
+    with pytest.raises(ValueError, match=message):
+        interval(values, name)
