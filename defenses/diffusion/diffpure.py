@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from purebench.defense import Purifier
-from purebench.defenses.diffusion.unet import noise_levels
+from purebench.defenses.checkpoints import load
+from purebench.defenses.diffusion.unet import FoldedUNet, noise_levels
 from purebench.errors import PurebenchError
 
 SAMPLERS = ("ddpm", "ddim")
@@ -93,3 +94,10 @@ def seeded_noise(x: Tensor, seed: int) -> Tensor:
     """Standard normal noise like x, decided by the seed and the device's generator."""
     generator = torch.Generator(device=x.device).manual_seed(seed)
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+
+def diffpure(
+    *, weights: str = "fashion-ddpm", t: int = 100, steps: int = 5, sampler: str = "ddpm", checkpointed: bool = True
+) -> DiffPure:
+    """DiffPure: diffuse the image to t*, then denoise it in a few DDPM or DDIM steps (Nie et al. 2022)."""
+    return DiffPure(load(weights, "folded-unet", FoldedUNet), t=t, steps=steps, sampler=sampler, checkpointed=checkpointed)

@@ -38,5 +38,5 @@ recipe = Recipe(
     rate=3e-3,
     decay=5e-3,
     shift=1,
-    minutes=12,
+    minutes=20,
 )

@@ -49,6 +49,12 @@ class Recipe:
     held_out: int = 5000
     minutes: float = 25.0
 
+    def __call__(self, *, out: Path, device: torch.device, minutes: float | None, seed: int, folder: str | None) -> Path:
+        """Runs the recipe within `minutes` (None: its own budget); see `train`."""
+        return train(
+            self, out=out, device=device, minutes=self.minutes if minutes is None else minutes, seed=seed, folder=folder
+        )
+
 
 @dataclass
 class State:

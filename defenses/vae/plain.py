@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from purebench.defense import Purifier
+from purebench.defenses.checkpoints import load
 
 
 class VAE(nn.Module):
@@ -53,3 +54,8 @@ class VAEPurifier(Purifier):
         mean, logvar = self.model.encode(x)
         code = mean + (logvar / 2).exp() * torch.randn_like(mean) if self.random else mean
         return self.model.decode(code)
+
+
+def vae(*, weights: str = "fashion-vae", sampled: bool = False) -> VAEPurifier:
+    """Purification by a plain VAE: the decoder's answer to the image's code."""
+    return VAEPurifier(load(weights, "vae", VAE), sampled=sampled)

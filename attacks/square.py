@@ -1,0 +1,164 @@
+"""Square Attack (Andriushchenko et al. 2020, arXiv:1912.00049): random search with square patches; needs scores only.
+
+On a random defense both the incumbent and the proposal are asked again at every query round, so that one lucky draw does
+not end the search; a look is the mean of `eot` draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from purebench.attacks.best import Best, rows
+from purebench.attacks.losses import margin
+from purebench.attacks.pgd import at_least_one
+from purebench.attacks.view import View
+from purebench.errors import PurebenchError
+from purebench.norms import l2_size
+from purebench.threat import Knowledge, ThreatModel
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries, of 10,000, at which the patch's area is halved (section 3.3)."""
+
+
+def area(start: float, query: int, queries: int) -> float:
+    """Share of the image that a patch covers at a query."""
+    return start / 2 ** sum(query * 10_000 > mark * queries for mark in HALVINGS)
+
+
+def side(share: float, size: int, least: int = 1) -> int:
+    """Side in pixels of a square that covers a share of an image with `size` pixels a side."""
+    return min(max(round((share * size * size) ** 0.5), least), size - 1)
+
+
+def stripes(x: Tensor, radius: float) -> Tensor:
+    """Start in linf: vertical stripes of ± radius, one pixel wide, apart for each channel."""
+    signs = torch.randint(0, 2, (*x.shape[:2], 1, x.shape[3]), device=x.device).to(x) * 2 - 1
+    return (x + radius * signs).clamp(0, 1)
+
+
+def linf_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
+    """The point with one random s×s square of each image set to x ± radius (algorithm 2)."""
+    count, channels, height, width = x.shape
+    top = torch.randint(0, height - s + 1, (count, 1, 1, 1), device=x.device)
+    left = torch.randint(0, width - s + 1, (count, 1, 1, 1), device=x.device)
+    down = torch.arange(height, device=x.device).view(1, 1, -1, 1)
+    right = torch.arange(width, device=x.device).view(1, 1, 1, -1)
+    inside = (down >= top) & (down < top + s) & (right >= left) & (right < left + s)
+    signs = torch.randint(0, 2, (count, channels, 1, 1), device=x.device).to(x) * 2 - 1
+    return torch.where(inside, (x + radius * signs).clamp(0, 1), point)
+
+
+def bump(s: int, like: Tensor) -> Tensor:
+    """The l2 attack's patch eta of norm 1 (figure 3): concentric layers of opposite sign in its two halves, [s,s]."""
+
+    def pyramid(height: int, width: int) -> Tensor:
+        rows_from_edge = torch.minimum(torch.arange(height) + 1, height - torch.arange(height))
+        columns_from_edge = torch.minimum(torch.arange(width) + 1, width - torch.arange(width))
+        layer = torch.minimum(rows_from_edge[:, None], columns_from_edge[None, :])
+        most = int(layer.max())
+        weight = torch.cumsum(1.0 / (torch.arange(most, 0, -1).double() ** 2), 0)
+        return weight[layer - 1]
+
+    patch = torch.zeros(s, s, dtype=torch.float64)
+    half = s // 2
+    if half:
+        patch[:half] = pyramid(half, s)
+    patch[half:] = -pyramid(s - half, s)
+    patch = patch / patch.norm()
+    return (patch.T if torch.rand(()) < 0.5 else patch).to(like)
+
+
+def l2_start(x: Tensor, radius: float) -> Tensor:
+    """Start in l2: a grid of patches with random signs, scaled to the radius."""
+    delta = torch.zeros_like(x)
+    s = max(x.shape[3] // 5, 2)
+    for top in range(0, x.shape[2] - s + 1, s):
+        for left in range(0, x.shape[3] - s + 1, s):
+            signs = torch.randint(0, 2, (*x.shape[:2], 1, 1), device=x.device).to(x) * 2 - 1
+            delta[:, :, top : top + s, left : left + s] += bump(s, x) * signs
+    return (x + radius * delta / rows(l2_size(delta), delta)).clamp(0, 1)
+
+
+def l2_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
+    """The perturbation's budget of two random s×s windows moved into one of them (algorithm 3)."""
+    delta = point - x
+    (top, other_top), (left, other_left) = (
+        torch.randint(0, size - s + 1, (2,)).tolist() for size in (x.shape[2], x.shape[3])
+    )
+    window = (..., slice(top, top + s), slice(left, left + s))
+    second = (..., slice(other_top, other_top + s), slice(other_left, other_left + s))
+    unused = (radius**2 - l2_size(delta).square()).clamp_min(0)
+    emptied = delta.clone()
+    emptied[window] = 0
+    emptied[second] = 0
+    freed = (delta.square() - emptied.square()).sum((2, 3)) + unused[:, None] / x.shape[1]
+    signs = torch.randint(0, 2, (*x.shape[:2], 1, 1), device=x.device).to(x) * 2 - 1
+    old = delta[window]
+    old_size = old.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    mixed = bump(s, x) * signs + old / old_size
+    mixed = mixed / mixed.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    emptied[window] = mixed * freed.sqrt()[..., None, None]
+    return (x + emptied).clamp(0, 1)
+
+
+MOVES = {"linf": (stripes, linf_proposal, 1), "l2": (l2_start, l2_proposal, 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    """queries: looks an image, each of `eot` draws on a random defense; share: the first patch's share of the image."""
+
+    queries: int = 5000
+    share: float = 0.8
+    restarts: int = 1
+    knowledge: ClassVar[Knowledge] = Knowledge.SCORE
+
+    def __post_init__(self) -> None:
+        at_least_one(queries=self.queries, restarts=self.restarts)
+        if not 0 < self.share <= 1:
+            raise PurebenchError(f"share: expected a number in (0,1], but got {self.share!r}.")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """The best point found of each image."""
+        begin, propose, least = MOVES[threat.norm]
+        best = Best(view, x, y)
+        for _ in range(self.restarts):
+            index = best.open.nonzero().squeeze(1)
+            point = threat.project(begin(x[index], threat.radius), x[index])
+            index, point, worst = _look(view, best, index, point, None)
+            for query in range(1, self.queries):
+                if not len(index):
+                    break
+                s = side(area(self.share, query, self.queries), x.shape[-1], least)
+                proposal = threat.project(propose(x[index], point, threat.radius, s), x[index])
+                index, point, worst = _look(view, best, index, proposal, (point, worst))
+        return best.points()
+
+
+def _look(
+    view: View, best: Best, index: Tensor, proposal: Tensor, incumbent: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The images that stay, their better point and its margin; the incumbent is asked again if the view is random."""
+    if not len(index):
+        return index, proposal, torch.zeros(0, device=proposal.device)
+    logits = view.scores(proposal)
+    value = mean_margin(logits, best.y[index])
+    point, worst = proposal, value
+    if incumbent is not None:
+        old_point, old_worst = incumbent
+        if view.random:
+            old_worst = mean_margin(view.scores(old_point), best.y[index])
+        point = torch.where(rows(value > old_worst, proposal), proposal, old_point)
+        worst = torch.maximum(value, old_worst)
+    stay = best.see(index, proposal, value, logits)
+    return index[stay], point[stay], worst[stay]
+
+
+def mean_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over draws of the margin loss, [N], for logits [N,draws,K]."""
+    values = margin(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
+    return values.view(len(labels), -1).mean(1)

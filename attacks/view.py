@@ -1,0 +1,155 @@
+"""What the attacker differentiates: a defense under a gradient mode and EOT, the draws of an image in one pass.
+
+BPDA + EOT (Athalye et al. 2018, arXiv:1802.00420) is a way of seeing a defense, not an attack: native attacks take the mean
+of the draws' loss gradients from `look`, libraries differentiate through `as_module`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from purebench.batching import DeviceBatch
+from purebench.defense import Defense
+from purebench.protocols import check_logits
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""loss(logits [M,K], labels [M]) → [M], larger where the attack is doing better."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at N points shows: mean loss over the draws [N], its gradient [N,C,H,W], logits [N,draws,K]."""
+
+    loss: Tensor
+    gradient: Tensor
+    logits: Tensor
+
+
+@dataclass
+class View:
+    """A defense as an attack sees it.
+
+    through: images → logits, differentiable as the gradient mode has it. random: whether two passes may differ.
+    decides: whether a wrong answer seen here is one of the defense itself. eot: draws a look averages over (one if
+    not random). forwards, backwards: images passed so far.
+    """
+
+    through: Callable[[Tensor], Tensor]
+    random: bool
+    decides: bool
+    eot: int = 1
+    batch: DeviceBatch = field(default_factory=DeviceBatch)
+    forwards: int = 0
+    backwards: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def draws(self) -> int:
+        """Draws of one look: eot, or one where nothing is random."""
+        return self.eot if self.random else 1
+
+    def logits(self, x: Tensor) -> Tensor:
+        """One pass, differentiable; counted and checked."""
+        self.forwards += len(x)
+        return check_logits(self.through(x), len(x))
+
+    @torch.no_grad()
+    def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
+        """Logits [N,draws,K] of fresh draws, without gradients; `draws` counts only where the view is random."""
+        count = (draws or self.eot) if self.random else 1
+        (found,) = self.batch.map(lambda part: (self.logits(part),), x.repeat_interleave(count, 0))
+        return found.view(len(x), count, -1)
+
+    def look(self, x: Tensor, y: Tensor, loss: Loss) -> Look:
+        """Mean loss, mean gradient of the loss and logits over `draws` fresh draws at x [N,C,H,W], labels y [N].
+
+        A gradient that is not finite counts as zero, and a note says so.
+        """
+
+        def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            leaf = images.detach().requires_grad_()
+            with torch.enable_grad():
+                logits = self.logits(leaf)
+                losses = loss(logits, labels)
+                (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True, materialize_grads=True)
+            self.backwards += len(images)
+            return losses.detach(), gradient, logits.detach()
+
+        count = self.draws
+        if count == 1:
+            losses, gradient, logits = self.batch.map(part, x, y)
+            logits = logits[:, None]
+        else:
+            losses, gradient, logits = self.batch.map(part, x.repeat_interleave(count, 0), y.repeat_interleave(count))
+            losses, logits = losses.view(len(x), count).mean(1), logits.view(len(x), count, -1)
+            gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
+        if not bool(torch.isfinite(gradient).all()):
+            gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+            if "gradients that are not finite count as zero" not in self.notes:
+                self.notes.append("gradients that are not finite count as zero")
+        return Look(losses, gradient, logits)
+
+    def as_module(self) -> nn.Module:
+        """The view as a module for libraries that make one forward pass: images → mean log-probabilities of the draws."""
+        return _Module(self)
+
+
+class _Module(nn.Module):
+    """A view in eval mode whose gradient is exact, BPDA's, or the classifier's alone."""
+
+    def __init__(self, view: View):
+        super().__init__()
+        self.view = view
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        view, count = self.view, self.view.draws
+        x = x.float()  # some libraries hand over float64
+        many = x.repeat_interleave(count, 0) if count > 1 else x
+        if torch.is_grad_enabled() and x.requires_grad:
+            view.backwards += len(many)
+            logits = view.logits(many)
+        else:
+            (logits,) = view.batch.map(lambda part: (view.logits(part),), many)
+        if count == 1:
+            return logits
+        view.notes[:] = ["sees the mean of the draws' log-probabilities"]
+        return logits.log_softmax(1).view(len(x), count, -1).mean(1)
+
+
+def exact(defense: Defense, *, eot: int = 1) -> View:
+    """The whole defense, purifier included, differentiated as it is."""
+    return View(defense, defense.random, True, eot)
+
+
+def bpda(defense: Defense, *, eot: int = 1) -> View:
+    """The true purifier forward, its surrogate backward (BPDA)."""
+
+    def through(x: Tensor) -> Tensor:
+        if defense.purifier is None:
+            return defense.classifier(x)
+        with torch.no_grad():
+            purified = defense.purifier(x)
+        stand_in = defense.purifier.surrogate(x)
+        return defense.classifier(stand_in + (purified - stand_in).detach())
+
+    return View(through, defense.random, True, eot)
+
+
+def blind(defense: Defense, *, eot: int = 1) -> View:
+    """The classifier alone: an attacker who does not know of the purifier."""
+    return View(defense.classifier, defense.classifier_random, defense.purifier is None, eot)
+
+
+def no_gradient(defense: Defense, *, eot: int = 1) -> View:
+    """The defense's scores only; for attacks that need no gradient."""
+
+    def through(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return defense(x.detach())
+
+    return View(through, defense.random, True, eot)

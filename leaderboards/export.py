@@ -1,0 +1,101 @@
+"""Results ↔ files: one JSON a defense, byte-identical for identical records, and one for everything about time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from purebench.errors import PurebenchError
+from purebench.leaderboards.results import DefenseResult
+
+TIMINGS = "timings.json"
+
+
+def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]:
+    """Writes `<folder>/<defense>.json` for each result and `<folder>/timings.json`; returns the paths.
+
+    Files of other defenses stay, and so do their timings. Raises PurebenchError if one cannot be written; then
+    none has changed.
+    """
+    timings = _read_timings(folder)
+    files = {}
+    for result in results:
+        path = folder / f"{result.name}.json"
+        if path.name == TIMINGS or path.parent != folder:
+            raise PurebenchError(f"{result.name!r}: expected a defense's name to make a file name; choose another.")
+        files[path] = as_json(result.to_dict())
+        timings[result.name] = result.seconds
+    files[folder / TIMINGS] = as_json(timings)
+    write_files(files)
+    return list(files)
+
+
+def load_results(folder: Path) -> list[DefenseResult]:
+    """The results that `export_results` wrote there, by name. Raises PurebenchError for a file that it did not."""
+    timings = _read_timings(folder)
+    paths = sorted(path for path in folder.glob("*.json") if path.name != TIMINGS)
+    return [_read_result(path, timings) for path in paths]
+
+
+def as_json(value: Any) -> str:
+    """The one way our JSON files are laid out. Raises PurebenchError for NaN and infinity, which JSON has not."""
+    try:
+        return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise PurebenchError(f"expected finite numbers in a result, but {error}.") from error
+
+
+def write_files(files: Mapping[Path, str]) -> None:
+    """Writes all files or, as far as a file system allows it, none: each beside its place, then all moved there.
+
+    Raises PurebenchError naming the file; nothing half-written is left.
+    """
+    beside = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    path = None
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with beside[path].open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            beside[path].replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PurebenchError(f"{path}: cannot be written ({reason}); free the disk or choose another place.") from error
+    finally:
+        for part in beside.values():
+            with suppress(OSError):
+                part.unlink()
+
+
+def _read_result(path: Path, timings: Mapping[str, Any]) -> DefenseResult:
+    data = _read_json(path)
+    try:
+        return DefenseResult.from_dict(data, timings.get(data["name"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PurebenchError(
+            f"{path}: expected a result that purebench exported, but {type(error).__name__}: {error}; export it again."
+        ) from error
+
+
+def _read_timings(folder: Path) -> dict[str, Any]:
+    path = folder / TIMINGS
+    timings = _read_json(path) if path.exists() else {}
+    if not isinstance(timings, dict):
+        raise PurebenchError(f"{path}: expected timings by defense, but got {timings!r}; delete it.")
+    return timings
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PurebenchError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise PurebenchError(f"{path}: expected JSON, but {error}; export it again.") from error

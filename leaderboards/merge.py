@@ -1,0 +1,145 @@
+"""Records → results: all blocks of a defense merged in image order.
+
+A board in progress is fine: a block counts once all attacks of the board have a record for it, so every number
+of a defense is over the same images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from purebench.errors import PurebenchError
+from purebench.leaderboards.results import ANSWERED, AttackResult, DefenseResult
+from purebench.records import Record
+
+if TYPE_CHECKING:
+    from purebench.board import AttackChoice, Board, DefenseChoice
+
+
+def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
+    """The results of the board's defenses, in its order, whatever the order of the records.
+
+    A defense without a finished block is left out; records of other boards, defenses and attacks are passed over.
+    Raises PurebenchError where records contradict each other or the board.
+    """
+    by_job: dict[tuple[str, str, int], Record] = {}
+    for record in records:
+        if record.board != board.name:
+            continue
+        job = (record.defense, record.attack, record.block)
+        if by_job.setdefault(job, record).key != record.key:
+            raise PurebenchError(
+                f"{board.name}: expected one record for {record.defense}, {record.attack}, block {record.block}, "
+                "but got two with different keys; leave out those of an earlier version of the board."
+            )
+    found = (_of_defense(board, defense, by_job) for defense in board.defenses)
+    return [result for result in found if result is not None]
+
+
+def _of_defense(
+    board: Board, defense: DefenseChoice, by_job: Mapping[tuple[str, str, int], Record]
+) -> DefenseResult | None:
+    jobs = [[(defense.name, attack.name, block) for attack in board.attacks] for block in range(board.blocks)]
+    blocks = [[by_job[job] for job in block] for block in jobs if all(job in by_job for job in block)]
+    if not blocks:
+        return None
+    for block in blocks:
+        for record in block:
+            _require_aligned(record, block[0])
+    every = [record for block in blocks for record in block]
+    facts = [record.provenance["defense"] for record in every if record.provenance.get("defense")]
+    random = bool(_the_one(defense.name, "random", facts, default=False))
+    result = DefenseResult(
+        board=_header(board),
+        name=defense.name,
+        spec=_plain(asdict(defense.use)),
+        random=random,
+        parameters=int(_the_one(defense.name, "parameters", facts, default=0)),
+        weights=str(_the_one(defense.name, "weights", facts, default="")),
+        images=tuple(image for block in blocks for image in block[0].images),
+        labels=tuple(label for block in blocks for label in block[0].labels),
+        complete=len(blocks) == board.blocks,
+        attacks=tuple(
+            _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
+        ),
+        provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
+    )
+    _require_draws(result)
+    return result
+
+
+def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) -> AttackResult:
+    phases = sorted({phase for record in records for phase in record.seconds})
+    return AttackResult(
+        name=attack.name,
+        spec=_plain(asdict(attack.use)),
+        gradient=attack.gradient,
+        eot=attack.eot if random else 1,
+        outcomes=tuple(outcome for record in records for outcome in record.outcomes),
+        draws=tuple(draws for record in records for draws in record.draws),
+        distances=tuple(
+            None if distance is None or not isfinite(distance) else distance
+            for record in records
+            for distance in record.distances
+        ),
+        reasons=tuple(dict.fromkeys(record.reason for record in records if record.reason)),
+        notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
+        forwards=sum(record.forwards for record in records),
+        backwards=sum(record.backwards for record in records),
+        pictures=tuple(picture for record in records for picture in record.pictures),
+        seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
+    )
+
+
+def _header(board: Board) -> dict[str, Any]:
+    """The board as a defense's result keeps it: another title or another defense beside it changes nothing."""
+    kept: dict[str, Any] = _plain(board.to_dict())
+    return {name: value for name, value in kept.items() if name not in ("title", "about", "defenses")}
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON gives it back, so that a merged result equals the one read from its file."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _the_one(defense: str, name: str, facts: Sequence[Mapping[str, Any]], default: Any) -> Any:
+    values = [fact[name] for fact in facts if name in fact]
+    if any(value != values[0] for value in values):
+        raise PurebenchError(
+            f"{defense}: expected the same {name!r} in all its records, but got {values[0]!r} and others; "
+            "its weights or code changed between jobs, so run it again."
+        )
+    return values[0] if values else default
+
+
+def _shared(name: str, records: Sequence[Record]) -> Any:
+    """What the records say under this name; where they differ (two machines, say), all of it, joined."""
+    values = {json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance}
+    found = [json.loads(value) for value in sorted(values)]
+    if found and all(isinstance(value, dict) for value in found):
+        names = sorted({key for value in found for key in value})
+        return {key: ", ".join(sorted({str(value[key]) for value in found if key in value})) for key in names}
+    return ", ".join(str(value) for value in found)
+
+
+def _require_aligned(record: Record, first: Record) -> None:
+    lists = (record.labels, record.outcomes, record.draws, record.distances)
+    if record.images != first.images or any(len(values) != len(record.images) for values in lists):
+        raise PurebenchError(
+            f"{record.defense}: expected all attacks of block {record.block} on the same images, but {record.attack} "
+            f"and {first.attack} differ; run the block again."
+        )
+
+
+def _require_draws(result: DefenseResult) -> None:
+    for attack in result.attacks:
+        for image, draws, outcome in zip(result.images, attack.draws, attack.outcomes, strict=True):
+            if outcome in ANSWERED and len(draws) != result.draws:
+                raise PurebenchError(
+                    f"{result.name}: expected {result.draws} verification draws of image {image} under {attack.name}, "
+                    f"but got {len(draws)}; run it again with the board's number of draws."
+                )

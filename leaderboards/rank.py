@@ -1,0 +1,141 @@
+"""Results → rows in the order of robust accuracy, with all that a table of any kind shows of them.
+
+A rank is a plain position; a row whose interval overlaps the one above is marked as `tied`, because overlapping
+intervals do not tell the two apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from purebench.leaderboards.results import CLEAN, AttackResult, DefenseResult, spec_text
+from purebench.records import Outcome
+from purebench.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack on one defense: its accuracy (None if SKIPPED) and how many images ERRORED, which count as wrong."""
+
+    attack: str
+    estimate: Estimate | None
+    errored: int
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an evaluation took. seconds: wall time of all jobs; forwards, backwards: images passed by all attacks.
+
+    draw_ms: milliseconds to verify one image once; None where the phase "verify" was not timed.
+    """
+
+    seconds: float
+    forwards: int
+    backwards: int
+    draw_ms: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A defense on a board. rank: None where everything ERRORED, which `reason` then explains.
+
+    tied: whether its robust interval overlaps that of the row above. strongest: the attack with the lowest accuracy
+    where it did not ERROR. clean: None where it ERRORED or the board has none. errored: images that an error made count as not robust.
+    """
+
+    rank: int | None
+    result: DefenseResult
+    clean: Estimate | None
+    robust: Estimate | None
+    cells: tuple[Cell, ...]
+    strongest: str | None
+    errored: int
+    reason: str
+    cost: Cost
+    tied: bool = False
+
+    @property
+    def name(self) -> str:
+        """The defense's name."""
+        return self.result.name
+
+    @property
+    def spec(self) -> str:
+        """The defense's spec, as one writes it."""
+        return spec_text(self.result.spec)
+
+    @property
+    def random(self) -> bool:
+        """Whether the defense is random."""
+        return self.result.random
+
+
+def rank(results: Iterable[DefenseResult]) -> list[Row]:
+    """The rows by robust accuracy, then clean accuracy, then name; defenses of which nothing is known come last.
+
+    Raises PurebenchError where a worst case cannot be estimated (see `DefenseResult.robust`).
+    """
+    rows = sorted((_row(result) for result in results), key=_order)
+    ranked: list[Row] = []
+    for position, row in enumerate(rows):
+        if row.result.failed or row.robust is None:
+            ranked.append(row)
+            continue
+        above = ranked[-1].robust if ranked else None
+        tied = above is not None and row.robust.high >= above.low
+        ranked.append(replace(row, rank=position + 1, tied=tied))
+    return ranked
+
+
+def cost(attacks: Sequence[AttackResult]) -> Cost:
+    """What these attacks and their verification took."""
+    draws = sum(len(answers) for attack in attacks for answers in attack.draws)
+    verify = sum(attack.seconds.get("verify", 0.0) for attack in attacks)
+    return Cost(
+        seconds=sum(sum(attack.seconds.values()) for attack in attacks),
+        forwards=sum(attack.forwards for attack in attacks),
+        backwards=sum(attack.backwards for attack in attacks),
+        draw_ms=1000 * verify / draws if draws and verify else None,
+    )
+
+
+def _row(result: DefenseResult) -> Row:
+    cells = tuple(_cell(result, attack) for attack in result.attacks)
+    reasons = [reason for attack in result.attacks if not attack.skipped for reason in attack.reasons]
+    return Row(
+        rank=None,
+        result=result,
+        clean=None if any(cell.failed for cell in cells if cell.attack == CLEAN) else result.clean,
+        robust=result.robust,
+        cells=cells,
+        strongest=_strongest(cells),
+        errored=result.errored,
+        reason=reasons[0] if reasons else "",
+        cost=cost(result.attacks),
+    )
+
+
+def _cell(result: DefenseResult, attack: AttackResult) -> Cell:
+    return Cell(attack.name, result.accuracy(attack), attack.count(Outcome.ERRORED), attack.failed)
+
+
+def _strongest(cells: Iterable[Cell]) -> str | None:
+    """The attack with the lowest accuracy over the images it answered for: an error is not strength."""
+    found = {
+        cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)
+        for cell in cells
+        if cell.attack != CLEAN and cell.estimate is not None and not cell.failed
+    }
+    return min(found, key=lambda attack: found[attack]) if found else None
+
+
+def _order(row: Row) -> tuple[bool, float, float, str]:
+    unknown = row.result.failed or row.robust is None
+    return (
+        unknown,
+        -row.robust.value if row.robust else 0.0,
+        -row.clean.value if row.clean else 0.0,
+        row.name,
+    )

@@ -1,0 +1,185 @@
+"""What was found about one defense on one board, and the estimates over it; `merge` makes it from records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.errors import PurebenchError
+from purebench.records import Outcome, Picture
+from purebench.registry import Spec
+from purebench.statistics import Estimate, accuracy, robust_accuracy
+
+Bools = npt.NDArray[np.bool_]
+
+CLEAN = "clean"
+"""The name of the attack that changes nothing: its accuracy is the clean accuracy."""
+
+ANSWERED = (Outcome.HELD, Outcome.BROKEN)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack on one defense over all its finished blocks; lists are in the order of the defense's images.
+
+    spec, gradient, eot: what was run (eot is 1 on a deterministic defense). reasons, notes: the distinct ones.
+    seconds: wall time by phase; the only field that another run of the same jobs changes, and not part of `to_dict`.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    gradient: str
+    eot: int
+    outcomes: tuple[Outcome, ...]
+    draws: tuple[str, ...]
+    distances: tuple[float | None, ...]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    forwards: int
+    backwards: int
+    pictures: tuple[Picture, ...]
+    seconds: Mapping[str, float]
+
+    def count(self, outcome: Outcome) -> int:
+        """How many images had this outcome."""
+        return self.outcomes.count(outcome)
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the attack did not apply to this defense."""
+        return self.count(Outcome.SKIPPED) == len(self.outcomes)
+
+    @property
+    def failed(self) -> bool:
+        """Whether every image ERRORED."""
+        return self.count(Outcome.ERRORED) == len(self.outcomes)
+
+    @property
+    def median_distance(self) -> float | None:
+        """Median norm of the perturbations that there are, in the units of images in [0,1]."""
+        known = [distance for distance in self.distances if distance is not None]
+        return median(known) if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the seconds."""
+        return {name: value for name, value in asdict(self).items() if name != "seconds"}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], seconds: Mapping[str, float]) -> AttackResult:
+        """What `to_dict` wrote, with the seconds that were kept elsewhere."""
+        made = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        made["outcomes"] = tuple(Outcome(value) for value in data["outcomes"])
+        made["pictures"] = tuple(Picture(**value) for value in data["pictures"])
+        return cls(**made, seconds=dict(seconds))
+
+
+@dataclass(frozen=True)
+class DefenseResult:
+    """All finished blocks of one defense on one board.
+
+    board: what decides the numbers (images, classifier, threat, attacks, draws, confidence, seed) in plain values,
+    without title, about and the other defenses. images: positions in the dataset, in the board's random order;
+    labels: their classes. complete: whether every block of the board is there. parameters, weights, provenance:
+    from the records (weights is a sha256; provenance has data, versions, commit, device).
+    """
+
+    board: Mapping[str, Any]
+    name: str
+    spec: Mapping[str, Any]
+    random: bool
+    parameters: int
+    weights: str
+    images: tuple[int, ...]
+    labels: tuple[int, ...]
+    complete: bool
+    attacks: tuple[AttackResult, ...]
+    provenance: Mapping[str, Any]
+
+    @property
+    def draws(self) -> int:
+        """Verification draws an image."""
+        return int(self.board["draws"]) if self.random else 1
+
+    @property
+    def failed(self) -> bool:
+        """Whether every image of every attack that applies ERRORED, so that nothing is known."""
+        return all(attack.failed for attack in self.attacks if not attack.skipped)
+
+    @property
+    def errored(self) -> int:
+        """Images on which some attack ERRORED; they count as not robust."""
+        return sum(Outcome.ERRORED in of_image for of_image in zip(*(a.outcomes for a in self.attacks), strict=True))
+
+    @property
+    def clean(self) -> Estimate | None:
+        """Accuracy without an attack; None on a board without an attack named "clean"."""
+        return next((self.accuracy(attack) for attack in self.attacks if attack.name == CLEAN), None)
+
+    @property
+    def robust(self) -> Estimate | None:
+        """Accuracy under the worst attack of each image, clean included; None where no attack applies.
+
+        Raises PurebenchError for a random defense with a single draw, whose worst case would be biased.
+        """
+        applying = [attack for attack in self.attacks if not attack.skipped]
+        if not applying:
+            return None
+        right = np.stack([self.right(attack) for attack in applying])
+        counts = np.array([[outcome is not Outcome.SKIPPED for outcome in a.outcomes] for a in applying])
+        some = counts.any(axis=0)
+        try:
+            return robust_accuracy(
+                right[:, some],
+                deterministic=not self.random,
+                confidence=self.board["confidence"],
+                counts=counts[:, some],
+            )
+        except ValueError as error:
+            raise PurebenchError(f"{self.name}: {error}") from error
+
+    def accuracy(self, attack: AttackResult) -> Estimate | None:
+        """Accuracy under one attack over the images it applies to; None if it was SKIPPED on all."""
+        applies = np.array([outcome is not Outcome.SKIPPED for outcome in attack.outcomes])
+        if not applies.any():
+            return None
+        right = self.right(attack)[applies]
+        return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"])
+
+    def right(self, attack: AttackResult) -> Bools:
+        """Whether each verification draw was right, [images, draws]; False where there is no answer."""
+        table = np.zeros((len(self.images), self.draws), dtype=np.bool_)
+        for row, answers, outcome in zip(table, attack.draws, attack.outcomes, strict=True):
+            if outcome in ANSWERED:
+                row[:] = [answer == "1" for answer in answers]
+        return table
+
+    @property
+    def seconds(self) -> dict[str, dict[str, float]]:
+        """Wall time by attack and phase."""
+        return {attack.name: dict(attack.seconds) for attack in self.attacks}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values that depend on the records alone: no seconds."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "attacks": [attack.to_dict() for attack in self.attacks]}
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], seconds: Mapping[str, Mapping[str, float]] | None = None
+    ) -> DefenseResult:
+        """What `to_dict` wrote, with the seconds by attack and phase that were kept elsewhere."""
+        made = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        made["attacks"] = tuple(
+            AttackResult.from_dict(attack, (seconds or {}).get(attack["name"], {})) for attack in data["attacks"]
+        )
+        return cls(**made)
+
+
+def spec_text(spec: Mapping[str, Any]) -> str:
+    """A spec's plain values as one writes it: "apgd(steps=20)"."""
+    return str(Spec(spec["name"], spec.get("params", {})))

@@ -1,0 +1,34 @@
+"use strict";
+// Sorting: a header's button sorts by that column, again turns it round. Empty values stay last either way.
+for (const table of document.querySelectorAll("table.ranking")) {
+  const body = table.tBodies[0];
+  const original = [...body.rows];
+  const headers = [...table.tHead.rows[0].cells];
+
+  const compare = (kind, column, sign) => (a, b) => {
+    const [left, right] = [a.cells[column].dataset.value, b.cells[column].dataset.value];
+    if (left === "" || right === "") return (left === "") - (right === "");
+    return sign * (kind === "number" ? left - right : left.localeCompare(right));
+  };
+
+  const sort = (header, direction) => {
+    const column = headers.indexOf(header);
+    const sign = direction === "ascending" ? 1 : -1;
+    const rows = [...original].sort(compare(header.dataset.sort, column, sign));
+    for (const other of headers) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", direction);
+    body.append(...rows);
+    // "overlaps the row above" is only true in the order of the ranks
+    table.classList.toggle("reordered", rows.some((row, i) => row !== original[i]));
+  };
+
+  for (const header of headers.filter((cell) => cell.dataset.sort)) {
+    const rank = header.classList.contains("rank");
+    const first = header.dataset.sort === "text" || rank ? "ascending" : "descending";
+    const other = first === "ascending" ? "descending" : "ascending";
+    if (rank) header.setAttribute("aria-sort", "ascending");
+    header.querySelector("button").addEventListener("click", () => {
+      sort(header, header.getAttribute("aria-sort") === first ? other : first);
+    });
+  }
+}

@@ -1,0 +1,135 @@
+"""The ranked table in a terminal: 100 columns show all of it, 80 still fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from purebench.leaderboards.rank import Row, rank
+from purebench.leaderboards.results import CLEAN, DefenseResult
+from purebench.statistics import Estimate
+
+if TYPE_CHECKING:
+    from purebench.board import Board
+
+METHOD_NAMES = {"clopper-pearson": "Clopper–Pearson", "wilson": "Wilson", "betting": "betting"}
+
+
+def print_board(board: Board, results: Iterable[DefenseResult], console: Console | None = None) -> None:
+    """Prints `board_table` as wide as the console is."""
+    console = console or Console()
+    console.print(board_table(board, list(results), console.width))
+
+
+def board_table(board: Board, results: Sequence[DefenseResult], width: int = 100) -> RenderableType:
+    """The board's heading, its ranked table and the notes below it. width: columns of the terminal."""
+    rows = rank(results)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
+    bar = min(30, width - 80)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("defense", overflow="fold", max_width=22 if bar >= 10 else 20)
+    table.add_column("robust accuracy", no_wrap=True)
+    if bar >= 10:
+        table.add_column(axis(bar), no_wrap=True, header_style="dim")
+    table.add_column("clean", justify="right", no_wrap=True)
+    table.add_column("strongest attack", overflow="fold", max_width=16)
+    for row in rows:
+        cells = [_position(row), _name(row), _robust(row)]
+        if bar >= 10:
+            cells.append(draw(row.robust, bar, row.clean) if row.rank and row.robust else Text())
+        table.add_row(*cells, _clean(row.clean), _strongest(row))
+    return Group(_heading(board), table, *_notes(board, rows, bar >= 10))
+
+
+def axis(width: int) -> str:
+    """The scale above the bars, `width` characters: "0        50       100"."""
+    left = "0" + " " * (width // 2 - 2) + "50"
+    return left + "100".rjust(width - len(left))
+
+
+def draw(estimate: Estimate, width: int, clean: Estimate | None = None) -> Text:
+    """A fraction's interval on a scale from 0 to 1 of `width` characters: ├─●──┤, and the clean accuracy's ○."""
+    low, value, high = (min(width - 1, int(end * width)) for end in (estimate.low, estimate.value, estimate.high))
+    marks = ["╌"] * width
+    if clean:
+        marks[min(width - 1, int(clean.value * width))] = "○"
+    marks[low : high + 1] = "─" * (high + 1 - low)
+    marks[low], marks[high] = "├", "┤"
+    marks[value] = "●"
+    bar = Text("".join(marks), style="dim")
+    bar.stylize("not dim cyan", low, high + 1)
+    bar.stylize("bold", value, value + 1)
+    return bar
+
+
+def threat_text(board: Board) -> str:
+    """The threat as the board's author wrote it: "linf 8/255"."""
+    return f"{board.threat.norm} {board.radius_text or f'{board.threat.radius:g}'}"
+
+
+def methods_text(rows: Iterable[Row]) -> str:
+    """The names of the intervals' methods, and what each is for."""
+    uses = {(row.robust.method, "random" if row.random else "deterministic") for row in rows if row.robust}
+    return ", ".join(f"{METHOD_NAMES.get(method, method)} ({use})" for method, use in sorted(uses))
+
+
+def _heading(board: Board) -> Text:
+    heading = Text(board.title, style="bold")
+    heading.append(
+        f"\n{threat_text(board)} · {board.dataset.use.name} · {board.dataset.images} images · "
+        f"{board.draws} draws · {100 * board.confidence:g} % confidence",
+        style="not bold dim",
+    )
+    return heading
+
+
+def _position(row: Row) -> Text:
+    return Text(f"{'≈ ' if row.tied else ''}{row.rank}" if row.rank else "–", style="" if row.rank else "dim")
+
+
+def _name(row: Row) -> Text:
+    done = f"\n{len(row.result.images)} of {row.result.board['dataset']['images']} images"
+    name = Text(row.name, style="bold" if row.rank else "")
+    return name if row.result.complete else name.append(done, style="not bold yellow")
+
+
+def _robust(row: Row) -> Text:
+    if not row.rank or row.robust is None:
+        return Text("errored" if row.result.errored else "no attack applies", style="yellow")
+    told = row.robust.percent()
+    number = Text(told.rjust(len(told) + 5 - told.index(" ")))
+    number.stylize("bold", 0, number.plain.index("["))
+    if row.errored:
+        number.append(f"\n! {row.errored} of {row.robust.n} errored", style="yellow")
+    return number
+
+
+def _clean(clean: Estimate | None) -> Text:
+    return Text(f"{100 * clean.value:.1f} %" if clean else "–")
+
+
+def _strongest(row: Row) -> Text:
+    return Text(row.strongest or "–", style="" if row.strongest else "dim")
+
+
+def _notes(board: Board, rows: Sequence[Row], bars: bool) -> list[RenderableType]:
+    """What a reader of the table must know, a line each."""
+    notes = [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []
+    if bars:
+        notes.append("├─● robust accuracy and its interval, ○ clean accuracy")
+    if any(row.tied for row in rows):
+        notes.append("≈ the interval overlaps the one above: the order of the two is not settled")
+    if any(row.errored and row.rank for row in rows):
+        notes.append("! on these images an attack failed to run; they count as not robust")
+    notes += [f"– {row.name}: {row.reason}" for row in rows if not row.rank and row.reason]
+    if not any(attack.name == CLEAN for attack in board.attacks):
+        notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')
+    known = {row.name for row in rows}
+    if waiting := [defense.name for defense in board.defenses if defense.name not in known]:
+        notes.append(f"no finished block yet: {', '.join(waiting)}")
+    return [Text(note, style="dim") for note in notes]

@@ -1,0 +1,129 @@
+"""The command line: `purebench run`, `show`, `list`, `train`. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from purebench.errors import PurebenchError
+
+app = typer.Typer(
+    name="purebench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="How robust is a defended image classifier against an attacker who knows the defense?\n\n"
+    "Start with [bold]purebench run fashion-quick[/bold]; see what there is with [bold]purebench list[/bold].",
+)
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="SQLite file of all records; made if need be. Default: the user's data folder."),
+]
+
+
+def default_store() -> Path:
+    """Where records go unless told otherwise: the user's data folder."""
+    import platformdirs
+
+    return platformdirs.user_data_path("purebench") / "records.sqlite"
+
+
+@app.command()
+def run(
+    board: Annotated[str, typer.Argument(help="A bundled board (purebench list boards) or the path of a board.yaml.")],
+    defense: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--defense",
+            "-d",
+            help="Only this defense: a row of the board, or any other such as 'gaussian-blur(sigma=2)' or "
+            "path/to/file.py:name. May be given several times.",
+        ),
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Only the first so many images of the board.", min=1)] = None,
+    store: StoreOption = None,
+    page: Annotated[Path | None, typer.Option(help="Write the board's page here (one self-contained HTML file).")] = None,
+    results: Annotated[Path | None, typer.Option(help="Write the results as JSON into this folder.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another run that writes to the store.", min=0)] = 0,
+    retry_errors: Annotated[bool, typer.Option(help="Run jobs again that ended in an error.")] = False,
+) -> None:
+    """Evaluate a board, going on where an earlier run stopped, and print its ranking.
+
+    Example: purebench run fashion-quick --page board.html
+    """
+    from purebench import show as shown
+    from purebench.choose import choose
+    from purebench.evaluate import run_board
+
+    chosen = choose(board, defense, images)
+    with shown.progress() as progress:
+        context, records = run_board(
+            chosen,
+            store or default_store(),
+            device=device,
+            workers=workers,
+            wait=wait,
+            retry_errors=retry_errors,
+            progress=progress,
+        )
+    shown.finish(chosen, records, page, results, context.images.classes)
+
+
+@app.command()
+def show(
+    board: Annotated[str | None, typer.Argument(help="The board's name; without it the boards in the store are listed.")] = None,
+    store: StoreOption = None,
+    page: Annotated[Path | None, typer.Option(help="Write the board's page here.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Write the results as JSON into this folder.")] = None,
+) -> None:
+    """Show what a store holds: its boards, or the ranking of one, also while a run is at work."""
+    from purebench import show as shown
+
+    shown.stored(store or default_store(), board, page, results)
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str | None, typer.Argument(help="defenses, attacks, views, classifiers, datasets, recipes or boards.")] = None,
+) -> None:
+    """List what is registered, by this package and by others, with a line on each."""
+    from purebench.listing import print_names
+
+    print_names(what)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="The recipe (purebench list recipes).")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, log, card and the state to resume from.")] = Path("trained"),
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    minutes: Annotated[float | None, typer.Option(help="Time budget; default: the recipe's own.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    data: Annotated[str | None, typer.Option(help="Folder of the data set; default: found or downloaded.")] = None,
+) -> None:
+    """Train a bundled model by its recipe; started again with the same --out it goes on where it stopped."""
+    import torch
+
+    from purebench import registry
+    from purebench.registry import Spec
+
+    recipe, _ = registry.factory("recipes", Spec.parse(name).name)
+    written = recipe(
+        out=out, device=torch.device(device), minutes=minutes, seed=seed, folder=data
+    )
+    typer.echo(f"wrote {written}")
+
+
+def main() -> None:
+    """Entry point: a PurebenchError is one line on stderr and exit code 2."""
+    try:
+        app()
+    except PurebenchError as error:
+        print(f"purebench: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

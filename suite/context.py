@@ -1,0 +1,77 @@
+"""What the jobs of a board share: its images, its classifier and its defenses, built once a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from purebench import registry
+from purebench.board import Board, DefenseChoice, Job, plan
+from purebench.datasets import Array, ImageSet
+from purebench.defense import Defense, as_defense, fingerprint
+from purebench.errors import PurebenchError
+from purebench.provenance import versions
+
+
+def balanced_order(labels: Array, seed: int) -> Array:
+    """A random order of the images, decided by the seed, in which every prefix is as class-balanced as can be.
+
+    labels: int [N]. The classes take turns, in a new random order each round; within a class the order is random.
+    Returns positions int64 [N].
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        rank[members] = np.arange(len(members))
+    return np.lexsort((rng.random(len(labels)), rank))
+
+
+@dataclass(frozen=True)
+class Context:
+    """A board made ready on a device: `images` in the board's order, `order` their positions in the dataset."""
+
+    board: Board
+    images: ImageSet
+    order: Array
+    defenses: dict[str, Defense]
+    fingerprints: dict[str, str]
+    device: torch.device
+
+    def jobs(self) -> list[Job]:
+        """The board's plan."""
+        return plan(self.board, self.images.hash, self.fingerprints, versions()["purebench"])
+
+
+def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Module) -> Defense:
+    """The defense of a board's row: what the factory makes, before the board's classifier where it is a purifier."""
+    made = registry.create("defenses", choice.use, classifier=classifier)
+    try:
+        return as_defense(classifier if made is None else made, classifier)
+    except TypeError as error:
+        raise PurebenchError(f"defenses.{choice.name}: {error}") from error
+
+
+def prepare(board: Board, device: str = "cpu") -> Context:
+    """Loads images and models and checks every name, so that bad input is found before anything is run.
+
+    Raises PurebenchError for what cannot be found or made.
+    """
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise PurebenchError(f"--device: {device!r} is not to be had here ({str(error).splitlines()[0]}).") from error
+    data: ImageSet = registry.create("datasets", board.dataset.use)
+    if board.dataset.images > len(data):
+        raise PurebenchError(f"dataset.images: expected at most {len(data)}, but got {board.dataset.images}.")
+    order = balanced_order(data.labels, board.dataset.seed)[: board.dataset.images]
+    classifier = registry.create("classifiers", board.classifier).eval().requires_grad_(False).to(place)
+    for attack in board.attacks:
+        registry.create("attacks", attack.use)
+    defenses = {choice.name: build_defense(choice, board, classifier).to(place) for choice in board.defenses}
+    prints = {name: fingerprint(defense) for name, defense in defenses.items()}
+    return Context(board, data.take(order), order, defenses, prints, place)

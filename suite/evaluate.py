@@ -1,0 +1,48 @@
+"""Runs a board: plan, skip what the store has, run the rest, save each job as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from purebench import store
+from purebench.board import Board, Job
+from purebench.context import Context, prepare
+from purebench.execute import default_workers, execute
+from purebench.records import Outcome, Record
+
+Progress = Callable[[int, int, Record | None], None]
+"""progress(jobs done, jobs in all, the record just saved or None at the start)."""
+
+
+def run_board(
+    board: Board,
+    path: Path,
+    *,
+    device: str = "cpu",
+    workers: int | None = None,
+    wait: float = 0.0,
+    retry_errors: bool = False,
+    progress: Progress = lambda done, total, record: None,
+    order: Callable[[Sequence[Job]], Sequence[Job]] = list,
+) -> tuple[Context, list[Record]]:
+    """Runs what is missing of a board into the store at `path`; the context and all records in plan order.
+
+    workers: processes, None for as many as the device has use for. wait: seconds to wait for another writer.
+    retry_errors: run ERRORED jobs again. order: the order of running, which changes no result.
+    Raises PurebenchError for bad input, before anything is written.
+    """
+    context = prepare(board, device)
+    jobs = context.jobs()
+    with store.writing(path, wait) as saved:
+        found = {job.key: record for job in jobs if (record := saved.get(job.key)) is not None}
+        if retry_errors:
+            found = {key: record for key, record in found.items() if Outcome.ERRORED not in record.outcomes}
+        saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
+        progress(len(found), len(jobs), None)
+        todo = list(order([job for job in jobs if job.key not in found]))
+        for finding in execute(todo, context, default_workers(device) if workers is None else workers):
+            saved.add(finding.record, finding.adversarial)
+            found[finding.record.key] = finding.record
+            progress(len(found), len(jobs), finding.record)
+    return context, [found[job.key] for job in jobs]

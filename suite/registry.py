@@ -1,0 +1,203 @@
+"""Names → factories: entry points of any package, a decorator for local code, and `path/to/file.py:name`.
+
+Built-ins come through the same entry-point groups as everybody else's. Nothing is imported until it is asked for, and a
+`Spec` records what was asked, so that a result can replay itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from purebench.errors import PurebenchError, nearest
+
+GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes")
+LOCAL: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in GROUPS}
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A registered name and the keyword arguments for its factory.
+
+    name: an entry-point name (`apgd`), one of another package behind its prefix (`foolbox:LinfPGD`), or
+    `path/to/file.py:name`.
+    """
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: Any) -> Spec:
+        """From `name`, `name(key=value, …)` or `{name: {key: value}}`; values are Python literals or bare words.
+
+        >>> Spec.parse("apgd(steps=20, loss=ce)")
+        Spec(name='apgd', params={'steps': 20, 'loss': 'ce'})
+        """
+        if isinstance(value, Spec):
+            return value
+        if isinstance(value, str):
+            return cls._from_text(value.strip())
+        if isinstance(value, dict) and len(value) == 1:
+            ((name, params),) = value.items()
+            if isinstance(name, str) and (params is None or isinstance(params, dict)):
+                return cls(name, dict(params or {}))
+        raise PurebenchError(f"expected name, name(key=value) or {{name: {{key: value}}}}, but got {value!r}.")
+
+    @classmethod
+    def _from_text(cls, text: str) -> Spec:
+        found = re.fullmatch(r"([^()\s]+)(?:\((.*)\))?", text, re.DOTALL)
+        if not found:
+            raise PurebenchError(f"expected name or name(key=value, …), but got {text!r}.")
+        name, arguments = found.groups()
+        try:
+            call = ast.parse(f"f({arguments or ''})", mode="eval").body
+            assert isinstance(call, ast.Call)
+            if call.args or any(keyword.arg is None for keyword in call.keywords):
+                raise ValueError("arguments need their names")
+            params = {
+                str(keyword.arg): keyword.value.id
+                if isinstance(keyword.value, ast.Name)
+                else ast.literal_eval(keyword.value)
+                for keyword in call.keywords
+            }
+        except (SyntaxError, ValueError, AssertionError) as error:
+            raise PurebenchError(f"expected key=value arguments, but got {text!r} ({error}).") from error
+        return cls(name, params)
+
+    def plain(self) -> Any:
+        """What `parse` takes: the name alone, or {name: params}."""
+        return {self.name: dict(self.params)} if self.params else self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a job's key; a local file's contents are hashed in, because they decide the result."""
+        plain: dict[str, Any] = {"name": self.name, "params": dict(self.params)}
+        if path := self.path:
+            plain["source"] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        return plain
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a `path/to/file.py:name`, else None."""
+        file, colon, _ = self.name.rpartition(":")
+        return Path(file) if colon and file.endswith(".py") else None
+
+    def __str__(self) -> str:
+        params = ", ".join(f"{key}={value!r}" for key, value in self.params.items())
+        return f"{self.name}({params})" if params else self.name
+
+
+def register(group: str, name: str) -> Callable[[Factory], Factory]:
+    """Registers a factory for this process: `@register("defenses", "mine")` above a function or class."""
+    if group not in GROUPS:
+        raise PurebenchError(f"register: the group {group!r} is unknown; {nearest(group, GROUPS)}")
+
+    def keep(factory: Factory) -> Factory:
+        LOCAL[group][name] = factory
+        return factory
+
+    return keep
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The group's entry points by name, of all installed packages, in alphabetical order."""
+    found = sorted(entry_points(group=f"purebench.{group}"), key=lambda point: point.name)
+    return {point.name: point for point in found}
+
+
+def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The factory behind a name, and the arguments that its prefix stands for.
+
+    Raises PurebenchError, naming the nearest names, if there is none or its module cannot be imported.
+    """
+    if path := Spec(name).path:
+        return _from_file(group, path, name.rpartition(":")[2]), {}
+    points = installed(group)
+    prefix, colon, rest = name.partition(":")
+    for known in (name, prefix) if colon else (name,):
+        extra = {"name": rest} if known != name else {}
+        if known in LOCAL[group]:
+            return LOCAL[group][known], extra
+        if known in points:
+            try:
+                return points[known].load(), extra
+            except (ImportError, AttributeError) as error:
+                raise PurebenchError(f"{group}: {known!r} of {points[known].value} cannot be imported: {error}") from error
+    raise PurebenchError(f"{group}: {name!r} is unknown; {nearest(name, [*points, *LOCAL[group]])}")
+
+
+def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
+    if not path.is_file():
+        raise PurebenchError(f"{group}: expected a Python file, but {path} is none.")
+    module_name = f"purebench_local_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise PurebenchError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    if name in LOCAL[group]:
+        return LOCAL[group][name]
+    if not callable(found := getattr(module, name, None)):
+        raise PurebenchError(f"{path}: {name!r} is unknown; {nearest(name, [n for n in vars(module) if n[0] != '_'])}")
+    return found  # type: ignore[no-any-return]
+
+
+def create(group: str, spec: Spec, **context: Any) -> Any:
+    """What the factory makes of the spec's parameters.
+
+    context: objects handed over to factories that have a parameter of that name (the board's classifier, say).
+    Raises PurebenchError for an unknown name or parameter; a factory's own PurebenchError passes through.
+    """
+    make, params = factory(group, spec.name)
+    params |= dict(spec.params)
+    takes = inspect.signature(make).parameters
+    anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+    for key in params:
+        if key not in takes and not anything:
+            raise PurebenchError(f"{spec.name}: the parameter {key!r} is unknown; {nearest(key, takes)}")
+    params |= {key: value for key, value in context.items() if key in takes and key not in params}
+    for key, parameter in takes.items():
+        required = parameter.default is parameter.empty and parameter.kind not in (
+            inspect.Parameter.VAR_KEYWORD,
+            inspect.Parameter.VAR_POSITIONAL,
+        )
+        if required and key not in params:
+            raise PurebenchError(f"{spec.name}: expected the parameter {key!r}, but it is missing.")
+    try:
+        return make(**params)
+    except (TypeError, ValueError) as error:
+        raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {error}") from error
+
+
+def names(group: str) -> list[str]:
+    """All registered names of a group, entry points and local ones, sorted."""
+    return sorted({*installed(group), *LOCAL[group]})
+
+
+def summary(point: EntryPoint) -> str:
+    """First line of the factory's docstring, read from the source without importing it; empty if there is none."""
+    module, _, name = point.value.partition(":")
+    try:
+        found = importlib.util.find_spec(module)
+        tree = ast.parse(Path(str(found and found.origin)).read_text())
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return (ast.get_docstring(node) or "").split("\n")[0]
+    return (ast.get_docstring(tree) or "").split("\n")[0]

@@ -1,0 +1,33 @@
+"""Randomness is an argument: every generator seeded from a job's key, the caller's state restored."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def seed_of(*words: str) -> int:
+    """A 63-bit seed decided by the words."""
+    return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def seeded(*words: str, device: torch.device | None = None) -> Iterator[int]:
+    """Seeds torch (CPU and `device`), numpy and random from the words, and puts the caller's state back at the end."""
+    seed = seed_of(*words)
+    devices = [device] if device is not None and device.type == "cuda" else []
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=devices):
+        try:
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield seed
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
