@@ -47,7 +47,10 @@ def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
     if header.get("kind") != kind:
         came = header.get("kind") or "a file without purebench's header"
         raise PurebenchError(f"{path}: expected weights of a {kind!r}, but got {came!r}; name the right file.")
-    model = build(**json.loads(header["architecture"]))
+    try:
+        model = build(**json.loads(header["architecture"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise PurebenchError(f"{path}: its architecture is not one of this version's ({error}); train it anew.") from error
     check_keys(path, model.state_dict(), state)
     model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
     return model.eval().requires_grad_(False)

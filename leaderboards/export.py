@@ -1,4 +1,4 @@
-"""Results ↔ files: one JSON a defense, byte-identical for identical records, and one for everything about time."""
+"""Results ↔ files: one JSON a defense, the same bytes for the same records, and one for all about time."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ TIMINGS = "timings.json"
 def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]:
     """Writes `<folder>/<defense>.json` for each result and `<folder>/timings.json`; returns the paths.
 
-    Files of other defenses stay, and so do their timings. Raises PurebenchError if one cannot be written; then
-    none has changed.
+    Files of other defenses stay, and so do their timings. Raises PurebenchError if one cannot be written;
+    then none has changed.
     """
     timings = _read_timings(folder)
     files = {}
     for result in results:
         path = folder / f"{result.name}.json"
         if path.name == TIMINGS or path.parent != folder:
-            raise PurebenchError(f"{result.name!r}: expected a defense's name to make a file name; choose another.")
+            raise PurebenchError(
+                f"{result.name!r}: expected a defense's name to make a file name; choose another."
+            )
         files[path] = as_json(result.to_dict())
         timings[result.name] = result.seconds
     files[folder / TIMINGS] = as_json(timings)
@@ -35,14 +37,14 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
 
 
 def load_results(folder: Path) -> list[DefenseResult]:
-    """The results that `export_results` wrote there, by name. Raises PurebenchError for a file that it did not."""
+    """The results that `export_results` wrote there, by name. Raises PurebenchError for any other file."""
     timings = _read_timings(folder)
     paths = sorted(path for path in folder.glob("*.json") if path.name != TIMINGS)
     return [_read_result(path, timings) for path in paths]
 
 
 def as_json(value: Any) -> str:
-    """The one way our JSON files are laid out. Raises PurebenchError for NaN and infinity, which JSON has not."""
+    """How our JSON files are laid out. Raises PurebenchError for NaN and infinity, which JSON has not."""
     try:
         return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
@@ -50,7 +52,7 @@ def as_json(value: Any) -> str:
 
 
 def write_files(files: Mapping[Path, str]) -> None:
-    """Writes all files or, as far as a file system allows it, none: each beside its place, then all moved there.
+    """Writes all files or, as far as a file system allows, none: each beside its place, then all moved.
 
     Raises PurebenchError naming the file; nothing half-written is left.
     """
@@ -67,7 +69,9 @@ def write_files(files: Mapping[Path, str]) -> None:
             beside[path].replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise PurebenchError(f"{path}: cannot be written ({reason}); free the disk or choose another place.") from error
+        raise PurebenchError(
+            f"{path}: cannot be written ({reason}); free the disk or choose another place."
+        ) from error
     finally:
         for part in beside.values():
             with suppress(OSError):
@@ -80,7 +84,8 @@ def _read_result(path: Path, timings: Mapping[str, Any]) -> DefenseResult:
         return DefenseResult.from_dict(data, timings.get(data["name"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PurebenchError(
-            f"{path}: expected a result that purebench exported, but {type(error).__name__}: {error}; export it again."
+            f"{path}: expected a result that purebench exported, but {type(error).__name__}: {error}; "
+            "export it again."
         ) from error
 
 

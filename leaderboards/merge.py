@@ -1,7 +1,7 @@
 """Records → results: all blocks of a defense merged in image order.
 
-A board in progress is fine: a block counts once all attacks of the board have a record for it, so every number
-of a defense is over the same images.
+A board in progress is fine: a block counts once all attacks of the board have a record for it, so every
+number of a defense is over the same images.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
     """The results of the board's defenses, in its order, whatever the order of the records.
 
-    A defense without a finished block is left out; records of other boards, defenses and attacks are passed over.
-    Raises PurebenchError where records contradict each other or the board.
+    A defense without a finished block is left out; records of other boards, defenses and attacks are passed
+    over. Raises PurebenchError where records contradict each other or the board.
     """
     by_job: dict[tuple[str, str, int], Record] = {}
     for record in records:
@@ -33,8 +33,8 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
         job = (record.defense, record.attack, record.block)
         if by_job.setdefault(job, record).key != record.key:
             raise PurebenchError(
-                f"{board.name}: expected one record for {record.defense}, {record.attack}, block {record.block}, "
-                "but got two with different keys; leave out those of an earlier version of the board."
+                f"{board.name}: expected one record for {record.defense}, {record.attack}, "
+                f"block {record.block}, but got two with different keys; leave out those of an earlier board."
             )
     found = (_of_defense(board, defense, by_job) for defense in board.defenses)
     return [result for result in found if result is not None]
@@ -64,7 +64,8 @@ def _of_defense(
         labels=tuple(label for block in blocks for label in block[0].labels),
         complete=len(blocks) == board.blocks,
         attacks=tuple(
-            _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
+            _of_attack(attack, [block[i] for block in blocks], random)
+            for i, attack in enumerate(board.attacks)
         ),
         provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
     )
@@ -96,7 +97,7 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
 
 
 def _header(board: Board) -> dict[str, Any]:
-    """The board as a defense's result keeps it: another title or another defense beside it changes nothing."""
+    """The board as a defense's result keeps it: another title or defense beside it changes nothing."""
     kept: dict[str, Any] = _plain(board.to_dict())
     return {name: value for name, value in kept.items() if name not in ("title", "about", "defenses")}
 
@@ -118,7 +119,9 @@ def _the_one(defense: str, name: str, facts: Sequence[Mapping[str, Any]], defaul
 
 def _shared(name: str, records: Sequence[Record]) -> Any:
     """What the records say under this name; where they differ (two machines, say), all of it, joined."""
-    values = {json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance}
+    values = {
+        json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance
+    }
     found = [json.loads(value) for value in sorted(values)]
     if found and all(isinstance(value, dict) for value in found):
         names = sorted({key for value in found for key in value})
@@ -130,8 +133,8 @@ def _require_aligned(record: Record, first: Record) -> None:
     lists = (record.labels, record.outcomes, record.draws, record.distances)
     if record.images != first.images or any(len(values) != len(record.images) for values in lists):
         raise PurebenchError(
-            f"{record.defense}: expected all attacks of block {record.block} on the same images, but {record.attack} "
-            f"and {first.attack} differ; run the block again."
+            f"{record.defense}: expected all attacks of block {record.block} on the same images, "
+            f"but {record.attack} and {first.attack} differ; run the block again."
         )
 
 
@@ -140,6 +143,6 @@ def _require_draws(result: DefenseResult) -> None:
         for image, draws, outcome in zip(result.images, attack.draws, attack.outcomes, strict=True):
             if outcome in ANSWERED and len(draws) != result.draws:
                 raise PurebenchError(
-                    f"{result.name}: expected {result.draws} verification draws of image {image} under {attack.name}, "
-                    f"but got {len(draws)}; run it again with the board's number of draws."
+                    f"{result.name}: expected {result.draws} verification draws of image {image} "
+                    f"under {attack.name}, but got {len(draws)}; run it again with the board's draws."
                 )

@@ -1,7 +1,7 @@
 """Results → rows in the order of robust accuracy, with all that a table of any kind shows of them.
 
-A rank is a plain position; a row whose interval overlaps the one above is marked as `tied`, because overlapping
-intervals do not tell the two apart.
+A rank is a plain position; a row whose interval overlaps the one above is marked as `tied`, because
+overlapping intervals do not tell the two apart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from purebench.statistics import Estimate
 
 @dataclass(frozen=True)
 class Cell:
-    """One attack on one defense: its accuracy (None if SKIPPED) and how many images ERRORED, which count as wrong."""
+    """One attack on one defense: its accuracy (None if SKIPPED); images that ERRORED count as wrong."""
 
     attack: str
     estimate: Estimate | None
@@ -26,8 +26,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an evaluation took. seconds: wall time of all jobs; forwards, backwards: images passed by all attacks.
+    """What an evaluation took.
 
+    seconds: wall time of all jobs; forwards, backwards: images passed by all attacks and their verification;
     draw_ms: milliseconds to verify one image once; None where the phase "verify" was not timed.
     """
 
@@ -41,8 +42,9 @@ class Cost:
 class Row:
     """A defense on a board. rank: None where everything ERRORED, which `reason` then explains.
 
-    tied: whether its robust interval overlaps that of the row above. strongest: the attack with the lowest accuracy
-    where it did not ERROR. clean: None where it ERRORED or the board has none. errored: images that an error made count as not robust.
+    tied: whether its robust interval overlaps that of the row above. strongest: the attack with the lowest
+    accuracy where it did not ERROR. clean: None where it ERRORED or the board has none. errored: images on
+    which some attack ERRORED.
     """
 
     rank: int | None
@@ -73,7 +75,7 @@ class Row:
 
 
 def rank(results: Iterable[DefenseResult]) -> list[Row]:
-    """The rows by robust accuracy, then clean accuracy, then name; defenses of which nothing is known come last.
+    """The rows by robust accuracy, then clean accuracy, then name; last those of which nothing is known.
 
     Raises PurebenchError where a worst case cannot be estimated (see `DefenseResult.robust`).
     """

@@ -25,10 +25,10 @@ ANSWERED = (Outcome.HELD, Outcome.BROKEN)
 
 @dataclass(frozen=True)
 class AttackResult:
-    """One attack on one defense over all its finished blocks; lists are in the order of the defense's images.
+    """One attack on one defense over all its finished blocks; tuples are in the order of its images.
 
-    spec, gradient, eot: what was run (eot is 1 on a deterministic defense). reasons, notes: the distinct ones.
-    seconds: wall time by phase; the only field that another run of the same jobs changes, and not part of `to_dict`.
+    spec, gradient, eot: what was run (eot is 1 on a deterministic defense). reasons, notes: the distinct
+    ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves them out.
     """
 
     name: str
@@ -72,7 +72,7 @@ class AttackResult:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], seconds: Mapping[str, float]) -> AttackResult:
         """What `to_dict` wrote, with the seconds that were kept elsewhere."""
-        made = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        made = _with_tuples(data)
         made["outcomes"] = tuple(Outcome(value) for value in data["outcomes"])
         made["pictures"] = tuple(Picture(**value) for value in data["pictures"])
         return cls(**made, seconds=dict(seconds))
@@ -82,10 +82,10 @@ class AttackResult:
 class DefenseResult:
     """All finished blocks of one defense on one board.
 
-    board: what decides the numbers (images, classifier, threat, attacks, draws, confidence, seed) in plain values,
-    without title, about and the other defenses. images: positions in the dataset, in the board's random order;
-    labels: their classes. complete: whether every block of the board is there. parameters, weights, provenance:
-    from the records (weights is a sha256; provenance has data, versions, commit, device).
+    board: what decides the numbers (images, classifier, threat, attacks, draws, confidence, seed) in plain
+    values, without title, about and the other defenses. images: positions in the dataset, in the board's
+    random order; labels: their classes. complete: whether every block of the board is there. parameters,
+    weights (a sha256), provenance (data, versions, commit, device): from the records.
     """
 
     board: Mapping[str, Any]
@@ -103,7 +103,7 @@ class DefenseResult:
     @property
     def draws(self) -> int:
         """Verification draws an image."""
-        return int(self.board["draws"]) if self.random else 1
+        return int(self.board["verify"]["draws"]) if self.random else 1
 
     @property
     def failed(self) -> bool:
@@ -113,7 +113,8 @@ class DefenseResult:
     @property
     def errored(self) -> int:
         """Images on which some attack ERRORED; they count as not robust."""
-        return sum(Outcome.ERRORED in of_image for of_image in zip(*(a.outcomes for a in self.attacks), strict=True))
+        by_image = zip(*(attack.outcomes for attack in self.attacks), strict=True)
+        return sum(Outcome.ERRORED in outcomes for outcomes in by_image)
 
     @property
     def clean(self) -> Estimate | None:
@@ -173,11 +174,15 @@ class DefenseResult:
         cls, data: Mapping[str, Any], seconds: Mapping[str, Mapping[str, float]] | None = None
     ) -> DefenseResult:
         """What `to_dict` wrote, with the seconds by attack and phase that were kept elsewhere."""
-        made = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        made, timed = _with_tuples(data), seconds or {}
         made["attacks"] = tuple(
-            AttackResult.from_dict(attack, (seconds or {}).get(attack["name"], {})) for attack in data["attacks"]
+            AttackResult.from_dict(attack, timed.get(attack["name"], {})) for attack in data["attacks"]
         )
         return cls(**made)
+
+
+def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
 
 
 def spec_text(spec: Mapping[str, Any]) -> str:

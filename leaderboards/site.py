@@ -40,7 +40,7 @@ class Triple:
 
 @dataclass(frozen=True)
 class Line:
-    """One attack in a defense's section: its result, spec, accuracy, cost, median distance and outcome counts."""
+    """One attack in a defense's section: what was run, and its accuracy, cost, distance and outcomes."""
 
     result: AttackResult
     spec: str
@@ -67,8 +67,8 @@ def render(
 ) -> str:
     """The board's page.
 
-    classes: the names of the classes. originals: base64 PNG of clean images by their position in the dataset, for
-    the pictures in the results. Raises PurebenchError where `rank` does.
+    classes: the names of the classes. originals: base64 PNG of clean images by their position in the dataset,
+    for the pictures in the results. Raises PurebenchError where `rank` does.
     """
     rows = rank(results)
     anchors = _anchors([row.name for row in rows])
@@ -107,25 +107,22 @@ def _section(
     board: Board, row: Row, anchor: str, classes: Sequence[str], originals: Mapping[int, str]
 ) -> Section:
     pictured = _pictured(row)
+    pictures = pictured.pictures[:TRIPLES] if pictured else ()
+    attacks = zip(row.result.attacks, row.cells, strict=True)
     return Section(
         row=row,
         anchor=anchor,
-        lines=tuple(_line(board, attack, cell) for attack, cell in zip(row.result.attacks, row.cells, strict=True)),
+        lines=tuple(_line(board, attack, cell) for attack, cell in attacks),
         pictured=pictured.name if pictured else None,
-        triples=tuple(_triple(picture, classes, originals) for picture in pictured.pictures[:TRIPLES])
-        if pictured
-        else (),
+        triples=tuple(_triple(picture, classes, originals) for picture in pictures),
         command=f"purebench run {shlex.quote(board.name)} --defense {shlex.quote(row.spec)}",
     )
 
 
 def _pictured(row: Row) -> AttackResult | None:
-    """The attack whose pictures are shown: the strongest that has some, never the clean one if another has."""
-    strength = {cell.attack: cell.estimate.value if cell.estimate else 1.0 for cell in row.cells}
+    """The attack whose pictures are shown: the strongest, else one that has some, the clean one last."""
     shown = [attack for attack in row.result.attacks if attack.pictures]
-    return min(
-        shown, key=lambda a: (a.name == CLEAN, a.name != row.strongest, strength[a.name], a.name), default=None
-    )
+    return min(shown, key=lambda attack: (attack.name == CLEAN, attack.name != row.strongest), default=None)
 
 
 def _triple(picture: Picture, classes: Sequence[str], originals: Mapping[int, str]) -> Triple:

@@ -29,7 +29,7 @@ def print_board(board: Board, results: Iterable[DefenseResult], console: Console
 def board_table(board: Board, results: Sequence[DefenseResult], width: int = 100) -> RenderableType:
     """The board's heading, its ranked table and the notes below it. width: columns of the terminal."""
     rows = rank(results)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     bar = min(30, width - 80)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("defense", overflow="fold", max_width=22 if bar >= 10 else 20)
@@ -43,7 +43,8 @@ def board_table(board: Board, results: Sequence[DefenseResult], width: int = 100
         if bar >= 10:
             cells.append(draw(row.robust, bar, row.clean) if row.rank and row.robust else Text())
         table.add_row(*cells, _clean(row.clean), _strongest(row))
-    return Group(_heading(board), table, *_notes(board, rows, bar >= 10))
+    shown = [table] if rows else []
+    return Group(_heading(board), *shown, *_notes(board, rows, bool(rows) and bar >= 10))
 
 
 def axis(width: int) -> str:
@@ -53,8 +54,9 @@ def axis(width: int) -> str:
 
 
 def draw(estimate: Estimate, width: int, clean: Estimate | None = None) -> Text:
-    """A fraction's interval on a scale from 0 to 1 of `width` characters: ├─●──┤, and the clean accuracy's ○."""
-    low, value, high = (min(width - 1, int(end * width)) for end in (estimate.low, estimate.value, estimate.high))
+    """A fraction's interval on a scale from 0 to 1 of `width` characters, ├─●──┤, and the clean one's ○."""
+    ends = (estimate.low, estimate.value, estimate.high)
+    low, value, high = (min(width - 1, int(end * width)) for end in ends)
     marks = ["╌"] * width
     if clean:
         marks[min(width - 1, int(clean.value * width))] = "○"

@@ -14,6 +14,7 @@ app = typer.Typer(
     name="purebench",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="How robust is a defended image classifier against an attacker who knows the defense?\n\n"
     "Start with [bold]purebench run fashion-quick[/bold]; see what there is with [bold]purebench list[/bold].",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +14,7 @@ from purebench.board import Job
 from purebench.context import Context
 from purebench.datasets import Array
 from purebench.defense import Defense
+from purebench.pictures import png, to_bytes
 from purebench.protocols import Attack, View, check_logits
 from purebench.provenance import commit, device_name, versions
 from purebench.records import Outcome, Picture, Record
@@ -160,16 +158,10 @@ def _pictures(job: Job, context: Context, adversarial: Tensor, labels: Array, st
         purified = defense.purify(some)
         predicted = check_logits(defense.classifier(purified), len(some)).argmax(1)
     return [
-        Picture(int(context.order[start + i]), int(labels[i]), png(some[i]), png(purified[i]), int(predicted[i]))
+        Picture(int(context.order[start + i]), int(labels[i]), _shot(some[i]), _shot(purified[i]), int(predicted[i]))
         for i in range(len(some))
     ]
 
 
-def png(image: Tensor) -> str:
-    """An image [C,H,W] in [0,1], grey or RGB, as a PNG file in base64."""
-    from PIL import Image
-
-    pixels = (image.detach().clamp(0, 1).cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+def _shot(image: Tensor) -> str:
+    return png(to_bytes(image.cpu().numpy()))

@@ -1,0 +1,92 @@
+"""What a run shows a person: a progress bar, the ranked table, the page, the results as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from purebench import evaluate, registry, store
+from purebench.board import Board, parse_board
+from purebench.errors import PurebenchError, nearest
+from purebench.pictures import png
+from purebench.records import Outcome, Record
+
+if TYPE_CHECKING:
+    from purebench.leaderboards.results import DefenseResult
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+@contextmanager
+def progress() -> Iterator[evaluate.Progress]:
+    """A progress bar on a terminal, else a line now and then, so that a log shows the run is alive."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("preparing", total=None)
+        last = [0.0]
+
+        def tell(done: int, total: int, record: Record | None) -> None:
+            what = f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run"
+            if record and Outcome.ERRORED in record.outcomes:
+                console.print(f"[yellow]{record.defense} · {record.attack}:[/yellow] {record.reason}")
+            bar.update(task, completed=done, total=total, description=what)
+            if not console.is_terminal:
+                now = bar.get_time()
+                if record is None or done == total or now - last[0] > SECONDS_BETWEEN_LINES:
+                    print(f"{done}/{total} jobs, {what}", file=sys.stderr, flush=True)
+                    last[0] = now
+
+        yield tell
+
+
+def finish(
+    board: Board, records: Sequence[Record], page: Path | None, results: Path | None, classes: tuple[str, ...]
+) -> None:
+    """Prints the ranking; writes the page and the results where asked."""
+    from purebench.leaderboards import export, merge, site, terminal
+
+    found = merge.merge(board, records)
+    terminal.print_board(board, found)
+    if results is not None:
+        export.export_results(results, found)
+        print(f"results: {results}")
+    if page is not None:
+        site.write_page(page, site.render(board, found, classes, originals(board, found)))
+        print(f"page: {page}")
+
+
+def stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:
+    """`purebench show`: the boards of a store, or one of them."""
+    with store.reading(path) as saved:
+        plans = saved.plans()
+        if name is None:
+            for board, (_, keys) in plans.items():
+                done = sum(saved.get(key) is not None for key in keys)
+                print(f"{board}: {done} of {len(keys)} jobs")
+            return
+        if name not in plans:
+            raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")
+        definition, keys = plans[name]
+        records = [record for key in keys if (record := saved.get(key)) is not None]
+    board = parse_board(definition)
+    finish(board, records, page, results, registry.create("datasets", board.dataset.use).classes)
+
+
+def originals(board: Board, found: Sequence[DefenseResult]) -> dict[int, str]:
+    """The clean images that the page shows, as PNG files in base64, by their position in the dataset."""
+    data = registry.create("datasets", board.dataset.use)
+    shown = {picture.image for result in found for attack in result.attacks for picture in attack.pictures}
+    return {index: png(data.images[index]) for index in sorted(shown)}

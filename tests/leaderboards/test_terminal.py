@@ -1,0 +1,89 @@
+"""The table in a terminal: its width, its numbers, its bars and its marks."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from purebench.leaderboards.rank import rank
+from purebench.leaderboards.terminal import axis, draw, print_board
+from purebench.statistics import Estimate
+
+
+def shown(board, results, width):
+    file = io.StringIO()
+    print_board(board, results, Console(file=file, width=width))
+    return file.getvalue()
+
+
+def estimate(value, low, high):
+    return Estimate(value, low, high, 0.95, 100, "wilson")
+
+
+@pytest.mark.parametrize("width", [80, 90, 100, 140])
+def test_every_number_is_whole_at_any_width(demo, width):
+    text = shown(demo.board, demo.results, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for row in rank(demo.results):
+        if row.rank:
+            (line,) = (
+                line for line in text.splitlines() if row.robust.percent() in line and row.name in line
+            )
+            assert line.split()[:2] == (["≈", str(row.rank)] if row.tied else [str(row.rank), row.name])
+            assert f"{100 * row.clean.value:.1f} %" in line
+            assert row.strongest in line
+
+
+def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
+    text = shown(demo.board, demo.results, 100)
+    assert "linf 16/255 · fashion-mnist · 256 images · 16 draws · 95 % confidence" in text
+    assert "95 % intervals: betting (random), Clopper–Pearson (deterministic)" in text
+    assert "! 64 of 256 errored" in text
+    assert "192 of 256 images" in text
+    assert "broken-checkpoint: RuntimeError: size mismatch for decoder.0.weight: [64, 3] and [32, 3]" in text
+    assert "no finished block yet: styletransformer" in text
+
+
+def test_a_board_without_marks_has_no_notes_about_them(build):
+    answers = {"plain": {"clean": ["1"] * 4, "apgd": ["1"] * 4}}
+    text = shown(*build.results(answers)[::2], 100)
+    assert "≈" not in text
+    assert "!" not in text
+    assert "100.0 % [39.8, 100.0]" in text
+
+
+def test_a_board_without_any_result_says_what_is_missing(build):
+    text = shown(build.board(), [], 100)
+    assert "no finished block yet: plain, noisy" in text
+    assert "robust accuracy" not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "bar"),
+    [
+        ((0.5, 0.3, 0.7), "╌╌╌├─●─┤╌╌"),
+        ((0.0, 0.0, 0.0), "●╌╌╌╌╌╌╌╌╌"),
+        ((1.0, 1.0, 1.0), "╌╌╌╌╌╌╌╌╌●"),
+        ((0.0, 0.0, 1.0), "●────────┤"),
+        ((0.55, 0.51, 0.59), "╌╌╌╌╌●╌╌╌╌"),
+    ],
+)
+def test_bars_by_hand(given, bar):
+    assert draw(estimate(*given), 10).plain == bar
+
+
+def test_the_clean_accuracy_is_drawn_behind_the_interval():
+    assert draw(estimate(0.5, 0.3, 0.7), 10, estimate(0.95, 0.9, 1.0)).plain == "╌╌╌├─●─┤╌○"
+    assert draw(estimate(0.5, 0.3, 0.7), 10, estimate(0.5, 0.4, 0.6)).plain == "╌╌╌├─●─┤╌╌"
+
+
+@pytest.mark.parametrize("width", [10, 20, 21, 30])
+def test_the_axis_is_as_wide_as_the_bars(width):
+    assert len(axis(width)) == width
+    assert axis(width).split() == ["0", "50", "100"]
+
+
+def test_markup_in_names_is_text(build):
+    board, _, results = build.results({"plain": {"clean": ["1"] * 4}}, title="[red]a[/red]")
+    assert "[red]a[/red]" in shown(board, results, 100)
