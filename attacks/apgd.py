@@ -1,4 +1,4 @@
-"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, and a step that halves when progress stalls."""
+"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, a step that halves when stalled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from purebench.threat import Knowledge, ThreatModel
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The iterations w_j at which the step is reconsidered: p_0 = 0, p_1 = 0.22, then shrinking windows (section 3.2)."""
+    """The iterations w_j at which the step is reconsidered: p_0 = 0, p_1 = 0.22, then shorter windows (section 3.2)."""
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))

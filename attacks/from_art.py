@@ -30,7 +30,7 @@ def art_classes() -> dict[str, type]:
 
 
 class ArtAttack:
-    """An ART attack; norm and eps come from the threat where the attack has them, the rest from the keyword arguments."""
+    """An ART attack; norm and eps come from the threat where the attack has them, the rest from `options`."""
 
     knowledge = Knowledge.WHITE_BOX
 

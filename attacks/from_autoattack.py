@@ -1,8 +1,9 @@
 """AutoAttack by its own package, over a view (Croce & Hein 2020, arXiv:2003.01690).
 
-`rand` is APGD-CE and APGD-DLR with EOT 20 inside the package, so the view's own EOT is best left at 1. Upstream faults that
-are contained here: it filters images by one pass of the model, also random ones (the runner verifies with fresh draws), it
-reseeds the global generators (the job's fork restores them), and it takes its seed from the clock (here from the job).
+`rand` is APGD-CE and APGD-DLR with EOT 20 inside the package, so the view's own EOT is best left at 1. Upstream faults
+that are contained here: it filters images by one pass of the model, also random ones (the runner verifies with fresh
+draws), it reseeds the global generators (the job's fork restores them), and it takes its seed from the clock (here from
+the job).
 """
 
 from __future__ import annotations

@@ -41,13 +41,14 @@ class FoolboxAttack:
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Foolbox's clipped answer; where a minimum-norm attack found nothing within the radius, it is projected."""
-        import eagerpy
-        import foolbox
+        from foolbox.attacks.base import MinimizationAttack
+        from foolbox.criteria import Misclassification
+        from foolbox.models.pytorch import PyTorchModel
 
-        model = foolbox.PyTorchModel(view.as_module(), bounds=(0, 1), device=x.device)
-        _, clipped, _ = self.attack(model, x, foolbox.criteria.Misclassification(y), epsilons=threat.radius)
-        found: Tensor = clipped.raw if isinstance(clipped, eagerpy.Tensor) else clipped
-        if isinstance(self.attack, foolbox.attacks.base.MinimizationAttack):
+        model = PyTorchModel(view.as_module(), bounds=(0, 1), device=x.device)
+        _, clipped, _ = self.attack(model, x, Misclassification(y), epsilons=threat.radius)
+        found: Tensor = clipped
+        if isinstance(self.attack, MinimizationAttack):
             return threat.project(found, x)
         return found
 

@@ -23,7 +23,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
-    """-(z_y - max_{i≠y} z_i) / (z_(1) - z_(3)), blind to the logits' scale (Croce & Hein 2020, arXiv:2003.01690, eq. 6).
+    """-(z_y - max_{i≠y} z_i) / (z_(1) - z_(3)), blind to the logits' scale (Croce & Hein 2020, eq. 6).
 
     Raises PurebenchError for fewer than three classes.
     """

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from purebench.attacks import losses
 from purebench.attacks.best import Best
-from purebench.attacks.view import View
+from purebench.attacks.view import Loss, View
 from purebench.errors import PurebenchError
 from purebench.norms import NORMS
 from purebench.threat import Knowledge, ThreatModel
@@ -61,7 +61,7 @@ class PGD:
         return best.points()
 
 
-def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: losses.Loss) -> None:
+def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> None:
     """A last look without a gradient at `point`, the images at `index`."""
     logits = view.scores(point)
     labels = best.y[index].repeat_interleave(logits.shape[1])

@@ -1,11 +1,12 @@
 """Square Attack (Andriushchenko et al. 2020, arXiv:1912.00049): random search with square patches; needs scores only.
 
-On a random defense both the incumbent and the proposal are asked again at every query round, so that one lucky draw does
-not end the search; a look is the mean of `eot` draws.
+On a random defense both the incumbent and the proposal are asked again at every query round, so that one lucky draw
+does not end the search; a look is the mean of `eot` draws.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,12 +27,13 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 def area(start: float, query: int, queries: int) -> float:
     """Share of the image that a patch covers at a query."""
-    return start / 2 ** sum(query * 10_000 > mark * queries for mark in HALVINGS)
+    halvings = sum(query * 10_000 > mark * queries for mark in HALVINGS)
+    return start * 0.5**halvings
 
 
 def side(share: float, size: int, least: int = 1) -> int:
     """Side in pixels of a square that covers a share of an image with `size` pixels a side."""
-    return min(max(round((share * size * size) ** 0.5), least), size - 1)
+    return min(max(round(math.sqrt(share * size * size)), least), size - 1)
 
 
 def stripes(x: Tensor, radius: float) -> Tensor:
@@ -69,7 +71,8 @@ def bump(s: int, like: Tensor) -> Tensor:
         patch[:half] = pyramid(half, s)
     patch[half:] = -pyramid(s - half, s)
     patch = patch / patch.norm()
-    return (patch.T if torch.rand(()) < 0.5 else patch).to(like)
+    turned = patch.T if float(torch.rand(())) < 0.5 else patch
+    return turned.to(like)
 
 
 def l2_start(x: Tensor, radius: float) -> Tensor:

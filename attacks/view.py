@@ -1,7 +1,7 @@
 """What the attacker differentiates: a defense under a gradient mode and EOT, the draws of an image in one pass.
 
-BPDA + EOT (Athalye et al. 2018, arXiv:1802.00420) is a way of seeing a defense, not an attack: native attacks take the mean
-of the draws' loss gradients from `look`, libraries differentiate through `as_module`.
+BPDA + EOT (Athalye et al. 2018, arXiv:1802.00420) is a way of seeing a defense, not an attack: native attacks take the
+mean of the draws' loss gradients from `look`, libraries differentiate through `as_module`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class View:
         return Look(losses, gradient, logits)
 
     def as_module(self) -> nn.Module:
-        """The view as a module for libraries that make one forward pass: images → mean log-probabilities of the draws."""
+        """The view as a module for libraries that make one pass: images → the draws' mean log-probabilities."""
         return _Module(self)
 
 

@@ -26,7 +26,9 @@ def find(weights: str) -> Path:
     if not path.is_file():
         names = [found.stem for found in BUNDLED.glob("*.safetensors")]
         hint = nearest(weights, names)
-        raise PurebenchError(f"weights: expected a .safetensors file or a bundled name, but {weights!r} is neither; {hint}")
+        raise PurebenchError(
+            f"weights: expected a .safetensors file or a bundled name, but {weights!r} is neither; {hint}"
+        )
     return path
 
 
@@ -43,16 +45,22 @@ def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
             header = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise PurebenchError(f"{path}: expected safetensors, but the file is cut short or damaged ({error}).") from error
+        raise PurebenchError(
+            f"{path}: expected safetensors, but the file is cut short or damaged ({error})."
+        ) from error
     if header.get("kind") != kind:
         came = header.get("kind") or "a file without purebench's header"
         raise PurebenchError(f"{path}: expected weights of a {kind!r}, but got {came!r}; name the right file.")
     try:
         model = build(**json.loads(header["architecture"]))
     except (KeyError, ValueError, TypeError) as error:
-        raise PurebenchError(f"{path}: its architecture is not one of this version's ({error}); train it anew.") from error
+        raise PurebenchError(
+            f"{path}: its architecture is not one of this version's ({error}); train it anew."
+        ) from error
     check_keys(path, model.state_dict(), state)
-    model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    model.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    )
     return model.eval().requires_grad_(False)
 
 
@@ -76,5 +84,9 @@ def save(path: Path, model: nn.Module, kind: str, architecture: Mapping[str, Any
         for name, value in model.state_dict().items()
     }
     scratch = path.with_suffix(".part")
-    save_file(state, scratch, metadata={"kind": kind, "architecture": json.dumps(dict(architecture), sort_keys=True)})
+    save_file(
+        state,
+        scratch,
+        metadata={"kind": kind, "architecture": json.dumps(dict(architecture), sort_keys=True)},
+    )
     scratch.replace(path)

@@ -46,7 +46,9 @@ class ResNet(nn.Module):
     ):
         super().__init__()
         self.mean, self.std = mean, std
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
         widths = [width, 2 * width, 4 * width]
         blocks: list[nn.Module] = []
         for stage, wide in enumerate(widths):

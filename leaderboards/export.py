@@ -26,9 +26,7 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
     for result in results:
         path = folder / f"{result.name}.json"
         if path.name == TIMINGS or path.parent != folder:
-            raise PurebenchError(
-                f"{result.name!r}: expected a defense's name to make a file name; choose another."
-            )
+            raise PurebenchError(f"{result.name!r}: expected a defense's name to make a file name; choose another.")
         files[path] = as_json(result.to_dict())
         timings[result.name] = result.seconds
     files[folder / TIMINGS] = as_json(timings)
@@ -69,9 +67,7 @@ def write_files(files: Mapping[Path, str]) -> None:
             beside[path].replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise PurebenchError(
-            f"{path}: cannot be written ({reason}); free the disk or choose another place."
-        ) from error
+        raise PurebenchError(f"{path}: cannot be written ({reason}); free the disk or choose another place.") from error
     finally:
         for part in beside.values():
             with suppress(OSError):
@@ -84,8 +80,7 @@ def _read_result(path: Path, timings: Mapping[str, Any]) -> DefenseResult:
         return DefenseResult.from_dict(data, timings.get(data["name"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PurebenchError(
-            f"{path}: expected a result that purebench exported, but {type(error).__name__}: {error}; "
-            "export it again."
+            f"{path}: expected a result that purebench exported, but {type(error).__name__}: {error}; export it again."
         ) from error
 
 

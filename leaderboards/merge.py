@@ -64,8 +64,7 @@ def _of_defense(
         labels=tuple(label for block in blocks for label in block[0].labels),
         complete=len(blocks) == board.blocks,
         attacks=tuple(
-            _of_attack(attack, [block[i] for block in blocks], random)
-            for i, attack in enumerate(board.attacks)
+            _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
         ),
         provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
     )
@@ -119,9 +118,7 @@ def _the_one(defense: str, name: str, facts: Sequence[Mapping[str, Any]], defaul
 
 def _shared(name: str, records: Sequence[Record]) -> Any:
     """What the records say under this name; where they differ (two machines, say), all of it, joined."""
-    values = {
-        json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance
-    }
+    values = {json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance}
     found = [json.loads(value) for value in sorted(values)]
     if found and all(isinstance(value, dict) for value in found):
         names = sorted({key for value in found for key in value})

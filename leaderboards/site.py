@@ -62,9 +62,7 @@ class Section:
     command: str
 
 
-def render(
-    board: Board, results: Sequence[DefenseResult], classes: Sequence[str], originals: Mapping[int, str]
-) -> str:
+def render(board: Board, results: Sequence[DefenseResult], classes: Sequence[str], originals: Mapping[int, str]) -> str:
     """The board's page.
 
     classes: the names of the classes. originals: base64 PNG of clean images by their position in the dataset,
@@ -103,9 +101,7 @@ def write_page(path: Path, html: str) -> None:
     write_files({path: html})
 
 
-def _section(
-    board: Board, row: Row, anchor: str, classes: Sequence[str], originals: Mapping[int, str]
-) -> Section:
+def _section(board: Board, row: Row, anchor: str, classes: Sequence[str], originals: Mapping[int, str]) -> Section:
     pictured = _pictured(row)
     pictures = pictured.pictures[:TRIPLES] if pictured else ()
     attacks = zip(row.result.attacks, row.cells, strict=True)

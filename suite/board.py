@@ -33,8 +33,8 @@ class DatasetChoice:
 class AttackChoice:
     """An attack of a board: a registered attack under a view.
 
-    gradient: a registered view (exact, bpda, blind, or none for attacks that need no gradient); eot: draws a gradient or score averages
-    over, used on random defenses only; only: all, deterministic or random defenses.
+    gradient: a registered view (exact, bpda, blind, or none for attacks that need no gradient); eot: draws that a
+    gradient or score averages over, used on random defenses only; only: all, deterministic or random defenses.
     """
 
     name: str
@@ -169,7 +169,11 @@ def _attack(name: str, value: Any) -> AttackChoice:
     if only not in FOR:
         raise PurebenchError(f"{where}.only: {only!r} is unknown; {nearest(str(only), FOR)}")
     return AttackChoice(
-        name, _spec(data["use"], f"{where}.use"), gradient, _whole(data.get("eot", 1), f"{where}.eot", 1), only
+        name,
+        _spec(data["use"], f"{where}.use"),
+        gradient,
+        _whole(data.get("eot", 1), f"{where}.eot", 1),
+        only,
     )
 
 
@@ -189,7 +193,9 @@ def _spec(value: Any, where: str) -> Spec:
         raise PurebenchError(f"{where}: {error}") from error
 
 
-def _mapping(value: Any, where: str, kind: type, extra: set[str] = frozenset(), without: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
+def _mapping(
+    value: Any, where: str, kind: type, extra: set[str] = frozenset(), without: set[str] = frozenset()
+) -> dict[str, Any]:  # type: ignore[assignment]
     return _known(value, where, {f.name for f in fields(kind)} - without | extra)
 
 
@@ -243,7 +249,12 @@ def plan(board: Board, data_hash: str, fingerprints: Mapping[str, str], version:
                     "defense": defense.use.to_dict(),
                     "weights": fingerprints[defense.name],
                     "threat": asdict(board.threat),
-                    "attack": {"use": attack.use.to_dict(), "gradient": attack.gradient, "eot": attack.eot, "only": attack.only},
+                    "attack": {
+                        "use": attack.use.to_dict(),
+                        "gradient": attack.gradient,
+                        "eot": attack.eot,
+                        "only": attack.only,
+                    },
                     "draws": board.draws,
                     "seed": board.seed,
                 }

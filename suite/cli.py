@@ -47,7 +47,9 @@ def run(
     ] = None,
     images: Annotated[int | None, typer.Option(help="Only the first so many images of the board.", min=1)] = None,
     store: StoreOption = None,
-    page: Annotated[Path | None, typer.Option(help="Write the board's page here (one self-contained HTML file).")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the board's page here (one self-contained HTML file).")
+    ] = None,
     results: Annotated[Path | None, typer.Option(help="Write the results as JSON into this folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
@@ -78,7 +80,9 @@ def run(
 
 @app.command()
 def show(
-    board: Annotated[str | None, typer.Argument(help="The board's name; without it the boards in the store are listed.")] = None,
+    board: Annotated[
+        str | None, typer.Argument(help="The board's name; without it the boards in the store are listed.")
+    ] = None,
     store: StoreOption = None,
     page: Annotated[Path | None, typer.Option(help="Write the board's page here.")] = None,
     results: Annotated[Path | None, typer.Option(help="Write the results as JSON into this folder.")] = None,
@@ -91,7 +95,9 @@ def show(
 
 @app.command("list")
 def list_names(
-    what: Annotated[str | None, typer.Argument(help="defenses, attacks, views, classifiers, datasets, recipes or boards.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(help="defenses, attacks, views, classifiers, datasets, recipes or boards.")
+    ] = None,
 ) -> None:
     """List what is registered, by this package and by others, with a line on each."""
     from purebench.listing import print_names
@@ -102,7 +108,9 @@ def list_names(
 @app.command()
 def train(
     name: Annotated[str, typer.Argument(help="The recipe (purebench list recipes).")],
-    out: Annotated[Path, typer.Option(help="Folder for weights, log, card and the state to resume from.")] = Path("trained"),
+    out: Annotated[Path, typer.Option(help="Folder for weights, log, card and the state to resume from.")] = Path(
+        "trained"
+    ),
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     minutes: Annotated[float | None, typer.Option(help="Time budget; default: the recipe's own.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
@@ -115,9 +123,7 @@ def train(
     from purebench.registry import Spec
 
     recipe, _ = registry.factory("recipes", Spec.parse(name).name)
-    written = recipe(
-        out=out, device=torch.device(device), minutes=minutes, seed=seed, folder=data
-    )
+    written = recipe(out=out, device=torch.device(device), minutes=minutes, seed=seed, folder=data)
     typer.echo(f"wrote {written}")
 
 

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,7 +72,8 @@ class ImageSet:
 class DatasetFactory(Protocol):
     """What a `purebench.datasets` entry point names: keyword arguments to an ImageSet."""
 
-    def __call__(self, **options: Any) -> ImageSet: ...
+    def __call__(self, **options: Any) -> ImageSet:
+        """The images."""
 
 
 def array_hash(*arrays: Array) -> str:
@@ -92,13 +94,19 @@ def read_idx(path: Path) -> Array:
     try:
         data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (EOFError, OSError) as error:
-        raise PurebenchError(f"{path}: expected a gzipped idx file, but it is damaged ({error}); fetch it again.") from error
+        raise PurebenchError(
+            f"{path}: expected a gzipped idx file, but it is damaged ({error}); fetch it again."
+        ) from error
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
-        raise PurebenchError(f"{path}: expected an idx file of bytes (it starts 00 00 08), but got {data[:4].hex(' ')}.")
+        raise PurebenchError(
+            f"{path}: expected an idx file of bytes (it starts 00 00 08), but got {data[:4].hex(' ')}."
+        )
     shape = np.frombuffer(data, dtype=">i4", count=data[3], offset=4)
     values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * data[3])
     if values.size != int(np.prod(shape)):
-        raise PurebenchError(f"{path}: expected {int(np.prod(shape))} bytes of data, but got {values.size}; fetch it again.")
+        raise PurebenchError(
+            f"{path}: expected {int(np.prod(shape))} bytes of data, but got {values.size}; fetch it again."
+        )
     return values.reshape(tuple(shape)).copy()
 
 
@@ -150,7 +158,9 @@ def _fashion_folder(folder: str | None, download: bool) -> Path:
     cure = "install Debian's dataset-fashion-mnist, or name a folder with the four idx files (folder=…)."
     looked = ", ".join(str(place) for place in places)
     if folder or not download:
-        raise PurebenchError(f"fashion-mnist: expected {needed[0]}[.gz] and its three companions in {looked}: not there; {cure}")
+        raise PurebenchError(
+            f"fashion-mnist: expected {needed[0]}[.gz] and its three companions in {looked}: not there; {cure}"
+        )
     from torchvision.datasets import FashionMNIST
 
     try:
@@ -160,7 +170,9 @@ def _fashion_folder(folder: str | None, download: bool) -> Path:
     return raw
 
 
-def cifar10(*, split: str = "test", folder: str | None = None, npz: str | None = None, download: bool = True) -> ImageSet:
+def cifar10(
+    *, split: str = "test", folder: str | None = None, npz: str | None = None, download: bool = True
+) -> ImageSet:
     """CIFAR-10, 3×32×32, from torchvision's folder or download, or from an npz of JPEG files.
 
     npz: a file with the keys jpeg (uint8 bytes), offsets [N+1], labels [N] and classes; image i is
@@ -189,10 +201,11 @@ def _jpeg_npz(path: Path) -> ImageSet:
         with np.load(path) as stored:
             jpeg, offsets, labels, classes = (stored[key] for key in ("jpeg", "offsets", "labels", "classes"))
     except (OSError, ValueError, KeyError) as error:
-        raise PurebenchError(f"{path}: expected an npz with keys jpeg, offsets, labels, classes, but: {error}") from error
+        raise PurebenchError(
+            f"{path}: expected an npz with keys jpeg, offsets, labels, classes, but: {error}"
+        ) from error
     pictures = [
-        np.asarray(Image.open(io.BytesIO(jpeg[start:end].tobytes())).convert("RGB"))
-        for start, end in zip(offsets[:-1], offsets[1:], strict=True)
+        np.asarray(Image.open(io.BytesIO(jpeg[start:end].tobytes())).convert("RGB")) for start, end in pairwise(offsets)
     ]
     images = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
     return ImageSet("cifar10", images, labels.astype(np.int64), tuple(str(name) for name in classes), str(path))
@@ -213,13 +226,17 @@ def image_folder(*, folder: str, size: int, classes: Sequence[str] | None = None
     names = tuple(classes) if classes is not None else tuple(found)
     strangers = set(found) - set(names)
     if strangers or not names:
-        raise PurebenchError(f"image-folder: {root} holds {found}, but the classes are {list(names)}; name them all (classes=[…]).")
+        raise PurebenchError(
+            f"image-folder: {root} holds {found}, but the classes are {list(names)}; name them all (classes=[…])."
+        )
     endings = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
     images, labels = [], []
     for label, name in enumerate(names):
         for path in sorted((root / name).glob("**/*")):
             if path.suffix.lower() in endings:
-                picture = Image.open(path).convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
+                picture = (
+                    Image.open(path).convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
+                )
                 images.append(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1))
                 labels.append(label)
     if not images:

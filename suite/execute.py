@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -71,10 +71,11 @@ def _parallel(jobs: Sequence[Job], board: Board, device: str, workers: int) -> I
         for link in links:
             _send(link, todo, doing)
         while doing:
-            for link in wait(list(doing)):
+            for ready in wait(list(doing)):
+                link = cast(Connection, ready)
                 job = doing.pop(link)
                 try:
-                    answer = link.recv()  # type: ignore[union-attr]
+                    answer = link.recv()
                 except EOFError as error:
                     raise PurebenchError(
                         f"a worker died during {job.attack.name} on {job.defense.name} (memory?); run again to go on, "

@@ -25,7 +25,13 @@ def print_names(what: str | None) -> None:
         raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
     console = Console()
     for group in [what] if what else ABOUT:
-        table = Table(title=f"{group} – {ABOUT[group]}", title_justify="left", box=None, show_header=False, padding=(0, 2))
+        table = Table(
+            title=f"{group} – {ABOUT[group]}",
+            title_justify="left",
+            box=None,
+            show_header=False,
+            padding=(0, 2),
+        )
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         table.add_column(style="dim", no_wrap=True)
@@ -41,7 +47,11 @@ def _rows(group: str) -> list[tuple[str, str, str]]:
 
         return [(name, _title(path.read_text()), "") for name, path in bundled().items()]
     return [
-        (name, registry.summary(point), "" if point.dist is None or point.dist.name == "purebench" else point.dist.name)
+        (
+            name,
+            registry.summary(point),
+            "" if point.dist is None or point.dist.name == "purebench" else point.dist.name,
+        )
         for name, point in registry.installed(group).items()
     ]
 

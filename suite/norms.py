@@ -40,7 +40,8 @@ def linf_size(delta: Tensor) -> Tensor:
 
 def l2_size(delta: Tensor) -> Tensor:
     """Euclidean length of each perturbation, [N]."""
-    return torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    size: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    return size
 
 
 def l2_direction(gradient: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ def png(pixels: Array) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(buffer, "PNG")
+    Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(
+        buffer, "PNG"
+    )
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -131,7 +131,9 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
             try:
                 return points[known].load(), extra
             except (ImportError, AttributeError) as error:
-                raise PurebenchError(f"{group}: {known!r} of {points[known].value} cannot be imported: {error}") from error
+                raise PurebenchError(
+                    f"{group}: {known!r} of {points[known].value} cannot be imported: {error}"
+                ) from error
     raise PurebenchError(f"{group}: {name!r} is unknown; {nearest(name, [*points, *LOCAL[group]])}")
 
 
@@ -142,7 +144,8 @@ def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         try:

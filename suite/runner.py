@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,18 +67,18 @@ def run_job(job: Job, context: Context) -> Finding:
         return Finding(_all(blank, Outcome.ERRORED, told[:500]))
     outcomes = [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in right]
     distances = board.threat.size(adversarial - x)
-    record = {
-        **blank,
-        "outcomes": outcomes,
-        "draws": ["".join("1" if draw else "0" for draw in row) for row in right.tolist()],
-        "distances": [round(float(value), 7) for value in distances],
-        "notes": [*view.notes, *view.batch.notes, *batch.notes, *notes],
-        "forwards": view.forwards + right.numel(),
-        "backwards": view.backwards,
-        "pictures": pictures,
-        "seconds": {"attack": attacked - began, "verify": verified - attacked},
-    }
-    return Finding(Record(**record), adversarial.cpu().numpy())
+    record = replace(
+        blank,
+        outcomes=outcomes,
+        draws=["".join("1" if draw else "0" for draw in row) for row in right.tolist()],
+        distances=[round(float(value), 7) for value in distances],
+        notes=[*view.notes, *view.batch.notes, *batch.notes, *notes],
+        forwards=view.forwards + right.numel(),
+        backwards=view.backwards,
+        pictures=pictures,
+        seconds={"attack": attacked - began, "verify": verified - attacked},
+    )
+    return Finding(record, adversarial.cpu().numpy())
 
 
 def constrain(adversarial: Tensor, x: Tensor, threat: ThreatModel) -> tuple[Tensor, list[str]]:
@@ -96,7 +96,7 @@ def constrain(adversarial: Tensor, x: Tensor, threat: ThreatModel) -> tuple[Tens
     outside = float(torch.maximum(-adversarial.min(), adversarial.max() - 1))
     if over > ROUNDING * threat.radius or outside > ROUNDING:
         raise Violation(
-            f"the attack left the threat model: {threat.norm} distance up to {threat.radius + over:.6g} for a radius of "
+            f"the attack left the threat model: {threat.norm} distance {threat.radius + over:.6g} for a radius of "
             f"{threat.radius:.6g}, values up to {max(outside, 0):.3g} outside [0,1]"
         )
     notes = []
@@ -120,17 +120,21 @@ def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatc
     return found.view(len(x), draws).cpu()
 
 
-def _blank(job: Job, context: Context, count: int, start: int) -> dict[str, object]:
+def _blank(job: Job, context: Context, count: int, start: int) -> Record:
+    """The job's record before anything was found."""
     defense = context.defenses[job.defense.name]
-    return {
-        "key": job.key,
-        "board": context.board.name,
-        "defense": job.defense.name,
-        "attack": job.attack.name,
-        "block": job.block,
-        "images": [int(value) for value in context.order[start : start + count]],
-        "labels": [int(value) for value in context.images.labels[start : start + count]],
-        "provenance": {
+    return Record(
+        key=job.key,
+        board=context.board.name,
+        defense=job.defense.name,
+        attack=job.attack.name,
+        block=job.block,
+        images=[int(value) for value in context.order[start : start + count]],
+        labels=[int(value) for value in context.images.labels[start : start + count]],
+        outcomes=[],
+        draws=[],
+        distances=[],
+        provenance={
             "defense": {
                 "random": defense.random,
                 "parameters": sum(value.numel() for value in defense.parameters()),
@@ -142,13 +146,12 @@ def _blank(job: Job, context: Context, count: int, start: int) -> dict[str, obje
             "commit": commit(),
             "device": device_name(str(context.device)),
         },
-    }
+    )
 
 
-def _all(blank: dict[str, object], outcome: Outcome, reason: str) -> Record:
-    count = len(blank["images"])  # type: ignore[arg-type]
-    fields = {"outcomes": [outcome] * count, "draws": [""] * count, "distances": [None] * count, "reason": reason}
-    return Record(**blank, **fields)  # type: ignore[arg-type]
+def _all(blank: Record, outcome: Outcome, reason: str) -> Record:
+    count = len(blank.images)
+    return replace(blank, outcomes=[outcome] * count, draws=[""] * count, distances=[None] * count, reason=reason)
 
 
 def _pictures(job: Job, context: Context, adversarial: Tensor, labels: Array, start: int) -> list[Picture]:
@@ -158,7 +161,13 @@ def _pictures(job: Job, context: Context, adversarial: Tensor, labels: Array, st
         purified = defense.purify(some)
         predicted = check_logits(defense.classifier(purified), len(some)).argmax(1)
     return [
-        Picture(int(context.order[start + i]), int(labels[i]), _shot(some[i]), _shot(purified[i]), int(predicted[i]))
+        Picture(
+            int(context.order[start + i]),
+            int(labels[i]),
+            _shot(some[i]),
+            _shot(purified[i]),
+            int(predicted[i]),
+        )
         for i in range(len(some))
     ]
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from purebench import evaluate, registry, store
 from purebench.board import Board, parse_board
@@ -73,9 +80,9 @@ def stored(path: Path, name: str | None, page: Path | None, results: Path | None
     with store.reading(path) as saved:
         plans = saved.plans()
         if name is None:
-            for board, (_, keys) in plans.items():
+            for known, (_, keys) in plans.items():
                 done = sum(saved.get(key) is not None for key in keys)
-                print(f"{board}: {done} of {len(keys)} jobs")
+                print(f"{known}: {done} of {len(keys)} jobs")
             return
         if name not in plans:
             raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")

@@ -99,7 +99,8 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
         holder = Path(f"{path}.pid")
         who = f" (process {holder.read_text().strip()})" if holder.exists() else ""
         raise PurebenchError(
-            f"{path}: another purebench{who} is writing to this store; wait for it (--wait SECONDS), or name another (--store)."
+            f"{path}: another purebench{who} is writing to this store; "
+            "wait for it (--wait SECONDS), or name another (--store)."
         ) from error
     except OSError as error:
         raise PurebenchError(f"{path}: the store cannot be made ({error.strerror}).") from error

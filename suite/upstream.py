@@ -10,7 +10,17 @@ import sys
 import warnings
 from types import ModuleType
 
-MODULES = ("autopgd_base", "fab_base", "fab_projections", "fab_pt", "square", "state", "checks", "other_utils", "autoattack")
+MODULES = (
+    "autopgd_base",
+    "fab_base",
+    "fab_projections",
+    "fab_pt",
+    "square",
+    "state",
+    "checks",
+    "other_utils",
+    "autoattack",
+)
 
 
 def autoattack() -> ModuleType:

@@ -1,8 +1,8 @@
 """DiffPure: noise the image to t*, then run the reverse process back to it (Nie et al. 2022, arXiv:2205.07460).
 
 The reverse steps are those of DDPM (Ho et al. 2020, eq. 6-7 between any two timesteps) or DDIM (Song et al. 2021,
-arXiv:2010.02502, eq. 12 with eta = 0). Each step is checkpointed and its noise comes from a seed of its own, so the exact
-gradient replays the same noise and memory does not grow with the length of the chain.
+arXiv:2010.02502, eq. 12 with eta = 0). Each step is checkpointed and its noise comes from a seed of its own, so the
+exact gradient replays the same noise and memory does not grow with the length of the chain.
 """
 
 from __future__ import annotations
@@ -97,7 +97,14 @@ def seeded_noise(x: Tensor, seed: int) -> Tensor:
 
 
 def diffpure(
-    *, weights: str = "fashion-ddpm", t: int = 100, steps: int = 5, sampler: str = "ddpm", checkpointed: bool = True
+    *,
+    weights: str = "fashion-ddpm",
+    t: int = 100,
+    steps: int = 5,
+    sampler: str = "ddpm",
+    checkpointed: bool = True,
 ) -> DiffPure:
     """DiffPure: diffuse the image to t*, then denoise it in a few DDPM or DDIM steps (Nie et al. 2022)."""
-    return DiffPure(load(weights, "folded-unet", FoldedUNet), t=t, steps=steps, sampler=sampler, checkpointed=checkpointed)
+    return DiffPure(
+        load(weights, "folded-unet", FoldedUNet), t=t, steps=steps, sampler=sampler, checkpointed=checkpointed
+    )

@@ -12,7 +12,8 @@ from torch.nn import functional
 class FoldedUNet(nn.Module):
     """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise, same shape.
 
-    fold: side of the pixel blocks that become channels; widths, layers, groups: as UNet2DModel's block_out_channels, layers_per_block and norm_num_groups
+    fold: side of the pixel blocks that become channels; widths, layers, groups: as UNet2DModel's block_out_channels,
+    layers_per_block and norm_num_groups
     (Ho et al. 2020, arXiv:2006.11239).
     """
 
@@ -30,7 +31,7 @@ class FoldedUNet(nn.Module):
         from diffusers import UNet2DModel
 
         self.fold = fold
-        self.unet = UNet2DModel(
+        self.unet: nn.Module = UNet2DModel(  # type: ignore[no-untyped-call]
             sample_size=size // fold,
             in_channels=fold**2 * channels,
             out_channels=fold**2 * channels,

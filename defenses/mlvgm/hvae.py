@@ -77,7 +77,7 @@ class Group(nn.Module):
         self.z = z
 
     def distributions(self, state: Tensor, features: Tensor) -> tuple[Normal, Normal, Tensor]:
-        """Posterior (relative to the prior, NVAE eq. 4), prior, and the state [N,width,h,w] to merge the latent into."""
+        """Posterior (relative to the prior, NVAE eq. 4), prior, and the state to merge the latent into."""
         mean, raw, more = self.prior(state).split([self.z, self.z, state.shape[1]], dim=1)
         shift, stretch = self.posterior(torch.cat([state, features], 1)).chunk(2, dim=1)
         prior = Normal(mean, bounded_exp(raw))
@@ -160,7 +160,7 @@ class HVAE(MLVGM):
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature)))
 
     def evidence(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """For training: mean reconstruction [N,C,H,W], mean squared error (a scalar), divergences by latent [N] each."""
+        """For training: reconstruction [N,C,H,W], mean squared error (scalar), divergences by latent, [N] each."""
         divergences: list[Tensor] = []
 
         def choose(_: int, posterior: Normal, prior: Normal) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 Mix = Callable[[int, Tensor, Tensor], Tensor]
-"""mix(i, encoded, sampled): the latent i to decode, from its code of the image and a sample of its prior, [N,…] each."""
+"""mix(i, encoded, sampled): latent i as decoded, from the image's code and a sample of the prior, [N,…] each."""
 
 
 class MLVGM(nn.Module, ABC):

@@ -60,4 +60,5 @@ class MLVGMPurifier(Purifier):
 def fixed_norm_noise(x: Tensor, norm: float) -> Tensor:
     """Gaussian noise like x, scaled so that each image's has exactly this l2 norm."""
     noise = torch.randn_like(x)
-    return noise * (norm / noise.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)))
+    scaled: Tensor = noise * (norm / noise.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)))
+    return scaled

@@ -26,7 +26,11 @@ def constant(n: int) -> list[float]:
     return [1.0] * n
 
 
-SCHEDULES: dict[str, Callable[[int], list[float]]] = {"linear": linear, "cosine": cosine, "constant": constant}
+SCHEDULES: dict[str, Callable[[int], list[float]]] = {
+    "linear": linear,
+    "cosine": cosine,
+    "constant": constant,
+}
 
 
 def alphas(schedule: str | Sequence[float], n: int, attenuation: float) -> list[float]:

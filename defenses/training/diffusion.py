@@ -12,7 +12,7 @@ from purebench.defenses.training.quality import purified_accuracies
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Mean squared error of the predicted noise; half of the timesteps uniform, half below 300, where purification works."""
+    """Mean squared error of the noise; half of the timesteps uniform, half below 300, where purification works."""
     x = 2 * images - 1
     reach = torch.where(torch.rand(len(x)) < 0.5, 1000, 300)
     t = (torch.rand(len(x)) * reach).long().to(x.device)
@@ -28,7 +28,8 @@ def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str,
 
     settings = [(t, steps, sampler) for t in (50, 100, 150) for steps, sampler in ((5, "ddim"), (5, "ddpm"))]
     purifiers = {
-        f"t* {t}, {steps} {sampler} steps": DiffPure(model, t=t, steps=steps, sampler=sampler) for t, steps, sampler in settings
+        f"t* {t}, {steps} {sampler} steps": DiffPure(model, t=t, steps=steps, sampler=sampler)
+        for t, steps, sampler in settings
     }
     return purified_accuracies(purifiers, test, device, images=500)
 

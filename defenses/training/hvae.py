@@ -1,4 +1,4 @@
-"""Recipe of the bundled hierarchical VAE: the evidence lower bound with optimal variance and a warm-up of the divergence."""
+"""Recipe of the bundled hierarchical VAE: evidence lower bound, optimal variance, warm-up of the divergence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from purebench.datasets import ImageSet, fashion_mnist
 from purebench.defenses.mlvgm.hvae import HVAE
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
-
 
 FREE_NATS = 4.0
 """Below this mean divergence a group pays nothing, or the coarsest groups would go unused (Kingma et al. 2016)."""

@@ -49,10 +49,17 @@ class Recipe:
     held_out: int = 5000
     minutes: float = 25.0
 
-    def __call__(self, *, out: Path, device: torch.device, minutes: float | None, seed: int, folder: str | None) -> Path:
+    def __call__(
+        self, *, out: Path, device: torch.device, minutes: float | None, seed: int, folder: str | None
+    ) -> Path:
         """Runs the recipe within `minutes` (None: its own budget); see `train`."""
         return train(
-            self, out=out, device=device, minutes=self.minutes if minutes is None else minutes, seed=seed, folder=folder
+            self,
+            out=out,
+            device=device,
+            minutes=self.minutes if minutes is None else minutes,
+            seed=seed,
+            folder=folder,
         )
 
 
@@ -136,10 +143,16 @@ def train(recipe: Recipe, *, out: Path, device: torch.device, minutes: float, se
 
 
 def _run(recipe: Recipe, state: State, images: Tensor, labels: Tensor, saved: Path, budget: float) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
     last_save, last_log = time.monotonic(), time.monotonic()
     with Progress(*columns) as progress:
-        bar = progress.add_task(recipe.name, total=budget, completed=state.seconds)
+        bar = progress.add_task(recipe.name, total=budget)
+        progress.update(bar, completed=state.seconds)
         while state.seconds < budget:
             began = time.monotonic()
             losses = _step(recipe, state, images, labels, state.seconds / budget)
@@ -180,7 +193,13 @@ def _step(recipe: Recipe, state: State, images: Tensor, labels: Tensor, share: f
 
 
 def card(
-    recipe: Recipe, state: State, figures: dict[str, float], out: Path, device: torch.device, minutes: float, seed: int
+    recipe: Recipe,
+    state: State,
+    figures: dict[str, float],
+    out: Path,
+    device: torch.device,
+    minutes: float,
+    seed: int,
 ) -> None:
     """Writes the model card NAME.md: recipe, data, cost, quality."""
     parameters = sum(p.numel() for p in state.model.parameters())
@@ -195,7 +214,7 @@ def card(
         "- Data: Fashion-MNIST training images (MIT licence), the last "
         f"{recipe.held_out:,} held out for choosing settings; mirrored{', shifted' if recipe.shift else ''}",
         f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16",
-        f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps of {recipe.batch} images",
+        f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps of {recipe.batch}",
         "- Licence: MIT, as purebench",
         "",
         "| quality | value |",

@@ -23,6 +23,7 @@ from math import inf, log
 
 import numpy as np
 import numpy.typing as npt
+
 from purebench.statistics.estimate import Estimate, require_confidence, require_unit_values
 
 Floats = npt.NDArray[np.float64]
@@ -72,9 +73,7 @@ def betting_sequence(
     """
     require_confidence(confidence)
     if not 0 < resolution <= 0.1:
-        raise ValueError(
-            f"expected resolution in (0, 0.1], but got {resolution!r}; 1e-3 is a tenth of a percent"
-        )
+        raise ValueError(f"expected resolution in (0, 0.1], but got {resolution!r}; 1e-3 is a tenth of a percent")
     x = require_unit_values(values)
     alpha = 1 - confidence
     t = np.arange(1, x.size + 1, dtype=np.float64)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+
 from purebench.statistics.betting import betting
 from purebench.statistics.estimate import Estimate, require_unit_values
 from purebench.statistics.proportions import clopper_pearson, wilson

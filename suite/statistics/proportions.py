@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from operator import index
 
-from purebench.statistics.estimate import Estimate, require_confidence
 from scipy.stats import beta, binomtest
+
+from purebench.statistics.estimate import Estimate, require_confidence
 
 
 def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimate:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals import interval
 
@@ -84,9 +85,7 @@ def _pick_then_score(pick: Bools, score: Bools, counts: Bools) -> Floats:
     return np.asarray((score.mean(axis=2) * picked).sum(axis=0) / picked.sum(axis=0), dtype=np.float64)
 
 
-def _estimate(
-    right: Bools, counts: Bools, per_image: Floats, deterministic: bool, confidence: float
-) -> Estimate:
+def _estimate(right: Bools, counts: Bools, per_image: Floats, deterministic: bool, confidence: float) -> Estimate:
     if not deterministic:
         return interval(per_image, "betting", confidence)
     torn = (right.any(axis=2) != right.all(axis=2)) & counts

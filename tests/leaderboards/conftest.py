@@ -143,16 +143,12 @@ def _demo_record(rng, board, defense, random, attack, block, accuracy, ease):
     if isinstance(accuracy, str):
         if defense == "broken-checkpoint" or block == 0:
             none = [Outcome.ERRORED] * 64
-            return make_record(
-                board, defense, attack, block, none, random=random, reason=accuracy, seconds={}
-            )
+            return make_record(board, defense, attack, block, none, random=random, reason=accuracy, seconds={})
         accuracy = 0.6
     part = ease[64 * block : 64 * block + 64]
     sure = np.clip((accuracy - part) * (4 if random else 1e9) + 0.5, 0, 1)
     answers = ["".join("01"[int(draw)] for draw in rng.random(16 if random else 1) < q) for q in sure]
-    pictures = [
-        Picture(100 + i, i, make_png(rng, 0.3), make_png(rng, 0.05), int(rng.integers(10))) for i in range(4)
-    ]
+    pictures = [Picture(100 + i, i, make_png(rng, 0.3), make_png(rng, 0.05), int(rng.integers(10))) for i in range(4)]
     notes = ["rounding corrected: up to 3e-8 outside the threat model"] if attack == "square" else []
     seconds = {"attack": float(rng.uniform(5, 60)), "verify": float(rng.uniform(0.5, 3))}
     return make_record(

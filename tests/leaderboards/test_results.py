@@ -18,9 +18,7 @@ E, S = Outcome.ERRORED, Outcome.SKIPPED
 
 
 def test_deterministic_numbers_are_the_counts_by_hand(build):
-    _, _, (found,) = build.results(
-        {"plain": {"clean": list("1110"), "apgd": list("0111"), "square": list("1100")}}
-    )
+    _, _, (found,) = build.results({"plain": {"clean": list("1110"), "apgd": list("0111"), "square": list("1100")}})
     assert not found.random
     assert found.clean == clopper_pearson(3, 4)
     assert [found.accuracy(attack) for attack in found.attacks[1:]] == [
@@ -128,9 +126,7 @@ def test_counts_costs_and_remarks_are_gathered(build):
 def test_what_was_computed_on_two_machines_says_so(build):
     board, records, _ = build.results({"plain": {"clean": list("11"), "apgd": list("10")}})
     records[1] = replace(records[1], provenance=records[1].provenance | {"device": "NVIDIA H200"})
-    assert (
-        merge(board, records)[0].provenance["device"] == merge(board, records[::-1])[0].provenance["device"]
-    )
+    assert merge(board, records)[0].provenance["device"] == merge(board, records[::-1])[0].provenance["device"]
     assert merge(board, records)[0].provenance["device"] == "NVIDIA H200, cpu"
 
 
@@ -158,9 +154,7 @@ def test_two_records_of_one_job_are_refused_unless_they_are_the_same(build):
 
 def test_a_random_defense_with_one_draw_has_no_worst_case(build):
     board = build.board(draws=1, images=2, defenses=("noisy",))
-    records = [
-        build.record(board, "noisy", attack, 0, ["1", "0"], random=True) for attack in ("clean", "apgd")
-    ]
+    records = [build.record(board, "noisy", attack, 0, ["1", "0"], random=True) for attack in ("clean", "apgd")]
     with pytest.raises(PurebenchError, match="noisy: expected at least 2 draws"):
         _ = merge(board, records)[0].robust
 
@@ -173,5 +167,5 @@ def test_json_gives_the_same_result_back(demo):
 
 
 def test_boards_and_pages_need_no_torch():
-    code = "import sys; from purebench.leaderboards import export, merge, site; assert 'torch' not in sys.modules"
+    code = "import sys; from purebench.leaderboards import merge, site; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

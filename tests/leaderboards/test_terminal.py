@@ -27,9 +27,7 @@ def test_every_number_is_whole_at_any_width(demo, width):
     assert "…" not in text
     for row in rank(demo.results):
         if row.rank:
-            (line,) = (
-                line for line in text.splitlines() if row.robust.percent() in line and row.name in line
-            )
+            (line,) = (line for line in text.splitlines() if row.robust.percent() in line and row.name in line)
             assert line.split()[:2] == (["≈", str(row.rank)] if row.tied else [str(row.rank), row.name])
             assert f"{100 * row.clean.value:.1f} %" in line
             assert row.strongest in line

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from purebench.statistics import METHODS, clopper_pearson, interval, wilson
 from scipy.stats import binom, binomtest
 from statsmodels.stats.proportion import proportion_confint
+
+from purebench.statistics import METHODS, clopper_pearson, interval, wilson
 
 CASES = [(0, 1), (1, 1), (0, 20), (20, 20), (1, 20), (7, 20), (499, 500), (613, 1000), (31_415, 100_000)]
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+
 from purebench.statistics import accuracy, betting, clopper_pearson, robust_accuracy, robust_per_image
 
 BOARDS = arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=6))
@@ -113,9 +114,7 @@ def test_robust_accuracy_of_a_deterministic_defense_is_clopper_pearson():
     assert robust_accuracy(right, deterministic=True) == clopper_pearson(2, 4)
     assert robust_accuracy(right.repeat(5, axis=2), deterministic=True) == clopper_pearson(2, 4)
     counts = np.array([[1, 1, 1, 1], [1, 0, 1, 1]], dtype=bool)
-    assert robust_accuracy(right, deterministic=True, confidence=0.9, counts=counts) == clopper_pearson(
-        3, 4, 0.9
-    )
+    assert robust_accuracy(right, deterministic=True, confidence=0.9, counts=counts) == clopper_pearson(3, 4, 0.9)
 
 
 def test_robust_accuracy_of_a_random_defense_bets_over_images():

@@ -1,0 +1,151 @@
+"""The page in a real browser: sorting by mouse and keyboard, links, and no sideways scrolling of the page."""
+
+import shutil
+
+import pytest
+
+from purebench.leaderboards.rank import rank
+from purebench.leaderboards.site import render, write_page
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, demo, tmp_path):
+    path = tmp_path / "board.html"
+    write_page(path, render(demo.board, demo.results, demo.classes, demo.originals))
+    resize(browser, 1280)
+    browser.get(path.as_uri())
+    yield browser
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def resize(browser, width, scheme="light"):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def names(page):
+    return [cell.get_attribute("data-value") for cell in page.find_elements("css selector", ".ranking tbody .name")]
+
+
+def header(page, label):
+    for cell in page.find_elements("css selector", ".ranking thead th"):
+        if cell.text.replace("\n", "") == label:
+            return cell
+    raise AssertionError(f"no header {label!r}")
+
+
+def expected(demo, value, reverse):
+    """Names by `value`, rows without one last, equal ones in the order of the ranks."""
+    rows = rank(demo.results)
+    known = sorted((row for row in rows if value(row) is not None), key=value, reverse=reverse)
+    return [row.name for row in known] + [row.name for row in rows if value(row) is None]
+
+
+def test_a_click_sorts_and_another_turns_it_round(page, demo):
+    def accuracy(row):
+        (cell,) = (cell for cell in row.cells if cell.attack == "square")
+        return None if cell.failed or cell.estimate is None else cell.estimate.value
+
+    square = header(page, "square")
+    assert header(page, "#").get_attribute("aria-sort") == "ascending"
+    square.find_element("tag name", "button").click()
+    assert square.get_attribute("aria-sort") == "descending"
+    assert header(page, "#").get_attribute("aria-sort") is None
+    assert names(page) == expected(demo, accuracy, reverse=True)
+    square.find_element("tag name", "button").click()
+    assert square.get_attribute("aria-sort") == "ascending"
+    assert names(page) == expected(demo, accuracy, reverse=False)
+
+
+def test_the_keyboard_sorts_and_finds_back_to_the_ranks(page, demo):
+    name = header(page, "Defense")
+    name.find_element("tag name", "button").send_keys(Keys.ENTER)
+    assert names(page) == sorted(found.name for found in demo.results)
+    tied = page.find_element("css selector", ".tied")
+    assert not tied.is_displayed()
+    header(page, "#").find_element("tag name", "button").send_keys(Keys.SPACE)
+    assert names(page) == [row.name for row in rank(demo.results)]
+    assert tied.is_displayed()
+
+
+def test_a_name_leads_to_its_section(page):
+    page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+    page.find_element("link text", "vae-resample").click()
+    assert page.current_url.endswith("#defense-vae-resample")
+    top = page.execute_script("return document.querySelector(':target').getBoundingClientRect().top")
+    assert -1 <= top <= 100
+
+
+@pytest.mark.parametrize("width", [320, 400, 768, 1280, 1920])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_never_scrolls_sideways(page, width, scheme):
+    resize(page, width, scheme)
+    page.refresh()
+    wide, inner = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= width
+    assert inner == width
+
+
+def test_all_pictures_load(page):
+    loaded = page.execute_script("return [...document.images].map(image => image.complete && image.naturalWidth)")
+    assert loaded
+    assert set(loaded) == {32}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(page, scheme):
+    """WCAG AA: a contrast of 4.5 for the colours of text."""
+    resize(page, 1280, scheme)
+    contrasts = page.execute_script(
+        """
+        const style = getComputedStyle(document.documentElement);
+        const light = name => {
+          const hex = style.getPropertyValue(name).trim();
+          const [r, g, b] = [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16) / 255)
+            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const found = {};
+        for (const ground of ["--paper", "--card"])
+          for (const ink of ["--ink", "--soft", "--accent", "--warn", "--random"]) {
+            const [a, b] = [light(ground), light(ink)].sort((x, y) => y - x);
+            found[ink + " on " + ground] = (a + 0.05) / (b + 0.05);
+          }
+        return found;
+        """
+    )
+    assert {pair: contrast for pair, contrast in contrasts.items() if contrast < 4.5} == {}
