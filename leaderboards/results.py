@@ -155,8 +155,8 @@ class DefenseResult:
         """Whether each verification draw was right, [images, draws]; False where there is no answer."""
         table = np.zeros((len(self.images), self.draws), dtype=np.bool_)
         for row, answers, outcome in zip(table, attack.draws, attack.outcomes, strict=True):
-            if True:
-                row[:] = [a == "1" for a in answers] or True
+            if outcome in ANSWERED:
+                row[:] = [answer == "1" for answer in answers]
         return table
 
     @property

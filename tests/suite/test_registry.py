@@ -1,0 +1,112 @@
+"""Names, parameters, local files, and errors that name the nearest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from purebench import registry
+from purebench.errors import PurebenchError
+from purebench.registry import Spec
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "params"),
+    [
+        ("apgd", "apgd", {}),
+        ("apgd()", "apgd", {}),
+        ("apgd(steps=20, loss=ce)", "apgd", {"steps": 20, "loss": "ce"}),
+        ("x.py:thing(a=[1, 2.5], b='two words', c=None, d=True)", "x.py:thing", {"a": [1, 2.5], "b": "two words", "c": None, "d": True}),
+        ({"apgd": {"steps": 20}}, "apgd", {"steps": 20}),
+        ({"apgd": None}, "apgd", {}),
+        ("foolbox:LinfPGD(steps=3)", "foolbox:LinfPGD", {"steps": 3}),
+    ],
+)
+def test_specs_are_read_and_written_back(value: object, name: str, params: dict[str, object]) -> None:
+    spec = Spec.parse(value)
+    assert (spec.name, dict(spec.params)) == (name, params)
+    assert Spec.parse(spec.plain()) == spec
+    assert Spec.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize("value", ["", "a b", "apgd(20)", "apgd(steps=)", "apgd(steps=f())", "apgd(**x)", 3, [], {}, {"a": 1}, {"a": {}, "b": {}}])
+def test_other_specs_are_refused(value: object) -> None:
+    with pytest.raises(PurebenchError, match="expected"):
+        Spec.parse(value)
+
+
+def test_an_unknown_name_or_parameter_names_the_nearest() -> None:
+    with pytest.raises(PurebenchError, match="'square'"):
+        registry.create("attacks", Spec("squar"))
+    with pytest.raises(PurebenchError, match="'steps'"):
+        registry.create("attacks", Spec("apgd", {"step_s": 3}))
+    with pytest.raises(PurebenchError, match="'folder'.*missing"):
+        registry.create("datasets", Spec("image-folder", {"size": 3}))
+
+
+def test_a_wrong_value_is_one_line() -> None:
+    with pytest.raises(PurebenchError, match="steps"):
+        registry.create("attacks", Spec("apgd", {"steps": "many"}))
+
+
+def test_local_code_registers_by_decorator() -> None:
+    @registry.register("defenses", "mine-test")
+    def mine(*, strength: int = 1) -> int:
+        return strength
+
+    try:
+        assert registry.create("defenses", Spec.parse("mine-test(strength=4)")) == 4
+        assert "mine-test" in registry.names("defenses")
+    finally:
+        del registry.LOCAL["defenses"]["mine-test"]
+    with pytest.raises(PurebenchError, match="group"):
+        registry.register("defence", "x")
+
+
+def test_a_file_gives_its_names_and_its_contents_go_into_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "local.py"
+    file.write_text("def thing(*, a=1):\n    return a + 1\n")
+    spec = Spec.parse(f"{file}:thing(a=2)")
+    assert registry.create("defenses", spec) == 3
+    before = spec.to_dict()
+    file.write_text("def thing(*, a=1):\n    return a + 2\n")
+    assert spec.to_dict() != before
+    with pytest.raises(PurebenchError, match="thing"):
+        registry.create("defenses", Spec(f"{file}:thin"))
+    with pytest.raises(PurebenchError, match="is none"):
+        registry.create("defenses", Spec(f"{tmp_path}/absent.py:x"))
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_of_the_kind\n")
+    with pytest.raises(PurebenchError, match="nothing_of_the_kind"):
+        registry.create("defenses", Spec(f"{broken}:x"))
+
+
+def test_context_reaches_only_factories_that_take_it() -> None:
+    registry.LOCAL["defenses"] |= {"takes": lambda *, classifier: classifier, "takes-not": lambda: "alone"}
+    try:
+        assert registry.create("defenses", Spec("takes"), classifier="c") == "c"
+        assert registry.create("defenses", Spec("takes-not"), classifier="c") == "alone"
+    finally:
+        del registry.LOCAL["defenses"]["takes"], registry.LOCAL["defenses"]["takes-not"]
+
+
+@pytest.mark.parametrize("group", registry.GROUPS)
+def test_every_entry_point_loads_and_says_what_it_is(group: str) -> None:
+    for name, point in registry.installed(group).items():
+        assert callable(point.load()), name
+        assert len(registry.summary(point)) > 10, name
+
+
+def test_listing_needs_no_torch() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from purebench.listing import print_names; print_names(None); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fashion-quick" in done.stdout
+    assert "mlvgm-hvae" in done.stdout
