@@ -15,6 +15,28 @@ from purebench.errors import PurebenchError, nearest
 from purebench.threat import Knowledge, ThreatModel
 
 ART_NORMS = {"linf": np.inf, "l2": 2}
+FIXED_NORMS = {
+    "BasicIterativeMethod": "linf",
+    "BoundaryAttack": "l2",
+    "CarliniL0Method": "l0",
+    "CarliniL2Method": "l2",
+    "CarliniLInfMethod": "linf",
+    "DeepFool": "l2",
+    "ElasticNet": "l1",
+    "NewtonFool": "l2",
+    "PixelAttack": "l0",
+    "SaliencyMapMethod": "l0",
+    "SignOPTAttack": "l2",
+    "SimBA": "l2",
+    "ThresholdAttack": "linf",
+    "VirtualAdversarialMethod": "l2",
+    "Wasserstein": "Wasserstein",
+    "ZooAttack": "l2",
+}
+"""The norm of attacks that let none be chosen; an attack that is not here and takes no norm measures none."""
+FIRST_STEPS = {"AutoProjectedGradientDescent": 2.0, "AutoConjugateGradient": 2.0, "RescalingAutoConjugateGradient": 2.0}
+"""The methods that shorten their step begin with twice the radius, as their papers do; `eps_step` in radii."""
+STEP = 0.25
 
 
 def art_classes() -> dict[str, type]:
@@ -38,38 +60,45 @@ class ArtAttack:
         known = art_classes()
         if name not in known:
             raise PurebenchError(f"art: the attack {name!r} is unknown; {nearest(name, known)}")
-        self.kind, self.options = known[name], options
+        self.name, self.kind, self.options = name, known[name], options
         self.takes = inspect.signature(self.kind).parameters
         for key in options:
             if key not in self.takes:
                 raise PurebenchError(f"art:{name}: the parameter {key!r} is unknown; {nearest(key, self.takes)}")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """ART's answer; an attack without a radius (minimum-norm) is projected to the threat's."""
+        """ART's answer; an attack without a radius (minimum-norm) is projected to the threat's.
+
+        Raises PurebenchError if the attack's norm is not the threat's.
+        """
         from art.estimators.classification import PyTorchClassifier
 
-        with torch.no_grad():
-            classes = view.scores(x[:1]).shape[2]
-        device = "gpu" if x.device.type == "cuda" else "cpu"
+        options = self.settings(threat)
         classifier = PyTorchClassifier(
             model=view.as_module(),
             loss=nn.CrossEntropyLoss(),
             input_shape=tuple(x.shape[1:]),
-            nb_classes=classes,
+            nb_classes=view.scores(x[:1], 1).shape[2],
             clip_values=(0.0, 1.0),
-            device_type=device,
+            device_type="gpu" if x.device.type == "cuda" else "cpu",
         )
-        options: dict[str, Any] = {"verbose": False} if "verbose" in self.takes else {}
-        if "norm" in self.takes:
-            options["norm"] = ART_NORMS[threat.norm]
-        if "eps" in self.takes:
-            options["eps"] = threat.radius
-        if "eps_step" in self.takes:
-            options["eps_step"] = threat.radius / 4
-        attack = self.kind(classifier, **options | self.options)
-        answer = attack.generate(x=x.cpu().numpy(), y=y.cpu().numpy())
+        answer = self.kind(classifier, **options).generate(x=x.cpu().numpy(), y=y.cpu().numpy())
         found = torch.as_tensor(np.asarray(answer)).to(x)
         return found if "eps" in self.takes else threat.project(found, x)
+
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """The attack's keyword arguments for a threat. Raises PurebenchError if it measures another norm."""
+        mine = FIXED_NORMS.get(self.name, threat.norm if "norm" in self.takes else None)
+        if mine != threat.norm or self.options.get("norm", ART_NORMS[mine]) not in (ART_NORMS[mine], str(ART_NORMS[mine])):
+            asked = f"it measures {self.options.get('norm', mine) or 'no distance'}"
+            raise PurebenchError(f"art:{self.name}: expected an attack in {threat.norm}, but {asked}.")
+        settings = {
+            "verbose": False,
+            "norm": ART_NORMS[threat.norm],
+            "eps": threat.radius,
+            "eps_step": FIRST_STEPS.get(self.name, STEP) * threat.radius,
+        }
+        return {key: value for key, value in settings.items() if key in self.takes} | self.options
 
 
 def from_art(name: str, **options: Any) -> ArtAttack:

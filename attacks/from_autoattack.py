@@ -20,12 +20,17 @@ from purebench.threat import Knowledge, ThreatModel
 from purebench.upstream import autoattack
 
 VERSIONS = ("standard", "rand")
+LEAST_CLASSES = {"standard": 4, "rand": 3}
+"""Targeted DLR divides by a difference of the four largest logits, DLR of the three largest."""
 NORM_NAMES = {"linf": "Linf", "l2": "L2"}
 
 
 @dataclass(frozen=True)
 class AutoAttack:
-    """AutoAttack `standard` (APGD-CE, APGD-T, FAB-T, Square; deterministic defenses, at least 4 classes) or `rand`."""
+    """AutoAttack `standard` (APGD-CE, APGD-T, FAB-T, Square; deterministic defenses, at least 4 classes) or `rand`.
+
+    Raises PurebenchError for fewer classes than its losses need (3 for `rand`).
+    """
 
     name: str = "standard"
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
@@ -36,6 +41,12 @@ class AutoAttack:
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The package's adversarial images; an image it could not break comes back as it was."""
+        classes = view.scores(x[:1], 1).shape[2]
+        if classes < LEAST_CLASSES[self.name]:
+            raise PurebenchError(
+                f"autoattack:{self.name}: expected at least {LEAST_CLASSES[self.name]} classes for its DLR losses, "
+                f"but got {classes}; use apgd with the loss ce or cw."
+            )
         package = autoattack()
         seed = int(torch.randint(2**31 - 1, ()))
         attack = package.AutoAttack(
@@ -46,6 +57,9 @@ class AutoAttack:
             device=x.device,
             seed=seed,
         )
+        attack.verbose = False
+        for part in (attack.apgd_targeted, attack.fab):  # the package assumes ten classes
+            part.n_target_classes = min(part.n_target_classes, classes - 1)
         found, answers = attack.run_standard_evaluation(x, y, batch_size=min(len(x), view.batch.size))
         view.notes.append(f"autoattack's own verdict: {int((answers == y).sum())} of {len(y)} hold")
         adversarial: Tensor = found

@@ -14,10 +14,17 @@ from torch import Tensor, nn
 
 from purebench.batching import DeviceBatch
 from purebench.defense import Defense
+from purebench.errors import PurebenchError
 from purebench.protocols import check_logits
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """loss(logits [M,K], labels [M]) → [M], larger where the attack is doing better."""
+
+
+NO_GRADIENT = (
+    "no gradient arrives at the image through this view (a detach or a no_grad on the way?); "
+    "expected one for this attack: take the view bpda, or an attack that needs none."
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,11 @@ class View:
     backwards: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def note(self, told: str) -> None:
+        """Adds a note for the record, once."""
+        if told not in self.notes:
+            self.notes.append(told)
+
     @property
     def draws(self) -> int:
         """Draws of one look: eot, or one where nothing is random."""
@@ -67,16 +79,19 @@ class View:
     def look(self, x: Tensor, y: Tensor, loss: Loss) -> Look:
         """Mean loss, mean gradient of the loss and logits over `draws` fresh draws at x [N,C,H,W], labels y [N].
 
-        A gradient that is not finite counts as zero, and a note says so.
+        A gradient that is not finite counts as zero, and a note says so. Raises PurebenchError where no gradient
+        arrives at the image at all.
         """
 
         def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             leaf = images.detach().requires_grad_()
             with torch.enable_grad():
-                logits = self.logits(leaf)
+                logits = passes_gradient(self.logits(leaf))
                 losses = loss(logits, labels)
-                (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True, materialize_grads=True)
+                (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
             self.backwards += len(images)
+            if gradient is None:
+                raise PurebenchError(NO_GRADIENT)
             return losses.detach(), gradient, logits.detach()
 
         count = self.draws
@@ -89,8 +104,7 @@ class View:
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
         if not bool(torch.isfinite(gradient).all()):
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
-            if "gradients that are not finite count as zero" not in self.notes:
-                self.notes.append("gradients that are not finite count as zero")
+            self.note("gradients that are not finite count as zero")
         return Look(losses, gradient, logits)
 
     def as_module(self) -> nn.Module:
@@ -112,13 +126,20 @@ class _Module(nn.Module):
         many = x.repeat_interleave(count, 0) if count > 1 else x
         if torch.is_grad_enabled() and x.requires_grad:
             view.backwards += len(many)
-            logits = view.logits(many)
+            logits = passes_gradient(view.logits(many))
         else:
             (logits,) = view.batch.map(lambda part: (view.logits(part),), many)
         if count == 1:
             return logits
-        view.notes[:] = ["sees the mean of the draws' log-probabilities"]
+        view.note("sees the mean of the draws' log-probabilities")
         return logits.log_softmax(1).view(len(x), count, -1).mean(1)
+
+
+def passes_gradient(logits: Tensor) -> Tensor:
+    """The logits, if a gradient can flow back from them; else raises PurebenchError."""
+    if not logits.requires_grad:
+        raise PurebenchError(NO_GRADIENT)
+    return logits
 
 
 def exact(defense: Defense, *, eot: int = 1) -> View:
@@ -135,7 +156,8 @@ def bpda(defense: Defense, *, eot: int = 1) -> View:
         with torch.no_grad():
             purified = defense.purifier(x)
         stand_in = defense.purifier.surrogate(x)
-        return defense.classifier(stand_in + (purified - stand_in).detach())
+        # the stand-in cancels exactly, so that the value is the purifier's to the last bit
+        return defense.classifier(purified + (stand_in - stand_in.detach()))
 
     return View(through, defense.random, True, eot)
 

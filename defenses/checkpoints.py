@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from purebench.errors import PurebenchError, nearest
 
 BUNDLED = Path(__file__).with_name("weights")
+CURE = "fetch it again (reinstall purebench, if it is a bundled one) or train it anew."
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -37,7 +39,8 @@ def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
 
     weights: a bundled name or a path to a .safetensors file written by `save`.
     kind: what the file must say it holds; build: called with the architecture that the file states.
-    Raises PurebenchError for a missing or cut file, another kind of model, or keys and shapes that do not fit.
+    Raises PurebenchError for a missing, cut or damaged file, another kind of model, or keys and shapes that do not
+    fit.
     """
     path = find(weights)
     try:
@@ -46,18 +49,20 @@ def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise PurebenchError(
-            f"{path}: expected safetensors, but the file is cut short or damaged ({error})."
+            f"{path}: expected safetensors, but the file is cut short or damaged ({brief(error)}); {CURE}"
         ) from error
     if header.get("kind") != kind:
         came = header.get("kind") or "a file without purebench's header"
         raise PurebenchError(f"{path}: expected weights of a {kind!r}, but got {came!r}; name the right file.")
     try:
         model = build(**json.loads(header["architecture"]))
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise PurebenchError(
-            f"{path}: its architecture is not one of this version's ({error}); train it anew."
+            f"{path}: expected an architecture of this version's {kind!r}, but got another ({brief(error)}); {CURE}"
         ) from error
     check_keys(path, model.state_dict(), state)
+    if strange := not_finite(state):
+        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
     model.load_state_dict(
         {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     )
@@ -68,25 +73,51 @@ def check_keys(path: Path, wanted: Mapping[str, torch.Tensor], got: Mapping[str,
     """Raises PurebenchError naming the first missing, unknown or mis-shaped key."""
     for name in wanted:
         if name not in got:
-            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing.")
+            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
         if wanted[name].shape != got[name].shape:
             expected, came = list(wanted[name].shape), list(got[name].shape)
-            raise PurebenchError(f"{path}: expected {name!r} of shape {expected}, but got {came}.")
+            raise PurebenchError(f"{path}: expected {name!r} of shape {expected}, but got {came}; {CURE}")
     for name in got:
         if name not in wanted:
-            raise PurebenchError(f"{path}: got the unknown key {name!r}; {nearest(name, wanted)}")
+            raise PurebenchError(f"{path}: expected only the model's keys, but got {name!r} too; {CURE}")
+
+
+def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
+    """The first key whose values are not all finite, if any."""
+    return next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
+
+
+def brief(error: Exception) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a file at once or not at all. Raises PurebenchError if the disk will not take it."""
+    scratch = path.with_suffix(".part")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink()
+        raise PurebenchError(
+            f"{path}: expected a place to write to, but it is none ({brief(error)}); make room or name another folder."
+        ) from error
 
 
 def save(path: Path, model: nn.Module, kind: str, architecture: Mapping[str, Any]) -> None:
-    """Writes weights as fp16 (integers as they are) at once or not at all."""
+    """Writes weights as fp16 (integers as they are) at once or not at all.
+
+    Raises PurebenchError for weights that are not finite in fp16, or if the disk will not take them.
+    """
     state = {
         name: (value.detach().half() if value.is_floating_point() else value.detach()).cpu().contiguous()
         for name, value in model.state_dict().items()
     }
-    scratch = path.with_suffix(".part")
-    save_file(
-        state,
-        scratch,
-        metadata={"kind": kind, "architecture": json.dumps(dict(architecture), sort_keys=True)},
-    )
-    scratch.replace(path)
+    if strange := not_finite(state):
+        raise PurebenchError(
+            f"{path}: expected weights that are finite in fp16, but {strange!r} is not; train at a lower rate."
+        )
+    header = {"kind": kind, "architecture": json.dumps(dict(architecture), sort_keys=True)}
+    write(path, serialize(state, metadata=header))

@@ -61,8 +61,8 @@ class Quantise(Purifier):
 
     def __init__(self, levels: int):
         super().__init__()
-        if levels < 2:
-            raise PurebenchError(f"quantise: expected at least 2 levels, but got {levels}.")
+        if not isinstance(levels, int) or levels < 2:
+            raise PurebenchError(f"quantise: expected levels, a whole number of at least 2, but got {levels!r}.")
         self.levels = levels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,9 +71,9 @@ class Quantise(Purifier):
 
 
 def positive(who: str, name: str, value: float) -> float:
-    """The value, or PurebenchError if it is not above 0."""
-    if not value > 0:
-        raise PurebenchError(f"{who}: expected {name} above 0, but got {value}.")
+    """The value, or PurebenchError if it is not a finite number above 0."""
+    if not 0 < value < math.inf:
+        raise PurebenchError(f"{who}: expected a finite {name} above 0, but got {value}.")
     return value
 
 

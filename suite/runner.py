@@ -61,7 +61,7 @@ def run_job(job: Job, context: Context) -> Finding:
         with seeded(job.key, "verify", device=context.device):
             right = verify(defense, adversarial, y, board.draws, batch)
         verified = time.perf_counter()
-        pictures = _pictures(job, context, adversarial, part.labels, start) if job.block == 0 else []
+        pictures = _pictures(job, context, adversarial, start, batch) if job.block == 0 else []
     except Exception as error:  # whatever a library or a defense raises is this record's reason
         told = " ".join(f"{type(error).__name__}: {error}".split())
         return Finding(_all(blank, Outcome.ERRORED, told[:500]))
@@ -154,16 +154,21 @@ def _all(blank: Record, outcome: Outcome, reason: str) -> Record:
     return replace(blank, outcomes=[outcome] * count, draws=[""] * count, distances=[None] * count, reason=reason)
 
 
-def _pictures(job: Job, context: Context, adversarial: Tensor, labels: Array, start: int) -> list[Picture]:
+@torch.no_grad()
+def _pictures(job: Job, context: Context, adversarial: Tensor, start: int, batch: DeviceBatch) -> list[Picture]:
     defense = context.defenses[job.defense.name]
     some = adversarial[:PICTURES]
-    with torch.no_grad(), seeded(job.key, "picture", device=context.device):
-        purified = defense.purify(some)
-        predicted = check_logits(defense.classifier(purified), len(some)).argmax(1)
+
+    def look(images: Tensor) -> tuple[Tensor, Tensor]:
+        purified = defense.purify(images)
+        return purified, check_logits(defense.classifier(purified), len(images)).argmax(1)
+
+    with seeded(job.key, "picture", device=context.device):
+        purified, predicted = batch.map(look, some)
     return [
         Picture(
             int(context.order[start + i]),
-            int(labels[i]),
+            int(context.images.labels[start + i]),
             _shot(some[i]),
             _shot(purified[i]),
             int(predicted[i]),

@@ -23,7 +23,8 @@ def reverse_step(x: Tensor, predicted: Tensor, now: Tensor, then: Tensor, noise:
     """x at noise level `now` → x at the lower level `then` (alpha-bar values, scalars), from the predicted noise.
 
     noise None: DDIM with eta = 0. Else DDPM's posterior q(x_then | x_now, x_0) with that noise and the posterior
-    variance of eq. 7; no noise is added when `then` is 1. The predicted x_0 is clipped to [-1,1].
+    variance of eq. 7; no noise is added when `then` is 1. The predicted x_0 is clipped to [-1,1], and DDIM's direction
+    follows from the clipped one, as in guided-diffusion, on which DiffPure is built.
     """
     origin = ((x - (1 - now).sqrt() * predicted) / now.sqrt()).clamp(-1, 1)
     if noise is None:
@@ -60,9 +61,10 @@ class DiffPure(Purifier):
         levels = noise_levels() if levels is None else levels
         if sampler not in SAMPLERS:
             raise PurebenchError(f"diffpure: expected sampler ddpm or ddim, but got {sampler!r}.")
-        if not 1 <= t <= len(levels) or not 1 <= steps <= t:
+        whole = isinstance(t, int) and isinstance(steps, int)
+        if not (whole and 1 <= t <= len(levels) and 1 <= steps <= t):
             raise PurebenchError(
-                f"diffpure: expected t in 1..{len(levels)} and steps in 1..t, but got t={t}, steps={steps}."
+                f"diffpure: expected whole t in 1..{len(levels)} and steps in 1..t, but got t={t}, steps={steps}."
             )
         self.network, self.sampler, self.checkpointed = network, sampler, checkpointed
         times = torch.linspace(t, 0, steps + 1).round().long()

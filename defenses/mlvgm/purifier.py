@@ -6,6 +6,7 @@ class, are kept: z_i = (1 - alpha_i)·encoded_i + alpha_i·sampled_i.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ class MLVGMPurifier(Purifier):
     schedule: a name of `schedules.SCHEDULES` or a list of alphas, coarse to fine. attenuation: factor on all alphas.
     blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none. noise: l2 norm of a Gaussian
     noise vector scaled to exactly this norm for each image and added before encoding (then clamped), 0 for none.
-    Raises PurebenchError for a schedule that does not fit the model or a negative blur or noise.
+    Raises PurebenchError for a schedule that does not fit the model, or a blur or noise that is negative or not finite.
     """
 
     def __init__(
@@ -37,8 +38,8 @@ class MLVGMPurifier(Purifier):
         noise: float = 0.0,
     ):
         super().__init__()
-        if blur < 0 or noise < 0:
-            raise PurebenchError(f"mlvgm: expected blur and noise of at least 0, but got {blur} and {noise}.")
+        if not (0 <= blur < math.inf and 0 <= noise < math.inf):
+            raise PurebenchError(f"mlvgm: expected finite blur and noise of at least 0, but got {blur} and {noise}.")
         self.model, self.blur, self.noise = model, blur, noise
         self.alphas = alphas(schedule, model.latents, attenuation)
         self.random = noise > 0 or any(alpha > 0 for alpha in self.alphas)

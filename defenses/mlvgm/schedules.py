@@ -36,17 +36,19 @@ SCHEDULES: dict[str, Callable[[int], list[float]]] = {
 def alphas(schedule: str | Sequence[float], n: int, attenuation: float) -> list[float]:
     """The n effective alphas in [0,1]: a schedule by name, or a list, times the attenuation in [0,1].
 
-    Raises PurebenchError for an unknown name, a list of another length, or values outside [0,1].
+    Raises PurebenchError for an unknown name, a list of another length, or entries that are no numbers in [0,1].
     """
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
             raise PurebenchError(f"schedule: {schedule!r} is unknown; {nearest(schedule, SCHEDULES)}")
         values = SCHEDULES[schedule](n)
     else:
-        values = [float(value) for value in schedule]
+        try:
+            values = [float(value) for value in schedule]
+        except (TypeError, ValueError) as error:
+            raise PurebenchError(f"schedule: expected a name or a list of numbers, but got {schedule!r}.") from error
     if len(values) != n:
         raise PurebenchError(f"schedule: expected {n} alphas, one a latent, but got {len(values)}.")
-    effective = [attenuation * value for value in values]
     if not all(0 <= value <= 1 for value in [*values, attenuation]):
         raise PurebenchError(f"schedule: expected alphas and attenuation in [0,1], but got {values} × {attenuation}.")
-    return effective
+    return [attenuation * value for value in values]

@@ -1,21 +1,26 @@
-"""One training loop for every recipe: a time budget, checkpoints, resume, a log, a progress bar.
+"""One training loop for every recipe: a budget, checkpoints, resume, a log, a progress bar.
 
 The learning rate follows the share of the budget that is spent (warm-up, then a cosine to zero), so the same recipe
-gives the same kind of model on a slow and on a fast machine, smaller in steps or larger.
+gives the same kind of model on a slow and on a fast machine, smaller in steps or larger. A budget in minutes makes the
+weights depend on the machine's speed; with one in steps the seed decides them.
 """
 
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -23,13 +28,20 @@ from purebench.datasets import ImageSet
 from purebench.defenses import checkpoints
 from purebench.errors import PurebenchError
 
+SECONDS_BETWEEN_ROWS = 10.0
+SECONDS_BETWEEN_LINES = 20.0
+Tell = Callable[[float, str | None], None]
+"""tell(share of the budget spent, what to say about it: None for what was said last)"""
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How a bundled model is made.
 
     loss: (model, images [N,C,H,W] in [0,1], labels [N], share of the budget spent in [0,1]) → named scalars, the
-    first is minimised. quality: (model, test images, device) → named figures for the model card.
+    first is minimised. quality: (model, test images, device) → named figures for the model card. held_out: images at
+    the end of the training set that are not trained on. minutes: the budget. save_every: seconds of training that a
+    kill may cost.
     """
 
     name: str
@@ -48,19 +60,42 @@ class Recipe:
     shift: int = 0
     held_out: int = 5000
     minutes: float = 25.0
+    save_every: float = 60.0
 
     def __call__(
-        self, *, out: Path, device: torch.device, minutes: float | None, seed: int, folder: str | None
+        self,
+        *,
+        out: Path,
+        device: torch.device,
+        minutes: float | None,
+        seed: int,
+        folder: str | None,
+        steps: int | None = None,
     ) -> Path:
-        """Runs the recipe within `minutes` (None: its own budget); see `train`."""
-        return train(
-            self,
-            out=out,
-            device=device,
-            minutes=self.minutes if minutes is None else minutes,
-            seed=seed,
-            folder=folder,
-        )
+        """Runs the recipe within `minutes` (None: its own budget) or for `steps`; see `train`."""
+        minutes = self.minutes if minutes is None else minutes
+        return train(self, out=out, device=device, minutes=minutes, seed=seed, folder=folder, steps=steps)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: `steps` if given, else `minutes` of training time. Raises PurebenchError if there is none."""
+
+    minutes: float
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes < math.inf:
+            raise PurebenchError(f"--minutes: expected a finite number above 0, but got {self.minutes}.")
+        if self.steps is not None and self.steps < 1:
+            raise PurebenchError(f"--steps: expected a number above 0, but got {self.steps}.")
+
+    def share(self, state: State) -> float:
+        """Share spent, 1 and above when the training is over."""
+        return state.seconds / (60 * self.minutes) if self.steps is None else state.step / self.steps
+
+    def __str__(self) -> str:
+        return f"--minutes {self.minutes:g}" if self.steps is None else f"--steps {self.steps}"
 
 
 @dataclass
@@ -70,35 +105,53 @@ class State:
     model: nn.Module
     average: nn.Module
     optimizer: torch.optim.Optimizer
+    seed: int
+    device: torch.device
     step: int = 0
     seconds: float = 0.0
     log: list[dict[str, float]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Writes the state at once or not at all."""
-        scratch = path.with_suffix(".part")
+        buffer = io.BytesIO()
         torch.save(
             {
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "seed": self.seed,
                 "step": self.step,
                 "seconds": self.seconds,
                 "log": self.log,
                 "rng": torch.get_rng_state(),
+                "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             },
-            scratch,
+            buffer,
         )
-        scratch.replace(path)
+        checkpoints.write(path, buffer.getvalue())
 
-    def load(self, path: Path, device: torch.device) -> None:
-        """Takes up a saved state."""
-        stored = torch.load(path, map_location=device, weights_only=True)
-        self.model.load_state_dict(stored["model"])
-        self.average.load_state_dict(stored["average"])
-        self.optimizer.load_state_dict(stored["optimizer"])
-        self.step, self.seconds, self.log = stored["step"], stored["seconds"], stored["log"]
-        torch.set_rng_state(stored["rng"].cpu())
+    def load(self, path: Path) -> None:
+        """Takes up a saved state. Raises PurebenchError if it is damaged, or another recipe's or seed's."""
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+            began = stored.get("seed", self.seed)
+            self.model.load_state_dict(stored["model"])
+            self.average.load_state_dict(stored["average"])
+            self.optimizer.load_state_dict(stored["optimizer"])
+            self.step, self.seconds, self.log = stored["step"], stored["seconds"], stored["log"]
+            torch.set_rng_state(stored["rng"])
+            if self.device.type == "cuda" and stored.get("rng_cuda") is not None:
+                torch.cuda.set_rng_state(stored["rng_cuda"], self.device)
+        except Exception as error:  # a damaged pickle may raise anything
+            raise PurebenchError(
+                f"{path}: expected the state of this training, but got a damaged file or another recipe's"
+                f" ({type(error).__name__}); delete it to start anew, or name another --out."
+            ) from error
+        if began != self.seed:
+            raise PurebenchError(
+                f"{path}: this training was begun with --seed {began}, but got --seed {self.seed}; give the same seed,"
+                " delete the file to start anew, or name another --out."
+            )
 
 
 def augment(images: Tensor, shift: int) -> Tensor:
@@ -116,58 +169,103 @@ def rate_at(share: float) -> float:
     return min(share / 0.03, 1.0) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def train(recipe: Recipe, *, out: Path, device: torch.device, minutes: float, seed: int, folder: str | None) -> Path:
-    """Trains, or goes on training, and writes NAME.safetensors, NAME.log.jsonl and the card NAME.md to `out`."""
-    if minutes <= 0:
-        raise PurebenchError(f"--minutes: expected a number above 0, but got {minutes}.")
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    data = recipe.data(split="train", folder=folder)
-    images = torch.as_tensor(data.images[: len(data) - recipe.held_out]).to(device)
-    labels = torch.as_tensor(data.labels[: len(data) - recipe.held_out]).to(device)
-    model = recipe.build(**recipe.architecture).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.99))
-    state = State(model, copy.deepcopy(model).requires_grad_(False), optimizer)
-    saved = out / f"{recipe.name}.state.pt"
-    if saved.exists():
-        state.load(saved, device)
-    _run(recipe, state, images, labels, saved, minutes * 60)
-    model = state.average.eval()
-    weights = out / f"{recipe.name}.safetensors"
-    checkpoints.save(weights, model, recipe.kind, recipe.architecture)
-    (out / f"{recipe.name}.log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in state.log))
-    test = recipe.data(split="test", folder=folder)
-    figures = recipe.quality(checkpoints.load(str(weights), recipe.kind, recipe.build).to(device), test, device)
-    card(recipe, state, figures, out, device, minutes, seed)
+def train(
+    recipe: Recipe,
+    *,
+    out: Path,
+    device: torch.device,
+    minutes: float,
+    seed: int,
+    folder: str | None,
+    steps: int | None = None,
+) -> Path:
+    """Trains, or goes on training, and writes NAME.safetensors, NAME.log.jsonl and the card NAME.md to `out`.
+
+    steps: the budget in steps, instead of minutes. NAME.state.pt in `out` is what a killed training goes on from. The
+    caller's generators are left as they were.
+    Raises PurebenchError for a folder that cannot be written, too few images, a state that does not fit, or a loss
+    that is not finite.
+    """
+    budget = Budget(minutes, steps)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PurebenchError(f"--out: expected a folder to write to, but got {out} ({error}).") from error
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _progress(recipe.name) as tell:
+        torch.manual_seed(seed)
+        data = recipe.data(split="train", folder=folder)
+        if len(data) <= recipe.held_out:
+            raise PurebenchError(
+                f"{recipe.name}: expected over {recipe.held_out} training images, but got {len(data)}; give more."
+            )
+        images = torch.as_tensor(data.images[: len(data) - recipe.held_out]).to(device)
+        labels = torch.as_tensor(data.labels[: len(data) - recipe.held_out]).to(device)
+        model = recipe.build(**recipe.architecture).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.99))
+        state = State(model, copy.deepcopy(model).requires_grad_(False), optimizer, seed, device)
+        saved = out / f"{recipe.name}.state.pt"
+        if saved.exists():
+            state.load(saved)
+        _run(recipe, state, images, labels, saved, budget, tell)
+        weights = out / f"{recipe.name}.safetensors"
+        checkpoints.save(weights, state.average, recipe.kind, recipe.architecture)
+        (out / f"{recipe.name}.log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in state.log))
+        tell(1.0, "measuring its quality on the test images")
+        test = recipe.data(split="test", folder=folder)
+        figures = recipe.quality(checkpoints.load(str(weights), recipe.kind, recipe.build).to(device), test, device)
+        card(recipe, state, figures, out, budget)
     return weights
 
 
-def _run(recipe: Recipe, state: State, images: Tensor, labels: Tensor, saved: Path, budget: float) -> None:
+@contextmanager
+def _progress(name: str) -> Iterator[Tell]:
+    """A progress bar on a terminal, else a line now and then, so that a log shows the training is alive."""
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    last_save, last_log = time.monotonic(), time.monotonic()
-    with Progress(*columns) as progress:
-        bar = progress.add_task(recipe.name, total=budget)
-        progress.update(bar, completed=state.seconds)
-        while state.seconds < budget:
-            began = time.monotonic()
-            losses = _step(recipe, state, images, labels, state.seconds / budget)
-            state.seconds += time.monotonic() - began
-            now = time.monotonic()
-            if now - last_log > 10 or state.seconds >= budget:
-                row = {name: round(float(value.detach()), 5) for name, value in losses.items()}
-                state.log.append({"step": state.step, "seconds": round(state.seconds, 1), **row})
-                told = " ".join(f"{name} {value:.4g}" for name, value in row.items())
-                progress.update(bar, completed=state.seconds, description=f"{recipe.name} step {state.step} {told}")
-                last_log = now
-            if now - last_save > 60:
-                state.save(saved)
-                last_save = now
-    state.save(saved)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=1.0)
+        last = -math.inf
+
+        def tell(share: float, text: str | None) -> None:
+            nonlocal last
+            bar.update(task, completed=share)
+            if text is None:
+                return
+            bar.update(task, description=f"{name} {text}")
+            if not console.is_terminal and (share >= 1 or time.monotonic() - last > SECONDS_BETWEEN_LINES):
+                print(f"{name} {min(share, 1):.0%}, {text}", file=sys.stderr, flush=True)
+                last = time.monotonic()
+
+        yield tell
+
+
+def _run(recipe: Recipe, state: State, images: Tensor, labels: Tensor, saved: Path, budget: Budget, tell: Tell) -> None:
+    last_save = last_row = time.monotonic()
+    tell(share := budget.share(state), f"step {state.step}")
+    while share < 1:
+        began = time.monotonic()
+        losses = _step(recipe, state, images, labels, share)
+        now = time.monotonic()
+        state.seconds += now - began
+        share = budget.share(state)
+        tell(share, None)
+        saves = share >= 1 or now - last_save >= recipe.save_every
+        if saves or now - last_row > SECONDS_BETWEEN_ROWS:
+            row = {name: round(float(value.detach()), 5) for name, value in losses.items()}
+            if not all(math.isfinite(value) for value in row.values()):
+                raise PurebenchError(f"{recipe.name}: expected finite losses, but got {row}; train at a lower rate.")
+            state.log.append({"step": state.step, "seconds": round(state.seconds, 1), **row})
+            tell(share, f"step {state.step} " + " ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            last_row = now
+        if saves:
+            state.save(saved)
+            last_save = now
 
 
 def _step(recipe: Recipe, state: State, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
@@ -192,16 +290,9 @@ def _step(recipe: Recipe, state: State, images: Tensor, labels: Tensor, share: f
     return losses
 
 
-def card(
-    recipe: Recipe,
-    state: State,
-    figures: dict[str, float],
-    out: Path,
-    device: torch.device,
-    minutes: float,
-    seed: int,
-) -> None:
+def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, budget: Budget) -> None:
     """Writes the model card NAME.md: recipe, data, cost, quality."""
+    device = state.device
     parameters = sum(p.numel() for p in state.model.parameters())
     threads = f", {torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""
     lines = [
@@ -209,7 +300,7 @@ def card(
         "",
         recipe.about,
         "",
-        f"- Recipe: `purebench train {recipe.name} --minutes {minutes:g} --seed {seed} --device {device}`",
+        f"- Recipe: `purebench train {recipe.name} {budget} --seed {state.seed} --device {device}`",
         f"- Source: {recipe.source}",
         "- Data: Fashion-MNIST training images (MIT licence), the last "
         f"{recipe.held_out:,} held out for choosing settings; mirrored{', shifted' if recipe.shift else ''}",

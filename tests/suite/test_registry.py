@@ -18,7 +18,11 @@ from purebench.registry import Spec
         ("apgd", "apgd", {}),
         ("apgd()", "apgd", {}),
         ("apgd(steps=20, loss=ce)", "apgd", {"steps": 20, "loss": "ce"}),
-        ("x.py:thing(a=[1, 2.5], b='two words', c=None, d=True)", "x.py:thing", {"a": [1, 2.5], "b": "two words", "c": None, "d": True}),
+        (
+            "x.py:thing(a=[1, 2.5], b='two words', c=None, d=True)",
+            "x.py:thing",
+            {"a": [1, 2.5], "b": "two words", "c": None, "d": True},
+        ),
         ({"apgd": {"steps": 20}}, "apgd", {"steps": 20}),
         ({"apgd": None}, "apgd", {}),
         ("foolbox:LinfPGD(steps=3)", "foolbox:LinfPGD", {"steps": 3}),
@@ -31,7 +35,10 @@ def test_specs_are_read_and_written_back(value: object, name: str, params: dict[
     assert Spec.parse(str(spec)) == spec
 
 
-@pytest.mark.parametrize("value", ["", "a b", "apgd(20)", "apgd(steps=)", "apgd(steps=f())", "apgd(**x)", 3, [], {}, {"a": 1}, {"a": {}, "b": {}}])
+@pytest.mark.parametrize(
+    "value",
+    ["", "a b", "apgd(20)", "apgd(steps=)", "apgd(steps=f())", "apgd(**x)", 3, [], {}, {"a": 1}, {"a": {}, "b": {}}],
+)
 def test_other_specs_are_refused(value: object) -> None:
     with pytest.raises(PurebenchError, match="expected"):
         Spec.parse(value)
@@ -42,7 +49,7 @@ def test_an_unknown_name_or_parameter_names_the_nearest() -> None:
         registry.create("attacks", Spec("squar"))
     with pytest.raises(PurebenchError, match="'steps'"):
         registry.create("attacks", Spec("apgd", {"step_s": 3}))
-    with pytest.raises(PurebenchError, match="'folder'.*missing"):
+    with pytest.raises(PurebenchError, match=r"'folder'.*missing"):
         registry.create("datasets", Spec("image-folder", {"size": 3}))
 
 
@@ -102,10 +109,7 @@ def test_every_entry_point_loads_and_says_what_it_is(group: str) -> None:
 def test_listing_needs_no_torch() -> None:
     import subprocess
 
-    code = (
-        "import sys; from purebench.listing import print_names; print_names(None); "
-        "sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys; from purebench.listing import print_names; print_names(None); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "fashion-quick" in done.stdout

@@ -1,0 +1,5 @@
+"""`python -m purebench`: the command line."""
+
+from purebench.cli import main
+
+main()

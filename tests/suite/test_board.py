@@ -1,0 +1,146 @@
+"""board.yaml ↔ dataclasses, strictly; the plan's keys change with everything that decides a result."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from purebench.board import load_board, parse_board, plan
+from purebench.choose import bundled, choose
+from purebench.errors import PurebenchError
+
+GOOD: dict[str, Any] = {
+    "name": "small",
+    "dataset": {"use": "fashion-mnist", "images": 20, "block": 8},
+    "classifier": "fashion-resnet",
+    "threat": {"norm": "linf", "radius": "8/255"},
+    "verify": {"draws": 4},
+    "attacks": {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=3)", "gradient": "exact", "eot": 2}},
+    "defenses": {"none": "none", "noise": {"gaussian-noise": {"sigma": 0.1}}},
+}
+
+
+def changed(*path: str, to: Any) -> dict[str, Any]:
+    board = copy.deepcopy(GOOD)
+    place = board
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return board
+
+
+def keys(board: dict[str, Any], data: str = "d", weights: str = "w", version: str = "1") -> set[str]:
+    parsed = parse_board(board)
+    return {job.key for job in plan(parsed, data, {row.name: weights for row in parsed.defenses}, version)}
+
+
+def test_a_board_survives_the_round_trip() -> None:
+    board = parse_board(GOOD)
+    assert parse_board(board.to_dict()) == board
+    assert parse_board(yaml.safe_load(yaml.safe_dump(board.to_dict(), sort_keys=False))) == board
+    assert board.threat.radius == pytest.approx(8 / 255)
+    assert board.blocks == 3
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_bundled_boards_are_named_after_their_folder_and_go_round(name: str) -> None:
+    board = choose(name, None, None)
+    assert board.name == name
+    assert parse_board(board.to_dict()) == board
+    assert board.attacks[0].name == "clean"
+
+
+@pytest.mark.parametrize(
+    ("board", "told"),
+    [
+        (changed("treat", to=1), "'threat'"),
+        (changed("dataset", "image", to=3), "'images'"),
+        (changed("verify", "draw", to=3), "'draws'"),
+        (changed("attacks", "apgd", to={"use": "apgd", "gradiant": "exact"}), "'gradient'"),
+        (changed("attacks", "apgd", to={"use": "apgd", "gradient": "exakt"}), "'exact'"),
+        (changed("attacks", "apgd", to={"use": "apgd", "only": "determinstic"}), "'deterministic'"),
+        (changed("attacks", "apgd", to={"gradient": "exact"}), "'use'"),
+        (changed("threat", "radius", to=0), "above 0"),
+        (changed("threat", "radius", to="-8/255"), "above 0"),
+        (changed("threat", "norm", to="l3"), "l2"),
+        (changed("threat", to={"norm": "linf"}), "'radius'"),
+        (changed("dataset", "images", to=0), "at least 1"),
+        (changed("dataset", "block", to="many"), "whole number"),
+        (changed("confidence", to=95), "0.95"),
+        (changed("attacks", to={}), "attacks"),
+        (changed("attacks", to=["apgd"]), "mapping"),
+        (changed("defenses", to={"a b": "none"}), "names"),
+        (changed("defenses", to={"x": "none("}), "defenses.x"),
+        (changed("name", to="Has Spaces"), "small letters"),
+        ([1], "mapping"),
+        (None, "mapping"),
+    ],
+)
+def test_bad_boards_are_refused_in_a_line_that_names_the_place(board: Any, told: str) -> None:
+    with pytest.raises(PurebenchError) as caught:
+        parse_board(board)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_keys_are_named() -> None:
+    for key in ("name", "dataset", "classifier", "threat", "attacks", "defenses"):
+        board = {name: value for name, value in GOOD.items() if name != key}
+        with pytest.raises(PurebenchError, match=key):
+            parse_board(board)
+
+
+def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text("a: [1\nb: }")
+    with pytest.raises(PurebenchError, match=r"board\.yaml.*YAML"):
+        load_board(path)
+    with pytest.raises(PurebenchError, match="absent"):
+        load_board(tmp_path / "absent.yaml")
+
+
+def test_the_plan_has_every_pair_on_every_block_once() -> None:
+    board = parse_board(GOOD)
+    jobs = plan(board, "d", {"none": "w", "noise": "w"}, "1")
+    assert len(jobs) == len({job.key for job in jobs}) == 3 * 2 * 2
+    assert [job.block for job in jobs] == sorted(job.block for job in jobs)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed("threat", "radius", to="4/255"),
+        changed("threat", "norm", to="l2"),
+        changed("seed", to=1),
+        changed("verify", "draws", to=5),
+        changed("classifier", to="fashion-resnet(weights=other)"),
+        changed("dataset", "block", to=7),
+        changed(
+            "attacks", to={"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=4)", "gradient": "exact", "eot": 2}}
+        ),
+    ],
+)
+def test_what_decides_a_result_decides_its_key(other: dict[str, Any]) -> None:
+    assert keys(GOOD) - keys(other), "at least the changed jobs have other keys"
+    assert keys(GOOD, data="e").isdisjoint(keys(GOOD))
+    assert keys(GOOD, weights="v").isdisjoint(keys(GOOD))
+    assert keys(GOOD, version="2").isdisjoint(keys(GOOD))
+
+
+def test_what_does_not_decide_a_result_leaves_its_key() -> None:
+    """Titles, other defenses, and more images behind whole blocks change no job that was there."""
+    assert keys(changed("title", to="Other")) == keys(GOOD)
+    assert keys(changed("defenses", to={"none": "none"})) < keys(GOOD)
+    assert len(keys(changed("dataset", "images", to=24)) & keys(GOOD)) == 2 * 4
+
+
+def test_choosing_rows_specs_and_fewer_images() -> None:
+    board = choose("fashion-quick", ["none", "gaussian-blur(sigma=2)"], 10)
+    assert [row.name for row in board.defenses] == ["none", "gaussian-blur-sigma-2"]
+    assert board.dataset.images == 10
+    with pytest.raises(PurebenchError, match="fashion-quick"):
+        choose("fashion-quik", None, None)

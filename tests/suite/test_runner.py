@@ -1,0 +1,150 @@
+"""A job: its key decides it; failures are records; the constraint is checked; verification is fresh."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from purebench.batching import DeviceBatch
+from purebench.board import load_board
+from purebench.context import Context, prepare
+from purebench.defense import as_defense
+from purebench.execute import single_thread
+from purebench.records import Outcome, Record
+from purebench.runner import Finding, Violation, constrain, run_job, verify
+from purebench.threat import ThreatModel
+
+from boards import write_board  # isort: skip
+
+
+def context(folder: Path, **parts: object) -> Context:
+    return prepare(load_board(write_board(folder, images=4, **parts)))
+
+
+def find(context: Context, defense: str, attack: str) -> Finding:
+    (job,) = (j for j in context.jobs() if (j.defense.name, j.attack.name, j.block) == (defense, attack, 0))
+    return run_job(job, context)
+
+
+def without_time(record: Record) -> Record:
+    return replace(record, seconds={})
+
+
+def test_the_key_decides_the_record_and_the_callers_state_is_left_alone(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = find(ready, "coin", "apgd")
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(6)
+    second = find(ready, "coin", "apgd")
+    assert without_time(first.record) == without_time(second.record)
+    assert (first.adversarial == second.adversarial).all()  # type: ignore[union-attr]
+    other = prepare(replace(ready.board, seed=1))
+    assert find(other, "coin", "clean").record.draws != find(ready, "coin", "clean").record.draws
+
+
+def test_a_random_defense_is_asked_often_and_a_deterministic_one_once(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    assert [len(draws) for draws in find(ready, "coin", "clean").record.draws] == [6] * 4
+    assert [len(draws) for draws in find(ready, "none", "clean").record.draws] == [1] * 4
+    mixed = "".join(find(ready, "coin", "clean").record.draws)
+    assert 0.2 < mixed.count("1") / len(mixed) < 0.9
+
+
+def test_outcomes_follow_the_draws(tmp_path: Path) -> None:
+    record = find(context(tmp_path), "coin", "apgd").record
+    for outcome, draws in zip(record.outcomes, record.draws, strict=True):
+        held = draws.count("1") > len(draws) / 2
+        assert outcome is (Outcome.HELD if held else Outcome.BROKEN)
+    assert record.forwards > 4 * 6
+    assert record.backwards > 0
+
+
+@pytest.mark.parametrize(
+    ("defense", "reason"), [("nan", "NaN"), ("shape", r"shape \[4,K\]"), ("crash", "no answer today")]
+)
+def test_a_faulty_defense_is_an_errored_record(tmp_path: Path, defense: str, reason: str) -> None:
+    ready = context(tmp_path, defenses={defense: f"{tmp_path}/defenses.py:{defense}", "none": "none"})
+    for attack in ("clean", "apgd", "square"):
+        found = find(ready, defense, attack)
+        assert found.record.outcomes == [Outcome.ERRORED] * 4
+        assert found.record.draws == [""] * 4
+        assert re.search(reason, found.record.reason)
+        assert found.adversarial is None
+    assert find(ready, "none", "clean").record.outcomes[0] is not Outcome.ERRORED
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [("too_far", "linf distance"), ("outside", "outside"), ("nan", "finite"), ("shape", "shape")],
+)
+def test_an_attack_that_leaves_the_threat_model_is_errored(tmp_path: Path, attack: str, reason: str) -> None:
+    ready = context(tmp_path, attacks={"a": {"use": f"{tmp_path}/attacks.py:{attack}"}})
+    record = find(ready, "none", "a").record
+    assert record.outcomes == [Outcome.ERRORED] * 4
+    assert reason in record.reason
+
+
+def test_overshooting_by_rounding_is_projected_and_noted(tmp_path: Path) -> None:
+    ready = context(tmp_path, attacks={"a": {"use": f"{tmp_path}/attacks.py:rounding"}})
+    record = find(ready, "none", "a").record
+    assert any("rounding corrected" in note for note in record.notes)
+    assert max(record.distances) <= 8 / 255 + 1e-7  # type: ignore[type-var,operator]
+
+
+def test_attacks_that_do_not_apply_are_skipped(tmp_path: Path) -> None:
+    attacks = {"d": {"use": "clean", "only": "deterministic"}, "r": {"use": "clean", "only": "random"}}
+    ready = context(tmp_path, attacks=attacks)
+    assert find(ready, "none", "d").record.outcomes[0] is not Outcome.SKIPPED
+    assert find(ready, "none", "r").record.outcomes == [Outcome.SKIPPED] * 4
+    assert find(ready, "coin", "d").record.outcomes == [Outcome.SKIPPED] * 4
+
+
+def test_constrain_leaves_what_is_inside() -> None:
+    x = torch.rand(3, 1, 4, 4)
+    threat = ThreatModel("l2", 0.5)
+    inside = threat.project(x + torch.randn_like(x), x)
+    kept, notes = constrain(inside, x, threat)
+    torch.testing.assert_close(kept, inside, atol=1e-6, rtol=0)
+    assert notes == []
+    with pytest.raises(Violation):
+        constrain(x + 1.0, x, threat)
+
+
+def test_verification_is_fresh_for_every_draw_and_image() -> None:
+    """A defense right with probability 0.3 is found right in 30 % of draws, each image apart."""
+    defense = as_defense(lambda x: torch.stack([torch.ones(len(x)), 2.0 * (torch.rand(len(x)) >= 0.3)], 1), random=True)
+    torch.manual_seed(0)
+    right = verify(defense, torch.zeros(200, 1, 2, 2), torch.zeros(200, dtype=torch.long), 50, DeviceBatch(64))
+    assert right.shape == (200, 50)
+    assert right.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert right.float().mean(1).std().item() == pytest.approx((0.3 * 0.7 / 50) ** 0.5, rel=0.2)
+
+
+def test_running_out_of_memory_halves_the_device_batch_not_the_block(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    classifier = ready.defenses["none"].classifier
+
+    def tight(x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return classifier(x)
+
+    small = replace(ready, defenses={**ready.defenses, "none": as_defense(tight)})
+    with single_thread(torch.device("cpu")):
+        expected, found = find(ready, "none", "clean").record, find(small, "none", "clean").record
+    assert found.draws == expected.draws
+    assert found.notes == ["out of memory: device batch halved to 2"]
+
+
+def test_pictures_show_the_first_images_of_the_first_block(tmp_path: Path) -> None:
+    pictures = find(context(tmp_path), "coin", "apgd").record.pictures
+    assert len(pictures) == 4
+    assert base64.b64decode(pictures[0].adversarial)[:4] == b"\x89PNG"
