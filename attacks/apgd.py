@@ -18,10 +18,10 @@ from purebench.threat import Knowledge, ThreatModel
 
 def checkpoints(steps: int) -> list[int]:
     """The iterations w_j at which the step is reconsidered: p_0 = 0, p_1 = 0.22, then shorter windows (section 3.2)."""
-    shares = [0.0, 0.22]
-    while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    return [-int(-share * steps // 1) for share in shares if share <= 1]
+    percents = [0, 22]
+    while percents[-1] < 100:
+        percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
+    return [-(-percent * steps // 100) for percent in percents if percent <= 100]
 
 
 @dataclass
@@ -69,10 +69,12 @@ class APGD:
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image."""
         best = Best(view, x, y)
+        see_scores(view, best, torch.arange(len(x), device=x.device), x, losses.find(self.loss))
         for _ in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
             if len(index):
                 self._run(view, x[index], index, threat, best)
+                best.settle()
         return best.points()
 
     def _run(self, view: View, x: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
@@ -98,7 +100,7 @@ class APGD:
             state.top_gradient = torch.where(rows(higher, x), look.gradient, state.top_gradient)
             state.keep(stay)
             if k in marks:
-                self._reconsider(state, k - marks[marks.index(k) - 1])
+                self._reconsider(state, k - marks[marks.index(k) - 1], back=not view.random)
 
     def _start(self, view: View, x: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> Run:
         point = random_start(x, threat)
@@ -123,15 +125,20 @@ class APGD:
         state.keep(stay)
         return state
 
-    def _reconsider(self, state: Run, window: int) -> None:
-        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled."""
+    def _reconsider(self, state: Run, window: int, *, back: bool) -> None:
+        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled.
+
+        Where the loss is random, x_max is where it was lucky, and the run stays where it is (back is False).
+        """
         few = state.increases < self.rho * window
         stuck = state.step_kept & (state.top_then >= state.top)
         halve = few | stuck
         state.step = torch.where(halve, state.step / 2, state.step)
-        state.point = torch.where(rows(halve, state.point), state.top_point, state.point)
-        state.gradient = torch.where(rows(halve, state.point), state.top_gradient, state.gradient)
-        state.before = torch.where(rows(halve, state.point), state.point, state.before)
-        state.loss = torch.where(halve, state.top, state.loss)
         state.step_kept, state.top_then = ~halve, state.top
         state.increases = torch.zeros_like(state.increases)
+        if back:
+            wide = rows(halve, state.point)
+            state.point = torch.where(wide, state.top_point, state.point)
+            state.before = torch.where(wide, state.point, state.before)
+            state.gradient = torch.where(wide, state.top_gradient, state.gradient)
+            state.loss = torch.where(halve, state.top, state.loss)

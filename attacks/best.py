@@ -1,8 +1,9 @@
 """The best point an attack has seen of each image, and which images it may stop attacking.
 
 A deterministic defense is broken at the first wrong answer, and the image leaves. A random one may be wrong by luck: an
-image leaves only when it was wrong on every draw of several looks in a row and on fresh draws besides, and at the end
-the candidates (largest loss, fewest right draws, last) are compared on fresh draws.
+image leaves only when it was wrong on every draw of several looks in a row and on as many fresh draws besides. What is left at
+the end of a run is where the run arrived; of all points seen on the way, the one that looked best was mostly lucky, and
+takes its place only if it is clearly better on fresh draws.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from purebench.attacks.view import View
 
 FRESH = 16
 """Fresh draws that decide between the candidates of an image."""
+EARNED = 32
+"""Draws in a row, and fresh draws after them, that must all be wrong before an image leaves: one that is right on 5 %
+of its draws leaves at such a test with a chance of 0.95^64 = 4 %."""
+CLEARLY = 3
+"""By how many of these draws the luckiest point must beat the last: one standard error of two equal coins' difference."""
 
 
 def rows(mask: Tensor, values: Tensor) -> Tensor:
@@ -22,16 +28,21 @@ def rows(mask: Tensor, values: Tensor) -> Tensor:
 
 
 class Best:
-    """Watches an attack on images x [N,C,H,W] with labels y [N] through a view."""
+    """Watches an attack on images x [N,C,H,W] with labels y [N] through a view.
+
+    open: images still attacked, bool [N]; last: where the current run stands, for a random defense.
+    """
 
     def __init__(self, view: View, x: Tensor, y: Tensor):
         self.view, self.y = view, y
+        self.lucky = view.random and view.decides  # a wrong answer may be luck
         self.open = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        self.by_loss, self.by_right, self.last = x.clone(), x.clone(), x.clone()
-        self.loss = torch.full((len(x),), -torch.inf, device=x.device)
-        self.right = torch.full((len(x),), torch.inf, device=x.device)
-        self.tie_loss = self.loss.clone()
-        self.wrong_draws = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        self.found = x.clone()
+        self.top = torch.full((len(x),), -torch.inf, device=x.device)
+        if self.lucky:
+            self.last, self.fewest = x.clone(), x.clone()
+            self.right, self.found_right = torch.full_like(self.top, torch.inf), torch.full_like(self.top, torch.inf)
+            self.wrong_draws = torch.zeros_like(self.top)
 
     def see(self, index: Tensor, points: Tensor, loss: Tensor, logits: Tensor) -> Tensor:
         """Takes note of a look at `points` [M,C,H,W], the images at `index` [M]; which of them stay, bool [M].
@@ -39,52 +50,51 @@ class Best:
         loss: [M]; logits: [M,draws,K].
         """
         right = (logits.argmax(2) == self.y[index, None]).float().mean(1)
-        better = loss > self.loss[index]
-        self.by_loss[index] = torch.where(rows(better, points), points, self.by_loss[index])
-        self.loss[index] = torch.maximum(loss, self.loss[index])
-        fewer = (right < self.right[index]) | ((right == self.right[index]) & (loss > self.tie_loss[index]))
-        self.by_right[index] = torch.where(rows(fewer, points), points, self.by_right[index])
-        self.right[index] = torch.where(fewer, right, self.right[index])
-        self.tie_loss[index] = torch.where(fewer, loss, self.tie_loss[index])
-        self.last[index] = points
-        if not self.view.decides:
-            return torch.ones_like(better)
-        broken = right == 0
-        if self.view.random:
-            broken = self._earned(index, points, broken, logits.shape[1])
-        self.open[index[broken]] = False
+        if self.lucky:
+            broken = self._see_draws(index, points, loss, right, logits.shape[1])
+        else:
+            broken = (right == 0) & self.view.decides
+            take, top = broken | (loss > self.top[index]), torch.maximum(loss, self.top[index])
+            self.found[index] = torch.where(rows(take, points), points, self.found[index])
+            self.top[index] = top
+        self.open[index] = ~broken
         return ~broken
 
-    def _earned(self, index: Tensor, points: Tensor, wrong: Tensor, draws: int) -> Tensor:
-        """Whether enough draws in a row were wrong, and fresh ones at this point too."""
-        self.wrong_draws[index] = torch.where(wrong, self.wrong_draws[index] + draws, 0)
-        asked = self.wrong_draws[index] >= FRESH
+    def _see_draws(self, index: Tensor, points: Tensor, loss: Tensor, right: Tensor, draws: int) -> Tensor:
+        """Keeps the point with the fewest right draws (the largest loss among equals); which images are broken."""
+        fewer = (right < self.right[index]) | ((right == self.right[index]) & (loss > self.top[index]))
+        self.fewest[index] = torch.where(rows(fewer, points), points, self.fewest[index])
+        self.right[index] = torch.where(fewer, right, self.right[index])
+        self.top[index] = torch.where(fewer, loss, self.top[index])
+        self.last[index] = points
+        self.wrong_draws[index] = torch.where(right == 0, self.wrong_draws[index] + draws, 0)
+        asked = self.wrong_draws[index] >= EARNED
         if not bool(asked.any()):
             return asked
-        fresh = self.view.scores(points[asked], FRESH).argmax(2) == self.y[index[asked], None]
-        earned = asked.clone()
-        earned[asked] = ~fresh.any(1)
-        self.wrong_draws[index[asked & ~earned]] = 0
-        self.by_right[index[earned]] = points[earned]
-        return earned
+        broken = asked.clone()
+        broken[asked] = self._fresh(points[asked], index[asked], EARNED) == 0
+        self.wrong_draws[index[asked & ~broken]] = 0
+        self.found[index[broken]] = points[broken]
+        return broken
+
+    def _fresh(self, points: Tensor, index: Tensor, draws: int = FRESH) -> Tensor:
+        """How many of that many new draws are right at `points` [M,C,H,W], the images at `index`, [M]."""
+        return (self.view.scores(points, draws).argmax(2) == self.y[index, None]).sum(1)
+
+    def settle(self) -> None:
+        """Ends a run, which a restart may follow: on a random defense, fresh draws decide what it found."""
+        index = self.open.nonzero().squeeze(1)
+        if not self.lucky or not len(index):
+            return
+        last, fewest = self._fresh(self.last[index], index), self._fresh(self.fewest[index], index)
+        lucky = fewest <= last - CLEARLY
+        point = torch.where(rows(lucky, self.last), self.fewest[index], self.last[index])
+        right = torch.where(lucky, fewest, last)
+        better = right < self.found_right[index]
+        self.found[index] = torch.where(rows(better, point), point, self.found[index])
+        self.found_right[index] = torch.where(better, right.float(), self.found_right[index])
+        self.right[index], self.top[index], self.wrong_draws[index] = torch.inf, -torch.inf, 0
 
     def points(self) -> Tensor:
         """The best point of each image, [N,C,H,W]."""
-        if not self.view.decides:
-            return self.by_loss
-        if not self.view.random:
-            return torch.where(rows(self.right == 0, self.by_right), self.by_right, self.by_loss)
-        found = self.by_right.clone()
-        index = self.open.nonzero().squeeze(1)
-        if not len(index):
-            return found
-        fewest = torch.full((len(index),), torch.inf, device=found.device)
-        for candidates in (self.by_loss, self.by_right, self.last):
-            logits = self.view.scores(candidates[index], FRESH)
-            labels = self.y[index, None]
-            # the mean log-probability of the label breaks ties between equal counts
-            chance = logits.log_softmax(2).gather(2, labels[..., None].expand(-1, logits.shape[1], 1)).mean((1, 2))
-            score = (logits.argmax(2) == labels).float().mean(1) + 1e-3 * torch.sigmoid(chance)
-            found[index] = torch.where(rows(score < fewest, found[index]), candidates[index], found[index])
-            fewest = torch.minimum(score, fewest)
-        return found
+        return self.found

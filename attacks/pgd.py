@@ -39,12 +39,15 @@ class PGD:
     def __post_init__(self) -> None:
         losses.find(self.loss)
         at_least_one(steps=self.steps, restarts=self.restarts)
+        if self.step is not None and not self.step > 0:
+            raise PurebenchError(f"step: expected a share of the radius above 0, but got {self.step!r}.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image."""
         loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
         length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
         best = Best(view, x, y)
+        see_scores(view, best, torch.arange(len(x), device=x.device), x, loss)
         for _ in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
             point = random_start(x[index], threat) if self.random else x[index]
@@ -58,11 +61,12 @@ class PGD:
                 point = threat.project(point[stay] + step, x[index])
             if len(index):
                 see_scores(view, best, index, point, loss)
+            best.settle()
         return best.points()
 
 
 def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> None:
-    """A last look without a gradient at `point`, the images at `index`."""
+    """A look without a gradient at `point`, the images at `index`."""
     logits = view.scores(point)
     labels = best.y[index].repeat_interleave(logits.shape[1])
     value = loss(logits.flatten(0, 1), labels).view(len(index), -1).mean(1)

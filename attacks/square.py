@@ -15,7 +15,7 @@ from torch import Tensor
 
 from purebench.attacks.best import Best, rows
 from purebench.attacks.losses import margin
-from purebench.attacks.pgd import at_least_one
+from purebench.attacks.pgd import at_least_one, see_scores
 from purebench.attacks.view import View
 from purebench.errors import PurebenchError
 from purebench.norms import l2_size
@@ -43,7 +43,10 @@ def stripes(x: Tensor, radius: float) -> Tensor:
 
 
 def linf_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
-    """The point with one random s×s square of each image set to x ± radius (algorithm 2)."""
+    """The point with one random s×s square of each image set to x ± radius (algorithm 2).
+
+    Where that would be the point itself, the other signs are taken: no query is spent on it.
+    """
     count, channels, height, width = x.shape
     top = torch.randint(0, height - s + 1, (count, 1, 1, 1), device=x.device)
     left = torch.randint(0, width - s + 1, (count, 1, 1, 1), device=x.device)
@@ -51,25 +54,30 @@ def linf_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
     right = torch.arange(width, device=x.device).view(1, 1, 1, -1)
     inside = (down >= top) & (down < top + s) & (right >= left) & (right < left + s)
     signs = torch.randint(0, 2, (count, channels, 1, 1), device=x.device).to(x) * 2 - 1
-    return torch.where(inside, (x + radius * signs).clamp(0, 1), point)
+    proposal, other = (torch.where(inside, (x + radius * sign).clamp(0, 1), point) for sign in (signs, -signs))
+    same = (proposal - point).flatten(1).abs().amax(1) < 1e-7
+    return torch.where(rows(same, point), other, proposal)
 
 
 def bump(s: int, like: Tensor) -> Tensor:
-    """The l2 attack's patch eta of norm 1 (figure 3): concentric layers of opposite sign in its two halves, [s,s]."""
+    """The l2 attack's patch eta of norm 1: peaks of opposite sign in its two halves, [s,s] (section 3.4).
 
-    def pyramid(height: int, width: int) -> Tensor:
-        rows_from_edge = torch.minimum(torch.arange(height) + 1, height - torch.arange(height))
-        columns_from_edge = torch.minimum(torch.arange(width) + 1, width - torch.arange(width))
-        layer = torch.minimum(rows_from_edge[:, None], columns_from_edge[None, :])
-        most = int(layer.max())
-        weight = torch.cumsum(1.0 / (torch.arange(most, 0, -1).double() ** 2), 0)
-        return weight[layer - 1]
+    At l, m of a half of height h and width w, sum_{k=0}^M 1/(n+1-k)² with n = max(h, w) // 2 and
+    M = n - max(|l - h//2|, |m - w//2|), l and m counted from 0.
+    """
+
+    def peak(height: int, width: int) -> Tensor:
+        down = (torch.arange(height) - height // 2).abs()
+        right = (torch.arange(width) - width // 2).abs()
+        n = max(height, width) // 2
+        sums = torch.cumsum(1 / torch.arange(n + 1, 0, -1).double().square(), 0)
+        return sums[n - torch.maximum(down[:, None], right[None, :])]
 
     patch = torch.zeros(s, s, dtype=torch.float64)
     half = s // 2
     if half:
-        patch[:half] = pyramid(half, s)
-    patch[half:] = -pyramid(s - half, s)
+        patch[:half] = peak(half, s)
+    patch[half:] = -peak(s - half, s)
     patch = patch / patch.norm()
     turned = patch.T if float(torch.rand(())) < 0.5 else patch
     return turned.to(like)
@@ -129,6 +137,7 @@ class Square:
         """The best point found of each image."""
         begin, propose, least = MOVES[threat.norm]
         best = Best(view, x, y)
+        see_scores(view, best, torch.arange(len(x), device=x.device), x, margin)
         for _ in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
             point = threat.project(begin(x[index], threat.radius), x[index])
@@ -136,9 +145,12 @@ class Square:
             for query in range(1, self.queries):
                 if not len(index):
                     break
-                s = side(area(self.share, query, self.queries), x.shape[-1], least)
+                s = side(area(self.share, query, self.queries), min(x.shape[-2:]), least)
                 proposal = threat.project(propose(x[index], point, threat.radius, s), x[index])
                 index, point, worst = _look(view, best, index, proposal, (point, worst))
+            if best.lucky:
+                best.last[index] = point  # the run stands at its incumbent, not at the last proposal
+            best.settle()
         return best.points()
 
 

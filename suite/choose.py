@@ -35,12 +35,18 @@ def choose(name: str, defenses: Sequence[str] | None, images: int | None) -> Boa
     if images is not None:
         board = replace(board, dataset=replace(board.dataset, images=images))
     if defenses:
-        rows = {row.name: row for row in board.defenses}
-        board = replace(board, defenses=tuple(rows.get(text) or _row(text) for text in defenses))
+        board = replace(board, defenses=tuple(_row(board, text) for text in defenses))
     return board
 
 
-def _row(text: str) -> DefenseChoice:
+def _row(board: Board, text: str) -> DefenseChoice:
+    """The board's row of this name or spec, so that it replays exactly; else a new row named after the spec."""
+    for row in board.defenses:
+        if text == row.name:
+            return row
     spec = Spec.parse(text)
+    for row in board.defenses:
+        if spec == row.use:
+            return row
     label = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(spec.name).name}{text[len(spec.name) :]}").strip("-")
     return DefenseChoice(label, spec)

@@ -26,7 +26,7 @@ def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str,
     """What the bundled classifier keeps through DiffPure, one draw an image."""
     from purebench.defenses.diffusion.diffpure import DiffPure
 
-    settings = [(t, steps, sampler) for t in (50, 100, 150) for steps, sampler in ((5, "ddim"), (5, "ddpm"))]
+    settings = [(t, steps, sampler) for t in (100, 150, 200) for steps, sampler in ((4, "ddpm"), (4, "ddim"))]
     purifiers = {
         f"t* {t}, {steps} {sampler} steps": DiffPure(model, t=t, steps=steps, sampler=sampler)
         for t, steps, sampler in settings

@@ -56,7 +56,8 @@ def test_a_record_of_the_same_key_is_replaced(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused_and_may_wait(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    code = "import sys, pathlib; from purebench import store\nwith store.writing(pathlib.Path(sys.argv[1]), float(sys.argv[2])): pass"
+    code = "import sys, pathlib; from purebench import store\n"
+    code += "with store.writing(pathlib.Path(sys.argv[1]), float(sys.argv[2])): pass"
     with store.writing(path) as saved:
         saved.add(record())
         done = subprocess.run([sys.executable, "-c", code, path, "0"], capture_output=True, text=True, check=False)

@@ -1,0 +1,131 @@
+"""Tiny defenses whose answers are known; the tests of the attacks build on them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from purebench.defense import Defense, as_defense
+from purebench.seeds import seeded
+from purebench.threat import ThreatModel
+
+DUAL = {"linf": 1, "l2": 2}
+"""The dual norm's order: a linear function falls by radius · |w|_dual within the radius."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Linear(nn.Module):
+    """z = W x + b on images [N,C,H,W]."""
+
+    def __init__(self, weight, bias):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight.T + self.bias
+
+
+@pytest.fixture
+def linear():
+    """linear(classes, norm): a linear defense, mid-range images x, labels y, each one's least distance to an error.
+
+    The biases put the images close to each other's class, so that no optimal perturbation comes near 0 or 1; every
+    image is scaled to the same distance by moving it along its own optimal direction, which keeps that direction.
+    """
+
+    def make(classes, norm, images=100, shape=(1, 6, 6), distance=0.05):
+        with seeded("linear", str(classes), norm):
+            weight = torch.randn(classes, shape[0] * shape[1] * shape[2])
+            center = torch.full((1, weight.shape[1]), 0.5)
+            model = Linear(weight, -(center @ weight.T).squeeze(0))
+            x = 0.5 + 0.05 * (torch.rand(images, *shape) - 0.5)
+        defense = as_defense(model)
+        y = defense(x).argmax(1)
+        found = least_distance(weight, defense(x), y, norm)
+        # scaling around the point where all logits are equal scales every distance
+        if distance:
+            x = 0.5 + (x - 0.5) * (distance / found).view(-1, 1, 1, 1).clamp(max=6)
+            found = least_distance(weight, defense(x), y, norm)
+        return SimpleNamespace(defense=defense, x=x, y=y, distance=found, weight=weight)
+
+    return make
+
+
+def least_distance(weight, logits, y, norm):
+    """min over j ≠ y of (z_y - z_j) / |w_y - w_j|_dual, [N]."""
+    gap = logits.gather(1, y[:, None]) - logits
+    slope = (weight[y][:, None] - weight[None]).norm(p=DUAL[norm], dim=2)
+    ratio = gap / slope
+    return ratio.scatter(1, y[:, None], float("inf")).amin(1)
+
+
+class Net(nn.Module):
+    """A small smooth network on 8×8 images."""
+
+    def __init__(self, classes=5, channels=1):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(96, classes)
+        )
+
+    def forward(self, x):
+        return 6 * self.layers(2 * x - 1)
+
+
+class NoisyInput(nn.Module):
+    """A classifier behind additive Gaussian noise."""
+
+    def __init__(self, inner, sigma):
+        super().__init__()
+        self.inner, self.sigma = inner, sigma
+
+    def forward(self, x):
+        return self.inner(x + self.sigma * torch.randn_like(x))
+
+
+@pytest.fixture
+def small():
+    """small(classes, noise): a tiny network on 8×8 images that are labelled as it sees them."""
+
+    def make(classes=5, noise=0.0, images=12, channels=1):
+        with seeded("small", str(classes)):
+            net = Net(classes, channels)
+            x = torch.rand(images, channels, 8, 8)
+        defense = as_defense(NoisyInput(net, noise), random=True) if noise else as_defense(net)
+        y = as_defense(net)(x).argmax(1)
+        return SimpleNamespace(defense=defense, x=x, y=y, net=net)
+
+    return make
+
+
+@pytest.fixture
+def accuracy():
+    """accuracy(defense, x, y, draws): share of right answers of the defense itself."""
+
+    @torch.no_grad()
+    def of(defense: Defense, x, y, draws=1):
+        return sum((defense(x).argmax(1) == y).float().mean().item() for _ in range(draws)) / draws
+
+    return of
+
+
+@pytest.fixture
+def inside():
+    """inside(adversarial, x, threat): raises AssertionError for a point outside the threat model."""
+
+    def check(adversarial, x, threat: ThreatModel):
+        assert adversarial.shape == x.shape
+        assert torch.isfinite(adversarial).all()
+        assert adversarial.min() >= 0
+        assert adversarial.max() <= 1
+        assert threat.size(adversarial - x).max() <= threat.radius * (1 + 1e-5) + 1e-7
+
+    return check

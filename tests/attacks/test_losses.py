@@ -1,0 +1,63 @@
+"""The losses against values worked out by hand, and their invariances."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from purebench.attacks import losses
+from purebench.errors import PurebenchError
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+LABELS = torch.tensor([0, 0])
+
+
+def test_cross_entropy_by_hand():
+    expected = [math.log(math.e**2 + math.e + 1) - 2, math.log(1 + math.e**3 + math.e)]
+    assert losses.cross_entropy(LOGITS, LABELS).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_margin_by_hand():
+    assert losses.margin(LOGITS, LABELS).tolist() == [-1.0, 3.0]
+
+
+def test_dlr_by_hand():
+    # -(2 - 1) / (2 - 0) and -(0 - 3) / (3 - 0)
+    assert losses.difference_of_logits_ratio(LOGITS, LABELS).tolist() == pytest.approx([-0.5, 1.0])
+
+
+def test_dlr_uses_the_third_largest_of_many():
+    logits = torch.tensor([[5.0, 1.0, 4.0, -9.0, 3.0]])
+    assert losses.difference_of_logits_ratio(logits, torch.tensor([0])).item() == pytest.approx(-(5 - 4) / (5 - 3))
+
+
+@given(
+    st.lists(st.integers(-50, 50), min_size=4, max_size=8, unique=True),
+    st.floats(0.1, 10),
+    st.floats(-10, 10),
+    st.integers(0, 3),
+)
+def test_dlr_is_blind_to_scale_and_shift(values, scale, shift, label):
+    logits, labels = torch.tensor([values], dtype=torch.float64), torch.tensor([label])
+    there = losses.difference_of_logits_ratio(scale * logits + shift, labels)
+    assert there.item() == pytest.approx(losses.difference_of_logits_ratio(logits, labels).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cw", "dlr"])
+def test_positive_exactly_where_the_answer_is_wrong(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        logits, labels = torch.randn(200, 5), torch.randint(5, (200,))
+    assert torch.equal(losses.find(name)(logits, labels) > 0, logits.argmax(1) != labels)
+
+
+def test_dlr_refuses_two_classes():
+    with pytest.raises(PurebenchError, match="at least 3 classes, but got 2"):
+        losses.find("dlr")(LOGITS[:, :2], LABELS)
+
+
+def test_unknown_loss_names_the_nearest():
+    with pytest.raises(PurebenchError, match="did you mean 'dlr'"):
+        losses.find("drl")

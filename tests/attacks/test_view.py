@@ -1,0 +1,222 @@
+"""What an attack sees: gradients against their definition, draws, micro-batches and faults."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from purebench.attacks import losses
+from purebench.attacks.pgd import PGD
+from purebench.attacks.view import blind, bpda, exact, no_gradient
+from purebench.batching import DeviceBatch
+from purebench.defense import Defense, Function, as_defense
+from purebench.defenses.transforms import Quantise
+from purebench.errors import PurebenchError
+from purebench.protocols import DefenseFault
+from purebench.seeds import seeded
+from purebench.threat import ThreatModel
+
+LOSS = losses.cross_entropy
+
+
+def test_eot_gradient_is_the_mean_of_single_draws_under_the_same_noise(small):
+    case, draws = small(noise=0.3, images=3), 8
+    with seeded("noise"):
+        together = exact(case.defense, eot=draws).look(case.x, case.y, LOSS)
+    with seeded("noise"):  # the same noise, in the order in which the draws of an image stand in the pass
+        noise = case.defense.classifier.sigma * torch.randn(3, draws, 1, 8, 8)
+    single = [exact(as_defense(case.net)).look(case.x + noise[:, k], case.y, LOSS) for k in range(draws)]
+    expected = torch.stack([look.gradient for look in single]).mean(0)
+    torch.testing.assert_close(together.gradient, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(together.loss, torch.stack([look.loss for look in single]).mean(0))
+    torch.testing.assert_close(together.logits, torch.stack([look.logits[:, 0] for look in single], 1))
+
+
+def test_eot_gradient_converges_to_the_smoothed_gradient_at_the_monte_carlo_rate(small):
+    """The error of a mean of n draws falls as n^(-1/2): the slope of log error against log n is -0.5."""
+    case = small(noise=0.3, images=6)
+
+    def gradient(draws, seed):
+        with seeded("rate", str(draws), str(seed)):
+            return exact(case.defense, eot=draws).look(case.x, case.y, LOSS).gradient.double()
+
+    smoothed = torch.stack([gradient(4096, seed) for seed in range(4)]).mean(0)
+    counts = [1, 4, 16, 64, 256]
+    errors = [np.mean([(gradient(n, seed) - smoothed).square().sum().item() for seed in range(10)]) for n in counts]
+    slope, _ = np.polyfit(np.log(counts), 0.5 * np.log(errors), 1)
+    assert slope == pytest.approx(-0.5, abs=0.1)
+
+
+def test_one_draw_where_nothing_is_random(small):
+    case = small()
+    view = exact(case.defense, eot=16)
+    assert view.look(case.x, case.y, LOSS).logits.shape == (12, 1, 5)
+    assert view.scores(case.x, 7).shape == (12, 1, 5)
+    assert (view.forwards, view.backwards) == (24, 12)
+
+
+def test_draws_are_fresh_and_counted(small):
+    case = small(noise=0.3)
+    view = exact(case.defense, eot=3)
+    with seeded("draws"):
+        logits = view.look(case.x, case.y, LOSS).logits
+        assert view.scores(case.x, 5).shape == (12, 5, 5)
+    assert not torch.equal(logits[:, 0], logits[:, 1])
+    assert (view.forwards, view.backwards) == (12 * 3 + 12 * 5, 12 * 3)
+
+
+def smooth(x):
+    return x.square()
+
+
+def surrogate(x):
+    return 0.7 * x.square() + 0.1
+
+
+def test_bpda_goes_forward_through_the_purifier_and_backward_through_its_surrogate(small):
+    net = small().net
+    x, y = small().x, small().y
+    defense = as_defense(Defense(net, Function(smooth, random=False, surrogate=surrogate)))
+    look = bpda(defense).look(x, y, LOSS)
+    assert torch.equal(look.logits[:, 0], defense(x))  # to the last bit
+    purified = smooth(x).requires_grad_()
+    (at_purified,) = torch.autograd.grad(LOSS(net(purified), y).sum(), purified)
+    torch.testing.assert_close(look.gradient, at_purified * 1.4 * x)  # chain rule: the surrogate's slope is 1.4 x
+
+
+def test_exact_differentiates_the_purifier(small):
+    case = small()
+    defense = as_defense(Defense(case.net, Function(smooth, random=False, surrogate=surrogate)))
+    leaf = case.x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(LOSS(defense(leaf), case.y).sum(), leaf)
+    torch.testing.assert_close(exact(defense).look(case.x, case.y, LOSS).gradient, expected)
+
+
+def test_bpda_of_a_defense_without_purifier_is_exact(small):
+    case = small()
+    one, other = (make(case.defense).look(case.x, case.y, LOSS) for make in (bpda, exact))
+    assert torch.equal(one.gradient, other.gradient)
+
+
+def test_blind_sees_the_classifier_alone(small):
+    case = small()
+
+    def forbidden(x):
+        raise AssertionError("the purifier was asked")
+
+    view = blind(Defense(case.net, Function(forbidden, random=True)), eot=4)
+    look = view.look(case.x, case.y, LOSS)
+    assert torch.equal(look.logits[:, 0], case.net(case.x))
+    assert not view.random
+    assert not view.decides  # the classifier's errors are not the defense's
+    assert blind(case.defense).decides
+
+
+def test_bpda_breaks_what_naive_gradients_cannot(small, accuracy):
+    """Rounding to 8 levels has no slope: the exact gradient is zero, the identity's in its place breaks the net."""
+    case = small(images=40)
+    defense = as_defense(Defense(case.net, Quantise(8)))
+    y = defense(case.x).argmax(1)
+    threat, attack = ThreatModel("linf", 0.1), PGD(steps=20, random=False)
+    assert exact(defense).look(case.x, y, LOSS).gradient.abs().max() == 0
+    with seeded("quantise"):
+        naive = attack(exact(defense), case.x, y, threat)
+        through = attack(bpda(defense), case.x, y, threat)
+    assert accuracy(defense, naive, y) == 1
+    assert accuracy(defense, through, y) <= 0.2
+
+
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_the_micro_batch_does_not_change_a_deterministic_result(small, size):
+    case = small()
+
+    def found(batch):
+        view = exact(case.defense)
+        view.batch = DeviceBatch(batch)
+        with seeded("micro"):
+            return PGD(steps=5)(view, case.x, case.y, ThreatModel("linf", 0.05))
+
+    torch.testing.assert_close(found(size), found(256), rtol=0, atol=1e-6)
+
+
+def test_out_of_memory_halves_the_batch_and_is_noted(small):
+    case = small()
+
+    def cramped(x):
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return case.net(x)
+
+    view = exact(as_defense(cramped))
+    look = view.look(case.x, case.y, LOSS)
+    assert view.batch.notes == [f"out of memory: device batch halved to {size}" for size in (6, 3)]
+    torch.testing.assert_close(look.gradient, exact(case.defense).look(case.x, case.y, LOSS).gradient)
+
+
+@pytest.mark.parametrize("view", [exact, bpda, blind, no_gradient])
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda x: torch.full((len(x), 3), float("nan")), "finite logits"),
+        (lambda x: torch.zeros(len(x)), r"shape \[12,K\], but got \[12\]"),
+        (lambda x: torch.zeros(len(x) + 1, 3), r"but got \[13, 3\]"),
+    ],
+)
+def test_an_answer_that_is_none_is_a_fault_of_the_defense(small, view, answer, told):
+    case = small()
+    with pytest.raises(DefenseFault, match=told):
+        view(as_defense(answer)).scores(case.x)
+    with pytest.raises(DefenseFault, match=told):
+        view(as_defense(answer)).as_module()(case.x)
+
+
+@pytest.mark.parametrize("make", [exact, no_gradient])
+def test_a_view_without_a_gradient_says_so(small, make):
+    case = small()
+    defense = as_defense(lambda x: case.net(x.detach()))
+    with pytest.raises(PurebenchError, match="no gradient arrives"):
+        make(defense).look(case.x, case.y, LOSS)
+    with pytest.raises(PurebenchError, match="no gradient arrives"):
+        make(defense).as_module()(case.x.clone().requires_grad_())
+    assert make(defense).scores(case.x).shape == (12, 1, 5)
+
+
+def test_a_gradient_that_is_not_finite_counts_as_zero(small):
+    case = small()
+
+    def rooted(x):  # the slope of a square root at zero is infinite
+        return case.net(x) + (x - x.detach()).abs().sqrt().sum((1, 2, 3))[:, None] * torch.arange(5.0)
+
+    view = exact(as_defense(rooted))
+    for _ in range(2):
+        assert torch.isfinite(view.look(case.x, case.y, LOSS).gradient).all()
+    assert view.notes == ["gradients that are not finite count as zero"]
+
+
+def test_no_parameter_gradients(small):
+    case = small()
+    case.net.requires_grad_(True)
+    exact(Defense(case.net)).look(case.x, case.y, LOSS)
+    assert all(parameter.grad is None for parameter in case.net.parameters())
+
+
+def test_the_library_module_is_the_mean_of_log_probabilities(small):
+    case = small(noise=0.3)
+    view = exact(case.defense, eot=6)
+    with seeded("module"):
+        given = view.as_module()(case.x)
+    with seeded("module"):
+        draws = exact(case.defense, eot=6).scores(case.x)
+    torch.testing.assert_close(given, draws.log_softmax(2).mean(1))
+    assert view.notes == ["sees the mean of the draws' log-probabilities"]
+
+
+def test_the_library_module_gives_logits_and_gradients_of_a_deterministic_defense(small):
+    case = small()
+    view = exact(case.defense)
+    leaf = case.x.double().requires_grad_()  # some libraries work in float64
+    logits = view.as_module()(leaf)
+    torch.testing.assert_close(logits, case.net(case.x))
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(logits, case.y, reduction="sum"), leaf)
+    torch.testing.assert_close(gradient.float(), exact(case.defense).look(case.x, case.y, LOSS).gradient)
+    assert (view.forwards, view.backwards, view.notes) == (12, 12, [])

@@ -1,0 +1,61 @@
+"""Two oracles that every purifier must agree with: finite differences, and images that do not see each other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from purebench.seeds import seeded
+
+
+@pytest.fixture
+def gradient_error():
+    """(purifier, x, seed) → the exact gradient of a weighted sum of its answer, and its error against central
+    differences along random directions, relative to the gradient's norm. Both replay the seed's noise."""
+
+    def compare(purify, x: torch.Tensor, seed: str, step: float = 1e-5) -> tuple[torch.Tensor, float]:
+        generator = torch.Generator().manual_seed(1)
+        weights = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+        def value(images: torch.Tensor) -> torch.Tensor:
+            with seeded(seed):
+                return (weights * purify(images)).sum()
+
+        asked = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(value(asked), asked)
+        errors = []
+        for _ in range(6):
+            direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+            direction /= direction.norm()
+            with torch.no_grad():
+                slope = (value(x + step * direction) - value(x - step * direction)) / (2 * step)
+            errors.append(float((slope - (gradient * direction).sum()).abs() / gradient.norm()))
+        return gradient, max(errors)
+
+    return compare
+
+
+@pytest.fixture
+def assert_images_stay_apart():
+    """Under the same noise, changing or swapping images changes no other, and no gradient crosses."""
+
+    def check(purify, x: torch.Tensor) -> None:
+        def answer(images: torch.Tensor) -> torch.Tensor:
+            with seeded("leak"):
+                return purify(images)
+
+        before = answer(x)
+        changed = x.clone()
+        changed[1] *= 0.2
+        after = answer(changed)
+        others = [0, *range(2, len(x))]
+        assert torch.allclose(after[others], before[others], atol=1e-6)
+        assert (after[1] - before[1]).abs().max() > 1e-4
+        swapped = answer(x[[0, 2, 1, *range(3, len(x))]])
+        assert torch.allclose(swapped[[0, *range(3, len(x))]], before[[0, *range(3, len(x))]], atol=1e-6)
+        asked = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(answer(asked)[1].square().sum(), asked)
+        assert gradient[1].abs().max() > 0
+        assert gradient[others].abs().max() == 0
+
+    return check

@@ -1,0 +1,333 @@
+"""The loop on a model of 50 weights: what is written, what a kill costs, what the seed decides."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from purebench.datasets import ImageSet
+from purebench.defenses import checkpoints
+from purebench.defenses.training.loop import Recipe, augment, rate_at, train
+from purebench.errors import PurebenchError
+
+CPU = torch.device("cpu")
+
+
+class Tiny(nn.Module):
+    """A classifier with a batch norm, whose running statistics and counter are part of the state."""
+
+    def __init__(self, *, width: int = 3):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.layers = nn.Sequential(nn.Conv2d(1, width, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.LazyLinear(2))
+        self(torch.zeros(2, 1, 8, 8))
+
+    def forward(self, x):
+        return self.layers(self.norm(x))
+
+
+def images(*, split: str, folder: str | None) -> ImageSet:
+    """Two classes, told apart by brightness."""
+    generator = np.random.default_rng({"train": 0, "test": 1}[split])
+    labels = generator.integers(0, 2, 48)
+    pixels = generator.integers(0, 128, (48, 1, 8, 8)) + 100 * labels[:, None, None, None]
+    return ImageSet("two greys", pixels.astype(np.uint8), labels, ("dark", "bright"), folder or "made")
+
+
+def loss(model, x, labels, share):
+    noise = 0.05 * torch.randn_like(x)  # as in a VAE, the loss draws numbers of its own
+    return {"loss": nn.functional.cross_entropy(model(x + noise), labels), "share": torch.tensor(share)}
+
+
+def quality(model, test, device):
+    right = model(torch.as_tensor(test.floats())).argmax(1) == torch.as_tensor(test.labels)
+    return {"clean accuracy, 48 test images": float(right.float().mean())}
+
+
+RECIPE = Recipe(
+    name="tiny",
+    kind="tiny",
+    build=Tiny,
+    architecture={"width": 3},
+    loss=loss,
+    quality=quality,
+    about="A model for tests.",
+    source="made here",
+    data=images,
+    batch=16,
+    rate=0.05,
+    held_out=8,
+    save_every=0.0,
+)
+
+
+def run(out, recipe=RECIPE, *, steps=12, minutes=1.0, seed=0):
+    return train(recipe, out=out, device=CPU, minutes=minutes, seed=seed, folder=None, steps=steps)
+
+
+def state_of(out):
+    return torch.load(out / "tiny.state.pt", weights_only=True)
+
+
+class Killed(Exception):
+    """Stands for the signal that ends a training."""
+
+
+def killed_at(step: int, recipe=RECIPE):
+    """The recipe, dying in the midst of this step."""
+    calls = []
+
+    def dying(model, x, labels, share):
+        calls.append(share)
+        if len(calls) == step:
+            raise Killed
+        return loss(model, x, labels, share)
+
+    return replace(recipe, loss=dying)
+
+
+def test_weights_log_and_card_are_written(tmp_path):
+    weights = run(tmp_path / "new" / "folder", steps=60)
+    out = weights.parent
+    assert sorted(path.name for path in out.iterdir()) == [
+        "tiny.log.jsonl",
+        "tiny.md",
+        "tiny.safetensors",
+        "tiny.state.pt",
+    ]
+    model = checkpoints.load(str(weights), "tiny", Tiny)
+    assert quality(model, images(split="test", folder=None), CPU)["clean accuracy, 48 test images"] >= 0.9
+    rows = [json.loads(line) for line in (out / "tiny.log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert set(rows[0]) == {"step", "seconds", "loss", "share", "norm"}
+    assert np.mean([row["loss"] for row in rows[-10:]]) < 0.7 * np.mean([row["loss"] for row in rows[:10]])
+    card = (out / "tiny.md").read_text()
+    for words in (
+        "# tiny\n",
+        "purebench train tiny --steps 60 --seed 0 --device cpu",
+        "A model for tests.",
+        "made here",
+        "60 steps of 16 images",
+        '`{"width": 3}`',
+        "| clean accuracy, 48 test images |",
+    ):
+        assert words in card
+
+
+def test_the_seed_decides_the_weights(tmp_path):
+    first, again, other = (run(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert first.read_bytes() == again.read_bytes()
+    assert first.read_bytes() != other.read_bytes()
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 12])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, step):
+    undisturbed = run(tmp_path / "undisturbed")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", killed_at(step))
+    assert (tmp_path / "killed" / "tiny.state.pt").exists() is (step > 1)
+    assert not (tmp_path / "killed" / "tiny.safetensors").exists()
+    spent = state_of(tmp_path / "killed")["seconds"] if step > 1 else 0.0
+    resumed = run(tmp_path / "killed")
+    assert resumed.read_bytes() == undisturbed.read_bytes()
+    state = state_of(tmp_path / "killed")
+    assert state["step"] == 12
+    assert state["seconds"] > spent
+    assert [row["step"] for row in state["log"]] == list(range(1, 13))
+    seconds = [row["seconds"] for row in state["log"]]
+    assert seconds == sorted(seconds)
+
+
+def test_a_kill_costs_what_came_after_the_last_save(tmp_path):
+    seldom = replace(RECIPE, save_every=3600.0)
+    with pytest.raises(Killed):
+        run(tmp_path, killed_at(7, seldom))
+    assert not list(tmp_path.iterdir())
+    run(tmp_path, seldom)
+    assert state_of(tmp_path)["step"] == 12
+
+
+def test_minutes_are_a_budget_of_training_time(tmp_path):
+    first = run(tmp_path, steps=None, minutes=0.002).read_bytes()
+    state = state_of(tmp_path)
+    assert 0.12 <= state["seconds"] < 5
+    assert run(tmp_path, steps=None, minutes=0.002).read_bytes() == first
+    assert state_of(tmp_path)["step"] == state["step"], "the budget was spent"
+    run(tmp_path, steps=None, minutes=state["seconds"] / 60 + 0.002)
+    assert state_of(tmp_path)["step"] > state["step"]
+    assert state_of(tmp_path)["seconds"] >= state["seconds"] + 0.12
+
+
+def test_a_recipe_is_called_by_keywords_and_has_a_budget_of_its_own(tmp_path):
+    recipe = replace(RECIPE, minutes=0.001)
+    assert recipe(out=tmp_path, device=CPU, minutes=None, seed=0, folder=None) == tmp_path / "tiny.safetensors"
+    assert "--minutes 0.001 " in (tmp_path / "tiny.md").read_text()
+    recipe(out=tmp_path / "b", device=CPU, minutes=None, seed=0, folder=None, steps=3)
+    assert state_of(tmp_path / "b")["step"] == 3
+
+
+def test_the_callers_generators_are_left_alone(tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    run(tmp_path, steps=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_held_out_images_are_not_trained_on(tmp_path):
+    seen = set()
+
+    def watch(model, x, labels, share):
+        seen.update(round(float(value), 4) for value in x.amax(dim=(1, 2, 3)))
+        return loss(model, x, labels, share)
+
+    def marked(*, split, folder):
+        data = images(split=split, folder=folder)
+        data.images[:] = np.arange(48).reshape(-1, 1, 1, 1)
+        return data
+
+    run(tmp_path, replace(RECIPE, loss=watch, data=marked), steps=40)
+    assert seen == {round(value / 255, 4) for value in range(40)}
+
+
+def test_the_learning_rate_warms_up_and_then_follows_a_cosine():
+    assert rate_at(0) == 0
+    assert rate_at(0.015) == pytest.approx(0.5 * 0.5 * (1 + math.cos(0.015 * math.pi)))
+    assert rate_at(0.03) == pytest.approx(0.5 * (1 + math.cos(0.03 * math.pi)))
+    assert rate_at(0.25) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert rate_at(0.5) == pytest.approx(0.5)
+    assert rate_at(1) == pytest.approx(0, abs=1e-12)
+    assert rate_at(1.2) == pytest.approx(0, abs=1e-12)
+    after = [rate_at(share) for share in np.linspace(0.03, 1, 50)]
+    assert after == sorted(after, reverse=True)
+
+
+def test_the_share_of_the_budget_sets_the_rate_and_reaches_the_loss(tmp_path):
+    run(tmp_path, steps=10)
+    state = state_of(tmp_path)
+    assert [row["share"] for row in state["log"]] == pytest.approx([step / 10 for step in range(10)], abs=1e-5)
+    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.05 * rate_at(0.9))
+
+
+@pytest.mark.parametrize("ema", [0.999, 0.5])
+def test_what_is_saved_is_the_moving_average_of_the_weights(tmp_path, ema):
+    """average_k = keep·average_(k-1) + (1 - keep)·w_k, keep = min(ema, k/(k+10)), from average_0 = w_0."""
+    history = []
+
+    def watch(model, x, labels, share):
+        history.append({name: value.clone() for name, value in model.state_dict().items()})
+        return loss(model, x, labels, share)
+
+    weights = run(tmp_path, replace(RECIPE, loss=watch, ema=ema), steps=30)
+    state = state_of(tmp_path)
+    history.append(state["model"])
+    for name, average in state["average"].items():
+        if not average.is_floating_point():
+            assert int(average) == int(history[-1][name])
+            continue
+        expected = history[0][name].double()
+        for step, now in enumerate(history[1:], 1):
+            keep = min(ema, step / (step + 10))
+            expected = keep * expected + (1 - keep) * now[name].double()
+        assert torch.allclose(average, expected.float(), atol=1e-6), name
+        assert torch.equal(load_file(weights)[name], average.half())
+
+
+def test_augmenting_mirrors_half_of_the_images_and_moves_them_all_alike():
+    torch.manual_seed(0)
+    x = torch.zeros(400, 1, 12, 12)
+    x[:, :, 3:9, 3:9] = torch.rand(400, 1, 6, 6)  # a black border that shifts can eat
+    mirrored = 0
+    moves = set()
+    for _ in range(12):
+        out = augment(x, 2)
+        found = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if torch.equal(out.roll((-down, -right), (-2, -1)).sum(-1), x.sum(-1))
+            or torch.allclose(out.roll((-down, -right), (-2, -1)).sum(-1), x.sum(-1), atol=1e-5)
+        ]
+        down = found[0][0]
+        back = [out.roll((-down, -right), (-2, -1)) for right in range(-2, 3)]
+        fits = [((b == x).flatten(1).all(1) | (b == x.flip(-1)).flatten(1).all(1)).all() for b in back]
+        assert sum(map(bool, fits)) == 1
+        right = [bool(fit) for fit in fits].index(True)
+        moves.add((down, right - 2))
+        mirrored += int((back[right] == x.flip(-1)).flatten(1).all(1).sum())
+    assert len(moves) > 3
+    assert mirrored / (12 * 400) == pytest.approx(0.5, abs=0.03)  # four standard errors
+
+
+def test_without_a_shift_images_are_only_mirrored():
+    torch.manual_seed(0)
+    x = torch.rand(50, 3, 6, 6)
+    out = augment(x, 0)
+    assert ((out == x).flatten(1).all(1) | (out == x.flip(-1)).flatten(1).all(1)).all()
+
+
+def test_a_log_without_a_terminal_gets_a_line_now_and_then(tmp_path, capsys):
+    run(tmp_path, steps=30)
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert printed.out == ""
+    assert lines[0] == "tiny 0%, step 0"
+    assert lines[-2].startswith("tiny 100%, step 30 loss ")
+    assert lines[-1] == "tiny 100%, measuring its quality on the test images"
+    assert len(lines) == 3, "30 steps in less than 20 seconds are not 30 lines"
+    run(tmp_path, steps=40)
+    assert capsys.readouterr().err.splitlines()[0] == "tiny 75%, step 30"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(({"minutes": value, "steps": None}, "--minutes: expected a finite number") for value in (0, -1, math.nan)),
+        ({"minutes": math.inf, "steps": None}, "--minutes: expected a finite number"),
+        ({"steps": 0}, "--steps: expected a number above 0, but got 0"),
+        ({"recipe": replace(RECIPE, held_out=48)}, "expected over 48 training images, but got 48"),
+    ],
+)
+def test_bad_values_are_named_and_write_nothing(tmp_path, options, message):
+    with pytest.raises(PurebenchError, match=message):
+        run(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(PurebenchError, match="--out: expected a folder to write to, but got .*taken"):
+        run(tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_states_that_do_not_fit_are_refused_and_kept(tmp_path):
+    run(tmp_path, steps=3)
+    path = tmp_path / "tiny.state.pt"
+    whole = path.read_bytes()
+    with pytest.raises(PurebenchError, match="begun with --seed 0, but got --seed 1; give the same seed"):
+        run(tmp_path, seed=1)
+    with pytest.raises(PurebenchError, match=r"tiny\.state\.pt: .*another recipe's .*delete it to start anew"):
+        run(tmp_path, replace(RECIPE, architecture={"width": 5}))
+    for damage in (whole[: len(whole) // 2], b"", b"garbage" * 50):
+        path.write_bytes(damage)
+        with pytest.raises(PurebenchError, match=r"tiny\.state\.pt: .*damaged file.*delete it to start anew"):
+            run(tmp_path)
+        assert path.read_bytes() == damage
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_writes_no_weights(tmp_path):
+    def exploding(model, x, labels, share):
+        return {"loss": loss(model, x, labels, share)["loss"] * (math.nan if share > 0.5 else 1)}
+
+    with pytest.raises(PurebenchError, match="tiny: expected finite losses, but got .*nan.*; train at a lower rate"):
+        run(tmp_path, replace(RECIPE, loss=exploding), steps=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.state.pt"]
+    assert state_of(tmp_path)["step"] == 6
+    assert all(value.isfinite().all() for value in state_of(tmp_path)["model"].values())

@@ -1,0 +1,170 @@
+"""The command line: quick to answer, helpful, exit code 2 and a line for bad input, nothing written then."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boards import write_board  # isort: skip
+
+ENTRY = [str(Path(sys.executable).with_name("purebench"))]
+
+
+def call(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*ENTRY, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "attacks"]])
+def test_help_and_lists_answer_in_under_a_second(words: list[str]) -> None:
+    """The best of three, because other tests run beside this one."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = call(*words)
+        times.append(time.perf_counter() - began)
+        assert done.returncode == 0
+        assert len(done.stdout) > 100
+    assert min(times) < 1
+
+
+def test_every_command_explains_itself() -> None:
+    for command in ("run", "show", "list", "train"):
+        told = call(command, "--help").stdout
+        assert "Usage" in told
+        assert len(told) > 300
+
+
+def test_a_board_from_the_first_run_to_its_page(tmp_path: Path) -> None:
+    definition = write_board(tmp_path / "board", images=4)
+    place, page, results = tmp_path / "s", tmp_path / "page.html", tmp_path / "results"
+    words = ["run", definition, "--store", place, "--page", page, "--results", results, "--workers", 1]
+    first = call(*words)
+    assert first.returncode == 0, first.stderr
+    for name in ("none", "noise", "coin"):
+        assert name in first.stdout
+        assert json.loads((results / f"{name}.json").read_text())["name"] == name
+    assert "<html" in page.read_text()
+    assert "0/9 jobs, 9 jobs to run" in first.stderr
+    again = call(*words)
+    assert "9/9 jobs, 0 jobs to run" in again.stderr
+    assert again.stdout == first.stdout
+    shown = call("show", "small", "--store", place)
+    assert shown.stdout.strip() in first.stdout
+    assert "small: 9 of 9 jobs" in call("show", "--store", place).stdout
+    assert call("show", "smal", "--store", place).returncode == 2
+
+
+def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Name → a board with one fault, and what the error must say."""
+    faults = {
+        "unknown defense": ({"defenses": {"x": "gaussian-blurr"}}, "gaussian-blur"),
+        "unknown attack": ({"attacks": {"x": {"use": "apgdd"}}}, "apgd"),
+        "unknown key": ({"verifi": {"draws": 3}}, "verify"),
+        "unknown parameter": ({"defenses": {"x": "gaussian-blur(sigm=1)"}}, "sigma"),
+        "radius of zero": ({"threat": {"norm": "linf", "radius": 0}}, "above 0"),
+        "negative radius": ({"threat": {"norm": "linf", "radius": "-1/255"}}, "above 0"),
+        "too many images": ({"dataset": {"use": "fashion-mnist", "images": 5000, "block": 9}}, "1000"),
+        "missing weights": ({"defenses": {"x": "vae(weights=absent)"}}, "absent"),
+        "truncated weights": ({"defenses": {"x": f"vae(weights='{folder}/cut.safetensors')"}}, "cut.safetensors"),
+        "weights of another model": ({"defenses": {"x": "vae(weights=fashion-resnet)"}}, "resnet"),
+        "unknown foolbox attack": ({"attacks": {"x": {"use": "foolbox:LinfPDG"}}}, "LinfPGD"),
+        "unknown art attack": ({"attacks": {"x": {"use": "art:HopSkipJumpp"}}}, "HopSkipJump"),
+    }
+    from purebench.defenses.checkpoints import find
+
+    whole = find("fashion-vae").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    made = {}
+    for name, (parts, told) in faults.items():
+        made[name] = (write_board(folder / name.replace(" ", "-"), **parts), told)
+    malformed = folder / "malformed.yaml"
+    malformed.write_text("name: [unclosed\n")
+    return made | {"malformed": (malformed, "YAML"), "absent": (folder / "none.yaml", "none.yaml")}
+
+
+def test_bad_input_is_a_line_and_exit_code_2_and_nothing_is_written(tmp_path: Path) -> None:
+    from purebench import cli
+
+    for name, (board, told) in bad_boards(tmp_path).items():
+        place = tmp_path / f"new-{name}" / "s"
+        words = ["purebench", "run", str(board), "--store", str(place), "--page", f"{place}.html"]
+        code, error = in_process(cli.main, words)
+        assert code == 2, name
+        assert told in error, (name, error)
+        assert error.count("\n") == 1, (name, error)
+        assert "Traceback" not in error
+        assert not place.parent.exists(), name
+
+
+def in_process(main: object, words: list[str]) -> tuple[int, str]:
+    """Exit code and stderr of the command line, without the seconds of a new process."""
+    import contextlib
+    import io
+
+    before, told = sys.argv, io.StringIO()
+    sys.argv = words
+    try:
+        with contextlib.redirect_stderr(told):
+            main()  # type: ignore[operator]
+    except SystemExit as end:
+        return int(end.code or 0), told.getvalue()
+    finally:
+        sys.argv = before
+    return 0, told.getvalue()
+
+
+def test_bad_options_and_boards_by_process(tmp_path: Path) -> None:
+    done = call("run", "fashion-quik", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "fashion-quick" in done.stderr
+    assert call("run", "fashion-quick", "--images", "0", cwd=tmp_path).returncode == 2
+    assert call("run", "fashion-quick", "--device", "quantum", "--store", tmp_path / "s").returncode == 2
+    assert call("list", "defences").returncode == 2
+    assert call("train", "fashion-rezzzz", cwd=tmp_path).returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_faulty_defense_is_errored_and_the_board_goes_on(tmp_path: Path) -> None:
+    defenses = {"bad": f"{tmp_path}/defenses.py:nan", "none": "none"}
+    definition = write_board(tmp_path, images=4, defenses=defenses)
+    done = call("run", definition, "--store", tmp_path / "s", "--workers", 1)
+    assert done.returncode == 0
+    assert "errored" in done.stdout
+    assert "NaN" in done.stderr
+
+
+@pytest.mark.parametrize("asked", ["store", "page"])
+def test_a_full_disk_is_a_line(tmp_path: Path, asked: str) -> None:
+    """A limit on the size of files stands in for a disk that fills up: the write fails in the same place."""
+    definition = write_board(tmp_path, images=4, defenses={"none": "none"}, attacks={"clean": {"use": "clean"}})
+    words = ["run", definition, "--store", tmp_path / "s", "--workers", 1]
+    if asked == "page":
+        assert call(*words).returncode == 0
+        words += ["--page", tmp_path / "page.html"]
+    done = subprocess.run(
+        [*ENTRY, *map(str, words)], capture_output=True, text=True, check=False, preexec_fn=files_of_at_most_8_kb
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith(f"purebench: {tmp_path}")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "page.html").exists()
+    assert call(*words).returncode == 0
+
+
+def files_of_at_most_8_kb() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+
+def test_a_defense_of_ones_own_in_one_line(tmp_path: Path) -> None:
+    definition = write_board(tmp_path, images=4)
+    done = call("run", definition, "-d", f"{tmp_path}/defenses.py:honest", "--store", tmp_path / "s", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert "defenses.py-honest" in done.stdout
+    assert yaml.safe_load(definition.read_text())["name"] == "small"
