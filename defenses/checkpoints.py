@@ -120,4 +120,12 @@ def save(path: Path, model: nn.Module, kind: str, architecture: Mapping[str, Any
             f"{path}: expected weights that are finite in fp16, but {strange!r} is not; train at a lower rate."
         )
     header = {"kind": kind, "architecture": json.dumps(dict(architecture), sort_keys=True)}
-    write(path, serialize(state, metadata=header))
+    write(path, ordered(serialize(state, metadata=header)))
+
+
+def ordered(data: bytes) -> bytes:
+    """The same safetensors with its header in alphabetical order: the library's changes from call to call."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]

@@ -51,8 +51,8 @@ class DiffPure(Purifier):
         self,
         network: nn.Module,
         *,
-        t: int = 100,
-        steps: int = 5,
+        t: int = 150,
+        steps: int = 4,
         sampler: str = "ddpm",
         levels: Tensor | None = None,
         checkpointed: bool = True,
@@ -101,8 +101,8 @@ def seeded_noise(x: Tensor, seed: int) -> Tensor:
 def diffpure(
     *,
     weights: str = "fashion-ddpm",
-    t: int = 100,
-    steps: int = 5,
+    t: int = 150,
+    steps: int = 4,
     sampler: str = "ddpm",
     checkpointed: bool = True,
 ) -> DiffPure:

@@ -305,7 +305,8 @@ def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, bud
         "- Data: Fashion-MNIST training images (MIT licence), the last "
         f"{recipe.held_out:,} held out for choosing settings; mirrored{', shifted' if recipe.shift else ''}",
         f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16",
-        f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps of {recipe.batch}",
+        f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps"
+        f" of {recipe.batch} images",
         "- Licence: MIT, as purebench",
         "",
         "| quality | value |",

@@ -26,8 +26,8 @@ def robust_per_image(right: Bools, counts: Bools | None = None) -> Floats:
     counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
     Returns [images] in [0,1]. One draw (a deterministic defense): the plain minimum over attacks. More: the
     attack with the fewest right draws in one half, scored on the other half, both ways round, averaged.
-    Attacks that tie in the picking share: their scores are averaged, which needs no random choice and favours
-    nobody. With an odd number of draws one half has one more.
+    Attacks that tie in the picking are told apart by their right draws over all images of that half, and share
+    (their scores are averaged, which needs no random choice) if that ties too. With an odd number of draws one half has one more.
     The score is an unbiased estimate of the picked attack's q, and no attack's q is below min_a q: the
     expectation is min_a q where the picking cannot err (equal attacks, a clear worst one) and above it where
     it can, never below.
@@ -79,8 +79,14 @@ def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95) -> 
 
 
 def _pick_then_score(pick: Bools, score: Bools, counts: Bools) -> Floats:
-    """[images]: the mean of `score` over its draws and the attacks with the fewest right draws in `pick`."""
-    tally = np.where(counts, pick.sum(axis=2), pick.shape[2] + 1)  # a skipped attack loses to all others
+    """[images]: the mean of `score` over its draws, for the attack with the fewest right draws in `pick`.
+
+    Attacks that tie on an image are told apart by how they do on all images of `pick`; what still ties, shares.
+    """
+    right = np.where(counts, pick.mean(axis=2), 0.0)
+    overall = right.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    # less than one draw's worth, so that it decides between equal counts only
+    tally = np.where(counts, right + 0.5 * overall[:, np.newaxis] / pick.shape[2], np.inf)
     picked = tally == tally.min(axis=0)
     return np.asarray((score.mean(axis=2) * picked).sum(axis=0) / picked.sum(axis=0), dtype=np.float64)
 

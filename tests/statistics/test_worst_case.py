@@ -101,12 +101,23 @@ def test_properties(right, data):
 @settings(max_examples=80, deadline=None)
 def test_a_skipped_attack_is_as_good_as_absent(right, data):
     attacks, images, _ = right.shape
-    counts = data.draw(arrays(bool, (attacks, images)))
-    counts[data.draw(st.integers(0, attacks - 1))] = True
-    scores = robust_per_image(right, counts)
-    for image in range(images):
-        alone = robust_per_image(right[counts[:, image]][:, image : image + 1])
-        assert scores[image] == pytest.approx(alone[0])
+    kept = data.draw(arrays(bool, attacks))
+    kept[data.draw(st.integers(0, attacks - 1))] = True
+    counts = np.repeat(kept[:, np.newaxis], images, axis=1)
+    np.testing.assert_allclose(robust_per_image(right, counts), robust_per_image(right[kept]))
+    # Skipped on some images only, it still cannot be picked there, though it would break them all.
+    only = np.concatenate([np.ones_like(right[:1]), np.zeros_like(right[:1])])
+    broken = data.draw(arrays(bool, images))
+    scores = robust_per_image(only, np.stack([np.ones(images, dtype=bool), broken]))
+    np.testing.assert_array_equal(scores, np.where(broken, 0.0, 1.0))
+
+
+def test_ties_go_to_the_attack_that_is_stronger_over_all_images():
+    """Two draws: on image 0 both halves tie, so the attack that also breaks image 1 is scored."""
+    weak = [[[True, False], [True, True]]]
+    strong = [[[True, False], [False, False]]]
+    right = np.array(weak + strong)
+    np.testing.assert_array_equal(robust_per_image(right), [0.5, 0.0])
 
 
 def test_robust_accuracy_of_a_deterministic_defense_is_clopper_pearson():

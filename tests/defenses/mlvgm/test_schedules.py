@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -22,12 +23,8 @@ PAPER = {
     ("cosine", 24, 2, "rounded"): (
         ".00 .02 .04 .07 .10 .15 .20 .25 .31 .37 .43 .50 .57 .63 .69 .75 .80 .85 .90 .93 .96 .98 1.00 1.00"
     ),
-    ("linear", 16, 3, "rounded"): (
-        ".062 .125 .188 .250 .312 .375 .438 .500 .562 .625 .688 .750 .812 .875 .938 1.000"
-    ),
-    ("cosine", 16, 3, "rounded"): (
-        ".010 .038 .084 .146 .222 .309 .402 .500 .598 .691 .778 .854 .916 .962 .990 1.000"
-    ),
+    ("linear", 16, 3, "rounded"): (".062 .125 .188 .250 .312 .375 .438 .500 .562 .625 .688 .750 .812 .875 .938 1.000"),
+    ("cosine", 16, 3, "rounded"): (".010 .038 .084 .146 .222 .309 .402 .500 .598 .691 .778 .854 .916 .962 .990 1.000"),
 }
 
 
@@ -48,7 +45,7 @@ def test_schedules_are_the_papers(name, n, places, how):
 def test_schedules_rise_to_one(name, n):
     values = SCHEDULES[name](n)
     assert values[-1] == pytest.approx(1, abs=1e-12)
-    assert all(0 < low < high for low, high in zip(values, values[1:], strict=False))
+    assert all(0 < low < high for low, high in pairwise(values))
 
 
 def test_the_cosine_is_the_linear_one_bent_symmetrically():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -242,25 +243,19 @@ def test_what_is_saved_is_the_moving_average_of_the_weights(tmp_path, ema):
 def test_augmenting_mirrors_half_of_the_images_and_moves_them_all_alike():
     torch.manual_seed(0)
     x = torch.zeros(400, 1, 12, 12)
-    x[:, :, 3:9, 3:9] = torch.rand(400, 1, 6, 6)  # a black border that shifts can eat
-    mirrored = 0
-    moves = set()
+    x[:, :, 3:9, 3:9] = torch.rand(400, 1, 6, 6)  # in a black border that is wider than the shift
+    mirrored, moves = 0, set()
     for _ in range(12):
-        out = augment(x, 2)
-        found = [
-            (down, right)
-            for down in range(-2, 3)
-            for right in range(-2, 3)
-            if torch.equal(out.roll((-down, -right), (-2, -1)).sum(-1), x.sum(-1))
-            or torch.allclose(out.roll((-down, -right), (-2, -1)).sum(-1), x.sum(-1), atol=1e-5)
-        ]
-        down = found[0][0]
-        back = [out.roll((-down, -right), (-2, -1)) for right in range(-2, 3)]
-        fits = [((b == x).flatten(1).all(1) | (b == x.flip(-1)).flatten(1).all(1)).all() for b in back]
-        assert sum(map(bool, fits)) == 1
-        right = [bool(fit) for fit in fits].index(True)
-        moves.add((down, right - 2))
-        mirrored += int((back[right] == x.flip(-1)).flatten(1).all(1).sum())
+        out, fits = augment(x, 2), []
+        for move in product(range(-2, 3), repeat=2):
+            moved = x.roll(move, (-2, -1))
+            as_it_was = (out == moved).flatten(1).all(1)
+            turned = (out == x.flip(-1).roll(move, (-2, -1))).flatten(1).all(1)
+            if (as_it_was | turned).all():
+                fits.append((move, int(turned.sum())))
+        ((move, number),) = fits
+        moves.add(move)
+        mirrored += number
     assert len(moves) > 3
     assert mirrored / (12 * 400) == pytest.approx(0.5, abs=0.03)  # four standard errors
 
@@ -302,7 +297,7 @@ def test_bad_values_are_named_and_write_nothing(tmp_path, options, message):
 
 def test_an_out_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(PurebenchError, match="--out: expected a folder to write to, but got .*taken"):
+    with pytest.raises(PurebenchError, match=r"--out: expected a folder to write to, but got .*taken"):
         run(tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "mine"
 
@@ -326,7 +321,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_writes_no_weights(tmp_
     def exploding(model, x, labels, share):
         return {"loss": loss(model, x, labels, share)["loss"] * (math.nan if share > 0.5 else 1)}
 
-    with pytest.raises(PurebenchError, match="tiny: expected finite losses, but got .*nan.*; train at a lower rate"):
+    with pytest.raises(PurebenchError, match=r"tiny: expected finite losses, but got .*nan.*; train at a lower rate"):
         run(tmp_path, replace(RECIPE, loss=exploding), steps=10)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.state.pt"]
     assert state_of(tmp_path)["step"] == 6
