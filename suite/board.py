@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -194,12 +194,12 @@ def _spec(value: Any, where: str) -> Spec:
 
 
 def _mapping(
-    value: Any, where: str, kind: type, extra: set[str] = frozenset(), without: set[str] = frozenset()
-) -> dict[str, Any]:  # type: ignore[assignment]
+    value: Any, where: str, kind: type, extra: Set[str] = frozenset(), without: Set[str] = frozenset()
+) -> dict[str, Any]:
     return _known(value, where, {f.name for f in fields(kind)} - without | extra)
 
 
-def _known(value: Any, where: str, known: set[str]) -> dict[str, Any]:
+def _known(value: Any, where: str, known: Set[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise PurebenchError(f"{where}: expected a mapping with {', '.join(sorted(known))}, but got {value!r}.")
     for key in value:

@@ -113,17 +113,17 @@ def train(
     ),
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     minutes: Annotated[float | None, typer.Option(help="Time budget; default: the recipe's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps instead of minutes: the seed decides all.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     data: Annotated[str | None, typer.Option(help="Folder of the data set; default: found or downloaded.")] = None,
 ) -> None:
     """Train a bundled model by its recipe; started again with the same --out it goes on where it stopped."""
-    import torch
-
     from purebench import registry
+    from purebench.devices import find_device
     from purebench.registry import Spec
 
     recipe, _ = registry.factory("recipes", Spec.parse(name).name)
-    written = recipe(out=out, device=torch.device(device), minutes=minutes, seed=seed, folder=data)
+    written = recipe(out=out, device=find_device(device), minutes=minutes, steps=steps, seed=seed, folder=data)
     typer.echo(f"wrote {written}")
 
 

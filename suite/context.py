@@ -11,6 +11,7 @@ from purebench import registry
 from purebench.board import Board, DefenseChoice, Job, plan
 from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
+from purebench.devices import find_device
 from purebench.errors import PurebenchError
 from purebench.provenance import versions
 
@@ -60,11 +61,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
 
     Raises PurebenchError for what cannot be found or made.
     """
-    try:
-        place = torch.device(device)
-        torch.zeros(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise PurebenchError(f"--device: {device!r} is not to be had here ({str(error).splitlines()[0]}).") from error
+    place = find_device(device)
     data: ImageSet = registry.create("datasets", board.dataset.use)
     if board.dataset.images > len(data):
         raise PurebenchError(f"dataset.images: expected at most {len(data)}, but got {board.dataset.images}.")

@@ -86,9 +86,11 @@ def _parallel(jobs: Sequence[Job], board: Board, device: str, workers: int) -> I
                 yield answer
                 _send(link, todo, doing)
     finally:
+        for link in links:
+            link.close()  # an idle worker ends by itself
         for process in processes:
-            process.terminate()
-        for process in processes:
+            if doing:
+                process.terminate()
             process.join(5)
 
 

@@ -27,7 +27,8 @@ def robust_per_image(right: Bools, counts: Bools | None = None) -> Floats:
     Returns [images] in [0,1]. One draw (a deterministic defense): the plain minimum over attacks. More: the
     attack with the fewest right draws in one half, scored on the other half, both ways round, averaged.
     Attacks that tie in the picking are told apart by their right draws over all images of that half, and share
-    (their scores are averaged, which needs no random choice) if that ties too. With an odd number of draws one half has one more.
+    (their scores are averaged, which needs no random choice) if that ties too. With an odd number of draws one half
+    has one more.
     The score is an unbiased estimate of the picked attack's q, and no attack's q is below min_a q: the
     expectation is min_a q where the picking cannot err (equal attacks, a clear worst one) and above it where
     it can, never below.
