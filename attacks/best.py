@@ -1,9 +1,9 @@
 """The best point an attack has seen of each image, and which images it may stop attacking.
 
 A deterministic defense is broken at the first wrong answer, and the image leaves. A random one may be wrong by luck: an
-image leaves only when it was wrong on every draw of several looks in a row and on as many fresh draws besides. What is left at
-the end of a run is where the run arrived; of all points seen on the way, the one that looked best was mostly lucky, and
-takes its place only if it is clearly better on fresh draws.
+image leaves only when it was wrong on every draw of several looks in a row and on as many fresh draws besides. Of the
+others the point where the run arrived comes back: the one that looked best on the way was mostly lucky, and takes its
+place only if it is clearly better on fresh draws.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EARNED = 32
 """Draws in a row, and fresh draws after them, that must all be wrong before an image leaves: one that is right on 5 %
 of its draws leaves at such a test with a chance of 0.95^64 = 4 %."""
 CLEARLY = 3
-"""By how many of these draws the luckiest point must beat the last: one standard error of two equal coins' difference."""
+"""By how many of FRESH draws the luckiest point must beat the last: one standard error of a difference of 0."""
 
 
 def rows(mask: Tensor, values: Tensor) -> Tensor:

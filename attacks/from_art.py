@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,27 @@ def art_classes() -> dict[str, type]:
     }
 
 
+class SeededState(np.random.RandomState):
+    """A state that takes its seed, if none is given, from numpy's global generator and not from the system."""
+
+    def __init__(self, seed: Any = None):
+        super().__init__(np.random.randint(2**31 - 1) if seed is None else seed)
+
+
+@contextmanager
+def seeded_states() -> Iterator[None]:
+    """Makes every new `np.random.RandomState()` a SeededState.
+
+    ART's HopSkipJump and BoundaryAttack draw their starting images from such a state, which no seed would reach.
+    """
+    original = np.random.RandomState
+    np.random.RandomState = SeededState  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        np.random.RandomState = original  # type: ignore[misc]
+
+
 class ArtAttack:
     """An ART attack; norm and eps come from the threat where the attack has them, the rest from `options`."""
 
@@ -82,19 +105,22 @@ class ArtAttack:
             clip_values=(0.0, 1.0),
             device_type="gpu" if x.device.type == "cuda" else "cpu",
         )
-        answer = self.kind(classifier, **options).generate(x=x.cpu().numpy(), y=y.cpu().numpy())
+        with seeded_states():
+            answer = self.kind(classifier, **options).generate(x=x.cpu().numpy(), y=y.cpu().numpy())
         found = torch.as_tensor(np.asarray(answer)).to(x)
         return found if "eps" in self.takes else threat.project(found, x)
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The attack's keyword arguments for a threat. Raises PurebenchError if it measures another norm."""
-        mine = FIXED_NORMS.get(self.name, threat.norm if "norm" in self.takes else None)
-        if mine != threat.norm or self.options.get("norm", ART_NORMS[mine]) not in (ART_NORMS[mine], str(ART_NORMS[mine])):
-            asked = f"it measures {self.options.get('norm', mine) or 'no distance'}"
-            raise PurebenchError(f"art:{self.name}: expected an attack in {threat.norm}, but {asked}.")
+        mine = FIXED_NORMS.get(self.name, threat.norm if "norm" in self.takes else "no norm")
+        wanted = ART_NORMS[threat.norm]
+        if mine == threat.norm and self.options.get("norm", wanted) not in (wanted, str(wanted)):
+            mine = f"norm={self.options['norm']!r}"
+        if mine != threat.norm:
+            raise PurebenchError(f"art:{self.name}: expected an attack in {threat.norm}, but it measures {mine}.")
         settings = {
             "verbose": False,
-            "norm": ART_NORMS[threat.norm],
+            "norm": wanted,
             "eps": threat.radius,
             "eps_step": FIRST_STEPS.get(self.name, STEP) * threat.radius,
         }

@@ -12,7 +12,6 @@ from purebench.attacks.view import View
 from purebench.errors import PurebenchError, nearest
 from purebench.threat import Knowledge, ThreatModel
 
-
 FOOLBOX_NORMS = {"linf": math.inf, "l2": 2}
 
 

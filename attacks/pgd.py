@@ -50,15 +50,18 @@ class PGD:
         see_scores(view, best, torch.arange(len(x), device=x.device), x, loss)
         for _ in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
-            point = random_start(x[index], threat) if self.random else x[index]
+            if not len(index):
+                break
+            clean = x[index]
+            point = random_start(clean, threat) if self.random else clean
             for _ in range(self.steps):
                 if not len(index):
                     break
                 look = view.look(point, y[index], loss)
                 stay = best.see(index, point, look.loss, look.logits)
-                index = index[stay]
-                step = length * direction(look.gradient[stay])
-                point = threat.project(point[stay] + step, x[index])
+                point = threat.project(point + length * direction(look.gradient), clean)
+                if not bool(stay.all()):
+                    index, clean, point = index[stay], clean[stay], point[stay]
             if len(index):
                 see_scores(view, best, index, point, loss)
             best.settle()

@@ -71,7 +71,8 @@ def bump(s: int, like: Tensor) -> Tensor:
         right = (torch.arange(width) - width // 2).abs()
         n = max(height, width) // 2
         sums = torch.cumsum(1 / torch.arange(n + 1, 0, -1).double().square(), 0)
-        return sums[n - torch.maximum(down[:, None], right[None, :])]
+        values: Tensor = sums[n - torch.maximum(down[:, None], right[None, :])]
+        return values
 
     patch = torch.zeros(s, s, dtype=torch.float64)
     half = s // 2
@@ -79,7 +80,7 @@ def bump(s: int, like: Tensor) -> Tensor:
         patch[:half] = peak(half, s)
     patch[half:] = -peak(s - half, s)
     patch = patch / patch.norm()
-    turned = patch.T if float(torch.rand(())) < 0.5 else patch
+    turned: Tensor = patch.T if float(torch.rand(())) < 0.5 else patch
     return turned.to(like)
 
 
@@ -140,6 +141,8 @@ class Square:
         see_scores(view, best, torch.arange(len(x), device=x.device), x, margin)
         for _ in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
+            if not len(index):
+                break
             point = threat.project(begin(x[index], threat.radius), x[index])
             index, point, worst = _look(view, best, index, point, None)
             for query in range(1, self.queries):

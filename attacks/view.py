@@ -102,7 +102,8 @@ class View:
             losses, gradient, logits = self.batch.map(part, x.repeat_interleave(count, 0), y.repeat_interleave(count))
             losses, logits = losses.view(len(x), count).mean(1), logits.view(len(x), count, -1)
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
-        if not bool(torch.isfinite(gradient).all()):
+        # the sum is a quick first test: it is finite only if every value is
+        if not bool(torch.isfinite(gradient.sum())) and not bool(torch.isfinite(gradient).all()):
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
             self.note("gradients that are not finite count as zero")
         return Look(losses, gradient, logits)
@@ -172,6 +173,7 @@ def no_gradient(defense: Defense, *, eot: int = 1) -> View:
 
     def through(x: Tensor) -> Tensor:
         with torch.no_grad():
-            return defense(x.detach())
+            logits: Tensor = defense(x.detach())
+        return logits
 
     return View(through, defense.random, True, eot)

@@ -31,7 +31,7 @@ class FoldedUNet(nn.Module):
         from diffusers import UNet2DModel
 
         self.fold = fold
-        self.unet: nn.Module = UNet2DModel(  # type: ignore[no-untyped-call]
+        self.unet: nn.Module = UNet2DModel(  # type: ignore[no-untyped-call,assignment]
             sample_size=size // fold,
             in_channels=fold**2 * channels,
             out_channels=fold**2 * channels,

@@ -1,9 +1,11 @@
 """Tiny defenses whose answers are known; the tests of the attacks build on them."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from scipy.linalg import hadamard
 from torch import nn
 
 from purebench.defense import Defense, as_defense
@@ -12,6 +14,8 @@ from purebench.threat import ThreatModel
 
 DUAL = {"linf": 1, "l2": 2}
 """The dual norm's order: a linear function falls by radius · |w|_dual within the radius."""
+
+DISTANCE = {"linf": 0.04, "l2": 0.25}
 
 
 @pytest.fixture(autouse=True)
@@ -37,24 +41,29 @@ class Linear(nn.Module):
 def linear():
     """linear(classes, norm): a linear defense, mid-range images x, labels y, each one's least distance to an error.
 
-    The biases put the images close to each other's class, so that no optimal perturbation comes near 0 or 1; every
-    image is scaled to the same distance by moving it along its own optimal direction, which keeps that direction.
+    All logits are equal at mid grey and the classifier is linear around it, so that stretching an image away from mid
+    grey stretches its distance: every image is brought to DISTANCE (with `spread`, to 0.5 to 1.5 of it).
+    Two classes have any weights. More have rows of a Hadamard matrix, which are all equally far apart in both norms,
+    and a clear runner-up: otherwise the nearest class need not be the runner-up, and following that were no fault.
     """
 
-    def make(classes, norm, images=100, shape=(1, 6, 6), distance=0.05):
+    def make(classes, norm, images=100, shape=(1, 8, 8), spread=False):
         with seeded("linear", str(classes), norm):
-            weight = torch.randn(classes, shape[0] * shape[1] * shape[2])
-            center = torch.full((1, weight.shape[1]), 0.5)
-            model = Linear(weight, -(center @ weight.T).squeeze(0))
-            x = 0.5 + 0.05 * (torch.rand(images, *shape) - 0.5)
-        defense = as_defense(model)
-        y = defense(x).argmax(1)
-        found = least_distance(weight, defense(x), y, norm)
-        # scaling around the point where all logits are equal scales every distance
-        if distance:
-            x = 0.5 + (x - 0.5) * (distance / found).view(-1, 1, 1, 1).clamp(max=6)
-            found = least_distance(weight, defense(x), y, norm)
-        return SimpleNamespace(defense=defense, x=x, y=y, distance=found, weight=weight)
+            size = math.prod(shape)
+            weight = torch.randn(classes, size)
+            if classes > 2:
+                weight = torch.tensor(hadamard(size))[torch.randperm(size)[:classes]] * weight[0].sign()
+            labels = torch.randint(classes, (images,))
+            own, other = weight[labels], weight[(labels + 1 + torch.randint(classes - 1, (images,))) % classes]
+            away = 0.01 * (own + (0.5 if classes > 2 else -1) * other + 0.2 * torch.randn_like(own)).view(
+                images, *shape
+            )
+        defense = as_defense(Linear(weight, -0.5 * weight.sum(1)))
+        y = defense(0.5 + away).argmax(1)
+        least = least_distance(weight, defense(0.5 + away), y, norm)
+        goal = DISTANCE[norm] * (torch.linspace(0.5, 1.5, images) if spread else torch.ones(images))
+        away, least = away * (goal / least).view(-1, 1, 1, 1), goal
+        return SimpleNamespace(defense=defense, x=0.5 + away, y=y, distance=least)
 
     return make
 

@@ -1,0 +1,181 @@
+"""When an image may leave, and which of the points seen comes back, on defenses that are right by chance."""
+
+import pytest
+import torch
+
+from purebench.attacks.apgd import APGD
+from purebench.attacks.best import EARNED, FRESH, Best
+from purebench.attacks.pgd import PGD
+from purebench.attacks.view import blind, exact
+from purebench.defense import Defense, Function, as_defense
+from purebench.seeds import seeded
+from purebench.threat import ThreatModel
+
+X = torch.full((1, 1, 1, 1), 0.5)
+Y = torch.tensor([0])
+INDEX = torch.tensor([0])
+RIGHT, WRONG = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+
+
+def chance(x):
+    """Two classes; an image of brightness p is right (class 0) on a share p of the draws."""
+    right = torch.rand(len(x)) < x.flatten(1).mean(1)
+    return torch.where(right[:, None], RIGHT, WRONG)
+
+
+def point(brightness):
+    return torch.full_like(X, brightness)
+
+
+def look(best, brightness, loss, answers):
+    """Shows `best` a look at a point: its loss and the draws' answers, True where right."""
+    logits = torch.stack([RIGHT if answer else WRONG for answer in answers])[None]
+    return bool(best.see(INDEX, point(brightness), torch.tensor([loss]), logits))
+
+
+def random_best():
+    return Best(exact(as_defense(chance, random=True)), X, Y)
+
+
+def test_a_deterministic_defense_is_broken_at_the_first_wrong_answer():
+    best = Best(exact(as_defense(chance)), X, Y)
+    assert look(best, 0.4, 9.0, [True])
+    assert not look(best, 0.3, 1.0, [False])
+    assert torch.equal(best.points(), point(0.3))  # wrong beats a larger loss
+
+
+def test_where_nothing_is_wrong_the_largest_loss_comes_back():
+    best = Best(exact(as_defense(chance)), X, Y)
+    for brightness, loss in ((0.4, 1.0), (0.3, 3.0), (0.2, 2.0)):
+        assert look(best, brightness, loss, [True])
+    assert torch.equal(best.points(), point(0.3))
+
+
+def test_what_a_blind_view_gets_wrong_decides_nothing():
+    best = Best(blind(Defense(chance, Function(torch.clone, random=False))), X, Y)
+    assert look(best, 0.4, 3.0, [False])
+    assert look(best, 0.3, 1.0, [False])
+    assert torch.equal(best.points(), point(0.4))
+
+
+def test_one_lucky_wrong_draw_is_no_reason_to_leave():
+    with seeded("lucky"):
+        best = random_best()
+        assert look(best, 1.0, 1.0, [False] * (EARNED - 1))  # not enough in a row
+        assert look(best, 1.0, 1.0, [True])  # and the row is interrupted
+        assert look(best, 1.0, 1.0, [False] * (EARNED - 1))
+        assert look(best, 1.0, 1.0, [False])  # enough in a row, but the fresh draws are right
+        assert look(best, 1.0, 1.0, [False] * (EARNED - 1))  # so it has to begin again
+    assert best.open.all()
+
+
+def test_an_image_leaves_when_fresh_draws_are_wrong_as_well():
+    best = random_best()
+    with seeded("earned"):
+        assert look(best, 0.0, 1.0, [False] * (EARNED // 2))
+        assert not look(best, 0.0, 1.0, [False] * (EARNED // 2))
+    assert not best.open.any()
+    best.settle()
+    assert torch.equal(best.points(), point(0.0))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_images_that_are_sometimes_right_rarely_leave(share):
+    """A hundred looks at points that are right on a share of the draws: the chance to leave is below 2 · 0.95^64."""
+    left = 0
+    for trial in range(60):
+        with seeded("rarely", str(share), str(trial)):
+            best = random_best()
+            for _ in range(25):
+                answers = (torch.rand(4) < share).tolist()
+                if not look(best, share, 1.0, answers):
+                    left += 1
+                    break
+    assert left <= {0.05: 12, 0.2: 0, 0.5: 0}[share]
+
+
+def test_the_naive_choices_are_worse_than_the_one_on_fresh_draws():
+    """One point looked perfect by luck, another has a huge loss by luck; where the run stands is truly better.
+
+    Right on 90 % of the draws against 20 %: whoever trusts the largest loss or the fewest right draws seen loses.
+    """
+    with seeded("naive"):
+        best = random_best()
+        look(best, 0.9, 100.0, [True, True])
+        look(best, 0.9, 5.0, [False, False])
+        look(best, 0.2, 1.0, [True, False])
+        best.settle()
+    assert torch.equal(best.points(), point(0.2))
+
+
+def test_a_better_point_on_the_way_takes_the_place_of_the_last():
+    with seeded("on the way"):
+        best = random_best()
+        look(best, 0.1, 5.0, [False, False])
+        look(best, 0.9, 1.0, [True, True])
+        best.settle()
+    assert torch.equal(best.points(), point(0.1))
+
+
+def test_between_equal_points_the_last_is_taken():
+    """The point that looked best was lucky; it needs a clear lead on fresh draws, which equals rarely have."""
+    kept = 0
+    for trial in range(100):
+        with seeded("equal", str(trial)):
+            best = random_best()
+            look(best, 0.51, 5.0, [False, False])
+            look(best, 0.49, 1.0, [True, True])
+            best.settle()
+        kept += bool(torch.equal(best.points(), point(0.49)))
+    assert kept >= 70
+
+
+def test_a_worse_restart_does_not_replace_a_better_one():
+    with seeded("restart"):
+        best = random_best()
+        for brightness in (0.2, 0.9):
+            look(best, brightness, 1.0, [True])
+            best.settle()
+        assert torch.equal(best.points(), point(0.2))
+        look(best, 0.0, 1.0, [True])
+        best.settle()
+    assert torch.equal(best.points(), point(0.0))
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=10), APGD(steps=10)])
+def test_nothing_leaves_a_coin(attack):
+    """A defense that tosses a coin is wrong half of the time everywhere: each image is attacked to the end."""
+
+    def coin(x):
+        return chance(torch.full_like(x, 0.5)) + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    x, y = torch.full((20, 1, 2, 2), 0.5), torch.zeros(20, dtype=torch.long)
+    view = exact(as_defense(coin, random=True), eot=4)
+    with seeded("coin"):
+        attack(view, x, y, ThreatModel("linf", 0.1))
+    assert view.backwards == 20 * 10 * 4
+    assert view.forwards == 20 * ((10 + 2) * 4 + 2 * FRESH)  # a look at the image, ten, one at the end, and two settle
+
+
+@pytest.mark.parametrize("loss", ["ce", "cw"])
+def test_apgd_is_no_weaker_than_plain_eot_pgd_on_a_random_defense(small, accuracy, loss):
+    """Against the last point of EOT-PGD with the same gradients, on 512 fresh draws, within three standard errors."""
+    from purebench.attacks import losses
+    from purebench.norms import NORMS
+
+    case, threat = small(noise=0.4, images=80), ThreatModel("linf", 0.06)
+    steps, draws = 20, 512
+
+    def plain(view):
+        found = case.x
+        for _ in range(steps):
+            gradient = view.look(found, case.y, losses.find(loss)).gradient
+            found = threat.project(found + 2.5 / steps * threat.radius * NORMS["linf"].direction(gradient), case.x)
+        return found
+
+    with seeded("plain"):
+        naive = plain(exact(case.defense, eot=2))
+        ours = APGD(steps=steps, loss=loss)(exact(case.defense, eot=2), case.x, case.y, threat)
+        left, of_plain = (accuracy(case.defense, found, case.y, draws) for found in (ours, naive))
+    assert 0.05 < of_plain < 0.8
+    assert left <= of_plain + 3 * (0.25 * 2 / draws / 80) ** 0.5

@@ -1,0 +1,55 @@
+"""PGD's own parts: start, step, settings."""
+
+import pytest
+import torch
+
+from purebench.attacks.pgd import PGD, random_start
+from purebench.attacks.view import exact
+from purebench.defense import as_defense
+from purebench.errors import PurebenchError
+from purebench.seeds import seeded
+from purebench.threat import ThreatModel
+
+
+def test_each_step_is_the_share_of_the_radius_along_the_sign_of_the_gradient():
+    seen = []
+
+    def slope(x):
+        seen.append(x.detach().clone())
+        s = x.flatten(1).sum(1, keepdim=True) + 100
+        return s * torch.tensor([[1.0, 0.0]])
+
+    x = torch.full((1, 1, 2, 2), 0.5)
+    found = PGD(loss="cw", steps=4, step=0.4, random=False)(
+        exact(as_defense(slope)), x, torch.tensor([0]), ThreatModel("linf", 0.1)
+    )
+    moved = [round((point - x).mean().item(), 6) for point in seen]
+    assert moved == [0, 0, -0.04, -0.08, -0.1, -0.1]  # the look at the image, four gradients, the last look
+    torch.testing.assert_close(found, x - 0.1)
+
+
+def test_the_default_steps_reach_across_the_ball():
+    """2.5 / steps of the radius each: a way of 2.5 radii in all."""
+    x, threat = torch.full((1, 1, 2, 2), 0.5), ThreatModel("linf", 0.1)
+    view = exact(as_defense(lambda x: torch.stack([x.flatten(1).sum(1) + 100, 0 * x.flatten(1).sum(1)], 1)))
+    with seeded("across"):
+        torch.testing.assert_close(PGD(loss="cw", steps=10)(view, x, torch.tensor([0]), threat), x - 0.1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_starts_fill_the_ball(norm, inside):
+    x, threat = torch.full((2000, 1, 1, 2), 0.5), ThreatModel(norm, 0.2)
+    with seeded("start"):
+        start = random_start(x, threat)
+    inside(start, x, threat)
+    sizes = threat.size(start - x) / 0.2
+    # in two dimensions the share of a uniform ball within half of its radius is a quarter
+    assert (sizes < 0.5).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert sizes.max() > 0.98
+    assert (start - x).mean().abs() < 0.01
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 1.5}, {"steps": True}, {"loss": "ced"}, {"step": 0.0}])
+def test_bad_settings(wrong):
+    with pytest.raises(PurebenchError, match=next(iter(wrong))):
+        PGD(**wrong)
