@@ -5,6 +5,7 @@ Every function works on batches [N,…] and treats each image apart. A new norm 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def l2_project(delta: Tensor, radius: float) -> Tensor:
 
 def l2_random(x: Tensor) -> Tensor:
     """Uniform in the unit ball: a uniform direction, its length the d-th root of a uniform number."""
-    lengths = torch.rand(len(x), device=x.device, dtype=x.dtype) ** (1.0 / x[0].numel())
+    lengths = torch.rand(len(x), device=x.device, dtype=x.dtype) ** (1.0 / math.prod(x.shape[1:]))
     return l2_direction(torch.randn_like(x)) * per_image(lengths, x)
 
 

@@ -1,10 +1,14 @@
-"""What all tests share: one thread, as in every job, so that results do not depend on the machine's load."""
+"""What all tests share: one thread, as in every job, and no deadlines, so that a busy machine changes no verdict."""
 
 from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("purebench", deadline=None)
+settings.load_profile("purebench")
 
 
 def pytest_configure() -> None:

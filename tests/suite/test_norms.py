@@ -101,3 +101,11 @@ def test_threat_projection_obeys_ball_and_box(name: str, seed: int, radius: floa
     assert projected.min() >= 0
     assert projected.max() <= 1
     torch.testing.assert_close(threat.project(projected, x), projected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_no_images_are_no_trouble(name: str) -> None:
+    norm, none = NORMS[name], torch.zeros(0, 1, 4, 4)
+    for found in (norm.random(none), norm.project(none, 0.1), norm.direction(none)):
+        assert found.shape == none.shape
+    assert norm.size(none).shape == (0,)
