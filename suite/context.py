@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from purebench import registry
-from purebench.board import Board, DefenseChoice, Job, plan
+from purebench.board import Board, DefenseChoice
 from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
 from purebench.devices import find_device
 from purebench.errors import PurebenchError
+from purebench.plan import Job, plan
 from purebench.provenance import versions
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from purebench import store
-from purebench.board import Board, Job
+from purebench.board import Board
 from purebench.context import Context, prepare
 from purebench.execute import default_workers, execute
+from purebench.plan import Job
 from purebench.records import Outcome, Record
 
 Progress = Callable[[int, int, Record | None], None]

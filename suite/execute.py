@@ -16,9 +16,10 @@ from typing import Any, cast
 
 import torch
 
-from purebench.board import Board, Job
+from purebench.board import Board
 from purebench.context import Context, prepare
 from purebench.errors import PurebenchError
+from purebench.plan import Job
 from purebench.runner import Finding, run_job
 
 

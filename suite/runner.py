@@ -10,11 +10,11 @@ from torch import Tensor
 
 from purebench import registry
 from purebench.batching import DeviceBatch
-from purebench.board import Job
 from purebench.context import Context
 from purebench.datasets import Array
 from purebench.defense import Defense
 from purebench.pictures import png, to_bytes
+from purebench.plan import Job
 from purebench.protocols import Attack, View, check_logits
 from purebench.provenance import commit, device_name, versions
 from purebench.records import Outcome, Picture, Record

@@ -8,14 +8,13 @@ weights depend on the machine's speed; with one in steps the seed decides them.
 from __future__ import annotations
 
 import copy
-import io
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ from torch import Tensor, nn
 
 from purebench.datasets import ImageSet
 from purebench.defenses import checkpoints
+from purebench.defenses.training.card import card
+from purebench.defenses.training.state import Budget, State
 from purebench.errors import PurebenchError
 
 SECONDS_BETWEEN_ROWS = 10.0
@@ -75,83 +76,6 @@ class Recipe:
         """Runs the recipe within `minutes` (None: its own budget) or for `steps`; see `train`."""
         minutes = self.minutes if minutes is None else minutes
         return train(self, out=out, device=device, minutes=minutes, seed=seed, folder=folder, steps=steps)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to train: `steps` if given, else `minutes` of training time. Raises PurebenchError if there is none."""
-
-    minutes: float
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.minutes < math.inf:
-            raise PurebenchError(f"--minutes: expected a finite number above 0, but got {self.minutes}.")
-        if self.steps is not None and self.steps < 1:
-            raise PurebenchError(f"--steps: expected a number above 0, but got {self.steps}.")
-
-    def share(self, state: State) -> float:
-        """Share spent, 1 and above when the training is over."""
-        return state.seconds / (60 * self.minutes) if self.steps is None else state.step / self.steps
-
-    def __str__(self) -> str:
-        return f"--minutes {self.minutes:g}" if self.steps is None else f"--steps {self.steps}"
-
-
-@dataclass
-class State:
-    """All that a killed training needs to go on."""
-
-    model: nn.Module
-    average: nn.Module
-    optimizer: torch.optim.Optimizer
-    seed: int
-    device: torch.device
-    step: int = 0
-    seconds: float = 0.0
-    log: list[dict[str, float]] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        """Writes the state at once or not at all."""
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "seed": self.seed,
-                "step": self.step,
-                "seconds": self.seconds,
-                "log": self.log,
-                "rng": torch.get_rng_state(),
-                "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            },
-            buffer,
-        )
-        checkpoints.write(path, buffer.getvalue())
-
-    def load(self, path: Path) -> None:
-        """Takes up a saved state. Raises PurebenchError if it is damaged, or another recipe's or seed's."""
-        try:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-            began = stored.get("seed", self.seed)
-            self.model.load_state_dict(stored["model"])
-            self.average.load_state_dict(stored["average"])
-            self.optimizer.load_state_dict(stored["optimizer"])
-            self.step, self.seconds, self.log = stored["step"], stored["seconds"], stored["log"]
-            torch.set_rng_state(stored["rng"])
-            if self.device.type == "cuda" and stored.get("rng_cuda") is not None:
-                torch.cuda.set_rng_state(stored["rng_cuda"], self.device)
-        except Exception as error:  # a damaged pickle may raise anything
-            raise PurebenchError(
-                f"{path}: expected the state of this training, but got a damaged file or another recipe's"
-                f" ({type(error).__name__}); delete it to start anew, or name another --out."
-            ) from error
-        if began != self.seed:
-            raise PurebenchError(
-                f"{path}: this training was begun with --seed {began}, but got --seed {self.seed}; give the same seed,"
-                " delete the file to start anew, or name another --out."
-            )
 
 
 def augment(images: Tensor, shift: int) -> Tensor:
@@ -288,30 +212,3 @@ def _step(recipe: Recipe, state: State, images: Tensor, labels: Tensor, share: f
             else:
                 mean.copy_(new)
     return losses
-
-
-def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, budget: Budget) -> None:
-    """Writes the model card NAME.md: recipe, data, cost, quality."""
-    device = state.device
-    parameters = sum(p.numel() for p in state.model.parameters())
-    threads = f", {torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""
-    lines = [
-        f"# {recipe.name}",
-        "",
-        recipe.about,
-        "",
-        f"- Recipe: `purebench train {recipe.name} {budget} --seed {state.seed} --device {device}`",
-        f"- Source: {recipe.source}",
-        "- Data: Fashion-MNIST training images (MIT licence), the last "
-        f"{recipe.held_out:,} held out for choosing settings; mirrored{', shifted' if recipe.shift else ''}",
-        f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16",
-        f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps"
-        f" of {recipe.batch} images",
-        "- Licence: MIT, as purebench",
-        "",
-        "| quality | value |",
-        "|---|---|",
-        *(f"| {name} | {value:.4g} |" for name, value in figures.items()),
-        "",
-    ]
-    (out / f"{recipe.name}.md").write_text("\n".join(lines))

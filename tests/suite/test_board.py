@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from purebench.board import load_board, parse_board, plan
+from purebench.board import load_board, parse_board
 from purebench.choose import bundled, choose
 from purebench.errors import PurebenchError
+from purebench.plan import plan
 
 GOOD: dict[str, Any] = {
     "name": "small",

@@ -1,0 +1,41 @@
+"""The model card of a training: recipe, data, cost, quality."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from purebench.defenses.training.state import Budget, State
+
+if TYPE_CHECKING:
+    from purebench.defenses.training.loop import Recipe
+
+
+def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, budget: Budget) -> None:
+    """Writes NAME.md."""
+    device = state.device
+    parameters = sum(p.numel() for p in state.model.parameters())
+    threads = f", {torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""
+    lines = [
+        f"# {recipe.name}",
+        "",
+        recipe.about,
+        "",
+        f"- Recipe: `purebench train {recipe.name} {budget} --seed {state.seed} --device {device}`",
+        f"- Source: {recipe.source}",
+        "- Data: Fashion-MNIST training images (MIT licence), the last "
+        f"{recipe.held_out:,} held out for choosing settings; mirrored{', shifted' if recipe.shift else ''}",
+        f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16",
+        f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps"
+        f" of {recipe.batch} images",
+        "- Licence: MIT, as purebench",
+        "",
+        "| quality | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4g} |" for name, value in figures.items()),
+        "",
+    ]
+    (out / f"{recipe.name}.md").write_text("\n".join(lines))

@@ -1,0 +1,91 @@
+"""How far a training is: its budget, and all that a killed one needs to go on."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from purebench.defenses import checkpoints
+from purebench.errors import PurebenchError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: `steps` if given, else `minutes` of training time. Raises PurebenchError if there is none."""
+
+    minutes: float
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes < math.inf:
+            raise PurebenchError(f"--minutes: expected a finite number above 0, but got {self.minutes}.")
+        if self.steps is not None and self.steps < 1:
+            raise PurebenchError(f"--steps: expected a number above 0, but got {self.steps}.")
+
+    def share(self, state: State) -> float:
+        """Share spent, 1 and above when the training is over."""
+        return state.seconds / (60 * self.minutes) if self.steps is None else state.step / self.steps
+
+    def __str__(self) -> str:
+        return f"--minutes {self.minutes:g}" if self.steps is None else f"--steps {self.steps}"
+
+
+@dataclass
+class State:
+    """All that a killed training needs to go on."""
+
+    model: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    seed: int
+    device: torch.device
+    step: int = 0
+    seconds: float = 0.0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Writes the state at once or not at all."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "seed": self.seed,
+                "step": self.step,
+                "seconds": self.seconds,
+                "log": self.log,
+                "rng": torch.get_rng_state(),
+                "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            },
+            buffer,
+        )
+        checkpoints.write(path, buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Takes up a saved state. Raises PurebenchError if it is damaged, or another recipe's or seed's."""
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+            began = stored.get("seed", self.seed)
+            self.model.load_state_dict(stored["model"])
+            self.average.load_state_dict(stored["average"])
+            self.optimizer.load_state_dict(stored["optimizer"])
+            self.step, self.seconds, self.log = stored["step"], stored["seconds"], stored["log"]
+            torch.set_rng_state(stored["rng"])
+            if self.device.type == "cuda" and stored.get("rng_cuda") is not None:
+                torch.cuda.set_rng_state(stored["rng_cuda"], self.device)
+        except Exception as error:  # a damaged pickle may raise anything
+            raise PurebenchError(
+                f"{path}: expected the state of this training, but got a damaged file or another recipe's"
+                f" ({type(error).__name__}); delete it to start anew, or name another --out."
+            ) from error
+        if began != self.seed:
+            raise PurebenchError(
+                f"{path}: this training was begun with --seed {began}, but got --seed {self.seed}; give the same seed,"
+                " delete the file to start anew, or name another --out."
+            )
