@@ -58,18 +58,22 @@ def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Modu
 
 
 def prepare(board: Board, device: str = "cpu") -> Context:
-    """Loads images and models and checks every name, so that bad input is found before anything is run.
-
-    Raises PurebenchError for what cannot be found or made.
-    """
+    """Loads images and models. Raises PurebenchError for what cannot be found or made."""
     place = find_device(device)
     data: ImageSet = registry.create("datasets", board.dataset.use)
     if board.dataset.images > len(data):
         raise PurebenchError(f"dataset.images: expected at most {len(data)}, but got {board.dataset.images}.")
     order = balanced_order(data.labels, board.dataset.seed)[: board.dataset.images]
     classifier = registry.create("classifiers", board.classifier).eval().requires_grad_(False).to(place)
-    for attack in board.attacks:
-        registry.create("attacks", attack.use)
     defenses = {choice.name: build_defense(choice, board, classifier).to(place) for choice in board.defenses}
     prints = {name: fingerprint(defense) for name, defense in defenses.items()}
     return Context(board, data.take(order), order, defenses, prints, place)
+
+
+def check_attacks(board: Board) -> None:
+    """Makes every attack once. Raises PurebenchError for what cannot be made, before anything is run.
+
+    Apart from `prepare`, because libraries of attacks take seconds to import and a finished board needs none.
+    """
+    for attack in board.attacks:
+        registry.create("attacks", attack.use)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from purebench import store
 from purebench.board import Board
-from purebench.context import Context, prepare
+from purebench.context import Context, check_attacks, prepare
 from purebench.execute import default_workers, execute
 from purebench.plan import Job
 from purebench.records import Outcome, Record
@@ -35,10 +35,10 @@ def run_board(
     """
     context = prepare(board, device)
     jobs = context.jobs()
+    if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
+        check_attacks(board)
     with store.writing(path, wait) as saved:
-        found = {job.key: record for job in jobs if (record := saved.get(job.key)) is not None}
-        if retry_errors:
-            found = {key: record for key, record in found.items() if Outcome.ERRORED not in record.outcomes}
+        found = _kept(saved, jobs, retry_errors)
         saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
         progress(len(found), len(jobs), None)
         todo = list(order([job for job in jobs if job.key not in found]))
@@ -47,3 +47,16 @@ def run_board(
             found[finding.record.key] = finding.record
             progress(len(found), len(jobs), finding.record)
     return context, [found[job.key] for job in jobs]
+
+
+def _found(path: Path, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Record]:
+    with store.reading(path) as saved:
+        return _kept(saved, jobs, retry_errors)
+
+
+def _kept(saved: store.Store, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Record]:
+    """The records that need not be found again, by key."""
+    found = {job.key: record for job in jobs if (record := saved.get(job.key)) is not None}
+    if retry_errors:
+        found = {key: record for key, record in found.items() if Outcome.ERRORED not in record.outcomes}
+    return found
