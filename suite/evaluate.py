@@ -8,6 +8,7 @@ from pathlib import Path
 from purebench import store
 from purebench.board import Board
 from purebench.context import Context, check_attacks, prepare
+from purebench.errors import PurebenchError
 from purebench.execute import default_workers, execute
 from purebench.plan import Job
 from purebench.records import Outcome, Record
@@ -50,8 +51,11 @@ def run_board(
 
 
 def _found(path: Path, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Record]:
-    with store.reading(path) as saved:
-        return _kept(saved, jobs, retry_errors)
+    try:
+        with store.reading(path) as saved:
+            return _kept(saved, jobs, retry_errors)
+    except PurebenchError:  # begun and cut off, or no store at all: opening it for writing tells
+        return {}
 
 
 def _kept(saved: store.Store, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Record]:

@@ -6,7 +6,6 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,13 @@ def call(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "attacks"]])
 def test_help_and_lists_answer_in_under_a_second(words: list[str]) -> None:
-    """The best of three, because other tests run beside this one."""
+    """By processor time, which other tests beside this one do not stretch; the best of three."""
     times = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = call(*words)
-        times.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0
         assert len(done.stdout) > 100
     assert min(times) < 1
@@ -163,7 +163,7 @@ def files_of_at_most_8_kb() -> None:
 
 
 def test_a_defense_of_ones_own_in_one_line(tmp_path: Path) -> None:
-    definition = write_board(tmp_path, images=4)
+    definition = write_board(tmp_path, images=4, defenses={"none": "none"})
     done = call("run", definition, "-d", f"{tmp_path}/defenses.py:honest", "--store", tmp_path / "s", "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert "defenses.py-honest" in done.stdout

@@ -1,0 +1,27 @@
+"""The results that are shipped beside a board were found on that very board."""
+
+from __future__ import annotations
+
+import pytest
+
+from purebench.choose import bundled, choose
+from purebench.leaderboards.export import load_results
+from purebench.leaderboards.rank import rank
+from purebench.registry import Spec
+
+BOARDS = [name for name, path in bundled().items() if (path.parent / "results").is_dir()]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_shipped_results_belong_to_the_board_as_it_is(name: str) -> None:
+    board = choose(name, None, None)
+    results = load_results(bundled()[name].parent / "results")
+    definition = board.to_dict()
+    rows = {row.name: row.use for row in board.defenses}
+    assert results
+    for result in results:
+        assert dict(result.board) == {key: definition[key] for key in result.board}
+        assert Spec(result.spec["name"], result.spec["params"]) == rows[result.name]
+        assert len(result.images) == len(set(result.images))
+        assert not result.failed
+    assert [row.rank for row in rank(results)] == list(range(1, len(results) + 1))
