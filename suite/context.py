@@ -34,18 +34,28 @@ def balanced_order(labels: Array, seed: int) -> Array:
 
 @dataclass(frozen=True)
 class Context:
-    """A board made ready on a device: `images` in the board's order, `order` their positions in the dataset."""
+    """A board made ready on a device: `images` in the board's order, `order` their positions in the dataset.
+
+    data: hash of the whole dataset that they were taken from.
+    """
 
     board: Board
     images: ImageSet
     order: Array
     defenses: dict[str, Defense]
     fingerprints: dict[str, str]
+    data: str
     device: torch.device
 
     def jobs(self) -> list[Job]:
         """The board's plan."""
-        return plan(self.board, self.images.hash, self.fingerprints, versions()["purebench"])
+        hashes = [self.block(number).hash for number in range(self.board.blocks)]
+        return plan(self.board, hashes, self.fingerprints, versions()["purebench"])
+
+    def block(self, number: int) -> ImageSet:
+        """The images of a block, in their order."""
+        start = number * self.board.dataset.block
+        return self.images.take(range(start, min(start + self.board.dataset.block, len(self.images))))
 
 
 def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Module) -> Defense:
@@ -67,7 +77,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
     classifier = registry.create("classifiers", board.classifier).eval().requires_grad_(False).to(place)
     defenses = {choice.name: build_defense(choice, board, classifier).to(place) for choice in board.defenses}
     prints = {name: fingerprint(defense) for name, defense in defenses.items()}
-    return Context(board, data.take(order), order, defenses, prints, place)
+    return Context(board, data.take(order), order, defenses, prints, data.hash, place)
 
 
 def check_attacks(board: Board) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from purebench.board import AttackChoice, Board, DefenseChoice
@@ -20,10 +20,10 @@ class Job:
     block: int
 
 
-def plan(board: Board, data_hash: str, fingerprints: Mapping[str, str], version: str) -> list[Job]:
+def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str) -> list[Job]:
     """The jobs of a board, blocks outermost, so that a run cut short has whole images for all.
 
-    data_hash: of the images in their order; fingerprints: of the classifier and weights behind each defense by name.
+    block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name.
     """
     jobs = []
     for block in range(board.blocks):
@@ -33,7 +33,7 @@ def plan(board: Board, data_hash: str, fingerprints: Mapping[str, str], version:
                 decides = {
                     "version": version,
                     "names": [board.name, defense.name, attack.name],
-                    "data": data_hash,
+                    "data": block_hashes[block],
                     "block": [start, min(start + board.dataset.block, board.dataset.images)],
                     "classifier": board.classifier.to_dict(),
                     "defense": defense.use.to_dict(),

@@ -43,7 +43,7 @@ def run_job(job: Job, context: Context) -> Finding:
     """Runs one job. A failing attack or defense gives an ERRORED record with its reason; the board goes on."""
     board, defense = context.board, context.defenses[job.defense.name]
     start = job.block * board.dataset.block
-    part = context.images.take(range(start, min(start + board.dataset.block, len(context.images))))
+    part = context.block(job.block)
     x = torch.as_tensor(part.floats()).to(context.device)
     y = torch.as_tensor(part.labels).to(context.device)
     blank = _blank(job, context, len(part), start)
@@ -141,7 +141,7 @@ def _blank(job: Job, context: Context, count: int, start: int) -> Record:
                 "weights": context.fingerprints[job.defense.name],
                 "spec": str(job.defense.use),
             },
-            "data": context.images.hash,
+            "data": context.data,
             "versions": versions(),
             "commit": commit(),
             "device": device_name(str(context.device)),

@@ -56,6 +56,19 @@ def test_other_defenses_beside_it_change_nothing(board: Board, expected: dict[st
     assert exported(alone, records, tmp_path / "results")["coin.json"] == expected["coin.json"]
 
 
+def test_more_images_keep_the_blocks_that_were_there(board: Board, tmp_path: Path) -> None:
+    small = replace(board, dataset=replace(board.dataset, images=8), defenses=board.defenses[:1])
+    ran: list[int] = []
+
+    def count(done: int, total: int, record: Record | None) -> None:
+        if record:
+            ran.append(record.block)
+
+    run_board(small, tmp_path / "s", workers=1, progress=count)
+    run_board(replace(board, defenses=board.defenses[:1]), tmp_path / "s", workers=1, progress=count)
+    assert sorted(ran) == sorted([0, 1, 2] * len(board.attacks))
+
+
 def test_a_run_goes_on_where_it_stopped(board: Board, expected: dict[str, bytes], tmp_path: Path) -> None:
     class Stop(Exception):
         pass
