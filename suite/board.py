@@ -104,8 +104,8 @@ def load_board(path: Path) -> Board:
     """Reads a board.yaml. Raises PurebenchError naming the file, the place and the cure."""
     try:
         text = path.read_text()
-    except OSError as error:
-        raise PurebenchError(f"{path}: expected a board.yaml, but it cannot be read ({error.strerror}).") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PurebenchError(f"{path}: expected a board.yaml, but it cannot be read ({error}).") from error
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:

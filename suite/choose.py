@@ -35,7 +35,11 @@ def choose(name: str, defenses: Sequence[str] | None, images: int | None) -> Boa
     if images is not None:
         board = replace(board, dataset=replace(board.dataset, images=images))
     if defenses:
-        board = replace(board, defenses=tuple(_row(board, text) for text in defenses))
+        rows = tuple(_row(board, text) for text in defenses)
+        for row in rows:
+            if sum(other.name == row.name for other in rows) > 1:
+                raise PurebenchError(f"--defense: expected each defense once, but {row.name!r} came twice; drop one.")
+        board = replace(board, defenses=rows)
     return board
 
 

@@ -64,6 +64,7 @@ def run(
     from purebench.choose import choose
     from purebench.evaluate import run_board
 
+    shown.check_outputs(page, results)
     chosen = choose(board, defense, images)
     with shown.progress() as progress:
         context, records = run_board(

@@ -99,6 +99,8 @@ def as_defense(
     if isinstance(thing, Defense):
         defense = thing
     elif isinstance(thing, Purifier):
+        if not isinstance(getattr(thing, "random", None), bool):
+            raise TypeError(f"as_defense: expected {type(thing).__name__}.random to be True or False; declare it.")
         if classifier is None:
             raise TypeError("as_defense: expected a classifier for the purifier to stand before, but got None.")
         defense = Defense(classifier, thing)

@@ -35,6 +35,8 @@ def run_board(
     Raises PurebenchError for bad input, before anything is written.
     """
     context = prepare(board, device)
+    if board.draws < 2 and len(board.attacks) > 1 and any(d.random for d in context.defenses.values()):
+        raise PurebenchError("verify.draws: expected at least 2 draws for random defenses, but got 1; 16 is usual.")
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)

@@ -10,6 +10,7 @@ import ast
 import hashlib
 import importlib.util
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -45,12 +46,19 @@ class Spec:
         """
         if isinstance(value, Spec):
             return value
+        spec = None
         if isinstance(value, str):
-            return cls._from_text(value.strip())
-        if isinstance(value, dict) and len(value) == 1:
+            spec = cls._from_text(value.strip())
+        elif isinstance(value, dict) and len(value) == 1:
             ((name, params),) = value.items()
             if isinstance(name, str) and (params is None or isinstance(params, dict)):
-                return cls(name, dict(params or {}))
+                spec = cls(name, dict(params or {}))
+        if spec is not None:
+            try:
+                json.dumps(spec.plain())
+            except TypeError as error:
+                raise PurebenchError(f"{spec.name}: expected numbers, words and lists, but {error}.") from error
+            return spec
         raise PurebenchError(f"expected name, name(key=value) or {{name: {{key: value}}}}, but got {value!r}.")
 
     @classmethod
@@ -150,7 +158,7 @@ def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise PurebenchError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
     if name in LOCAL[group]:
@@ -183,8 +191,10 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
             raise PurebenchError(f"{spec.name}: expected the parameter {key!r}, but it is missing.")
     try:
         return make(**params)
-    except (TypeError, ValueError) as error:
-        raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {error}") from error
+    except PurebenchError:
+        raise
+    except Exception as error:  # a factory may be anybody's
+        raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error
 
 
 def names(group: str) -> list[str]:

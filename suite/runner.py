@@ -15,7 +15,7 @@ from purebench.datasets import Array
 from purebench.defense import Defense
 from purebench.pictures import png, to_bytes
 from purebench.plan import Job
-from purebench.protocols import Attack, View, check_logits
+from purebench.protocols import Attack, DefenseFault, View, check_logits
 from purebench.provenance import commit, device_name, versions
 from purebench.records import Outcome, Picture, Record
 from purebench.registry import Spec
@@ -54,7 +54,7 @@ def run_job(job: Job, context: Context) -> Finding:
         attack: Attack = registry.create("attacks", job.attack.use)
         view: View = registry.create("views", Spec(job.attack.gradient), defense=defense, eot=job.attack.eot)
         with seeded(job.key, "attack", device=context.device):
-            adversarial = attack(view, x, y, board.threat)
+            adversarial = attack(view, x.clone(), y.clone(), board.threat)
         adversarial, notes = constrain(adversarial, x, board.threat)
         attacked = time.perf_counter()
         batch = DeviceBatch(view.batch.size)
@@ -62,7 +62,7 @@ def run_job(job: Job, context: Context) -> Finding:
             right = verify(defense, adversarial, y, board.draws, batch)
         verified = time.perf_counter()
         pictures = _pictures(job, context, adversarial, start, batch) if job.block == 0 else []
-    except Exception as error:  # whatever a library or a defense raises is this record's reason
+    except (Exception, SystemExit) as error:  # whatever a library or a defense raises is this record's reason
         told = " ".join(f"{type(error).__name__}: {error}".split())
         return Finding(_all(blank, Outcome.ERRORED, told[:500]))
     outcomes = [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in right]
@@ -109,9 +109,17 @@ def constrain(adversarial: Tensor, x: Tensor, threat: ThreatModel) -> tuple[Tens
 def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) -> Tensor:
     """Whether the defense is right on each image at each draw, bool [N,draws] on the CPU (one draw if deterministic).
 
-    The draws of an image pass together. Raises DefenseFault for logits that are none.
+    The draws of an image pass together. Raises DefenseFault for logits that are none, and for a defense that calls
+    itself deterministic but answers otherwise when asked again, the images in reverse order.
     """
     draws = draws if defense.random else 1
+    if not defense.random:
+        (first,) = batch.map(lambda images: (defense(images),), x)
+        (again,) = batch.map(lambda images: (defense(images),), x.flip(0))
+        same = check_logits(first, len(x)).allclose(check_logits(again, len(x)).flip(0), rtol=1e-3, atol=1e-3)
+        if not same:
+            raise DefenseFault("expected the same answer twice of a defense with random=False; declare it random=True")
+        return (first.argmax(1) == y)[:, None].cpu()
 
     def right(images: Tensor, labels: Tensor) -> tuple[Tensor]:
         return (check_logits(defense(images), len(images)).argmax(1) == labels,)

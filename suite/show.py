@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from purebench import evaluate, registry, store
 from purebench.board import Board, parse_board
@@ -48,7 +49,7 @@ def progress() -> Iterator[evaluate.Progress]:
         def tell(done: int, total: int, record: Record | None) -> None:
             what = f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run"
             if record and Outcome.ERRORED in record.outcomes:
-                console.print(f"[yellow]{record.defense} · {record.attack}:[/yellow] {record.reason}")
+                console.print(Text(f"{record.defense} · {record.attack}: {record.reason}", style="yellow"))
             bar.update(task, completed=done, total=total, description=what)
             if not console.is_terminal:
                 now = bar.get_time()
@@ -57,6 +58,14 @@ def progress() -> Iterator[evaluate.Progress]:
                     last[0] = now
 
         yield tell
+
+
+def check_outputs(page: Path | None, results: Path | None) -> None:
+    """Raises PurebenchError for places that cannot be written, before hours are spent on what goes there."""
+    if page is not None and page.is_dir():
+        raise PurebenchError(f"--page: expected a file to write, but {page} is a folder; name a file in it.")
+    if results is not None and results.exists() and not results.is_dir():
+        raise PurebenchError(f"--results: expected a folder, but {results} is a file; name another.")
 
 
 def finish(

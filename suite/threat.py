@@ -57,7 +57,7 @@ def parse_radius(text: str | float) -> float:
     """`8/255`, `0.03` or a number as a radius above 0. Raises PurebenchError for anything else."""
     try:
         radius = float(Fraction(text.replace(" ", ""))) if isinstance(text, str) else float(text)
-    except (ValueError, ZeroDivisionError, TypeError) as error:
+    except (ValueError, ZeroDivisionError, TypeError, OverflowError) as error:
         raise PurebenchError(f"radius: expected a number or a fraction such as 8/255, but got {text!r}.") from error
     if not 0 < radius < float("inf"):
         raise PurebenchError(f"radius: expected a number above 0, such as 8/255, but got {text!r}.")

@@ -70,6 +70,11 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
         "unknown parameter": ({"defenses": {"x": "gaussian-blur(sigm=1)"}}, "sigma"),
         "radius of zero": ({"threat": {"norm": "linf", "radius": 0}}, "above 0"),
         "negative radius": ({"threat": {"norm": "linf", "radius": "-1/255"}}, "above 0"),
+        "endless radius": ({"threat": {"norm": "linf", "radius": "1e400"}}, "radius"),
+        "a single draw": ({"verify": {"draws": 1}}, "at least 2"),
+        "a set as parameter": ({"defenses": {"x": "gaussian-blur(sigma={1})"}}, "JSON"),
+        "undeclared randomness": ({"defenses": {"x": f"{folder}/own.py:undeclared"}}, "random"),
+        "a factory that raises": ({"defenses": {"x": f"{folder}/own.py:raises"}}, "KeyError"),
         "too many images": ({"dataset": {"use": "fashion-mnist", "images": 5000, "block": 9}}, "1000"),
         "missing weights": ({"defenses": {"x": "vae(weights=absent)"}}, "absent"),
         "truncated weights": ({"defenses": {"x": f"vae(weights='{folder}/cut.safetensors')"}}, "cut.safetensors"),
@@ -79,6 +84,12 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
     }
     from purebench.defenses.checkpoints import find
 
+    (folder / "own.py").write_text(
+        "from purebench.defense import Purifier\n"
+        "class P(Purifier):\n    def forward(self, x):\n        return x\n"
+        "def undeclared():\n    return P()\n"
+        "def raises():\n    return {}['absent']\n"
+    )
     whole = find("fashion-vae").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     made = {}
@@ -127,6 +138,9 @@ def test_bad_options_and_boards_by_process(tmp_path: Path) -> None:
     assert call("run", "fashion-quick", "--images", "0", cwd=tmp_path).returncode == 2
     assert call("run", "fashion-quick", "--device", "quantum", "--store", tmp_path / "s").returncode == 2
     assert call("list", "defences").returncode == 2
+    twice = call("run", "fashion-quick", "-d", "none", "-d", "none", "--store", tmp_path / "s")
+    assert (twice.returncode, "twice" in twice.stderr) == (2, True)
+    assert call("run", "fashion-quick", "--page", "/tmp", "--store", tmp_path / "s").returncode == 2
     assert call("train", "fashion-rezzzz", cwd=tmp_path).returncode == 2
     assert not list(tmp_path.iterdir())
 

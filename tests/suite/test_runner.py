@@ -15,6 +15,7 @@ from purebench.board import load_board
 from purebench.context import Context, prepare
 from purebench.defense import as_defense
 from purebench.execute import single_thread
+from purebench.protocols import DefenseFault
 from purebench.records import Outcome, Record
 from purebench.runner import Finding, Violation, constrain, run_job, verify
 from purebench.threat import ThreatModel
@@ -148,3 +149,29 @@ def test_pictures_show_the_first_images_of_the_first_block(tmp_path: Path) -> No
     pictures = find(context(tmp_path), "coin", "apgd").record.pictures
     assert len(pictures) == 4
     assert base64.b64decode(pictures[0].adversarial)[:4] == b"\x89PNG"
+
+
+def test_a_random_defense_that_calls_itself_deterministic_is_a_fault() -> None:
+    liar = as_defense(lambda x: torch.randn(len(x), 3))
+    with pytest.raises(DefenseFault, match="random=True"):
+        verify(liar, torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
+    calls: list[int] = []
+
+    def turns(x: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return torch.eye(3)[[len(calls) % 3] * len(x)]
+
+    with pytest.raises(DefenseFault, match="twice"):
+        verify(as_defense(turns), torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
+
+
+def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> None:
+    file = tmp_path / "mutates.py"
+    file.write_text(
+        "from purebench.threat import Knowledge\n"
+        "class Mutates:\n    knowledge = Knowledge.NONE\n"
+        "    def __call__(self, view, x, y, threat):\n        return x.zero_().add_(0.5)\n"
+        "def attack():\n    return Mutates()\n"
+    )
+    ready = context(tmp_path, attacks={"a": {"use": f"{file}:attack"}})
+    assert "linf distance" in find(ready, "none", "a").record.reason
