@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from purebench.protocols import check_logits
 Loss = Callable[[Tensor, Tensor], Tensor]
 """loss(logits [M,K], labels [M]) → [M], larger where the attack is doing better."""
 
+Objective = Callable[..., tuple[Tensor, Tensor]]
+"""objective(images [M,C,H,W], *rows [M,…]) → what is to grow [M], and what to show of it [M,K]."""
 
 NO_GRADIENT = (
     "no gradient arrives at the image through this view (a detach or a no_grad on the way?); "
@@ -40,16 +43,19 @@ class Look:
 class View:
     """A defense as an attack sees it.
 
-    through: images → logits, differentiable as the gradient mode has it. random: whether two passes may differ.
-    decides: whether a wrong answer seen here is one of the defense itself. eot: draws a look averages over (one if
-    not random). forwards, backwards: images passed so far.
+    defense: what is attacked. purify: images [N,C,H,W] → what the classifier sees, differentiable as the gradient mode
+    has it. random: whether two passes may differ. decides: whether a wrong answer seen here is one of the defense
+    itself. eot: draws a look averages over (one if not random). precision: float32, or bf16 for the passes (the losses
+    are taken in float32). forwards, backwards: images passed so far.
     """
 
-    through: Callable[[Tensor], Tensor]
+    defense: Defense
+    purify: Callable[[Tensor], Tensor]
     random: bool
     decides: bool
     eot: int = 1
     batch: DeviceBatch = field(default_factory=DeviceBatch)
+    precision: str = "float32"
     forwards: int = 0
     backwards: int = 0
     notes: list[str] = field(default_factory=list)
@@ -67,7 +73,11 @@ class View:
     def logits(self, x: Tensor) -> Tensor:
         """One pass, differentiable; counted and checked."""
         self.forwards += len(x)
-        return check_logits(self.through(x), len(x))
+        if self.precision == "float32":
+            return check_logits(self.defense.classifier(self.purify(x)), len(x))
+        with torch.autocast(x.device.type, torch.bfloat16):
+            found = self.defense.classifier(self.purify(x))
+        return check_logits(found.float(), len(x))
 
     @torch.no_grad()
     def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
@@ -77,36 +87,47 @@ class View:
         return found.view(len(x), count, -1)
 
     def look(self, x: Tensor, y: Tensor, loss: Loss) -> Look:
-        """Mean loss, mean gradient of the loss and logits over `draws` fresh draws at x [N,C,H,W], labels y [N].
+        """Mean loss, mean gradient of the loss and logits over `draws` fresh draws at x [N,C,H,W], labels y [N,…].
 
         A gradient that is not finite counts as zero, and a note says so. Raises PurebenchError where no gradient
         arrives at the image at all.
         """
 
-        def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self.logits(images)
+            return loss(logits, labels), logits
+
+        return self.ascend(objective, x, y)
+
+    def ascend(self, objective: Objective, x: Tensor, *rows: Tensor) -> Look:
+        """`look` with an objective of images and of any rows [N,…] that go with them; its second part is the logits."""
+
+        def part(images: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             leaf = images.detach().requires_grad_()
             with torch.enable_grad():
-                logits = passes_gradient(self.logits(leaf))
-                losses = loss(logits, labels)
-                (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
+                values, shown = objective(leaf, *others)
+                (gradient,) = torch.autograd.grad(passes_gradient(values).sum(), leaf, allow_unused=True)
             self.backwards += len(images)
             if gradient is None:
                 raise PurebenchError(NO_GRADIENT)
-            return losses.detach(), gradient, logits.detach()
+            return values.detach(), gradient, shown.detach()
 
         count = self.draws
         if count == 1:
-            losses, gradient, logits = self.batch.map(part, x, y)
-            logits = logits[:, None]
+            values, gradient, shown = self.batch.map(part, x, *rows)
+            shown = shown[:, None]
         else:
-            losses, gradient, logits = self.batch.map(part, x.repeat_interleave(count, 0), y.repeat_interleave(count))
-            losses, logits = losses.view(len(x), count).mean(1), logits.view(len(x), count, -1)
+            many = (each.repeat_interleave(count, 0) for each in (x, *rows))
+            values, gradient, shown = self.batch.map(part, *many)
+            values, shown = values.view(len(x), count).mean(1), shown.view(len(x), count, -1)
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
-        # the sum is a quick first test: it is finite only if every value is
-        if not bool(torch.isfinite(gradient.sum())) and not bool(torch.isfinite(gradient).all()):
+        largest = float(torch.linalg.vector_norm(gradient, float("inf"))) if len(x) else 1.0
+        if largest == 0:
+            self.note("the gradient was zero on every image of a look: it may be masked, so distrust a high accuracy")
+        elif not largest < float("inf"):
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
             self.note("gradients that are not finite count as zero")
-        return Look(losses, gradient, logits)
+        return Look(values, gradient, shown)
 
     def as_module(self) -> nn.Module:
         """The view as a module for libraries that make one pass: images → the draws' mean log-probabilities."""
@@ -136,44 +157,48 @@ class _Module(nn.Module):
         return logits.log_softmax(1).view(len(x), count, -1).mean(1)
 
 
-def passes_gradient(logits: Tensor) -> Tensor:
-    """The logits, if a gradient can flow back from them; else raises PurebenchError."""
-    if not logits.requires_grad:
+def passes_gradient(values: Tensor) -> Tensor:
+    """The values, if a gradient can flow back from them; else raises PurebenchError."""
+    if not values.requires_grad:
         raise PurebenchError(NO_GRADIENT)
-    return logits
+    return values
 
 
 def exact(defense: Defense, *, eot: int = 1) -> View:
     """The whole defense, purifier included, differentiated as it is."""
-    return View(defense, defense.random, True, eot)
+    return View(defense, defense.purify, defense.random, True, eot)
 
 
 def bpda(defense: Defense, *, eot: int = 1) -> View:
     """The true purifier forward, its surrogate backward (BPDA)."""
+    surrogate = None if defense.purifier is None else defense.purifier.surrogate
+    return View(defense, straight_through(defense, surrogate), defense.random, True, eot)
 
-    def through(x: Tensor) -> Tensor:
-        if defense.purifier is None:
-            return defense.classifier(x)
+
+def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None) -> Callable[[Tensor], Tensor]:
+    """The true purifier forward, `surrogate` backward; without a purifier, the image."""
+    if surrogate is None:
+        return lambda x: x
+
+    def purify(x: Tensor) -> Tensor:
         with torch.no_grad():
-            purified = defense.purifier(x)
-        stand_in = defense.purifier.surrogate(x)
+            purified = defense.purify(x)
+        stand_in = surrogate(x)
         # the stand-in cancels exactly, so that the value is the purifier's to the last bit
-        return defense.classifier(purified + (stand_in - stand_in.detach()))
+        return purified + (stand_in - stand_in.detach())
 
-    return View(through, defense.random, True, eot)
+    return purify
 
 
 def blind(defense: Defense, *, eot: int = 1) -> View:
     """The classifier alone: an attacker who does not know of the purifier."""
-    return View(defense.classifier, defense.classifier_random, defense.purifier is None, eot)
+    return View(defense, lambda x: x, defense.classifier_random, defense.purifier is None, eot)
 
 
 def no_gradient(defense: Defense, *, eot: int = 1) -> View:
     """The defense's scores only; for attacks that need no gradient."""
 
-    def through(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = defense(x.detach())
-        return logits
+    def purify(x: Tensor) -> Tensor:
+        return defense.purify(x.detach())
 
-    return View(through, defense.random, True, eot)
+    return View(defense, purify, defense.random, True, eot)

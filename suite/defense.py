@@ -31,6 +31,22 @@ class Purifier(nn.Module, ABC):
         return x
 
 
+class LatentPurifier(Purifier):
+    """A purifier that mixes the latents of a generative model: keeps some of each, and samples the rest.
+
+    An attacker who knows it reads the codes and how much of each is kept.
+    """
+
+    @property
+    @abstractmethod
+    def kept(self) -> list[float]:
+        """Share of each latent that purification keeps, in [0,1], coarse to fine: 1 - alpha_i."""
+
+    @abstractmethod
+    def codes(self, x: Tensor) -> list[Tensor]:
+        """The latents [N,…] that images [N,C,H,W] in [0,1] are encoded to, coarse to fine; differentiable."""
+
+
 class Function(Purifier):
     """Any callable on images as a purifier, with any other as its surrogate."""
 

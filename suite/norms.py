@@ -18,8 +18,9 @@ class Norm:
     """The geometry of one norm on perturbations [N,…].
 
     size: its value, [N]. direction: the perturbation of norm 1 that raises a linear function of this gradient most
-    (zero where the gradient is). project: the nearest perturbation of at most the radius.
-    random: a perturbation like x, inside the ball of radius 1.
+    (zero where the gradient is). project: the nearest perturbation of at most the radius. random: a perturbation like
+    x, inside the ball of radius 1. within: (x, point, radius) → the point brought into the ball around x and into [0,1];
+    the nearest such one in linf and l1, the ball's projection cut off at the box in l2.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Norm:
     direction: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]
     random: Callable[[Tensor], Tensor]
+    within: Callable[[Tensor, Tensor, float], Tensor]
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
@@ -62,13 +64,81 @@ def l2_random(x: Tensor) -> Tensor:
     return l2_direction(torch.randn_like(x)) * per_image(lengths, x)
 
 
+def l1_size(delta: Tensor) -> Tensor:
+    """Sum of the absolute values of each perturbation, [N]."""
+    return delta.flatten(1).abs().sum(1)
+
+
+def l1_direction(gradient: Tensor) -> Tensor:
+    """The sign of the largest component, all else zero: the corner of the ball in which a linear function peaks."""
+    flat = gradient.flatten(1)
+    place = flat.abs().argmax(1, keepdim=True)
+    return torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign()).view_as(gradient)
+
+
+def l1_random(x: Tensor) -> Tensor:
+    """Uniform in the unit ball: exponential variables over their sum and one more, with random signs."""
+    draws = -torch.rand(len(x), math.prod(x.shape[1:]) + 1, device=x.device, dtype=x.dtype).clamp_min(1e-30).log()
+    shares = draws[:, 1:] / draws.sum(1, keepdim=True)
+    return shares.view_as(x) * (torch.randint(0, 2, x.shape, device=x.device).to(x) * 2 - 1)
+
+
+def shrunk(delta: Tensor, room: Tensor, radius: float) -> Tensor:
+    """The perturbation nearest to delta with |d_i| ≤ room_i and an l1 norm of at most the radius.
+
+    It is sign(delta)·clamp(|delta| - t, 0, room), where the threshold t ≥ 0 is the smallest for which the norm fits
+    (Croce & Hein 2021, arXiv:2103.01208, proposition 2.1). The norm as a function of t is piecewise linear, its slope
+    changes where a component leaves its bound or reaches zero: t is found along the sorted changes.
+    """
+    size, bound = delta.flatten(1).abs().double(), room.flatten(1).double()
+    bound = torch.minimum(bound, size)
+    marks, order = torch.cat([size - bound, size], 1).sort(dim=1)
+    slopes = torch.cat([-torch.ones_like(size), torch.ones_like(size)], 1).gather(1, order).cumsum(1)
+    falls = (slopes[:, :-1] * marks.diff(dim=1)).cumsum(1)
+    heights = bound.sum(1, keepdim=True) + torch.cat([torch.zeros_like(falls[:, :1]), falls], 1)
+    after = (heights > radius).sum(1, keepdim=True).clamp(1, marks.shape[1] - 1)
+    before = after - 1
+    slope = slopes.gather(1, before).clamp_max(-1)
+    threshold = marks.gather(1, before) + (radius - heights.gather(1, before)) / slope
+    found = torch.minimum((size - threshold).clamp_min(0), bound)
+    fits = bound.sum(1, keepdim=True) <= radius
+    flat = delta.flatten(1)
+    return (torch.where(fits, bound, found).to(delta) * flat.sign()).view_as(delta)
+
+
+def l1_project(delta: Tensor, radius: float) -> Tensor:
+    """The nearest perturbation of at most the radius: every component shrinks by the same amount."""
+    return shrunk(delta, delta.abs(), radius)
+
+
+def l1_within(x: Tensor, point: Tensor, radius: float) -> Tensor:
+    """The nearest point of the ball and the box at once; cutting one after the other would waste radius."""
+    delta = point - x
+    return (x + shrunk(delta, torch.where(delta > 0, 1 - x, x), radius)).clamp_(0, 1)
+
+
+def l2_within(x: Tensor, point: Tensor, radius: float) -> Tensor:
+    """The ball's projection, then the box: it stays in the ball, because x itself is in [0,1]."""
+    return (x + l2_project(point - x, radius)).clamp_(0, 1)
+
+
+def linf_within(x: Tensor, point: Tensor, radius: float) -> Tensor:
+    """Every component cut off at x ± radius and at 0 and 1."""
+    return (point - x).clamp_(-radius, radius).add_(x).clamp_(0, 1)
+
+
+def linf_project(delta: Tensor, radius: float) -> Tensor:
+    """Every component cut off at ± the radius."""
+    return delta.clamp(-radius, radius)
+
+
+def linf_random(x: Tensor) -> Tensor:
+    """Uniform in the unit ball."""
+    return 2 * torch.rand_like(x) - 1
+
+
 NORMS: dict[str, Norm] = {
-    "linf": Norm(
-        "linf",
-        linf_size,
-        torch.sign,
-        lambda delta, radius: delta.clamp(-radius, radius),
-        lambda x: 2 * torch.rand_like(x) - 1,
-    ),
-    "l2": Norm("l2", l2_size, l2_direction, l2_project, l2_random),
+    "linf": Norm("linf", linf_size, torch.sign, linf_project, linf_random, linf_within),
+    "l2": Norm("l2", l2_size, l2_direction, l2_project, l2_random, l2_within),
+    "l1": Norm("l1", l1_size, l1_direction, l1_project, l1_random, l1_within),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -11,26 +12,49 @@ from purebench.threat import Knowledge, ThreatModel
 
 
 class View(Protocol):
-    """What an attacker sees of a defense; counts what it costs."""
+    """What an attacker sees of a defense; counts what it costs.
+
+    precision: the attack's arithmetic, `float32` or `bf16`; verification is always in float32.
+    """
 
     batch: DeviceBatch
     forwards: int
     backwards: int
     notes: list[str]
+    precision: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an attack says beyond the images.
+
+    images: x' [N,C,H,W]. nearest: True if these are the nearest adversarial images found (a minimum-norm attack), which
+    may lie beyond the threat's radius; where none was found, x' is the image itself. claims: the attack's own verdict,
+    bool [N], True where it thinks the defense is broken; None if it has none.
+    """
+
+    images: Tensor
+    nearest: bool = False
+    claims: Tensor | None = None
 
 
 class Attack(Protocol):
     """(view, x, y, threat) → x': images near x [N,C,H,W] in [0,1] that the defense should get wrong.
 
-    x' has the shape of x and obeys the threat up to rounding; the runner checks.
+    x' has the shape of x and obeys the threat up to rounding (unless it is an `Answer` with `nearest`); the runner
+    checks.
     """
 
     @property
     def knowledge(self) -> Knowledge:
         """What the attack uses of the defense."""
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, /) -> Tensor:
-        """Adversarial images."""
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, /) -> Tensor | Answer:
+        """Adversarial images. Raises Inapplicable where the attack has nothing to attack in this defense."""
+
+
+class Inapplicable(Exception):
+    """The attack does not apply to this defense: the job is SKIPPED, with this as its reason."""
 
 
 class DefenseFault(Exception):

@@ -12,7 +12,7 @@ from purebench.errors import PurebenchError, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
-NORM_NAMES = ("linf", "l2")
+NORM_NAMES = ("linf", "l2", "l1")
 
 
 class Knowledge(StrEnum):
@@ -44,13 +44,10 @@ class ThreatModel:
         return NORMS[self.norm].size(delta)
 
     def project(self, adversarial: Tensor, x: Tensor) -> Tensor:
-        """`adversarial` brought back into the ball around x and into [0,1]; what is inside stays as it is.
-
-        Clipping to [0,1] after the ball's projection stays in the ball, because x itself is in [0,1].
-        """
+        """`adversarial` brought back into the ball around x and into [0,1]; what is inside stays as it is."""
         from purebench.norms import NORMS
 
-        return (x + NORMS[self.norm].project(adversarial - x, self.radius)).clamp(0, 1)
+        return NORMS[self.norm].within(x, adversarial, self.radius)
 
 
 def parse_radius(text: str | float) -> float:
