@@ -1,17 +1,24 @@
-"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, a step that halves when stalled."""
+"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, a step that halves when stalled.
+
+One loop with two holes, how to move and when to change the step: `Momentum` here for linf and l2, `SparseSteps` in
+apgd_l1.py for l1.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from purebench.attacks import losses
+from purebench.attacks.apgd_l1 import WIDER, SparseSteps
+from purebench.attacks.apgd_state import Run, Steps
 from purebench.attacks.best import Best, rows
 from purebench.attacks.pgd import at_least_one, random_start, see_scores
-from purebench.attacks.view import View
+from purebench.attacks.view import Loss, View
+from purebench.errors import PurebenchError
 from purebench.norms import NORMS
 from purebench.threat import Knowledge, ThreatModel
 
@@ -24,121 +31,141 @@ def checkpoints(steps: int) -> list[int]:
     return [-(-percent * steps // 100) for percent in percents if percent <= 100]
 
 
-@dataclass
-class Run:
-    """The state of the images still attacked, one row each."""
+class Momentum:
+    """The moves of linf and l2. rho: share of steps that must raise the loss for the step to stay."""
 
-    index: Tensor  # [M] which image
-    x: Tensor  # [M,C,H,W] the clean image
-    point: Tensor  # x^(k)
-    before: Tensor  # x^(k-1)
-    step: Tensor  # eta, [M]
-    loss: Tensor  # f(x^(k)), [M]
-    top: Tensor  # f_max, [M]
-    top_point: Tensor  # x_max
-    top_gradient: Tensor  # gradient at x_max
-    gradient: Tensor  # gradient at x^(k)
-    increases: Tensor  # steps since the last checkpoint that raised the loss, [M]
-    step_kept: Tensor  # whether eta was kept at the last checkpoint, [M]
-    top_then: Tensor  # f_max at the last checkpoint, [M]
+    def __init__(self, threat: ThreatModel, steps: int, rho: float):
+        self.threat, self.rho, self.marks = threat, rho, checkpoints(steps)
+        self.first = 2 * threat.radius
 
-    def keep(self, mask: Tensor) -> None:
-        """Drops the rows of images that are done."""
-        if not bool(mask.all()):
-            for entry in fields(self):
-                setattr(self, entry.name, getattr(self, entry.name)[mask])
+    def move(self, run: Run, k: int) -> Tensor:
+        """x^(k): 3/4 of a projected step along the gradient, 1/4 of the last move (1 at the first), projected."""
+        step = rows(run.step, run.x) * NORMS[self.threat.norm].direction(run.gradient)
+        ahead = self.threat.project(step.add_(run.point), run.x)
+        if k == 1:
+            return ahead
+        return self.threat.project(ahead.mul_(0.75).add_(run.point, alpha=0.5).add_(run.before, alpha=-0.25), run.x)
+
+    def reconsider(self, run: Run, k: int, *, back: bool) -> None:
+        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled.
+
+        Where the loss is random, x_max is where it was lucky, and the run stays where it is (back is False).
+        """
+        if k not in self.marks[1:]:
+            return
+        window = k - self.marks[self.marks.index(k) - 1]
+        few = run.increases < self.rho * window
+        stuck = run.step_kept & (run.top_then >= run.top)
+        halve = few | stuck
+        run.step = torch.where(halve, run.step / 2, run.step)
+        run.step_kept, run.top_then = ~halve, run.top
+        run.increases = torch.zeros_like(run.increases)
+        if back:
+            run.go_back(halve)
 
 
 @dataclass(frozen=True, kw_only=True)
 class APGD:
     """APGD on any loss, in any norm, through any view.
 
-    steps: gradients an image and restart; rho: share of steps that must raise the loss for the step to stay.
+    steps: gradients an image and run; restarts: runs; targets: aim at each of so many classes, the most likely wrong
+    ones at the clean image first, with a targeted loss and a run each (0: untargeted); rho: share of steps that must
+    raise the loss for the step to stay (linf and l2). In l1 the first steps are spent in wider balls (see apgd_l1.py).
     """
 
     loss: str = "ce"
     steps: int = 100
     restarts: int = 1
+    targets: int = 0
     rho: float = 0.75
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
-        losses.find(self.loss)
         at_least_one(steps=self.steps, restarts=self.restarts)
+        if self.targets != 0:
+            at_least_one(targets=self.targets)
+        losses.find(self.loss, targeted=self.targets > 0)
+        if not 0 <= self.rho <= 1:
+            raise PurebenchError(f"rho: expected a share in [0,1], but got {self.rho!r}.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image."""
-        best = Best(view, x, y)
-        see_scores(view, best, torch.arange(len(x), device=x.device), x, losses.find(self.loss))
-        for _ in range(self.restarts):
+        best, everyone = Best(view, x, y), torch.arange(len(x), device=x.device)
+        logits = view.scores(x)
+        best.see(everyone, x, torch.zeros(len(x), device=x.device), logits)
+        for aims in self._aims(logits, y):
             index = best.open.nonzero().squeeze(1)
             if len(index):
-                self._run(view, x[index], index, threat, best)
-                best.settle()
+                self._run(view, x[index], aims[index], index, threat, best)
         return best.points()
 
-    def _run(self, view: View, x: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
-        loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
-        marks = checkpoints(self.steps)
-        state = self._start(view, x, index, threat, best)
-        for k in range(1, self.steps + 1):
-            if not len(state.index):
-                return
-            momentum = 0.75 if k > 1 else 1.0
-            ahead = threat.project(state.point + rows(state.step, x) * direction(state.gradient), state.x)
-            move = momentum * (ahead - state.point) + (1 - momentum) * (state.point - state.before)
-            state.before, state.point = state.point, threat.project(state.point + move, state.x)
-            if k == self.steps:
-                return see_scores(view, best, state.index, state.point, loss)
-            look = view.look(state.point, best.y[state.index], loss)
-            stay = best.see(state.index, state.point, look.loss, look.logits)
-            state.increases += look.loss > state.loss
-            state.loss, state.gradient = look.loss, look.gradient
-            higher = look.loss > state.top
-            state.top = torch.where(higher, look.loss, state.top)
-            state.top_point = torch.where(rows(higher, x), state.point, state.top_point)
-            state.top_gradient = torch.where(rows(higher, x), look.gradient, state.top_gradient)
-            state.keep(stay)
-            if k in marks:
-                self._reconsider(state, k - marks[marks.index(k) - 1], back=not view.random)
+    def _aims(self, clean: Tensor, y: Tensor) -> list[Tensor]:
+        """The labels of each run: [N], or [N,2] with the class aimed at. clean: the image's logits [N,draws,K]."""
+        if not self.targets:
+            return [y] * self.restarts
+        scores = clean.log_softmax(2).mean(1).scatter(1, y[:, None], float("-inf"))
+        likely = scores.argsort(1, descending=True)[:, : min(self.targets, scores.shape[1] - 1)]
+        return [torch.stack([y, aim], 1) for aim in likely.unbind(1)] * self.restarts
 
-    def _start(self, view: View, x: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> Run:
-        point = random_start(x, threat)
-        look = view.look(point, best.y[index], losses.find(self.loss))
-        stay = best.see(index, point, look.loss, look.logits)
-        eta = torch.full_like(look.loss, 2 * threat.radius)
-        state = Run(
-            index=index,
-            x=x,
-            point=point,
-            before=point,
-            step=eta,
-            loss=look.loss,
-            top=look.loss,
-            top_point=point,
-            top_gradient=look.gradient,
-            gradient=look.gradient,
-            increases=torch.zeros_like(eta),
-            step_kept=torch.zeros_like(eta, dtype=torch.bool),
-            top_then=look.loss,
-        )
-        state.keep(stay)
-        return state
+    def _run(self, view: View, x: Tensor, aims: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
+        start, left = None, self.steps
+        for factor, share in WIDER if threat.norm == "l1" else ():
+            wider, steps = replace(threat, radius=factor * threat.radius), int(share * self.steps)
+            if steps:
+                start, left = self._climb(view, x, aims, wider, steps, start).top_point, left - steps
+        run = self._climb(view, x, aims, threat, left, start, index, best)
+        if not len(run.index):
+            return
+        if best.lucky:
+            return best.settle(run.index, run.point, run.loss)
+        value, stay = see_scores(view, best, run.index, run.point, aimed(self._loss, run.aims))
+        higher = value > run.top
+        point = torch.where(rows(higher, x), run.point, run.top_point)
+        best.settle(run.index[stay], point[stay], torch.maximum(value, run.top)[stay])
 
-    def _reconsider(self, state: Run, window: int, *, back: bool) -> None:
-        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled.
+    @property
+    def _loss(self) -> Loss:
+        return losses.find(self.loss, targeted=self.targets > 0)
 
-        Where the loss is random, x_max is where it was lucky, and the run stays where it is (back is False).
-        """
-        few = state.increases < self.rho * window
-        stuck = state.step_kept & (state.top_then >= state.top)
-        halve = few | stuck
-        state.step = torch.where(halve, state.step / 2, state.step)
-        state.step_kept, state.top_then = ~halve, state.top
-        state.increases = torch.zeros_like(state.increases)
-        if back:
-            wide = rows(halve, state.point)
-            state.point = torch.where(wide, state.top_point, state.point)
-            state.before = torch.where(wide, state.point, state.before)
-            state.gradient = torch.where(wide, state.top_gradient, state.gradient)
-            state.loss = torch.where(halve, state.top, state.loss)
+    def _climb(
+        self,
+        view: View,
+        x: Tensor,
+        aims: Tensor,
+        threat: ThreatModel,
+        steps: int,
+        start: Tensor | None,
+        index: Tensor | None = None,
+        best: Best | None = None,
+    ) -> Run:
+        """The loop, from `start` or a random point; broken images leave if `best` watches. The last point is unseen."""
+        loss = self._loss
+        rule: Steps = SparseSteps(threat, steps, start) if threat.norm == "l1" else Momentum(threat, steps, self.rho)
+        point = random_start(x, threat) if start is None else threat.project(start, x)
+        look = view.look(point, aims, loss)
+        everyone = torch.arange(len(x), device=x.device) if index is None else index
+        run = Run.begin(everyone, x, aims, point, look, rule.first)
+        if best is not None:
+            run.keep(best.see(everyone, point, look.loss, look.logits))
+        for k in range(1, steps + 1):
+            if not len(run.index):
+                break
+            run.before, run.point = run.point, rule.move(run, k)
+            if k == steps:
+                break
+            look = view.look(run.point, run.aims, loss)
+            run.see(look, back=not view.random)
+            if best is not None:
+                run.keep(best.see(run.index, run.point, look.loss, look.logits))
+            rule.reconsider(run, k, back=not view.random)
+        return run
+
+
+def aimed(loss: Loss, aims: Tensor) -> Loss:
+    """A loss that knows its labels: of the images at hand, each repeated for its draws."""
+    return lambda logits, _: loss(logits, aims.repeat_interleave(len(logits) // len(aims), 0))
+
+
+def apgd_t(*, loss: str = "dlr", targets: int = 9, steps: int = 100, restarts: int = 1) -> APGD:
+    """APGD aimed at each of the most likely wrong classes, the targeted DLR loss (Croce & Hein 2020, section 5)."""
+    return APGD(loss=loss, targets=targets, steps=steps, restarts=restarts)

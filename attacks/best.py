@@ -13,12 +13,12 @@ from torch import Tensor
 
 from purebench.attacks.view import View
 
-FRESH = 16
+FRESH = 8
 """Fresh draws that decide between the candidates of an image."""
 EARNED = 32
 """Draws in a row, and fresh draws after them, that must all be wrong before an image leaves: one that is right on 5 %
 of its draws leaves at such a test with a chance of 0.95^64 = 4 %."""
-CLEARLY = 3
+CLEARLY = 2
 """By how many of FRESH draws the luckiest point must beat the last: one standard error of a difference of 0."""
 
 
@@ -30,7 +30,7 @@ def rows(mask: Tensor, values: Tensor) -> Tensor:
 class Best:
     """Watches an attack on images x [N,C,H,W] with labels y [N] through a view.
 
-    open: images still attacked, bool [N]; last: where the current run stands, for a random defense.
+    open: images still attacked, bool [N]. `see` takes note of every look of a run, `settle` of where it ended.
     """
 
     def __init__(self, view: View, x: Tensor, y: Tensor):
@@ -40,7 +40,7 @@ class Best:
         self.found = x.clone()
         self.top = torch.full((len(x),), -torch.inf, device=x.device)
         if self.lucky:
-            self.last, self.fewest = x.clone(), x.clone()
+            self.fewest = x.clone()
             self.right, self.found_right = torch.full_like(self.top, torch.inf), torch.full_like(self.top, torch.inf)
             self.wrong_draws = torch.zeros_like(self.top)
 
@@ -54,19 +54,16 @@ class Best:
             broken = self._see_draws(index, points, loss, right, logits.shape[1])
         else:
             broken = (right == 0) & self.view.decides
-            take, top = broken | (loss > self.top[index]), torch.maximum(loss, self.top[index])
-            self.found[index] = torch.where(rows(take, points), points, self.found[index])
-            self.top[index] = top
-        self.open[index] = ~broken
+        if bool(broken.any()):
+            self.found[index[broken]] = points[broken]
+            self.open[index[broken]] = False
         return ~broken
 
     def _see_draws(self, index: Tensor, points: Tensor, loss: Tensor, right: Tensor, draws: int) -> Tensor:
         """Keeps the point with the fewest right draws (the largest loss among equals); which images are broken."""
         fewer = (right < self.right[index]) | ((right == self.right[index]) & (loss > self.top[index]))
-        self.fewest[index] = torch.where(rows(fewer, points), points, self.fewest[index])
-        self.right[index] = torch.where(fewer, right, self.right[index])
-        self.top[index] = torch.where(fewer, loss, self.top[index])
-        self.last[index] = points
+        better = index[fewer]
+        self.fewest[better], self.right[better], self.top[better] = points[fewer], right[fewer], loss[fewer]
         self.wrong_draws[index] = torch.where(right == 0, self.wrong_draws[index] + draws, 0)
         asked = self.wrong_draws[index] >= EARNED
         if not bool(asked.any()):
@@ -74,25 +71,28 @@ class Best:
         broken = asked.clone()
         broken[asked] = self._fresh(points[asked], index[asked], EARNED) == 0
         self.wrong_draws[index[asked & ~broken]] = 0
-        self.found[index[broken]] = points[broken]
         return broken
 
     def _fresh(self, points: Tensor, index: Tensor, draws: int = FRESH) -> Tensor:
         """How many of that many new draws are right at `points` [M,C,H,W], the images at `index`, [M]."""
         return (self.view.scores(points, draws).argmax(2) == self.y[index, None]).sum(1)
 
-    def settle(self) -> None:
-        """Ends a run, which a restart may follow: on a random defense, fresh draws decide what it found."""
-        index = self.open.nonzero().squeeze(1)
-        if not self.lucky or not len(index):
+    def settle(self, index: Tensor, points: Tensor, loss: Tensor) -> None:
+        """Ends a run, which a restart may follow: where the images at `index` [M] ended, with the loss there [M].
+
+        The larger loss of the runs decides; on a random defense, fresh draws do.
+        """
+        if not len(index):
             return
-        last, fewest = self._fresh(self.last[index], index), self._fresh(self.fewest[index], index)
+        if not self.lucky:
+            better = loss > self.top[index]
+            self.found[index[better]], self.top[index[better]] = points[better], loss[better]
+            return
+        last, fewest = self._fresh(points, index), self._fresh(self.fewest[index], index)
         lucky = fewest <= last - CLEARLY
-        point = torch.where(rows(lucky, self.last), self.fewest[index], self.last[index])
-        right = torch.where(lucky, fewest, last)
+        point, right = torch.where(rows(lucky, points), self.fewest[index], points), torch.where(lucky, fewest, last)
         better = right < self.found_right[index]
-        self.found[index] = torch.where(rows(better, point), point, self.found[index])
-        self.found_right[index] = torch.where(better, right.float(), self.found_right[index])
+        self.found[index[better]], self.found_right[index[better]] = point[better], right[better].float()
         self.right[index], self.top[index], self.wrong_draws[index] = torch.inf, -torch.inf, 0
 
     def points(self) -> Tensor:

@@ -1,4 +1,8 @@
-"""Projected gradient descent (Madry et al. 2018, arXiv:1706.06083)."""
+"""Projected gradient descent (Madry et al. 2018, arXiv:1706.06083), with two settings that have names of their own.
+
+FGSM (Goodfellow et al. 2015, arXiv:1412.6572) is one step of the whole radius from the image itself; MI-FGSM (Dong et
+al. 2018, arXiv:1710.06081) adds up the gradients, each divided by its mean absolute value, with the decay `momentum`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks import losses
-from purebench.attacks.best import Best
+from purebench.attacks.best import Best, rows
 from purebench.attacks.view import Loss, View
 from purebench.errors import PurebenchError
 from purebench.norms import NORMS
@@ -26,7 +30,8 @@ class PGD:
     """x ← P(x + step · direction(gradient)), from the image or from random starts.
 
     steps: gradient steps; step: length of a step as a share of the radius, None for 2.5/steps; restarts: starts;
-    random: start at a random point instead of the image.
+    random: start at a random point instead of the image; momentum: decay of the sum of normalised gradients, 0 for the
+    gradient alone.
     """
 
     loss: str = "ce"
@@ -34,6 +39,7 @@ class PGD:
     step: float | None = None
     restarts: int = 1
     random: bool = True
+    momentum: float = 0.0
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
@@ -41,39 +47,63 @@ class PGD:
         at_least_one(steps=self.steps, restarts=self.restarts)
         if self.step is not None and not self.step > 0:
             raise PurebenchError(f"step: expected a share of the radius above 0, but got {self.step!r}.")
+        if not 0 <= self.momentum < float("inf"):
+            raise PurebenchError(f"momentum: expected a decay of at least 0, such as 1, but got {self.momentum!r}.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image."""
-        loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
-        length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
+        """The best point found of each image. Raises PurebenchError in l1, where the steepest step moves one pixel."""
+        if threat.norm == "l1":
+            raise PurebenchError("pgd: expected the norm linf or l2, but got l1; use apgd, which has steps of its own.")
+        loss = losses.find(self.loss)
         best = Best(view, x, y)
         see_scores(view, best, torch.arange(len(x), device=x.device), x, loss)
         for _ in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
-            if not len(index):
-                break
-            clean = x[index]
-            point = random_start(clean, threat) if self.random else clean
-            for _ in range(self.steps):
-                if not len(index):
-                    break
-                look = view.look(point, y[index], loss)
-                stay = best.see(index, point, look.loss, look.logits)
-                point = threat.project(point + length * direction(look.gradient), clean)
-                if not bool(stay.all()):
-                    index, clean, point = index[stay], clean[stay], point[stay]
             if len(index):
-                see_scores(view, best, index, point, loss)
-            best.settle()
+                self._run(view, x[index], index, threat, best)
         return best.points()
 
+    def _run(self, view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
+        loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
+        length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
+        point = random_start(clean, threat) if self.random else clean
+        heading = torch.zeros_like(clean) if self.momentum else None
+        for _ in range(self.steps):
+            look = view.look(point, best.y[index], loss)
+            stay = best.see(index, point, look.loss, look.logits)
+            gradient = look.gradient
+            if heading is not None:
+                gradient = heading = self.momentum * heading + normalised(gradient)
+            point = threat.project(torch.add(point, direction(gradient), alpha=length), clean)
+            if not bool(stay.all()):
+                index, clean, point = index[stay], clean[stay], point[stay]
+                heading = None if heading is None else heading[stay]
+                if not len(index):
+                    return
+        arrive(view, best, index, point, loss)
 
-def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> None:
-    """A look without a gradient at `point`, the images at `index`."""
+
+def normalised(gradient: Tensor) -> Tensor:
+    """The gradient over its mean absolute value, image by image."""
+    size = gradient.flatten(1).abs().mean(1).clamp_min(1e-30)
+    return gradient / rows(size, gradient)
+
+
+def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    """A look without a gradient at `point`, the images at `index`: the loss, and which of them stay."""
     logits = view.scores(point)
     labels = best.y[index].repeat_interleave(logits.shape[1])
     value = loss(logits.flatten(0, 1), labels).view(len(index), -1).mean(1)
-    best.see(index, point, value, logits)
+    return value, best.see(index, point, value, logits)
+
+
+def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> None:
+    """Ends a run at `point`: one more look, except where `settle` takes fresh draws anyway."""
+    if best.lucky:
+        best.settle(index, point, torch.zeros(len(index), device=point.device))
+    else:
+        value, stay = see_scores(view, best, index, point, loss)
+        best.settle(index[stay], point[stay], value[stay])
 
 
 def at_least_one(**values: int) -> None:
@@ -81,6 +111,16 @@ def at_least_one(**values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise PurebenchError(f"{name}: expected a whole number of at least 1, but got {value!r}.")
+
+
+def fgsm(*, loss: str = "ce") -> PGD:
+    """One step of the whole radius from the image itself (Goodfellow et al. 2015)."""
+    return PGD(loss=loss, steps=1, step=1.0, random=False)
+
+
+def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
+    """Steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018)."""
+    return PGD(loss=loss, steps=steps, step=1 / steps if steps else None, random=False, momentum=momentum)
 
 
 @dataclass(frozen=True, kw_only=True)

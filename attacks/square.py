@@ -135,7 +135,9 @@ class Square:
             raise PurebenchError(f"share: expected a number in (0,1], but got {self.share!r}.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image."""
+        """The best point found of each image. Raises PurebenchError for a norm it has no proposals for."""
+        if threat.norm not in MOVES:
+            raise PurebenchError(f"square: expected the norm linf or l2, but got {threat.norm}; use autoattack:square.")
         begin, propose, least = MOVES[threat.norm]
         best = Best(view, x, y)
         see_scores(view, best, torch.arange(len(x), device=x.device), x, margin)
@@ -151,9 +153,7 @@ class Square:
                 s = side(area(self.share, query, self.queries), min(x.shape[-2:]), least)
                 proposal = threat.project(propose(x[index], point, threat.radius, s), x[index])
                 index, point, worst = _look(view, best, index, proposal, (point, worst))
-            if best.lucky:
-                best.last[index] = point  # the run stands at its incumbent, not at the last proposal
-            best.settle()
+            best.settle(index, point, worst)
         return best.points()
 
 

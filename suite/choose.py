@@ -8,7 +8,8 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from purebench.board import Board, DefenseChoice, load_board
+from purebench.board import PRECISIONS, Board, DefenseChoice
+from purebench.board_file import load_board
 from purebench.errors import PurebenchError, nearest
 from purebench.registry import Spec
 
@@ -29,9 +30,23 @@ def find_board(name: str) -> Path:
     raise PurebenchError(f"board: {name!r} is unknown; {nearest(name, boards)} Or name a board.yaml.")
 
 
-def choose(name: str, defenses: Sequence[str] | None, images: int | None) -> Board:
-    """The board with only the defenses asked for (rows of it, or other specs) and only its first `images`."""
+def choose(
+    name: str,
+    defenses: Sequence[str] | None,
+    images: int | None,
+    *,
+    cascade: bool = False,
+    precision: str | None = None,
+) -> Board:
+    """The board with only the defenses asked for (rows of it, or other specs) and only its first `images`.
+
+    Rows whose adversarial images are reused by an attack of the board stay as well. cascade: switches the board's on;
+    precision: of the attacks, None for the board's own. Raises PurebenchError for what is unknown.
+    """
+    if precision not in (None, *PRECISIONS):
+        raise PurebenchError(f"--attack-precision: {precision!r} is unknown; {nearest(str(precision), PRECISIONS)}")
     board = load_board(find_board(name))
+    board = replace(board, cascade=board.cascade or cascade, attack_precision=precision or board.attack_precision)
     if images is not None:
         board = replace(board, dataset=replace(board.dataset, images=images))
     if defenses:
@@ -39,8 +54,14 @@ def choose(name: str, defenses: Sequence[str] | None, images: int | None) -> Boa
         for row in rows:
             if sum(other.name == row.name for other in rows) > 1:
                 raise PurebenchError(f"--defense: expected each defense once, but {row.name!r} came twice; drop one.")
-        board = replace(board, defenses=rows)
+        board = replace(board, defenses=(*rows, *_sources(board, rows)))
     return board
+
+
+def _sources(board: Board, rows: Sequence[DefenseChoice]) -> list[DefenseChoice]:
+    """The rows that were not asked for, but whose adversarial images an attack of the board reuses."""
+    needed = {attack.source.defense for attack in board.attacks if attack.source is not None}
+    return [row for row in board.defenses if row.name in needed - {chosen.name for chosen in rows}]
 
 
 def _row(board: Board, text: str) -> DefenseChoice:

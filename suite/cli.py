@@ -55,6 +55,18 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another run that writes to the store.", min=0)] = 0,
     retry_errors: Annotated[bool, typer.Option(help="Run jobs again that ended in an error.")] = False,
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            "--cascade",
+            help="Spare an image the attacks after the one that broke it: cheaper, but the numbers of single attacks "
+            "are then conditional. The same as `cascade: true` in the board.yaml.",
+        ),
+    ] = False,
+    attack_precision: Annotated[
+        str | None,
+        typer.Option(help="float32 or bf16 for the attacks' passes; verification is always in float32."),
+    ] = None,
 ) -> None:
     """Evaluate a board, going on where an earlier run stopped, and print its ranking.
 
@@ -65,7 +77,7 @@ def run(
     from purebench.evaluate import run_board
 
     shown.check_outputs(page, results)
-    chosen = choose(board, defense, images)
+    chosen = choose(board, defense, images, cascade=cascade, precision=attack_precision)
     with shown.progress() as progress:
         context, records = run_board(
             chosen,

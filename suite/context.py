@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from purebench import registry
+from purebench.batching import fitting
 from purebench.board import Board, DefenseChoice
 from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
@@ -15,6 +17,7 @@ from purebench.devices import find_device
 from purebench.errors import PurebenchError
 from purebench.plan import Job, plan
 from purebench.provenance import versions
+from purebench.seeds import seeded
 
 
 def balanced_order(labels: Array, seed: int) -> Array:
@@ -46,6 +49,15 @@ class Context:
     fingerprints: dict[str, str]
     data: str
     device: torch.device
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def device_batch(self, defense: str) -> int:
+        """How many images pass through a defense at once here; found by a probe when first asked for."""
+        if defense not in self.sizes:
+            with seeded("probe", device=self.device):
+                image = torch.as_tensor(self.images.take([0]).floats()).to(self.device)
+                self.sizes[defense] = fitting(self.defenses[defense], image)
+        return self.sizes[defense]
 
     def jobs(self) -> list[Job]:
         """The board's plan."""
@@ -87,3 +99,11 @@ def check_attacks(board: Board) -> None:
     """
     for attack in board.attacks:
         registry.create("attacks", attack.use)
+        takes = inspect.signature(registry.factory("attacks", attack.use.name)[0]).parameters
+        if attack.source is not None and "found" not in takes:
+            raise PurebenchError(
+                f"attacks.{attack.name}.source: expected an attack that reuses images, such as transfer, "
+                f"but {attack.use.name} takes none; leave the source out."
+            )
+        if attack.source is None and attack.use.name == "transfer":
+            raise PurebenchError(f"attacks.{attack.name}: expected a source, {{defense: …, attack: …}}, but got none.")

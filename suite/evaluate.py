@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from purebench import store
@@ -12,6 +13,7 @@ from purebench.errors import PurebenchError
 from purebench.execute import default_workers, execute
 from purebench.plan import Job
 from purebench.records import Outcome, Record
+from purebench.runner import Finding, Given
 
 Progress = Callable[[int, int, Record | None], None]
 """progress(jobs done, jobs in all, the record just saved or None at the start)."""
@@ -45,7 +47,15 @@ def run_board(
         saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
         progress(len(found), len(jobs), None)
         todo = list(order([job for job in jobs if job.key not in found]))
-        for finding in execute(todo, context, default_workers(device) if workers is None else workers):
+        done = {key: Finding(record) for key, record in found.items()}
+
+        def given(job: Job) -> Given:
+            """What the jobs that a job needs have found; their images come from the store."""
+            needed = {key: replace(done[key], adversarial=saved.adversarial(key)) for key in job.needs}
+            return Given([needed[key] for key in job.after], needed[job.source] if job.source else None)
+
+        for finding in execute(todo, context, default_workers(device) if workers is None else workers, done, given):
+            done[finding.record.key] = Finding(finding.record)
             saved.add(finding.record, finding.adversarial)
             found[finding.record.key] = finding.record
             progress(len(found), len(jobs), finding.record)

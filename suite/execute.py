@@ -9,18 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 import torch
 
+from purebench.allocator import keep_freed_memory
 from purebench.board import Board
 from purebench.context import Context, prepare
 from purebench.errors import PurebenchError
 from purebench.plan import Job
-from purebench.runner import Finding, run_job
+from purebench.runner import Finding, Given, run_job
 
 
 def default_workers(device: str) -> int:
@@ -30,17 +31,46 @@ def default_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def execute(jobs: Sequence[Job], context: Context, workers: int) -> Iterator[Finding]:
-    """The findings of the jobs as they come, in any order.
+Asking = Callable[[Job], Given]
+"""What the jobs that a job needs have found; asked when they are all done."""
 
-    Raises PurebenchError if a worker dies; what it was doing is not lost but undone, and a later run does it.
+
+def execute(
+    jobs: Sequence[Job], context: Context, workers: int, done: Collection[str] = (), given: Asking = lambda job: Given()
+) -> Iterator[Finding]:
+    """The findings of the jobs as they come, in any order but that a job follows those it needs.
+
+    done: keys of jobs that were finished before. Raises PurebenchError if a worker dies; what it was doing is not lost
+    but undone, and a later run does it.
     """
+    keep_freed_memory()
+    queue = Queue(jobs, done)
     if workers <= 1 or len(jobs) <= 1:
         with single_thread(context.device):
-            for job in jobs:
-                yield run_job(job, context)
+            while job := queue.take():
+                yield run_job(job, context, given(job))
+                queue.finish(job)
     else:
-        yield from _parallel(jobs, context.board, str(context.device), min(workers, len(jobs)))
+        yield from _parallel(queue, given, context.board, str(context.device), min(workers, len(jobs)))
+
+
+class Queue:
+    """Jobs to run, each once those it needs are done."""
+
+    def __init__(self, jobs: Sequence[Job], done: Collection[str] = ()):
+        self.todo = {job.key: job for job in jobs}
+        # what is not to be run here counts as done, so that no job can wait for it
+        self.missing = {job.key: {key for key in job.needs if key in self.todo and key not in done} for job in jobs}
+
+    def take(self) -> Job | None:
+        """The first job that may begin; None if all have been taken, or the others wait for one that has."""
+        key = next((key for key in self.todo if not self.missing[key]), None)
+        return None if key is None else self.todo.pop(key)
+
+    def finish(self, job: Job) -> None:
+        """Those that waited for this job need not any more."""
+        for waits in self.missing.values():
+            waits.discard(job.key)
 
 
 @contextmanager
@@ -55,10 +85,9 @@ def single_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parallel(jobs: Sequence[Job], board: Board, device: str, workers: int) -> Iterator[Finding]:
+def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: int) -> Iterator[Finding]:
     fork = multiprocessing.get_context("spawn")
-    todo = list(reversed(jobs))
-    links: list[Connection] = []
+    idle: list[Connection] = []
     processes = []
     doing: dict[Any, Job] = {}
     try:
@@ -67,14 +96,18 @@ def _parallel(jobs: Sequence[Job], board: Board, device: str, workers: int) -> I
             process = fork.Process(target=_work, args=(there, board, device), daemon=True)
             process.start()
             there.close()
-            links.append(here)
+            idle.append(here)
             processes.append(process)
-        for link in links:
-            _send(link, todo, doing)
-        while doing:
+        while True:
+            while idle and (job := queue.take()):
+                link = idle.pop()
+                doing[link] = job
+                link.send((job, given(job)))
+            if not doing:
+                return
             for ready in wait(list(doing)):
                 link = cast(Connection, ready)
-                job = doing.pop(link)
+                job = doing[link]
                 try:
                     answer = link.recv()
                 except EOFError as error:
@@ -85,9 +118,11 @@ def _parallel(jobs: Sequence[Job], board: Board, device: str, workers: int) -> I
                 if isinstance(answer, PurebenchError):
                     raise answer
                 yield answer
-                _send(link, todo, doing)
+                del doing[link]
+                queue.finish(job)
+                idle.append(link)
     finally:
-        for link in links:
+        for link in [*idle, *doing]:
             link.close()  # an idle worker ends by itself
         for process in processes:
             if doing:
@@ -95,19 +130,15 @@ def _parallel(jobs: Sequence[Job], board: Board, device: str, workers: int) -> I
             process.join(5)
 
 
-def _send(link: Any, todo: list[Job], doing: dict[Any, Job]) -> None:
-    if todo:
-        doing[link] = todo.pop()
-        link.send(doing[link])
-
-
 def _work(link: Connection, board: Board, device: str) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    keep_freed_memory()
     torch.set_num_threads(1 if torch.device(device).type == "cpu" else torch.get_num_threads())
     try:
         context = prepare(board, device)
         while True:
-            link.send(run_job(link.recv(), context))
+            job, given = link.recv()
+            link.send(run_job(job, context, given))
     except PurebenchError as error:
         link.send(error)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):

@@ -19,8 +19,8 @@ class Norm:
 
     size: its value, [N]. direction: the perturbation of norm 1 that raises a linear function of this gradient most
     (zero where the gradient is). project: the nearest perturbation of at most the radius. random: a perturbation like
-    x, inside the ball of radius 1. within: (x, point, radius) → the point brought into the ball around x and into [0,1];
-    the nearest such one in linf and l1, the ball's projection cut off at the box in l2.
+    x, inside the ball of radius 1. within: (x, point, radius) → the point brought into the ball around x and into
+    [0,1]; the nearest such one in linf and l1, the ball's projection cut off at the box in l2.
     """
 
     name: str

@@ -6,18 +6,30 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from purebench.board import AttackChoice, Board, DefenseChoice
 
 
 @dataclass(frozen=True)
 class Job:
-    """One attack on one defense over one block of images; `key` is a hash of everything that decides its result."""
+    """One attack on one defense over one block of images; `key` is a hash of everything that decides its result.
+
+    after: in a cascade, the keys of the jobs whose verdicts spare images this attack; source: the key of the job whose
+    adversarial images the attack is given.
+    """
 
     key: str
     defense: DefenseChoice
     attack: AttackChoice
     block: int
+    after: tuple[str, ...] = ()
+    source: str | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the jobs that must be finished before this one."""
+        return self.after if self.source is None else (*self.after, self.source)
 
 
 def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str) -> list[Job]:
@@ -25,29 +37,60 @@ def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, s
 
     block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name.
     """
-    jobs = []
-    for block in range(board.blocks):
-        start = block * board.dataset.block
-        for defense in board.defenses:
-            for attack in board.attacks:
-                decides = {
-                    "version": version,
-                    "names": [board.name, defense.name, attack.name],
-                    "data": block_hashes[block],
-                    "block": [start, min(start + board.dataset.block, board.dataset.images)],
-                    "classifier": board.classifier.to_dict(),
-                    "defense": defense.use.to_dict(),
-                    "weights": fingerprints[defense.name],
-                    "threat": asdict(board.threat),
-                    "attack": {
-                        "use": attack.use.to_dict(),
-                        "gradient": attack.gradient,
-                        "eot": attack.eot,
-                        "only": attack.only,
-                    },
-                    "draws": board.draws,
-                    "seed": board.seed,
-                }
-                text = json.dumps(decides, sort_keys=True)
-                jobs.append(Job(hashlib.sha256(text.encode()).hexdigest(), defense, attack, block))
-    return jobs
+    keys = _Keys(board, block_hashes, fingerprints, version)
+    return [
+        keys.job(block, defense, attack)
+        for block in range(board.blocks)
+        for defense in board.defenses
+        for attack in board.attacks
+    ]
+
+
+class _Keys:
+    """The keys of a board's jobs; that of a job which needs others holds theirs."""
+
+    def __init__(self, board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str):
+        self.board, self.block_hashes, self.fingerprints, self.version = board, block_hashes, fingerprints, version
+        self.defenses = {defense.name: defense for defense in board.defenses}
+        self.attacks = {attack.name: attack for attack in board.attacks}
+        self.known: dict[tuple[int, str, str], Job] = {}
+
+    def job(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> Job:
+        place = (block, defense.name, attack.name)
+        if place not in self.known:
+            after = self._before(block, defense, attack) if self.board.cascade else ()
+            source = None
+            if attack.source is not None:
+                there = self.defenses[attack.source.defense], self.attacks[attack.source.attack]
+                source = self.job(block, *there).key
+            needed = {"after": list(after)} if after else {}
+            needed |= {"source": [source]} if source else {}
+            text = json.dumps(self._decides(block, defense, attack) | needed, sort_keys=True)
+            self.known[place] = Job(hashlib.sha256(text.encode()).hexdigest(), defense, attack, block, after, source)
+        return self.known[place]
+
+    def _before(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> tuple[str, ...]:
+        names = list(self.attacks)
+        return tuple(self.job(block, defense, self.attacks[name]).key for name in names[: names.index(attack.name)])
+
+    def _decides(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> dict[str, Any]:
+        board, start = self.board, block * self.board.dataset.block
+        return {
+            "version": self.version,
+            "names": [board.name, defense.name, attack.name],
+            "data": self.block_hashes[block],
+            "block": [start, min(start + board.dataset.block, board.dataset.images)],
+            "classifier": board.classifier.to_dict(),
+            "defense": defense.use.to_dict(),
+            "weights": self.fingerprints[defense.name],
+            "threat": asdict(board.threat),
+            "attack": {
+                "use": attack.use.to_dict(),
+                "gradient": attack.gradient,
+                "eot": attack.eot,
+                "only": attack.only,
+                "precision": board.attack_precision,
+            },
+            "draws": board.draws,
+            "seed": board.seed,
+        }

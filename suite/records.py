@@ -39,9 +39,12 @@ class Record:
 
     images: the images' positions in the dataset; labels: their true classes; outcomes: one an image; draws: one an
     image, a string of 1 (right) and 0 (wrong), one character a verification draw, empty where there was none;
-    distances: norm of the perturbation in the threat's norm, None where there is none; reason: why it is ERRORED or
-    SKIPPED; notes: what a reader must know, such as a correction; forwards, backwards: images passed through the
-    defense by attack and verification; provenance: versions and hashes; seconds: wall time of the phases.
+    distances: norm of the perturbation in the threat's norm, None where there is none; nearest: of a minimum-norm
+    attack, the distance at which the defense was wrong on most verification draws, None where it found no such point
+    (empty for other attacks); claims: the attack's own verdict, 1 where it thinks the defense broken, 0 where not,
+    None where it was not asked (empty where it has no verdict); reason: why it is ERRORED or SKIPPED; notes: what a
+    reader must know, such as a correction; forwards, backwards: images passed through the defense by attack and
+    verification; provenance: versions and hashes; seconds: wall time of the phases.
     """
 
     key: str
@@ -54,6 +57,8 @@ class Record:
     outcomes: list[Outcome]
     draws: list[str]
     distances: list[float | None]
+    nearest: list[float | None] = field(default_factory=list)
+    claims: list[int | None] = field(default_factory=list)
     reason: str = ""
     notes: list[str] = field(default_factory=list)
     forwards: int = 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,19 +15,16 @@ from purebench import registry
 from purebench.batching import DeviceBatch
 from purebench.context import Context
 from purebench.datasets import Array
-from purebench.defense import Defense
 from purebench.pictures import png, to_bytes
 from purebench.plan import Job
-from purebench.protocols import Attack, DefenseFault, View, check_logits
+from purebench.protocols import Answer, Attack, Inapplicable, View, check_logits
 from purebench.provenance import commit, device_name, versions
 from purebench.records import Outcome, Picture, Record
 from purebench.registry import Spec
 from purebench.seeds import seeded
-from purebench.threat import ThreatModel
+from purebench.verify import judge
 
 PICTURES = 4
-ROUNDING = 1e-3
-"""Share of the radius by which a library may overshoot through rounding; it is projected back and that is noted."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,21 @@ class Finding:
     adversarial: Array | None = None
 
 
-class Violation(Exception):
-    """An attack's answer lies outside the threat model."""
+@dataclass(frozen=True)
+class Given:
+    """What the jobs that a job needs have found.
+
+    before: of the attacks before this one, in a cascade; source: of the job whose adversarial images are reused.
+    """
+
+    before: Sequence[Finding] = ()
+    source: Finding | None = None
 
 
-def run_job(job: Job, context: Context) -> Finding:
+def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     """Runs one job. A failing attack or defense gives an ERRORED record with its reason; the board goes on."""
     board, defense = context.board, context.defenses[job.defense.name]
+    given = given or Given()
     start = job.block * board.dataset.block
     part = context.block(job.block)
     x = torch.as_tensor(part.floats()).to(context.device)
@@ -49,83 +57,103 @@ def run_job(job: Job, context: Context) -> Finding:
     blank = _blank(job, context, len(part), start)
     if job.attack.only != "all" and defense.random != (job.attack.only == "random"):
         return Finding(_all(blank, Outcome.SKIPPED, f"for {job.attack.only} defenses only"))
-    began = time.perf_counter()
+    spared = _broken_before(given.before)
+    rest = [row for row in range(len(part)) if row not in spared]
+    everything = x.cpu().numpy()
+    for row, image in spared.items():
+        everything[row] = image
+    if not rest:
+        reason = "cascade: every image of the block was broken before"
+        return Finding(_all(blank, Outcome.SKIPPED, reason), everything)
     try:
-        attack: Attack = registry.create("attacks", job.attack.use)
-        view: View = registry.create("views", Spec(job.attack.gradient), defense=defense, eot=job.attack.eot)
-        with seeded(job.key, "attack", device=context.device):
-            adversarial = attack(view, x.clone(), y.clone(), board.threat)
-        adversarial, notes = constrain(adversarial, x, board.threat)
-        attacked = time.perf_counter()
-        batch = DeviceBatch(view.batch.size)
-        with seeded(job.key, "verify", device=context.device):
-            right = verify(defense, adversarial, y, board.draws, batch)
-        verified = time.perf_counter()
-        pictures = _pictures(job, context, adversarial, start, batch) if job.block == 0 else []
+        told, adversarial = _attacked(job, context, given.source, x[rest], y[rest], rest)
+        everything[rest] = adversarial.cpu().numpy()
+        pictures = _pictures(job, context, torch.as_tensor(everything), start) if job.block == 0 else []
+    except Inapplicable as reason:
+        return Finding(_all(blank, Outcome.SKIPPED, str(reason)))
     except (Exception, SystemExit) as error:  # whatever a library or a defense raises is this record's reason
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(_all(blank, Outcome.ERRORED, told[:500]))
-    outcomes = [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in right]
-    distances = board.threat.size(adversarial - x)
-    record = replace(
-        blank,
-        outcomes=outcomes,
-        draws=["".join("1" if draw else "0" for draw in row) for row in right.tolist()],
-        distances=[round(float(value), 7) for value in distances],
-        notes=[*view.notes, *view.batch.notes, *batch.notes, *notes],
-        forwards=view.forwards + right.numel(),
-        backwards=view.backwards,
-        pictures=pictures,
-        seconds={"attack": attacked - began, "verify": verified - attacked},
-    )
-    return Finding(record, adversarial.cpu().numpy())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(_all(blank, Outcome.ERRORED, reason[:500]))
+    if spared:
+        told["notes"].append("cascade: images that were broken before are not attacked; the accuracy is conditional")
+    return Finding(replace(blank, **_spread(told, rest, len(part)), pictures=pictures), everything)
 
 
-def constrain(adversarial: Tensor, x: Tensor, threat: ThreatModel) -> tuple[Tensor, list[str]]:
-    """The attack's answer inside the threat model, and what had to be corrected.
+def _attacked(
+    job: Job, context: Context, source: Finding | None, x: Tensor, y: Tensor, rest: Sequence[int]
+) -> tuple[dict[str, Any], Tensor]:
+    """What a record says of the images x that are attacked, and their adversarial images."""
+    board, defense = context.board, context.defenses[job.defense.name]
+    began = time.perf_counter()
+    size = context.device_batch(job.defense.name)
+    attack: Attack = registry.create("attacks", job.attack.use, found=_reused(job, source, x, rest))
+    given = {"defense": defense, "eot": job.attack.eot, "images": x, "threat": board.threat}
+    with seeded(job.key, "attack", device=context.device):
+        view: View = registry.create("views", Spec.parse(job.attack.gradient), **given)
+        view.batch.size, view.precision = size, board.attack_precision
+        found = attack(view, x.clone(), y.clone(), board.threat)
+    attacked = time.perf_counter()
+    answer = found if isinstance(found, Answer) else Answer(found)
+    batch = DeviceBatch(view.batch.size)
+    with seeded(job.key, "verify", device=context.device):
+        verdict = judge(defense, answer, x, y, board.threat, board.draws, batch)
+    notes = [*view.notes, *view.batch.notes, *batch.notes, *verdict.notes]
+    claims = [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()]
+    told = {
+        "outcomes": [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in verdict.right],
+        "draws": ["".join("1" if draw else "0" for draw in row) for row in verdict.right.tolist()],
+        "distances": [round(float(value), 7) for value in board.threat.size(verdict.images - x)],
+        "nearest": verdict.nearest,
+        "claims": claims,
+        "notes": notes,
+        "forwards": view.forwards + verdict.passes,
+        "backwards": view.backwards,
+        "seconds": {"attack": attacked - began, "verify": time.perf_counter() - attacked},
+    }
+    return told, verdict.images
 
-    Overshooting by rounding is projected back and noted. Raises Violation for more, another shape, or values that
-    are not finite.
-    """
-    if adversarial.shape != x.shape:
-        raise Violation(f"expected images of shape {list(x.shape)}, but the attack gave {list(adversarial.shape)}")
-    adversarial = adversarial.detach().to(x)
-    if not bool(torch.isfinite(adversarial).all()):
-        raise Violation("expected finite images, but the attack gave NaN or infinity")
-    over = float((threat.size(adversarial - x) - threat.radius).max())
-    outside = float(torch.maximum(-adversarial.min(), adversarial.max() - 1))
-    if over > ROUNDING * threat.radius or outside > ROUNDING:
-        raise Violation(
-            f"the attack left the threat model: {threat.norm} distance {threat.radius + over:.6g} for a radius of "
-            f"{threat.radius:.6g}, values up to {max(outside, 0):.3g} outside [0,1]"
-        )
-    notes = []
-    if over > 1e-6 or outside > 0:
-        notes.append(f"rounding corrected: up to {max(over, outside):.1g} outside the threat model")
-    return threat.project(adversarial, x), notes
+
+NOT_ASKED: dict[str, Any] = {
+    "outcomes": Outcome.SKIPPED,
+    "draws": "",
+    "distances": None,
+    "nearest": None,
+    "claims": None,
+}
+"""What a record says of an image that the attack was spared, for each of its lists."""
 
 
-@torch.no_grad()
-def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) -> Tensor:
-    """Whether the defense is right on each image at each draw, bool [N,draws] on the CPU (one draw if deterministic).
+def _spread(told: Mapping[str, Any], rest: Sequence[int], count: int) -> dict[str, Any]:
+    """The lists of a record for all images of the block, of which `rest` were attacked."""
+    whole = dict(told)
+    for name, blank in NOT_ASKED.items():
+        if told[name]:
+            whole[name] = [blank] * count
+            for row, value in zip(rest, told[name], strict=True):
+                whole[name][row] = value
+    return whole
 
-    The draws of an image pass together. Raises DefenseFault for logits that are none, and for a defense that calls
-    itself deterministic but answers otherwise when asked again, the images in reverse order.
-    """
-    draws = draws if defense.random else 1
-    if not defense.random:
-        (first,) = batch.map(lambda images: (defense(images),), x)
-        (again,) = batch.map(lambda images: (defense(images),), x.flip(0))
-        same = check_logits(first, len(x)).allclose(check_logits(again, len(x)).flip(0), rtol=1e-3, atol=1e-3)
-        if not same:
-            raise DefenseFault("expected the same answer twice of a defense with random=False; declare it random=True")
-        return (first.argmax(1) == y)[:, None].cpu()
 
-    def right(images: Tensor, labels: Tensor) -> tuple[Tensor]:
-        return (check_logits(defense(images), len(images)).argmax(1) == labels,)
+def _broken_before(before: Sequence[Finding]) -> dict[int, Array]:
+    """The images that were wrong on every verification draw of an earlier attack: row → adversarial image."""
+    broken: dict[int, Array] = {}
+    for finding in before:
+        for row, (outcome, draws) in enumerate(zip(finding.record.outcomes, finding.record.draws, strict=True)):
+            if outcome is Outcome.BROKEN and "1" not in draws and finding.adversarial is not None:
+                broken.setdefault(row, finding.adversarial[row])
+    return broken
 
-    (found,) = batch.map(right, x.repeat_interleave(draws, 0), y.repeat_interleave(draws))
-    return found.view(len(x), draws).cpu()
+
+def _reused(job: Job, source: Finding | None, x: Tensor, rest: Sequence[int]) -> Tensor | None:
+    """The adversarial images of the job's source. Raises Inapplicable where there are none, or the source is itself."""
+    if job.attack.source is None:
+        return None
+    if job.attack.source.defense == job.defense.name:
+        raise Inapplicable("its own images would not be transferred")
+    if source is None or source.adversarial is None:
+        found = source.record.outcomes[0] if source else "missing"
+        raise Inapplicable(f"nothing to reuse: {job.attack.source.attack} on {job.attack.source.defense} is {found}")
+    return torch.as_tensor(source.adversarial[np.asarray(rest)]).to(x)
 
 
 def _blank(job: Job, context: Context, count: int, start: int) -> Record:
@@ -163,9 +191,9 @@ def _all(blank: Record, outcome: Outcome, reason: str) -> Record:
 
 
 @torch.no_grad()
-def _pictures(job: Job, context: Context, adversarial: Tensor, start: int, batch: DeviceBatch) -> list[Picture]:
-    defense = context.defenses[job.defense.name]
-    some = adversarial[:PICTURES]
+def _pictures(job: Job, context: Context, adversarial: Tensor, start: int) -> list[Picture]:
+    defense, batch = context.defenses[job.defense.name], DeviceBatch(context.device_batch(job.defense.name))
+    some = adversarial[:PICTURES].to(context.device)
 
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
         purified = defense.purify(images)

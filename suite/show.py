@@ -20,7 +20,8 @@ from rich.progress import (
 from rich.text import Text
 
 from purebench import evaluate, registry, store
-from purebench.board import Board, parse_board
+from purebench.board import Board
+from purebench.board_file import parse_board
 from purebench.errors import PurebenchError, nearest
 from purebench.pictures import png
 from purebench.records import Outcome, Record

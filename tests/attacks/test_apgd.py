@@ -6,7 +6,8 @@ from fractions import Fraction
 import pytest
 import torch
 
-from purebench.attacks.apgd import APGD, Run, checkpoints
+from purebench.attacks.apgd import APGD, Momentum, apgd_t, checkpoints
+from purebench.attacks.apgd_state import Run
 from purebench.attacks.from_foolbox import from_foolbox
 from purebench.attacks.view import exact
 from purebench.datasets import fashion_mnist
@@ -35,11 +36,12 @@ def test_checkpoints_are_the_papers(steps):
 
 
 def stalled(increases, step_kept, top, top_then):
-    """Four images at a checkpoint whose window was 8 steps long."""
+    """Four images at a checkpoint whose window was 9 steps long (the first of 40)."""
     ones = torch.ones(4, 1, 1, 1)
     return Run(
         index=torch.arange(4),
         x=0 * ones,
+        aims=torch.zeros(4),
         point=1 * ones,
         before=0.5 * ones,
         step=torch.full((4,), 0.8),
@@ -51,18 +53,20 @@ def stalled(increases, step_kept, top, top_then):
         increases=torch.tensor(increases),
         step_kept=torch.tensor(step_kept),
         top_then=torch.tensor(top_then),
+        share=torch.zeros(4),
+        moved_then=torch.zeros(4),
     )
 
 
 def test_the_step_halves_under_condition_1_or_2_and_the_run_goes_back_to_its_best_point():
     state = stalled(
-        # too few increases | enough (rho 0.75 of 8) | enough, no better maximum, step kept | the same, step just halved
-        increases=[5.0, 6.0, 8.0, 8.0],
+        # too few increases | enough (rho 0.75 of 9) | enough, no better maximum, step kept | the same, step just halved
+        increases=[6.0, 7.0, 9.0, 9.0],
         step_kept=[False, True, True, False],
         top=[3.0, 3.0, 3.0, 3.0],
         top_then=[1.0, 2.0, 3.0, 3.0],
     )
-    APGD()._reconsider(state, 8, back=True)
+    Momentum(ThreatModel("linf", 0.1), 40, 0.75).reconsider(state, 9, back=True)
     halved = [True, False, True, False]
     assert state.step.tolist() == pytest.approx([0.4 if half else 0.8 for half in halved])
     assert state.point.flatten().tolist() == [2.0 if half else 1.0 for half in halved]
@@ -100,7 +104,51 @@ def test_few_steps(small, inside, steps):
     assert view.backwards <= steps * len(case.x)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": -1}, {"steps": 2.5}, {"loss": "hinge"}])
+def test_between_checkpoints_nothing_changes():
+    state = stalled([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
+    Momentum(ThreatModel("linf", 0.1), 40, 0.75).reconsider(state, 8, back=True)
+    assert state.step.tolist() == pytest.approx([0.8] * 4)
+
+
+def test_targets_are_the_most_likely_wrong_classes_one_run_each(small):
+    """On a classifier that never errs every target is aimed at, in the order of the clean scores."""
+    logits = torch.tensor([[9.0, 5.0, 1.0, 3.0, 4.0]])
+    view = exact(as_defense(lambda x: logits + 0 * x.flatten(1).sum(1, keepdim=True)))
+    x, y = torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 0])
+    attack = apgd_t(targets=3, steps=2)
+    clean = view.scores(x)
+    assert [aims[0].tolist() for aims in attack._aims(clean, y)] == [[0, 1], [0, 4], [0, 3]]
+    assert len(apgd_t(targets=9)._aims(clean, y)) == 4  # no more than there are wrong classes
+    attack(view, x, y, ThreatModel("linf", 0.1))
+    assert view.backwards == 2 * 3 * 2  # images, targets, steps
+
+
+def test_a_target_is_reached_where_the_untargeted_loss_leads_astray():
+    """The runner-up can never win; only aiming at the third class breaks the image."""
+
+    def net(x):
+        s = x.flatten(1).mean(1, keepdim=True) - 0.5  # 0 at the image
+        return torch.cat([0 * s + 1.0, 0 * s + 0.9, 20 * s, 0 * s - 5.0, 0 * s - 6.0], 1)
+
+    x, y, threat = torch.full((1, 1, 4, 4), 0.5), torch.tensor([0]), ThreatModel("linf", 0.1)
+    defense = as_defense(net)
+    with seeded("astray"):
+        found = apgd_t(targets=2, steps=10)(exact(defense), x, y, threat)
+    assert defense(found).argmax(1).item() == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"restarts": -1},
+        {"steps": 2.5},
+        {"loss": "hinge"},
+        {"targets": -1},
+        {"targets": 3, "loss": "ce-scaled"},
+        {"rho": 1.5},
+    ],
+)
 def test_bad_settings(wrong):
     with pytest.raises(PurebenchError):
         APGD(**wrong)

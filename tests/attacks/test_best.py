@@ -33,6 +33,12 @@ def look(best, brightness, loss, answers):
     return bool(best.see(INDEX, point(brightness), torch.tensor([loss]), logits))
 
 
+def settle(best, brightness, loss=0.0):
+    """Ends a run at a point."""
+    index = best.open.nonzero().squeeze(1)
+    best.settle(index, point(brightness)[: len(index)], torch.full((len(index),), loss))
+
+
 def random_best():
     return Best(exact(as_defense(chance, random=True)), X, Y)
 
@@ -44,17 +50,19 @@ def test_a_deterministic_defense_is_broken_at_the_first_wrong_answer():
     assert torch.equal(best.points(), point(0.3))  # wrong beats a larger loss
 
 
-def test_where_nothing_is_wrong_the_largest_loss_comes_back():
+def test_where_nothing_is_wrong_the_run_with_the_largest_loss_decides():
     best = Best(exact(as_defense(chance)), X, Y)
     for brightness, loss in ((0.4, 1.0), (0.3, 3.0), (0.2, 2.0)):
         assert look(best, brightness, loss, [True])
+        settle(best, brightness, loss)
     assert torch.equal(best.points(), point(0.3))
 
 
 def test_what_a_blind_view_gets_wrong_decides_nothing():
     best = Best(blind(Defense(chance, Function(torch.clone, random=False))), X, Y)
-    assert look(best, 0.4, 3.0, [False])
-    assert look(best, 0.3, 1.0, [False])
+    for brightness, loss in ((0.4, 3.0), (0.3, 1.0)):
+        assert look(best, brightness, loss, [False])
+        settle(best, brightness, loss)
     assert torch.equal(best.points(), point(0.4))
 
 
@@ -75,7 +83,7 @@ def test_an_image_leaves_when_fresh_draws_are_wrong_as_well():
         assert look(best, 0.0, 1.0, [False] * (EARNED // 2))
         assert not look(best, 0.0, 1.0, [False] * (EARNED // 2))
     assert not best.open.any()
-    best.settle()
+    settle(best, 0.9)
     assert torch.equal(best.points(), point(0.0))
 
 
@@ -104,7 +112,7 @@ def test_the_naive_choices_are_worse_than_the_one_on_fresh_draws():
         look(best, 0.9, 100.0, [True, True])
         look(best, 0.9, 5.0, [False, False])
         look(best, 0.2, 1.0, [True, False])
-        best.settle()
+        settle(best, 0.2)
     assert torch.equal(best.points(), point(0.2))
 
 
@@ -113,7 +121,7 @@ def test_a_better_point_on_the_way_takes_the_place_of_the_last():
         best = random_best()
         look(best, 0.1, 5.0, [False, False])
         look(best, 0.9, 1.0, [True, True])
-        best.settle()
+        settle(best, 0.9)
     assert torch.equal(best.points(), point(0.1))
 
 
@@ -125,7 +133,7 @@ def test_between_equal_points_the_last_is_taken():
             best = random_best()
             look(best, 0.51, 5.0, [False, False])
             look(best, 0.49, 1.0, [True, True])
-            best.settle()
+            settle(best, 0.49)
         kept += bool(torch.equal(best.points(), point(0.49)))
     assert kept >= 70
 
@@ -135,10 +143,10 @@ def test_a_worse_restart_does_not_replace_a_better_one():
         best = random_best()
         for brightness in (0.2, 0.9):
             look(best, brightness, 1.0, [True])
-            best.settle()
+            settle(best, brightness)
         assert torch.equal(best.points(), point(0.2))
         look(best, 0.0, 1.0, [True])
-        best.settle()
+        settle(best, 0.0)
     assert torch.equal(best.points(), point(0.0))
 
 
@@ -154,7 +162,7 @@ def test_nothing_leaves_a_coin(attack):
     with seeded("coin"):
         attack(view, x, y, ThreatModel("linf", 0.1))
     assert view.backwards == 20 * 10 * 4
-    assert view.forwards == 20 * ((10 + 2) * 4 + 2 * FRESH)  # a look at the image, ten, one at the end, and two settle
+    assert view.forwards == 20 * ((10 + 1) * 4 + 2 * FRESH)  # a look at the image, ten, and two settle
 
 
 @pytest.mark.parametrize("loss", ["ce", "cw"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from purebench.attacks.pgd import PGD, random_start
+from purebench.attacks.pgd import PGD, fgsm, mi_fgsm, random_start
 from purebench.attacks.view import exact
 from purebench.defense import as_defense
 from purebench.errors import PurebenchError
@@ -36,7 +36,7 @@ def test_the_default_steps_reach_across_the_ball():
         torch.testing.assert_close(PGD(loss="cw", steps=10)(view, x, torch.tensor([0]), threat), x - 0.1)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_random_starts_fill_the_ball(norm, inside):
     x, threat = torch.full((2000, 1, 1, 2), 0.5), ThreatModel(norm, 0.2)
     with seeded("start"):
@@ -49,7 +49,38 @@ def test_random_starts_fill_the_ball(norm, inside):
     assert (start - x).mean().abs() < 0.01
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 1.5}, {"steps": True}, {"loss": "ced"}, {"step": 0.0}])
+def test_fgsm_is_one_step_to_the_corner(small):
+    """x + radius · sign(gradient), clipped; checked against autograd on the network itself."""
+    case, threat = small(), ThreatModel("linf", 0.02)
+    leaf = case.x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(case.net(leaf), case.y), leaf)
+    found = fgsm()(exact(case.defense), case.x, case.y, threat)
+    torch.testing.assert_close(found, (case.x + 0.02 * gradient.sign()).clamp(0, 1))
+
+
+def test_mi_fgsm_adds_up_normalised_gradients():
+    """Against the paper's recursion g ← mu·g + grad/mean|grad|, written out for a loss with its peak on the way."""
+    x, threat = torch.linspace(0.3, 0.7, 16).view(1, 1, 4, 4), ThreatModel("linf", 0.05)
+    peak = x + torch.linspace(0.005, 0.035, 16).view(1, 1, 4, 4)
+
+    def net(x):
+        s = -((x - peak) ** 2).flatten(1).sum(1, keepdim=True) - 50.0
+        return torch.cat([-s, s], 1)
+
+    point, heading = x.clone(), torch.zeros_like(x)
+    for _ in range(5):
+        gradient = -4 * (point - peak)  # of the margin 2 s
+        heading = 0.7 * heading + gradient / gradient.abs().mean()
+        point = (point + 0.01 * heading.sign()).clamp(x - 0.05, x + 0.05)
+    found = mi_fgsm(loss="cw", steps=5, momentum=0.7)(exact(as_defense(net)), x, torch.tensor([0]), threat)
+    torch.testing.assert_close(found, point)
+    plain = mi_fgsm(loss="cw", steps=5, momentum=0.0)(exact(as_defense(net)), x, torch.tensor([0]), threat)
+    assert not torch.allclose(found, plain)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"restarts": 1.5}, {"steps": True}, {"loss": "ced"}, {"step": 0.0}, {"momentum": -1.0}]
+)
 def test_bad_settings(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         PGD(**wrong)

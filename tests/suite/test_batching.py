@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from purebench.batching import DeviceBatch
+from purebench.batching import LARGEST, ROOM, DeviceBatch, fitting
+from purebench.defense import as_defense
 
 
 def only(most: int, raised: type[Exception] = torch.OutOfMemoryError):
@@ -43,3 +44,36 @@ def test_other_errors_pass_through() -> None:
 
     with pytest.raises(RuntimeError, match="a bug"):
         DeviceBatch(8).map(work, torch.arange(10))
+
+
+class Wide(torch.nn.Module):
+    """A layer that answers with `floats` numbers an image, `times` times."""
+
+    def __init__(self, floats: int, times: int = 1):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, floats)
+        self.times = times
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(self.times):
+            answer: torch.Tensor = self.layer(x.flatten(1))
+        return answer
+
+
+IMAGE = torch.zeros(1, 1, 2, 2)
+
+
+def test_small_models_get_the_largest_batch_and_large_ones_what_fits() -> None:
+    room = ROOM["cpu"] // 4
+    assert fitting(Wide(10), IMAGE) == LARGEST["cpu"]
+    assert fitting(Wide(room // 20), IMAGE) == 16  # twenty would fit: the power of two below
+    assert fitting(Wide(room // 20, times=5), IMAGE) == 16  # the same layer again is checkpointed
+    assert fitting(torch.nn.Sequential(torch.nn.Flatten(), Wide(room // 20)), IMAGE) == 16
+
+
+def test_a_model_that_cannot_answer_is_left_to_say_so_later() -> None:
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no answer today")
+
+    assert fitting(as_defense(broken), IMAGE) == LARGEST["cpu"]
+    assert not torch.nn.modules.module._global_forward_hooks

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from purebench.board import load_board, parse_board
+from purebench.board_file import load_board, parse_board
 from purebench.choose import bundled, choose
 from purebench.errors import PurebenchError
 from purebench.plan import plan

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from purebench import store
-from purebench.board import Board, load_board
+from purebench.board import Board
+from purebench.board_file import load_board
 from purebench.errors import PurebenchError
 from purebench.evaluate import run_board
 from purebench.leaderboards.export import export_results

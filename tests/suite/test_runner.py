@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from purebench.batching import DeviceBatch
-from purebench.board import load_board
+from purebench.board_file import load_board
 from purebench.context import Context, prepare
 from purebench.defense import as_defense
 from purebench.execute import single_thread
 from purebench.protocols import DefenseFault
 from purebench.records import Outcome, Record
-from purebench.runner import Finding, Violation, constrain, run_job, verify
+from purebench.runner import Finding, run_job
 from purebench.threat import ThreatModel
+from purebench.verify import Violation, constrain, verify
 
 from boards import write_board  # isort: skip
 
