@@ -40,7 +40,7 @@ class Momentum:
 
     def move(self, run: Run, k: int) -> Tensor:
         """x^(k): 3/4 of a projected step along the gradient, 1/4 of the last move (1 at the first), projected."""
-        step = rows(run.step, run.x) * NORMS[self.threat.norm].direction(run.gradient)
+        step = NORMS[self.threat.norm].direction(run.gradient).mul_(rows(run.step, run.x))
         ahead = self.threat.project(step.add_(run.point), run.x)
         if k == 1:
             return ahead

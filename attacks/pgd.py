@@ -74,7 +74,7 @@ class PGD:
             gradient = look.gradient
             if heading is not None:
                 gradient = heading = self.momentum * heading + normalised(gradient)
-            point = threat.project(torch.add(point, direction(gradient), alpha=length), clean)
+            point = threat.project(direction(gradient).mul_(length).add_(point), clean)
             if not bool(stay.all()):
                 index, clean, point = index[stay], clean[stay], point[stay]
                 heading = None if heading is None else heading[stay]

@@ -6,6 +6,7 @@ mean of the draws' loss gradients from `look`, libraries differentiate through `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,8 +46,8 @@ class View:
 
     defense: what is attacked. purify: images [N,C,H,W] → what the classifier sees, differentiable as the gradient mode
     has it. random: whether two passes may differ. decides: whether a wrong answer seen here is one of the defense
-    itself. eot: draws a look averages over (one if not random). precision: float32, or bf16 for the passes (the losses
-    are taken in float32). forwards, backwards: images passed so far.
+    itself. eot: draws a look averages over (one if not random). precision: float32, or bf16 for the passes of a look
+    (its losses, and all `scores`, are float32). forwards, backwards: images passed so far.
     """
 
     defense: Defense
@@ -70,10 +71,10 @@ class View:
         """Draws of one look: eot, or one where nothing is random."""
         return self.eot if self.random else 1
 
-    def logits(self, x: Tensor) -> Tensor:
-        """One pass, differentiable; counted and checked."""
+    def logits(self, x: Tensor, *, coarse: bool = False) -> Tensor:
+        """One pass, differentiable; counted and checked. coarse: in the view's precision, else in float32."""
         self.forwards += len(x)
-        if self.precision == "float32":
+        if not coarse or self.precision == "float32":
             return check_logits(self.defense.classifier(self.purify(x)), len(x))
         with torch.autocast(x.device.type, torch.bfloat16):
             found = self.defense.classifier(self.purify(x))
@@ -94,7 +95,7 @@ class View:
         """
 
         def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.logits(images)
+            logits = self.logits(images, coarse=True)
             return loss(logits, labels), logits
 
         return self.ascend(objective, x, y)
@@ -121,10 +122,11 @@ class View:
             values, gradient, shown = self.batch.map(part, *many)
             values, shown = values.view(len(x), count).mean(1), shown.view(len(x), count, -1)
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
-        largest = float(torch.linalg.vector_norm(gradient, float("inf"))) if len(x) else 1.0
-        if largest == 0:
+        # the sum is a quick first test: it is finite only if every value is, and not zero only if some value is not
+        total = float(gradient.sum())
+        if total == 0 and len(x) and not bool(gradient.any()):
             self.note("the gradient was zero on every image of a look: it may be masked, so distrust a high accuracy")
-        elif not largest < float("inf"):
+        elif not math.isfinite(total) and not bool(torch.isfinite(gradient).all()):
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
             self.note("gradients that are not finite count as zero")
         return Look(values, gradient, shown)
@@ -148,7 +150,7 @@ class _Module(nn.Module):
         many = x.repeat_interleave(count, 0) if count > 1 else x
         if torch.is_grad_enabled() and x.requires_grad:
             view.backwards += len(many)
-            logits = passes_gradient(view.logits(many))
+            logits = passes_gradient(view.logits(many, coarse=True))
         else:
             (logits,) = view.batch.map(lambda part: (view.logits(part),), many)
         if count == 1:

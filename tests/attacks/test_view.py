@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from purebench.attacks import losses
+from purebench.attacks.apgd import APGD
+from purebench.attacks.best import Best
 from purebench.attacks.pgd import PGD
 from purebench.attacks.view import blind, bpda, exact, no_gradient
 from purebench.batching import DeviceBatch
@@ -220,3 +222,66 @@ def test_the_library_module_gives_logits_and_gradients_of_a_deterministic_defens
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(logits, case.y, reduction="sum"), leaf)
     torch.testing.assert_close(gradient.float(), exact(case.defense).look(case.x, case.y, LOSS).gradient)
     assert (view.forwards, view.backwards, view.notes) == (12, 12, [])
+
+
+def test_a_gradient_that_is_zero_everywhere_is_noted(small):
+    """Saturated logits: cross-entropy underflows to an exact zero, which looks like robustness."""
+    case = small()
+    view = exact(as_defense(lambda x: 1e6 * case.net(x)))
+    view.look(case.x, case.y, losses.find("ce"))
+    assert any("gradient was zero" in note for note in view.notes)
+    for loss in ("ce-scaled", "dlr", "cw"):
+        view = exact(as_defense(lambda x: 1e6 * case.net(x)))
+        assert view.look(case.x, case.y, losses.find(loss)).gradient.any()
+        assert view.notes == []
+
+
+def test_a_gradient_whose_sum_happens_to_be_zero_is_no_zero_gradient():
+    weight = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    view = exact(as_defense(lambda x: torch.stack([x.flatten(1) @ weight, 0 * x.flatten(1) @ weight], 1)))
+    look = view.look(torch.full((1, 1, 2, 2), 0.5), torch.tensor([1]), losses.find("cw"))
+    assert look.gradient.sum() == 0
+    assert look.gradient.any()
+    assert view.notes == []
+
+
+def test_bf16_passes_are_coarse_and_their_losses_are_not(small):
+    """The logits agree with float32 to bf16's eight bits, and come back as float32."""
+    case = small(images=50)
+    exactly, coarsely = exact(case.defense), exact(case.defense)
+    coarsely.precision = "bf16"
+    one, other = (view.look(case.x, case.y, losses.find("cw")) for view in (exactly, coarsely))
+    assert other.logits.dtype == other.gradient.dtype == other.loss.dtype == torch.float32
+    scale = one.logits.abs().max()
+    assert 0 < (one.logits - other.logits).abs().max() < 0.05 * scale
+    cosine = torch.nn.functional.cosine_similarity(one.gradient.flatten(1), other.gradient.flatten(1))
+    assert cosine.min() > 0.95
+    assert torch.equal(exactly.scores(case.x), coarsely.scores(case.x))  # what decides is never coarse
+
+
+def test_an_attack_in_bf16_is_as_strong_where_float32_verifies(linear):
+    case = linear(4, "linf", spread=True)
+    left = []
+    for precision in ("float32", "bf16"):
+        view = exact(case.defense)
+        view.precision = precision
+        with seeded("precision"):
+            found = APGD(steps=30)(view, case.x, case.y, ThreatModel("linf", case.distance.median().item()))
+        left.append((case.defense(found).argmax(1) == case.y).float().mean().item())
+    assert left[0] == pytest.approx(0.5, abs=0.02)
+    assert left[1] == pytest.approx(left[0], abs=0.05)
+
+
+def test_what_is_wrong_in_bf16_only_is_not_broken():
+    """At a border that bf16 rounds away: the coarse answer is wrong, the defense's own is right."""
+    weight = nn.Linear(1, 2, bias=False)
+    weight.weight.data[:] = torch.tensor([[1.001], [1.0]])  # equal in bf16
+    defense = as_defense(lambda x: weight(x.flatten(1)))
+    x, y = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
+    view = exact(defense)
+    view.precision = "bf16"
+    best = Best(view, x, y)
+    look = view.look(x, y, losses.find("cw"))
+    assert look.logits[0, 0, 0] == look.logits[0, 0, 1]
+    assert best.see(torch.tensor([0]), x, look.loss, torch.tensor([[[0.0, 1.0]]])).all()
+    assert best.open.all()
