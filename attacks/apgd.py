@@ -1,7 +1,7 @@
 """Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, a step that halves when stalled.
 
 One loop with two holes, how to move and when to change the step: `Momentum` here for linf and l2, `SparseSteps` in
-apgd_l1.py for l1.
+apgd_l1.py for l1, `Annealed` in apgd_random.py for views that are random.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from purebench.attacks import losses
 from purebench.attacks.apgd_l1 import WIDER, SparseSteps
+from purebench.attacks.apgd_random import Annealed
 from purebench.attacks.apgd_state import Run, Steps
 from purebench.attacks.best import Best, rows
 from purebench.attacks.pgd import at_least_one, random_start, see_scores
@@ -47,10 +48,7 @@ class Momentum:
         return self.threat.project(ahead.mul_(0.75).add_(run.point, alpha=0.5).add_(run.before, alpha=-0.25), run.x)
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
-        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled.
-
-        Where the loss is random, x_max is where it was lucky, and the run stays where it is (back is False).
-        """
+        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled."""
         if k not in self.marks[1:]:
             return
         window = k - self.marks[self.marks.index(k) - 1]
@@ -70,7 +68,8 @@ class APGD:
 
     steps: gradients an image and run; restarts: runs; targets: aim at each of so many classes, the most likely wrong
     ones at the clean image first, with a targeted loss and a run each (0: untargeted); rho: share of steps that must
-    raise the loss for the step to stay (linf and l2). In l1 the first steps are spent in wider balls (see apgd_l1.py).
+    raise the loss for the step to stay (linf and l2, deterministic views). In l1 the first steps are spent in wider
+    balls (see apgd_l1.py).
     """
 
     loss: str = "ce"
@@ -127,6 +126,11 @@ class APGD:
     def _loss(self) -> Loss:
         return losses.find(self.loss, targeted=self.targets > 0)
 
+    def _rule(self, threat: ThreatModel, steps: int, start: Tensor | None, random: bool) -> Steps:
+        if threat.norm == "l1":
+            return SparseSteps(threat, steps, start)
+        return Annealed(threat, steps) if random else Momentum(threat, steps, self.rho)
+
     def _climb(
         self,
         view: View,
@@ -140,7 +144,7 @@ class APGD:
     ) -> Run:
         """The loop, from `start` or a random point; broken images leave if `best` watches. The last point is unseen."""
         loss = self._loss
-        rule: Steps = SparseSteps(threat, steps, start) if threat.norm == "l1" else Momentum(threat, steps, self.rho)
+        rule = self._rule(threat, steps, start, view.random)
         point = random_start(x, threat) if start is None else threat.project(start, x)
         look = view.look(point, aims, loss)
         everyone = torch.arange(len(x), device=x.device) if index is None else index

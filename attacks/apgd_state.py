@@ -27,6 +27,7 @@ class Run:
     top_point: Tensor  # x_max
     top_gradient: Tensor  # gradient at x_max
     gradient: Tensor  # gradient at x^(k)
+    heading: Tensor  # random views: the gradients accumulated so far
     increases: Tensor  # steps since the last checkpoint that raised the loss, [M]
     step_kept: Tensor  # whether eta was kept at the last checkpoint, [M]
     top_then: Tensor  # f_max at the last checkpoint, [M]
@@ -49,6 +50,7 @@ class Run:
             top_point=point,
             top_gradient=look.gradient,
             gradient=look.gradient,
+            heading=torch.zeros_like(point),
             increases=flat,
             step_kept=torch.zeros_like(flat, dtype=torch.bool),
             top_then=look.loss,

@@ -1,44 +1,79 @@
 """Any evasion attack of the Adversarial Robustness Toolbox over a view, by class name: `art:HopSkipJump(max_iter=10)`
-(Nicolae et al. 2018, arXiv:1807.01069)."""
+(Nicolae et al. 2018, arXiv:1807.01069).
+
+What is contained of ART 1.20: its AutoAttack logs a failing sub-attack and calls the images robust, and imports a
+package that nobody depends on; starting images are drawn from states that no seed reaches; GeoDA calls a function that
+NumPy 2 dropped, and leaves a file where it runs; some attacks want probabilities, another label than the true one, or
+one image at a time.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, chdir, contextmanager
+from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from purebench.attacks.catalogue import check_norm, find, missing
+from purebench.attacks.from_foolbox import nearest_found, runner_up
 from purebench.attacks.view import View
 from purebench.errors import PurebenchError, nearest
+from purebench.protocols import Answer
 from purebench.threat import Knowledge, ThreatModel
 
-ART_NORMS = {"linf": np.inf, "l2": 2}
-FIXED_NORMS = {
-    "BasicIterativeMethod": "linf",
-    "BoundaryAttack": "l2",
-    "CarliniL0Method": "l0",
-    "CarliniL2Method": "l2",
-    "CarliniLInfMethod": "linf",
-    "DeepFool": "l2",
-    "ElasticNet": "l1",
-    "NewtonFool": "l2",
-    "PixelAttack": "l0",
-    "SaliencyMapMethod": "l0",
-    "SignOPTAttack": "l2",
-    "SimBA": "l2",
-    "ThresholdAttack": "linf",
-    "VirtualAdversarialMethod": "l2",
-    "Wasserstein": "Wasserstein",
-    "ZooAttack": "l2",
+ART_NORMS = {"linf": np.inf, "l2": 2, "l1": 1}
+OURS = {"estimator", "classifier", "estimator_orig", "attacks", "norm", "targeted", "verbose"}
+OURS |= {"parallel_pool_size", "summary_writer", "debug"}
+"""Parameters that are no options: objects, or decided by the board."""
+FIRST_STEPS = {
+    "AutoAttack": 2.0,
+    "AutoConjugateGradient": 2.0,
+    "AutoProjectedGradientDescent": 2.0,
+    "RescalingAutoConjugateGradient": 2.0,
 }
-"""The norm of attacks that let none be chosen; an attack that is not here and takes no norm measures none."""
-FIRST_STEPS = {"AutoProjectedGradientDescent": 2.0, "AutoConjugateGradient": 2.0, "RescalingAutoConjugateGradient": 2.0}
 """The methods that shorten their step begin with twice the radius, as their papers do; `eps_step` in radii."""
 STEP = 0.25
+BATCHED = (
+    "CarliniL2Method",
+    "CarliniLInfMethod",
+    "DeepFool",
+    "ElasticNet",
+    "NewtonFool",
+    "VirtualAdversarialMethod",
+)
+"""Attacks that take one image at a time unless told, and treat each image of a batch apart."""
+ALONE = ("FeatureAdversariesNumpy", "ShadowAttack", "SpatialTransformation")
+"""Attacks that take one image only, or choose one answer for a whole batch."""
+PROBABILITIES = ("NewtonFool", "SimBA", "VirtualAdversarialMethod")
+"""Attacks for a classifier that answers with probabilities."""
+TOWARDS = ("SaliencyMapMethod", "TargetedUniversalPerturbation")
+"""Attacks whose labels are the classes to reach."""
+FOLLOW = ("BoundaryAttack", "GeoDA", "HopSkipJump", "SignOPTAttack")
+"""Attacks that follow the boundary, and may lose it where the answers change: then they ask about a NaN."""
+GUIDED = ("FeatureAdversariesNumpy", "FeatureAdversariesPyTorch")
+"""Attacks whose labels are images, whose logits are to be reached."""
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "FeatureAdversariesNumpy": {"layer": 0},
+    "SpatialTransformation": {
+        "max_translation": 10.0,
+        "num_translations": 5,
+        "max_rotation": 30.0,
+        "num_rotations": 31,
+    },
+    "TargetedUniversalPerturbation": {"attacker_params": {"targeted": True}},
+    "ThresholdAttack": {"es": 1},
+    "UniversalPerturbation": {"attacker_params": {"verbose": False}},
+}
+"""Instead of ART's: no layer; no rotation (here those of Engstrom et al. 2019, arXiv:1712.02779); an inner attack away
+from the class to reach; an extra package."""
 
 
 def art_classes() -> dict[str, type]:
@@ -61,72 +96,154 @@ class SeededState(np.random.RandomState):
 
 
 @contextmanager
-def seeded_states() -> Iterator[None]:
-    """Makes every new `np.random.RandomState()` a SeededState.
-
-    ART's HopSkipJump and BoundaryAttack draw their starting images from such a state, which no seed would reach.
-    """
-    original = np.random.RandomState
-    np.random.RandomState = SeededState  # type: ignore[misc]
+def holding(names: MutableMapping[str, Any], name: str, value: Any) -> Iterator[None]:
+    """names[name] is `value` inside, and what it was afterwards."""
+    before = {key: names[key] for key in names if key == name}
+    names[name] = value
     try:
         yield
     finally:
-        np.random.RandomState = original  # type: ignore[misc]
+        del names[name]
+        names.update(before)
+
+
+@contextmanager
+def surroundings(elsewhere: bool = False) -> Iterator[None]:
+    """What ART expects to find around it, for as long as an attack runs; elsewhere: in a folder that is thrown away."""
+    with ExitStack() as stack:
+        # HopSkipJump, BoundaryAttack and others draw their starting images from a state that no seed would reach
+        stack.enter_context(holding(vars(np.random), "RandomState", SeededState))
+        stack.enter_context(holding(vars(np), "mat", np.asmatrix))
+        stack.enter_context(holding(sys.modules, "multiprocess", multiprocessing))
+        if elsewhere:  # GeoDA writes its cosines into the working directory, and reads what it finds there
+            stack.enter_context(chdir(stack.enter_context(TemporaryDirectory())))
+        yield
 
 
 class ArtAttack:
     """An ART attack; norm and eps come from the threat where the attack has them, the rest from `options`."""
 
-    knowledge = Knowledge.WHITE_BOX
-
     def __init__(self, name: str, options: dict[str, Any]):
+        self.entry = find("art", name)
         known = art_classes()
         if name not in known:
-            raise PurebenchError(f"art: the attack {name!r} is unknown; {nearest(name, known)}")
+            raise PurebenchError(missing("art", self.entry))
         self.name, self.kind, self.options = name, known[name], options
         self.takes = inspect.signature(self.kind).parameters
+        allowed = [key for key in self.takes if key not in OURS or (key, name) == ("targeted", "AutoAttack")]
         for key in options:
-            if key not in self.takes:
-                raise PurebenchError(f"art:{name}: the parameter {key!r} is unknown; {nearest(key, self.takes)}")
+            if key not in allowed:
+                raise PurebenchError(f"art:{name}: the parameter {key!r} is unknown; {nearest(key, allowed)}")
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """ART's answer; an attack without a radius (minimum-norm) is projected to the threat's.
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the attack uses of the defense."""
+        return self.entry.knowledge
 
-        Raises PurebenchError if the attack's norm is not the threat's.
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+        """ART's answer; it has no verdict of its own.
+
+        Raises PurebenchError if the attack does not run under the threat's norm, or needs a package that is missing.
         """
+        check_norm("art", self.entry, threat.norm)
+        if not len(x):
+            return Answer(x, nearest=not self.entry.bounded)
+
+        def work(images: Tensor, labels: Tensor, others: Tensor) -> tuple[Tensor]:
+            count = 1 if self.name in ALONE + FOLLOW else len(images)
+            parts = (torch.split(rows, count) for rows in (images, labels, others))
+            return (torch.cat([self._run(view, *part, threat=threat) for part in zip(*parts, strict=True)]),)
+
+        with surroundings(elsewhere=self.name == "GeoDA"):
+            (found,) = view.batch.map(work, x, y, guides(x, y))
+        answer = Answer(found)
+        return answer if self.entry.bounded else nearest_found(view, x, y, answer)
+
+    def _run(self, view: View, x: Tensor, y: Tensor, others: Tensor, *, threat: ThreatModel) -> Tensor:
+        """ART's answer to a batch, [N,C,H,W]; others: images of other classes."""
         from art.estimators.classification import PyTorchClassifier
 
-        options = self.settings(threat)
+        classes = view.scores(x[:1], 1).shape[2]
         classifier = PyTorchClassifier(
-            model=view.as_module(),
+            model=nn.Sequential(_Asked(view), nn.Softmax(1) if self.name in PROBABILITIES else nn.Identity()).eval(),
             loss=nn.CrossEntropyLoss(),
             input_shape=tuple(x.shape[1:]),
-            nb_classes=view.scores(x[:1], 1).shape[2],
+            nb_classes=classes,
             clip_values=(0.0, 1.0),
             device_type="gpu" if x.device.type == "cuda" else "cpu",
         )
-        with seeded_states():
-            answer = self.kind(classifier, **options).generate(x=x.cpu().numpy(), y=y.cpu().numpy())
-        found = torch.as_tensor(np.asarray(answer)).to(x)
-        return found if "eps" in self.takes else threat.project(found, x)
+        labels = runner_up(view, x, y) if self.name in TOWARDS else y
+        aims: Any = nn.functional.one_hot(labels, classes).float().cpu().numpy()
+        if self.name in GUIDED:
+            aims = others.cpu().numpy()
+        elif self.name == "ShadowAttack":
+            aims = None  # labels would be the classes to reach
+        try:
+            attack: Any = self.kind(classifier, **self.settings(threat, len(x)))
+        except ImportError as error:
+            raise PurebenchError(missing("art", self.entry)) from error
+        if self.name == "AutoAttack":
+            for part in attack.attacks:
+                part.generate, part.verbose = partial(loudly, part.generate), False
+        try:
+            answer = attack.generate(x=x.cpu().numpy(), y=aims)
+        except Lost:
+            if self.name not in FOLLOW:
+                raise
+            view.note("where the attack lost the boundary, the image comes back as it is")
+            return x
+        return torch.as_tensor(np.asarray(answer)).to(x)
 
-    def settings(self, threat: ThreatModel) -> dict[str, Any]:
-        """The attack's keyword arguments for a threat. Raises PurebenchError if it measures another norm."""
-        mine = FIXED_NORMS.get(self.name, threat.norm if "norm" in self.takes else "no norm")
-        wanted = ART_NORMS[threat.norm]
-        if mine == threat.norm and self.options.get("norm", wanted) not in (wanted, str(wanted)):
-            mine = f"norm={self.options['norm']!r}"
-        if mine != threat.norm:
-            raise PurebenchError(f"art:{self.name}: expected an attack in {threat.norm}, but it measures {mine}.")
-        settings = {
-            "verbose": False,
-            "norm": wanted,
-            "eps": threat.radius,
-            "eps_step": FIRST_STEPS.get(self.name, STEP) * threat.radius,
-        }
+    def settings(self, threat: ThreatModel, images: int = 1) -> dict[str, Any]:
+        """The attack's keyword arguments for a threat and a batch of so many images."""
+        settings: dict[str, Any] = {"verbose": False, "targeted": False}
+        if not self.entry.own:
+            settings["norm"] = ART_NORMS[threat.norm]
+        if self.entry.bounded:
+            step = FIRST_STEPS.get(self.name, STEP) * threat.radius
+            settings |= {"eps": threat.radius, "delta": threat.radius, "eps_step": step, "step_size": step}
+            if "eps" in self.takes:
+                del settings["delta"]  # of the universal attacks, the share of images that may hold
+        if self.name in BATCHED:
+            settings["batch_size"] = images
+        settings |= {} if "attacker" in self.options else DEFAULTS.get(self.name, {})
         return {key: value for key, value in settings.items() if key in self.takes} | self.options
 
 
+class Lost(Exception):
+    """An attack asks about an image that is not finite."""
+
+
+class _Asked(nn.Module):
+    """The view as a layer; ART asks the first parameter for its device."""
+
+    def __init__(self, view: View):
+        super().__init__()
+        self.module, self.nothing = view.as_module(), nn.Parameter(torch.zeros(0), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N,K]. Raises Lost for an image that is not finite."""
+        if not bool(torch.isfinite(x).all()):
+            raise Lost("expected finite images, but the attack asked about one that is not")
+        logits: Tensor = self.module(x)
+        return logits
+
+
+def guides(x: Tensor, y: Tensor) -> Tensor:
+    """For each image the next one of the batch with another label; itself, if there is none."""
+    count = len(x)
+    order = (torch.arange(count, device=x.device)[:, None] + torch.arange(count, device=x.device)) % count
+    return x[order.gather(1, (y[order] != y[:, None]).long().argmax(1, keepdim=True)).squeeze(1)]
+
+
+def loudly(generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a sub-attack; its ValueError, which ART would log and forget, becomes a RuntimeError."""
+    try:
+        return generate(*args, **kwargs)
+    except ValueError as error:
+        raise RuntimeError(f"a sub-attack failed: {error}") from error
+
+
 def from_art(name: str, **options: Any) -> ArtAttack:
-    """Any ART evasion attack by class name, at the board's norm and radius."""
+    """Any ART evasion attack by class name, at the board's norm and radius or for the nearest images."""
     return ArtAttack(name, options)

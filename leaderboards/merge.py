@@ -10,14 +10,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from purebench.errors import PurebenchError
 from purebench.leaderboards.results import ANSWERED, AttackResult, DefenseResult
-from purebench.records import Record
+from purebench.records import Outcome, Record
 
 if TYPE_CHECKING:
     from purebench.board import AttackChoice, Board, DefenseChoice
+
+T = TypeVar("T")
 
 
 def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
@@ -79,19 +81,37 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
         spec=_plain(asdict(attack.use)),
         gradient=attack.gradient,
         eot=attack.eot if random else 1,
+        source=None if attack.source is None else _plain(asdict(attack.source)),
         outcomes=tuple(outcome for record in records for outcome in record.outcomes),
         draws=tuple(draws for record in records for draws in record.draws),
-        distances=tuple(
-            None if distance is None or not isfinite(distance) else distance
-            for record in records
-            for distance in record.distances
-        ),
-        reasons=tuple(dict.fromkeys(record.reason for record in records if record.reason)),
+        distances=tuple(_finite(distance) for record in records for distance in record.distances),
+        nearest=tuple(_finite(distance) for distance in _where_any(records, [record.nearest for record in records])),
+        claims=_where_any(records, [record.claims for record in records]),
+        reasons=_reasons(records, Outcome.ERRORED),
+        skips=_reasons(records, Outcome.SKIPPED),
         notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
         forwards=sum(record.forwards for record in records),
         backwards=sum(record.backwards for record in records),
         pictures=tuple(picture for record in records for picture in record.pictures),
         seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
+    )
+
+
+def _reasons(records: Sequence[Record], outcome: Outcome) -> tuple[str, ...]:
+    """The distinct reasons of the records with this outcome; a reason is always that of a whole block."""
+    return tuple(dict.fromkeys(record.reason for record in records if record.reason and outcome in record.outcomes))
+
+
+def _finite(distance: float | None) -> float | None:
+    return None if distance is None or not isfinite(distance) else distance
+
+
+def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -> tuple[T | None, ...]:
+    """The records' lists joined, None for the images of a record that has none; empty where none of them has one."""
+    if not any(lists):
+        return ()
+    return tuple(
+        value for record, given in zip(records, lists, strict=True) for value in given or [None] * len(record.images)
     )
 
 
@@ -127,7 +147,8 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 
 def _require_aligned(record: Record, first: Record) -> None:
-    lists = (record.labels, record.outcomes, record.draws, record.distances)
+    optional = [given for given in (record.nearest, record.claims) if given]
+    lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
     if record.images != first.images or any(len(values) != len(record.images) for values in lists):
         raise PurebenchError(
             f"{record.defense}: expected all attacks of block {record.block} on the same images, "

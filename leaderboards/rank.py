@@ -16,12 +16,17 @@ from purebench.statistics import Estimate
 
 @dataclass(frozen=True)
 class Cell:
-    """One attack on one defense: its accuracy (None if SKIPPED); images that ERRORED count as wrong."""
+    """One attack on one defense: its accuracy (None if SKIPPED); images that ERRORED count as wrong.
+
+    spared: images that a cascade spared it, so that its accuracy is conditional; exhausted: those were all of them.
+    """
 
     attack: str
     estimate: Estimate | None
     errored: int
     failed: bool
+    spared: int = 0
+    exhausted: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class Row:
     """A defense on a board. rank: None where everything ERRORED, which `reason` then explains.
 
     tied: whether its robust interval overlaps that of the row above. strongest: the attack with the lowest
-    accuracy where it did not ERROR. clean: None where it ERRORED or the board has none. errored: images on
-    which some attack ERRORED.
+    accuracy where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
+    clean: None where it ERRORED or the board has none. errored: images on which some attack ERRORED.
     """
 
     rank: int | None
@@ -105,14 +110,14 @@ def cost(attacks: Sequence[AttackResult]) -> Cost:
 
 def _row(result: DefenseResult) -> Row:
     cells = tuple(_cell(result, attack) for attack in result.attacks)
-    reasons = [reason for attack in result.attacks if not attack.skipped for reason in attack.reasons]
+    reasons = [reason for attack in result.attacks for reason in attack.reasons]
     return Row(
         rank=None,
         result=result,
         clean=None if any(cell.failed for cell in cells if cell.attack == CLEAN) else result.clean,
         robust=result.robust,
         cells=cells,
-        strongest=_strongest(cells),
+        strongest=_most_broken(result) if result.cascade else _lowest(cells),
         errored=result.errored,
         reason=reasons[0] if reasons else "",
         cost=cost(result.attacks),
@@ -120,10 +125,25 @@ def _row(result: DefenseResult) -> Row:
 
 
 def _cell(result: DefenseResult, attack: AttackResult) -> Cell:
-    return Cell(attack.name, result.accuracy(attack), attack.count(Outcome.ERRORED), attack.failed)
+    spared = result.spared(attack)
+    return Cell(
+        attack.name,
+        result.accuracy(attack),
+        attack.count(Outcome.ERRORED),
+        attack.failed,
+        int(spared.sum()),
+        bool(spared.all()),
+    )
 
 
-def _strongest(cells: Iterable[Cell]) -> str | None:
+def _most_broken(result: DefenseResult) -> str | None:
+    """The attack that broke the most images; the first of the board's order where several did."""
+    asked = (attack for attack in result.attacks if attack.name != CLEAN and not attack.skipped and not attack.failed)
+    strongest = max(asked, key=lambda attack: attack.count(Outcome.BROKEN), default=None)
+    return None if strongest is None else strongest.name
+
+
+def _lowest(cells: Iterable[Cell]) -> str | None:
     """The attack with the lowest accuracy over the images it answered for: an error is not strength."""
     found = {
         cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)

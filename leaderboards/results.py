@@ -27,18 +27,24 @@ ANSWERED = (Outcome.HELD, Outcome.BROKEN)
 class AttackResult:
     """One attack on one defense over all its finished blocks; tuples are in the order of its images.
 
-    spec, gradient, eot: what was run (eot is 1 on a deterministic defense). reasons, notes: the distinct
-    ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves them out.
+    spec, gradient, eot: what was run (eot is 1 on a deterministic defense). source: defense and attack whose
+    adversarial images it reuses, None for most. nearest, claims: as in a record, empty where no block has them, None
+    for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and notes: the
+    distinct ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves them out.
     """
 
     name: str
     spec: Mapping[str, Any]
     gradient: str
     eot: int
+    source: Mapping[str, str] | None
     outcomes: tuple[Outcome, ...]
     draws: tuple[str, ...]
     distances: tuple[float | None, ...]
+    nearest: tuple[float | None, ...]
+    claims: tuple[int | None, ...]
     reasons: tuple[str, ...]
+    skips: tuple[str, ...]
     notes: tuple[str, ...]
     forwards: int
     backwards: int
@@ -51,7 +57,7 @@ class AttackResult:
 
     @property
     def skipped(self) -> bool:
-        """Whether the attack did not apply to this defense."""
+        """Whether no image was attacked: the attack does not apply, or a cascade spared it all of them."""
         return self.count(Outcome.SKIPPED) == len(self.outcomes)
 
     @property
@@ -106,6 +112,11 @@ class DefenseResult:
         return int(self.board["verify"]["draws"]) if self.random else 1
 
     @property
+    def cascade(self) -> bool:
+        """Whether images that one attack broke on every draw were spared the attacks after it."""
+        return bool(self.board["cascade"])
+
+    @property
     def failed(self) -> bool:
         """Whether every image of every attack that applies ERRORED, so that nothing is known."""
         return all(attack.failed for attack in self.attacks if not attack.skipped)
@@ -118,8 +129,12 @@ class DefenseResult:
 
     @property
     def clean(self) -> Estimate | None:
-        """Accuracy without an attack; None on a board without an attack named "clean"."""
-        return next((self.accuracy(attack) for attack in self.attacks if attack.name == CLEAN), None)
+        """Accuracy without an attack; None on a board without an attack named "clean".
+
+        None as well where a cascade has another attack before it, which makes it conditional.
+        """
+        clean = next((attack for attack in self.attacks if attack.name == CLEAN), None)
+        return None if clean is None or self.spared(clean).any() else self.accuracy(clean)
 
     @property
     def robust(self) -> Estimate | None:
@@ -150,6 +165,22 @@ class DefenseResult:
             return None
         right = self.right(attack)[applies]
         return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"])
+
+    def spared(self, attack: AttackResult) -> Bools:
+        """The images [images] that a cascade spared this attack, because one before it had broken them on every draw.
+
+        Over the others its accuracy is conditional. All False on a board without a cascade, and for an attack that
+        is not for defenses of this kind.
+        """
+        gone = np.zeros(len(self.images), dtype=np.bool_)
+        only = self.board["attacks"][attack.name]["only"]
+        if not self.cascade or only not in ("all", "random" if self.random else "deterministic"):
+            return gone
+        for before in self.attacks[: self.attacks.index(attack)]:
+            broken = np.array([outcome is Outcome.BROKEN for outcome in before.outcomes])
+            gone |= broken & ~self.right(before).any(axis=1)
+        skipped: Bools = np.array([outcome is Outcome.SKIPPED for outcome in attack.outcomes])
+        return np.logical_and(gone, skipped)
 
     def right(self, attack: AttackResult) -> Bools:
         """Whether each verification draw was right, [images, draws]; False where there is no answer."""

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from purebench.leaderboards.rank import Row, rank
 from purebench.leaderboards.results import CLEAN, DefenseResult
+from purebench.leaderboards.verdicts import own_verdict
 from purebench.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def board_table(board: Board, results: Sequence[DefenseResult], width: int = 100
     if bar >= 10:
         table.add_column(axis(bar), no_wrap=True, header_style="dim")
     table.add_column("clean", justify="right", no_wrap=True)
-    table.add_column("strongest attack", overflow="fold", max_width=16)
+    table.add_column("strongest †" if board.cascade else "strongest attack", overflow="fold", max_width=16)
     for row in rows:
         cells = [_position(row), _name(row), _robust(row)]
         if bar >= 10:
@@ -82,11 +83,16 @@ def methods_text(rows: Iterable[Row]) -> str:
 
 def _heading(board: Board) -> Text:
     heading = Text(board.title, style="bold")
-    heading.append(
-        f"\n{threat_text(board)} · {board.dataset.use.name} · {board.dataset.images} images · "
-        f"{board.draws} draws · {100 * board.confidence:g} % confidence",
-        style="not bold dim",
-    )
+    facts = [
+        threat_text(board),
+        board.dataset.use.name,
+        f"{board.dataset.images} images",
+        f"{board.draws} draws",
+        f"{100 * board.confidence:g} % confidence",
+        *(["cascade"] if board.cascade else []),
+        *([f"attacks in {board.attack_precision}"] if board.attack_precision != "float32" else []),
+    ]
+    heading.append("\n" + " · ".join(facts), style="not bold dim")
     return heading
 
 
@@ -128,9 +134,22 @@ def _notes(board: Board, rows: Sequence[Row], bars: bool) -> list[RenderableType
         notes.append("≈ the interval overlaps the one above: the order of the two is not settled")
     if any(row.errored and row.rank for row in rows):
         notes.append("! on these images an attack failed to run; they count as not robust")
+    if board.cascade and rows:
+        notes.append(
+            "† cascade: images broken on every draw are spared the attacks after; single attacks' accuracies are "
+            "conditional, so the strongest is the one that broke the most images"
+        )
+    notes += [
+        f"{row.name}, {attack.name}: {own.remark}"
+        for row in rows
+        for attack in row.result.attacks
+        if (own := own_verdict(attack)) and own.remark
+    ]
     notes += [f"– {row.name}: {row.reason}" for row in rows if not row.rank and row.reason]
     if not any(attack.name == CLEAN for attack in board.attacks):
         notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')
+    elif board.cascade and board.attacks[0].name != CLEAN:
+        notes.append(f'– clean: conditional, because "{CLEAN}" is not the first attack of the cascade')
     known = {row.name for row in rows}
     if waiting := [defense.name for defense in board.defenses if defense.name not in known]:
         notes.append(f"no finished block yet: {', '.join(waiting)}")

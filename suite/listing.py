@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.table import Table
 
 from purebench import registry
+from purebench.attacks.catalogue import LIBRARIES, NATIVE, Entry
 from purebench.errors import PurebenchError, nearest
 
 ABOUT = {
@@ -17,6 +22,21 @@ ABOUT = {
     "datasets": "labelled images",
     "recipes": "how bundled models were made; `purebench train`",
 }
+LIBRARY_TITLES = {
+    "autoattack": "autoattack:NAME – AutoAttack's own package",
+    "art": "art:NAME – Adversarial Robustness Toolbox 1.20",
+    "foolbox": "foolbox:NAME – Foolbox 3.3.4",
+}
+LEGEND = """\
+norms     of the threats it runs under; any: its own constraint is none of them
+sees      what it uses of the defense; ∇: it needs gradients
+kind      bounded: keeps to the radius; min-norm: looks for the nearest adversarial image"""
+LONGEST, LEAST = 39, 20
+"""Characters of a name in a row, and of one in a narrow terminal; what is longer goes on in the next row."""
+OTHERS = 60
+"""Columns that a table needs beside its names."""
+PIPED = 160
+"""Columns where no terminal says how many it has: a line for each attack."""
 
 
 def print_names(what: str | None) -> None:
@@ -24,21 +44,100 @@ def print_names(what: str | None) -> None:
     if what is not None and what not in ABOUT:
         raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=PIPED)
+    if what == "attacks":
+        print_attacks(console)
+        return
     for group in [what] if what else ABOUT:
-        table = Table(
-            title=f"{group} – {ABOUT[group]}",
-            title_justify="left",
-            box=None,
-            show_header=False,
-            padding=(0, 2),
-        )
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        table.add_column(style="dim", no_wrap=True)
+        table = _plain(f"{group} – {ABOUT[group]}")
         for row in _rows(group):
             table.add_row(*row)
         console.print(table)
+        if group == "attacks":
+            console.print("  all of them, and what they take: purebench list attacks", style="dim")
         console.print()
+
+
+def print_attacks(console: Console) -> None:
+    """Prints every attack with what it takes, and at the end those that are left out."""
+    console.print(LEGEND, style="dim", markup=False, highlight=False)
+    points = {name: point for name, point in registry.installed("attacks").items() if name not in LIBRARIES}
+    _print_entries(console, "attacks", [entry for name, entry in NATIVE.items() if name in points])
+    others = {name: point for name, point in points.items() if name not in NATIVE}
+    if others:
+        table = _attack_table("attacks of other packages")
+        for name, point in others.items():
+            table.add_row(name, "?", "?", "?", registry.summary(point))
+        console.print("", table)
+    for library, title in LIBRARY_TITLES.items():
+        _print_entries(console, title, [entry for entry in LIBRARIES[library].values() if not entry.left_out])
+    table = Table(title="not offered", title_justify="left", box=None, show_header=False, padding=(0, 1))
+    table.add_column(max_width=34)
+    table.add_column(style="dim")
+    for library, reason, names in left_out():
+        table.add_row(f"{library}: {reason}", ", ".join(names))
+    console.print("", table)
+
+
+def left_out() -> list[tuple[str, str, list[str]]]:
+    """The libraries' attacks that cannot be run: library, reason, names."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for library, entries in LIBRARIES.items():
+        for entry in entries.values():
+            if entry.left_out:
+                reasons.setdefault((library, entry.left_out), []).append(entry.name)
+    return [(*key, names) for key, names in reasons.items()]
+
+
+def _print_entries(console: Console, title: str, entries: Iterable[Entry]) -> None:
+    table = _attack_table(title)
+    longest = min(LONGEST, max(LEAST, console.width - OTHERS)) if console.width < PIPED else PIPED
+    for entry in entries:
+        parts = [
+            entry.note,
+            f"also {', '.join(entry.aliases)}" if entry.aliases else "",
+            f"needs {entry.needs}" if entry.needs else "",
+        ]
+        table.add_row(
+            in_rows(entry.name, longest),
+            "any" if entry.own else " ".join(entry.norms),
+            f"{entry.knowledge}{' ∇' if entry.gradients else ''}",
+            "bounded" if entry.bounded else "min-norm",
+            "; ".join(part for part in parts if part),
+        )
+    console.print("", table)
+
+
+def in_rows(name: str, longest: int) -> str:
+    """A name too long for a row, broken where a word of it begins.
+
+    >>> in_rows("L2ClippingAwareRepeatedAdditiveUniformNoiseAttack", 39)
+    'L2ClippingAwareRepeatedAdditiveUniform\\n  NoiseAttack'
+    """
+    if len(name) <= longest:
+        return name
+    starts = [found.start() for found in re.finditer("[A-Z][a-z]", name) if 0 < found.start() <= longest]
+    place = max(starts, default=longest)
+    return f"{name[:place]}\n  {in_rows(name[place:], longest - 2)}"
+
+
+def _attack_table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), header_style="dim")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("norms", no_wrap=True)
+    table.add_column("sees", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("")
+    return table
+
+
+def _plain(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(style="dim", no_wrap=True)
+    return table
 
 
 def _rows(group: str) -> list[tuple[str, str, str]]:

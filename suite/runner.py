@@ -69,11 +69,11 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
         told, adversarial = _attacked(job, context, given.source, x[rest], y[rest], rest)
         everything[rest] = adversarial.cpu().numpy()
         pictures = _pictures(job, context, torch.as_tensor(everything), start) if job.block == 0 else []
-    except Inapplicable as reason:
-        return Finding(_all(blank, Outcome.SKIPPED, str(reason)))
+    except Inapplicable as why:
+        return Finding(_all(blank, Outcome.SKIPPED, str(why)))
     except (Exception, SystemExit) as error:  # whatever a library or a defense raises is this record's reason
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(_all(blank, Outcome.ERRORED, reason[:500]))
+        fault = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(_all(blank, Outcome.ERRORED, fault[:500]))
     if spared:
         told["notes"].append("cascade: images that were broken before are not attacked; the accuracy is conditional")
     return Finding(replace(blank, **_spread(told, rest, len(part)), pictures=pictures), everything)

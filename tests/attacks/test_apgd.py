@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from purebench.attacks.apgd import APGD, Momentum, apgd_t, checkpoints
+from purebench.attacks.apgd_random import Annealed
 from purebench.attacks.apgd_state import Run
 from purebench.attacks.from_foolbox import from_foolbox
 from purebench.attacks.view import exact
@@ -50,6 +51,7 @@ def stalled(increases, step_kept, top, top_then):
         top_point=2 * ones,
         top_gradient=20 * ones,
         gradient=10 * ones,
+        heading=0 * ones,
         increases=torch.tensor(increases),
         step_kept=torch.tensor(step_kept),
         top_then=torch.tensor(top_then),
@@ -110,6 +112,25 @@ def test_between_checkpoints_nothing_changes():
     assert state.step.tolist() == pytest.approx([0.8] * 4)
 
 
+def test_on_a_random_view_the_steps_follow_a_cosine_along_the_accumulated_gradients():
+    threat, state = ThreatModel("linf", 0.1), stalled([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
+    rule = Annealed(threat, 8)
+    assert rule.first == 0.1
+    state.x = state.point = torch.full_like(state.x, 0.5)
+    state.gradient = torch.tensor([2.0, -2.0, 2.0, -2.0]).view(4, 1, 1, 1)
+    state.step = torch.full((4,), 0.02)
+    moved = rule.move(state, 1)
+    assert (moved - 0.5).flatten().tolist() == pytest.approx([0.02, -0.02, 0.02, -0.02], abs=1e-6)
+    state.gradient = torch.tensor([-1.0, -1.0, 9.0, 9.0]).view(4, 1, 1, 1)
+    rule.move(state, 2)  # 0.9 of what was accumulated, and the sign of the new gradient
+    assert state.heading.flatten().tolist() == pytest.approx([-0.1, -1.9, 1.9, 0.1], abs=1e-6)
+    steps = []
+    for k in range(1, 9):
+        rule.reconsider(state, k, back=False)
+        steps.append(state.step[0].item())
+    assert steps == pytest.approx([0.05 * (1 + math.cos(math.pi * k / 8)) for k in range(1, 9)])
+
+
 def test_targets_are_the_most_likely_wrong_classes_one_run_each(small):
     """On a classifier that never errs every target is aimed at, in the order of the clean scores."""
     logits = torch.tensor([[9.0, 5.0, 1.0, 3.0, 4.0]])
@@ -159,10 +180,10 @@ def test_on_the_bundled_classifier_it_leaves_no_more_than_foolbox_pgd(accuracy):
     x, y = torch.as_tensor(images.floats()), torch.as_tensor(images.labels)
     defense, steps = as_defense(fashion_resnet()), 20
     with seeded("bundled"):
-        left, of_foolbox = (
-            accuracy(defense, attack(exact(defense), x, y, ThreatModel("linf", 8 / 255)), y)
-            for attack in (APGD(steps=steps), from_foolbox("LinfPGD", steps=steps))
-        )
+        threat = ThreatModel("linf", 8 / 255)
+        left = accuracy(defense, APGD(steps=steps)(exact(defense), x, y, threat), y)
+        foolbox = from_foolbox("LinfPGD", steps=steps)(exact(defense), x, y, threat)
+        of_foolbox = accuracy(defense, foolbox.images, y)
         broken = APGD(steps=steps)(exact(defense), x, y, ThreatModel("linf", 16 / 255))
     assert left <= of_foolbox
     assert accuracy(defense, broken, y) < 0.05

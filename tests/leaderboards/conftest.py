@@ -1,98 +1,18 @@
-"""Synthetic boards: small ones to compute by hand, and one that looks like a real evaluation."""
+"""A synthetic board that looks like a real evaluation, and the builders of smaller ones."""
 
-import base64
-import io
-from dataclasses import dataclass
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from purebench.board import AttackChoice, Board, DatasetChoice, DefenseChoice
 from purebench.leaderboards.merge import merge
-from purebench.records import Outcome, Picture, Record
-from purebench.registry import Spec
-from purebench.threat import ThreatModel
+from purebench.records import Outcome, Picture
 
-CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-SECONDS = {"attack": 12.5, "verify": 2.0}
-
-
-def make_board(attacks=("clean", "apgd"), defenses=("plain", "noisy"), images=4, block=2, draws=4, **more):
-    """A board of these names; `more` sets its other fields."""
-    kinds = {"clean": ("none", 1), "square": ("none", 8)}
-    fields = {
-        "name": "small",
-        "title": "A small board",
-        "about": "",
-        "dataset": DatasetChoice(Spec("fashion-mnist"), images, block),
-        "classifier": Spec("fashion-resnet"),
-        "threat": ThreatModel("linf", 16 / 255),
-        "radius_text": "16/255",
-        "attacks": tuple(AttackChoice(name, Spec(name), *kinds.get(name, ("exact", 8))) for name in attacks),
-        "defenses": tuple(DefenseChoice(name, Spec(name, {"alpha": 0.5})) for name in defenses),
-        "draws": draws,
-    }
-    return Board(**fields | more)
-
-
-def make_record(board, defense, attack, block, answers, *, random=None, seconds=None, **more):
-    """A record from its answers, one an image: draws such as "1011", or an Outcome where there is none."""
-    start = block * board.dataset.block
-    images = list(range(100 + start, 100 + start + len(answers)))
-    asked = [not isinstance(answer, Outcome) for answer in answers]
-    outcomes = [
-        (Outcome.HELD if 2 * answer.count("1") > len(answer) else Outcome.BROKEN) if one else answer
-        for one, answer in zip(asked, answers, strict=True)
-    ]
-    if random is None:
-        random = any(one and len(answer) > 1 for one, answer in zip(asked, answers, strict=True))
-    return Record(
-        key=f"{board.name}/{defense}/{attack}/{block}",
-        board=board.name,
-        defense=defense,
-        attack=attack,
-        block=block,
-        images=images,
-        labels=[image % len(CLASSES) for image in images],
-        outcomes=outcomes,
-        draws=[answer if one else "" for one, answer in zip(asked, answers, strict=True)],
-        distances=[(0.0 if attack == "clean" else board.threat.radius) if one else None for one in asked],
-        forwards=10 * sum(asked),
-        backwards=0 if attack == "clean" else 5 * sum(asked),
-        seconds=dict(SECONDS if seconds is None else seconds),
-        provenance={
-            "defense": {"random": random, "parameters": 1234567, "weights": "ab" * 32, "spec": defense},
-            "data": "cd" * 32,
-            "versions": {"purebench": "0.1.0", "torch": "2.6.0", "python": "3.11.2"},
-            "commit": "0123456789abcdef0123456789abcdef01234567",
-            "device": "cpu",
-        },
-        **more,
-    )
-
-
-def make_png(rng, noise=0.0):
-    """A 32×32 grey PNG in base64: a smooth blob, with noise if asked for."""
-    grid = np.linspace(-1, 1, 32)
-    blob = np.exp(-4 * ((grid[:, None] - 0.1) ** 2 + (grid[None] + 0.1) ** 2))
-    blob += noise * rng.uniform(-1, 1, (32, 32))
-    buffer = io.BytesIO()
-    Image.fromarray((255 * blob.clip(0, 1)).astype(np.uint8)).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-@dataclass
-class Demo:
-    """A board of a real one's size and shape, its records, results and originals."""
-
-    board: Board
-    records: list
-    results: list
-    originals: dict
-    classes: tuple = CLASSES
-
+sys.path.insert(0, str(Path(__file__).parent))
+import synthetic  # isort: skip
+from synthetic import Demo, make_board, make_png, make_record  # isort: skip
 
 # name: (random, clean, accuracy under each attack; None is SKIPPED, text the reason of an error)
 DEMO = {
@@ -166,22 +86,19 @@ def _demo_record(rng, board, defense, random, attack, block, accuracy, ease):
 
 @pytest.fixture(scope="session")
 def build():
-    """The builders of synthetic boards: `build.board`, `build.record`, `build.results`."""
-    return SimpleNamespace(board=make_board, record=make_record, results=make_results)
+    """The builders of synthetic boards: `build.board`, `build.record`, `build.results`, `build.cascaded`."""
+    return SimpleNamespace(
+        board=make_board, record=make_record, results=synthetic.make_results, cascaded=synthetic.cascaded
+    )
 
 
-def make_results(answers, draws=4, block=2, **more):
-    """A board, records and results from {defense: {attack: answers}}; one draw each is deterministic."""
-    attacks = list(dict.fromkeys(attack for of in answers.values() for attack in of))
-    images = max(len(given) for of in answers.values() for given in of.values())
-    board = make_board(attacks, tuple(answers), images, block, draws, **more)
-    records = []
-    for defense, of in answers.items():
-        drawn = [given for row in of.values() for given in row if not isinstance(given, Outcome)]
-        random = any(len(given) > 1 for given in drawn)
-        records += [
-            make_record(board, defense, attack, start // block, given[start : start + block], random=random)
-            for attack, given in of.items()
-            for start in range(0, len(given), block)
-        ]
-    return board, records, merge(board, records)
+@pytest.fixture(scope="session")
+def nearby():
+    """A board with minimum-norm attacks, verdicts of their own, reused images and bf16 attacks."""
+    return synthetic.make_nearest(cascade=False)
+
+
+@pytest.fixture(scope="session")
+def cascade():
+    """The same board as a cascade, found by the same attacks."""
+    return synthetic.make_nearest(cascade=True)

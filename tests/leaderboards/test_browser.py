@@ -42,8 +42,17 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, demo, tmp_path):
-    path = tmp_path / "board.html"
-    write_page(path, render(demo.board, demo.results, demo.classes, demo.originals))
+    yield from opened(browser, demo, tmp_path)
+
+
+@pytest.fixture
+def curves(browser, cascade, tmp_path):
+    yield from opened(browser, cascade, tmp_path)
+
+
+def opened(browser, shown, folder):
+    path = folder / "board.html"
+    write_page(path, render(shown.board, shown.results, shown.classes, shown.originals))
     resize(browser, 1280)
     browser.get(path.as_uri())
     yield browser
@@ -120,6 +129,38 @@ def test_the_page_never_scrolls_sideways(page, width, scheme):
     assert inner == width
 
 
+@pytest.mark.parametrize("width", [320, 400, 768, 1280, 1920])
+def test_curves_fit_any_screen_and_none_of_their_words_is_cut_or_covered(curves, width):
+    resize(curves, width)
+    curves.refresh()
+    wide, drawn, cut, covered = curves.execute_script(
+        """
+        const box = element => element.getBoundingClientRect();
+        const charts = [...document.querySelectorAll("svg.curve")];
+        const cut = [], covered = [];
+        for (const chart of charts) {
+          const outer = box(chart), words = [...chart.querySelectorAll("text")];
+          for (const word of words) {
+            const inner = box(word);
+            if (inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.top < outer.top - 1
+                || inner.bottom > outer.bottom + 1) cut.push(word.textContent);
+            for (const other of words) {
+              const next = box(other);
+              if (other !== word && inner.left < next.right - 1 && next.left < inner.right - 1
+                  && inner.top < next.bottom - 4 && next.top < inner.bottom - 4)
+                covered.push(word.textContent + " / " + other.textContent);
+            }
+          }
+        }
+        return [document.documentElement.scrollWidth, charts.length, cut, covered];
+        """
+    )
+    assert wide <= width
+    assert drawn == 6
+    assert cut == []
+    assert covered == []
+
+
 def test_all_pictures_load(page):
     loaded = page.execute_script("return [...document.images].map(image => image.complete && image.naturalWidth)")
     assert loaded
@@ -139,9 +180,10 @@ def test_text_stands_out_from_its_ground(page, scheme):
             .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
           return 0.2126 * r + 0.7152 * g + 0.0722 * b;
         };
+        const lines = [0, 1, 2, 3, 4, 5, 6, 7].map(i => "--line-" + i);
         const found = {};
         for (const ground of ["--paper", "--card"])
-          for (const ink of ["--ink", "--soft", "--accent", "--warn", "--random"]) {
+          for (const ink of ["--ink", "--soft", "--accent", "--warn", "--random", ...lines]) {
             const [a, b] = [light(ground), light(ink)].sort((x, y) => y - x);
             found[ink + " on " + ground] = (a + 0.05) / (b + 0.05);
           }

@@ -28,10 +28,23 @@ def small_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_what_was_exported_is_read_back(demo, tmp_path):
-    written = export_results(tmp_path / "results", demo.results)
+@pytest.mark.parametrize("name", ["demo", "cascade"])
+def test_what_was_exported_is_read_back(request, tmp_path, name):
+    results = request.getfixturevalue(name).results
+    written = export_results(tmp_path / "results", results)
     assert sorted(path.name for path in written) == sorted(contents(tmp_path / "results"))
-    assert load_results(tmp_path / "results") == sorted(demo.results, key=lambda found: found.name)
+    assert load_results(tmp_path / "results") == sorted(results, key=lambda found: found.name)
+
+
+def test_distances_verdicts_and_sources_are_in_the_file(nearby, tmp_path):
+    export_results(tmp_path, nearby.results)
+    data = json.loads((tmp_path / "vae.json").read_text())
+    attacks = {attack["name"]: attack for attack in data["attacks"]}
+    assert sum(isinstance(distance, float) for distance in attacks["fmn"]["nearest"]) > 40
+    assert set(attacks["autoattack"]["claims"]) == {0, 1}
+    assert attacks["transfer"]["source"] == {"attack": "apgd-exact", "defense": "vae"}
+    assert (attacks["clean"]["nearest"], attacks["clean"]["claims"], attacks["clean"]["source"]) == ([], [], None)
+    assert (data["board"]["cascade"], data["board"]["attack_precision"]) == (False, "bf16")
 
 
 def test_bytes_depend_on_neither_time_nor_order(demo, tmp_path):

@@ -111,13 +111,12 @@ def test_counts_costs_and_remarks_are_gathered(build):
         for block in range(2)
         for attack in ("clean", "apgd")
     ]
-    records[1] = replace(records[1], reason="because", distances=[0.01, float("nan")])
+    records[1] = replace(records[1], distances=[0.01, float("nan")])
     (found,) = merge(board, records)
     apgd = found.attacks[1]
     assert (apgd.forwards, apgd.backwards) == (40, 20)
     assert apgd.seconds == {"attack": 25.0, "verify": 4.0}
     assert apgd.notes == ("note 0",)
-    assert apgd.reasons == ("because",)
     assert apgd.distances == (0.01, None, board.threat.radius, board.threat.radius)
     assert apgd.median_distance == board.threat.radius
     assert apgd.eot == 1  # it averages nothing on a deterministic defense
@@ -131,9 +130,49 @@ def test_what_was_computed_on_two_machines_says_so(build):
     assert merge(board, records)[0].provenance["device"] == "NVIDIA H200, cpu"
 
 
+def test_reasons_of_errors_and_of_skips_are_kept_apart(build):
+    board = build.board(("transfer",), images=8, block=2, defenses=("plain",))
+    told = ["", "OutOfMemoryError", "nothing to reuse", "OutOfMemoryError"]
+    answers = [["1", "1"], [E, E], [S, S], [E, E]]
+    records = [
+        build.record(board, "plain", "transfer", block, answers[block], reason=told[block]) for block in range(4)
+    ]
+    (attack,) = merge(board, records)[0].attacks
+    assert (attack.reasons, attack.skips) == (("OutOfMemoryError",), ("nothing to reuse",))
+
+
+def test_nearest_distances_and_claims_are_gathered(build):
+    board = build.board(("fmn", "autoattack", "apgd"), images=6, block=2, defenses=("plain",))
+    found = {
+        ("fmn", 0): {"nearest": [0.1, None], "claims": [1, 0]},
+        ("fmn", 2): {"nearest": [float("inf"), 0.3], "claims": [1, None]},
+        ("autoattack", 1): {"claims": [0, 0]},
+    }
+    records = [
+        build.record(
+            board, "plain", attack, block, [E, E] if block == 1 else ["1", "0"], **found.get((attack, block), {})
+        )
+        for attack in ("fmn", "autoattack", "apgd")
+        for block in range(3)
+    ]
+    fmn, autoattack, apgd = merge(board, records)[0].attacks
+    # None where a block has none, and for a distance that is none; empty where no block has any
+    assert (fmn.nearest, fmn.claims) == ((0.1, None, None, None, None, 0.3), (1, 0, None, None, 1, None))
+    assert (autoattack.nearest, autoattack.claims) == ((), (None, None, 0, 0, None, None))
+    assert (apgd.nearest, apgd.claims) == ((), ())
+
+
+def test_the_source_of_reused_images_is_kept(nearby):
+    sources = {attack.name: attack.source for attack in nearby.results[0].attacks}
+    assert sources.pop("transfer") == {"defense": "vae", "attack": "apgd-exact"}
+    assert set(sources.values()) == {None}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"nearest": [0.1]}, "same images"),
+        ({"claims": [1, 0, 1]}, "same images"),
         ({"images": [1, 2]}, "same images"),
         ({"labels": [0]}, "same images"),
         ({"draws": ["11", "10"]}, "expected 1 verification draws of image 100 under apgd, but got 2"),
@@ -160,8 +199,9 @@ def test_a_random_defense_with_one_draw_has_no_worst_case(build):
         _ = merge(board, records)[0].robust
 
 
-def test_json_gives_the_same_result_back(demo):
-    for found in demo.results:
+@pytest.mark.parametrize("name", ["demo", "nearby", "cascade"])
+def test_json_gives_the_same_result_back(request, name):
+    for found in request.getfixturevalue(name).results:
         text = json.dumps(found.to_dict())
         assert "seconds" not in text
         assert DefenseResult.from_dict(json.loads(text), found.seconds) == found

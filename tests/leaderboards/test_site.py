@@ -3,7 +3,6 @@
 import base64
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -13,43 +12,9 @@ from purebench.leaderboards.rank import rank
 from purebench.leaderboards.site import render, write_page
 from purebench.records import Outcome, Picture
 
-VOID = {"meta", "link", "img", "br", "hr", "input"}
+from reading import Page, table_rows, words  # isort: skip
+
 HOSTILE = "<script>alert('x')</script>\"&"
-
-
-class Page(HTMLParser):
-    """The elements of a page in order, as (tag, attributes, text); fails where a tag is not closed."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.elements, self.open = [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        element = [tag, dict(attrs), ""]
-        self.elements.append(element)
-        if tag not in VOID:
-            self.open.append(element)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data):
-        for element in self.open:
-            element[2] += data
-
-    def all(self, tag, css=None):
-        return [(at, text) for name, at, text in self.elements if name == tag and _has(at, css)]
-
-
-def _has(attributes, css):
-    return css is None or css in (attributes.get("class") or "").split()
-
-
-def words(text):
-    return " ".join(text.split())
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +25,6 @@ def html(demo):
 @pytest.fixture(scope="module")
 def page(html):
     return Page(html)
-
-
-def table_rows(page):
-    """The ranking's rows as lists of (attributes, text)."""
-    rows, cells = [], None
-    for tag, at, text in page.elements:
-        if tag == "table" and rows:
-            break
-        if tag == "tr":
-            rows.append(cells := [])
-        elif tag in ("td", "th"):
-            cells.append((at, words(text)))
-    return rows[0], rows[1:]
 
 
 def test_every_row_prints_its_estimates(demo, page):
@@ -119,7 +71,11 @@ def test_every_link_leads_to_an_id_and_ids_are_unique(page):
     assert {link.removeprefix("#") for link in links} <= set(ids)
 
 
-def test_nothing_is_loaded_from_anywhere(html, page):
+@pytest.mark.parametrize("name", ["demo", "cascade"])
+def test_nothing_is_loaded_from_anywhere(request, name):
+    shown = request.getfixturevalue(name)
+    html = render(shown.board, shown.results, shown.classes, shown.originals)
+    page = Page(html)
     for tag, at, _ in page.elements:
         assert tag not in ("iframe", "object", "embed")
         for name in ("src", "href", "srcset", "action", "poster"):

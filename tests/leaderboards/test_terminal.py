@@ -43,6 +43,28 @@ def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
     assert "no finished block yet: styletransformer" in text
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_cascade_says_that_its_numbers_are_conditional(cascade, width):
+    text = " ".join(shown(cascade.board, cascade.results, width).split())
+    assert "95 % confidence · cascade · attacks in bf16" in text
+    assert "strongest †" in text
+    assert "† cascade: images broken on every draw are spared the attacks after" in text
+    assert "conditional" in text
+
+
+def test_a_cascade_without_clean_first_says_why_there_is_no_clean_accuracy(build):
+    answers = {"plain": build.cascaded({"apgd": list("01"), "clean": list("11")})}
+    text = " ".join(shown(*build.results(answers, cascade=True)[::2], 100).split())
+    assert 'clean: conditional, because "clean" is not the first attack of the cascade' in text
+
+
+def test_verdicts_that_differ_are_told(nearby):
+    text = " ".join(shown(nearby.board, nearby.results, 100).split())
+    assert text.count("its own verdict differs from ours") == 3
+    assert "cascade" not in text
+    assert "†" not in text
+
+
 def test_a_board_without_marks_has_no_notes_about_them(build):
     answers = {"plain": {"clean": ["1"] * 4, "apgd": ["1"] * 4}}
     text = shown(*build.results(answers)[::2], 100)

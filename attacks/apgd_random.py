@@ -1,0 +1,41 @@
+"""The steps of Auto-PGD where the view is random: annealed, along the accumulated gradients.
+
+Auto-PGD halves its step where the loss stopped growing and goes back to where it was largest; of a random defense the
+largest loss seen is mostly luck, and hardly a step "raises" it. What helps instead is to average the noise away over
+the steps as well as over the draws: gradients are accumulated as in MI-FGSM (Dong et al. 2018, arXiv:1710.06081), and
+the step falls from the radius to nothing along half a cosine. Measured on the bundled ResNet behind Gaussian noise of
+0.1 (linf 8/255, 96 images, 20 steps of 4 draws, accuracy on 256 fresh draws): 25.6 % are left, by the rules of
+algorithm 1 29.4 %, by plain EOT-PGD 29.0 % (`python benchmarks/attacks.py strength` has other libraries beside it).
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from purebench.attacks.apgd_state import Run
+from purebench.attacks.best import rows
+from purebench.norms import NORMS
+from purebench.threat import ThreatModel
+
+DECAY = 0.9
+"""Of the gradients accumulated so far, at each step."""
+
+
+class Annealed:
+    """The moves of linf and l2 through a random view."""
+
+    def __init__(self, threat: ThreatModel, steps: int):
+        self.threat, self.steps, self.first = threat, steps, threat.radius
+
+    def move(self, run: Run, k: int) -> Tensor:
+        """x^(k): a step along the accumulated gradients, each over its mean absolute value, projected."""
+        size = run.gradient.flatten(1).abs().mean(1).clamp_min(1e-30)
+        run.heading = DECAY * run.heading + run.gradient / rows(size, run.gradient)
+        step = NORMS[self.threat.norm].direction(run.heading).mul_(rows(run.step, run.x))
+        return self.threat.project(step.add_(run.point), run.x)
+
+    def reconsider(self, run: Run, k: int, *, back: bool) -> None:
+        """The step falls along half a cosine, whatever the loss did."""
+        run.step = run.step.new_full((len(run.step),), self.first * 0.5 * (1 + math.cos(math.pi * k / self.steps)))

@@ -1,0 +1,248 @@
+"""Every attack by name, and what it takes: a plain table, so that listing imports no library.
+
+It covers the evasion attacks of ART 1.20 and of Foolbox 3.3.4, AutoAttack's package and the native ones. What a library
+has but this package cannot run on an image classifier in PyTorch is here too, with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from purebench.errors import PurebenchError, nearest
+from purebench.threat import NORM_NAMES, Knowledge
+
+WHITE, SCORE, DECISION, NONE = Knowledge.WHITE_BOX, Knowledge.SCORE, Knowledge.DECISION, Knowledge.NONE
+ANY = "any"
+"""Norms of an attack with a geometry of its own: its answer counts as the nearest image found, in the board's norm."""
+ALL = " ".join(NORM_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An attack.
+
+    name: without its prefix; aliases: the library's other names for it. norms: those of a threat that it runs under.
+    own: True if its own constraint or objective is none of them. knowledge: what it uses of the defense; gradients:
+    whether it needs them. bounded: keeps to the radius; else it looks for the nearest adversarial image. note: a line
+    about it. needs: a package to install for it. left_out: why it cannot be run, empty if it can.
+    """
+
+    name: str
+    norms: tuple[str, ...] = ()
+    own: bool = False
+    knowledge: Knowledge = NONE
+    bounded: bool = False
+    note: str = ""
+    aliases: tuple[str, ...] = ()
+    needs: str = ""
+    left_out: str = ""
+
+    @property
+    def gradients(self) -> bool:
+        """Whether it needs gradients."""
+        return self.knowledge is WHITE
+
+
+def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also: str = "") -> Entry:
+    """An attack that keeps to the radius; norms and other names separated by spaces."""
+    return Entry(
+        name=name,
+        norms=tuple(norms.split()),
+        knowledge=knowledge,
+        bounded=True,
+        note=note,
+        aliases=tuple(also.split()),
+    )
+
+
+def minimum(name: str, norms: str, knowledge: Knowledge, note: str = "", *, needs: str = "") -> Entry:
+    """An attack that looks for the nearest adversarial image; norms separated by spaces, or ANY."""
+    own = norms == ANY
+    measured = NORM_NAMES if own else tuple(norms.split())
+    return Entry(name=name, norms=measured, own=own, knowledge=knowledge, note=note, needs=needs)
+
+
+def left_out(reason: str, names: str) -> list[Entry]:
+    """Attacks that cannot be run, for one reason."""
+    return [Entry(name=name, left_out=reason) for name in names.split()]
+
+
+def table(*rows: Entry | list[Entry]) -> dict[str, Entry]:
+    """The rows by name, in alphabetical order."""
+    entries = [entry for row in rows for entry in (row if isinstance(row, list) else [row])]
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name.lower())}
+
+
+NATIVE = table(
+    bounded("clean", ALL, NONE, "no attack: the image itself"),
+    bounded("pgd", "linf l2", WHITE, "projected gradient descent"),
+    bounded("fgsm", "linf l2", WHITE, "one step along the gradient"),
+    bounded("mi-fgsm", "linf l2", WHITE, "gradient steps with momentum"),
+    bounded("apgd", ALL, WHITE, "Auto-PGD: halves its step where it stalls"),
+    bounded("apgd-t", ALL, WHITE, "Auto-PGD towards each likely class in turn"),
+    bounded("square", "linf l2", SCORE, "random squares that raise the loss; averages draws"),
+    minimum("cw", "l2", WHITE, "Carlini & Wagner"),
+    minimum("deepfool", "linf l2", WHITE, "steps to the nearest boundary of a linear model"),
+    minimum("fmn", ALL, WHITE, "fast minimum norm: a ball that shrinks and grows"),
+    bounded("latent", ALL, WHITE, "moves the latents that the purifier keeps"),
+    bounded("transfer", ALL, NONE, "images found against another defense of the board"),
+    bounded("off-manifold", ALL, WHITE, "pushes what the purifier gives away from the image"),
+)
+
+AUTOATTACK = table(
+    bounded("standard", ALL, WHITE, "apgd-ce, apgd-t, fab-t and square in turn; deterministic defenses"),
+    bounded("plus", ALL, WHITE, "all six parts; deterministic defenses"),
+    bounded("rand", ALL, WHITE, "apgd-ce and apgd-dlr with EOT 20; random defenses"),
+    bounded("apgd-ce", ALL, WHITE, "Auto-PGD on the cross-entropy"),
+    bounded("apgd-dlr", ALL, WHITE, "Auto-PGD on the difference of logits ratio"),
+    bounded("apgd-t", ALL, WHITE, "Auto-PGD on the targeted ratio"),
+    bounded("fab", ALL, WHITE, "fast adaptive boundary; deterministic defenses"),
+    bounded("fab-t", ALL, WHITE, "the same towards each likely class; deterministic defenses"),
+    bounded("square", ALL, SCORE, "Square; deterministic defenses"),
+)
+
+ART = table(
+    bounded("AutoAttack", ALL, WHITE, "two Auto-PGD, DeepFool and Square (none in l1) in turn"),
+    bounded("AutoConjugateGradient", ALL, WHITE, "conjugate directions, Auto-PGD's steps"),
+    bounded("AutoProjectedGradientDescent", ALL, WHITE),
+    bounded("BasicIterativeMethod", "linf", WHITE),
+    minimum("BoundaryAttack", "l2", DECISION, "a walk along the boundary"),
+    minimum("BrendelBethgeAttack", ALL, WHITE, "gradient steps along the boundary", needs="numba"),
+    minimum("CarliniL0Method", ANY, WHITE, "few changed pixels"),
+    minimum("CarliniL2Method", "l2", WHITE),
+    minimum("CarliniLInfMethod", "linf", WHITE),
+    minimum("CompositeAdversarialAttackPyTorch", ANY, WHITE, "hue, rotation, contrast …; 3 channels", needs="kornia"),
+    minimum("DeepFool", "l2", WHITE),
+    minimum("ElasticNet", "l1", WHITE, "Carlini & Wagner's loss with an l1 term"),
+    bounded("FastGradientMethod", ALL, WHITE),
+    bounded("FeatureAdversariesNumpy", "linf", SCORE, "towards another image's logits, by finite differences"),
+    bounded("FeatureAdversariesPyTorch", "linf", WHITE, "towards another image's logits"),
+    minimum("GeoDA", ALL, DECISION, "normals of the boundary, from queries"),
+    minimum("HopSkipJump", "linf l2", DECISION, "gradient of the boundary, from queries"),
+    bounded("MomentumIterativeMethod", ALL, WHITE),
+    minimum("NewtonFool", "l2", WHITE),
+    minimum("PixelAttack", ANY, SCORE, "few changed pixels, by differential evolution"),
+    bounded("ProjectedGradientDescent", ALL, WHITE),
+    bounded("ProjectedGradientDescentNumpy", ALL, WHITE),
+    bounded("ProjectedGradientDescentPyTorch", ALL, WHITE),
+    bounded("RescalingAutoConjugateGradient", ALL, WHITE, "conjugate directions, rescaled"),
+    minimum("SaliencyMapMethod", ANY, WHITE, "few changed pixels (JSMA), towards the runner-up"),
+    minimum("ShadowAttack", ANY, WHITE, "smooth and near grey, as large as it likes"),
+    minimum("SignOPTAttack", "l2", DECISION, "shortest direction to the boundary"),
+    minimum("SimBA", "l2", SCORE, "steps along cosines that lower the score"),
+    minimum("SpatialTransformation", ANY, DECISION, "rotations and shifts"),
+    bounded("SquareAttack", "linf l2", SCORE, "in l1 ART's does nothing"),
+    bounded("TargetedUniversalPerturbation", ALL, WHITE, "one perturbation for all images, to their runners-up"),
+    minimum("ThresholdAttack", "linf", SCORE, "differential evolution"),
+    bounded("UniversalPerturbation", ALL, WHITE, "one perturbation for all images"),
+    bounded("VirtualAdversarialMethod", "l2", SCORE, "steepest divergence, by finite differences"),
+    minimum("Wasserstein", ANY, WHITE, "moves brightness; its own eps"),
+    minimum("ZooAttack", "l2", SCORE, "Carlini & Wagner by finite differences"),
+    left_out(
+        "draws a visible patch that no norm bounds",
+        "AdversarialPatch AdversarialPatchNumpy AdversarialPatchPyTorch AdversarialPatchTensorFlowV2",
+    ),
+    left_out("attacks object detectors", "DPatch RobustDPatch OverloadPyTorch SNAL"),
+    left_out("attacks object trackers", "AdversarialTexturePyTorch"),
+    left_out("attacks speech recognisers", "CarliniWagnerASR ImperceptibleASR ImperceptibleASRPyTorch"),
+    left_out("attacks classifiers of videos", "FrameSaliencyAttack OverTheAirFlickeringPyTorch"),
+    left_out("attacks decision trees", "DecisionTreeAttack"),
+    left_out("attacks Gaussian processes", "HighConfidenceLowUncertainty"),
+    left_out("attacks malware detectors", "MalwareGDTensorFlow"),
+    left_out("attacks tables, by weights of their columns", "LowProFool"),
+    left_out("is for TensorFlow", "FeatureAdversariesTensorFlowV2 ProjectedGradientDescentTensorFlowV2"),
+    left_out("makes stickers for things, from a mask and a target photo", "GRAPHITEBlackbox GRAPHITEWhiteboxPyTorch"),
+    left_out("shines a laser on things; its parameters are Python objects", "LaserAttack"),
+)
+
+FOOLBOX = table(
+    minimum("BinarySearchContrastReductionAttack", ALL, DECISION, "towards grey"),
+    minimum("BoundaryAttack", "l2", DECISION, "a walk along the boundary"),
+    minimum("DatasetAttack", ALL, DECISION, "another image of the block"),
+    minimum("DDNAttack", "l2", WHITE, "decoupled direction and norm"),
+    minimum("EADAttack", "l1", WHITE, "Carlini & Wagner's loss with an l1 term"),
+    minimum("GaussianBlurAttack", ALL, DECISION),
+    bounded("GenAttack", "linf", SCORE, "a genetic search, towards the runner-up"),
+    minimum("HopSkipJumpAttack", "linf l2", DECISION, "gradient of the boundary, from queries"),
+    minimum("InversionAttack", ALL, NONE, "the negative"),
+    minimum("L0BrendelBethgeAttack", ANY, WHITE, "few changed values", needs="numba"),
+    minimum("L0FMNAttack", ANY, WHITE, "few changed values"),
+    bounded("L1AdamBasicIterativeAttack", "l1", WHITE),
+    bounded("L1AdamProjectedGradientDescentAttack", "l1", WHITE, also="L1AdamPGD"),
+    bounded("L1BasicIterativeAttack", "l1", WHITE),
+    minimum("L1BrendelBethgeAttack", "l1", WHITE, "gradient steps along the boundary", needs="numba"),
+    bounded("L1FastGradientAttack", "l1", WHITE),
+    minimum("L1FMNAttack", "l1", WHITE, "fast minimum norm"),
+    bounded("L1MomentumIterativeFastGradientMethod", "l1", WHITE),
+    bounded("L1ProjectedGradientDescentAttack", "l1", WHITE, also="L1PGD"),
+    bounded("L2AdamBasicIterativeAttack", "l2", WHITE),
+    bounded("L2AdamProjectedGradientDescentAttack", "l2", WHITE, also="L2AdamPGD"),
+    bounded("L2AdditiveGaussianNoiseAttack", "l2", NONE),
+    bounded("L2AdditiveUniformNoiseAttack", "l2", NONE),
+    bounded("L2BasicIterativeAttack", "l2", WHITE),
+    minimum("L2BrendelBethgeAttack", "l2", WHITE, "gradient steps along the boundary", needs="numba"),
+    minimum("L2CarliniWagnerAttack", "l2", WHITE),
+    bounded("L2ClippingAwareAdditiveGaussianNoiseAttack", "l2", NONE),
+    bounded("L2ClippingAwareAdditiveUniformNoiseAttack", "l2", NONE),
+    bounded("L2ClippingAwareRepeatedAdditiveGaussianNoiseAttack", "l2", DECISION),
+    bounded("L2ClippingAwareRepeatedAdditiveUniformNoiseAttack", "l2", DECISION),
+    bounded("L2ContrastReductionAttack", "l2", NONE, "towards grey"),
+    minimum("L2DeepFoolAttack", "l2", WHITE),
+    bounded("L2FastGradientAttack", "l2", WHITE, also="FGM"),
+    minimum("L2FMNAttack", "l2", WHITE, "fast minimum norm, its projection mended"),
+    bounded("L2MomentumIterativeFastGradientMethod", "l2", WHITE),
+    bounded("L2ProjectedGradientDescentAttack", "l2", WHITE, also="L2PGD"),
+    bounded("L2RepeatedAdditiveGaussianNoiseAttack", "l2", DECISION),
+    bounded("L2RepeatedAdditiveUniformNoiseAttack", "l2", DECISION),
+    minimum("LinearSearchBlendedUniformNoiseAttack", ALL, DECISION),
+    minimum("LinearSearchContrastReductionAttack", ALL, DECISION, "towards grey"),
+    bounded("LinfAdamBasicIterativeAttack", "linf", WHITE),
+    bounded("LinfAdamProjectedGradientDescentAttack", "linf", WHITE, also="LinfAdamPGD AdamPGD"),
+    bounded("LinfAdditiveUniformNoiseAttack", "linf", NONE),
+    bounded("LinfBasicIterativeAttack", "linf", WHITE),
+    minimum("LinfDeepFoolAttack", "linf", WHITE),
+    bounded("LinfFastGradientAttack", "linf", WHITE, also="FGSM"),
+    minimum("LInfFMNAttack", "linf", WHITE, "fast minimum norm"),
+    minimum("LinfinityBrendelBethgeAttack", "linf", WHITE, "gradient steps along the boundary", needs="numba"),
+    bounded("LinfMomentumIterativeFastGradientMethod", "linf", WHITE, also="MIFGSM"),
+    bounded("LinfProjectedGradientDescentAttack", "linf", WHITE, also="LinfPGD PGD"),
+    bounded("LinfRepeatedAdditiveUniformNoiseAttack", "linf", DECISION),
+    minimum("NewtonFoolAttack", "l2", WHITE),
+    minimum("PointwiseAttack", "l2 l1", DECISION, "sets value after value back to the image's"),
+    minimum("SaltAndPepperNoiseAttack", "l2", DECISION),
+    bounded("SparseL1DescentAttack", "l1", WHITE),
+    minimum("SpatialAttack", ANY, DECISION, "rotations and shifts"),
+    bounded("VirtualAdversarialAttack", "l2", WHITE, "steepest divergence"),
+    left_out("only mends images found by other attacks", "BinarizationRefinementAttack"),
+)
+
+LIBRARIES = {"art": ART, "foolbox": FOOLBOX, "autoattack": AUTOATTACK}
+"""The tables behind the prefixes."""
+
+
+def find(library: str, name: str) -> Entry:
+    """The entry of `library:name`, the name being the class's or an alias of it.
+
+    Raises PurebenchError, naming the nearest, if there is none, and with the reason if it is left out.
+    """
+    entries = LIBRARIES[library].values()
+    names = {known: entry for entry in entries for known in (entry.name, *entry.aliases)}
+    entry = names.get(name)
+    if entry is None:
+        runs = [known for known, entry in names.items() if not entry.left_out]
+        raise PurebenchError(f"{library}: the attack {name!r} is unknown; {nearest(name, runs)}")
+    if entry.left_out:
+        raise PurebenchError(f"{library}:{name} is not offered: it {entry.left_out}.")
+    return entry
+
+
+def check_norm(library: str, entry: Entry, norm: str) -> None:
+    """Raises PurebenchError if an attack does not run under a threat's norm."""
+    if norm not in entry.norms:
+        told = f"expected an attack in {norm}, but it is one in {' or '.join(entry.norms)}"
+        raise PurebenchError(f"{library}:{entry.name}: {told}.")
+
+
+def missing(library: str, entry: Entry) -> str:
+    """What to say where an attack's package is not installed."""
+    return f"{library}:{entry.name}: expected the package {entry.needs}, but it is not there: pip install {entry.needs}"

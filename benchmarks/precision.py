@@ -1,0 +1,133 @@
+"""What bf16 does to an attack: `python benchmarks/precision.py --device cuda`.
+
+The same attack runs in float32 and in bf16 (`View.precision`), on the bundled classifier and on the bundled MLVGM
+purifier; every answer is verified in float32, on the same fresh draws. The difference in robust accuracy comes with a
+bootstrap interval over images, the time stands beside it, each with its wall clock after one short run to warm up.
+Bar: the interval holds 0, so that bf16 cannot be told from float32. Exit code 1 if a bar is missed.
+
+On a GPU the interesting numbers are the times; on a CPU bf16 may well be slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from paired import difference
+from reporting import Report, fixed, parser, percent, perform, progress, text
+from subjects import Counted, Subject, answers, chosen, constrained, fashion, images_of
+from timing import find_clock
+from torch import Tensor
+
+from purebench import registry
+from purebench.defense import as_defense
+from purebench.registry import Spec
+from purebench.seeds import seeded
+from purebench.threat import ThreatModel, parse_radius
+
+PRECISIONS = ("float32", "bf16")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A defense by name, and what its benchmark takes by default."""
+
+    spec: str
+    radius: str
+    images: int
+    attack: str
+    eot: int
+
+
+CASES = {
+    "none": Case("none", "4/255", 256, "apgd(steps=50)", 1),
+    "mlvgm": Case("mlvgm-hvae(schedule=cosine, attenuation=0.7)", "12/255", 64, "apgd(steps=20)", 4),
+}
+
+
+def attacked(
+    subject: Subject, threat: ThreatModel, spec: str, eot: int, precision: str, options: argparse.Namespace
+) -> tuple[Tensor, float]:
+    """The attack's answer in that precision, and its wall-clock seconds."""
+    clock, _ = find_clock(options.device, threads=0)
+    attack = registry.create("attacks", Spec.parse(spec))
+    view = registry.create("views", Spec("exact"), defense=as_defense(subject.model, random=subject.random), eot=eot)
+    view.precision = precision
+    with seeded("precision", str(options.seed), device=options.device):
+        began = clock()
+        found = attack(view, subject.x.clone(), subject.y.clone(), threat)
+        seconds = clock() - began
+    return constrained(images_of(found), subject.x, threat), seconds
+
+
+def compare(report: Report, options: argparse.Namespace, name: str) -> None:
+    """Both precisions on one defense."""
+    case = CASES[name]
+    count, eot, spec = options.images or case.images, options.eot or case.eot, options.attack or case.attack
+    radius = options.radius or case.radius
+    threat = ThreatModel("linf", parse_radius(radius))
+    model, random, x, y = fashion(case.spec, device=options.device)
+    if options.channels_last:
+        model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    counted = Counted(model)
+    with seeded("images", name, str(options.seed)):
+        order = torch.randperm(len(x))[: 4 * count + 32]
+        x, y = chosen(counted, x[order], y[order], count, draws=8 if random else 1, least=0.51)
+    subject = Subject(counted, random, x, y)
+    short = Subject(counted, random, x[:4], y[:4])
+    rows: list[dict[str, Any]] = []
+    shares: dict[str, npt.NDArray[np.float64]] = {}
+    with progress() as bar:
+        for precision in bar.track(PRECISIONS, description=name):
+            attacked(short, threat, spec, eot, precision, options)
+            counted.reset()
+            found, seconds = attacked(subject, threat, spec, eot, precision, options)
+            gradients = counted.gradients
+            with seeded("fresh draws", str(options.seed), device=options.device):
+                right = answers(counted, found, options.draws if random else 1) == y[:, None]
+            shares[precision] = right.double().mean(1).cpu().numpy()
+            each = 1000 * seconds / max(gradients, 1)
+            rows.append({"precision": precision, "accuracy": float(shares[precision].mean()), "seconds": seconds})
+            rows[-1] |= {"gradients": gradients / count, "each": each}
+    found_difference = difference(shares["bf16"], shares["float32"], seed=options.seed)
+    rows[-1]["difference"] = found_difference.to_dict()
+    columns = (
+        ("precision", "attack in", text),
+        ("accuracy", "accuracy left", percent),
+        ("difference", "- float32 (points)", lambda _: str(found_difference)),
+        ("seconds", "seconds", fixed(2)),
+        ("gradients", "gradients an image", fixed(1)),
+        ("each", "ms a gradient", fixed(3)),
+    )
+    layout = ", channels last" if options.channels_last else ""
+    report.show(f"{name}, linf {radius}: {spec}, EOT {eot}, {count} images, seed {options.seed}{layout}", rows, columns)
+    holds = found_difference.low <= 0 <= found_difference.high
+    report.told(f"{name}: bf16 - float32 = {found_difference} points, 0 inside", found_difference.points, met=holds)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compares on the defenses that were asked for; the exit code says whether every interval holds 0."""
+    made = parser(__doc__, threads=2)
+    made.add_argument("--defense", action="append", choices=CASES, help="may be repeated (both)")
+    made.add_argument("--attack", help="the attack (none: apgd(steps=50), mlvgm: apgd(steps=20))")
+    made.add_argument("--images", type=int, help="images attacked (none 256, mlvgm 64)")
+    made.add_argument("--eot", type=int, help="draws a step (mlvgm 4)")
+    made.add_argument("--radius", help="linf radius (none 4/255, mlvgm 12/255)")
+    made.add_argument("--draws", type=int, default=32, help="fresh draws at each answer (32)")
+    made.add_argument("--channels-last", action="store_true", help="images and weights in channels-last layout")
+    options = made.parse_args(arguments)
+
+    def work(report: Report) -> None:
+        for name in options.defense or CASES:
+            compare(report, options, name)
+
+    return perform("precision", options, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""What every benchmark shares: its flags, its tables, its JSON file, and the bars that decide the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from purebench.allocator import keep_freed_memory
+from purebench.devices import find_device
+from purebench.errors import PurebenchError
+from purebench.provenance import commit, device_name, versions
+
+PEERS = ("torchattacks", "adv-lib")
+"""Distributions beside those that purebench itself needs."""
+
+Column = tuple[str, str, Callable[[Any], str]]
+"""A row's key, the heading, and how its value is written."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A promise and whether it is kept: value against limit, or (limit None) whatever `what` says."""
+
+    what: str
+    value: float
+    limit: float | None
+    met: bool
+
+    def __str__(self) -> str:
+        numbers = "" if self.limit is None else f": {self.value:.3g} (bar: {self.limit:.3g})"
+        return f"{'met   ' if self.met else 'MISSED'} {self.what}{numbers}"
+
+
+@dataclass
+class Report:
+    """What a benchmark found. Tables are printed as they come; `close` prints the bars and writes the file."""
+
+    name: str
+    settings: dict[str, Any]
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    bars: list[Bar] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def show(self, title: str, rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> None:
+        """Prints a table and keeps its rows; a row without a column's key has nothing there."""
+        table = Table(title=title, title_justify="left")
+        for number, (_, heading, _) in enumerate(columns):
+            table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(escape(write(row[key])) if row.get(key) is not None else "" for key, _, write in columns))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        self.tables[title] = [dict(row) for row in rows]
+
+    def at_most(self, what: str, value: float, limit: float) -> None:
+        """Adds a bar: value ≤ limit (a NaN never meets one)."""
+        self.bars.append(Bar(what, value, limit, bool(value <= limit)))
+
+    def below(self, what: str, value: float, limit: float) -> None:
+        """Adds a bar: value < limit."""
+        self.bars.append(Bar(what, value, limit, bool(value < limit)))
+
+    def told(self, what: str, value: float, *, met: bool) -> None:
+        """Adds a bar that is told in words."""
+        self.bars.append(Bar(what, value, None, met))
+
+    def close(self, path: Path | None) -> int:
+        """Prints who is missing and the bars, writes the JSON file, and gives the exit code: 1 if a bar is missed."""
+        for name, reason in self.missing.items():
+            print(f"missing: {name} ({reason})")
+        if self.missing:
+            print("the bars hold against those that took part; benchmarks/peers.sh makes an environment with all")
+        for bar in self.bars:
+            print(bar)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        return 0 if all(bar.met for bar in self.bars) else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, with where it comes from."""
+        return {
+            "benchmark": self.name,
+            "command": shlex.join(sys.argv),
+            "settings": self.settings,
+            "versions": versions() | peer_versions(),
+            "commit": commit(),
+            "tables": self.tables,
+            "missing": self.missing,
+            "bars": [asdict(bar) for bar in self.bars],
+        }
+
+
+def peer_versions() -> dict[str, str]:
+    """Versions of the peers that are installed."""
+    found = {}
+    for name in PEERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def parser(about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
+    """A parser with the flags that all benchmarks have; `about` is the module's docstring."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--threads", type=int, default=threads, help=f"threads of torch ({threads})")
+    made.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0 (cpu)")
+    made.add_argument("--seed", type=int, default=0, help="decides every random number (0)")
+    made.add_argument("--json", type=Path, metavar="FILE", help="also write what was found to FILE")
+    made.add_argument(
+        "--default-malloc", action="store_true", help="leave glibc's thresholds as they are (see suite/allocator.py)"
+    )
+    return made
+
+
+def perform(name: str, options: argparse.Namespace, work: Callable[[Report], None]) -> int:
+    """Sets threads and allocator for everyone alike, does the work on a report, closes it; the process's exit code.
+
+    1 if a bar is missed, 2 for bad input. `options.device` becomes a torch.device.
+    """
+    try:
+        options.device = find_device(options.device)
+        torch.set_num_threads(options.threads)
+        kept = not options.default_malloc and keep_freed_memory()
+        plain = {key: value if isinstance(value, int | float) else str(value) for key, value in vars(options).items()}
+        report = Report(name, plain | {"device": device_name(str(options.device)), "freed memory kept": kept})
+        work(report)
+    except PurebenchError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    return report.close(options.json)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr, with what is being done, elapsed and remaining time."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def text(value: Any) -> str:
+    """A value as it is."""
+    return str(value)
+
+
+def fixed(digits: int) -> Callable[[float], str]:
+    """Numbers with that many digits after the point."""
+    return lambda value: f"{value:.{digits}f}"
+
+
+def percent(value: float) -> str:
+    """A share in [0,1] as people read it."""
+    return f"{100 * value:.1f} %"

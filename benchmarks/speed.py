@@ -1,0 +1,232 @@
+"""What PGD and APGD cost, beside their peers, in one run: `python benchmarks/speed.py` (see benchmarks/peers.sh).
+
+    benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
+    /tmp/peers/bin/python benchmarks/speed.py --part ratio --model fashion-resnet --json ratio.json
+    /tmp/peers/bin/python benchmarks/speed.py --part ratio --model resnet18
+    /tmp/peers/bin/python benchmarks/speed.py --part overhead --part breakable
+
+ratio      PGD-40 and APGD-50 with EOT 1 and 8 on the bundled ResNet (1×32×32) and on a ResNet-18 (3×32×32), at a radius
+           of 1e-6 so that no image is broken and leaves. Cost ÷ (steps × EOT × (forward + backward to the input of all
+           images at once)). Bars: purebench ≤ 1.05, and below Foolbox, ART, torchattacks and AutoAttack's package.
+overhead   ms a step beyond forward + backward, on a linear model and 128 images. Bar: below the best peer of each kind.
+breakable  whole attacks on the bundled ResNet at a usual radius, where images are broken and may leave. Bar: at most
+           half of the best peer's time; the accuracy that is left stands beside it.
+
+Everyone attacks the same frozen model and pays for the counting of gradients; a column shows how many images' gradients
+each computed, over images × steps × EOT. One round runs every contestant once, and the one that goes first moves on by
+one. Ratios are taken within a round, and their median is compared. Exit code 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from typing import Any
+
+from contestants import Contestant, Task, taking_part
+from reporting import Report, fixed, parser, percent, perform, text
+from subjects import Subject, answers, speed_subject
+from timing import UNIT, UNIT_PASSES, Timed, find_clock, measure
+
+from purebench.threat import ThreatModel, parse_radius
+
+PARTS = ("ratio", "overhead", "breakable")
+MODELS = ("fashion-resnet", "resnet18")
+STEPS = {"pgd": 40, "apgd": 50}
+SIZES = {
+    ("fashion-resnet", 1): (64, 7),
+    ("fashion-resnet", 8): (16, 5),
+    ("resnet18", 1): (16, 3),
+    ("resnet18", 8): (4, 2),
+}
+"""Images and rounds by model and EOT: a forward + backward of an image takes about 0.4 and 13 ms on one thread."""
+TINY_RADIUS, NOISE = 1e-6, 0.02
+RATIO_BAR, SHARE_BAR = 1.05, 0.5
+NAMED = ("foolbox", "art", "torchattacks", "pyautoattack")
+"""The peers that the ratio is to be below; adversarial-library is shown beside them."""
+
+
+def sized(options: argparse.Namespace, images: int, repeats: int) -> tuple[int, int]:
+    """Images and rounds: the flags', else these."""
+    return options.images or images, options.repeats or repeats
+
+
+def timed(
+    report: Report, options: argparse.Namespace, subject: Subject, radius: float, eot: int, repeats: int, label: str
+) -> tuple[dict[str, tuple[Contestant, Task]], dict[str, Timed]]:
+    """The tasks and times of everyone who can take part."""
+    threat = ThreatModel("linf", radius)
+    tasks = {
+        one.name: (one, Task(subject, threat, options.steps or STEPS[one.kind], eot))
+        for one in taking_part(report.missing)
+    }
+    clock, _ = find_clock(options.device, options.threads)
+    return tasks, measure(tasks, subject, repeats, clock, report.missing, label)
+
+
+def unit_seconds(found: dict[str, Timed]) -> list[float]:
+    """Seconds of one forward + backward, at each round."""
+    return [seconds / UNIT_PASSES for seconds in found[UNIT].seconds]
+
+
+def described(options: argparse.Namespace, count: int, repeats: int) -> str:
+    """How it was measured, for a title."""
+    _, clock = find_clock(options.device, options.threads)
+    where = f"{options.threads} thread(s)" if options.device.type == "cpu" else str(options.device)
+    return f"{count} images, {where}, {clock}, median of {repeats}"
+
+
+def ratio(report: Report, options: argparse.Namespace, model: str, eot: int) -> None:
+    """Cost over steps × EOT × (forward + backward), where no image leaves."""
+    count, repeats = sized(options, *SIZES[model, eot])
+    noise = NOISE if eot > 1 else 0.0
+    subject = speed_subject(model, count, noise=noise, device=options.device, seed=options.seed)
+    label = f"{model}, EOT {eot}"
+    tasks, found = timed(report, options, subject, TINY_RADIUS, eot, repeats, label)
+    units = unit_seconds(found)
+    rows: list[dict[str, Any]] = [{"name": UNIT, "ms": 1000 * statistics.median(units), "ratio": 1.0}]
+    ratios: dict[str, float] = {}
+    for name, (one, task) in tasks.items():
+        if name not in found:
+            continue
+        passes = task.steps * eot
+        each = [took / (passes * base) for took, base in zip(found[name].seconds, units, strict=True)]
+        ratios[name] = statistics.median(each)
+        rows.append(
+            {
+                "name": f"{name}-{task.steps}",
+                "ms": 1000 * found[name].median / passes,
+                "ratio": ratios[name],
+                "range": f"{min(each):.2f}–{max(each):.2f}",
+                "gradients": found[name].gradients / task.nominal,
+                "forwards": found[name].forwards / task.nominal,
+                "eot": one.eot if eot > 1 else None,
+            }
+        )
+        if one.ours:
+            report.at_most(f"{label}: {name} ÷ (forward + backward)", ratios[name], RATIO_BAR)
+    columns = (
+        ("name", "", text),
+        ("ms", "ms a pass", fixed(2)),
+        ("ratio", "ratio", fixed(3)),
+        ("range", "range", text),
+        ("gradients", "gradients", fixed(2)),
+        ("forwards", "forwards", fixed(2)),
+        ("eot", "EOT by", text),
+    )
+    report.show(f"{label}: {described(options, count, repeats)}", rows, columns)
+    for kind in STEPS:
+        mine, best = lowest(tasks, ratios, kind, NAMED)
+        if mine and best:
+            report.below(f"{label}: {mine} below {best}", ratios[mine], ratios[best])
+        else:
+            report.told(f"{label}: nobody to compare {kind} with", 0.0, met=False)
+
+
+def lowest(
+    tasks: dict[str, tuple[Contestant, Task]], values: dict[str, float], kind: str, modules: tuple[str, ...] = ()
+) -> tuple[str | None, str | None]:
+    """The names of ours and of the peer with the lowest value among this kind; None where there is none."""
+    those = {name: one for name, (one, _) in tasks.items() if one.kind == kind and name in values}
+    mine = [name for name, one in those.items() if one.ours]
+    peers = [name for name, one in those.items() if not one.ours and (not modules or one.module in modules)]
+    return (mine[0] if mine else None), min(peers, key=values.__getitem__, default=None)
+
+
+def overhead(report: Report, options: argparse.Namespace) -> None:
+    """ms a step beyond forward + backward on a linear model."""
+    count, repeats = sized(options, 128, 25)
+    subject = speed_subject("tiny", count, noise=0.0, device=options.device, seed=options.seed)
+    tasks, found = timed(report, options, subject, TINY_RADIUS, 1, repeats, "overhead")
+    units = unit_seconds(found)
+    beyond: dict[str, float] = {}
+    rows: list[dict[str, Any]] = [{"name": UNIT, "ms": 1000 * statistics.median(units)}]
+    for name, (_, task) in tasks.items():
+        if name not in found:
+            continue
+        each = [1000 * (took / task.steps - base) for took, base in zip(found[name].seconds, units, strict=True)]
+        beyond[name] = statistics.median(each)
+        row = {"name": f"{name}-{task.steps}", "ms": 1000 * found[name].median / task.steps, "beyond": beyond[name]}
+        row |= {"range": f"{min(each):.2f}–{max(each):.2f}", "gradients": found[name].gradients / task.nominal}
+        rows.append(row)
+    columns = (
+        ("name", "", text),
+        ("ms", "ms a step", fixed(2)),
+        ("beyond", "ms beyond", fixed(2)),
+        ("range", "range", text),
+        ("gradients", "gradients", fixed(2)),
+    )
+    report.show(f"overhead on a linear model: {described(options, count, repeats)}", rows, columns)
+    for kind in STEPS:
+        mine, best = lowest(tasks, beyond, kind)
+        if mine and best:
+            report.below(f"overhead, ms: {mine} below {best}", beyond[mine], beyond[best])
+        else:
+            report.told(f"overhead: nobody to compare {kind} with", 0.0, met=False)
+
+
+def breakable(report: Report, options: argparse.Namespace) -> None:
+    """Whole attacks where images are broken on the way."""
+    count, repeats = sized(options, 128, 5)
+    radius = parse_radius(options.radius)
+    subject = speed_subject("fashion-resnet", count, noise=0.0, device=options.device, seed=options.seed)
+    label = f"breakable, linf {options.radius}"
+    tasks, found = timed(report, options, subject, radius, 1, repeats, label)
+    seconds = {name: found[name].median for name in tasks if name in found}
+    rows: list[dict[str, Any]] = []
+    for name, (one, task) in tasks.items():
+        if name not in found:
+            continue
+        _, best = lowest(tasks, seconds, one.kind)
+        each = [took / other for took, other in zip(found[name].seconds, found[best or name].seconds, strict=True)]
+        answer = found[name].answer
+        assert answer is not None
+        held = float((answers(subject.model, answer, 1)[:, 0] == subject.y).float().mean())
+        share = statistics.median(each)
+        row: dict[str, Any] = {"name": f"{name}-{task.steps}", "seconds": seconds[name], "share": share}
+        row |= {"gradients": found[name].gradients / task.nominal, "accuracy": held}
+        rows.append(row)
+        if one.ours and not best:
+            report.told(f"{label}: nobody to compare {one.kind} with", 0.0, met=False)
+        elif one.ours:
+            report.at_most(f"{label}: {name} ÷ {best}, whole attack", share, SHARE_BAR)
+    columns = (
+        ("name", "", text),
+        ("seconds", "seconds", fixed(2)),
+        ("share", "÷ best peer", fixed(2)),
+        ("gradients", "gradients", fixed(2)),
+        ("accuracy", "accuracy left", percent),
+    )
+    report.show(f"{label}: {described(options, count, repeats)}", rows, columns)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the parts that were asked for; the exit code says whether every bar was met."""
+    made = parser(__doc__)
+    made.add_argument("--part", action="append", choices=PARTS, help="what to measure, may be repeated (all)")
+    made.add_argument("--model", action="append", choices=MODELS, help="ratio: the model, may be repeated (both)")
+    made.add_argument("--eot", action="append", type=int, choices=(1, 8), help="ratio: draws a step, likewise (both)")
+    made.add_argument("--images", type=int, help="images attacked (by part and model: 4 to 128)")
+    made.add_argument("--steps", type=int, help="steps of every attack (PGD 40, APGD 50)")
+    made.add_argument("--repeats", type=int, help="rounds (by part and model: 2 to 25)")
+    made.add_argument("--radius", default="8/255", help="breakable: the linf radius (8/255)")
+    options = made.parse_args(arguments)
+    return perform("speed", options, lambda report: every(report, options))
+
+
+def every(report: Report, options: argparse.Namespace) -> None:
+    """The parts that were asked for, else all."""
+    parts = options.part or PARTS
+    if "ratio" in parts:
+        for model in options.model or MODELS:
+            for eot in options.eot or (1, 8):
+                ratio(report, options, model, eot)
+    if "overhead" in parts:
+        overhead(report, options)
+    if "breakable" in parts:
+        breakable(report, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""What the benchmarks attack: the bundled classifier, a ResNet-18, a tiny model, behind noise or a bundled purifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purebench import registry
+from purebench.batching import DeviceBatch
+from purebench.defense import as_defense
+from purebench.errors import PurebenchError
+from purebench.protocols import Answer
+from purebench.registry import Spec
+from purebench.seeds import seeded
+from purebench.threat import ThreatModel
+
+DRAWS_TO_CHOOSE = 16
+OVERSHOOT = 1e-3
+"""Share of the radius that a library may exceed by rounding; it is projected back for everyone."""
+
+
+class Counted(nn.Module):
+    """A model that counts the images that passed forward and those whose gradient came back; frozen, in eval mode.
+
+    Everyone attacks through it, the unit of the measurement included, so its cost (microseconds) is the same for all.
+    No parameter takes a gradient: a library that would compute them all is spared that here.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.forwards = self.gradients = 0
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The model's logits."""
+        self.forwards += len(x)
+        logits: Tensor = self.model(x)
+        if logits.requires_grad:
+            logits.register_hook(self._came_back)  # type: ignore[no-untyped-call]
+        return logits
+
+    def _came_back(self, gradient: Tensor) -> None:
+        self.gradients += len(gradient)
+
+    def reset(self) -> None:
+        """Counts from zero again."""
+        self.forwards = self.gradients = 0
+
+
+class NoisyInput(nn.Module):
+    """model(x + N(0, sigma²)), fresh noise at each pass; images in [0,1], not clamped afterwards."""
+
+    def __init__(self, model: nn.Module, sigma: float):
+        super().__init__()
+        self.model, self.sigma = model, sigma
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of one draw."""
+        logits: Tensor = self.model(x + self.sigma * torch.randn_like(x))
+        return logits
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A counted model, whether its answers are random, and images [N,C,H,W] in [0,1] with labels [N] for it."""
+
+    model: Counted
+    random: bool
+    x: Tensor
+    y: Tensor
+
+
+def resnet18(weights: Path | None = None) -> nn.Module:
+    """torchvision's ResNet-18 with CIFAR's stem (3×3, no pooling): [N,3,32,32] in [0,1] → logits [N,10].
+
+    weights: a state dict with torchvision's names, or `shortcut` and `linear` for its `downsample` and `fc` (as
+    AutoAttack's examples/model_test.pt has); None for random weights. Raises PurebenchError for another file.
+    """
+    from torchvision.models import resnet18 as make
+
+    model: nn.Module = make(num_classes=10)
+    model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    model.maxpool = nn.Identity()
+    if weights is not None:
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            renamed = {
+                name.replace("shortcut", "downsample").replace("linear.", "fc."): value for name, value in state.items()
+            }
+            model.load_state_dict(renamed)
+        except (OSError, RuntimeError, AttributeError) as error:
+            told = str(error).splitlines()[0]
+            raise PurebenchError(
+                f"--weights: expected a ResNet-18's state dict, but {weights} is none: {told}"
+            ) from error
+    return model
+
+
+def tiny() -> nn.Module:
+    """A linear classifier of [N,3,32,32]: next to nothing but the attack's own overhead."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+
+
+def fashion(spec: str = "none", *, device: torch.device | None = None) -> tuple[nn.Module, bool, Tensor, Tensor]:
+    """A bundled defense by name before the bundled classifier, whether it is random, and the shipped images, labels."""
+    classifier = registry.create("classifiers", Spec("fashion-resnet"))
+    made = registry.create("defenses", Spec.parse(spec), classifier=classifier)
+    defense = as_defense(classifier if made is None else made, classifier)
+    return defense.to(device), defense.random, *images("fashion-mnist", device)
+
+
+def images(dataset: str, device: torch.device | None) -> tuple[Tensor, Tensor]:
+    """All images [N,C,H,W] in [0,1] and labels [N] of a dataset by name."""
+    part: Any = registry.create("datasets", Spec.parse(dataset))
+    return torch.as_tensor(part.floats()).to(device), torch.as_tensor(part.labels).to(device)
+
+
+def speed_subject(name: str, count: int, *, noise: float, device: torch.device, seed: int) -> Subject:
+    """`fashion-resnet`, `resnet18` or `tiny`, behind input noise unless that is 0, with images it is always right on.
+
+    The last two have random weights and random images, which are labelled as the model sees them.
+    """
+    pool = 4 * count + 64
+    with seeded("subject", name, str(seed)):
+        if name == "fashion-resnet":
+            model, _, x, y = fashion(device=device)
+            x, y = x[:pool], y[:pool]
+        else:
+            model = (resnet18() if name == "resnet18" else tiny()).to(device).eval()
+            x = torch.rand(pool, 3, 32, 32).to(device)
+            y = answers(model, x, 1)[:, 0]
+        counted = Counted(NoisyInput(model, noise) if noise else model)
+        x, y = chosen(counted, x, y, count, draws=DRAWS_TO_CHOOSE if noise else 1, least=1.0)
+    return Subject(counted, bool(noise), x, y)
+
+
+@torch.no_grad()
+def answers(model: nn.Module, x: Tensor, draws: int) -> Tensor:
+    """The class answered at each of `draws` passes over x [N,C,H,W], [N,draws]."""
+    (found,) = DeviceBatch(128).map(lambda part: (model(part).argmax(1),), x.repeat_interleave(draws, 0))
+    return found.view(len(x), draws)
+
+
+def chosen(model: Counted, x: Tensor, y: Tensor, count: int, *, draws: int, least: float) -> tuple[Tensor, Tensor]:
+    """The first `count` images that the model gets right on at least that share of its draws; counts start anew.
+
+    Raises PurebenchError if there are too few.
+    """
+    kept_x, kept_y, have = [], [], 0
+    for some_x, some_y in zip(torch.split(x, 2 * count), torch.split(y, 2 * count), strict=True):
+        share = (answers(model, some_x, draws) == some_y[:, None]).float().mean(1)
+        kept_x.append(some_x[share >= least])
+        kept_y.append(some_y[share >= least])
+        have += len(kept_y[-1])
+        if have >= count:
+            break
+    model.reset()
+    if have < count:
+        raise PurebenchError(f"--images: expected {count} images that are classified rightly, but there are {have}.")
+    return torch.cat(kept_x)[:count], torch.cat(kept_y)[:count]
+
+
+def images_of(found: Tensor | Answer) -> Tensor:
+    """The images of an attack's answer."""
+    return found.images if isinstance(found, Answer) else found
+
+
+def constrained(found: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
+    """An attack's answer within the threat model, rounding corrected. Raises PurebenchError for more than that."""
+    size = float(threat.size(found.detach() - x).max())
+    if not size <= threat.radius * (1 + OVERSHOOT):
+        raise PurebenchError(f"expected a {threat.norm} distance of at most {threat.radius:.6g}, but got {size:.6g}.")
+    return threat.project(found.detach(), x)

@@ -1,0 +1,165 @@
+"""Security curves as inline SVG: where everything stands is computed here, `templates/curve.svg.j2` writes it down.
+
+All charts of a page share their scale, so that they can be compared by eye.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from purebench.leaderboards.distances import NORM_SIGNS, Nearest, distance_text
+from purebench.statistics import Estimate, median_distance, security_curve
+from purebench.threat import ThreatModel
+
+COLOURS = 8
+"""Colours of lines in style.css; the ninth line begins again, dashed."""
+STEPS = {"linf": (0.5, 1, 2, 4, 8, 16, 32, 64), "l2": (0.1, 0.2, 0.5, 1, 2, 5, 10), "l1": (1, 2, 5, 10, 20, 50, 100)}
+"""Distances between the ticks of a radius, in 1/255 for linf."""
+TICKS = 7
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The charts' common scale: radii of `norm` from 0 to `limit`, with ticks (radius, label).
+
+    radius: the threat's, and as its author wrote it.
+    """
+
+    norm: str
+    limit: float
+    ticks: tuple[tuple[float, str], ...]
+    label: str
+    radius: float
+    radius_text: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The drawing's size and margins, in its own units; the margins hold a small screen's larger letters."""
+
+    width: int
+    height: int
+    left: int = 74
+    right: int = 16
+    top: int = 34
+    bottom: int = 58
+
+    def x(self, share: float) -> float:
+        """Where a share of the scale stands; what is beyond its end stands at the end."""
+        return self.left + min(share, 1.0) * (self.width - self.left - self.right)
+
+    def y(self, accuracy: float) -> float:
+        """Where an accuracy in [0,1] stands."""
+        return self.top + (1 - accuracy) * (self.height - self.top - self.bottom)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One defense's curve: SVG paths of the steps and of the band around them, and where they are at the radius.
+
+    style: CSS classes of its colour. at: the accuracy at the threat's radius; median: its median distance, as text.
+    """
+
+    name: str
+    style: str
+    path: str
+    band: str
+    point: tuple[float, float]
+    at: Estimate
+    median: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing of one or more curves. summary: what a reader who does not see it must know; banded: with bands."""
+
+    id: str
+    title: str
+    summary: str
+    frame: Frame
+    scale: Scale
+    lines: tuple[Line, ...]
+    banded: bool
+
+
+SINGLE = Frame(640, 320)
+OVERLAID = Frame(760, 380)
+
+
+def scale(threat: ThreatModel, radius_text: str, found: Iterable[Nearest]) -> Scale:
+    """A scale that shows the threat's radius and 19 in 20 of the distances found."""
+    known = sorted(d for of in found for d in of.distances if d is not None)
+    most = known[int(0.95 * (len(known) - 1))] if known else 0.0
+    limit = max(1.5 * threat.radius, 1.05 * most)
+    unit = 255 if threat.norm == "linf" else 1
+    steps = STEPS[threat.norm]
+    step = next((step for step in steps if limit * unit / step <= TICKS), limit * unit / TICKS)
+    count = int(limit * unit / step + 1e-9)
+    sign = NORM_SIGNS[threat.norm]
+    return Scale(
+        norm=threat.norm,
+        limit=limit,
+        ticks=tuple((i * step / unit, f"{i * step:.3g}") for i in range(count + 1)),
+        label=f"radius, {sign} in 1/255" if threat.norm == "linf" else f"radius, {sign}",
+        radius=threat.radius,
+        radius_text=radius_text or f"{threat.radius:g}",
+    )
+
+
+def line(name: str, found: Nearest, confidence: float, scale: Scale, frame: Frame, number: int = 0) -> Line:
+    """The curve of a defense. number: its place among the lines of the chart, which decides its colour."""
+    corners = sorted({0.0, *(d for d in found.distances if d is not None and d <= scale.limit)})
+    curve = security_curve(found.distances, [*corners, scale.radius], confidence)
+    at, curve = curve[-1], curve[:-1]
+    xs = [frame.x(radius / scale.limit) for radius in corners]
+    end = frame.x(1.0)
+    high = _steps(xs, [frame.y(point.high) for point in curve], end)
+    low = _steps(xs, [frame.y(point.low) for point in curve], end)
+    return Line(
+        name=name,
+        style=f"series-{number % COLOURS} dash-{min(number // COLOURS, 2)}",
+        path=_path(_steps(xs, [frame.y(point.value) for point in curve], end)),
+        band=_path([*high, *reversed(low)]) + "Z",
+        point=(round(frame.x(scale.radius / scale.limit), 1), round(frame.y(at.value), 1)),
+        at=at,
+        median=distance_text(scale.norm, median_distance(found.distances)),
+    )
+
+
+def single(anchor: str, name: str, found: Nearest, confidence: float, scale: Scale) -> Chart:
+    """The chart of one defense, with its band."""
+    drawn = line(name, found, confidence, scale, SINGLE)
+    told = f"At radius 0: {security_curve(found.distances, [0.0], confidence)[0].percent()}. {_told(drawn, scale)}"
+    return Chart(f"{anchor}-curve", f"Accuracy of {name} against radius", told, SINGLE, scale, (drawn,), True)
+
+
+def overlaid(found: Mapping[str, Nearest], confidence: float, scale: Scale) -> Chart | None:
+    """The chart of all defenses of which there is a curve, in this order; None if there are fewer than two."""
+    if len(found) < 2:
+        return None
+    lines = tuple(
+        line(name, of, confidence, scale, OVERLAID, number) for number, (name, of) in enumerate(found.items())
+    )
+    summary = " ".join(f"{drawn.name}: {_told(drawn, scale)}" for drawn in lines)
+    return Chart("curves-chart", "Accuracy of all defenses against radius", summary, OVERLAID, scale, lines, False)
+
+
+def _told(drawn: Line, scale: Scale) -> str:
+    return f"At the threat's radius {scale.radius_text}: {drawn.at.percent()}. Median distance: {drawn.median}."
+
+
+def _steps(xs: Sequence[float], ys: Sequence[float], end: float) -> list[tuple[float, float]]:
+    """The corners of a line that holds each y from its x on, to `end`; those that share a place are drawn once."""
+    corners = [(round(xs[0], 1), round(ys[0], 1))]
+    for x, y in zip([*xs[1:], end], [*ys[1:], ys[-1]], strict=True):
+        x, y = round(x, 1), round(y, 1)
+        if x != corners[-1][0]:
+            corners.append((x, corners[-1][1]))
+        if y != corners[-1][1]:
+            corners.append((x, y))
+    return corners
+
+
+def _path(corners: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in corners)

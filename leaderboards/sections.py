@@ -1,0 +1,168 @@
+"""A defense's section of the page: its attacks line by line, its curve, pictures, and the command that repeats it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from purebench.leaderboards.curves import Chart, Scale, single
+from purebench.leaderboards.distances import Nearest, distance_text, reach
+from purebench.leaderboards.rank import Cell, Cost, Row, cost
+from purebench.leaderboards.results import CLEAN, AttackResult, spec_text
+from purebench.leaderboards.verdicts import OwnVerdict, own_verdict
+from purebench.records import Outcome, Picture
+
+if TYPE_CHECKING:
+    from purebench.board import Board
+
+TRIPLES = 4
+SAID_ONCE = "cascade:"
+"""How the runner begins what it notes on every attack of a cascade; the page says it once, for all of them."""
+
+
+@dataclass(frozen=True)
+class Triple:
+    """Three pictures of one image: original (None if it is not at hand), attacked, and purified again."""
+
+    picture: Picture
+    original: str | None
+    true: str
+    predicted: str
+    fooled: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """One attack in a defense's section: what was run, and its accuracy, cost, distances and outcomes.
+
+    source: whose adversarial images it reuses, empty if no one's. distance: the median under the threat, or that of
+    the nearest images of a minimum-norm attack, of which `found` then says how many there are ("" for others).
+    counts: (style, label, images). own: its own verdict. remarks: (kind, text), what else a reader must know.
+    """
+
+    result: AttackResult
+    spec: str
+    source: str
+    cell: Cell
+    cost: Cost
+    distance: str
+    found: str
+    counts: tuple[tuple[str, str, int], ...]
+    own: OwnVerdict | None
+    remarks: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A defense's section: its row, the anchor it is linked by, its attacks, its curve and pictures of one attack.
+
+    nearest, chart: None without a minimum-norm attack. judged: whether some attack has a verdict of its own.
+    """
+
+    row: Row
+    anchor: str
+    lines: tuple[Line, ...]
+    judged: bool
+    nearest: Nearest | None
+    chart: Chart | None
+    pictured: str | None
+    triples: tuple[Triple, ...]
+    command: str
+
+
+def section(
+    board: Board,
+    row: Row,
+    anchor: str,
+    found: Nearest | None,
+    scale: Scale,
+    classes: Sequence[str],
+    originals: Mapping[int, str],
+) -> Section:
+    """The section of a row. found: its nearest adversarial images; scale: that of the page's curves."""
+    pictured = _pictured(row)
+    pictures = pictured.pictures[:TRIPLES] if pictured else ()
+    lines = tuple(_line(board, attack, cell) for attack, cell in zip(row.result.attacks, row.cells, strict=True))
+    return Section(
+        row=row,
+        anchor=anchor,
+        lines=lines,
+        judged=any(line.own is not None for line in lines),
+        nearest=found,
+        chart=single(anchor, row.name, found, board.confidence, scale) if found else None,
+        pictured=pictured.name if pictured else None,
+        triples=tuple(_triple(picture, classes, originals) for picture in pictures),
+        command=_command(board, row),
+    )
+
+
+def anchors(names: Sequence[str]) -> dict[str, str]:
+    """An id for each name that is safe in a link; the names that a board.yaml allows stay as they are."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = "defense-" + re.sub(r"[^A-Za-z0-9._+-]", "-", name)
+        while plain in found.values():
+            plain += "-"
+        found[name] = plain
+    return found
+
+
+def _command(board: Board, row: Row) -> str:
+    words = ["purebench", "run", board.name, "--defense", row.spec]
+    words += ["--cascade"] if board.cascade else []
+    words += ["--attack-precision", board.attack_precision] if board.attack_precision != "float32" else []
+    return shlex.join(words)
+
+
+def _pictured(row: Row) -> AttackResult | None:
+    """The attack whose pictures are shown: the strongest, else one that has some, the clean one last."""
+    shown = [attack for attack in row.result.attacks if attack.pictures]
+    return min(shown, key=lambda attack: (attack.name == CLEAN, attack.name != row.strongest), default=None)
+
+
+def _triple(picture: Picture, classes: Sequence[str], originals: Mapping[int, str]) -> Triple:
+    def named(label: int) -> str:
+        return classes[label] if 0 <= label < len(classes) else f"class {label}"
+
+    return Triple(
+        picture,
+        originals.get(picture.image),
+        named(picture.label),
+        named(picture.predicted),
+        picture.label != picture.predicted,
+    )
+
+
+def _line(board: Board, attack: AttackResult, cell: Cell) -> Line:
+    norm, own, found = board.threat.norm, own_verdict(attack), reach(attack)
+    distance = attack.median_distance
+    if found is not None:
+        median = distance_text(norm, found.median)
+    else:
+        median = "" if distance is None else distance_text(norm, distance)
+    counts = [(outcome.value, outcome.value, attack.count(outcome)) for outcome in Outcome]
+    counts[-1] = ("skipped", "not attacked", counts[-1][2] - cell.spared)
+    counts.append(("spared", "broken before", cell.spared))
+    return Line(
+        result=attack,
+        spec=spec_text(attack.spec),
+        source=f"images of {attack.source['defense']} · {attack.source['attack']}" if attack.source else "",
+        cell=cell,
+        cost=cost([attack]),
+        distance=median,
+        found="" if found is None else f"found for {found.found} of {found.asked}",
+        counts=tuple(counts),
+        own=own,
+        remarks=tuple(_remarks(attack, own)),
+    )
+
+
+def _remarks(attack: AttackResult, own: OwnVerdict | None) -> Iterator[tuple[str, str]]:
+    yield from (("errored", reason) for reason in attack.reasons)
+    yield from (("skipped", reason) for reason in attack.skips if not reason.startswith(SAID_ONCE))
+    if own is not None and own.remark:
+        yield "verdict", own.remark
+    yield from (("", note) for note in attack.notes if not note.startswith(SAID_ONCE))

@@ -1,0 +1,142 @@
+"""The table of attacks against the libraries themselves: nothing missing, nothing extra, nothing said wrongly."""
+
+import importlib
+import importlib.util
+import inspect
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import get_args
+
+import pytest
+
+from purebench.attacks import catalogue
+from purebench.attacks.catalogue import ART, AUTOATTACK, FOOLBOX, LIBRARIES, NATIVE, find
+from purebench.attacks.from_art import art_classes
+from purebench.attacks.from_foolbox import foolbox_classes
+from purebench.attacks.view import exact
+from purebench.errors import PurebenchError
+from purebench.protocols import Inapplicable
+from purebench.registry import Spec, create, installed
+from purebench.seeds import seeded
+from purebench.threat import NORM_NAMES, Knowledge, ThreatModel
+from purebench.upstream import autoattack
+
+ENTRIES = [entry for entries in (NATIVE, *LIBRARIES.values()) for entry in entries.values()]
+
+
+def test_it_has_every_evasion_attack_of_art_and_no_other():
+    """ART leaves out what needs numba where numba is not installed."""
+    absent = {"BrendelBethgeAttack"} if importlib.util.find_spec("numba") is None else set()
+    assert version("adversarial-robustness-toolbox").startswith("1.20")
+    assert ART.keys() - absent == art_classes().keys()
+
+
+def test_it_has_every_attack_of_foolbox_and_its_aliases():
+    assert version("foolbox").startswith("3.3.")
+    classes = foolbox_classes()
+    assert {name for entry in FOOLBOX.values() for name in (entry.name, *entry.aliases)} == classes.keys()
+    for entry in FOOLBOX.values():
+        for name in (entry.name, *entry.aliases):
+            assert classes[name].__name__ == entry.name
+
+
+def test_it_has_every_part_of_autoattack():
+    package = importlib.import_module(f"{autoattack().__name__}.autoattack")
+    parts = set(get_args(package.AttackName))
+    assert {"standard", "plus", "rand"} | parts == AUTOATTACK.keys()
+    whole = {
+        name: package.AutoAttack(len, eps=1.0, version=name).attacks_to_run for name in ("standard", "plus", "rand")
+    }
+    assert set(whole["plus"]) == parts
+    for name, run in whole.items():
+        assert all(part in AUTOATTACK[name].note or name == "plus" for part in run)
+
+
+def test_it_has_every_native_attack():
+    points = {name for name, point in installed("attacks").items() if point.dist and point.dist.name == "purebench"}
+    assert points - LIBRARIES.keys() <= NATIVE.keys()
+
+
+@pytest.mark.parametrize("norm", NORM_NAMES)
+@pytest.mark.parametrize("name", sorted(set(NATIVE) - {"transfer"}))  # which needs images to transfer
+def test_the_native_attacks_run_under_the_norms_it_says_and_refuse_the_others(small, name, norm):
+    case, entry = small(images=3), NATIVE[name]
+    attack = create("attacks", Spec(name))
+    try:
+        with seeded("norms", name, norm):
+            attack(exact(case.defense), case.x, case.y, ThreatModel(norm, 0.05))
+        ran = True
+    except Inapplicable:  # it would run, had the defense a purifier
+        ran = True
+    except PurebenchError as error:
+        assert norm in str(error)
+        ran = False
+    assert ran == (norm in entry.norms)
+    assert attack.knowledge is entry.knowledge
+
+
+@pytest.mark.parametrize("name", sorted(FOOLBOX))
+def test_what_it_says_of_foolbox_is_what_the_class_says(name):
+    from foolbox.attacks.base import AttackWithDistance, FixedEpsilonAttack, FlexibleDistanceMinimizationAttack
+    from foolbox.distances import LpDistance
+
+    entry, kind = FOOLBOX[name], foolbox_classes()[name]
+    if entry.left_out:
+        return
+    assert entry.bounded == issubclass(kind, FixedEpsilonAttack)
+    measured = vars(kind).get("distance") or next(
+        (vars(base)["distance"] for base in kind.__mro__ if "distance" in vars(base)), None
+    )
+    if (
+        isinstance(measured, LpDistance) and name != "HopSkipJumpAttack"
+    ):  # its class says l1, its instance what is asked
+        named = {0: NORM_NAMES, 1: ("l1",), 2: ("l2",), float("inf"): ("linf",)}[measured.p]
+        assert set(entry.norms) == set(named)
+        assert entry.own == (measured.p == 0)
+    elif issubclass(kind, FlexibleDistanceMinimizationAttack):
+        assert len(entry.norms) > 1
+    elif not issubclass(kind, AttackWithDistance):
+        assert entry.own
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in ART.items() if not entry.left_out and not entry.needs))
+def test_what_it_says_of_art_is_what_the_class_says(name):
+    entry, takes = ART[name], inspect.signature(art_classes()[name]).parameters
+    if name == "Wasserstein":  # has norm and eps, of another ball
+        assert entry.own
+        return
+    assert entry.bounded == ("eps" in takes or ("delta" in takes and name.startswith("FeatureAdversaries")))
+    if len(entry.norms) > 1 and not entry.own:
+        assert "norm" in takes
+    if entry.own:
+        assert not {"norm", "eps"} & takes.keys()
+
+
+def test_every_entry_is_complete():
+    for entry in ENTRIES:
+        if entry.left_out:
+            assert (entry.norms, entry.knowledge, entry.note) == ((), Knowledge.NONE, "")
+        else:
+            assert set(entry.norms) <= set(NORM_NAMES)
+            assert entry.norms
+            assert entry.gradients == (entry.knowledge is Knowledge.WHITE_BOX)
+            assert not (entry.own and entry.bounded)
+        assert len(entry.note) < 80
+
+
+def test_it_imports_no_library():
+    code = f"import sys, {catalogue.__name__}; print({{'torch', 'numpy', 'art', 'foolbox'}} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_find_takes_aliases_and_names_the_nearest_or_the_reason():
+    assert find("foolbox", "PGD") is find("foolbox", "LinfProjectedGradientDescentAttack")
+    with pytest.raises(PurebenchError, match="did you mean 'HopSkipJump'"):
+        find("art", "HopSkipJmp")
+    with pytest.raises(PurebenchError, match="not offered: it attacks decision trees"):
+        find("art", "DecisionTreeAttack")
+    with pytest.raises(PurebenchError) as told:
+        find("art", "DecisionTree")
+    assert "DecisionTreeAttack" not in str(told.value)

@@ -1,0 +1,187 @@
+"""Every benchmark runs with tiny settings and writes what it found."""
+
+import importlib.util
+import json
+import runpy
+
+import pytest
+import torch
+
+from purebench import registry
+
+TINY = ["--threads", "1", "--default-malloc"]
+
+
+@pytest.fixture(autouse=True)
+def few_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def found(script, tmp_path):
+    """found(name, *flags): a benchmark's exit code and its JSON file."""
+
+    def run(name, *flags):
+        code = script(name).main([*TINY, "--json", str(tmp_path / "found.json"), *flags])
+        return code, json.loads((tmp_path / "found.json").read_text())
+
+    return run
+
+
+def rows(told):
+    (table,) = told["tables"].values()
+    return {row["name"]: row for row in table}
+
+
+@pytest.mark.parametrize(
+    "flags", [["--part", "overhead"], ["--part", "ratio", "--model", "fashion-resnet", "--eot", "8"]]
+)
+def test_speed(found, flags):
+    _, told = found("speed", "--images", "2", "--steps", "2", "--repeats", "1", *flags)
+    table = rows(told)
+    assert table["purebench PGD-2"]["gradients"] == table["Foolbox PGD-2"]["gradients"] == 1
+    assert table["purebench APGD-2"]["gradients"] == 1
+    here = importlib.util.find_spec("torchattacks") is not None
+    assert ("torchattacks PGD-2" in table) == here
+    assert ("torchattacks PGD" in told["missing"]) != here
+    assert len(told["bars"]) == (2 if "overhead" in flags else 4)
+
+
+def test_breakable_images_leave_ours_only(found):
+    _, told = found(
+        "speed", "--part", "breakable", "--images", "8", "--steps", "6", "--repeats", "1", "--radius", "0.2"
+    )
+    table = rows(told)
+    assert table["purebench PGD-6"]["gradients"] < 1
+    assert table["Foolbox PGD-6"]["gradients"] == 1
+    assert table["purebench PGD-6"]["accuracy"] == 0
+
+
+def test_strength(found, script, monkeypatch):
+    contestants, strength = script("contestants"), script("strength")
+
+    def outside(task):
+        return lambda: task.subject.x + 2 * task.threat.radius
+
+    def nothing(task):
+        return lambda: task.subject.x
+
+    weak = contestants.Contestant("weak", "pgd", "torch", "", nothing)
+    cheat = contestants.Contestant("cheat", "pgd", "torch", "", outside)
+    gone = contestants.Contestant("gone", "pgd", "no_such_module", "", nothing)
+    monkeypatch.setattr(contestants, "CONTESTANTS", (*contestants.CONTESTANTS, weak, cheat, gone))
+    monkeypatch.setattr(strength, "NAMES", ("purebench PGD", "weak", "cheat", "gone"))
+    code, told = found(
+        "strength",
+        "--defense",
+        "noise",
+        "--images",
+        "6",
+        "--steps",
+        "4",
+        "--eot",
+        "2",
+        "--draws",
+        "8",
+        "--radius",
+        "0.1",
+    )
+    table = rows(told)
+    assert table["purebench PGD"]["accuracy"] < table["weak"]["accuracy"]
+    assert table["purebench PGD"]["difference"]["points"] < 0
+    assert set(told["missing"]) == {"noise: cheat", "gone"}
+    assert "linf distance" in told["missing"]["noise: cheat"]
+    assert code == 0
+
+
+def test_a_weaker_native_attack_misses_the_bar(found, script, monkeypatch):
+    contestants, strength = script("contestants"), script("strength")
+    idle = contestants.Contestant("idle", "pgd", "purebench", "", lambda task: lambda: task.subject.x)
+    (peer,) = (one for one in contestants.CONTESTANTS if one.name == "Foolbox PGD")
+    monkeypatch.setattr(contestants, "CONTESTANTS", (idle, peer))
+    monkeypatch.setattr(strength, "NAMES", ("idle", "Foolbox PGD"))
+    code, told = found(
+        "strength",
+        "--defense",
+        "noise",
+        "--images",
+        "8",
+        "--steps",
+        "4",
+        "--eot",
+        "2",
+        "--draws",
+        "8",
+        "--radius",
+        "0.2",
+    )
+    assert code == 1
+    assert told["bars"][0]["value"] > 50
+
+
+def test_reference(found):
+    code, told = found("reference", "--images", "3", "--radius", "8/255", "--native", "apgd(steps=5)")
+    plain, adapted = (rows(told)[name] for name in ("AutoAttack's package", "through our adapter"))
+    assert adapted["broken"] == plain["broken"]
+    assert adapted["gradients"] == plain["gradients"] > 0
+    assert told["bars"][0]["met"]
+    assert code == 0
+
+
+def test_an_adapter_that_breaks_others_misses_the_bar(found, script, monkeypatch):
+    reference = script("reference")
+    true = reference.by_name
+
+    def idle(spec, subject, threat, index):
+        true("autoattack:standard", subject, threat, index)  # so that its seed is heard
+        return subject.x[index]
+
+    monkeypatch.setattr(reference, "by_name", idle)
+    code, told = found("reference", "--images", "2", "--radius", "8/255", "--native", "apgd")
+    assert code == 1
+    assert [bar["met"] for bar in told["bars"]] == [False, False]
+
+
+def test_a_bar_without_a_peer_is_missed(found, script, monkeypatch):
+    contestants = script("contestants")
+    monkeypatch.setattr(contestants, "CONTESTANTS", [one for one in contestants.CONTESTANTS if one.ours])
+    tiny = ["--images", "2", "--steps", "2", "--repeats", "1"]
+    for part in ("overhead", "breakable"):
+        code, told = found("speed", "--part", part, *tiny)
+        assert code == 1
+        assert [bar["met"] for bar in told["bars"]] == [False, False]
+
+
+def test_an_adapter_that_does_not_run_the_package_is_told(script, monkeypatch, capsys):
+    reference = script("reference")
+    monkeypatch.setattr(reference, "by_name", lambda spec, subject, threat, index: subject.x[index])
+    assert reference.main([*TINY, "--images", "2"]) == 2
+    assert "did not" in capsys.readouterr().err
+
+
+def test_precision(found):
+    code, told = found("precision", "--defense", "none", "--images", "4", "--attack", "apgd(steps=3)")
+    ((first, second),) = told["tables"].values()
+    assert (first["precision"], second["precision"]) == ("float32", "bf16")
+    assert second["difference"]["images"] == 4
+    assert code in (0, 1)
+
+
+def test_one_door(script, capsys):
+    folder = script("speed").__file__.rpartition("/")[0]
+    main = runpy.run_path(f"{folder}/attacks.py")["main"]
+    assert main([]) == 0
+    assert main(["sped"]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["strength", "--help"])
+    assert stopped.value.code == 0
+    assert "bootstrap over images" in capsys.readouterr().out
+
+
+def test_the_attacks_are_created_by_name(script):
+    for spec in script("reference").NATIVE:
+        name = registry.Spec.parse(spec).name
+        if name in registry.names("attacks"):
+            registry.create("attacks", registry.Spec.parse(spec))

@@ -1,0 +1,133 @@
+"""What a page says of cascades, minimum-norm attacks, verdicts of the attacks' own, and reused images."""
+
+import re
+
+import pytest
+
+from purebench.leaderboards.distances import nearest, reach
+from purebench.leaderboards.rank import rank
+from purebench.leaderboards.site import render
+from purebench.leaderboards.verdicts import own_verdict
+
+from reading import Page, attack_rows, table_rows, words  # isort: skip
+
+
+@pytest.fixture(scope="module")
+def near_page(nearby):
+    return Page(render(nearby.board, nearby.results, nearby.classes, nearby.originals))
+
+
+@pytest.fixture(scope="module")
+def cascade_page(cascade):
+    return Page(render(cascade.board, cascade.results, cascade.classes, cascade.originals))
+
+
+def test_a_cascade_says_that_its_numbers_are_conditional(cascade, cascade_page):
+    text = words(cascade_page.all("section")[0][1])
+    assert "† cascade: an image that was wrong on every draw" in text
+    assert "conditional, over the n images that were left" in text
+    header, rows = table_rows(cascade_page)
+    assert [name for _, name in header][5:10] == ["fmn†", "apgd-exact†", "autoattack†", "transfer†", "deepfool†"]
+    for cells, row in zip(rows, rank(cascade.results), strict=True):
+        for (at, shown), cell in zip(cells[5:10], row.cells[1:], strict=True):
+            if cell.exhausted:
+                assert (at["data-value"], shown) == ("", "all broken before")
+            elif cell.estimate is None:
+                assert shown == "n/a"
+            else:
+                assert shown.endswith(f"] n = {cell.estimate.n}")
+                assert cell.estimate.n == 48 - cell.spared
+                assert f"{cell.estimate.n} images; {cell.spared} more were broken before" in at["title"]
+    assert "all broken before" in text
+    facts = words(cascade_page.all("dl", "facts")[0][1])
+    assert "Attacks5 in a cascade Attack precisionbf16 verified in float32" in facts
+    remarks = " ".join(words(text) for _, text in cascade_page.all("ul", "remarks"))
+    assert "cascade" not in remarks  # said once, not for every attack
+    assert "errored" not in remarks
+
+
+def test_a_board_without_a_cascade_does_not_speak_of_one(near_page):
+    found = words(near_page.all("main")[0][1])
+    assert not re.search("cascade|†|n = |broken before", found)
+
+
+@pytest.mark.parametrize(
+    ("change", "command"),
+    [
+        ({"cascade": True, "attack_precision": "bf16"}, "--cascade --attack-precision bf16"),
+        ({"cascade": True}, "--cascade"),
+        ({}, ""),
+    ],
+)
+def test_the_command_repeats_what_the_board_was_run_with(build, change, command):
+    board, _, results = build.results({"plain": {"clean": ["1", "1"]}}, **change)
+    (section,) = Page(render(board, results, (), {})).all("article")
+    told = words(section[1]).split("Run it yourself")[1]
+    assert told == f"purebench run small --defense 'plain(alpha=0.5)' {command}".strip()
+
+
+def test_minimum_norm_attacks_say_what_they_found(nearby, near_page):
+    heading, _, fmn, apgd, _, transfer, _ = attack_rows(near_page, "defense-adversarial-training")
+    found = next(result for result in nearby.results if result.name == "adversarial-training")
+    reached = reach(found.attacks[1])
+    column = heading.index("Median distance")
+    assert fmn[column] == f"{255 * reached.median:.1f}/255 found for {reached.found} of 48"
+    assert reached.found < 48
+    assert apgd[column] == "16.0/255"
+    assert transfer[0].endswith("images of vae · apgd-exact")
+    (head,) = (at for at, text in near_page.all("th") if words(text) == "transfer")
+    assert head["title"].endswith("images of vae · apgd-exact")
+
+
+def test_own_verdicts_stand_beside_ours(nearby, near_page):
+    differing = 0
+    for result in nearby.results:
+        own = own_verdict(result.attacks[3])
+        heading, *rows = attack_rows(near_page, f"defense-{result.name}")
+        if result.random:  # AutoAttack's standard version is not for random ones
+            assert own is None
+            assert "Own verdict, %" not in heading
+            continue
+        column = heading.index("Own verdict, %")
+        assert rows[3][column] == f"{100 * own.accuracy:.1f}{'≠' if own.remark else ''}"
+        assert [row[column] for row in rows[:3]] == ["–"] * 3
+        (section,) = (words(text) for at, text in near_page.all("article") if at["id"] == f"defense-{result.name}")
+        assert (f"autoattack {own.remark}" in section) == bool(own.remark)
+        differing += bool(own.remark)
+    assert differing
+
+
+def test_curves_are_drawn_for_all_to_see(nearby, near_page, demo):
+    charts = [(at, text) for at, text in near_page.all("svg") if at.get("role") == "img"]
+    assert len(charts) == 6
+    every = [at["id"] for _, at, _ in near_page.elements if "id" in at]
+    assert len(every) == len(set(every))
+    ids = {at["id"]: words(text) for _, at, text in near_page.elements if "id" in at}
+    for (at, text), row in zip(charts[1:], rank(nearby.results), strict=True):
+        title, summary = (ids[name] for name in at["aria-labelledby"].split())
+        assert title == f"Accuracy of {row.name} against radius"
+        assert summary.startswith("At radius 0: ")
+        assert "threat 16/255" in text
+        assert "radius, ℓ∞ in 1/255" in text
+        assert "accuracy, %" in text
+        if not row.random:
+            assert f"At the threat's radius 16/255: {row.robust.percent()}." in summary
+    page = Page(render(demo.board, demo.results, demo.classes, demo.originals))
+    assert page.all("svg") == []  # no minimum-norm attack, no curve
+
+
+def test_a_caption_says_how_many_images_were_never_broken(nearby, near_page, cascade_page):
+    captions = [words(text) for _, text in near_page.all("figcaption")]
+    missing = [nearest(row.result).missing for row in rank(nearby.results)]
+    assert any(missing)
+    for caption, count in zip(captions, missing, strict=True):
+        assert caption.startswith("Nearest adversarial images of fmn, deepfool: median ")
+        assert (f"Nothing broke {count} of 48 images, which count as holding" in caption) == bool(count)
+    assert "were broken earlier in the cascade" in words(cascade_page.all("figcaption")[0][1])
+
+
+def test_one_curve_is_not_overlaid(nearby):
+    (chart,) = (
+        at for at, _ in Page(render(nearby.board, nearby.results[:1], (), {})).all("svg") if at.get("role") == "img"
+    )
+    assert chart["aria-labelledby"].startswith("defense-none-curve")
