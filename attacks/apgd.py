@@ -36,16 +36,15 @@ class Momentum:
     """The moves of linf and l2. rho: share of steps that must raise the loss for the step to stay."""
 
     def __init__(self, threat: ThreatModel, steps: int, rho: float):
-        self.threat, self.rho, self.marks = threat, rho, checkpoints(steps)
-        self.first = 2 * threat.radius
+        self.rho, self.marks = rho, checkpoints(steps)
+        self.direction, self.first = NORMS[threat.norm].direction, 2 * threat.radius
 
     def move(self, run: Run, k: int) -> Tensor:
         """x^(k): 3/4 of a projected step along the gradient, 1/4 of the last move (1 at the first), projected."""
-        step = NORMS[self.threat.norm].direction(run.gradient).mul_(rows(run.step, run.x))
-        ahead = self.threat.project(step.add_(run.point), run.x)
+        ahead = run.project(self.direction(run.gradient).mul_(rows(run.step, run.x)).add_(run.point))
         if k == 1:
             return ahead
-        return self.threat.project(ahead.mul_(0.75).add_(run.point, alpha=0.5).add_(run.before, alpha=-0.25), run.x)
+        return run.project(ahead.mul_(0.75).add_(run.point, alpha=0.5).add_(run.before, alpha=-0.25))
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
         """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled."""
@@ -148,7 +147,7 @@ class APGD:
         point = random_start(x, threat) if start is None else threat.project(start, x)
         look = view.look(point, aims, loss)
         everyone = torch.arange(len(x), device=x.device) if index is None else index
-        run = Run.begin(everyone, x, aims, point, look, rule.first)
+        run = Run.begin(everyone, x, aims, point, look, threat, rule.first)
         if best is not None:
             run.keep(best.see(everyone, point, look.loss, look.logits))
         for k in range(1, steps + 1):

@@ -30,7 +30,7 @@ class SparseSteps:
     """The moves of l1. start: where an earlier ball ended; its sparsity decides the first steps."""
 
     def __init__(self, threat: ThreatModel, steps: int, start: Tensor | None):
-        self.threat, self.every, self.start = threat, max(int(0.04 * steps), 1), start
+        self.every, self.start = max(int(0.04 * steps), 1), start
         self.first = threat.radius
 
     def move(self, run: Run, k: int) -> Tensor:
@@ -42,7 +42,7 @@ class SparseSteps:
             run.share = torch.full_like(run.loss, DENSE) if self.start is None else run.moved_then / size / SPARSER
         signs = largest(run.gradient, run.share)
         count = signs.flatten(1).abs().sum(1).clamp_min(1)
-        return self.threat.project(run.point + rows(run.step / count, run.x) * signs, run.x)
+        return run.project(run.point + rows(run.step / count, run.x) * signs)
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
         """Every 4 % of the steps: how many components to move from now on, and by how much."""

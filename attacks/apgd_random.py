@@ -27,14 +27,14 @@ class Annealed:
     """The moves of linf and l2 through a random view."""
 
     def __init__(self, threat: ThreatModel, steps: int):
-        self.threat, self.steps, self.first = threat, steps, threat.radius
+        self.steps, self.first = steps, threat.radius
+        self.direction = NORMS[threat.norm].direction
 
     def move(self, run: Run, k: int) -> Tensor:
         """x^(k): a step along the accumulated gradients, each over its mean absolute value, projected."""
         size = run.gradient.flatten(1).abs().mean(1).clamp_min(1e-30)
         run.heading = DECAY * run.heading + run.gradient / rows(size, run.gradient)
-        step = NORMS[self.threat.norm].direction(run.heading).mul_(rows(run.step, run.x))
-        return self.threat.project(step.add_(run.point), run.x)
+        return run.project(self.direction(run.heading).mul_(rows(run.step, run.x)).add_(run.point))
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
         """The step falls along half a cosine, whatever the loss did."""

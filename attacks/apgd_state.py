@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from purebench.attacks.best import rows
 from purebench.attacks.view import Look
+from purebench.threat import ThreatModel
 
 
 @dataclass
@@ -33,9 +35,13 @@ class Run:
     top_then: Tensor  # f_max at the last checkpoint, [M]
     share: Tensor  # l1: share of the components that a step moves, [M]
     moved_then: Tensor  # l1: components in which x_max differed from x at the last checkpoint, [M]
+    threat: ThreatModel
+    project: Callable[[Tensor], Tensor]  # P_S, onto the threat model around x
 
     @classmethod
-    def begin(cls, index: Tensor, x: Tensor, aims: Tensor, point: Tensor, look: Look, first: float) -> Run:
+    def begin(
+        cls, index: Tensor, x: Tensor, aims: Tensor, point: Tensor, look: Look, threat: ThreatModel, first: float
+    ) -> Run:
         """Before the first move, whose step is `first`."""
         flat = torch.zeros_like(look.loss)
         return cls(
@@ -56,13 +62,18 @@ class Run:
             top_then=look.loss,
             share=flat,
             moved_then=flat,
+            threat=threat,
+            project=threat.around(x),
         )
 
     def keep(self, mask: Tensor) -> None:
         """Drops the rows of images that are done."""
         if not bool(mask.all()):
             for entry in fields(self):
-                setattr(self, entry.name, getattr(self, entry.name)[mask])
+                value = getattr(self, entry.name)
+                if isinstance(value, Tensor):
+                    setattr(self, entry.name, value[mask])
+            self.project = self.threat.around(self.x)
 
     def see(self, look: Look, *, back: bool) -> None:
         """Takes note of a look at `point`; x_max is followed only if the run may go back to it."""

@@ -49,13 +49,15 @@ class Best:
 
         loss: [M]; logits: [M,draws,K].
         """
-        right = logits.argmax(2) == self.y[index, None]
         if self.lucky:
-            broken = self._see_draws(index, points, loss, right.float().mean(1), logits.shape[1])
+            right = (logits.argmax(2) == self.y[index, None]).float().mean(1)
+            broken = self._see_draws(index, points, loss, right, logits.shape[1])
+        elif self.view.decides:
+            broken = (logits.argmax(2) != self.y[index, None]).all(1)
         else:
-            broken = ~right.any(1) if self.view.decides else torch.zeros_like(index, dtype=torch.bool)
-            if self.view.precision != "float32" and bool(broken.any()):  # what a coarse pass says is asked again
-                broken[broken.clone()] = self._fresh(points[broken], index[broken]) == 0
+            return torch.ones_like(index, dtype=torch.bool)
+        if self.view.precision != "float32" and bool(broken.any()):  # what a coarse pass says is asked again
+            broken[broken.clone()] = self._fresh(points[broken], index[broken]) == 0
         if bool(broken.any()):
             self.found[index[broken]] = points[broken]
             self.open[index[broken]] = False

@@ -82,7 +82,7 @@ class FoolboxAttack:
         return self.entry.knowledge
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """Foolbox's answer and its own verdict: adversarial in its last look, and within the radius.
+        """Foolbox's answer and its own verdict: adversarial in its last look (and, if bounded, within the radius).
 
         Raises PurebenchError if the attack does not run under the threat's norm, or needs a package that is missing.
         """
@@ -94,8 +94,9 @@ class FoolboxAttack:
             return self._run(view, images, labels, threat)
 
         found, wrong = view.batch.map(work, x, y)
-        answer = Answer(found, claims=wrong & (threat.size(found - x) <= threat.radius * (1 + 1e-5)))
-        return answer if self.entry.bounded else nearest_found(view, x, y, answer)
+        if not self.entry.bounded:
+            return nearest_found(view, x, y, Answer(found, claims=wrong))
+        return Answer(found, claims=wrong & (threat.size(found - x) <= threat.radius * (1 + 1e-5)))
 
     def attack(self, threat: ThreatModel) -> Any:
         """The Foolbox attack for a threat. Raises PurebenchError if it measures another distance."""

@@ -68,15 +68,17 @@ class PGD:
         length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
         point = random_start(clean, threat) if self.random else clean
         heading = torch.zeros_like(clean) if self.momentum else None
+        project = threat.around(clean)
         for _ in range(self.steps):
             look = view.look(point, best.y[index], loss)
             stay = best.see(index, point, look.loss, look.logits)
             gradient = look.gradient
             if heading is not None:
                 gradient = heading = self.momentum * heading + normalised(gradient)
-            point = threat.project(direction(gradient).mul_(length).add_(point), clean)
+            point = project(direction(gradient).mul_(length).add_(point))
             if not bool(stay.all()):
                 index, clean, point = index[stay], clean[stay], point[stay]
+                project = threat.around(clean)
                 heading = None if heading is None else heading[stay]
                 if not len(index):
                     return

@@ -19,8 +19,8 @@ class Norm:
 
     size: its value, [N]. direction: the perturbation of norm 1 that raises a linear function of this gradient most
     (zero where the gradient is). project: the nearest perturbation of at most the radius. random: a perturbation like
-    x, inside the ball of radius 1. within: (x, point, radius) → the point brought into the ball around x and into
-    [0,1]; the nearest such one in linf and l1, the ball's projection cut off at the box in l2.
+    x, inside the ball of radius 1. around: (x, radius) → a function that brings points into the ball around x and into
+    [0,1]: to the nearest such ones in linf and l1, to the ball's projection cut off at the box in l2.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Norm:
     direction: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]
     random: Callable[[Tensor], Tensor]
-    within: Callable[[Tensor, Tensor, float], Tensor]
+    around: Callable[[Tensor, float], Callable[[Tensor], Tensor]]
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
@@ -111,20 +111,25 @@ def l1_project(delta: Tensor, radius: float) -> Tensor:
     return shrunk(delta, delta.abs(), radius)
 
 
-def l1_within(x: Tensor, point: Tensor, radius: float) -> Tensor:
+def l1_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
     """The nearest point of the ball and the box at once; cutting one after the other would waste radius."""
-    delta = point - x
-    return (x + shrunk(delta, torch.where(delta > 0, 1 - x, x), radius)).clamp_(0, 1)
+
+    def within(point: Tensor) -> Tensor:
+        delta = point - x
+        return (x + shrunk(delta, torch.where(delta > 0, 1 - x, x), radius)).clamp_(0, 1)
+
+    return within
 
 
-def l2_within(x: Tensor, point: Tensor, radius: float) -> Tensor:
+def l2_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
     """The ball's projection, then the box: it stays in the ball, because x itself is in [0,1]."""
-    return (x + l2_project(point - x, radius)).clamp_(0, 1)
+    return lambda point: (x + l2_project(point - x, radius)).clamp_(0, 1)
 
 
-def linf_within(x: Tensor, point: Tensor, radius: float) -> Tensor:
+def linf_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
     """Every component cut off at x ± radius and at 0 and 1."""
-    return (point - x).clamp_(-radius, radius).add_(x).clamp_(0, 1)
+    low, high = (x - radius).clamp_(min=0), (x + radius).clamp_(max=1)
+    return lambda point: point.clamp(low, high)
 
 
 def linf_project(delta: Tensor, radius: float) -> Tensor:
@@ -134,11 +139,11 @@ def linf_project(delta: Tensor, radius: float) -> Tensor:
 
 def linf_random(x: Tensor) -> Tensor:
     """Uniform in the unit ball."""
-    return 2 * torch.rand_like(x) - 1
+    return torch.empty_like(x).uniform_(-1, 1)
 
 
 NORMS: dict[str, Norm] = {
-    "linf": Norm("linf", linf_size, torch.sign, linf_project, linf_random, linf_within),
-    "l2": Norm("l2", l2_size, l2_direction, l2_project, l2_random, l2_within),
-    "l1": Norm("l1", l1_size, l1_direction, l1_project, l1_random, l1_within),
+    "linf": Norm("linf", linf_size, torch.sign, linf_project, linf_random, linf_around),
+    "l2": Norm("l2", l2_size, l2_direction, l2_project, l2_random, l2_around),
+    "l1": Norm("l1", l1_size, l1_direction, l1_project, l1_random, l1_around),
 }

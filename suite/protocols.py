@@ -30,7 +30,7 @@ class Answer:
 
     images: x' [N,C,H,W]. nearest: True if these are the nearest adversarial images found (a minimum-norm attack), which
     may lie beyond the threat's radius; where none was found, x' is the image itself. claims: the attack's own verdict,
-    bool [N], True where it thinks the defense is broken; None if it has none.
+    bool [N], True where it thinks the defense is broken at x', wherever that is; None if it has none.
     """
 
     images: Tensor

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from purebench.errors import PurebenchError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 NORM_NAMES = ("linf", "l2", "l1")
@@ -45,9 +47,13 @@ class ThreatModel:
 
     def project(self, adversarial: Tensor, x: Tensor) -> Tensor:
         """`adversarial` brought back into the ball around x and into [0,1]; what is inside stays as it is."""
+        return self.around(x)(adversarial)
+
+    def around(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """`project` for many points around the same x: what depends on x alone is computed once."""
         from purebench.norms import NORMS
 
-        return NORMS[self.norm].within(x, adversarial, self.radius)
+        return NORMS[self.norm].around(x, self.radius)
 
 
 def parse_radius(text: str | float) -> float:

@@ -18,6 +18,8 @@ from purebench.errors import PurebenchError
 from purebench.seeds import seeded
 from purebench.threat import ThreatModel
 
+THREAT = ThreatModel("linf", 0.1)
+
 
 def paper_checkpoints(steps):
     """w_j = ceil(p_j N), p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), in exact arithmetic."""
@@ -57,6 +59,8 @@ def stalled(increases, step_kept, top, top_then):
         top_then=torch.tensor(top_then),
         share=torch.zeros(4),
         moved_then=torch.zeros(4),
+        threat=THREAT,
+        project=THREAT.around(0 * ones + 0.5),
     )
 
 
@@ -68,7 +72,7 @@ def test_the_step_halves_under_condition_1_or_2_and_the_run_goes_back_to_its_bes
         top=[3.0, 3.0, 3.0, 3.0],
         top_then=[1.0, 2.0, 3.0, 3.0],
     )
-    Momentum(ThreatModel("linf", 0.1), 40, 0.75).reconsider(state, 9, back=True)
+    Momentum(THREAT, 40, 0.75).reconsider(state, 9, back=True)
     halved = [True, False, True, False]
     assert state.step.tolist() == pytest.approx([0.4 if half else 0.8 for half in halved])
     assert state.point.flatten().tolist() == [2.0 if half else 1.0 for half in halved]
@@ -108,13 +112,13 @@ def test_few_steps(small, inside, steps):
 
 def test_between_checkpoints_nothing_changes():
     state = stalled([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
-    Momentum(ThreatModel("linf", 0.1), 40, 0.75).reconsider(state, 8, back=True)
+    Momentum(THREAT, 40, 0.75).reconsider(state, 8, back=True)
     assert state.step.tolist() == pytest.approx([0.8] * 4)
 
 
 def test_on_a_random_view_the_steps_follow_a_cosine_along_the_accumulated_gradients():
-    threat, state = ThreatModel("linf", 0.1), stalled([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
-    rule = Annealed(threat, 8)
+    state = stalled([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
+    rule = Annealed(THREAT, 8)
     assert rule.first == 0.1
     state.x = state.point = torch.full_like(state.x, 0.5)
     state.gradient = torch.tensor([2.0, -2.0, 2.0, -2.0]).view(4, 1, 1, 1)

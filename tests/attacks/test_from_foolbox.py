@@ -61,7 +61,8 @@ def check_a_run(name, case, threat, inside):
     if name == "GenAttack":  # claims only what reached the class it was after
         assert (wrong | ~answer.claims).all()
     else:
-        assert torch.equal(answer.claims, wrong & within)
+        assert (wrong | ~answer.claims).all()
+        assert torch.equal(answer.claims[within], wrong[within]) or not entry.bounded
     assert wrong[0]
     assert (view.backwards > 0) == entry.gradients
 
@@ -126,7 +127,7 @@ def test_the_nearest_image_of_a_linear_classifier(linear, name, options, norm, c
     assert found.float().mean() >= (0.8 if "FMN" in name else 1)
     assert ratio.min() >= 0.999
     assert ratio.max() <= 1.05
-    assert torch.equal(answer.claims, found & (threat.size(answer.images - case.x) <= threat.radius * 1.00001))
+    assert (found | ~answer.claims).all()  # what it claims is found, at whatever distance
 
 
 def test_foolboxs_own_l2_fmn_does_not_get_near(linear):
