@@ -187,7 +187,8 @@ def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None
             purified = defense.purify(x)
         stand_in = surrogate(x)
         # the stand-in cancels exactly, so that the value is the purifier's to the last bit
-        return purified + (stand_in - stand_in.detach())
+        through: Tensor = purified + (stand_in - stand_in.detach())
+        return through
 
     return purify
 

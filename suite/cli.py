@@ -1,4 +1,4 @@
-"""The command line: `purebench run`, `show`, `list`, `train`, `robustbench`. Nothing heavy is imported before a command needs it."""
+"""The command line: `purebench run`, `show`, `list`, `train`, `robustbench`; what is heavy is imported when needed."""
 
 from __future__ import annotations
 

@@ -2,14 +2,17 @@
 
 The reverse steps are those of DDPM (Ho et al. 2020, eq. 6-7 between any two timesteps) or DDIM (Song et al. 2021,
 arXiv:2010.02502, eq. 12 with eta = 0). Each step is checkpointed and its noise comes from a seed of its own, so the
-exact gradient replays the same noise and memory does not grow with the length of the chain.
+exact gradient replays the same noise, and of a step more only its state is kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from purebench.defense import Purifier
 from purebench.defenses.checkpoints import load
@@ -35,6 +38,39 @@ def reverse_step(x: Tensor, predicted: Tensor, now: Tensor, then: Tensor, noise:
     mean = (then.sqrt() * beta * origin + alpha.sqrt() * (1 - then) * x) / (1 - now)
     variance = beta * (1 - then) / (1 - now)
     return mean + variance.sqrt() * noise
+
+
+class Chain(torch.autograd.Function):
+    """Steps one after the other, of which only the states [N,C,H,W] between them are kept for the backward pass.
+
+    There each step is taken again, from the last to the first, and its gradient with it. torch's own checkpoints would
+    keep a graph of every step without its tensors, and states here and there between the features, where they break up
+    the heap: a hundred steps took four times the memory of ten. Gradients flow to the state alone, not to the network.
+    """
+
+    @staticmethod
+    def forward(context: Any, state: Tensor, steps: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """The state after all steps."""
+        context.steps = steps
+        kind = state.device.type
+        context.autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+        kept = state.new_empty(len(steps), *state.shape)
+        for slot, step in zip(kept, steps, strict=True):
+            slot.copy_(state)
+            state = step(state)
+        context.save_for_backward(kept)
+        return state
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient at the state before all steps."""
+        (gradient,), (kept,) = gradients, context.saved_tensors
+        for before, step in zip(reversed(kept), reversed(context.steps), strict=True):
+            leaf = before.detach().requires_grad_()
+            with torch.enable_grad(), context.autocast:
+                after = step(leaf)
+            (gradient,) = torch.autograd.grad(after, leaf, gradient)
+        return gradient, None
 
 
 class DiffPure(Purifier):
@@ -77,11 +113,15 @@ class DiffPure(Purifier):
         seeds = torch.randint(2**62, (len(times),)).tolist()
         start = levels[times[0]]
         state = start.sqrt() * (2 * x - 1) + (1 - start).sqrt() * seeded_noise(x, seeds[0])
-        for now, then, seed in zip(times[:-1], times[1:], seeds[1:], strict=True):
-            if self.checkpointed and torch.is_grad_enabled() and state.requires_grad:
-                state = checkpoint(self.step, state, now, then, seed, use_reentrant=False, preserve_rng_state=False)
-            else:
-                state = self.step(state, now, then, seed)
+        steps = [
+            partial(self.step, now=now, then=then, seed=seed)
+            for now, then, seed in zip(times[:-1], times[1:], seeds[1:], strict=True)
+        ]
+        if self.checkpointed and torch.is_grad_enabled() and state.requires_grad:
+            state = Chain.apply(state, steps)
+        else:
+            for step in steps:
+                state = step(state)
         return ((state + 1) / 2).clamp(0, 1)
 
     def step(self, state: Tensor, now: Tensor, then: Tensor, seed: int) -> Tensor:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from purebench.defense import Purifier
+from purebench.defense import LatentPurifier
 from purebench.defenses.mlvgm.model import MLVGM
 from purebench.defenses.mlvgm.schedules import alphas
 from purebench.defenses.transforms import gaussian_blur
 from purebench.errors import PurebenchError
 
 
-class MLVGMPurifier(Purifier):
+class MLVGMPurifier(LatentPurifier):
     """Any MLVGM under any schedule.
 
     schedule: a name of `schedules.SCHEDULES` or a list of alphas, coarse to fine. attenuation: factor on all alphas.
@@ -44,15 +44,34 @@ class MLVGMPurifier(Purifier):
         self.alphas = alphas(schedule, model.latents, attenuation)
         self.random = noise > 0 or any(alpha > 0 for alpha in self.alphas)
 
+    @property
+    def kept(self) -> list[float]:
+        """1 - alpha_i of every latent, coarse to fine."""
+        return [1 - alpha for alpha in self.alphas]
+
+    def codes(self, x: Tensor) -> list[Tensor]:
+        """Codes of the image itself, blurred but without noise: what its reconstruction is decoded from."""
+        found: list[Tensor] = []
+
+        def keep(_: int, encoded: Tensor, sampled: Tensor) -> Tensor:
+            found.append(encoded)
+            return encoded
+
+        self.model.autoencode(self.blurred(x), keep)
+        return found
+
     def mix(self, i: int, encoded: Tensor, sampled: Tensor) -> Tensor:
         """(1 - alpha_i)·encoded + alpha_i·sampled."""
         alpha = self.alphas[i]
         return (1 - alpha) * encoded + alpha * sampled
 
+    def blurred(self, x: Tensor) -> Tensor:
+        """What is done to an image before anything random is."""
+        return gaussian_blur(x, self.blur) if self.blur else x
+
     def forward(self, x: Tensor) -> Tensor:
         """Purified images, clamped to [0,1]."""
-        if self.blur:
-            x = gaussian_blur(x, self.blur)
+        x = self.blurred(x)
         if self.noise:
             x = (x + fixed_norm_noise(x, self.noise)).clamp(0, 1)
         return self.model.autoencode(x, self.mix).clamp(0, 1)

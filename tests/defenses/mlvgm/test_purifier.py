@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from purebench.defenses.mlvgm.hvae import HVAE
 from purebench.defenses.mlvgm.model import MLVGM
@@ -44,6 +45,50 @@ def x() -> torch.Tensor:
 def answer(purifier, images, words="purifier"):
     with seeded(words):
         return purifier(images)
+
+
+def test_codes_are_what_the_reconstruction_is_decoded_from(model, x):
+    """Decoding them again gives the reconstruction; the encoder's answer given other latents would not."""
+    purifier = MLVGMPurifier(model, attenuation=0.7)
+    codes = purifier.codes(x)
+    assert len(codes) == model.latents == len(purifier.kept)
+    assert [code.shape[-1] for code in codes] == [2, 4, 4, 8]
+    decoded = model.autoencode(1 - x, lambda i, encoded, sampled: codes[i])
+    assert torch.equal(decoded, model.autoencode(x, lambda i, encoded, sampled: encoded))
+
+
+def test_codes_are_not_random_and_know_no_schedule(model, x):
+    plain = answer(MLVGMPurifier(model, attenuation=0).codes, x, "a")
+    for options in ({}, {"schedule": "constant", "attenuation": 1.0}, {"noise": 3.0}):
+        again = answer(MLVGMPurifier(model, **options).codes, x, "b")
+        assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))
+
+
+def test_codes_are_those_of_the_blurred_image(model, x):
+    blurred = MLVGMPurifier(model, blur=1.3).codes(x)
+    plain = MLVGMPurifier(model).codes(gaussian_blur(x, 1.3))
+    assert all(torch.equal(one, other) for one, other in zip(blurred, plain, strict=True))
+    assert not torch.equal(blurred[0], MLVGMPurifier(model).codes(x)[0])
+
+
+def test_the_gradient_of_the_codes_is_exact(model, x, gradient_error):
+    purifier = MLVGMPurifier(model.double(), blur=0.8)
+    for level in range(model.latents):
+        size = purifier.codes(x[:1].double())[level].numel()
+
+        def code(images, level=level, size=size):
+            flat = purifier.codes(images)[level].flatten(1)
+            return functional.pad(flat, (0, images[0].numel() - size)).view_as(images)
+
+        gradient, error = gradient_error(code, 0.3 + 0.4 * x[:2].double(), "codes")
+        assert gradient.abs().max() > 1e-5
+        assert error <= 1e-5
+
+
+def test_what_is_kept_is_the_rest_of_alpha():
+    assert MLVGMPurifier(Recorder(), schedule=[0.0, 0.2, 0.5, 1.0], attenuation=0.5).kept == pytest.approx(
+        [1, 0.9, 0.75, 0.5]
+    )
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

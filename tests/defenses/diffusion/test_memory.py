@@ -1,0 +1,65 @@
+"""Peak memory of exact gradients through DiffPure: a hundred reverse steps take hardly more than ten."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLEAR = Path("/proc/self/clear_refs")
+
+MEASURE = """
+import json, sys
+import torch
+from purebench.defenses.diffusion.diffpure import DiffPure
+from purebench.defenses.diffusion.unet import FoldedUNet
+from purebench.seeds import seeded
+
+torch.set_num_threads(1)
+
+def memory(entry):
+    for line in open("/proc/self/status"):
+        if line.startswith(entry):
+            return int(line.split()[1]) * 1024
+
+def gradient(steps, images, checkpointed):
+    with seeded("memory"):
+        x = torch.rand(images, 1, 16, 16, requires_grad=True)
+        purifier = DiffPure(network, t=150, steps=steps, checkpointed=checkpointed)
+        torch.autograd.grad(purifier(x).square().sum(), x)
+
+network = FoldedUNet(size=16).eval().requires_grad_(False)
+gradient(2, 1, True)  # what libraries allocate once
+before = memory("VmRSS")
+peaks = []
+for steps in json.loads(sys.argv[1]):
+    open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew from what is resident
+    gradient(steps, 24, json.loads(sys.argv[2]))
+    peaks.append(memory("VmHWM") - before)
+print(json.dumps(peaks))
+"""
+
+
+def peaks(steps: list[int], checkpointed: bool) -> list[int]:
+    """Peak resident bytes of a gradient with each number of reverse steps, above what a first small one left."""
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(steps), json.dumps(checkpointed)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(found.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CLEAR.exists(), reason="the peak of resident memory is reset through /proc")
+def test_a_hundred_reverse_steps_take_at_most_one_and_a_half_times_the_memory_of_ten():
+    ten, hundred = peaks([10, 100], checkpointed=True)
+    assert ten > 4e6, "too little to measure"
+    assert hundred <= 1.5 * ten
+    few, more = peaks([4, 12], checkpointed=False)
+    assert more > 1.5 * few  # without checkpointing it grows, and the measure sees it
+    assert few > 1.5 * ten / 2

@@ -1,0 +1,120 @@
+"""Through every purifier of the registry the gradient is the slope: central differences under the same noise agree.
+
+A purifier that is added to the registry is tested at its defaults; give it a line in SETTINGS for more.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+from purebench.datasets import fashion_mnist
+from purebench.defense import Purifier
+from purebench.defenses.mlvgm.schedules import SCHEDULES
+from purebench.registry import Spec, create, factory, installed
+from purebench.seeds import seeded
+
+SETTINGS = {
+    "mlvgm-hvae": [
+        *({"schedule": schedule} for schedule in SCHEDULES),
+        {"noise": 2.0},
+        {"blur": 1.0, "noise": 2.0},
+        {"attenuation": 0.0},
+    ],
+    "vae": [{}, {"sampled": True}],
+    "diffpure": [{"sampler": "ddpm"}, {"sampler": "ddim", "t": 200}],
+}
+NO_PURIFIER = {"none": "the classifier alone", "robustbench": "a classifier, from files that are not here"}
+FLAT = {"quantise": "rounding has no slope anywhere"}
+"""Purifiers whose true gradient is zero almost everywhere, and why."""
+BARS = {torch.float32: (1e-2, 1e-2), torch.float64: (1e-5, 1e-5)}
+"""Largest relative error, and the length of the step in l2: rounding errors are divided by it, kinks grow with it."""
+
+
+def cases():
+    """All purifiers of this package, with and without checkpointing where they have it."""
+    found = []
+    for name, point in installed("defenses").items():
+        if name in NO_PURIFIER or not point.value.startswith("purebench."):
+            continue
+        make, _ = factory("defenses", name)
+        choices = [{}]
+        if "checkpointed" in inspect.signature(make).parameters:
+            choices = [{"checkpointed": True}, {"checkpointed": False}]
+        found += [Spec(name, {**options, **choice}) for options in SETTINGS.get(name, [{}]) for choice in choices]
+    return found
+
+
+def images():
+    """Two images off the box's border: x = 0 is a kink of every clamp, and no point to take a slope at."""
+    return 0.2 + 0.6 * torch.as_tensor(fashion_mnist().take([1, 4]).floats())
+
+
+def slopes(purify, x, step):
+    """Slopes of a weighted sum of the purified images by the exact gradient and by central differences, [4] each.
+
+    Half of every direction is the gradient's own, so that its slope is large, and half is random.
+    """
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(x.shape, generator=generator).to(x)
+
+    def value(at):
+        with seeded("slopes"):
+            return (weights * purify(at)).double().sum()
+
+    asked = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(value(asked), asked)
+    exact, measured = [], []
+    for _ in range(4):
+        chance = torch.randn(x.shape, generator=generator).to(x)
+        direction = gradient / gradient.norm() + chance / chance.norm()
+        direction /= direction.norm()
+        with torch.no_grad():
+            rise = value(x + step * direction) - value(x - step * direction)
+        exact.append((gradient * direction).double().sum())
+        measured.append(rise / (2 * step))
+    return torch.stack(exact), torch.stack(measured)
+
+
+@pytest.mark.parametrize("dtype", BARS, ids=str)
+@pytest.mark.parametrize("spec", cases(), ids=str)
+def test_the_gradient_is_the_slope(spec, dtype):
+    made = create("defenses", spec)
+    assert isinstance(made, Purifier), f"{spec.name} is no purifier: say so in NO_PURIFIER, or how to test it"
+    purifier, (bar, step) = made.eval().requires_grad_(False).to(dtype), BARS[dtype]
+    x = images().to(dtype)
+    if spec.name in FLAT:
+        leaf = x.clone().requires_grad_()
+        assert torch.autograd.grad(purifier(leaf).sum(), leaf)[0].abs().max() == 0
+        return
+    exact, measured = slopes(purifier, x, step)
+    errors = (exact - measured).abs() / exact.abs()
+    assert exact.abs().min() > 1e-3, f"{spec}: hardly any slope to compare; is its gradient masked?"
+    assert errors.max() <= bar, f"{spec}: relative errors {errors.tolist()}"
+
+
+def test_a_gradient_that_is_not_the_slope_is_seen():
+    """BPDA's identity, noise that is not replayed, a detached part: each fails by far."""
+
+    class Straight(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x):
+            return torch.sin(3 * x)
+
+        @staticmethod
+        def backward(context, given):
+            return given
+
+    def detached(x):
+        return x * x.mean((1, 2, 3), keepdim=True).detach() + x.flip(3)
+
+    def unreplayed(x):
+        return x * torch.randn(x.shape, generator=moving)
+
+    moving = torch.Generator().manual_seed(3)
+    step, x = 1e-5, images().double()
+    for purify in (Straight.apply, lambda x: 2 * detached(x) * x.detach(), unreplayed):
+        exact, measured = slopes(purify, x, step)
+        assert ((exact - measured).abs() / exact.abs()).max() > 0.1
