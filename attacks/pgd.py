@@ -82,7 +82,7 @@ class PGD:
                 heading = None if heading is None else heading[stay]
                 if not len(index):
                     return
-        arrive(view, best, index, point, loss)
+        arrive(view, best, index, point, loss, look=self.restarts > 1)
 
 
 def normalised(gradient: Tensor) -> Tensor:
@@ -99,9 +99,13 @@ def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss)
     return value, best.see(index, point, value, logits)
 
 
-def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> None:
-    """Ends a run at `point`: one more look, except where `settle` takes fresh draws anyway."""
-    if best.lucky:
+def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, look: bool = True) -> None:
+    """Ends a run at `point`.
+
+    One more look decides between runs; without it the point is taken as it is, as on a random defense, where `settle`
+    takes fresh draws anyway.
+    """
+    if best.lucky or not look:
         best.settle(index, point, torch.zeros(len(index), device=point.device))
     else:
         value, stay = see_scores(view, best, index, point, loss)

@@ -24,7 +24,7 @@ def test_each_step_is_the_share_of_the_radius_along_the_sign_of_the_gradient():
         exact(as_defense(slope)), x, torch.tensor([0]), ThreatModel("linf", 0.1)
     )
     moved = [round((point - x).mean().item(), 6) for point in seen]
-    assert moved == [0, 0, -0.04, -0.08, -0.1, -0.1]  # the look at the image, four gradients, the last look
+    assert moved == [0, 0, -0.04, -0.08, -0.1]  # the look at the image, and four gradients; the last point is unseen
     torch.testing.assert_close(found, x - 0.1)
 
 
