@@ -98,10 +98,17 @@ class View:
             logits = self.logits(images, coarse=True)
             return loss(logits, labels), logits
 
-        return self.ascend(objective, x, y)
+        labels = y if y.ndim == 1 else y[:, 0]
+        return self.ascend(objective, x, y, done=lambda logits: (logits.argmax(2) != labels[:, None]).all())
 
-    def ascend(self, objective: Objective, x: Tensor, *rows: Tensor) -> Look:
-        """`look` with an objective of images and of any rows [N,…] that go with them; its second part is the logits."""
+    def ascend(
+        self, objective: Objective, x: Tensor, *rows: Tensor, done: Callable[[Tensor], Tensor] | None = None
+    ) -> Look:
+        """`look` with an objective of images and of any rows [N,…] that go with them; its second part is the logits.
+
+        done: whether the logits [N,draws,K] leave nothing to attack, where a gradient of zero is no wonder (the DLR
+        loss is constant where the true class is the third).
+        """
 
         def part(images: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             leaf = images.detach().requires_grad_()
@@ -125,7 +132,8 @@ class View:
         # the sum is a quick first test: it is finite only if every value is, and not zero only if some value is not
         total = float(gradient.sum())
         if total == 0 and len(x) and not bool(gradient.any()):
-            self.note("the gradient was zero on every image of a look: it may be masked, so distrust a high accuracy")
+            if done is None or not bool(done(shown)):
+                self.note("the gradient was zero on every image of a look: it may be masked; distrust a high accuracy")
         elif not math.isfinite(total) and not bool(torch.isfinite(gradient).all()):
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
             self.note("gradients that are not finite count as zero")

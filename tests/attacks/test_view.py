@@ -236,6 +236,14 @@ def test_a_gradient_that_is_zero_everywhere_is_noted(small):
         assert view.notes == []
 
 
+def test_a_zero_gradient_where_all_is_wrong_already_is_no_wonder():
+    """DLR is constant where the true class is the third."""
+    weight = torch.tensor([[1.0], [2.0], [3.0]])
+    view = exact(as_defense(lambda x: x.flatten(1) @ weight.T))
+    assert not view.look(torch.full((1, 1, 1, 1), 0.5), torch.tensor([0]), losses.find("dlr")).gradient.any()
+    assert view.notes == []
+
+
 def test_a_gradient_whose_sum_happens_to_be_zero_is_no_zero_gradient():
     weight = torch.tensor([1.0, -1.0, 1.0, -1.0])
     view = exact(as_defense(lambda x: torch.stack([x.flatten(1) @ weight, 0 * x.flatten(1) @ weight], 1)))

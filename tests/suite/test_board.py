@@ -143,9 +143,10 @@ def test_what_does_not_decide_a_result_leaves_its_key() -> None:
 
 def test_choosing_rows_specs_and_fewer_images() -> None:
     board = choose("fashion-quick", ["none", "gaussian-blur(sigma=2)"], 10)
-    assert [row.name for row in board.defenses] == ["none", "gaussian-blur-sigma-2"]
+    # vae comes along: its adversarial images are reused
+    assert [row.name for row in board.defenses] == ["none", "gaussian-blur-sigma-2", "vae"]
     assert board.dataset.images == 10
-    (row,) = choose("fashion-quick", ["gaussian-noise(sigma=0.1)"], None).defenses
+    (row, _) = choose("fashion-quick", ["gaussian-noise(sigma=0.1)"], None).defenses
     assert row.name == "noise"
     with pytest.raises(PurebenchError, match="fashion-quick"):
         choose("fashion-quik", None, None)
