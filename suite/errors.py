@@ -11,13 +11,14 @@ class PurebenchError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a name that was not found: the nearest known ones, else all of them.
+    """A hint for a name that was not found: the nearest known ones, else those it begins, else all of them.
 
     >>> nearest("squar", ["square", "apgd"])
     "did you mean 'square'?"
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.55)
+    close = close or [name for name in names if word and name.lower().startswith(word.lower())][:3]
     if close:
         return "did you mean " + " or ".join(repr(name) for name in close) + "?"
     return "known: " + (", ".join(names) if names else "none") + "."

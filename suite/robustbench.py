@@ -210,6 +210,8 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
 
     table, console = Table(box=None, show_header=False, padding=(0, 2)), Console()
     if model is None:
+        if not model_dir.is_dir():
+            raise PurebenchError(f"--models: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is none.")
         for entry in available(model_dir):
             table.add_row(entry.name, entry.dataset, entry.threat_model)
         console.print(table if table.rows else f"no model of RobustBench's zoo in {model_dir}", markup=False)
