@@ -16,6 +16,7 @@ from torch import Tensor
 
 from purebench.attacks.apgd_state import Run
 from purebench.attacks.best import rows
+from purebench.attacks.pgd import normalised
 from purebench.norms import NORMS
 from purebench.threat import ThreatModel
 
@@ -32,8 +33,7 @@ class Annealed:
 
     def move(self, run: Run, k: int) -> Tensor:
         """x^(k): a step along the accumulated gradients, each over its mean absolute value, projected."""
-        size = run.gradient.flatten(1).abs().mean(1).clamp_min(1e-30)
-        run.heading = DECAY * run.heading + run.gradient / rows(size, run.gradient)
+        run.heading = DECAY * run.heading + normalised(run.gradient)
         return run.project(self.direction(run.heading).mul_(rows(run.step, run.x)).add_(run.point))
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:

@@ -18,6 +18,7 @@ from purebench.attacks.apgd_l1 import largest
 from purebench.attacks.best import Best, rows
 from purebench.attacks.losses import margin
 from purebench.attacks.pgd import arrive, at_least_one, random_start, see_scores
+from purebench.attacks.square import mean_margin
 from purebench.attacks.view import View
 from purebench.errors import PurebenchError
 from purebench.norms import NORMS
@@ -85,8 +86,7 @@ def heading(gradient: Tensor, point: Tensor, threat: ThreatModel) -> Tensor:
 
 def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
     """Shows `best` the defense's logits [M,draws,K] at the points; which images stay, bool [M]."""
-    labels = best.y[index].repeat_interleave(logits.shape[1])
-    return best.see(index, points, margin(logits.flatten(0, 1), labels).view(len(index), -1).mean(1), logits)
+    return best.see(index, points, mean_margin(logits, best.y[index]), logits)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
         return Finding(_all(blank, Outcome.SKIPPED, f"for {job.attack.only} defenses only"))
     spared = _broken_before(given.before)
     rest = [row for row in range(len(part)) if row not in spared]
-    everything = x.cpu().numpy()
+    everything = x.cpu().numpy().copy()  # on the CPU it would be the memory of x itself
     for row, image in spared.items():
         everything[row] = image
     if not rest:
