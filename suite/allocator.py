@@ -3,7 +3,8 @@
 By default glibc takes each block above 128 KiB to 32 MiB (a moving threshold) from the system and gives it back when it
 is freed, so that every forward pass maps and clears its activations anew. With both thresholds raised a process keeps
 what it once had: a forward + backward of the bundled ResNet at batch 64 falls from 0.52 to 0.38 ms an image on one core
-(`python benchmarks/speed.py` measures it), and the process's memory stays at its peak.
+(compare `python benchmarks/speed.py --part ratio` with and without `--default-malloc`), and the process's memory stays
+at its peak.
 """
 
 from __future__ import annotations
