@@ -25,8 +25,8 @@ from purebench.threat import Knowledge, ThreatModel
 SHRUNK = 0.99
 """Share of the way from mid grey at which w starts: at 0 and 1 themselves tanh is flat and w infinite.
 
-The reference implementation takes 0.999999, from where a black pixel, and most of Fashion-MNIST is black, needs hundreds
-of steps to move at all.
+The reference implementation takes 0.999999, from where a black pixel, and most of Fashion-MNIST is black, needs
+hundreds of steps to move at all.
 """
 LEAK = 1e-6
 """Slope of -f beyond kappa: next to nothing, but a gradient of exactly zero goes on to mean that it is masked."""
