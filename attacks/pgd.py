@@ -29,6 +29,8 @@ def random_start(x: Tensor, threat: ThreatModel) -> Tensor:
 class PGD:
     """x ← P(x + step · direction(gradient)), from the image or from random starts.
 
+    The very first gradient is that of the image itself, which tells at no further cost whether it is wrong as it is.
+
     steps: gradient steps; step: length of a step as a share of the radius, None for 2.5/steps; restarts: starts;
     random: start at a random point instead of the image; momentum: decay of the sum of normalised gradients, 0 for the
     gradient alone.
@@ -54,24 +56,25 @@ class PGD:
         """The best point found of each image. Raises PurebenchError in l1, where the steepest step moves one pixel."""
         if threat.norm == "l1":
             raise PurebenchError("pgd: expected the norm linf or l2, but got l1; use apgd, which has steps of its own.")
-        loss = losses.find(self.loss)
         best = Best(view, x, y)
-        see_scores(view, best, torch.arange(len(x), device=x.device), x, loss)
-        for _ in range(self.restarts):
+        for run in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
             if len(index):
-                self._run(view, x[index], index, threat, best)
+                self._run(view, x[index], index, threat, best, first=run == 0)
         return best.points()
 
-    def _run(self, view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
+    def _run(
+        self, view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best, *, first: bool
+    ) -> None:
         loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
         length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
         point = random_start(clean, threat) if self.random else clean
         heading = torch.zeros_like(clean) if self.momentum else None
         project = threat.around(clean)
-        for _ in range(self.steps):
-            look = view.look(point, best.y[index], loss)
-            stay = best.see(index, point, look.loss, look.logits)
+        for step in range(self.steps):
+            seen = clean if first and step == 0 else point
+            look = view.look(seen, best.y[index], loss)
+            stay = best.see(index, seen, look.loss, look.logits)
             gradient = look.gradient
             if heading is not None:
                 gradient = heading = self.momentum * heading + normalised(gradient)

@@ -1,4 +1,4 @@
-"""The command line: `purebench run`, `show`, `list`, `train`, `robustbench`; what is heavy is imported when needed."""
+"""The command line: `purebench run`, `show`, `list` and more; what is heavy is imported when needed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from purebench.commands.convert import convert
+from purebench.commands.inspect_latents import inspect_latents
+from purebench.commands.tune import tune
 from purebench.errors import PurebenchError
 
 app = typer.Typer(
@@ -178,6 +181,11 @@ def train(
     recipe, _ = registry.factory("recipes", Spec.parse(name).name)
     written = recipe(out=out, device=find_device(device), minutes=minutes, steps=steps, seed=seed, folder=data)
     typer.echo(f"wrote {written}")
+
+
+app.command("inspect")(inspect_latents)
+app.command()(tune)
+app.command()(convert)
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 class Spec:
     """A registered name and the keyword arguments for its factory.
 
-    name: an entry-point name (`apgd`), one of another package behind its prefix (`foolbox:LinfPGD`), or
-    `path/to/file.py:name`.
+    name: an entry-point name (`apgd`), one of another package behind its prefix (`foolbox:LinfPGD`), one of a family
+    behind its name (`mlvgm/gender-linear`), or `path/to/file.py:name`.
     """
 
     name: str
@@ -130,8 +130,8 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     if path := Spec(name).path:
         return _from_file(group, path, name.rpartition(":")[2]), {}
     points = installed(group)
-    prefix, colon, rest = name.partition(":")
-    for known in (name, prefix) if colon else (name,):
+    prefix, mark, rest = next((name.partition(mark) for mark in ":/" if mark in name), (name, "", ""))
+    for known in (name, prefix) if mark else (name,):
         extra = {"name": rest} if known != name else {}
         if known in LOCAL[group]:
             return LOCAL[group][known], extra
