@@ -1,0 +1,7 @@
+"""`purebench inspect`."""
+
+from __future__ import annotations
+
+
+def inspect_latents() -> None:
+    """Not written yet."""

@@ -1,0 +1,7 @@
+"""`purebench tune`."""
+
+from __future__ import annotations
+
+
+def tune() -> None:
+    """Not written yet."""
