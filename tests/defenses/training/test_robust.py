@@ -1,0 +1,94 @@
+"""The losses of adversarial training against the formulas that they cite, and the ascent against its closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from purebench.defenses.training import robust
+from purebench.seeds import seeded
+from purebench.threat import ThreatModel
+
+X = 0.3 + 0.4 * torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def linear() -> nn.Module:
+    with seeded("linear"):
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+
+def test_on_a_linear_model_the_ascent_ends_in_the_corner_of_the_ball():
+    """Two classes: the gradient of the loss has one sign pattern everywhere, and its corner is the worst point."""
+    model, threat = linear(), ThreatModel("linf", 0.05)
+    gap = (model[1].weight[1] - model[1].weight[0]).detach()
+    x = X[:1]
+    with seeded("ascent"):
+        found = robust.ascend(model, x, threat, lambda logits: (logits[:, 1] - logits[:, 0]).sum(), steps=10)
+    assert torch.allclose(found, x + 0.05 * gap.sign().view(1, 1, 4, 4), atol=1e-6)
+    assert model.training
+
+
+def test_the_ascent_stays_in_the_ball_and_in_the_box():
+    model, x = linear(), X.clone()
+    x[:3], x[3:] = 0.0, 1.0
+    with seeded("ascent"):
+        found = robust.ascend(model, x, robust.THREAT, lambda logits: functional.cross_entropy(logits, LABELS))
+    assert float((found - x).abs().max()) <= robust.THREAT.radius + 1e-7
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+
+
+def test_the_divergence_is_the_mean_kullback_leibler_divergence():
+    generator = torch.Generator().manual_seed(3)
+    one, other = torch.randn(5, 4, generator=generator), torch.randn(5, 4, generator=generator)
+    p, q = torch.distributions.Categorical(logits=one), torch.distributions.Categorical(logits=other)
+    expected = torch.distributions.kl_divergence(p, q).mean()
+    assert float(robust.divergence(one, other)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_trades_is_cross_entropy_plus_beta_divergences_at_the_worst_point(monkeypatch):
+    model, worst = linear(), (X + 0.01).clamp(0, 1)
+    monkeypatch.setattr(robust, "ascend", lambda *_: worst)
+    found = robust.trades(model, X, LABELS, 1.0)
+    clean = functional.cross_entropy(model(X), LABELS)
+    expected = clean + robust.BETA * robust.divergence(model(X), model(worst))
+    assert float(found["loss"].detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    found["loss"].backward()
+    assert float(model[1].weight.grad.abs().sum()) > 0
+
+
+def test_pgd_at_is_cross_entropy_at_the_worst_point():
+    model = linear()
+    with seeded("at"):
+        found = robust.pgd_at(model, X, LABELS, 1.0)
+    assert float(found["loss"].detach()) > float(functional.cross_entropy(model(X), LABELS).detach())
+
+
+def test_the_radius_grows_to_its_full_size():
+    radii = [robust.growing(share).radius for share in (0.0, 0.05, robust.WARM_UP, 1.0)]
+    assert radii == sorted(radii)
+    assert radii[0] == pytest.approx(0.1 * robust.THREAT.radius)
+    assert radii[-1] == robust.THREAT.radius
+
+
+@pytest.mark.parametrize("name", ["fashion_trades", "fashion_pgd_at"])
+def test_a_few_steps_make_a_classifier_harder_to_attack(name):
+    """The recipe's own loss falls on two classes that differ in brightness by more than the ball allows."""
+    recipe = getattr(robust, name)
+    x = torch.cat([torch.full((16, 1, 32, 32), 0.2), torch.full((16, 1, 32, 32), 0.8)])
+    y = torch.arange(2).repeat_interleave(16)
+    with seeded("few"):
+        model = recipe.build(channels=1, classes=2, width=4, depth=1, stride=2)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        losses = []
+        for _ in range(12):
+            optimizer.zero_grad()
+            found = recipe.loss(model.train(), x, y, 1.0)
+            found["loss"].backward()
+            optimizer.step()
+            losses.append(float(found["loss"].detach()))
+    assert losses[-1] < 0.5 * losses[0]
+    assert float(found["robust"]) == 1.0
