@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors in fp16, with the model's kind and architecture in the header, loaded strictly."""
+"""Weights on disk: safetensors, the bundled in fp16, with kind and architecture in the header, loaded strictly."""
 
 from __future__ import annotations
 
@@ -106,19 +106,18 @@ def write(path: Path, data: bytes) -> None:
         ) from error
 
 
-def save(path: Path, model: nn.Module, kind: str, architecture: Mapping[str, Any]) -> None:
-    """Writes weights as fp16 (integers as they are) at once or not at all.
+def save(path: Path, model: nn.Module, kind: str, architecture: Mapping[str, Any], *, half: bool = True) -> None:
+    """Writes weights as fp16 (integers as they are), or all as they are, at once or not at all.
 
     Raises PurebenchError for weights that are not finite in fp16, or if the disk will not take them.
     """
     state = {
-        name: (value.detach().half() if value.is_floating_point() else value.detach()).cpu().contiguous()
+        name: (value.detach().half() if half and value.is_floating_point() else value.detach()).cpu().contiguous()
         for name, value in model.state_dict().items()
     }
     if strange := not_finite(state):
-        raise PurebenchError(
-            f"{path}: expected weights that are finite in fp16, but {strange!r} is not; train at a lower rate."
-        )
+        wanted, cure = ("finite in fp16", "keep float32, or train at a lower rate.") if half else ("finite", CURE)
+        raise PurebenchError(f"{path}: expected weights that are {wanted}, but {strange!r} is not; {cure}")
     header = {"kind": kind, "architecture": json.dumps(dict(architecture), sort_keys=True)}
     write(path, ordered(serialize(state, metadata=header)))
 

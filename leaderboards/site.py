@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(board: Board, results: Sequence[DefenseResult], classes: Sequence[str], originals: Mapping[int, str]) -> str:
+def render(
+    board: Board,
+    results: Sequence[DefenseResult],
+    classes: Sequence[str],
+    originals: Mapping[int, str],
+    left_out: Collection[str] = (),
+) -> str:
     """The board's page.
 
     classes: the names of the classes. originals: base64 PNG of clean images by their position in the dataset,
-    for the pictures in the results. Raises PurebenchError where `rank` does.
+    for the pictures in the results. left_out: rows that were not run because their files are not on the machine.
+    Raises PurebenchError where `rank` does.
     """
     rows = rank(results)
     ids = anchors([row.name for row in rows])
@@ -50,7 +57,8 @@ def render(board: Board, results: Sequence[DefenseResult], classes: Sequence[str
         curved=bool(known),
         attacks=[attack for attack in board.attacks if attack.name != CLEAN],
         first=board.attacks[0].name,
-        waiting=[defense.name for defense in board.defenses if defense.name not in finished],
+        waiting=[defense.name for defense in board.defenses if defense.name not in finished.union(left_out)],
+        left_out=[defense.name for defense in board.defenses if defense.name in left_out],
         methods=methods_text(rows),
         method_names=METHOD_NAMES,
         threat=_threat(board),

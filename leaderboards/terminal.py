@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 METHOD_NAMES = {"clopper-pearson": "Clopper–Pearson", "wilson": "Wilson", "betting": "betting"}
 
 
-def print_board(board: Board, results: Iterable[DefenseResult], console: Console | None = None) -> None:
+def print_board(
+    board: Board, results: Iterable[DefenseResult], console: Console | None = None, left_out: Collection[str] = ()
+) -> None:
     """Prints `board_table` as wide as the console is."""
     console = console or Console()
-    console.print(board_table(board, list(results), console.width))
+    console.print(board_table(board, list(results), console.width, left_out))
 
 
-def board_table(board: Board, results: Sequence[DefenseResult], width: int = 100) -> RenderableType:
-    """The board's heading, its ranked table and the notes below it. width: columns of the terminal."""
+def board_table(
+    board: Board, results: Sequence[DefenseResult], width: int = 100, left_out: Collection[str] = ()
+) -> RenderableType:
+    """The board's heading, its ranked table and the notes below it.
+
+    width: columns of the terminal. left_out: rows that were not run because their files are not on the machine.
+    """
     rows = rank(results)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     bar = min(30, width - 80)
@@ -45,7 +52,7 @@ def board_table(board: Board, results: Sequence[DefenseResult], width: int = 100
             cells.append(draw(row.robust, bar, row.clean) if row.rank and row.robust else Text())
         table.add_row(*cells, _clean(row.clean), _strongest(row))
     shown = [table] if rows else []
-    return Group(_heading(board), *shown, *_notes(board, rows, bool(rows) and bar >= 10))
+    return Group(_heading(board), *shown, *_notes(board, rows, bool(rows) and bar >= 10, left_out))
 
 
 def axis(width: int) -> str:
@@ -125,7 +132,7 @@ def _strongest(row: Row) -> Text:
     return Text(row.strongest or "–", style="" if row.strongest else "dim")
 
 
-def _notes(board: Board, rows: Sequence[Row], bars: bool) -> list[RenderableType]:
+def _notes(board: Board, rows: Sequence[Row], bars: bool, left_out: Collection[str]) -> list[RenderableType]:
     """What a reader of the table must know, a line each."""
     notes = [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []
     if bars:
@@ -150,7 +157,9 @@ def _notes(board: Board, rows: Sequence[Row], bars: bool) -> list[RenderableType
         notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')
     elif board.cascade and board.attacks[0].name != CLEAN:
         notes.append(f'– clean: conditional, because "{CLEAN}" is not the first attack of the cascade')
-    known = {row.name for row in rows}
+    if absent := [defense.name for defense in board.defenses if defense.name in left_out]:
+        notes.append(f"not run: file missing: {', '.join(absent)}")
+    known = {row.name for row in rows}.union(left_out)
     if waiting := [defense.name for defense in board.defenses if defense.name not in known]:
         notes.append(f"no finished block yet: {', '.join(waiting)}")
     return [Text(note, style="dim") for note in notes]

@@ -39,7 +39,7 @@ def parse_board(data: Any) -> Board:
     _need(threat, "threat", "norm", "radius")
     verify = _known(top.get("verify", {}), "verify", {"draws"})
     _need(top, "board", "name", "dataset", "classifier", "threat", "attacks", "defenses")
-    if not isinstance(top["name"], str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", top["name"]):
+    if not isinstance(top["name"], str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*(@[0-9.e+-]+)?", top["name"]):
         raise PurebenchError(f"name: expected small letters, digits and dashes, but got {top['name']!r}.")
     attacks = _named(top["attacks"], "attacks")
     defenses = _named(top["defenses"], "defenses")

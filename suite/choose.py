@@ -12,6 +12,7 @@ from purebench.board import PRECISIONS, Board, DefenseChoice
 from purebench.board_file import load_board
 from purebench.errors import PurebenchError, nearest
 from purebench.registry import Spec
+from purebench.threat import parse_radius
 
 
 def bundled() -> dict[str, Path]:
@@ -35,17 +36,21 @@ def choose(
     defenses: Sequence[str] | None,
     images: int | None,
     *,
+    radius: str | None = None,
     cascade: bool = False,
     precision: str | None = None,
 ) -> Board:
     """The board with only the defenses asked for (rows of it, or other specs) and only its first `images`.
 
-    Rows whose adversarial images are reused by an attack of the board stay as well. cascade: switches the board's on;
-    precision: of the attacks, None for the board's own. Raises PurebenchError for what is unknown.
+    Rows whose adversarial images are reused by an attack of the board stay as well. radius: another than the board's;
+    cascade: switches the board's on; precision: of the attacks, None for the board's own. Raises PurebenchError for
+    what is unknown.
     """
     if precision not in (None, *PRECISIONS):
         raise PurebenchError(f"--attack-precision: {precision!r} is unknown; {nearest(str(precision), PRECISIONS)}")
     board = load_board(find_board(name))
+    if radius is not None:
+        board = at_radius(board, radius)
     board = replace(board, cascade=board.cascade or cascade, attack_precision=precision or board.attack_precision)
     if images is not None:
         board = replace(board, dataset=replace(board.dataset, images=images))
@@ -56,6 +61,21 @@ def choose(
                 raise PurebenchError(f"--defense: expected each defense once, but {row.name!r} came twice; drop one.")
         board = replace(board, defenses=(*rows, *_sources(board, rows)))
     return board
+
+
+def at_radius(board: Board, text: str) -> Board:
+    """The board under another radius, as one writes it; it is another board, named NAME@RADIUS, with its own results.
+
+    The board itself if the radius is its own. Raises PurebenchError for what is no radius.
+    """
+    text = text.replace(" ", "")
+    threat = replace(board.threat, radius=parse_radius(text))
+    if threat == board.threat:
+        return board
+    number = text.replace("/", "-") if "/" in text else f"{threat.radius:g}"
+    own, other = (f"{threat.norm} {radius}" for radius in (board.radius_text, text))
+    title = board.title.replace(own, other) if own in board.title else f"{board.title}, {other}"
+    return replace(board, name=f"{board.name}@{number}", title=title, threat=threat, radius_text=text)
 
 
 def _sources(board: Board, rows: Sequence[DefenseChoice]) -> list[DefenseChoice]:

@@ -49,6 +49,10 @@ def run(
         ),
     ] = None,
     images: Annotated[int | None, typer.Option(help="Only the first so many images of the board.", min=1)] = None,
+    radius: Annotated[
+        str | None,
+        typer.Option(help="Another radius, such as 4/255: a board of its own, named NAME@RADIUS in store and results."),
+    ] = None,
     store: StoreOption = None,
     page: Annotated[
         Path | None, typer.Option(help="Write the board's page here (one self-contained HTML file).")
@@ -80,7 +84,7 @@ def run(
     from purebench.evaluate import run_board
 
     shown.check_outputs(page, results)
-    chosen = choose(board, defense, images, cascade=cascade, precision=attack_precision)
+    chosen = choose(board, defense, images, radius=radius, cascade=cascade, precision=attack_precision)
     with shown.progress() as progress:
         context, records = run_board(
             chosen,
@@ -90,8 +94,9 @@ def run(
             wait=wait,
             retry_errors=retry_errors,
             progress=progress,
+            tell=shown.tell,
         )
-    shown.finish(chosen, records, page, results, context.images.classes)
+    shown.finish(chosen, records, page, results, context.images.classes, context.left_out)
 
 
 @app.command()

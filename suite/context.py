@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +17,12 @@ from purebench.board import Board, DefenseChoice
 from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
 from purebench.devices import find_device
-from purebench.errors import PurebenchError
+from purebench.errors import Missing, MissingFiles, PurebenchError
 from purebench.plan import Job, plan
 from purebench.provenance import versions
 from purebench.seeds import seeded
+
+T = TypeVar("T")
 
 
 def balanced_order(labels: Array, seed: int) -> Array:
@@ -39,7 +44,8 @@ def balanced_order(labels: Array, seed: int) -> Array:
 class Context:
     """A board made ready on a device: `images` in the board's order, `order` their positions in the dataset.
 
-    data: hash of the whole dataset that they were taken from.
+    data: hash of the whole dataset that they were taken from. left_out: rows of the board as it was asked for that
+    `board` lacks, because they need files that are not on this machine.
     """
 
     board: Board
@@ -49,6 +55,7 @@ class Context:
     fingerprints: dict[str, str]
     data: str
     device: torch.device
+    left_out: dict[str, MissingFiles] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
 
     def device_batch(self, defense: str) -> int:
@@ -80,16 +87,51 @@ def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Modu
 
 
 def prepare(board: Board, device: str = "cpu") -> Context:
-    """Loads images and models. Raises PurebenchError for what cannot be found or made."""
+    """Loads images and models, of the rows whose files are on this machine; the others are left out.
+
+    Raises PurebenchError for what cannot be found or made, and MissingFiles with all that others publish and is not
+    here, if the images or the classifier are among it, or no row is left.
+    """
     place = find_device(device)
-    data: ImageSet = registry.create("datasets", board.dataset.use)
+    needed: list[Missing] = []
+    data: ImageSet | None = _if_here(lambda: registry.create("datasets", board.dataset.use), needed)
+    classifier: torch.nn.Module | None = _if_here(lambda: registry.create("classifiers", board.classifier), needed)
+    if data is None or classifier is None:
+        raise MissingFiles(*needed, *_missing_of_rows(board))
     if board.dataset.images > len(data):
         raise PurebenchError(f"dataset.images: expected at most {len(data)}, but got {board.dataset.images}.")
     order = balanced_order(data.labels, board.dataset.seed)[: board.dataset.images]
-    classifier = registry.create("classifiers", board.classifier).eval().requires_grad_(False).to(place)
-    defenses = {choice.name: build_defense(choice, board, classifier).to(place) for choice in board.defenses}
+    classifier.eval().requires_grad_(False).to(place)
+    defenses: dict[str, Defense] = {}
+    left_out: dict[str, MissingFiles] = {}
+    for choice in board.defenses:
+        try:
+            defenses[choice.name] = build_defense(choice, board, classifier).to(place)
+        except MissingFiles as error:
+            left_out[choice.name] = error
+    if not defenses:
+        raise MissingFiles(*(file for error in left_out.values() for file in error.files))
+    board = replace(board, defenses=tuple(choice for choice in board.defenses if choice.name in defenses))
     prints = {name: fingerprint(defense) for name, defense in defenses.items()}
-    return Context(board, data.take(order), order, defenses, prints, data.hash, place)
+    return Context(board, data.take(order), order, defenses, prints, data.hash, place, left_out)
+
+
+def _if_here(make: Callable[[], T], missing: list[Missing]) -> T | None:
+    """What is made; None if it needs files that are not on this machine, which are then added to `missing`."""
+    try:
+        return make()
+    except MissingFiles as error:
+        missing.extend(error.files)
+        return None
+
+
+def _missing_of_rows(board: Board) -> list[Missing]:
+    """What the rows of a board that cannot be run need besides; made before a classifier that passes images on."""
+    missing: list[Missing] = []
+    for choice in board.defenses:
+        with suppress(PurebenchError):  # another fault of a row is told when the board can be run
+            _if_here(lambda row=choice: build_defense(row, board, torch.nn.Identity()), missing)  # type: ignore[misc]
+    return missing
 
 
 def check_attacks(board: Board) -> None:

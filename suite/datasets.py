@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from purebench.errors import PurebenchError
+from purebench.errors import Missing, MissingFiles, PurebenchError
 
 Array = npt.NDArray[Any]
 
@@ -211,19 +211,32 @@ def _jpeg_npz(path: Path) -> ImageSet:
     return ImageSet("cifar10", images, labels.astype(np.int64), tuple(str(name) for name in classes), str(path))
 
 
-def image_folder(*, folder: str, size: int, classes: Sequence[str] | None = None, grey: bool = False) -> ImageSet:
+def image_folder(
+    *, folder: str, size: int, classes: Sequence[str] | int | None = None, grey: bool = False, published: str = ""
+) -> ImageSet:
     """Any folder of pictures, a sub-folder per class, resized to size×size (bilinear with antialias).
 
-    classes: all class names in the order of the classifier's outputs. Without it the sub-folders' sorted names are
-    taken, which shifts the labels if a subset of a dataset lacks a class.
+    folder: a path, or one within the data folder ($PUREBENCH_DATA). classes: all class names in the order of the
+    classifier's outputs, or how many sub-folders there must be, empty ones included. Without it, and by a number, the
+    sub-folders' sorted names are taken; without it a missing class shifts the labels. published: where the pictures
+    are to be had: if they are not here, MissingFiles says so.
     """
     from PIL import Image
 
-    root = Path(folder)
+    root = Path(folder).expanduser()
     if not root.is_dir():
-        raise PurebenchError(f"image-folder: expected a folder with a sub-folder per class, but {root} is none.")
+        root = data_home() / folder
+    if not root.is_dir():
+        if published:
+            raise MissingFiles(Missing(str(root), published))
+        raise PurebenchError(f"image-folder: expected a folder with a sub-folder per class, but {folder} is none.")
     found = sorted(path.name for path in root.iterdir() if path.is_dir())
-    names = tuple(classes) if classes is not None else tuple(found)
+    if isinstance(classes, int) and len(found) != classes:
+        raise PurebenchError(
+            f"image-folder: expected {classes} sub-folders in {root}, one a class, but got {len(found)}, and a missing "
+            "class would shift the labels; make an empty one for it, or name them all (classes=[…])."
+        )
+    names = tuple(found) if classes is None or isinstance(classes, int) else tuple(classes)
     strangers = set(found) - set(names)
     if strangers or not names:
         raise PurebenchError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from purebench.errors import PurebenchError
 
 
 class Purifier(nn.Module, ABC):
@@ -31,10 +33,14 @@ class Purifier(nn.Module, ABC):
         return x
 
 
+Mix = Callable[[int, Tensor, Tensor], Tensor]
+"""mix(i, encoded, sampled): latent i as decoded, from the image's code and a sample of the prior, [N,…] each."""
+
+
 class LatentPurifier(Purifier):
     """A purifier that mixes the latents of a generative model: keeps some of each, and samples the rest.
 
-    An attacker who knows it reads the codes and how much of each is kept.
+    An attacker who knows it reads the codes and how much of each is kept; who wants to understand it mixes otherwise.
     """
 
     @property
@@ -43,8 +49,63 @@ class LatentPurifier(Purifier):
         """Share of each latent that purification keeps, in [0,1], coarse to fine: 1 - alpha_i."""
 
     @abstractmethod
+    def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
+        """Images [N,C,H,W] in [0,1] → images of the same shape and range, each latent passed through `mix`.
+
+        `mix` is called for each latent once, coarse to fine; returning `encoded` always, it reconstructs. Whatever
+        purification does to an image before encoding is done here too, unless it is random. Differentiable.
+        """
+
     def codes(self, x: Tensor) -> list[Tensor]:
-        """The latents [N,…] that images [N,C,H,W] in [0,1] are encoded to, coarse to fine; differentiable."""
+        """The latents [N,…] that the reconstruction of images [N,C,H,W] in [0,1] is decoded from, coarse to fine.
+
+        Differentiable; nothing random is in them.
+        """
+        found: list[Tensor] = []
+
+        def keep(_: int, encoded: Tensor, sampled: Tensor) -> Tensor:
+            found.append(encoded)
+            return encoded
+
+        self.autoencode(x, keep)
+        return found
+
+    def with_alphas(self, alphas: Sequence[float]) -> LatentPurifier:
+        """The same model under other alphas: the share of each latent that is resampled, in [0,1], coarse to fine.
+
+        What is done to an image before encoding stays; a purifier that does something random there overrides this.
+        Raises PurebenchError for another number of them, or what is not in [0,1].
+        """
+        return Remixed(self, alphas)
+
+
+class Remixed(LatentPurifier):
+    """Another latent purifier, mixing by alphas of its own: z_i = (1 - alpha_i)·encoded_i + alpha_i·sampled_i."""
+
+    def __init__(self, purifier: LatentPurifier, alphas: Sequence[float]):
+        super().__init__()
+        latents = len(purifier.kept)
+        if len(alphas) != latents or not all(0 <= alpha <= 1 for alpha in alphas):
+            raise PurebenchError(f"alphas: expected {latents} numbers in [0,1], one a latent, but got {list(alphas)}.")
+        self.purifier, self.alphas = purifier, [float(alpha) for alpha in alphas]
+        self.random = any(alpha > 0 for alpha in self.alphas)
+
+    @property
+    def kept(self) -> list[float]:
+        """1 - alpha_i of every latent, coarse to fine."""
+        return [1 - alpha for alpha in self.alphas]
+
+    def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
+        """The other purifier's."""
+        return self.purifier.autoencode(x, mix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Purified images."""
+        return self.autoencode(x, lambda i, code, sample: (1 - self.alphas[i]) * code + self.alphas[i] * sample)
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """The other purifier's."""
+        return self.purifier.surrogate(x)
 
 
 class Function(Purifier):

@@ -4,10 +4,34 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class PurebenchError(Exception):
     """Bad input. The message says what was expected, what came, and the cure."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A file or folder that others publish: where it was looked for, and where it is to be had."""
+
+    place: str
+    published: str
+
+    def __str__(self) -> str:
+        return f"{self.place} (published at {self.published})"
+
+
+class MissingFiles(PurebenchError):
+    """What others publish, and this machine does not have."""
+
+    def __init__(self, *files: Missing):
+        super().__init__(*files)
+        self.files = tuple(dict.fromkeys(files))
+
+    def __str__(self) -> str:
+        what = "; ".join(str(file) for file in self.files)
+        return f"not on this machine: {what}; put it there, or say where it is ($PUREBENCH_DATA, $PUREBENCH_MODELS)."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

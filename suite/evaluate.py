@@ -28,15 +28,19 @@ def run_board(
     wait: float = 0.0,
     retry_errors: bool = False,
     progress: Progress = lambda done, total, record: None,
+    tell: Callable[[str], None] = lambda line: None,
     order: Callable[[Sequence[Job]], Sequence[Job]] = list,
 ) -> tuple[Context, list[Record]]:
     """Runs what is missing of a board into the store at `path`; the context and all records in plan order.
 
     workers: processes, None for as many as the device has use for. wait: seconds to wait for another writer.
-    retry_errors: run ERRORED jobs again. order: the order of running, which changes no result.
+    retry_errors: run ERRORED jobs again. tell: is told, a line each, of rows that are left out because their files are
+    not on this machine; another run with them goes on from here. order: the order of running, which changes no result.
     Raises PurebenchError for bad input, before anything is written.
     """
     context = prepare(board, device)
+    for name, error in context.left_out.items():
+        tell(f"{name} is not run: {error}")
     if board.draws < 2 and len(board.attacks) > 1 and any(d.random for d in context.defenses.values()):
         raise PurebenchError("verify.draws: expected at least 2 draws for random defenses, but got 1; 16 is usual.")
     jobs = context.jobs()

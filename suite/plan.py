@@ -59,8 +59,8 @@ class _Keys:
         place = (block, defense.name, attack.name)
         if place not in self.known:
             after = self._before(block, defense, attack) if self.board.cascade else ()
-            source = None
-            if attack.source is not None:
+            source = None  # and no key where the source's row was left out: what is then SKIPPED is not kept for later
+            if attack.source is not None and attack.source.defense in self.defenses:
                 there = self.defenses[attack.source.defense], self.attacks[attack.source.attack]
                 source = self.job(block, *there).key
             needed = {"after": list(after)} if after else {}

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from purebench.errors import PurebenchError, nearest
 
-GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes")
+GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
 LOCAL: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in GROUPS}
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 

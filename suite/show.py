@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +61,11 @@ def progress() -> Iterator[evaluate.Progress]:
         yield tell
 
 
+def tell(line: str) -> None:
+    """A line on stderr, above the progress bar if there is one."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def check_outputs(page: Path | None, results: Path | None) -> None:
     """Raises PurebenchError for places that cannot be written, before hours are spent on what goes there."""
     if page is not None and page.is_dir():
@@ -70,18 +75,23 @@ def check_outputs(page: Path | None, results: Path | None) -> None:
 
 
 def finish(
-    board: Board, records: Sequence[Record], page: Path | None, results: Path | None, classes: tuple[str, ...]
+    board: Board,
+    records: Sequence[Record],
+    page: Path | None,
+    results: Path | None,
+    classes: tuple[str, ...],
+    left_out: Collection[str] = (),
 ) -> None:
-    """Prints the ranking; writes the page and the results where asked."""
+    """Prints the ranking; writes the page and the results where asked. left_out: rows whose files are not here."""
     from purebench.leaderboards import export, merge, site, terminal
 
     found = merge.merge(board, records)
-    terminal.print_board(board, found)
+    terminal.print_board(board, found, left_out=left_out)
     if results is not None:
         export.export_results(results, found)
         print(f"results: {results}")
     if page is not None:
-        site.write_page(page, site.render(board, found, classes, originals(board, found)))
+        site.write_page(page, site.render(board, found, classes, originals(board, found), left_out))
         print(f"page: {page}")
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
-Mix = Callable[[int, Tensor, Tensor], Tensor]
-"""mix(i, encoded, sampled): latent i as decoded, from the image's code and a sample of the prior, [N,…] each."""
+from purebench.defense import Mix as Mix
 
 
 class MLVGM(nn.Module, ABC):

@@ -12,17 +12,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from purebench.defense import LatentPurifier
-from purebench.defenses.mlvgm.model import MLVGM
+from purebench.defense import LatentPurifier, Purifier
+from purebench.defenses.mlvgm.model import MLVGM, Mix
 from purebench.defenses.mlvgm.schedules import alphas
-from purebench.defenses.transforms import gaussian_blur
+from purebench.defenses.transforms import gaussian_blur, positive
 from purebench.errors import PurebenchError
 
 
 class MLVGMPurifier(LatentPurifier):
     """Any MLVGM under any schedule.
 
-    schedule: a name of `schedules.SCHEDULES` or a list of alphas, coarse to fine. attenuation: factor on all alphas.
+    schedule: a name of `schedules.SCHEDULES` or a list of alphas, coarse to fine, which is then part of the weights'
+    fingerprint, because a file may have named it. attenuation: factor on all alphas.
     blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none. noise: l2 norm of a Gaussian
     noise vector scaled to exactly this norm for each image and added before encoding (then clamped), 0 for none.
     Raises PurebenchError for a schedule that does not fit the model, or a blur or noise that is negative or not finite.
@@ -42,6 +43,8 @@ class MLVGMPurifier(LatentPurifier):
             raise PurebenchError(f"mlvgm: expected finite blur and noise of at least 0, but got {blur} and {noise}.")
         self.model, self.blur, self.noise = model, blur, noise
         self.alphas = alphas(schedule, model.latents, attenuation)
+        if not isinstance(schedule, str):
+            self.register_buffer("listed", torch.tensor(self.alphas, dtype=torch.float64))
         self.random = noise > 0 or any(alpha > 0 for alpha in self.alphas)
 
     @property
@@ -49,16 +52,13 @@ class MLVGMPurifier(LatentPurifier):
         """1 - alpha_i of every latent, coarse to fine."""
         return [1 - alpha for alpha in self.alphas]
 
-    def codes(self, x: Tensor) -> list[Tensor]:
-        """Codes of the image itself, blurred but without noise: what its reconstruction is decoded from."""
-        found: list[Tensor] = []
+    def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
+        """The image, blurred but without noise, through the model; clamped to [0,1]."""
+        return self.model.autoencode(self.blurred(x), mix).clamp(0, 1)
 
-        def keep(_: int, encoded: Tensor, sampled: Tensor) -> Tensor:
-            found.append(encoded)
-            return encoded
-
-        self.model.autoencode(self.blurred(x), keep)
-        return found
+    def with_alphas(self, alphas: Sequence[float]) -> MLVGMPurifier:
+        """The same model, blur and noise under other alphas in [0,1], one a latent."""
+        return MLVGMPurifier(self.model, schedule=alphas, attenuation=1.0, blur=self.blur, noise=self.noise)
 
     def mix(self, i: int, encoded: Tensor, sampled: Tensor) -> Tensor:
         """(1 - alpha_i)·encoded + alpha_i·sampled."""
@@ -75,6 +75,23 @@ class MLVGMPurifier(LatentPurifier):
         if self.noise:
             x = (x + fixed_norm_noise(x, self.noise)).clamp(0, 1)
         return self.model.autoencode(x, self.mix).clamp(0, 1)
+
+
+class FixedNormNoise(Purifier):
+    """Fresh Gaussian noise of exactly this l2 norm, clamped to [0,1]: the paper's ablation without a model.
+
+    Raises PurebenchError for a norm that is not a finite number above 0.
+    """
+
+    random = True
+
+    def __init__(self, norm: float):
+        super().__init__()
+        self.norm = positive("fixed-norm-noise", "norm", norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Noisy images."""
+        return (x + fixed_norm_noise(x, self.norm)).clamp(0, 1)
 
 
 def fixed_norm_noise(x: Tensor, norm: float) -> Tensor:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
 
 from purebench.errors import PurebenchError, nearest
 
@@ -31,6 +34,25 @@ SCHEDULES: dict[str, Callable[[int], list[float]]] = {
     "cosine": cosine,
     "constant": constant,
 }
+
+
+LEARNED = Path(__file__).with_name("learned.yaml")
+"""Lists found by a search, by the model they were found for: alphas, attenuation, and the command that found them."""
+
+
+def learned(model: str, found: Path | None = None) -> tuple[list[float], float]:
+    """The list that a search found for a bundled model, and the attenuation that it was found with.
+
+    found: the file to read, None for the one that is shipped.
+    Raises PurebenchError if none was searched for it.
+    """
+    lists = yaml.safe_load((found or LEARNED).read_text()) or {}
+    if model not in lists:
+        raise PurebenchError(
+            f"schedule: no list was learned for {model!r}; {nearest(model, lists)} Search for one with "
+            "`purebench tune`, and pass what it finds as the schedule (schedule=[…])."
+        )
+    return list(lists[model]["alphas"]), float(lists[model]["attenuation"])
 
 
 def alphas(schedule: str | Sequence[float], n: int, attenuation: float) -> list[float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, budget: Budget) -> None:
     """Writes NAME.md."""
     device = state.device
-    parameters = sum(p.numel() for p in state.model.parameters())
+    parameters = sum(p.numel() for p in state.model.get_submodule(recipe.kept).parameters())
     threads = f", {torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""
     lines = [
         f"# {recipe.name}",

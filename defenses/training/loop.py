@@ -42,7 +42,8 @@ class Recipe:
     loss: (model, images [N,C,H,W] in [0,1], labels [N], share of the budget spent in [0,1]) → named scalars, the
     first is minimised. quality: (model, test images, device) → named figures for the model card. held_out: images at
     the end of the training set that are not trained on. minutes: the budget. save_every: seconds of training that a
-    kill may cost.
+    kill may cost. betas: the optimizer's. around: makes what is trained of what `build` made, with a critic, say; kept:
+    the name of the latter therein, which alone is stored.
     """
 
     name: str
@@ -62,6 +63,9 @@ class Recipe:
     held_out: int = 5000
     minutes: float = 25.0
     save_every: float = 60.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    around: Callable[[nn.Module], nn.Module] | None = None
+    kept: str = ""
 
     def __call__(
         self,
@@ -125,15 +129,16 @@ def train(
             )
         images = torch.as_tensor(data.images[: len(data) - recipe.held_out]).to(device)
         labels = torch.as_tensor(data.labels[: len(data) - recipe.held_out]).to(device)
-        model = recipe.build(**recipe.architecture).to(device)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.99))
+        model = recipe.build(**recipe.architecture)
+        model = (recipe.around(model) if recipe.around else model).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=recipe.betas)
         state = State(model, copy.deepcopy(model).requires_grad_(False), optimizer, seed, device)
         saved = out / f"{recipe.name}.state.pt"
         if saved.exists():
             state.load(saved)
         _run(recipe, state, images, labels, saved, budget, tell)
         weights = out / f"{recipe.name}.safetensors"
-        checkpoints.save(weights, state.average, recipe.kind, recipe.architecture)
+        checkpoints.save(weights, state.average.get_submodule(recipe.kept), recipe.kind, recipe.architecture)
         (out / f"{recipe.name}.log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in state.log))
         tell(1.0, "measuring its quality on the test images")
         test = recipe.data(split="test", folder=folder)

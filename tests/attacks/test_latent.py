@@ -29,8 +29,9 @@ class Halves(LatentPurifier):
     def kept(self):
         return [self.share, 0.0]
 
-    def codes(self, x):
-        return [x[:, :, :4], x[:, :, 4:]]
+    def autoencode(self, x, mix):
+        halves = x[:, :, :4], x[:, :, 4:]
+        return torch.cat([mix(i, half, torch.full_like(half, 0.5)) for i, half in enumerate(halves)], 2)
 
     def forward(self, x):
         upper = self.share * x[:, :, :4] + (1 - self.share) * 0.5 + self.noise * torch.randn_like(x[:, :, :4])

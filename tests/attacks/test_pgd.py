@@ -24,8 +24,29 @@ def test_each_step_is_the_share_of_the_radius_along_the_sign_of_the_gradient():
         exact(as_defense(slope)), x, torch.tensor([0]), ThreatModel("linf", 0.1)
     )
     moved = [round((point - x).mean().item(), 6) for point in seen]
-    assert moved == [0, 0, -0.04, -0.08, -0.1]  # the look at the image, and four gradients; the last point is unseen
+    assert moved == [0, -0.04, -0.08, -0.1]  # four gradients, the first at the image; the last point is unseen
     torch.testing.assert_close(found, x - 0.1)
+
+
+def test_the_first_run_begins_with_the_image_s_gradient_and_later_ones_with_that_of_their_start():
+    """Against the steps written out; the logits' margin 1 + (x - 0.5)² has its slope change sign at the image."""
+    seen = []
+
+    def bowl(x):
+        seen.append(x.detach().clone())
+        margin = 1 + ((x - 0.5) ** 2 + 0.01 * x).flatten(1).sum(1, keepdim=True)
+        return margin * torch.tensor([[1.0, 0.0]])
+
+    x, threat = torch.full((1, 1, 2, 2), 0.5), ThreatModel("linf", 0.1)
+    with seeded("first"):
+        PGD(loss="cw", steps=2, step=0.3, restarts=2)(exact(as_defense(bowl)), x, torch.tensor([0]), threat)
+    with seeded("first"):
+        starts = [random_start(x, threat) for _ in range(2)]
+    assert torch.equal(seen[0], x)
+    torch.testing.assert_close(seen[1], threat.project(starts[0] - 0.03, x))  # at the image, down is less of everything
+    assert torch.equal(seen[3], starts[1])  # seen[2] is where the first run ended
+    down = -0.03 * (2 * (starts[1] - 0.5) + 0.01).sign()
+    torch.testing.assert_close(seen[4], threat.project(starts[1] + down, x))
 
 
 def test_the_default_steps_reach_across_the_ball():

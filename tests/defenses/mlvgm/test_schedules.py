@@ -6,8 +6,12 @@ import math
 from itertools import pairwise
 
 import pytest
+import yaml
 
-from purebench.defenses.mlvgm.schedules import SCHEDULES, alphas
+from purebench.defense import fingerprint
+from purebench.defenses.mlvgm import schedules
+from purebench.defenses.mlvgm.bundled import hvae
+from purebench.defenses.mlvgm.schedules import LEARNED, SCHEDULES, alphas, learned
 from purebench.errors import PurebenchError
 
 # Released in configs/*.yaml for 18 (E4E-StyleGAN), 24 (NVAE) and 16 (Style-Transformer) latents. The places are the
@@ -81,3 +85,41 @@ def test_attenuation_scales_names_and_lists():
 def test_bad_schedules_are_named(schedule, attenuation, message):
     with pytest.raises(PurebenchError, match=message):
         alphas(schedule, 3, attenuation)
+
+
+def test_a_learned_list_is_that_of_its_model_with_its_attenuation(tmp_path):
+    found = tmp_path / "learned.yaml"
+    found.write_text("toy: {alphas: [0, 0.5, 1], attenuation: 0.9, command: none, found: nothing}\n")
+    assert learned("toy", found) == ([0, 0.5, 1], 0.9)
+    with pytest.raises(PurebenchError, match=r"no list was learned for 'tyo'; did you mean 'toy'.*purebench tune"):
+        learned("tyo", found)
+
+
+@pytest.mark.parametrize("name", yaml.safe_load(LEARNED.read_text()) or ["none"])
+def test_shipped_learned_lists_are_alphas_and_say_how_they_were_found(name):
+    if name == "none":
+        with pytest.raises(PurebenchError, match="no list was learned"):
+            learned(name)
+        return
+    entry = yaml.safe_load(LEARNED.read_text())[name]
+    values, attenuation = learned(name)
+    assert alphas(values, len(values), attenuation) == pytest.approx([attenuation * value for value in values])
+    assert entry["command"].startswith("purebench tune")
+
+
+def test_a_list_is_part_of_the_fingerprint_and_a_name_is_not(tmp_path, monkeypatch):
+    """What decides a result decides its key: a name is in the spec, a list that a file gave is not."""
+    found = tmp_path / "learned.yaml"
+    monkeypatch.setattr(schedules, "LEARNED", found)
+    prints = []
+    for last in (1, 0.5):
+        found.write_text(f"fashion-hvae: {{alphas: {[0.0] * 7 + [last]}, attenuation: 1.0}}\n")
+        purifier = hvae(schedule="learned")
+        assert purifier.alphas == [0.0] * 7 + [last]
+        prints.append(fingerprint(purifier))
+    assert prints[0] != prints[1]
+    assert hvae(schedule="learned", attenuation=0.5).alphas[-1] == 0.25
+    assert set(hvae(schedule="linear").state_dict()) == {
+        f"model.{name}" for name in hvae(schedule="linear").model.state_dict()
+    }
+    assert hvae().alphas == pytest.approx(alphas("cosine", 8, 0.7))

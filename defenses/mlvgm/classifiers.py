@@ -1,0 +1,128 @@
+"""The paper's three classifiers: torchvision's networks under another head (Serez et al. 2025, arXiv:2412.03453).
+
+The head is Linear(d,d) without bias, BatchNorm1d, ReLU, Linear(d,classes); in VGG it stands in for the whole
+`classifier`, where d is 25088 and its first layer has 629 million weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purebench.defenses.checkpoints import CURE, check_keys, load, not_finite
+from purebench.defenses.mlvgm.official import find_official, read_official
+from purebench.errors import PurebenchError, nearest
+
+KIND = "paper-classifier"
+TASKS = {"gender": ("resnet50", 2), "ids": ("vgg11_bn", 100), "cars": ("resnext50_32x4d", 4)}
+"""Network and number of classes by task."""
+HEADS = {"resnet50": "fc", "resnext50_32x4d": "fc", "vgg11_bn": "classifier"}
+PUBLISHED = "https://huggingface.co/SerezD/gen_adversarial/tree/main/classifiers"
+
+
+class PaperClassifier(nn.Module):
+    """Images [N,3,H,W] in [0,1] → logits [N,classes]; the normalisation by 0.5 and 0.5 is inside.
+
+    network: resnet50, resnext50_32x4d or vgg11_bn. Raises PurebenchError for another.
+    """
+
+    def __init__(self, *, network: str, classes: int):
+        super().__init__()
+        if network not in HEADS:
+            raise PurebenchError(f"network: {network!r} is unknown; {nearest(network, HEADS)}")
+        from torchvision import models
+
+        self.model: nn.Module = getattr(models, network)(weights=None)
+        place = HEADS[network]
+        own = self.model.get_submodule(place)
+        first = own[0] if isinstance(own, nn.Sequential) else own
+        assert isinstance(first, nn.Linear)
+        width = first.in_features
+        head = nn.Sequential(
+            nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, classes)
+        )
+        setattr(self.model, place, head)
+        self.architecture: dict[str, Any] = {"network": network, "classes": classes}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N,classes]."""
+        logits: Tensor = self.model((x - 0.5) / 0.5)
+        return logits
+
+
+def paper_classifier(
+    *,
+    task: str | None = None,
+    network: str | None = None,
+    classes: int | None = None,
+    weights: str | None = None,
+) -> PaperClassifier:
+    """The classifiers of Serez et al. 2025 by task (gender, ids, cars), from their official files.
+
+    network, classes: instead of a task, with weights. weights: the authors' checkpoint or its conversion, None for
+    `classifiers/TASK.pt` in the folder of models.
+    Raises MissingFiles where it is not there, and PurebenchError for another network or number of classes in it.
+    """
+    if task is not None:
+        if task not in TASKS:
+            raise PurebenchError(f"task: {task!r} is unknown; {nearest(task, TASKS)}")
+        if network is not None or classes is not None:
+            raise PurebenchError("mlvgm-paper: expected a task, or a network and its classes, but got both; drop one.")
+        network, classes = TASKS[task]
+    elif network is None or classes is None or weights is None:
+        raise PurebenchError("mlvgm-paper: expected a task (task=gender), or network, classes and weights; name them.")
+    path = find_official(f"classifiers/{task}.pt", PUBLISHED, weights)
+    model = load_classifier(path)
+    wanted = {"network": network, "classes": classes}
+    if model.architecture != wanted:
+        raise PurebenchError(f"{path}: expected {wanted}, but got {model.architecture}; name the right file.")
+    return model
+
+
+def load_classifier(path: str | Path) -> PaperClassifier:
+    """A classifier from the official file, or as `purebench convert` wrote it, in eval mode, without gradients."""
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return load(str(path), KIND, PaperClassifier)
+    return classifier_from(path, read_official(path))
+
+
+def classifier_from(path: Path, file: Mapping[str, Any]) -> PaperClassifier:
+    """A classifier from the content of its official file, {'epoch', 'global_step', 'state_dict'}.
+
+    The file does not say what it is, but the shapes of its weights do; `path` only names it in errors.
+    Raises PurebenchError for none of the three networks, or keys, shapes and values that do not fit.
+    """
+    state = file.get("state_dict")
+    if not isinstance(state, Mapping):
+        raise PurebenchError(f"{path}: expected the entry 'state_dict', but it is missing; name the authors' own file.")
+    network = network_of(state)
+    last = f"model.{HEADS.get(network or '')}.3.weight"
+    if network is None or last not in state:
+        some = ", ".join(sorted(state)[:3])
+        raise PurebenchError(
+            f"{path}: expected one of {', '.join(HEADS)} with the paper's head, but its keys are {some} …"
+        )
+    with torch.device("meta"):
+        model = PaperClassifier(network=network, classes=len(state[last]))
+    check_keys(path, model.state_dict(), state)
+    if strange := not_finite(state):
+        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
+    model.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}, assign=True
+    )
+    return model.eval().requires_grad_(False)
+
+
+def network_of(state: Mapping[str, Any]) -> str | None:
+    """Which of the three networks the keys and shapes are of; ResNeXt's 3×3 convolutions have 32 groups."""
+    if "model.features.0.weight" in state:
+        return "vgg11_bn"
+    middle = state.get("model.layer1.0.conv2.weight")
+    if middle is None:
+        return None
+    return "resnet50" if middle.shape[1] == len(middle) else "resnext50_32x4d"

@@ -1,0 +1,77 @@
+"""The mixture of discretised logistics that NVAE says an image comes from (PixelCNN++, arXiv:1701.05517, section 2).
+
+Layout of the M·(1 + 2C + C(C-1)/2) channels for images of C channels: M mixture logits, then for each mixture C means,
+C log-scales and the coefficients (C = 3: green on red, blue on red, blue on green; C = 1: none).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEAST_LOG_SCALE = -7.0
+HALF_BIN = 1 / 255
+"""Half of an 8-bit level, for images in [-1,1]."""
+
+
+def parameters_a_pixel(mixtures: int, channels: int) -> int:
+    """Channels that the mixture takes."""
+    return mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
+
+
+@dataclass(frozen=True)
+class LogisticMixture:
+    """logits [N,M,1,H,W]; means and log_scales [N,M,C,H,W]; coefficients [N,M,C(C-1)/2,H,W] in (-1,1)."""
+
+    logits: Tensor
+    means: Tensor
+    log_scales: Tensor
+    coefficients: Tensor
+
+    @classmethod
+    def split(cls, raw: Tensor, mixtures: int, channels: int) -> LogisticMixture:
+        """From the network's output [N,M·(…),H,W]."""
+        logits, rest = raw[:, :mixtures].unsqueeze(2), raw[:, mixtures:].unflatten(1, (mixtures, -1))
+        means, log_scales, coefficients = rest.tensor_split([channels, 2 * channels], dim=2)
+        return cls(logits, means, log_scales.clamp_min(LEAST_LOG_SCALE), coefficients.tanh())
+
+    def mean(self) -> Tensor:
+        """Images [N,C,H,W] in [0,1]: means averaged over the mixtures, each channel shifted by those before it."""
+        share = self.logits.softmax(1)
+        levels = _shifted((share * self.means).sum(1), (share * self.coefficients).sum(1))
+        return (torch.stack(levels, 1) + 1) / 2
+
+    def log_likelihood(self, x: Tensor) -> Tensor:
+        """log p of 8-bit images [N,C,H,W] in [0,1], in nats an image, [N]; the outermost levels take the tails.
+
+        By sigmoid(a) - sigmoid(b) = sigmoid(a)·sigmoid(-b)·(1 - exp(b - a)), which never cancels.
+        """
+        level = (2 * x - 1).unsqueeze(1)
+        centred = level - self.means
+        if x.shape[1] == 3:
+            red, green = level[:, :, 0], level[:, :, 1]
+            on_red, blue_on_red, blue_on_green = self.coefficients.unbind(2)
+            shift = torch.stack([torch.zeros_like(on_red), on_red * red, blue_on_red * red + blue_on_green * green], 2)
+            centred = centred - shift
+        sharpness = (-self.log_scales).exp()
+        below = functional.logsigmoid(sharpness * (centred + HALF_BIN))
+        above = functional.logsigmoid(-sharpness * (centred - HALF_BIN))
+        between = below + above + (-torch.expm1(-2 * HALF_BIN * sharpness)).log()
+        inner = torch.where(level < -1 + HALF_BIN, below, torch.where(level > 1 - HALF_BIN, above, between))
+        by_mixture = inner.sum(2) + self.logits.squeeze(2).log_softmax(1)
+        return by_mixture.logsumexp(1).sum((1, 2))
+
+
+def _shifted(means: Tensor, coefficients: Tensor) -> list[Tensor]:
+    """Channels in [-1,1], [N,H,W] each, from [N,C,H,W] and [N,C(C-1)/2,H,W]."""
+    found: list[Tensor] = []
+    used = 0
+    for channel in means.unbind(1):
+        for before in found:
+            channel = channel + coefficients[:, used] * before  # noqa: PLW2901
+            used += 1
+        found.append(channel.clamp(-1, 1))
+    return found

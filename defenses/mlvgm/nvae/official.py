@@ -1,0 +1,77 @@
+"""Loading the files of NVAE-from-scratch: {'configuration', 'state_dict', 'state_dict_temp=0.6', …}, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from purebench.defenses.checkpoints import CURE, check_keys, not_finite
+from purebench.defenses.mlvgm.nvae.model import NVAE
+from purebench.defenses.mlvgm.official import read_official
+from purebench.errors import PurebenchError
+
+RE_ESTIMATED = "state_dict_temp="
+"""Prefix of the weights whose batch statistics in the decoder are those of samples at a temperature."""
+OLD_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+"""Weight norm's parameters as torch named them before 2.1, and since."""
+
+
+def load_nvae(path: str | Path, temperature: float = 0.6) -> NVAE:
+    """The NVAE of an official file with the weights for this temperature, in eval mode without parameter gradients.
+
+    Temperature 1.0 takes the training's own weights ('state_dict') if none were re-estimated for it.
+    Raises PurebenchError for a file that cannot be read without running code, lacks that temperature, or whose keys,
+    shapes or values do not fit its configuration.
+    """
+    path = Path(path)
+    return nvae_from(path, read_official(path), temperature)
+
+
+def nvae_from(path: Path, file: Mapping[str, Any], temperature: float) -> NVAE:
+    """The same from a file's content that has been read; path: for messages."""
+    configuration = file.get("configuration")
+    if not isinstance(configuration, Mapping):
+        raise PurebenchError(
+            f"{path}: expected NVAE-from-scratch's 'configuration', but got {', '.join(map(str, file)) or 'nothing'}."
+        )
+    state = {_renamed(name): value for name, value in _state(path, file, temperature).items()}
+    with torch.device("meta"):  # the official models are large: random weights would take longer than the file
+        model = NVAE(configuration, temperature)
+    check_keys(path, model.state_dict(), state)
+    if strange := not_finite(state):
+        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    model.load_state_dict(floats, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[str, torch.Tensor]:
+    """The weights for a temperature."""
+    wanted = f"{RE_ESTIMATED}{float(temperature)}"
+    if temperature == 1 and wanted not in file:
+        wanted = "state_dict"
+    state = file.get(wanted)
+    if not isinstance(state, Mapping):
+        there = [name.removeprefix(RE_ESTIMATED) for name in map(str, file) if name.startswith(RE_ESTIMATED)]
+        there += ["1.0 (the training's own)"] if "state_dict" in file and "1.0" not in there else []
+        raise PurebenchError(
+            f"{path}: expected {wanted!r}, but the file has weights for the temperatures {', '.join(there) or 'none'}; "
+            "name one of these."
+        )
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise PurebenchError(f"{path}: expected {name!r} to be a tensor, but got {type(value).__name__}; {CURE}")
+    return state
+
+
+def _renamed(name: str) -> str:
+    """A key as torch names it today.
+
+    >>> _renamed("to_logits.1.weight_g")
+    'to_logits.1.parametrizations.weight.original0'
+    """
+    head, _, last = name.rpartition(".")
+    return f"{head}.{OLD_NORM[last]}" if last in OLD_NORM else name

@@ -1,0 +1,101 @@
+"""Checkpoints as authors publish them: found, and read without running what a pickle says, or refused with the cure."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from purebench.defenses.checkpoints import brief
+from purebench.errors import Missing, MissingFiles, PurebenchError
+
+ENDINGS = (".pt", ".pth", ".ckpt")
+DAMAGED = (RuntimeError, EOFError, BadZipFile, UnpicklingError, OSError, LookupError, ValueError, TypeError)
+"""What torch.load raises for a file that is cut short, damaged, or none of its own."""
+NOT_HERE = (ImportError, AttributeError)
+"""What unpickling raises for classes of a package that is not installed."""
+
+
+def models_home() -> Path:
+    """Where others' models are looked for: $PUREBENCH_MODELS, else the user's data folder."""
+    import platformdirs
+
+    return Path(os.environ.get("PUREBENCH_MODELS") or platformdirs.user_data_path("purebench") / "models")
+
+
+def find_official(file: str, published: str, weights: str | None = None) -> Path:
+    """The place of a published file: `weights` if given, else `file` or its conversion in the folder of models.
+
+    file: the authors' own name of it, relative to the folder. A conversion is the same name ending in .safetensors.
+    Raises MissingFiles, which says where it is published, if it is not there.
+    """
+    path = Path(weights).expanduser() if weights else models_home() / file
+    for place in (path, path.with_suffix(".safetensors")):
+        if place.is_file():
+            return place
+    raise MissingFiles(Missing(str(path), published))
+
+
+def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
+    """The top-level dict of a checkpoint that torch saved, on the CPU; only tensors and plain values are made.
+
+    trust: unpickle whatever the file holds, which runs any code in it: on the user's word alone (`purebench convert
+    --trust`). argparse's Namespaces (many authors' `opts`) then become dicts.
+    Raises PurebenchError for a missing, cut or damaged file, one that holds more than tensors and plain values, or no
+    dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PurebenchError(
+            f"{path}: expected a checkpoint ({', '.join(ENDINGS)}), but there is no such file; name the authors' own."
+        )
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=not trust)
+    except UnpicklingError as error:
+        if name := _forbidden(str(error)):
+            raise PurebenchError(
+                f"{path}: expected tensors and plain values alone, but the file holds a {name}, and unpickling one can "
+                f"run any code; if you trust its authors, convert it once: "
+                f"purebench convert --trust {path} {path.with_suffix('.safetensors')}"
+            ) from error
+        raise PurebenchError(_cut(path, error)) from error
+    except NOT_HERE as error:
+        raise PurebenchError(
+            f"{path}: expected classes that can be imported here, but {brief(error)}; convert it where it was made."
+        ) from error
+    except DAMAGED as error:
+        raise PurebenchError(_cut(path, error)) from error
+    if not isinstance(data, dict):
+        raise PurebenchError(f"{path}: expected a checkpoint that is a dict, but got a {type(data).__name__}.")
+    return _plain(data) if trust else data
+
+
+def _forbidden(message: str) -> str | None:
+    """The global that torch refuses to load, as it names it, or None if the fault is another.
+
+    >>> _forbidden("WeightsUnpickler error: Unsupported global: GLOBAL argparse.Namespace was not an allowed global")
+    'argparse.Namespace'
+    """
+    found = re.search(r"GLOBAL ([\w.]+)", message)
+    return found.group(1) if found else None
+
+
+def _cut(path: Path, error: Exception) -> str:
+    reason = brief(error)[:120]
+    return f"{path}: expected a file that torch saved, but it is cut short or damaged ({reason}); fetch it again."
+
+
+def _plain(value: Any) -> Any:
+    """Namespaces as dicts, at any depth; all else as it is."""
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

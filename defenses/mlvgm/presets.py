@@ -1,0 +1,85 @@
+"""The paper's purifiers by name, such as `mlvgm/gender-learned-blur`: what presets.yaml says, over its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from purebench.defense import Purifier
+from purebench.defenses.mlvgm.formats import load_any
+from purebench.defenses.mlvgm.model import MLVGM
+from purebench.defenses.mlvgm.official import find_official
+from purebench.defenses.mlvgm.purifier import FixedNormNoise, MLVGMPurifier
+from purebench.defenses.transforms import GaussianBlur
+from purebench.errors import PurebenchError, nearest
+
+FILE = Path(__file__).with_name("presets.yaml")
+SCHEDULES = ("linear", "cosine", "learned")
+PREPARED = ("none", "noise", "blur")
+NO_TEMPERATURE = 1.0
+"""What is handed over where presets.yaml names none: the StyleGANs do not read it."""
+
+
+@cache
+def data() -> Mapping[str, Any]:
+    """presets.yaml: `models` and `tasks`."""
+    loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text())
+    return loaded
+
+
+def preset_names() -> list[str]:
+    """The 27 purifiers of the paper, and the noise and the blur alone of its ablations.
+
+    >>> preset_names()[:4]
+    ['gender-linear', 'gender-linear-noise', 'gender-linear-blur', 'gender-cosine']
+    """
+    purifiers = [
+        f"{task}-{schedule}" + (f"-{how}" if how != "none" else "")
+        for task in data()["tasks"]
+        for schedule in SCHEDULES
+        for how in PREPARED
+    ]
+    return purifiers + [f"{task}-{how}" for task in data()["tasks"] for how in PREPARED[1:]]
+
+
+def preset(*, name: str, weights: str | None = None, temperature: float | None = None) -> Purifier:
+    """The purifiers of Serez et al. 2025 for faces and cars, mlvgm/TASK-SCHEDULE[-noise|-blur]; need official files.
+
+    name: a task (gender, ids, cars), a schedule (linear, cosine, learned) and noise or blur before it; none may be
+    written or left out. A task and noise or blur without a schedule is the paper's ablation, which needs no model.
+    weights: the authors' checkpoint or its conversion, None for where `find_official` looks. temperature: of the
+    NVAE's samples, None for the paper's.
+    Raises PurebenchError for an unknown name, and MissingFiles naming the file and where it is published.
+    """
+    name = name.removesuffix("-none")
+    if name not in preset_names():
+        raise PurebenchError(f"mlvgm: {name!r} is unknown; {nearest(name, preset_names())}")
+    task, *parts = name.split("-")
+    chosen, how = data()["tasks"][task], parts[-1]
+    if parts[0] not in SCHEDULES:
+        return FixedNormNoise(chosen["noise"]["alone"]) if how == "noise" else GaussianBlur(chosen["blur"])
+    where = data()["models"][chosen["model"]]
+    if temperature is not None and "temperature" not in chosen:
+        raise PurebenchError(f"mlvgm: expected no temperature for {chosen['model']}, but got one; leave it out.")
+    path = find_official(where["file"], where["published"], weights)
+    own = chosen.get("temperature", NO_TEMPERATURE)
+    model = _model(chosen["model"], path, path.stat().st_mtime_ns, own if temperature is None else temperature)
+    return MLVGMPurifier(
+        model,
+        schedule=chosen[parts[0]],
+        attenuation=chosen["attenuation"],
+        blur=chosen["blur"] if how == "blur" else 0.0,
+        noise=chosen["noise"][parts[0]] if how == "noise" else 0.0,
+    )
+
+
+@lru_cache(maxsize=1)
+def _model(kind: str, path: Path, changed: int, temperature: float) -> MLVGM:
+    """The model, one for all presets of a board: nine copies of hundreds of millions of weights would fill a device."""
+    model = load_any(kind, path, temperature=temperature)
+    assert isinstance(model, MLVGM)
+    return model

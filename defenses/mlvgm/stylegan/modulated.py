@@ -1,0 +1,163 @@
+"""The layers of StyleGAN2 (Karras et al. 2020, arXiv:1912.04958) in plain PyTorch, keys as in rosinality's files.
+
+Weights are stored at unit variance and scaled at run time (equalised learning rate); leaky ReLUs have the slope 0.2 and
+the gain sqrt(2); images are doubled with the filter [1,3,3,1] in both directions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SLOPE, GAIN = 0.2, math.sqrt(2)
+TINY = 1e-8
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU that keeps the variance."""
+    return GAIN * functional.leaky_relu(x, SLOPE)
+
+
+class PixelNorm(nn.Module):
+    """Vectors [N,D] scaled to a mean square of 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x * (x.square().mean(1, keepdim=True) + TINY).rsqrt()
+
+
+class EqualLinear(nn.Module):
+    """[N,inner] → [N,outer]: weight and bias are used times `rate`, the weight over sqrt(inner) too.
+
+    start: what the bias begins with, before `rate`. activated: a leaky ReLU follows.
+    """
+
+    def __init__(self, inner: int, outer: int, *, start: float = 0.0, rate: float = 1.0, activated: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outer, inner) / rate)
+        self.bias = nn.Parameter(torch.full((outer,), start))
+        self.scale, self.rate, self.activated = rate / math.sqrt(inner), rate, activated
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        out = functional.linear(x, self.scale * self.weight, self.rate * self.bias)
+        return leaky(out) if self.activated else out
+
+
+class Blur(nn.Module):
+    """Every channel filtered with a stored kernel [4,4], after `before` and `after` rows and columns of zeros.
+
+    The kernel begins as [1,3,3,1] in both directions with the sum 4, which makes up for the zeros between the pixels
+    of a doubled image.
+    """
+
+    def __init__(self, before: int, after: int):
+        super().__init__()
+        line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+        self.register_buffer("kernel", torch.outer(line, line))
+        self.kernel: Tensor
+        self.pads = (before, after, before, after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,C,h,w] → [N,C,h + before + after - 3,…]."""
+        filters = self.kernel.flip(0, 1).expand(x.shape[1], 1, 4, 4)
+        return functional.conv2d(functional.pad(x, self.pads), filters, groups=x.shape[1])
+
+
+class Doubling(Blur):
+    """Images [N,C,h,w] → [N,C,2h,2w]: a zero after each pixel, then the filter."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class. Zeros between pixels, then a filter, is a transposed convolution; its margin is cut off."""
+        filters = self.kernel.expand(x.shape[1], 1, 4, 4)
+        return functional.conv_transpose2d(x, filters, stride=2, padding=1, groups=x.shape[1])
+
+
+class ModulatedConv(nn.Module):
+    """A convolution whose weight is scaled by a code [N,D], image by image (equations 1 and 3).
+
+    [N,inner,h,w] → [N,outer,h,w], or [N,outer,2h,2w] with `up`. The scale of an input channel may as well be put on the
+    channel, and the norm of equation 3 on the output: one convolution for the batch instead of one an image.
+    """
+
+    def __init__(self, inner: int, outer: int, side: int, dim: int, *, demodulate: bool = True, up: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, outer, inner, side, side))
+        self.modulation = EqualLinear(dim, inner, start=1.0)
+        self.scale, self.demodulate, self.up = 1 / math.sqrt(inner * side * side), demodulate, up
+        if up:
+            self.blur = Blur(1, 1)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """See the class."""
+        weight, style = self.scale * self.weight[0], self.modulation(code)
+        x = x * style[:, :, None, None]
+        if self.up:
+            x = functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        else:
+            x = functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        if self.demodulate:
+            power = style.square() @ weight.square().sum((2, 3)).T
+            x = x * (power + TINY).rsqrt()[:, :, None, None]
+        return self.blur(x) if self.up else x
+
+
+class Noise(nn.Module):
+    """Adds a noise map times one learned weight, which begins at 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """x: [N,C,h,w]; noise: [N,1,h,w] or [1,1,h,w]."""
+        return x + self.weight * noise
+
+
+class Activation(nn.Module):
+    """A bias a channel and a leaky ReLU."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,width,h,w] → the same."""
+        return leaky(x + self.bias[:, None, None])
+
+
+class StyledConv(nn.Module):
+    """Modulated convolution, noise, activation."""
+
+    def __init__(self, inner: int, outer: int, dim: int, *, up: bool = False):
+        super().__init__()
+        self.conv = ModulatedConv(inner, outer, 3, dim, up=up)
+        self.noise = Noise()
+        self.activate = Activation(outer)
+
+    def forward(self, x: Tensor, code: Tensor, noise: Tensor) -> Tensor:
+        """[N,inner,h,w] → [N,outer,h,w], twice as large with `up`."""
+        out: Tensor = self.activate(self.noise(self.conv(x, code), noise))
+        return out
+
+
+class ToColours(nn.Module):
+    """Features to colours by a modulated 1×1 convolution, added to the doubled image so far."""
+
+    def __init__(self, inner: int, colours: int, dim: int, *, first: bool = False):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, colours, 1, 1))
+        self.conv = ModulatedConv(inner, colours, 1, dim, demodulate=False)
+        if not first:
+            self.upsample = Doubling()
+
+    def forward(self, x: Tensor, code: Tensor, image: Tensor | None = None) -> Tensor:
+        """x: [N,inner,h,w]; image: [N,colours,h/2,w/2], None for the first → [N,colours,h,w]."""
+        out: Tensor = self.conv(x, code) + self.bias
+        return out if image is None else out + self.upsample(image)

@@ -1,0 +1,114 @@
+"""The paper's two StyleGAN2 autoencoders from the files that their authors publish, checked key by key.
+
+Both are dicts of 'state_dict', 'opts' and 'latent_avg'; what training left beside them is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from purebench.defenses.checkpoints import CURE, check_keys, not_finite
+from purebench.defenses.mlvgm.official import read_official
+from purebench.defenses.mlvgm.stylegan.e4e import E4E
+from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
+from purebench.errors import PurebenchError
+
+Autoencoder = TypeVar("Autoencoder", E4E, StyleTransformer)
+
+
+def load_e4e(path: str | Path, **sizes: Any) -> E4E:
+    """E4E from the official file, in eval mode, float32, without parameter gradients.
+
+    sizes: arguments of E4E that the file does not state, where they are not the official ones.
+    Raises PurebenchError for a file that cannot be read, other options, or keys and shapes that do not fit.
+    """
+    return e4e_from(Path(path), read_official(path), **sizes)
+
+
+def load_style_transformer(path: str | Path, **sizes: Any) -> StyleTransformer:
+    """StyleTransformer from the official file; all else as `load_e4e`."""
+    return style_transformer_from(Path(path), read_official(path), **sizes)
+
+
+def e4e_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> E4E:
+    """E4E from the content of its official file; `path` only names the file in errors."""
+    opts = part(path, file, "opts", Mapping)
+    if (kind := part(path, opts, "encoder_type", str)) != "Encoder4Editing":
+        raise PurebenchError(f"{path}: expected an encoder of type 'Encoder4Editing', but got {kind!r}; {CURE}")
+    size = part(path, opts, "stylegan_size", int)
+    return filled(path, file, lambda: E4E(size=size, **sizes), lambda name: name)
+
+
+def style_transformer_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> StyleTransformer:
+    """StyleTransformer from the content of its official file; `path` only names the file in errors.
+
+    Its networks were saved inside DataParallel: 'encoder.module.…', 'decoder.module.…'. The option learn_in_w is not
+    read: it changes only how the average is repeated, and works with it for a single image alone.
+    """
+    opts = part(path, file, "opts", Mapping)
+    if (colours := part(path, opts, "input_nc", int)) != 3:
+        raise PurebenchError(f"{path}: expected input_nc of 3 (colour images), but got {colours}; {CURE}")
+    size = part(path, opts, "output_size", int)
+    return filled(path, file, lambda: StyleTransformer(size=size, **sizes), parallel)
+
+
+def parallel(name: str) -> str:
+    """A parameter's name as DataParallel saves it.
+
+    >>> parallel("encoder.body.0.weight")
+    'encoder.module.body.0.weight'
+    """
+    network, rest = name.split(".", maxsplit=1)
+    return f"{network}.module.{rest}"
+
+
+def filled(
+    path: Path, file: Mapping[str, Any], build: Callable[[], Autoencoder], official: Callable[[str], str]
+) -> Autoencoder:
+    """The built model with the file's weights in float32; `official` turns its names into the file's."""
+    state = part(path, file, "state_dict", Mapping)
+    try:
+        with torch.device("meta"):
+            model = build()
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: expected options that make a model, but they make none: {error}") from error
+    wanted = model.state_dict()
+    names = {name: official(name) for name in wanted if name != "latent_avg"}
+    check_keys(path, {names[name]: wanted[name] for name in names}, state)
+    found = {name: state[names[name]] for name in names} | {"latent_avg": average(path, file, wanted["latent_avg"])}
+    if strange := not_finite(found):
+        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
+    model.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in found.items()}, assign=True
+    )
+    return model.eval().requires_grad_(False)
+
+
+def average(path: Path, file: Mapping[str, Any], like: Tensor) -> Tensor:
+    """The file's average of w as [codes,D] (it may be one for all codes), or zeros if training did not start there."""
+    opts = part(path, file, "opts", Mapping)
+    if not part(path, opts, "start_from_latent_avg", bool):
+        return torch.zeros(like.shape)
+    found: Tensor = part(path, file, "latent_avg", Tensor)
+    codes, dim = like.shape
+    if tuple(found.shape) not in {(dim,), (1, dim), (codes, dim), (1, codes, dim)}:
+        raise PurebenchError(
+            f"{path}: expected 'latent_avg' of shape [{dim}], [1,{dim}] or [{codes},{dim}], "
+            f"but got {list(found.shape)}; {CURE}"
+        )
+    return found.reshape(-1, dim).expand(codes, dim).clone()
+
+
+def part(path: Path, whole: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
+    """An entry of the file or of its options. Raises PurebenchError if it is missing or of another kind."""
+    if name not in whole:
+        raise PurebenchError(f"{path}: expected the entry {name!r}, but it is missing; name the authors' own file.")
+    if not isinstance(whole[name], kind):
+        came = type(whole[name]).__name__
+        raise PurebenchError(f"{path}: expected {name!r} to be of type {kind.__name__}, but got {came}; {CURE}")
+    return whole[name]

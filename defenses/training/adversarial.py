@@ -1,0 +1,82 @@
+"""A critic beside a generative model, both trained in one step of the common loop.
+
+Non-saturating logistic losses (Goodfellow et al. 2014, arXiv:1406.2661) with the penalty R1 (Mescheder et al. 2018,
+arXiv:1801.04406) now and then (lazily: Karras et al. 2020, arXiv:1912.04958, appendix B). Generator and critic descend
+at once rather than in turns: the generator's loss sees the critic with its weights held, the critic's sees images cut
+from the generator, so one backward pass of their sum gives each its own gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+GAMMA = 0.5
+EVERY = 8
+"""The weight of R1, and the mean number of steps between two; chance decides, so that a resumed run is the same."""
+SLOPE = 0.2
+
+
+class Critic(nn.Module):
+    """Images [N,colours,32,32] in [-1,1] → logits of being real, [N], and the features before them.
+
+    As in StyleGAN2, the last layers see how much the batch varies, so that a generator cannot draw one image for all.
+    """
+
+    def __init__(self, *, colours: int = 1, widths: tuple[int, ...] = (16, 32, 64, 96)):
+        super().__init__()
+        first, *others = widths
+        layers: list[nn.Module] = [nn.Conv2d(colours, first, 3, padding=1)]
+        for inner, outer in zip(widths, others, strict=False):
+            layers.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1))
+        self.layers = nn.ModuleList(layers)
+        self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
+        self.head = nn.Linear(widths[-1] * 16, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """See the class."""
+        features = []
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        variation = (x.var(0, unbiased=False) + 1e-8).sqrt().mean().expand(len(x), 1, *x.shape[2:])
+        x = functional.leaky_relu(self.last(torch.cat([x, variation], 1)), SLOPE)
+        return self.head(x.flatten(1))[:, 0], features[1:]
+
+
+class WithCritic(nn.Module):
+    """What is trained: the model, which is kept, and the critic, which is not."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model, self.critic = model, Critic()
+
+    def held(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The critic's answer, through which gradients reach x but not the critic."""
+        weights = {name: value.detach() for name, value in self.critic.named_parameters()}
+        found: tuple[Tensor, list[Tensor]] = functional_call(self.critic, weights, (x,))
+        return found
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """-log D(fake) from logits [N], the mean."""
+    return functional.softplus(-fake).mean()
+
+
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-log D(real) - log(1 - D(fake)) from logits [N], the mean."""
+    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+
+
+def penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """R1: half the squared norm of the logits' gradient with respect to real images, the mean over them."""
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean() / 2
+
+
+def feature_distance(one: list[Tensor], other: list[Tensor]) -> Tensor:
+    """Mean absolute difference of features, in units of the first one's mean size, summed over the layers."""
+    distances = [(a - b).abs().mean() / (a.detach().abs().mean() + 1e-8) for a, b in zip(one, other, strict=True)]
+    return torch.stack(distances).sum()

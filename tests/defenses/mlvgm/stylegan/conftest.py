@@ -1,0 +1,72 @@
+"""Small random files in the layout of the official StyleGAN2 autoencoders, and the models they load into."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from purebench.defenses.mlvgm.stylegan.official import load_e4e, load_style_transformer
+
+sys.path.insert(0, str(Path(__file__).parent))
+import plain_stylegan as plain  # isort: skip
+
+IMAGE, HIDDEN = 32, 24
+EXTRAS = {"global_step": 200_000, "discriminator_state_dict": {"weight": torch.zeros(2)}}
+
+
+@pytest.fixture(scope="session")
+def e4e_file(tmp_path_factory):
+    """e4e_file(**options): the path of a tiny file, drawing 64 pixels in 10 codes, and its content."""
+
+    def write(change=None, **options):
+        opts = {"encoder_type": "Encoder4Editing", "stylegan_size": 64, "start_from_latent_avg": True, "device": "cuda"}
+        file = {
+            "state_dict": plain.random_state(plain.e4e_shapes(64, IMAGE, plain.TINY), seed=3),
+            "opts": opts | options,
+            "latent_avg": torch.randn(10, plain.TINY.widths[-1], generator=torch.Generator().manual_seed(4)),
+        } | EXTRAS
+        return saved(tmp_path_factory.mktemp("e4e") / "e4e_ffhq_encoder.pt", file, change)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def transformer_file(tmp_path_factory):
+    """transformer_file(average=shape, **options): likewise, drawing 128 pixels in 12 codes."""
+
+    def write(change=None, average=(1, plain.TINY.widths[-1]), **options):
+        opts = {"output_size": 128, "input_nc": 3, "start_from_latent_avg": True, "device": "cuda"}
+        file = {
+            "state_dict": plain.random_state(plain.transformer_shapes(128, HIDDEN, plain.TINY), seed=6),
+            "opts": opts | options,
+            "latent_avg": torch.randn(average, generator=torch.Generator().manual_seed(7)),
+        } | EXTRAS
+        return saved(tmp_path_factory.mktemp("transformer") / "style_transformer_cars.pt", file, change)
+
+    return write
+
+
+def saved(path, file, change):
+    """The file as `change` leaves it."""
+    if change is not None:
+        change(file)
+    torch.save(file, path)
+    return path, file
+
+
+@pytest.fixture(scope="session")
+def e4e(e4e_file):
+    return load_e4e(e4e_file()[0], **plain.architecture(plain.TINY, image=IMAGE))
+
+
+@pytest.fixture(scope="session")
+def transformer(transformer_file):
+    architecture = plain.architecture(plain.TINY, image=IMAGE, hidden=HIDDEN)
+    return load_style_transformer(transformer_file()[0], **architecture)
+
+
+@pytest.fixture(params=["e4e", "transformer"])
+def autoencoder(request):
+    """Both, one after the other."""
+    return request.getfixturevalue(request.param)

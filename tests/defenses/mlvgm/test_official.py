@@ -1,0 +1,114 @@
+"""Reading what authors publish: tensors and plain values alone, every fault named, no code run unless told."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from purebench.defenses.mlvgm.official import find_official, models_home, read_official
+from purebench.errors import MissingFiles, PurebenchError
+
+
+class Hostile:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, place: Path):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+def saved(path: Path, content: object, **options) -> Path:
+    torch.save(content, path, **options)
+    return path
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_both_of_torchs_formats_are_read(tmp_path, zipped):
+    path = saved(
+        tmp_path / "a.pt", {"w": torch.arange(3.0), "opts": {"size": 8}}, _use_new_zipfile_serialization=zipped
+    )
+    found = read_official(path)
+    assert found["w"].tolist() == [0, 1, 2]
+    assert found["opts"] == {"size": 8}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("trust", [True, False])
+def test_a_cut_file_is_named_as_one(tmp_path, zipped, share, trust):
+    path = saved(tmp_path / "a.pt", {"w": torch.ones(999)}, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(PurebenchError, match=r"a\.pt: .*cut short or damaged.*fetch it again"):
+        read_official(path, trust=trust)
+
+
+@pytest.mark.parametrize("text", ["<html>404</html>", "version https://git-lfs.github.com/spec/v1\n"])
+def test_a_page_or_a_pointer_instead_of_the_file_is_no_checkpoint(tmp_path, text):
+    path = tmp_path / "a.pt"
+    path.write_text(text)
+    with pytest.raises(PurebenchError, match="damaged"):
+        read_official(path)
+
+
+def test_what_runs_code_is_refused_by_name_with_the_cure_and_runs_nothing(tmp_path):
+    mark = tmp_path / "ran"
+    path = saved(tmp_path / "a.pt", {"w": torch.ones(1), "opts": Hostile(mark)})
+    with pytest.raises(PurebenchError, match=r"holds a \w+\.mkdir, .*purebench convert --trust"):
+        read_official(path)
+    assert not mark.exists()
+    read_official(path, trust=True)
+    assert mark.exists()
+
+
+def test_a_namespace_needs_trust_and_is_then_a_dict_at_any_depth(tmp_path):
+    path = saved(tmp_path / "a.pt", {"opts": Namespace(size=8, inner=Namespace(n=1))})
+    with pytest.raises(PurebenchError, match=r"argparse\.Namespace.*purebench convert --trust"):
+        read_official(path)
+    assert read_official(path, trust=True) == {"opts": {"size": 8, "inner": {"n": 1}}}
+
+
+def test_a_class_of_a_package_that_is_not_here_is_told(tmp_path):
+    path = tmp_path / "a.pt"
+    body = pickle.dumps({"opts": Namespace()}, protocol=2).replace(b"argparse", b"absentpk")
+    saved(path, {}, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes().replace(pickle.dumps({}, protocol=2), body))
+    with pytest.raises(PurebenchError, match=r"absentpk.*where it was made"):
+        read_official(path, trust=True)
+
+
+def test_no_file_and_no_dict_are_told(tmp_path):
+    with pytest.raises(PurebenchError, match="no such file"):
+        read_official(tmp_path / "none.pt")
+    with pytest.raises(PurebenchError, match="is a dict, but got a list"):
+        read_official(saved(tmp_path / "a.pt", [torch.ones(1)]))
+
+
+def test_files_are_found_by_the_authors_name_or_the_conversions(tmp_path, monkeypatch):
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    assert models_home() == tmp_path
+    with pytest.raises(MissingFiles, match=r"deep/last\.pt \(published at example\.org\)"):
+        find_official("deep/last.pt", "example.org")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "last.safetensors").touch()
+    assert find_official("deep/last.pt", "example.org").name == "last.safetensors"
+    (tmp_path / "deep" / "last.pt").touch()
+    assert find_official("deep/last.pt", "example.org").name == "last.pt"
+    with pytest.raises(MissingFiles, match="mine"):
+        find_official("deep/last.pt", "example.org", str(tmp_path / "mine.pt"))
+
+
+def test_missing_files_pass_between_processes_and_are_told_once(tmp_path):
+    with pytest.raises(MissingFiles) as caught:
+        find_official("a.pt", "x.org", str(tmp_path / "a.pt"))
+    twice = MissingFiles(*caught.value.files, *caught.value.files)
+    again = pickle.loads(pickle.dumps(twice))
+    assert isinstance(again, PurebenchError)
+    assert str(again) == str(twice)
+    assert str(twice).count("x.org") == 1
