@@ -90,7 +90,7 @@ class APGD:
         """The best point found of each image."""
         best, everyone = Best(view, x, y), torch.arange(len(x), device=x.device)
         logits = view.scores(x)
-        best.see(everyone, x, torch.zeros(len(x), device=x.device), logits)
+        best.see(everyone, x, torch.zeros(len(x), device=x.device), logits, scored=True)
         for aims in self._aims(logits, y):
             index = best.open.nonzero().squeeze(1)
             if len(index):

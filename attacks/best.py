@@ -18,6 +18,9 @@ FRESH = 8
 EARNED = 32
 """Draws in a row, and fresh draws after them, that must all be wrong before an image leaves: one that is right on 5 %
 of its draws leaves at such a test with a chance of 0.95^64 = 4 %."""
+TIE = 1e-3
+"""Share of the logits' spread below which two classes tie."""
+UNLIKE = "the defense answers otherwise when gradients are computed: they mislead; distrust a high accuracy"
 CLEARLY = 2
 """By how many of FRESH draws the luckiest point must beat the last: one standard error of a difference of 0."""
 
@@ -44,24 +47,35 @@ class Best:
             self.right, self.found_right = torch.full_like(self.top, torch.inf), torch.full_like(self.top, torch.inf)
             self.wrong_draws = torch.zeros_like(self.top)
 
-    def see(self, index: Tensor, points: Tensor, loss: Tensor, logits: Tensor) -> Tensor:
+    def see(self, index: Tensor, points: Tensor, loss: Tensor, logits: Tensor, *, scored: bool = False) -> Tensor:
         """Takes note of a look at `points` [M,C,H,W], the images at `index` [M]; which of them stay, bool [M].
 
-        loss: [M]; logits: [M,draws,K].
+        loss: [M]; logits: [M,draws,K]; scored: they come from `View.scores`, not from a pass with gradients, which may
+        be coarse, through a folded copy, or answered otherwise.
         """
         if self.lucky:
             right = (logits.argmax(2) == self.y[index, None]).float().mean(1)
             broken = self._see_draws(index, points, loss, right, logits.shape[1])
         elif self.view.decides:
             broken = (logits.argmax(2) != self.y[index, None]).all(1)
+            if not scored and bool(broken.any()):
+                broken[broken.clone()] = self._wrong_again(points[broken], index[broken])
         else:
             return torch.ones_like(index, dtype=torch.bool)
-        if self.view.precision != "float32" and bool(broken.any()):  # what a coarse pass says is asked again
-            broken[broken.clone()] = self._fresh(points[broken], index[broken]) == 0
         if bool(broken.any()):
             self.found[index[broken]] = points[broken]
             self.open[index[broken]] = False
         return ~broken
+
+    def _wrong_again(self, points: Tensor, index: Tensor) -> Tensor:
+        """Which images are wrong without gradients too, bool [M]; a folded or coarse pass may have erred at a tie."""
+        scores = self.view.scores(points)[:, 0]
+        right = scores.argmax(1) == self.y[index]
+        first, second = scores.topk(2, dim=1).values.unbind(1)
+        clear = first - second > TIE * (first - scores.amin(1))
+        if self.view.precision == "float32" and bool((right & clear).any()):
+            self.view.note(UNLIKE)
+        return ~right
 
     def _see_draws(self, index: Tensor, points: Tensor, loss: Tensor, right: Tensor, draws: int) -> Tensor:
         """Keeps the point with the fewest right draws (the largest loss among equals); which images are broken."""

@@ -87,6 +87,7 @@ NATIVE = table(
     bounded("latent", ALL, WHITE, "moves the latents that the purifier keeps"),
     bounded("transfer", ALL, NONE, "images found against another defense of the board"),
     bounded("off-manifold", ALL, WHITE, "pushes what the purifier gives away from the image"),
+    bounded("certify", ALL, NONE, "no attack: the radii that the defense can prove"),
 )
 
 AUTOATTACK = table(

@@ -9,8 +9,6 @@ the defense fails. `rand` averages 20 passes inside the package, so the view's o
 
 from __future__ import annotations
 
-import logging
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from purebench.attacks.best import rows
 from purebench.attacks.catalogue import find
-from purebench.attacks.pgd import at_least_one
+from purebench.attacks.parameters import at_least_one
 from purebench.attacks.view import View
+from purebench.attacks.watching import Asked, overheard
 from purebench.errors import PurebenchError
 from purebench.protocols import Answer, Inapplicable
 from purebench.threat import Knowledge, ThreatModel
@@ -84,27 +83,34 @@ class AutoAttack:
                 "use apgd with the loss ce or cw."
             )
 
-        def unfiltered(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            return most_wrong(view, labels, tries(self.package(view, threat, classes, x.device), view, images, labels))
+        asked = Asked(view, x, y)
 
-        with overheard(view):
+        def unfiltered(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            return most_wrong(view, labels, tries(self.package(view, asked, threat, classes), view, images, labels))
+
+        with untraced(), overheard(view, "auto-attack", "autoattack"):
             if view.random:
                 found, broken = view.batch.map(unfiltered, x, y)
-                return Answer(found, claims=broken)
-            found, answers = self.package(view, threat, classes, x.device).run_standard_evaluation(
-                x, y, batch_size=min(len(x), view.batch.size)
-            )
-            return Answer(found, claims=answers != y)
+            else:
+                found, answers = self.package(view, asked, threat, classes).run_standard_evaluation(
+                    x, y, batch_size=min(len(x), view.batch.size)
+                )
+                broken = answers != y
+        asked.tell()
+        return Answer(found, claims=broken)
 
-    def package(self, view: View, threat: ThreatModel, classes: int, device: torch.device) -> Any:
-        """The package's attack, set up for a threat and so many classes; its seed is drawn from torch's generator."""
+    def package(self, view: View, model: nn.Module, threat: ThreatModel, classes: int) -> Any:
+        """The package's attack on the view as a module, set up for a threat and so many classes.
+
+        Its seed is drawn from torch's generator.
+        """
         whole = self.name in VERSIONS
         attack = autoattack().AutoAttack(
-            view.as_module(),
+            model,
             norm=NORM_NAMES[threat.norm],
             eps=threat.radius,
             version=self.name if whole else "rand" if view.random else "standard",
-            device=device,
+            device=next(model.parameters()).device,
             seed=int(torch.randint(2**31 - 1, ())),
         )
         attack.verbose = False
@@ -162,19 +168,12 @@ def most_wrong(view: View, y: Tensor, points: Iterator[Tensor]) -> tuple[Tensor,
 
 
 @contextmanager
-def overheard(view: View) -> Iterator[None]:
-    """The package's warnings become notes of the view; Python's tracing is put back as it was."""
-
-    class Notes(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            view.note(f"autoattack: {re.sub('[0-9]+', 'some', record.getMessage().partition('!')[0])}")
-
-    logger, handler, trace = logging.getLogger("auto-attack"), Notes(logging.WARNING), sys.gettrace()
-    logger.addHandler(handler)
+def untraced() -> Iterator[None]:
+    """Python's tracing is put back as it was."""
+    trace = sys.gettrace()
     try:
         yield
     finally:
-        logger.removeHandler(handler)
         sys.settrace(trace)
 
 

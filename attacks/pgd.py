@@ -99,7 +99,7 @@ def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss)
     logits = view.scores(point)
     labels = best.y[index].repeat_interleave(logits.shape[1])
     value = loss(logits.flatten(0, 1), labels).view(len(index), -1).mean(1)
-    return value, best.see(index, point, value, logits)
+    return value, best.see(index, point, value, logits, scored=True)
 
 
 def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, look: bool = True) -> None:

@@ -172,7 +172,7 @@ def _look(
             old_worst = mean_margin(view.scores(old_point), best.y[index])
         point = torch.where(rows(value > old_worst, proposal), proposal, old_point)
         worst = torch.maximum(value, old_worst)
-    stay = best.see(index, proposal, value, logits)
+    stay = best.see(index, proposal, value, logits, scored=True)
     return index[stay], point[stay], worst[stay]
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purebench.batching import DeviceBatch
+from purebench.attacks.folding import Folding, folded
+from purebench.batching import DeviceBatch, out_of_memory
 from purebench.defense import Defense
 from purebench.errors import PurebenchError
 from purebench.protocols import check_logits
@@ -25,6 +26,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Objective = Callable[..., tuple[Tensor, Tensor]]
 """objective(images [M,C,H,W], *rows [M,…]) → what is to grow [M], and what to show of it [M,K]."""
 
+TRIED = 2
+"""Images on which a folded classifier is tried before it is used."""
 NO_GRADIENT = (
     "no gradient arrives at the image through this view (a detach or a no_grad on the way?); "
     "expected one for this attack: take the view bpda, or an attack that needs none."
@@ -47,7 +50,9 @@ class View:
     defense: what is attacked. purify: images [N,C,H,W] → what the classifier sees, differentiable as the gradient mode
     has it. random: whether two passes may differ. decides: whether a wrong answer seen here is one of the defense
     itself. eot: draws a look averages over (one if not random). precision: float32, or bf16 for the passes of a look
-    (its losses, and all `scores`, are float32). forwards, backwards: images passed so far.
+    (its losses, and all `scores`, are float32). folds: whether a look may go through a copy of the classifier, the same
+    but for rounding, whose batch norms are folded into its convolutions (see folding.py). forwards, backwards: images
+    passed so far.
     """
 
     defense: Defense
@@ -60,6 +65,8 @@ class View:
     forwards: int = 0
     backwards: int = 0
     notes: list[str] = field(default_factory=list)
+    folds: bool = True
+    _folding: Folding | None = field(default=None, init=False, repr=False)
 
     def note(self, told: str) -> None:
         """Adds a note for the record, once."""
@@ -71,14 +78,40 @@ class View:
         """Draws of one look: eot, or one where nothing is random."""
         return self.eot if self.random else 1
 
-    def logits(self, x: Tensor, *, coarse: bool = False) -> Tensor:
-        """One pass, differentiable; counted and checked. coarse: in the view's precision, else in float32."""
-        self.forwards += len(x)
+    def logits(self, x: Tensor, *, coarse: bool = False, fold: bool = False) -> Tensor:
+        """One pass, differentiable; counted and checked.
+
+        coarse: in the view's precision, else in float32. fold: through the folded classifier, where there is one.
+        """
         if not coarse or self.precision == "float32":
-            return check_logits(self.defense.classifier(self.purify(x)), len(x))
+            return self._pass(x, fold)
         with torch.autocast(x.device.type, torch.bfloat16):
-            found = self.defense.classifier(self.purify(x))
-        return check_logits(found.float(), len(x))
+            return self._pass(x, fold).float()
+
+    def _pass(self, x: Tensor, fold: bool) -> Tensor:
+        """The logits by way of the folded copy, or of the classifier, which is asked where the copy does not hold."""
+        self.forwards += len(x)
+        purified, classifier = self.purify(x), self.defense.classifier
+        if fold and (copy := self._copy(purified)) is not classifier:
+            try:
+                return check_logits(copy(purified), len(x))
+            except Exception as error:  # whatever the copy does, the classifier is there
+                if out_of_memory(error):
+                    raise
+            self._folding = Folding(classifier)
+            self.note("folding the classifier's batch norms did not hold at a pass; attacked as it is from there on")
+            return self._pass(x, fold=False)
+        return check_logits(classifier(purified), len(x))
+
+    def _copy(self, purified: Tensor) -> Callable[[Tensor], Tensor]:
+        """The folded classifier, made at the first look from the first images it sees; or the classifier itself."""
+        if self._folding is None:
+            classifier, example = self.defense.classifier, purified.detach()[:TRIED]
+            example = example.float() if self.precision != "float32" else example
+            self._folding = folded(classifier, example) if self.folds else Folding(classifier)
+            self.forwards += self._folding.passes
+            self.backwards += self._folding.passes
+        return self._folding.classifier
 
     @torch.no_grad()
     def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
@@ -95,7 +128,7 @@ class View:
         """
 
         def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.logits(images, coarse=True)
+            logits = self.logits(images, coarse=True, fold=True)
             return loss(logits, labels), logits
 
         labels = y if y.ndim == 1 else y[:, 0]

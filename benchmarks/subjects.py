@@ -23,33 +23,52 @@ OVERSHOOT = 1e-3
 """Share of the radius that a library may exceed by rounding; it is projected back for everyone."""
 
 
+@dataclass
+class Tally:
+    """Images that passed forward, and those whose gradient came back."""
+
+    forwards: int = 0
+    gradients: int = 0
+
+    def came_back(self, gradient: Tensor) -> None:
+        """Counts the images of a gradient [N,K]."""
+        self.gradients += len(gradient)
+
+
 class Counted(nn.Module):
     """A model that counts the images that passed forward and those whose gradient came back; frozen, in eval mode.
 
     Everyone attacks through it, the unit of the measurement included, so its cost (microseconds) is the same for all.
-    No parameter takes a gradient: a library that would compute them all is spared that here.
+    No parameter takes a gradient: a library that would compute them all is spared that here. A copy that somebody makes
+    to attack it counts into the same tally.
     """
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        self.model = model
-        self.forwards = self.gradients = 0
+        self.model, self.tally = model, Tally()
         self.eval().requires_grad_(False)
+
+    @property
+    def forwards(self) -> int:
+        """Images that passed forward."""
+        return self.tally.forwards
+
+    @property
+    def gradients(self) -> int:
+        """Images whose gradient came back."""
+        return self.tally.gradients
 
     def forward(self, x: Tensor) -> Tensor:
         """The model's logits."""
-        self.forwards += len(x)
+        self.tally.forwards += len(x)
         logits: Tensor = self.model(x)
         if logits.requires_grad:
-            logits.register_hook(self._came_back)  # type: ignore[no-untyped-call]
+            logits.register_hook(self.tally.came_back)  # type: ignore[no-untyped-call]
         return logits
-
-    def _came_back(self, gradient: Tensor) -> None:
-        self.gradients += len(gradient)
 
     def reset(self) -> None:
         """Counts from zero again."""
-        self.forwards = self.gradients = 0
+        self.tally.forwards = self.tally.gradients = 0
 
 
 class NoisyInput(nn.Module):

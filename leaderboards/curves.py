@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from purebench.leaderboards.distances import NORM_SIGNS, Nearest, distance_text
 from purebench.statistics import Estimate, median_distance, security_curve
@@ -17,6 +18,14 @@ COLOURS = 8
 STEPS = {"linf": (0.5, 1, 2, 4, 8, 16, 32, 64), "l2": (0.1, 0.2, 0.5, 1, 2, 5, 10), "l1": (1, 2, 5, 10, 20, 50, 100)}
 """Distances between the ticks of a radius, in 1/255 for linf."""
 TICKS = 7
+
+
+class Measured(Protocol):
+    """Distances, one an image, None where there is no end: of attacks (`Nearest`), or certified ones."""
+
+    @property
+    def distances(self) -> tuple[float | None, ...]:
+        """In the units of the radius."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ SINGLE = Frame(640, 320)
 OVERLAID = Frame(760, 380)
 
 
-def scale(threat: ThreatModel, radius_text: str, found: Iterable[Nearest]) -> Scale:
+def scale(threat: ThreatModel, radius_text: str, found: Iterable[Measured]) -> Scale:
     """A scale that shows the threat's radius and 19 in 20 of the distances found."""
     known = sorted(d for of in found for d in of.distances if d is not None)
     most = known[int(0.95 * (len(known) - 1))] if known else 0.0
@@ -107,7 +116,7 @@ def scale(threat: ThreatModel, radius_text: str, found: Iterable[Nearest]) -> Sc
     )
 
 
-def line(name: str, found: Nearest, confidence: float, scale: Scale, frame: Frame, number: int = 0) -> Line:
+def line(name: str, found: Measured, confidence: float, scale: Scale, frame: Frame, number: int = 0) -> Line:
     """The curve of a defense. number: its place among the lines of the chart, which decides its colour."""
     corners = sorted({0.0, *(d for d in found.distances if d is not None and d <= scale.limit)})
     curve = security_curve(found.distances, [*corners, scale.radius], confidence)
@@ -127,11 +136,20 @@ def line(name: str, found: Nearest, confidence: float, scale: Scale, frame: Fram
     )
 
 
-def single(anchor: str, name: str, found: Nearest, confidence: float, scale: Scale) -> Chart:
-    """The chart of one defense, with its band."""
-    drawn = line(name, found, confidence, scale, SINGLE)
-    told = f"At radius 0: {security_curve(found.distances, [0.0], confidence)[0].percent()}. {_told(drawn, scale)}"
-    return Chart(f"{anchor}-curve", f"Accuracy of {name} against radius", told, SINGLE, scale, (drawn,), True)
+def single(
+    anchor: str, name: str, found: Nearest | None, confidence: float, scale: Scale, proven: Measured | None = None
+) -> Chart | None:
+    """The chart of one defense, with bands: under attack, and dashed what is certified; None without either."""
+    lines, told = [], []
+    if found is not None:
+        lines.append(drawn := line(name, found, confidence, scale, SINGLE))
+        told.append(f"At radius 0: {security_curve(found.distances, [0.0], confidence)[0].percent()}.")
+        told.append(_told(drawn, scale))
+    if proven is not None:
+        lines.append(drawn := line(f"{name}, certified", proven, confidence, scale, SINGLE, COLOURS))
+        told.append(f"Certified at the threat's radius {scale.radius_text}: {drawn.at.percent()}.")
+    title = f"Accuracy of {name} against radius"
+    return Chart(f"{anchor}-curve", title, " ".join(told), SINGLE, scale, tuple(lines), True) if lines else None
 
 
 def overlaid(found: Mapping[str, Nearest], confidence: float, scale: Scale) -> Chart | None:

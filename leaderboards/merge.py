@@ -87,6 +87,7 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
         distances=tuple(_finite(distance) for record in records for distance in record.distances),
         nearest=tuple(_finite(distance) for distance in _where_any(records, [record.nearest for record in records])),
         claims=_where_any(records, [record.claims for record in records]),
+        certified=tuple(_finite(r) for r in _where_any(records, [record.certified for record in records])),
         reasons=_reasons(records, Outcome.ERRORED),
         skips=_reasons(records, Outcome.SKIPPED),
         notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
@@ -147,7 +148,7 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 
 def _require_aligned(record: Record, first: Record) -> None:
-    optional = [given for given in (record.nearest, record.claims) if given]
+    optional = [given for given in (record.nearest, record.claims, record.certified) if given]
     lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
     if record.images != first.images or any(len(values) != len(record.images) for values in lists):
         raise PurebenchError(

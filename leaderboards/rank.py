@@ -6,9 +6,10 @@ overlapping intervals do not tell the two apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from purebench.leaderboards.certificates import certificates, certifies
 from purebench.leaderboards.results import CLEAN, AttackResult, DefenseResult, spec_text
 from purebench.records import Outcome
 from purebench.statistics import Estimate
@@ -49,7 +50,8 @@ class Row:
 
     tied: whether its robust interval overlaps that of the row above. strongest: the attack with the lowest
     accuracy where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
-    clean: None where it ERRORED or the board has none. errored: images on which some attack ERRORED.
+    clean: None where it ERRORED or the board has none. certified: share of images that the defense proves to hold at
+    the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED.
     """
 
     rank: int | None
@@ -62,6 +64,7 @@ class Row:
     reason: str
     cost: Cost
     tied: bool = False
+    certified: Estimate | None = None
 
     @property
     def name(self) -> str:
@@ -111,16 +114,18 @@ def cost(attacks: Sequence[AttackResult]) -> Cost:
 def _row(result: DefenseResult) -> Row:
     cells = tuple(_cell(result, attack) for attack in result.attacks)
     reasons = [reason for attack in result.attacks for reason in attack.reasons]
+    proven = certificates(result)
     return Row(
         rank=None,
         result=result,
         clean=None if any(cell.failed for cell in cells if cell.attack == CLEAN) else result.clean,
         robust=result.robust,
         cells=cells,
-        strongest=_most_broken(result) if result.cascade else _lowest(cells),
+        strongest=_most_broken(result) if result.cascade else _lowest(cells, _no_attacks(result)),
         errored=result.errored,
         reason=reasons[0] if reasons else "",
         cost=cost(result.attacks),
+        certified=None if proven is None else proven.estimate,
     )
 
 
@@ -136,19 +141,25 @@ def _cell(result: DefenseResult, attack: AttackResult) -> Cell:
     )
 
 
+def _no_attacks(result: DefenseResult) -> set[str]:
+    """The names of what changes nothing: the clean images, and certificates."""
+    return {CLEAN, *(attack.name for attack in result.attacks if certifies(attack))}
+
+
 def _most_broken(result: DefenseResult) -> str | None:
     """The attack that broke the most images; the first of the board's order where several did."""
-    asked = (attack for attack in result.attacks if attack.name != CLEAN and not attack.skipped and not attack.failed)
+    none = _no_attacks(result)
+    asked = (attack for attack in result.attacks if attack.name not in none and not attack.skipped and not attack.failed)
     strongest = max(asked, key=lambda attack: attack.count(Outcome.BROKEN), default=None)
     return None if strongest is None else strongest.name
 
 
-def _lowest(cells: Iterable[Cell]) -> str | None:
+def _lowest(cells: Iterable[Cell], no_attacks: Collection[str]) -> str | None:
     """The attack with the lowest accuracy over the images it answered for: an error is not strength."""
     found = {
         cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)
         for cell in cells
-        if cell.attack != CLEAN and cell.estimate is not None and not cell.failed
+        if cell.attack not in no_attacks and cell.estimate is not None and not cell.failed
     }
     return min(found, key=lambda attack: found[attack]) if found else None
 

@@ -28,8 +28,8 @@ class AttackResult:
     """One attack on one defense over all its finished blocks; tuples are in the order of its images.
 
     spec, gradient, eot: what was run (eot is 1 on a deterministic defense). source: defense and attack whose
-    adversarial images it reuses, None for most. nearest, claims: as in a record, empty where no block has them, None
-    for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and notes: the
+    adversarial images it reuses, None for most. nearest, claims, certified: as in a record, empty where no block has
+    them, None for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and notes: the
     distinct ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves them out.
     """
 
@@ -50,6 +50,7 @@ class AttackResult:
     backwards: int
     pictures: tuple[Picture, ...]
     seconds: Mapping[str, float]
+    certified: tuple[float | None, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
         """How many images had this outcome."""
@@ -72,8 +73,9 @@ class AttackResult:
         return median(known) if known else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the seconds."""
-        return {name: value for name, value in asdict(self).items() if name != "seconds"}
+        """Plain JSON values, without the seconds; `certified` only where there are certificates."""
+        without = {"seconds"} if self.certified else {"seconds", "certified"}
+        return {name: value for name, value in asdict(self).items() if name not in without}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], seconds: Mapping[str, float]) -> AttackResult:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from purebench.leaderboards.certificates import Certificates
 from purebench.leaderboards.curves import Chart, Scale, single
 from purebench.leaderboards.distances import Nearest, distance_text, reach
 from purebench.leaderboards.rank import Cell, Cost, Row, cost
@@ -59,7 +60,7 @@ class Line:
 class Section:
     """A defense's section: its row, the anchor it is linked by, its attacks, its curve and pictures of one attack.
 
-    nearest, chart: None without a minimum-norm attack. judged: whether some attack has a verdict of its own.
+    nearest, proven, chart: None without a minimum-norm attack, a certificate, either. judged: whether some attack has a verdict of its own.
     """
 
     row: Row
@@ -67,6 +68,7 @@ class Section:
     lines: tuple[Line, ...]
     judged: bool
     nearest: Nearest | None
+    proven: Certificates | None
     chart: Chart | None
     pictured: str | None
     triples: tuple[Triple, ...]
@@ -78,11 +80,12 @@ def section(
     row: Row,
     anchor: str,
     found: Nearest | None,
+    proven: Certificates | None,
     scale: Scale,
     classes: Sequence[str],
     originals: Mapping[int, str],
 ) -> Section:
-    """The section of a row. found: its nearest adversarial images; scale: that of the page's curves."""
+    """The section of a row. found: its nearest adversarial images; proven: its certificates; scale: that of the page's curves."""
     pictured = _pictured(row)
     pictures = pictured.pictures[:TRIPLES] if pictured else ()
     lines = tuple(_line(board, attack, cell) for attack, cell in zip(row.result.attacks, row.cells, strict=True))
@@ -92,7 +95,8 @@ def section(
         lines=lines,
         judged=any(line.own is not None for line in lines),
         nearest=found,
-        chart=single(anchor, row.name, found, board.confidence, scale) if found else None,
+        proven=proven,
+        chart=single(anchor, row.name, found, board.confidence, scale, proven),
         pictured=pictured.name if pictured else None,
         triples=tuple(_triple(picture, classes, originals) for picture in pictures),
         command=_command(board, row),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from purebench.leaderboards.certificates import certificates
 from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.distances import NORM_SIGNS, nearest
 from purebench.leaderboards.export import write_files
@@ -40,7 +41,9 @@ def render(
     ids = anchors([row.name for row in rows])
     distances = {row.name: nearest(row.result) for row in rows}
     known = {name: found for name, found in distances.items() if found is not None}
-    common = scale(board.threat, board.radius_text, known.values())
+    proofs = {row.name: certificates(row.result) for row in rows}
+    proven = {name: proof for name, proof in proofs.items() if proof is not None}
+    common = scale(board.threat, board.radius_text, [*known.values(), *proven.values()])
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -50,12 +53,17 @@ def render(
     )
     environment.filters |= {"percent": _percent, "bracket": _bracket, "duration": _duration, "share": _share}
     finished = {row.name for row in rows}
+    no_attacks = {CLEAN, *(proof.attack for proof in proven.values())}
     page = environment.get_template("board.html.j2").render(
         board=board,
-        sections=[section(board, row, ids[row.name], distances[row.name], common, classes, originals) for row in rows],
+        sections=[
+            section(board, row, ids[row.name], distances[row.name], proofs[row.name], common, classes, originals)
+            for row in rows
+        ],
+        certified=bool(proven),
         curves=overlaid(known, board.confidence, common),
         curved=bool(known),
-        attacks=[attack for attack in board.attacks if attack.name != CLEAN],
+        attacks=[attack for attack in board.attacks if attack.name not in no_attacks],
         first=board.attacks[0].name,
         waiting=[defense.name for defense in board.defenses if defense.name not in finished.union(left_out)],
         left_out=[defense.name for defense in board.defenses if defense.name in left_out],

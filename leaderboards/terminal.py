@@ -45,12 +45,18 @@ def board_table(
     if bar >= 10:
         table.add_column(axis(bar), no_wrap=True, header_style="dim")
     table.add_column("clean", justify="right", no_wrap=True)
+    certified = any(row.certified for row in rows)
+    if certified:
+        table.add_column("certified", justify="right", no_wrap=True)
     table.add_column("strongest †" if board.cascade else "strongest attack", overflow="fold", max_width=16)
     for row in rows:
         cells = [_position(row), _name(row), _robust(row)]
         if bar >= 10:
             cells.append(draw(row.robust, bar, row.clean) if row.rank and row.robust else Text())
-        table.add_row(*cells, _clean(row.clean), _strongest(row))
+        cells.append(_clean(row.clean))
+        if certified:
+            cells.append(_clean(row.certified))
+        table.add_row(*cells, _strongest(row))
     shown = [table] if rows else []
     return Group(_heading(board), *shown, *_notes(board, rows, bool(rows) and bar >= 10, left_out))
 
@@ -146,6 +152,11 @@ def _notes(board: Board, rows: Sequence[Row], bars: bool, left_out: Collection[s
             "† cascade: images broken on every draw are spared the attacks after; single attacks' accuracies are "
             "conditional, so the strongest is the one that broke the most images"
         )
+    notes += [
+        f"{row.name}: certified {row.certified.percent()}: proven to hold at the radius, whatever the attack"
+        for row in rows
+        if row.certified
+    ]
     notes += [
         f"{row.name}, {attack.name}: {own.remark}"
         for row in rows

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from purebench.batching import DeviceBatch
 from purebench.errors import PurebenchError
 
 
@@ -134,8 +137,10 @@ class Defense(nn.Module):
     """classifier ∘ purifier: images [N,C,H,W] in [0,1] → logits [N,K]; one call is one draw.
 
     classifier: any module or callable from images in [0,1] to logits. purifier: None for the classifier alone.
-    random: True if the classifier itself is random.
+    random: True if the classifier itself is random. passes: images that one answer passes through the classifier.
     """
+
+    passes: int = 1
 
     def __init__(
         self,
@@ -154,12 +159,36 @@ class Defense(nn.Module):
         return self.classifier_random or (self.purifier is not None and self.purifier.random)
 
     def purify(self, x: Tensor) -> Tensor:
-        """What the classifier sees, [N,C,H,W]."""
+        """What the classifier sees, [N,C,H,W]; of a defense that votes, the images of all votes, [N,votes,C,H,W]."""
         return x if self.purifier is None else self.purifier(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N,K] of one draw."""
         return self.classifier(self.purify(x))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is proven of a defense's answers to N images.
+
+    classes: int [N], the class that it answers, -1 where it abstains. radii: float64 [N], how far in l2 an image may be
+    moved before that can change, 0 where it abstains. passes: images passed to find out.
+    """
+
+    classes: Tensor
+    radii: Tensor
+    passes: int
+
+
+@runtime_checkable
+class Certifier(Protocol):
+    """A defense that can prove something of its answers."""
+
+    def certify(self, x: Tensor, *, n0: int, n: int, alpha: float, batch: DeviceBatch) -> Certificate:
+        """What is proven of the answers to images [N,C,H,W], each wrong with a probability of at most alpha.
+
+        n0, n: draws to guess the class and to measure its probability; batch: how many pass at once.
+        """
 
 
 def as_defense(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,12 +31,16 @@ class Answer:
 
     images: x' [N,C,H,W]. nearest: True if these are the nearest adversarial images found (a minimum-norm attack), which
     may lie beyond the threat's radius; where none was found, x' is the image itself. claims: the attack's own verdict,
-    bool [N], True where it thinks the defense is broken at x', wherever that is; None if it has none.
+    bool [N], True where it thinks the defense is broken at x', wherever that is; None if it has none. certified: of a
+    certificate, the radius in the threat's norm within which the answer is proven right, one an image, None where it is
+    wrong or nothing was proven; None for an attack. passes: images passed besides those that the view counted.
     """
 
     images: Tensor
     nearest: bool = False
     claims: Tensor | None = None
+    certified: Sequence[float | None] | None = None
+    passes: int = 0
 
 
 class Attack(Protocol):
@@ -62,13 +67,15 @@ class DefenseFault(Exception):
 
 
 def check_logits(logits: Tensor, images: int) -> Tensor:
-    """The logits, if they are finite and [images,K]; else raises DefenseFault."""
+    """The logits, if they are finite floating-point numbers and [images,K]; else raises DefenseFault."""
     import math
 
     import torch
 
     if logits.ndim != 2 or len(logits) != images:
         raise DefenseFault(f"expected logits of shape [{images},K], but got {list(logits.shape)}")
+    if not logits.is_floating_point():
+        raise DefenseFault(f"expected floating-point logits, but got {logits.dtype}")
     # the sum is finite only if every value is, and quicker to ask
     if not math.isfinite(float(logits.detach().sum())) and not bool(torch.isfinite(logits).all()):
         raise DefenseFault("expected finite logits, but got NaN or infinity")

@@ -42,7 +42,9 @@ class Record:
     distances: norm of the perturbation in the threat's norm, None where there is none; nearest: of a minimum-norm
     attack, the distance at which the defense was wrong on most verification draws, None where it found no such point
     (empty for other attacks); claims: the attack's own verdict, 1 where it thinks the defense broken, 0 where not,
-    None where it was not asked (empty where it has no verdict); reason: why it is ERRORED or SKIPPED; notes: what a
+    None where it was not asked (empty where it has no verdict); certified: of a certificate, the radius in the threat's
+    norm within which the answer is proven right, None where it is wrong or nothing was proven (empty for attacks);
+    reason: why it is ERRORED or SKIPPED; notes: what a
     reader must know, such as a correction; forwards, backwards: images passed through the defense by attack and
     verification; provenance: versions and hashes; seconds: wall time of the phases.
     """
@@ -59,6 +61,7 @@ class Record:
     distances: list[float | None]
     nearest: list[float | None] = field(default_factory=list)
     claims: list[int | None] = field(default_factory=list)
+    certified: list[float | None] = field(default_factory=list)
     reason: str = ""
     notes: list[str] = field(default_factory=list)
     forwards: int = 0

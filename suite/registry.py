@@ -55,8 +55,8 @@ class Spec:
                 spec = cls(name, dict(params or {}))
         if spec is not None:
             try:
-                json.dumps(spec.plain())
-            except TypeError as error:
+                json.dumps(spec.plain(), allow_nan=False)
+            except (TypeError, ValueError) as error:
                 raise PurebenchError(f"{spec.name}: expected numbers, words and lists, but {error}.") from error
             return spec
         raise PurebenchError(f"expected name, name(key=value) or {{name: {{key: value}}}}, but got {value!r}.")
@@ -72,12 +72,8 @@ class Spec:
             assert isinstance(call, ast.Call)
             if call.args or any(keyword.arg is None for keyword in call.keywords):
                 raise ValueError("arguments need their names")
-            params = {
-                str(keyword.arg): keyword.value.id
-                if isinstance(keyword.value, ast.Name)
-                else ast.literal_eval(keyword.value)
-                for keyword in call.keywords
-            }
+            source = f"f({arguments or ''})"
+            params = {str(keyword.arg): _value(source, keyword.value) for keyword in call.keywords}
         except (SyntaxError, ValueError, AssertionError) as error:
             raise PurebenchError(f"expected key=value arguments, but got {text!r} ({error}).") from error
         return cls(name, params)
@@ -104,6 +100,21 @@ class Spec:
         return f"{self.name}({params})" if params else self.name
 
 
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "null": None}
+"""Bare words that are values, as in YAML."""
+
+
+def _value(source: str, node: ast.expr) -> Any:
+    """A Python literal, or a bare word such as `ce-scaled`. Raises ValueError for anything else."""
+    text = ast.get_source_segment(source, node) or ""
+    if re.fullmatch(r"[A-Za-z_][\w.-]*", text) and not isinstance(node, ast.Constant):
+        return WORDS.get(text.lower(), text)
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is neither a Python literal nor a word") from error
+
+
 def register(group: str, name: str) -> Callable[[Factory], Factory]:
     """Registers a factory for this process: `@register("defenses", "mine")` above a function or class."""
     if group not in GROUPS:
@@ -127,6 +138,8 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
 
     Raises PurebenchError, naming the nearest names, if there is none or its module cannot be imported.
     """
+    if name.endswith(".py"):
+        raise PurebenchError(f"{group}: expected path/to/file.py:name, but got {name!r}; say which name in the file.")
     if path := Spec(name).path:
         return _from_file(group, path, name.rpartition(":")[2]), {}
     points = installed(group)

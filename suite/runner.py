@@ -17,7 +17,7 @@ from purebench.context import Context
 from purebench.datasets import Array
 from purebench.pictures import png, to_bytes
 from purebench.plan import Job
-from purebench.protocols import Answer, Attack, Inapplicable, View, check_logits
+from purebench.protocols import Answer, Attack, DefenseFault, Inapplicable, View, check_logits
 from purebench.provenance import commit, device_name, versions
 from purebench.records import Outcome, Picture, Record
 from purebench.registry import Spec
@@ -86,6 +86,7 @@ def _attacked(
     board, defense = context.board, context.defenses[job.defense.name]
     began = time.perf_counter()
     size = context.device_batch(job.defense.name)
+    state = _versions(defense)
     attack: Attack = registry.create("attacks", job.attack.use, found=_reused(job, source, x, rest))
     given = {"defense": defense, "eot": job.attack.eot, "images": x, "threat": board.threat}
     with seeded(job.key, "attack", device=context.device):
@@ -97,6 +98,8 @@ def _attacked(
     batch = DeviceBatch(view.batch.size)
     with seeded(job.key, "verify", device=context.device):
         verdict = judge(defense, answer, x, y, board.threat, board.draws, batch)
+    if _versions(defense) != state:
+        raise DefenseFault("expected a defense that leaves its weights and buffers alone; put it in eval mode")
     notes = [*view.notes, *view.batch.notes, *batch.notes, *verdict.notes]
     claims = [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()]
     told = {
@@ -105,12 +108,18 @@ def _attacked(
         "distances": [round(float(value), 7) for value in board.threat.size(verdict.images - x)],
         "nearest": verdict.nearest,
         "claims": claims,
+        "certified": list(answer.certified or []),
         "notes": notes,
-        "forwards": view.forwards + verdict.passes,
-        "backwards": view.backwards,
+        "forwards": defense.passes * (view.forwards + verdict.passes) + answer.passes,
+        "backwards": defense.passes * view.backwards,
         "seconds": {"attack": attacked - began, "verify": time.perf_counter() - attacked},
     }
     return told, verdict.images
+
+
+def _versions(defense: torch.nn.Module) -> list[tuple[int, int]]:
+    """What changes when a weight or a buffer is written to or replaced."""
+    return [(id(value), value._version) for value in (*defense.parameters(), *defense.buffers())]
 
 
 NOT_ASKED: dict[str, Any] = {
@@ -119,6 +128,7 @@ NOT_ASKED: dict[str, Any] = {
     "distances": None,
     "nearest": None,
     "claims": None,
+    "certified": None,
 }
 """What a record says of an image that the attack was spared, for each of its lists."""
 
@@ -197,7 +207,8 @@ def _pictures(job: Job, context: Context, adversarial: Tensor, start: int) -> li
 
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
         purified = defense.purify(images)
-        return purified, check_logits(defense.classifier(purified), len(images)).argmax(1)
+        predicted = check_logits(defense.classifier(purified), len(images)).argmax(1)
+        return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # of votes, the first
 
     with seeded(job.key, "picture", device=context.device):
         purified, predicted = batch.map(look, some)

@@ -10,10 +10,12 @@ from torch import Tensor
 from purebench.batching import DeviceBatch
 from purebench.defense import Defense
 from purebench.protocols import Answer, DefenseFault, check_logits
+from purebench.seeds import seeded
 from purebench.threat import ThreatModel
 
 ROUNDING = 1e-3
-"""Share of the radius by which a library may overshoot through rounding; it is projected back and that is noted."""
+"""Share of the radius by which a library may overshoot through rounding (it is projected back and that is noted), and of
+the logits' spread by which a defense may answer otherwise when asked again."""
 
 
 class Violation(Exception):
@@ -101,20 +103,72 @@ def inside_box(images: Tensor, x: Tensor) -> tuple[Tensor, list[str]]:
 def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) -> Tensor:
     """Whether the defense is right on each image at each draw, bool [N,draws] on the CPU (one draw if deterministic).
 
-    The draws of an image pass together. Raises DefenseFault for logits that are none, and for a defense that calls
-    itself deterministic but answers otherwise when asked again, the images in reverse order.
+    The draws of an image pass together. Raises DefenseFault for logits that are none, for a defense that calls itself
+    deterministic but answers otherwise when asked again (see `same_again`), and for a random one that two passes under
+    one seed do not agree on.
     """
-    draws = draws if defense.random else 1
     if not defense.random:
-        (first,) = batch.map(lambda images: (defense(images),), x)
-        (again,) = batch.map(lambda images: (defense(images),), x.flip(0))
-        same = check_logits(first, len(x)).allclose(check_logits(again, len(x)).flip(0), rtol=1e-3, atol=1e-3)
-        if not same:
-            raise DefenseFault("expected the same answer twice of a defense with random=False; declare it random=True")
-        return (first.argmax(1) == y)[:, None].cpu()
+        (logits,) = batch.map(lambda images: (check_logits(defense(images), len(images)),), x)
+        same_again(defense, x, logits, batch)
+        return (logits.argmax(1) == y)[:, None].cpu()
+    same_under_one_seed(defense, x[:1])
 
     def right(images: Tensor, labels: Tensor) -> tuple[Tensor]:
         return (check_logits(defense(images), len(images)).argmax(1) == labels,)
 
     (found,) = batch.map(right, x.repeat_interleave(draws, 0), y.repeat_interleave(draws))
     return found.view(len(x), draws).cpu()
+
+
+def same_again(defense: Defense, x: Tensor, logits: Tensor, batch: DeviceBatch) -> None:
+    """Raises DefenseFault unless images x [N,C,H,W] get these logits [N,K] again.
+
+    They are asked in reverse order, in batches of half the size, and with gradients on: what keeps a state, looks at
+    the other images of a batch, or treats an attacker's passes unlike others answers otherwise.
+    """
+
+    def ask(images: Tensor) -> tuple[Tensor]:
+        return (check_logits(defense(images), len(images)).detach(),)
+
+    def with_gradients(images: Tensor) -> tuple[Tensor]:
+        with torch.enable_grad():
+            return ask(images.clone().requires_grad_())
+
+    halves = DeviceBatch(max(1, min(batch.size, len(x)) // 2))
+    try:
+        (again,) = halves.map(with_gradients, x.flip(0))
+    except DefenseFault:
+        raise
+    except Exception:  # it may not be differentiable at all, which is no fault
+        (again,) = halves.map(ask, x.flip(0))
+    if close(logits, again.flip(0)):
+        return
+    (repeated,) = batch.map(ask, x)
+    (parted,) = halves.map(ask, x)
+    if not close(logits, repeated):
+        cure = "expected the same answer twice of a defense with random=False; declare it random=True, or keep no state"
+    elif not close(logits, parted):
+        cure = "expected an answer that the other images of a batch do not change; look at each image by itself"
+    else:
+        cure = "expected the same answer with gradients on and off; its gradients would be those of another function"
+    raise DefenseFault(cure)
+
+
+def same_under_one_seed(defense: Defense, x: Tensor) -> None:
+    """Raises DefenseFault unless two passes of a random defense over images x [N,C,H,W] under one seed agree."""
+    found = []
+    for _ in range(2):
+        with seeded("verify", "one seed", device=x.device):
+            found.append(check_logits(defense(x), len(x)))
+    if not close(*found):
+        raise DefenseFault(
+            "expected the same draw twice under one seed; take random numbers from torch's global generators alone, "
+            "and keep no state"
+        )
+
+
+def close(logits: Tensor, others: Tensor) -> bool:
+    """Whether logits [N,K] agree up to ROUNDING times their spread, image by image."""
+    spread = logits.amax(1, keepdim=True) - logits.amin(1, keepdim=True)
+    floor = 1e-5 * logits.abs().amax(1, keepdim=True)
+    return logits.shape == others.shape and bool(((logits - others).abs() <= ROUNDING * spread + floor).all())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-GAMMA = 0.5
+GAMMA = 2.0
 EVERY = 8
 """The weight of R1, and the mean number of steps between two; chance decides, so that a resumed run is the same."""
 SLOPE = 0.2

@@ -12,9 +12,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,9 @@ class Recipe:
     loss: (model, images [N,C,H,W] in [0,1], labels [N], share of the budget spent in [0,1]) → named scalars, the
     first is minimised. quality: (model, test images, device) → named figures for the model card. held_out: images at
     the end of the training set that are not trained on. minutes: the budget. save_every: seconds of training that a
-    kill may cost. betas: the optimizer's. around: makes what is trained of what `build` made, with a critic, say; kept:
-    the name of the latter therein, which alone is stored.
+    kill may cost. betas: the optimizer's. factors: on the rate, by what parameters' names begin with. around: makes
+    what is trained of what `build` made, with a critic, say; kept: the name of the latter therein, which alone is
+    stored.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Recipe:
     minutes: float = 25.0
     save_every: float = 60.0
     betas: tuple[float, float] = (0.9, 0.99)
+    factors: Mapping[str, float] = field(default_factory=dict)
     around: Callable[[nn.Module], nn.Module] | None = None
     kept: str = ""
 
@@ -95,6 +97,15 @@ def augment(images: Tensor, shift: int) -> Tensor:
 def rate_at(share: float) -> float:
     """Factor on the learning rate: 3 % linear warm-up, then half a cosine to zero."""
     return min(share / 0.03, 1.0) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def rated(model: nn.Module, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The parameters in groups by the factor on their rate: of the first name in `factors` that theirs begins with."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = next((factors[start] for start in factors if name.startswith(start)), 1.0)
+        groups.setdefault(factor, []).append(parameter)
+    return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
 
 
 def train(
@@ -131,7 +142,9 @@ def train(
         labels = torch.as_tensor(data.labels[: len(data) - recipe.held_out]).to(device)
         model = recipe.build(**recipe.architecture)
         model = (recipe.around(model) if recipe.around else model).to(device)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=recipe.betas)
+        optimizer = torch.optim.AdamW(
+            rated(model, recipe.factors), lr=recipe.rate, weight_decay=recipe.decay, betas=recipe.betas
+        )
         state = State(model, copy.deepcopy(model).requires_grad_(False), optimizer, seed, device)
         saved = out / f"{recipe.name}.state.pt"
         if saved.exists():
@@ -199,7 +212,7 @@ def _run(recipe: Recipe, state: State, images: Tensor, labels: Tensor, saved: Pa
 
 def _step(recipe: Recipe, state: State, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
     for group in state.optimizer.param_groups:
-        group["lr"] = recipe.rate * rate_at(share)
+        group["lr"] = group.get("factor", 1.0) * recipe.rate * rate_at(share)
     index = torch.randint(0, len(labels), (recipe.batch,)).to(labels.device)
     batch = augment(images[index].float() / 255, recipe.shift)
     state.model.train()

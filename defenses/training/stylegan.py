@@ -8,11 +8,14 @@ and deviations: so they share one space, ordered from coarse to fine. No classif
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.datasets import ImageSet, fashion_mnist
+from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.mlvgm.stylegan.styles import mixed
 from purebench.defenses.training.adversarial import (
@@ -26,10 +29,11 @@ from purebench.defenses.training.adversarial import (
     penalty,
 )
 from purebench.defenses.training.loop import Recipe
+from purebench.defenses.training.quality import purified_accuracies
 
-PIXELS, FEATURES = 10.0, 1.0
+PIXELS, FEATURES = 20.0, 1.0
 """Weights of the reconstruction's pixels and features."""
-LOOK, KEEP, CYCLE = 0.3, 5.0, 0.5
+LOOK, KEEP, CYCLE = 0.3, 10.0, 0.5
 """Weights for a mix: that it looks real, keeps its look, is encoded back."""
 MATCH = 2.0
 """Weight of the distance between the moments of codes and of samples."""
@@ -112,9 +116,12 @@ def judged(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, list[Ten
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
     """What the bundled classifier keeps through reconstruction and through purification, one draw an image."""
-    from purebench.defenses.training.hvae import quality as purified
-
-    return purified(model, test, device)
+    assert isinstance(model, SmallStyleGAN)
+    purifiers = {"reconstruction (alpha 0)": MLVGMPurifier(model, attenuation=0.0)}
+    for schedule, attenuation in product(("linear", "cosine"), (0.5, 0.7, 1.0)):
+        purifier = MLVGMPurifier(model, schedule=schedule, attenuation=attenuation)
+        purifiers[f"{schedule} × {attenuation:g}"] = purifier
+    return purified_accuracies(purifiers, test, device)
 
 
 recipe = Recipe(
@@ -137,8 +144,8 @@ recipe = Recipe(
     source="after StyleGAN2 (arXiv:1912.04958) and e4e (arXiv:2102.02766); trained for purebench",
     data=fashion_mnist,
     batch=32,
-    rate=2e-3,
+    rate=4e-3,
     decay=0.0,
-    betas=(0.5, 0.99),
+    factors={"model.decoder": 3.0, "critic": 0.25},
     minutes=45,
 )

@@ -114,14 +114,15 @@ def progress() -> Iterator[Progress]:
     errors = Console(stderr=True)
     with Bar(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("preparing")
-        last = [float("-inf"), ""]
+        last, doing = float("-inf"), ""
 
         def tell(what: str, done: int, total: int) -> None:
+            nonlocal last, doing
             bar.update(task, description=what, completed=done, total=total)
             now = bar.get_time()
-            if not errors.is_terminal and (what != last[1] or done == total or now > last[0] + SECONDS_BETWEEN_LINES):
+            if not errors.is_terminal and (what != doing or done == total or now > last + SECONDS_BETWEEN_LINES):
                 print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
-                last[:] = [now, what]
+                last, doing = now, what
 
         yield tell
 
@@ -153,7 +154,7 @@ def print_table(found: Tuned, console: Console | None = None) -> None:
             f"{100 * finalist.chosen.value:.1f}",
             points(finalist.robust),
             points(finalist.clean),
-            "–" if finalist.difference is None else points(finalist.difference, "+"),
+            "–" if finalist.difference is None else points(finalist.difference, sign="+"),
         )
     console.print(table)
     half = found.winner.robust

@@ -1,34 +1,125 @@
 """What the answers of a defense say about it, and how surely: pure functions on numpy arrays, no I/O, no
 torch.
 
-estimate     `Estimate`: a number with its interval, its n and its method; no number leaves without them
-intervals    `interval`: one door to the methods by name; `METHODS`: the table of them
-proportions  `clopper_pearson`, `wilson`: right or wrong once an image (a deterministic defense)
-betting      `betting`: the mean of values in [0,1] (a random defense); `betting_sequence`: the same at any time
-worst_case   `robust_accuracy`, `robust_per_image`: the worst attack of every image; `accuracy`: a single attack
-curve        `security_curve`: accuracy against radius, from the distances of minimum-norm attacks; `median_distance`
+estimate      `Estimate`: a number with its interval, its n and its method; no number leaves without them
+intervals     `interval`: one door to the methods by name; `METHODS`, and `APPROXIMATE`: those of the textbooks
+proportions   `clopper_pearson`, `wilson`, …: right or wrong once an image (a deterministic defense)
+calibration   `least_coverage`: how surely such an interval covers, exactly; the level at which it keeps its word
+betting       `betting`: the mean of values in [0,1] (a random defense); `betting_sequence`: the same at any time
+bernstein     `empirical_bernstein` and its sequence: the same in closed form, longer
+bootstrap     `bca`: the same by resampling images
+picking       `split_score`: the worst attack of every image is picked on other draws than it is scored on
+worst_case    `robust_accuracy`, `robust_per_image`: the worst attack of every image; `accuracy`: a single attack
+resubmission  `resubmission_curve`, `vote_curve`: asked N times, and voting
+curve         `security_curve`: accuracy against radius, from the distances of minimum-norm attacks; `median_distance`
+survival      `survival_band`, `kaplan_meier`, `median_with_ends`: the same where some distances were not found
+variance      `variance_parts`: what of the noise comes from images, restarts and draws
+allocation    `advise`: images and draws for an interval that short; power of a comparison
+paired        `compare`, `attributable_loss`: two answers about the same images
+signs         the null distribution of paired differences: random signs
+multiplicity  `holm`, `romano_wolf`: many comparisons
+ranks         `rank`: rank intervals, groups that cannot be told apart, the probability of being best
+sequential    `half_width_reached`, `decided`: when a run may stop
 
 The sampling unit is everywhere the image, never the draw.
 """
 
+from purebench.statistics.allocation import (
+    Allocation,
+    advise,
+    comparison_power,
+    expected_half_width,
+    images_for_power,
+)
+from purebench.statistics.bernstein import empirical_bernstein, empirical_bernstein_sequence
 from purebench.statistics.betting import betting, betting_sequence
+from purebench.statistics.bootstrap import bca
+from purebench.statistics.calibration import least_coverage
 from purebench.statistics.curve import median_distance, security_curve
 from purebench.statistics.estimate import Estimate
-from purebench.statistics.intervals import METHODS, interval
-from purebench.statistics.proportions import clopper_pearson, wilson
+from purebench.statistics.intervals import APPROXIMATE, METHODS, interval
+from purebench.statistics.multiplicity import holm, romano_wolf
+from purebench.statistics.paired import (
+    Comparison,
+    attributable_loss,
+    compare,
+    mcnemar,
+    paired_difference,
+    require_same_images,
+    sign_flip,
+)
+from purebench.statistics.proportions import agresti_coull, clopper_pearson, jeffreys, wilson, wilson_corrected
+from purebench.statistics.ranks import Ranking, probability_best, rank
+from purebench.statistics.resubmission import (
+    most_times,
+    resubmission_curve,
+    resubmission_per_image,
+    vote_curve,
+    vote_per_image,
+)
+from purebench.statistics.sequential import (
+    Neighbours,
+    Verdict,
+    anytime_p_values,
+    decided,
+    half_width_reached,
+)
+from purebench.statistics.survival import MedianDistance, kaplan_meier, median_with_ends, survival_band
+from purebench.statistics.variance import VarianceParts, variance_parts
 from purebench.statistics.worst_case import accuracy, robust_accuracy, robust_per_image
 
 __all__ = [
+    "APPROXIMATE",
     "METHODS",
+    "Allocation",
+    "Comparison",
     "Estimate",
+    "MedianDistance",
+    "Neighbours",
+    "Ranking",
+    "VarianceParts",
+    "Verdict",
     "accuracy",
+    "advise",
+    "agresti_coull",
+    "anytime_p_values",
+    "attributable_loss",
+    "bca",
     "betting",
     "betting_sequence",
     "clopper_pearson",
+    "compare",
+    "comparison_power",
+    "decided",
+    "empirical_bernstein",
+    "empirical_bernstein_sequence",
+    "expected_half_width",
+    "half_width_reached",
+    "holm",
+    "images_for_power",
     "interval",
+    "jeffreys",
+    "kaplan_meier",
+    "least_coverage",
+    "mcnemar",
     "median_distance",
+    "median_with_ends",
+    "most_times",
+    "paired_difference",
+    "probability_best",
+    "rank",
+    "require_same_images",
+    "resubmission_curve",
+    "resubmission_per_image",
     "robust_accuracy",
     "robust_per_image",
+    "romano_wolf",
     "security_curve",
+    "sign_flip",
+    "survival_band",
+    "variance_parts",
+    "vote_curve",
+    "vote_per_image",
     "wilson",
+    "wilson_corrected",
 ]

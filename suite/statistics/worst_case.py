@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals import interval
+from purebench.statistics.picking import split_score
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -34,13 +35,8 @@ def robust_per_image(right: Bools, counts: Bools | None = None) -> Floats:
     it can, never below.
     Raises ValueError for another shape or dtype, and for an image on which no attack counts.
     """
-    right = _require_bool(right, "right", ("attacks", "images", "draws"))
-    counts = _require_counts(counts, right)
-    half = right.shape[2] // 2
-    if half == 0:
-        return _pick_then_score(right, right, counts)
-    first, second = right[:, :, :half], right[:, :, half:]
-    return (_pick_then_score(first, second, counts) + _pick_then_score(second, first, counts)) / 2
+    right = require_bool(right, "right", ("attacks", "images", "draws"))
+    return split_score(right, require_counts(counts, right), lambda count, draws: count / draws)
 
 
 def robust_accuracy(
@@ -55,8 +51,8 @@ def robust_accuracy(
     Raises ValueError where `robust_per_image` does; for a deterministic defense whose draws disagree; and for
     a random one with several attacks and a single draw, whose minimum would be biased.
     """
-    right = _require_bool(right, "right", ("attacks", "images", "draws"))
-    counts = _require_counts(counts, right)
+    right = require_bool(right, "right", ("attacks", "images", "draws"))
+    counts = require_counts(counts, right)
     if not deterministic and right.shape[2] == 1 and (counts.sum(axis=0) > 1).any():
         raise ValueError(
             "expected at least 2 draws of a random defense under several attacks, but got 1: the minimum "
@@ -74,22 +70,9 @@ def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95) -> 
     Returns a fraction in [0,1]; n is the number of images.
     Raises ValueError for another shape or dtype, and for a deterministic defense whose draws disagree.
     """
-    right = _require_bool(right, "right", ("images", "draws"))[np.newaxis]
-    counts = _require_counts(None, right)
+    right = require_bool(right, "right", ("images", "draws"))[np.newaxis]
+    counts = require_counts(None, right)
     return _estimate(right, counts, right[0].mean(axis=1), deterministic, confidence)
-
-
-def _pick_then_score(pick: Bools, score: Bools, counts: Bools) -> Floats:
-    """[images]: the mean of `score` over its draws, for the attack with the fewest right draws in `pick`.
-
-    Attacks that tie on an image are told apart by how they do on all images of `pick`; what still ties, shares.
-    """
-    right = np.where(counts, pick.mean(axis=2), 0.0)
-    overall = right.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
-    # less than one draw's worth, so that it decides between equal counts only
-    tally = np.where(counts, right + 0.5 * overall[:, np.newaxis] / pick.shape[2], np.inf)
-    picked = tally == tally.min(axis=0)
-    return np.asarray((score.mean(axis=2) * picked).sum(axis=0) / picked.sum(axis=0), dtype=np.float64)
 
 
 def _estimate(right: Bools, counts: Bools, per_image: Floats, deterministic: bool, confidence: float) -> Estimate:
@@ -104,7 +87,8 @@ def _estimate(right: Bools, counts: Bools, per_image: Floats, deterministic: boo
     return interval(per_image, "clopper-pearson", confidence)
 
 
-def _require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
+def require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
+    """`array` as a bool array with those axes, none of them empty; raises ValueError for another."""
     array = np.asarray(array)
     if array.dtype != np.bool_ or array.ndim != len(axes) or 0 in array.shape:
         raise ValueError(
@@ -114,10 +98,11 @@ def _require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
     return array
 
 
-def _require_counts(counts: Bools | None, right: Bools) -> Bools:
+def require_counts(counts: Bools | None, right: Bools) -> Bools:
+    """`counts` as a bool array [attacks, images], all True for None; raises ValueError where no attack counts."""
     if counts is None:
         return np.ones(right.shape[:2], dtype=np.bool_)
-    counts = _require_bool(counts, "counts", ("attacks", "images"))
+    counts = require_bool(counts, "counts", ("attacks", "images"))
     if counts.shape != right.shape[:2]:
         raise ValueError(
             f"expected counts of shape {list(right.shape[:2])} = [attacks, images] as in right, "

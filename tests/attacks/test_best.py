@@ -188,3 +188,30 @@ def test_apgd_is_no_weaker_than_plain_eot_pgd_on_a_random_defense(small, accurac
         left, of_plain = (accuracy(case.defense, found, case.y, draws) for found in (ours, naive))
     assert 0.05 < of_plain < 0.8
     assert left <= of_plain + 3 * (0.25 * 2 / draws / 80) ** 0.5
+
+
+def test_an_image_that_is_wrong_only_where_gradients_flow_stays_and_a_note_tells():
+    """The pass with gradients says the opposite of what the defense answers: nobody may leave on its word."""
+
+    def two_faced(x):
+        score = x.flatten(1).sum(1, keepdim=True)
+        logits = torch.cat([score, -score], 1)
+        return -logits if x.requires_grad else logits
+
+    x, y = torch.full((5, 1, 2, 2), 0.5), torch.zeros(5, dtype=torch.long)
+    for attack in (PGD(steps=3), APGD(steps=3)):
+        view = exact(as_defense(two_faced))
+        with seeded("two-faced"):
+            found = attack(view, x, y, ThreatModel("linf", 0.1))
+        assert not (two_faced(found).argmax(1) != y).any()
+        assert any("when gradients are computed" in note for note in view.notes)
+        assert view.backwards == 15
+
+
+def test_a_tie_that_a_folded_copy_decides_otherwise_is_no_accusation():
+    best = Best(exact(as_defense(lambda x: torch.tensor([[1.0, 1.0 - 1e-6, 0.0]]).expand(len(x), 3))), X, Y)
+    stay = best.see(
+        torch.arange(len(X)), X, torch.zeros(len(X)), torch.tensor([[[0.0, 1.0, 0.0]]]).expand(len(X), 1, 3)
+    )
+    assert stay.all()
+    assert best.view.notes == []

@@ -3,6 +3,7 @@
 import random
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -194,6 +195,28 @@ class Rounded(nn.Conv2d):
         return super().forward(x) + x.mean()
 
 
+def moves_its_weights(self, x):
+    self.conv.weight.data.add_(0.01 * torch.randn_like(self.conv.weight))
+    return self.norm(self.conv(x))
+
+
+def copies_its_weights(self, x):
+    with torch.no_grad():
+        self.norm.weight.copy_(1 + 0.1 * torch.rand(6))
+    return self.norm(self.conv(x))
+
+
+class Generated(Net):
+    """Randomness that no seed of ours reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator()
+
+    def features(self, x):
+        return self.norm(self.conv(x)) * (1 + torch.rand(1, generator=self.generator))
+
+
 TOLD = []
 
 
@@ -227,7 +250,9 @@ LEFT = {
     "no gradient of the convolution": of(under_no_grad),
     "used twice": of(lambda self, x: self.norm(self.conv(x)) + self.norm(self.conv(1 - x))),
     "the norm used twice": of(lambda self, x: self.norm(self.norm(self.conv(x)))),
-    "weights of its own": of(lambda self, x: self.norm(self.conv(x)) + self.conv.weight.mean() * random.random()),
+    "weights moved at each pass": of(moves_its_weights),
+    "weights copied at each pass": of(copies_its_weights),
+    "a generator of its own": lambda: settled(Generated()),
     "another answer each time": of(grows),
     "no gradient": of(lambda self, x: self.norm(self.conv(x.detach()))),
     "a fault": of(lambda self, x: self.norm(self.conv(x)) + None),
@@ -357,19 +382,48 @@ def test_it_is_the_classifier_behind_any_purifier(net, make):
         torch.testing.assert_close(looks[0].gradient, looks[1].gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_a_random_classifier_is_never_folded():
-    class Noisy(Net):
-        def forward(self, x):
-            return super().forward(x + 0.1 * torch.randn_like(x))
+class Noisy(Net):
+    """Noise of torch, numpy and Python before, within and after the layers."""
 
+    def features(self, x):
+        scale = 1 + 0.1 * random.random() + 0.1 * np.random.random()
+        return nn.functional.dropout(self.norm(self.conv(x + 0.1 * torch.randn_like(x))), 0.2) * scale
+
+
+def test_a_random_classifier_draws_as_before():
+    """The same noise under the same seed, fresh noise at each pass, and nothing drawn for the trial."""
     model, x, y = settled(Noisy()), pictures(), torch.zeros(6, dtype=torch.long)
-    view = exact(as_defense(model, random=True), eot=4)
-    with seeded("random"):
-        look = view.look(x, y, LOSS)
-    with seeded("random"):
-        expected = model(x.repeat_interleave(4, 0))
-    assert torch.equal(look.logits.flatten(0, 1), expected)
-    assert (view.forwards, view.backwards) == (24, 24)
+    views = exact(as_defense(model, random=True), eot=4), exact(as_defense(model, random=True), eot=4)
+    views[1].folds = False
+    looks = []
+    for view in views:
+        with seeded("random"):
+            looks.append([view.look(x, y, LOSS) for _ in range(2)])
+    assert views[0]._folding.pairs == 1
+    for one, other in zip(*looks, strict=True):
+        torch.testing.assert_close(one.logits, other.logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.gradient, other.gradient, rtol=1e-5, atol=1e-5)
+    assert (looks[0][0].logits - looks[0][1].logits).abs().min() > 1e-4
+    assert (views[0].forwards, views[1].forwards) == (48 + 4, 48)
+
+
+@pytest.mark.parametrize("change", ["in place", "another", "training"])
+def test_weights_that_change_later_are_heeded(net, change):
+    """Also the caller's own: an optimiser's step between two looks."""
+    model, x, y = net
+    view = exact(as_defense(model))
+    before = view.look(x, y, LOSS)
+    if change == "in place":
+        with torch.no_grad():
+            model.conv.weight.mul_(-2)
+    elif change == "another":
+        model.norm.weight = nn.Parameter(-2 * model.norm.weight)
+    else:
+        view._folding.classifier.norm.train()
+    after = view.look(x, y, LOSS)
+    torch.testing.assert_close(after.logits[:, 0], model(x), rtol=1e-5, atol=1e-5)
+    assert change == "training" or (after.logits - before.logits).abs().max() > 0.01
+    assert any("did not hold" in note for note in view.notes)
 
 
 @pytest.mark.parametrize("attack", [PGD(steps=8), APGD(steps=8)])

@@ -1,4 +1,6 @@
-"""Clopper–Pearson and Wilson against statsmodels, scipy's root search, closed forms and exact coverage."""
+"""Intervals for a proportion against statsmodels, scipy's root search, closed forms and exact coverage."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,18 +9,35 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from statsmodels.stats.proportion import proportion_confint
 
-from purebench.statistics import METHODS, clopper_pearson, interval, wilson
+from purebench.statistics import (
+    APPROXIMATE,
+    METHODS,
+    agresti_coull,
+    clopper_pearson,
+    interval,
+    jeffreys,
+    least_coverage,
+    wilson,
+    wilson_corrected,
+)
 
 CASES = [(0, 1), (1, 1), (0, 20), (20, 20), (1, 20), (7, 20), (499, 500), (613, 1000), (31_415, 100_000)]
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
 @pytest.mark.parametrize(("successes", "n"), CASES)
-@pytest.mark.parametrize(("ours", "theirs"), [(clopper_pearson, "beta"), (wilson, "wilson")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (clopper_pearson, "beta"),
+        (partial(wilson, calibrated=False), "wilson"),
+        (partial(agresti_coull, calibrated=False), "agresti_coull"),
+    ],
+)
 def test_agrees_with_statsmodels(ours, theirs, successes, n, confidence):
     estimate = ours(successes, n, confidence)
     low, high = proportion_confint(successes, n, alpha=1 - confidence, method=theirs)
-    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
+    assert (estimate.low, estimate.high) == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
     assert (estimate.value, estimate.n, estimate.confidence) == (successes / n, n, confidence)
 
 
@@ -29,12 +48,37 @@ def test_clopper_pearson_is_what_exact_binomial_tests_keep(successes, n):
     assert (estimate.low, estimate.high) == pytest.approx((by_search.low, by_search.high), abs=1e-9)
 
 
+@pytest.mark.parametrize(("successes", "n"), CASES)
+def test_the_corrected_score_interval_is_that_of_scipy(successes, n):
+    estimate = wilson_corrected(successes, n, 0.9)
+    theirs = binomtest(successes, n).proportion_ci(0.9, method="wilsoncc")
+    assert (estimate.low, estimate.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("successes", "n"), CASES)
+def test_jeffreys_ends_are_quantiles_of_the_posterior(successes, n):
+    """By numerical integration of the posterior's density, which needs no beta quantile."""
+    estimate = jeffreys(successes, n, 0.9, calibrated=False)
+    middle, spread = (successes + 0.5) / (n + 1), np.sqrt(0.25 / n)
+    p = np.linspace(max(1e-12, middle - 12 * spread), min(1 - 1e-12, middle + 12 * spread), 400_001)
+    logs = (successes - 0.5) * np.log(p) + (n - successes - 0.5) * np.log1p(-p)
+    density = np.exp(logs - logs.max())
+    below = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    low, high = np.interp([0.05, 0.95], below / below[-1], p)
+    # the density's poles at 0 and 1 are cut off where no answer, or every one, is right; that end is 0 or 1 there
+    if 0 < successes < n:
+        assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=2e-5)
+    else:
+        assert (estimate.low == 0.0) == (successes == 0)
+        assert (estimate.high == 1.0) == (successes == n)
+
+
 def test_closed_forms():
     # No success: (1-p)^n = 2.5 % is solved by hand; Wilson: p = z²/(n+z²) with z = 1.959964.
     assert clopper_pearson(0, 10).high == pytest.approx(1 - 0.025**0.1, abs=1e-12)
     assert clopper_pearson(0, 10).low == 0.0
     assert clopper_pearson(1, 1).low == pytest.approx(0.025, abs=1e-12)
-    assert wilson(0, 10).high == pytest.approx(1.959964**2 / (10 + 1.959964**2), abs=1e-6)
+    assert wilson(0, 10, calibrated=False).high == pytest.approx(1.959964**2 / (10 + 1.959964**2), abs=1e-6)
 
 
 def coverage(method, n, p):
@@ -52,26 +96,50 @@ def test_clopper_pearson_never_covers_less_than_it_says(n):
 
 @pytest.mark.parametrize("n", [20, 128, 500])
 def test_wilson_covers_what_it_says_on_average_but_not_everywhere(n):
-    exact = coverage(wilson, n, np.linspace(0.02, 0.98, 193))
+    exact = coverage(partial(wilson, calibrated=False), n, np.linspace(0.02, 0.98, 193))
     assert exact.mean() == pytest.approx(0.95, abs=0.01)
     assert exact.min() < 0.95
 
 
-@given(n=st.integers(1, 2000), data=st.data())
+CALIBRATED = [wilson, wilson_corrected, jeffreys, agresti_coull]
+
+
+@pytest.mark.parametrize("n", [20, 21, 57, 128, 333])
+@pytest.mark.parametrize("method", CALIBRATED)
+def test_calibrated_intervals_cover_what_they_say_between_2_and_98_percent(method, n):
+    assert coverage(method, n, np.linspace(0.02, 0.98, 97)).min() >= 0.95 - 1e-9
+
+
+@pytest.mark.parametrize("method", [wilson, jeffreys, agresti_coull])
+def test_calibrated_intervals_are_no_longer_than_they_must_be(method):
+    """The least coverage, found without a grid, is that of a fine grid; and the level is the smallest that does."""
+    n = 60
+    for changes in ({}, {"calibrated": False}):
+        estimates = [method(k, n, **changes) for k in range(n + 1)]
+        least = least_coverage(np.array([e.low for e in estimates]), np.array([e.high for e in estimates]))
+        on_grid = coverage(partial(method, **changes), n, np.linspace(0.02, 0.98, 9601)).min()
+        assert least <= on_grid + 1e-12
+        assert on_grid == pytest.approx(least, abs=2e-3)
+        assert (least >= 0.95) == (not changes)
+    from_longer, plain = method(30, n), method(30, n, calibrated=False)
+    assert plain.half_width < from_longer.half_width < 1.25 * plain.half_width
+
+
+@given(n=st.integers(1, 300), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_bounds_monotonicity_and_symmetry(n, data):
     successes = data.draw(st.integers(0, n))
-    for method in (clopper_pearson, wilson):
+    for method in (clopper_pearson, *CALIBRATED):
         estimate, mirrored = method(successes, n), method(n - successes, n)
         assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
         assert (estimate.low, estimate.high) == pytest.approx((1 - mirrored.high, 1 - mirrored.low), abs=1e-9)
         if successes < n:
             more = method(successes + 1, n)
-            assert more.low > estimate.low
-            assert more.high > estimate.high
+            assert more.low > estimate.low or estimate.low == more.low == 0
+            assert more.high > estimate.high or estimate.high == more.high == 1
 
 
-@pytest.mark.parametrize("method", [clopper_pearson, wilson])
+@pytest.mark.parametrize("method", [clopper_pearson, *CALIBRATED])
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -87,7 +155,7 @@ def test_impossible_counts_are_refused(method, arguments, error, message):
         method(*arguments)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(METHODS | APPROXIMATE))
 def test_the_door_leads_to_every_method_by_name(name):
     values = np.array([True, False, True, True])
     estimate = interval(values, name, 0.9)
@@ -101,11 +169,11 @@ def test_the_door_gives_what_the_method_gives():
 
 
 def test_the_door_names_the_known_methods():
-    with pytest.raises(ValueError, match="one of betting, clopper-pearson, wilson, but got 'wald'"):
+    with pytest.raises(ValueError, match=r"one of agresti-coull, .*, betting, .*wilson-cc, but got 'wald'"):
         interval([0.0, 1.0], "wald")
 
 
-@pytest.mark.parametrize("name", ["clopper-pearson", "wilson"])
+@pytest.mark.parametrize("name", ["clopper-pearson", "wilson", "wilson-cc", "jeffreys", "agresti-coull-approximate"])
 def test_fractions_of_draws_are_no_proportion(name):
     with pytest.raises(ValueError, match=f"0/1 values for '{name}', but got 0.25 for image 1"):
         interval([0.0, 0.25, 1.0], name)

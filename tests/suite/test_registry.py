@@ -114,3 +114,32 @@ def test_listing_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
     assert "fashion-quick" in done.stdout
     assert "mlvgm-hvae" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "params"),
+    [
+        ("apgd(loss=ce-scaled, steps=20)", {"loss": "ce-scaled", "steps": 20}),
+        ("pgd(random=false)", {"random": False}),
+        ("pgd(random=True, step=-1)", {"random": True, "step": -1}),
+        ("a(b=off, c=null, d=none, e='false')", {"b": False, "c": None, "d": "none", "e": "false"}),
+    ],
+)
+def test_bare_words_are_values_as_in_yaml(text: str, params: dict[str, object]) -> None:
+    assert Spec.parse(text).params == params
+
+
+@pytest.mark.parametrize("text", ["pgd(step=16/255)", "pgd(step=a b)", "pgd(step=f(1))"])
+def test_what_is_neither_a_literal_nor_a_word_is_refused(text: str) -> None:
+    with pytest.raises(PurebenchError, match="expected key=value arguments"):
+        Spec.parse(text)
+
+
+def test_numbers_that_json_has_not_are_refused() -> None:
+    with pytest.raises(PurebenchError, match="expected numbers, words and lists"):
+        Spec.parse({"pgd": {"step": float("inf")}})
+
+
+def test_a_file_without_a_name_in_it_is_told_how_to_name_one() -> None:
+    with pytest.raises(PurebenchError, match=r"path/to/file\.py:name"):
+        registry.factory("defenses", "mine.py")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,10 +161,79 @@ def test_a_random_defense_that_calls_itself_deterministic_is_a_fault() -> None:
 
     def turns(x: torch.Tensor) -> torch.Tensor:
         calls.append(1)
-        return torch.eye(3)[[len(calls) % 3] * len(x)]
+        return torch.eye(9)[[len(calls)] * len(x)]
 
     with pytest.raises(DefenseFault, match="twice"):
         verify(as_defense(turns), torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
+
+
+def looks(x: torch.Tensor) -> torch.Tensor:
+    """Logits that differ from image to image and from class to class."""
+    return x.flatten(1) @ torch.linspace(-1, 1, 12).view(4, 3)
+
+
+def at_a_batchs_mean(x: torch.Tensor) -> torch.Tensor:
+    return looks(x) + looks(x).mean(0)
+
+
+def otherwise_with_gradients(x: torch.Tensor) -> torch.Tensor:
+    return -looks(x) if x.requires_grad else looks(x)
+
+
+def small_noise(x: torch.Tensor) -> torch.Tensor:
+    return 1e-5 * (looks(x) + torch.randn(len(x), 3))
+
+
+OWN = torch.Generator()
+
+
+def own_numbers(x: torch.Tensor) -> torch.Tensor:
+    return looks(x) + torch.randn(len(x), 3, generator=OWN)
+
+
+@pytest.mark.parametrize(
+    ("function", "random", "told"),
+    [
+        (at_a_batchs_mean, False, "other images of a batch"),
+        (otherwise_with_gradients, False, "gradients on and off"),
+        (small_noise, False, "random=True"),
+        (own_numbers, True, "under one seed"),
+        (lambda x: looks(x).argmax(1, keepdim=True).repeat(1, 3), False, "floating-point logits"),
+    ],
+)
+def test_a_defense_that_treats_passes_unlike_is_a_fault(
+    function: Callable[[torch.Tensor], torch.Tensor], random: bool, told: str
+) -> None:
+    x = torch.rand(7, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DefenseFault, match=told):
+        verify(as_defense(function, random=random), x, torch.zeros(7, dtype=torch.long), 4, DeviceBatch())
+
+
+def test_a_defense_that_cannot_be_differentiated_is_none() -> None:
+    def by_numpy(x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(x.numpy().reshape(len(x), -1)[:, :3].copy())
+
+    x = torch.rand(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    right = verify(as_defense(by_numpy), x, by_numpy(x).argmax(1), 4, DeviceBatch())
+    assert right.shape == (5, 1)
+    assert right.all()
+
+
+def test_a_defense_that_writes_into_its_buffers_is_found_out(tmp_path: Path) -> None:
+    class Counts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("passes", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.get_buffer("passes").add_(1)
+            return x.flatten(1)[:, :10]
+
+    ready = context(tmp_path)
+    counted = replace(ready, defenses={**ready.defenses, "none": as_defense(Counts())})
+    record = find(counted, "none", "clean").record
+    assert set(record.outcomes) == {Outcome.ERRORED}
+    assert "weights and buffers" in record.reason
 
 
 def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ class Configuration:
         for part, kind in (("resolution", (list, tuple)), ("autoencoder", Mapping)):
             if not isinstance(configuration.get(part), kind):
                 raise PurebenchError(
-                    f"nvae configuration: expected {part!r}, but got {', '.join(map(str, configuration)) or 'nothing'}; "
-                    "give the whole configuration of NVAE-from-scratch."
+                    f"nvae configuration: expected {part!r}, but got "
+                    f"{', '.join(map(str, configuration)) or 'nothing'}; give NVAE-from-scratch's whole configuration."
                 )
         resolution, given = list(configuration["resolution"]), configuration["autoencoder"]
         if len(resolution) != 3 or resolution[0] not in (1, 3) or resolution[1] != resolution[2]:

@@ -34,7 +34,7 @@ class LogisticMixture:
     @classmethod
     def split(cls, raw: Tensor, mixtures: int, channels: int) -> LogisticMixture:
         """From the network's output [N,M·(…),H,W]."""
-        logits, rest = raw[:, :mixtures].unsqueeze(2), raw[:, mixtures:].unflatten(1, (mixtures, -1))
+        logits, rest = raw[:, :mixtures].unsqueeze(2), raw[:, mixtures:].reshape(len(raw), mixtures, -1, *raw.shape[2:])
         means, log_scales, coefficients = rest.tensor_split([channels, 2 * channels], dim=2)
         return cls(logits, means, log_scales.clamp_min(LEAST_LOG_SCALE), coefficients.tanh())
 
@@ -71,7 +71,7 @@ def _shifted(means: Tensor, coefficients: Tensor) -> list[Tensor]:
     used = 0
     for channel in means.unbind(1):
         for before in found:
-            channel = channel + coefficients[:, used] * before  # noqa: PLW2901
+            channel = channel + coefficients[:, used] * before
             used += 1
         found.append(channel.clamp(-1, 1))
     return found

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from purebench.defenses.mlvgm.hvae import Normal, bounded_exp
 from purebench.defenses.mlvgm.model import MLVGM, Mix
-from purebench.defenses.mlvgm.nvae.cells import AddDecoded, TakeLatent, decoder_cell, encoder_cell, normed
+from purebench.defenses.mlvgm.nvae.cells import AddDecoded, TakeLatent, normed
 from purebench.defenses.mlvgm.nvae.configuration import Configuration
 from purebench.defenses.mlvgm.nvae.flow import Flow
 from purebench.defenses.mlvgm.nvae.mixture import LogisticMixture, parameters_a_pixel
+from purebench.defenses.mlvgm.nvae.towers import decoder_tower, encoder_tower, postprocessing, preprocessing
 from purebench.errors import PurebenchError
 
 Choose = Callable[[int, Normal, Normal], Tensor]
@@ -141,7 +142,7 @@ class NVAE(MLVGM):
 
 
 def _packed(state: Tensor) -> Tensor:
-    """The same with channels last in memory: the depthwise convolutions' gradients take a third of the time on a CPU."""
+    """The same with channels last in memory: depthwise convolutions' gradients take a third of the time on a CPU."""
     return state.contiguous(memory_format=torch.channels_last)
 
 
@@ -157,66 +158,6 @@ def normal(raw: Tensor) -> Normal:
 def log_density(normal: Normal, z: Tensor) -> Tensor:
     """log N(z), elementwise."""
     return -0.5 * ((z - normal.mean) / normal.std).square() - normal.std.log() - 0.5 * math.log(2 * math.pi)
-
-
-def preprocessing(shape: Configuration) -> nn.Sequential:
-    """Images to features at the finest scale: `blocks` times cells, the last of which halves and widens."""
-    parts = nn.Sequential()
-    parts.add_module("init_conv", normed(shape.channels, shape.width, 3))
-    for block in range(shape.blocks):
-        width = shape.width * 2**block
-        last = shape.block_cells - 1
-        made = nn.Sequential()
-        for cell in range(shape.block_cells):
-            made.add_module(f"cell_{cell}", encoder_cell(width, (1 + (cell == last)) * width, down=cell == last))
-        parts.add_module(f"block_{block}", made)
-    return parts
-
-
-def postprocessing(shape: Configuration) -> nn.Sequential:
-    """Features at the finest scale to those of the image: `blocks` times cells, the first of which doubles."""
-    parts = nn.Sequential()
-    for block in range(shape.blocks):
-        width = shape.width * 2 ** (shape.blocks - 1 - block)
-        made = nn.Sequential()
-        for cell in range(shape.block_cells):
-            made.add_module(f"cell_{cell}", decoder_cell((1 + (cell == 0)) * width, width, up=cell == 0, expansion=3))
-        parts.add_module(f"block_{block}", made)
-    return parts
-
-
-def encoder_tower(shape: Configuration) -> nn.ModuleDict:
-    """Scales from fine to coarse, groups of cells in each, and a halving cell below each but the coarsest."""
-    tower = nn.ModuleDict()
-    for scale in reversed(range(shape.scales)):
-        width = shape.width_at(scale)
-        tower[f"scale_{scale}"] = made = nn.ModuleDict()
-        for group in range(shape.groups_per_scale[scale]):
-            made[f"group_{group}"] = _cells(shape.cells, lambda width=width: encoder_cell(width, width))
-        if scale:
-            made["downsampling"] = encoder_cell(width, 2 * width, down=True)
-    return tower
-
-
-def decoder_tower(shape: Configuration) -> nn.ModuleDict:
-    """Scales from coarse to fine, groups of cells in each but the first, a doubling cell below each but the finest."""
-    tower = nn.ModuleDict()
-    for scale, groups in enumerate(shape.groups_per_scale):
-        width = shape.width_at(scale)
-        tower[f"scale_{scale}"] = made = nn.ModuleDict()
-        for group in range(scale == 0, groups):
-            made[f"group_{group}"] = _cells(shape.cells, lambda width=width: decoder_cell(width, width))
-        if scale < shape.scales - 1:
-            made["upsampling"] = decoder_cell(width, width // 2, up=True)
-    return tower
-
-
-def _cells(count: int, make: Callable[[], nn.Module]) -> nn.Sequential:
-    """cell_0, cell_1, …, one behind the other."""
-    made = nn.Sequential()
-    for cell in range(count):
-        made.add_module(f"cell_{cell}", make())
-    return made
 
 
 def _name(kind: str, place: tuple[int, int]) -> str:

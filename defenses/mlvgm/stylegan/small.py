@@ -20,6 +20,8 @@ from purebench.defenses.mlvgm.stylegan.styles import channels_by_side, mixed
 COARSE, MEDIUM = 3, 2
 """Codes read from the coarse and from the medium features; all others come from the fine ones."""
 SQUEEZED = 32
+LOUDER = 5.0
+"""Factor on the encoder's last weights, whose codes would else begin far smaller than samples, and drown in them."""
 
 
 class Encoder(nn.Module):
@@ -46,6 +48,10 @@ class Encoder(nn.Module):
             )
             for width, stride, count in ((fine, 4, codes - COARSE - MEDIUM), (medium, 2, MEDIUM), (coarse, 1, COARSE))
         )
+        with torch.no_grad():
+            for name, weight in self.heads.named_parameters():
+                if name.endswith("4.weight"):
+                    weight.mul_(LOUDER)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""

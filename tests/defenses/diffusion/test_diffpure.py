@@ -11,7 +11,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import nn
 
-from purebench.defenses.diffusion.diffpure import DiffPure, seeded_noise
+from purebench.defenses.diffusion.diffpure import DiffPure
+from purebench.defenses.diffusion.sampling import seeded_noise
 from purebench.defenses.diffusion.unet import FoldedUNet, noise_levels
 from purebench.errors import PurebenchError
 from purebench.seeds import seeded

@@ -1,8 +1,8 @@
 """A purifier, a classifier and images under which the robust accuracy of every list of alphas is known in closed form.
 
 Image of class y = ±1: pixel i is 0.5 + y·SIGNAL_i + SPREAD·noise. Latent i is pixel i, its sample 0.5 +
-SAMPLE·noise; the classifier takes the sign of the sum of all pixels less 0.5. Against linf attacks of radius eps each kept pixel counts
-for SIGNAL_i - eps: a latent with less signal than the radius is better given up.
+SAMPLE·noise; the classifier takes the sign of the sum of all pixels less 0.5. Against linf attacks of radius eps each
+kept pixel counts for SIGNAL_i - eps: a latent with less signal than the radius is better given up.
 """
 
 from __future__ import annotations

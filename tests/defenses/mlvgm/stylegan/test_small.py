@@ -15,10 +15,11 @@ from purebench import registry
 from purebench.datasets import ImageSet
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
+from purebench.defenses.mlvgm.schedules import alphas
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.training import adversarial, stylegan
 from purebench.defenses.training.adversarial import Critic, WithCritic
-from purebench.defenses.training.loop import train
+from purebench.defenses.training.loop import rate_at, rated, train
 from purebench.seeds import seeded
 
 CPU = torch.device("cpu")
@@ -163,14 +164,14 @@ def test_the_recipe_is_registered_and_every_weight_is_trained():
 
 
 def test_a_short_run_learns_to_reconstruct_and_stores_no_critic(tmp_path):
-    def error_after(steps):
-        weights = run(tmp_path / str(steps), replace(RECIPE, save_every=60.0, rate=4e-3), steps=steps)
-        model = checkpoints.load(str(weights), "small-stylegan", SmallStyleGAN)
-        return error(model, squares(split="test", folder=None), CPU)["error"]
-
-    assert error_after(30) < 0.6 * error_after(1)
-    card = (tmp_path / "30" / "fashion-stylegan.md").read_text()
-    assert f"{sum(parameter.numel() for parameter in made().parameters()):,} parameters" in card
+    weights = run(tmp_path, replace(RECIPE, save_every=60.0), steps=20)
+    trained = checkpoints.load(str(weights), "small-stylegan", SmallStyleGAN)
+    test = squares(split="test", folder=None)
+    with seeded("fresh"):
+        fresh = SmallStyleGAN(**SMALL)
+    assert error(trained, test, CPU)["error"] < 0.6 * error(fresh, test, CPU)["error"]
+    card = (tmp_path / "fashion-stylegan.md").read_text()
+    assert f"{sum(parameter.numel() for parameter in fresh.parameters()):,} parameters" in card
 
 
 class Killed(Exception):
@@ -191,6 +192,33 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
         run(tmp_path / "killed", replace(RECIPE, loss=dying))
     assert torch.load(tmp_path / "killed" / "fashion-stylegan.state.pt", weights_only=True)["step"] == 2
     assert run(tmp_path / "killed").read_bytes() == undisturbed
+
+
+def test_parts_of_what_is_trained_have_a_rate_of_their_own(tmp_path):
+    with seeded("rates"):
+        model = WithCritic(SmallStyleGAN(**SMALL))
+    groups = rated(model, {"model.decoder": 3.0, "model": 2.0, "critic": 0.25})
+    parts = {3.0: model.model.decoder, 2.0: model.model.encoder, 0.25: model.critic}
+    assert {group["factor"]: set(group["params"]) for group in groups} == {
+        factor: set(part.parameters()) for factor, part in parts.items()
+    }
+    assert [len(group["params"]) for group in rated(model, {})] == [len(list(model.parameters()))]
+    run(tmp_path)
+    state = torch.load(tmp_path / "fashion-stylegan.state.pt", weights_only=True)
+    rates = [group["lr"] / group["factor"] for group in state["optimizer"]["param_groups"]]
+    assert sorted(group["factor"] for group in state["optimizer"]["param_groups"]) == [0.25, 1.0, 3.0]
+    assert rates == pytest.approx([stylegan.recipe.rate * rate_at(0.75)] * 3)
+
+
+def test_the_model_cards_figures_are_of_this_model(monkeypatch):
+    """Alpha 0 first, which draws nothing; every purifier holds the model that was given."""
+    seen = {}
+    monkeypatch.setattr(stylegan, "purified_accuracies", lambda purifiers, test, device: seen.update(purifiers) or {})
+    model = made()
+    stylegan.quality(model, squares(split="test", folder=None), CPU)
+    assert [purifier.random for purifier in seen.values()] == [False] + [True] * 6
+    assert all(purifier.model is model for purifier in seen.values())
+    assert seen["cosine × 0.7"].alphas == pytest.approx(alphas("cosine", 8, 0.7))
 
 
 def test_each_player_gets_its_own_gradient_in_the_one_step():
@@ -235,26 +263,26 @@ def test_feature_distance_is_relative_to_the_first():
 
 def test_random_alphas_are_ramps_from_coarse_to_fine():
     with seeded("alphas"):
-        alphas = stylegan.random_alphas(4000, 8)
-    assert alphas.min() >= 0
-    assert alphas.max() <= 1
-    assert (alphas.diff(dim=1) >= 0).all()
-    steps = alphas.diff(dim=1)
-    inside = (alphas[:, :-1] > 0) & (alphas[:, 1:] < alphas.amax(1, keepdim=True))
+        shares = stylegan.random_alphas(4000, 8)
+    steps = shares.diff(dim=1)
+    assert shares.min() >= 0
+    assert shares.max() <= 1
+    assert (steps >= 0).all()
+    inside = (shares[:, :-1] > 0) & (shares[:, 1:] < shares.amax(1, keepdim=True))
     assert all(row[mask].std() < 1e-5 for row, mask in zip(steps, inside, strict=True) if mask.sum() > 1)
-    assert float((alphas[:, 0] == 0).float().mean()) > 0.5
-    assert float((alphas[:, -1] == 1).float().mean()) > 0.2
+    assert float((shares[:, 0] == 0).float().mean()) > 0.5
+    assert float((shares[:, -1] == 1).float().mean()) > 0.2
 
 
 def test_a_mix_keeps_its_look_as_far_as_its_codes_are_kept():
     """An image off by 0.1 everywhere is off by as much at every side; off by ±0.1 in a checkerboard, at none."""
-    alphas = torch.tensor([[0.0] * 8, [0.5] * 8, [1.0] * 8])
+    shares = torch.tensor([[0.0] * 8, [0.5] * 8, [1.0] * 8])
     images = X[:3]
     weights = [sum((1 - alpha) ** codes for codes in stylegan.DRAWN.values()) for alpha in (0.0, 0.5, 1.0)]
-    found = stylegan.kept_look(images + 0.1, images, alphas)
+    found = stylegan.kept_look(images + 0.1, images, shares)
     assert float(found) == pytest.approx(0.1 * sum(weights) / 3, rel=1e-4)
     board = 0.1 * (-1.0) ** torch.arange(32)
-    assert float(stylegan.kept_look(images + board * board[:, None] * 10, images, alphas)) == pytest.approx(0, abs=1e-6)
+    assert float(stylegan.kept_look(images + board * board[:, None] * 10, images, shares)) == pytest.approx(0, abs=1e-6)
 
 
 def test_moments_are_apart_by_their_means_and_deviations():

@@ -1,0 +1,180 @@
+"""What a purification costs, in time and memory: `python benchmarks/purification.py`.
+
+    python benchmarks/purification.py --threads 1 --json purification.json      all, on a CPU
+    python benchmarks/purification.py --case e4e --images 8 --device cuda       a batch of faces on a GPU
+
+The bundled purifiers on images of 1×32×32, and the paper's two StyleGAN2 autoencoders at full size with random weights
+(what they cost does not depend on the weights): e4e reads 3×256×256 and draws 1024 pixels a side, Style-Transformer
+reads 3×128×128 and draws 512. Each is measured in a process of its own, after one pass to warm up: seconds an image of
+a purification, alone and with its gradient to the image; memory beyond what the interpreter held before the model was
+built, weights included, at the peak of all forward passes and then of those with their gradients. On a GPU it is what
+torch allocated. No bars: the exit code is 0 unless something could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import resource
+import statistics
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from contestants import told
+from reporting import Report, fixed, parser, perform, progress, text
+from timing import find_clock
+from torch import Tensor, nn
+
+from purebench import registry
+from purebench.allocator import keep_freed_memory
+from purebench.defenses.mlvgm.purifier import MLVGMPurifier
+from purebench.defenses.mlvgm.stylegan.e4e import E4E
+from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
+from purebench.registry import Spec
+from purebench.seeds import seeded
+
+GIB = 2**30
+STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A purifier, how it is made, and the images [C,H,W] that it takes."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    image: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a case is measured, in plain values that another process can be told."""
+
+    images: int
+    repeats: int
+    device: str
+    threads: int
+    seed: int
+    kept: bool
+
+
+def bundled(spec: str) -> Case:
+    """A purifier with the weights that come with the package."""
+    return Case(spec, lambda: registry.create("defenses", Spec.parse(spec)), (1, 32, 32))
+
+
+CASES = {
+    "hvae": bundled("mlvgm-hvae"),
+    "nvae": bundled("mlvgm-nvae"),
+    "stylegan": bundled("mlvgm-stylegan"),
+    "vae": bundled("vae"),
+    "diffpure": bundled("diffpure"),
+    "style-transformer": Case("Style-Transformer, 512", lambda: MLVGMPurifier(StyleTransformer()), (3, 128, 128)),
+    "e4e": Case("e4e, 1024", lambda: MLVGMPurifier(E4E()), (3, 256, 256)),
+}
+
+
+def peak(device: torch.device) -> int:
+    """Bytes held at most until now: by this process, or of a GPU by torch."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if STATUS.exists():  # a child's ru_maxrss begins at its parent's
+        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(key: str, settings: Settings) -> dict[str, Any]:
+    """One case's row; for a process that has done nothing else."""
+    device, case = torch.device(settings.device), CASES[key]
+    torch.set_num_threads(settings.threads)
+    if settings.kept:
+        keep_freed_memory()
+    clock, _ = find_clock(device, settings.threads)
+    before = peak(device)
+    with seeded("purification", key, str(settings.seed), device=device):
+        purifier = case.build().to(device).eval().requires_grad_(False)
+        x = torch.rand(settings.images, *case.image).to(device)
+
+        def forward() -> None:
+            with torch.no_grad():
+                purifier(x)
+
+        def backward() -> None:
+            asked = x.clone().requires_grad_()
+            answer: Tensor = purifier(asked)
+            torch.autograd.grad(answer.sum(), asked)
+
+        row: dict[str, Any] = {"name": case.name, "image": "×".join(str(size) for size in case.image)}
+        row["parameters"] = sum(parameter.numel() for parameter in purifier.parameters()) / 1e6
+        for name, run in (("forward", forward), ("backward", backward)):
+            run()
+            taken = []
+            for _ in range(settings.repeats):
+                gc.collect()
+                began = clock()
+                run()
+                taken.append(clock() - began)
+            row[name] = statistics.median(taken) / settings.images
+            row[f"{name}_memory"] = (peak(device) - before) / GIB
+    return row
+
+
+def every(report: Report, options: argparse.Namespace) -> None:
+    """The cases that were asked for, else all; each in a process of its own."""
+    chosen = options.case or list(CASES)
+    settings = Settings(
+        options.images,
+        options.repeats,
+        str(options.device),
+        options.threads,
+        options.seed,
+        bool(report.settings["freed memory kept"]),
+    )
+    rows = []
+    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+    with progress() as bar:
+        work = bar.add_task("purification", total=len(chosen))
+        for key in chosen:
+            bar.update(work, description=CASES[key].name)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                try:
+                    rows.append(pool.submit(measure, key, settings).result())
+                except Exception as error:  # one that cannot be had (weights, memory) must not end the run; it is told
+                    report.missing[CASES[key].name] = told(error)
+                    report.told(f"{CASES[key].name} was measured", 0.0, met=False)
+            bar.advance(work)
+    _, clock = find_clock(options.device, options.threads)
+    where = f"{options.threads} thread(s)" if options.device.type == "cpu" else str(options.device)
+    columns = (
+        ("name", "", text),
+        ("image", "image", text),
+        ("parameters", "parameters, M", fixed(1)),
+        ("forward", "s an image", fixed(4)),
+        ("backward", "s with gradient", fixed(4)),
+        ("forward_memory", "peak GiB", fixed(2)),
+        ("backward_memory", "GiB with gradient", fixed(2)),
+    )
+    title = f"purification: {options.images} image(s) at once, {where}, {clock}, median of {options.repeats}"
+    report.show(title, rows, columns)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures what was asked for; the exit code says whether all of it could be measured."""
+    made = parser(__doc__)
+    made.add_argument("--case", action="append", choices=tuple(CASES), help="the purifier, may be repeated (all)")
+    made.add_argument("--images", type=int, default=1, help="images purified at once (1)")
+    made.add_argument("--repeats", type=int, default=3, help="passes of each kind (3)")
+    options = made.parse_args(arguments)
+    return perform("purification", options, lambda report: every(report, options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The DDPM++ network of score_sde for CIFAR-10, by the keys of its checkpoints (Song et al. 2021, arXiv:2011.13456).
+
+Keys: all_modules.N, numbered in the order of use. This is the VP family of that repository: BigGAN's residual blocks
+rescaled by 1/sqrt(2), resizing without filters, sinusoids of time, no progressive growing, continuous time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purebench.errors import PurebenchError
+
+
+def timestep_embedding(t: Tensor, width: int) -> Tensor:
+    """Sines, then cosines, of a time label [N] at frequencies from 1 down to 1/10,000: [N,width]."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / (half - 1))
+    angles = t[:, None].float() * frequencies
+    return functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width % 2))
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group norm of four channels a group, but at most 32 groups."""
+    return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
+
+
+class Mixing(nn.Module):
+    """A linear map of each position's channels, [N,C,H,W] → [N,outer,H,W]."""
+
+    def __init__(self, inner: int, outer: int):
+        super().__init__()
+        self.W = nn.Parameter(torch.zeros(inner, outer))
+        self.b = nn.Parameter(torch.zeros(outer))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mixed channels."""
+        return functional.conv2d(x, self.W.T[:, :, None, None], self.b)
+
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions, the time's embedding [N,E] added between them; rescaled so that the variance stays.
+
+    resize: `up` doubles H and W, `down` halves them, after the first activation and beside it.
+    """
+
+    def __init__(self, inner: int, outer: int, embedding: int, resize: str = ""):
+        super().__init__()
+        self.resize = resize
+        self.GroupNorm_0 = norm(inner)
+        self.Conv_0 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.Dense_0 = nn.Linear(embedding, outer)
+        self.GroupNorm_1 = norm(outer)
+        self.Conv_1 = nn.Conv2d(outer, outer, 3, padding=1)
+        self.Conv_2: nn.Module = nn.Conv2d(inner, outer, 1) if inner != outer or resize else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """The block's features."""
+        inside = self.Conv_0(self.sized(functional.silu(self.GroupNorm_0(x))))
+        inside = inside + self.Dense_0(functional.silu(embedding))[:, :, None, None]
+        inside = self.Conv_1(functional.silu(self.GroupNorm_1(inside)))
+        out: Tensor = (self.Conv_2(self.sized(x)) + inside) / math.sqrt(2)
+        return out
+
+    def sized(self, x: Tensor) -> Tensor:
+        """Resized as the block resizes."""
+        if self.resize == "up":
+            return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        return functional.avg_pool2d(x, 2) if self.resize == "down" else x
+
+
+class Attention(nn.Module):
+    """Self-attention of one head between an image's positions, [N,C,H,W] → the same, rescaled like Residual."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.GroupNorm_0 = norm(channels)
+        self.NIN_0, self.NIN_1, self.NIN_2, self.NIN_3 = (Mixing(channels, channels) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x plus what its positions attend to."""
+        inside = self.GroupNorm_0(x)
+        query, key, value = (each(inside).flatten(2) for each in (self.NIN_0, self.NIN_1, self.NIN_2))
+        weights = torch.softmax(query.transpose(1, 2) @ key / math.sqrt(x.shape[1]), -1)
+        seen = (value @ weights.transpose(1, 2)).view_as(x)
+        out: Tensor = (x + self.NIN_3(seen)) / math.sqrt(2)
+        return out
+
+
+class DDPMpp(nn.Module):
+    """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise, same shape.
+
+    channels: of the image; width: features of the first level, multiples: of them at each level; blocks: residual
+    blocks of a level; attended: whether each level attends. The network was trained at times t in (0,1] that it is told
+    as 999·t; our timestep i is the time (i + 1)/1000 of the same noise, so it is told 0.999·(i + 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 3,
+        width: int = 128,
+        multiples: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 4,
+        attended: Sequence[bool] = (False, True, False, False),
+    ):
+        super().__init__()
+        self.width, self.blocks, self.attended = width, blocks, tuple(attended)
+        wide, embedding, levels = width, 4 * width, len(multiples)
+        modules: list[nn.Module] = [nn.Linear(width, embedding), nn.Linear(embedding, embedding)]
+        modules.append(nn.Conv2d(channels, width, 3, padding=1))
+        kept = [width]
+        for level, multiple in enumerate(multiples):
+            for _ in range(blocks):
+                modules.append(Residual(wide, width * multiple, embedding))
+                wide = width * multiple
+                modules += [Attention(wide)] if attended[level] else []
+                kept.append(wide)
+            if level < levels - 1:
+                modules.append(Residual(wide, wide, embedding, "down"))
+                kept.append(wide)
+        modules += [Residual(wide, wide, embedding), Attention(wide), Residual(wide, wide, embedding)]
+        for level, multiple in reversed(list(enumerate(multiples))):
+            for _ in range(blocks + 1):
+                modules.append(Residual(wide + kept.pop(), width * multiple, embedding))
+                wide = width * multiple
+            modules += [Attention(wide)] if attended[level] else []
+            modules += [Residual(wide, wide, embedding, "up")] if level else []
+        modules += [norm(wide), nn.Conv2d(wide, channels, 3, padding=1)]
+        self.all_modules = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predicted noise."""
+        modules = iter(self.all_modules)
+        label = timestep_embedding(0.999 * (t + 1), self.width).to(x.dtype)
+        embedding = next(modules)(label)
+        embedding = next(modules)(functional.silu(embedding))
+        kept = [next(modules)(x)]
+        for level, attends in enumerate(self.attended):
+            for _ in range(self.blocks):
+                x = next(modules)(kept[-1], embedding)
+                kept.append(next(modules)(x) if attends else x)
+            if level < len(self.attended) - 1:
+                kept.append(next(modules)(kept[-1], embedding))
+        x = next(modules)(kept[-1], embedding)
+        x = next(modules)(next(modules)(x), embedding)
+        for level, attends in reversed(list(enumerate(self.attended))):
+            for _ in range(self.blocks + 1):
+                x = next(modules)(torch.cat([x, kept.pop()], 1), embedding)
+            x = next(modules)(x) if attends else x
+            x = next(modules)(x, embedding) if level else x
+        x = functional.silu(next(modules)(x))
+        out: Tensor = next(modules)(x)
+        return out
+
+
+def is_ddpmpp(state: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has the layout of score_sde: the whole training state, or its model's alone."""
+    model = state.get("model", state)
+    return isinstance(model, Mapping) and any("all_modules.0." in name for name in model)
+
+
+def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights by DDPMpp's keys: their moving average where the checkpoint has it, else as they are.
+
+    The average is a list in the order of the model's parameters, `ema.shadow_params`. The table of noise levels
+    (`sigmas`) that other networks of the repository use is left out. Raises PurebenchError for a list that does not
+    fit.
+    """
+    model = checkpoint.get("model", checkpoint)
+    state = {name.removeprefix("module."): value for name, value in model.items()}
+    state.pop("sigmas", None)
+    shadows = checkpoint.get("ema", {}).get("shadow_params")
+    if shadows is None:
+        return state
+    if [value.shape for value in state.values()] != [value.shape for value in shadows]:
+        raise PurebenchError(
+            f"score_sde: expected as many moving averages, of the same shapes, as the model's {len(state)} weights, "
+            f"but got {len(shadows)} that do not fit; fetch the file again."
+        )
+    return dict(zip(state, shadows, strict=True))
+
+
+def ddpmpp_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What keys and shapes tell of DDPMpp's arguments. Raises PurebenchError for another layout of the family."""
+    try:
+        width, channels = state["all_modules.0.weight"].shape[1], state["all_modules.2.weight"].shape[1]
+        kinds = _kinds(state)
+        joints = [place for place, kind in enumerate(kinds) if kind == "resized"]
+        residuals = kinds.count("residual")  # blocks of each level, twice and one more, and two in the middle
+        blocks = kinds[: joints[0]].count("residual") if joints else (residuals - 3) // 2
+        multiples, attended, place = [], [], 0
+        for _ in range(len(joints) // 2 + 1):
+            multiples.append(state[f"all_modules.{place + 3}.Conv_0.weight"].shape[0] // width)
+            attended.append(kinds[place + 1] == "attention")
+            place += blocks * (1 + attended[-1]) + 1
+    except (LookupError, ZeroDivisionError) as error:
+        raise PurebenchError(
+            f"score_sde: expected the keys of a DDPM++ network (BigGAN blocks, sinusoids of time), but {error} does "
+            "not fit; name a checkpoint of the VP family (cifar10_ddpmpp…)."
+        ) from error
+    return {"channels": channels, "width": width, "multiples": multiples, "blocks": blocks, "attended": attended}
+
+
+def _kinds(state: Mapping[str, Tensor]) -> list[str]:
+    """The modules after the first convolution, in their order, up to the last norm."""
+    kinds, place = [], 3
+    while True:
+        if f"all_modules.{place}.NIN_0.W" in state:
+            kinds.append("attention")
+        elif f"all_modules.{place}.Conv_0.weight" in state:
+            outer, inner = state[f"all_modules.{place}.Conv_0.weight"].shape[:2]
+            resized = inner == outer and f"all_modules.{place}.Conv_2.weight" in state
+            kinds.append("resized" if resized else "residual")
+        else:
+            return kinds
+        place += 1

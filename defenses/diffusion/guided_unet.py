@@ -1,0 +1,261 @@
+"""The U-Net of OpenAI's guided-diffusion, by the keys of its checkpoints (Dhariwal & Nichol 2021, arXiv:2105.05233).
+
+Keys: time_embed, input_blocks, middle_block, output_blocks, out. All but the attention heads can be told from them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purebench.errors import PurebenchError
+
+
+def timestep_embedding(t: Tensor, width: int) -> Tensor:
+    """Cosines, then sines, of a timestep [N] at frequencies from 1 down to nearly 1/10,000: [N,width]."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+    angles = t[:, None].float() * frequencies
+    return functional.pad(torch.cat([angles.cos(), angles.sin()], 1), (0, width % 2))
+
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions around the time's embedding [N,E]; [N,inner,H,W] → [N,outer,H',W'].
+
+    modulated: the embedding scales and shifts the second norm, else it is added before it; resize: `up` doubles H and
+    W, `down` halves them, after the first activation and beside it.
+    """
+
+    def __init__(self, inner: int, outer: int, embedding: int, *, modulated: bool, resize: str = "", groups: int = 32):
+        super().__init__()
+        self.modulated, self.resize = modulated, resize
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(groups, inner), nn.SiLU(), nn.Conv2d(inner, outer, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * outer if modulated else outer))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(groups, outer), nn.SiLU(), nn.Identity(), nn.Conv2d(outer, outer, 3, padding=1)
+        )
+        self.skip_connection = nn.Identity() if inner == outer else nn.Conv2d(inner, outer, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """The block's features."""
+        norm, activate, convolve = self.in_layers
+        inside = convolve(self.sized(activate(norm(x))))
+        time = self.emb_layers(embedding)[:, :, None, None]
+        if self.modulated:
+            scale, shift = time.chunk(2, 1)
+            inside = self.out_layers[1:](self.out_layers[0](inside) * (1 + scale) + shift)
+        else:
+            inside = self.out_layers(inside + time)
+        out: Tensor = self.skip_connection(self.sized(x)) + inside
+        return out
+
+    def sized(self, x: Tensor) -> Tensor:
+        """Resized as the block resizes."""
+        if self.resize == "up":
+            return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        return functional.avg_pool2d(x, 2) if self.resize == "down" else x
+
+
+class Attention(nn.Module):
+    """Self-attention between an image's positions, [N,C,H,W] → the same.
+
+    heads: how many. split_first: queries, keys and values are thirds of the channels, each cut into heads (the
+    authors' `use_new_attention_order`); else heads are cut first, each into its three.
+    """
+
+    def __init__(self, channels: int, heads: int, *, split_first: bool = False, groups: int = 32):
+        super().__init__()
+        self.heads, self.split_first = heads, split_first
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x plus what its positions attend to. Plain products and a softmax, so that it can be derived twice."""
+        count, channels = x.shape[:2]
+        flat = x.flatten(2)
+        qkv = self.qkv(self.norm(flat))
+        width = channels // self.heads
+        if self.split_first:
+            parts = qkv.view(count, 3, self.heads, width, -1).unbind(1)
+        else:
+            parts = qkv.view(count, self.heads, 3, width, -1).unbind(2)
+        query, key, value = parts
+        weights = torch.softmax(query.transpose(2, 3) @ key / math.sqrt(width), -1)
+        seen = (value @ weights.transpose(2, 3)).reshape(count, channels, -1)
+        return (flat + self.proj_out(seen)).view_as(x)
+
+
+class Down(nn.Module):
+    """Halves H and W by a strided convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,C,H/2,W/2]."""
+        out: Tensor = self.op(x)
+        return out
+
+
+class Up(nn.Module):
+    """Doubles H and W, then convolves."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,C,2H,2W]."""
+        out: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return out
+
+
+class Blocks(nn.Sequential):
+    """Layers one after the other; residual ones see the time's embedding."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """The last layer's features."""
+        for layer in self:
+            x = layer(x, embedding) if isinstance(layer, Residual) else layer(x)
+        return x
+
+
+class GuidedUNet(nn.Module):
+    """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise, same shape.
+
+    channels: of the image; outputs: twice as many where the variance was learned too (that half is not used);
+    width: features of the first level, multiples: of them at each level; blocks: residual blocks of a level;
+    attended: whether each level attends; head_width: channels of an attention head; heads: how many, instead;
+    modulated, split_first: see Residual and Attention; residual_resize: levels are joined by residual blocks, not by
+    convolutions; groups: of the norms.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 3,
+        outputs: int = 6,
+        width: int = 256,
+        multiples: Sequence[int] = (1, 1, 2, 2, 4, 4),
+        blocks: int = 2,
+        attended: Sequence[bool] = (False, False, False, True, True, True),
+        head_width: int = 64,
+        heads: int | None = None,
+        modulated: bool = True,
+        split_first: bool = False,
+        residual_resize: bool = True,
+        groups: int = 32,
+    ):
+        super().__init__()
+        self.channels, self.width, embedding = channels, width, 4 * width
+
+        def residual(inner: int, outer: int, resize: str = "") -> Residual:
+            return Residual(inner, outer, embedding, modulated=modulated, resize=resize, groups=groups)
+
+        def attention(inner: int) -> Attention:
+            return Attention(inner, heads or inner // head_width, split_first=split_first, groups=groups)
+
+        self.time_embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        wide, levels = width * multiples[0], len(multiples)
+        down, kept = [Blocks(nn.Conv2d(channels, wide, 3, padding=1))], [wide]
+        for level, multiple in enumerate(multiples):
+            for _ in range(blocks):
+                down.append(Blocks(residual(wide, width * multiple)))
+                wide = width * multiple
+                if attended[level]:
+                    down[-1].append(attention(wide))
+                kept.append(wide)
+            if level < levels - 1:
+                down.append(Blocks(residual(wide, wide, "down") if residual_resize else Down(wide)))
+                kept.append(wide)
+        self.input_blocks = nn.ModuleList(down)
+        self.middle_block = Blocks(residual(wide, wide), attention(wide), residual(wide, wide))
+        up = []
+        for level, multiple in reversed(list(enumerate(multiples))):
+            for number in range(blocks + 1):
+                up.append(Blocks(residual(wide + kept.pop(), width * multiple)))
+                wide = width * multiple
+                if attended[level]:
+                    up[-1].append(attention(wide))
+                if level and number == blocks:
+                    up[-1].append(residual(wide, wide, "up") if residual_resize else Up(wide))
+        self.output_blocks = nn.ModuleList(up)
+        self.out = nn.Sequential(nn.GroupNorm(groups, wide), nn.SiLU(), nn.Conv2d(wide, outputs, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predicted noise."""
+        embedding = self.time_embed(timestep_embedding(t, self.width).to(x.dtype))
+        kept = []
+        for block in self.input_blocks:
+            x = block(x, embedding)
+            kept.append(x)
+        x = self.middle_block(x, embedding)
+        for block in self.output_blocks:
+            x = block(torch.cat([x, kept.pop()], 1), embedding)
+        out: Tensor = self.out(x)[:, : self.channels]
+        return out
+
+
+def is_guided(state: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint has the layout of guided-diffusion."""
+    return {"time_embed.0.weight", "input_blocks.0.0.weight"} <= state.keys()
+
+
+def guided_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint's keys and shapes tell of GuidedUNet's arguments: all but the heads.
+
+    Raises PurebenchError for a class-conditional one, which says no noise without a label, or another layout.
+    """
+    if "label_emb.weight" in state:
+        raise PurebenchError(
+            "guided-diffusion: expected an unconditional network, but got one conditioned on classes (label_emb); "
+            "name the unconditional checkpoint."
+        )
+    width = state["time_embed.0.weight"].shape[1]
+    ends, multiples, attended, residual_resize, seen = [], [], [], False, 0
+    while f"output_blocks.{seen}.0.in_layers.2.weight" in state:
+        layers = _layers(state, f"output_blocks.{seen}.")
+        if layers[-1] == "conv" or layers.count("in_layers") == 2:
+            ends.append(seen)
+            residual_resize |= layers[-1] == "in_layers"
+        seen += 1
+    try:
+        blocks = ends[0] if ends else seen - 1  # of the deepest level
+        for start in range(0, seen, blocks + 1):
+            outer = state[f"output_blocks.{start}.0.in_layers.2.weight"].shape[0]
+            multiples.insert(0, outer // width)
+            attended.insert(0, "qkv" in _layers(state, f"output_blocks.{start}."))
+        outer = state["output_blocks.0.0.in_layers.2.weight"].shape[0]
+        return {
+            "channels": state["input_blocks.0.0.weight"].shape[1],
+            "outputs": state["out.2.weight"].shape[0],
+            "width": width,
+            "multiples": multiples,
+            "blocks": blocks,
+            "attended": attended,
+            "modulated": state["output_blocks.0.0.emb_layers.1.weight"].shape[0] == 2 * outer,
+            "residual_resize": residual_resize,
+        }
+    except (LookupError, ZeroDivisionError) as error:
+        raise PurebenchError(
+            f"guided-diffusion: expected the keys of a whole U-Net, but {error} is missing; fetch the file again."
+        ) from error
+
+
+def _layers(state: Mapping[str, Tensor], block: str) -> list[str]:
+    """The kinds of a block's layers: in_layers for a residual one, qkv for attention, conv for Up."""
+    kinds: dict[int, str] = {}
+    for name in state:
+        if found := re.match(rf"{re.escape(block)}(\d+)\.(in_layers|qkv|conv)\.", name):
+            kinds[int(found.group(1))] = found.group(2)
+    return [kinds[place] for place in sorted(kinds)]

@@ -1,0 +1,132 @@
+"""Noise-prediction networks from files: ours, diffusers' folders, OpenAI's guided-diffusion, and score_sde's DDPM++."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from purebench.defenses.checkpoints import brief, check_keys, load, not_finite
+from purebench.defenses.diffusion.ddpmpp import DDPMpp, averaged, ddpmpp_architecture, is_ddpmpp
+from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture, is_guided
+from purebench.defenses.diffusion.unet import FoldedUNet
+from purebench.defenses.mlvgm.official import ENDINGS, read_official
+from purebench.errors import PurebenchError
+
+LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "num_train_timesteps": 1000}
+"""The schedule of noise that all purifiers here assume, by diffusers' names."""
+
+
+class Predictor(nn.Module):
+    """diffusers' UNet2DModel as eps(x_t, t)."""
+
+    def __init__(self, unet: nn.Module):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predicted noise."""
+        predicted: Tensor = self.unet(x, t).sample
+        return predicted
+
+
+def network(weights: str, architecture: Mapping[str, Any] | None = None) -> nn.Module:
+    """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise; in eval mode.
+
+    weights: a bundled name or our .safetensors; a folder of diffusers' UNet2DModel (config.json and weights); or a
+    checkpoint (.pt, .pth, .ckpt) of guided-diffusion or score_sde's VP family, told apart by its keys. Only tensors and
+    plain values are read from it. architecture: what its keys do not tell, by the arguments of GuidedUNet (head_width or
+    heads, split_first) or DDPMpp. All must have been trained with DDPM's linear schedule of 1,000 steps.
+    Raises PurebenchError for files that are missing, damaged, of another layout, or with keys too few or too many.
+    """
+    path, options = Path(weights).expanduser(), dict(architecture or {})
+    if path.is_dir():
+        return _frozen(_from_diffusers(path))
+    if path.suffix in ENDINGS:
+        return _frozen(_from_checkpoint(path, options))
+    if options:
+        raise PurebenchError(f"{weights}: expected no architecture, because the file states its own, but got {options}.")
+    return load(weights, "folded-unet", FoldedUNet)
+
+
+def _from_checkpoint(path: Path, options: Mapping[str, Any]) -> nn.Module:
+    """A network by the layout of its checkpoint, loaded strictly."""
+    checkpoint = read_official(path)
+    try:
+        model: nn.Module
+        if is_guided(checkpoint):
+            state = dict(checkpoint)
+            model = GuidedUNet(**{**guided_architecture(state), **options})
+        elif is_ddpmpp(checkpoint):
+            state = averaged(checkpoint)
+            model = DDPMpp(**{**ddpmpp_architecture(state), **options})
+        else:
+            raise PurebenchError(
+                "expected the keys of guided-diffusion (input_blocks…) or score_sde (all_modules…), but got "
+                f"{', '.join(map(str, list(checkpoint)[:3]))}…; name such a checkpoint, or diffusers' folder."
+            )
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: {error}") from error
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise PurebenchError(
+            f"{path}: expected an architecture that can be built, but got {dict(options)} ({brief(error)}); "
+            "name GuidedUNet's or DDPMpp's arguments."
+        ) from error
+    check_keys(path, model.state_dict(), state)
+    if strange := not_finite(state):
+        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; fetch it again.")
+    model.load_state_dict({name: value.float() for name, value in state.items()})
+    return model
+
+
+def _from_diffusers(folder: Path) -> nn.Module:
+    """A folder that UNet2DModel saved; the schedule beside it, if any, must be the linear one."""
+    from diffusers import UNet2DModel
+
+    for place in (folder / "scheduler_config.json", folder.parent / "scheduler" / "scheduler_config.json"):
+        if place.is_file():
+            _check_schedule(place)
+    try:
+        model, report = UNet2DModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False
+        )
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise PurebenchError(
+            f"{folder}: expected a folder of diffusers' UNet2DModel (config.json and its weights), but it is none "
+            f"({brief(error)[:200]}); name the `unet` folder of the pipeline."
+        ) from error
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report.get(fault):
+            raise PurebenchError(
+                f"{folder}: expected just the model's keys, but {sorted(report[fault])[0]!r} is among the "
+                f"{fault.replace('_', ' ')}; fetch it again."
+            )
+    unconditional = model.config.num_class_embeds is None and model.config.class_embed_type is None
+    if not unconditional or model.config.in_channels != model.config.out_channels:
+        raise PurebenchError(
+            f"{folder}: expected an unconditional network with as many channels out as in, but got another; "
+            "name one that predicts noise."
+        )
+    return Predictor(model.float())
+
+
+def _check_schedule(place: Path) -> None:
+    """Raises PurebenchError if diffusers' description of the noise is not the linear schedule and its prediction."""
+    try:
+        stated = json.loads(place.read_text())
+    except ValueError as error:
+        raise PurebenchError(f"{place}: expected JSON, but it is none ({brief(error)}); fetch it again.") from error
+    for name, value in {**LINEAR, "prediction_type": "epsilon"}.items():
+        if stated.get(name, value) != value:
+            raise PurebenchError(
+                f"{place}: expected {name} {value}, but got {stated[name]}; name a network of DDPM's linear schedule "
+                "that predicts noise."
+            )
+
+
+def _frozen(model: nn.Module) -> nn.Module:
+    """In eval mode, without parameter gradients."""
+    return model.eval().requires_grad_(False)

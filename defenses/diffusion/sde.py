@@ -1,0 +1,159 @@
+"""DiffPure in continuous time: the reverse VP-SDE by Euler-Maruyama (Nie et al. 2022, arXiv:2205.07460, eq. 5-6).
+
+dx = -(1/2) beta(t) x dt + sqrt(beta(t)) dw forwards (Song et al. 2021, arXiv:2011.13456, eq. 11), beta linear on [0,1].
+Backwards the steps are taken in the SDE's own clock, the integral of beta, in which its diffusion is constant:
+x + (x/2 + score)·d + sqrt(d)·noise, d being the integral over the step. To first order that is a step of beta(t)·dt,
+and the last one, which gets no noise, takes away just the noise that is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.sampling import DiffusionPurifier, draw_seeds, require, run, seeded_noise
+
+GRADIENTS = ("exact", "adjoint")
+TIMESTEPS = 1000
+"""Timesteps of the networks in one unit of time."""
+
+
+def euler_maruyama(x: Tensor, score: Tensor, width: float, noise: Tensor | None) -> Tensor:
+    """One reverse step [N,C,H,W]; width: beta·dt or its integral; noise: standard normal, or None for the mean."""
+    mean = x + (x / 2 + score) * width
+    return mean if noise is None else mean + math.sqrt(width) * noise
+
+
+class Adjoint(torch.autograd.Function):
+    """Reverse steps whose backward pass keeps the last state alone, as the adjoint SDE does (Li et al. 2020).
+
+    (arXiv:2001.01328.) Each state is found from the one after it, with the same noise, by the drift there in place of
+    the drift at the state itself. That is right only as steps grow short: the gradient's error is of first order in
+    their length, and there for comparison with the exact gradient, which has none.
+    """
+
+    @staticmethod
+    def forward(context: Any, state: Tensor, purifier: DiffPureSDE, walk: Sequence[tuple[float, float, int]]) -> Tensor:
+        """The state after all steps."""
+        for now, then, seed in walk:
+            state = purifier.step(state, now, then, seed)
+        context.purifier, context.walk = purifier, walk
+        context.save_for_backward(state)
+        return state
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The adjoint at the state before all steps."""
+        (adjoint,), (state,) = gradients, context.saved_tensors
+        purifier = context.purifier
+        for now, then, seed in reversed(context.walk):
+            width = purifier.width(now, then)
+            noise = purifier.noise(state, then, seed)
+            before = state - purifier.drift(state, now) * width
+            if noise is not None:
+                before = before - math.sqrt(width) * noise
+            leaf = before.detach().requires_grad_()
+            with torch.enable_grad():
+                drift = purifier.drift(leaf, now)
+            (slope,) = torch.autograd.grad(drift, leaf, adjoint)
+            adjoint, state = adjoint + width * slope, before.detach()
+        return adjoint, None, None
+
+
+class DiffPureSDE(DiffusionPurifier):
+    """Noise to time t* and the reverse VP-SDE back to 0, over any noise-prediction network eps(x_t, t) on [-1,1].
+
+    t: t* in (0,1]; steps: even steps of time; first, last: beta at 0 and 1, which are a thousand times those of DDPM;
+    gradient: `exact`, or `adjoint` for comparison; checkpointed: of the exact gradient, recompute each step in the
+    backward pass. surrogate: as of DiffPure. The network is asked at timesteps 1000·t - 1, also between whole ones.
+    Raises PurebenchError for other values.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        t: float = 0.15,
+        steps: int = 10,
+        first: float = 0.1,
+        last: float = 20.0,
+        gradient: str = "exact",
+        checkpointed: bool = True,
+        surrogate: str = "identity",
+    ):
+        known, good = gradient in GRADIENTS, 0.001 <= t <= 1 and isinstance(steps, int) and steps >= 1
+        require("diffpure-sde", known, f"gradient {' or '.join(GRADIENTS)}", gradient=gradient)
+        require("diffpure-sde", good, "t in [0.001,1] and whole steps from 1", t=t, steps=steps)
+        require("diffpure-sde", 0 < first <= last < math.inf, "0 < first <= last", first=first, last=last)
+        super().__init__(network, t=round(TIMESTEPS * t), checkpointed=checkpointed, surrogate=surrogate)
+        self.first, self.last, self.gradient = first, last, gradient
+        self.times = [t * (steps - step) / steps for step in range(steps + 1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Purified images in [0,1]; one draw of all noises from torch's global generators."""
+        seeds = draw_seeds(len(self.times))
+        kept = math.exp(-self.clock(self.times[0]))
+        state = math.sqrt(kept) * (2 * x - 1) + math.sqrt(1 - kept) * seeded_noise(x, seeds[0])
+        walk = list(zip(self.times[:-1], self.times[1:], seeds[1:], strict=True))
+        if self.gradient == "adjoint" and torch.is_grad_enabled() and state.requires_grad:
+            state = Adjoint.apply(state, self, walk)
+        else:
+            steps = [partial(self.step, now=now, then=then, seed=seed) for now, then, seed in walk]
+            state = run(state, steps, self.checkpointed)
+        return ((state + 1) / 2).clamp(0, 1)
+
+    def step(self, state: Tensor, now: float, then: float, seed: int) -> Tensor:
+        """One reverse step between two times; the seed decides its noise."""
+        noise = self.noise(state, then, seed)
+        return euler_maruyama(state, self.score(state, now), self.width(now, then), noise)
+
+    def drift(self, state: Tensor, now: float) -> Tensor:
+        """The reverse SDE's drift a unit of its clock, [N,C,H,W]."""
+        return state / 2 + self.score(state, now)
+
+    def score(self, state: Tensor, now: float) -> Tensor:
+        """The gradient of log p_t at a state, by the noise in it: -eps / sqrt(1 - alpha-bar)."""
+        predicted = self.predict(state, torch.tensor(TIMESTEPS * now - 1, device=state.device, dtype=state.dtype))
+        return -predicted / math.sqrt(-math.expm1(-self.clock(now)))
+
+    def noise(self, state: Tensor, then: float, seed: int) -> Tensor | None:
+        """A step's noise; none for the last."""
+        return seeded_noise(state, seed) if then > 0 else None
+
+    def clock(self, t: float) -> float:
+        """The integral of beta from 0 to a time; alpha-bar is exp(-clock)."""
+        return self.first * t + (self.last - self.first) * t**2 / 2
+
+    def width(self, now: float, then: float) -> float:
+        """The integral of beta over a step."""
+        return self.clock(now) - self.clock(then)
+
+
+def diffpure_sde(
+    *,
+    weights: str = "fashion-ddpm",
+    t: float = 0.15,
+    steps: int = 10,
+    gradient: str = "exact",
+    checkpointed: bool = True,
+    surrogate: str = "identity",
+    architecture: Mapping[str, Any] | None = None,
+) -> DiffPureSDE:
+    """DiffPure in continuous time: the reverse VP-SDE by Euler-Maruyama, exact or adjoint gradients (Nie et al. 2022).
+
+    weights, architecture: of the network, as `networks.network` reads them.
+    """
+    return DiffPureSDE(
+        network(weights, architecture),
+        t=t,
+        steps=steps,
+        gradient=gradient,
+        checkpointed=checkpointed,
+        surrogate=surrogate,
+    )

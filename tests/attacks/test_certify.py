@@ -1,0 +1,63 @@
+"""Certificates as a job: radii in the board's norm, None where nothing is proven, SKIPPED where nothing can be."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from purebench.attacks.certify import Certify, within
+from purebench.attacks.view import no_gradient
+from purebench.batching import DeviceBatch
+from purebench.defense import Certificate, Defense
+from purebench.errors import PurebenchError
+from purebench.protocols import Answer, Inapplicable
+from purebench.threat import ThreatModel
+
+X, Y = torch.rand(4, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+
+
+class Proves(Defense):
+    """Is sure of class 0 for images 0 and 1, of class 2 for image 2, and abstains on image 3."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: torch.zeros(len(x), 3))
+        self.asked: dict[str, float] = {}
+
+    def certify(self, x: Tensor, *, n0: int, n: int, alpha: float, batch: DeviceBatch) -> Certificate:
+        self.asked = {"n0": n0, "n": n, "alpha": alpha}
+        radii = torch.tensor([0.3, 0.3, 0.123456789, 0.0], dtype=torch.float64)
+        return Certificate(torch.tensor([0, 0, 2, -1]), radii, passes=len(x) * (n0 + n))
+
+
+@pytest.mark.parametrize(("norm", "share"), [("l2", 1.0), ("l1", 1.0), ("linf", 1 / 3)])
+def test_radii_are_in_the_threats_norm_and_only_where_right(norm, share):
+    defense = Proves()
+    answer = Certify(n0=5, n=50, alpha=0.01)(no_gradient(defense), X, Y, ThreatModel(norm, 0.1))
+    assert isinstance(answer, Answer)
+    assert torch.equal(answer.images, X)
+    assert answer.certified == [pytest.approx(0.3 * share, abs=1e-6), None, pytest.approx(0.1234567 * share, abs=1e-6), None]
+    assert answer.certified[2] <= 0.123456789 * share
+    assert answer.passes == 4 * 55
+    assert defense.asked == {"n0": 5, "n": 50, "alpha": 0.01}
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_no_point_of_the_ball_is_farther_than_the_l2_radius(norm):
+    """The farthest points of the l-inf ball are its corners, of the l1 ball those on the axes."""
+    radius = within(norm, 0.5, 12)
+    farthest = {"linf": radius * math.sqrt(12), "l2": radius, "l1": radius}[norm]
+    assert 0.5 - 1e-6 < farthest <= 0.5
+
+
+def test_a_defense_without_certificates_is_passed_over():
+    with pytest.raises(Inapplicable, match="no certificate"):
+        Certify()(no_gradient(Defense(lambda x: torch.zeros(len(x), 3))), X, Y, ThreatModel("l2", 0.1))
+
+
+@pytest.mark.parametrize("settings", [{"n": 0}, {"n0": True}, {"alpha": 0.0}, {"alpha": 0.5}])
+def test_bad_parameters_are_refused(settings):
+    with pytest.raises(PurebenchError, match=r"expected a (whole|prob)"):
+        Certify(**settings)
