@@ -17,9 +17,9 @@ from purebench.attacks.apgd_l1 import WIDER, SparseSteps
 from purebench.attacks.apgd_random import Annealed
 from purebench.attacks.apgd_state import Run, Steps
 from purebench.attacks.best import Best, rows
-from purebench.attacks.pgd import at_least_one, random_start, see_scores
+from purebench.attacks.parameters import a_number, at_least_one
+from purebench.attacks.pgd import random_start, see_scores
 from purebench.attacks.view import Loss, View
-from purebench.errors import PurebenchError
 from purebench.norms import NORMS
 from purebench.threat import Knowledge, ThreatModel
 
@@ -80,11 +80,10 @@ class APGD:
 
     def __post_init__(self) -> None:
         at_least_one(steps=self.steps, restarts=self.restarts)
-        if self.targets != 0:
+        if self.targets != 0 or isinstance(self.targets, bool):
             at_least_one(targets=self.targets)
         losses.find(self.loss, targeted=self.targets > 0)
-        if not 0 <= self.rho <= 1:
-            raise PurebenchError(f"rho: expected a share in [0,1], but got {self.rho!r}.")
+        a_number("rho", self.rho, 0, 1)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image."""

@@ -6,7 +6,6 @@ f(x') = max(Z(x')_y - max_{i≠y} Z(x')_i, -kappa); a binary search finds the sm
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.losses import margin
 from purebench.attacks.nearest import Nearest
-from purebench.attacks.pgd import at_least_one
+from purebench.attacks.parameters import a_number, at_least_one, yes_or_no
 from purebench.attacks.view import View
 from purebench.errors import PurebenchError
 from purebench.protocols import Answer
@@ -77,18 +76,19 @@ class CW:
 
     def __post_init__(self) -> None:
         at_least_one(searches=self.searches, steps=self.steps)
-        for name, value, good in (
-            ("rate", self.rate, self.rate > 0),
-            ("c", self.c, self.c > 0),
-            ("kappa", self.kappa, self.kappa >= 0),
-        ):
-            if not good or not math.isfinite(value):
-                raise PurebenchError(f"{name}: expected a finite number above 0 (kappa: or 0), but got {value!r}.")
+        a_number("rate", self.rate, 0, above=True)
+        a_number("c", self.c, 0, above=True)
+        a_number("kappa", self.kappa, 0)
+        yes_or_no(leave=self.leave)
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """The nearest adversarial images in l2. Raises PurebenchError for another norm."""
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError for another norm than l2."""
         if threat.norm != "l2":
             raise PurebenchError(f"cw: expected the norm l2, but got {threat.norm}; take fmn, or apgd(loss=cw).")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+        """The nearest adversarial images in l2. Raises PurebenchError as `check` does."""
+        self.check(threat)
         nearest = Nearest(view, x, y, threat.norm, self.kappa)
         index = nearest.open()
         c = torch.full((len(index),), self.c, device=x.device)

@@ -15,7 +15,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.losses import targeted_margin
 from purebench.attacks.nearest import Nearest
-from purebench.attacks.pgd import at_least_one
+from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.view import View
 from purebench.errors import PurebenchError
 from purebench.norms import NORMS
@@ -44,16 +44,19 @@ class DeepFool:
             at_least_one(candidates=self.candidates)
             if self.candidates < 2:
                 raise PurebenchError(f"candidates: expected at least 2 classes or None, but got {self.candidates!r}.")
-        if not 0 <= self.overshoot < float("inf"):
-            raise PurebenchError(f"overshoot: expected a share of at least 0, but got {self.overshoot!r}.")
+        a_number("overshoot", self.overshoot, 0)
+
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError in l1, where every step would move one pixel and the box would stop it."""
+        if threat.norm not in ("l2", "linf"):
+            raise PurebenchError(f"deepfool: expected the norm l2 or linf, but got {threat.norm}; take fmn.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """The nearest adversarial images found; images leave when they have crossed a boundary.
 
-        Raises PurebenchError in l1, where every step would move one pixel and the box would stop it.
+        Raises PurebenchError as `check` does.
         """
-        if threat.norm not in ("l2", "linf"):
-            raise PurebenchError(f"deepfool: expected the norm l2 or linf, but got {threat.norm}; take fmn.")
+        self.check(threat)
         nearest = Nearest(view, x, y, threat.norm)
         index = nearest.open()
         clean, others = x[index], self._others(nearest, index)

@@ -20,9 +20,8 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.losses import margin
 from purebench.attacks.nearest import Nearest
-from purebench.attacks.pgd import at_least_one
+from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.view import View
-from purebench.errors import PurebenchError
 from purebench.norms import NORMS, l2_direction, shrunk
 from purebench.protocols import Answer
 from purebench.threat import Knowledge, ThreatModel
@@ -61,12 +60,11 @@ class FMN:
 
     def __post_init__(self) -> None:
         at_least_one(steps=self.steps)
-        for name, value in (("alpha", self.alpha), ("alpha_last", self.alpha_last)):
-            if value is not None and not 0 < value < float("inf"):
-                raise PurebenchError(f"{name}: expected a length above 0, but got {value!r}.")
+        a_number("alpha", self.alpha, 0, above=True)
+        if self.alpha_last is not None:
+            a_number("alpha_last", self.alpha_last, 0, above=True)
         for name, value in (("gamma", self.gamma), ("gamma_last", self.gamma_last)):
-            if not 0 < value < 1:
-                raise PurebenchError(f"{name}: expected a share between 0 and 1, but got {value!r}.")
+            a_number(name, value, 0, 1, above=True, below=True)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """The nearest adversarial images in the threat's norm."""

@@ -24,9 +24,12 @@ from torch import Tensor, nn
 
 from purebench.attacks.catalogue import check_norm, find, missing
 from purebench.attacks.from_foolbox import nearest_found, runner_up
+from purebench.attacks.parameters import check_options
 from purebench.attacks.view import View
-from purebench.errors import PurebenchError, nearest
+from purebench.attacks.watching import Asked, Lost, overheard
+from purebench.errors import PurebenchError
 from purebench.protocols import Answer
+from purebench.seeds import seeded
 from purebench.threat import Knowledge, ThreatModel
 
 ART_NORMS = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -130,58 +133,58 @@ class ArtAttack:
             raise PurebenchError(missing("art", self.entry))
         self.name, self.kind, self.options = name, known[name], options
         self.takes = inspect.signature(self.kind).parameters
-        allowed = [key for key in self.takes if key not in OURS or (key, name) == ("targeted", "AutoAttack")]
         for key in options:
-            if key not in allowed:
-                raise PurebenchError(f"art:{name}: the parameter {key!r} is unknown; {nearest(key, allowed)}")
+            if self.entry.bounded and key == self.radius:
+                raise PurebenchError(f"art:{name}: expected no {key!r}: it is the board's radius; leave it out.")
+        allowed = [key for key in self.takes if key not in OURS or (key, name) == ("targeted", "AutoAttack")]
+        check_options(f"art:{name}", options, {key: self.takes[key] for key in allowed if key != self.radius})
 
     @property
     def knowledge(self) -> Knowledge:
         """What the attack uses of the defense."""
         return self.entry.knowledge
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """ART's answer; it has no verdict of its own.
+    @property
+    def radius(self) -> str:
+        """The parameter that stands for the threat's radius; empty where there is none."""
+        return next((key for key in ("eps", "delta") if self.entry.bounded and key in self.takes), "")
 
-        Raises PurebenchError if the attack does not run under the threat's norm, or needs a package that is missing.
-        """
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError if the attack does not run under a threat, cannot be made, or needs another package."""
+        check_norm("art", self.entry, threat.norm)
+        x = torch.zeros(1, 3, 8, 8)
+        with seeded("check"), surroundings():
+            self._made(nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 10)), x, 10, threat)
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+        """ART's answer; it has no verdict of its own. Raises PurebenchError as `check` does."""
         check_norm("art", self.entry, threat.norm)
         if not len(x):
             return Answer(x, nearest=not self.entry.bounded)
+        asked = Asked(view, x, y)
 
         def work(images: Tensor, labels: Tensor, others: Tensor) -> tuple[Tensor]:
             count = 1 if self.name in ALONE + FOLLOW else len(images)
             parts = (torch.split(rows, count) for rows in (images, labels, others))
-            return (torch.cat([self._run(view, *part, threat=threat) for part in zip(*parts, strict=True)]),)
+            return (torch.cat([self._run(asked, *part, threat=threat) for part in zip(*parts, strict=True)]),)
 
-        with surroundings(elsewhere=self.name == "GeoDA"):
+        with surroundings(elsewhere=self.name == "GeoDA"), overheard(view, "art", "art"):
             (found,) = view.batch.map(work, x, y, guides(x, y))
+        asked.tell()
         answer = Answer(found)
         return answer if self.entry.bounded else nearest_found(view, x, y, answer)
 
-    def _run(self, view: View, x: Tensor, y: Tensor, others: Tensor, *, threat: ThreatModel) -> Tensor:
+    def _run(self, asked: Asked, x: Tensor, y: Tensor, others: Tensor, *, threat: ThreatModel) -> Tensor:
         """ART's answer to a batch, [N,C,H,W]; others: images of other classes."""
-        from art.estimators.classification import PyTorchClassifier
-
+        view = asked.view
         classes = view.scores(x[:1], 1).shape[2]
-        classifier = PyTorchClassifier(
-            model=nn.Sequential(_Asked(view), nn.Softmax(1) if self.name in PROBABILITIES else nn.Identity()).eval(),
-            loss=nn.CrossEntropyLoss(),
-            input_shape=tuple(x.shape[1:]),
-            nb_classes=classes,
-            clip_values=(0.0, 1.0),
-            device_type="gpu" if x.device.type == "cuda" else "cpu",
-        )
         labels = runner_up(view, x, y) if self.name in TOWARDS else y
         aims: Any = nn.functional.one_hot(labels, classes).float().cpu().numpy()
         if self.name in GUIDED:
             aims = others.cpu().numpy()
         elif self.name == "ShadowAttack":
             aims = None  # labels would be the classes to reach
-        try:
-            attack: Any = self.kind(classifier, **self.settings(threat, len(x)))
-        except ImportError as error:
-            raise PurebenchError(missing("art", self.entry)) from error
+        attack = self._made(asked, x, classes, threat)
         if self.name == "AutoAttack":
             for part in attack.attacks:
                 part.generate, part.verbose = partial(loudly, part.generate), False
@@ -193,6 +196,25 @@ class ArtAttack:
             view.note("where the attack lost the boundary, the image comes back as it is")
             return x
         return torch.as_tensor(np.asarray(answer)).to(x)
+
+    def _made(self, module: nn.Module, x: Tensor, classes: int, threat: ThreatModel) -> Any:
+        """ART's attack on a module that takes images such as x [N,C,H,W] and gives logits [N,classes]."""
+        from art.estimators.classification import PyTorchClassifier
+
+        classifier = PyTorchClassifier(
+            model=nn.Sequential(module, nn.Softmax(1) if self.name in PROBABILITIES else nn.Identity()).eval(),
+            loss=nn.CrossEntropyLoss(),
+            input_shape=tuple(x.shape[1:]),
+            nb_classes=classes,
+            clip_values=(0.0, 1.0),
+            device_type="gpu" if x.device.type == "cuda" else "cpu",
+        )
+        try:
+            return self.kind(classifier, **self.settings(threat, len(x)))
+        except ImportError as error:
+            raise PurebenchError(missing("art", self.entry)) from error
+        except Exception as error:  # whatever ART has against these values
+            raise PurebenchError(f"art:{self.name}: cannot be made from {self.options}: {error}") from error
 
     def settings(self, threat: ThreatModel, images: int = 1) -> dict[str, Any]:
         """The attack's keyword arguments for a threat and a batch of so many images."""
@@ -208,25 +230,6 @@ class ArtAttack:
             settings["batch_size"] = images
         settings |= {} if "attacker" in self.options else DEFAULTS.get(self.name, {})
         return {key: value for key, value in settings.items() if key in self.takes} | self.options
-
-
-class Lost(Exception):
-    """An attack asks about an image that is not finite."""
-
-
-class _Asked(nn.Module):
-    """The view as a layer; ART asks the first parameter for its device."""
-
-    def __init__(self, view: View):
-        super().__init__()
-        self.module, self.nothing = view.as_module(), nn.Parameter(torch.zeros(0), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [N,K]. Raises Lost for an image that is not finite."""
-        if not bool(torch.isfinite(x).all()):
-            raise Lost("expected finite images, but the attack asked about one that is not")
-        logits: Tensor = self.module(x)
-        return logits
 
 
 def guides(x: Tensor, y: Tensor) -> Tensor:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from purebench.attacks.best import rows
 from purebench.attacks.catalogue import check_norm, find, missing
+from purebench.attacks.parameters import check_options
 from purebench.attacks.view import View
-from purebench.errors import PurebenchError, nearest
+from purebench.attacks.watching import Asked
+from purebench.errors import PurebenchError
 from purebench.protocols import Answer
 from purebench.threat import Knowledge, ThreatModel
 
@@ -71,29 +73,34 @@ class FoolboxAttack:
     def __init__(self, name: str, options: dict[str, Any]):
         self.entry = find("foolbox", name)
         self.name, self.kind, self.options = name, foolbox_classes()[name], options
-        self.takes = [key for key in inspect.signature(self.kind).parameters if key not in OURS]
-        for key in options:
-            if key not in self.takes:
-                raise PurebenchError(f"foolbox:{name}: the parameter {key!r} is unknown; {nearest(key, self.takes)}")
+        takes = inspect.signature(self.kind).parameters
+        self.takes = {key: parameter for key, parameter in takes.items() if key not in OURS}
+        check_options(f"foolbox:{name}", options, self.takes)
 
     @property
     def knowledge(self) -> Knowledge:
         """What the attack uses of the defense."""
         return self.entry.knowledge
 
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError if the attack does not run under a threat, cannot be made, or needs another package."""
+        self.attack(threat)
+
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Foolbox's answer and its own verdict: adversarial in its last look (and, if bounded, within the radius).
 
-        Raises PurebenchError if the attack does not run under the threat's norm, or needs a package that is missing.
+        Raises PurebenchError as `check` does.
         """
-        self.attack(threat)
+        self.check(threat)
         if not len(x):
             return Answer(x, nearest=not self.entry.bounded)
+        asked = Asked(view, x, y)
 
         def work(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            return self._run(view, images, labels, threat)
+            return self._run(asked, images, labels, threat)
 
         found, wrong = view.batch.map(work, x, y)
+        asked.tell()
         if not self.entry.bounded:
             return nearest_found(view, x, y, Answer(found, claims=wrong))
         return Answer(found, claims=wrong & (threat.size(found - x) <= threat.radius * (1 + 1e-5)))
@@ -110,20 +117,22 @@ class FoolboxAttack:
             attack = self.kind(**DEFAULTS.get(self.entry.name, {}) | self.options | chosen)
         except ImportError as error:
             raise PurebenchError(missing("foolbox", self.entry)) from error
+        except Exception as error:  # whatever Foolbox has against these values
+            raise PurebenchError(f"foolbox:{self.name}: cannot be made from {self.options}: {error}") from error
         if self.entry.name == "L2FMNAttack":
             attack.project = project_l2
         return attack
 
-    def _run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> tuple[Tensor, Tensor]:
+    def _run(self, asked: Asked, x: Tensor, y: Tensor, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """Foolbox's answer to a batch, [N,C,H,W], and whether it was adversarial in its last look, bool [N]."""
         if self.entry.name in STARTS:
-            return self._follow(view, x, y, threat)
+            return self._follow(asked, x, y, threat)
         from foolbox.criteria import Misclassification, TargetedMisclassification
 
-        attack, model = self.attack(threat), foolbox_model(view.as_module(), x)
+        attack, model = self.attack(threat), foolbox_model(asked, x)
         criterion: Any = Misclassification(y)
         if self.entry.name == "GenAttack":
-            criterion = TargetedMisclassification(runner_up(view, x, y))
+            criterion = TargetedMisclassification(runner_up(asked.view, x, y))
         elif self.entry.name == "DatasetAttack":
             attack.feed(model, x)
         with warnings.catch_warnings():
@@ -132,15 +141,15 @@ class FoolboxAttack:
         none = (found.flatten(1).amax(1) == 0) & (self.entry.name in BLACK_IF_NONE)
         return torch.where(rows(none, x), x, found.detach()), wrong & ~none
 
-    def _follow(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> tuple[Tensor, Tensor]:
+    def _follow(self, asked: Asked, x: Tensor, y: Tensor, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """The same for an attack that follows the boundary, of the images that have a point to start from."""
         from foolbox.criteria import Misclassification
 
-        steady = Steady(view, x)
+        steady = Steady(asked, x)
         found, wrong = starting_points(steady, x, y, STARTS[self.entry.name])
         lost = int((~wrong).sum())
         if lost:
-            view.note(f"no point to start from for {lost} of {len(x)} images: they come back as they are")
+            asked.view.note(f"no point to start from for {lost} of {len(x)} images: they come back as they are")
         steady.index = (wrong & (found != x).flatten(1).any(1)).nonzero().squeeze(1)
         if len(steady.index):
             images, points = x[steady.index], found[steady.index]
@@ -158,9 +167,9 @@ class Steady(nn.Module):
     place in the batch, so that of a random view the whole batch passes, the others as they are.
     """
 
-    def __init__(self, view: View, x: Tensor):
+    def __init__(self, asked: Asked, x: Tensor):
         super().__init__()
-        self.view, self.module, self.x = view, view.as_module(), x
+        self.view, self.asked, self.x = asked.view, asked, x
         self.index = torch.arange(len(x), device=x.device)
         self.seed = int(torch.randint(2**31 - 1, ()))
         self.eval()
@@ -168,12 +177,12 @@ class Steady(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """Logits [M,K] of points [M,C,H,W]."""
         if not self.view.random:
-            logits: Tensor = self.module(points)
+            logits: Tensor = self.asked(points)
             return logits
         self.view.note("the draws are held still for an attack that follows the boundary")
         with torch.random.fork_rng(devices=[points.device] if points.device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            logits = self.module(self.x.index_put((self.index,), points))
+            logits = self.asked.module(self.x.index_put((self.index,), points))  # the others get no gradient
         return logits[self.index]
 
 

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from purebench.attacks import losses
 from purebench.attacks.off_manifold import climb
-from purebench.attacks.pgd import at_least_one
+from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.view import View, passes_gradient
 from purebench.defense import LatentPurifier
-from purebench.errors import PurebenchError
 from purebench.protocols import Inapplicable
 from purebench.threat import Knowledge, ThreatModel
 
@@ -90,8 +89,7 @@ class Latent:
         at_least_one(steps=self.steps, restarts=self.restarts)
         if self.targets is not None:
             at_least_one(targets=self.targets)
-        if isinstance(self.mix, bool) or not 0 <= self.mix <= 1:
-            raise PurebenchError(f"mix: expected a share of the steps in [0,1], but got {self.mix!r}.")
+        a_number("mix", self.mix, 0, 1)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image. Raises Inapplicable for a purifier that mixes no latents."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from purebench.attacks.apgd_l1 import largest
 from purebench.attacks.best import Best, rows
 from purebench.attacks.losses import margin
-from purebench.attacks.pgd import arrive, at_least_one, random_start, see_scores
+from purebench.attacks.parameters import at_least_one
+from purebench.attacks.pgd import arrive, random_start, see_scores
 from purebench.attacks.square import mean_margin
 from purebench.attacks.view import View
 from purebench.errors import PurebenchError

@@ -37,7 +37,13 @@ def at_least_one(**values: object) -> None:
 
 
 def a_number(
-    name: str, value: object, low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+    name: str,
+    value: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
 ) -> None:
     """Raises PurebenchError for a value that is not a finite number from `low` to `high`.
 

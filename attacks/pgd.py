@@ -14,6 +14,8 @@ from torch import Tensor
 
 from purebench.attacks import losses
 from purebench.attacks.best import Best, rows
+from purebench.attacks.parameters import a_number, yes_or_no
+from purebench.attacks.parameters import at_least_one as at_least_one
 from purebench.attacks.view import Loss, View
 from purebench.errors import PurebenchError
 from purebench.norms import NORMS
@@ -47,15 +49,19 @@ class PGD:
     def __post_init__(self) -> None:
         losses.find(self.loss)
         at_least_one(steps=self.steps, restarts=self.restarts)
-        if self.step is not None and not self.step > 0:
-            raise PurebenchError(f"step: expected a share of the radius above 0, but got {self.step!r}.")
-        if not 0 <= self.momentum < float("inf"):
-            raise PurebenchError(f"momentum: expected a decay of at least 0, such as 1, but got {self.momentum!r}.")
+        if self.step is not None:
+            a_number("step", self.step, 0, above=True)
+        a_number("momentum", self.momentum, 0)
+        yes_or_no(random=self.random)
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image. Raises PurebenchError in l1, where the steepest step moves one pixel."""
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError in l1, where the steepest step moves one pixel."""
         if threat.norm == "l1":
             raise PurebenchError("pgd: expected the norm linf or l2, but got l1; use apgd, which has steps of its own.")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """The best point found of each image. Raises PurebenchError as `check` does."""
+        self.check(threat)
         best = Best(view, x, y)
         for run in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
@@ -63,9 +69,7 @@ class PGD:
                 self._run(view, x[index], index, threat, best, first=run == 0)
         return best.points()
 
-    def _run(
-        self, view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best, *, first: bool
-    ) -> None:
+    def _run(self, view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best, *, first: bool) -> None:
         loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
         length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
         point = random_start(clean, threat) if self.random else clean
@@ -115,13 +119,6 @@ def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, 
         best.settle(index[stay], point[stay], value[stay])
 
 
-def at_least_one(**values: int) -> None:
-    """Raises PurebenchError for a value that is not a whole number of at least one."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise PurebenchError(f"{name}: expected a whole number of at least 1, but got {value!r}.")
-
-
 def fgsm(*, loss: str = "ce") -> PGD:
     """One step of the whole radius from the image itself (Goodfellow et al. 2015)."""
     return PGD(loss=loss, steps=1, step=1.0, random=False)
@@ -129,7 +126,8 @@ def fgsm(*, loss: str = "ce") -> PGD:
 
 def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
     """Steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018)."""
-    return PGD(loss=loss, steps=steps, step=1 / steps if steps else None, random=False, momentum=momentum)
+    at_least_one(steps=steps)
+    return PGD(loss=loss, steps=steps, step=1 / steps, random=False, momentum=momentum)
 
 
 @dataclass(frozen=True, kw_only=True)

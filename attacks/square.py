@@ -15,7 +15,8 @@ from torch import Tensor
 
 from purebench.attacks.best import Best, rows
 from purebench.attacks.losses import margin
-from purebench.attacks.pgd import at_least_one, see_scores
+from purebench.attacks.parameters import a_number, at_least_one
+from purebench.attacks.pgd import see_scores
 from purebench.attacks.view import View
 from purebench.errors import PurebenchError
 from purebench.norms import l2_size
@@ -131,13 +132,16 @@ class Square:
 
     def __post_init__(self) -> None:
         at_least_one(queries=self.queries, restarts=self.restarts)
-        if not 0 < self.share <= 1:
-            raise PurebenchError(f"share: expected a number in (0,1], but got {self.share!r}.")
+        a_number("share", self.share, 0, 1, above=True)
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image. Raises PurebenchError for a norm it has no proposals for."""
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError for a norm that it has no proposals for."""
         if threat.norm not in MOVES:
             raise PurebenchError(f"square: expected the norm linf or l2, but got {threat.norm}; use autoattack:square.")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """The best point found of each image. Raises PurebenchError as `check` does."""
+        self.check(threat)
         begin, propose, least = MOVES[threat.norm]
         best = Best(view, x, y)
         see_scores(view, best, torch.arange(len(x), device=x.device), x, margin)

@@ -23,6 +23,13 @@ class Transfer:
     found: Tensor | None = None
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.found, Tensor | None):
+            raise PurebenchError(
+                f"transfer: expected no `found`: the images come from the attack's source, but got {self.found!r}; "
+                "leave it out."
+            )
+
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The images as they are, projected. Raises PurebenchError where none were handed over."""
         if self.found is None:

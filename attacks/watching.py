@@ -32,7 +32,7 @@ class Asked(nn.Module):
     def __init__(self, view: View, x: Tensor, y: Tensor):
         super().__init__()
         self.view, self.x, self.y, self.module = view, x, y, view.as_module()
-        self.nothing = nn.Parameter(torch.zeros(0), requires_grad=False)  # ART asks the first parameter for its device
+        self.nothing = nn.Parameter(x.new_zeros(0), requires_grad=False)  # libraries ask it for the device
         self.zero, self.moved, self.bad = (torch.zeros_like(y, dtype=torch.bool) for _ in range(3))
         self.eval()
 

@@ -14,8 +14,8 @@ from purebench.seeds import seeded
 from purebench.threat import ThreatModel
 
 ROUNDING = 1e-3
-"""Share of the radius by which a library may overshoot through rounding (it is projected back and that is noted), and of
-the logits' spread by which a defense may answer otherwise when asked again."""
+"""Share of the radius by which a library may overshoot through rounding (it is projected back and that is noted), and
+of the logits' spread by which a defense may answer otherwise when asked again."""
 
 
 class Violation(Exception):

@@ -148,7 +148,8 @@ class DDPMpp(nn.Module):
             if level < len(self.attended) - 1:
                 kept.append(next(modules)(kept[-1], embedding))
         x = next(modules)(kept[-1], embedding)
-        x = next(modules)(next(modules)(x), embedding)
+        x = next(modules)(x)
+        x = next(modules)(x, embedding)
         for level, attends in reversed(list(enumerate(self.attended))):
             for _ in range(self.blocks + 1):
                 x = next(modules)(torch.cat([x, kept.pop()], 1), embedding)

@@ -93,5 +93,10 @@ def diffpure(
     weights, architecture: of the network, as `networks.network` reads them.
     """
     return DiffPure(
-        network(weights, architecture), t=t, steps=steps, sampler=sampler, checkpointed=checkpointed, surrogate=surrogate
+        network(weights, architecture),
+        t=t,
+        steps=steps,
+        sampler=sampler,
+        checkpointed=checkpointed,
+        surrogate=surrogate,
     )

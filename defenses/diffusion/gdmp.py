@@ -61,7 +61,9 @@ class GDMP(DiffusionPurifier):
             steps=steps,
             rounds=rounds,
         )
-        require("gdmp", 0 < eps <= 1 and 0 <= scale < float("inf"), "eps in (0,1] and scale from 0", eps=eps, scale=scale)
+        require(
+            "gdmp", 0 < eps <= 1 and 0 <= scale < float("inf"), "eps in (0,1] and scale from 0", eps=eps, scale=scale
+        )
         super().__init__(network, t=t, levels=levels, checkpointed=checkpointed, surrogate=surrogate)
         self.rounds, self.eps, self.scale = rounds, eps, scale
         self.register_buffer("times", ladder(t, steps), persistent=False)

@@ -35,9 +35,7 @@ class Residual(nn.Module):
     def __init__(self, inner: int, outer: int, embedding: int, *, modulated: bool, resize: str = "", groups: int = 32):
         super().__init__()
         self.modulated, self.resize = modulated, resize
-        self.in_layers = nn.Sequential(
-            nn.GroupNorm(groups, inner), nn.SiLU(), nn.Conv2d(inner, outer, 3, padding=1)
-        )
+        self.in_layers = nn.Sequential(nn.GroupNorm(groups, inner), nn.SiLU(), nn.Conv2d(inner, outer, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * outer if modulated else outer))
         self.out_layers = nn.Sequential(
             nn.GroupNorm(groups, outer), nn.SiLU(), nn.Identity(), nn.Conv2d(outer, outer, 3, padding=1)

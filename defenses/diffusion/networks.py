@@ -48,7 +48,9 @@ def network(weights: str, architecture: Mapping[str, Any] | None = None) -> nn.M
     if path.suffix in ENDINGS:
         return _frozen(_from_checkpoint(path, options))
     if options:
-        raise PurebenchError(f"{weights}: expected no architecture, because the file states its own, but got {options}.")
+        raise PurebenchError(
+            f"{weights}: expected no architecture, because the file states its own, but got {options}."
+        )
     return load(weights, "folded-unet", FoldedUNet)
 
 

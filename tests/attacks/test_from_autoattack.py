@@ -12,6 +12,7 @@ from torch import nn
 from purebench.attacks.catalogue import AUTOATTACK
 from purebench.attacks.from_autoattack import FOR_RANDOM, VERSIONS, from_autoattack, most_wrong, shorten
 from purebench.attacks.view import exact
+from purebench.attacks.watching import Asked
 from purebench.defense import as_defense
 from purebench.errors import PurebenchError
 from purebench.protocols import Inapplicable
@@ -84,7 +85,8 @@ def test_it_breaks_exactly_the_images_that_the_package_breaks(larger, inside, na
 def test_the_default_budgets_are_the_packages(small):
     for name, steps, eot, queries in (("standard", 100, 1, 5000), ("rand", 100, 20, 5000), ("plus", 100, 1, 5000)):
         case = small()
-        package = from_autoattack(name).package(exact(case.defense), LINF, 5, torch.device("cpu"))
+        view = exact(case.defense)
+        package = from_autoattack(name).package(view, Asked(view, case.x, case.y), LINF, 5)
         assert (package.apgd.n_iter, package.fab.n_iter, package.apgd.eot_iter) == (steps, steps, eot)
         assert package.square.n_queries == queries
     fresh = package.apgd.n_iter_2, package.apgd.n_iter_min, package.apgd.size_decr

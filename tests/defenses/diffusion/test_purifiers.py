@@ -128,8 +128,13 @@ LONG = {
     "gdmp": (lambda network, n, kept: GDMP(network, t=100, steps=n, rounds=1, checkpointed=kept), 1, 2),
     "likelihood": (lambda network, n, kept: LikelihoodMaximisation(network, steps=n, checkpointed=kept), 1, 3),
     "sde": (lambda network, n, kept: DiffPureSDE(network, steps=n, checkpointed=kept), 1, 1),
-    "adjoint": (lambda network, n, kept: DiffPureSDE(network, steps=n, gradient="adjoint" if kept else "exact",
-                                                     checkpointed=False), 1, 0),
+    "adjoint": (
+        lambda network, n, kept: DiffPureSDE(
+            network, steps=n, gradient="adjoint" if kept else "exact", checkpointed=False
+        ),
+        1,
+        0,
+    ),
 }
 
 
@@ -141,7 +146,9 @@ def test_what_the_forward_pass_keeps_is_a_state_a_step_whatever_the_network(make
         asked = torch.full((2, 1, 8, 8), 0.5, requires_grad=True)
         purifier = make(Smooth(depth).requires_grad_(False), steps, checkpointed)
         saved = weakref.WeakSet()  # a step may differentiate inside, and let go of it
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.add(kept := Kept(t)) or kept, lambda kept: kept.t):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: saved.add(kept := Kept(t)) or kept, lambda kept: kept.t
+        ):
             purified = purifier(asked)
         total = sum(kept.t.nbytes for kept in saved)
         assert purified.requires_grad

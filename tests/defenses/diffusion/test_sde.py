@@ -58,7 +58,7 @@ def test_a_step_is_that_of_diffusers_scheduler():
     x, score = (torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     for t in scheduler.timesteps[[0, 10, 40, 49]]:
         kept = math.exp(-0.1 * float(t) - 19.9 * float(t) ** 2 / 2)
-        predicted = score * math.sqrt(1 - kept)  # it wants minus the noise
+        predicted = -score * math.sqrt(1 - kept)
         theirs, _ = scheduler.step_pred(predicted, x, t.expand(3), generator=torch.Generator().manual_seed(3))
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
         ours = euler_maruyama(x, score, (0.1 + 19.9 * float(t)) / 50, noise)

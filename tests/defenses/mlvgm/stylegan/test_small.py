@@ -141,7 +141,7 @@ def squares(*, split: str, folder: str | None) -> ImageSet:
 def error(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
     assert isinstance(model, SmallStyleGAN)
     x = torch.as_tensor(test.floats())
-    return {"error": float((model.autoencode(x, encoded) - x).square().mean())}
+    return {"error": float((model.autoencode(x, encoded) - x).detach().square().mean())}
 
 
 RECIPE = replace(

@@ -1,0 +1,398 @@
+"""Networks from files: each layout is loaded strictly, and gives what a plain recomputation from its keys gives."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from diffusers import UNet2DModel
+from torch.nn import functional as F
+
+from purebench.defenses.diffusion.ddpmpp import DDPMpp, ddpmpp_architecture
+from purebench.defenses.diffusion.diffpure import diffpure
+from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture
+from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.unet import FoldedUNet
+from purebench.errors import PurebenchError
+from purebench.seeds import seeded
+
+HEADS = {"head_width": 16, "groups": 8}
+GUIDED = {
+    "blocks resize": {"width": 16, "multiples": (1, 2), "blocks": 1, "attended": (False, True), **HEADS},
+    "convolutions resize": {
+        **{"width": 16, "multiples": (1, 1, 2), "blocks": 2, "attended": (False, True, True), "outputs": 3},
+        **{"modulated": False, "residual_resize": False, "split_first": True, **HEADS},
+    },
+    "one level": {"width": 32, "multiples": (1,), "blocks": 2, "attended": (True,), **HEADS},
+}
+DDPMPP = {
+    "as cifar10": {"width": 16, "multiples": (1, 2, 2), "blocks": 2, "attended": (False, True, False)},
+    "one block": {"width": 16, "multiples": (1, 2), "blocks": 1, "attended": (True, True), "channels": 1},
+    "one level": {"width": 16, "multiples": (1,), "blocks": 1, "attended": (True,)},
+}
+TOLD = {**dict.fromkeys(GUIDED), "blocks resize": None}
+
+
+def random_state(model) -> dict[str, torch.Tensor]:
+    """Weights that no layer starts from, zeros least of all, by the model's keys."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: torch.randn(value.shape, generator=generator) / math.sqrt(max(value[0].numel(), 4) if value.dim() else 4)
+        for name, value in model.state_dict().items()
+    }
+
+
+def inputs(channels=3, size=8):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, channels, size, size, generator=generator), torch.tensor([3, 420])
+
+
+def by_position(query, key, value):
+    """Attention of one image and head [C,P], position by position."""
+    seen = []
+    for position in range(query.shape[1]):
+        scores = torch.stack([(query[:, position] * key[:, other]).sum() for other in range(key.shape[1])])
+        weights = torch.exp(scores / math.sqrt(len(query)))
+        seen.append((value * weights / weights.sum()).sum(1))
+    return torch.stack(seen, 1)
+
+
+class SlowGuided:
+    """guided-diffusion's forward pass, read off the names and shapes of a state dict."""
+
+    def __init__(self, state, groups, head_width, split_first):
+        self.state, self.groups, self.head_width, self.split_first = state, groups, head_width, split_first
+
+    def has(self, name):
+        return f"{name}.weight" in self.state
+
+    def norm(self, name, x):
+        return F.group_norm(x, self.groups, self.state[f"{name}.weight"], self.state[f"{name}.bias"])
+
+    def conv(self, name, x, stride=1):
+        weight = self.state[f"{name}.weight"]
+        return F.conv2d(x, weight, self.state[f"{name}.bias"], stride, weight.shape[-1] // 2)
+
+    def linear(self, name, x):
+        return x @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
+
+    def residual(self, name, x, time, resize):
+        h = F.silu(self.norm(f"{name}.in_layers.0", x))
+        h, x = resize(h), resize(x)
+        h = self.conv(f"{name}.in_layers.2", h)
+        added = self.linear(f"{name}.emb_layers.1", F.silu(time))[:, :, None, None]
+        if added.shape[1] == 2 * h.shape[1]:
+            scale, shift = added[:, : h.shape[1]], added[:, h.shape[1] :]
+            h = self.norm(f"{name}.out_layers.0", h) * (1 + scale) + shift
+        else:
+            h = self.norm(f"{name}.out_layers.0", h + added)
+        h = self.conv(f"{name}.out_layers.3", F.silu(h))
+        return h + (self.conv(f"{name}.skip_connection", x) if self.has(f"{name}.skip_connection") else x)
+
+    def attention(self, name, x):
+        channels, width = x.shape[1], self.head_width
+        weight, bias = self.state[f"{name}.qkv.weight"][:, :, 0], self.state[f"{name}.qkv.bias"]
+        out = []
+        for image in self.norm(f"{name}.norm", x).flatten(2):
+            qkv, heads = weight @ image + bias[:, None], []
+            for head in range(channels // width):
+                if self.split_first:
+                    rows = [part * channels + head * width for part in range(3)]
+                else:
+                    rows = [(3 * head + part) * width for part in range(3)]
+                heads.append(by_position(*(qkv[row : row + width] for row in rows)))
+            out.append(torch.cat(heads))
+        mixed = self.state[f"{name}.proj_out.weight"][:, :, 0] @ torch.stack(out)
+        return x + (mixed + self.state[f"{name}.proj_out.bias"][:, None]).view_as(x)
+
+    def block(self, name, x, time, resize):
+        """A block's layers in turn; what resizes is its last residual layer of the same width, as told."""
+        layer = 0
+        while any(key.startswith(f"{name}.{layer}.") for key in self.state) or self.has(f"{name}.{layer}"):
+            here = f"{name}.{layer}"
+            if self.has(f"{here}.in_layers.0"):
+                last = not any(key.startswith(f"{name}.{layer + 1}.") for key in self.state)
+                change = resize if last and (layer or name.startswith("input")) else (lambda h: h)
+                x = self.residual(here, x, time, change)
+            elif self.has(f"{here}.qkv"):
+                x = self.attention(here, x)
+            elif self.has(f"{here}.op"):
+                x = self.conv(f"{here}.op", x, 2)
+            elif self.has(f"{here}.conv"):
+                x = self.conv(f"{here}.conv", F.interpolate(x, scale_factor=2, mode="nearest"))
+            else:
+                x = self.conv(here, x)
+            layer += 1
+        return x
+
+    def __call__(self, x, t, levels, blocks):
+        width = self.state["time_embed.0.weight"].shape[1]
+        angles = torch.stack([t.float() / 10000 ** (2 * i / width) for i in range(width // 2)], 1)
+        time = self.linear("time_embed.0", torch.cat([angles.cos(), angles.sin()], 1))
+        time = self.linear("time_embed.2", F.silu(time))
+        kept = []
+        for place in range(levels * (blocks + 1)):
+            joint = place > 0 and place % (blocks + 1) == 0
+            x = self.block(f"input_blocks.{place}", x, time, (lambda h: F.avg_pool2d(h, 2)) if joint else lambda h: h)
+            kept.append(x)
+        x = self.residual("middle_block.0", x, time, lambda h: h)
+        x = self.residual("middle_block.2", self.attention("middle_block.1", x), time, lambda h: h)
+        for place in range(levels * (blocks + 1)):
+            x = self.block(
+                f"output_blocks.{place}",
+                torch.cat([x, kept.pop()], 1),
+                time,
+                lambda h: F.interpolate(h, scale_factor=2, mode="nearest"),
+            )
+        return self.conv("out.2", F.silu(self.norm("out.0", x)))[:, :3]
+
+
+@pytest.mark.parametrize("architecture", GUIDED.values(), ids=GUIDED)
+def test_guided_diffusions_checkpoint_gives_what_its_keys_say(tmp_path, architecture):
+    state = random_state(GuidedUNet(**architecture))
+    torch.save(state, path := tmp_path / "256x256_uncond.pt")
+    told = {name: architecture[name] for name in ("head_width", "groups", "split_first") if name in architecture}
+    model = network(str(path), told)
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    x, t = inputs()
+    slow = SlowGuided(state, 8, 16, architecture.get("split_first", False))
+    expected = slow(x, t, len(architecture["multiples"]), architecture["blocks"])
+    assert torch.allclose(model(x, t), expected, atol=1e-4 * float(expected.abs().max()))
+    assert model(x, t).shape == x.shape
+    assert not torch.allclose(model(x, t), model(x, t + 100), atol=1e-2)
+
+
+@pytest.mark.parametrize("architecture", GUIDED.values(), ids=GUIDED)
+def test_guided_diffusions_architecture_is_told_by_its_keys(architecture):
+    told = guided_architecture(GuidedUNet(**architecture).state_dict())
+    assert {**{"outputs": 6, "modulated": True, "residual_resize": True}, **architecture}.items() >= {
+        name: value
+        for name, value in told.items()
+        if name not in ("multiples", "attended", "channels")
+        and not (name == "residual_resize" and len(told["multiples"]) == 1)
+    }.items()
+    assert (tuple(told["multiples"]), tuple(told["attended"])) == (architecture["multiples"], architecture["attended"])
+
+
+def test_the_published_networks_have_the_published_sizes():
+    """552.8 million for ImageNet at 256 pixels; 61.8 and 106.6 million for CIFAR-10's DDPM++ and its deeper sister."""
+    with torch.device("meta"):
+        for model, millions in ((GuidedUNet(), 552.8), (DDPMpp(), 61.8), (DDPMpp(blocks=8), 106.6)):
+            size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+            assert size == pytest.approx(millions, abs=0.05)
+
+
+def slow_ddpmpp(state, x, t, levels, blocks, attended):
+    """DDPM++'s forward pass from the names and shapes of a state dict, modules taken in their order."""
+    place = 3
+
+    def conv(name, x):
+        weight = state[f"{name}.weight"]
+        return F.conv2d(x, weight, state[f"{name}.bias"], padding=weight.shape[-1] // 2)
+
+    def norm(name, x):
+        weight = state[f"{name}.weight"]
+        return F.group_norm(x, min(len(weight) // 4, 32), weight, state[f"{name}.bias"], eps=1e-6)
+
+    def linear(name, x):
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    def residual(x, resize=lambda h: h):
+        nonlocal place
+        name = f"all_modules.{place}"
+        place += 1
+        h = conv(f"{name}.Conv_0", resize(F.silu(norm(f"{name}.GroupNorm_0", x))))
+        h = h + linear(f"{name}.Dense_0", F.silu(time))[:, :, None, None]
+        h = conv(f"{name}.Conv_1", F.silu(norm(f"{name}.GroupNorm_1", h)))
+        x = resize(x)
+        return ((conv(f"{name}.Conv_2", x) if f"{name}.Conv_2.weight" in state else x) + h) / math.sqrt(2)
+
+    def attention(x):
+        nonlocal place
+        name = f"all_modules.{place}"
+        place += 1
+        normal, out = norm(f"{name}.GroupNorm_0", x), []
+
+        def mixed(number, image):
+            return (
+                torch.einsum("cp,cd->dp", image, state[f"{name}.NIN_{number}.W"])
+                + state[f"{name}.NIN_{number}.b"][:, None]
+            )
+
+        for image in normal.flatten(2):
+            out.append(mixed(3, by_position(*(mixed(number, image) for number in range(3)))))
+        return (x + torch.stack(out).view_as(x)) / math.sqrt(2)
+
+    width = state["all_modules.0.weight"].shape[1]
+    label = 999 * (t + 1).float() / 1000
+    angles = torch.stack([label / 10000 ** (i / (width // 2 - 1)) for i in range(width // 2)], 1)
+    time = linear("all_modules.1", F.silu(linear("all_modules.0", torch.cat([angles.sin(), angles.cos()], 1))))
+    kept = [conv("all_modules.2", x)]
+    for level in range(levels):
+        for _ in range(blocks):
+            x = residual(kept[-1])
+            kept.append(attention(x) if attended[level] else x)
+        if level < levels - 1:
+            kept.append(
+                residual(
+                    kept[-1],
+                    lambda h: (h[..., ::2, ::2] + h[..., 1::2, ::2] + h[..., ::2, 1::2] + h[..., 1::2, 1::2]) / 4,
+                )
+            )
+    x = residual(attention(residual(kept[-1])))
+    for level in reversed(range(levels)):
+        for _ in range(blocks + 1):
+            x = residual(torch.cat([x, kept.pop()], 1))
+        x = attention(x) if attended[level] else x
+        x = residual(x, lambda h: h.repeat_interleave(2, 2).repeat_interleave(2, 3)) if level else x
+    return conv(f"all_modules.{place + 1}", F.silu(norm(f"all_modules.{place}", x)))
+
+
+def training_state(architecture, averaged=True):
+    """A file as score_sde saves it: optimizer, model by DataParallel's names, moving averages, step."""
+    model = random_state(DDPMpp(**architecture))
+    names = {f"module.{name}": value for name, value in model.items()}
+    shadows = [value * 0.7 for value in model.values()]
+    found = {
+        "optimizer": {"state": {}, "param_groups": []},
+        "model": {"module.sigmas": torch.linspace(50, 0.01, 1000), **names},
+        "step": 7,
+    }
+    if averaged:
+        found["ema"] = {"decay": 0.9999, "num_updates": 7, "shadow_params": shadows}
+    return found, {name: value * (0.7 if averaged else 1) for name, value in model.items()}
+
+
+@pytest.mark.parametrize("architecture", DDPMPP.values(), ids=DDPMPP)
+@pytest.mark.parametrize("averaged", [True, False])
+def test_score_sdes_checkpoint_gives_what_its_keys_say(tmp_path, architecture, averaged):
+    found, state = training_state(architecture, averaged)
+    torch.save(found, path := tmp_path / "checkpoint_8.pth")
+    model = network(str(path))
+    x, t = inputs(architecture.get("channels", 3))
+    expected = slow_ddpmpp(
+        state, x, t, len(architecture["multiples"]), architecture["blocks"], architecture["attended"]
+    )
+    assert torch.allclose(model(x, t), expected, atol=1e-4 * float(expected.abs().max()))
+    assert not torch.allclose(model(x, t), model(x, t + 100), atol=1e-2)
+    told = ddpmpp_architecture(state)
+    assert {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()} == {
+        "channels": 3,
+        **architecture,
+    }
+
+
+def guided_state():
+    return random_state(GuidedUNet(**GUIDED["blocks resize"]))
+
+
+def lacking(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: lacking(state, "middle_block.1.qkv.bias"), "expected the key 'middle_block.1.qkv.bias'"),
+        (lambda state: {**state, "out.3.weight": torch.ones(1)}, "got 'out.3.weight' too"),
+        (lambda state: {**state, "out.2.bias": torch.ones(5)}, r"'out.2.bias' of shape \[6\], but got \[5\]"),
+        (lambda state: {**state, "out.0.bias": state["out.0.bias"] * math.nan}, "'out.0.bias' holds NaN"),
+        (lambda state: {**state, "label_emb.weight": torch.ones(10, 64)}, "conditioned on classes"),
+        (lambda state: lacking(state, "out.2.weight"), "'out.2.weight' is missing"),
+        (lambda state: {"weights": torch.ones(1)}, "guided-diffusion.*or score_sde.*but got weights"),
+    ],
+)
+def test_a_guided_checkpoint_that_does_not_fit_says_why(tmp_path, change, message):
+    torch.save(change(guided_state()), path := tmp_path / "other.pt")
+    with pytest.raises(PurebenchError, match=message):
+        network(str(path), HEADS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found["model"].pop("module.all_modules.1.bias"), "all_modules.1.bias'.*missing"),
+        (lambda found: found["model"].pop("module.all_modules.3.Conv_0.weight"), "'all_modules.3.Conv_0.weight'"),
+        (lambda found: found["model"].update({"module.all_modules.99.b": torch.ones(1)}), "all_modules.99.b' too"),
+        (lambda found: found["ema"]["shadow_params"].pop(), "moving averages"),
+    ],
+)
+def test_a_score_sde_checkpoint_that_does_not_fit_says_why(tmp_path, change, message):
+    found, _ = training_state(DDPMPP["as cifar10"], averaged="moving" in message)
+    change(found)
+    torch.save(found, path := tmp_path / "checkpoint.pth")
+    with pytest.raises(PurebenchError, match=message):
+        network(str(path))
+
+
+def test_wrong_options_are_named(tmp_path):
+    torch.save(guided_state(), path := tmp_path / "other.pt")
+    with pytest.raises(PurebenchError, match="expected an architecture that can be built"):
+        network(str(path), {"head_size": 3})
+    with pytest.raises(PurebenchError, match="expected no architecture"):
+        network("fashion-ddpm", HEADS)
+    with pytest.raises(PurebenchError, match="there is no such file"):
+        network(str(tmp_path / "nothing.pt"))
+
+
+@pytest.fixture(params=[True, False], ids=["safetensors", "bin"])
+def folder(tmp_path, request):
+    """A small network as diffusers saves it."""
+    with seeded("diffusers"):
+        model = UNet2DModel(
+            sample_size=8,
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=8,
+        ).eval()
+    model.save_pretrained(tmp_path / "unet", safe_serialization=request.param)
+    return tmp_path / "unet", model
+
+
+def test_diffusers_folder_gives_what_diffusers_gives(folder):
+    place, model = folder
+    x, t = inputs(1)
+    with torch.no_grad():
+        assert torch.allclose(network(str(place))(x, t), model(x, t).sample, atol=1e-6)
+
+
+def test_a_schedule_that_is_not_the_linear_one_is_refused(folder):
+    place, _ = folder
+    (place.parent / "scheduler").mkdir()
+    stated = place.parent / "scheduler" / "scheduler_config.json"
+    stated.write_text(json.dumps({"beta_schedule": "linear", "beta_end": 0.02, "prediction_type": "epsilon"}))
+    network(str(place))
+    for wrong in ({"beta_schedule": "squaredcos_cap_v2"}, {"prediction_type": "v_prediction"}, {"beta_end": 0.03}):
+        stated.write_text(json.dumps(wrong))
+        with pytest.raises(PurebenchError, match=f"expected {next(iter(wrong))}"):
+            network(str(place))
+
+
+def test_diffusers_folders_that_do_not_fit_say_why(folder):
+    place, _ = folder
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**config, "add_attention": False}))
+    with pytest.raises(PurebenchError, match="among the unexpected keys"):
+        network(str(place))
+    (place / "config.json").unlink()
+    with pytest.raises(PurebenchError, match="expected a folder of diffusers' UNet2DModel"):
+        network(str(place))
+
+
+def test_a_purifier_stands_on_any_of_them(tmp_path, gradient_error):
+    """Not only the values: the exact gradient goes through the networks from files."""
+    torch.save(guided_state(), path := tmp_path / "guided.pt")
+    purifier = diffpure(weights=str(path), architecture=HEADS, t=40, steps=2).double()
+    x = 0.4 + 0.2 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradient, error = gradient_error(purifier, x, "gradient")
+    assert gradient.abs().max() > 1e-3
+    assert error <= 1e-5
+    assert isinstance(network("fashion-ddpm"), FoldedUNet)
