@@ -1,4 +1,4 @@
-"""What a defense can prove of itself: no attack, but a certificate of every image (Cohen et al. 2019, arXiv:1902.02918).
+"""What a defense can prove of itself: no attack, but a certificate an image (Cohen et al. 2019, arXiv:1902.02918).
 
 A certificate is a lower bound where attacks give an upper one: within its radius nothing at all changes the answer.
 """

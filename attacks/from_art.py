@@ -152,8 +152,8 @@ class ArtAttack:
     def check(self, threat: ThreatModel) -> None:
         """Raises PurebenchError if the attack does not run under a threat, cannot be made, or needs another package."""
         check_norm("art", self.entry, threat.norm)
-        x = torch.zeros(1, 3, 8, 8)
-        with seeded("check"), surroundings():
+        x = torch.zeros(1, 3, 32, 32)
+        with seeded("check"), surroundings(elsewhere=self.name == "GeoDA"):
             self._made(nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 10)), x, 10, threat)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:

@@ -1,4 +1,4 @@
-"""Checks of what a board gives an attack, before anything runs: each raises PurebenchError with the parameter's name."""
+"""Checks of what a board gives an attack, before anything runs: PurebenchError with the parameter's name."""
 
 from __future__ import annotations
 
@@ -11,20 +11,40 @@ from purebench.errors import PurebenchError, nearest
 
 MOST = 10**6
 """The largest count: more steps than that are a slip, and would hardly end."""
-ROUNDS = (
+COUNTS = (
+    "batch_size",
     "binary_search_steps",
+    "directions",
     "init_eval",
+    "init_size",
     "initial_gradient_eval_steps",
     "max_eval",
     "max_gradient_eval_steps",
     "max_iter",
+    "nb_parallel",
     "nb_restarts",
     "nb_steps",
     "num_trial",
+    "population",
+    "query_limit",
     "repeats",
+    "sample_size",
     "steps",
+    "sub_dim",
 )
-"""Parameters of libraries that count rounds; with fewer than one they return the image, and it looks robust."""
+"""Parameters of libraries that count; with fewer than one most attacks return the image, and it looks robust."""
+LENGTHS = (
+    "abs_stepsize",
+    "eps_step",
+    "initial_stepsize",
+    "learning_rate",
+    "lr",
+    "max_stepsize",
+    "rel_stepsize",
+    "step_size",
+    "stepsize",
+)
+"""Parameters of libraries that are the length of a step; with zero nothing moves."""
 
 
 def at_least_one(**values: object) -> None:
@@ -33,34 +53,22 @@ def at_least_one(**values: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise PurebenchError(f"{name}: expected a whole number of at least 1, but got {value!r}.")
         if value > MOST:
-            raise PurebenchError(f"{name}: expected a whole number of at most {MOST:,}, but got {value}.")
+            raise PurebenchError(f"{name}: expected a whole number of at most {MOST}, but got {value}.")
 
 
 def a_number(
-    name: str,
-    value: object,
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    above: bool = False,
-    below: bool = False,
+    name: str, value: object, low: float, high: float = MOST, *, above: bool = False, below: bool = False
 ) -> None:
-    """Raises PurebenchError for a value that is not a finite number from `low` to `high`.
+    """Raises PurebenchError for a value that is not a number from `low` to `high`, so neither NaN nor infinity.
 
     above: `low` itself is not allowed; below: nor is `high`.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        if (low < value if above else low <= value) and (value < high if below else value <= high):
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        enough = low < value if above else low <= value
+        if enough and (value < high if below else value <= high):
             return
-    raise PurebenchError(f"{name}: expected a finite number{_range(low, high, above, below)}, but got {value!r}.")
-
-
-def _range(low: float, high: float, above: bool, below: bool) -> str:
-    if low > -math.inf and high < math.inf:
-        return f" in {'(' if above else '['}{low:g},{high:g}{')' if below else ']'}"
-    if low > -math.inf:
-        return f" {'above' if above else 'of at least'} {low:g}"
-    return f" {'below' if below else 'of at most'} {high:g}" if high < math.inf else ""
+    ends = f"{'(' if above else '['}{low},{high}{')' if below else ']'}"
+    raise PurebenchError(f"{name}: expected a number in {ends}, but got {value!r}.")
 
 
 def yes_or_no(**values: object) -> None:
@@ -73,16 +81,22 @@ def yes_or_no(**values: object) -> None:
 def check_options(where: str, options: Mapping[str, Any], takes: Mapping[str, inspect.Parameter]) -> None:
     """Checks the options of a library's attack against the parameters it `takes` from a board.
 
-    Raises PurebenchError for an unknown name, a count of rounds below one, and a value that is no number, or neither
-    true nor false, where the default is; whether the value is a good one is for the library to say.
+    Raises PurebenchError for an unknown name, a count below one, a step of no length, and a value that is no number, or
+    neither true nor false, where the default is; whether it is a good one is for the library to say.
     """
     for key, value in options.items():
         if key not in takes:
             raise PurebenchError(f"{where}: the parameter {key!r} is unknown; {nearest(key, takes)}")
-        default = takes[key].default
-        if key in ROUNDS:
-            at_least_one(**{f"{where}: {key}": value})
+        default, name = takes[key].default, f"{where}: {key}"
+        if value is None and default is None:
+            continue
+        if key in COUNTS:
+            at_least_one(**{name: value})
+        elif key in LENGTHS:
+            a_number(name, value, 0, above=True)
+        elif key == "candidates":  # classes, the own one included
+            a_number(name, value, 2)
         elif isinstance(default, bool):
-            yes_or_no(**{f"{where}: {key}": value})
+            yes_or_no(**{name: value})
         elif isinstance(default, int | float) or isinstance(value, float):
-            a_number(f"{where}: {key}", value)
+            a_number(name, value, -math.inf, math.inf, above=True, below=True)

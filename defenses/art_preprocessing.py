@@ -1,8 +1,8 @@
-"""Any image preprocessing defence of the Adversarial Robustness Toolbox by class name: `art:JpegCompression(quality=50)`
+"""Any preprocessing defence of the Adversarial Robustness Toolbox by class name: `art:JpegCompression(quality=50)`
 (Nicolae et al. 2018, arXiv:1807.01069).
 
-ART's own estimate of the gradient is the surrogate: what its `estimate_gradient` makes of the gradient behind it, which
-is that gradient itself unless a defence brings a better one. Defences written in PyTorch are differentiated as they are.
+ART's own estimate of the gradient is the surrogate: what its `estimate_gradient` makes of the gradient behind it,
+which is that gradient itself unless a defence brings a better one. Defences in PyTorch are differentiated as they are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from purebench.seeds import seeded
 
 RANDOM = ("Cutout", "CutoutPyTorch", "GaussianAugmentation", "TotalVarMin")
 """Defences whose answer to the same image differs."""
+KEEPS = ("FeatureSqueezing", "GaussianAugmentation")
+"""Defences that treat each value alone, so that the layout does not matter."""
 OURS: Mapping[str, Any] = {
     "channels_first": True,
     "clip_values": (0.0, 1.0),
@@ -31,8 +33,11 @@ OURS: Mapping[str, Any] = {
     "apply_predict": True,
 }
 """Parameters that are no options: how our images are laid out, and that they are purified and not added to."""
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {"GaussianAugmentation": {"sigma": 0.1}}
-"""Instead of ART's, whose noise is as wide as the range of the images."""
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "GaussianAugmentation": {"sigma": 0.1},
+    "TotalVarMin": {"prob": 0.5, "lamb": 0.1},
+}
+"""Instead of ART's: noise as wide as the range of the images, and a smoothing that leaves little of small ones."""
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "it is for sound": ("Mp3Compression", "Mp3CompressionPyTorch", "Resample"),
     "it is for videos": ("VideoCompression", "VideoCompressionPyTorch"),
@@ -113,10 +118,10 @@ class ArtPreprocessing(Purifier):
             with seeded("art", "surrogate"):
                 estimate: Tensor = self.defence.estimate_forward(x)
             return estimate
-        through: Tensor = Estimated.apply(x, self)  # type: ignore[no-untyped-call]
+        through: Tensor = Estimated.apply(x, self)
         return through
 
-    def theirs(self, x: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+    def theirs(self, x: Tensor) -> np.ndarray:
         """Images as ART takes them: a float32 array of its own, channels where the defence wants them."""
         images = x.detach().float().cpu()
         return np.array((images if self.first else images.permute(0, 2, 3, 1)).numpy(), order="C")
@@ -155,10 +160,6 @@ def from_art(name: str, **options: Any) -> ArtPreprocessing:
     except (ValueError, TypeError) as error:
         raise PurebenchError(f"art:{name}: cannot be made from {options}: {error}") from error
     return ArtPreprocessing(defence, first="channels_first" in takes or name in KEEPS, random=name in RANDOM)
-
-
-KEEPS = ("FeatureSqueezing", "GaussianAugmentation")
-"""Defences that treat each value alone, so that the layout does not matter."""
 
 
 def usable(known: Mapping[str, type]) -> list[str]:

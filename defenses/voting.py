@@ -32,7 +32,7 @@ class Votes(Purifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the purifier gives, each time with fresh randomness."""
-        return self._each(x, None if self.purifier is None else self.purifier)
+        return self._each(x, self.purifier)
 
     def surrogate(self, x: Tensor) -> Tensor:
         """The purifier's surrogate, as often."""

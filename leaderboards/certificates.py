@@ -31,8 +31,8 @@ def certifies(attack: AttackResult) -> bool:
 def certificates(result: DefenseResult) -> Certificates | None:
     """The certified radii of a defense; None where nothing asked for them, or it has none.
 
-    Of several the first counts: the larger of two radii would be wrong with twice the probability. Images that a cascade
-    spared it, broken as they are, count as not certified.
+    Of several the first counts: the larger of two radii would be wrong with twice the probability. Images that a
+    cascade spared it, broken as they are, count as not certified.
     """
     asked = next((attack for attack in result.attacks if certifies(attack)), None)
     if asked is None:

@@ -38,7 +38,7 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
                 f"{board.name}: expected one record for {record.defense}, {record.attack}, "
                 f"block {record.block}, but got two with different keys; leave out those of an earlier board."
             )
-    found = (_of_defense(board, defense, by_job) for defense in board.defenses)
+    found = (_of_defense(board, defense, by_job) for defense in board.shown)
     return [result for result in found if result is not None]
 
 
@@ -119,7 +119,7 @@ def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -
 def _header(board: Board) -> dict[str, Any]:
     """The board as a defense's result keeps it: another title or defense beside it changes nothing."""
     kept: dict[str, Any] = _plain(board.to_dict())
-    return {name: value for name, value in kept.items() if name not in ("title", "about", "defenses")}
+    return {name: value for name, value in kept.items() if name not in ("title", "about", "defenses", "only_sources")}
 
 
 def _plain(value: Any) -> Any:

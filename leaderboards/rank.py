@@ -1,7 +1,7 @@
 """Results → rows in the order of robust accuracy, with all that a table of any kind shows of them.
 
-A rank is a plain position; a row whose interval overlaps the one above is marked as `tied`, because
-overlapping intervals do not tell the two apart.
+A rank is a plain position, the same for rows whose robust and clean accuracy are the same; a row whose interval
+overlaps the one above is marked as `tied`, because overlapping intervals do not tell the two apart.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from purebench.leaderboards.certificates import certificates, certifies
+from purebench.leaderboards.doubts import doubts
 from purebench.leaderboards.results import CLEAN, AttackResult, DefenseResult, spec_text
 from purebench.records import Outcome
 from purebench.statistics import Estimate
@@ -51,7 +52,8 @@ class Row:
     tied: whether its robust interval overlaps that of the row above. strongest: the attack with the lowest
     accuracy where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
     clean: None where it ERRORED or the board has none. certified: share of images that the defense proves to hold at
-    the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED.
+    the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED. doubts: why the
+    robust accuracy may be too high, a sentence each.
     """
 
     rank: int | None
@@ -65,6 +67,7 @@ class Row:
     cost: Cost
     tied: bool = False
     certified: Estimate | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -95,7 +98,8 @@ def rank(results: Iterable[DefenseResult]) -> list[Row]:
             continue
         above = ranked[-1].robust if ranked else None
         tied = above is not None and row.robust.high >= above.low
-        ranked.append(replace(row, rank=position + 1, tied=tied))
+        equal = bool(ranked) and _order(row)[:-1] == _order(ranked[-1])[:-1]
+        ranked.append(replace(row, rank=ranked[-1].rank if equal else position + 1, tied=tied))
     return ranked
 
 
@@ -126,6 +130,7 @@ def _row(result: DefenseResult) -> Row:
         reason=reasons[0] if reasons else "",
         cost=cost(result.attacks),
         certified=None if proven is None else proven.estimate,
+        doubts=() if result.failed else doubts(result),
     )
 
 
@@ -149,7 +154,9 @@ def _no_attacks(result: DefenseResult) -> set[str]:
 def _most_broken(result: DefenseResult) -> str | None:
     """The attack that broke the most images; the first of the board's order where several did."""
     none = _no_attacks(result)
-    asked = (attack for attack in result.attacks if attack.name not in none and not attack.skipped and not attack.failed)
+    asked = (
+        attack for attack in result.attacks if attack.name not in none and not attack.skipped and not attack.failed
+    )
     strongest = max(asked, key=lambda attack: attack.count(Outcome.BROKEN), default=None)
     return None if strongest is None else strongest.name
 

@@ -29,8 +29,9 @@ class AttackResult:
 
     spec, gradient, eot: what was run (eot is 1 on a deterministic defense). source: defense and attack whose
     adversarial images it reuses, None for most. nearest, claims, certified: as in a record, empty where no block has
-    them, None for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and notes: the
-    distinct ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves them out.
+    them, None for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and
+    notes: the distinct ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves
+    them out.
     """
 
     name: str
@@ -120,8 +121,13 @@ class DefenseResult:
 
     @property
     def failed(self) -> bool:
-        """Whether every image of every attack that applies ERRORED, so that nothing is known."""
-        return all(attack.failed for attack in self.attacks if not attack.skipped)
+        """Whether every image of every attack that applies ERRORED, so that nothing is known.
+
+        What changes nothing, the clean images and certificates, is asked only where no attack applies.
+        """
+        applying = [attack for attack in self.attacks if not attack.skipped]
+        attacks = [attack for attack in applying if attack.name != CLEAN and not attack.certified]
+        return all(attack.failed for attack in attacks or applying)
 
     @property
     def errored(self) -> int:

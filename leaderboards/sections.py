@@ -60,7 +60,8 @@ class Line:
 class Section:
     """A defense's section: its row, the anchor it is linked by, its attacks, its curve and pictures of one attack.
 
-    nearest, proven, chart: None without a minimum-norm attack, a certificate, either. judged: whether some attack has a verdict of its own.
+    nearest, proven, chart: None without a minimum-norm attack, a certificate, either. judged: whether some attack has a
+    verdict of its own.
     """
 
     row: Row
@@ -85,7 +86,7 @@ def section(
     classes: Sequence[str],
     originals: Mapping[int, str],
 ) -> Section:
-    """The section of a row. found: its nearest adversarial images; proven: its certificates; scale: that of the page's curves."""
+    """The section of a row. found: its nearest adversarial images; proven: its certificates; scale: of the curves."""
     pictured = _pictured(row)
     pictures = pictured.pictures[:TRIPLES] if pictured else ()
     lines = tuple(_line(board, attack, cell) for attack, cell in zip(row.result.attacks, row.cells, strict=True))

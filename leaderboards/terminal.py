@@ -116,6 +116,8 @@ def _position(row: Row) -> Text:
 def _name(row: Row) -> Text:
     done = f"\n{len(row.result.images)} of {row.result.board['dataset']['images']} images"
     name = Text(row.name, style="bold" if row.rank else "")
+    if row.doubts:
+        name.append(" ⚠", style="bold yellow")
     return name if row.result.complete else name.append(done, style="not bold yellow")
 
 
@@ -147,6 +149,7 @@ def _notes(board: Board, rows: Sequence[Row], bars: bool, left_out: Collection[s
         notes.append("≈ the interval overlaps the one above: the order of the two is not settled")
     if any(row.errored and row.rank for row in rows):
         notes.append("! on these images an attack failed to run; they count as not robust")
+    notes += [f"⚠ {row.name}: {doubt}" for row in rows for doubt in row.doubts]
     if board.cascade and rows:
         notes.append(
             "† cascade: images broken on every draw are spared the attacks after; single attacks' accuracies are "
@@ -168,9 +171,9 @@ def _notes(board: Board, rows: Sequence[Row], bars: bool, left_out: Collection[s
         notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')
     elif board.cascade and board.attacks[0].name != CLEAN:
         notes.append(f'– clean: conditional, because "{CLEAN}" is not the first attack of the cascade')
-    if absent := [defense.name for defense in board.defenses if defense.name in left_out]:
+    if absent := [defense.name for defense in board.shown if defense.name in left_out]:
         notes.append(f"not run: file missing: {', '.join(absent)}")
     known = {row.name for row in rows}.union(left_out)
-    if waiting := [defense.name for defense in board.defenses if defense.name not in known]:
+    if waiting := [defense.name for defense in board.shown if defense.name not in known]:
         notes.append(f"no finished block yet: {', '.join(waiting)}")
     return [Text(note, style="dim") for note in notes]

@@ -49,10 +49,14 @@ class AttackChoice:
 
 @dataclass(frozen=True)
 class DefenseChoice:
-    """A defense of a board: a registered purifier or defense under the name it has there."""
+    """A defense of a board: a registered purifier or defense under the name it has there.
+
+    only_source: run only as far as attacks on other rows reuse its adversarial images, and not shown.
+    """
 
     name: str
     use: Spec
+    only_source: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,14 @@ class Board:
         """How many blocks the images fall into."""
         return -(-self.dataset.images // self.dataset.block)
 
+    @property
+    def shown(self) -> tuple[DefenseChoice, ...]:
+        """The defenses that are ranked."""
+        return tuple(defense for defense in self.defenses if not defense.only_source)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the form of a board.yaml: `parse_board` gives the same board back."""
+        sources = [defense.name for defense in self.defenses if defense.only_source]
         return {
             "name": self.name,
             "title": self.title,
@@ -100,6 +110,7 @@ class Board:
             "attack_precision": self.attack_precision,
             "attacks": {attack.name: _plain_attack(attack) for attack in self.attacks},
             "defenses": {defense.name: defense.use.plain() for defense in self.defenses},
+            **({"only_sources": sources} if sources else {}),
         }
 
 

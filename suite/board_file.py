@@ -34,7 +34,7 @@ def load_board(path: Path) -> Board:
 
 def parse_board(data: Any) -> Board:
     """A board from plain values; an unknown, missing or mistyped key is an error that names it."""
-    top = _mapping(data, "board", Board, extra={"verify"}, without={"draws", "radius_text"})
+    top = _mapping(data, "board", Board, extra={"verify", "only_sources"}, without={"draws", "radius_text"})
     threat = _mapping(top.get("threat"), "threat", ThreatModel)
     _need(threat, "threat", "norm", "radius")
     verify = _known(top.get("verify", {}), "verify", {"draws"})
@@ -54,6 +54,7 @@ def parse_board(data: Any) -> Board:
         raise PurebenchError(f"cascade: expected true or false, but got {cascade!r}.")
     chosen = tuple(_attack(name, value) for name, value in attacks.items())
     _check_sources(chosen, set(defenses))
+    sources = _only_sources(top.get("only_sources", []), chosen)
     return Board(
         name=top["name"],
         title=str(top.get("title", top["name"])),
@@ -62,7 +63,9 @@ def parse_board(data: Any) -> Board:
         classifier=_spec(top["classifier"], "classifier"),
         threat=ThreatModel(str(threat["norm"]), parse_radius(threat["radius"])),
         attacks=chosen,
-        defenses=tuple(DefenseChoice(name, _spec(value, f"defenses.{name}")) for name, value in defenses.items()),
+        defenses=tuple(
+            DefenseChoice(name, _spec(value, f"defenses.{name}"), name in sources) for name, value in defenses.items()
+        ),
         draws=_whole(verify.get("draws", 16), "verify.draws", 1),
         confidence=confidence,
         seed=_whole(top.get("seed", 0), "seed", 0),
@@ -126,6 +129,17 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
                     f"{where}.attack: expected an attack without a source, but {source.attack} has one."
                 )
         above[attack.name] = attack
+
+
+def _only_sources(value: Any, attacks: Sequence[AttackChoice]) -> Sequence[str]:
+    """The names of rows that are there only for their images. Raises PurebenchError for a row that no attack reuses."""
+    if not isinstance(value, list):
+        raise PurebenchError(f"only_sources: expected a list of defenses, but got {value!r}.")
+    reused = [attack.source.defense for attack in attacks if attack.source is not None]
+    for name in value:
+        if name not in reused:
+            raise PurebenchError(f"only_sources: no attack reuses images of {name!r}; {nearest(str(name), reused)}")
+    return value
 
 
 def _named(value: Any, where: str) -> Mapping[str, Any]:

@@ -42,7 +42,8 @@ def choose(
 ) -> Board:
     """The board with only the defenses asked for (rows of it, or other specs) and only its first `images`.
 
-    Rows whose adversarial images are reused by an attack of the board stay as well. radius: another than the board's;
+    Rows whose adversarial images are reused by an attack of the board stay as well, to be run only as far as that needs
+    and not to be shown. radius: another than the board's;
     cascade: switches the board's on; precision: of the attacks, None for the board's own. Raises PurebenchError for
     what is unknown.
     """
@@ -55,7 +56,7 @@ def choose(
     if images is not None:
         board = replace(board, dataset=replace(board.dataset, images=images))
     if defenses:
-        rows = tuple(_row(board, text) for text in defenses)
+        rows = tuple(replace(_row(board, text), only_source=False) for text in defenses)
         for row in rows:
             if sum(other.name == row.name for other in rows) > 1:
                 raise PurebenchError(f"--defense: expected each defense once, but {row.name!r} came twice; drop one.")
@@ -81,7 +82,8 @@ def at_radius(board: Board, text: str) -> Board:
 def _sources(board: Board, rows: Sequence[DefenseChoice]) -> list[DefenseChoice]:
     """The rows that were not asked for, but whose adversarial images an attack of the board reuses."""
     needed = {attack.source.defense for attack in board.attacks if attack.source is not None}
-    return [row for row in board.defenses if row.name in needed - {chosen.name for chosen in rows}]
+    missing = needed - {chosen.name for chosen in rows}
+    return [replace(row, only_source=True) for row in board.defenses if row.name in missing]
 
 
 def _row(board: Board, text: str) -> DefenseChoice:

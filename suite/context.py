@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from purebench.devices import find_device
 from purebench.errors import Missing, MissingFiles, PurebenchError
 from purebench.plan import Job, plan
 from purebench.provenance import versions
+from purebench.registry import Spec
 from purebench.seeds import seeded
+from purebench.threat import Knowledge, ThreatModel
 
 T = TypeVar("T")
 
@@ -109,7 +111,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
             defenses[choice.name] = build_defense(choice, board, classifier).to(place)
         except MissingFiles as error:
             left_out[choice.name] = error
-    if not defenses:
+    if not any(choice.name in defenses for choice in board.shown):
         raise MissingFiles(*(file for error in left_out.values() for file in error.files))
     board = replace(board, defenses=tuple(choice for choice in board.defenses if choice.name in defenses))
     prints = {name: fingerprint(defense) for name, defense in defenses.items()}
@@ -134,18 +136,38 @@ def _missing_of_rows(board: Board) -> list[Missing]:
     return missing
 
 
+@runtime_checkable
+class Particular(Protocol):
+    """An attack that knows, before it runs, what threats it does not run under."""
+
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError where the attack cannot run under the threat, or cannot be made."""
+
+
 def check_attacks(board: Board) -> None:
-    """Makes every attack once. Raises PurebenchError for what cannot be made, before anything is run.
+    """Makes every attack once. Raises PurebenchError for what cannot be made or run, before anything is run.
 
     Apart from `prepare`, because libraries of attacks take seconds to import and a finished board needs none.
     """
     for attack in board.attacks:
-        registry.create("attacks", attack.use)
+        where = f"attacks.{attack.name}"
+        try:
+            made = registry.create("attacks", attack.use)
+            if isinstance(made, Particular):
+                made.check(board.threat)
+        except PurebenchError as error:
+            raise PurebenchError(f"{where}: {error}") from error
         takes = inspect.signature(registry.factory("attacks", attack.use.name)[0]).parameters
         if attack.source is not None and "found" not in takes:
             raise PurebenchError(
-                f"attacks.{attack.name}.source: expected an attack that reuses images, such as transfer, "
+                f"{where}.source: expected an attack that reuses images, such as transfer, "
                 f"but {attack.use.name} takes none; leave the source out."
             )
         if attack.source is None and attack.use.name == "transfer":
-            raise PurebenchError(f"attacks.{attack.name}: expected a source, {{defense: …, attack: …}}, but got none.")
+            raise PurebenchError(f"{where}: expected a source, {{defense: …, attack: …}}, but got none.")
+        knowledge = getattr(made, "knowledge", None)  # a local attack may be a plain function
+        if knowledge is Knowledge.WHITE_BOX and Spec.parse(attack.gradient).name == "none":
+            raise PurebenchError(
+                f"{where}.gradient: expected a view with gradients, which {attack.use.name} needs, but got none; "
+                "take exact, or bpda where the purifier has none."
+            )

@@ -35,15 +35,22 @@ class Job:
 def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str) -> list[Job]:
     """The jobs of a board, blocks outermost, so that a run cut short has whole images for all.
 
+    Of a row that is only a source, those whose images are reused, and those that they need.
     block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name.
     """
     keys = _Keys(board, block_hashes, fingerprints, version)
-    return [
+    every = [
         keys.job(block, defense, attack)
         for block in range(board.blocks)
         for defense in board.defenses
         for attack in board.attacks
     ]
+    needed = {job.key: job.needs for job in every}
+    wanted, left = set[str](), [job.key for job in every if not job.defense.only_source]
+    while left:
+        wanted.add(key := left.pop())
+        left += [other for other in needed[key] if other not in wanted]
+    return [job for job in every if job.key in wanted]
 
 
 class _Keys:

@@ -8,6 +8,7 @@ downloaded, neither models (see `robustbench_zoo`) nor images.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from purebench.protocols import check_logits
 from purebench.provenance import device_name, versions
 from purebench.records import Outcome
 from purebench.robustbench_watch import Listener, Watched, instead_of_autoattack
-from purebench.robustbench_zoo import EPS, Entry, available, classifier, find, load
+from purebench.robustbench_zoo import EPS, Entry, available, check_folder, classifier, find, load, models
 from purebench.seeds import seeded
 from purebench.statistics import Estimate, clopper_pearson
 from purebench.threat import ThreatModel
@@ -97,7 +98,7 @@ def benchmark(
     RobustBench has it. confidence: of the intervals. tell: is handed AutoAttack's progress, line by line.
     Raises PurebenchError for what is missing, unknown or out of range, before anything is run.
     """
-    find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)  # a wrong name is told first
+    entry = find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)  # a wrong name is told first
     eps = EPS[dataset, threat_model] if eps is None else eps
     threat = ThreatModel(threat_model.lower(), eps)
     count = IMAGES[dataset] if n_examples is None else n_examples
@@ -105,9 +106,12 @@ def benchmark(
         raise PurebenchError(f"version: AutoAttack has no {version!r}; {nearest(version, VERSIONS)}")
     if batch_size < 1:
         raise PurebenchError(f"batch_size: expected at least 1, but got {batch_size!r}.")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise PurebenchError(f"seed: expected a whole number of at least 0, but got {seed!r}.")
     place = find_device(device)
+    if not entry.missing:
+        _check_images(dataset, Path(data_dir), count)
     classes = load(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model).to(place)
-    _check_images(dataset, Path(data_dir), count)
     seed = time.time_ns() % 2**31 if seed is None else seed
     package, watched, listener = upstream.robustbench(), Watched(version, seed), Listener(tell)
     began = time.perf_counter()
@@ -200,24 +204,37 @@ def _check_imagenet(folder: Path, count: int) -> None:
         )
 
 
+def _check_out(out: Path) -> None:
+    """Raises PurebenchError for a file that cannot be written, before hours are spent on what goes there."""
+    if not out.parent.is_dir():
+        raise PurebenchError(f"--out: expected a file in a folder that exists, but got {out}.")
+    if out.is_dir():
+        raise PurebenchError(f"--out: expected a file to write, but {out} is a folder; name a file in it.")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise PurebenchError(f"--out: expected a file that can be written, but {out} cannot; name another.")
+
+
 def command(model: str | None, *, model_dir: Path, out: Path | None, **options: Any) -> None:
     """`purebench robustbench`: prints the benchmark of a model, or without one what there is in `model_dir`.
 
-    out: a JSON file for the result; options: of `benchmark`.
+    out: a JSON file for the result; options: of `benchmark`. Raises PurebenchError as `benchmark` does, and for an `out`
+    that cannot be written.
     """
     from rich.console import Console
     from rich.table import Table
 
     table, console = Table(box=None, show_header=False, padding=(0, 2)), Console()
     if model is None:
+        check_folder(model_dir)
         if not model_dir.is_dir():
             raise PurebenchError(f"--models: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is none.")
+        models(options.get("dataset", "cifar10"), options.get("threat_model", "Linf"))  # a wrong name is told
         for entry in available(model_dir):
             table.add_row(entry.name, entry.dataset, entry.threat_model)
         console.print(table if table.rows else f"no model of RobustBench's zoo in {model_dir}", markup=False)
         return
-    if out is not None and not out.parent.is_dir():
-        raise PurebenchError(f"--out: expected a file in a folder that exists, but got {out}.")
+    if out is not None:
+        _check_out(out)
     with Console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
         told = benchmark(model, model_dir=model_dir, tell=lambda line: status.update(line), **options)
     if out is not None:

@@ -11,7 +11,9 @@ Checkpoints are pickles, and RobustBench leaves it to torch how they are read. S
 from __future__ import annotations
 
 import argparse
+import difflib
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +62,12 @@ PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 """What may stand in a checkpoint beside weights: a script's options, and numbers of numpy. None of it runs code."""
 
 
+MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"
+"""The number with which torch began its checkpoints before they were zip files."""
+SHOWN = 3
+"""Names that are told where none is near."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A model of the zoo: `files` are where RobustBench looks for its weights, `sources` where each is published."""
@@ -81,11 +89,13 @@ def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
 
     They are model_dir/dataset/threat_model/NAME.pt; for an ensemble NAME.pt_m0.pt, NAME.pt_m1.pt and so on. What
     RobustBench lets timm or torchvision fetch (XCiT, ImageNet's Standard_R50) is in the cache of torch.hub instead.
-    Raises PurebenchError for a dataset, threat model or name that is not in the zoo, and for corruptions.
+    Raises PurebenchError for a dataset, threat model or name that is not in the zoo, for corruptions, and where
+    model_dir is a file.
     """
     zoo = models(dataset, threat_model)
     if model not in zoo:
-        raise PurebenchError(f"robustbench: no model {model!r} for {dataset} {threat_model}; {nearest(model, zoo)}")
+        raise PurebenchError(f"robustbench: no model {model!r} for {dataset} {threat_model}; {_like(model, zoo)}")
+    check_folder(Path(model_dir))
     ids = zoo[model]["gdrive_id"]
     if not ids:
         url = _hub_url(model, dataset, threat_model)
@@ -97,6 +107,24 @@ def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
     else:
         files = [path.with_name(f"{path.name}_m{number}.pt") for number in range(len(ids))]
     return Entry(model, dataset, threat_model, tuple(files), tuple(f"https://drive.google.com/uc?id={i}" for i in ids))
+
+
+def check_folder(model_dir: Path) -> None:
+    """Raises PurebenchError where a file is given for the folder of the models."""
+    if model_dir.is_file():
+        raise PurebenchError(
+            f"model_dir: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is a file; name the folder that "
+            "holds cifar10, cifar100 or imagenet."
+        )
+
+
+def _like(model: str, zoo: Mapping[str, Any]) -> str:
+    """The names near one that is not in the zoo; where none is, a few of the many, and where the others stand."""
+    near = {name.lower(): name for name in zoo}
+    close = difflib.get_close_matches(model.lower(), near, n=SHOWN)
+    if close or any(name.startswith(model.lower()) for name in near if model):
+        return nearest(model, [near[name] for name in close] or [name for name in zoo if model])
+    return f"it has {len(zoo)}, such as {', '.join(list(zoo)[:SHOWN])}; see https://robustbench.github.io."
 
 
 def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
@@ -149,6 +177,8 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
             f"robustbench: {model}: expected {wanted}: not there. Fetch it (from Google Drive: gdown URL -O FILE) and "
             "put it there under that name; purebench downloads no models."
         )
+    for file in entry.files:
+        _check_checkpoint(file)
     files = ", ".join(str(file) for file in entry.files)
     try:
         with seeded("robustbench", model), torch.serialization.safe_globals(PLAIN):  # layers draw their first weights
@@ -164,6 +194,19 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
         told = f"{type(error).__name__}: {str(error)[:300]}"
         raise PurebenchError(f"robustbench: {model}: cannot be made from {files}: {told}") from error
     return found.eval().requires_grad_(False)
+
+
+def _check_checkpoint(file: Path) -> None:
+    """Raises PurebenchError for a file that torch never wrote; what torch itself says of it names nothing."""
+    with file.open("rb") as opened:
+        head = opened.read(64)
+    if not zipfile.is_zipfile(file) and MAGIC not in head:
+        size = file.stat().st_size
+        raise PurebenchError(
+            f"robustbench: expected a PyTorch checkpoint, but {file} is none ({size:,} bytes"
+            + (": it is empty). " if not size else "). If it is a web page, saved instead of the file: ")
+            + "fetch it again."
+        )
 
 
 def classifier(name: str, *, model_dir: str, dataset: str = "cifar10", threat_model: str = "Linf") -> nn.Module:

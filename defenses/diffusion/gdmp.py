@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class GDMP(DiffusionPurifier):
         steps: list[Step] = []
         for _ in range(self.rounds):
             steps.append(partial(self.noise, now=times[0], seed=next(seeds)))
-            for now, then in zip(times[:-1], times[1:], strict=True):
+            for now, then in pairwise(times):
                 steps.append(partial(self.step, now=now, then=then, seeds=(next(seeds), next(seeds))))
         image = 2 * x - 1  # the input travels in the state, so that its gradient comes back
         state = run(torch.cat([image, image], 1), steps, self.checkpointed)[:, : x.shape[1]]

@@ -1,14 +1,15 @@
-"""Gradual noise scheduling: several purifications, the later with more noise (Lee & Kim 2023, arXiv:2303.09051, sec. 5).
+"""Gradual noise scheduling: several purifications, the later with more noise (Lee & Kim 2023, arXiv:2303.09051).
 
 The first runs add little noise, which takes away what a small perturbation hides in; only then comes the noise that
-changes the image as well. The paper's schedule for CIFAR-10 is eight runs: four of a low t*, two of a middle one and
-two of a high one.
+changes the image as well. The schedule has the shape of the paper's for CIFAR-10: four runs of a
+low t*, two of a middle one, two of a high one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class GradualNoise(DiffusionPurifier):
         for t in self.schedule:
             times = ladder(t, self.steps).to(x.device)
             steps.append(partial(self.noise, now=times[0], seed=next(seeds)))
-            for now, then in zip(times[:-1], times[1:], strict=True):
+            for now, then in pairwise(times):
                 steps.append(partial(self.step, now=now, then=then, seed=next(seeds)))
         return ((run(2 * x - 1, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
 

@@ -89,7 +89,8 @@ class Attention(nn.Module):
         query, key, value = parts
         weights = torch.softmax(query.transpose(2, 3) @ key / math.sqrt(width), -1)
         seen = (value @ weights.transpose(2, 3)).reshape(count, channels, -1)
-        return (flat + self.proj_out(seen)).view_as(x)
+        out: Tensor = flat + self.proj_out(seen)
+        return out.view_as(x)
 
 
 class Down(nn.Module):
@@ -118,7 +119,7 @@ class Up(nn.Module):
         return out
 
 
-class Blocks(nn.Sequential):
+class Blocks(nn.ModuleList):
     """Layers one after the other; residual ones see the time's embedding."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -165,23 +166,23 @@ class GuidedUNet(nn.Module):
 
         self.time_embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         wide, levels = width * multiples[0], len(multiples)
-        down, kept = [Blocks(nn.Conv2d(channels, wide, 3, padding=1))], [wide]
+        down, kept = [Blocks([nn.Conv2d(channels, wide, 3, padding=1)])], [wide]
         for level, multiple in enumerate(multiples):
             for _ in range(blocks):
-                down.append(Blocks(residual(wide, width * multiple)))
+                down.append(Blocks([residual(wide, width * multiple)]))
                 wide = width * multiple
                 if attended[level]:
                     down[-1].append(attention(wide))
                 kept.append(wide)
             if level < levels - 1:
-                down.append(Blocks(residual(wide, wide, "down") if residual_resize else Down(wide)))
+                down.append(Blocks([residual(wide, wide, "down") if residual_resize else Down(wide)]))
                 kept.append(wide)
         self.input_blocks = nn.ModuleList(down)
-        self.middle_block = Blocks(residual(wide, wide), attention(wide), residual(wide, wide))
+        self.middle_block = Blocks([residual(wide, wide), attention(wide), residual(wide, wide)])
         up = []
         for level, multiple in reversed(list(enumerate(multiples))):
             for number in range(blocks + 1):
-                up.append(Blocks(residual(wide + kept.pop(), width * multiple)))
+                up.append(Blocks([residual(wide + kept.pop(), width * multiple)]))
                 wide = width * multiple
                 if attended[level]:
                     up[-1].append(attention(wide))
@@ -220,7 +221,10 @@ def guided_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
             "name the unconditional checkpoint."
         )
     width = state["time_embed.0.weight"].shape[1]
-    ends, multiples, attended, residual_resize, seen = [], [], [], False, 0
+    ends: list[int] = []  # the last block of each level but the first
+    multiples: list[int] = []
+    attended: list[bool] = []
+    residual_resize, seen = False, 0
     while f"output_blocks.{seen}.0.in_layers.2.weight" in state:
         layers = _layers(state, f"output_blocks.{seen}.")
         if layers[-1] == "conv" or layers.count("in_layers") == 2:

@@ -1,4 +1,4 @@
-"""Likelihood maximisation: the image nearby that the diffusion model finds likeliest (Chen et al. 2023, arXiv:2305.15241).
+"""Likelihood maximisation: the nearby image that the diffusion model likes best (Chen et al. 2023, arXiv:2305.15241).
 
 The log-likelihood's lower bound is, up to weights and a constant, minus the squared error of the predicted noise over
 timesteps. Its gradient with respect to the image is climbed with momentum, inside an linf ball around the image, as in

@@ -38,7 +38,7 @@ def network(weights: str, architecture: Mapping[str, Any] | None = None) -> nn.M
 
     weights: a bundled name or our .safetensors; a folder of diffusers' UNet2DModel (config.json and weights); or a
     checkpoint (.pt, .pth, .ckpt) of guided-diffusion or score_sde's VP family, told apart by its keys. Only tensors and
-    plain values are read from it. architecture: what its keys do not tell, by the arguments of GuidedUNet (head_width or
+    plain values are read from it. architecture: what its keys do not tell, as arguments of GuidedUNet (head_width or
     heads, split_first) or DDPMpp. All must have been trained with DDPM's linear schedule of 1,000 steps.
     Raises PurebenchError for files that are missing, damaged, of another layout, or with keys too few or too many.
     """
@@ -92,7 +92,7 @@ def _from_diffusers(folder: Path) -> nn.Module:
         if place.is_file():
             _check_schedule(place)
     try:
-        model, report = UNet2DModel.from_pretrained(
+        model, report = UNet2DModel.from_pretrained(  # type: ignore[no-untyped-call]
             folder, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:

@@ -37,7 +37,7 @@ def reverse_step(
     noise None: DDIM with eta = 0. Else DDPM's posterior q(x_then | x_now, x_0) with that noise and the posterior
     variance of eq. 7; no noise is added when `then` is 1. The predicted x_0 is clipped to [-1,1], and DDIM's direction
     follows from the clipped one, as in guided-diffusion, on which DiffPure is built. guidance: of DDPM alone, a
-    gradient like x that shifts the mean by the variance times itself (Dhariwal & Nichol 2021, arXiv:2105.05233, alg. 1).
+    gradient like x that shifts the mean by the variance times itself (Dhariwal & Nichol 2021, alg. 1).
     """
     origin = denoise(x, predicted, now)
     if noise is None:

@@ -5,23 +5,13 @@ A schedule is a function of the number of latents that knows no model (PAPER_SPE
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
 
 from purebench.errors import PurebenchError, nearest
-
-
-def linear(n: int) -> list[float]:
-    """a_i = i/n."""
-    return [i / n for i in range(1, n + 1)]
-
-
-def cosine(n: int) -> list[float]:
-    """a_i = (1 - cos(pi·i/n)) / 2."""
-    return [0.5 * (1 - math.cos(math.pi * i / n)) for i in range(1, n + 1)]
+from purebench.tuning.spaces import cosine, linear
 
 
 def constant(n: int) -> list[float]:

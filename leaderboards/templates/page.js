@@ -32,3 +32,11 @@ for (const table of document.querySelectorAll("table.ranking")) {
     });
   }
 }
+
+// A table that is cut at the right says so, until it is scrolled to its end.
+for (const box of document.querySelectorAll(".scroll")) {
+  const mark = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 1);
+  box.addEventListener("scroll", mark, { passive: true });
+  addEventListener("resize", mark);
+  mark();
+}

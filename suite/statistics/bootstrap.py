@@ -10,7 +10,7 @@ As published it covers too little where few images are wrong: where none is, it 
 the sample with one made-up wrong image, the high end that of the sample with one made-up right image (Clopper &
 Pearson's k and k+1 do the same), and z is the one at which the interval covers what it says for yes/no answers, whose
 resampled means are binomial: nothing is simulated for that (see `calibration`). For fractions of draws, whose variance
-is smaller, the coverage is simulated (benchmarks/statistics.py).
+is smaller, the coverage is simulated (benchmarks/statistical.py).
 """
 
 from __future__ import annotations

@@ -23,6 +23,11 @@ def chance(x):
     return torch.where(right[:, None], RIGHT, WRONG)
 
 
+def fixed(x):
+    """Two classes; an image is right (class 0) where its brightness is above 0.35."""
+    return torch.where(x.flatten(1).mean(1)[:, None] > 0.35, RIGHT, WRONG)
+
+
 def point(brightness):
     return torch.full_like(X, brightness)
 
@@ -44,10 +49,20 @@ def random_best():
 
 
 def test_a_deterministic_defense_is_broken_at_the_first_wrong_answer():
-    best = Best(exact(as_defense(chance)), X, Y)
+    best = Best(exact(as_defense(fixed)), X, Y)
     assert look(best, 0.4, 9.0, [True])
     assert not look(best, 0.3, 1.0, [False])
     assert torch.equal(best.points(), point(0.3))  # wrong beats a larger loss
+
+
+def test_what_only_a_look_has_wrong_is_not_broken_and_is_noted():
+    """A pass with gradients may be answered otherwise; the defense without them decides."""
+    best = Best(exact(as_defense(fixed)), X, Y)
+    assert look(best, 0.4, 9.0, [False])
+    assert best.open.all()
+    assert best.view.forwards == len(X)
+    (note,) = best.view.notes
+    assert "answers otherwise" in note
 
 
 def test_where_nothing_is_wrong_the_run_with_the_largest_loss_decides():

@@ -38,7 +38,12 @@ def test_radii_are_in_the_threats_norm_and_only_where_right(norm, share):
     answer = Certify(n0=5, n=50, alpha=0.01)(no_gradient(defense), X, Y, ThreatModel(norm, 0.1))
     assert isinstance(answer, Answer)
     assert torch.equal(answer.images, X)
-    assert answer.certified == [pytest.approx(0.3 * share, abs=1e-6), None, pytest.approx(0.1234567 * share, abs=1e-6), None]
+    assert answer.certified == [
+        pytest.approx(0.3 * share, abs=1e-6),
+        None,
+        pytest.approx(0.1234567 * share, abs=1e-6),
+        None,
+    ]
     assert answer.certified[2] <= 0.123456789 * share
     assert answer.passes == 4 * 55
     assert defense.asked == {"n0": 5, "n": 50, "alpha": 0.01}

@@ -29,7 +29,7 @@ def test_each_step_is_the_share_of_the_radius_along_the_sign_of_the_gradient():
 
 
 def test_the_first_run_begins_with_the_image_s_gradient_and_later_ones_with_that_of_their_start():
-    """Against the steps written out; the logits' margin 1 + (x - 0.5)² has its slope change sign at the image."""
+    """Against the steps written out, on a margin of 1 + Σ (x - 0.5)² + 0.01 x: downhill all around but near the image."""
     seen = []
 
     def bowl(x):
@@ -43,7 +43,7 @@ def test_the_first_run_begins_with_the_image_s_gradient_and_later_ones_with_that
     with seeded("first"):
         starts = [random_start(x, threat) for _ in range(2)]
     assert torch.equal(seen[0], x)
-    torch.testing.assert_close(seen[1], threat.project(starts[0] - 0.03, x))  # at the image, down is less of everything
+    torch.testing.assert_close(seen[1], threat.project(starts[0] - 0.03, x))  # at the image, downhill is darker
     assert torch.equal(seen[3], starts[1])  # seen[2] is where the first run ended
     down = -0.03 * (2 * (starts[1] - 0.5) + 0.01).sign()
     torch.testing.assert_close(seen[4], threat.project(starts[1] + down, x))

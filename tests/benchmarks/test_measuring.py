@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+from copy import copy as shallow
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,11 @@ import torch
 from scipy import stats
 from torch import nn
 
+from purebench.attacks.pgd import PGD
+from purebench.attacks.view import exact
+from purebench.defense import as_defense
 from purebench.errors import PurebenchError
+from purebench.seeds import seeded
 from purebench.threat import ThreatModel
 
 
@@ -35,6 +40,19 @@ def test_a_gradient_is_counted_when_it_comes_back(linear):
     linear.model(linear.x)
     assert (linear.model.forwards, linear.model.gradients) == (8, 4)
     assert not any(value.requires_grad for value in linear.model.parameters())
+
+
+def test_what_passes_through_a_copy_is_counted_too(script):
+    """An attack through a folded copy says as many passes as the model saw, its trial included."""
+    subjects = script("subjects")
+    model, _, x, y = subjects.fashion()
+    subject = subjects.Subject(subjects.Counted(model), False, x[:4], y[:4])
+    view = exact(as_defense(subject.model))
+    with seeded("copy"):
+        PGD(steps=3)(view, subject.x, subject.y, ThreatModel("linf", 1e-6))
+    assert view.backwards == subject.model.gradients == 3 * 4 + 2 * 2
+    assert view.forwards == subject.model.forwards == 3 * 4 + 2 * 2
+    assert shallow(subject.model).tally is subject.model.tally
 
 
 @pytest.mark.parametrize("name", ["purebench PGD", "purebench APGD", "Foolbox PGD", "ART PGD", "AutoAttack APGD"])

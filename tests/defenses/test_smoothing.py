@@ -40,7 +40,9 @@ def test_no_certificate_exceeds_the_closed_form_on_a_linear_classifier():
         w = torch.randn(16, generator=generator)
         x = torch.full((1, 1, 4, 4), 0.5)
         true = 0.1 * float(torch.rand((), generator=generator)) + 0.005
-        defense = Smoothed(Half(w, float(x.flatten() @ w - true * w.norm())), GaussianNoise(sigma), sigma=sigma, draws=4)
+        defense = Smoothed(
+            Half(w, float(x.flatten() @ w - true * w.norm())), GaussianNoise(sigma), sigma=sigma, draws=4
+        )
         with seeded("certify", str(number)):
             proof = defense.certify(x, n0=50, n=1000, alpha=0.001, batch=DeviceBatch(512))
         radius = float(proof.radii)
@@ -113,6 +115,17 @@ def test_the_state_that_the_network_sees_has_the_noise_of_its_timestep():
     ((state, level),) = seen
     assert float(state.mean()) == pytest.approx(0.5 * float(level.sqrt()), abs=0.02)
     assert float(state.std()) == pytest.approx(float((1 - level).sqrt()), rel=0.02)
+
+
+def test_the_exact_gradient_goes_through_the_one_step(gradient_error):
+    class Bend(nn.Module):
+        def forward(self, state: Tensor, t: Tensor) -> Tensor:
+            return 0.3 * torch.tanh(state) * (1 + t[:, None, None, None] / 1000)
+
+    x = 0.3 + 0.4 * torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradient, error = gradient_error(OneStep(Bend(), 0.02), x, "step")
+    assert error < 1e-6
+    assert float(gradient.abs().max()) > 0
 
 
 def test_a_denoiser_is_any_purifier_and_gradients_are_exact(gradient_error):

@@ -116,7 +116,9 @@ def test_votes_of_votes_count_all_passes():
 def test_by_name_with_the_boards_classifier():
     classifier = linear()
     made = create("defenses", Spec.parse("vote(defense='gaussian-noise(sigma=0.2)', draws=5)"), classifier=classifier)
-    same = create("defenses", Spec("vote", {"defense": {"gaussian-noise": {"sigma": 0.2}}, "draws": 5}), classifier=classifier)
+    same = create(
+        "defenses", Spec("vote", {"defense": {"gaussian-noise": {"sigma": 0.2}}, "draws": 5}), classifier=classifier
+    )
     direct = voted(noisy(), draws=5)
     with seeded("named"):
         found = made(X)

@@ -16,7 +16,7 @@ from purebench.errors import PurebenchError
 RE_ESTIMATED = "state_dict_temp="
 """Prefix of the weights whose batch statistics in the decoder are those of samples at a temperature."""
 OLD_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-"""Weight norm's parameters as torch named them before 2.1, and since."""
+"""Weight norm's parameters as torch.nn.utils.weight_norm names them, and as its parametrization does."""
 
 
 def load_nvae(path: str | Path, temperature: float = 0.6) -> NVAE:
@@ -68,7 +68,7 @@ def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[s
 
 
 def _renamed(name: str) -> str:
-    """A key as torch names it today.
+    """A key under the parametrization's name.
 
     >>> _renamed("to_logits.1.weight_g")
     'to_logits.1.parametrizations.weight.original0'

@@ -163,8 +163,9 @@ def test_bundled_files_keep_batch_statistics_and_weight_norm_through_half_precis
     checkpoints.save(path, model, "nvae", model.architecture)
     loaded = checkpoints.load(str(path), "nvae", NVAE)
     assert loaded.architecture == model.architecture
+    originals = model.state_dict()
     for name, value in loaded.state_dict().items():
-        original = model.state_dict()[name]
+        original = originals[name]
         assert torch.equal(value, original.half().float() if original.is_floating_point() else original)
     assert torch.allclose(loaded.autoencode(x, encoded), model.autoencode(x, encoded), atol=0.02)
 

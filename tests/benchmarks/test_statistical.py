@@ -1,0 +1,44 @@
+"""The benchmark of the statistics: its reference, its bars, and its exit code."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from purebench.statistics import betting
+
+
+@pytest.fixture(autouse=True)
+def few_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_quick_parts_run_and_write_their_bars(script, tmp_path):
+    path = tmp_path / "found.json"
+    flags = ["--quick", "--part", "bias", "--part", "size", "--part", "ranks", "--repeats", "25", "--seed", "3"]
+    assert script("statistical").main([*flags, "--default-malloc", "--json", str(path)]) == 0
+    found = json.loads(path.read_text())
+    assert found["settings"]["seed"] == 3
+    assert len(found["tables"]) == 3
+    assert len(found["bars"]) == 8
+    assert all(bar["met"] for bar in found["bars"])
+    robust = next(rows for title, rows in found["tables"].items() if title.startswith("Bias"))[0]
+    assert robust["naive"] < robust["truth"] - 0.03
+
+
+def test_a_missed_bar_is_exit_code_1(script, monkeypatch):
+    statistical = script("statistical")
+    # a picked attack that is scored on the draws that picked it: the winner's curse
+    monkeypatch.setattr(statistical, "robust_per_image", lambda right: right.mean(axis=2).min(axis=0))
+    assert statistical.main(["--quick", "--part", "bias", "--default-malloc"]) == 1
+
+
+def test_the_reference_is_the_same_interval_with_the_papers_truncation(script):
+    values = np.random.default_rng(0).beta(4, 2, 300)
+    width = 2 * betting(values).half_width
+    assert script("statistical").reference_width(values) == pytest.approx(width, rel=0.03)
