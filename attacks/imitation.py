@@ -110,7 +110,7 @@ def asked(view: View, points: Tensor) -> Tensor:
     """One draw of the purifier at each of the points, counted as forwards of the view."""
     view.forwards += len(points)
     (answers,) = view.batch.map(lambda part: (view.defense.purify(part),), points)
-    return answers
+    return answers.mean(1) if answers.ndim > points.ndim else answers  # of several votes, their mean
 
 
 def fit(imitation: Imitation, points: Tensor, answers: Tensor, steps: int) -> None:

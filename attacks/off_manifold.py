@@ -121,6 +121,7 @@ class OffManifold:
             view.forwards += len(images)
             with torch.no_grad():
                 logits = check_logits(view.defense.classifier(purified), len(images))
+            clean = clean if clean.ndim == purified.ndim else clean[:, None]  # an image for several votes
             return (purified - clean).flatten(1).square().sum(1), logits
 
         def uphill(_: int, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

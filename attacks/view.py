@@ -227,6 +227,7 @@ def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None
         with torch.no_grad():
             purified = defense.purify(x)
         stand_in = surrogate(x)
+        stand_in = stand_in if stand_in.ndim == purified.ndim else stand_in[:, None]  # an image for several votes
         # the stand-in cancels exactly, so that the value is the purifier's to the last bit
         through: Tensor = purified + (stand_in - stand_in.detach())
         return through

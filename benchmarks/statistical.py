@@ -90,7 +90,7 @@ def exact_coverage(report: Report, options: argparse.Namespace) -> None:
                 report.told(
                     f"{name}: least exact coverage {least[worst]:.4f} >= {LEAST}",
                     least[worst],
-                    met=least[worst] >= LEAST,
+                    met=bool(least[worst] >= LEAST),
                 )
     columns: list[Column] = [
         ("method", "yes/no answers", text),
@@ -136,7 +136,7 @@ def simulated_coverage(report: Report, options: argparse.Namespace) -> None:
             f"{name}: least simulated coverage {worst[name]:.3f} ({worst['values']}, n = {worst['n']}) is not "
             f"below {LEAST} by more than chance",
             worst[name],
-            met=worst[name] >= LEAST - grace(LEAST, worst["repeats"]),
+            met=bool(worst[name] >= LEAST - grace(LEAST, worst["repeats"])),
         )
 
 
@@ -163,7 +163,7 @@ def any_time(report: Report, options: argparse.Namespace) -> None:
     report.told(
         f"sequences hold at all looks: {least:.3f} >= 0.95 within chance",
         least,
-        met=least >= 0.95 - grace(0.95, repeats),
+        met=bool(least >= 0.95 - grace(0.95, repeats),
     )
 
 
@@ -242,7 +242,7 @@ def bias(report: Report, options: argparse.Namespace) -> None:
     ]
     report.show(f"Bias with {DRAWS} draws, {q.size} images", rows, columns)
     off = 100 * abs(rows[0]["naive"] - rows[0]["truth"])
-    report.told(f"the naive minimum is off by {off:.1f} > 3 points", off, met=off > 3)
+    report.told(f"the naive minimum is off by {off:.1f} > 3 points", float(off), met=bool(off > 3))
 
 
 def board(accuracies: Floats, images: int, rng: np.random.Generator) -> Floats:
@@ -265,7 +265,7 @@ def ranks(report: Report, options: argparse.Namespace) -> None:
             wrong += any(found.p_values[a][b] <= 0.05 for a, b in combinations(equal, 2))
         rows.append({"what": what, "wrong": wrong / repeats})
         error = wrong / repeats
-        met = error <= 0.05 + grace(0.05, repeats)
+        met = bool(error <= 0.05 + grace(0.05, repeats))
         report.told(f"rank groups, {what}: family-wise error {error:.3f} <= 0.05 within chance", error, met=met)
     columns: list[Column] = [("what", "8 defenses, 200 images", text), ("wrong", "family-wise error", fixed(3))]
     report.show(f"Rank groups, {repeats} repeats", rows, columns)
@@ -330,7 +330,7 @@ def stopping(report: Report, options: argparse.Namespace) -> None:
         wrong += float(holm(p).min()) <= 0.05
     error = wrong / many
     what = f"until decided, 12 equal defenses, a look at every image: error {error:.3f} <= 0.05 within chance"
-    report.told(what, error, met=error <= 0.05 + grace(0.05, many))
+    report.told(what, error, met=bool(error <= 0.05 + grace(0.05, many)))
 
 
 def size(report: Report, options: argparse.Namespace) -> None:

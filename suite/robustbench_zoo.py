@@ -120,10 +120,11 @@ def check_folder(model_dir: Path) -> None:
 
 def _like(model: str, zoo: Mapping[str, Any]) -> str:
     """The names near one that is not in the zoo; where none is, a few of the many, and where the others stand."""
-    near = {name.lower(): name for name in zoo}
-    close = difflib.get_close_matches(model.lower(), near, n=SHOWN)
-    if close or any(name.startswith(model.lower()) for name in near if model):
-        return nearest(model, [near[name] for name in close] or [name for name in zoo if model])
+    names = {name.lower(): name for name in zoo}
+    near = difflib.get_close_matches(model.lower(), names, n=SHOWN)
+    near = near or [name for name in names if model and name.startswith(model.lower())][:SHOWN]
+    if near:
+        return nearest(model, [names[name] for name in near])
     return f"it has {len(zoo)}, such as {', '.join(list(zoo)[:SHOWN])}; see https://robustbench.github.io."
 
 

@@ -29,7 +29,7 @@ def test_each_step_is_the_share_of_the_radius_along_the_sign_of_the_gradient():
 
 
 def test_the_first_run_begins_with_the_image_s_gradient_and_later_ones_with_that_of_their_start():
-    """Against the steps written out, on a margin of 1 + Σ (x - 0.5)² + 0.01 x: downhill all around but near the image."""
+    """Against the steps written out; the margin has its minimum near the image, a little darker."""
     seen = []
 
     def bowl(x):

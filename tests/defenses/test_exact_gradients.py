@@ -26,7 +26,17 @@ SETTINGS = {
     "vae": [{}, {"sampled": True}],
     "diffpure": [{"sampler": "ddpm"}, {"sampler": "ddim", "t": 200}],
 }
-NO_PURIFIER = {"none": "the classifier alone", "robustbench": "a classifier, from files that are not here"}
+NO_PURIFIER = {
+    "none": "the classifier alone",
+    "robustbench": "a classifier, from files that are not here",
+    "trades": "a classifier",
+    "pgd-at": "a classifier",
+    "mlvgm": "of the paper, from files that are not here",
+    "art": "any class of another library",
+    "vote": "a defense of several answers",
+    "smoothing": "a defense of several answers",
+    "jpeg": "a file in between: no gradient at all, see test_jpeg for its surrogate's",
+}
 FLAT = {"quantise": "rounding has no slope anywhere"}
 """Purifiers whose true gradient is zero almost everywhere, and why."""
 BARS = {torch.float32: (1e-2, 1e-2), torch.float64: (1e-5, 1e-5)}

@@ -1,0 +1,101 @@
+"""What a board may not give an attack is refused when the attack is made, by name and with what came."""
+
+import inspect
+import math
+
+import pytest
+
+from purebench import registry
+from purebench.attacks.catalogue import NATIVE
+from purebench.attacks.from_art import from_art
+from purebench.attacks.from_foolbox import from_foolbox
+from purebench.attacks.parameters import MOST, a_number, at_least_one
+from purebench.errors import PurebenchError
+from purebench.registry import Spec
+
+NO_NUMBERS = ["x", "", "1", True, [1], math.nan, math.inf, -math.inf, -1, 1e30, 10**400]
+NUMBERS = [
+    (name, parameter.name, parameter.default)
+    for name in sorted(set(NATIVE) - {"certify"})
+    for parameter in inspect.signature(registry.factory("attacks", name)[0]).parameters.values()
+    if parameter.default is None or isinstance(parameter.default, int | float)
+    if not isinstance(parameter.default, bool)
+]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize(("name", "parameter", "default"), NUMBERS)
+def test_what_is_no_number_is_refused_by_every_native_attack(name, parameter, default, value):
+    with pytest.raises(PurebenchError, match=r"expected .*but got") as told:
+        registry.create("attacks", Spec(name, {parameter: value}))
+    assert parameter in str(told.value)
+    assert "cannot be made" not in str(told.value)
+
+
+@pytest.mark.parametrize(("name", "parameter", "default"), NUMBERS)
+def test_none_is_refused_where_it_stands_for_nothing(name, parameter, default):
+    if default is None or (name, parameter) == ("deepfool", "candidates"):
+        registry.create("attacks", Spec(name, {parameter: None}))
+    else:
+        with pytest.raises(PurebenchError, match=f"{parameter}: expected"):
+            registry.create("attacks", Spec(name, {parameter: None}))
+
+
+@pytest.mark.parametrize(("name", "parameter"), [("pgd", "random"), ("cw", "leave")])
+def test_true_or_false_is_nothing_else(name, parameter):
+    with pytest.raises(PurebenchError, match=f"{parameter}: expected true or false, but got 1"):
+        registry.create("attacks", Spec(name, {parameter: 1}))
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "good"),
+    [
+        (0, {}, True),
+        (0, {"above": True}, False),
+        (1, {}, True),
+        (1, {"below": True}, False),
+        (0.5, {"above": True, "below": True}, True),
+        (1.5, {}, False),
+        (-0.5, {}, False),
+    ],
+)
+def test_the_ends_of_a_range(value, options, good):
+    if good:
+        a_number("share", value, 0, 1, **options)
+    else:
+        with pytest.raises(PurebenchError, match=r"share: expected a number in [\[(]0,1[\])], but got"):
+            a_number("share", value, 0, 1, **options)
+
+
+def test_a_count_has_a_largest_value():
+    at_least_one(steps=MOST)
+    with pytest.raises(PurebenchError, match="steps: expected a whole number of at most 1000000, but got 1000001"):
+        at_least_one(steps=MOST + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "options", "told"),
+    [
+        (from_art, "HopSkipJump", {"max_iter": 0}, "art:HopSkipJump: max_iter: expected a whole number of at least 1"),
+        (from_art, "HopSkipJump", {"batch_size": 0}, "batch_size: expected a whole number"),
+        (from_art, "ProjectedGradientDescent", {"max_iter": "x"}, "max_iter: expected a whole number"),
+        (from_art, "ProjectedGradientDescent", {"eps": 0.1}, "expected no 'eps': it is the board's radius"),
+        (from_art, "FeatureAdversariesPyTorch", {"delta": 0.1}, "expected no 'delta': it is the board's radius"),
+        (from_art, "DeepFool", {"epsilon": "x"}, "epsilon: expected a number"),
+        (from_foolbox, "LinfPGD", {"steps": 0}, "foolbox:LinfPGD: steps: expected a whole number of at least 1"),
+        (from_foolbox, "LinfPGD", {"steps": -3}, "but got -3"),
+        (from_foolbox, "LinfPGD", {"rel_stepsize": 0.0}, r"rel_stepsize: expected a number in \(0,"),
+        (from_foolbox, "LinfPGD", {"rel_stepsize": math.nan}, "but got nan"),
+        (from_foolbox, "LinfPGD", {"random_start": "x"}, "random_start: expected true or false"),
+        (from_foolbox, "LinfDeepFoolAttack", {"candidates": 1}, r"candidates: expected a number in \[2,"),
+    ],
+)
+def test_library_attacks_that_would_do_nothing_or_something_else_are_refused(make, name, options, told):
+    with pytest.raises(PurebenchError, match=told):
+        make(name, **options)
+
+
+def test_what_is_good_for_a_library_passes():
+    assert from_foolbox("LinfPGD", steps=3, abs_stepsize=None).options == {"steps": 3, "abs_stepsize": None}
+    assert from_art("UniversalPerturbation", delta=0.5).options == {"delta": 0.5}  # there it is no radius
+    assert from_art("Wasserstein", eps=0.5).options == {"eps": 0.5}  # of another ball than the board's

@@ -1,0 +1,101 @@
+"""A row that is there only because its images are reused: run as far as that needs, and never shown."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from purebench import store
+from purebench.board import Board
+from purebench.board_file import load_board, parse_board
+from purebench.choose import choose
+from purebench.context import prepare
+from purebench.errors import PurebenchError
+from purebench.evaluate import run_board
+from purebench.leaderboards.export import as_json
+from purebench.leaderboards.merge import merge
+from purebench.leaderboards.site import render
+from purebench.leaderboards.terminal import print_board
+
+from boards import write_board  # isort: skip
+
+ATTACKS = {
+    "clean": {"use": "clean"},
+    "apgd": {"use": "apgd(steps=3)", "gradient": "exact"},
+    "square": {"use": "square(queries=3)"},
+    "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}},
+}
+
+
+def chosen(folder: Path, rows: list[str], *, cascade: bool = False) -> Board:
+    return choose(str(write_board(folder, images=4, attacks=ATTACKS, cascade=cascade)), rows, None)
+
+
+def jobs(board: Board) -> dict[tuple[str, str], str]:
+    return {(job.defense.name, job.attack.name): job.key for job in prepare(board).jobs()}
+
+
+def test_only_what_is_reused_is_run(tmp_path: Path) -> None:
+    asked = jobs(chosen(tmp_path, ["noise"]))
+    assert [name for name in asked if name[0] == "none"] == [("none", "apgd")]
+    assert {name[1] for name in asked if name[0] == "noise"} == set(ATTACKS)
+
+
+def test_in_a_cascade_so_is_what_comes_before_it(tmp_path: Path) -> None:
+    asked = jobs(chosen(tmp_path, ["noise"], cascade=True))
+    assert [name for name in asked if name[0] == "none"] == [("none", "clean"), ("none", "apgd")]
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_the_keys_are_those_of_the_whole_board(tmp_path: Path, cascade: bool) -> None:
+    whole = jobs(load_board(write_board(tmp_path, images=4, attacks=ATTACKS, cascade=cascade)))
+    asked = jobs(chosen(tmp_path, ["noise"], cascade=cascade))
+    assert asked.items() < whole.items()
+
+
+def test_a_row_that_is_asked_for_is_more_than_a_source(tmp_path: Path) -> None:
+    both = chosen(tmp_path, ["noise", "none"])
+    assert both.shown == both.defenses
+    assert len(jobs(both)) == 8
+    assert "only_sources" not in both.to_dict()
+
+
+def test_it_is_not_shown_and_changes_no_result(tmp_path: Path) -> None:
+    board = chosen(tmp_path, ["noise"])
+    _, records = run_board(board, tmp_path / "s", workers=1)
+    (found,) = merge(board, records)
+    with store.reading(tmp_path / "s") as saved:
+        shown = parse_board(saved.plans()["small"][0])
+    assert shown == board
+    file = io.StringIO()
+    print_board(shown, [found], Console(file=file, width=100))
+    assert "no finished block" not in file.getvalue()
+    assert "No finished block" not in render(shown, [found], tuple("abcdefghij"), {})
+    whole = load_board(write_board(tmp_path, images=4, attacks=ATTACKS))
+    _, all_records = run_board(whole, tmp_path / "s", workers=1)
+    same = next(result for result in merge(whole, all_records) if result.name == "noise")
+    assert as_json(found.to_dict()) == as_json(same.to_dict())
+    assert {result.name for result in merge(whole, all_records)} == {"none", "noise", "coin"}
+
+
+def test_it_is_written_and_read_back(tmp_path: Path) -> None:
+    board = chosen(tmp_path, ["noise"])
+    plain = board.to_dict()
+    assert plain["only_sources"] == ["none"]
+    assert parse_board(plain) == board
+    assert parse_board({**plain, "only_sources": []}).shown == replace(
+        board, defenses=tuple(replace(row, only_source=False) for row in board.defenses)
+    ).defenses
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("none", "expected a list"), (["coin"], "no attack reuses images of 'coin'"), ([1], "of 1;")]
+)
+def test_a_row_that_no_attack_reuses_is_no_source(tmp_path: Path, value: object, told: str) -> None:
+    plain = chosen(tmp_path, ["noise"]).to_dict()
+    with pytest.raises(PurebenchError, match=told):
+        parse_board({**plain, "only_sources": value})
