@@ -142,7 +142,7 @@ def simulated_coverage(report: Report, options: argparse.Namespace) -> None:
 
 def any_time(report: Report, options: argparse.Namespace) -> None:
     """Whether the sequences hold the mean at every look."""
-    repeats, looks = max(20, options.repeats // 4), 2000
+    repeats, looks = max(20, options.repeats // 2), 2000
     sequences = {"betting-sequence": betting_sequence, "empirical-bernstein-sequence": empirical_bernstein_sequence}
     rows = []
     for name, sequence in sequences.items():
@@ -163,7 +163,7 @@ def any_time(report: Report, options: argparse.Namespace) -> None:
     report.told(
         f"sequences hold at all looks: {least:.3f} >= 0.95 within chance",
         least,
-        met=bool(least >= 0.95 - grace(0.95, repeats),
+        met=bool(least >= 0.95 - grace(0.95, repeats)),
     )
 
 

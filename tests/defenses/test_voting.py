@@ -149,3 +149,18 @@ def test_images_stay_apart(assert_images_stay_apart):
         return voted(noisy(), draws=3, how="probabilities")(x)[:, :, None, None].expand(-1, -1, 4, 4)
 
     assert_images_stay_apart(answer, X)
+
+
+@pytest.mark.parametrize("draws", [3, 5])  # 5 is the number of images as well, so that shapes would fit by chance
+def test_through_bpda_the_votes_keep_their_values_and_the_identity_its_gradient(draws):
+    """Each vote moves with the image: the gradient is that of the classifier at the purified votes, summed."""
+    defense = voted(noisy(), draws=draws, how="logits")
+    view, x = bpda(defense), X.clone().requires_grad_()
+    with seeded("votes"):
+        expected = defense(X)
+    with seeded("votes"):
+        found = view.logits(x)
+    assert torch.allclose(found, expected, atol=1e-12)
+    (gradient,) = torch.autograd.grad(found[:, 0].sum(), x)
+    weight = linear()[1].weight[0].view(1, 4, 4)  # the mean of the votes' gradients, each the classifier's
+    assert torch.allclose(gradient, weight.expand_as(gradient), atol=1e-12)
