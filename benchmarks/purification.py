@@ -76,6 +76,10 @@ CASES = {
     "stylegan": bundled("mlvgm-stylegan"),
     "vae": bundled("vae"),
     "diffpure": bundled("diffpure"),
+    "gradual-noise": bundled("gradual-noise"),
+    "gdmp": bundled("gdmp"),
+    "likelihood-maximisation": bundled("likelihood-maximisation"),
+    "diffpure-sde": bundled("diffpure-sde"),
     "style-transformer": Case("Style-Transformer, 512", lambda: MLVGMPurifier(StyleTransformer()), (3, 128, 128)),
     "e4e": Case("e4e, 1024", lambda: MLVGMPurifier(E4E()), (3, 256, 256)),
 }

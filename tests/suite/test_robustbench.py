@@ -258,3 +258,38 @@ def test_the_command_without_a_model_lists_the_folder(made, tmp_path, capsys):
     assert capsys.readouterr().out.split() == [NAME, "cifar10", "Linf", NAME, "cifar10", "L2"]
     robustbench.command(None, model_dir=tmp_path, out=None)
     assert "no model of RobustBench's zoo" in capsys.readouterr().out
+
+
+def test_the_command_checks_what_it_was_given_before_the_model_is_read(made, tmp_path, monkeypatch):
+    def read(*args, **options):
+        raise AssertionError("the model was read")
+
+    monkeypatch.setattr(robustbench, "load", read)
+    good = {"model_dir": made.folder, "data_dir": made.data, "out": None}
+    for options, told in (
+        ({"seed": -1}, "seed: expected a whole number of at least 0, but got -1"),
+        ({"data_dir": tmp_path}, "expected .*cifar-10-batches-py"),
+        ({"out": tmp_path}, "--out: expected a file to write, but .* is a folder"),
+        ({"out": tmp_path / "none" / "x.json"}, "--out: expected a file in a folder that exists"),
+    ):
+        with pytest.raises(PurebenchError, match=told):
+            robustbench.command(NAME, **good | options)
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(PurebenchError, match="--out: expected a file that can be written"):
+        robustbench.command(NAME, **good | {"out": tmp_path / "x.json"})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"dataset": "cifar-10"}, "did you mean 'cifar10'"), ({"threat_model": "L3"}, "its zoo has Linf or L2")],
+)
+def test_without_a_model_an_unknown_name_is_told_all_the_same(made, options, told):
+    with pytest.raises(PurebenchError, match=told):
+        robustbench.command(None, model_dir=made.folder, out=None, **options)
+
+
+def test_a_file_for_the_folder_is_told_with_and_without_a_model(made, tmp_path):
+    (tmp_path / "model.pt").touch()
+    for model in (None, NAME):
+        with pytest.raises(PurebenchError, match="is a file; name the folder"):
+            robustbench.command(model, model_dir=tmp_path / "model.pt", out=None, data_dir=made.data)

@@ -128,3 +128,40 @@ def test_a_zoo_model_by_name(made, monkeypatch, group):
     assert not defense.random
     with pytest.raises(PurebenchError, match="expected the parameter 'model_dir'"):
         registry.create(group, Spec(f"robustbench:{NAME}"))
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100, b"<!DOCTYPE html>", bytes(range(256)), b"\x80\x02}q\x00."])
+def test_a_file_that_torch_never_wrote_is_told_as_that(tmp_path, content):
+    with tiny_in_the_zoo():
+        path = save(Tiny(), tmp_path)
+        path.write_bytes(content)
+        with pytest.raises(PurebenchError, match=r"expected a PyTorch checkpoint, but .*Tiny2026Test.pt is none .*again"):
+            robustbench_zoo.load(NAME, model_dir=tmp_path)
+
+
+def test_a_checkpoint_from_before_the_zip_files_is_one(made, tmp_path):
+    path = save(made.net, tmp_path)
+    torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)
+    assert path.read_bytes()[:2] != b"PK"
+    assert torch.equal(robustbench_zoo.load(NAME, model_dir=tmp_path)(made.x), made.net(made.x))
+
+
+def test_a_file_for_the_folder_of_models_is_told(made, tmp_path):
+    file = save(made.net, tmp_path)
+    with pytest.raises(PurebenchError, match=r"expected a folder of DATASET/THREAT/NAME.pt, but .* is a file"):
+        robustbench_zoo.find(NAME, model_dir=file)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("carmon2019", "did you mean 'Carmon2019Unlabeled'"),
+        ("Carmon2019Unlabelled", "did you mean 'Carmon2019Unlabeled'"),
+        ("resnet", r"it has \d+, such as .*; see https://robustbench.github.io"),
+        ("", "it has"),
+    ],
+)
+def test_an_unknown_model_is_answered_in_a_line(tmp_path, name, told):
+    with pytest.raises(PurebenchError, match=told) as found:
+        robustbench_zoo.find(name, model_dir=tmp_path)
+    assert len(str(found.value)) < 250
