@@ -18,7 +18,7 @@ from purebench.attacks.folding import Folding, folded
 from purebench.batching import DeviceBatch, out_of_memory
 from purebench.defense import Defense
 from purebench.errors import PurebenchError
-from purebench.protocols import check_logits
+from purebench.protocols import Inapplicable, check_logits
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """loss(logits [M,K], labels [M]) → [M], larger where the attack is doing better."""
@@ -208,7 +208,9 @@ def passes_gradient(values: Tensor) -> Tensor:
 
 
 def exact(defense: Defense, *, eot: int = 1) -> View:
-    """The whole defense, purifier included, differentiated as it is."""
+    """The whole defense, purifier included, differentiated as it is. Raises Inapplicable where its purifier cannot be."""
+    if defense.purifier is not None and not defense.purifier.differentiable:
+        raise Inapplicable("its purifier declares that no gradient comes through; bpda takes the surrogate's")
     return View(defense, defense.purify, defense.random, True, eot)
 
 

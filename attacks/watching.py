@@ -44,7 +44,7 @@ class Asked(nn.Module):
         seen = points.view_as(points) if watch else points
         logits: Tensor = self.module(seen)
         if watch:
-            seen.register_hook(partial(self._look, points.detach(), logits.detach()))
+            seen.register_hook(partial(self._look, points.detach(), logits.detach()))  # type: ignore[no-untyped-call]
         return logits
 
     def _look(self, points: Tensor, logits: Tensor, gradient: Tensor) -> None:

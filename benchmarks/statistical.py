@@ -301,16 +301,21 @@ def stopping(report: Report, options: argparse.Namespace) -> None:
     total = int(1.4 * images_for_power(gap, 0.5, 0.9, comparisons=66))
     rng = np.random.default_rng([options.seed, 6])
     planned = [board(0.28 + gap * places, total, rng) for _ in range(repeats)]
-    power = float(np.mean([stops(values, total, 200)[1] for values in planned]))
+    stopped = [stops(values, total, 200) for values in planned]
+    power = float(np.mean([apart for _, apart in stopped]))
     fixed_size = total
     for size in range(total // 40, total, total // 40):
         if np.mean([apart_at(values[:, :size]) for values in planned]) >= power:
             fixed_size = size
             break
-    rows = []
     tied = 0.1 + 2 * gap * np.array([0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10])
-    for what, accuracies in (("8 points apart", 0.06 + 2 * gap * places), ("8 points apart, two tied", tied)):
-        found = [stops(board(accuracies, total, rng), total) for _ in range(repeats)]
+    boards = {
+        "8 points apart": [stops(board(0.06 + 2 * gap * places, total, rng), total) for _ in range(repeats)],
+        "8 points apart, two tied": [stops(board(tied, total, rng), total) for _ in range(repeats)],
+        "4 points apart": stopped,
+    }
+    rows: list[dict[str, Any]] = []
+    for what, found in boards.items():
         used = float(np.mean([images for images, _ in found]))
         apart = float(np.mean([told for _, told in found]))
         rows.append({"what": what, "used": used, "fixed": fixed_size, "share": used / fixed_size, "apart": apart})

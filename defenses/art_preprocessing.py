@@ -95,7 +95,7 @@ class ArtPreprocessing(Purifier):
         from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
         self.defence, self.first, self.random = defence, first, random
-        self.native = isinstance(defence, PreprocessorPyTorch)
+        self.differentiable = self.native = isinstance(defence, PreprocessorPyTorch)
 
     def forward(self, x: Tensor) -> Tensor:
         """The defence's answer in [0,1]; differentiable if it is written in PyTorch, else without a gradient.

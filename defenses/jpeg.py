@@ -79,6 +79,7 @@ class JPEG(Purifier):
     """Each image written as JPEG at `quality` (1..95) and read again; grey or RGB, by Pillow with its defaults."""
 
     random = False
+    differentiable = False
 
     def __init__(self, quality: int):
         super().__init__()

@@ -29,6 +29,7 @@ class Votes(Purifier):
         super().__init__()
         self.purifier, self.draws = purifier, draws
         self.random = purifier is not None and purifier.random
+        self.differentiable = purifier is None or purifier.differentiable
 
     def forward(self, x: Tensor) -> Tensor:
         """What the purifier gives, each time with fresh randomness."""

@@ -19,10 +19,13 @@ class Purifier(nn.Module, ABC):
     """Cleans images [N,C,H,W] in [0,1] before the classifier sees them.
 
     `random` says whether two passes over one image may differ. Randomness comes from torch's global generators, so
-    that seeding them decides a result; images of a batch must not influence each other.
+    that seeding them decides a result; images of a batch must not influence each other. `differentiable` is False for a
+    purifier through which no gradient can come (a file in between, say): attacks through it are SKIPPED there, and BPDA
+    takes their place. One that only forgot to pass its gradient on is ERRORED.
     """
 
     random: bool
+    differentiable: bool = True
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

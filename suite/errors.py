@@ -34,6 +34,10 @@ class MissingFiles(PurebenchError):
         return f"not on this machine: {what}; put it there, or say where it is ($PUREBENCH_DATA, $PUREBENCH_MODELS)."
 
 
+class Inapplicable(Exception):
+    """The attack does not apply to this defense: the job is SKIPPED, with this as its reason."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a name that was not found: the nearest known ones, else those it begins, else all of them.
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from purebench.batching import DeviceBatch
+from purebench.errors import Inapplicable as Inapplicable
 from purebench.threat import Knowledge, ThreatModel
 
 
@@ -56,10 +57,6 @@ class Attack(Protocol):
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, /) -> Tensor | Answer:
         """Adversarial images. Raises Inapplicable where the attack has nothing to attack in this defense."""
-
-
-class Inapplicable(Exception):
-    """The attack does not apply to this defense: the job is SKIPPED, with this as its reason."""
 
 
 class DefenseFault(Exception):

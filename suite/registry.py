@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from purebench.errors import PurebenchError, nearest
+from purebench.errors import Inapplicable, PurebenchError, nearest
 
 GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
 LOCAL: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in GROUPS}
@@ -204,7 +204,7 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
             raise PurebenchError(f"{spec.name}: expected the parameter {key!r}, but it is missing.")
     try:
         return make(**params)
-    except PurebenchError:
+    except (PurebenchError, Inapplicable):
         raise
     except Exception as error:  # a factory may be anybody's
         raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error

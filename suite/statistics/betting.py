@@ -72,9 +72,9 @@ def betting_sequence(
     shrinks (it is intersected over time), and it need not hold the running mean.
     Raises ValueError for values that are not [n] in [0,1], and a confidence or a resolution out of its range.
 
-    The bets are the paper's predictable plug-in, sqrt(2 log(2/alpha) / (variance_{t-1} t log(1+t))), but that t log(1+t)
-    is at least `WARM_UP`: no few images can decide anything, and large bets on them cost a tenth to a third of the width
-    after 2,000. Any rule that looks only back keeps the coverage.
+    The bets are the paper's predictable plug-in, sqrt(2 log(2/alpha) / (variance_{t-1} t log(1+t))), but that
+    t log(1+t) is at least `WARM_UP`: few images decide nothing, and large bets on them cost up to a third of the
+    width after 2,000. Any rule that only looks back keeps the coverage.
     """
     require_confidence(confidence)
     if not 0 < resolution <= 0.1:

@@ -87,9 +87,10 @@ def test_it_is_written_and_read_back(tmp_path: Path) -> None:
     plain = board.to_dict()
     assert plain["only_sources"] == ["none"]
     assert parse_board(plain) == board
-    assert parse_board({**plain, "only_sources": []}).shown == replace(
-        board, defenses=tuple(replace(row, only_source=False) for row in board.defenses)
-    ).defenses
+    assert (
+        parse_board({**plain, "only_sources": []}).shown
+        == replace(board, defenses=tuple(replace(row, only_source=False) for row in board.defenses)).defenses
+    )
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,9 @@ def test_a_file_that_torch_never_wrote_is_told_as_that(tmp_path, content):
     with tiny_in_the_zoo():
         path = save(Tiny(), tmp_path)
         path.write_bytes(content)
-        with pytest.raises(PurebenchError, match=r"expected a PyTorch checkpoint, but .*Tiny2026Test.pt is none .*again"):
+        with pytest.raises(
+            PurebenchError, match=r"expected a PyTorch checkpoint, but .*Tiny2026Test.pt is none .*again"
+        ):
             robustbench_zoo.load(NAME, model_dir=tmp_path)
 
 

@@ -14,7 +14,7 @@ import torch
 from purebench.batching import DeviceBatch
 from purebench.board_file import load_board
 from purebench.context import Context, prepare
-from purebench.defense import as_defense
+from purebench.defense import Function, as_defense
 from purebench.execute import single_thread
 from purebench.protocols import DefenseFault
 from purebench.records import Outcome, Record
@@ -246,3 +246,14 @@ def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> N
     )
     ready = context(tmp_path, attacks={"a": {"use": f"{file}:attack"}})
     assert "linf distance" in find(ready, "none", "a").record.reason
+
+
+def test_a_purifier_that_no_gradient_comes_through_is_spared_the_attacks_through_it(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    blocked = Function(lambda x: x.detach() * 0.9, random=False)
+    for differentiable, outcome in ((False, Outcome.SKIPPED), (True, Outcome.ERRORED)):
+        blocked.differentiable = differentiable
+        defense = as_defense(blocked, ready.defenses["none"].classifier)
+        record = find(replace(ready, defenses={**ready.defenses, "none": defense}), "none", "apgd").record
+        assert set(record.outcomes) == {outcome}
+        assert "gradient" in record.reason
