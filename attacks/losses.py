@@ -93,7 +93,7 @@ TARGETED: dict[str, Loss] = {
 def find(name: str, *, targeted: bool = False) -> Loss:
     """A loss by name. Raises PurebenchError for an unknown one."""
     known = TARGETED if targeted else LOSSES
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         kind = "targeted loss" if targeted else "loss"
-        raise PurebenchError(f"{kind}: {name!r} is unknown; {nearest(name, known)}")
+        raise PurebenchError(f"{kind}: {name!r} is unknown; {nearest(str(name), known)}")
     return known[name]

@@ -6,7 +6,6 @@ mean of the draws' loss gradients from `look`, libraries differentiate through `
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +27,8 @@ Objective = Callable[..., tuple[Tensor, Tensor]]
 
 TRIED = 2
 """Images on which a folded classifier is tried before it is used."""
+OFTEN = 0.05
+"""Share of looks with a gradient of zero from which on a note tells."""
 NO_GRADIENT = (
     "no gradient arrives at the image through this view (a detach or a no_grad on the way?); "
     "expected one for this attack: take the view bpda, or an attack that needs none."
@@ -52,7 +53,7 @@ class View:
     itself. eot: draws a look averages over (one if not random). precision: float32, or bf16 for the passes of a look
     (its losses, and all `scores`, are float32). folds: whether a look may go through a copy of the classifier, the same
     but for rounding, whose batch norms are folded into its convolutions (see folding.py). forwards, backwards: images
-    passed so far.
+    passed so far. looked, flat: images looked at, and those whose gradient was zero while they were still right.
     """
 
     defense: Defense
@@ -64,14 +65,24 @@ class View:
     precision: str = "float32"
     forwards: int = 0
     backwards: int = 0
-    notes: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    looked: int = 0
+    flat: int = 0
     folds: bool = True
     _folding: Folding | None = field(default=None, init=False, repr=False)
 
     def note(self, told: str) -> None:
         """Adds a note for the record, once."""
-        if told not in self.notes:
-            self.notes.append(told)
+        if told not in self.told:
+            self.told.append(told)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the record must know."""
+        if self.flat <= OFTEN * self.looked:
+            return self.told
+        masked = f"the gradient was zero at {self.flat} of {self.looked} looks: it may be masked"
+        return [*self.told, f"{masked}; distrust a high accuracy"]
 
     @property
     def draws(self) -> int:
@@ -94,14 +105,14 @@ class View:
         purified, classifier = self.purify(x), self.defense.classifier
         if fold and (copy := self._copy(purified)) is not classifier:
             try:
-                return check_logits(copy(purified), len(x))
+                return check_logits(copy(purified), len(x)).to(x.dtype)
             except Exception as error:  # whatever the copy does, the classifier is there
                 if out_of_memory(error):
                     raise
             self._folding = Folding(classifier)
             self.note("folding the classifier's batch norms did not hold at a pass; attacked as it is from there on")
             return self._pass(x, fold=False)
-        return check_logits(classifier(purified), len(x))
+        return check_logits(classifier(purified), len(x)).to(x.dtype)
 
     def _copy(self, purified: Tensor) -> Callable[[Tensor], Tensor]:
         """The folded classifier, made at the first look from the first images it sees; or the classifier itself."""
@@ -132,14 +143,14 @@ class View:
             return loss(logits, labels), logits
 
         labels = y if y.ndim == 1 else y[:, 0]
-        return self.ascend(objective, x, y, done=lambda logits: (logits.argmax(2) != labels[:, None]).all())
+        return self.ascend(objective, x, y, done=lambda logits: (logits.argmax(2) != labels[:, None]).all(1))
 
     def ascend(
         self, objective: Objective, x: Tensor, *rows: Tensor, done: Callable[[Tensor], Tensor] | None = None
     ) -> Look:
         """`look` with an objective of images and of any rows [N,…] that go with them; its second part is the logits.
 
-        done: whether the logits [N,draws,K] leave nothing to attack, where a gradient of zero is no wonder (the DLR
+        done: which images' logits [N,draws,K] leave nothing to attack, bool [N], where a gradient of zero is no wonder (the DLR
         loss is constant where the true class is the third).
         """
 
@@ -162,15 +173,20 @@ class View:
             values, gradient, shown = self.batch.map(part, *many)
             values, shown = values.view(len(x), count).mean(1), shown.view(len(x), count, -1)
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
-        # the sum is a quick first test: it is finite only if every value is, and not zero only if some value is not
-        total = float(gradient.sum())
-        if total == 0 and len(x) and not bool(gradient.any()):
-            if done is None or not bool(done(shown)):
-                self.note("the gradient was zero on every image of a look: it may be masked; distrust a high accuracy")
-        elif not math.isfinite(total) and not bool(torch.isfinite(gradient).all()):
-            gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
-            self.note("gradients that are not finite count as zero")
+        self.looked += len(x)
+        sums = gradient.flatten(1).sum(1)  # a quick test: it tells almost always that all is well
+        if bool(((sums == 0) | ~sums.isfinite()).any()):
+            gradient = self._suspect(gradient, None if done is None else done(shown))
         return Look(values, gradient, shown)
+
+    def _suspect(self, gradient: Tensor, done: Tensor | None) -> Tensor:
+        """The gradient [N,C,H,W] with zeros for what is not finite; counts the images where it is zero but not `done`."""
+        if not bool(torch.isfinite(gradient).all()):
+            gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+            self.note("gradients that are not finite count as zero; distrust a high accuracy")
+        flat = ~gradient.flatten(1).any(1)
+        self.flat += int((flat if done is None else flat & ~done).sum())
+        return gradient
 
     def as_module(self) -> nn.Module:
         """The view as a module for libraries that make one pass: images → the draws' mean log-probabilities."""
@@ -208,7 +224,7 @@ def passes_gradient(values: Tensor) -> Tensor:
 
 
 def exact(defense: Defense, *, eot: int = 1) -> View:
-    """The whole defense, purifier included, differentiated as it is. Raises Inapplicable where its purifier cannot be."""
+    """The whole defense, purifier included, differentiated as it is. Raises Inapplicable where it declares it cannot."""
     if defense.purifier is not None and not defense.purifier.differentiable:
         raise Inapplicable("its purifier declares that no gradient comes through; bpda takes the surrogate's")
     return View(defense, defense.purify, defense.random, True, eot)

@@ -1,4 +1,4 @@
-"""JPEG compression (Dziugaite et al. 2016, arXiv:1608.00853; Guo et al. 2018, arXiv:1711.00117), with a smooth stand-in.
+"""JPEG compression (Dziugaite et al. 2016, arXiv:1608.00853; Guo et al. 2018, arXiv:1711.00117) and a smooth stand-in.
 
 The stand-in is JPEG itself (ITU T.81: level shift, 8×8 cosine transform, division by the standard's tables, rounding,
 and back), with the rounding that differentiates: r(v) = [v] + (v - [v])³ (Shin & Song 2017).

@@ -22,8 +22,11 @@ class View(Protocol):
     batch: DeviceBatch
     forwards: int
     backwards: int
-    notes: list[str]
     precision: str
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the record must know."""
 
 
 @dataclass(frozen=True)

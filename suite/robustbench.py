@@ -217,8 +217,8 @@ def _check_out(out: Path) -> None:
 def command(model: str | None, *, model_dir: Path, out: Path | None, **options: Any) -> None:
     """`purebench robustbench`: prints the benchmark of a model, or without one what there is in `model_dir`.
 
-    out: a JSON file for the result; options: of `benchmark`. Raises PurebenchError as `benchmark` does, and for an `out`
-    that cannot be written.
+    out: a JSON file for the result; options: of `benchmark`. Raises PurebenchError as `benchmark` does, and for an
+    `out` that cannot be written.
     """
     from rich.console import Console
     from rich.table import Table

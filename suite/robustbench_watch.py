@@ -63,8 +63,10 @@ def instead_of_autoattack(package: Any, watched: Watched, listener: Listener) ->
     logger, handler = logging.getLogger("auto-attack"), logging.StreamHandler(listener)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     own, level, package.eval.AutoAttack = package.eval.AutoAttack, logger.level, watched
+    heard = logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False
     try:
         with contextlib.redirect_stdout(listener):
             yield
@@ -72,3 +74,4 @@ def instead_of_autoattack(package: Any, watched: Watched, listener: Listener) ->
         package.eval.AutoAttack = own
         logger.removeHandler(handler)
         logger.setLevel(level)
+        logger.propagate = heard

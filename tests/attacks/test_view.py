@@ -192,7 +192,33 @@ def test_a_gradient_that_is_not_finite_counts_as_zero(small):
     view = exact(as_defense(rooted))
     for _ in range(2):
         assert torch.isfinite(view.look(case.x, case.y, LOSS).gradient).all()
-    assert view.notes == ["gradients that are not finite count as zero"]
+    assert "gradients that are not finite count as zero; distrust a high accuracy" in view.notes
+
+
+def test_a_gradient_that_is_zero_on_some_images_is_noted_with_their_number(small):
+    """A defense that passes the gradient of the first image of a batch alone."""
+    case = small()
+
+    def first_alone(x):
+        return case.net(torch.cat([x[:1], x[1:].detach()]))
+
+    view = exact(as_defense(first_alone))
+    for _ in range(2):
+        view.look(case.x, case.y, LOSS)
+    assert view.notes == [
+        "the gradient was zero at 22 of 24 looks: it may be masked; distrust a high accuracy",
+    ]
+    wrong = exact(as_defense(first_alone))
+    wrong.look(case.x, (case.y + 1) % 5, LOSS)  # where nothing is left to attack it is no wonder
+    assert wrong.notes == []
+
+
+def test_logits_of_another_type_are_taken_as_the_images_type(small):
+    case = small()
+    for kind in (torch.float64, torch.float16):
+        view = exact(as_defense(lambda x, kind=kind: case.net(x).to(kind)))
+        assert view.look(case.x, case.y, LOSS).loss.dtype == torch.float32
+        assert view.scores(case.x).dtype == torch.float32
 
 
 def test_no_parameter_gradients(small):

@@ -89,5 +89,5 @@ def test_images_to_transfer_are_not_given_by_the_board(tmp_path: Path) -> None:
         "clean": {"use": "clean"},
         "t": {"use": "transfer(found=1)", "source": {"defense": "none", "attack": "clean"}},
     }
-    with pytest.raises(PurebenchError, match="expected no `found`: .* but got 1; leave it out"):
+    with pytest.raises(PurebenchError, match=r"expected no `found`: .* but got 1; leave it out"):
         check_attacks(load_board(write_board(tmp_path, attacks=attacks)))
