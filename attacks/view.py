@@ -150,8 +150,8 @@ class View:
     ) -> Look:
         """`look` with an objective of images and of any rows [N,…] that go with them; its second part is the logits.
 
-        done: which images' logits [N,draws,K] leave nothing to attack, bool [N], where a gradient of zero is no wonder (the DLR
-        loss is constant where the true class is the third).
+        done: which images' logits [N,draws,K] leave nothing to attack, bool [N], where a gradient of zero is no wonder
+        (the DLR loss is constant where the true class is the third).
         """
 
         def part(images: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,7 +180,7 @@ class View:
         return Look(values, gradient, shown)
 
     def _suspect(self, gradient: Tensor, done: Tensor | None) -> Tensor:
-        """The gradient [N,C,H,W] with zeros for what is not finite; counts the images where it is zero but not `done`."""
+        """The gradient [N,C,H,W], zero where not finite; counts the images where it is zero but not `done`."""
         if not bool(torch.isfinite(gradient).all()):
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
             self.note("gradients that are not finite count as zero; distrust a high accuracy")
@@ -224,7 +224,7 @@ def passes_gradient(values: Tensor) -> Tensor:
 
 
 def exact(defense: Defense, *, eot: int = 1) -> View:
-    """The whole defense, purifier included, differentiated as it is. Raises Inapplicable where it declares it cannot."""
+    """The whole defense, purifier included, as it is. Raises Inapplicable where it declares it has no gradient."""
     if defense.purifier is not None and not defense.purifier.differentiable:
         raise Inapplicable("its purifier declares that no gradient comes through; bpda takes the surrogate's")
     return View(defense, defense.purify, defense.random, True, eot)
