@@ -201,15 +201,15 @@ class _Pair:
 
 
 def _weights(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that does both, computed in float64."""
+    """Weight and bias of the convolution that does both; what is computed for each channel, in float64."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight.double()
     middle = -norm.running_mean.double() if conv.bias is None else conv.bias.double() - norm.running_mean.double()
     bias = middle * scale if norm.bias is None else middle * scale + norm.bias.double()
-    weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
-    return weight.detach().to(conv.weight.dtype), bias.detach().to(conv.weight.dtype)
+    weight = conv.weight * scale.to(conv.weight.dtype).view(-1, 1, 1, 1)
+    return weight.detach(), bias.detach().to(weight.dtype)
 
 
 def _size(conv: nn.Conv2d, x: Tensor) -> tuple[int, ...]:
