@@ -86,9 +86,9 @@ def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str,
     found = {f"clean accuracy, {len(test):,} test images": accuracy(model, test, device)}
     some = test.take(range(min(1000, len(test))))
     x, y = torch.as_tensor(some.floats()).to(device), torch.as_tensor(some.labels).to(device)
-    found[f"accuracy after {SIGN_OF_LIFE} steps of the training's attack, {len(some):,} test images"] = sum(
-        _held(model, part, labels) for part, labels in zip(x.split(250), y.split(250), strict=True)
-    ) / len(some)
+    batches = (range(start, min(start + 250, len(some))) for start in range(0, len(some), 250))
+    held = sum(_held(model, x[index], y[index]) for index in batches)
+    found[f"accuracy after {SIGN_OF_LIFE} steps of the training's attack, {len(some):,} test images"] = held / len(some)
     return found
 
 

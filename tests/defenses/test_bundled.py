@@ -51,6 +51,9 @@ def kept(purifier) -> float:
         return accuracy(Defense(classifier(), purifier), shipped(), CPU, batch=100)
 
 
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
 def test_the_weights_are_small_and_complete():
     names = {path.stem for path in WEIGHTS}
     models = ("resnet", "trades", "hvae", "nvae", "stylegan", "vae", "ddpm")
@@ -82,7 +85,7 @@ def test_the_card_states_the_architecture_of_the_file(name):
         parameters = sum(
             file.get_tensor(key).numel()
             for key in file.keys()  # noqa: SIM118
-            if not key.endswith(("running_mean", "running_var", "num_batches_tracked", ".kernel")) and ".noises." not in key
+            if not key.endswith((*BUFFERS, ".kernel")) and ".noises." not in key
         )
     card = (BUNDLED / f"{name}.md").read_text()
     stated, count = re.search(r"- Architecture: `(.+)`, ([\d,]+) parameters", card).groups()
