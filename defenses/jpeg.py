@@ -95,7 +95,7 @@ class JPEG(Purifier):
         read = np.stack([self._through_a_file(image) for image in pixels])
         return torch.as_tensor(read).to(x) / 255
 
-    def _through_a_file(self, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def _through_a_file(self, image: np.ndarray) -> np.ndarray:
         grey = image.shape[0] == 1
         file = io.BytesIO()
         Image.fromarray(image[0] if grey else image.transpose(1, 2, 0)).save(file, "JPEG", quality=self.quality)
