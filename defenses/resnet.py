@@ -73,8 +73,3 @@ def fashion_resnet(*, weights: str = "fashion-resnet") -> ResNet:
 def trades(*, weights: str = "fashion-trades") -> ResNet:
     """A classifier trained by TRADES, linf 16/255 (Zhang et al. 2019)."""
     return load(weights, "resnet", ResNet)
-
-
-def pgd_at(*, weights: str = "fashion-pgd-at") -> ResNet:
-    """A classifier trained by PGD adversarial training, linf 16/255 (Madry et al. 2018)."""
-    return load(weights, "resnet", ResNet)

@@ -33,7 +33,6 @@ ELSEWHERE = {
     "none": "the classifier alone",
     "robustbench": "a classifier, from files that are not here",
     "trades": "a classifier",
-    "pgd-at": "a classifier",
     "mlvgm": "of the paper, from files that are not here",
     "art": "any class of another library",
     "vote": "a defense of several answers",
