@@ -81,7 +81,7 @@ def run(
     """
     from purebench import show as shown
     from purebench.choose import choose
-    from purebench.evaluate import run_board
+    from purebench.running import run_board
 
     shown.check_outputs(page, results)
     chosen = choose(board, defense, images, radius=radius, cascade=cascade, precision=attack_precision)
