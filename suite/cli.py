@@ -10,6 +10,7 @@ import typer
 
 from purebench.commands.convert import convert
 from purebench.commands.inspect_latents import inspect_latents
+from purebench.commands.new import app as new
 from purebench.commands.tune import tune
 from purebench.errors import PurebenchError
 from purebench.places import default_store
@@ -190,6 +191,7 @@ def train(
 app.command("inspect")(inspect_latents)
 app.command()(tune)
 app.command()(convert)
+app.add_typer(new, name="new")
 
 
 def main() -> None:
