@@ -60,10 +60,11 @@ def folded(classifier: Callable[[Tensor], Tensor], example: Tensor, *, channels_
 
     classifier: images [N,C,H,W] → logits [N,K]; example: a few images to try it on, as the classifier gets them;
     channels_last: keep the copy's weights, and so what it passes on, with the channels of a pixel side by side where
-    the classifier bears that (a `view` of several pixels does not). The same object comes back where there is nothing to fold (no batch norm in eval mode behind a convolution that nobody
-    else uses; modules with hooks, parametrizations or a `forward` of their own are left alone with all that is inside),
-    and where the classifier is no module, fails, or its copy answers otherwise. What it draws at random on the way is
-    not missing from the caller's generators. Raises nothing.
+    the classifier bears that (a `view` of several pixels does not). The same object comes back where there is nothing
+    to fold (no batch norm in eval mode behind a convolution that nobody else uses; modules with hooks, parametrizations
+    or a `forward` of their own are left alone with all that is inside), and where the classifier is no module, fails,
+    or its copy answers otherwise. What it draws at random on the way is not missing from the caller's generators.
+    Raises nothing.
     """
     some = list(layers(classifier)) if isinstance(classifier, nn.Module) else []
     if not isinstance(classifier, nn.Module) or {type(layer) for layer in some} != {nn.Conv2d, nn.BatchNorm2d}:
