@@ -3,4 +3,4 @@
 Nothing heavy is imported here, so that ``import purebench`` and the command line answer at once.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
