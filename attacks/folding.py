@@ -55,14 +55,16 @@ class Folding:
     passes: int = 0
 
 
-def folded(classifier: Callable[[Tensor], Tensor], example: Tensor) -> Folding:
+def folded(classifier: Callable[[Tensor], Tensor], example: Tensor, *, channels_last: bool = True) -> Folding:
     """The classifier with its convolutions and batch norms folded; nothing of the given one is changed.
 
-    classifier: images [N,C,H,W] → logits [N,K]; example: a few images to try it on, as the classifier gets them. The
-    same object comes back where there is nothing to fold (no batch norm in eval mode behind a convolution that nobody
-    else uses; modules with hooks, parametrizations or a `forward` of their own are left alone with all that is inside),
-    and where the classifier is no module, fails, or its copy answers otherwise. What it draws at random on the way is
-    not missing from the caller's generators. Raises nothing.
+    classifier: images [N,C,H,W] → logits [N,K]; example: a few images to try it on, as the classifier gets them;
+    channels_last: keep the copy's weights, and so what it passes on, with the channels of a pixel side by side where
+    the classifier bears that (a `view` of several pixels does not). The same object comes back where there is nothing
+    to fold (no batch norm in eval mode behind a convolution that nobody else uses; modules with hooks, parametrizations
+    or a `forward` of their own are left alone with all that is inside), and where the classifier is no module, fails,
+    or its copy answers otherwise. What it draws at random on the way is not missing from the caller's generators.
+    Raises nothing.
     """
     some = list(layers(classifier)) if isinstance(classifier, nn.Module) else []
     if not isinstance(classifier, nn.Module) or {type(layer) for layer in some} != {nn.Conv2d, nn.BatchNorm2d}:
@@ -73,16 +75,30 @@ def folded(classifier: Callable[[Tensor], Tensor], example: Tensor) -> Folding:
         passes += len(example)
         with watch:
             expected = _slope(rebuilt(classifier, {id(one): twin(one, watch) for one in some}), example)
-        pairs = watch.pairs()
-        if not pairs:
-            return Folding(classifier, passes=passes)
-        roles = [(_Pair(conv, norm), conv, norm) for conv, norm in pairs]
-        copy = rebuilt(classifier, {id(one): twin(one, role) for role, *both in roles for one in both})
-        passes += len(example)
-        agree = _agree(_slope(copy, example), expected)
     except Exception:  # whatever goes wrong while it is tried, the original is there
-        agree = False
-    return Folding(copy, len(pairs), passes) if agree else Folding(classifier, passes=passes)
+        return Folding(classifier, passes=passes)
+    pairs = watch.pairs()
+    for layout in (torch.channels_last, torch.contiguous_format)[0 if channels_last else 1 :] if pairs else ():
+        passes += len(example)
+        if (copy := _copied(classifier, pairs, layout, example, expected)) is not None:
+            return Folding(copy, len(pairs), passes)
+    return Folding(classifier, passes=passes)
+
+
+def _copied(
+    classifier: nn.Module,
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]],
+    layout: torch.memory_format,
+    example: Tensor,
+    expected: tuple[Tensor, Tensor],
+) -> nn.Module | None:
+    """The copy, with its weights in that layout; None where it fails or answers otherwise."""
+    try:
+        roles = [(_Pair(conv, norm, layout), conv, norm) for conv, norm in pairs]
+        copy = rebuilt(classifier, {id(one): twin(one, role) for role, *both in roles for one in both})
+        return copy if _agree(_slope(copy, example), expected) else None
+    except Exception:  # as above
+        return None
 
 
 def _slope(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,8 +190,9 @@ class _Watch(TorchFunctionMode):
 class _Pair:
     """A convolution and the batch norm after it as one convolution."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d):
-        self.weight, self.bias = _weights(conv, norm)
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, layout: torch.memory_format):
+        weight, self.bias = _weights(conv, norm)
+        self.weight = weight.contiguous(memory_format=layout)
         self.sources = [(where, name, one, one._version) for layer in (conv, norm) for where, name, one in held(layer)]
         self.waiting: tuple[Tensor, nn.Conv2d, Tensor, int] | None = None
 

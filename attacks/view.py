@@ -119,7 +119,9 @@ class View:
         if self._folding is None:
             classifier, example = self.defense.classifier, purified.detach()[:TRIED]
             example = example.float() if self.precision != "float32" else example
-            self._folding = folded(classifier, example) if self.folds else Folding(classifier)
+            quick = example.device.type == "cpu" or self.precision != "float32"
+            found = folded(classifier, example, channels_last=quick) if self.folds else Folding(classifier)
+            self._folding = found
             self.forwards += self._folding.passes
             self.backwards += self._folding.passes
         return self._folding.classifier
