@@ -127,8 +127,10 @@ def _row(board: Board, name: str, one: Asked) -> DefenseChoice:
         return choose.row(board, name)
     if not NAME.fullmatch(name):
         raise PurebenchError(f"evaluate: expected names of letters, digits and . _ + -, but got {name!r}.")
-    if any(row.name == name and row.use != spec for row in board.defenses):
+    sources = {attack.source.defense for attack in board.attacks if attack.source is not None}
+    if name in sources and any(row.name == name and row.use != spec for row in board.defenses):
         raise PurebenchError(
-            f"evaluate: {name!r} is another row of the board {board.name}; name yours: {{'another': …}}."
+            f"evaluate: expected another name than {name!r}, the row of {board.name} whose images other rows reuse; "
+            "name yours: {'another': …}."
         )
     return DefenseChoice(name, spec)
