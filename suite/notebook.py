@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -54,7 +55,9 @@ def _bar() -> Iterator[Progress]:
             handle.update(HTML(bar(done, total, f"{record.defense} · {record.attack}" if record else "begun")))
 
     try:
-        yield tell
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # of a library whose bars are not shown here
+            yield tell
     finally:
         handle.update(HTML(""))
 

@@ -98,7 +98,7 @@ class Report:
     def __repr__(self) -> str:
         file = io.StringIO()
         table = terminal.board_table(self.board, self.results, WIDTH, self.left_out)
-        Console(file=file, width=WIDTH, legacy_windows=False).print(table)
+        Console(file=file, width=WIDTH, force_jupyter=False, color_system=None).print(table)
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
     def _repr_html_(self) -> str:

@@ -82,8 +82,12 @@ def test_the_drawn_interval_is_where_the_numbers_are(report: Report) -> None:
         assert float(drawn) / 160 == pytest.approx(end, abs=1e-3)
 
 
-def test_the_text_is_the_table_of_the_terminal(report: Report) -> None:
+def test_the_text_is_the_table_of_the_terminal_without_its_colours(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a notebook's kernel has it
     told = repr(report)
+    assert "\x1b" not in told
     assert max(len(line) for line in told.splitlines()) <= 100
     for row in report.rows:
         assert row.name in told
