@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from purebench.commands.check import check
 from purebench.commands.convert import convert
 from purebench.commands.inspect_latents import inspect_latents
 from purebench.commands.new import app as new
@@ -191,6 +192,7 @@ def train(
 app.command("inspect")(inspect_latents)
 app.command()(tune)
 app.command()(convert)
+app.command()(check)
 app.add_typer(new, name="new")
 
 

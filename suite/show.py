@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,11 +18,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from purebench import registry, running, store
 from purebench.board import Board
 from purebench.board_file import parse_board
+from purebench.checks.finding import Finding, Result
 from purebench.errors import PurebenchError, nearest
 from purebench.pictures import png
 from purebench.records import Outcome, Record
@@ -110,6 +113,15 @@ def stored(path: Path, name: str | None, page: Path | None, results: Path | None
         records = [record for key in keys if (record := saved.get(key)) is not None]
     board = parse_board(definition)
     finish(board, records, page, results, registry.create("datasets", board.dataset.use).classes)
+
+
+def findings(title: str, found: Sequence[Finding]) -> None:
+    """`purebench check`: a line for each check, with its sentence."""
+    colours = {Result.HOLDS: "green", Result.FAILS: "red", Result.UNDECIDED: "yellow", Result.NOT_APPLICABLE: "dim"}
+    table = Table("result", "check", "what was seen", title=title, title_justify="left", box=SIMPLE_HEAD)
+    for one in found:
+        table.add_row(Text(one.result, style=colours[one.result]), Text(one.name), Text(one.sentence))
+    Console().print(table)
 
 
 def originals(board: Board, found: Sequence[DefenseResult]) -> dict[int, str]:

@@ -1,0 +1,74 @@
+"""The boards that the checks run: one defense, a few attacks that should not beat each other, several radii.
+
+Their records lie in the same store as those of the board they are made from, under a name of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.registry import Spec
+from purebench.threat import ThreatModel
+
+MANY, FEW = "many-draws", "one-draw"
+BPDA, BLIND, BLACK = "bpda", "blind", "black-box"
+WHITE = (MANY, BPDA)
+"""The attacks with white-box knowledge that a check takes the best of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much the checks spend. images: of the board at most; steps: of APGD; draws: of its looks; queries: of Square.
+
+    The defaults take about as long as a bundled defense needs for 24 images of fashion-quick.
+    """
+
+    images: int = 24
+    steps: int = 10
+    draws: int = 4
+    queries: int = 100
+
+
+def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
+    """All attacks at the board's radius."""
+    apgd, square = Spec("apgd", {"steps": effort.steps}), Spec("square", {"queries": effort.queries})
+    return _board(
+        board,
+        row,
+        effort,
+        AttackChoice("clean", Spec("clean")),
+        AttackChoice(BLIND, apgd, "blind", effort.draws),
+        AttackChoice(FEW, apgd, "exact", 1, "random"),
+        AttackChoice(MANY, apgd, "exact", effort.draws),
+        AttackChoice(BPDA, apgd, "bpda", effort.draws),
+        AttackChoice(BLACK, square, "none", effort.draws),
+    )
+
+
+def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) -> Board:
+    """The white-box attacks at another radius."""
+    apgd = Spec("apgd", {"steps": effort.steps})
+    white = [AttackChoice(MANY, apgd, "exact", effort.draws), AttackChoice(BPDA, apgd, "bpda", effort.draws)]
+    threat = ThreatModel(board.threat.norm, radius)
+    made = _board(replace(board, threat=threat, radius_text=""), row, effort, *white)
+    return replace(made, name=f"{made.name}@{radius:g}")
+
+
+def everything(norm: str, shape: tuple[int, ...]) -> float:
+    """The radius within which any image [C,H,W] in [0,1] can be made of any other."""
+    return {"linf": 1.0, "l2": prod(shape) ** 0.5, "l1": float(prod(shape))}[norm]
+
+
+def _board(board: Board, row: DefenseChoice, effort: Effort, *attacks: AttackChoice) -> Board:
+    images = min(effort.images, board.dataset.images)
+    return replace(
+        board,
+        name=f"{board.name.partition('@')[0]}-checks",
+        title=f"{board.title}, checks",
+        attacks=attacks,
+        defenses=(row,),
+        dataset=replace(board.dataset, images=images),
+        cascade=False,
+    )

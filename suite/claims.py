@@ -1,0 +1,59 @@
+"""What is claimed of an accuracy, decided as soon as a confidence sequence allows it: pure functions of scores.
+
+The interval holds at all times at once (`betting_sequence`), so one may look after every image and stop at any: a claim
+that is wrong is called right with a probability of at most (1 - confidence) / 2, and the other way round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.checks.finding import Result
+from purebench.errors import PurebenchError
+from purebench.statistics import Estimate, interval
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a claim holds after so many images, and the estimate that decided it."""
+
+    result: Result
+    estimate: Estimate
+
+
+def at_least(scores: Floats, accuracy: float, confidence: float) -> Decision:
+    """Whether the mean of scores [n] in [0,1], in the board's random order, is at least `accuracy`."""
+    found = interval(scores, "betting-sequence", confidence)
+    return Decision(_side(found, accuracy), found)
+
+
+def not_worse(scores: Floats, others: Floats, margin: float, confidence: float) -> Decision:
+    """Whether the mean of scores - others, [n] in [0,1] on the same images, is at least -margin.
+
+    (1 + d) / 2 of a difference d lies in [0,1], so the same sequence holds for it.
+    """
+    d = scores - others
+    found = interval((1 + d) / 2, "betting-sequence", confidence)
+    value = float(d.mean())
+    low, high = min(2 * found.low - 1, value), max(2 * found.high - 1, value)
+    estimate = Estimate(value, low, high, confidence, d.size, "paired-betting-sequence")
+    return Decision(_side(estimate, -margin), estimate)
+
+
+def require_fraction(name: str, value: float, *, ends: bool = True) -> float:
+    """The value, if it is a fraction in [0,1], or in (0,1) without the ends; else raises PurebenchError."""
+    inside = not isinstance(value, bool | str) and (0 <= value <= 1 if ends else 0 < value < 1)
+    if not inside:
+        raise PurebenchError(f"{name}: expected a fraction, such as 0.4 for 40 %, but got {value!r}.")
+    return float(value)
+
+
+def _side(found: Estimate, threshold: float) -> Result:
+    if found.low >= threshold:
+        return Result.HOLDS
+    return Result.FAILS if found.high < threshold else Result.UNDECIDED

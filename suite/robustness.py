@@ -1,0 +1,204 @@
+"""What a test claims of a defense, `robustness.at_least(defense, 0.4)` and the like, on as few images as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from purebench import choose
+from purebench.api import Asked
+from purebench.board import AttackChoice, Board
+from purebench.board_file import load_board
+from purebench.checks.attacks import Effort
+from purebench.checks.finding import Finding, Result, verdict
+from purebench.checks.honest import honest
+from purebench.claims import Decision, at_least, not_worse, require_fraction
+from purebench.errors import PurebenchError, nearest
+from purebench.evidence import Evidence, explain, table
+from purebench.growing import Run, found_by, steps
+from purebench.leaderboards.results import CLEAN
+from purebench.objects import checked, label, lent
+from purebench.registry import Spec
+from purebench.scores import Floats, per_image
+from purebench.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all claims of a test unless one says otherwise.
+
+    board: a bundled one, or the path of a board.yaml. confidence: that a claim is decided rightly. max_images: of the
+    board, None for all. device: cpu, cuda or cuda:0. store: folder of what was found. images: folder for the
+    adversarial images of claims that do not hold. undecided: what then happens to the test, fail, skip or warn.
+    """
+
+    store: Path
+    images: Path
+    board: str | Path | Board = "fashion-quick"
+    confidence: float = 0.95
+    max_images: int | None = None
+    device: str = "cpu"
+    undecided: str = "fail"
+
+    def but(self, changes: Mapping[str, object]) -> Settings:
+        """The same with other values. Raises PurebenchError for a name that there is not, naming the nearest."""
+        known = [each.name for each in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise PurebenchError(f"robustness: the setting {name!r} is unknown; {nearest(name, known)}")
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim that was looked at. message: all there is to say of it, for whom it surprises.
+
+    estimate: of the accuracy or difference claimed, None where nothing is known. images: that were asked. strongest:
+    the attack that left least, if any. findings: of `honest`. doubts: why a high accuracy may be too high.
+    """
+
+    text: str
+    result: Result
+    estimate: Estimate | None
+    images: int
+    message: str
+    strongest: str | None = None
+    findings: Sequence[Finding] = ()
+    doubts: Sequence[str] = ()
+    undecided: str = field(default="fail", compare=False)
+
+
+class Robustness:
+    """Claims about defenses: each is decided at its confidence on as few images as that takes.
+
+    A defense is a row of the board, a spec such as "median" or "path/to/file.py:name", or an object: a `Purifier` (put
+    before the board's classifier), a `Defense`, a module or a callable from images to logits. What was found of those
+    with a name is kept in the store; objects are asked anew, because nothing says who they are.
+    """
+
+    def __init__(self, settings: Settings, settle: Callable[[Claim], None] = lambda claim: None):
+        self.settings, self.settle = settings, settle
+
+    def at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
+        """Claims that the robust accuracy is at least this fraction; `changes` of the `Settings` for this claim."""
+        __tracebackhide__ = True
+        require_fraction("accuracy", accuracy)
+        return self._claim([defense], "robust accuracy", accuracy, changes)
+
+    def clean_at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
+        """Claims that the accuracy without an attack is at least this fraction."""
+        __tracebackhide__ = True
+        require_fraction("accuracy", accuracy)
+        return self._claim([defense], "clean accuracy", accuracy, changes, clean_only)
+
+    def not_worse_than(self, defense: Asked, other: Asked, *, margin: float = 0.01, **changes: object) -> Claim:
+        """Claims that the robust accuracy is at most `margin` below that of another defense, on the same images."""
+        __tracebackhide__ = True
+        require_fraction("margin", margin)
+        return self._claim([defense, other], "robust accuracy", margin, changes)
+
+    def honest(self, defense: Asked, *, level: float = 0.05, effort: Effort | None = None, **changes: object) -> Claim:
+        """Claims that the evaluation can be trusted (see docs/checks.md).
+
+        level: the chance that any check fails where all is well; effort: what the checks spend.
+        """
+        __tracebackhide__ = True
+        require_fraction("level", level, ends=False)
+        settings, spent = self.settings.but(changes), effort or Effort()
+        board = find(settings.board)
+        if settings.max_images is not None:
+            spent = replace(spent, images=min(spent.images, settings.max_images))
+        with self._evidence(settings, board, [defense]) as (side,):
+            findings = honest(board, side.row, side.run, effort=spent, level=level)
+        text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
+        result, images = verdict(findings), min(spent.images, board.dataset.images)
+        again = [f"purebench check {side.asked} --board {settings.board}"] if side.asked else []
+        claim = Claim(text, result, None, images, "\n".join([f"{text}: {result}", *table(findings), *again]))
+        return self._settled(replace(claim, findings=findings, undecided=settings.undecided))
+
+    def _claim(
+        self,
+        asked: Sequence[Asked],
+        what: str,
+        number: float,
+        changes: Mapping[str, object],
+        only: Callable[[Board], Board] = lambda board: board,
+    ) -> Claim:
+        """Asks for more images until the claim is decided; of one defense, or of the first against the second."""
+        __tracebackhide__ = True
+        settings = self.settings.but(changes)
+        confidence = require_fraction("confidence", settings.confidence, ends=False)
+
+        def decide(first: Floats, *other: Floats) -> Decision:
+            return not_worse(first, *other, number, confidence) if other else at_least(first, number, confidence)
+
+        board = only(find(settings.board))
+        with self._evidence(settings, board, asked) as sides:
+            decision = None
+            for part in steps(board, settings.max_images):
+                sides = [side.after(*found_by(side.run, choose.with_rows(part, [side.row]))) for side in sides]
+                if any(side.found.failed for side in sides):
+                    decision = None
+                    break
+                decision = decide(*(per_image(side.found) for side in sides))
+                if decision.result is not Result.UNDECIDED:
+                    break
+            names = [side.row.name for side in sides]
+            text = f"{names[0]} on {board.name}: {what} " + (
+                f"at most {100 * number:g} points below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
+            )
+            result = Result.FAILS if decision is None else decision.result
+            estimate = None if decision is None else decision.estimate
+            lines = [] if result is Result.HOLDS else explain(sides, estimate, settings.images)
+        claim = Claim(
+            text,
+            result,
+            estimate,
+            len(sides[0].found.images),
+            "\n".join([f"{text}: {result}", *lines]),
+            sides[0].strongest,
+            doubts=[doubt for side in sides[:1] for doubt in side.doubts],
+            undecided=settings.undecided,
+        )
+        return self._settled(claim)
+
+    def _settled(self, claim: Claim) -> Claim:
+        __tracebackhide__ = True
+        self.settle(claim)
+        return claim
+
+    @contextmanager
+    def _evidence(self, settings: Settings, board: Board, asked: Sequence[Asked]) -> Iterator[list[Evidence]]:
+        """Rows and stores for defenses, before anything is found; objects are there inside the block only.
+
+        A store has one writer at a time: one for each defense lets tests of different ones run side by side, while
+        those of the same wait for each other and reuse what was found.
+        """
+        with ExitStack() as stack:
+            sides = []
+            for place, one in enumerate(asked):
+                if isinstance(one, str | Spec):
+                    row, text = choose.row(board, str(one)), str(one)
+                    store = settings.store / f"{board.name}--{row.name}.sqlite"
+                else:
+                    name = f"{label(one)}{place or ''}"
+                    spec = stack.enter_context(lent({name: checked(one)}))[name]
+                    row, text = choose.DefenseChoice(name, spec), ""
+                    store = Path(stack.enter_context(TemporaryDirectory())) / "records.sqlite"
+                row = replace(row, only_source=False)
+                sides.append(Evidence(row, text, str(settings.board), Run(store, settings.device)))
+            yield sides
+
+
+def find(board: str | Path | Board) -> Board:
+    """The board, read from its file where it is a name or a path. Raises PurebenchError for what is none."""
+    return board if isinstance(board, Board) else load_board(choose.find_board(str(board)))
+
+
+def clean_only(board: Board) -> Board:
+    """The board without attacks; its own clean job, where it has one, so that it is not run twice."""
+    own = [attack for attack in board.attacks if attack.name == CLEAN]
+    return replace(board, attacks=tuple(own or [AttackChoice(CLEAN, Spec("clean"))]))
