@@ -8,7 +8,6 @@ from pathlib import Path
 
 from purebench.board import Board
 from purebench.context import Context
-from purebench.errors import PurebenchError
 from purebench.leaderboards.merge import merge
 from purebench.leaderboards.results import DefenseResult
 from purebench.running import Progress, run_board
@@ -41,11 +40,8 @@ def found_by(run: Run, board: Board) -> tuple[Context, DefenseResult]:
 def steps(board: Board, most: int | None = None) -> Iterator[Board]:
     """The board on its first block, then on more, up to all of its images or `most`.
 
-    Whole blocks, so that what was found on fewer images is found again in the store. Raises PurebenchError for a `most`
-    below 1.
+    Whole blocks, so that what was found on fewer images is found again in the store.
     """
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise PurebenchError(f"max_images: expected a whole number of at least 1, but got {most!r}.")
     images = board.dataset.images if most is None else min(most, board.dataset.images)
     blocks, done = -(-images // board.dataset.block), 0
     while done < blocks:

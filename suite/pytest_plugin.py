@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from purebench.robustness import Claim, Robustness, Settings
+    from purebench.robustness import Claim, Robustness
+    from purebench.settings import Settings
 
-UNDECIDED = ("fail", "skip", "warn")
 OPTIONS = {
     "board": "board of the robustness fixture: a bundled one, or the path of a board.yaml (default: fashion-quick)",
     "device": "where its defenses run: cpu, cuda or cuda:0 (default: cpu)",
@@ -59,6 +59,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture
 def robustness(request: pytest.FixtureRequest) -> Robustness:
     """Claims about the robustness of defenses: at_least, clean_at_least, not_worse_than, honest."""
+    settings = _settings(request.node)  # before what takes seconds to import
     from purebench.robustness import Robustness
 
     made = 0
@@ -79,13 +80,13 @@ def robustness(request: pytest.FixtureRequest) -> Robustness:
         if undecided:
             warnings.warn(RobustnessWarning(claim.message), stacklevel=4)
 
-    return Robustness(_settings(request.node), settle)
+    return Robustness(settings, settle)
 
 
 def _settings(item: pytest.Item) -> Settings:
     """From the command line, else the ini file; changed by the test's markers, the nearest last."""
     from purebench.errors import PurebenchError
-    from purebench.robustness import Settings
+    from purebench.settings import Settings
 
     config = item.config
     given = {}
@@ -103,12 +104,9 @@ def _settings(item: pytest.Item) -> Settings:
             changes["confidence"] = _number("confidence", given["confidence"], float)
         for marker in reversed(list(item.iter_markers("robustness"))):
             changes |= marker.kwargs
-        settings = Settings(folder, images).but(changes)
-        if settings.undecided not in UNDECIDED:
-            raise PurebenchError(f"undecided: expected {', '.join(UNDECIDED)}, but got {settings.undecided!r}.")
+        return Settings(folder, images).but(changes)
     except PurebenchError as error:
         raise pytest.UsageError(str(error)) from error
-    return settings
 
 
 def _of_ini(config: pytest.Config, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,40 +16,14 @@ from purebench.checks.attacks import Effort
 from purebench.checks.finding import Finding, Result, verdict
 from purebench.checks.honest import honest
 from purebench.claims import Decision, at_least, not_worse, require_fraction
-from purebench.errors import PurebenchError, nearest
 from purebench.evidence import Evidence, explain, table
 from purebench.growing import Run, found_by, steps
 from purebench.leaderboards.results import CLEAN
 from purebench.objects import checked, label, lent
 from purebench.registry import Spec
 from purebench.scores import Floats, per_image
+from purebench.settings import Settings
 from purebench.statistics import Estimate
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What holds for all claims of a test unless one says otherwise.
-
-    board: a bundled one, or the path of a board.yaml. confidence: that a claim is decided rightly. max_images: of the
-    board, None for all. device: cpu, cuda or cuda:0. store: folder of what was found. images: folder for the
-    adversarial images of claims that do not hold. undecided: what then happens to the test, fail, skip or warn.
-    """
-
-    store: Path
-    images: Path
-    board: str | Path | Board = "fashion-quick"
-    confidence: float = 0.95
-    max_images: int | None = None
-    device: str = "cpu"
-    undecided: str = "fail"
-
-    def but(self, changes: Mapping[str, object]) -> Settings:
-        """The same with other values. Raises PurebenchError for a name that there is not, naming the nearest."""
-        known = [each.name for each in fields(self)]
-        for name in changes:
-            if name not in known:
-                raise PurebenchError(f"robustness: the setting {name!r} is unknown; {nearest(name, known)}")
-        return replace(self, **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -130,7 +104,7 @@ class Robustness:
         """Asks for more images until the claim is decided; of one defense, or of the first against the second."""
         __tracebackhide__ = True
         settings = self.settings.but(changes)
-        confidence = require_fraction("confidence", settings.confidence, ends=False)
+        confidence = settings.confidence
 
         def decide(first: Floats, *other: Floats) -> Decision:
             return not_worse(first, *other, number, confidence) if other else at_least(first, number, confidence)

@@ -190,7 +190,6 @@ def test_wrong_settings_are_told(folder: Path) -> None:
     for words, told in (
         (["--robustness-undecided=maybe"], "expected fail, skip, warn, but got 'maybe'"),
         (["--robustness-max-images=few"], "--robustness-max-images: expected a number, but got 'few'"),
-        (["--robustness-board=bord.yml2"], "'bord.yml2' is unknown"),
     ):
         assert told in session(folder, "-n", "0", "-k", "test_undecided", *words)
 

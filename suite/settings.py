@@ -1,0 +1,46 @@
+"""What holds for the claims of a test, from the command line, the ini file, a marker or the claim itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from purebench.board import Board
+from purebench.errors import PurebenchError, nearest
+
+UNDECIDED = ("fail", "skip", "warn")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all claims of a test unless one says otherwise.
+
+    board: a bundled one, or the path of a board.yaml. confidence: that a claim is decided rightly. max_images: of the
+    board, None for all. device: cpu, cuda or cuda:0. store: folder of what was found. images: folder for the
+    adversarial images of claims that do not hold. undecided: what then happens to the test, fail, skip or warn.
+    """
+
+    store: Path
+    images: Path
+    board: str | Path | Board = "fashion-quick"
+    confidence: float = 0.95
+    max_images: int | None = None
+    device: str = "cpu"
+    undecided: str = "fail"
+
+    def but(self, changes: Mapping[str, object]) -> Settings:
+        """The same with other values. Raises PurebenchError for a name that there is not, naming the nearest."""
+        known = [each.name for each in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise PurebenchError(f"robustness: the setting {name!r} is unknown; {nearest(name, known)}")
+        made = replace(self, **changes)  # type: ignore[arg-type]
+        if made.undecided not in UNDECIDED:
+            raise PurebenchError(f"undecided: expected {', '.join(UNDECIDED)}, but got {made.undecided!r}.")
+        if not isinstance(made.confidence, float) or not 0 < made.confidence < 1:
+            raise PurebenchError(f"confidence: expected a number such as 0.95, but got {made.confidence!r}.")
+        most = made.max_images
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise PurebenchError(f"max_images: expected a whole number of at least 1, but got {most!r}.")
+        return made

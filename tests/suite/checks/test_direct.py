@@ -1,0 +1,94 @@
+"""Linear and quadratic classifiers whose gradients are known, and ways of hiding them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from purebench.batching import DeviceBatch
+from purebench.checks.direct import EXACT, ZERO, gradients, seeds
+from purebench.checks.finding import Finding, Result, judged
+from purebench.defense import Defense, Function
+
+WEIGHTS = torch.randn(3, 36, generator=torch.Generator().manual_seed(0))
+X = torch.rand(12, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(12) % 3
+OWN = np.random.default_rng(5)
+
+
+def linear(x: Tensor) -> Tensor:
+    return x.flatten(1) @ WEIGHTS.T
+
+
+def asked(defense: Defense) -> dict[str, Finding]:
+    found = judged([*gradients(defense, X, Y, DeviceBatch(4)), seeds(defense, X, DeviceBatch(4))], 0.05)
+    return {one.name: one for one in found}
+
+
+def behind(purify: Callable[[Tensor], Tensor], random: bool = False) -> Defense:
+    return Defense(linear, Function(purify, random=random))
+
+
+class Hidden(torch.autograd.Function):
+    """The identity, whose gradient is turned round."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return -gradient
+
+
+@pytest.mark.parametrize(
+    ("defense", "zero", "exact"),
+    [
+        (Defense(linear), Result.HOLDS, Result.HOLDS),
+        (behind(lambda x: x**2), Result.HOLDS, Result.HOLDS),
+        (behind(lambda x: (x + 0.3 * torch.randn_like(x)) ** 2, random=True), Result.HOLDS, Result.HOLDS),
+        (behind(lambda x: (x * 8).round() / 8), Result.FAILS, Result.NOT_APPLICABLE),
+        (behind(lambda x: x.detach()), Result.FAILS, Result.NOT_APPLICABLE),
+        (behind(Hidden.apply), Result.HOLDS, Result.FAILS),
+        (behind(lambda x: x + (x**2).detach()), Result.HOLDS, Result.FAILS),
+        (behind(lambda x: x * (x.detach() > 0.5) + 0 * x), Result.HOLDS, Result.HOLDS),
+    ],
+    ids=["linear", "square", "random", "rounded", "detached", "turned", "half", "kinks"],
+)
+def test_gradients_that_are_hidden_are_found(defense: Defense, zero: Result, exact: Result) -> None:
+    found = asked(defense)
+    assert (found[ZERO].result, found[EXACT].result) == (zero, exact)
+
+
+def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
+    defense = behind(lambda x: x.detach())
+    assert defense.purifier is not None
+    defense.purifier.differentiable = False
+    assert [one.p_value for one in gradients(defense, X, Y, DeviceBatch(4))] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("defense", "result", "told"),
+    [
+        (behind(lambda x: x), Result.HOLDS, "the same again"),
+        (behind(lambda x: x + 0.3 * torch.randn_like(x), random=True), Result.HOLDS, "another seed another"),
+        (behind(lambda x: x + 0.3 * torch.randn_like(x)), Result.FAILS, "declare it random=True"),
+        (behind(lambda x: x - x.mean(), random=False), Result.FAILS, "other images of a batch"),
+        (behind(lambda x: x, random=True), Result.FAILS, "another seed changes nothing"),
+        (
+            behind(lambda x: x + torch.randn(x.shape, generator=torch.Generator().manual_seed(3)), random=True),
+            Result.FAILS,
+            "is a seed set inside it?",
+        ),
+        (behind(lambda x: x + torch.from_numpy(OWN.random(x.shape)).to(x), random=True), Result.FAILS, "one seed"),
+    ],
+    ids=["deterministic", "random", "undeclared", "batch", "not-random", "inner-seed", "own-generator"],
+)
+def test_seeds_that_do_not_decide_are_found(defense: Defense, result: Result, told: str) -> None:
+    (found,) = judged([seeds(defense, X, DeviceBatch(4))], 0.05)
+    assert found.result is result
+    assert told in found.sentence

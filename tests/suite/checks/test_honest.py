@@ -1,0 +1,69 @@
+"""All checks on defenses whose faults are known, by the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from purebench.board_file import load_board
+from purebench.checks.attacks import Effort, everything, for_radius, for_strength
+from purebench.cli import app
+
+from claimed import write_claimed  # isort: skip
+
+EFFORT = ["--images", "8", "--steps", "6", "--queries", "5", "--draws", "2"]
+
+
+def check(defense: str, folder: Path, *words: str) -> tuple[int, dict[str, str]]:
+    """The exit code, and the results of the checks by the beginning of their names."""
+    board = write_claimed(folder)
+    words = ("check", defense, "--board", str(board), "--store", str(folder / "store"), *EFFORT, *words)
+    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "240"}, catch_exceptions=False)
+    lines = [line.strip().split("   ") for line in done.stdout.splitlines()]
+    rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    return done.exit_code, {row[1]: row[0] for row in rows if len(row) == 3}
+
+
+def test_a_robust_classifier_is_honest(tmp_path: Path) -> None:
+    code, found = check("trades", tmp_path)
+    assert code == 0
+    assert len(found) == 10
+    assert set(found.values()) == {"result", "holds", "not applicable"}
+    assert found["an unbounded attack reaches 0 %"] == "holds"
+
+
+def test_hidden_gradients_are_not(tmp_path: Path) -> None:
+    code, found = check(f"{tmp_path}/own.py:masked", tmp_path)
+    assert code == 1
+    assert found["gradients are those of the defense"] == "fails"
+
+
+def test_a_random_defense_that_seeds_itself_is_not(tmp_path: Path) -> None:
+    code, found = check(f"{tmp_path}/own.py:reseeded", tmp_path)
+    assert code == 1
+    assert found["seeds are honoured"] == "fails"
+    assert found["more draws do not weaken the attack"] != "not applicable"
+
+
+def test_of_a_crash_nothing_else_is_asked(tmp_path: Path) -> None:
+    code, found = check(f"{tmp_path}/own.py:crash", tmp_path)
+    assert code == 1
+    assert found == {"check": "result", "it answers": "fails"}
+
+
+def test_the_boards_of_the_checks_are_boards_with_names_of_their_own(tmp_path: Path) -> None:
+    board = load_board(write_claimed(tmp_path))
+    row = board.defenses[0]
+    strength, far = for_strength(board, row, Effort(images=12)), for_radius(board, row, Effort(), 1.0)
+    assert (strength.name, far.name) == ("claimed-checks", "claimed-checks@1")
+    assert (strength.dataset.images, far.dataset.images) == (12, 24)
+    assert (strength.threat, far.threat.radius) == (board.threat, 1.0)
+    assert far.to_dict()["threat"]["radius"] == 1.0
+
+
+@pytest.mark.parametrize(("norm", "size"), [("linf", 1.0), ("l2", 12**0.5), ("l1", 12.0)])
+def test_everything_is_within_reach_and_no_more(norm: str, size: float) -> None:
+    """Black is as far from white as any image from another."""
+    assert everything(norm, (3, 2, 2)) == pytest.approx(size)
