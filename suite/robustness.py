@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from purebench import choose
 from purebench.api import Asked
-from purebench.board import AttackChoice, Board
+from purebench.board import AttackChoice, Board, DefenseChoice
 from purebench.board_file import load_board
 from purebench.checks.attacks import Effort
 from purebench.checks.finding import Finding, Result, verdict
@@ -89,7 +90,8 @@ class Robustness:
             findings = honest(board, side.row, side.run, effort=spent, level=level)
         text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
         result, images = verdict(findings), min(spent.images, board.dataset.images)
-        again = [f"purebench check {side.asked} --board {settings.board}"] if side.asked else []
+        words = ["purebench", "check", side.asked, "--board", side.board, "--store", str(side.run.store)]
+        again = [f"  again      {shlex.join(words)}"] if side.asked else []
         claim = Claim(text, result, None, images, "\n".join([f"{text}: {result}", *table(findings), *again]))
         return self._settled(replace(claim, findings=findings, undecided=settings.undecided))
 
@@ -106,20 +108,15 @@ class Robustness:
         settings = self.settings.but(changes)
         confidence = settings.confidence
 
-        def decide(first: Floats, *other: Floats) -> Decision:
-            return not_worse(first, *other, number, confidence) if other else at_least(first, number, confidence)
+        def decide(scores: Sequence[Floats]) -> Decision:
+            if len(scores) == 1:
+                return at_least(scores[0], number, confidence)
+            first, other = scores
+            return not_worse(first, other, number, confidence)
 
         board = only(find(settings.board))
         with self._evidence(settings, board, asked) as sides:
-            decision = None
-            for part in steps(board, settings.max_images):
-                sides = [side.after(*found_by(side.run, choose.with_rows(part, [side.row]))) for side in sides]
-                if any(side.found.failed for side in sides):
-                    decision = None
-                    break
-                decision = decide(*(per_image(side.found) for side in sides))
-                if decision.result is not Result.UNDECIDED:
-                    break
+            sides, decision = looked(sides, board, settings.max_images, decide)
             names = [side.row.name for side in sides]
             text = f"{names[0]} on {board.name}: {what} " + (
                 f"at most {100 * number:g} points below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
@@ -145,14 +142,14 @@ class Robustness:
         return claim
 
     @contextmanager
-    def _evidence(self, settings: Settings, board: Board, asked: Sequence[Asked]) -> Iterator[list[Evidence]]:
+    def _evidence(self, settings: Settings, board: Board, asked: Sequence[Asked]) -> Iterator[Sequence[Evidence]]:
         """Rows and stores for defenses, before anything is found; objects are there inside the block only.
 
         A store has one writer at a time: one for each defense lets tests of different ones run side by side, while
         those of the same wait for each other and reuse what was found.
         """
         with ExitStack() as stack:
-            sides = []
+            sides, named = [], board.name if isinstance(settings.board, Board) else str(settings.board)
             for place, one in enumerate(asked):
                 if isinstance(one, str | Spec):
                     row, text = choose.row(board, str(one)), str(one)
@@ -160,11 +157,26 @@ class Robustness:
                 else:
                     name = f"{label(one)}{place or ''}"
                     spec = stack.enter_context(lent({name: checked(one)}))[name]
-                    row, text = choose.DefenseChoice(name, spec), ""
+                    row, text = DefenseChoice(name, spec), ""
                     store = Path(stack.enter_context(TemporaryDirectory())) / "records.sqlite"
                 row = replace(row, only_source=False)
-                sides.append(Evidence(row, text, str(settings.board), Run(store, settings.device)))
+                sides.append(Evidence(row, text, named, Run(store, settings.device)))
             yield sides
+
+
+def looked(
+    sides: Sequence[Evidence], board: Board, most: int | None, decide: Callable[[Sequence[Floats]], Decision]
+) -> tuple[Sequence[Evidence], Decision | None]:
+    """What is found on more and more images until it decides; None where a defense fails to answer at all."""
+    decision = None
+    for part in steps(board, most):
+        sides = [side.after(*found_by(side.run, choose.with_rows(part, [side.row]))) for side in sides]
+        if any(side.found.failed for side in sides):
+            return sides, None
+        decision = decide([per_image(side.found) for side in sides])
+        if decision.result is not Result.UNDECIDED:
+            break
+    return sides, decision
 
 
 def find(board: str | Path | Board) -> Board:

@@ -5,8 +5,8 @@ Their records lie in the same store as those of the board they are made from, un
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from math import prod
 
 from purebench.board import AttackChoice, Board, DefenseChoice
 from purebench.registry import Spec
@@ -58,7 +58,8 @@ def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) 
 
 def everything(norm: str, shape: tuple[int, ...]) -> float:
     """The radius within which any image [C,H,W] in [0,1] can be made of any other."""
-    return {"linf": 1.0, "l2": prod(shape) ** 0.5, "l1": float(prod(shape))}[norm]
+    values = float(math.prod(shape))
+    return {"linf": 1.0, "l2": math.sqrt(values), "l1": values}[norm]
 
 
 def _board(board: Board, row: DefenseChoice, effort: Effort, *attacks: AttackChoice) -> Board:

@@ -23,6 +23,7 @@ ZERO = "gradients are not zero"
 EXACT = "gradients are those of the defense"
 SEEDS = "seeds are honoured"
 
+CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
 BY_CHANCE = 0.1
 """Share of images on which an honest defense may have no gradient (clamped, dead units) or a kink beside the image."""
 STEPS = (1e-2, 3e-3, 1e-3, 3e-4)
@@ -51,6 +52,7 @@ def gradients(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> lis
     flat = ~slope.flatten(1).any(1) | ~slope.flatten(1).isfinite().all(1)
     zero = int(flat.sum())
     told = f"the gradient of the margin is zero or not finite on {zero} of {len(x)} images"
+    told += CURE if zero > BY_CHANCE * len(x) else ""
     return [Suspicion(ZERO, _tail(zero, len(x)), zero > 0, told), _agreement(defense, x, y, slope, flat, batch)]
 
 
@@ -129,7 +131,8 @@ def _gradient(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Ten
     def ask(part: Tensor, labels: Tensor) -> tuple[Tensor]:
         leaf = part.detach().requires_grad_()
         margin = _margin_of(check_logits(defense(leaf), len(leaf)), labels)
-        return torch.autograd.grad(margin.sum(), leaf)
+        (gradient,) = torch.autograd.grad(margin.sum(), leaf)
+        return (gradient,)
 
     with torch.enable_grad():
         return _same_noise(ask, defense, x, y, batch).double()

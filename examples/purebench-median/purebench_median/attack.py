@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from purebench.protocols import View
 from purebench.threat import Knowledge, ThreatModel
-from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from purebench.defense import Purifier
-from purebench.errors import PurebenchError
 from torch import Tensor
 from torch.nn import functional
+
+from purebench.defense import Purifier
+from purebench.errors import PurebenchError
 
 
 class SoftMedian(Purifier):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from purebench.checks.attacks import Effort
 from purebench.errors import PurebenchError
 from purebench.registry import Spec, create
