@@ -169,7 +169,8 @@ def board(tmp_path, world):
 
 
 def call(board, world, out, *more):
-    words = [f"{world}:pixels", "--board", str(board), "--out", str(out), "--search", "random", "--evaluations", "12"]
+    words = [f"{world}:pixels", "--board", str(board), "--search", "random", "--evaluations", "12"]
+    words += [] if out is None else ["--out", str(out)]
     words += ["--images", "60", "--fresh", "40", "--attack", "fgsm", "--draws", "2", "--attenuation", "1"]
     return CliRunner().invoke(app, ["tune", *words, *more], env={"COLUMNS": "100"})
 
@@ -188,6 +189,13 @@ def test_the_command_searches_and_prints_a_table_of_100_columns(board, world, tm
     best = robust(plain["winner"]["alphas"])
     assert best > robust([0.0] * N)
     assert plain["command"].startswith("purebench")
+
+
+def test_without_a_folder_the_command_takes_one_named_after_the_defense(board, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(board, world, None, "--dataset", f"{world}:images(count=200)", "--evaluations", "1", "--fresh", "4")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "tuned" / "linear_world.py-pixels" / "result.json").is_file()
 
 
 def test_the_command_refuses_the_boards_own_images_and_writes_nothing(board, world, tmp_path):
