@@ -37,6 +37,7 @@ ELSEWHERE = {
     "art": "any class of another library",
     "vote": "a defense of several answers",
     "smoothing": "a defense of several answers",
+    "before": "a purifier before another classifier; see test_before",
     "median": "kinks wherever neighbours are equal, as on a black border; see test_smoothers",
     "jpeg": "a file in between: no gradient at all, see test_jpeg for its surrogate's",
 }
