@@ -35,8 +35,8 @@ class Declaration:
     random: whether two answers to an image may differ. gradient: `exact` where the slope comes through the purifier,
     `zero` where it is zero almost everywhere, `none` where it cannot come through, so that exact attacks are SKIPPED.
     surrogate: what BPDA differentiates: `identity`, `none` where there is no purifier, or what it is in a few words.
-    forwards: how often one draw passes an image through the defense's own networks (the busiest layer of them);
-    passes: through the classifier. ms: CPU milliseconds an image of a draw, classifier included, None where nobody
+    forwards: how often one draw passes an image through the defense's own networks (most layers of them); passes:
+    through the classifier. ms: CPU milliseconds an image of a draw, classifier included, None where nobody
     measured. licence: of code and weights. source: the paper.
     """
 
