@@ -269,7 +269,7 @@ def test_the_denoiser_is_the_posterior_mean_of_a_draw(network, x):
 
 @EACH
 def test_bpda_differentiates_the_denoiser_at_what_the_purifier_gives(make, network, x):
-    """Forward the whole purifier; backward the classifier's slope there, through a denoising step with its own noise."""
+    """Forward the whole purifier; backward the classifier's slope there, through a denoising step of its own."""
     purifier = make(network, surrogate="denoiser")
     layer = nn.Linear(64, 3).requires_grad_(False)
     classifier, y = nn.Sequential(nn.Flatten(), nn.Tanh(), layer), torch.tensor([0, 1, 2, 0])
