@@ -143,6 +143,7 @@ def test_the_classifiers_card_is_true():
     [
         ("mlvgm-hvae", {"attenuation": 0}, 0.88),
         *((name, {}, 0.75) for name in ("mlvgm-hvae", "mlvgm-nvae", "mlvgm-stylegan", "vae", "diffpure", "gdmp")),
+        *((name, {}, 0.75) for name in ("gradual-noise", "diffpure-sde", "likelihood-maximisation")),
     ],
 )
 def test_the_full_bars(name, options, bar):
