@@ -113,5 +113,14 @@ def row(board: Board, text: str) -> DefenseChoice:
     for row in board.defenses:
         if spec == row.use:
             return row
-    label = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(spec.name).name}{text[len(spec.name) :]}").strip("-")
-    return DefenseChoice(label, spec)
+    return DefenseChoice(label(text), spec)
+
+
+def label(text: str) -> str:
+    """A spec as a name for rows, files and folders.
+
+    >>> label("path/to/file.py:mine(steps=3)")
+    'file.py-mine-steps-3'
+    """
+    name = Spec.parse(text).name
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(name).name}{text[len(name) :]}").strip("-")

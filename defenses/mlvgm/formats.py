@@ -103,6 +103,10 @@ def convert(
         raise PurebenchError(f"{out}: expected a name that ends in {CONVERTED}, but got another; rename it.")
     if kind is not None and kind not in KINDS:
         raise PurebenchError(f"--kind: {kind!r} is unknown; {nearest(kind, KINDS)}")
+    if file.suffix == CONVERTED:
+        raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
+    if not out.parent.is_dir():  # told before a file of gigabytes is read
+        raise PurebenchError(f"{out}: expected a folder to write to, but {out.parent} is none; make it first.")
     content = read_official(file, trust=trust)
     name = kind or kind_of(file, content)
     read, _ = KINDS[name]()
