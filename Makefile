@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: leaderboard test setup clean
+.PHONY: leaderboard test docs setup clean
 
 leaderboard: $(VENV)/.installed
 	$(BIN)/purebench run fashion-quick --store .purebench/records.sqlite \
@@ -11,6 +11,10 @@ leaderboard: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 setup: $(VENV)/.installed-dev
 

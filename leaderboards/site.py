@@ -44,13 +44,7 @@ def render(
     proofs = {row.name: certificates(row.result) for row in rows}
     proven = {name: proof for name, proof in proofs.items() if proof is not None}
     common = scale(board.threat, board.radius_text, [*known.values(), *proven.values()])
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"percent": _percent, "bracket": _bracket, "duration": _duration, "share": _share}
     finished = {row.name for row in rows}
     no_attacks = {CLEAN, *(proof.attack for proof in proven.values())}
@@ -77,6 +71,17 @@ def render(
         script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
     )
     return page.rstrip() + "\n"
+
+
+def templates() -> Environment:
+    """Where our templates are read from: what they are given is escaped, and what they are not given is an error."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def write_page(path: Path, html: str) -> None:

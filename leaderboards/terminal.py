@@ -58,7 +58,7 @@ def board_table(
             cells.append(_clean(row.certified))
         table.add_row(*cells, _strongest(row))
     shown = [table] if rows else []
-    return Group(_heading(board), *shown, *_notes(board, rows, bool(rows) and bar >= 10, left_out))
+    return Group(_heading(board), *shown, *notes(board, rows, bool(rows) and bar >= 10, left_out))
 
 
 def axis(width: int) -> str:
@@ -140,7 +140,7 @@ def _strongest(row: Row) -> Text:
     return Text(row.strongest or "–", style="" if row.strongest else "dim")
 
 
-def _notes(board: Board, rows: Sequence[Row], bars: bool, left_out: Collection[str]) -> list[RenderableType]:
+def notes(board: Board, rows: Sequence[Row], bars: bool, left_out: Collection[str]) -> list[Text]:
     """What a reader of the table must know, a line each."""
     notes = [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []
     if bars:

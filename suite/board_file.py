@@ -15,6 +15,9 @@ from purebench.errors import PurebenchError, nearest
 from purebench.registry import Spec, names
 from purebench.threat import ThreatModel, parse_radius
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""What names of attacks and defenses look like."""
+
 
 def load_board(path: Path) -> Board:
     """Reads a board.yaml. Raises PurebenchError naming the file, the place and the cure."""
@@ -146,7 +149,7 @@ def _named(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict) or not value:
         raise PurebenchError(f"{where}: expected a mapping of names, but got {value!r}.")
     for name in value:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise PurebenchError(f"{where}: expected names of letters, digits and . _ + -, but got {name!r}.")
     return value
 

@@ -31,6 +31,16 @@ def find_board(name: str) -> Path:
     raise PurebenchError(f"board: {name!r} is unknown; {nearest(name, boards)} Or name a board.yaml.")
 
 
+def the_one(*given: str | None) -> str:
+    """The board's name, which was given in one of several ways. Raises PurebenchError for none, or for two boards."""
+    boards = {name for name in given if name is not None}
+    if len(boards) > 1:
+        raise PurebenchError(f"board: expected one, but got {' and '.join(sorted(boards))}; drop one.")
+    if not boards:
+        raise PurebenchError(f"board: expected one, but got none; {nearest('', bundled())} Or name a board.yaml.")
+    return boards.pop()
+
+
 def choose(
     name: str,
     defenses: Sequence[str] | None,
@@ -56,12 +66,20 @@ def choose(
     if images is not None:
         board = replace(board, dataset=replace(board.dataset, images=images))
     if defenses:
-        rows = tuple(replace(_row(board, text), only_source=False) for text in defenses)
-        for row in rows:
-            if sum(other.name == row.name for other in rows) > 1:
-                raise PurebenchError(f"--defense: expected each defense once, but {row.name!r} came twice; drop one.")
-        board = replace(board, defenses=(*rows, *_sources(board, rows)))
+        board = with_rows(board, [row(board, text) for text in defenses])
     return board
+
+
+def with_rows(board: Board, rows: Sequence[DefenseChoice]) -> Board:
+    """The board with these rows in place of its own, and with those whose adversarial images its attacks reuse.
+
+    Raises PurebenchError where two have the same name.
+    """
+    rows = tuple(replace(row, only_source=False) for row in rows)
+    for row in rows:
+        if sum(other.name == row.name for other in rows) > 1:
+            raise PurebenchError(f"defense: expected each defense once, but {row.name!r} came twice; drop one.")
+    return replace(board, defenses=(*rows, *_sources(board, rows)))
 
 
 def at_radius(board: Board, text: str) -> Board:
@@ -86,7 +104,7 @@ def _sources(board: Board, rows: Sequence[DefenseChoice]) -> list[DefenseChoice]
     return [replace(row, only_source=True) for row in board.defenses if row.name in missing]
 
 
-def _row(board: Board, text: str) -> DefenseChoice:
+def row(board: Board, text: str) -> DefenseChoice:
     """The board's row of this name or spec, so that it replays exactly; else a new row named after the spec."""
     for row in board.defenses:
         if text == row.name:

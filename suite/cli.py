@@ -10,8 +10,10 @@ import typer
 
 from purebench.commands.convert import convert
 from purebench.commands.inspect_latents import inspect_latents
+from purebench.commands.new import app as new
 from purebench.commands.tune import tune
 from purebench.errors import PurebenchError
+from purebench.places import default_store
 
 app = typer.Typer(
     name="purebench",
@@ -29,16 +31,12 @@ StoreOption = Annotated[
 ]
 
 
-def default_store() -> Path:
-    """Where records go unless told otherwise: the user's data folder."""
-    import platformdirs
-
-    return platformdirs.user_data_path("purebench") / "records.sqlite"
-
-
 @app.command()
 def run(
-    board: Annotated[str, typer.Argument(help="A bundled board (purebench list boards) or the path of a board.yaml.")],
+    board: Annotated[
+        str | None, typer.Argument(help="A bundled board (purebench list boards) or the path of a board.yaml.")
+    ] = None,
+    named: Annotated[str | None, typer.Option("--board", help="The board, where one would rather name it so.")] = None,
     defense: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,14 +75,16 @@ def run(
 ) -> None:
     """Evaluate a board, going on where an earlier run stopped, and print its ranking.
 
-    Example: purebench run fashion-quick --page board.html
+    Examples: purebench run fashion-quick --page board.html
+
+    purebench run --defense path/to/file.py:name --board fashion-quick
     """
     from purebench import show as shown
-    from purebench.choose import choose
-    from purebench.evaluate import run_board
+    from purebench.choose import choose, the_one
+    from purebench.running import run_board
 
     shown.check_outputs(page, results)
-    chosen = choose(board, defense, images, radius=radius, cascade=cascade, precision=attack_precision)
+    chosen = choose(the_one(board, named), defense, images, radius=radius, cascade=cascade, precision=attack_precision)
     with shown.progress() as progress:
         context, records = run_board(
             chosen,
@@ -191,6 +191,7 @@ def train(
 app.command("inspect")(inspect_latents)
 app.command()(tune)
 app.command()(convert)
+app.add_typer(new, name="new")
 
 
 def main() -> None:

@@ -161,7 +161,9 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
 def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
     if not path.is_file():
         raise PurebenchError(f"{group}: expected a Python file, but {path} is none.")
-    module_name = f"purebench_local_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    # by its contents too: a notebook lives on while the file changes, and a job's key holds the contents of now
+    decides = str(path.resolve()).encode() + b"\0" + path.read_bytes()
+    module_name = f"purebench_local_{hashlib.sha256(decides).hexdigest()[:12]}"
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)

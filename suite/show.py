@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from purebench import evaluate, registry, store
+from purebench import registry, running, store
 from purebench.board import Board
 from purebench.board_file import parse_board
 from purebench.errors import PurebenchError, nearest
@@ -33,7 +33,7 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
-def progress() -> Iterator[evaluate.Progress]:
+def progress() -> Iterator[running.Progress]:
     """A progress bar on a terminal, else a line now and then, so that a log shows the run is alive."""
     console = Console(stderr=True)
     columns = (

@@ -12,7 +12,7 @@ from purebench.board_file import load_board
 from purebench.choose import bundled, choose
 from purebench.context import check_attacks
 from purebench.errors import PurebenchError
-from purebench.evaluate import run_board
+from purebench.running import run_board
 
 from boards import write_board  # isort: skip
 

@@ -16,11 +16,11 @@ from purebench.board_file import load_board, parse_board
 from purebench.choose import choose
 from purebench.context import check_attacks, prepare
 from purebench.errors import PurebenchError
-from purebench.evaluate import run_board
 from purebench.execute import Queue
 from purebench.plan import Job
 from purebench.records import Outcome, Record
 from purebench.runner import _broken_before
+from purebench.running import run_board
 
 from boards import write_board  # isort: skip
 

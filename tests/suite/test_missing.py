@@ -19,8 +19,8 @@ from purebench.cli import app
 from purebench.context import prepare
 from purebench.datasets import image_folder
 from purebench.errors import MissingFiles, PurebenchError
-from purebench.evaluate import run_board
 from purebench.records import Outcome
+from purebench.running import run_board
 
 from boards import write_board  # isort: skip
 

@@ -15,11 +15,11 @@ from purebench.board_file import load_board, parse_board
 from purebench.choose import choose
 from purebench.context import prepare
 from purebench.errors import PurebenchError
-from purebench.evaluate import run_board
 from purebench.leaderboards.export import as_json
 from purebench.leaderboards.merge import merge
 from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import print_board
+from purebench.running import run_board
 
 from boards import write_board  # isort: skip
 

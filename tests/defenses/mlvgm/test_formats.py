@@ -25,9 +25,9 @@ from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
 from purebench.errors import MissingFiles, PurebenchError
-from purebench.evaluate import run_board
 from purebench.records import Outcome
 from purebench.registry import Spec, create
+from purebench.running import run_board
 from purebench.seeds import seeded
 
 CONFIGURATION = {

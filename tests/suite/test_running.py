@@ -17,10 +17,10 @@ from purebench import store
 from purebench.board import Board
 from purebench.board_file import load_board
 from purebench.errors import PurebenchError
-from purebench.evaluate import run_board
 from purebench.leaderboards.export import export_results
 from purebench.leaderboards.merge import merge
 from purebench.records import Outcome, Record
+from purebench.running import run_board
 
 from boards import write_board  # isort: skip
 

@@ -1,0 +1,70 @@
+"""Robust accuracies with their intervals as a matplotlib figure; matplotlib comes with the extra `notebook`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from purebench.board import Board
+from purebench.leaderboards.rank import Row
+from purebench.leaderboards.terminal import threat_text
+
+ACCENT, SOFT = "#0b6e74", "#6a665f"
+
+
+class Picture(Figure):
+    """A figure that a notebook shows by itself: it is no figure of pyplot, so it is shown once."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+def intervals(board: Board, rows: Sequence[Row], ax: Axes | None = None) -> Figure:
+    """A line a defense, best on top: the interval, the robust accuracy (dot) and the clean accuracy (ring).
+
+    A defense of which nothing is known has its name only. Drawn into `ax` if given, whose figure is then returned.
+    """
+    if ax is None:
+        figure: Any = Picture(figsize=(7.2, 1.6 + 0.36 * max(len(rows), 1)), layout="constrained")
+        FigureCanvasAgg(figure)
+        ax = _drawn(board, rows, figure.subplots())
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        made: Figure = figure
+        return made
+    _drawn(board, rows, ax).legend(fontsize="small", framealpha=0.9)
+    root = ax.get_figure(root=True)
+    assert root is not None
+    return root
+
+
+def _drawn(board: Board, rows: Sequence[Row], ax: Axes) -> Axes:
+    places = range(len(rows))
+    for place, row in zip(places, rows, strict=True):
+        if row.clean is not None:
+            ax.plot(100 * row.clean.value, place, "o", markerfacecolor="none", color=SOFT, markersize=6, zorder=2)
+        if row.robust is not None and row.rank is not None:
+            low, value, high = (100 * end for end in (row.robust.low, row.robust.value, row.robust.high))
+            ax.plot([low, high], [place, place], color=ACCENT, linewidth=2.4, solid_capstyle="butt", zorder=3)
+            ax.plot(value, place, "o", color=ACCENT, markersize=7, zorder=4)
+    ax.plot([], [], "o-", color=ACCENT, label=f"robust accuracy, {100 * board.confidence:g} % interval")
+    ax.plot([], [], "o", markerfacecolor="none", color=SOFT, label="clean accuracy")
+    ax.set(
+        yticks=list(places),
+        yticklabels=[row.name for row in rows],
+        xlim=(-2, 102),
+        ylim=(len(rows) - 0.4, -0.6),
+        xlabel=f"accuracy (%), {threat_text(board)}, {board.dataset.images} images",
+    )
+    ax.set_title(board.title, loc="left", fontsize="medium", fontweight="bold")
+    ax.grid(axis="x", color="#dddddd", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return ax

@@ -1,0 +1,70 @@
+"""Rows as a pandas DataFrame; pandas comes with the extra `notebook`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import nan
+from typing import Any
+
+import pandas as pd
+
+from purebench.leaderboards.rank import Row
+from purebench.statistics import Estimate
+
+
+def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
+    """A line a defense, best first. `robust`, `clean` and `certified` are fractions, with their intervals beside them.
+
+    rank, accuracies and strongest are missing where nothing is known. doubts: why the robust accuracy may be too high.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "defense": row.name,
+                "rank": row.rank,
+                **_columns("robust", row.robust),
+                **_columns("clean", row.clean),
+                **_columns("certified", row.certified),
+                "strongest": row.strongest,
+                "random": row.random,
+                "images": len(row.result.images),
+                "draws": row.result.draws,
+                "confidence": row.result.board["confidence"],
+                "method": row.robust.method if row.robust else None,
+                "errored": row.errored,
+                "doubts": "; ".join(row.doubts),
+                "seconds": row.cost.seconds,
+            }
+            for row in rows
+        ]
+    ).astype({"rank": "Int64"} if rows else {})
+
+
+def of_attacks(rows: Sequence[Row]) -> pd.DataFrame:
+    """A line for each attack on each defense: `accuracy` is missing where it was SKIPPED, `reason` says why."""
+    return pd.DataFrame(
+        [
+            {
+                "defense": row.name,
+                "attack": cell.attack,
+                "gradient": attack.gradient,
+                "eot": attack.eot,
+                **_columns("accuracy", cell.estimate),
+                "errored": cell.errored,
+                "median_distance": attack.median_distance,
+                "forwards": attack.forwards,
+                "backwards": attack.backwards,
+                "seconds": sum(attack.seconds.values()),
+                "reason": "; ".join([*attack.reasons, *attack.skips]),
+            }
+            for row in rows
+            for cell, attack in zip(row.cells, row.result.attacks, strict=True)
+        ]
+    )
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, Any]:
+    """An estimate as three columns."""
+    if estimate is None:
+        return {name: nan, f"{name}_low": nan, f"{name}_high": nan}
+    return {name: float(estimate.value), f"{name}_low": float(estimate.low), f"{name}_high": float(estimate.high)}

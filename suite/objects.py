@@ -1,0 +1,89 @@
+"""Defenses that live in this process alone, as rows of a board for as long as a run takes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from torch import Tensor, nn
+
+from purebench.defense import Defense, Purifier
+from purebench.errors import PurebenchError
+from purebench.registry import LOCAL, Spec
+
+Thing = Defense | Purifier | nn.Module | Callable[[Tensor], Tensor]
+"""What `as_defense` takes."""
+PREFIX = "in-memory:"
+"""How the specs of objects begin, so that nobody takes them for registered names."""
+
+
+def label(thing: Thing) -> str:
+    """A row's name for an object: that of its function, else that of its class."""
+    name = thing.__name__ if inspect.isroutine(thing) else type(thing).__name__
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-._+") or "defense"
+
+
+def checked(thing: Thing) -> Thing:
+    """The object, if it can be called with images. Raises PurebenchError with the cure for a class or a factory."""
+    if inspect.isclass(thing):
+        raise PurebenchError(
+            f"evaluate: expected a defense, but got the class {thing.__name__}; make one: {thing.__name__}(…)."
+        )
+    if not callable(thing):
+        raise PurebenchError(
+            f"evaluate: expected a name, a Defense, a Purifier, a module or a callable, but got {thing!r}."
+        )
+    try:
+        inspect.signature(thing).bind("images")
+    except TypeError as error:
+        raise PurebenchError(
+            f"evaluate: expected a callable that takes images [N,C,H,W], but {label(thing)} does not ({error}); "
+            "if it makes a defense, call it and pass what it gives."
+        ) from error
+    except ValueError:  # written in C, without a signature: that it takes images shows when it is asked
+        pass
+    return thing
+
+
+@contextmanager
+def lent(things: Mapping[str, Thing]) -> Iterator[dict[str, Spec]]:
+    """Specs that make the very objects, by their names, inside the block; modules leave it as they came.
+
+    Evaluation puts a module in eval mode, on a device, without gradients of its weights; all of that is put back.
+    """
+    specs = {name: Spec(f"{PREFIX}{name}") for name in things}
+    with ExitStack() as stack:
+        for thing in things.values():
+            if isinstance(thing, nn.Module):
+                stack.enter_context(as_it_was(thing))
+        try:
+            for name, spec in specs.items():
+                LOCAL["defenses"][spec.name] = lambda thing=things[name]: thing
+            yield specs
+        finally:
+            for spec in specs.values():
+                LOCAL["defenses"].pop(spec.name, None)
+
+
+@contextmanager
+def as_it_was(module: nn.Module) -> Iterator[None]:
+    """Puts back, at the end, the mode of every part of a module, where its tensors were, and which have gradients."""
+    modes = [(part, part.training) for part in module.modules()]
+    weights = [(weight, weight.requires_grad, weight.device) for weight in module.parameters()]
+    buffers = [
+        (part, name, buffer.device)
+        for part in module.modules()
+        for name, buffer in part.named_buffers(recurse=False, remove_duplicate=False)
+    ]
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for weight, asked, device in weights:
+            weight.data = weight.data.to(device)
+            weight.requires_grad_(asked)
+        for part, name, device in buffers:
+            part.register_buffer(name, part.get_buffer(name).to(device), name not in part._non_persistent_buffers_set)

@@ -1,0 +1,119 @@
+"""What an evaluation found, to look at, to count with and to draw."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from purebench.board import Board
+from purebench.errors import PurebenchError, nearest
+from purebench.leaderboards import html, site, terminal
+from purebench.leaderboards.rank import Row, rank
+from purebench.leaderboards.results import DefenseResult
+from purebench.show import originals
+from purebench.statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+WIDTH = 100
+"""Columns of the report as text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The defenses that were evaluated on a board, ranked by robust accuracy; every number has its interval.
+
+    results: what was found, one a defense. classes: the names of the classes. left_out: rows that were not run, because
+    their files are not on this machine.
+    """
+
+    board: Board
+    results: tuple[DefenseResult, ...]
+    classes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """One a defense: `name`, `rank`, `robust`, `clean`, `strongest`, `doubts` and more, best first."""
+        return rank(self.results)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of a defense. Raises PurebenchError naming the nearest."""
+        found = {row.name: row for row in self.rows}
+        if name not in found:
+            raise PurebenchError(f"report: {name!r} is unknown; {nearest(str(name), found)}")
+        return found[name]
+
+    @property
+    def robust(self) -> Estimate | None:
+        """Robust accuracy of the only defense. Raises PurebenchError if there are several."""
+        return self._only.robust
+
+    @property
+    def clean(self) -> Estimate | None:
+        """Clean accuracy of the only defense. Raises PurebenchError if there are several."""
+        return self._only.clean
+
+    @property
+    def _only(self) -> Row:
+        if len(self.rows) != 1:
+            names = ", ".join(row.name for row in self.rows)
+            raise PurebenchError(f"report: expected one defense, but got {names}; ask for one, report['name'].robust.")
+        return self.rows[0]
+
+    def to_frame(self, *, attacks: bool = False) -> DataFrame:
+        """A pandas DataFrame, a line a defense, or with `attacks` a line for each of its attacks; fractions in [0,1].
+
+        Raises PurebenchError if pandas is not installed.
+        """
+        frame: Any = _optional("frame", "pandas", "to_frame")
+        made: DataFrame = frame.of_attacks(self.rows) if attacks else frame.of_defenses(self.rows)
+        return made
+
+    def plot(self, ax: Any = None) -> Figure:
+        """Robust accuracies with their intervals and clean ones, as a matplotlib figure; drawn into `ax` if given.
+
+        Raises PurebenchError if matplotlib is not installed.
+        """
+        figure: Any = _optional("figure", "matplotlib", "plot")
+        drawn: Figure = figure.intervals(self.board, self.rows, ax)
+        return drawn
+
+    def page(self, path: str | Path) -> Path:
+        """Writes the board's page, one self-contained HTML file with pictures. Raises PurebenchError if it cannot."""
+        shown = originals(self.board, self.results)
+        site.write_page(Path(path), site.render(self.board, self.results, self.classes, shown, self.left_out))
+        return Path(path)
+
+    def __repr__(self) -> str:
+        file = io.StringIO()
+        table = terminal.board_table(self.board, self.results, WIDTH, self.left_out)
+        Console(file=file, width=WIDTH, force_jupyter=False, color_system=None).print(table)
+        return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+    def _repr_html_(self) -> str:
+        return html.table(self.board, self.rows, self.left_out)
+
+
+def _optional(module: str, package: str, what: str) -> Any:
+    """A module of leaderboards/ that needs a package which purebench itself does not."""
+    from importlib import import_module
+
+    try:
+        return import_module(f"purebench.leaderboards.{module}")
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise PurebenchError(
+            f"{what}: needs {package}, which is not installed; pip install 'purebench[notebook]'."
+        ) from error

@@ -1,0 +1,171 @@
+"""What a command in the docs is held to: its words are parsed by the program itself, and names must be known.
+
+A command for which there is no rule fails, so that none is left unread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import click
+import typer
+import typer.core
+
+from purebench import registry
+from purebench.choose import choose, find_board
+from purebench.cli import app
+from purebench.listing import ABOUT
+from purebench.registry import Spec
+
+from blocks import ROOT  # isort: skip
+
+PLACEHOLDER = re.compile("[A-Z]+")
+TINY = ["--images", "2", "--workers", "1"]
+"""What a run in the docs is run with."""
+
+
+def check(words: Sequence[str], *, run: bool) -> None:
+    """Parses a command, and runs it on tiny settings if asked to. Raises whatever is wrong with it."""
+    name, rest = Path(words[0]).name, list(words[1:])
+    if name in ("python", "python3") and rest[:1] == ["-m"]:
+        name, rest = rest[1], rest[2:]
+    elif name in ("python", "python3"):
+        name, rest = rest[0], rest[1:]
+    if name == "purebench":
+        purebench(rest, run=run)
+    elif name == "make":
+        subprocess.run(["make", "-n", *rest], cwd=ROOT, check=True, capture_output=True)
+    elif name == "pip":
+        pip(rest)
+    elif name == "pytest":
+        pytest_options(rest)
+    elif name == "mkdocs":
+        from mkdocs.__main__ import cli
+
+        parsed(cli, rest)
+    elif name.startswith("benchmarks/") and name.endswith(".py"):
+        benchmark(ROOT / name, rest)
+    elif str(words[0]).startswith("benchmarks/"):
+        assert (ROOT / words[0]).is_file(), f"{words[0]} is no file"
+    elif name == "cd":
+        assert len(rest) == 1
+    else:
+        raise AssertionError(f"there is no rule for the command {name!r}")
+
+
+def parsed(command: Any, words: list[str]) -> list[Any]:
+    """The contexts of a command and its sub-commands. Raises a usage error of click for what it does not take."""
+    context = command.make_context(command.name or "command", words, resilient_parsing=False)
+    contexts = [context]
+    while isinstance(context.command, click.Group | typer.core.TyperGroup):  # typer may bring a click of its own
+        name, inner, left = context.command.resolve_command(context, [*context._protected_args, *context.args])
+        assert inner is not None
+        context = inner.make_context(name, left, parent=context)
+        contexts.append(context)
+    return contexts
+
+
+def purebench(words: list[str], *, run: bool) -> None:
+    if any(PLACEHOLDER.fullmatch(word) for word in words):
+        options_are_known(words)
+        return
+    if words == ["--help"] or words[1:] == ["--help"]:
+        assert words[0] == "--help" or words[0] in app_command().commands
+        return
+    contexts = parsed(app_command(), list(words))
+    names_are_known(" ".join(str(context.info_name) for context in contexts[1:]), contexts[-1].params)
+    if run:
+        with contextlib.redirect_stdout(io.StringIO()):
+            app(words + (TINY if words[0] == "run" else []), standalone_mode=False)
+
+
+def options_are_known(words: list[str]) -> None:
+    """Of a command that has NAME or FOLDER where something of the reader's stands."""
+    command = app_command()
+    for word in words:
+        if not hasattr(command, "commands"):
+            break
+        assert word in command.commands, word
+        command = command.commands[word]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def app_command() -> Any:
+    return typer.main.get_command(app)
+
+
+def names_are_known(command: str, params: dict[str, Any]) -> None:
+    """Raises PurebenchError or AssertionError for a board, defense, recipe or group that there is not."""
+    if command == "run":
+        board = choose(params["board"] or params["named"], params["defense"], params["images"], radius=params["radius"])
+        for row in board.defenses:
+            registry.factory("defenses", row.use.name)
+    elif command == "show":
+        assert params["board"] is None or find_board(params["board"])
+    elif command == "list":
+        assert params["what"] in (None, *ABOUT)
+    elif command == "train":
+        registry.factory("recipes", Spec.parse(params["name"]).name)
+    elif command in ("inspect", "tune"):
+        assert find_board(params["board"])
+        registry.factory("defenses", Spec.parse(params["defense"]).name)
+
+
+def pip(words: list[str]) -> None:
+    """Only installing, and only extras that there are."""
+    assert words[0] == "install"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for word in words[1:]:
+        name, _, extras = word.partition("[")
+        assert name in (".", "purebench") or word in ("-e", "--editable", "-U", "--upgrade"), word
+        for extra in extras.rstrip("]").split(",") if extras else ():
+            assert extra in project["optional-dependencies"], word
+
+
+@cache
+def options_of_pytest() -> str:
+    return subprocess.run([sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def pytest_options(words: list[str]) -> None:
+    for word in words:
+        assert not word.startswith("-") or word.partition("=")[0] in options_of_pytest(), word
+
+
+class Parsed(Exception):
+    """A benchmark's command line was understood."""
+
+
+def benchmark(path: Path, words: list[str]) -> None:
+    """Lets a benchmark parse its words, and stops it there."""
+    with patch.object(sys, "path", [str(path.parent), *sys.path]), parsing_only():
+        try:
+            importlib.import_module(path.stem).main(words)
+        except Parsed:
+            return
+    raise AssertionError(f"{path.name} did not parse {words}")
+
+
+@contextlib.contextmanager
+def parsing_only() -> Iterator[None]:
+    whole = argparse.ArgumentParser.parse_args
+
+    def parse(self: argparse.ArgumentParser, *words: Any, **more: Any) -> Any:
+        whole(self, *words, **more)
+        raise Parsed
+
+    with patch.object(argparse.ArgumentParser, "parse_args", parse):
+        yield
