@@ -82,6 +82,20 @@ def check_keys(path: Path, wanted: Mapping[str, torch.Tensor], got: Mapping[str,
             raise PurebenchError(f"{path}: expected only the model's keys, but got {name!r} too; {CURE}")
 
 
+def filled(path: Path, model: Model, state: Mapping[str, torch.Tensor]) -> Model:
+    """The model with these weights in float32, in eval mode without parameter gradients; `path` only names the file.
+
+    model: may be on the meta device, so that no random weights are drawn first.
+    Raises PurebenchError for keys, shapes or values that do not fit.
+    """
+    check_keys(path, model.state_dict(), state)
+    if strange := not_finite(state):
+        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    model.load_state_dict(floats, assign=True)
+    return model.eval().requires_grad_(False)
+
+
 def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
     """The first key whose values are not all finite, if any."""
     return next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
