@@ -94,9 +94,9 @@ recipe = Recipe(
     "nd-vae. nd-vae-released throws it away and draws it from a seed, of the same weights.",
     source="after ND-VAE (Shayan 2023) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for purebench",
     data=fashion_mnist,
-    batch=32,
-    rate=4e-3,
+    batch=16,
+    rate=1e-2,
     decay=1e-4,
     ema=0.99,
-    minutes=13,
+    minutes=14,
 )

@@ -55,7 +55,9 @@ def nd_vae_from(path: Path, file: Mapping[str, Any]) -> NDVAE:
     for first, *others in names.values():
         for other in others:
             if not torch.equal(state[first], state[other]):
-                raise PurebenchError(f"{path}: expected {first!r} and {other!r} to be the same, but they differ; {CURE}")
+                raise PurebenchError(
+                    f"{path}: expected {first!r} and {other!r} to be the same, but they differ; {CURE}"
+                )
     return filled(path, model, {name: state[all_of_it[0]] for name, all_of_it in names.items()})
 
 
@@ -88,7 +90,9 @@ def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, int | No
         if name not in state:
             raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
         if state[name].ndim != 4:
-            raise PurebenchError(f"{path}: expected {name!r} of 4 dimensions, but got {list(state[name].shape)}; {CURE}")
+            raise PurebenchError(
+                f"{path}: expected {name!r} of 4 dimensions, but got {list(state[name].shape)}; {CURE}"
+            )
     width, colours = state[STEM].shape[:2]
     return {
         "colours": colours,
