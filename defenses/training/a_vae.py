@@ -56,7 +56,8 @@ def critic_loss(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     between = real.lerp(fake, torch.rand(len(real), 1, 1, 1).to(real.device)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between)[0].sum(), between, create_graph=True)
     steep = (slope.flatten(1).norm(dim=1) - 1).square().mean()
-    return critic(fake)[0].mean() - answer.mean() + DRIFT * answer.square().mean() + PENALTY * steep
+    loss: Tensor = critic(fake)[0].mean() - answer.mean() + DRIFT * answer.square().mean() + PENALTY * steep
+    return loss
 
 
 def with_critic(model: nn.Module) -> WithCritic:
@@ -81,8 +82,8 @@ recipe = Recipe(
     architecture={"size": 32, "inside": 16, "colours": 1, "width": 64},
     loss=loss,
     quality=quality,
-    about="A-VAE, made small: the encoder sees 16 pixels of 32. Trained by WGAN-GP and a divergence, as released by Serez "
-    "et al. 2025, and a reconstruction term, which the release has not. a-vae takes the nearest of several samples; "
+    about="A-VAE, made small: the encoder sees 16 pixels of 32. Trained by WGAN-GP and a divergence, as released by "
+    "Serez et al. 2025, and a reconstruction term, which the release has not. a-vae takes the nearest of several samples; "
     "a-vae-released takes one, of the same weights: not weights as the release would have trained them.",
     source="after A-VAE (Zhou et al., ECCV 2020) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for "
     "purebench",

@@ -37,7 +37,7 @@ def target(device: torch.device) -> ResNet:
 
 
 def fgsm(classifier: nn.Module, x: Tensor, y: Tensor, bound: float) -> Tensor:
-    """Images [N,C,H,W] in [0,1], each moved by `bound` in l2 along the sign of its gradient, if it is right as it is."""
+    """Images [N,C,H,W] in [0,1], each moved by `bound` in l2 along its gradient's sign, if it is right as it is."""
     asked = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = classifier(asked)
@@ -89,8 +89,8 @@ recipe = Recipe(
     },
     loss=loss,
     quality=quality,
-    about="ND-VAE, made small, trained on pairs of an FGSM image (l2 2 against fashion-resnet) with noise, and the clean "
-    "image. What its decoder starts from is trained and kept, as the release by Serez et al. 2025 meant but did not: "
+    about="ND-VAE, made small, trained on pairs of an FGSM image (l2 2 against fashion-resnet) with noise, and the "
+    "clean image. What its decoder starts from is trained and kept, as the release by Serez et al. 2025 meant but did not: "
     "nd-vae. nd-vae-released throws it away and draws it from a seed, of the same weights.",
     source="after ND-VAE (Shayan 2023) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for purebench",
     data=fashion_mnist,

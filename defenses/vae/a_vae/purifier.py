@@ -18,8 +18,8 @@ RELEASED_TEMPERATURE = 0.6
 class AVAEPurifier(Purifier):
     """The sample of the decoder that is nearest to the image it is given, of `samples` fresh ones.
 
-    The nearest is picked image by image in squared distance, as the original A-VAE does with 128. Which one it is is
-    constant almost everywhere, so the gradient through the one picked is the exact one; only that one is differentiated.
+    The nearest is picked image by image in squared distance, as the original A-VAE does with 128. Which one it is
+    changes almost nowhere, so the gradient through the one picked is the exact one; no other is differentiated.
     temperature: factor on the deviation of the code.
     Raises PurebenchError for fewer than one sample, or a temperature that is negative.
     """

@@ -1,4 +1,4 @@
-"""Purification by ND-VAE: noise, then the clean image that it expects, once with what it starts from and once without."""
+"""Purification by ND-VAE: noise, then the clean image that it expects, from a trained start or from a random one."""
 
 from __future__ import annotations
 
