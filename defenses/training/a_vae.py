@@ -83,8 +83,8 @@ recipe = Recipe(
     loss=loss,
     quality=quality,
     about="A-VAE, made small: the encoder sees 16 pixels of 32. Trained by WGAN-GP and a divergence, as released by "
-    "Serez et al. 2025, and a reconstruction term, which the release has not. a-vae takes the nearest of several samples; "
-    "a-vae-released takes one, of the same weights: not weights as the release would have trained them.",
+    "Serez et al. 2025, and a reconstruction term, which the release has not. a-vae takes the nearest of several "
+    "samples; a-vae-released takes one, of the same weights: not weights as the release would have trained them.",
     source="after A-VAE (Zhou et al., ECCV 2020) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for "
     "purebench",
     data=fashion_mnist,

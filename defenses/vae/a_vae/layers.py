@@ -116,7 +116,8 @@ class AdaIN(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """[N,channels,h,w] → the same."""
         scale, shift = self.style(style)[:, :, None, None].chunk(2, dim=1)
-        return scale * functional.instance_norm(x) + shift
+        out: Tensor = scale * functional.instance_norm(x) + shift
+        return out
 
 
 class Constant(nn.Module):

@@ -127,7 +127,7 @@ def residual_cell(inner: int, outer: int, *, down: bool = False) -> Cell:
 
 
 def generative_cell(inner: int, *, expansion: int = EXPANSION, up: bool = False) -> Cell:
-    """1×1 expansion, separable 5×5, 1×1 back, each between BNs, then the gate; `up`: half the channels, twice the side."""
+    """1×1 expansion, separable 5×5, 1×1 back, each between BNs, then the gate; `up` halves channels, doubles sides."""
     wide, outer = expansion * inner, inner // 2 if up else inner
     layers: list[nn.Module] = [
         nn.BatchNorm2d(inner),

@@ -78,13 +78,12 @@ def spellings(model: NDVAE) -> dict[str, list[str]]:
 
 def unused(model: NDVAE) -> dict[str, Tensor]:
     """What the official file holds besides, by name, with its shape."""
-    top = model.decoder.combiner_cells[0].conv.out_channels
-    assert isinstance(top, int)
+    top = len(model.get_parameter("decoder.combiner_cells.0.conv.bias"))
     shapes = {"weight": (top, top, 1, 1), "bias": (top,)}
     return {f"{UNUSED}.{name}": torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
-def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, int | None]:
+def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """What the shapes and the numbers in the keys say."""
     for name in (STEM, LAST, TOP):
         if name not in state:
@@ -109,7 +108,7 @@ def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, int | No
 def _count(state: Mapping[str, Tensor], start: str) -> int:
     """How many numbers follow this in the keys.
 
-    >>> _count({"tower.0.bias": torch.ones(1), "tower.1.bias": torch.ones(1), "tower.1.weight": torch.ones(1)}, "tower.")
-    2
+    >>> _count({"tower.0.bias": torch.ones(1), "tower.0.weight": torch.ones(1)}, "tower.")
+    1
     """
     return len({name.removeprefix(start).split(".")[0] for name in state if name.startswith(start)})

@@ -1,4 +1,4 @@
-"""A-VAE: the released layout loads strictly, agrees with a second implementation, and purifies as meant and as released."""
+"""A-VAE: the released layout loads strictly and agrees with a second implementation; both ways to purify."""
 
 from __future__ import annotations
 
