@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purebench.defenses.checkpoints import CURE, check_keys, load, not_finite
+from purebench.defenses.checkpoints import filled, load
 from purebench.defenses.mlvgm.official import find_official, read_official
 from purebench.errors import PurebenchError, nearest
 
@@ -109,13 +109,7 @@ def classifier_from(path: Path, file: Mapping[str, Any]) -> PaperClassifier:
         )
     with torch.device("meta"):
         model = PaperClassifier(network=network, classes=len(state[last]))
-    check_keys(path, model.state_dict(), state)
-    if strange := not_finite(state):
-        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
-    model.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}, assign=True
-    )
-    return model.eval().requires_grad_(False)
+    return filled(path, model, state)
 
 
 def network_of(state: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Lets tests of this folder import its slow second implementations."""
+"""Lets the tests of this folder import their slow second implementation."""
 
 import sys
 from pathlib import Path
