@@ -92,7 +92,8 @@ recipe = Recipe(
     about="ND-VAE, made small, trained on pairs of an FGSM image (l2 2 against fashion-resnet) with noise, and the "
     "clean image. What its decoder starts from is trained and kept, as the release by Serez et al. 2025 meant but did "
     "not: nd-vae. nd-vae-released throws it away and draws it from a seed, of the same weights.",
-    source="after ND-VAE (Shayan 2023) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for purebench",
+    source="after ND-VAE (IEEE Xplore 10387596) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for "
+    "purebench",
     data=fashion_mnist,
     batch=16,
     rate=1e-2,

@@ -116,6 +116,13 @@ def test_purifiers_at_their_shipped_settings_keep_the_class(name):
     assert kept(create("defenses", Spec(name))) >= 0.72
 
 
+@pytest.mark.parametrize("name", ["a-vae", "nd-vae"])
+def test_the_competitors_cards_are_above_the_bar_under_both_names(name):
+    stated = {words.split(", ")[1]: value for words, value in figures(f"fashion-{name}").items()}
+    assert {name, f"{name}-released"} <= stated.keys()
+    assert min(stated.values()) >= 0.75
+
+
 @pytest.mark.parametrize("name", ["vae", *COMPETITORS, "mlvgm-hvae", "diffpure"])
 def test_purifiers_say_whether_they_are_random(name):
     purifier, x = create("defenses", Spec(name)), torch.as_tensor(shipped().take(range(4)).floats())

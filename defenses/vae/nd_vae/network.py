@@ -1,4 +1,4 @@
-"""ND-VAE (Shayan 2023) in the form that Serez et al. 2025 (arXiv:2412.03453) released: a small NVAE that denoises.
+"""ND-VAE (IEEE Xplore 10387596) in the form that Serez et al. 2025 (arXiv:2412.03453) released: an NVAE that denoises.
 
 Bottom-up encoder, top-down decoder, one latent at the top and one below each scale. Prior and posterior of a latent
 are read off the *same* features, which hold the image: the prior alone cannot generate.
