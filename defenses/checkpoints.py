@@ -98,6 +98,17 @@ def in_float32(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
+def filled(path: Path, model: Model, state: Mapping[str, Any]) -> Model:
+    """The model with these weights in float32, in eval mode without parameter gradients; `path` only names the file.
+
+    model: may be on the meta device, so that no random weights are drawn first.
+    Raises PurebenchError for keys, shapes or values that do not fit.
+    """
+    check_keys(path, model.state_dict(), state)
+    model.load_state_dict(in_float32(state), assign=True)
+    return model.eval().requires_grad_(False)
+
+
 def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
     """The first key whose values are not all finite, if any."""
     return next((name for name, value in state.items() if not bool(value.isfinite().all())), None)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purebench.defenses.checkpoints import check_keys, in_float32, load
+from purebench.defenses.checkpoints import filled, load
 from purebench.defenses.mlvgm.official import find_official, read_official
 from purebench.errors import PurebenchError, nearest
 
@@ -109,9 +109,7 @@ def classifier_from(path: Path, file: Mapping[str, Any]) -> PaperClassifier:
         )
     with torch.device("meta"):
         model = PaperClassifier(network=network, classes=len(last))
-    check_keys(path, model.state_dict(), state)
-    model.load_state_dict(in_float32(state), assign=True)
-    return model.eval().requires_grad_(False)
+    return filled(path, model, state)
 
 
 def network_of(state: Mapping[str, Any]) -> str | None:

@@ -24,6 +24,8 @@ SETTINGS = {
         {"attenuation": 0.0},
     ],
     "vae": [{}, {"sampled": True}],
+    "a-vae": [{"samples": 4}],
+    "nd-vae-released": [{"seed": 1}],
     "gdmp": [{}, {"scale": 0.0}],
     "diffpure-sde": [{"steps": 5}],
     "likelihood-maximisation": [{"steps": 2}],

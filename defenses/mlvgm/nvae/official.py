@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from purebench.defenses.checkpoints import check_keys, in_float32
+from purebench.defenses.checkpoints import filled
 from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.official import read_official
 from purebench.errors import PurebenchError
@@ -40,9 +40,7 @@ def nvae_from(path: Path, file: Mapping[str, Any], temperature: float) -> NVAE:
     state = {_renamed(str(name)): value for name, value in _state(path, file, temperature).items()}
     with torch.device("meta"):  # the official models are large: random weights would take longer than the file
         model = NVAE(configuration, temperature)
-    check_keys(path, model.state_dict(), state)
-    model.load_state_dict(in_float32(state), assign=True)
-    return model.eval().requires_grad_(False)
+    return filled(path, model, state)
 
 
 def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[Any, Any]:
