@@ -56,7 +56,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def test_the_weights_are_small_and_complete():
     names = {path.stem for path in WEIGHTS}
-    models = ("resnet", "trades", "hvae", "nvae", "stylegan", "vae", "ddpm")
+    models = ("resnet", "trades", "pgd-at", "hvae", "nvae", "stylegan", "vae", "ddpm")
     assert names == {f"fashion-{model}" for model in models}
     assert sum(path.stat().st_size for path in WEIGHTS) < 40e6
     strangers = [path.name for path in BUNDLED.iterdir() if path.name.split(".")[0] not in names]
@@ -143,6 +143,7 @@ def test_the_classifiers_card_is_true():
     [
         ("mlvgm-hvae", {"attenuation": 0}, 0.88),
         *((name, {}, 0.75) for name in ("mlvgm-hvae", "mlvgm-nvae", "mlvgm-stylegan", "vae", "diffpure", "gdmp")),
+        *((name, {}, 0.75) for name in ("gradual-noise", "diffpure-sde", "likelihood-maximisation")),
     ],
 )
 def test_the_full_bars(name, options, bar):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from purebench.datasets import fashion_mnist
-from purebench.defense import Purifier
+from purebench.defense import Purifier, as_defense
 from purebench.defenses.mlvgm.schedules import SCHEDULES
 from purebench.registry import Spec, create, factory, installed
 from purebench.seeds import seeded
@@ -32,14 +32,24 @@ SETTINGS = {
 ELSEWHERE = {
     "none": "the classifier alone",
     "robustbench": "a classifier, from files that are not here",
-    "trades": "a classifier",
+    "trades": "a classifier; see CLASSIFIED",
+    "pgd-at": "a classifier; see CLASSIFIED",
     "mlvgm": "of the paper, from files that are not here",
     "art": "any class of another library",
     "vote": "a defense of several answers",
     "smoothing": "a defense of several answers",
+    "before": "a purifier before another classifier; see CLASSIFIED",
     "median": "kinks wherever neighbours are equal, as on a black border; see test_smoothers",
     "jpeg": "a file in between: no gradient at all, see test_jpeg for its surrogate's",
 }
+CLASSIFIED = (
+    "trades",
+    "pgd-at",
+    "before(purifier=vae, classifier=fashion-trades)",
+    "before(purifier='diffpure(steps=2)', classifier=fashion-pgd-at)",
+    "vote(defense='gaussian-noise(sigma=0.01)', draws=3, how=probabilities)",
+)
+"""Defenses that are or have a classifier: their logits are compared."""
 FLAT = {"quantise": "rounding has no slope anywhere"}
 """Purifiers whose true gradient is zero almost everywhere, and why."""
 BARS = {torch.float32: (1e-2, 1e-2), torch.float64: (1e-5, 1e-5)}
@@ -71,7 +81,8 @@ def slopes(purify, x, step):
     Half of every direction is the gradient's own, so that its slope is large, and half is random.
     """
     generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(x.shape, generator=generator).to(x)
+    with torch.no_grad(), seeded("slopes"):
+        weights = torch.randn(purify(x).shape, generator=generator).to(x)
 
     def value(at):
         with seeded("slopes"):
@@ -106,6 +117,15 @@ def test_the_gradient_is_the_slope(spec, dtype):
     errors = (exact - measured).abs() / exact.abs()
     assert exact.abs().min() > 1e-3, f"{spec}: hardly any slope to compare; is its gradient masked?"
     assert errors.max() <= bar, f"{spec}: relative errors {errors.tolist()}"
+
+
+@pytest.mark.parametrize("text", CLASSIFIED)
+def test_the_gradient_of_logits_is_the_slope(text):
+    classifier = create("classifiers", Spec("fashion-resnet"))
+    defense = as_defense(create("defenses", Spec.parse(text), classifier=classifier), classifier).double()
+    exact, measured = slopes(defense, images().double(), 1e-6)
+    assert exact.abs().min() > 1e-3
+    assert ((exact - measured).abs() / exact.abs()).max() <= 1e-5
 
 
 def test_a_gradient_that_is_not_the_slope_is_seen():
