@@ -130,16 +130,6 @@ def test_the_same_object_gives_the_same_report_and_leaves_as_it_came(
     assert not [name for name in LOCAL["defenses"] if name.startswith("in-memory")]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_module_comes_back_from_another_device(board: Board) -> None:
-    dimmer = Dimmer()
-    report = purebench.evaluate(dimmer, board, device="cuda", progress=False)
-    assert not report.rows[0].errored
-    assert {str(value.device) for value in (*dimmer.parameters(), *dimmer.buffers())} == {"cpu"}
-    assert set(dimmer.state_dict()) == {"share", "middle"}
-    assert dimmer(torch.zeros(1, 1, 2, 2)).device.type == "cpu"
-
-
 def test_another_function_with_the_same_name_is_evaluated_anew(board: Board) -> None:
     """Neither has weights, so that no fingerprint could tell them apart."""
     right = purebench.evaluate({"f": Function(lambda x: x, random=False)}, board, progress=False)
