@@ -15,6 +15,7 @@ from purebench.leaderboards.rank import Cell, Cost, Row, cost
 from purebench.leaderboards.results import CLEAN, AttackResult, spec_text
 from purebench.leaderboards.verdicts import OwnVerdict, own_verdict
 from purebench.records import Outcome, Picture
+from purebench.registry import IN_MEMORY
 
 if TYPE_CHECKING:
     from purebench.board import Board
@@ -116,6 +117,8 @@ def anchors(names: Sequence[str]) -> dict[str, str]:
 
 
 def _command(board: Board, row: Row) -> str:
+    if row.spec.startswith(IN_MEMORY):
+        return "no command repeats it: it was an object in memory"
     words = ["purebench", "run", board.name, "--defense", row.spec]
     words += ["--cascade"] if board.cascade else []
     words += ["--attack-precision", board.attack_precision] if board.attack_precision != "float32" else []
