@@ -26,7 +26,7 @@ class Energy(nn.Module):
     widths: channels after each convolution of stride 2. Its activations are smooth, for second derivatives.
     """
 
-    def __init__(self, *, channels: int = 1, size: int = 32, widths: Sequence[int] = (32, 64, 128)):
+    def __init__(self, *, channels: int = 1, size: int = 32, widths: Sequence[int] = (24, 48, 64)):
         super().__init__()
         layers: list[nn.Module] = []
         inner = channels
@@ -59,7 +59,7 @@ class EBMLangevin(Purifier):
         self,
         energy: nn.Module,
         *,
-        steps: int = 20,
+        steps: int = 10,
         rate: float = 1.0,
         temperature: float = 5e-5,
         checkpointed: bool = True,
@@ -86,7 +86,7 @@ class EBMLangevin(Purifier):
 def ebm_langevin(
     *,
     weights: str = "fashion-ebm",
-    steps: int = 20,
+    steps: int = 10,
     rate: float = 1.0,
     temperature: float = 5e-5,
     checkpointed: bool = True,

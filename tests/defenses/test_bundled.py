@@ -56,7 +56,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def test_the_weights_are_small_and_complete():
     names = {path.stem for path in WEIGHTS}
-    models = ("resnet", "trades", "hvae", "nvae", "stylegan", "vae", "ddpm")
+    models = ("resnet", "trades", "hvae", "nvae", "stylegan", "vae", "defense-vae", "puvae", "ebm", "ddpm")
     assert names == {f"fashion-{model}" for model in models}
     assert sum(path.stat().st_size for path in WEIGHTS) < 40e6
     strangers = [path.name for path in BUNDLED.iterdir() if path.name.split(".")[0] not in names]
@@ -110,12 +110,12 @@ def test_the_hierarchical_vae_has_groups_enough_and_reconstructs():
     assert kept(purifier) >= 0.86
 
 
-@pytest.mark.parametrize("name", ["none", "vae", "mlvgm-hvae", "diffpure"])
+@pytest.mark.parametrize("name", ["none", "vae", "defense-vae", "puvae", "ebm-langevin", "mlvgm-hvae", "diffpure"])
 def test_purifiers_at_their_shipped_settings_keep_the_class(name):
     assert kept(create("defenses", Spec(name))) >= 0.72
 
 
-@pytest.mark.parametrize("name", ["vae", "mlvgm-hvae", "diffpure"])
+@pytest.mark.parametrize("name", ["vae", "defense-vae", "puvae", "ebm-langevin", "mlvgm-hvae", "diffpure"])
 def test_purifiers_say_whether_they_are_random(name):
     purifier, x = create("defenses", Spec(name)), torch.as_tensor(shipped().take(range(4)).floats())
     with seeded("a"):
@@ -143,6 +143,7 @@ def test_the_classifiers_card_is_true():
     [
         ("mlvgm-hvae", {"attenuation": 0}, 0.88),
         *((name, {}, 0.75) for name in ("mlvgm-hvae", "mlvgm-nvae", "mlvgm-stylegan", "vae", "diffpure", "gdmp")),
+        *((name, {}, 0.75) for name in ("defense-vae", "puvae", "defense-gan", "ebm-langevin")),
     ],
 )
 def test_the_full_bars(name, options, bar):

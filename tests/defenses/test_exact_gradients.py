@@ -27,6 +27,13 @@ SETTINGS = {
     "gdmp": [{}, {"scale": 0.0}],
     "diffpure-sde": [{"steps": 5}],
     "likelihood-maximisation": [{"steps": 2}],
+    "puvae": [{}, {"sampled": True}],
+    "defense-gan": [
+        {"steps": 4},
+        {"steps": 3, "start": "encoder"},
+        {"steps": 3, "space": "z", "restarts": 2, "rate": 30.0},
+    ],
+    "ebm-langevin": [{"steps": 5}, {"steps": 3, "temperature": 0.0}],
     "diffpure": [{"sampler": "ddpm"}, {"sampler": "ddim", "t": 200}],
 }
 ELSEWHERE = {
@@ -42,6 +49,8 @@ ELSEWHERE = {
 }
 FLAT = {"quantise": "rounding has no slope anywhere"}
 """Purifiers whose true gradient is zero almost everywhere, and why."""
+KINKED = {"defense-gan": "the generator's leaky ReLUs: each step of the search jumps where one of them changes sign"}
+"""Purifiers that are smooth in short pieces alone, and why: float32's step in l2 leaves them, float64's does not."""
 BARS = {torch.float32: (1e-2, 1e-2), torch.float64: (1e-5, 1e-5)}
 """Largest relative error, and the length of the step in l2: rounding errors are divided by it, kinks grow with it."""
 
@@ -94,6 +103,8 @@ def slopes(purify, x, step):
 @pytest.mark.parametrize("dtype", BARS, ids=str)
 @pytest.mark.parametrize("spec", cases(), ids=str)
 def test_the_gradient_is_the_slope(spec, dtype):
+    if spec.name in KINKED and dtype == torch.float32:
+        pytest.skip(KINKED[spec.name])
     made = create("defenses", spec)
     assert isinstance(made, Purifier), f"{spec.name} is no purifier: say so in ELSEWHERE, or how to test it"
     purifier, (bar, step) = made.eval().requires_grad_(False).to(dtype), BARS[dtype]
