@@ -11,7 +11,6 @@ it, which no derivative sees: the unrolled gradient is exact between the jumps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,7 +20,6 @@ from purebench.defenses.checkpoints import load
 from purebench.defenses.diffusion.sampling import gradient_of, require, run
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.priors.spaces import CodeSpace, PriorSpace, Space
-from purebench.errors import PurebenchError
 
 SPACES = ("z", "w+")
 SURROGATES = ("identity", "encoder")
@@ -31,8 +29,8 @@ class DefenseGAN(Purifier):
     """The nearest image that a search in any space finds, clamped to [0,1].
 
     steps: L; rate: of the descent, on an image's mean squared error; momentum: share of the last step that is added to
-    the next, in [0,1). stand_in: what BPDA differentiates, the identity if it is None. checkpointed: take each step
-    again in the backward pass. Images are searched for apart. Raises PurebenchError for values out of range.
+    the next, in [0,1). surrogate: what BPDA differentiates, `identity` or `encoder`, the space's guess without search.
+    checkpointed: take each step again in the backward pass. Raises PurebenchError for values out of range.
     """
 
     def __init__(
@@ -42,10 +40,11 @@ class DefenseGAN(Purifier):
         steps: int = 40,
         rate: float = 3.0,
         momentum: float = 0.7,
-        stand_in: Callable[[Tensor], Tensor] | None = None,
+        surrogate: str = "identity",
         checkpointed: bool = True,
     ):
         super().__init__()
+        require("defense-gan", surrogate in SURROGATES, f"surrogate {' or '.join(SURROGATES)}", surrogate=surrogate)
         require("defense-gan", isinstance(steps, int) and steps >= 1, "a whole number of steps from 1", steps=steps)
         require(
             "defense-gan",
@@ -55,7 +54,7 @@ class DefenseGAN(Purifier):
             momentum=momentum,
         )
         self.space, self.steps, self.rate, self.momentum = space, steps, rate, momentum
-        self.stand_in, self.checkpointed, self.random = stand_in, checkpointed, space.random
+        self.stand_in, self.checkpointed, self.random = surrogate, checkpointed, space.random
 
     def forward(self, x: Tensor) -> Tensor:
         """G of the best code of each image."""
@@ -87,8 +86,8 @@ class DefenseGAN(Purifier):
         return (self.space(codes) - images).square().flatten(1).mean(1)
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The stand-in."""
-        return x if self.stand_in is None else self.stand_in(x)
+        """The identity, or the space's guess."""
+        return self.space.guess(x) if self.stand_in == "encoder" else x
 
 
 def defense_gan(
@@ -110,24 +109,16 @@ def defense_gan(
     it random); `w+` from one start, `mean` or `encoder`. surrogate: `encoder` for the model's autoencoder, `identity`.
     Raises PurebenchError for other values.
     """
-    if space not in SPACES or surrogate not in SURROGATES:
-        raise PurebenchError(
-            f"defense-gan: expected space {' or '.join(SPACES)} and surrogate {' or '.join(SURROGATES)}, but got"
-            f" space={space!r}, surrogate={surrogate!r}."
-        )
+    require("defense-gan", space in SPACES, f"space {' or '.join(SPACES)}", space=space)
     least = isinstance(restarts, int) and restarts >= 1
     require("defense-gan", least and (space == "z" or restarts == 1), "restarts from 1, of z alone", restarts=restarts)
     model = load(weights, "small-stylegan", SmallStyleGAN)
     where: Space = PriorSpace(model, restarts=restarts, seed=seed) if space == "z" else CodeSpace(model, start=start)
-
-    def autoencoder(x: Tensor) -> Tensor:
-        return model.decode(model.encode(x)).clamp(0, 1)
-
     return DefenseGAN(
         where,
         steps=steps,
         rate=rate,
         momentum=momentum,
-        stand_in=autoencoder if surrogate == "encoder" else None,
+        surrogate=surrogate,
         checkpointed=checkpointed,
     )

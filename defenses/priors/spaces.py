@@ -29,6 +29,10 @@ class Space(nn.Module, ABC):
     def forward(self, code: Tensor) -> Tensor:
         """The images of vectors."""
 
+    def guess(self, x: Tensor) -> Tensor:
+        """About what a search would find, without one: the image itself, unless the generator has an encoder."""
+        return x
+
 
 def normal_starts(x: Tensor, restarts: int, length: int, seed: int | None) -> Tensor:
     """Standard normal vectors [N,restarts,length]; with a seed every image has the same ones, whatever its batch."""
@@ -38,15 +42,27 @@ def normal_starts(x: Tensor, restarts: int, length: int, seed: int | None) -> Te
     return drawn.to(x).expand(len(x), -1, -1)
 
 
-class PriorSpace(Space):
+class StyleSpace(Space):
+    """A space of a StyleGAN2 that has an encoder."""
+
+    def __init__(self, model: SmallStyleGAN):
+        super().__init__()
+        self.model = model
+
+    def guess(self, x: Tensor) -> Tensor:
+        """The model's answer to the image's codes, clamped to [0,1]."""
+        return self.model.decode(self.model.encode(x)).clamp(0, 1)
+
+
+class PriorSpace(StyleSpace):
     """z ~ N(0,I), as in the paper: one vector, from which all codes of the StyleGAN2 follow.
 
     restarts: searches an image; seed: of their starts, None to draw them anew each time.
     """
 
     def __init__(self, model: SmallStyleGAN, *, restarts: int, seed: int | None):
-        super().__init__()
-        self.model, self.restarts, self.seed = model, restarts, seed
+        super().__init__(model)
+        self.restarts, self.seed = restarts, seed
         self.random = seed is None
 
     def starts(self, x: Tensor) -> Tensor:
@@ -58,7 +74,7 @@ class PriorSpace(Space):
         return self.model.decode(self.model.decoder.mapping(code)[:, None].expand(-1, self.model.latents, -1))
 
 
-class CodeSpace(Space):
+class CodeSpace(StyleSpace):
     """w+: the codes themselves, 2·log2(size) - 2 times as many numbers as z, which no prior holds together.
 
     start: `mean`, that of w over draws of z, or `encoder`, the image's codes by the model's encoder.
@@ -66,10 +82,10 @@ class CodeSpace(Space):
     """
 
     def __init__(self, model: SmallStyleGAN, *, start: str):
-        super().__init__()
+        super().__init__(model)
         if start not in STARTS:
             raise PurebenchError(f"defense-gan: expected start {' or '.join(STARTS)}, but got {start!r}.")
-        self.model, self.start = model, start
+        self.start = start
         with torch.no_grad():
             many = torch.randn(MANY, model.decoder.dim, generator=torch.Generator().manual_seed(0))
             mean = model.decoder.mapping(many).mean(0)
