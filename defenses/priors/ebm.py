@@ -59,7 +59,7 @@ class EBMLangevin(Purifier):
         self,
         energy: nn.Module,
         *,
-        steps: int = 10,
+        steps: int = 40,
         rate: float = 1.0,
         temperature: float = 5e-5,
         checkpointed: bool = True,
@@ -86,7 +86,7 @@ class EBMLangevin(Purifier):
 def ebm_langevin(
     *,
     weights: str = "fashion-ebm",
-    steps: int = 10,
+    steps: int = 40,
     rate: float = 1.0,
     temperature: float = 5e-5,
     checkpointed: bool = True,

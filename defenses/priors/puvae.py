@@ -63,7 +63,7 @@ class ClassVAE(nn.Module):
         labels = every.repeat(count, 1)
         mean, logvar = self.encode(self.features(2 * x - 1).repeat_interleave(self.classes, 0), labels)
         code = mean + (logvar / 2).exp() * torch.randn_like(mean) if sampled else mean
-        return self.decode(code, labels).unflatten(0, (count, self.classes))
+        return self.decode(code, labels).view(count, self.classes, *x.shape[1:])
 
 
 def distances(projections: Tensor, x: Tensor) -> Tensor:

@@ -29,9 +29,9 @@ SETTINGS = {
     "likelihood-maximisation": [{"steps": 2}],
     "puvae": [{}, {"sampled": True}],
     "defense-gan": [
-        {"steps": 4},
-        {"steps": 3, "start": "encoder"},
-        {"steps": 3, "space": "z", "restarts": 2, "rate": 30.0},
+        {"steps": 2},
+        {"steps": 2, "start": "encoder"},
+        {"steps": 2, "space": "z", "restarts": 2, "rate": 30.0},
     ],
     "ebm-langevin": [{"steps": 5}, {"steps": 3, "temperature": 0.0}],
     "diffpure": [{"sampler": "ddpm"}, {"sampler": "ddim", "t": 200}],
