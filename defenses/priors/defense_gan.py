@@ -83,7 +83,8 @@ class DefenseGAN(Purifier):
 
     def error(self, codes: Tensor, images: Tensor) -> Tensor:
         """Mean squared error of the codes' images, before clamping, to the images, [N]."""
-        return (self.space(codes) - images).square().flatten(1).mean(1)
+        difference: Tensor = self.space(codes) - images
+        return difference.square().flatten(1).mean(1)
 
     def surrogate(self, x: Tensor) -> Tensor:
         """The identity, or the space's guess."""

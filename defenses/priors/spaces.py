@@ -99,4 +99,4 @@ class CodeSpace(StyleSpace):
 
     def forward(self, code: Tensor) -> Tensor:
         """See the class."""
-        return self.model.decode(code.unflatten(1, (self.model.latents, -1)))
+        return self.model.decode(code.reshape(len(code), self.model.latents, -1))
