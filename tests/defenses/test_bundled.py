@@ -58,6 +58,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 def test_the_weights_are_small_and_complete():
     names = {path.stem for path in WEIGHTS}
     models = ("resnet", "trades", "pgd-at", "hvae", "nvae", "stylegan", "vae", "a-vae", "nd-vae", "ddpm")
+    models += ("defense-vae", "puvae", "ebm")
     assert names == {f"fashion-{model}" for model in models}
     assert sum(path.stat().st_size for path in WEIGHTS) < 40e6
     strangers = [path.name for path in BUNDLED.iterdir() if path.name.split(".")[0] not in names]
@@ -111,7 +112,10 @@ def test_the_hierarchical_vae_has_groups_enough_and_reconstructs():
     assert kept(purifier) >= 0.86
 
 
-@pytest.mark.parametrize("name", ["none", "vae", "a-vae", "nd-vae", "mlvgm-hvae", "diffpure"])
+PRIORS = ("defense-vae", "puvae", "ebm-langevin")
+
+
+@pytest.mark.parametrize("name", ["none", "vae", "a-vae", "nd-vae", *PRIORS, "mlvgm-hvae", "diffpure"])
 def test_purifiers_at_their_shipped_settings_keep_the_class(name):
     assert kept(create("defenses", Spec(name))) >= 0.72
 
@@ -123,7 +127,7 @@ def test_the_competitors_cards_are_above_the_bar_under_both_names(name):
     assert min(stated.values()) >= 0.75
 
 
-@pytest.mark.parametrize("name", ["vae", *COMPETITORS, "mlvgm-hvae", "diffpure"])
+@pytest.mark.parametrize("name", ["vae", *COMPETITORS, *PRIORS, "mlvgm-hvae", "diffpure"])
 def test_purifiers_say_whether_they_are_random(name):
     purifier, x = create("defenses", Spec(name)), torch.as_tensor(shipped().take(range(4)).floats())
     with seeded("a"):
@@ -152,6 +156,7 @@ def test_the_classifiers_card_is_true():
         ("mlvgm-hvae", {"attenuation": 0}, 0.88),
         *((name, {}, 0.75) for name in ("mlvgm-hvae", "mlvgm-nvae", "mlvgm-stylegan", "vae", "diffpure", "gdmp")),
         *((name, {}, 0.75) for name in ("gradual-noise", "diffpure-sde", "likelihood-maximisation")),
+        *((name, {}, 0.75) for name in ("defense-vae", "puvae", "defense-gan", "ebm-langevin")),
     ],
 )
 def test_the_full_bars(name, options, bar):

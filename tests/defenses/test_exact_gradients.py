@@ -29,6 +29,13 @@ SETTINGS = {
     "gdmp": [{}, {"scale": 0.0}],
     "diffpure-sde": [{"steps": 5}],
     "likelihood-maximisation": [{"steps": 2}],
+    "puvae": [{}, {"sampled": True}],
+    "defense-gan": [
+        {"steps": 2},
+        {"steps": 2, "start": "encoder"},
+        {"steps": 2, "space": "z", "restarts": 2, "rate": 30.0},
+    ],
+    "ebm-langevin": [{"steps": 5}, {"steps": 3, "temperature": 0.0}],
     "diffpure": [{"sampler": "ddpm"}, {"sampler": "ddim", "t": 200}],
 }
 ELSEWHERE = {
@@ -54,6 +61,9 @@ CLASSIFIED = (
 """Defenses that are or have a classifier: their logits are compared."""
 FLAT = {"quantise": "rounding has no slope anywhere"}
 """Purifiers whose true gradient is zero almost everywhere, and why."""
+KINKED = {"defense-gan": "the generator's leaky ReLUs: each step of the search jumps where one of them changes sign"}
+"""Purifiers that are smooth in short pieces alone, and why: asked in float64 by a step of SHORT, which stays in one."""
+SHORT = 1e-7
 BARS = {torch.float32: (1e-2, 1e-2), torch.float64: (1e-5, 1e-5)}
 """Largest relative error, and the length of the step in l2: rounding errors are divided by it, kinks grow with it."""
 
@@ -107,9 +117,13 @@ def slopes(purify, x, step):
 @pytest.mark.parametrize("dtype", BARS, ids=str)
 @pytest.mark.parametrize("spec", cases(), ids=str)
 def test_the_gradient_is_the_slope(spec, dtype):
+    if spec.name in KINKED and dtype == torch.float32:
+        pytest.skip(KINKED[spec.name])
     made = create("defenses", spec)
     assert isinstance(made, Purifier), f"{spec.name} is no purifier: say so in ELSEWHERE, or how to test it"
-    purifier, (bar, step) = made.eval().requires_grad_(False).to(dtype), BARS[dtype]
+    bar, step = BARS[dtype]
+    step = SHORT if spec.name in KINKED else step
+    purifier = made.eval().requires_grad_(False).to(dtype)
     x = images().to(dtype)
     if spec.name in FLAT:
         leaf = x.clone().requires_grad_()
