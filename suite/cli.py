@@ -49,6 +49,17 @@ def run(
         ),
     ] = None,
     images: Annotated[int | None, typer.Option(help="Only the first so many images of the board.", min=1)] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Stop as soon as results allow it: half-width=0.02 (every interval is ± 2 points or shorter), decided "
+            "(every two neighbours are told apart, or would hardly be by the last image); given twice, both must hold. "
+            "Looked at after every block; the intervals are then those of confidence sequences, which hold at any time."
+        ),
+    ] = None,
+    max_images: Annotated[
+        int | None, typer.Option(help="Run at most so many images, in whole blocks; with --until, the latest end.")
+    ] = None,
     radius: Annotated[
         str | None,
         typer.Option(help="Another radius, such as 4/255: a board of its own, named NAME@RADIUS in store and results."),
@@ -78,13 +89,23 @@ def run(
     """Evaluate a board, going on where an earlier run stopped, and print its ranking.
 
     Example: purebench run fashion-quick --page board.html
+    Example: purebench run fashion-linf -d vae -d trades --until decided --until half-width=0.05
     """
     from purebench import show as shown
     from purebench.choose import choose
     from purebench.evaluate import run_board
 
     shown.check_outputs(page, results)
-    chosen = choose(board, defense, images, radius=radius, cascade=cascade, precision=attack_precision)
+    chosen = choose(
+        board,
+        defense,
+        images,
+        radius=radius,
+        cascade=cascade,
+        precision=attack_precision,
+        until=until,
+        max_images=max_images,
+    )
     with shown.progress() as progress:
         context, records = run_board(
             chosen,
