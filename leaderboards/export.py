@@ -1,4 +1,4 @@
-"""Results ↔ files: one JSON a defense, the same bytes for the same records; one for all about time, one of the ranks."""
+"""Results ↔ files: one JSON a defense, the same bytes for the same records; one about time, one of the ranks."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class Cost:
 class Row:
     """A defense on a board. rank: None where everything ERRORED, which `reason` then explains.
 
-    place: where it stands among all, None where it shares no image with the others. strongest: the attack with the lowest
-    accuracy where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
+    place: where it stands among all, None where they share no image. strongest: the attack with the lowest accuracy
+    where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
     clean: None where it ERRORED or the board has none. certified: share of images that the defense proves to hold at
     the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED. doubts: why the
     robust accuracy may be too high, a sentence each.

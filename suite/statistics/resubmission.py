@@ -71,26 +71,41 @@ def most_times(right: Bools, counts: Bools | None = None) -> int:
 
 
 def resubmission_curve(
-    right: Bools, *, confidence: float = 0.95, method: str = "betting", counts: Bools | None = None
+    right: Bools,
+    *,
+    confidence: float = 0.95,
+    method: str = "betting",
+    counts: Bools | None = None,
+    upto: int | None = None,
 ) -> list[Estimate]:
     """resubmission@N for N = 1, 2, … `most_times`: entry N-1. It falls with N, of each picked attack at least.
 
     right: bool [attacks, images, draws], the images in the board's random order; [1, images, draws] for clean images.
     method: of the interval over images (see `interval`), of each point by itself; a sequence's picks in order.
-    An empty list: too few draws.
+    upto: the largest N to ask for, None for all. An empty list: too few draws.
     """
-    most, in_order = most_times(right, counts), method.endswith("-sequence")
+    most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
     found = (resubmission_per_image(right, n, counts, in_order=in_order) for n in range(1, most + 1))
     return [interval(values, method, confidence) for values in found]
 
 
 def vote_curve(
-    right: Bools, *, confidence: float = 0.95, method: str = "betting", counts: Bools | None = None
+    right: Bools,
+    *,
+    confidence: float = 0.95,
+    method: str = "betting",
+    counts: Bools | None = None,
+    upto: int | None = None,
 ) -> list[Estimate]:
     """vote@K for K = 1, 3, 5, … up to `most_times`: entry (K-1)/2. Arguments as for `resubmission_curve`."""
-    most, in_order = most_times(right, counts), method.endswith("-sequence")
+    most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
     found = (vote_per_image(right, k, counts, in_order=in_order) for k in range(1, most + 1, 2))
     return [interval(values, method, confidence) for values in found]
+
+
+def _upto(right: Bools, counts: Bools | None, upto: int | None) -> int:
+    most = most_times(right, counts)
+    return most if upto is None else min(most, upto)
 
 
 def _picks(right: Bools, counts: Bools | None) -> bool:
