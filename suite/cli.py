@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from purebench.commands.compare import compare
 from purebench.commands.convert import convert
 from purebench.commands.inspect_latents import inspect_latents
 from purebench.commands.tune import tune
@@ -210,6 +211,7 @@ def train(
 
 
 app.command("inspect")(inspect_latents)
+app.command()(compare)
 app.command()(tune)
 app.command()(convert)
 

@@ -108,13 +108,14 @@ def compare(
     images: tuple[Sequence[object], Sequence[object]],
     confidence: float = 0.95,
     seed: int = 0,
+    resamples: int = RESAMPLES,
     anytime: bool = False,
 ) -> Comparison:
     """Two defenses on the same images.
 
     a, b: [n] in [0,1], one per image, in the board's random order: 0 or 1, or fractions of draws.
-    images: the ids of a's images and of b's. confidence: in (0,1). seed: decides the random signs, where they are used.
-    anytime: interval and p-value ("betting") that hold however the number of images came about.
+    images: the ids of a's images and of b's. confidence: in (0,1). seed: decides the random signs, where they are used;
+    resamples: how many. anytime: interval and p-value ("betting") that hold however the number of images came about.
     Raises PurebenchError where the images differ, ValueError for values that are not [n] in [0,1].
     """
     require_same_images(*images)
@@ -127,7 +128,7 @@ def compare(
     elif np.isin(d, (-1.0, 0.0, 1.0)).all():
         test, p_value = "mcnemar", mcnemar(better, worse)
     else:
-        test, p_value = "sign-flip", sign_flip(d, seed=seed)
+        test, p_value = "sign-flip", sign_flip(d, seed=seed, resamples=resamples)
     return Comparison(
         difference=paired_difference(a, b, confidence, anytime=anytime),
         p_value=p_value,

@@ -127,7 +127,7 @@ def test_the_page_never_scrolls_sideways(page, width, scheme):
 
 
 @pytest.mark.parametrize("width", [320, 400, 768, 1280, 1920])
-def test_curves_fit_any_screen_and_none_of_their_words_is_cut_or_covered(curves, width):
+def test_curves_fit_any_screen_and_none_of_their_words_is_cut_or_covered(curves, cascade, width):
     resize(curves, width)
     curves.refresh()
     wide, drawn, cut, covered = curves.execute_script(
@@ -153,7 +153,7 @@ def test_curves_fit_any_screen_and_none_of_their_words_is_cut_or_covered(curves,
         """
     )
     assert wide <= width
-    assert drawn == 6
+    assert drawn == 6 + sum(result.random for result in cascade.results)
     assert cut == []
     assert covered == []
 
