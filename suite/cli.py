@@ -11,6 +11,7 @@ import typer
 from purebench.commands.compare import compare
 from purebench.commands.convert import convert
 from purebench.commands.inspect_latents import inspect_latents
+from purebench.commands.plan import plan
 from purebench.commands.tune import tune
 from purebench.errors import PurebenchError
 
@@ -211,6 +212,7 @@ def train(
 
 
 app.command("inspect")(inspect_latents)
+app.command()(plan)
 app.command()(compare)
 app.command()(tune)
 app.command()(convert)

@@ -31,6 +31,7 @@ from purebench.statistics.allocation import (
     comparison_power,
     expected_half_width,
     images_for_power,
+    smallest_difference,
 )
 from purebench.statistics.anytime import anytime_p_values
 from purebench.statistics.bernstein import empirical_bernstein, empirical_bernstein_sequence
@@ -121,6 +122,7 @@ __all__ = [
     "romano_wolf",
     "security_curve",
     "sign_flip",
+    "smallest_difference",
     "survival_band",
     "variance_parts",
     "vote_curve",
