@@ -16,7 +16,7 @@ from reporting import Column, Report, fixed, parser, perform, progress, text
 
 from purebench.allocator import keep_freed_memory
 from purebench.choose import choose
-from purebench.context import prepare
+from purebench.context import check_attacks, prepare
 from purebench.evaluate import run_board
 from purebench.forecast import forecast
 
@@ -25,6 +25,7 @@ def compare(report: Report, options: argparse.Namespace) -> None:
     """Predicted and actual, row by row."""
     board = choose(options.board, options.defense or ["none", "noise", "mlvgm-cosine"], options.images)
     keep_freed_memory()
+    check_attacks(board)
     prices = forecast(prepare(board), options.budget)
     with progress() as bars, tempfile.TemporaryDirectory() as folder:
         bar = bars.add_task("running", total=None)

@@ -55,9 +55,10 @@ class Price:
 
 
 def forecast(context: Context, budget: float, tell: Tell = lambda what, done, total: None) -> list[Price]:
-    """The price of every row under every attack, in a block of the board.
+    """The price of every row under every attack, in a block of the board; of rows that are run for their images alone,
+    under those that are reused.
 
-    budget: seconds of the probe, about. Rows of the board that are run for their images alone are among them.
+    budget: seconds of the probe, about.
     """
     board = context.board
     with single_thread(context.device):
@@ -65,16 +66,16 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
         for number, row in enumerate(board.defenses):
             tell(f"a pass of {row.name}", number, len(board.defenses))
             passes[row.name] = _timed_pass(context, row)
-        tasks = sorted(
-            ((row, attack) for row in board.defenses for attack in board.attacks),
-            key=lambda task: passes[task[0].name].alone,
-        )
+        planned = {(job.defense.name, job.attack.name): (job.defense, job.attack) for job in context.jobs()}
+        tasks = sorted(planned.values(), key=lambda task: passes[task[0].name].alone)
         one = _one_image(context)
         tried: dict[tuple[str, str], Price] = {}
         end = time.perf_counter() + budget
         for number, (row, attack) in enumerate(tasks):
             tell(f"{row.name} · {attack.name}", number, len(tasks))
             reference = _reference(row, attack, context, tried, passes)
+            if reference is None:
+                _tried(row, attack, one)  # the first time an attack runs it loads and prepares what it needs
             if reference is None or time.perf_counter() + reference.seconds < end:
                 tried[row.name, attack.name] = _tried(row, attack, one)
         tell("probed", len(tasks), len(tasks))
@@ -168,5 +169,8 @@ def _reference(
         return None
     here = passes[row.name].alone
     near = min(applying or same, key=lambda price: abs(np.log(passes[price.defense].alone / here)))
-    scale = here / passes[near.defense].alone
-    return replace(near, defense=row.name, seconds=near.seconds * scale, measured=False)
+    there = passes[near.defense].alone
+    # what the defense itself took, about: a gradient costs twice a pass, and the rest does not depend on the defense
+    busy = min(near.seconds, (near.forwards + 2 * near.backwards) * there)
+    seconds = near.seconds - busy + busy * here / there
+    return replace(near, defense=row.name, seconds=seconds, measured=False)

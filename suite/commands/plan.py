@@ -102,7 +102,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
         table.add_row(
             row.name,
             str(sum(not price.skipped for price in of)),
-            str(len(of) * board.most_blocks),
+            f"{len(of) * board.most_blocks}",
             f"{images * sum(price.forwards for price in of):,.0f}",
             f"{images * sum(price.backwards for price in of):,.0f}",
             duration(images * sum(price.seconds for price in of)),

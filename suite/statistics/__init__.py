@@ -52,7 +52,7 @@ from purebench.statistics.paired import (
     sign_flip,
 )
 from purebench.statistics.proportions import agresti_coull, clopper_pearson, jeffreys, wilson, wilson_corrected
-from purebench.statistics.ranks import Ranking, probability_best, rank
+from purebench.statistics.ranks import Ranking, pair_p_values, probability_best, rank
 from purebench.statistics.resubmission import (
     most_times,
     resubmission_curve,
@@ -111,6 +111,7 @@ __all__ = [
     "median_distance",
     "median_with_ends",
     "most_times",
+    "pair_p_values",
     "paired_difference",
     "probability_best",
     "rank",

@@ -63,15 +63,7 @@ def rank(
     require_confidence(confidence)
     values = require_outcomes(outcomes)
     defenses = values.shape[0]
-    pairs = list(combinations(range(defenses), 2))
-    differences = np.array([values[a] - values[b] for a, b in pairs]).reshape(len(pairs), values.shape[1])
-    p = np.ones((defenses, defenses))
-    if anytime:
-        adjusted = holm(anytime_p_values(differences))
-    else:
-        adjusted = romano_wolf(differences, seed=seed, resamples=resamples)
-    for (a, b), p_value in zip(pairs, adjusted, strict=True):
-        p[a, b] = p[b, a] = p_value
+    p = pair_p_values(values, seed=seed, resamples=resamples, anytime=anytime)
     mean = values.mean(axis=1)
     apart = p <= 1 - confidence + 1e-12
     above = apart & (mean[:, np.newaxis] > mean)
@@ -84,6 +76,25 @@ def rank(
         confidence=confidence,
         n=values.shape[1],
     )
+
+
+def pair_p_values(
+    outcomes: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, anytime: bool = False
+) -> Floats:
+    """[defenses, defenses]: the adjusted p-values of "these two are equally good" that `rank` goes by, 1 on the
+    diagonal. Arguments and errors as there."""
+    values = require_outcomes(outcomes)
+    defenses = values.shape[0]
+    pairs = list(combinations(range(defenses), 2))
+    differences = np.array([values[a] - values[b] for a, b in pairs]).reshape(len(pairs), values.shape[1])
+    p = np.ones((defenses, defenses))
+    if anytime:
+        adjusted = holm(anytime_p_values(differences))
+    else:
+        adjusted = romano_wolf(differences, seed=seed, resamples=resamples)
+    for (a, b), p_value in zip(pairs, adjusted, strict=True):
+        p[a, b] = p[b, a] = p_value
+    return p
 
 
 def alike_groups(apart: npt.NDArray[np.bool_], mean: Floats) -> tuple[tuple[int, ...], ...]:
