@@ -118,7 +118,7 @@ def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
     lines = [
         f"{jobs:,} jobs, {images * sum(p.forwards for p in found):,.0f} forwards and "
         f"{images * sum(p.backwards for p in found):,.0f} backwards of images: {duration(seconds)} with one worker, "
-        f"about {duration(seconds / min(workers, jobs))} with {workers}"
+        f"about {duration(seconds / min(workers, jobs))} with {workers} (right within a factor of three)"
     ]
     if board.cascade:
         lines.append("at most: a cascade spares images that were broken before")
