@@ -2,6 +2,10 @@
 
     python benchmarks/purification.py --threads 1 --json purification.json      all, on a CPU
     python benchmarks/purification.py --case e4e --images 8 --device cuda       a batch of faces on a GPU
+    python benchmarks/purification.py --declared --images 16 --costs defenses/costs.json
+
+The last measures one draw of every bundled defense instead, classifier included, and writes the times that
+`purebench list defenses` shows: all that the catalogue declares without a time of its own.
 
 The bundled purifiers on images of 1×32×32, and the paper's two StyleGAN2 autoencoders at full size with random weights
 (what they cost does not depend on the weights): e4e reads 3×256×256 and draws 1024 pixels a side, Style-Transformer
@@ -15,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import resource
+import shlex
 import statistics
 import sys
 from collections.abc import Callable
@@ -34,9 +40,12 @@ from torch import Tensor, nn
 
 from purebench import registry
 from purebench.allocator import keep_freed_memory
+from purebench.declaration import VARIES, of_package
+from purebench.defense import as_defense
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
+from purebench.provenance import commit, versions
 from purebench.registry import Spec
 from purebench.seeds import seeded
 
@@ -63,6 +72,7 @@ class Settings:
     threads: int
     seed: int
     kept: bool
+    whole: bool
 
 
 def bundled(spec: str) -> Case:
@@ -75,6 +85,9 @@ CASES = {
     "nvae": bundled("mlvgm-nvae"),
     "stylegan": bundled("mlvgm-stylegan"),
     "vae": bundled("vae"),
+    "puvae": bundled("puvae"),
+    "defense-gan": bundled("defense-gan"),
+    "ebm-langevin": bundled("ebm-langevin"),
     "diffpure": bundled("diffpure"),
     "gradual-noise": bundled("gradual-noise"),
     "gdmp": bundled("gdmp"),
@@ -83,6 +96,23 @@ CASES = {
     "style-transformer": Case("Style-Transformer, 512", lambda: MLVGMPurifier(StyleTransformer()), (3, 128, 128)),
     "e4e": Case("e4e, 1024", lambda: MLVGMPurifier(E4E()), (3, 256, 256)),
 }
+
+
+def whole(name: str) -> Case:
+    """A registered defense at its default settings, and the bundled classifier."""
+
+    def build() -> nn.Module:
+        classifier = registry.create("classifiers", Spec("fashion-resnet"))
+        made = registry.create("defenses", Spec(name), classifier=classifier)
+        return as_defense(classifier if made is None else made, classifier)
+
+    return Case(name, build, (1, 32, 32))
+
+
+def bundled_defenses() -> dict[str, Case]:
+    """What the catalogue of this package declares, but for what is nothing until it is given files or a defense."""
+    declarations = of_package(registry.installed("declarations")["purebench"])
+    return {name: whole(name) for name, one in declarations.items() if one.ms != VARIES}
 
 
 def peak(device: torch.device) -> int:
@@ -97,7 +127,7 @@ def peak(device: torch.device) -> int:
 
 def measure(key: str, settings: Settings) -> dict[str, Any]:
     """One case's row; for a process that has done nothing else."""
-    device, case = torch.device(settings.device), CASES[key]
+    device, case = torch.device(settings.device), (bundled_defenses() if settings.whole else CASES)[key]
     torch.set_num_threads(settings.threads)
     if settings.kept:
         keep_freed_memory()
@@ -114,7 +144,8 @@ def measure(key: str, settings: Settings) -> dict[str, Any]:
         def backward() -> None:
             asked = x.clone().requires_grad_()
             answer: Tensor = purifier(asked)
-            torch.autograd.grad(answer.sum(), asked)
+            if answer.requires_grad:  # else there is a file in between
+                torch.autograd.grad(answer.sum(), asked)
 
         row: dict[str, Any] = {"name": case.name, "image": "×".join(str(size) for size in case.image)}
         row["parameters"] = sum(parameter.numel() for parameter in purifier.parameters()) / 1e6
@@ -133,7 +164,8 @@ def measure(key: str, settings: Settings) -> dict[str, Any]:
 
 def every(report: Report, options: argparse.Namespace) -> None:
     """The cases that were asked for, else all; each in a process of its own."""
-    chosen = options.case or list(CASES)
+    cases = bundled_defenses() if options.declared else CASES
+    chosen = options.case or list(cases)
     settings = Settings(
         options.images,
         options.repeats,
@@ -141,19 +173,20 @@ def every(report: Report, options: argparse.Namespace) -> None:
         options.threads,
         options.seed,
         bool(report.settings["freed memory kept"]),
+        options.declared,
     )
     rows = []
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     with progress() as bar:
         work = bar.add_task("purification", total=len(chosen))
         for key in chosen:
-            bar.update(work, description=CASES[key].name)
+            bar.update(work, description=cases[key].name)
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 try:
                     rows.append(pool.submit(measure, key, settings).result())
                 except Exception as error:  # one that cannot be had (weights, memory) must not end the run; it is told
-                    report.missing[CASES[key].name] = told(error)
-                    report.told(f"{CASES[key].name} was measured", 0.0, met=False)
+                    report.missing[cases[key].name] = told(error)
+                    report.told(f"{cases[key].name} was measured", 0.0, met=False)
             bar.advance(work)
     _, clock = find_clock(options.device, options.threads)
     where = f"{options.threads} thread(s)" if options.device.type == "cpu" else str(options.device)
@@ -166,8 +199,24 @@ def every(report: Report, options: argparse.Namespace) -> None:
         ("forward_memory", "peak GiB", fixed(2)),
         ("backward_memory", "GiB with gradient", fixed(2)),
     )
-    title = f"purification: {options.images} image(s) at once, {where}, {clock}, median of {options.repeats}"
+    what = "a draw" if options.declared else "purification"
+    title = f"{what}: {options.images} image(s) at once, {where}, {clock}, median of {options.repeats}"
     report.show(title, rows, columns)
+    if options.costs is not None and not report.missing:
+        write_costs(options.costs, {row["name"]: 1000 * row["forward"] for row in rows}, report, clock)
+
+
+def write_costs(path: Path, ms: dict[str, float], report: Report, clock: str) -> None:
+    """The file that stands beside a catalogue: milliseconds an image of each defense, and what measured them."""
+    found = {
+        "command": shlex.join(["python", "benchmarks/purification.py", *sys.argv[1:]]),
+        "clock": clock,
+        "device": report.settings["device"],
+        "versions": versions(),
+        "commit": commit(),
+        "ms": {name: float(f"{value:.3g}") for name, value in sorted(ms.items())},
+    }
+    path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -176,7 +225,13 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--case", action="append", choices=tuple(CASES), help="the purifier, may be repeated (all)")
     made.add_argument("--images", type=int, default=1, help="images purified at once (1)")
     made.add_argument("--repeats", type=int, default=3, help="passes of each kind (3)")
+    made.add_argument("--declared", action="store_true", help="measure draws of all bundled defenses instead")
+    made.add_argument("--costs", type=Path, metavar="FILE", help="with --declared, write their times to FILE")
     options = made.parse_args(arguments)
+    if options.case and options.declared:
+        made.error("--declared measures all defenses: leave --case out")
+    if options.costs and not options.declared:
+        made.error("--costs is for the times of --declared: add that")
     return perform("purification", options, lambda report: every(report, options))
 
 

@@ -61,25 +61,52 @@ def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
             f"{path}: expected an architecture of this version's {kind!r}, but got another ({brief(error)}); {CURE}"
         ) from error
     check_keys(path, model.state_dict(), state)
-    if strange := not_finite(state):
-        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
-    model.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    )
+    model.load_state_dict(in_float32(state))
     return model.eval().requires_grad_(False)
 
 
-def check_keys(path: Path, wanted: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor]) -> None:
-    """Raises PurebenchError naming the first missing, unknown or mis-shaped key."""
-    for name in wanted:
+def check_keys(path: Path, wanted: Mapping[str, torch.Tensor], got: Mapping[str, Any]) -> None:
+    """Raises PurebenchError naming the first key that is missing, mis-shaped, of no use as a weight, or unknown."""
+    for name, like in wanted.items():
         if name not in got:
-            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
-        if wanted[name].shape != got[name].shape:
-            expected, came = list(wanted[name].shape), list(got[name].shape)
-            raise PurebenchError(f"{path}: expected {name!r} of shape {expected}, but got {came}; {CURE}")
+            wrapped = f"module.{name}"
+            came = f"it is there as {wrapped!r} (DataParallel's prefix)" if wrapped in got else "it is missing"
+            raise PurebenchError(f"{path}: expected the key {name!r}, but {came}; {CURE}")
+        if fault := _fault(name, like, got[name]):
+            raise PurebenchError(f"{path}: {fault}; {CURE}")
     for name in got:
         if name not in wanted:
             raise PurebenchError(f"{path}: expected only the model's keys, but got {name!r} too; {CURE}")
+
+
+def _fault(name: str, like: torch.Tensor, value: Any) -> str | None:
+    """What was expected of a weight and what came, or None if it will do."""
+    if not isinstance(value, torch.Tensor):
+        return f"expected {name!r} to be a tensor, but got {type(value).__name__}"
+    if like.shape != value.shape:
+        return f"expected {name!r} of shape {list(like.shape)}, but got {list(value.shape)}"
+    odd = value.layout is not torch.strided or value.is_quantized or value.is_meta or value.is_complex()
+    if odd or (like.is_floating_point() and not value.is_floating_point()):
+        return f"expected {name!r} to hold plain {like.dtype}, but got {value.dtype}, {value.layout}, on {value.device}"
+    if not bool(value.float().isfinite().all()):
+        return f"expected finite weights, but {name!r} holds NaN or infinity"
+    return None
+
+
+def in_float32(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same weights, whole numbers as they are."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def filled(path: Path, model: Model, state: Mapping[str, Any]) -> Model:
+    """The model with these weights in float32, in eval mode without parameter gradients; `path` only names the file.
+
+    model: may be on the meta device, so that no random weights are drawn first.
+    Raises PurebenchError for keys, shapes or values that do not fit.
+    """
+    check_keys(path, model.state_dict(), state)
+    model.load_state_dict(in_float32(state), assign=True)
+    return model.eval().requires_grad_(False)
 
 
 def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:

@@ -1,4 +1,8 @@
-"""A small residual network for 32×32 images (He et al. 2016, arXiv:1512.03385, section 4.2)."""
+"""A small residual network for 32×32 images (He et al. 2016, arXiv:1512.03385, section 4.2).
+
+Bundled three times: undefended, and trained against attacks by TRADES (Zhang et al. 2019, arXiv:1901.08573) and by PGD
+adversarial training (Madry et al. 2018, arXiv:1706.06083).
+"""
 
 from __future__ import annotations
 
@@ -72,4 +76,9 @@ def fashion_resnet(*, weights: str = "fashion-resnet") -> ResNet:
 
 def trades(*, weights: str = "fashion-trades") -> ResNet:
     """A classifier trained by TRADES, linf 16/255 (Zhang et al. 2019)."""
+    return load(weights, "resnet", ResNet)
+
+
+def pgd_at(*, weights: str = "fashion-pgd-at") -> ResNet:
+    """A classifier trained by PGD adversarial training, linf 16/255 (Madry et al. 2018)."""
     return load(weights, "resnet", ResNet)

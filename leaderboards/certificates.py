@@ -15,12 +15,14 @@ class Certificates:
     """The certified radii of a defense's images, in the threat's norm.
 
     attack: the name of what asked for them. distances: one an image, 0 where the answer is wrong, the defense abstained
-    or an error came between. estimate: the share whose radius is above the threat's, Clopper–Pearson over the images.
+    or an error came between. estimate: the share whose radius is above the threat's, Clopper–Pearson over the images,
+    or a betting sequence if anytime: results decided where the run ended.
     """
 
     attack: str
     distances: tuple[float | None, ...]
     estimate: Estimate
+    anytime: bool = False
 
 
 def certifies(attack: AttackResult) -> bool:
@@ -43,4 +45,5 @@ def certificates(result: DefenseResult) -> Certificates | None:
         for radius, outcome in zip(asked.certified, asked.outcomes, strict=True)
     )
     radius = parse_radius(result.board["threat"]["radius"])
-    return Certificates(asked.name, radii, security_curve(radii, [radius], result.board["confidence"])[0])
+    (proven,) = security_curve(radii, [radius], result.board["confidence"], anytime=result.anytime)
+    return Certificates(asked.name, radii, proven, result.anytime)

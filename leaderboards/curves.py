@@ -27,6 +27,10 @@ class Measured(Protocol):
     def distances(self) -> tuple[float | None, ...]:
         """In the units of the radius."""
 
+    @property
+    def anytime(self) -> bool:
+        """Whether intervals must hold at any time."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -119,7 +123,7 @@ def scale(threat: ThreatModel, radius_text: str, found: Iterable[Measured]) -> S
 def line(name: str, found: Measured, confidence: float, scale: Scale, frame: Frame, number: int = 0) -> Line:
     """The curve of a defense. number: its place among the lines of the chart, which decides its colour."""
     corners = sorted({0.0, *(d for d in found.distances if d is not None and d <= scale.limit)})
-    curve = security_curve(found.distances, [*corners, scale.radius], confidence)
+    curve = security_curve(found.distances, [*corners, scale.radius], confidence, anytime=found.anytime)
     at, curve = curve[-1], curve[:-1]
     xs = [frame.x(radius / scale.limit) for radius in corners]
     end = frame.x(1.0)
@@ -143,7 +147,8 @@ def single(
     lines, told = [], []
     if found is not None:
         lines.append(drawn := line(name, found, confidence, scale, SINGLE))
-        told.append(f"At radius 0: {security_curve(found.distances, [0.0], confidence)[0].percent()}.")
+        (start,) = security_curve(found.distances, [0.0], confidence, anytime=found.anytime)
+        told.append(f"At radius 0: {start.percent()}.")
         told.append(_told(drawn, scale))
     if proven is not None:
         lines.append(drawn := line(f"{name}, certified", proven, confidence, scale, SINGLE, COLOURS))

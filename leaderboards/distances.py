@@ -31,6 +31,7 @@ class Nearest:
     distances: one an image, None where nothing broke it; 0 where the image itself is wrong, or where an attack ERRORED,
     which never counts as robust. attacks: the minimum-norm ones. missing, errored: how many distances are None, or 0
     for an error; spared: images that no minimum-norm attack was asked about, because a cascade had broken them before.
+    anytime: whether results decided where the run ended, so that intervals must hold at any time.
     """
 
     distances: tuple[float | None, ...]
@@ -38,6 +39,7 @@ class Nearest:
     missing: int
     errored: int
     spared: int
+    anytime: bool = False
 
 
 def reach(attack: AttackResult) -> Reach | None:
@@ -71,7 +73,8 @@ def nearest(result: DefenseResult) -> Nearest | None:
             distances.append(min(known))
         elif asked:
             distances.append(None)
-    return Nearest(tuple(distances), tuple(a.name for a in searching), distances.count(None), errored, spared)
+    names = tuple(attack.name for attack in searching)
+    return Nearest(tuple(distances), names, distances.count(None), errored, spared, result.anytime)
 
 
 def _known(result: DefenseResult, image: int, radius: float) -> list[float]:

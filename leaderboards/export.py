@@ -1,35 +1,42 @@
-"""Results ↔ files: one JSON a defense, the same bytes for the same records, and one for all about time."""
+"""Results ↔ files: one JSON a defense, the same bytes for the same records; one about time, one of the ranks."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from purebench.errors import PurebenchError
+from purebench.leaderboards.rank import standing_of
 from purebench.leaderboards.results import DefenseResult
 
 TIMINGS = "timings.json"
+RANKS = "ranks.json"
+BESIDE = (TIMINGS, RANKS)
+"""Files of the folder that are no defense's."""
 
 
 def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]:
-    """Writes `<folder>/<defense>.json` for each result and `<folder>/timings.json`; returns the paths.
+    """Writes `<folder>/<defense>.json` for each result, `timings.json` and `ranks.json`; returns the paths.
 
-    Files of other defenses stay, and so do their timings. Raises PurebenchError if one cannot be written;
-    then none has changed.
+    Files of other defenses stay, and so do their timings; the ranks are those of all defenses in the folder, as far as
+    they were found on the same board. Raises PurebenchError if one cannot be written; then none has changed.
     """
+    results = list(results)
     timings = _read_timings(folder)
     files = {}
     for result in results:
         path = folder / f"{result.name}.json"
-        if path.name == TIMINGS or path.parent != folder:
+        if path.name in BESIDE or path.parent != folder:
             raise PurebenchError(f"{result.name!r}: expected a defense's name to make a file name; choose another.")
         files[path] = as_json(result.to_dict())
         timings[result.name] = result.seconds
     files[folder / TIMINGS] = as_json(timings)
+    others = [path for path in _result_files(folder) if path not in files] if results else []
+    files[folder / RANKS] = as_json(_ranks([*results, *(_read_result(path, timings) for path in others)]))
     write_files(files)
     return list(files)
 
@@ -37,8 +44,22 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
 def load_results(folder: Path) -> list[DefenseResult]:
     """The results that `export_results` wrote there, by name. Raises PurebenchError for any other file."""
     timings = _read_timings(folder)
-    paths = sorted(path for path in folder.glob("*.json") if path.name != TIMINGS)
-    return [_read_result(path, timings) for path in paths]
+    return [_read_result(path, timings) for path in _result_files(folder)]
+
+
+def load_result(path: Path) -> DefenseResult:
+    """The result of one defense that `export_results` wrote. Raises PurebenchError for any other file."""
+    return _read_result(path, _read_timings(path.parent))
+
+
+def _result_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if path.name not in BESIDE)
+
+
+def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:
+    """Where the rows of the first one's board stand; empty where they cannot be compared."""
+    found = standing_of(result for result in results if result.board == results[0].board)
+    return {} if found is None else found.to_dict()
 
 
 def as_json(value: Any) -> str:

@@ -19,7 +19,7 @@ def table(board: Board, rows: Sequence[Row], left_out: Collection[str] = ()) -> 
     left_out: rows that were not run because their files are not on the machine.
     """
     attacks = [attack.name for attack in board.attacks]
-    told = [note.plain for note in notes(board, rows, False, left_out)]
+    told = [note.plain for note in notes(board, rows, (False, False), left_out)]
     return (
         templates()
         .get_template("report.html.j2")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from purebench.errors import PurebenchError
 from purebench.leaderboards.results import ANSWERED, AttackResult, DefenseResult
 from purebench.records import Outcome, Record
+from purebench.stopping import ending
 
 if TYPE_CHECKING:
     from purebench.board import AttackChoice, Board, DefenseChoice
@@ -26,8 +27,12 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
     """The results of the board's defenses, in its order, whatever the order of the records.
 
     A defense without a finished block is left out; records of other boards, defenses and attacks are passed
-    over. Raises PurebenchError where records contradict each other or the board.
+    over, and so are blocks after the one where the board's rule says stop. Raises PurebenchError where records
+    contradict each other or the board.
     """
+    records = list(records)
+    end = ending(board, records)
+    blocks = board.most_blocks if end is None else end.blocks
     by_job: dict[tuple[str, str, int], Record] = {}
     for record in records:
         if record.board != board.name:
@@ -38,14 +43,14 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
                 f"{board.name}: expected one record for {record.defense}, {record.attack}, "
                 f"block {record.block}, but got two with different keys; leave out those of an earlier board."
             )
-    found = (_of_defense(board, defense, by_job) for defense in board.shown)
+    found = (_of_defense(board, defense, by_job, blocks) for defense in board.shown)
     return [result for result in found if result is not None]
 
 
 def _of_defense(
-    board: Board, defense: DefenseChoice, by_job: Mapping[tuple[str, str, int], Record]
+    board: Board, defense: DefenseChoice, by_job: Mapping[tuple[str, str, int], Record], counted: int
 ) -> DefenseResult | None:
-    jobs = [[(defense.name, attack.name, block) for attack in board.attacks] for block in range(board.blocks)]
+    jobs = [[(defense.name, attack.name, block) for attack in board.attacks] for block in range(counted)]
     blocks = [[by_job[job] for job in block] for block in jobs if all(job in by_job for job in block)]
     if not blocks:
         return None
@@ -64,7 +69,7 @@ def _of_defense(
         weights=str(_the_one(defense.name, "weights", facts, default="")),
         images=tuple(image for block in blocks for image in block[0].images),
         labels=tuple(label for block in blocks for label in block[0].labels),
-        complete=len(blocks) == board.blocks,
+        complete=len(blocks) == counted,
         attacks=tuple(
             _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
         ),

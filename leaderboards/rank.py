@@ -1,7 +1,7 @@
 """Results → rows in the order of robust accuracy, with all that a table of any kind shows of them.
 
-A rank is a plain position, the same for rows whose robust and clean accuracy are the same; a row whose interval
-overlaps the one above is marked as `tied`, because overlapping intervals do not tell the two apart.
+A rank is a plain position, the same for rows whose robust and clean accuracy are the same; `place` says how sure it is:
+between which ranks the row lies, and which others it cannot be told apart from (see `standing`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from purebench.leaderboards.certificates import certificates, certifies
 from purebench.leaderboards.doubts import doubts
 from purebench.leaderboards.results import CLEAN, AttackResult, DefenseResult, spec_text
+from purebench.leaderboards.standing import Place, Standing, standing
 from purebench.records import Outcome
 from purebench.statistics import Estimate
 
@@ -49,8 +50,8 @@ class Cost:
 class Row:
     """A defense on a board. rank: None where everything ERRORED, which `reason` then explains.
 
-    tied: whether its robust interval overlaps that of the row above. strongest: the attack with the lowest
-    accuracy where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
+    place: where it stands among all, None where they share no image. strongest: the attack with the lowest accuracy
+    where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
     clean: None where it ERRORED or the board has none. certified: share of images that the defense proves to hold at
     the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED. doubts: why the
     robust accuracy may be too high, a sentence each.
@@ -65,7 +66,7 @@ class Row:
     errored: int
     reason: str
     cost: Cost
-    tied: bool = False
+    place: Place | None = None
     certified: Estimate | None = None
     doubts: tuple[str, ...] = ()
 
@@ -91,16 +92,23 @@ def rank(results: Iterable[DefenseResult]) -> list[Row]:
     Raises PurebenchError where a worst case cannot be estimated (see `DefenseResult.robust`).
     """
     rows = sorted((_row(result) for result in results), key=_order)
+    known = [row.result for row in rows if not _unknown(row)]
+    found = standing(known)
     ranked: list[Row] = []
     for position, row in enumerate(rows):
-        if row.result.failed or row.robust is None:
+        if _unknown(row):
             ranked.append(row)
             continue
-        above = ranked[-1].robust if ranked else None
-        tied = above is not None and row.robust.high >= above.low
         equal = bool(ranked) and _order(row)[:-1] == _order(ranked[-1])[:-1]
-        ranked.append(replace(row, rank=ranked[-1].rank if equal else position + 1, tied=tied))
+        place = None if found is None else found.places[row.name]
+        ranked.append(replace(row, rank=ranked[-1].rank if equal else position + 1, place=place))
     return ranked
+
+
+def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
+    """Where the rows stand that have a rank, best first; None where there are none, or they share no image."""
+    rows = sorted((_row(result) for result in results), key=_order)
+    return standing([row.result for row in rows if not _unknown(row)])
 
 
 def cost(attacks: Sequence[AttackResult]) -> Cost:
@@ -171,10 +179,13 @@ def _lowest(cells: Iterable[Cell], no_attacks: Collection[str]) -> str | None:
     return min(found, key=lambda attack: found[attack]) if found else None
 
 
+def _unknown(row: Row) -> bool:
+    return row.result.failed or row.robust is None
+
+
 def _order(row: Row) -> tuple[bool, float, float, str]:
-    unknown = row.result.failed or row.robust is None
     return (
-        unknown,
+        _unknown(row),
         -row.robust.value if row.robust else 0.0,
         -row.clean.value if row.clean else 0.0,
         row.name,

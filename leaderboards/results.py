@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from purebench.answers import ANSWERED as ANSWERED
+from purebench.answers import Answers, gather, right_answers
 from purebench.errors import PurebenchError
 from purebench.records import Outcome, Picture
 from purebench.registry import Spec
@@ -19,8 +21,6 @@ Bools = npt.NDArray[np.bool_]
 
 CLEAN = "clean"
 """The name of the attack that changes nothing: its accuracy is the clean accuracy."""
-
-ANSWERED = (Outcome.HELD, Outcome.BROKEN)
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,17 @@ class DefenseResult:
         return bool(self.board["cascade"])
 
     @property
+    def anytime(self) -> bool:
+        """Whether results decided where the run ended, so that its intervals must hold at any time."""
+        rule = self.board.get("stop", {})
+        return "half_width" in rule or "decided" in rule
+
+    @property
+    def answers(self) -> Answers | None:
+        """What it answered under every attack that applies, clean included; None where none does."""
+        return gather(((attack.outcomes, attack.draws) for attack in self.attacks), self.draws)
+
+    @property
     def failed(self) -> bool:
         """Whether every image of every attack that applies ERRORED, so that nothing is known.
 
@@ -150,18 +161,17 @@ class DefenseResult:
 
         Raises PurebenchError for a random defense with a single draw, whose worst case would be biased.
         """
-        applying = [attack for attack in self.attacks if not attack.skipped]
-        if not applying:
+        found = self.answers
+        if found is None:
             return None
-        right = np.stack([self.right(attack) for attack in applying])
-        counts = np.array([[outcome is not Outcome.SKIPPED for outcome in a.outcomes] for a in applying])
-        some = counts.any(axis=0)
+        some = found.counts.any(axis=0)
         try:
             return robust_accuracy(
-                right[:, some],
+                found.right[:, some],
                 deterministic=not self.random,
                 confidence=self.board["confidence"],
-                counts=counts[:, some],
+                counts=found.counts[:, some],
+                anytime=self.anytime,
             )
         except ValueError as error:
             raise PurebenchError(f"{self.name}: {error}") from error
@@ -172,7 +182,7 @@ class DefenseResult:
         if not applies.any():
             return None
         right = self.right(attack)[applies]
-        return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"])
+        return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"], anytime=self.anytime)
 
     def spared(self, attack: AttackResult) -> Bools:
         """The images [images] that a cascade spared this attack, because one before it had broken them on every draw.
@@ -192,11 +202,7 @@ class DefenseResult:
 
     def right(self, attack: AttackResult) -> Bools:
         """Whether each verification draw was right, [images, draws]; False where there is no answer."""
-        table = np.zeros((len(self.images), self.draws), dtype=np.bool_)
-        for row, answers, outcome in zip(table, attack.draws, attack.outcomes, strict=True):
-            if outcome in ANSWERED:
-                row[:] = [answer == "1" for answer in answers]
-        return table
+        return right_answers(attack.outcomes, attack.draws, self.draws)
 
     @property
     def seconds(self) -> dict[str, dict[str, float]]:

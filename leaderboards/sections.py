@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from purebench.leaderboards.certificates import Certificates
 from purebench.leaderboards.curves import Chart, Scale, single
 from purebench.leaderboards.distances import Nearest, distance_text, reach
+from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
 from purebench.leaderboards.rank import Cell, Cost, Row, cost
 from purebench.leaderboards.results import CLEAN, AttackResult, spec_text
 from purebench.leaderboards.verdicts import OwnVerdict, own_verdict
 from purebench.records import Outcome, Picture
+from purebench.registry import IN_MEMORY
+from purebench.statistics import Estimate, median_with_ends
 
 if TYPE_CHECKING:
     from purebench.board import Board
@@ -61,7 +64,8 @@ class Section:
     """A defense's section: its row, the anchor it is linked by, its attacks, its curve and pictures of one attack.
 
     nearest, proven, chart: None without a minimum-norm attack, a certificate, either. judged: whether some attack has a
-    verdict of its own.
+    verdict of its own. median: the median distance and its interval, as text. loss: what the attacks take, in [-1,1];
+    asked: accuracy asked several times; noise: where its noise comes from; None where that is not known.
     """
 
     row: Row
@@ -74,6 +78,10 @@ class Section:
     pictured: str | None
     triples: tuple[Triple, ...]
     command: str
+    median: str
+    loss: Estimate | None
+    asked: DrawChart | None
+    noise: Noise | None
 
 
 def section(
@@ -101,7 +109,18 @@ def section(
         pictured=pictured.name if pictured else None,
         triples=tuple(_triple(picture, classes, originals) for picture in pictures),
         command=_command(board, row),
+        median="" if found is None else _median(board, found),
+        loss=None if row.result.failed else loss(row.result),
+        asked=None if row.result.failed else draw_chart(anchor, row.result),
+        noise=None if row.result.failed else noise(row.result, row.strongest),
     )
+
+
+def _median(board: Board, found: Nearest) -> str:
+    """The median distance and its interval: "8.7/255 [6.1/255, ∞]"."""
+    norm, median = board.threat.norm, median_with_ends(found.distances, board.confidence, anytime=found.anytime)
+    low, high = distance_text(norm, median.low), distance_text(norm, median.high)
+    return f"{distance_text(norm, median.value)} [{low}, {high}]"
 
 
 def anchors(names: Sequence[str]) -> dict[str, str]:
@@ -116,6 +135,8 @@ def anchors(names: Sequence[str]) -> dict[str, str]:
 
 
 def _command(board: Board, row: Row) -> str:
+    if row.spec.startswith(IN_MEMORY):
+        return "no command repeats it: it was an object in memory"
     words = ["purebench", "run", board.name, "--defense", row.spec]
     words += ["--cascade"] if board.cascade else []
     words += ["--attack-precision", board.attack_precision] if board.attack_precision != "float32" else []

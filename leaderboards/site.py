@@ -16,7 +16,7 @@ from purebench.leaderboards.export import write_files
 from purebench.leaderboards.rank import rank
 from purebench.leaderboards.results import CLEAN, DefenseResult, spec_text
 from purebench.leaderboards.sections import anchors, section
-from purebench.leaderboards.terminal import METHOD_NAMES, methods_text
+from purebench.leaderboards.terminal import METHOD_NAMES, compared_text, methods_text, stopped_text
 
 if TYPE_CHECKING:
     from purebench.board import Board
@@ -45,7 +45,13 @@ def render(
     proven = {name: proof for name, proof in proofs.items() if proof is not None}
     common = scale(board.threat, board.radius_text, [*known.values(), *proven.values()])
     environment = templates()
-    environment.filters |= {"percent": _percent, "bracket": _bracket, "duration": _duration, "share": _share}
+    environment.filters |= {
+        "percent": _percent,
+        "bracket": _bracket,
+        "duration": _duration,
+        "share": _share,
+        "chance": _chance,
+    }
     finished = {row.name for row in rows}
     no_attacks = {CLEAN, *(proof.attack for proof in proven.values())}
     page = environment.get_template("board.html.j2").render(
@@ -62,6 +68,8 @@ def render(
         waiting=[defense.name for defense in board.shown if defense.name not in finished.union(left_out)],
         left_out=[defense.name for defense in board.shown if defense.name in left_out],
         methods=methods_text(rows),
+        stopped=stopped_text(board, rows),
+        compared=compared_text(rows),
         method_names=METHOD_NAMES,
         threat=_threat(board),
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),
@@ -106,6 +114,13 @@ def _bracket(estimate: Any) -> str:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f}%"
+
+
+def _chance(probability: float) -> str:
+    """A probability as people say it: "37 %", "< 1 %"."""
+    if 0 < probability < 0.01 or 0.99 < probability < 1:
+        return "<\u00a01\u00a0%" if probability < 0.5 else ">\u00a099\u00a0%"
+    return f"{100 * probability:.0f}\u00a0%"
 
 
 def _duration(seconds: float) -> str:

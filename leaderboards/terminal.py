@@ -18,7 +18,15 @@ from purebench.statistics import Estimate
 if TYPE_CHECKING:
     from purebench.board import Board
 
-METHOD_NAMES = {"clopper-pearson": "Clopper–Pearson", "wilson": "Wilson", "betting": "betting"}
+METHOD_NAMES = {
+    "clopper-pearson": "Clopper–Pearson",
+    "wilson": "Wilson",
+    "betting": "betting",
+    "betting-sequence": "betting sequence, valid at any time",
+}
+ALIKE = "alike"
+BARS_FROM, LETTERS_FROM = 10, 84
+"""Columns that bars need to be drawn at all, and those of a terminal that has room for the letters."""
 
 
 def print_board(
@@ -38,11 +46,15 @@ def board_table(
     """
     rows = rank(results)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
-    bar = min(30, width - 80)
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("defense", overflow="fold", max_width=22 if bar >= 10 else 20)
+    letters = max((len(row.place.letters) for row in rows if row.place), default=0)
+    lettered = letters > 0 and width >= LETTERS_FROM + max(letters, len(ALIKE))
+    bar = min(30, width - 81 - (2 + max(letters, len(ALIKE)) if lettered else 0))
+    table.add_column("rank", justify="right", no_wrap=True)
+    if lettered:
+        table.add_column(ALIKE, no_wrap=True)
+    table.add_column("defense", overflow="fold", max_width=22 if bar >= BARS_FROM else 20)
     table.add_column("robust accuracy", no_wrap=True)
-    if bar >= 10:
+    if bar >= BARS_FROM:
         table.add_column(axis(bar), no_wrap=True, header_style="dim")
     table.add_column("clean", justify="right", no_wrap=True)
     certified = any(row.certified for row in rows)
@@ -50,15 +62,16 @@ def board_table(
         table.add_column("certified", justify="right", no_wrap=True)
     table.add_column("strongest †" if board.cascade else "strongest attack", overflow="fold", max_width=16)
     for row in rows:
-        cells = [_position(row), _name(row), _robust(row)]
-        if bar >= 10:
+        cells = [_rank(row), *([_letters(row)] if lettered else []), _name(row), _robust(row)]
+        if bar >= BARS_FROM:
             cells.append(draw(row.robust, bar, row.clean) if row.rank and row.robust else Text())
         cells.append(_clean(row.clean))
         if certified:
             cells.append(_clean(row.certified))
         table.add_row(*cells, _strongest(row))
     shown = [table] if rows else []
-    return Group(_heading(board), *shown, *notes(board, rows, bool(rows) and bar >= 10, left_out))
+    marks = (bool(rows) and bar >= BARS_FROM, lettered)
+    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out))
 
 
 def axis(width: int) -> str:
@@ -109,8 +122,36 @@ def _heading(board: Board) -> Text:
     return heading
 
 
-def _position(row: Row) -> Text:
-    return Text(f"{'≈ ' if row.tied else ''}{row.rank}" if row.rank else "–", style="" if row.rank else "dim")
+def _rank(row: Row) -> Text:
+    if not row.rank:
+        return Text("–", style="dim")
+    return Text(row.place.text if row.place else f"{row.rank}")
+
+
+def _letters(row: Row) -> Text:
+    return Text(row.place.letters if row.place else "", style="dim")
+
+
+def compared_text(rows: Sequence[Row]) -> str:
+    """On which images ranks were compared; empty where all rows have the same."""
+    shared = next((row.place.images for row in rows if row.place), None)
+    most = max((len(row.result.images) for row in rows if row.place), default=0)
+    return "" if shared is None or shared == most else f"ranks: compared on the {shared} images that all rows have"
+
+
+def stopped_text(board: Board, rows: Sequence[Row]) -> str:
+    """How far a run with a rule of stopping has come, and how many blocks it saved; empty without a rule."""
+    if board.stop is None or not rows:
+        return ""
+    images = max(len(row.result.images) for row in rows)
+    spared = board.blocks - -(-images // board.dataset.block)
+    so_far = f"{images} of {board.dataset.images} images"
+    if not all(row.result.complete for row in rows):
+        return f"{so_far} so far; it stops as soon as {board.stop.text}" if board.stop.early else ""
+    if not spared:
+        return ""
+    why = board.stop.text if board.stop.early and board.images_of(board.most_blocks) > images else "the most asked for"
+    return f"stopped at {so_far}, {spared} of {board.blocks} blocks saved: {why}"
 
 
 def _name(row: Row) -> Text:
@@ -140,13 +181,17 @@ def _strongest(row: Row) -> Text:
     return Text(row.strongest or "–", style="" if row.strongest else "dim")
 
 
-def notes(board: Board, rows: Sequence[Row], bars: bool, left_out: Collection[str]) -> list[Text]:
-    """What a reader of the table must know, a line each."""
-    notes = [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []
+def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out: Collection[str]) -> list[Text]:
+    """What a reader of the table must know, a line each; marks: whether there are bars, and letters."""
+    bars, lettered = marks
+    notes = [stopped] if (stopped := stopped_text(board, rows)) else []
+    notes += [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []
     if bars:
         notes.append("├─● robust accuracy and its interval, ○ clean accuracy")
-    if any(row.tied for row in rows):
-        notes.append("≈ the interval overlaps the one above: the order of the two is not settled")
+    if any(row.place and row.place.low < row.place.high for row in rows):
+        alike = f"; rows that share a letter ({ALIKE}) cannot be told apart" if lettered else ""
+        notes.append(f"rank: between which places it lies, for all rows at once{alike}")
+    notes += [compared] if (compared := compared_text(rows)) else []
     if any(row.errored and row.rank for row in rows):
         notes.append("! on these images an attack failed to run; they count as not robust")
     notes += [f"⚠ {row.name}: {doubt}" for row in rows for doubt in row.doubts]

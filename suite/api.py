@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from purebench import choose
 from purebench.board import Board, DefenseChoice
@@ -86,7 +87,7 @@ def _by_name(defense: Asked | Sequence[Asked] | Mapping[str, Asked] | None) -> d
         return {}
     if isinstance(defense, Mapping):
         return dict(defense)
-    several = list(defense) if isinstance(defense, list | tuple) else [defense]
+    several: list[Any] = list(defense) if isinstance(defense, list | tuple) else [defense]
     if not several:
         raise PurebenchError("evaluate: expected at least one defense, but got an empty list; None is all of a board.")
     named: dict[str, Asked] = {}

@@ -60,12 +60,45 @@ class DefenseChoice:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """When a run ends before the board's last image; looked at after every block, and intervals stay valid.
+
+    half_width: every row's interval is at most so long to either side, a fraction in (0, 0.5). decided: every two
+    neighbours by robust accuracy are told apart, or would hardly be by the last image. Of both, both must hold.
+    max_images: at most so many images are run, in whole blocks; None for the board's.
+    """
+
+    half_width: float | None = None
+    decided: bool = False
+    max_images: int | None = None
+
+    @property
+    def early(self) -> bool:
+        """Whether results decide where the run ends, so that its intervals must hold at any time."""
+        return self.half_width is not None or self.decided
+
+    @property
+    def text(self) -> str:
+        """The rule in words."""
+        rules = [
+            f"every interval is ± {100 * self.half_width:g} points or shorter" if self.half_width is not None else "",
+            "every two neighbours are told apart, or would hardly be by the last image" if self.decided else "",
+        ]
+        return "; ".join(rule for rule in rules if rule)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys of a board.yaml that are not as by default."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+
+@dataclass(frozen=True)
 class Board:
     """A leaderboard: images, classifier, threat, attacks, defenses, and how answers are verified.
 
     draws: verification draws of a random defense, each image; confidence: of every interval; seed: of everything;
     cascade: an image that was wrong on every verification draw under one attack is spared the attacks after it, whose
-    numbers are then conditional; attack_precision: arithmetic of the attacks, float32 or bf16 (verification: float32).
+    numbers are then conditional; attack_precision: arithmetic of the attacks, float32 or bf16 (verification: float32);
+    stop: when a run may end before its last image, None for never.
     """
 
     name: str
@@ -81,12 +114,23 @@ class Board:
     seed: int = 0
     cascade: bool = False
     attack_precision: str = "float32"
+    stop: Stop | None = None
     radius_text: str = field(default="", compare=False)
 
     @property
     def blocks(self) -> int:
         """How many blocks the images fall into."""
         return -(-self.dataset.images // self.dataset.block)
+
+    @property
+    def most_blocks(self) -> int:
+        """How many blocks are run at most: `stop.max_images` in whole blocks."""
+        most = None if self.stop is None else self.stop.max_images
+        return self.blocks if most is None or most >= self.dataset.images else max(1, most // self.dataset.block)
+
+    def images_of(self, blocks: int) -> int:
+        """How many images the first blocks have."""
+        return min(blocks * self.dataset.block, self.dataset.images)
 
     @property
     def shown(self) -> tuple[DefenseChoice, ...]:
@@ -110,6 +154,7 @@ class Board:
             "attack_precision": self.attack_precision,
             "attacks": {attack.name: _plain_attack(attack) for attack in self.attacks},
             "defenses": {defense.name: defense.use.plain() for defense in self.defenses},
+            **({"stop": self.stop.to_dict()} if self.stop else {}),
             **({"only_sources": sources} if sources else {}),
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from purebench.board import FOR, PRECISIONS, AttackChoice, Board, DatasetChoice, DefenseChoice, Source
+from purebench.board import FOR, PRECISIONS, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
 from purebench.errors import PurebenchError, nearest
 from purebench.registry import Spec, names
 from purebench.threat import ThreatModel, parse_radius
@@ -74,8 +74,24 @@ def parse_board(data: Any) -> Board:
         seed=_whole(top.get("seed", 0), "seed", 0),
         cascade=cascade,
         attack_precision=precision,
+        stop=_stop(top["stop"], _whole(top["dataset"].get("block"), "dataset.block", 1)) if "stop" in top else None,
         radius_text=str(threat["radius"]),
     )
+
+
+def _stop(value: Any, block: int) -> Stop:
+    """When a run may end early. Raises PurebenchError for a rule that says nothing, or can never be looked at."""
+    data = _mapping(value, "stop", Stop)
+    half_width, told_apart, most = data.get("half_width"), data.get("decided", False), data.get("max_images")
+    if half_width is not None and not (isinstance(half_width, float) and 0 < half_width < 0.5):
+        raise PurebenchError(
+            f"stop.half_width: expected a number in (0, 0.5), such as 0.02 for two points, but got {half_width!r}."
+        )
+    if not isinstance(told_apart, bool):
+        raise PurebenchError(f"stop.decided: expected true or false, but got {told_apart!r}.")
+    if not data:
+        raise PurebenchError("stop: expected half_width, decided or max_images, but got none; leave the key out.")
+    return Stop(half_width, told_apart, None if most is None else _whole(most, "stop.max_images", block))
 
 
 def _dataset(value: Any) -> DatasetChoice:

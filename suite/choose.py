@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from purebench.board import PRECISIONS, Board, DefenseChoice
+from purebench.board import PRECISIONS, Board, DefenseChoice, Stop
 from purebench.board_file import load_board
 from purebench.errors import PurebenchError, nearest
 from purebench.registry import Spec
@@ -49,13 +49,15 @@ def choose(
     radius: str | None = None,
     cascade: bool = False,
     precision: str | None = None,
+    until: Sequence[str] | None = None,
+    max_images: int | None = None,
 ) -> Board:
     """The board with only the defenses asked for (rows of it, or other specs) and only its first `images`.
 
     Rows whose adversarial images are reused by an attack of the board stay as well, to be run only as far as that needs
     and not to be shown. radius: another than the board's;
-    cascade: switches the board's on; precision: of the attacks, None for the board's own. Raises PurebenchError for
-    what is unknown.
+    cascade: switches the board's on; precision: of the attacks, None for the board's own; until, max_images: when a run
+    may stop (see `parse_until`), None for the board's own rule. Raises PurebenchError for what is unknown.
     """
     if precision not in (None, *PRECISIONS):
         raise PurebenchError(f"--attack-precision: {precision!r} is unknown; {nearest(str(precision), PRECISIONS)}")
@@ -67,7 +69,21 @@ def choose(
         board = replace(board, dataset=replace(board.dataset, images=images))
     if defenses:
         board = with_rows(board, [row(board, text) for text in defenses])
-    return board
+    return _stopping(board, until, max_images)
+
+
+def _stopping(board: Board, until: Sequence[str] | None, max_images: int | None) -> Board:
+    """The board with its rule of stopping. Raises PurebenchError for one that could never be looked at."""
+    stop = parse_until(until, max_images, board.stop)
+    if stop is not None and stop.decided and len(board.shown) < 2:
+        raise PurebenchError("--until decided: expected at least 2 defenses to tell apart, but got 1; add another.")
+    block = min(board.dataset.block, board.dataset.images)
+    if stop is not None and stop.max_images is not None and stop.max_images < block:
+        raise PurebenchError(
+            f"--max-images: expected at least one block, {block} images, but got {stop.max_images}; "
+            "--images cuts a board within a block."
+        )
+    return replace(board, stop=stop)
 
 
 def with_rows(board: Board, rows: Sequence[DefenseChoice]) -> Board:
@@ -113,5 +129,39 @@ def row(board: Board, text: str) -> DefenseChoice:
     for row in board.defenses:
         if spec == row.use:
             return row
-    label = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(spec.name).name}{text[len(spec.name) :]}").strip("-")
-    return DefenseChoice(label, spec)
+    return DefenseChoice(label(text), spec)
+
+
+def label(text: str) -> str:
+    """A spec as a name for rows, files and folders.
+
+    >>> label("path/to/file.py:mine(steps=3)")
+    'file.py-mine-steps-3'
+    """
+    name = Spec.parse(text).name
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(name).name}{text[len(name) :]}").strip("-")
+
+
+def parse_until(texts: Sequence[str] | None, max_images: int | None, stop: Stop | None) -> Stop | None:
+    """The rule of a command line, in place of the board's own where one is given.
+
+    texts: "half-width=0.02" and "decided", both or either. Raises PurebenchError for another.
+    """
+    half_width, told_apart = (None, False) if texts or stop is None else (stop.half_width, stop.decided)
+    for text in texts or ():
+        name, _, number = text.replace("_", "-").replace(" ", "").partition("=")
+        if name == "decided" and not number:
+            told_apart = True
+            continue
+        try:
+            half_width = float(number) if name == "half-width" else float("nan")
+        except ValueError:
+            half_width = float("nan")
+        if half_width is None or not 0 < half_width < 0.5:
+            raise PurebenchError(
+                f"--until: expected half-width=H with H in (0, 0.5), such as 0.02 for two points, or decided, "
+                f"but got {text!r}."
+            )
+    most = max_images if max_images is not None or stop is None else stop.max_images
+    rule = Stop(half_width, told_apart, most)
+    return None if rule == Stop() else rule

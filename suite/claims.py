@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from purebench.checks.finding import Result
 from purebench.errors import PurebenchError
-from purebench.statistics import Estimate, interval
+from purebench.statistics import Estimate, interval, paired_difference
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,16 +33,9 @@ def at_least(scores: Floats, accuracy: float, confidence: float) -> Decision:
 
 
 def not_worse(scores: Floats, others: Floats, margin: float, confidence: float) -> Decision:
-    """Whether the mean of scores - others, [n] in [0,1] on the same images, is at least -margin.
-
-    (1 + d) / 2 of a difference d lies in [0,1], so the same sequence holds for it.
-    """
-    d = scores - others
-    found = interval((1 + d) / 2, "betting-sequence", confidence)
-    value = float(d.mean())
-    low, high = min(2 * found.low - 1, value), max(2 * found.high - 1, value)
-    estimate = Estimate(value, low, high, confidence, d.size, "paired-betting-sequence")
-    return Decision(_side(estimate, -margin), estimate)
+    """Whether the mean of scores - others, [n] in [0,1] on the same images, is at least -margin."""
+    found = paired_difference(scores, others, confidence, anytime=True)
+    return Decision(_side(found, -margin), found)
 
 
 def require_fraction(name: str, value: float, *, ends: bool = True) -> float:

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from purebench.commands.check import check
+from purebench.commands.compare import compare
 from purebench.commands.convert import convert
 from purebench.commands.inspect_latents import inspect_latents
 from purebench.commands.new import app as new
+from purebench.commands.plan import plan
 from purebench.commands.tune import tune
 from purebench.errors import PurebenchError
 from purebench.places import default_store
@@ -48,6 +50,17 @@ def run(
         ),
     ] = None,
     images: Annotated[int | None, typer.Option(help="Only the first so many images of the board.", min=1)] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Stop as soon as results allow it: half-width=0.02 (every interval is ± 2 points or shorter), decided "
+            "(every two neighbours are told apart, or would hardly be by the last image); given twice, both must hold. "
+            "Looked at after every block; the intervals are then those of confidence sequences, which hold at any time."
+        ),
+    ] = None,
+    max_images: Annotated[
+        int | None, typer.Option(help="Run at most so many images, in whole blocks; with --until, the latest end.")
+    ] = None,
     radius: Annotated[
         str | None,
         typer.Option(help="Another radius, such as 4/255: a board of its own, named NAME@RADIUS in store and results."),
@@ -79,13 +92,24 @@ def run(
     Examples: purebench run fashion-quick --page board.html
 
     purebench run --defense path/to/file.py:name --board fashion-quick
+
+    purebench run fashion-linf -d vae -d trades --until decided --until half-width=0.05
     """
     from purebench import show as shown
     from purebench.choose import choose, the_one
     from purebench.running import run_board
 
     shown.check_outputs(page, results)
-    chosen = choose(the_one(board, named), defense, images, radius=radius, cascade=cascade, precision=attack_precision)
+    chosen = choose(
+        the_one(board, named),
+        defense,
+        images,
+        radius=radius,
+        cascade=cascade,
+        precision=attack_precision,
+        until=until,
+        max_images=max_images,
+    )
     with shown.progress() as progress:
         context, records = run_board(
             chosen,
@@ -190,6 +214,8 @@ def train(
 
 
 app.command("inspect")(inspect_latents)
+app.command()(plan)
+app.command()(compare)
 app.command()(tune)
 app.command()(convert)
 app.command()(check)

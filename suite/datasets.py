@@ -230,11 +230,12 @@ def image_folder(
         if published:
             raise MissingFiles(Missing(str(root), published))
         raise PurebenchError(f"image-folder: expected a folder with a sub-folder per class, but {folder} is none.")
-    found = sorted(path.name for path in root.iterdir() if path.is_dir())
+    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if isinstance(classes, int) and len(found) != classes:
         raise PurebenchError(
             f"image-folder: expected {classes} sub-folders in {root}, one a class, but got {len(found)}, and a missing "
-            "class would shift the labels; make an empty one for it, or name them all (classes=[…])."
+            "or foreign one would shift the labels; make an empty one for a missing class, move away what is none, or "
+            "name them all (classes=[…])."
         )
     names = tuple(found) if classes is None or isinstance(classes, int) else tuple(classes)
     strangers = set(found) - set(names)
@@ -246,10 +247,14 @@ def image_folder(
     images, labels = [], []
     for label, name in enumerate(names):
         for path in sorted((root / name).glob("**/*")):
-            if path.suffix.lower() in endings:
-                picture = (
-                    Image.open(path).convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
-                )
+            if path.suffix.lower() in endings and not path.name.startswith("."):
+                try:
+                    picture = Image.open(path).convert("L" if grey else "RGB")
+                except (OSError, SyntaxError, ValueError) as error:
+                    raise PurebenchError(
+                        f"{path}: expected a picture, but it is cut short or damaged ({error}); fetch it again."
+                    ) from error
+                picture = picture.resize((size, size), Image.Resampling.BILINEAR)
                 images.append(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1))
                 labels.append(label)
     if not images:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
@@ -37,7 +37,7 @@ Asking = Callable[[Job], Given]
 
 def execute(
     jobs: Sequence[Job], context: Context, workers: int, done: Collection[str] = (), given: Asking = lambda job: Given()
-) -> Iterator[Finding]:
+) -> Generator[Finding, None, None]:
     """The findings of the jobs as they come, in any order but that a job follows those it needs.
 
     done: keys of jobs that were finished before. Raises PurebenchError if a worker dies; what it was doing is not lost
@@ -85,7 +85,7 @@ def single_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: int) -> Iterator[Finding]:
+def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: int) -> Generator[Finding, None, None]:
     fork = multiprocessing.get_context("spawn")
     idle: list[Connection] = []
     processes = []

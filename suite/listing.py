@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from importlib.metadata import EntryPoint
 
 from rich.console import Console
 from rich.table import Table
 
 from purebench import registry
 from purebench.attacks.catalogue import LIBRARIES, NATIVE, Entry
+from purebench.declaration import VARIES, Declaration, declared
 from purebench.errors import PurebenchError, nearest
 
 ABOUT = {
@@ -22,6 +24,7 @@ ABOUT = {
     "datasets": "labelled images",
     "recipes": "how bundled models were made; `purebench train`",
 }
+MORE = {"attacks": "all of them, and what they take", "defenses": "what each is, costs, and where it comes from"}
 LIBRARY_TITLES = {
     "autoattack": "autoattack:NAME – AutoAttack's own package",
     "art": "art:NAME – Adversarial Robustness Toolbox 1.20",
@@ -31,6 +34,13 @@ LEGEND = """\
 norms     of the threats it runs under; any: its own constraint is none of them
 sees      what it uses of the defense; ∇: it needs gradients
 kind      bounded: keeps to the radius; min-norm: looks for the nearest adversarial image"""
+FACTS = """\
+random     whether two answers to an image may differ
+gradient   exact: the slope comes through; zero: it is zero almost everywhere; none: it cannot come through
+surrogate  what BPDA differentiates; none: nothing stands before the classifier
+forwards   of a draw: times that it passes an image through its own networks + through the classifier
+ms         CPU milliseconds an image of a draw, one thread, classifier included (defenses/costs.json says where)
+All at default settings; varies: with what it is given; ?: not declared (purebench/declaration.py says how)"""
 LONGEST, LEAST = 39, 20
 """Characters of a name in a row, and of one in a narrow terminal; what is longer goes on in the next row."""
 OTHERS = 60
@@ -49,13 +59,16 @@ def print_names(what: str | None) -> None:
     if what == "attacks":
         print_attacks(console)
         return
+    if what == "defenses":
+        print_defenses(console)
+        return
     for group in [what] if what else ABOUT:
         table = _plain(f"{group} – {ABOUT[group]}")
         for row in _rows(group):
             table.add_row(*row)
         console.print(table)
-        if group == "attacks":
-            console.print("  all of them, and what they take: purebench list attacks", style="dim")
+        if group in MORE:
+            console.print(f"  {MORE[group]}: purebench list {group}", style="dim")
         console.print()
 
 
@@ -78,6 +91,51 @@ def print_attacks(console: Console) -> None:
     for library, reason, names in left_out():
         table.add_row(f"{library}: {reason}", ", ".join(names))
     console.print("", table)
+
+
+def print_defenses(console: Console) -> None:
+    """Prints every defense with what it declares; what one is and where it comes from beside it, or below if narrow."""
+    console.print(FACTS, style="dim", markup=False, highlight=False)
+    points = registry.installed("defenses")
+    declarations, faults = declared()
+    wide = console.width >= PIPED
+    table, below = _defense_table(wide), _plain("what they are")
+    for name, point in points.items():
+        one = declarations.get(name)
+        told = about(registry.summary(point).rstrip("."), "" if one is None else one.source)
+        row = (f"{told}; {of_another}" if (of_another := _package(point)) else told,)
+        table.add_row(name, *facts(one), *(row if wide else ()))
+        below.add_row(name, *row, "")
+    console.print("", table)
+    if not wide:
+        console.print("", below)
+    for fault in faults:
+        console.print(f"nothing is taken from a declaration: {fault}", style="yellow", markup=False, highlight=False)
+
+
+def facts(one: Declaration | None) -> list[str]:
+    """A declaration's cells: random, gradient, surrogate, forwards, ms, licence; `?` for what nobody says.
+
+    >>> facts(None)
+    ['?', '?', '?', '?', '?', '?']
+    """
+    if one is None:
+        return ["?"] * 6
+    random = one.random if isinstance(one.random, str) else "yes" if one.random else "no"
+    varying = VARIES in (one.forwards, one.passes)
+    ms = f"{one.ms:.3g}" if isinstance(one.ms, int | float) else one.ms or "?"
+    forwards = VARIES if varying else f"{one.forwards} + {one.passes}"
+    return [random, one.gradient, one.surrogate, forwards, ms, one.licence]
+
+
+def about(summary: str, source: str) -> str:
+    """What a defense is and where it comes from, no name twice.
+
+    >>> about("DiffPure (Nie et al. 2022)", "Nie et al. 2022, arXiv:2205.07460")
+    'DiffPure (Nie et al. 2022); arXiv:2205.07460'
+    """
+    authors, _, number = source.partition(", ")
+    return "; ".join(words for words in (summary, number if authors in summary else source) if words)
 
 
 def left_out() -> list[tuple[str, str, list[str]]]:
@@ -132,6 +190,16 @@ def _attack_table(title: str) -> Table:
     return table
 
 
+def _defense_table(wide: bool) -> Table:
+    table = Table(title="defenses", title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("name", style="bold", no_wrap=True)
+    for name in ("random", "gradient", "surrogate", "forwards", "ms", "licence"):
+        table.add_column(name, justify="right" if name in ("forwards", "ms") else "left", no_wrap=True)
+    if wide:
+        table.add_column("")
+    return table
+
+
 def _plain(title: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -145,14 +213,12 @@ def _rows(group: str) -> list[tuple[str, str, str]]:
         from purebench.choose import bundled
 
         return [(name, _title(path.read_text()), "") for name, path in bundled().items()]
-    return [
-        (
-            name,
-            registry.summary(point),
-            "" if point.dist is None or point.dist.name == "purebench" else point.dist.name,
-        )
-        for name, point in registry.installed(group).items()
-    ]
+    return [(name, registry.summary(point), _package(point)) for name, point in registry.installed(group).items()]
+
+
+def _package(point: EntryPoint) -> str:
+    """Whose it is, if it is not this package's."""
+    return "" if point.dist is None or point.dist.name == "purebench" else point.dist.name
 
 
 def _title(text: str) -> str:

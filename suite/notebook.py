@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from importlib import import_module
+from typing import Any
 
 from purebench import show
 from purebench.records import Record
@@ -21,9 +23,7 @@ def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook; IPython is not imported for the question."""
     if "IPython" not in sys.modules:
         return False
-    from IPython import get_ipython
-
-    shell = get_ipython()
+    shell = import_module("IPython").get_ipython()
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
 
 
@@ -42,9 +42,8 @@ def watching(wanted: bool) -> Iterator[Progress]:
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
-    from IPython.display import HTML, display
-
-    handle = display(HTML(bar(0, 0, "preparing")), display_id=True)
+    shown: Any = import_module("IPython.display")
+    handle = shown.display(shown.HTML(bar(0, 0, "preparing")), display_id=True)
     last = 0.0
 
     def tell(done: int, total: int, record: Record | None) -> None:
@@ -52,14 +51,14 @@ def _bar() -> Iterator[Progress]:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN:
             last = now
-            handle.update(HTML(bar(done, total, f"{record.defense} · {record.attack}" if record else "begun")))
+            handle.update(shown.HTML(bar(done, total, f"{record.defense} · {record.attack}" if record else "begun")))
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "IProgress not found")  # of a library whose bars are not shown here
             yield tell
     finally:
-        handle.update(HTML(""))
+        handle.update(shown.HTML(""))
 
 
 def bar(done: int, total: int, what: str) -> str:

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from purebench.defense import Defense, Purifier
 from purebench.errors import PurebenchError
-from purebench.registry import LOCAL, Spec
+from purebench.registry import IN_MEMORY, LOCAL, Spec
 
 Thing = Defense | Purifier | nn.Module | Callable[[Tensor], Tensor]
 """What `as_defense` takes."""
-PREFIX = "in-memory:"
-"""How the specs of objects begin, so that nobody takes them for registered names."""
 
 
 def label(thing: Thing) -> str:
@@ -53,7 +51,7 @@ def lent(things: Mapping[str, Thing]) -> Iterator[dict[str, Spec]]:
 
     Evaluation puts a module in eval mode, on a device, without gradients of its weights; all of that is put back.
     """
-    specs = {name: Spec(f"{PREFIX}{name}") for name in things}
+    specs = {name: Spec(f"{IN_MEMORY}{name}") for name in things}
     with ExitStack() as stack:
         for thing in things.values():
             if isinstance(thing, nn.Module):

@@ -41,7 +41,7 @@ def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, s
     keys = _Keys(board, block_hashes, fingerprints, version)
     every = [
         keys.job(block, defense, attack)
-        for block in range(board.blocks)
+        for block in range(board.most_blocks)
         for defense in board.defenses
         for attack in board.attacks
     ]

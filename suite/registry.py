@@ -23,6 +23,8 @@ from purebench.errors import Inapplicable, PurebenchError, nearest
 
 GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
 LOCAL: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in GROUPS}
+IN_MEMORY = "in-memory:"
+"""How the specs of objects begin that live in one process, so that nobody takes them for registered names."""
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 

@@ -180,8 +180,12 @@ def looked(
 
 
 def find(board: str | Path | Board) -> Board:
-    """The board, read from its file where it is a name or a path. Raises PurebenchError for what is none."""
-    return board if isinstance(board, Board) else load_board(choose.find_board(str(board)))
+    """The board, read from its file where it is a name or a path; claims have their own rule of stopping.
+
+    Raises PurebenchError for what is none.
+    """
+    found = board if isinstance(board, Board) else load_board(choose.find_board(str(board)))
+    return replace(found, stop=None)
 
 
 def clean_only(board: Board) -> Board:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from purebench.execute import default_workers, execute
 from purebench.plan import Job
 from purebench.records import Outcome, Record
 from purebench.runner import Finding, Given
+from purebench.stopping import Ending, ending
 
 Progress = Callable[[int, int, Record | None], None]
 """progress(jobs done, jobs in all, the record just saved or None at the start)."""
@@ -33,6 +36,8 @@ def run_board(
 ) -> tuple[Context, list[Record]]:
     """Runs what is missing of a board into the store at `path`; the context and all records in plan order.
 
+    Where the board has a rule of stopping the records are those of the blocks that count (see `stopping`).
+
     workers: processes, None for as many as the device has use for. wait: seconds to wait for another writer.
     retry_errors: run ERRORED jobs again. tell: is told, a line each, of rows that are left out because their files are
     not on this machine; another run with them goes on from here. order: the order of running, which changes no result.
@@ -46,11 +51,15 @@ def run_board(
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
+    end: Ending | None = None
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
         saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
         progress(len(found), len(jobs), None)
-        todo = list(order([job for job in jobs if job.key not in found]))
+        end = ending(context.board, found.values())
+        todo = [] if end else list(order([job for job in jobs if job.key not in found]))
+        left = Counter(job.block for job in todo)
+        looked = _whole_blocks(left, board)
         done = {key: Finding(record) for key, record in found.items()}
 
         def given(job: Job) -> Given:
@@ -58,12 +67,34 @@ def run_board(
             needed = {key: replace(done[key], adversarial=saved.adversarial(key)) for key in job.needs}
             return Given([needed[key] for key in job.after], needed[job.source] if job.source else None)
 
-        for finding in execute(todo, context, default_workers(device) if workers is None else workers, done, given):
-            done[finding.record.key] = Finding(finding.record)
-            saved.add(finding.record, finding.adversarial)
-            found[finding.record.key] = finding.record
-            progress(len(found), len(jobs), finding.record)
+        many = default_workers(device) if workers is None else workers
+        with closing(execute(todo, context, many, done, given)) as findings:
+            for finding in findings:
+                done[finding.record.key] = Finding(finding.record)
+                saved.add(finding.record, finding.adversarial)
+                found[finding.record.key] = finding.record
+                progress(len(found), len(jobs), finding.record)
+                left[finding.record.block] -= 1
+                if (whole := _whole_blocks(left, board)) > looked:
+                    end, looked = ending(context.board, found.values(), looked + 1), whole
+                    if end is not None:
+                        break
+        if end is not None:
+            jobs = [job for job in jobs if job.block < end.blocks]
+            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
+            tell(_told(board, end))
     return context, [found[job.key] for job in jobs]
+
+
+def _whole_blocks(left: Counter[int], board: Board) -> int:
+    """How many of the first blocks have no job left."""
+    return next((block for block in range(board.most_blocks) if left[block]), board.most_blocks)
+
+
+def _told(board: Board, end: Ending) -> str:
+    spared = board.blocks - end.blocks
+    counted = f"stopped after {end.blocks} of {board.blocks} blocks ({end.images} of {board.dataset.images} images)"
+    return f"{counted}, {spared} saved: {end.why}"
 
 
 def _found(path: Path, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Record]:

@@ -107,12 +107,21 @@ def stored(path: Path, name: str | None, page: Path | None, results: Path | None
                 done = sum(saved.get(key) is not None for key in keys)
                 print(f"{known}: {done} of {len(keys)} jobs")
             return
+    board, records = from_store(path, name)
+    finish(board, records, page, results, registry.create("datasets", board.dataset.use).classes)
+
+
+def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
+    """A board as it was last run into a store, and its records so far. Raises PurebenchError for one that is not there.
+
+    name: of the board.
+    """
+    with store.reading(path) as saved:
+        plans = saved.plans()
         if name not in plans:
             raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")
         definition, keys = plans[name]
-        records = [record for key in keys if (record := saved.get(key)) is not None]
-    board = parse_board(definition)
-    finish(board, records, page, results, registry.create("datasets", board.dataset.use).classes)
+        return parse_board(definition), [record for key in keys if (record := saved.get(key)) is not None]
 
 
 def findings(title: str, found: Sequence[Finding]) -> None:

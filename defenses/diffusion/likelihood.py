@@ -20,6 +20,7 @@ from purebench.defenses.diffusion.sampling import (
     DiffusionPurifier,
     diffuse,
     draw_seeds,
+    gradient_of,
     require,
     run,
     seeded_noise,
@@ -84,10 +85,7 @@ class LikelihoodMaximisation(DiffusionPurifier):
     def step(self, triple: Tensor, seed: int) -> Tensor:
         """One step of ascent from image, input and momentum, [N,3C,H,W]; the seed decides timesteps and noise."""
         x, image, momentum = triple.chunk(3, 1)
-        differentiated = torch.is_grad_enabled() and triple.requires_grad
-        with torch.enable_grad():
-            asked = x if differentiated else x.detach().requires_grad_()
-            (uphill,) = torch.autograd.grad(self.bound(asked, seed).sum(), asked, create_graph=differentiated)
+        uphill = gradient_of(partial(self.bound, seed=seed), x)
         length = uphill.square().mean((1, 2, 3), keepdim=True).sqrt()
         momentum = self.momentum * momentum + uphill / (length + 1e-12)
         x = x + self.rate * (momentum.sign() if self.signed else momentum)

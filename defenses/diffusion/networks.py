@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from purebench.defenses.checkpoints import brief, check_keys, load, not_finite
+from purebench.defenses.checkpoints import brief, check_keys, in_float32, load
 from purebench.defenses.diffusion.ddpmpp import DDPMpp, averaged, ddpmpp_architecture, is_ddpmpp
 from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture, is_guided
 from purebench.defenses.diffusion.unet import FoldedUNet
@@ -78,9 +78,7 @@ def _from_checkpoint(path: Path, options: Mapping[str, Any]) -> nn.Module:
             "name GuidedUNet's or DDPMpp's arguments."
         ) from error
     check_keys(path, model.state_dict(), state)
-    if strange := not_finite(state):
-        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; fetch it again.")
-    model.load_state_dict({name: value.float() for name, value in state.items()})
+    model.load_state_dict(in_float32(state))
     return model
 
 

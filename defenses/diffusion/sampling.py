@@ -117,6 +117,18 @@ def run(state: Tensor, steps: Sequence[Step], checkpointed: bool) -> Tensor:
     return state
 
 
+def gradient_of(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """The gradient [N,…] of a function of N points ([N,…] → [N]) at them, taken even where gradients are off.
+
+    It can itself be differentiated where `at` asks for gradients: a step along it then has its exact slope.
+    """
+    differentiated = torch.is_grad_enabled() and at.requires_grad
+    with torch.enable_grad():
+        asked = at if differentiated else at.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(asked).sum(), asked, create_graph=differentiated)
+    return gradient
+
+
 class DiffusionPurifier(Purifier):
     """A purifier over any noise-prediction network eps(x_t, t) on [-1,1], with timesteps [N] counted from 0.
 

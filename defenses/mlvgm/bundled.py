@@ -38,11 +38,11 @@ def nvae(
     temperature: float | None = None,
 ) -> MLVGMPurifier:
     """MLVGM purification by an NVAE; temperature: of its samples, None for the weights' own (Serez et al. 2025)."""
-    from purebench.defenses.mlvgm.nvae.model import NVAE
+    from purebench.defenses.mlvgm.nvae.model import NVAE, a_temperature
 
     made = _purifier(weights, "nvae", NVAE, schedule, attenuation, blur, noise)
     if temperature is not None:
-        made.model.temperature = temperature  # type: ignore[assignment]
+        made.model.temperature = a_temperature(temperature)  # type: ignore[assignment]
     return made
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purebench.defenses.checkpoints import CURE, check_keys, load, not_finite
+from purebench.defenses.checkpoints import filled, load
 from purebench.defenses.mlvgm.official import find_official, read_official
 from purebench.errors import PurebenchError, nearest
 
@@ -101,21 +101,15 @@ def classifier_from(path: Path, file: Mapping[str, Any]) -> PaperClassifier:
     if not isinstance(state, Mapping):
         raise PurebenchError(f"{path}: expected the entry 'state_dict', but it is missing; name the authors' own file.")
     network = network_of(state)
-    last = f"model.{HEADS.get(network or '')}.3.weight"
-    if network is None or last not in state:
-        some = ", ".join(sorted(state)[:3])
+    last = state.get(f"model.{HEADS.get(network or '')}.3.weight")
+    if network is None or not isinstance(last, Tensor) or last.ndim != 2:
+        some = ", ".join(sorted(map(str, state))[:3])
         raise PurebenchError(
             f"{path}: expected one of {', '.join(HEADS)} with the paper's head, but its keys are {some} …"
         )
     with torch.device("meta"):
-        model = PaperClassifier(network=network, classes=len(state[last]))
-    check_keys(path, model.state_dict(), state)
-    if strange := not_finite(state):
-        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
-    model.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}, assign=True
-    )
-    return model.eval().requires_grad_(False)
+        model = PaperClassifier(network=network, classes=len(last))
+    return filled(path, model, state)
 
 
 def network_of(state: Mapping[str, Any]) -> str | None:
@@ -123,6 +117,6 @@ def network_of(state: Mapping[str, Any]) -> str | None:
     if "model.features.0.weight" in state:
         return "vgg11_bn"
     middle = state.get("model.layer1.0.conv2.weight")
-    if middle is None:
+    if not isinstance(middle, Tensor) or middle.ndim != 4:
         return None
     return "resnet50" if middle.shape[1] == len(middle) else "resnext50_32x4d"

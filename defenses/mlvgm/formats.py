@@ -46,7 +46,28 @@ def _classifier() -> tuple[Read, Build]:
     return lambda path, file, _: classifier_from(path, file), PaperClassifier
 
 
-KINDS = {"nvae": _nvae, "e4e": _e4e, "style-transformer": _style_transformer, "classifier": _classifier}
+def _a_vae() -> tuple[Read, Build]:
+    from purebench.defenses.vae.a_vae.network import AVAE
+    from purebench.defenses.vae.a_vae.official import a_vae_from
+
+    return lambda path, file, _: a_vae_from(path, file), AVAE
+
+
+def _nd_vae() -> tuple[Read, Build]:
+    from purebench.defenses.vae.nd_vae.network import NDVAE
+    from purebench.defenses.vae.nd_vae.official import nd_vae_from
+
+    return lambda path, file, _: nd_vae_from(path, file), NDVAE
+
+
+KINDS = {
+    "nvae": _nvae,
+    "e4e": _e4e,
+    "style-transformer": _style_transformer,
+    "classifier": _classifier,
+    "a-vae": _a_vae,
+    "nd-vae": _nd_vae,
+}
 """Reader and builder by kind; the models are imported when asked for."""
 
 
@@ -67,6 +88,10 @@ def kind_of(path: Path, content: Content) -> str:
         return "style-transformer"
     if network_of(weights) is not None:
         return "classifier"
+    if "generator.to_rgb.conv.weight_orig" in content:
+        return "a-vae"
+    if "decoder.samplers.0.prior_cell.1.weight" in content:
+        return "nd-vae"
     some = ", ".join(map(repr, list(weights or content)[:3]))
     raise PurebenchError(f"{path}: expected one of {', '.join(KINDS)}, but its keys are {some} …; name it (--kind).")
 
@@ -103,6 +128,10 @@ def convert(
         raise PurebenchError(f"{out}: expected a name that ends in {CONVERTED}, but got another; rename it.")
     if kind is not None and kind not in KINDS:
         raise PurebenchError(f"--kind: {kind!r} is unknown; {nearest(kind, KINDS)}")
+    if file.suffix == CONVERTED:
+        raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
+    if not out.parent.is_dir():  # told before a file of gigabytes is read
+        raise PurebenchError(f"{out}: expected a folder to write to, but {out.parent} is none; make it first.")
     content = read_official(file, trust=trust)
     name = kind or kind_of(file, content)
     read, _ = KINDS[name]()

@@ -61,6 +61,10 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
     task, *parts = name.split("-")
     chosen, how = data()["tasks"][task], parts[-1]
     if parts[0] not in SCHEDULES:
+        if weights is not None or temperature is not None:
+            raise PurebenchError(
+                f"mlvgm: expected no weights or temperature for {name}, which has no model; drop them."
+            )
         return FixedNormNoise(chosen["noise"]["alone"]) if how == "noise" else GaussianBlur(chosen["blur"])
     where = data()["models"][chosen["model"]]
     if temperature is not None and "temperature" not in chosen:

@@ -22,17 +22,19 @@ SLOPE = 0.2
 class Critic(nn.Module):
     """Images [N,colours,32,32] in [-1,1] → logits of being real, [N], and the features before them.
 
-    As in StyleGAN2, the last layers see how much the batch varies, so that a generator cannot draw one image for all.
+    As in StyleGAN2, the last layers see how much the batch varies, so that a generator cannot draw one image for all;
+    unless `varied` is False, for a penalty that is on each image by itself.
     """
 
-    def __init__(self, *, colours: int = 1, widths: tuple[int, ...] = (16, 32, 64, 96)):
+    def __init__(self, *, colours: int = 1, widths: tuple[int, ...] = (16, 32, 64, 96), varied: bool = True):
         super().__init__()
+        self.varied = varied
         first, *others = widths
         layers: list[nn.Module] = [nn.Conv2d(colours, first, 3, padding=1)]
         for inner, outer in zip(widths, others, strict=False):
             layers.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1))
         self.layers = nn.ModuleList(layers)
-        self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
+        self.last = nn.Conv2d(widths[-1] + varied, widths[-1], 3, padding=1)
         self.head = nn.Linear(widths[-1] * 16, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -41,17 +43,19 @@ class Critic(nn.Module):
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), SLOPE)
             features.append(x)
-        variation = (x.var(0, unbiased=False) + 1e-8).sqrt().mean().expand(len(x), 1, *x.shape[2:])
-        x = functional.leaky_relu(self.last(torch.cat([x, variation], 1)), SLOPE)
+        if self.varied:
+            variation = (x.var(0, unbiased=False) + 1e-8).sqrt().mean().expand(len(x), 1, *x.shape[2:])
+            x = torch.cat([x, variation], 1)
+        x = functional.leaky_relu(self.last(x), SLOPE)
         return self.head(x.flatten(1))[:, 0], features[1:]
 
 
 class WithCritic(nn.Module):
     """What is trained: the model, which is kept, and the critic, which is not."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, critic: Critic | None = None):
         super().__init__()
-        self.model, self.critic = model, Critic()
+        self.model, self.critic = model, Critic() if critic is None else critic
 
     def held(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The critic's answer, through which gradients reach x but not the critic."""

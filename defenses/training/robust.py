@@ -32,11 +32,16 @@ WARM_UP = 0.15
 
 
 def ascend(
-    model: nn.Module, x: Tensor, threat: ThreatModel, objective: Callable[[Tensor], Tensor], steps: int = STEPS
+    model: nn.Module,
+    x: Tensor,
+    threat: ThreatModel,
+    objective: Callable[[Tensor], Tensor],
+    steps: int = STEPS,
+    step: float = STEP,
 ) -> Tensor:
     """x' [N,C,H,W] inside the threat model, which `objective` (logits [N,K] → scalar) rates high.
 
-    Starts at a random point; the model is left in training mode.
+    Starts at a random point; step: length of one as a share of the radius; the model is left in training mode.
     """
     model.eval()
     norm = NORMS[threat.norm]
@@ -44,7 +49,7 @@ def ascend(
     for _ in range(steps):
         point.requires_grad_()
         (gradient,) = torch.autograd.grad(objective(model(point)), point)
-        point = threat.project(point.detach() + STEP * threat.radius * norm.direction(gradient), x)
+        point = threat.project(point.detach() + step * threat.radius * norm.direction(gradient), x)
     model.train()
     return point
 

@@ -18,8 +18,6 @@ for (const table of document.querySelectorAll("table.ranking")) {
     for (const other of headers) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", direction);
     body.append(...rows);
-    // "overlaps the row above" is only true in the order of the ranks
-    table.classList.toggle("reordered", rows.some((row, i) => row !== original[i]));
   };
 
   for (const header of headers.filter((cell) => cell.dataset.sort)) {

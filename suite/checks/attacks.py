@@ -72,4 +72,5 @@ def _board(board: Board, row: DefenseChoice, effort: Effort, *attacks: AttackCho
         defenses=(row,),
         dataset=replace(board.dataset, images=images),
         cascade=False,
+        stop=None,
     )

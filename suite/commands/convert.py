@@ -13,7 +13,9 @@ def convert(
     out: Annotated[Path, typer.Argument(help="The file to write, ending in .safetensors.")],
     kind: Annotated[
         str | None,
-        typer.Option(help="nvae, e4e, style-transformer or classifier; default: told from the file's keys."),
+        typer.Option(
+            help="nvae, e4e, style-transformer, classifier, a-vae or nd-vae; default: told from the file's keys."
+        ),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Which of an NVAE's batch statistics to keep.", min=0)] = 0.6,
     half: Annotated[bool, typer.Option("--half", help="fp16: half the size, about three digits.")] = False,

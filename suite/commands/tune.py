@@ -21,7 +21,13 @@ SECONDS_BETWEEN_LINES = 20.0
 
 def tune(
     defense: Annotated[str, typer.Argument(help="A defense that mixes latents, such as 'mlvgm-hvae(blur=1)'.")],
-    out: Annotated[Path, typer.Option(help="Folder for trials, result and picture; a killed search goes on there.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for trials, result and picture; a killed search goes on there. Default: tuned/ and the "
+            "defense's name."
+        ),
+    ] = None,
     search: Annotated[str, typer.Option(help="gp (Gaussian process, needs Optuna) or random.")] = "gp",
     space: Annotated[
         str, typer.Option(help="full (every alpha by itself), power or sigmoid (rising curves).")
@@ -58,12 +64,12 @@ def tune(
 ) -> None:
     """Search the alphas of a purifier that mixes latents, on held-out images, and check the best on fresh ones.
 
-    Example: purebench tune mlvgm-hvae --out tuned --evaluations 60 --images 96
+    Example: purebench tune mlvgm-hvae --evaluations 60 --images 96
     """
     from purebench.allocator import keep_freed_memory
     from purebench.board import AttackChoice
     from purebench.board_file import load_board
-    from purebench.choose import find_board
+    from purebench.choose import find_board, label
     from purebench.registry import Spec
     from purebench.threat import ThreatModel, parse_radius
     from purebench.tuning.setting import setting_for
@@ -71,6 +77,7 @@ def tune(
     from purebench.tuning.tune import write
 
     keep_freed_memory()
+    out = out or Path("tuned") / label(defense)
     chosen = load_board(find_board(board))
     usual = setting_for(defense, chosen, dataset=dataset, skip=skip, objective=objective).threat
     threat = ThreatModel(norm or usual.norm, usual.radius if radius is None else parse_radius(radius))

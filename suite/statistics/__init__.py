@@ -19,6 +19,7 @@ paired        `compare`, `attributable_loss`: two answers about the same images
 signs         the null distribution of paired differences: random signs
 multiplicity  `holm`, `romano_wolf`: many comparisons
 ranks         `rank`: rank intervals, groups that cannot be told apart, the probability of being best
+anytime       `anytime_p_values`: whether two differ, asked after every image
 sequential    `half_width_reached`, `decided`: when a run may stop
 
 The sampling unit is everywhere the image, never the draw.
@@ -30,9 +31,11 @@ from purebench.statistics.allocation import (
     comparison_power,
     expected_half_width,
     images_for_power,
+    smallest_difference,
 )
+from purebench.statistics.anytime import anytime_p_values
 from purebench.statistics.bernstein import empirical_bernstein, empirical_bernstein_sequence
-from purebench.statistics.betting import betting, betting_sequence
+from purebench.statistics.betting import betting, betting_at_any_time, betting_sequence
 from purebench.statistics.bootstrap import bca
 from purebench.statistics.calibration import least_coverage
 from purebench.statistics.curve import median_distance, security_curve
@@ -49,7 +52,7 @@ from purebench.statistics.paired import (
     sign_flip,
 )
 from purebench.statistics.proportions import agresti_coull, clopper_pearson, jeffreys, wilson, wilson_corrected
-from purebench.statistics.ranks import Ranking, probability_best, rank
+from purebench.statistics.ranks import Ranking, pair_p_values, probability_best, rank
 from purebench.statistics.resubmission import (
     most_times,
     resubmission_curve,
@@ -60,13 +63,13 @@ from purebench.statistics.resubmission import (
 from purebench.statistics.sequential import (
     Neighbours,
     Verdict,
-    anytime_p_values,
     decided,
     half_width_reached,
+    half_widths,
 )
 from purebench.statistics.survival import MedianDistance, kaplan_meier, median_with_ends, survival_band
 from purebench.statistics.variance import VarianceParts, variance_parts
-from purebench.statistics.worst_case import accuracy, robust_accuracy, robust_per_image
+from purebench.statistics.worst_case import accuracy, interval_method, robust_accuracy, robust_per_image
 
 __all__ = [
     "APPROXIMATE",
@@ -86,6 +89,7 @@ __all__ = [
     "attributable_loss",
     "bca",
     "betting",
+    "betting_at_any_time",
     "betting_sequence",
     "clopper_pearson",
     "compare",
@@ -95,9 +99,11 @@ __all__ = [
     "empirical_bernstein_sequence",
     "expected_half_width",
     "half_width_reached",
+    "half_widths",
     "holm",
     "images_for_power",
     "interval",
+    "interval_method",
     "jeffreys",
     "kaplan_meier",
     "least_coverage",
@@ -105,6 +111,7 @@ __all__ = [
     "median_distance",
     "median_with_ends",
     "most_times",
+    "pair_p_values",
     "paired_difference",
     "probability_best",
     "rank",
@@ -116,6 +123,7 @@ __all__ = [
     "romano_wolf",
     "security_curve",
     "sign_flip",
+    "smallest_difference",
     "survival_band",
     "variance_parts",
     "vote_curve",

@@ -114,3 +114,21 @@ def images_for_power(
         raise ValueError(f"expected a difference other than 0 and a power in (0,1), but got {difference!r}, {power!r}")
     z = float(norm.isf(alpha / comparisons / 2) + norm.isf(1 - power))
     return max(1, ceil((z * deviation / difference) ** 2))
+
+
+def smallest_difference(
+    images: int, discordant: float, power: float = 0.8, *, comparisons: int = 1, alpha: float = 0.05
+) -> float:
+    """The difference that a paired comparison sees with that power: the one whose `images_for_power` is `images`.
+
+    discordant: the share of images on which just one of the two is right, in (0,1]; the variance of the images'
+    differences is that less the squared difference.
+    """
+    if images < 1 or not 0 < discordant <= 1 or not 0 < power < 1:
+        raise ValueError(
+            f"expected at least 1 image, a share in (0,1] and a power in (0,1), but got {images!r}, {discordant!r} and "
+            f"{power!r}"
+        )
+    z = float(norm.isf(alpha / comparisons / 2) + norm.isf(1 - power))
+    # d² = z² (discordant - d²) / images
+    return min(sqrt(z**2 * discordant / (images + z**2)), discordant)

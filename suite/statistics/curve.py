@@ -13,28 +13,34 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.statistics.estimate import Estimate
-from purebench.statistics.proportions import clopper_pearson
+from purebench.statistics.intervals import interval
 
 Floats = npt.NDArray[np.float64]
 
 
 def security_curve(
-    distances: Sequence[float | None], radii: Sequence[float], confidence: float = 0.95
+    distances: Sequence[float | None], radii: Sequence[float], confidence: float = 0.95, *, anytime: bool = False
 ) -> list[Estimate]:
     """The accuracy at each of `radii`, in their order: the share of images that no found image of at most r breaks.
 
     distances: one an image, >= 0, in the units of the radii; None where nothing was found, which holds at every radius.
     confidence: in (0,1), of each point by itself (Clopper–Pearson), not of the curve as a whole.
+    anytime: betting sequences instead, for a run that may stop at any time; the distances in the board's random order.
     Returns fractions in [0,1] over all images; they never rise with r.
     Raises ValueError for no images, and for distances and radii that are negative or NaN.
     """
-    found = np.sort(_require_distances(distances))
+    given = _require_distances(distances)
+    found = np.sort(given)
     asked = np.asarray(radii, dtype=np.float64)
     if asked.ndim != 1 or not (asked >= 0).all():
         raise ValueError(f"expected radii to be a list of numbers of at least 0, but got {radii!r}; leave out NaN")
     holding = found.size - np.searchsorted(found, asked, side="right")
     # a curve has a point for each image, but many of them share their count
-    estimates = {int(count): clopper_pearson(int(count), found.size, confidence) for count in np.unique(holding)}
+    first = {int(count): radius for count, radius in zip(holding[::-1], asked[::-1], strict=True)}
+    estimates = {
+        count: interval(given > radius, "betting-sequence" if anytime else "clopper-pearson", confidence)
+        for count, radius in first.items()
+    }
     return [estimates[int(count)] for count in holding]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.statistics.bernstein import empirical_bernstein, empirical_bernstein_sequence
-from purebench.statistics.betting import betting, betting_sequence
+from purebench.statistics.betting import betting, betting_at_any_time
 from purebench.statistics.bootstrap import bca
 from purebench.statistics.estimate import Estimate, require_unit_values
 from purebench.statistics.proportions import agresti_coull, clopper_pearson, jeffreys, wilson, wilson_corrected
@@ -77,7 +77,7 @@ METHODS: dict[str, Maker] = {
     "jeffreys": _of_successes("jeffreys", jeffreys),
     "agresti-coull": _of_successes("agresti-coull", agresti_coull),
     "betting": betting,
-    "betting-sequence": _at_the_end("betting-sequence", betting_sequence),
+    "betting-sequence": betting_at_any_time,
     "empirical-bernstein": empirical_bernstein,
     "empirical-bernstein-sequence": _at_the_end("empirical-bernstein-sequence", empirical_bernstein_sequence),
     "bca": bca,

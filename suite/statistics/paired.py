@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from purebench.errors import PurebenchError
+from purebench.statistics.anytime import anytime_p_values
 from purebench.statistics.estimate import Estimate, require_unit_values
 from purebench.statistics.intervals import interval
 from purebench.statistics.signs import RESAMPLES, sign_flipped, studentised
@@ -31,7 +32,7 @@ class Comparison:
     """Defense a against defense b.
 
     difference: mean of a - b, in [-1,1], with its interval.
-    p_value: two-sided, of "equally good"; test: "mcnemar" or "sign-flip", how it was made.
+    p_value: two-sided, of "equally good"; test: "mcnemar", "sign-flip" or "betting", how it was made.
     better, worse: images on which a is above b, and below.
     odds_ratio: better to worse, half an image added to each (Haldane–Anscombe), so that it is finite.
     cohen_g: better/(better+worse) - 1/2, in [-1/2,1/2]: 0.05 small, 0.15 medium, 0.25 large; 0 where none differs.
@@ -60,26 +61,32 @@ def require_same_images(a: Sequence[object], b: Sequence[object]) -> None:
     )
 
 
-def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
+def paired_difference(
+    a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95, *, anytime: bool = False
+) -> Estimate:
     """The mean of a - b over images with its betting interval ("paired-betting").
 
     a, b: [n] in [0,1], the same images in the board's random order. confidence: in (0,1).
+    anytime: that of the sequence, "paired-betting-sequence", for a run that may stop at any time.
     Returns a difference in [-1,1]. Raises ValueError for values that are not that, or not as many.
     """
     d = _differences(a, b)
-    found = interval((1 + d) / 2, "betting", confidence)
+    method = "betting-sequence" if anytime else "betting"
+    found = interval((1 + d) / 2, method, confidence)
     value = float(d.mean())
     low, high = min(2 * found.low - 1, value), max(2 * found.high - 1, value)
-    return Estimate(value, low, high, confidence, d.size, "paired-betting")
+    return Estimate(value, low, high, confidence, d.size, f"paired-{method}")
 
 
-def attributable_loss(clean: npt.ArrayLike, attacked: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
+def attributable_loss(
+    clean: npt.ArrayLike, attacked: npt.ArrayLike, confidence: float = 0.95, *, anytime: bool = False
+) -> Estimate:
     """What the attack takes: clean minus attacked, image by image; what randomness alone costs is in both.
 
     clean, attacked: [n] in [0,1], the same estimand on both (accuracy, resubmission@N or vote@K by image), the same
     images in the board's random order. Raises ValueError as `paired_difference` does.
     """
-    return paired_difference(clean, attacked, confidence)
+    return paired_difference(clean, attacked, confidence, anytime=anytime)
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -101,11 +108,14 @@ def compare(
     images: tuple[Sequence[object], Sequence[object]],
     confidence: float = 0.95,
     seed: int = 0,
+    resamples: int = RESAMPLES,
+    anytime: bool = False,
 ) -> Comparison:
     """Two defenses on the same images.
 
     a, b: [n] in [0,1], one per image, in the board's random order: 0 or 1, or fractions of draws.
-    images: the ids of a's images and of b's. confidence: in (0,1). seed: decides the random signs, where they are used.
+    images: the ids of a's images and of b's. confidence: in (0,1). seed: decides the random signs, where they are used;
+    resamples: how many. anytime: interval and p-value ("betting") that hold however the number of images came about.
     Raises PurebenchError where the images differ, ValueError for values that are not [n] in [0,1].
     """
     require_same_images(*images)
@@ -113,11 +123,16 @@ def compare(
     if len(images[0]) != d.size:
         raise ValueError(f"expected an id for each of {d.size} images, but got {len(images[0])}; pass one per value")
     better, worse = int((d > 0).sum()), int((d < 0).sum())
-    binary = bool(np.isin(d, (-1.0, 0.0, 1.0)).all())
+    if anytime:
+        test, p_value = "betting", float(anytime_p_values(d[np.newaxis])[0])
+    elif np.isin(d, (-1.0, 0.0, 1.0)).all():
+        test, p_value = "mcnemar", mcnemar(better, worse)
+    else:
+        test, p_value = "sign-flip", sign_flip(d, seed=seed, resamples=resamples)
     return Comparison(
-        difference=paired_difference(a, b, confidence),
-        p_value=mcnemar(better, worse) if binary else sign_flip(d, seed=seed),
-        test="mcnemar" if binary else "sign-flip",
+        difference=paired_difference(a, b, confidence, anytime=anytime),
+        p_value=p_value,
+        test=test,
         better=better,
         worse=worse,
         odds_ratio=(better + 0.5) / (worse + 0.5),

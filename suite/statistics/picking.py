@@ -17,19 +17,22 @@ Score = Callable[[npt.NDArray[np.int64], int], Floats]
 """right draws [attacks, images] and of how many → what they are worth, in [0,1]: their share, or a power of it."""
 
 
-def split_score(right: Bools, counts: Bools, score: Score) -> Floats:
+def split_score(right: Bools, counts: Bools, score: Score, *, in_order: bool = False) -> Floats:
     """[images] in [0,1]: `score` of the picked attack, on the draws that did not pick it; both ways round, averaged.
 
     right: bool [attacks, images, draws]. counts: bool [attacks, images], False where the attack is out; one at least is
-    in on every image. Ties share. One draw picks and is scored. With an odd number one half has one more.
+    in on every image. One draw picks and is scored. With an odd number one half has one more.
+    in_order: what ties on an image is told apart by the images before it, not by all, so that its score never changes
+    when images are added, as a confidence sequence needs.
     """
     draws = right.shape[2]
     half = draws // 2
     if half == 0:
-        return _scored(_right(right), _right(right), 1, 1, counts, score)
+        return _scored(_right(right), _right(right), (1, 1), counts, score, in_order)
     first, second = _right(right[:, :, :half]), _right(right[:, :, half:])
     rest = draws - half
-    return (_scored(first, second, half, rest, counts, score) + _scored(second, first, rest, half, counts, score)) / 2
+    one = _scored(first, second, (half, rest), counts, score, in_order)
+    return (one + _scored(second, first, (rest, half), counts, score, in_order)) / 2
 
 
 def _right(right: Bools) -> npt.NDArray[np.int64]:
@@ -40,18 +43,23 @@ def _right(right: Bools) -> npt.NDArray[np.int64]:
 def _scored(
     picking: npt.NDArray[np.int64],
     scoring: npt.NDArray[np.int64],
-    picking_draws: int,
-    scoring_draws: int,
+    draws: tuple[int, int],
     counts: Bools,
     score: Score,
+    in_order: bool,
 ) -> Floats:
-    """[images]: the score of the attack with the fewest right draws in `picking`.
+    """[images]: the score of the attack with the fewest right draws in `picking`; draws: that pick, and that score.
 
-    Attacks that tie on an image are told apart by how they do on all images; what still ties, shares.
+    Attacks that tie on an image are told apart by how they do on all images, or on those before; what still ties,
+    shares.
     """
+    picking_draws, scoring_draws = draws
     right = np.where(counts, picking / picking_draws, 0.0)
-    overall = right.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    overall = (right.sum(axis=1) / np.maximum(counts.sum(axis=1), 1))[:, np.newaxis]
+    if in_order:
+        seen: npt.NDArray[np.int64] = np.cumsum(counts, axis=1) - counts
+        overall = (np.cumsum(right, axis=1) - right) / np.maximum(seen, 1)
     # less than one draw's worth, so that it decides between equal counts only
-    tally = np.where(counts, right + 0.5 * overall[:, np.newaxis] / picking_draws, np.inf)
+    tally = np.where(counts, right + 0.5 * overall / picking_draws, np.inf)
     picked = tally == tally.min(axis=0)
     return np.asarray((score(scoring, scoring_draws) * picked).sum(axis=0) / picked.sum(axis=0), dtype=np.float64)

@@ -15,8 +15,9 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from purebench.statistics.anytime import anytime_p_values
 from purebench.statistics.estimate import require_confidence
-from purebench.statistics.multiplicity import romano_wolf
+from purebench.statistics.multiplicity import holm, romano_wolf
 from purebench.statistics.signs import RESAMPLES
 
 Floats = npt.NDArray[np.float64]
@@ -43,21 +44,26 @@ class Ranking:
     n: int
 
 
-def rank(outcomes: npt.ArrayLike, confidence: float = 0.95, *, seed: int = 0, resamples: int = RESAMPLES) -> Ranking:
+def rank(
+    outcomes: npt.ArrayLike,
+    confidence: float = 0.95,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    anytime: bool = False,
+) -> Ranking:
     """Rank intervals, groups and the probabilities of being best.
 
     outcomes: [defenses, images] in [0,1], the same images for all; higher is better. confidence: in (0,1).
     seed: decides the random signs and the resampled images. resamples: >= 99.
+    anytime: p-values by betting, with Holm's correction, for a run that may stop at any time; the images in the board's
+    random order.
     Raises ValueError for another shape, values outside [0,1], and a confidence outside (0,1).
     """
     require_confidence(confidence)
     values = require_outcomes(outcomes)
     defenses = values.shape[0]
-    pairs = list(combinations(range(defenses), 2))
-    differences = np.array([values[a] - values[b] for a, b in pairs]).reshape(len(pairs), values.shape[1])
-    p = np.ones((defenses, defenses))
-    for (a, b), adjusted in zip(pairs, romano_wolf(differences, seed=seed, resamples=resamples), strict=True):
-        p[a, b] = p[b, a] = adjusted
+    p = pair_p_values(values, seed=seed, resamples=resamples, anytime=anytime)
     mean = values.mean(axis=1)
     apart = p <= 1 - confidence + 1e-12
     above = apart & (mean[:, np.newaxis] > mean)
@@ -70,6 +76,25 @@ def rank(outcomes: npt.ArrayLike, confidence: float = 0.95, *, seed: int = 0, re
         confidence=confidence,
         n=values.shape[1],
     )
+
+
+def pair_p_values(
+    outcomes: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, anytime: bool = False
+) -> Floats:
+    """[defenses, defenses]: the adjusted p-values of "these two are equally good" that `rank` goes by, 1 on the
+    diagonal. Arguments and errors as there."""
+    values = require_outcomes(outcomes)
+    defenses = values.shape[0]
+    pairs = list(combinations(range(defenses), 2))
+    differences = np.array([values[a] - values[b] for a, b in pairs]).reshape(len(pairs), values.shape[1])
+    p = np.ones((defenses, defenses))
+    if anytime:
+        adjusted = holm(anytime_p_values(differences))
+    else:
+        adjusted = romano_wolf(differences, seed=seed, resamples=resamples)
+    for (a, b), p_value in zip(pairs, adjusted, strict=True):
+        p[a, b] = p[b, a] = p_value
+    return p
 
 
 def alike_groups(apart: npt.NDArray[np.bool_], mean: Floats) -> tuple[tuple[int, ...], ...]:

@@ -42,26 +42,26 @@ def majority_of_share(count: npt.ArrayLike, draws: int, voters: int) -> Floats:
     return np.asarray(by_count[np.asarray(count, dtype=np.int64)], dtype=np.float64)
 
 
-def resubmission_per_image(right: Bools, times: int, counts: Bools | None = None) -> Floats:
+def resubmission_per_image(right: Bools, times: int, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
     """[images] in [0,1]: whether the defense stays right `times` times in a row under the worst attack.
 
     right: bool [attacks, images, draws]. counts: bool [attacks, images], False where SKIPPED; None means all count.
-    times: N, from 1 to `most_times(right, counts)`.
+    times: N, from 1 to `most_times(right, counts)`. in_order: as for `robust_per_image`.
     Raises ValueError for another shape or dtype, an image on which no attack counts, and N out of its range.
     """
-    return _per_image(right, counts, times, lambda count, draws: power_of_share(count, draws, times))
+    return _per_image(right, counts, times, lambda count, draws: power_of_share(count, draws, times), in_order)
 
 
-def vote_per_image(right: Bools, voters: int, counts: Bools | None = None) -> Floats:
+def vote_per_image(right: Bools, voters: int, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
     """[images] in [0,1]: how often the majority of `voters` draws is right under the worst attack.
 
-    right, counts: as for `resubmission_per_image`. voters: K, odd, from 1 to `most_times(right, counts)`. More than
-    half must be right, which is a lower bound where several wrong classes share the votes.
+    right, counts, in_order: as for `resubmission_per_image`. voters: K, odd, from 1 to `most_times(right, counts)`.
+    More than half must be right, which is a lower bound where several wrong classes share the votes.
     Raises ValueError for another shape or dtype, an image on which no attack counts, and K even or out of its range.
     """
     if voters % 2 == 0:
         raise ValueError(f"expected an odd number of voters, but got {voters}; an even one can tie")
-    return _per_image(right, counts, voters, lambda count, draws: majority_of_share(count, draws, voters))
+    return _per_image(right, counts, voters, lambda count, draws: majority_of_share(count, draws, voters), in_order)
 
 
 def most_times(right: Bools, counts: Bools | None = None) -> int:
@@ -71,30 +71,48 @@ def most_times(right: Bools, counts: Bools | None = None) -> int:
 
 
 def resubmission_curve(
-    right: Bools, *, confidence: float = 0.95, method: str = "betting", counts: Bools | None = None
+    right: Bools,
+    *,
+    confidence: float = 0.95,
+    method: str = "betting",
+    counts: Bools | None = None,
+    upto: int | None = None,
 ) -> list[Estimate]:
     """resubmission@N for N = 1, 2, … `most_times`: entry N-1. It falls with N, of each picked attack at least.
 
     right: bool [attacks, images, draws], the images in the board's random order; [1, images, draws] for clean images.
-    method: of the interval over images (see `interval`), of each point by itself. An empty list: too few draws.
+    method: of the interval over images (see `interval`), of each point by itself; a sequence's picks in order.
+    upto: the largest N to ask for, None for all. An empty list: too few draws.
     """
-    most = most_times(right, counts)
-    return [interval(resubmission_per_image(right, n, counts), method, confidence) for n in range(1, most + 1)]
+    most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
+    found = (resubmission_per_image(right, n, counts, in_order=in_order) for n in range(1, most + 1))
+    return [interval(values, method, confidence) for values in found]
 
 
 def vote_curve(
-    right: Bools, *, confidence: float = 0.95, method: str = "betting", counts: Bools | None = None
+    right: Bools,
+    *,
+    confidence: float = 0.95,
+    method: str = "betting",
+    counts: Bools | None = None,
+    upto: int | None = None,
 ) -> list[Estimate]:
     """vote@K for K = 1, 3, 5, … up to `most_times`: entry (K-1)/2. Arguments as for `resubmission_curve`."""
+    most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
+    found = (vote_per_image(right, k, counts, in_order=in_order) for k in range(1, most + 1, 2))
+    return [interval(values, method, confidence) for values in found]
+
+
+def _upto(right: Bools, counts: Bools | None, upto: int | None) -> int:
     most = most_times(right, counts)
-    return [interval(vote_per_image(right, k, counts), method, confidence) for k in range(1, most + 1, 2)]
+    return most if upto is None else min(most, upto)
 
 
 def _picks(right: Bools, counts: Bools | None) -> bool:
     return right.shape[0] > 1 and (counts is None or bool((counts.sum(axis=0) > 1).any()))
 
 
-def _per_image(right: Bools, counts: Bools | None, asked: int, score: Score) -> Floats:
+def _per_image(right: Bools, counts: Bools | None, asked: int, score: Score, in_order: bool) -> Floats:
     right = require_bool(right, "right", ("attacks", "images", "draws"))
     used = require_counts(counts, right)
     most = most_times(right, used)
@@ -104,6 +122,6 @@ def _per_image(right: Bools, counts: Bools | None, asked: int, score: Score) -> 
             "pick the worst attack where there are several; verify with more draws"
         )
     if _picks(right, used):
-        return split_score(right, used, score)
+        return split_score(right, used, score, in_order=in_order)
     right_draws = np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right])
     return np.asarray((score(right_draws, right.shape[2]) * used).sum(axis=0), dtype=np.float64)

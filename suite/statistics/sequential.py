@@ -3,11 +3,7 @@
 Everything here may be looked at after every image, or never, and stopped at for any reason: what it says is still true.
 
 half-width   the betting sequence of each row (`betting_sequence`)
-decided      a bet on every pair at once. Under "equally good" the differences d_i in [-1,1] have mean 0, and so
-                 K_t = mean over stakes l of prod_{i<=t} (1 + l d_i)
-             is a martingale from 1 that ever reaches 1/alpha with probability at most alpha (Ville): min_t 1/K_t is a
-             p-value at any time, and Holm's correction makes it one for all pairs. The mixture over stakes is the
-             diversified bet of Waudby-Smith & Ramdas (JRSS-B 86, 2024, §5); for d in {-1,0,1}, a sequential McNemar.
+decided      a bet on every pair at once (`anytime`); Holm's correction makes it one for all pairs
 futile       by stochastic curtailment (Lan, Simon & Halperin, Communications in Statistics C 1, 1982): even a
              difference somewhat larger than that of the images so far would hardly be seen by the last image. A futile
              stop rejects nothing, so it costs power and never errors.
@@ -24,15 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from purebench.statistics.anytime import STAKES, anytime_p_values
+from purebench.statistics.betting import betting_sequence
 from purebench.statistics.estimate import require_confidence
-from purebench.statistics.intervals import interval
 from purebench.statistics.multiplicity import holm
 from purebench.statistics.ranks import require_outcomes
 
 Floats = npt.NDArray[np.float64]
-
-STAKES = np.concatenate([side * np.geomspace(0.02, 0.9, 16) for side in (-1, 1)])
-"""The mixture: small stakes see small differences of many images, large ones see large differences of few."""
 
 OPTIMISM = 1.0
 """Standard errors that futility adds to the difference seen so far, in favour of going on."""
@@ -82,18 +76,22 @@ def half_width_reached(
     if not 0 < half_width < 0.5:
         raise ValueError(f"expected a half-width in (0, 0.5), but got {half_width!r}; 0.02 is two points")
     each = 1 - (1 - confidence) / values.shape[0] if together else confidence
-    return all(interval(row, "betting-sequence", each).half_width <= half_width for row in values)
+    return bool((half_widths(values, each)[:, -1] <= half_width).all())
 
 
-def anytime_p_values(differences: npt.ArrayLike) -> Floats:
-    """[pairs]: p-values of "the mean difference is 0" that are valid whenever one stops.
+def half_widths(outcomes: npt.ArrayLike, confidence: float = 0.95) -> Floats:
+    """[defenses, images]: half of each row's interval after each image, of the sequence, widened to hold the mean.
 
-    differences: [pairs, images so far] in [-1,1], in the board's random order. Raises ValueError for others.
+    outcomes: [defenses, images] in [0,1], in the board's random order. The entries up to t depend on the first t images
+    alone. Raises ValueError for another shape, values outside [0,1], and a confidence outside (0,1).
     """
-    d = np.asarray(differences, dtype=np.float64)
-    if d.ndim != 2 or not ((d >= -1) & (d <= 1)).all():
-        raise ValueError(f"expected differences [pairs, images] in [-1,1], but got shape {list(d.shape)} or others")
-    return np.array([_least_p_value(row[row != 0]) for row in d], dtype=np.float64)
+    values = require_outcomes(outcomes)
+    found = np.empty_like(values)
+    for row, into in zip(values, found, strict=True):
+        low, high = betting_sequence(row, confidence)
+        mean = np.cumsum(row) / np.arange(1, row.size + 1)
+        into[:] = (np.maximum(high, mean) - np.minimum(low, mean)) / 2
+    return found
 
 
 def decided(outcomes: npt.ArrayLike, total: int, confidence: float = 0.95) -> list[Neighbours]:
@@ -127,16 +125,6 @@ def decided(outcomes: npt.ArrayLike, total: int, confidence: float = 0.95) -> li
             verdict = Verdict.FUTILE if hopeless else Verdict.OPEN
         found.append(Neighbours(better, worse, verdict, p, float(d.mean()), chance))
     return found
-
-
-def _least_p_value(d: Floats) -> float:
-    """1 over the largest capital so far; images that do not differ leave the capital as it is."""
-    if d.size == 0:
-        return 1.0
-    capital = np.cumsum(np.log1p(STAKES[:, np.newaxis] * d), axis=1)
-    top = capital.max(axis=0)
-    mixed = top + np.log(np.exp(capital - top).mean(axis=0))
-    return float(np.exp(-max(float(mixed.max()), 0.0)))
 
 
 def _chance(d: Floats, total: int, alpha: float) -> float:

@@ -23,6 +23,7 @@ from scipy.stats import binom, norm
 
 from purebench.statistics.curve import median_distance
 from purebench.statistics.estimate import Estimate, require_confidence
+from purebench.statistics.intervals import interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 class MedianDistance:
     """The median distance, in the units of the distances; None means farther than was searched.
 
-    low, high: the ends of its interval. n: images. method: "order-statistics".
+    low, high: the ends of its interval. n: images. method: "order-statistics", or "betting-sequence".
     """
 
     value: float | None
@@ -95,15 +96,21 @@ def survival_band(
     ]
 
 
-def median_with_ends(distances: Sequence[float | None], confidence: float = 0.95) -> MedianDistance:
+def median_with_ends(
+    distances: Sequence[float | None], confidence: float = 0.95, *, anytime: bool = False
+) -> MedianDistance:
     """The median distance with its exact interval, between two order statistics.
 
     distances: one an image, >= 0; None where nothing was found, which is farther than all others.
     confidence: in (0,1); for very few images the interval is everything, from 0 on.
+    anytime: every m for which the betting sequences of P(distance > m) and P(distance >= m) do not exclude that it is
+    the median, for a run that may stop at any time; the distances in the board's random order.
     Raises ValueError for no images, distances that are negative or NaN, and a confidence outside (0,1).
     """
     require_confidence(confidence)
     value = median_distance(distances)
+    if anytime:
+        return _median_at_any_time(value, distances, confidence)
     known = np.sort([np.inf if distance is None else float(distance) for distance in distances])
     # P(binomial < k) <= tail: the k-th distance from below, and from above
     tail = (1 - confidence) / 2
@@ -111,6 +118,19 @@ def median_with_ends(distances: Sequence[float | None], confidence: float = 0.95
     low = float(known[k - 1]) if k > 0 else 0.0
     high = float(known[known.size - k]) if k > 0 else np.inf
     return MedianDistance(value, low if low < np.inf else None, high if high < np.inf else None, confidence, known.size)
+
+
+def _median_at_any_time(value: float | None, distances: Sequence[float | None], confidence: float) -> MedianDistance:
+    given = np.array([np.inf if distance is None else float(distance) for distance in distances])
+    # between two neighbouring distances nothing changes, so each stands for the stretch above it, or below
+    places = [0.0, *(float(d) for d in np.unique(given[np.isfinite(given)]))]
+    above = (m for m in places if interval(given > m, "betting-sequence", confidence).low <= 0.5)
+    below = (m for m in [np.inf, *reversed(places)] if interval(given >= m, "betting-sequence", confidence).high >= 0.5)
+    low, high = next(above, np.inf), next(below, 0.0)
+    if value is not None:
+        low, high = min(low, value), max(high, value)
+    ends = (low if low < np.inf else None, high if high < np.inf else None)
+    return MedianDistance(value, *ends, confidence, given.size, "betting-sequence")
 
 
 def images_for_band(half_width: float, confidence: float = 0.95) -> int:

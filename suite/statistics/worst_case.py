@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def robust_per_image(right: Bools, counts: Bools | None = None) -> Floats:
+def robust_per_image(right: Bools, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
     """How often the defense is right under the worst attack, image by image: the split-draw worst case.
 
     right: bool [attacks, images, draws], whether the verification draw was right; an ERRORED one is False.
@@ -29,24 +29,31 @@ def robust_per_image(right: Bools, counts: Bools | None = None) -> Floats:
     attack with the fewest right draws in one half, scored on the other half, both ways round, averaged.
     Attacks that tie in the picking are told apart by their right draws over all images of that half, and share
     (their scores are averaged, which needs no random choice) if that ties too. With an odd number of draws one half
-    has one more.
+    has one more. in_order: by their right draws over the images before instead, for a run that may stop at any time:
+    more images then never change the score of one.
     The score is an unbiased estimate of the picked attack's q, and no attack's q is below min_a q: the
     expectation is min_a q where the picking cannot err (equal attacks, a clear worst one) and above it where
     it can, never below.
     Raises ValueError for another shape or dtype, and for an image on which no attack counts.
     """
     right = require_bool(right, "right", ("attacks", "images", "draws"))
-    return split_score(right, require_counts(counts, right), lambda count, draws: count / draws)
+    return split_score(right, require_counts(counts, right), lambda count, draws: count / draws, in_order=in_order)
 
 
 def robust_accuracy(
-    right: Bools, *, deterministic: bool, confidence: float = 0.95, counts: Bools | None = None
+    right: Bools,
+    *,
+    deterministic: bool,
+    confidence: float = 0.95,
+    counts: Bools | None = None,
+    anytime: bool = False,
 ) -> Estimate:
     """Accuracy under the worst attack of each image, with its interval over images.
 
     right: bool [attacks, images, draws], the images in the board's random order (see `betting`).
     deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else betting.
     confidence: in (0,1). counts: bool [attacks, images], False where SKIPPED; None means all count.
+    anytime: the interval of the betting sequence for either kind, valid however the number of images came about.
     Returns a fraction in [0,1]; n is the number of images.
     Raises ValueError where `robust_per_image` does; for a deterministic defense whose draws disagree; and for
     a random one with several attacks and a single draw, whose minimum would be biased.
@@ -58,33 +65,44 @@ def robust_accuracy(
             "expected at least 2 draws of a random defense under several attacks, but got 1: the minimum "
             "over attacks of single draws is biased downwards; verify with more draws, such as 16"
         )
-    return _estimate(right, counts, robust_per_image(right, counts), deterministic, confidence)
+    per_image = robust_per_image(right, counts, in_order=anytime)
+    return _estimate(right, counts, per_image, deterministic, confidence, anytime)
 
 
-def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95) -> Estimate:
+def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95, anytime: bool = False) -> Estimate:
     """Accuracy under a single attack (or none: the clean images), with its interval over images.
 
     right: bool [images, draws], the images in the board's random order (see `betting`).
     deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else betting.
-    confidence: in (0,1).
+    confidence: in (0,1). anytime: as for `robust_accuracy`.
     Returns a fraction in [0,1]; n is the number of images.
     Raises ValueError for another shape or dtype, and for a deterministic defense whose draws disagree.
     """
     right = require_bool(right, "right", ("images", "draws"))[np.newaxis]
     counts = require_counts(None, right)
-    return _estimate(right, counts, right[0].mean(axis=1), deterministic, confidence)
+    return _estimate(right, counts, right[0].mean(axis=1), deterministic, confidence, anytime)
 
 
-def _estimate(right: Bools, counts: Bools, per_image: Floats, deterministic: bool, confidence: float) -> Estimate:
+def interval_method(deterministic: bool, anytime: bool = False) -> str:
+    """The name of the interval that a defense of that kind gets."""
+    if anytime:
+        return "betting-sequence"
+    return "clopper-pearson" if deterministic else "betting"
+
+
+def _estimate(
+    right: Bools, counts: Bools, per_image: Floats, deterministic: bool, confidence: float, anytime: bool
+) -> Estimate:
+    method = interval_method(deterministic, anytime)
     if not deterministic:
-        return interval(per_image, "betting", confidence)
+        return interval(per_image, method, confidence)
     torn = (right.any(axis=2) != right.all(axis=2)) & counts
     if torn.any():
         raise ValueError(
             "expected a deterministic defense to answer the same image always alike, but its draws disagree "
             f"on {int(torn.any(axis=0).sum())} of {right.shape[1]} images; set deterministic=False or seed it"
         )
-    return interval(per_image, "clopper-pearson", confidence)
+    return interval(per_image, method, confidence)
 
 
 def require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:

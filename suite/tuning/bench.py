@@ -71,7 +71,7 @@ class Bench:
         made = build_defense(row, self._board(CLEAN, row, 1), classifier).to(self.device)
         if not isinstance(made.purifier, LatentPurifier):
             raise PurebenchError(
-                f"tune: expected a purifier that mixes latents, such as mlvgm-hvae, but {setting.defense} is none."
+                f"tune: expected a purifier that mixes latents, such as mlvgm-hvae, but got {setting.defense}."
             )
         self.defense, self.purifier = made, made.purifier
         self.latents, self.weights = len(self.purifier.kept), fingerprint(made)

@@ -6,6 +6,7 @@ Plain lines of JSON rather than a study's database: what a proposal depends on i
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,25 +21,23 @@ SETTING, TRIALS, FRESH = "setting.json", "trials", "fresh.jsonl"
 class Journal:
     """The folder of one setting: trials-HOW-SPACE.jsonl of each search in it, and fresh.jsonl of what was asked again.
 
-    decides: plain values of all that decides a list's value. Raises PurebenchError if the folder holds another setting,
-    naming what differs, or files that are no journal's.
+    decides: plain values of all that decides a list's value. Nothing is written before there is something to keep, so
+    that a setting whose first evaluation fails leaves no trace. Raises PurebenchError if the folder holds another
+    setting, naming what differs, or files that are no journal's.
     """
 
     def __init__(self, folder: Path, decides: Mapping[str, Any]):
-        self.folder = folder
-        decides = json.loads(json.dumps(decides))
+        self.folder, self._decides = folder, json.loads(json.dumps(decides))
         place = folder / SETTING
         if folder.exists() and not folder.is_dir():
             raise PurebenchError(f"--out: expected a folder, but {folder} is a file; name another.")
-        if place.is_file():
-            stored = _read(place, place.read_text())
-            differ = sorted(key for key in {*stored, *decides} if stored.get(key) != decides.get(key))
-            if differ:
-                was = ", ".join(f"{key} was {json.dumps(stored.get(key))}" for key in differ)
-                raise PurebenchError(f"--out: {folder} holds a search of another setting ({was}); name another folder.")
+        if not place.is_file():
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(decides, indent=1) + "\n")
+        stored = _read(place, place.read_text())
+        differ = sorted(key for key in {*stored, *self._decides} if stored.get(key) != self._decides.get(key))
+        if differ:
+            was = ", ".join(f"{key} was {json.dumps(stored.get(key))}" for key in differ)
+            raise PurebenchError(f"--out: {folder} holds a search of another setting ({was}); name another folder.")
 
     def trials(self, how: str, space: str) -> list[Trial]:
         """The trials of one search so far, in order."""
@@ -47,7 +46,7 @@ class Journal:
 
     def keep(self, how: str, space: str, trial: Trial) -> None:
         """Adds a trial to its search."""
-        _append(self._trials(how, space), asdict(trial))
+        self._keep(self._trials(how, space), asdict(trial))
 
     def searches(self) -> dict[tuple[str, str], list[Trial]]:
         """All searches of the folder, by (how, space)."""
@@ -70,19 +69,33 @@ class Journal:
 
     def keep_answer(self, what: str, images: str, alphas: tuple[float, ...], draws: list[str]) -> None:
         """Keeps the draws of a list: what was asked, the hash of the images, a string of 1 and 0 for each."""
-        _append(self.folder / FRESH, {"what": what, "images": images, "alphas": list(alphas), "draws": draws})
+        self._keep(self.folder / FRESH, {"what": what, "images": images, "alphas": list(alphas), "draws": draws})
 
     def _trials(self, how: str, space: str) -> Path:
         return self.folder / f"{TRIALS}-{how}-{space}.jsonl"
 
+    def _keep(self, path: Path, row: Mapping[str, Any]) -> None:
+        """Adds a line, and the setting before the first. Raises PurebenchError if the disk will not take it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            place = self.folder / SETTING
+            if not place.is_file():
+                scratch = place.with_suffix(".part")
+                scratch.write_text(json.dumps(self._decides, indent=1) + "\n")
+                scratch.replace(place)
+            _append(path, row)
+        except OSError as error:
+            raise PurebenchError(
+                f"--out: expected a folder to write to, but {self.folder} is none ({error}); name another."
+            ) from error
+
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    """Adds a line; a last line that a kill cut short is dropped first."""
-    if path.is_file() and (text := path.read_text()) and not text.endswith("\n"):
-        path.write_text(text[: text.rfind("\n") + 1])
+    """Adds a line; of a last line that a kill cut short the file is shortened first, the others left where they are."""
+    if path.is_file() and (text := path.read_bytes()) and not text.endswith(b"\n"):
+        os.truncate(path, text.rfind(b"\n") + 1)
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
-        file.flush()
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

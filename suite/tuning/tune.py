@@ -99,8 +99,7 @@ def tune(
     of the best of all searches of the folder are asked again, with the baselines.
     Raises PurebenchError for bad input, before anything is written, and for a folder of another setting.
     """
-    find_proposer(how)
-    find_space(space)
+    find_proposer(how)((), find_space(space).axes(1), setting.seed)  # a package that is missing is missed here
     if finalists < 1 or evaluations < 1:
         raise PurebenchError(f"tune: expected at least 1 evaluation and finalist, but got {evaluations}, {finalists}.")
     progress("preparing", 0, evaluations)

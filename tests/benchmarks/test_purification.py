@@ -29,3 +29,26 @@ def test_a_bundled_purifier_is_measured(script, tmp_path):
     assert 0 < row["forward"] < 10
     assert 0 < row["backward"] < 10
     assert 0 < row["forward_memory"] <= row["backward_memory"] < 2
+
+
+def test_the_times_of_a_catalogue_are_of_whole_draws(script, tmp_path, monkeypatch):
+    purification = script("purification")
+    assert purification.bundled_defenses().keys() >= {"none", "trades", "vae", "smoothing"}
+    assert not purification.bundled_defenses().keys() & {"art", "vote", "before", "mlvgm", "robustbench"}
+    monkeypatch.setattr(purification, "bundled_defenses", lambda: {"jpeg": purification.whole("jpeg")})
+    path, found = tmp_path / "costs.json", tmp_path / "found.json"
+    flags = ["--declared", "--images", "3", "--repeats", "1", "--costs", str(path), "--json", str(found)]
+    assert purification.main(flags) == 0
+    ((row,),) = json.loads(found.read_text())["tables"].values()
+    costs = json.loads(path.read_text())
+    assert costs["ms"] == {"jpeg": pytest.approx(1000 * row["forward"], rel=5e-3)}
+    assert costs["command"].startswith("python benchmarks/purification.py")
+    classifier = registry.create("classifiers", Spec("fashion-resnet"))
+    assert row["parameters"] == sum(parameter.numel() for parameter in classifier.parameters()) / 1e6
+
+
+@pytest.mark.parametrize("flags", [["--declared", "--case", "vae"], ["--costs", "costs.json"]])
+def test_flags_that_do_not_fit_are_refused(script, flags, capsys):
+    with pytest.raises(SystemExit):
+        script("purification").main(flags)
+    assert "--declared" in capsys.readouterr().err

@@ -59,3 +59,23 @@ def assert_images_stay_apart():
         assert gradient[others].abs().max() == 0
 
     return check
+
+
+@pytest.fixture
+def assert_random_apart_and_exact(assert_images_stay_apart, gradient_error):
+    """A random purifier's answers are the seed's, image by image, and its gradient is their slope (in float64)."""
+
+    def check(purifier, x: torch.Tensor) -> None:
+        answers = []
+        for words in ("a", "a", "b"):
+            with seeded(words):
+                answers.append(purifier(x))
+        assert purifier.random
+        assert torch.equal(answers[0], answers[1])
+        assert not torch.allclose(answers[0], answers[2], atol=1e-3)
+        assert_images_stay_apart(purifier, x)
+        gradient, error = gradient_error(purifier.double(), x.double(), "gradient")
+        assert gradient.abs().max() > 1e-6
+        assert error <= 1e-5
+
+    return check

@@ -26,6 +26,7 @@ from purebench.seeds import seeded
 
 CPU = torch.device("cpu")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+COMPETITORS = ("a-vae", "a-vae-released", "nd-vae", "nd-vae-released")
 WEIGHTS = sorted(BUNDLED.glob("*.safetensors"))
 
 
@@ -56,7 +57,8 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def test_the_weights_are_small_and_complete():
     names = {path.stem for path in WEIGHTS}
-    models = ("resnet", "trades", "hvae", "nvae", "stylegan", "vae", "ddpm")
+    models = ("resnet", "trades", "pgd-at", "hvae", "nvae", "stylegan", "vae", "a-vae", "nd-vae", "ddpm")
+    models += ("defense-vae", "puvae", "ebm")
     assert names == {f"fashion-{model}" for model in models}
     assert sum(path.stat().st_size for path in WEIGHTS) < 40e6
     strangers = [path.name for path in BUNDLED.iterdir() if path.name.split(".")[0] not in names]
@@ -110,12 +112,22 @@ def test_the_hierarchical_vae_has_groups_enough_and_reconstructs():
     assert kept(purifier) >= 0.86
 
 
-@pytest.mark.parametrize("name", ["none", "vae", "mlvgm-hvae", "diffpure"])
+PRIORS = ("defense-vae", "puvae", "ebm-langevin")
+
+
+@pytest.mark.parametrize("name", ["none", "vae", "a-vae", "nd-vae", *PRIORS, "mlvgm-hvae", "diffpure"])
 def test_purifiers_at_their_shipped_settings_keep_the_class(name):
     assert kept(create("defenses", Spec(name))) >= 0.72
 
 
-@pytest.mark.parametrize("name", ["vae", "mlvgm-hvae", "diffpure"])
+@pytest.mark.parametrize("name", ["a-vae", "nd-vae"])
+def test_the_competitors_cards_are_above_the_bar_under_both_names(name):
+    stated = {words.split(", ")[1]: value for words, value in figures(f"fashion-{name}").items()}
+    assert {name, f"{name}-released"} <= stated.keys()
+    assert min(stated.values()) >= 0.75
+
+
+@pytest.mark.parametrize("name", ["vae", *COMPETITORS, *PRIORS, "mlvgm-hvae", "diffpure"])
 def test_purifiers_say_whether_they_are_random(name):
     purifier, x = create("defenses", Spec(name)), torch.as_tensor(shipped().take(range(4)).floats())
     with seeded("a"):
@@ -143,6 +155,8 @@ def test_the_classifiers_card_is_true():
     [
         ("mlvgm-hvae", {"attenuation": 0}, 0.88),
         *((name, {}, 0.75) for name in ("mlvgm-hvae", "mlvgm-nvae", "mlvgm-stylegan", "vae", "diffpure", "gdmp")),
+        *((name, {}, 0.75) for name in ("gradual-noise", "diffpure-sde", "likelihood-maximisation")),
+        *((name, {}, 0.75) for name in ("defense-vae", "puvae", "defense-gan", "ebm-langevin")),
     ],
 )
 def test_the_full_bars(name, options, bar):

@@ -96,6 +96,40 @@ def test_a_failed_save_leaves_the_old_file_alone(saved, tmp_path):
         checkpoints.save(saved / "x.safetensors", VAE(**SMALL), "vae", SMALL)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ([[1.0]], "to be a tensor, but got list"),
+        (None, "to be a tensor, but got NoneType"),
+        (torch.ones(3, 1), r"of shape \[3, 2\], but got \[3, 1\]"),
+        (torch.ones(3, 2, dtype=torch.int64), "to hold plain torch.float32, but got torch.int64"),
+        (torch.ones(3, 2, dtype=torch.complex64), "torch.complex64"),
+        (torch.ones(3, 2).to_sparse(), "torch.sparse_coo"),
+        (torch.ones(3, 2, device="meta"), "on meta"),
+        (torch.full((3, 2), torch.nan), "expected finite weights, but 'w' holds NaN"),
+        (torch.full((3, 2), 1e300, dtype=torch.float64), "holds NaN or infinity"),
+    ],
+)
+def test_what_is_no_weight_names_its_key(tmp_path, value, told):
+    with pytest.raises(PurebenchError, match=told) as caught:
+        checkpoints.check_keys(tmp_path / "f.pt", {"w": torch.zeros(3, 2)}, {"w": value})
+    assert "'w'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_any_float_is_a_weight(tmp_path, dtype):
+    state = {"w": torch.full((3, 2), 0.5).to(dtype), "n": torch.tensor(7)}
+    checkpoints.check_keys(tmp_path, {"w": torch.zeros(3, 2), "n": torch.tensor(0)}, state)
+    assert checkpoints.in_float32(state)["w"].tolist() == [[0.5, 0.5]] * 3
+    assert checkpoints.in_float32(state)["n"].dtype == torch.int64
+
+
+def test_keys_behind_dataparallels_prefix_are_told(tmp_path):
+    with pytest.raises(PurebenchError, match=r"key 'w', but it is there as 'module\.w' \(DataParallel"):
+        checkpoints.check_keys(tmp_path, {"w": torch.zeros(1)}, {"module.w": torch.zeros(1)})
+
+
 def test_missing_files(tmp_path):
     message = refusal(tmp_path / "none.safetensors")
     assert "neither" in message

@@ -36,6 +36,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(tmp_path / "page")
     (tmp_path / "page").mkdir()
+    for folder in ("benchmarks", "examples"):  # a page may name files of the checkout
+        (tmp_path / "page" / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path / "page")
     return tmp_path / "page"
 

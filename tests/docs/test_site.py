@@ -15,7 +15,7 @@ from mkdocs.exceptions import Abort
 
 from blocks import ROOT  # isort: skip
 
-WORDS = "classifier purifier defense draw view attack threat block job record board estimate".split()
+WORDS = {"classifier", "purifier", "defense", "draw", "view", "attack", "threat", "block", "job", "record", "board"}
 """The words of the design, which the glossary explains."""
 
 
@@ -57,12 +57,13 @@ def test_a_link_to_nowhere_fails(tmp_path: Path, quiet: None) -> None:
 
 def test_the_glossary_explains_every_word_of_the_design() -> None:
     explained = re.findall(r"\*\*([\w@ -]+)\*\*", (ROOT / "docs" / "glossary.md").read_text())
-    assert set(WORDS) <= set(explained)
+    assert WORDS | {"estimate"} <= set(explained)
 
 
 def test_every_page_is_in_the_menu_once() -> None:
     """Sections are mappings of a name to pages."""
     menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    listed = [page for entry in menu for page in (sum(entry.values(), []) if isinstance(entry, dict) else [entry])]
+    inside = [value for entry in menu for value in entry.values()]
+    listed = [page for value in inside for page in (value if isinstance(value, list) else [value])]
     assert len(listed) == len(set(listed))
     assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(listed)

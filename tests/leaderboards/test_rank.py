@@ -38,20 +38,24 @@ def test_the_order_of_the_results_does_not_matter(demo):
     assert rank(shuffled) == rank(demo.results)
 
 
-def test_an_overlap_with_the_row_above_is_marked(build):
+def test_rows_that_cannot_be_told_apart_share_a_letter_and_their_ranks(build):
     many = {
         "high": counted(100, 95, images=100),
         "near": counted(100, 90, images=100),
         "low": counted(100, 10, images=100),
     }
     found = rows(build, many, block=100)
-    assert [(row.name, row.tied) for row in found] == [("high", False), ("near", True), ("low", False)]
+    assert [(row.name, row.rank, row.place.text, row.place.letters) for row in found] == [
+        ("high", 1, "1–2", "a"),
+        ("near", 2, "1–2", "a"),
+        ("low", 3, "3", "b"),
+    ]
 
 
 def test_rows_where_all_errored_come_last_unranked_with_their_reason(demo):
     *ranked, last = rank(demo.results)
     assert last.name == "broken-checkpoint"
-    assert (last.rank, last.clean, last.strongest, last.tied) == (None, None, None, False)
+    assert (last.rank, last.clean, last.strongest, last.place) == (None, None, None, None)
     assert last.errored == 256
     assert last.reason.startswith("RuntimeError: size mismatch")
     assert [row.rank for row in ranked] == list(range(1, len(ranked) + 1))

@@ -39,7 +39,9 @@ def test_every_row_prints_its_estimates(demo, page):
         if row.rank is None:
             assert by_name["Robust accuracy"][1] == "errored"
             continue
-        assert by_name["#"][1] == f"{'≈' * row.tied}{row.rank}"
+        place = [row.place.text] if row.place.low < row.place.high else []
+        assert by_name["#"][1].split() == [str(row.rank), row.place.letters, *place]
+        assert float(by_name["Best"][0]["data-value"]) == row.place.best
         assert by_name["Robust accuracy"][1].startswith(row.robust.percent())
         assert float(by_name["Robust accuracy"][0]["data-value"]) == row.robust.value
         assert by_name["Clean"][0]["title"] == row.clean.percent()

@@ -1,10 +1,13 @@
 """The table in a terminal: its width, its numbers, its bars and its marks."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from purebench.board import Stop
+from purebench.leaderboards.merge import merge
 from purebench.leaderboards.rank import rank
 from purebench.leaderboards.terminal import axis, draw, print_board
 from purebench.statistics import Estimate
@@ -28,7 +31,8 @@ def test_every_number_is_whole_at_any_width(demo, width):
     for row in rank(demo.results):
         if row.rank:
             (line,) = (line for line in text.splitlines() if row.robust.percent() in line and row.name in line)
-            assert line.split()[:2] == (["≈", str(row.rank)] if row.tied else [str(row.rank), row.name])
+            letters = [row.place.letters] if width >= 90 else []
+            assert line.split()[: 2 + len(letters)] == [row.place.text, *letters, row.name]
             assert f"{100 * row.clean.value:.1f} %" in line
             assert row.strongest in line
 
@@ -41,6 +45,27 @@ def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
     assert "192 of 256 images" in text
     assert "broken-checkpoint: RuntimeError: size mismatch for decoder.0.weight: [64, 3] and [32, 3]" in text
     assert "no finished block yet: styletransformer" in text
+    assert "rank: between which places it lies, for all rows at once" in text
+    assert "ranks: compared on the 192 images that all rows have" in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_run_that_was_stopped_says_where_why_and_what_it_saved(build, width):
+    rule = {"half_width": 0.4}
+    answers = {"plain": {"clean": ["1"] * 40}, "noisy": {"clean": ["1111"] * 40}}
+    board, records, results = build.results(answers, block=10, stop=Stop(**rule))
+    text = " ".join(shown(board, results, width).split())
+    images = len(results[0].images)
+    assert 0 < images < 40
+    assert {len(result.images) for result in results} == {images}
+    told = f"stopped at {images} of 40 images, {4 - images // 10} of 4 blocks saved: every interval is ± 40 points"
+    assert told in text
+    assert "95 % intervals: betting sequence, valid at any time (deterministic), betting sequence" in text
+    early = [record for record in records if record.block == 0][: len(records) // 4]
+    text = " ".join(
+        shown(replace(board, stop=Stop(0.01)), merge(replace(board, stop=Stop(0.01)), early), width).split()
+    )
+    assert "10 of 40 images so far; it stops as soon as every interval is ± 1 points or shorter" in text
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -68,7 +93,7 @@ def test_verdicts_that_differ_are_told(nearby):
 def test_a_board_without_marks_has_no_notes_about_them(build):
     answers = {"plain": {"clean": ["1"] * 4, "apgd": ["1"] * 4}}
     text = shown(*build.results(answers)[::2], 100)
-    assert "≈" not in text
+    assert "rank:" not in text
     assert "!" not in text
     assert "100.0 % [39.8, 100.0]" in text
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purebench.statistics import Verdict, anytime_p_values, decided, half_width_reached, interval
-from purebench.statistics.sequential import STAKES
+from purebench.statistics.anytime import STAKES
 
 REPEATS = 300
 MOST_WRONG = REPEATS * (0.05 + 3 * math.sqrt(0.05 * 0.95 / REPEATS))

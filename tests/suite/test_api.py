@@ -112,10 +112,13 @@ def test_an_object_and_the_file_it_is_written_in_give_the_same_numbers(board: Bo
     assert here.results[0].attacks[0].draws == there.results[0].attacks[0].draws
 
 
-def test_the_same_object_gives_the_same_report_and_leaves_as_it_came(board: Board, own_data_folder: Path) -> None:
+def test_the_same_object_gives_the_same_report_and_leaves_as_it_came(
+    board: Board, own_data_folder: Path, tmp_path: Path
+) -> None:
     dimmer = Dimmer().train()
     dimmer.dropout.eval()
     first = purebench.evaluate(dimmer, board, progress=False)
+    assert "--defense in-memory" not in first.page(tmp_path / "page.html").read_text()
     assert numbers(purebench.evaluate(dimmer, board, progress=False)) == numbers(first)
     assert dimmer.training
     assert not dimmer.dropout.training

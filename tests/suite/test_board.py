@@ -49,6 +49,33 @@ def test_a_board_survives_the_round_trip() -> None:
     assert board.blocks == 3
 
 
+def test_a_rule_of_stopping_goes_round_and_changes_no_key() -> None:
+    for rule in ({"half_width": 0.02}, {"decided": True}, {"half_width": 0.1, "decided": True, "max_images": 100}):
+        board = parse_board(changed("stop", to=rule))
+        assert board.to_dict()["stop"] == rule
+        assert parse_board(board.to_dict()) == board
+        assert keys(changed("stop", to=rule)) == keys(GOOD)
+    assert "stop" not in parse_board(GOOD).to_dict()
+    assert keys(changed("stop", to={"max_images": 17})) < keys(GOOD)  # two blocks of eight
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({}, "expected half_width, decided or max_images"),
+        ({"half_width": 2}, "stop.half_width: expected a number in"),
+        ({"half_width": 0.5}, "stop.half_width"),
+        ({"decided": "yes"}, "stop.decided: expected true or false"),
+        ({"max_images": 7}, "stop.max_images: expected a whole number of at least 8"),
+        ({"until": "decided"}, "stop: the key 'until' is unknown"),
+        ("decided", "stop: expected a mapping"),
+    ],
+)
+def test_a_rule_of_stopping_is_strict(rule: object, told: str) -> None:
+    with pytest.raises(PurebenchError, match=told):
+        parse_board(changed("stop", to=rule))
+
+
 @pytest.mark.parametrize("name", bundled())
 def test_bundled_boards_are_named_after_their_folder_and_go_round(name: str) -> None:
     board = choose(name, None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from purebench.errors import PurebenchError
 from purebench.execute import Queue
 from purebench.plan import Job
 from purebench.records import Outcome, Record
+from purebench.runner import _broken_before
 from purebench.running import run_board
 
 from boards import write_board  # isort: skip
@@ -141,6 +143,13 @@ def test_the_key_of_a_job_holds_those_of_the_jobs_it_needs(tmp_path: Path) -> No
     before, after = keys(replace(made, cascade=True)), keys(replace(changed, cascade=True))
     assert before["noise", "clean"] == after["noise", "clean"]
     assert before["noise", "square"] != after["noise", "square"]  # what it is spared may be another
+
+
+def test_only_what_is_wrong_on_every_draw_is_spared() -> None:
+    draws = ["0000", "0001", "0111", "", "0000"]
+    outcomes = [Outcome.BROKEN, Outcome.BROKEN, Outcome.HELD, Outcome.SKIPPED, Outcome.ERRORED]
+    record = SimpleNamespace(outcomes=outcomes, draws=draws)
+    assert list(_broken_before([SimpleNamespace(record=record, adversarial=np.zeros((5, 1)))])) == [0]
 
 
 def test_a_cascade_spares_what_is_broken_on_every_draw_and_finds_the_same_worst_case(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from purebench import registry, robustbench_zoo
 from purebench.defense import as_defense
+from purebench.defenses.transforms import GaussianBlur, gaussian_blur
 from purebench.errors import PurebenchError
 from purebench.registry import Spec
 from purebench.seeds import seeded
@@ -120,14 +121,24 @@ def test_files_that_are_no_checkpoint_of_the_model(made, tmp_path):
 
 
 @pytest.mark.parametrize("group", ["classifiers", "defenses"])
-def test_a_zoo_model_by_name(made, monkeypatch, group):
-    monkeypatch.setitem(registry.LOCAL[group], "robustbench", robustbench_zoo.classifier)
+def test_a_zoo_model_by_name(made, group):
     spec = Spec.parse(f"robustbench:{NAME}(model_dir='{made.folder}')")
     defense = as_defense(registry.create(group, spec))
     assert torch.equal(defense(made.x), made.net(made.x))
     assert not defense.random
     with pytest.raises(PurebenchError, match="expected the parameter 'model_dir'"):
         registry.create(group, Spec(f"robustbench:{NAME}"))
+
+
+def test_a_purifier_stands_before_a_zoo_model(made):
+    """As the board's classifier, and as a row's own."""
+    zoo = f"robustbench:{NAME}(model_dir={str(made.folder)!r})"
+    row = Spec("before", {"purifier": "gaussian-blur(sigma=0.8)", "classifier": zoo})
+    own = registry.create("defenses", row, classifier=nn.Identity())
+    boards = as_defense(GaussianBlur(0.8), registry.create("classifiers", Spec.parse(zoo)))
+    expected = made.net(gaussian_blur(made.x, 0.8))
+    assert torch.equal(own(made.x), expected)
+    assert torch.equal(boards(made.x), expected)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, b"<!DOCTYPE html>", bytes(range(256)), b"\x80\x02}q\x00."])

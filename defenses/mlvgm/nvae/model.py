@@ -37,10 +37,8 @@ class NVAE(MLVGM):
 
     def __init__(self, configuration: Mapping[str, Any], temperature: float = 0.6):
         super().__init__()
-        if not 0 <= temperature < math.inf:
-            raise PurebenchError(f"nvae: expected a finite temperature of at least 0, but got {temperature}.")
         self.shape = shape = Configuration.parse(configuration)
-        self.temperature = temperature
+        self.temperature = a_temperature(temperature)
         self.latents = len(shape.order)
         coarsest, z = shape.width_at(0), shape.z
         side = shape.size // shape.shrink(0)
@@ -139,6 +137,13 @@ class NVAE(MLVGM):
             return latent
 
         return self.decode(self.features(x), choose).log_likelihood(x), divergences
+
+
+def a_temperature(value: Any) -> float:
+    """The factor on the samples' deviations. Raises PurebenchError unless it is a finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise PurebenchError(f"nvae: expected a finite temperature of at least 0, but got {value!r}.")
+    return float(value)
 
 
 def _packed(state: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from purebench.defenses.checkpoints import CURE, check_keys, not_finite
+from purebench.defenses.checkpoints import filled
 from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.official import read_official
 from purebench.errors import PurebenchError
@@ -37,18 +37,13 @@ def nvae_from(path: Path, file: Mapping[str, Any], temperature: float) -> NVAE:
         raise PurebenchError(
             f"{path}: expected NVAE-from-scratch's 'configuration', but got {', '.join(map(str, file)) or 'nothing'}."
         )
-    state = {_renamed(name): value for name, value in _state(path, file, temperature).items()}
+    state = {_renamed(str(name)): value for name, value in _state(path, file, temperature).items()}
     with torch.device("meta"):  # the official models are large: random weights would take longer than the file
         model = NVAE(configuration, temperature)
-    check_keys(path, model.state_dict(), state)
-    if strange := not_finite(state):
-        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
-    floats = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    model.load_state_dict(floats, assign=True)
-    return model.eval().requires_grad_(False)
+    return filled(path, model, state)
 
 
-def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[str, torch.Tensor]:
+def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[Any, Any]:
     """The weights for a temperature."""
     wanted = f"{RE_ESTIMATED}{float(temperature)}"
     if temperature == 1 and wanted not in file:
@@ -61,9 +56,6 @@ def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[s
             f"{path}: expected {wanted!r}, but the file has weights for the temperatures {', '.join(there) or 'none'}; "
             "name one of these."
         )
-    for name, value in state.items():
-        if not isinstance(value, torch.Tensor):
-            raise PurebenchError(f"{path}: expected {name!r} to be a tensor, but got {type(value).__name__}; {CURE}")
     return state
 
 

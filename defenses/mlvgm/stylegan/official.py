@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from purebench.defenses.checkpoints import CURE, check_keys, not_finite
+from purebench.defenses.checkpoints import CURE, check_keys, in_float32
 from purebench.defenses.mlvgm.official import read_official
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
@@ -80,12 +80,10 @@ def filled(
     wanted = model.state_dict()
     names = {name: official(name) for name in wanted if name != "latent_avg"}
     check_keys(path, {names[name]: wanted[name] for name in names}, state)
-    found = {name: state[names[name]] for name in names} | {"latent_avg": average(path, file, wanted["latent_avg"])}
-    if strange := not_finite(found):
-        raise PurebenchError(f"{path}: expected finite weights, but {strange!r} holds NaN or infinity; {CURE}")
-    model.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in found.items()}, assign=True
-    )
+    found = {"latent_avg": average(path, file, wanted["latent_avg"])}
+    check_keys(path, {"latent_avg": wanted["latent_avg"]}, found)
+    found |= {name: state[names[name]] for name in names}
+    model.load_state_dict(in_float32(found), assign=True)
     return model.eval().requires_grad_(False)
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+PURIFIERS = [
+    *("diffpure", "gradual-noise", "gdmp", "likelihood-maximisation", "diffpure-sde"),
+    *("defense-gan", "ebm-langevin"),
+]
 CLEAR = Path("/proc/self/clear_refs")
 
 MEASURE = """
@@ -20,6 +24,10 @@ from purebench.defenses.diffusion.gradual import GradualNoise
 from purebench.defenses.diffusion.likelihood import LikelihoodMaximisation
 from purebench.defenses.diffusion.sde import DiffPureSDE
 from purebench.defenses.diffusion.unet import FoldedUNet
+from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
+from purebench.defenses.priors.defense_gan import DefenseGAN
+from purebench.defenses.priors.ebm import EBMLangevin, Energy
+from purebench.defenses.priors.spaces import CodeSpace
 from purebench.seeds import seeded
 
 torch.set_num_threads(1)
@@ -41,9 +49,14 @@ MAKE = {
     "gdmp": lambda n, kept: GDMP(network, t=150, steps=n, rounds=1, checkpointed=kept),
     "likelihood-maximisation": lambda n, kept: LikelihoodMaximisation(network, draws=1, steps=n, checkpointed=kept),
     "diffpure-sde": lambda n, kept: DiffPureSDE(network, steps=n, checkpointed=kept),
+    "defense-gan": lambda n, kept: DefenseGAN(space, steps=n, checkpointed=kept),
+    "ebm-langevin": lambda n, kept: EBMLangevin(energy, steps=n, rate=0.01, checkpointed=kept),
 }
 make = MAKE[sys.argv[3]]
 network = FoldedUNet(size=16).eval().requires_grad_(False)
+gan = SmallStyleGAN(size=16, dim=16, channels={4: 64, 8: 64, 16: 64}).eval().requires_grad_(False)
+space = CodeSpace(gan, start="mean")
+energy = Energy(size=16, widths=(256, 256)).eval().requires_grad_(False)
 gradient(2, 1, True)  # what libraries allocate once
 before = memory("VmRSS")
 peaks = []
@@ -68,7 +81,7 @@ def peaks(purifier: str, steps: list[int], checkpointed: bool) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CLEAR.exists(), reason="the peak of resident memory is reset through /proc")
-@pytest.mark.parametrize("purifier", ["diffpure", "gradual-noise", "gdmp", "likelihood-maximisation", "diffpure-sde"])
+@pytest.mark.parametrize("purifier", PURIFIERS)
 def test_a_hundred_steps_take_at_most_one_and_a_half_times_the_memory_of_ten(purifier):
     ten, hundred = peaks(purifier, [10, 100], checkpointed=True)
     assert ten > 4e6, "too little to measure"

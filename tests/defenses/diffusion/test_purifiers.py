@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from purebench.attacks.view import bpda
+from purebench.defense import as_defense
 from purebench.defenses.diffusion.diffpure import DiffPure
 from purebench.defenses.diffusion.gdmp import GDMP
 from purebench.defenses.diffusion.gradual import GradualNoise
@@ -263,6 +265,28 @@ def test_the_denoiser_is_the_posterior_mean_of_a_draw(network, x):
         (slope,) = torch.autograd.grad(shown.sum(), x)
         assert (slope - 1).abs().max() > 1e-3
         x = x.detach()
+
+
+@EACH
+def test_bpda_differentiates_the_denoiser_at_what_the_purifier_gives(make, network, x):
+    """Forward the whole purifier; backward the classifier's slope there, through a denoising step of its own."""
+    purifier = make(network, surrogate="denoiser")
+    layer = nn.Linear(64, 3).requires_grad_(False)
+    classifier, y = nn.Sequential(nn.Flatten(), nn.Tanh(), layer), torch.tensor([0, 1, 2, 0])
+    view = bpda(as_defense(purifier, classifier))
+    with seeded("bpda"):
+        look = view.look(x, y, lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="none"))
+    leaf = x.clone().requires_grad_()
+    with seeded("bpda"):
+        with torch.no_grad():
+            purified = purifier(x)
+        shown = purifier.surrogate(leaf)
+    at = purified.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(nn.functional.cross_entropy(classifier(at), y, reduction="sum"), at)
+    (expected,) = torch.autograd.grad(shown, leaf, slope)
+    assert torch.allclose(look.logits[:, 0], classifier(purified), atol=1e-6)
+    assert torch.allclose(look.gradient, expected, rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(look.gradient, slope, rtol=0.1), "the identity would have done"
 
 
 def test_the_surrogate_leaves_the_forward_pass_alone(network, x):

@@ -130,7 +130,8 @@ def test_the_adjoint_comes_near_the_exact_gradient_to_first_order():
 
 
 def test_the_path_is_torchsdes_on_the_same_brownian_motion():
-    torchsde = pytest.importorskip("torchsde")
+    import torchsde
+
     t, steps, network = 0.1, 20, Smooth().requires_grad_(False).double()
     purifier = DiffPureSDE(network, t=t, steps=steps).double()
     shape = (2, 1, 8, 8)

@@ -117,12 +117,34 @@ def test_a_file_that_needs_trust_is_converted_on_the_users_word_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("out", "kind", "told"),
-    [("a.pt", None, r"ends in \.safetensors"), ("a.safetensors", "nvea", "'nvae'"), ("a.safetensors", "e4e", "opts")],
+    [
+        ("a.pt", None, r"ends in \.safetensors"),
+        ("a.safetensors", "nvea", "'nvae'"),
+        ("a.safetensors", "e4e", "opts"),
+        ("nowhere/a.safetensors", None, "nowhere is none; make it first"),
+    ],
 )
 def test_what_cannot_be_converted_is_told_and_writes_nothing(home, out, kind, told):
     with pytest.raises(PurebenchError, match=told):
         convert(home / "models/NVAE/celeba64/last.pt", home / out, kind=kind)
     assert not (home / out).exists()
+
+
+def test_what_is_converted_is_not_converted_again(home):
+    convert(home / "models/NVAE/celeba64/last.pt", home / "n.safetensors")
+    with pytest.raises(PurebenchError, match="converted already"):
+        convert(home / "n.safetensors", home / "again.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["nvae", "e4e", "style-transformer", "classifier"])
+@pytest.mark.parametrize("state", [{"model.layer1.0.conv2.weight": 3}, {7: torch.ones(1)}, {(1, 2): None}])
+def test_states_of_odd_keys_and_values_are_refused_in_one_line(home, kind, state):
+    opts = {"encoder_type": "Encoder4Editing", "stylegan_size": 8, "output_size": 8, "input_nc": 3}
+    opts["start_from_latent_avg"] = False
+    torch.save({"configuration": CONFIGURATION, "opts": opts, "state_dict": state}, home / "odd.pt")
+    with pytest.raises(PurebenchError) as caught:
+        convert(home / "odd.pt", home / "odd.safetensors", kind=kind, temperature=1.0)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_command_converts(home):

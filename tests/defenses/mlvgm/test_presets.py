@@ -90,5 +90,8 @@ def test_the_ablations_need_no_model():
     assert preset(name="cars-noise").norm == preset(name="gender-noise").norm == 4.0
     assert isinstance(blur, GaussianBlur)
     assert blur.sigma == 1.0
+    for option in ({"temperature": 0.5}, {"weights": "mine.pt"}):
+        with pytest.raises(PurebenchError, match="expected no weights or temperature for ids-noise"):
+            preset(name="ids-noise", **option)
     with pytest.raises(PurebenchError, match="above 0"):
         FixedNormNoise(0)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from purebench.board import AttackChoice
 from purebench.cli import app
 from purebench.defenses.mlvgm.schedules import learned
 from purebench.errors import PurebenchError
+from purebench.registry import Spec
 from purebench.tuning.bench import Bench
 from purebench.tuning.journal import Journal
+from purebench.tuning.propose import Trial
 from purebench.tuning.tune import model_name, tune, write
 
 from linear_world import SIGNAL, robust  # isort: skip
@@ -73,9 +78,57 @@ def test_a_folder_that_is_a_file_or_damaged_is_refused(tmp_path):
     with pytest.raises(PurebenchError, match="is a file"):
         Journal(tmp_path / "file", {})
     journal = Journal(tmp_path / "s", {"a": 1})
+    (tmp_path / "s").mkdir()
     (tmp_path / "s" / "trials-gp-full.jsonl").write_text("no json\n")
     with pytest.raises(PurebenchError, match="expected JSON"):
         journal.trials("gp", "full")
+
+
+@pytest.mark.parametrize("change", [{"attack": AttackChoice("attack", Spec("fgms"), "exact")}, {"images": 9_999}])
+def test_a_setting_that_cannot_be_asked_leaves_no_folder_behind(setting_of, tmp_path, change):
+    with pytest.raises(PurebenchError, match=r"did you mean 'fgsm'|take fewer"):
+        tune(small(setting_of, **change), tmp_path / "s", evaluations=1, how="random")
+    assert not (tmp_path / "s").exists()
+    tune(small(setting_of), tmp_path / "s", evaluations=1, how="random", finalists=1)
+
+
+def test_a_missing_optuna_is_told_before_the_first_evaluation(setting_of, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr(Bench, "ask", None)  # what would be asked first
+    with pytest.raises(PurebenchError, match=r"pip install 'purebench\[tune\]'"):
+        tune(small(setting_of), tmp_path / "s", evaluations=9)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_line_that_was_cut_costs_no_other_line_even_if_the_mending_is_killed(tmp_path, monkeypatch):
+    journal = Journal(tmp_path, {"a": 1})
+    for number in range(2):
+        journal.keep("gp", "full", Trial(number, (0.5,), (0.5,), 0.1))
+    with (tmp_path / "trials-gp-full.jsonl").open("a") as file:
+        file.write('{"number": 2, "po')
+
+    opened = Path.open
+
+    def killed(self, mode="r", *more):
+        """What is opened to be written is as short as that makes it, and stays so."""
+        file = opened(self, mode, *more)
+        if "r" not in mode:
+            file.close()
+            raise KeyboardInterrupt
+        return file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", killed)
+        with pytest.raises(KeyboardInterrupt):
+            journal.keep("gp", "full", Trial(2, (0.5,), (0.5,), 0.1))
+    assert [trial.number for trial in Journal(tmp_path, {"a": 1}).trials("gp", "full")] == [0, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["setting.json", "trials-gp-full.jsonl"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PurebenchError, match="--out: expected a folder to write to"):
+        Journal(tmp_path / "file" / "s", {"a": 1}).keep("gp", "full", Trial(0, (0.5,), (0.5,), 0.1))
 
 
 def test_the_winner_is_written_as_the_purifiers_read_it(setting_of, tmp_path):
@@ -95,8 +148,6 @@ def test_the_winner_is_written_as_the_purifiers_read_it(setting_of, tmp_path):
 
 
 def test_a_list_is_filed_under_its_weights(setting_of):
-    from purebench.registry import Spec
-
     assert model_name(setting_of(defense=Spec("mlvgm-hvae"))) == "fashion-hvae"
     assert model_name(setting_of(defense=Spec("mlvgm-hvae", {"weights": "mine"}))) == "mine"
 
@@ -118,7 +169,8 @@ def board(tmp_path, world):
 
 
 def call(board, world, out, *more):
-    words = [f"{world}:pixels", "--board", str(board), "--out", str(out), "--search", "random", "--evaluations", "12"]
+    words = [f"{world}:pixels", "--board", str(board), "--search", "random", "--evaluations", "12"]
+    words += [] if out is None else ["--out", str(out)]
     words += ["--images", "60", "--fresh", "40", "--attack", "fgsm", "--draws", "2", "--attenuation", "1"]
     return CliRunner().invoke(app, ["tune", *words, *more], env={"COLUMNS": "100"})
 
@@ -137,6 +189,13 @@ def test_the_command_searches_and_prints_a_table_of_100_columns(board, world, tm
     best = robust(plain["winner"]["alphas"])
     assert best > robust([0.0] * N)
     assert plain["command"].startswith("purebench")
+
+
+def test_without_a_folder_the_command_takes_one_named_after_the_defense(board, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(board, world, None, "--dataset", f"{world}:images(count=200)", "--evaluations", "1", "--fresh", "4")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "tuned" / "linear_world.py-pixels" / "result.json").is_file()
 
 
 def test_the_command_refuses_the_boards_own_images_and_writes_nothing(board, world, tmp_path):

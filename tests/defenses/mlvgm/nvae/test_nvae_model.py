@@ -11,6 +11,7 @@ from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.errors import PurebenchError
+from purebench.registry import Spec, create
 from purebench.seeds import seeded
 
 
@@ -170,7 +171,9 @@ def test_bundled_files_keep_batch_statistics_and_weight_norm_through_half_precis
     assert torch.allclose(loaded.autoencode(x, encoded), model.autoencode(x, encoded), atol=0.02)
 
 
-@pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf"), "warm", True])
 def test_a_temperature_that_is_none_is_refused(temperature):
     with pytest.raises(PurebenchError, match="temperature of at least 0"):
         NVAE(plain.configuration("plain"), temperature)
+    with pytest.raises(PurebenchError, match="temperature of at least 0"):
+        create("defenses", Spec("mlvgm-nvae", {"temperature": temperature}))

@@ -1,0 +1,133 @@
+"""A-VAE (Zhou et al., ECCV 2020) in the form that Serez et al. 2025 (arXiv:2412.03453) released.
+
+The encoder sees the image averaged down; what it finds decides the style of a StyleGAN decoder, and its first features
+are handed to the decoder where the sides agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purebench.defenses.mlvgm.stylegan.modulated import PixelNorm
+from purebench.defenses.vae.a_vae.layers import SLOPE, EncoderBlock, EqualConv, EqualLinear, StyledBlock
+from purebench.errors import PurebenchError
+
+STYLES = 4
+"""Layers from the code to the style."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """skip: features [N,W/2,s/2,s/2] of an input of side s; mean and logvar of the code, [N,W,s/8,s/8]."""
+
+    skip: Tensor
+    mean: Tensor
+    logvar: Tensor
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What one pass draws: of the code [N,W,s/8,s/8], and a noise map [N,1,h,w] a block; all standard normal."""
+
+    code: Tensor
+    maps: tuple[Tensor, ...]
+
+    def where(self, chosen: Tensor, other: Chance) -> Chance:
+        """This chance for the images that are chosen, bool [N], the other's for the rest."""
+        pairs = zip((self.code, *self.maps), (other.code, *other.maps), strict=True)
+        code, *maps = (torch.where(chosen[:, None, None, None], mine, its) for mine, its in pairs)
+        return Chance(code, tuple(maps))
+
+
+class Encoder(nn.Module):
+    """Images [N,colours,s,s] in [-1,1] → what is found in them."""
+
+    def __init__(self, colours: int, width: int):
+        super().__init__()
+        self.conv2 = EncoderBlock(colours, width // 2)
+        self.conv3 = EncoderBlock(width // 2, width)
+        self.conv4 = EncoderBlock(width, 2 * width)
+
+    def forward(self, x: Tensor) -> Encoded:
+        """See the class."""
+        skip = self.conv2(x)
+        mean, logvar = self.conv4(self.conv3(skip)).chunk(2, dim=1)
+        return Encoded(skip, mean, logvar)
+
+
+class Decoder(nn.Module):
+    """Blocks from 4×4 to size×size; `joins` is the side at which the encoder's features come in."""
+
+    def __init__(self, size: int, joins: int, colours: int, width: int):
+        super().__init__()
+        sides = [4 * 2**i for i in range((size // 4).bit_length())]
+        blocks = [StyledBlock(width, width, width, first=True)]
+        inner = width
+        for side in sides[1:]:
+            late = side > joins
+            outer = width // 4 if side == size else width // 2 if late else width
+            inner += width // 2 if side == 2 * joins else 0
+            blocks.append(StyledBlock(inner, outer, width, fused=late))
+            inner = outer
+        self.progression = nn.ModuleList(blocks)
+        self.to_rgb = EqualConv(width // 4, colours, 1)
+        self.sides, self.joins = sides, joins
+
+    def forward(self, skip: Tensor, style: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
+        """Images [N,colours,size,size], about in [-1,1]."""
+        x = style
+        for block, noise in zip(self.progression, maps, strict=True):
+            if x.ndim == 4 and x.shape[-1] == self.joins:
+                x = torch.cat([x, skip], dim=1)
+            x = block(x, style, noise)
+        out: Tensor = self.to_rgb(x)
+        return out
+
+
+class AVAE(nn.Module):
+    """Images [N,colours,size,size] in [0,1] ↔ a code and features of their copies of side `inside`.
+
+    width: channels of the code and of the widest blocks, 512 in the official files, with `inside` 32.
+    Raises PurebenchError for sides or a width from which no such network can be built.
+    """
+
+    def __init__(self, *, size: int, inside: int = 32, colours: int = 3, width: int = 512):
+        super().__init__()
+        powers = all(side >= 8 and side & (side - 1) == 0 for side in (size, inside))
+        if not powers or inside > size or width < 4 or width % 4:
+            raise PurebenchError(
+                "a-vae: expected powers of two 8 <= inside <= size and a width that 4 divides, "
+                f"but got inside {inside}, size {size}, width {width}."
+            )
+        self.encoder = Encoder(colours, width)
+        self.generator = Decoder(size, inside // 2, colours, width)
+        inner = width * (inside // 8) ** 2
+        layers: list[nn.Module] = [PixelNorm()]
+        for i in range(STYLES):
+            layers += [EqualLinear(width if i else inner, width), nn.LeakyReLU(SLOPE)]
+        self.style = nn.Sequential(*layers)
+        self.architecture: dict[str, Any] = {"size": size, "inside": inside, "colours": colours, "width": width}
+
+    def encode(self, x: Tensor) -> Encoded:
+        """What the encoder finds in images in [0,1]."""
+        found: Encoded = self.encoder(functional.avg_pool2d(2 * x - 1, x.shape[-1] // self.architecture["inside"]))
+        return found
+
+    def chance(self, encoded: Encoded) -> Chance:
+        """A fresh draw for as many images."""
+        count, like = len(encoded.mean), encoded.mean
+        maps = tuple(
+            torch.randn(count, 1, side, side, dtype=like.dtype, device=like.device) for side in self.generator.sides
+        )
+        return Chance(torch.randn_like(like), maps)
+
+    def decode(self, encoded: Encoded, chance: Chance, temperature: float = 1.0) -> Tensor:
+        """Images [N,colours,size,size], about in [0,1]; temperature: factor on the code's deviation."""
+        code = encoded.mean + temperature * (encoded.logvar / 2).exp() * chance.code
+        out: Tensor = self.generator(encoded.skip, self.style(code.flatten(1)), chance.maps)
+        return (out + 1) / 2

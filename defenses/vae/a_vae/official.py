@@ -1,0 +1,91 @@
+"""A-VAE from the files of Serez et al. 2025: a flat state dict of their generator's running mean, checked key by key.
+
+The file does not say what it is built like, but the shapes of its weights do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from purebench.defenses.checkpoints import CURE, check_keys, filled
+from purebench.defenses.mlvgm.official import read_official
+from purebench.defenses.vae.a_vae.layers import Blur, blur_kernel
+from purebench.defenses.vae.a_vae.network import AVAE
+from purebench.errors import PurebenchError
+
+FIRST = "encoder.conv2.conv1.conv.weight_orig"
+COLOURS, CODE = "generator.to_rgb.conv.weight_orig", "style.1.linear.weight_orig"
+"""Keys that tell an A-VAE, and what its sizes are read off."""
+
+
+def load_a_vae(path: str | Path) -> AVAE:
+    """A-VAE from the official file, in eval mode, float32, without parameter gradients.
+
+    Raises PurebenchError for a file that cannot be read without running code, or keys, shapes or values that do not
+    fit: each names itself.
+    """
+    return a_vae_from(Path(path), read_official(path))
+
+
+def a_vae_from(path: Path, file: Mapping[str, Any]) -> AVAE:
+    """The same from the content of its file; `path` only names it in errors."""
+    state = tensors(path, file)
+    architecture = _architecture(path, state)
+    try:
+        with torch.device("meta"):
+            model = AVAE(**architecture)
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: expected shapes that make an A-VAE, but they make none: {error}") from error
+    blurs = official_blurs(model)
+    check_keys(path, model.state_dict() | blurs, state)
+    for name, kernel in blurs.items():
+        if not torch.allclose(state[name].float(), kernel):
+            raise PurebenchError(f"{path}: expected {name!r} to be the blur [1,2,1] × [1,2,1] / 16, but got another.")
+    return filled(path, model, {name: value for name, value in state.items() if name not in blurs})
+
+
+def tensors(path: Path, file: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A flat state dict as it is. Raises PurebenchError, naming the first entry that is no tensor."""
+    for name, value in file.items():
+        if not isinstance(value, Tensor):
+            raise PurebenchError(
+                f"{path}: expected a flat dict of tensors, but {name!r} is a {type(value).__name__}; "
+                "name the file of the weights alone, not of the whole training."
+            )
+    return dict(file)
+
+
+def official_blurs(model: AVAE) -> dict[str, Tensor]:
+    """The blurs' buffers, which the official file holds and ours needs not, by name."""
+    found: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Blur):
+            channels = len(model.get_parameter(f"{name.split('.conv1.')[0]}.conv2.conv.bias"))
+            kernel = blur_kernel(channels)
+            found |= {f"{name}.weight": kernel, f"{name}.weight_flip": kernel}
+    return found
+
+
+def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, int]:
+    """What the shapes say: width, colours, the side that the encoder sees, and the size by the number of blocks."""
+    for name, dimensions in ((FIRST, 4), (COLOURS, 4), (CODE, 2)):
+        if name not in state:
+            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
+        if state[name].ndim != dimensions:
+            raise PurebenchError(
+                f"{path}: expected {name!r} of {dimensions} dimensions, but got {list(state[name].shape)}; {CURE}"
+            )
+    blocks = {name.split(".")[2] for name in state if name.startswith("generator.progression.")}
+    width, inner = state[CODE].shape
+    return {
+        "size": 2 ** (len(blocks) + 1),
+        "inside": 8 * math.isqrt(inner // max(width, 1)),
+        "colours": state[FIRST].shape[1],
+        "width": width,
+    }

@@ -1,0 +1,114 @@
+"""ND-VAE from the files of Serez et al. 2025: a flat state dict in which most weights stand twice or four times.
+
+A layer of a cell stands under its name and under its number in the cell, a group before the latents in `groups_list`
+and in `tower`: all spellings must be there and agree. `decoder.h`, which the decoder starts from, is not in the
+published files; it is taken from files that have it. `decoder.post_encoder` is in them, but nothing uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from purebench.defenses.checkpoints import CURE, check_keys, filled
+from purebench.defenses.mlvgm.nvae.mixture import parameters_a_pixel
+from purebench.defenses.mlvgm.official import read_official
+from purebench.defenses.vae.a_vae.official import tensors
+from purebench.defenses.vae.nd_vae.cells import Cell
+from purebench.defenses.vae.nd_vae.network import NDVAE
+from purebench.errors import PurebenchError
+
+START = "decoder.h"
+STEM, LAST, TOP = "stem.weight", "image_conditional.1.weight", "decoder.samplers.0.cell.weight"
+"""Keys that the sizes are read off."""
+UNUSED = "decoder.post_encoder.cell.1"
+
+
+def load_nd_vae(path: str | Path) -> NDVAE:
+    """ND-VAE from the official file, in eval mode, float32, without parameter gradients.
+
+    Raises PurebenchError for a file that cannot be read without running code, keys, shapes or values that do not fit,
+    or two spellings of one weight that disagree: each names itself.
+    """
+    return nd_vae_from(Path(path), read_official(path))
+
+
+def nd_vae_from(path: Path, file: Mapping[str, Any]) -> NDVAE:
+    """The same from the content of its file; `path` only names it in errors."""
+    state = tensors(path, file)
+    if START in state and state[START].ndim == 4 and len(state[START]) == 1:
+        state[START] = state[START][0]
+    architecture = _architecture(path, state)
+    try:
+        with torch.device("meta"):
+            model = NDVAE(**architecture)
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: expected shapes that make an ND-VAE, but they make none: {error}") from error
+    own, names = model.state_dict(), spellings(model)
+    wanted = {spelling: own[name] for name, all_of_it in names.items() for spelling in all_of_it}
+    check_keys(path, wanted | unused(model), state)
+    for first, *others in names.values():
+        for other in others:
+            if not torch.equal(state[first], state[other]):
+                raise PurebenchError(
+                    f"{path}: expected {first!r} and {other!r} to be the same, but they differ; {CURE}"
+                )
+    return filled(path, model, {name: state[all_of_it[0]] for name, all_of_it in names.items()})
+
+
+def spellings(model: NDVAE) -> dict[str, list[str]]:
+    """All names that the official file has for each of our weights."""
+    cells = {name: module for name, module in model.named_modules() if isinstance(module, Cell)}
+    found = {}
+    for name in model.state_dict():
+        names = [name.replace(".linear_1.", ".se.0.").replace(".linear_2.", ".se.2.")]
+        inside = re.fullmatch(r"(.+)\.cell\.(\d+)\.(.+)", names[0])
+        if inside and inside[1] in cells:
+            names.append(f"{inside[1]}.{cells[inside[1]].names[int(inside[2])]}.{inside[3]}")
+        if name.startswith("pre_proc.tower."):
+            names += [spelling.replace("pre_proc.tower.", "pre_proc.groups_list.") for spelling in names]
+        found[name] = names
+    return found
+
+
+def unused(model: NDVAE) -> dict[str, Tensor]:
+    """What the official file holds besides, by name, with its shape."""
+    top = len(model.get_parameter("decoder.combiner_cells.0.conv.bias"))
+    shapes = {"weight": (top, top, 1, 1), "bias": (top,)}
+    return {f"{UNUSED}.{name}": torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the shapes and the numbers in the keys say."""
+    for name in (STEM, LAST, TOP):
+        if name not in state:
+            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
+        if state[name].ndim != 4:
+            raise PurebenchError(
+                f"{path}: expected {name!r} of 4 dimensions, but got {list(state[name].shape)}; {CURE}"
+            )
+    width, colours = state[STEM].shape[:2]
+    return {
+        "colours": colours,
+        "width": width,
+        "halvings": _count(state, "pre_proc.tower."),
+        "scales": _count(state, "encoder.enc_tower."),
+        "groups": _count(state, "decoder.dec_tower.0."),
+        "cells": _count(state, "decoder.dec_tower.0.0.group."),
+        "mixtures": len(state[LAST]) // parameters_a_pixel(1, colours),
+        "side": state[START].shape[-1] if START in state else None,
+    }
+
+
+def _count(state: Mapping[str, Tensor], start: str) -> int:
+    """How many numbers follow this in the keys.
+
+    >>> _count({"tower.0.bias": torch.ones(1), "tower.0.weight": torch.ones(1)}, "tower.")
+    1
+    """
+    return len({name.removeprefix(start).split(".")[0] for name in state if name.startswith(start)})

@@ -1,0 +1,61 @@
+"""What a defense answered, attack by attack, as the arrays that the statistics take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.records import Outcome
+from purebench.statistics import robust_per_image
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+ANSWERED = (Outcome.HELD, Outcome.BROKEN)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one defense.
+
+    right: bool [attacks, images, draws]; an ERRORED one is wrong. counts: bool [attacks, images], False where SKIPPED.
+    """
+
+    right: Bools
+    counts: Bools
+
+    def robust(self, *, in_order: bool = False) -> Floats:
+        """[images]: how often it is right under the worst attack of each, NaN where none applies.
+
+        in_order: see `robust_per_image`. Raises ValueError where that does.
+        """
+        some = self.counts.any(axis=0)
+        found = np.full(some.size, np.nan)
+        if some.any():
+            found[some] = robust_per_image(self.right[:, some], self.counts[:, some], in_order=in_order)
+        return found
+
+
+def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: int) -> Answers | None:
+    """The answers under each attack that applies to some image: outcomes and draws, one an image, as in a record.
+
+    draws: verification draws an image. None where no attack applies.
+    """
+    applying = [pair for pair in attacks if any(outcome is not Outcome.SKIPPED for outcome in pair[0])]
+    if not applying:
+        return None
+    right = np.stack([right_answers(outcomes, answers, draws) for outcomes, answers in applying])
+    counts = np.array([[outcome is not Outcome.SKIPPED for outcome in outcomes] for outcomes, _ in applying])
+    return Answers(right, counts)
+
+
+def right_answers(outcomes: Sequence[Outcome], answers: Sequence[str], draws: int) -> Bools:
+    """Whether each verification draw was right, [images, draws]; False where there is no answer."""
+    table = np.zeros((len(outcomes), draws), dtype=np.bool_)
+    for row, given, outcome in zip(table, answers, outcomes, strict=True):
+        if outcome in ANSWERED:
+            row[:] = [answer == "1" for answer in given]
+    return table

@@ -1,0 +1,149 @@
+"""PuVAE on decoders that are built, so that the nearest projection is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from purebench.defenses.priors.puvae import ClassVAE, PuVAE, distances
+from purebench.errors import PurebenchError
+from purebench.seeds import seeded
+
+CLASSES = 4
+
+
+class Patterns(nn.Module):
+    """Projects an image onto the line {a · pattern of the class}: the nearest is the one with the largest cosine."""
+
+    def __init__(self):
+        super().__init__()
+        drawn = torch.rand(CLASSES, 1, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        self.register_buffer("patterns", drawn / drawn.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
+
+    def project(self, x, sampled):
+        lengths = torch.einsum("nchw,kchw->nk", x, self.patterns)
+        return lengths[:, :, None, None, None] * self.patterns
+
+
+@pytest.fixture
+def built():
+    return PuVAE(Patterns())
+
+
+@pytest.fixture
+def x(built):
+    """One image near each pattern."""
+    noise = torch.randn(CLASSES, 1, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return 3 * built.model.patterns + 0.05 * noise
+
+
+@pytest.fixture
+def trained_shape():
+    with seeded("puvae"):
+        model = ClassVAE(classes=3, width=4, z=5)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(2)
+    return model.eval().requires_grad_(False)
+
+
+def images(count=4):
+    return torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_distances_are_root_mean_squared_errors(x, built):
+    projections = built.model.project(x, False)
+    expected = torch.stack([(projections[:, k] - x).square().mean((1, 2, 3)).sqrt() for k in range(CLASSES)], 1)
+    assert torch.allclose(distances(projections, x), expected, atol=1e-9)
+
+
+def test_the_nearest_class_is_taken_and_its_projection_returned(x, built):
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        found = built(x[order])
+        patterns = built.model.patterns[order]
+        lengths = (x[order] * patterns).sum((1, 2, 3), keepdim=True)
+        assert torch.allclose(found, lengths * patterns)
+
+
+def test_the_gradient_is_that_of_the_projection_chosen(x, built):
+    """d(pattern·⟨pattern, x⟩) along a direction is pattern·⟨pattern, direction⟩: nothing of the other classes."""
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    _, moved = torch.autograd.functional.jvp(built, x, direction)
+    patterns = built.model.patterns
+    assert torch.allclose(moved, (direction * patterns).sum((1, 2, 3), keepdim=True) * patterns)
+
+
+def test_the_surrogate_tends_to_the_choice_and_otherwise_leans_to_the_near(x, built):
+    assert torch.allclose(PuVAE(built.model, temperature=1e-3).surrogate(x), built(x))
+    mixed = built.surrogate(x)
+    plain = built.model.project(x, False).mean(1)
+    nearer = (mixed - built(x)).flatten(1).norm(dim=1)
+    assert (nearer > 1e-3).all()
+    assert (nearer < (plain - built(x)).flatten(1).norm(dim=1)).all()
+
+
+def test_only_the_surrogate_knows_the_way_to_another_choice(built):
+    """Descending the distance to class 1 that the surrogate's mix implies changes the choice; the exact slope is 0."""
+    patterns = built.model.patterns
+    start = (patterns[:1] + 0.5 * patterns[1:2]).requires_grad_()
+    away = patterns[1:2] - (patterns[1:2] * patterns[:1]).sum() * patterns[:1]  # orthogonal to the choice
+
+    def seen(image):
+        return (image * away).sum()
+
+    (exact,) = torch.autograd.grad(seen(built(start)), start)
+    (smooth,) = torch.autograd.grad(seen(built.surrogate(start)), start)
+    assert exact.abs().max() < 1e-9
+    moved = start.detach() + 2 * smooth / smooth.norm()
+    assert int(distances(built.model.project(start.detach(), False), start.detach()).argmin()) == 0
+    assert int(distances(built.model.project(moved, False), moved).argmin()) != 0
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_images_stay_apart(trained_shape, sampled, assert_images_stay_apart):
+    purifier = PuVAE(trained_shape, sampled=sampled)
+    assert_images_stay_apart(purifier, images())
+    assert_images_stay_apart(purifier.surrogate, images())
+
+
+def test_batches_are_as_good_as_single_images(trained_shape):
+    purifier = PuVAE(trained_shape)
+    assert torch.allclose(purifier(images()), torch.cat([purifier(image[None]) for image in images()]), atol=1e-5)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_gradients_are_exact_of_the_answer_and_of_the_surrogate(trained_shape, sampled, gradient_error):
+    purifier = PuVAE(trained_shape.double(), sampled=sampled)
+    gradient, error = gradient_error(purifier, images(2).double(), "gradient")
+    assert gradient.abs().max() > 1e-6
+    assert error <= 1e-5
+
+
+def test_projections_are_decodings_of_the_posterior_told_each_class(trained_shape):
+    model, x = trained_shape, images(2)
+    found = model.project(x, False)
+    assert found.shape == (2, 3, 1, 32, 32)
+    for k in range(3):
+        told = torch.eye(3)[k].expand(2, -1)
+        mean, _ = model.encode(model.features(2 * x - 1), told)
+        assert torch.allclose(found[:, k], model.decode(mean, told), atol=1e-6)
+
+
+def test_a_sample_is_the_seeds_and_the_mean_is_not_random(trained_shape):
+    mean, sampled = PuVAE(trained_shape), PuVAE(trained_shape, sampled=True)
+    assert (mean.random, sampled.random) == (False, True)
+
+    def answer(purifier, seed):
+        with seeded(seed):
+            return purifier(images())
+
+    assert torch.equal(answer(mean, "a"), answer(mean, "b"))
+    assert torch.equal(answer(sampled, "a"), answer(sampled, "a"))
+    assert not torch.allclose(answer(sampled, "a"), answer(sampled, "b"), atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_out_of_range_says_so(trained_shape, temperature):
+    with pytest.raises(PurebenchError, match="puvae: expected a finite temperature above 0"):
+        PuVAE(trained_shape, temperature=temperature)

@@ -1,0 +1,224 @@
+"""ND-VAE: the released layout loads strictly, its doubled keys agree, and its start is trained or drawn from a seed."""
+
+from __future__ import annotations
+
+import plain_nd_vae as plain
+import pytest
+import torch
+from torch import distributions
+
+from purebench.defense import fingerprint
+from purebench.defenses.mlvgm.formats import convert, load_any
+from purebench.defenses.mlvgm.nvae.mixture import LogisticMixture
+from purebench.defenses.vae.nd_vae.network import NDVAE, normal
+from purebench.defenses.vae.nd_vae.official import load_nd_vae
+from purebench.defenses.vae.nd_vae.purifier import NDVAEPurifier
+from purebench.errors import MissingFiles, PurebenchError
+from purebench.registry import Spec, create
+from purebench.seeds import seeded
+
+SIZES = {
+    "gender": plain.Sizes(width=16, scales=2, groups=4, cells=2),
+    "ids": plain.Sizes(width=32, scales=1, groups=8, cells=2),
+    "cars": plain.Sizes(width=16, scales=2, groups=2, cells=4),
+}
+NOISE = {"gender": 0.1, "ids": 0.05, "cars": 0.1}
+SMALL = plain.Sizes(width=4, cells=2)
+KEY, TWIN = "encoder.enc_tower.0.0.1.cell.2.bias", "encoder.enc_tower.0.0.1.conv1.bias"
+
+
+def write(path, sizes=SMALL, change=None, seed=0):
+    state = plain.random_state(sizes, seed)
+    if change:
+        change(state := {name: value.clone() for name, value in state.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path)
+    return path, state
+
+
+def small(**more) -> NDVAE:
+    with seeded("nd-vae"):
+        model = NDVAE(**{"colours": 1, "width": 4, "groups": 1, "cells": 1, "mixtures": 2, "side": 4} | more)
+    return model.eval().requires_grad_(False)
+
+
+def images(count=4, colours=1, side=32) -> torch.Tensor:
+    return torch.rand(count, colours, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        SMALL,
+        plain.Sizes(width=4, scales=1, groups=2, cells=1),
+        plain.Sizes(width=4, groups=3, cells=3),
+        plain.Sizes(width=4, scales=3, groups=1, cells=1, halvings=1),
+    ],
+    ids=str,
+)
+def test_a_loaded_file_purifies_as_a_second_implementation_does(tmp_path, sizes):
+    path, state = write(tmp_path / "n.pt", sizes)
+    model, x = load_nd_vae(path), images(2, 3)
+    purifier = NDVAEPurifier(model, noise=0.1, seed=5)
+    top = model.features(x)[0].shape[1:]
+    drawn = torch.rand(top, generator=torch.Generator().manual_seed(5))
+    with seeded("same"):
+        found = purifier(x)
+    with seeded("same"):
+        expected = plain.purified(state, sizes, x, 0.1, drawn)
+    assert (found - expected).abs().max() <= 1e-4
+    assert found.std() > 0.05
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda state: state.pop(KEY), f"the key '{KEY}', but it is missing"),
+        (lambda state: state.pop(TWIN), f"the key '{TWIN}', but it is missing"),
+        (lambda state: state.pop("pre_proc.groups_list.1.0.bn1.weight"), "groups_list.1.0.bn1.weight', but it is"),
+        (lambda state: state.update({KEY: torch.zeros(9)}), rf"'{KEY}' of shape \[16\], but got \[9\]"),
+        (lambda state: state.update(extra=torch.zeros(1)), "only the model's keys, but got 'extra'"),
+        (lambda state: state.update({KEY: 3.0}), f"'{KEY}' is a float"),
+        (lambda state: state.pop("stem.weight"), "the key 'stem.weight', but it is missing"),
+        (lambda state: state.pop("decoder.post_encoder.cell.1.bias"), "post_encoder.cell.1.bias', but it is missing"),
+        (lambda state: state[KEY].add_(1), f"'{KEY}' and '{TWIN}' to be the same, but they differ"),
+        (
+            lambda state: state["pre_proc.groups_list.1.1.cell.3.running_var"].mul_(2),
+            r"'pre_proc.tower.1.1.cell.3.running_var' and 'pre_proc.groups_list.1.1.cell.3.running_var' to be the same",
+        ),
+        (lambda state: [state[key].fill_(float("inf")) for key in (KEY, TWIN)], f"finite weights, but '{KEY}'"),
+        (lambda state: state.update({"stem.weight": torch.zeros(5, 3, 3, 3)}), "they make none"),
+    ],
+)
+def test_a_key_that_does_not_fit_names_itself(tmp_path, change, told):
+    path, _ = write(tmp_path / "n.pt", change=change)
+    with pytest.raises(PurebenchError, match=told):
+        load_nd_vae(path)
+
+
+@pytest.mark.parametrize("task", NOISE)
+def test_presets_are_the_papers_configurations(tmp_path, monkeypatch, task):
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    for name in (f"nd-vae/{task}", f"nd-vae-released/{task}"):
+        with pytest.raises(MissingFiles, match=rf"nd-vae/{task}\.pt.*SerezD/gen_adversarial.*competitors"):
+            create("defenses", Spec(name))
+    path, _ = write(tmp_path / f"competitors/nd-vae/{task}.pt", SIZES[task], seed=None)
+    made = create("defenses", Spec(f"nd-vae-released/{task}", {"seed": 3}))
+    assert made.noise == NOISE[task]
+    assert made.seed == 3
+    assert made.model.start is None
+    assert made.model.architecture["mixtures"] == 10
+    with pytest.raises(PurebenchError, match=r"'decoder\.h'.*use nd-vae-released"):
+        create("defenses", Spec(f"nd-vae/{task}"))
+    other = "ids" if task != "ids" else "cars"
+    with pytest.raises(PurebenchError, match=f"expected the nd-vae of {other}"):
+        create("defenses", Spec(f"nd-vae-released/{other}", {"weights": str(path)}))
+
+
+def test_what_the_release_trains_for_ids_is_taken_too(tmp_path):
+    path, _ = write(tmp_path / "n.pt", plain.Sizes(width=8, scales=1, groups=2, cells=4), seed=None)
+    assert create("defenses", Spec("nd-vae-released/ids", {"weights": str(path)})).noise == 0.05
+
+
+@pytest.mark.parametrize("shape", [(32, 4, 4), (1, 32, 4, 4)])
+def test_a_start_that_a_file_holds_is_used_and_otherwise_told(tmp_path, shape):
+    start = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    path, state = write(tmp_path / "n.pt", change=lambda state: state.update({"decoder.h": start}))
+    meant, x = NDVAEPurifier(load_nd_vae(path), noise=0.1), images(2, 3)
+    with seeded("same"):
+        found = meant(x)
+    with seeded("same"):
+        expected = plain.purified(state, SMALL, x, 0.1, start.reshape(32, 4, 4))
+    assert (found - expected).abs().max() <= 1e-4
+    with pytest.raises(PurebenchError, match=r"starts from \[32, 4, 4\], but they make it \[32, 8, 8\]"):
+        meant(images(2, 3, 64))
+    plain_path, _ = write(tmp_path / "m.pt")
+    with pytest.raises(PurebenchError, match="never trains or saves it; use nd-vae-released"):
+        NDVAEPurifier(load_nd_vae(plain_path), noise=0.1)
+
+
+def test_the_released_start_is_the_seeds_whatever_the_weights_hold():
+    """A seed decides it, another changes it, the global generators do not, and they do not move."""
+    model, x = small(), images()
+    top = model.features(x)[0]
+    starts = {seed: NDVAEPurifier(model, noise=0.0, seed=seed).start(top) for seed in (0, 0, 1)}
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    again = NDVAEPurifier(model, noise=0.0, seed=0).start(top)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(again, starts[0])
+    assert not torch.equal(starts[0], starts[1])
+    assert 0 <= again.min() <= again.max() < 1
+    assert abs(float(again.mean()) - 0.5) < 4 / (12 * again.numel()) ** 0.5
+    assert NDVAEPurifier(model, noise=0.0).start(top) is model.start
+    answers = []
+    for seed in (None, 0, 1):
+        with seeded("same"):
+            answers.append(NDVAEPurifier(model, noise=0.0, seed=seed)(x))
+    assert all((a - b).abs().max() > 1e-4 for a, b in ((answers[0], answers[1]), (answers[1], answers[2])))
+
+
+def test_a_converted_file_is_the_same_model_and_is_told_apart(tmp_path):
+    for change in (None, lambda state: state.update({"decoder.h": torch.rand(32, 4, 4)})):
+        path, _ = write(tmp_path / "n.pt", change=change)
+        assert convert(path, tmp_path / "n.safetensors") == "nd-vae"
+        one, other = (load_any("nd-vae", tmp_path / name, temperature=1.0) for name in ("n.pt", "n.safetensors"))
+        assert fingerprint(one) == fingerprint(other)
+        assert one.architecture == other.architecture
+        assert one.architecture["side"] == (None if change is None else 4)
+
+
+def test_posterior_and_prior_are_the_layouts_normals():
+    raw = 4 * torch.randn(2, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    found = normal(raw)
+    assert torch.allclose(found.mean, 5 * torch.tanh(raw[:, :3] / 5))
+    assert torch.allclose(found.std, torch.exp(5 * torch.tanh(raw[:, 3:] / 5)) + 0.01)
+
+
+def test_the_evidence_is_the_mixture_s_likelihood_and_the_normals_divergences():
+    model, x = small(cells=2), images()
+    clean = torch.randint(0, 256, x.shape, generator=torch.Generator().manual_seed(2)) / 255
+    seen = []
+
+    def choose(posterior, prior):
+        seen.append([distributions.Normal(part.mean, part.std) for part in (posterior, prior)])
+        return posterior.sample()
+
+    with seeded("evidence"):
+        likelihood, divergences = model.evidence(x, clean, model.start)
+    with seeded("evidence"):
+        mixture = model.decode(model.features(x), model.start, choose)
+    assert len(divergences) == len(seen) == 3
+    for found, (posterior, prior) in zip(divergences, seen, strict=True):
+        expected = distributions.kl_divergence(posterior, prior).flatten(1).sum(1)
+        assert torch.allclose(found, expected, rtol=1e-4)
+    assert torch.allclose(likelihood, discretised(mixture, clean), rtol=1e-4)
+
+
+def discretised(mixture: LogisticMixture, clean: torch.Tensor) -> torch.Tensor:
+    """log p of grey bytes under the mixture by the logistic's distribution function in float64, [N]."""
+    level = (2 * clean - 1).double()
+    total = torch.zeros_like(level)
+    shares = mixture.logits.double().softmax(1)
+    for m in range(shares.shape[1]):
+        scale = mixture.log_scales[:, m].double().exp()
+        mean = mixture.means[:, m].double()
+        high = torch.where(level >= 1, torch.ones_like(level), torch.sigmoid((level + 1 / 255 - mean) / scale))
+        low = torch.where(level <= -1, torch.zeros_like(level), torch.sigmoid((level - 1 / 255 - mean) / scale))
+        total += shares[:, m] * (high - low)
+    return total.log().flatten(1).sum(1).float()
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_randomness_is_the_seeds_images_stay_apart_and_the_gradient_is_exact(seed, assert_random_apart_and_exact):
+    assert_random_apart_and_exact(NDVAEPurifier(small(), noise=0.05, seed=seed), 0.2 + 0.6 * images())
+
+
+def test_bad_settings_are_told():
+    with pytest.raises(PurebenchError, match="noise of at least 0, but got -1"):
+        NDVAEPurifier(small(), noise=-1)
+    with pytest.raises(PurebenchError, match="counts of at least 1"):
+        small(scales=0)
+    with pytest.raises(PurebenchError, match="1 or 3 colours"):
+        small(colours=2)
