@@ -30,7 +30,10 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, path in choose.bundled().items():
         board = yaml.safe_load(path.read_text())
         kept = {attack: use for attack, use in board["attacks"].items() if attack in QUICK}
-        small[name] = tmp_path / "boards" / f"{name}.yaml"
+        small[name] = tmp_path / "boards" / name / "board.yaml"
+        small[name].parent.mkdir()
+        if (path.parent / "results").is_dir():
+            (small[name].parent / "results").symlink_to(path.parent / "results")
         small[name].write_text(yaml.safe_dump(board | {"attacks": kept}, sort_keys=False))
     monkeypatch.setattr(choose, "bundled", lambda: small)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

@@ -307,7 +307,7 @@ def test_the_command_writes_table_picture_and_numbers(tmp_path: Path, monkeypatc
 
 
 def test_the_command_refuses_what_it_cannot_inspect(tmp_path: Path):
-    told = CliRunner().invoke(app, ["inspect", "blur", "--images", "4", "--out", str(tmp_path)])
+    told = CliRunner().invoke(app, ["inspect", "vae", "--images", "4", "--out", str(tmp_path)])
     assert isinstance(told.exception, PurebenchError)
     assert "those that do: mlvgm" in str(told.exception)
     file = tmp_path / "file"
