@@ -1,4 +1,7 @@
-"""Purification by A-VAE: what the decoder makes of a small copy of the image, once as meant and once as released."""
+"""Purification by A-VAE: what the decoder makes of a small copy of the image, once as meant and once as released.
+
+The network is that of Serez et al. 2025 (arXiv:2412.03453).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Purification by ND-VAE: noise, then the clean image that it expects, from a trained start or from a random one."""
+"""Purification by ND-VAE: noise, then the clean image that it expects, from a trained start or from a random one.
+
+The network is that of Serez et al. 2025 (arXiv:2412.03453).
+"""
 
 from __future__ import annotations
 
