@@ -11,14 +11,22 @@ from purebench.defenses.training.quality import purified_accuracies
 from purebench.defenses.vae.plain import VAE, VAEPurifier
 
 
-def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Negative ELBO in nats a pixel, D/2·log MSE + KL (sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202)."""
+def bound(model: nn.Module, seen: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    """Negative ELBO of `wanted` coded from `seen`, both [N,C,H,W], in nats a pixel: D/2·log MSE + KL.
+
+    The variance is the optimal one (sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202).
+    """
     assert isinstance(model, VAE)
-    mean, logvar = model.encode(images)
-    error = (model.decode(mean + (logvar / 2).exp() * torch.randn_like(mean)) - images).square().mean()
+    mean, logvar = model.encode(seen)
+    error = (model.decode(mean + (logvar / 2).exp() * torch.randn_like(mean)) - wanted).square().mean()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()
-    objective = 0.5 * (error + 1e-4).log() + divergence / images[0].numel()
+    objective = 0.5 * (error + 1e-4).log() + divergence / wanted[0].numel()
     return {"loss": objective, "mse": error.detach(), "kl": divergence.detach()}
+
+
+def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
+    """The bound of the images themselves."""
+    return bound(model, images, images)
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
