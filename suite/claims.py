@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.checks.finding import Result
-from purebench.errors import PurebenchError
 from purebench.statistics import Estimate, interval, paired_difference
 
 Floats = npt.NDArray[np.float64]
@@ -36,14 +35,6 @@ def not_worse(scores: Floats, others: Floats, margin: float, confidence: float) 
     """Whether the mean of scores - others, [n] in [0,1] on the same images, is at least -margin."""
     found = paired_difference(scores, others, confidence, anytime=True)
     return Decision(_side(found, -margin), found)
-
-
-def require_fraction(name: str, value: float, *, ends: bool = True) -> float:
-    """The value, if it is a fraction in [0,1], or in (0,1) without the ends; else raises PurebenchError."""
-    inside = not isinstance(value, bool | str) and (0 <= value <= 1 if ends else 0 < value < 1)
-    if not inside:
-        raise PurebenchError(f"{name}: expected a fraction, such as 0.4 for 40 %, but got {value!r}.")
-    return float(value)
 
 
 def _side(found: Estimate, threshold: float) -> Result:

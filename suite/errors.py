@@ -50,3 +50,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(name) for name in close) + "?"
     return "known: " + (", ".join(names) if names else "none") + "."
+
+
+def require_fraction(name: str, value: float, *, ends: bool = True) -> float:
+    """The value, if it is a fraction in [0,1], or in (0,1) without the ends; else raises PurebenchError."""
+    inside = not isinstance(value, bool | str) and (0 <= value <= 1 if ends else 0 < value < 1)
+    if not inside:
+        raise PurebenchError(f"{name}: expected a fraction, such as 0.4 for 40 %, but got {value!r}.")
+    return float(value)

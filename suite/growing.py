@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,13 +38,24 @@ def found_by(run: Run, board: Board) -> tuple[Context, DefenseResult]:
     return context, found
 
 
-def steps(board: Board, most: int | None = None) -> Iterator[Board]:
-    """The board on its first block, then on more, up to all of its images or `most`.
+@dataclass(frozen=True)
+class Limits:
+    """Where to stop undecided. images: of the board, None for all. minutes: no step is begun after so many."""
+
+    images: int | None = None
+    minutes: float | None = None
+
+
+def steps(board: Board, limits: Limits) -> Iterator[Board]:
+    """The board on its first block, then on more, up to all of its images or to a limit.
 
     Whole blocks, so that what was found on fewer images is found again in the store.
     """
-    images = board.dataset.images if most is None else min(most, board.dataset.images)
-    blocks, done = -(-images // board.dataset.block), 0
+    began, dataset = time.monotonic(), board.dataset
+    images = dataset.images if limits.images is None else min(limits.images, dataset.images)
+    blocks, done = -(-images // dataset.block), 0
     while done < blocks:
+        if done and limits.minutes is not None and time.monotonic() - began > 60 * limits.minutes:
+            return
         done = min(blocks, done + max(1, done // CLOSELY))
-        yield replace(board, dataset=replace(board.dataset, images=min(images, done * board.dataset.block)))
+        yield replace(board, dataset=replace(dataset, images=min(images, done * dataset.block)))

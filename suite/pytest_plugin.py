@@ -21,6 +21,7 @@ OPTIONS = {
     "board": "board of the robustness fixture: a bundled one, or the path of a board.yaml (default: fashion-quick)",
     "device": "where its defenses run: cpu, cuda or cuda:0 (default: cpu)",
     "max-images": "images that a claim may take at most (default: all of its board)",
+    "budget": "minutes that a claim may take before it is left undecided (default: any number)",
     "confidence": "that a claim is decided rightly (default: 0.95)",
     "undecided": "what becomes of a test whose claim stays undecided: fail, skip or warn (default: fail)",
     "store": "folder of what was found, reused while nothing that decides it changes (default: in pytest's cache)",
@@ -45,8 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Makes the marker known."""
     config.addinivalue_line(
         "markers",
-        "robustness(board=…, confidence=…, max_images=…, undecided=…, device=…): settings of the robustness fixture "
-        "in this test; every test that uses the fixture has the marker",
+        "robustness(board=…, confidence=…, max_images=…, budget=…, undecided=…, device=…): settings of the fixture "
+        "robustness in this test; every test that uses the fixture has the marker",
     )
 
 
@@ -60,6 +61,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def robustness(request: pytest.FixtureRequest) -> Robustness:
     """Claims about the robustness of defenses: at_least, clean_at_least, not_worse_than, honest."""
     settings = _settings(request.node)  # before what takes seconds to import
+    from purebench.pytest_progress import progress
     from purebench.robustness import Robustness
 
     made = 0
@@ -80,7 +82,7 @@ def robustness(request: pytest.FixtureRequest) -> Robustness:
         if undecided:
             warnings.warn(RobustnessWarning(claim.message), stacklevel=4)
 
-    return Robustness(settings, settle)
+    return Robustness(settings, settle, lambda: progress(request.config))
 
 
 def _settings(item: pytest.Item) -> Settings:
@@ -100,8 +102,9 @@ def _settings(item: pytest.Item) -> Settings:
         changes: dict[str, object] = {**given}
         if "max_images" in given:
             changes["max_images"] = _number("max-images", given["max_images"], int)
-        if "confidence" in given:
-            changes["confidence"] = _number("confidence", given["confidence"], float)
+        for name in ("confidence", "budget"):
+            if name in given:
+                changes[name] = _number(name, given[name], float)
         for marker in reversed(list(item.iter_markers("robustness"))):
             changes |= marker.kwargs
         return Settings(folder, images).but(changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,14 +14,16 @@ from purebench.api import Asked
 from purebench.board import AttackChoice, Board, DefenseChoice
 from purebench.board_file import load_board
 from purebench.checks.attacks import Effort
-from purebench.checks.finding import Finding, Result, verdict
+from purebench.checks.finding import Finding, Result
 from purebench.checks.honest import honest
-from purebench.claims import Decision, at_least, not_worse, require_fraction
+from purebench.claims import Decision, at_least, not_worse
+from purebench.errors import require_fraction
 from purebench.evidence import Evidence, explain, table
-from purebench.growing import Run, found_by, steps
+from purebench.growing import Limits, Run, found_by, steps
 from purebench.leaderboards.results import CLEAN
 from purebench.objects import checked, label, lent
 from purebench.registry import Spec
+from purebench.running import Progress
 from purebench.scores import Floats, per_image
 from purebench.settings import Settings
 from purebench.statistics import Estimate
@@ -46,6 +48,11 @@ class Claim:
     undecided: str = field(default="fail", compare=False)
 
 
+def silent() -> AbstractContextManager[Progress]:
+    """Tells nobody of the jobs that end."""
+    return nullcontext(lambda done, total, record: None)
+
+
 class Robustness:
     """Claims about defenses: each is decided at its confidence on as few images as that takes.
 
@@ -54,8 +61,13 @@ class Robustness:
     with a name is kept in the store; objects are asked anew, because nothing says who they are.
     """
 
-    def __init__(self, settings: Settings, settle: Callable[[Claim], None] = lambda claim: None):
-        self.settings, self.settle = settings, settle
+    def __init__(
+        self,
+        settings: Settings,
+        settle: Callable[[Claim], None] = lambda claim: None,
+        progress: Callable[[], AbstractContextManager[Progress]] = silent,
+    ):
+        self.settings, self.settle, self.progress = settings, settle, progress
 
     def at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
         """Claims that the robust accuracy is at least this fraction; `changes` of the `Settings` for this claim."""
@@ -75,25 +87,20 @@ class Robustness:
         require_fraction("margin", margin)
         return self._claim([defense, other], "robust accuracy", margin, changes)
 
-    def honest(self, defense: Asked, *, level: float = 0.05, effort: Effort | None = None, **changes: object) -> Claim:
-        """Claims that the evaluation can be trusted (see docs/checks.md).
-
-        level: the chance that any check fails where all is well; effort: what the checks spend.
-        """
+    def honest(self, defense: Asked, *, effort: Effort | None = None, **changes: object) -> Claim:
+        """Claims that the evaluation can be trusted (see docs/checks.md); effort: how closely the checks look."""
         __tracebackhide__ = True
-        require_fraction("level", level, ends=False)
-        settings, spent = self.settings.but(changes), effort or Effort()
+        settings, effort = self.settings.but(changes), effort or Effort()
         board = find(settings.board)
-        if settings.max_images is not None:
-            spent = replace(spent, images=min(spent.images, settings.max_images))
         with self._evidence(settings, board, [defense]) as (side,):
-            findings = honest(board, side.row, side.run, effort=spent, level=level)
+            trust = honest(
+                board, side.row, side.run, effort=effort, confidence=settings.confidence, limits=limits(settings)
+            )
         text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
-        result, images = verdict(findings), min(spent.images, board.dataset.images)
-        words = ["purebench", "check", side.asked, "--board", side.board, "--store", str(side.run.store)]
-        again = [f"  again      {shlex.join(words)}"] if side.asked else []
-        claim = Claim(text, result, None, images, "\n".join([f"{text}: {result}", *table(findings), *again]))
-        return self._settled(replace(claim, findings=findings, undecided=settings.undecided))
+        again = [f"  again      {shlex.join(check_command(side, effort, trust.images))}"] if side.asked else []
+        lines = [f"{text}: {trust.result}", f"  images     {trust.images}", *table(trust.findings), *again]
+        claim = Claim(text, trust.result, None, trust.images, "\n".join(lines))
+        return self._settled(replace(claim, findings=trust.findings, undecided=settings.undecided))
 
     def _claim(
         self,
@@ -116,7 +123,7 @@ class Robustness:
 
         board = only(find(settings.board))
         with self._evidence(settings, board, asked) as sides:
-            sides, decision = looked(sides, board, settings.max_images, decide)
+            sides, decision = looked(sides, board, limits(settings), decide)
             names = [side.row.name for side in sides]
             text = f"{names[0]} on {board.name}: {what} " + (
                 f"at most {100 * number:g} points below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
@@ -149,6 +156,7 @@ class Robustness:
         those of the same wait for each other and reuse what was found.
         """
         with ExitStack() as stack:
+            progress = stack.enter_context(self.progress())
             sides, named = [], board.name if isinstance(settings.board, Board) else str(settings.board)
             for place, one in enumerate(asked):
                 if isinstance(one, str | Spec):
@@ -160,12 +168,12 @@ class Robustness:
                     row, text = DefenseChoice(name, spec), ""
                     store = Path(stack.enter_context(TemporaryDirectory())) / "records.sqlite"
                 row = replace(row, only_source=False)
-                sides.append(Evidence(row, text, named, Run(store, settings.device)))
+                sides.append(Evidence(row, text, named, Run(store, settings.device, progress=progress)))
             yield sides
 
 
 def looked(
-    sides: Sequence[Evidence], board: Board, most: int | None, decide: Callable[[Sequence[Floats]], Decision]
+    sides: Sequence[Evidence], board: Board, most: Limits, decide: Callable[[Sequence[Floats]], Decision]
 ) -> tuple[Sequence[Evidence], Decision | None]:
     """What is found on more and more images until it decides; None where a defense fails to answer at all."""
     decision = None
@@ -186,6 +194,21 @@ def find(board: str | Path | Board) -> Board:
     """
     found = board if isinstance(board, Board) else load_board(choose.find_board(str(board)))
     return replace(found, stop=None)
+
+
+def limits(settings: Settings) -> Limits:
+    """Where a claim stops undecided."""
+    return Limits(settings.max_images, settings.budget)
+
+
+def check_command(side: Evidence, effort: Effort, images: int) -> list[str]:
+    """The words that say the same on a command line."""
+    words = ["purebench", "check", side.asked, "--board", side.board, "--store", str(side.run.store)]
+    given = {"max-images": images, **vars(effort)}
+    for name, value in given.items():
+        if name == "max-images" or value != getattr(Effort(), name):
+            words += [f"--{name}", f"{value}"]
+    return words + (["--device", side.run.device] if side.run.device != "cpu" else [])
 
 
 def clean_only(board: Board) -> Board:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,8 +18,9 @@ class Settings:
     """What holds for all claims of a test unless one says otherwise.
 
     board: a bundled one, or the path of a board.yaml. confidence: that a claim is decided rightly. max_images: of the
-    board, None for all. device: cpu, cuda or cuda:0. store: folder of what was found. images: folder for the
-    adversarial images of claims that do not hold. undecided: what then happens to the test, fail, skip or warn.
+    board, None for all. budget: minutes after which a claim takes no more images, None for any number; what is decided
+    then hangs on how fast the machine is. device: cpu, cuda or cuda:0. store: folder of what was found. images: folder
+    for the adversarial images of claims that do not hold. undecided: what then happens to the test, fail, skip or warn.
     """
 
     store: Path
@@ -26,6 +28,7 @@ class Settings:
     board: str | Path | Board = "fashion-quick"
     confidence: float = 0.95
     max_images: int | None = None
+    budget: float | None = None
     device: str = "cpu"
     undecided: str = "fail"
 
@@ -43,4 +46,6 @@ class Settings:
         most = made.max_images
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
             raise PurebenchError(f"max_images: expected a whole number of at least 1, but got {most!r}.")
+        if made.budget is not None and (isinstance(made.budget, bool | str) or not 0 < made.budget < math.inf):
+            raise PurebenchError(f"budget: expected minutes, such as 10 or 0.5, but got {made.budget!r}.")
         return made

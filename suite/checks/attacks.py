@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, replace
 
 from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.errors import PurebenchError, require_fraction
 from purebench.registry import Spec
 from purebench.threat import ThreatModel
 
@@ -20,15 +21,23 @@ WHITE = (MANY, BPDA)
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much the checks spend. images: of the board at most; steps: of APGD; draws: of its looks; queries: of Square.
+    """How closely the checks look. steps: of APGD; draws: of its looks; queries: of Square.
 
-    The defaults take about as long as a bundled defense needs for 24 images of fashion-quick.
+    tolerance: what a check must not miss, as a share of the images, in (0,1): an attack that leaves so much more than
+    one that should be weaker, or as many images with a false gradient beyond what chance allows. Smaller takes more
+    images: at least 30 for 0.2, 60 for 0.1. Raises PurebenchError for values out of range.
     """
 
-    images: int = 24
     steps: int = 10
     draws: int = 4
     queries: int = 100
+    tolerance: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_fraction("tolerance", self.tolerance, ends=False)
+        for name in ("steps", "draws", "queries"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise PurebenchError(f"{name}: expected a whole number of at least 1, but got {value!r}.")
 
 
 def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
@@ -37,7 +46,6 @@ def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
     return _board(
         board,
         row,
-        effort,
         AttackChoice("clean", Spec("clean")),
         AttackChoice(BLIND, apgd, "blind", effort.draws),
         AttackChoice(FEW, apgd, "exact", 1, "random"),
@@ -52,7 +60,7 @@ def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) 
     apgd = Spec("apgd", {"steps": effort.steps})
     white = [AttackChoice(MANY, apgd, "exact", effort.draws), AttackChoice(BPDA, apgd, "bpda", effort.draws)]
     threat = ThreatModel(board.threat.norm, radius)
-    made = _board(replace(board, threat=threat, radius_text=""), row, effort, *white)
+    made = _board(replace(board, threat=threat, radius_text=""), row, *white)
     return replace(made, name=f"{made.name}@{radius:g}")
 
 
@@ -62,15 +70,13 @@ def everything(norm: str, shape: tuple[int, ...]) -> float:
     return {"linf": 1.0, "l2": math.sqrt(values), "l1": values}[norm]
 
 
-def _board(board: Board, row: DefenseChoice, effort: Effort, *attacks: AttackChoice) -> Board:
-    images = min(effort.images, board.dataset.images)
+def _board(board: Board, row: DefenseChoice, *attacks: AttackChoice) -> Board:
     return replace(
         board,
         name=f"{board.name.partition('@')[0]}-checks",
         title=f"{board.title}, checks",
         attacks=attacks,
         defenses=(row,),
-        dataset=replace(board.dataset, images=images),
         cascade=False,
         stop=None,
     )

@@ -7,13 +7,14 @@ the cross-entropy its gradient does not fade where the classifier is sure, so a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from purebench.batching import DeviceBatch
-from purebench.checks.finding import Suspicion
+from purebench.checks.finding import Floats, Suspicion, certain, counted
 from purebench.defense import Defense
 from purebench.protocols import DefenseFault, check_logits
 from purebench.seeds import seeded
@@ -32,34 +33,67 @@ AGREE = 0.2
 """Relative difference up to which a slope and a finite difference are the same; a masked one is off by its size."""
 
 
-def gradients(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> list[Suspicion]:
+@dataclass(frozen=True)
+class Slopes:
+    """What was seen at images. flat [n]: 1 where no gradient arrives; off [m]: 1 where one that does differs from the
+    finite differences, else 0. missing: whether no gradient can arrive at all."""
+
+    flat: Floats
+    off: Floats
+    missing: bool = False
+
+    def __add__(self, other: Slopes) -> Slopes:
+        flat, off = np.concatenate([self.flat, other.flat]), np.concatenate([self.off, other.off])
+        return Slopes(flat, off, self.missing or other.missing)
+
+
+NOTHING_YET = Slopes(np.zeros(0), np.zeros(0))
+
+
+def slopes(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Slopes:
     """Whether gradients arrive at images x [N,C,H,W], labels y [N], and agree with central finite differences.
 
     Along two directions of ±1 an image, the signs of the gradient and random ones, under one seed for all passes. The
     best of `STEPS` counts. Pixels at 0 or 1 are moved inside by the longest of them, so that no step leaves [0,1].
     """
-    if defense.purifier is not None and not defense.purifier.differentiable:
-        why = "the purifier declares that no gradient comes through it; attacks take its surrogate's"
-        return [Suspicion(name, None, False, why) for name in (ZERO, EXACT)]
+    if not _declares(defense):
+        return NOTHING_YET
     x = x.clamp(STEPS[0], 1 - STEPS[0])
     try:
         slope = _gradient(defense, x, y, batch)
     except RuntimeError as error:
         if "grad" not in str(error):
             raise
-        why = "no gradient arrives at the image at all (a detach or a no_grad on the way?)"
-        return [Suspicion(ZERO, 0.0, True, why), Suspicion(EXACT, None, False, why)]
+        return Slopes(np.ones(len(x)), np.zeros(0), missing=True)
     flat = ~slope.flatten(1).any(1) | ~slope.flatten(1).isfinite().all(1)
-    zero = int(flat.sum())
-    told = f"the gradient of the margin is zero or not finite on {zero} of {len(x)} images"
-    told += CURE if zero > BY_CHANCE * len(x) else ""
-    return [Suspicion(ZERO, _tail(zero, len(x)), zero > 0, told), _agreement(defense, x, y, slope, flat, batch)]
+    there = ~flat
+    off = _disagree(defense, x[there], y[there], slope[there], batch) if bool(there.any()) else flat[:0]
+    return Slopes(flat.double().cpu().numpy(), off.double().cpu().numpy())
 
 
-def _agreement(defense: Defense, x: Tensor, y: Tensor, slope: Tensor, flat: Tensor, batch: DeviceBatch) -> Suspicion:
-    if bool(flat.all()):
-        return Suspicion(EXACT, None, False, "there is no gradient to compare with finite differences")
-    x, y, slope = x[~flat], y[~flat], slope[~flat]
+def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspicion]:
+    """Whether gradients arrive, and are the right ones; found: at the images so far."""
+    if not _declares(defense):
+        why = "the purifier declares that no gradient comes through it; attacks take its surrogate's"
+        return [Suspicion(name, why) for name in (ZERO, EXACT)]
+    if found.missing:
+        why = "no gradient arrives at the image at all (a detach or a no_grad on the way?)"
+        return [certain(ZERO, why), Suspicion(EXACT, why)]
+    zero, wrong = int(found.flat.sum()), int(found.off.sum())
+    told = f"the gradient of the margin is zero or not finite on {zero} of {found.flat.size} images"
+    told += CURE if zero > BY_CHANCE * found.flat.size else ""
+    arrives = counted(ZERO, told, found.flat, BY_CHANCE, tolerance)
+    if not found.off.size:
+        return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences")]
+    told = f"slopes and finite differences differ by more than {AGREE:.0%} on {wrong} of {found.off.size} images"
+    return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance)]
+
+
+def _declares(defense: Defense) -> bool:
+    return defense.purifier is None or defense.purifier.differentiable
+
+
+def _disagree(defense: Defense, x: Tensor, y: Tensor, slope: Tensor, batch: DeviceBatch) -> Tensor:
     with seeded("checks", "directions", device=x.device):
         random = torch.where(torch.rand_like(x) < 0.5, -1.0, 1.0)
     off = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -72,9 +106,7 @@ def _agreement(defense: Defense, x: Tensor, y: Tensor, slope: Tensor, flat: Tens
             found = (ahead - back) / (2 * step)
             errors.append((found - expected).abs() / torch.maximum(found.abs().maximum(expected.abs()), floor))
         off |= torch.stack(errors).amin(0) > AGREE
-    wrong = int(off.sum())
-    told = f"slopes and finite differences differ by more than {AGREE:.0%} on {wrong} of {len(x)} images"
-    return Suspicion(EXACT, _tail(wrong, len(x)), wrong > BY_CHANCE * len(x), told)
+    return off
 
 
 def seeds(defense: Defense, x: Tensor, batch: DeviceBatch) -> Suspicion:
@@ -83,19 +115,13 @@ def seeds(defense: Defense, x: Tensor, batch: DeviceBatch) -> Suspicion:
     try:
         if not defense.random:
             same_again(defense, x, logits, batch)
-            return Suspicion(SEEDS, 1.0, False, "it answers the same again, whatever the seed and the batch")
+            return certain(SEEDS, "", "it answers the same again, whatever the seed and the batch")
         same_under_one_seed(defense, x)
     except DefenseFault as fault:
-        return Suspicion(SEEDS, 0.0, True, str(fault))
+        return certain(SEEDS, str(fault))
     if close(logits, _asked(defense, x, batch, "another seed")):
-        why = "it calls itself random, but another seed changes nothing; is a seed set inside it?"
-        return Suspicion(SEEDS, 0.0, True, why)
-    return Suspicion(SEEDS, 1.0, False, "one seed gives the same draw twice, another seed another")
-
-
-def _tail(count: int, images: int) -> float:
-    """The chance that as many images or more are conspicuous in an honest defense."""
-    return float(binomtest(count, images, BY_CHANCE, alternative="greater").pvalue)
+        return certain(SEEDS, "it calls itself random, but another seed changes nothing; is a seed set inside it?")
+    return certain(SEEDS, "", "one seed gives the same draw twice, another seed another")
 
 
 def _asked(defense: Defense, x: Tensor, batch: DeviceBatch, seed: str) -> Tensor:

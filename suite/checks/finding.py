@@ -1,12 +1,22 @@
-"""What a check says: a suspicion with its p-value, judged together with those of the other checks (Holm)."""
+"""What a check says: two p-values, of "all is well" and of "it is badly wrong", judged with those of the other checks.
+
+Both are valid at any time, so one may look after every block of images and stop at any. A sound evaluation fails any
+check with a probability of at most the level (Holm); one that a check sees to be wrong by `tolerance` passes that check
+with at most the same probability, and so all of them, because all must hold (Berger, Technometrics 24, 1982).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from purebench.statistics import holm
+import numpy as np
+import numpy.typing as npt
+
+from purebench.statistics import anytime_p_above, holm
+
+Floats = npt.NDArray[np.float64]
 
 
 class Result(StrEnum):
@@ -31,30 +41,51 @@ class Finding:
 class Suspicion:
     """What a check saw before it is judged.
 
-    p_value: of "all is well", in [0,1]; None where the check does not apply. seen: whether what was seen is not what
-    an honest evaluation shows, by chance or not.
+    wrong, right: p-values in [0,1] of "all is well" and of "it is wrong by the tolerance at least"; the first is small
+    where something is wrong, the second where nothing is. None where the check does not apply.
     """
 
     name: str
-    p_value: float | None
-    seen: bool
     sentence: str
+    wrong: float | None = None
+    right: float | None = None
+
+
+def certain(name: str, fault: str, else_: str = "") -> Suspicion:
+    """Of what needs no counting: `fault` says what is wrong; where it is empty all is well, and `else_` says why."""
+    return Suspicion(name, fault or else_, 0.0 if fault else 1.0, 1.0 if fault else 0.0)
+
+
+def counted(name: str, sentence: str, values: Floats, well: float, tolerance: float) -> Suspicion:
+    """Of the mean of values [n] in [0,1] in the board's order: `well` at most, or more by `tolerance` at least."""
+    values = np.asarray(values, dtype=np.float64)
+    return Suspicion(
+        name, sentence, anytime_p_above(values, well), anytime_p_above(1 - values, max(0.0, 1 - well - tolerance))
+    )
+
+
+def compared(name: str, sentence: str, above: Floats, below: Floats, tolerance: float) -> Suspicion:
+    """Of the mean of above - below, [n] in [0,1] each: 0 at most, or `tolerance` at least."""
+    return counted(name, sentence, (1 + above - below) / 2, 0.5, tolerance / 2)
+
+
+def worst(suspicions: Sequence[Suspicion]) -> Suspicion:
+    """One of several of a kind, under the first one's name and sentence: any may be wrong, all must be right."""
+    wrong = [one.wrong for one in suspicions if one.wrong is not None]
+    right = [one.right for one in suspicions if one.right is not None]
+    return replace(suspicions[0], wrong=min(1.0, len(wrong) * min(wrong)), right=max(right))
 
 
 def judged(suspicions: Sequence[Suspicion], level: float) -> list[Finding]:
-    """A finding for each suspicion; the chance that any fails where all is well is at most `level`, in (0,1).
-
-    What was seen but may be chance is UNDECIDED.
-    """
-    asked = [one.p_value for one in suspicions if one.p_value is not None]
-    adjusted = iter(holm(asked).tolist())
+    """A finding for each suspicion; either kind of error has a probability of at most `level`, in (0,1)."""
+    adjusted = iter(holm([one.wrong for one in suspicions if one.wrong is not None]).tolist())
     found = []
     for one in suspicions:
         result, sentence = Result.NOT_APPLICABLE, one.sentence
-        if one.p_value is not None:
-            p = next(adjusted)
-            result = Result.FAILS if p <= level else Result.UNDECIDED if one.seen else Result.HOLDS
-            sentence += f" (p = {p:.2g}, Holm)" if one.seen else ""
+        if one.wrong is not None and one.right is not None:
+            wrong = next(adjusted)
+            result = Result.FAILS if wrong <= level else Result.HOLDS if one.right <= level else Result.UNDECIDED
+            sentence += f" (p = {wrong:.2g}, Holm)" if result is Result.FAILS else ""
         found.append(Finding(one.name, result, sentence))
     return found
 

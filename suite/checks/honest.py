@@ -1,6 +1,9 @@
-"""All checks of a defense: can the evaluation of it be trusted?"""
+"""All checks of a defense, on as many images as they take: can the evaluation of it be trusted?"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -8,9 +11,9 @@ from purebench.batching import DeviceBatch
 from purebench.board import Board, DefenseChoice
 from purebench.checks import direct, strength
 from purebench.checks.attacks import Effort, everything, for_radius, for_strength
-from purebench.checks.finding import Finding, Result, Suspicion, judged
+from purebench.checks.finding import Finding, Result, Suspicion, judged, verdict
 from purebench.context import Context
-from purebench.growing import Run, found_by
+from purebench.growing import Limits, Run, found_by, steps
 from purebench.leaderboards.results import DefenseResult
 
 ANSWERS = "it answers"
@@ -18,38 +21,68 @@ RADII = (0.5, 2.0)
 """Multiples of the board's radius, beside the radius itself, at which robustness is compared."""
 
 
+@dataclass(frozen=True)
+class Trust:
+    """What every check says after so many images."""
+
+    findings: Sequence[Finding]
+    images: int
+
+    @property
+    def result(self) -> Result:
+        """HOLDS where every check that applies does, FAILS where one fails, else UNDECIDED."""
+        return verdict(self.findings)
+
+
 def honest(
-    board: Board, row: DefenseChoice, run: Run, *, effort: Effort | None = None, level: float = 0.05
-) -> list[Finding]:
-    """What every check says of a defense of a board.
+    board: Board,
+    row: DefenseChoice,
+    run: Run,
+    *,
+    effort: Effort | None = None,
+    confidence: float = 0.95,
+    limits: Limits | None = None,
+) -> Trust:
+    """What every check says of a defense of a board, after the first images that decide, or at the limits.
 
-    level: the chance that any check fails for a defense whose evaluation is sound, in (0,1). A defense that fails to
-    answer fails the first check, and no other is made. Raises PurebenchError for bad input.
+    confidence: either kind of wrong decision has a probability of at most half of what is left to 1, in (0,1). A
+    defense that fails to answer fails the first check, and no other is made. Raises PurebenchError for bad input.
     """
-    effort = effort or Effort()
-    context, found = found_by(run, for_strength(board, row, effort))
-    reasons = [f"{attack.name}: {reason}" for attack in found.attacks for reason in attack.reasons]
-    if found.failed:
-        return [Finding(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")]
-    told = f"some attacks failed, {reasons[0]}" if reasons else f"no attack failed on {len(found.images)} images"
-    suspicions = [
-        *_asked(context, row),
-        strength.more_draws(found),
-        strength.beats_blind(found, purifies=context.defenses[row.name].purifier is not None),
-        strength.beats_black_box(found),
-        *_elsewhere(board, row, run, effort, found, context),
-    ]
-    first = Finding(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
-    return [first, *judged(suspicions, level)]
+    effort, limits = effort or Effort(), limits or Limits()
+    found, slopes, seeds, done = Trust([], 0), direct.NOTHING_YET, None, 0
+    for part in steps(board, limits):
+        context, attacked = found_by(run, for_strength(part, row, effort))
+        images = len(attacked.images)
+        reasons = [f"{attack.name}: {reason}" for attack in attacked.attacks for reason in attack.reasons]
+        if attacked.failed:
+            return Trust([Finding(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], images)
+        told = f"some attacks failed, {reasons[0]}" if reasons else f"no attack failed on {images} images"
+        first = Finding(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
+        new, seeds = _asked(context, row, done, seeds)
+        slopes, done = slopes + new, images
+        suspicions = [
+            seeds,
+            *direct.gradients(context.defenses[row.name], slopes, effort.tolerance),
+            strength.more_draws(attacked, effort.tolerance),
+            strength.beats_blind(attacked, effort.tolerance, purifies=context.defenses[row.name].purifier is not None),
+            strength.beats_black_box(attacked, effort.tolerance),
+            *_elsewhere(part, row, run, effort, attacked, context),
+        ]
+        found = Trust([first, *judged(suspicions, (1 - confidence) / 2)], images)
+        if found.result is not Result.UNDECIDED or reasons:
+            break
+    return found
 
 
-def _asked(context: Context, row: DefenseChoice) -> list[Suspicion]:
-    """The checks that ask the defense itself, on the board's first images."""
+def _asked(context: Context, row: DefenseChoice, done: int, seeds: Suspicion | None) -> tuple[direct.Slopes, Suspicion]:
+    """What the defense itself says on the images that come after `done`; `seeds` of those before, where it is bad."""
     defense = context.defenses[row.name]
-    x = torch.as_tensor(context.images.floats()).to(context.device)
-    y = torch.as_tensor(context.images.labels).to(context.device)
+    x = torch.as_tensor(context.images.floats()[done:]).to(context.device)
+    y = torch.as_tensor(context.images.labels[done:]).to(context.device)
     batch = DeviceBatch(context.device_batch(row.name))
-    return [direct.seeds(defense, x, batch), *direct.gradients(defense, x, y, batch)]
+    if seeds is None or seeds.wrong == 1:
+        seeds = direct.seeds(defense, x, batch)
+    return direct.slopes(defense, x, y, batch), seeds
 
 
 def _elsewhere(
@@ -62,6 +95,6 @@ def _elsewhere(
     radii = [board.threat.radius * factor for factor in RADII if board.threat.radius * factor < most]
     others = {radius: found_by(run, for_radius(board, row, effort, radius))[1] for radius in radii}
     return [
-        strength.falls_with_radius({**others, board.threat.radius: found}),
-        strength.reaches_zero(unbounded),
+        strength.falls_with_radius({**others, board.threat.radius: found}, effort.tolerance),
+        strength.reaches_zero(unbounded, effort.tolerance),
     ]

@@ -1,7 +1,7 @@
 """What attacks of different strength say of each other: knowing more, or being allowed more, must not help a defense.
 
 Athalye et al. 2018 (arXiv:1802.00420), section 3; Carlini et al. 2019 (arXiv:1902.06705), section 3. Attacks are
-compared on the same images (exact McNemar, or random signs where answers are fractions of draws).
+compared on the same images.
 """
 
 from __future__ import annotations
@@ -11,92 +11,77 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from purebench.checks.attacks import BLACK, BLIND, FEW, MANY, WHITE
-from purebench.checks.finding import Suspicion
+from purebench.checks.finding import Suspicion, compared, counted, worst
 from purebench.leaderboards.results import DefenseResult
 from purebench.scores import per_image
-from purebench.statistics import compare
 
 Floats = npt.NDArray[np.float64]
 
-SLACK = 0.05
-"""Points of accuracy by which one attack may do worse than another before anybody wonders."""
 LEFT = 0.05
 """Accuracy that may be left where an attack may do anything: attacks of a few steps miss some images."""
 
 
-def more_draws(found: DefenseResult) -> Suspicion:
+def more_draws(found: DefenseResult, tolerance: float) -> Suspicion:
     """Whether APGD does at least as well with gradients that average over more draws (EOT) as with those of one."""
     name = "more draws do not weaken the attack"
     if not found.random:
-        return Suspicion(name, None, False, "the defense is not random")
-    return _against(name, found, (MANY,), FEW, "with the gradients of many draws", "with those of one")
+        return Suspicion(name, "the defense is not random")
+    return _against(name, found, (MANY,), FEW, tolerance, "with the gradients of many draws", "with those of one")
 
 
-def beats_blind(found: DefenseResult, *, purifies: bool) -> Suspicion:
+def beats_blind(found: DefenseResult, tolerance: float, *, purifies: bool) -> Suspicion:
     """Whether attacks that know the purifier do at least as well as one that does not."""
     name = "white-box is at least as strong as blind"
     if not purifies:
-        return Suspicion(name, None, False, "there is no purifier that an attacker could know of")
-    return _against(name, found, WHITE, BLIND, "knowing the purifier", "attacking the classifier alone")
+        return Suspicion(name, "there is no purifier that an attacker could know of")
+    return _against(name, found, WHITE, BLIND, tolerance, "knowing the purifier", "attacking the classifier alone")
 
 
-def beats_black_box(found: DefenseResult) -> Suspicion:
+def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
     """Whether attacks that follow gradients do at least as well as one that asks for scores only."""
     name = "white-box is at least as strong as black-box"
-    return _against(name, found, WHITE, BLACK, "following gradients", "by random search (Square)")
+    return _against(name, found, WHITE, BLACK, tolerance, "following gradients", "by random search (Square)")
 
 
-def reaches_zero(found: DefenseResult) -> Suspicion:
+def reaches_zero(found: DefenseResult, tolerance: float) -> Suspicion:
     """Whether an attack that may turn any image into any other leaves next to nothing."""
     name = "an unbounded attack reaches 0 %"
     values = _values(found, WHITE)
     if values is None:
-        return Suspicion(name, None, False, "no attack that follows gradients applies")
-    held = int((values > 0.5).sum())
-    p = float(binomtest(held, values.size, LEFT, alternative="greater").pvalue)
+        return Suspicion(name, "no attack that follows gradients applies")
     told = f"{_percent(values)} of {values.size} images hold where any image may become any other"
-    return Suspicion(name, p, held > LEFT * values.size, told)
+    return counted(name, told, values, LEFT, tolerance)
 
 
-def falls_with_radius(found: Mapping[float, DefenseResult]) -> Suspicion:
+def falls_with_radius(found: Mapping[float, DefenseResult], tolerance: float) -> Suspicion:
     """Whether robustness does not rise from a radius to the next; radius → what was found there."""
     name = "robustness does not rise with the radius"
     radii = sorted(found)
     values = {radius: _values(found[radius], WHITE) for radius in radii}
     known = [(radius, value) for radius in radii if (value := values[radius]) is not None]
     if len(known) < 2:
-        return Suspicion(name, None, False, "no attack that follows gradients applies")
+        return Suspicion(name, "no attack that follows gradients applies")
     told = ", ".join(f"{_percent(value)} at {radius:.4g}" for radius, value in known)
-    pairs = [(near, far) for (_, near), (_, far) in pairwise(known)]
-    p = min(1.0, len(pairs) * min(_p_value(far, near) for near, far in pairs))
-    rises = max(float(far.mean() - near.mean()) for near, far in pairs)
-    return Suspicion(name, p, rises > SLACK, told)
+    return worst([compared(name, told, far, near, tolerance) for (_, near), (_, far) in pairwise(known)])
 
 
-def _against(name: str, found: DefenseResult, knowing: Sequence[str], other: str, how: str, instead: str) -> Suspicion:
+def _against(
+    name: str, found: DefenseResult, knowing: Sequence[str], other: str, tolerance: float, how: str, instead: str
+) -> Suspicion:
     """Whether the best of the attacks `knowing` leaves no more than another one does."""
     strong, weak = _values(found, knowing), _values(found, (other,))
     if strong is None or weak is None:
-        return Suspicion(name, None, False, "one of the attacks to compare does not apply")
+        return Suspicion(name, "one of the attacks to compare does not apply")
     told = f"{how} {_percent(strong)} are left, {instead} {_percent(weak)}, of {strong.size} images"
-    return Suspicion(name, _p_value(strong, weak), float(strong.mean() - weak.mean()) > SLACK, told)
+    return compared(name, told, strong, weak, tolerance)
 
 
 def _values(found: DefenseResult, attacks: Sequence[str]) -> Floats | None:
     """How often the defense is right under the worst of these attacks, image by image; None where none answers."""
     some = [attack for attack in found.attacks if attack.name in attacks and not (attack.failed or attack.skipped)]
     return per_image(found, some) if some else None
-
-
-def _p_value(above: Floats, below: Floats) -> float:
-    """Of "equally good", where the first is the better one; 1 where it is not."""
-    if above.mean() <= below.mean():
-        return 1.0
-    ids = range(above.size)
-    return compare(above, below, images=(ids, ids)).p_value
 
 
 def _percent(values: Floats) -> str:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+UNDECIDED = 3
+"""The exit code where no check fails, but one would need more images; 2 is that of bad input."""
+
 
 def check(
     defense: Annotated[
@@ -15,39 +18,46 @@ def check(
     board: Annotated[
         str, typer.Option("--board", help="Where its images, classifier and threat come from; bundled, or a file.")
     ] = "fashion-quick",
-    images: Annotated[int, typer.Option(help="Images of the board to use.", min=1)] = 24,
+    max_images: Annotated[
+        int | None, typer.Option(help="Images to take at most. Default: all of the board.", min=1)
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="No more images are taken after so many.")] = None,
     steps: Annotated[int, typer.Option(help="Steps of APGD.", min=1)] = 10,
     draws: Annotated[int, typer.Option(help="Draws that gradients and scores of a random defense average.", min=1)] = 4,
     queries: Annotated[int, typer.Option(help="Queries of the black-box attack.", min=1)] = 100,
-    level: Annotated[float, typer.Option(help="Chance of any failure where all is well.")] = 0.05,
+    tolerance: Annotated[
+        float, typer.Option(help="Share of the images by which a fault must not be missed; less takes more images.")
+    ] = 0.2,
+    confidence: Annotated[float, typer.Option(help="That all of it is decided rightly.")] = 0.95,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     store: Annotated[
         Path | None, typer.Option("--store", help="SQLite file of all records. Default: the user's data folder.")
     ] = None,
 ) -> None:
-    """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails.
+    """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails, 3 if one is undecided.
 
     Asks for gradients that are there, and right; for attacks that get stronger with knowledge, draws and radius; for
-    an unbounded attack that reaches 0 %; for seeds that decide.
+    an unbounded attack that reaches 0 %; for seeds that decide. Takes more and more images until all is decided.
 
-    Example: purebench check vae --images 12
+    Example: purebench check vae --board fashion-quick
     """
     from purebench import show
     from purebench.checks.attacks import Effort
-    from purebench.checks.finding import Result, verdict
+    from purebench.checks.finding import Result
     from purebench.checks.honest import honest
     from purebench.choose import choose
-    from purebench.claims import require_fraction
-    from purebench.growing import Run
+    from purebench.errors import require_fraction
+    from purebench.growing import Limits, Run
     from purebench.places import default_store
 
-    require_fraction("--level", level, ends=False)
+    require_fraction("--confidence", confidence, ends=False)
     chosen = choose(board, [defense], None)
-    effort = Effort(images=images, steps=steps, draws=draws, queries=queries)
+    effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
     with show.progress() as progress:
         run = Run(store or default_store(), device, workers, progress)
-        findings = honest(chosen, chosen.shown[0], run, effort=effort, level=level)
-    show.findings(f"{chosen.shown[0].name} on {chosen.name}", findings)
-    if verdict(findings) is Result.FAILS:
-        raise typer.Exit(1)
+        row, limits = chosen.shown[0], Limits(max_images, minutes)
+        trust = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
+    show.findings(f"{row.name} on {chosen.name}, {trust.images} images", trust.findings)
+    if code := {Result.FAILS: 1, Result.UNDECIDED: UNDECIDED}.get(trust.result):
+        raise typer.Exit(code)

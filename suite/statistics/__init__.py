@@ -19,7 +19,7 @@ paired        `compare`, `attributable_loss`: two answers about the same images
 signs         the null distribution of paired differences: random signs
 multiplicity  `holm`, `romano_wolf`: many comparisons
 ranks         `rank`: rank intervals, groups that cannot be told apart, the probability of being best
-anytime       `anytime_p_values`: whether two differ, asked after every image
+anytime       `anytime_p_values`, `anytime_p_above`: whether two differ, or a mean is too large, asked after every image
 sequential    `half_width_reached`, `decided`: when a run may stop
 
 The sampling unit is everywhere the image, never the draw.
@@ -33,7 +33,7 @@ from purebench.statistics.allocation import (
     images_for_power,
     smallest_difference,
 )
-from purebench.statistics.anytime import anytime_p_values
+from purebench.statistics.anytime import anytime_p_above, anytime_p_values
 from purebench.statistics.bernstein import empirical_bernstein, empirical_bernstein_sequence
 from purebench.statistics.betting import betting, betting_at_any_time, betting_sequence
 from purebench.statistics.bootstrap import bca
@@ -85,6 +85,7 @@ __all__ = [
     "accuracy",
     "advise",
     "agresti_coull",
+    "anytime_p_above",
     "anytime_p_values",
     "attributable_loss",
     "bca",

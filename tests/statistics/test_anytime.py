@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purebench.statistics import (
+    anytime_p_above,
     anytime_p_values,
     betting_at_any_time,
     betting_sequence,
@@ -127,3 +128,27 @@ def test_ranks_and_comparisons_by_bets() -> None:
     assert (found.test, found.difference.method) == ("betting", "paired-betting-sequence")
     assert found.p_value == anytime_p_values(values[:1] - values[1:2])[0]
     assert p[0, 1] >= found.p_value  # corrected for three pairs
+
+
+@pytest.mark.parametrize("mean", [0.05, 0.1, 0.5, 0.8])
+def test_a_mean_at_the_bound_is_seldom_called_larger_at_any_look(mean: float) -> None:
+    """Of right answers and of fractions with exactly this mean; a larger one is noticed."""
+    rng, level = np.random.default_rng(6), 0.05
+    for draw in (lambda: rng.random(LOOKS) < mean, lambda: rng.beta(2 * mean, 2 * (1 - mean), LOOKS)):
+        wrong = sum(anytime_p_above(np.asarray(draw(), float), mean) <= level for _ in range(5 * REPEATS))
+        assert wrong <= 5 * REPEATS * level + 3 * np.sqrt(5 * REPEATS * level * (1 - level))
+    assert anytime_p_above((rng.random(LOOKS) < mean + 0.18).astype(float), mean) <= level
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=2, max_size=40), mean=st.floats(0.01, 0.99))
+@settings(max_examples=60, deadline=None)
+def test_its_p_value_never_grows_with_more_images_or_a_lower_bound(values: list[float], mean: float) -> None:
+    found = anytime_p_above(values, mean)
+    assert 0 <= found <= anytime_p_above(values[:-1], mean) + 1e-9 <= 1 + 1e-9
+    assert anytime_p_above(values, mean / 2) <= found + 1e-9
+
+
+def test_one_value_above_a_bound_of_zero_refutes_it() -> None:
+    assert (anytime_p_above([0.0, 0.1], 0.0), anytime_p_above([0.0, 0.0], 0.0)) == (0.0, 1.0)
+    with pytest.raises(ValueError, match=r"expected a mean in \[0,1\), but got 1"):
+        anytime_p_above([0.5], 1.0)

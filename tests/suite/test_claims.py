@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from purebench.checks.finding import Result
-from purebench.claims import at_least, not_worse, require_fraction
-from purebench.errors import PurebenchError
+from purebench.claims import at_least, not_worse
+from purebench.errors import PurebenchError, require_fraction
 from purebench.statistics import betting_sequence
 
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -33,7 +35,7 @@ def test_random(robustness):
 
 def test_masked(robustness):
     from purebench.checks.attacks import Effort
-    robustness.honest("own.py:masked", effort=Effort(images=8, steps=5, queries=5))
+    robustness.honest("own.py:masked", effort=Effort(steps=5, queries=5))
 
 def test_crash(robustness):
     robustness.at_least("own.py:crash", 0.0)
@@ -192,6 +194,36 @@ def test_wrong_settings_are_told(folder: Path) -> None:
         (["--robustness-max-images=few"], "--robustness-max-images: expected a number, but got 'few'"),
     ):
         assert told in session(folder, "-n", "0", "-k", "test_undecided", *words)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_terminal_shows_what_a_claim_is_at(told: str, folder: Path) -> None:
+    import pty
+
+    (folder / "test_watched.py").write_text(
+        "def test_it(robustness):\n    robustness.clean_at_least('own.py:smooth', 0.1)\n"
+    )
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pytest", "-n", "0", "test_watched.py", "--robustness-store=elsewhere"]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PY_COLORS": "1"}
+    env.pop("NO_COLOR", None)
+    with subprocess.Popen(command, cwd=folder, stdout=theirs, stderr=theirs, env=env) as session:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # Linux ends a terminal whose other side is closed by an error
+            while part := os.read(ours, 4096):
+                seen += part
+    os.close(ours)
+    assert session.returncode == 0
+    shown = seen.decode()
+    assert "\x1b7 own.py-smooth · clean, block 2: 2 of 2 jobs\x1b[K\x1b8" in shown
+    assert shown.rindex("\x1b7\x1b[K\x1b8") > shown.rindex("2 of 2 jobs")
+    assert "smooth · clean" not in session_of_watched(folder)
+
+
+def session_of_watched(folder: Path) -> str:
+    """The same where nobody watches."""
+    return session(folder, "-n", "0", "test_watched.py", "--robustness-store=again").partition("= robustness =")[0]
 
 
 def test_a_session_without_claims_is_as_it_was(pytester: pytest.Pytester) -> None:

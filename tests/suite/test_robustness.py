@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from purebench.checks.attacks import Effort
 from purebench.checks.finding import Result
 from purebench.defense import Function
 from purebench.errors import PurebenchError
@@ -62,6 +63,8 @@ def test_a_crash_fails_a_claim_that_anything_would_fulfil(settings: Settings, tm
         ({"board": "fashion-quik"}, "'fashion-quik' is unknown; did you mean 'fashion-quick'"),
         ({"max_images": 0}, "max_images: expected a whole number of at least 1, but got 0"),
         ({"confidence": 95}, "confidence: expected a number such as 0.95, but got 95"),
+        ({"budget": 0}, "budget: expected minutes, such as 10 or 0.5, but got 0"),
+        ({"budget": "1h"}, "budget: expected minutes, such as 10 or 0.5, but got '1h'"),
         ({"undecided": "pass"}, "undecided: expected fail, skip, warn, but got 'pass'"),
         ({"device": "gpu"}, "'gpu' is not to be had here"),
     ],
@@ -77,7 +80,8 @@ def test_wrong_claims_are_told(settings: Settings) -> None:
     for claim, told in (
         (lambda: robustness.at_least("none", 40), "accuracy: expected a fraction"),
         (lambda: robustness.not_worse_than("none", "trades", margin=-1), "margin: expected a fraction"),
-        (lambda: robustness.honest("none", level=1.0), "level: expected a fraction"),
+        (lambda: robustness.honest("none", effort=Effort(tolerance=1)), "tolerance: expected a fraction"),
+        (lambda: robustness.honest("none", effort=Effort(steps=0)), "steps: expected a whole number of at least 1"),
         (lambda: robustness.at_least("nono", 0.4), "'nono' is unknown; did you mean 'none'"),
         (lambda: robustness.at_least(torch.nn.Identity, 0.4), "got the class Identity; make one"),  # type: ignore[arg-type]
     ):

@@ -32,7 +32,7 @@ def test_the_defense_keeps_clean_images(robustness):
 
 
 def test_its_evaluation_can_be_trusted(robustness):
-    robustness.honest("soft-median", effort=Effort(images=12, steps=6, queries=10))
+    robustness.honest("soft-median", effort=Effort(steps=6, queries=10))
 
 
 @pytest.mark.robustness(undecided="warn")

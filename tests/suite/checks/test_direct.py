@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from purebench.batching import DeviceBatch
-from purebench.checks.direct import EXACT, ZERO, gradients, seeds
+from purebench.checks.direct import EXACT, ZERO, gradients, seeds, slopes
 from purebench.checks.finding import Finding, Result, judged
 from purebench.defense import Defense, Function
 
 WEIGHTS = torch.randn(3, 36, generator=torch.Generator().manual_seed(0))
-X = torch.rand(12, 1, 6, 6, generator=torch.Generator().manual_seed(1))
-Y = torch.arange(12) % 3
+X = torch.rand(24, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(24) % 3
 OWN = np.random.default_rng(5)
 
 
@@ -25,7 +25,8 @@ def linear(x: Tensor) -> Tensor:
 
 
 def asked(defense: Defense) -> dict[str, Finding]:
-    found = judged([*gradients(defense, X, Y, DeviceBatch(4)), seeds(defense, X, DeviceBatch(4))], 0.05)
+    first, then = (slopes(defense, X[part], Y[part], DeviceBatch(4)) for part in (slice(8), slice(8, None)))
+    found = judged([*gradients(defense, first + then, 0.2), seeds(defense, X, DeviceBatch(4))], 0.05)
     return {one.name: one for one in found}
 
 
@@ -68,7 +69,8 @@ def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
     defense = behind(lambda x: x.detach())
     assert defense.purifier is not None
     defense.purifier.differentiable = False
-    assert [one.p_value for one in gradients(defense, X, Y, DeviceBatch(4))] == [None, None]
+    found = gradients(defense, slopes(defense, X, Y, DeviceBatch(4)), 0.2)
+    assert [(one.wrong, one.right) for one in found] == [(None, None)] * 2
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from purebench.board import DefenseChoice
 from purebench.board_file import load_board
 from purebench.checks.attacks import Effort, everything, for_radius, for_strength
+from purebench.checks.finding import Result
+from purebench.checks.honest import honest
 from purebench.cli import app
+from purebench.growing import Limits, Run
+from purebench.registry import Spec
 
 from claimed import write_claimed  # isort: skip
 
-EFFORT = ["--images", "8", "--steps", "6", "--queries", "5", "--draws", "2"]
+EFFORT = ["--steps", "6", "--queries", "5", "--draws", "2"]
 
 
 def check(defense: str, folder: Path, *words: str) -> tuple[int, dict[str, str]]:
@@ -32,6 +38,28 @@ def test_a_robust_classifier_is_honest(tmp_path: Path) -> None:
     assert len(found) == 10
     assert set(found.values()) == {"result", "holds", "not applicable"}
     assert found["an unbounded attack reaches 0 %"] == "holds"
+
+
+def test_little_data_leaves_it_undecided(tmp_path: Path) -> None:
+    code, found = check("trades", tmp_path, "--max-images", "8")
+    assert code == 3
+    assert found["seeds are honoured"] == "holds"
+    assert found["white-box is at least as strong as black-box"] == "undecided"
+
+
+def test_no_more_images_are_taken_than_decide(tmp_path: Path) -> None:
+    """A fault in every image shows at once; nothing wrong takes as many as rule out a share of `tolerance`."""
+    board = load_board(write_claimed(tmp_path, images=64))
+    effort = Effort(steps=4, queries=2, draws=2, tolerance=0.5)
+    run = Run(tmp_path / "store.sqlite")
+    masked = DefenseChoice("masked", Spec(f"{tmp_path}/own.py:masked"))
+    bad = honest(board, masked, run, effort=effort)
+    good = honest(board, board.defenses[0], run, effort=effort)
+    close = honest(board, board.defenses[0], run, effort=replace(effort, tolerance=0.25))
+    assert (bad.result, good.result, close.result) == (Result.FAILS, Result.HOLDS, Result.HOLDS)
+    assert bad.images <= good.images < close.images < 64
+    hurried = honest(board, board.defenses[0], run, effort=replace(effort, tolerance=0.25), limits=Limits(minutes=1e-9))
+    assert (hurried.result, hurried.images) == (Result.UNDECIDED, 8)
 
 
 def test_hidden_gradients_are_not(tmp_path: Path) -> None:
@@ -56,9 +84,9 @@ def test_of_a_crash_nothing_else_is_asked(tmp_path: Path) -> None:
 def test_the_boards_of_the_checks_are_boards_with_names_of_their_own(tmp_path: Path) -> None:
     board = load_board(write_claimed(tmp_path))
     row = board.defenses[0]
-    strength, far = for_strength(board, row, Effort(images=12)), for_radius(board, row, Effort(), 1.0)
+    strength, far = for_strength(board, row, Effort()), for_radius(board, row, Effort(), 1.0)
     assert (strength.name, far.name) == ("claimed-checks", "claimed-checks@1")
-    assert (strength.dataset.images, far.dataset.images) == (12, 24)
+    assert strength.dataset == far.dataset == board.dataset
     assert (strength.threat, far.threat.radius) == (board.threat, 1.0)
     assert far.to_dict()["threat"]["radius"] == 1.0
 

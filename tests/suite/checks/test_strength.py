@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from purebench.checks.attacks import BLACK, BLIND, BPDA, FEW, MANY
 from purebench.checks.finding import Result, Suspicion, judged
 from purebench.checks.strength import beats_black_box, beats_blind, falls_with_radius, more_draws, reaches_zero
 from purebench.leaderboards.results import AttackResult, DefenseResult
 from purebench.records import Outcome
 
-IMAGES = 24
+IMAGES, TOLERANCE = 48, 0.2
 
 
 def found(draws: int = 1, **held: int) -> DefenseResult:
@@ -55,56 +53,48 @@ def held(**attacks: int) -> DefenseResult:
 
 
 def test_knowing_more_must_not_help_the_defense() -> None:
-    for many, other, expected in ((4, 4, "holds"), (4, 20, "holds"), (20, 4, "fails"), (6, 4, "undecided")):
-        blind = beats_blind(held(blind=other, many=many, bpda=-1), purifies=True)
-        black = beats_black_box(held(black=other, many=many, bpda=IMAGES))
+    for many, other, expected in ((8, 8, "holds"), (8, 40, "holds"), (40, 8, "fails"), (14, 8, "undecided")):
+        blind = beats_blind(held(blind=other, many=many, bpda=-1), TOLERANCE, purifies=True)
+        black = beats_black_box(held(black=other, many=many, bpda=IMAGES), TOLERANCE)
         assert (result(blind), result(black)) == (expected, expected)
     assert (
         "83.3 % are left, attacking the classifier alone 16.7 %"
-        in beats_blind(held(blind=4, many=20), purifies=True).sentence
+        in beats_blind(held(blind=8, many=40), TOLERANCE, purifies=True).sentence
     )
 
 
 def test_the_better_of_two_attacks_counts_and_a_failed_one_does_not() -> None:
-    assert result(beats_black_box(held(black=8, many=20, bpda=4))) is Result.HOLDS
-    assert result(beats_black_box(held(black=8, many=20, bpda=-2))) is Result.FAILS
-    assert result(beats_black_box(held(black=8, many=-2, bpda=-1))) is Result.NOT_APPLICABLE
+    assert result(beats_black_box(held(black=16, many=44, bpda=8), TOLERANCE)) is Result.HOLDS
+    assert result(beats_black_box(held(black=16, many=44, bpda=-2), TOLERANCE)) is Result.FAILS
+    assert result(beats_black_box(held(black=16, many=-2, bpda=-1), TOLERANCE)) is Result.NOT_APPLICABLE
 
 
 def test_without_a_purifier_or_randomness_there_is_nothing_to_compare() -> None:
-    assert result(beats_blind(held(blind=1, many=20), purifies=False)) is Result.NOT_APPLICABLE
-    assert result(more_draws(held(many=20))) is Result.NOT_APPLICABLE
+    assert result(beats_blind(held(blind=1, many=20), TOLERANCE, purifies=False)) is Result.NOT_APPLICABLE
+    assert result(more_draws(held(many=20), TOLERANCE)) is Result.NOT_APPLICABLE
 
 
 def test_more_draws_must_not_weaken_the_attack() -> None:
-    assert result(more_draws(found(8, **{MANY: 2, FEW: 20}))) is Result.HOLDS
-    assert result(more_draws(found(8, **{MANY: 20, FEW: 2}))) is Result.FAILS
+    assert result(more_draws(found(8, **{MANY: 4, FEW: 40}), TOLERANCE)) is Result.HOLDS
+    assert result(more_draws(found(8, **{MANY: 40, FEW: 4}), TOLERANCE)) is Result.FAILS
 
 
 def test_what_may_do_anything_leaves_nothing() -> None:
-    assert [result(reaches_zero(held(many=n, bpda=-1))) for n in (0, 1, 3, 12)] == [
+    assert [result(reaches_zero(held(many=n, bpda=-1), TOLERANCE)) for n in (0, 1, 24)] == [
         Result.HOLDS,
         Result.HOLDS,
-        Result.UNDECIDED,
         Result.FAILS,
     ]
 
 
 def test_robustness_may_fall_with_the_radius_only() -> None:
     def curve(*counts: int) -> Suspicion:
-        return falls_with_radius({0.1 * (i + 1): held(many=count, bpda=-1) for i, count in enumerate(counts)})
+        return falls_with_radius(
+            {0.1 * (i + 1): held(many=count, bpda=-1) for i, count in enumerate(counts)}, TOLERANCE
+        )
 
-    assert result(curve(20, 10, 2)) is Result.HOLDS
-    assert result(curve(20, 2, 18)) is Result.FAILS
-    assert result(curve(4, 6, 6)) is Result.UNDECIDED
-    assert result(curve(-1, -1, 5)) is Result.NOT_APPLICABLE
-    assert curve(20, 10, 2).sentence == "83.3 % at 0.1, 41.7 % at 0.2, 8.3 % at 0.3"
-
-
-def test_a_false_alarm_is_as_rare_as_promised() -> None:
-    """Two attacks of equal strength on 400 boards: the check of one against the other fails in at most 5 % of them."""
-    rng, alarms = np.random.default_rng(3), 0
-    for _ in range(400):
-        one, other = (int(n) for n in rng.binomial(IMAGES, 0.5, size=2))
-        alarms += result(beats_blind(held(blind=one, many=other, bpda=-1), purifies=True)) is Result.FAILS
-    assert alarms <= 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5
+    assert result(curve(40, 20, 4)) is Result.HOLDS
+    assert result(curve(40, 4, 40)) is Result.FAILS
+    assert result(curve(8, 14, 14)) is Result.UNDECIDED
+    assert result(curve(-1, -1, 10)) is Result.NOT_APPLICABLE
+    assert curve(40, 20, 4).sentence == "83.3 % at 0.1, 41.7 % at 0.2, 8.3 % at 0.3"
