@@ -87,18 +87,21 @@ class Evidence:
         return shlex.join(words)
 
 
-def explain(sides: Sequence[Evidence], estimate: Estimate | None, folder: Path) -> list[str]:
-    """The lines of a message, after the adversarial images were written into `folder`."""
+def explain(sides: Sequence[Evidence], estimate: Estimate | None, folder: Path, again: str = "") -> list[str]:
+    """The lines of a message, after the adversarial images were written into `folder`.
+
+    again: what shows the same on a command line; where it is empty each side's own command.
+    """
     lines = []
     if estimate is not None:
         sure = f"{100 * estimate.confidence:g} %, at any time"
         lines.append(f"  estimate   {estimate.percent()} ({sure}, {estimate.n} images, {estimate.method})")
     for side in sides:
-        lines += _of(side, folder, f"{side.row.name}: " if len(sides) > 1 else "")
+        lines += _of(side, folder, f"{side.row.name}: " if len(sides) > 1 else "", again or side.command)
     return lines
 
 
-def _of(side: Evidence, folder: Path, name: str) -> list[str]:
+def _of(side: Evidence, folder: Path, name: str, again: str) -> list[str]:
     row, lines = side.ranked, []
     cell = next((cell for cell in row.cells if cell.attack == row.strongest), None)
     if cell is not None and cell.estimate is not None:
@@ -106,7 +109,7 @@ def _of(side: Evidence, folder: Path, name: str) -> list[str]:
     if row.errored:
         lines.append(f"  failed     {name}on {row.errored} of {len(side.found.images)} images; {row.reason}")
     lines += [f"  doubt      {name}{doubt}" for doubt in row.doubts]
-    lines.append(f"  again      {name}{side.command}")
+    lines.append(f"  again      {name}{again}")
     if (kept := keep_images(side, folder / side.row.name)) is not None:
         lines.append(f"  images     {name}{kept}")
     return lines

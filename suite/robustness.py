@@ -96,11 +96,21 @@ class Robustness:
             trust = honest(
                 board, side.row, side.run, effort=effort, confidence=settings.confidence, limits=limits(settings)
             )
+            side = side.after(*trust.seen)
+            again = shlex.join(check_command(side, effort, trust.images)) if side.asked else ""
+            lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again)
         text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
-        again = [f"  again      {shlex.join(check_command(side, effort, trust.images))}"] if side.asked else []
-        lines = [f"{text}: {trust.result}", f"  images     {trust.images}", *table(trust.findings), *again]
-        claim = Claim(text, trust.result, None, trust.images, "\n".join(lines))
-        return self._settled(replace(claim, findings=trust.findings, undecided=settings.undecided))
+        claim = Claim(
+            text,
+            trust.result,
+            None,
+            trust.images,
+            "\n".join([f"{text}: {trust.result}, {trust.images} images", *table(trust.findings), *lines]),
+            side.strongest,
+            findings=trust.findings,
+            undecided=settings.undecided,
+        )
+        return self._settled(claim)
 
     def _claim(
         self,

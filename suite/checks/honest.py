@@ -23,10 +23,15 @@ RADII = (0.5, 2.0)
 
 @dataclass(frozen=True)
 class Trust:
-    """What every check says after so many images."""
+    """What every check says; seen: of the attacks at the board's radius, on all images that were taken."""
 
     findings: Sequence[Finding]
-    images: int
+    seen: tuple[Context, DefenseResult]
+
+    @property
+    def images(self) -> int:
+        """How many were taken."""
+        return len(self.seen[1].images)
 
     @property
     def result(self) -> Result:
@@ -49,13 +54,13 @@ def honest(
     defense that fails to answer fails the first check, and no other is made. Raises PurebenchError for bad input.
     """
     effort, limits = effort or Effort(), limits or Limits()
-    found, slopes, seeds, done = Trust([], 0), direct.NOTHING_YET, None, 0
+    slopes, seeds, done = direct.NOTHING_YET, None, 0
     for part in steps(board, limits):
         context, attacked = found_by(run, for_strength(part, row, effort))
         images = len(attacked.images)
         reasons = [f"{attack.name}: {reason}" for attack in attacked.attacks for reason in attack.reasons]
         if attacked.failed:
-            return Trust([Finding(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], images)
+            return Trust([Finding(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], (context, attacked))
         told = f"some attacks failed, {reasons[0]}" if reasons else f"no attack failed on {images} images"
         first = Finding(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
         new, seeds = _asked(context, row, done, seeds)
@@ -68,10 +73,10 @@ def honest(
             strength.beats_black_box(attacked, effort.tolerance),
             *_elsewhere(part, row, run, effort, attacked, context),
         ]
-        found = Trust([first, *judged(suspicions, (1 - confidence) / 2)], images)
-        if found.result is not Result.UNDECIDED or reasons:
+        trust = Trust([first, *judged(suspicions, (1 - confidence) / 2)], (context, attacked))
+        if trust.result is not Result.UNDECIDED or reasons:
             break
-    return found
+    return trust
 
 
 def _asked(context: Context, row: DefenseChoice, done: int, seeds: Suspicion | None) -> tuple[direct.Slopes, Suspicion]:

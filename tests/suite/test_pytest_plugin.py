@@ -147,8 +147,11 @@ def test_no_more_images_are_spent_than_needed(told: str, folder: Path) -> None:
     assert 8 <= int(line.partition("]")[2].split()[0]) < 32
 
 
-def test_masked_gradients_crashes_and_little_data_are_called_by_their_names(told: str) -> None:
+def test_masked_gradients_crashes_and_little_data_are_called_by_their_names(told: str, folder: Path) -> None:
     assert "fails           gradients are those of the defense" in message(told, "test_masked")
+    kept = folder / message(told, "test_masked").partition("images     ")[2].splitlines()[0]
+    assert (kept / "adversarial.png").is_file()
+    assert "again      purebench check own.py:masked --board board.yaml" in message(told, "test_masked")
     assert "no answer today" in message(told, "test_crash")
     assert "robust accuracy ≥ 75 %: undecided" in message(told, "test_undecided")
     assert "RobustnessWarning: trades on claimed: robust accuracy at most 1 points below that of none" in told
