@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,20 @@ def robustness(request: pytest.FixtureRequest) -> Robustness:
             warnings.warn(RobustnessWarning(claim.message), stacklevel=4)
 
     return Robustness(settings, settle, lambda: progress(request.config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Of bad input the sentence that says how to mend it is all there is to read."""
+    report = yield
+    if call.excinfo is not None and "robustness" in getattr(item, "fixturenames", ()):
+        from purebench.errors import PurebenchError
+
+        if isinstance(call.excinfo.value, PurebenchError):
+            report.longrepr = str(call.excinfo.value)
+    return report
 
 
 def _settings(item: pytest.Item) -> Settings:

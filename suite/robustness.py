@@ -99,6 +99,7 @@ class Robustness:
             side = side.after(*trust.seen)
             again = shlex.join(check_command(side, effort, trust.images)) if side.asked else ""
             lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again)
+            lines += stopped(settings, board, trust.images) if trust.result is Result.UNDECIDED else []
         text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
         claim = Claim(
             text,
@@ -141,6 +142,7 @@ class Robustness:
             result = Result.FAILS if decision is None else decision.result
             estimate = None if decision is None else decision.estimate
             lines = [] if result is Result.HOLDS else explain(sides, estimate, settings.images)
+            lines += stopped(settings, board, len(sides[0].found.images)) if result is Result.UNDECIDED else []
         claim = Claim(
             text,
             result,
@@ -209,6 +211,16 @@ def find(board: str | Path | Board) -> Board:
 def limits(settings: Settings) -> Limits:
     """Where a claim stops undecided."""
     return Limits(settings.max_images, settings.budget)
+
+
+def stopped(settings: Settings, board: Board, images: int) -> list[str]:
+    """Why no more images were taken, and what would decide."""
+    if images >= board.dataset.images:
+        return ["  stopped    the board has no more images; one with more may decide"]
+    if settings.max_images is not None and images >= settings.max_images:
+        return [f"  stopped    at max_images = {settings.max_images}; more may decide"]
+    why = "an attack failed" if settings.budget is None else f"a budget of {settings.budget:g} minutes was spent"
+    return [f"  stopped    {why}; more images may decide"]
 
 
 def check_command(side: Evidence, effort: Effort, images: int) -> list[str]:

@@ -27,8 +27,10 @@ SEEDS = "seeds are honoured"
 CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
 BY_CHANCE = 0.1
 """Share of images on which an honest defense may have no gradient (clamped, dead units) or a kink beside the image."""
-STEPS = (1e-2, 3e-3, 1e-3, 3e-4)
+STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 """Lengths of the finite differences, in units of [0,1] per pixel: too long meets kinks, too short meets rounding."""
+BESIDE = 0.02
+"""How far beside the image a pixel is asked, at most: images of 256 levels have ties, where a median has its kinks."""
 AGREE = 0.2
 """Relative difference up to which a slope and a finite difference are the same; a masked one is off by its size."""
 
@@ -36,11 +38,11 @@ AGREE = 0.2
 @dataclass(frozen=True)
 class Slopes:
     """What was seen at images. flat [n]: 1 where no gradient arrives; off [m]: 1 where one that does differs from the
-    finite differences, else 0. missing: whether no gradient can arrive at all."""
+    finite differences, else 0. missing: why no gradient arrives at all, empty where one may."""
 
     flat: Floats
     off: Floats
-    missing: bool = False
+    missing: str = ""
 
     def __add__(self, other: Slopes) -> Slopes:
         flat, off = np.concatenate([self.flat, other.flat]), np.concatenate([self.off, other.off])
@@ -54,17 +56,17 @@ def slopes(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Slopes
     """Whether gradients arrive at images x [N,C,H,W], labels y [N], and agree with central finite differences.
 
     Along two directions of ±1 an image, the signs of the gradient and random ones, under one seed for all passes. The
-    best of `STEPS` counts. Pixels at 0 or 1 are moved inside by the longest of them, so that no step leaves [0,1].
+    best of `STEPS` counts. Asked beside the images (`BESIDE`), and so far inside that no step leaves [0,1].
     """
     if not _declares(defense):
         return NOTHING_YET
-    x = x.clamp(STEPS[0], 1 - STEPS[0])
+    x = _beside(x)
     try:
         slope = _gradient(defense, x, y, batch)
     except RuntimeError as error:
         if "grad" not in str(error):
             raise
-        return Slopes(np.ones(len(x)), np.zeros(0), missing=True)
+        return Slopes(np.ones(len(x)), np.zeros(0), missing=str(error))
     flat = ~slope.flatten(1).any(1) | ~slope.flatten(1).isfinite().all(1)
     there = ~flat
     off = _disagree(defense, x[there], y[there], slope[there], batch) if bool(there.any()) else flat[:0]
@@ -77,7 +79,7 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
         why = "the purifier declares that no gradient comes through it; attacks take its surrogate's"
         return [Suspicion(name, why) for name in (ZERO, EXACT)]
     if found.missing:
-        why = "no gradient arrives at the image at all (a detach or a no_grad on the way?)"
+        why = f"no gradient arrives at the image at all (a detach or a no_grad on the way?): {found.missing}"
         return [certain(ZERO, why), Suspicion(EXACT, why)]
     zero, wrong = int(found.flat.sum()), int(found.off.sum())
     told = f"the gradient of the margin is zero or not finite on {zero} of {found.flat.size} images"
@@ -87,6 +89,12 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
         return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences")]
     told = f"slopes and finite differences differ by more than {AGREE:.0%} on {wrong} of {found.off.size} images"
     return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance)]
+
+
+def _beside(x: Tensor) -> Tensor:
+    edge = STEPS[0] + BESIDE
+    with seeded("checks", "beside", device=x.device):
+        return edge + (1 - 2 * edge) * x + BESIDE * (2 * torch.rand_like(x) - 1)
 
 
 def _declares(defense: Defense) -> bool:

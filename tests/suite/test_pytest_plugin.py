@@ -154,6 +154,7 @@ def test_masked_gradients_crashes_and_little_data_are_called_by_their_names(told
     assert "again      purebench check own.py:masked --board board.yaml" in message(told, "test_masked")
     assert "no answer today" in message(told, "test_crash")
     assert "robust accuracy ≥ 75 %: undecided" in message(told, "test_undecided")
+    assert "stopped    at max_images = 8; more may decide" in message(told, "test_undecided")
     assert "RobustnessWarning: trades on claimed: robust accuracy at most 1 points below that of none" in told
 
 
@@ -227,6 +228,13 @@ def test_a_terminal_shows_what_a_claim_is_at(told: str, folder: Path) -> None:
 def session_of_watched(folder: Path) -> str:
     """The same where nobody watches."""
     return session(folder, "-n", "0", "test_watched.py", "--robustness-store=again").partition("= robustness =")[0]
+
+
+def test_of_bad_input_the_sentence_is_told_alone(folder: Path) -> None:
+    (folder / "test_bad.py").write_text("def test_it(robustness):\n    robustness.at_least('none', 40)\n")
+    told = message(session(folder, "-n", "0", "test_bad.py"), "test_it")
+    assert "accuracy: expected a fraction, such as 0.4 for 40 %, but got 40." in told
+    assert len(told.splitlines()) < 8
 
 
 def test_a_session_without_claims_is_as_it_was(pytester: pytest.Pytester) -> None:

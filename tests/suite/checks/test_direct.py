@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from purebench.batching import DeviceBatch
 from purebench.checks.direct import EXACT, ZERO, gradients, seeds, slopes
@@ -63,6 +64,19 @@ class Hidden(torch.autograd.Function):
 def test_gradients_that_are_hidden_are_found(defense: Defense, zero: Result, exact: Result) -> None:
     found = asked(defense)
     assert (found[ZERO].result, found[EXACT].result) == (zero, exact)
+
+
+def test_ties_of_an_image_of_few_levels_are_no_fault() -> None:
+    """A median's kinks lie where pixels tie; half of a real image ties."""
+
+    def median(x: Tensor) -> Tensor:
+        windows = functional.pad(x, (1, 1, 1, 1), mode="reflect").unfold(2, 3, 1).unfold(3, 3, 1)
+        return windows.flatten(4).median(dim=4).values
+
+    coarse = (X * 3).round() / 3
+    found = slopes(behind(median), coarse, Y, DeviceBatch(4))
+    assert found.flat.sum() == 0
+    assert found.off.mean() <= 0.1
 
 
 def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
