@@ -53,8 +53,10 @@ OUTWARDS = (0.0, 1e-3, 1e-2)
 
 def foolbox_classes() -> dict[str, type]:
     """Foolbox's concrete attack classes by name, aliases included."""
-    import foolbox.attacks
-    from foolbox.attacks.base import Attack
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its dependencies, when it is imported; -W error would make them errors
+        import foolbox.attacks
+        from foolbox.attacks.base import Attack
 
     return {
         name: found

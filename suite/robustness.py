@@ -136,9 +136,9 @@ class Robustness:
         with self._evidence(settings, board, asked) as sides:
             sides, decision = looked(sides, board, limits(settings), decide)
             names = [side.row.name for side in sides]
-            text = f"{names[0]} on {board.name}: {what} " + (
-                f"at most {100 * number:g} points below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
-            )
+            points = "1 point" if number == 0.01 else f"{100 * number:g} points"
+            claimed = f"at most {points} below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
+            text = f"{names[0]} on {board.name}: {what} {claimed}"
             result = Result.FAILS if decision is None else decision.result
             estimate = None if decision is None else decision.estimate
             lines = [] if result is Result.HOLDS else explain(sides, estimate, settings.images)

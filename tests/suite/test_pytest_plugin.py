@@ -155,7 +155,7 @@ def test_masked_gradients_crashes_and_little_data_are_called_by_their_names(told
     assert "no answer today" in message(told, "test_crash")
     assert "robust accuracy ≥ 75 %: undecided" in message(told, "test_undecided")
     assert "stopped    at max_images = 8; more may decide" in message(told, "test_undecided")
-    assert "RobustnessWarning: trades on claimed: robust accuracy at most 1 points below that of none" in told
+    assert "RobustnessWarning: trades on claimed: robust accuracy at most 1 point below that of none" in told
 
 
 def test_xdist_and_a_second_session_find_the_same_without_running_it_again(told: str, folder: Path) -> None:
