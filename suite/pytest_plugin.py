@@ -120,6 +120,8 @@ def _settings(item: pytest.Item) -> Settings:
             if name in given:
                 changes[name] = _number(name, given[name], float)
         for marker in reversed(list(item.iter_markers("robustness"))):
+            if marker.args:
+                raise PurebenchError(f"robustness: expected settings by name, such as board=…, but got {marker.args}.")
             changes |= marker.kwargs
         return Settings(folder, images).but(changes)
     except PurebenchError as error:

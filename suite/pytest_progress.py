@@ -20,7 +20,8 @@ KEEP, BACK, ERASE = "\x1b7", "\x1b8", "\x1b[K"
 @contextmanager
 def progress(config: pytest.Config) -> Iterator[Progress]:
     """Tells of every job; silent where nobody watches: not on a terminal, with -q, in a worker of pytest-xdist."""
-    if config.get_verbosity() < 0 or hasattr(config, "workerinput"):
+    watched = config.pluginmanager.has_plugin("terminalreporter") and config.get_verbosity() >= 0
+    if not watched or hasattr(config, "workerinput"):
         yield lambda done, total, record: None
         return
 

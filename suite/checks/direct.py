@@ -31,6 +31,8 @@ STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 """Lengths of the finite differences, in units of [0,1] per pixel: too long meets kinks, too short meets rounding."""
 BESIDE = 0.02
 """How far beside the image a pixel is asked, at most: images of 256 levels have ties, where a median has its kinks."""
+OTHERS = 20
+"""Other seeds that must all change nothing before a random defense is blamed; one that tosses a coin is random too."""
 AGREE = 0.2
 """Relative difference up to which a slope and a finite difference are the same; a masked one is off by its size."""
 
@@ -127,7 +129,7 @@ def seeds(defense: Defense, x: Tensor, batch: DeviceBatch) -> Suspicion:
         same_under_one_seed(defense, x)
     except DefenseFault as fault:
         return certain(SEEDS, str(fault))
-    if close(logits, _asked(defense, x, batch, "another seed")):
+    if all(close(logits, _asked(defense, x, batch, f"another seed, {number}")) for number in range(OTHERS)):
         return certain(SEEDS, "it calls itself random, but another seed changes nothing; is a seed set inside it?")
     return certain(SEEDS, "", "one seed gives the same draw twice, another seed another")
 

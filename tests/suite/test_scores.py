@@ -11,7 +11,7 @@ import pytest
 from purebench.board_file import load_board
 from purebench.choose import choose
 from purebench.errors import PurebenchError
-from purebench.growing import Run, found_by, steps
+from purebench.growing import Limits, Run, found_by, steps
 from purebench.scores import per_image
 
 from claimed import write_claimed  # isort: skip
@@ -20,9 +20,9 @@ from claimed import write_claimed  # isort: skip
 def test_scores_stay_when_images_are_added_and_steps_are_whole_blocks(tmp_path: Path) -> None:
     path = write_claimed(tmp_path, images=20)
     board = choose(str(path), [f"{tmp_path}/own.py:smooth"], None)
-    sizes = [part.dataset.images for part in steps(board)]
+    sizes = [part.dataset.images for part in steps(board, Limits())]
     assert sizes == [8, 16, 20]
-    few, many = (found_by(Run(tmp_path / "store"), part)[1] for part in list(steps(board))[:2])
+    few, many = (found_by(Run(tmp_path / "store"), part)[1] for part in list(steps(board, Limits()))[:2])
     assert per_image(few).tolist() == per_image(many)[:8].tolist()
     right = np.stack([many.right(attack) for attack in many.attacks])
     assert (per_image(many) >= right.mean(axis=2).min(axis=0) - 1e-12).all()
@@ -39,8 +39,8 @@ def test_deterministic_defenses_are_right_where_every_attack_fails(tmp_path: Pat
 
 def test_steps_grow_with_what_there_is_and_end_at_the_most(tmp_path: Path) -> None:
     board = load_board(write_claimed(tmp_path, images=800))
-    sizes = [part.dataset.images for part in steps(board, 500)]
+    sizes = [part.dataset.images for part in steps(board, Limits(500))]
     assert sizes[:8] == [8 * n for n in range(1, 9)]
     assert sizes[-1] == 500
     assert all(later - before <= max(8, before / 8 + 8) for before, later in pairwise(sizes))
-    assert [part.dataset.images for part in steps(board, 3)] == [3]
+    assert [part.dataset.images for part in steps(board, Limits(3))] == [3]

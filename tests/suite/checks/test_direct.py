@@ -92,6 +92,7 @@ def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
     [
         (behind(lambda x: x), Result.HOLDS, "the same again"),
         (behind(lambda x: x + 0.3 * torch.randn_like(x), random=True), Result.HOLDS, "another seed another"),
+        (behind(lambda x: x if torch.rand(()) < 0.5 else x**2, random=True), Result.HOLDS, "another seed another"),
         (behind(lambda x: x + 0.3 * torch.randn_like(x)), Result.FAILS, "declare it random=True"),
         (behind(lambda x: x - x.mean(), random=False), Result.FAILS, "other images of a batch"),
         (behind(lambda x: x, random=True), Result.FAILS, "another seed changes nothing"),
@@ -102,7 +103,7 @@ def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
         ),
         (behind(lambda x: x + torch.from_numpy(OWN.random(x.shape)).to(x), random=True), Result.FAILS, "one seed"),
     ],
-    ids=["deterministic", "random", "undeclared", "batch", "not-random", "inner-seed", "own-generator"],
+    ids=["deterministic", "random", "coin", "undeclared", "batch", "not-random", "inner-seed", "own-generator"],
 )
 def test_seeds_that_do_not_decide_are_found(defense: Defense, result: Result, told: str) -> None:
     (found,) = judged([seeds(defense, X, DeviceBatch(4))], 0.05)
