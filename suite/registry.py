@@ -11,11 +11,13 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,8 +133,15 @@ def register(group: str, name: str) -> Callable[[Factory], Factory]:
 
 def installed(group: str) -> dict[str, EntryPoint]:
     """The group's entry points by name, of all installed packages, in alphabetical order."""
-    found = sorted(entry_points(group=f"purebench.{group}"), key=lambda point: point.name)
+    changed = tuple((folder, os.stat(folder).st_mtime_ns) for folder in sys.path if os.path.exists(folder))
+    found = sorted(_points(changed).select(group=f"purebench.{group}"), key=lambda point: point.name)
     return {point.name: point for point in found}
+
+
+@lru_cache(maxsize=1)
+def _points(changed: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """All entry points, read anew where a folder of packages has changed: a notebook may install one."""
+    return entry_points()
 
 
 def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -222,12 +231,17 @@ def names(group: str) -> list[str]:
 def summary(point: EntryPoint) -> str:
     """First line of the factory's docstring, read from the source without importing it; empty if there is none."""
     module, _, name = point.value.partition(":")
+    told = _summaries(module)
+    return told.get(name, told.get("", ""))
+
+
+@cache
+def _summaries(module: str) -> dict[str, str]:
+    """First lines of the docstrings of a module's functions and classes, by name; of the module itself under ""."""
     try:
         found = importlib.util.find_spec(module)
         tree = ast.parse(Path(str(found and found.origin)).read_text())
     except (ImportError, OSError, SyntaxError, ValueError):
-        return ""
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return (ast.get_docstring(node) or "").split("\n")[0]
-    return (ast.get_docstring(tree) or "").split("\n")[0]
+        return {}
+    named = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {name: (ast.get_docstring(node) or "").partition("\n")[0] for name, node in {"": tree, **named}.items()}

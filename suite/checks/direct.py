@@ -1,12 +1,13 @@
 """What a defense is asked itself: whether a gradient arrives, whether it is the right one, whether seeds decide.
 
 The function that is differentiated is the margin, the logit of the true class minus the largest of the others: unlike
-the cross-entropy its gradient does not fade where the classifier is sure, so a zero comes from the defense.
+the cross-entropy its gradient does not fade where the classifier is sure, so a zero comes from the defense. Whether the
+cross-entropy's fades, which most attacks follow, is asked apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,10 @@ from purebench.verify import close, same_again, same_under_one_seed
 
 ZERO = "gradients are not zero"
 EXACT = "gradients are those of the defense"
+FADES = "the cross-entropy keeps its gradient"
 SEEDS = "seeds are honoured"
 
+SMALLER = "; divide the logits by a constant: no answer changes, and attacks that follow the cross-entropy see a slope again"
 CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
 BY_CHANCE = 0.1
 """Share of images on which an honest defense may have no gradient (clamped, dead units) or a kink beside the image."""
@@ -39,58 +42,71 @@ AGREE = 0.2
 
 @dataclass(frozen=True)
 class Slopes:
-    """What was seen at images. flat [n]: 1 where no gradient arrives; off [m]: 1 where one that does differs from the
-    finite differences, else 0. missing: why no gradient arrives at all, empty where one may."""
+    """What was seen at images, 0 or 1 each.
 
+    faded [n]: the cross-entropy has no gradient. flat [n]: no gradient of the margin arrives; off [m]: one that does
+    differs from the finite differences. missing: why no gradient arrives at all, empty where one may.
+    """
+
+    faded: Floats
     flat: Floats
     off: Floats
     missing: str = ""
 
     def __add__(self, other: Slopes) -> Slopes:
-        flat, off = np.concatenate([self.flat, other.flat]), np.concatenate([self.off, other.off])
-        return Slopes(flat, off, self.missing or other.missing)
+        pairs = ((self.faded, other.faded), (self.flat, other.flat), (self.off, other.off))
+        return Slopes(*(np.concatenate(pair) for pair in pairs), missing=self.missing or other.missing)
 
 
-NOTHING_YET = Slopes(np.zeros(0), np.zeros(0))
+NOTHING_YET = Slopes(np.zeros(0), np.zeros(0), np.zeros(0))
 
 
 def slopes(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Slopes:
     """Whether gradients arrive at images x [N,C,H,W], labels y [N], and agree with central finite differences.
 
-    Along two directions of ±1 an image, the signs of the gradient and random ones, under one seed for all passes. The
-    best of `STEPS` counts. Asked beside the images (`BESIDE`), and so far inside that no step leaves [0,1].
+    Along directions of ±1, the signs of the gradient and random ones, under one seed for all passes; in batches as
+    attacks pass them and image by image, because a gradient may be another there. The best of `STEPS` counts. Asked
+    beside the images (`BESIDE`), and so far inside that no step leaves [0,1].
     """
+    faded, none = _faded(defense, x, y, batch), np.zeros(0)
     if not _declares(defense):
-        return NOTHING_YET
+        return Slopes(faded, none, none)
     x = _beside(x)
-    try:
-        slope = _gradient(defense, x, y, batch)
-    except RuntimeError as error:
-        if "grad" not in str(error):
-            raise
-        return Slopes(np.ones(len(x)), np.zeros(0), missing=str(error))
-    flat = ~slope.flatten(1).any(1) | ~slope.flatten(1).isfinite().all(1)
-    there = ~flat
-    off = _disagree(defense, x[there], y[there], slope[there], batch) if bool(there.any()) else flat[:0]
-    return Slopes(flat.double().cpu().numpy(), off.double().cpu().numpy())
+    with seeded("checks", "directions", device=x.device):
+        random = torch.where(torch.rand_like(x) < 0.5, -1.0, 1.0)
+    flat, off = (torch.zeros(len(x), dtype=torch.bool, device=x.device) for _ in range(2))
+    for way, also in ((batch, [random]), (DeviceBatch(1), [])):
+        try:
+            slope = _gradient(defense, x, y, way)
+        except RuntimeError as error:
+            if "grad" not in str(error):
+                raise
+            return Slopes(faded, np.ones(len(x)), none, missing=str(error))
+        flat |= ~slope.flatten(1).any(1) | ~slope.flatten(1).isfinite().all(1)
+        off |= _disagree(defense, x, y, slope, [slope.sign().to(x), *also], way)
+    return Slopes(faded, flat.double().cpu().numpy(), off[~flat].double().cpu().numpy())
 
 
 def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspicion]:
-    """Whether gradients arrive, and are the right ones; found: at the images so far."""
+    """Whether gradients arrive, are the right ones, and leave attacks a slope; found: at the images so far."""
+    faded = int(found.faded.sum())
+    told = f"float32 rounds its gradient to zero on {faded} of {found.faded.size} images"
+    told += SMALLER if faded > BY_CHANCE * found.faded.size else ""
+    keeps = counted(FADES, told, found.faded, BY_CHANCE, tolerance)
     if not _declares(defense):
         why = "the purifier declares that no gradient comes through it; attacks take its surrogate's"
-        return [Suspicion(name, why) for name in (ZERO, EXACT)]
+        return [Suspicion(ZERO, why), Suspicion(EXACT, why), keeps]
     if found.missing:
         why = f"no gradient arrives at the image at all (a detach or a no_grad on the way?): {found.missing}"
-        return [certain(ZERO, why), Suspicion(EXACT, why)]
+        return [certain(ZERO, why), Suspicion(EXACT, why), keeps]
     zero, wrong = int(found.flat.sum()), int(found.off.sum())
     told = f"the gradient of the margin is zero or not finite on {zero} of {found.flat.size} images"
     told += CURE if zero > BY_CHANCE * found.flat.size else ""
     arrives = counted(ZERO, told, found.flat, BY_CHANCE, tolerance)
     if not found.off.size:
-        return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences")]
+        return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
     told = f"slopes and finite differences differ by more than {AGREE:.0%} on {wrong} of {found.off.size} images"
-    return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance)]
+    return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance), keeps]
 
 
 def _beside(x: Tensor) -> Tensor:
@@ -103,11 +119,20 @@ def _declares(defense: Defense) -> bool:
     return defense.purifier is None or defense.purifier.differentiable
 
 
-def _disagree(defense: Defense, x: Tensor, y: Tensor, slope: Tensor, batch: DeviceBatch) -> Tensor:
-    with seeded("checks", "directions", device=x.device):
-        random = torch.where(torch.rand_like(x) < 0.5, -1.0, 1.0)
+def _faded(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Floats:
+    """Where no probability is larger than the smallest that arithmetic tells from zero, but that of the true class."""
+    logits = _asked(defense, x, batch, "probabilities")
+    others = logits.softmax(1).masked_fill(_one_hot(logits, y), 0.0)
+    faded: Floats = (others.amax(1) < torch.finfo(logits.dtype).tiny).double().cpu().numpy()
+    return faded
+
+
+def _disagree(
+    defense: Defense, x: Tensor, y: Tensor, slope: Tensor, directions: Sequence[Tensor], batch: DeviceBatch
+) -> Tensor:
+    """Where the slopes and finite differences along some direction differ, bool [N]; all [N,C,H,W]."""
     off = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for direction in (slope.sign().to(x), random):
+    for direction in directions:
         expected = (slope * direction).flatten(1).sum(1)
         floor = slope.flatten(1).norm(dim=1) / 2  # half the size of a slope along a random direction
         errors = []
@@ -140,18 +165,13 @@ def _asked(defense: Defense, x: Tensor, batch: DeviceBatch, seed: str) -> Tensor
     return logits
 
 
+def _one_hot(logits: Tensor, y: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(y, logits.shape[1]).bool()
+
+
 def _margin_of(logits: Tensor, y: Tensor) -> Tensor:
-    true = torch.nn.functional.one_hot(y, logits.shape[1]).bool()
+    true = _one_hot(logits, y)
     return logits[true] - logits.masked_fill(true, -torch.inf).amax(1)
-
-
-def _under_one_seed(work: Callable[..., tuple[Tensor, ...]], x: Tensor, y: Tensor) -> Tensor:
-    """Image by image, so that each sees its own noise, whichever other images are asked."""
-    rows = []
-    for row in range(len(x)):
-        with seeded("checks", "gradients", device=x.device):
-            rows.append(work(x[row : row + 1], y[row : row + 1])[0])
-    return torch.cat(rows)
 
 
 def _margin(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Tensor:
@@ -159,8 +179,8 @@ def _margin(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Tenso
         # finite differences meet rounding: the margin is taken in double precision
         return (_margin_of(check_logits(defense(part), len(part)).double(), labels),)
 
-    with torch.no_grad():
-        return _same_noise(ask, defense, x, y, batch)
+    with torch.no_grad(), seeded("checks", "gradients", device=x.device):
+        return batch.map(ask, x, y)[0]
 
 
 def _gradient(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Tensor:
@@ -170,11 +190,5 @@ def _gradient(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Ten
         (gradient,) = torch.autograd.grad(margin.sum(), leaf)
         return (gradient,)
 
-    with torch.enable_grad():
-        return _same_noise(ask, defense, x, y, batch).double()
-
-
-def _same_noise(
-    ask: Callable[..., tuple[Tensor, ...]], defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch
-) -> Tensor:
-    return _under_one_seed(ask, x, y) if defense.random else batch.map(ask, x, y)[0]
+    with torch.enable_grad(), seeded("checks", "gradients", device=x.device):
+        return batch.map(ask, x, y)[0].double()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.batching import DeviceBatch
-from purebench.checks.direct import EXACT, ZERO, gradients, seeds, slopes
+from purebench.checks.direct import EXACT, FADES, ZERO, gradients, seeds, slopes
 from purebench.checks.finding import Finding, Result, judged
 from purebench.defense import Defense, Function
 
@@ -58,8 +58,27 @@ class Hidden(torch.autograd.Function):
         (behind(Hidden.apply), Result.HOLDS, Result.FAILS),
         (behind(lambda x: x + (x**2).detach()), Result.HOLDS, Result.FAILS),
         (behind(lambda x: x * (x.detach() > 0.5) + 0 * x), Result.HOLDS, Result.HOLDS),
+        (behind(lambda x: Hidden.apply(x) if len(x) > 1 else x), Result.HOLDS, Result.FAILS),
+        (behind(lambda x: Hidden.apply(x) if len(x) == 1 else x), Result.HOLDS, Result.FAILS),
+        (
+            behind(lambda x: (Hidden.apply(x) if len(x) > 1 else x) + 0.3 * torch.randn_like(x), random=True),
+            Result.HOLDS,
+            Result.FAILS,
+        ),
     ],
-    ids=["linear", "square", "random", "rounded", "detached", "turned", "half", "kinks"],
+    ids=[
+        "linear",
+        "square",
+        "random",
+        "rounded",
+        "detached",
+        "turned",
+        "half",
+        "kinks",
+        "turned in batches",
+        "turned alone",
+        "random, turned in batches",
+    ],
 )
 def test_gradients_that_are_hidden_are_found(defense: Defense, zero: Result, exact: Result) -> None:
     found = asked(defense)
@@ -79,12 +98,33 @@ def test_ties_of_an_image_of_few_levels_are_no_fault() -> None:
     assert found.off.mean() <= 0.1
 
 
+@pytest.mark.parametrize(
+    ("scale", "result"), [(1.0, Result.HOLDS), (3.0, Result.HOLDS), (1e6, Result.FAILS)], ids=str
+)
+@pytest.mark.parametrize("purifier", [None, Function(lambda x: x.detach(), random=False)], ids=["bare", "no gradient"])
+def test_logits_too_large_for_the_cross_entropy_are_found(
+    purifier: Function | None, scale: float, result: Result
+) -> None:
+    """At 1e6 the softmax is 0 and 1 to the last bit where the classifier is right; the margin's gradient is there."""
+    if purifier is not None:
+        purifier.differentiable = False
+    defense = Defense(lambda x: scale * linear(x), purifier)
+    right = linear(X).argmax(1)
+    found = judged(gradients(defense, slopes(defense, X, right, DeviceBatch(8)), 0.2), 0.05)
+    by_name = {one.name: one for one in found}
+    assert by_name[FADES].result is result
+    assert by_name[ZERO].result is (Result.HOLDS if purifier is None else Result.NOT_APPLICABLE)
+    loss = functional.cross_entropy(scale * linear(x := X.clone().requires_grad_()), right)
+    slope = torch.autograd.grad(loss, x)[0].flatten(1).any(1)
+    assert slope.float().mean() > 0.9 if result is Result.HOLDS else slope.float().mean() < 0.1
+
+
 def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
     defense = behind(lambda x: x.detach())
     assert defense.purifier is not None
     defense.purifier.differentiable = False
     found = gradients(defense, slopes(defense, X, Y, DeviceBatch(4)), 0.2)
-    assert [(one.wrong, one.right) for one in found] == [(None, None)] * 2
+    assert [(one.wrong, one.right) for one in found] [:2] == [(None, None)] * 2
 
 
 @pytest.mark.parametrize(
