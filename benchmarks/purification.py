@@ -104,7 +104,7 @@ def whole(name: str) -> Case:
     def build() -> nn.Module:
         classifier = registry.create("classifiers", Spec("fashion-resnet"))
         made = registry.create("defenses", Spec(name), classifier=classifier)
-        return as_defense(classifier if made is None else made, classifier)
+        return as_defense(made, classifier)
 
     return Case(name, build, (1, 32, 32))
 

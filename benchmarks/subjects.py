@@ -129,7 +129,7 @@ def fashion(spec: str = "none", *, device: torch.device | None = None) -> tuple[
     """A bundled defense by name before the bundled classifier, whether it is random, and the shipped images, labels."""
     classifier = registry.create("classifiers", Spec("fashion-resnet"))
     made = registry.create("defenses", Spec.parse(spec), classifier=classifier)
-    defense = as_defense(classifier if made is None else made, classifier)
+    defense = as_defense(made, classifier)
     return defense.to(device), defense.random, *images("fashion-mnist", device)
 
 

@@ -30,8 +30,8 @@ def before(*, purifier: str | Mapping[str, Any], classifier: str | Mapping[str, 
         behind = registry.create("classifiers", Spec.parse(behind))
     spec = Spec.parse(purifier)
     made = registry.create("defenses", spec, classifier=behind)
-    if not (made is None or isinstance(made, Purifier | Defense)):
+    if not isinstance(made, Purifier | Defense):
         raise PurebenchError(
             f"before: expected purifier to be a purifier, but {spec.name} is a classifier; name it as classifier."
         )
-    return as_defense(behind if made is None else made, behind)
+    return as_defense(made, behind)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.defense import Purifier
+from purebench.defense import Defense, Purifier
 from purebench.errors import PurebenchError
 
 
@@ -77,8 +77,9 @@ def positive(who: str, name: str, value: float) -> float:
     return value
 
 
-def none() -> None:
+def none(*, classifier: nn.Module) -> Defense:
     """No defense: the board's classifier alone."""
+    return Defense(classifier)
 
 
 def gaussian_noise(*, sigma: float = 0.1) -> GaussianNoise:

@@ -105,4 +105,4 @@ def vote(*, defense: str | Mapping[str, Any], draws: int = 8, how: str = "majori
     classifier: the board's. Raises PurebenchError for what cannot be made, or has nothing to vote about.
     """
     made = registry.create("defenses", Spec.parse(defense), classifier=classifier)
-    return voted(as_defense(classifier if made is None else made, classifier), draws=draws, how=how)
+    return voted(as_defense(made, classifier), draws=draws, how=how)

@@ -41,7 +41,7 @@ def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def of_attacks(rows: Sequence[Row]) -> pd.DataFrame:
-    """A line for each attack on each defense: `accuracy` is missing where it was SKIPPED, `reason` says why."""
+    """A line for each attack on each defense: `accuracy` is missing where it was SKIPPED or failed; `reason`: why."""
     return pd.DataFrame(
         [
             {
@@ -49,7 +49,7 @@ def of_attacks(rows: Sequence[Row]) -> pd.DataFrame:
                 "attack": cell.attack,
                 "gradient": attack.gradient,
                 "eot": attack.eot,
-                **_columns("accuracy", cell.estimate),
+                **_columns("accuracy", None if cell.failed else cell.estimate),
                 "errored": cell.errored,
                 "median_distance": attack.median_distance,
                 "forwards": attack.forwards,

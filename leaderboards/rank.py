@@ -7,7 +7,7 @@ between which ranks the row lies, and which others it cannot be told apart from 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from purebench.leaderboards.certificates import certificates, certifies
 from purebench.leaderboards.doubts import doubts
@@ -48,7 +48,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A defense on a board. rank: None where everything ERRORED, which `reason` then explains.
+    """A defense on a board. rank, robust: None where everything ERRORED, which `reason` then explains.
 
     place: where it stands among all, None where they share no image. strongest: the attack with the lowest accuracy
     where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
@@ -58,7 +58,7 @@ class Row:
     """
 
     rank: int | None
-    result: DefenseResult
+    result: DefenseResult = field(repr=False)
     clean: Estimate | None
     robust: Estimate | None
     cells: tuple[Cell, ...]
@@ -131,7 +131,7 @@ def _row(result: DefenseResult) -> Row:
         rank=None,
         result=result,
         clean=None if any(cell.failed for cell in cells if cell.attack == CLEAN) else result.clean,
-        robust=result.robust,
+        robust=None if result.failed else result.robust,
         cells=cells,
         strongest=_most_broken(result) if result.cascade else _lowest(cells, _no_attacks(result)),
         errored=result.errored,
@@ -180,7 +180,7 @@ def _lowest(cells: Iterable[Cell], no_attacks: Collection[str]) -> str | None:
 
 
 def _unknown(row: Row) -> bool:
-    return row.result.failed or row.robust is None
+    return row.robust is None
 
 
 def _order(row: Row) -> tuple[bool, float, float, str]:

@@ -31,7 +31,7 @@ def evaluate(
     board: str | Path | Board = "fashion-quick",
     *,
     images: int | None = None,
-    radius: str | None = None,
+    radius: str | float | None = None,
     device: str = "cpu",
     store: str | Path | None = None,
     workers: int = 1,
@@ -45,8 +45,8 @@ def evaluate(
     to logits [N,K], deterministic unless it is a `Defense` that says otherwise. Or several of them, as a list or by the
     names that they shall have; None for all rows of the board.
     board: a bundled one, the path of a board.yaml, or a `Board`; images: only its first so many; radius: another than
-    its own, such as "4/255". device: cpu, cuda or cuda:0. workers: processes (a script that asks for more than one
-    needs `if __name__ == "__main__":`). retry_errors: run jobs again that ended in an error.
+    its own, such as "4/255" or 0.5. device: cpu, cuda or cuda:0. workers: processes (a script that asks for more than
+    one needs `if __name__ == "__main__":`). retry_errors: run jobs again that ended in an error.
     store: SQLite file of all records, by default that of the command line; what is in it is not run again.
     progress: whether to show how far it is, or whom to tell.
 
@@ -62,6 +62,8 @@ def evaluate(
     Raises PurebenchError for bad input, before anything is run.
     """
     find_device(device)
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise PurebenchError(f"workers: expected a whole number of at least 1, but got {workers!r}.")
     asked = _by_name(defense)
     things = {name: one for name, one in asked.items() if not isinstance(one, str | Spec)}
     if things:
@@ -85,11 +87,13 @@ def _by_name(defense: Asked | Sequence[Asked] | Mapping[str, Asked] | None) -> d
     """What is asked for, by the name of its row; strings that are not named keep their own text for now."""
     if defense is None:
         return {}
-    if isinstance(defense, Mapping):
-        return dict(defense)
-    several: list[Any] = list(defense) if isinstance(defense, list | tuple) else [defense]
+    several: list[Any] = list(defense) if isinstance(defense, list | tuple | Mapping) else [defense]
     if not several:
-        raise PurebenchError("evaluate: expected at least one defense, but got an empty list; None is all of a board.")
+        raise PurebenchError(f"evaluate: expected at least one defense, but got {defense!r}; None is all of a board.")
+    if isinstance(defense, Mapping):
+        if unnamed := [name for name in defense if not isinstance(name, str)]:
+            raise PurebenchError(f"evaluate: expected defenses by their names, but got the name {unnamed[0]!r}.")
+        return dict(defense)
     named: dict[str, Asked] = {}
     for one in several:
         name = str(one) if isinstance(one, str | Spec) else label(one)
@@ -112,13 +116,13 @@ def _only_here(names: Sequence[str], store: str | Path | None, workers: int) -> 
         )
 
 
-def _board(board: str | Path | Board, images: int | None, radius: str | None) -> Board:
+def _board(board: str | Path | Board, images: int | None, radius: str | float | None) -> Board:
     chosen = board if isinstance(board, Board) else load_board(choose.find_board(str(board)))
     if images is not None:
         if isinstance(images, bool) or not isinstance(images, int) or images < 1:
             raise PurebenchError(f"images: expected a whole number of at least 1, but got {images!r}.")
         chosen = replace(chosen, dataset=replace(chosen.dataset, images=images))
-    return chosen if radius is None else choose.at_radius(chosen, radius)
+    return chosen if radius is None else choose.at_radius(chosen, f"{radius}")
 
 
 def _row(board: Board, name: str, one: Asked) -> DefenseChoice:

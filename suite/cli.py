@@ -94,6 +94,8 @@ def run(
     purebench run --defense path/to/file.py:name --board fashion-quick
 
     purebench run fashion-linf -d vae -d trades --until decided --until half-width=0.05
+
+    The exit code is 1 where nothing is known of any row, because all of it ended in errors.
     """
     from purebench import show as shown
     from purebench.choose import choose, the_one
@@ -121,7 +123,9 @@ def run(
             progress=progress,
             tell=shown.tell,
         )
-    shown.finish(chosen, records, page, results, context.images.classes, context.left_out)
+    found = shown.finish(chosen, records, page, results, context.images.classes, context.left_out)
+    if all(result.failed for result in found):
+        raise typer.Exit(1)  # there is no number
 
 
 @app.command()

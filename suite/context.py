@@ -83,7 +83,7 @@ def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Modu
     """The defense of a board's row: what the factory makes, before the board's classifier where it is a purifier."""
     made = registry.create("defenses", choice.use, classifier=classifier)
     try:
-        return as_defense(classifier if made is None else made, classifier)
+        return as_defense(made, classifier)
     except TypeError as error:
         raise PurebenchError(f"defenses.{choice.name}: {error}") from error
 

@@ -115,17 +115,18 @@ class Remixed(LatentPurifier):
 
 
 class Function(Purifier):
-    """Any callable on images as a purifier, with any other as its surrogate."""
+    """Any callable on images as a purifier, with any other as its surrogate; for the rest see `Purifier`."""
 
     def __init__(
         self,
         function: Callable[[Tensor], Tensor],
         *,
         random: bool,
+        differentiable: bool = True,
         surrogate: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        self.function, self.random, self.stand_in = function, random, surrogate
+        self.function, self.random, self.differentiable, self.stand_in = function, random, differentiable, surrogate
 
     def forward(self, x: Tensor) -> Tensor:
         """The function's answer."""

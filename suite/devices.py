@@ -12,9 +12,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise PurebenchError(
-            f"--device: {name!r} is not to be had here ({reason}); use cpu, cuda or cuda:0."
-        ) from error
+        raise PurebenchError(f"device: {name!r} is not to be had here ({reason}); use cpu, cuda or cuda:0.") from error
     return device

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 
 
 class PurebenchError(Exception):
@@ -52,9 +54,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return "known: " + (", ".join(names) if names else "none") + "."
 
 
-def require_fraction(name: str, value: float, *, ends: bool = True) -> float:
+def require_fraction(name: str, value: object, *, ends: bool = True) -> float:
     """The value, if it is a fraction in [0,1], or in (0,1) without the ends; else raises PurebenchError."""
-    inside = not isinstance(value, bool | str) and (0 <= value <= 1 if ends else 0 < value < 1)
-    if not inside:
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not (0 <= number <= 1 if ends else 0 < number < 1):
         raise PurebenchError(f"{name}: expected a fraction, such as 0.4 for 40 %, but got {value!r}.")
-    return float(value)
+    return number

@@ -81,21 +81,30 @@ class Evidence:
         if not self.asked:
             return f"purebench.evaluate(defense, board={self.board!r}, images={images}) with the object itself"
         words = ["purebench", "run", self.board, "-d", self.asked, "--images", str(images)]
-        words += ["--store", str(self.run.store)]
+        words += ["--store", near(self.run.store)]
         words += ["--device", self.run.device] if self.run.device != "cpu" else []
         words += ["--retry-errors"] if self.ranked.errored else []
         return shlex.join(words)
 
 
-def explain(sides: Sequence[Evidence], estimate: Estimate | None, folder: Path, again: str = "") -> list[str]:
+def near(path: str | Path) -> str:
+    """A path as one would type it here: from the folder that one is in, where it lies below."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here) if Path(path).is_relative_to(here) else path)
+
+
+def explain(
+    sides: Sequence[Evidence], estimate: Estimate | None, folder: Path, *, of: str = "", again: str = ""
+) -> list[str]:
     """The lines of a message, after the adversarial images were written into `folder`.
 
-    again: what shows the same on a command line; where it is empty each side's own command.
+    of: what the estimate is of, where the claim's own line does not say so. again: what shows the same on a command
+    line; where it is empty each side's own command.
     """
     lines = []
     if estimate is not None:
         sure = f"{100 * estimate.confidence:g} %, at any time"
-        lines.append(f"  estimate   {estimate.percent()} ({sure}, {estimate.n} images, {estimate.method})")
+        lines.append(f"  estimate   {of}{estimate.percent()} ({sure}, {estimate.n} images, {estimate.method})")
     for side in sides:
         lines += _of(side, folder, f"{side.row.name}: " if len(sides) > 1 else "", again or side.command)
     return lines
@@ -111,7 +120,7 @@ def _of(side: Evidence, folder: Path, name: str, again: str) -> list[str]:
     lines += [f"  doubt      {name}{doubt}" for doubt in row.doubts]
     lines.append(f"  again      {name}{again}")
     if (kept := keep_images(side, folder / side.row.name)) is not None:
-        lines.append(f"  images     {name}{kept}")
+        lines.append(f"  images     {name}{near(kept)}")
     return lines
 
 

@@ -67,13 +67,15 @@ class DefenseFault(Exception):
 
 
 def check_logits(logits: Tensor, images: int) -> Tensor:
-    """The logits, if they are finite floating-point numbers and [images,K]; else raises DefenseFault."""
+    """The logits, if they are a tensor [images,K] of finite floating-point numbers; else raises DefenseFault."""
     import math
 
     import torch
 
-    if logits.ndim != 2 or len(logits) != images:
-        raise DefenseFault(f"expected logits of shape [{images},K], but got {list(logits.shape)}")
+    if not isinstance(logits, torch.Tensor):
+        raise DefenseFault(f"expected logits as a tensor [{images},K], but got {type(logits).__name__}")
+    if logits.ndim != 2 or len(logits) != images or logits.shape[1] < 2:
+        raise DefenseFault(f"expected logits of shape [{images},K] of K ≥ 2 classes, but got {list(logits.shape)}")
     if not logits.is_floating_point():
         raise DefenseFault(f"expected floating-point logits, but got {logits.dtype}")
     # the sum is finite only if every value is, and quicker to ask

@@ -6,8 +6,10 @@ Every pytest start imports this file, so nothing heavy is imported before a test
 from __future__ import annotations
 
 import re
+import textwrap
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,8 @@ OPTIONS = {
     "store": "folder of what was found, reused while nothing that decides it changes (default: in pytest's cache)",
 }
 COLUMNS = ("result", "claim", "estimate", "images", "strongest", "test")
+LEAST = 12
+"""Characters that a column of the table keeps in a narrow terminal."""
 PROPERTY = re.compile(r"robustness\.(\d+)\.(\w+)")
 
 
@@ -108,8 +112,10 @@ def _settings(item: pytest.Item) -> Settings:
     given = {}
     for option in OPTIONS:
         name = option.replace("-", "_")
-        if value := config.getoption(f"--robustness-{option}") or _of_ini(config, name):
-            given[name] = value
+        if value := config.getoption(f"--robustness-{option}"):
+            given[name] = _placed(name, value, config.invocation_params.dir)
+        elif value := str(config.getini(f"robustness_{name}")):
+            given[name] = _placed(name, value, config.rootpath)
     try:
         folder = Path(given.pop("store", None) or _cache(config))
         images = folder / "adversarial" / re.sub(r"[^\w.-]+", "-", item.nodeid)
@@ -128,13 +134,10 @@ def _settings(item: pytest.Item) -> Settings:
         raise pytest.UsageError(str(error)) from error
 
 
-def _of_ini(config: pytest.Config, name: str) -> str:
-    """An ini file's value, empty if there is none; paths are seen from the file, wherever pytest was started."""
-    value = str(config.getini(f"robustness_{name}"))
-    if not value or not (name == "store" or (name == "board" and value.endswith((".yaml", ".yml")))):
-        return value
-    path, here = config.rootpath / value, Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+def _placed(name: str, value: str, folder: Path) -> str:
+    """A setting's text; a path is seen from this folder, wherever a test goes."""
+    is_path = name == "store" or (name == "board" and value.endswith((".yaml", ".yml")))
+    return str(folder / value) if is_path else value
 
 
 def _cache(config: pytest.Config) -> Path:
@@ -163,25 +166,48 @@ def _note(item: pytest.Item, number: int, claim: Claim) -> None:
 
 
 def _told(reports: list[pytest.TestReport]) -> Iterator[dict[str, str]]:
-    """The claims of all tests, in the order in which they ended."""
+    """The claims of all tests; a report has those of its test's set-up and call as well as its own."""
+    tests: dict[str, dict[str, dict[str, str]]] = {}
     for report in reports:
-        claims: dict[str, dict[str, str]] = {}
         for name, value in report.user_properties:
             if found := PROPERTY.fullmatch(name):
+                claims = tests.setdefault(report.nodeid, {})
                 claims.setdefault(found[1], {"test": report.nodeid})[found[2]] = str(value)
+    for claims in tests.values():
         yield from claims.values()
+
+
+def _narrowed(widths: Sequence[int], most: int) -> list[int]:
+    """Widths of columns that fit side by side: the widest gives way, down to `LEAST`.
+
+    >>> _narrowed([5, 70, 60], 100)
+    [5, 46, 45]
+    """
+    fitting = list(widths)
+    while sum(fitting) + 2 * (len(fitting) - 1) > most and max(fitting) > LEAST:
+        fitting[fitting.index(max(fitting))] -= 1
+    return fitting
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """A row of the table, cells that are too wide below each other."""
+    cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+    for parts in zip_longest(*cells, fillvalue=""):
+        yield "  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A table of all claims; nothing where there was none."""
     every = [report for some in terminalreporter.stats.values() for report in some]
-    told = list(_told([r for r in every if isinstance(r, pytest.TestReport) and r.when == "call"]))
+    told = list(_told([report for report in every if isinstance(report, pytest.TestReport)]))
     if not told:
         return
     rows = [[claim.get(column, "") for column in COLUMNS] for claim in told]
     wide = [max(len(row[place]) for row in [list(COLUMNS), *rows]) for place in range(len(COLUMNS))]
+    if terminalreporter.isatty:  # a log has any width
+        wide = _narrowed(wide, terminalreporter._tw.fullwidth - 1)
     terminalreporter.section("robustness")
     for row in [list(COLUMNS), *rows]:
         colour = {"holds": {"green": True}, "fails": {"red": True}, "undecided": {"yellow": True}}.get(row[0], {})
-        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True))
-        terminalreporter.write_line(cells.rstrip(), **colour)
+        for line in _lines(row, wide):
+            terminalreporter.write_line(line, **colour)

@@ -189,6 +189,9 @@ def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
             raise PurebenchError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
     if name in LOCAL[group]:
         return LOCAL[group][name]
+    if hasattr(module, name) and not callable(getattr(module, name)):
+        told = f"{name} is {getattr(module, name)!r:.60}"
+        raise PurebenchError(f"{path}: expected a class or a function that makes one of the {group}, but {told}.")
     if not callable(found := getattr(module, name, None)):
         raise PurebenchError(f"{path}: {name!r} is unknown; {nearest(name, [n for n in vars(module) if n[0] != '_'])}")
     return found  # type: ignore[no-any-return]
@@ -216,11 +219,14 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
         if required and key not in params:
             raise PurebenchError(f"{spec.name}: expected the parameter {key!r}, but it is missing.")
     try:
-        return make(**params)
+        made = make(**params)
     except (PurebenchError, Inapplicable):
         raise
-    except Exception as error:  # a factory may be anybody's
+    except (Exception, SystemExit) as error:  # a factory may be anybody's
         raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error
+    if made is None:
+        raise PurebenchError(f"{spec.name}: expected what it makes, but got None; is a `return` missing?")
+    return made
 
 
 def names(group: str) -> list[str]:

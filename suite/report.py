@@ -13,6 +13,7 @@ from rich.console import Console
 from purebench.board import Board
 from purebench.errors import PurebenchError, nearest
 from purebench.leaderboards import html, site, terminal
+from purebench.leaderboards.comparisons import Pair, Side, comparisons
 from purebench.leaderboards.rank import Row, rank
 from purebench.leaderboards.results import DefenseResult
 from purebench.show import originals
@@ -79,6 +80,15 @@ class Report:
         frame: Any = _optional("frame", "pandas", "to_frame")
         made: DataFrame = frame.of_attacks(self.rows) if attacks else frame.of_defenses(self.rows)
         return made
+
+    def compare(self, a: str, b: str) -> Pair:
+        """Two of the defenses on the same images: `found.difference` of their robust accuracies, with its interval.
+
+        Raises PurebenchError for a name that is not here, naming the nearest.
+        """
+        sides = (Side(self[a].name, self[a].result), Side(self[b].name, self[b].result))
+        (pair,) = comparisons([sides])
+        return pair
 
     def plot(self, ax: Any = None) -> Figure:
         """Robust accuracies with their intervals and clean ones, as a matplotlib figure; drawn into `ax` if given.

@@ -18,7 +18,7 @@ from purebench.checks.finding import Finding, Result
 from purebench.checks.honest import honest
 from purebench.claims import Decision, at_least, not_worse
 from purebench.errors import require_fraction
-from purebench.evidence import Evidence, explain, table
+from purebench.evidence import Evidence, explain, near, table
 from purebench.growing import Limits, Run, found_by, steps
 from purebench.leaderboards.results import CLEAN
 from purebench.objects import checked, label, lent
@@ -73,19 +73,19 @@ class Robustness:
         """Claims that the robust accuracy is at least this fraction; `changes` of the `Settings` for this claim."""
         __tracebackhide__ = True
         require_fraction("accuracy", accuracy)
-        return self._claim([defense], "robust accuracy", accuracy, changes)
+        return self._settled(self._claim([defense], "robust accuracy", accuracy, changes))
 
     def clean_at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
         """Claims that the accuracy without an attack is at least this fraction."""
         __tracebackhide__ = True
         require_fraction("accuracy", accuracy)
-        return self._claim([defense], "clean accuracy", accuracy, changes, clean_only)
+        return self._settled(self._claim([defense], "clean accuracy", accuracy, changes, clean_only))
 
     def not_worse_than(self, defense: Asked, other: Asked, *, margin: float = 0.01, **changes: object) -> Claim:
         """Claims that the robust accuracy is at most `margin` below that of another defense, on the same images."""
         __tracebackhide__ = True
         require_fraction("margin", margin)
-        return self._claim([defense, other], "robust accuracy", margin, changes)
+        return self._settled(self._claim([defense, other], "robust accuracy", margin, changes))
 
     def honest(self, defense: Asked, *, effort: Effort | None = None, **changes: object) -> Claim:
         """Claims that the evaluation can be trusted (see docs/checks.md); effort: how closely the checks look."""
@@ -98,7 +98,7 @@ class Robustness:
             )
             side = side.after(*trust.seen)
             again = shlex.join(check_command(side, effort, trust.images)) if side.asked else ""
-            lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again)
+            lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again=again)
             lines += stopped(settings, board, trust.images) if trust.result is Result.UNDECIDED else []
         text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
         claim = Claim(
@@ -141,9 +141,10 @@ class Robustness:
             text = f"{names[0]} on {board.name}: {what} {claimed}"
             result = Result.FAILS if decision is None else decision.result
             estimate = None if decision is None else decision.estimate
-            lines = [] if result is Result.HOLDS else explain(sides, estimate, settings.images)
+            of = f"difference of {names[0]} to {names[1]}, in points: " if names[1:] else ""
+            lines = [] if result is Result.HOLDS else explain(sides, estimate, settings.images, of=of)
             lines += stopped(settings, board, len(sides[0].found.images)) if result is Result.UNDECIDED else []
-        claim = Claim(
+        return Claim(
             text,
             result,
             estimate,
@@ -153,7 +154,6 @@ class Robustness:
             doubts=[doubt for side in sides[:1] for doubt in side.doubts],
             undecided=settings.undecided,
         )
-        return self._settled(claim)
 
     def _settled(self, claim: Claim) -> Claim:
         __tracebackhide__ = True
@@ -169,7 +169,7 @@ class Robustness:
         """
         with ExitStack() as stack:
             progress = stack.enter_context(self.progress())
-            sides, named = [], board.name if isinstance(settings.board, Board) else str(settings.board)
+            sides, named = [], board.name if isinstance(settings.board, Board) else near(settings.board)
             for place, one in enumerate(asked):
                 if isinstance(one, str | Spec):
                     row, text = choose.row(board, str(one)), str(one)
@@ -225,7 +225,7 @@ def stopped(settings: Settings, board: Board, images: int) -> list[str]:
 
 def check_command(side: Evidence, effort: Effort, images: int) -> list[str]:
     """The words that say the same on a command line."""
-    words = ["purebench", "check", side.asked, "--board", side.board, "--store", str(side.run.store)]
+    words = ["purebench", "check", side.asked, "--board", side.board, "--store", near(side.run.store)]
     given = {"max-images": images, **vars(effort)}
     for name, value in given.items():
         if name == "max-images" or value != getattr(Effort(), name):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 
 from purebench.board import Board
-from purebench.errors import PurebenchError, nearest
+from purebench.errors import PurebenchError, nearest, require_fraction
 
 UNDECIDED = ("fail", "skip", "warn")
 
@@ -41,11 +42,11 @@ class Settings:
         made = replace(self, **changes)  # type: ignore[arg-type]
         if made.undecided not in UNDECIDED:
             raise PurebenchError(f"undecided: expected {', '.join(UNDECIDED)}, but got {made.undecided!r}.")
-        if not isinstance(made.confidence, float) or not 0 < made.confidence < 1:
-            raise PurebenchError(f"confidence: expected a number such as 0.95, but got {made.confidence!r}.")
+        require_fraction("confidence", made.confidence, ends=False)
         most = made.max_images
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
             raise PurebenchError(f"max_images: expected a whole number of at least 1, but got {most!r}.")
-        if made.budget is not None and (isinstance(made.budget, bool | str) or not 0 < made.budget < math.inf):
+        minutes = isinstance(made.budget, Real) and not isinstance(made.budget, bool) and 0 < made.budget < math.inf
+        if made.budget is not None and not minutes:
             raise PurebenchError(f"budget: expected minutes, such as 10 or 0.5, but got {made.budget!r}.")
         return made

@@ -84,8 +84,11 @@ def finish(
     results: Path | None,
     classes: tuple[str, ...],
     left_out: Collection[str] = (),
-) -> None:
-    """Prints the ranking; writes the page and the results where asked. left_out: rows whose files are not here."""
+) -> list[DefenseResult]:
+    """Prints the ranking; writes the page and the results where asked; what was found of each row.
+
+    left_out: rows whose files are not here.
+    """
     from purebench.leaderboards import export, merge, site, terminal
 
     found = merge.merge(board, records)
@@ -96,6 +99,7 @@ def finish(
     if page is not None:
         site.write_page(page, site.render(board, found, classes, originals(board, found), left_out))
         print(f"page: {page}")
+    return found
 
 
 def stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:

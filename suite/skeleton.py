@@ -18,6 +18,10 @@ SUFFIX = {"defense": "Purifier", "attack": "Attack"}
 """What can be made, and how its class is called behind the name."""
 
 
+LONGEST = 60
+"""Characters of a name, so that the files made of it can be named."""
+
+
 def write(kind: str, name: str, folder: Path) -> list[Path]:
     """Writes NAME.py, its test and a board.yaml into a folder, made if need be; the files' paths in this order.
 
@@ -43,10 +47,10 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
         )
     }
     _check_taken(name, texts[folder / f"{name}.py"], texts[folder / "board.yaml"])
-    for path in texts:
-        if path.exists():
-            raise PurebenchError(f"{path}: expected nothing there, but it exists; choose another name or --folder.")
     try:
+        for path in texts:
+            if path.exists():
+                raise PurebenchError(f"{path}: expected nothing there, but it exists; choose another name or --folder.")
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             path.write_text(text, encoding="utf-8")
@@ -59,8 +63,10 @@ def _check_name(name: str) -> None:
     """Raises PurebenchError for what is no name in Python, or is one already where the file would hide it."""
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise PurebenchError(f"new: expected a name in Python, such as my_method, but got {name!r}.")
-    if not name.strip("_"):
-        raise PurebenchError(f"new: expected a name with a letter, such as my_method, but got {name!r}.")
+    if name.startswith("_") or len(name) > LONGEST:
+        raise PurebenchError(
+            f"new: expected a letter and at most {LONGEST - 1} more characters, such as my_method, but got {name!r}."
+        )
     found = find_spec(name)  # a folder of that name has no origin, and is in nobody's way
     if name in dir(builtins) or name in sys.stdlib_module_names or (found is not None and found.origin is not None):
         raise PurebenchError(f"new: expected a new name, but Python or a package has {name!r} already; choose another.")

@@ -104,11 +104,15 @@ def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatc
     """Whether the defense is right on each image at each draw, bool [N,draws] on the CPU (one draw if deterministic).
 
     The draws of an image pass together. Raises DefenseFault for logits that are none, for a defense that calls itself
-    deterministic but answers otherwise when asked again (see `same_again`), and for a random one that two passes under
-    one seed do not agree on.
+    deterministic but answers otherwise when asked again (see `same_again`), for a random one that two passes under one
+    seed do not agree on, and for one that changes the images that it is given.
     """
     if not defense.random:
+        kept = x.clone()
         (logits,) = batch.map(lambda images: (check_logits(defense(images), len(images)),), x)
+        _untouched(x, kept)
+        if int(y.max()) >= logits.shape[1]:
+            raise DefenseFault(f"expected logits of at least {int(y.max()) + 1} classes, but got {logits.shape[1]}")
         same_again(defense, x, logits, batch)
         return (logits.argmax(1) == y)[:, None].cpu()
     same_under_one_seed(defense, x[:1])
@@ -156,14 +160,22 @@ def same_again(defense: Defense, x: Tensor, logits: Tensor, batch: DeviceBatch) 
 
 def same_under_one_seed(defense: Defense, x: Tensor) -> None:
     """Raises DefenseFault unless two passes of a random defense over images x [N,C,H,W] under one seed agree."""
-    found = []
+    found, kept = [], x.clone()
     for _ in range(2):
         with seeded("verify", "one seed", device=x.device):
             found.append(check_logits(defense(x), len(x)))
+        _untouched(x, kept)
     if not close(*found):
         raise DefenseFault(
             "expected the same draw twice under one seed; take random numbers from torch's global generators alone, "
             "and keep no state"
+        )
+
+
+def _untouched(x: Tensor, kept: Tensor) -> None:
+    if not torch.equal(x, kept):
+        raise DefenseFault(
+            "expected that images are left as they are, but they were changed in place; work on x.clone()"
         )
 
 

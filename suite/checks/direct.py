@@ -26,7 +26,7 @@ EXACT = "gradients are those of the defense"
 FADES = "the cross-entropy keeps its gradient"
 SEEDS = "seeds are honoured"
 
-SMALLER = "; divide the logits by a constant: no answer changes, and attacks that follow the cross-entropy see a slope again"
+SMALLER = "; divide the logits by a constant, which changes no answer, and attacks that follow it see a slope again"
 CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
 BY_CHANCE = 0.1
 """Share of images on which an honest defense may have no gradient (clamped, dead units) or a kink beside the image."""

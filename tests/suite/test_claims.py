@@ -50,7 +50,7 @@ def test_looking_after_every_block_keeps_the_error_rate(truth: float, wrong: Res
     assert errors <= 100 * 0.05 + 3 * (100 * 0.05 * 0.95) ** 0.5
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, 40, True, "0.4", float("nan")])
-def test_percentages_and_words_are_no_fractions(value: float) -> None:
+@pytest.mark.parametrize("value", [-0.1, 1.1, 40, True, "0.4", float("nan"), None, [0.4], {}])
+def test_percentages_and_words_are_no_fractions(value: object) -> None:
     with pytest.raises(PurebenchError, match=r"accuracy: expected a fraction, such as 0\.4"):
         require_fraction("accuracy", value)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from purebench.pytest_plugin import _lines, _narrowed
+
 from claimed import write_claimed  # isort: skip
 
 pytest_plugins = ["pytester"]
@@ -228,6 +230,55 @@ def test_a_terminal_shows_what_a_claim_is_at(told: str, folder: Path) -> None:
 def session_of_watched(folder: Path) -> str:
     """The same where nobody watches."""
     return session(folder, "-n", "0", "test_watched.py", "--robustness-store=again").partition("= robustness =")[0]
+
+
+def test_claims_of_fixtures_stand_in_the_table_and_settings_hold_wherever_a_test_goes(folder: Path) -> None:
+    (folder / "test_elsewhere.py").write_text(
+        """
+import pytest
+
+@pytest.fixture
+def around(robustness, monkeypatch, tmp_path):
+    robustness.clean_at_least("none", 0.2)
+    monkeypatch.chdir(tmp_path)
+    yield
+    robustness.clean_at_least("none", 0.1)
+
+def test_it(robustness, around):
+    robustness.at_least("none", 0.9)
+"""
+    )
+    told = session(folder, "-n", "0", "test_elsewhere.py")
+    below = told.partition(" robustness ===")[2].splitlines()
+    assert [line.split("  ")[0] for line in below if "test_it" in line and " on claimed" in line] == [
+        "holds",
+        "fails",
+        "holds",
+    ]
+    assert f"--store {folder}/found/claimed--none.sqlite" in told
+
+
+def test_the_table_keeps_to_the_width_of_a_terminal() -> None:
+    row = [
+        "holds",
+        "trades on claimed: robust accuracy ≥ 20 %",
+        "x" * 40,
+        "tests/test_a_long_one.py::test_of_something",
+    ]
+    widths = _narrowed([len(cell) for cell in row], 80)
+    lines = list(_lines(row, widths))
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("holds  trades on claimed:")
+    assert "".join("".join(lines).split()).count("x") == 40
+    assert _narrowed([5, 6], 80) == [5, 6]
+
+
+def test_a_doubt_points_to_the_test_that_should_have_it(folder: Path) -> None:
+    (folder / "test_warns.py").write_text(
+        "import pytest\n\n\n@pytest.mark.robustness(undecided='warn', max_images=8)\n"
+        "def test_it(robustness):\n    robustness.at_least('trades', 0.75)\n"
+    )
+    assert "test_warns.py:6: RobustnessWarning" in session(folder, "-n", "0", "test_warns.py")
 
 
 def test_of_bad_input_the_sentence_is_told_alone(folder: Path) -> None:

@@ -90,6 +90,22 @@ def test_a_file_gives_its_names_and_its_contents_go_into_the_key(tmp_path: Path)
         registry.create("defenses", Spec(f"{broken}:x"))
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("def thing(): pass", "expected what it makes, but got None; is a `return` missing?"),
+        ("def thing(): raise SystemExit('bye')", "cannot be made from .*SystemExit: bye"),
+        ("thing = 3", "expected a class or a function that makes one of the defenses, but thing is 3"),
+    ],
+    ids=["no return", "exit", "number"],
+)
+def test_a_file_whose_name_makes_nothing_is_told(tmp_path: Path, line: str, told: str) -> None:
+    file = tmp_path / "local.py"
+    file.write_text(line + "\n")
+    with pytest.raises(PurebenchError, match=told):
+        registry.create("defenses", Spec(f"{file}:thing"))
+
+
 def test_context_reaches_only_factories_that_take_it() -> None:
     registry.LOCAL["defenses"] |= {"takes": lambda *, classifier: classifier, "takes-not": lambda: "alone"}
     try:

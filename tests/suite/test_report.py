@@ -15,6 +15,7 @@ from purebench import notebook
 from purebench.choose import bundled, choose
 from purebench.errors import PurebenchError
 from purebench.leaderboards.export import load_results
+from purebench.records import Outcome
 from purebench.report import Report
 
 
@@ -102,6 +103,33 @@ def test_one_defense_has_numbers_of_its_own_and_several_are_asked_by_name(report
         _ = report.robust
     with pytest.raises(PurebenchError, match="did you mean 'trades'"):
         _ = report["trade"]
+
+
+def test_where_everything_failed_there_is_no_number(report: Report) -> None:
+    """Neither as an estimate nor in a frame: 0 % would be a claim."""
+    whole = only(report, "trades").results[0]
+    attacks = [
+        replace(attack, outcomes=(Outcome.ERRORED,) * len(attack.outcomes), draws=((),) * len(attack.outcomes))
+        for attack in whole.attacks
+    ]
+    crashed = replace(report, results=(replace(whole, attacks=tuple(attacks)),))
+    assert (crashed.robust, crashed.clean, crashed["trades"].rank) == (None, None, None)
+    assert crashed.to_frame()[["robust", "robust_low", "robust_high", "clean", "rank"]].isna().all(axis=None)
+    assert crashed.to_frame(attacks=True)["accuracy"].isna().all()
+
+
+def test_a_row_is_a_few_words(report: Report) -> None:
+    assert len(repr(report["trades"])) < 4000
+
+
+def test_two_defenses_are_compared_on_the_same_images(report: Report) -> None:
+    pair = report.compare("trades", "none")
+    trades, none = report["trades"].robust, report["none"].robust
+    assert trades is not None
+    assert none is not None
+    assert pair.found.difference.value == pytest.approx(trades.value - none.value)
+    with pytest.raises(PurebenchError, match="did you mean 'trades'"):
+        report.compare("trade", "none")
 
 
 def test_the_frame_has_a_line_for_each_defense_and_the_same_numbers(report: Report) -> None:

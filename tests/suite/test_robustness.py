@@ -62,8 +62,10 @@ def test_a_crash_fails_a_claim_that_anything_would_fulfil(settings: Settings, tm
         ({"bord": "x"}, "the setting 'bord' is unknown; did you mean 'board'"),
         ({"board": "fashion-quik"}, "'fashion-quik' is unknown; did you mean 'fashion-quick'"),
         ({"max_images": 0}, "max_images: expected a whole number of at least 1, but got 0"),
-        ({"confidence": 95}, "confidence: expected a number such as 0.95, but got 95"),
+        ({"confidence": 95}, "confidence: expected a fraction, such as 0.4 for 40 %, but got 95"),
+        ({"confidence": None}, "confidence: expected a fraction"),
         ({"budget": 0}, "budget: expected minutes, such as 10 or 0.5, but got 0"),
+        ({"budget": [1]}, r"budget: expected minutes, such as 10 or 0.5, but got \[1\]"),
         ({"budget": "1h"}, "budget: expected minutes, such as 10 or 0.5, but got '1h'"),
         ({"undecided": "pass"}, "undecided: expected fail, skip, warn, but got 'pass'"),
         ({"device": "gpu"}, "'gpu' is not to be had here"),
@@ -79,6 +81,7 @@ def test_wrong_claims_are_told(settings: Settings) -> None:
     robustness = Robustness(settings)
     for claim, told in (
         (lambda: robustness.at_least("none", 40), "accuracy: expected a fraction"),
+        (lambda: robustness.at_least("none", None), "accuracy: expected a fraction"),  # type: ignore[arg-type]
         (lambda: robustness.not_worse_than("none", "trades", margin=-1), "margin: expected a fraction"),
         (lambda: robustness.honest("none", effort=Effort(tolerance=1)), "tolerance: expected a fraction"),
         (lambda: robustness.honest("none", effort=Effort(steps=0)), "steps: expected a whole number of at least 1"),

@@ -7,9 +7,9 @@ import torch
 
 from purebench.batching import DeviceBatch
 from purebench.defense import Defense, as_defense
-from purebench.protocols import Answer
+from purebench.protocols import Answer, DefenseFault
 from purebench.threat import ThreatModel
-from purebench.verify import Violation, judge
+from purebench.verify import Violation, judge, verify
 
 THREAT = ThreatModel("linf", 0.1)
 Y = torch.zeros(3, dtype=torch.long)
@@ -70,3 +70,28 @@ def test_a_bounded_attack_has_no_nearest() -> None:
     assert judge(border(0.5), Answer(x), x, Y, THREAT, 1, DeviceBatch()).nearest == []
     with pytest.raises(Violation, match="linf distance"):
         judge(border(0.5), Answer(x + 0.2), x, Y, THREAT, 1, DeviceBatch())
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
+    """Without it an attack's images would be others than those that were judged."""
+    defense = as_defense(lambda x: torch.cat([x.mul_(0.5).flatten(1), torch.rand(len(x), 1)], 1), random=random)
+    with pytest.raises(DefenseFault, match=r"changed in place; work on x.clone\(\)"):
+        verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch())
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, r"logits as a tensor \[3,K\], but got NoneType"),
+        ((torch.zeros(3, 2),), "but got tuple"),
+        (torch.zeros(3, 2).numpy(), "but got ndarray"),
+        (torch.zeros(3, 0), r"K ≥ 2 classes, but got \[3, 0\]"),
+        (torch.zeros(3, 2, dtype=torch.long), "floating-point logits"),
+        (torch.zeros(3, 2), "at least 3 classes, but got 2"),
+    ],
+    ids=["None", "tuple", "numpy", "no classes", "integers", "too few classes"],
+)
+def test_what_is_no_logits_is_told(answer: object, told: str) -> None:
+    with pytest.raises(DefenseFault, match=told):
+        verify(as_defense(lambda x: answer), bright(0.5, 0.6, 0.7), Y + 2, 4, DeviceBatch())  # type: ignore[arg-type,return-value]

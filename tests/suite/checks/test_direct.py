@@ -98,9 +98,7 @@ def test_ties_of_an_image_of_few_levels_are_no_fault() -> None:
     assert found.off.mean() <= 0.1
 
 
-@pytest.mark.parametrize(
-    ("scale", "result"), [(1.0, Result.HOLDS), (3.0, Result.HOLDS), (1e6, Result.FAILS)], ids=str
-)
+@pytest.mark.parametrize(("scale", "result"), [(1.0, Result.HOLDS), (3.0, Result.HOLDS), (1e6, Result.FAILS)], ids=str)
 @pytest.mark.parametrize("purifier", [None, Function(lambda x: x.detach(), random=False)], ids=["bare", "no gradient"])
 def test_logits_too_large_for_the_cross_entropy_are_found(
     purifier: Function | None, scale: float, result: Result
@@ -124,7 +122,7 @@ def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
     assert defense.purifier is not None
     defense.purifier.differentiable = False
     found = gradients(defense, slopes(defense, X, Y, DeviceBatch(4)), 0.2)
-    assert [(one.wrong, one.right) for one in found] [:2] == [(None, None)] * 2
+    assert [(one.wrong, one.right) for one in found][:2] == [(None, None)] * 2
 
 
 @pytest.mark.parametrize(
