@@ -109,7 +109,7 @@ def _settings(item: pytest.Item) -> Settings:
     from purebench.settings import Settings
 
     config = item.config
-    given = {}
+    given: dict[str, str] = {}
     for option in OPTIONS:
         name = option.replace("-", "_")
         if value := config.getoption(f"--robustness-{option}"):
@@ -117,7 +117,7 @@ def _settings(item: pytest.Item) -> Settings:
         elif value := str(config.getini(f"robustness_{name}")):
             given[name] = _placed(name, value, config.rootpath)
     try:
-        folder = Path(given.pop("store", None) or _cache(config))
+        folder = Path(given.pop("store", "") or _cache(config))
         images = folder / "adversarial" / re.sub(r"[^\w.-]+", "-", item.nodeid)
         changes: dict[str, object] = {**given}
         if "max_images" in given:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,14 +134,15 @@ def register(group: str, name: str) -> Callable[[Factory], Factory]:
 def installed(group: str) -> dict[str, EntryPoint]:
     """The group's entry points by name, of all installed packages, in alphabetical order."""
     changed = tuple((folder, os.stat(folder).st_mtime_ns) for folder in sys.path if os.path.exists(folder))
-    found = sorted(_points(changed).select(group=f"purebench.{group}"), key=lambda point: point.name)
-    return {point.name: point for point in found}
+    found = [point for point in _points(changed) if point.group == f"purebench.{group}"]
+    return {point.name: point for point in sorted(found, key=lambda point: point.name)}
 
 
 @lru_cache(maxsize=1)
-def _points(changed: tuple[tuple[str, int], ...]) -> EntryPoints:
+def _points(changed: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
     """All entry points, read anew where a folder of packages has changed: a notebook may install one."""
-    return entry_points()
+    every = entry_points()
+    return tuple(point for group in every.groups for point in every.select(group=group))
 
 
 def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -54,8 +54,12 @@ class Slopes:
     missing: str = ""
 
     def __add__(self, other: Slopes) -> Slopes:
-        pairs = ((self.faded, other.faded), (self.flat, other.flat), (self.off, other.off))
-        return Slopes(*(np.concatenate(pair) for pair in pairs), missing=self.missing or other.missing)
+        return Slopes(
+            np.concatenate([self.faded, other.faded]),
+            np.concatenate([self.flat, other.flat]),
+            np.concatenate([self.off, other.off]),
+            self.missing or other.missing,
+        )
 
 
 NOTHING_YET = Slopes(np.zeros(0), np.zeros(0), np.zeros(0))
