@@ -46,7 +46,8 @@ def board_table(
     """
     rows = rank(results)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
-    letters = max((len(row.place.letters) for row in rows if row.place), default=0)
+    ranked = [row.place.letters for row in rows if row.place]
+    letters = max(map(len, ranked)) if len(ranked) > 1 else 0
     lettered = letters > 0 and width >= LETTERS_FROM + max(letters, len(ALIKE))
     bar = min(30, width - 81 - (2 + max(letters, len(ALIKE)) if lettered else 0))
     table.add_column("rank", justify="right", no_wrap=True)

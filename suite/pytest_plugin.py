@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 
@@ -29,6 +30,8 @@ OPTIONS = {
     "store": "folder of what was found, reused while nothing that decides it changes (default: in pytest's cache)",
 }
 COLUMNS = ("result", "claim", "estimate", "images", "strongest", "test")
+LONGEST = 150
+"""Characters of a test's name in that of a folder."""
 LEAST = 12
 """Characters that a column of the table keeps in a narrow terminal."""
 PROPERTY = re.compile(r"robustness\.(\d+)\.(\w+)")
@@ -118,7 +121,9 @@ def _settings(item: pytest.Item) -> Settings:
             given[name] = _placed(name, value, config.rootpath)
     try:
         folder = Path(given.pop("store", "") or _cache(config))
-        images = folder / "adversarial" / re.sub(r"[^\w.-]+", "-", item.nodeid)
+        test = re.sub(r"[^\w.-]+", "-", item.nodeid)[-LONGEST:]
+        # the number keeps those apart that differ in other characters alone
+        images = folder / "adversarial" / f"{test}-{crc32(item.nodeid.encode()):08x}"
         changes: dict[str, object] = {**given}
         if "max_images" in given:
             changes["max_images"] = _number("max-images", given["max_images"], int)

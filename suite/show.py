@@ -36,8 +36,11 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
-def progress() -> Iterator[running.Progress]:
-    """A progress bar on a terminal, else a line now and then, so that a log shows the run is alive."""
+def progress(*, parts: bool = False) -> Iterator[running.Progress]:
+    """A progress bar on a terminal, else a line now and then, so that a log shows the run is alive.
+
+    parts: what is watched is many small runs, whose beginnings and ends are not worth a line each.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -57,7 +60,8 @@ def progress() -> Iterator[running.Progress]:
             bar.update(task, completed=done, total=total, description=what)
             if not console.is_terminal:
                 now = bar.get_time()
-                if record is None or done == total or now - last[0] > SECONDS_BETWEEN_LINES:
+                marked = not parts and (record is None or done == total)
+                if marked or now - last[0] > SECONDS_BETWEEN_LINES:
                     print(f"{done}/{total} jobs, {what}", file=sys.stderr, flush=True)
                     last[0] = now
 

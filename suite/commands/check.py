@@ -54,7 +54,7 @@ def check(
     require_fraction("--confidence", confidence, ends=False)
     chosen = choose(board, [defense], None)
     effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
-    with show.progress() as progress:
+    with show.progress(parts=True) as progress:
         run = Run(store or default_store(), device, workers, progress)
         row, limits = chosen.shown[0], Limits(max_images, minutes)
         trust = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
