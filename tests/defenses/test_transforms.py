@@ -112,4 +112,8 @@ def test_bad_values_are_named(make, values):
 
 
 def test_no_defense_is_no_purifier():
-    assert transforms.none() is None
+    classifier = torch.nn.Identity()
+    made = transforms.none(classifier=classifier)
+    assert made.purifier is None
+    assert made.classifier is classifier
+    assert not made.random
