@@ -14,6 +14,7 @@ from purebench import registry
 from purebench.attacks.catalogue import LIBRARIES, NATIVE, Entry
 from purebench.declaration import VARIES, Declaration, declared
 from purebench.errors import PurebenchError, nearest
+from purebench.summaries import summary
 
 ABOUT = {
     "boards": "what `purebench run` takes",
@@ -81,7 +82,7 @@ def print_attacks(console: Console) -> None:
     if others:
         table = _attack_table("attacks of other packages")
         for name, point in others.items():
-            table.add_row(name, "?", "?", "?", registry.summary(point))
+            table.add_row(name, "?", "?", "?", summary(point))
         console.print("", table)
     for library, title in LIBRARY_TITLES.items():
         _print_entries(console, title, [entry for entry in LIBRARIES[library].values() if not entry.left_out])
@@ -102,7 +103,7 @@ def print_defenses(console: Console) -> None:
     table, below = _defense_table(wide), _plain("what they are")
     for name, point in points.items():
         one = declarations.get(name)
-        told = about(registry.summary(point).rstrip("."), "" if one is None else one.source)
+        told = about(summary(point).rstrip("."), "" if one is None else one.source)
         row = (f"{told}; {of_another}" if (of_another := _package(point)) else told,)
         table.add_row(name, *facts(one), *(row if wide else ()))
         below.add_row(name, *row, "")
@@ -213,7 +214,7 @@ def _rows(group: str) -> list[tuple[str, str, str]]:
         from purebench.choose import bundled
 
         return [(name, _title(path.read_text()), "") for name, path in bundled().items()]
-    return [(name, registry.summary(point), _package(point)) for name, point in registry.installed(group).items()]
+    return [(name, summary(point), _package(point)) for name, point in registry.installed(group).items()]
 
 
 def _package(point: EntryPoint) -> str:

@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -233,22 +233,3 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
 def names(group: str) -> list[str]:
     """All registered names of a group, entry points and local ones, sorted."""
     return sorted({*installed(group), *LOCAL[group]})
-
-
-def summary(point: EntryPoint) -> str:
-    """First line of the factory's docstring, read from the source without importing it; empty if there is none."""
-    module, _, name = point.value.partition(":")
-    told = _summaries(module)
-    return told.get(name, told.get("", ""))
-
-
-@cache
-def _summaries(module: str) -> dict[str, str]:
-    """First lines of the docstrings of a module's functions and classes, by name; of the module itself under ""."""
-    try:
-        found = importlib.util.find_spec(module)
-        tree = ast.parse(Path(str(found and found.origin)).read_text())
-    except (ImportError, OSError, SyntaxError, ValueError):
-        return {}
-    named = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return {name: (ast.get_docstring(node) or "").partition("\n")[0] for name, node in {"": tree, **named}.items()}

@@ -109,7 +109,7 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
     arrives = counted(ZERO, told, found.flat, BY_CHANCE, tolerance)
     if not found.off.size:
         return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
-    told = f"slopes and finite differences differ by more than {AGREE:.0%} on {wrong} of {found.off.size} images"
+    told = f"slopes and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
     return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance), keeps]
 
 

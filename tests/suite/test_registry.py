@@ -10,6 +10,7 @@ import pytest
 from purebench import registry
 from purebench.errors import PurebenchError
 from purebench.registry import Spec
+from purebench.summaries import summary
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_context_reaches_only_factories_that_take_it() -> None:
 def test_every_entry_point_loads_and_says_what_it_is(group: str) -> None:
     for name, point in registry.installed(group).items():
         assert callable(point.load()), name
-        assert len(registry.summary(point)) > 10, name
+        assert len(summary(point)) > 10, name
 
 
 def test_listing_needs_no_torch() -> None:
