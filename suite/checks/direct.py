@@ -27,6 +27,7 @@ FADES = "the cross-entropy keeps its gradient"
 SEEDS = "seeds are honoured"
 
 SMALLER = "; divide the logits by a constant, which changes no answer, and attacks that follow it see a slope again"
+COARSE = "; so they do in arithmetic coarser than float32, such as bf16: evaluate it in float32"
 CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
 BY_CHANCE = 0.1
 """Share of images on which an honest defense may have no gradient (clamped, dead units) or a kink beside the image."""
@@ -110,6 +111,7 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
     if not found.off.size:
         return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
     told = f"slopes and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
+    told += COARSE if wrong > BY_CHANCE * found.off.size else ""
     return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance), keeps]
 
 
