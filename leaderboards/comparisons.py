@@ -111,6 +111,8 @@ def _values(result: DefenseResult, attack: str | None, in_order: bool) -> dict[s
     """How often it was right, by image: its place in the data set, and the data set's hash."""
     data = result.provenance.get("data", "")
     if attack is None:
+        if not result.attacked:
+            raise PurebenchError(f"{result.name}: expected an attack that answered for it, but there is none.")
         answers = result.answers
         found = np.full(len(result.images), np.nan) if answers is None else answers.robust(in_order=in_order)
     else:

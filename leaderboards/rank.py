@@ -48,7 +48,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A defense on a board. rank, robust: None where everything ERRORED, which `reason` then explains.
+    """A defense on a board. rank, robust: None where everything ERRORED, which `reason` then explains, and where the
+    board's attacks do not apply.
 
     place: where it stands among all, None where they share no image. strongest: the attack with the lowest accuracy
     where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
@@ -131,7 +132,7 @@ def _row(result: DefenseResult) -> Row:
         rank=None,
         result=result,
         clean=None if any(cell.failed for cell in cells if cell.attack == CLEAN) else result.clean,
-        robust=None if result.failed else result.robust,
+        robust=result.robust if result.attacked else None,
         cells=cells,
         strongest=_most_broken(result) if result.cascade else _lowest(cells, _no_attacks(result)),
         errored=result.errored,

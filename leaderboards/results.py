@@ -141,6 +141,16 @@ class DefenseResult:
         return all(attack.failed for attack in attacks or applying)
 
     @property
+    def attacked(self) -> bool:
+        """Whether some attack says how robust it is; if none applies, its clean accuracy does not.
+
+        A board without any attack has nothing else to go by.
+        """
+        attacks = [attack for attack in self.attacks if attack.name != CLEAN and not attack.certified]
+        applies = any(not attack.skipped or self.spared(attack).any() for attack in attacks)
+        return not self.failed and (applies or not attacks)
+
+    @property
     def errored(self) -> int:
         """Images on which some attack ERRORED; they count as not robust."""
         by_image = zip(*(attack.outcomes for attack in self.attacks), strict=True)

@@ -64,6 +64,8 @@ def evaluate(
     find_device(device)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise PurebenchError(f"workers: expected a whole number of at least 1, but got {workers!r}.")
+    if store is not None and not isinstance(store, str | Path):
+        raise PurebenchError(f"store: expected the path of a file, but got {store!r}.")
     asked = _by_name(defense)
     things = {name: one for name, one in asked.items() if not isinstance(one, str | Spec)}
     if things:

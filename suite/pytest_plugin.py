@@ -119,24 +119,21 @@ def _settings(item: pytest.Item) -> Settings:
             given[name] = _placed(name, value, config.invocation_params.dir)
         elif value := str(config.getini(f"robustness_{name}")):
             given[name] = _placed(name, value, config.rootpath)
-    try:
-        folder = Path(given.pop("store", "") or _cache(config))
-        test = re.sub(r"[^\w.-]+", "-", item.nodeid)[-LONGEST:]
-        # the number keeps those apart that differ in other characters alone
-        images = folder / "adversarial" / f"{test}-{crc32(item.nodeid.encode()):08x}"
-        changes: dict[str, object] = {**given}
-        if "max_images" in given:
-            changes["max_images"] = _number("max-images", given["max_images"], int)
-        for name in ("confidence", "budget"):
-            if name in given:
-                changes[name] = _number(name, given[name], float)
-        for marker in reversed(list(item.iter_markers("robustness"))):
-            if marker.args:
-                raise PurebenchError(f"robustness: expected settings by name, such as board=…, but got {marker.args}.")
-            changes |= marker.kwargs
-        return Settings(folder, images).but(changes)
-    except PurebenchError as error:
-        raise pytest.UsageError(str(error)) from error
+    folder = Path(given.pop("store", "") or _cache(config))
+    test = re.sub(r"[^\w.-]+", "-", item.nodeid)[-LONGEST:]
+    # the number keeps those apart that differ in other characters alone
+    images = folder / "adversarial" / f"{test}-{crc32(item.nodeid.encode()):08x}"
+    changes: dict[str, object] = {**given}
+    if "max_images" in given:
+        changes["max_images"] = _number("max_images", given["max_images"], int)
+    for name in ("confidence", "budget"):
+        if name in given:
+            changes[name] = _number(name, given[name], float)
+    for marker in reversed(list(item.iter_markers("robustness"))):
+        if marker.args:
+            raise PurebenchError(f"robustness: expected settings by name, such as board=…, but got {marker.args}.")
+        changes |= marker.kwargs
+    return Settings(folder, images).but(changes)
 
 
 def _placed(name: str, value: str, folder: Path) -> str:
@@ -153,10 +150,13 @@ def _cache(config: pytest.Config) -> Path:
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
+    from purebench.errors import PurebenchError
+
     try:
         return kind(text)
     except ValueError:
-        raise pytest.UsageError(f"--robustness-{name}: expected a number, but got {text!r}.") from None
+        whole = "a whole number" if kind is int else "a number"
+        raise PurebenchError(f"robustness_{name}: expected {whole}, but got {text!r}.") from None
 
 
 def _note(item: pytest.Item, number: int, claim: Claim) -> None:

@@ -17,7 +17,7 @@ from purebench.checks.attacks import Effort
 from purebench.checks.finding import Finding, Result
 from purebench.checks.honest import honest
 from purebench.claims import Decision, at_least, not_worse
-from purebench.errors import require_fraction
+from purebench.errors import PurebenchError, require_fraction
 from purebench.evidence import Evidence, explain, near, table
 from purebench.growing import Limits, Run, found_by, steps
 from purebench.leaderboards.results import CLEAN
@@ -90,7 +90,9 @@ class Robustness:
     def honest(self, defense: Asked, *, effort: Effort | None = None, **changes: object) -> Claim:
         """Claims that the evaluation can be trusted (see docs/checks.md); effort: how closely the checks look."""
         __tracebackhide__ = True
-        settings, effort = self.settings.but(changes), effort or Effort()
+        settings, effort = self.settings.but(changes), Effort() if effort is None else effort
+        if not isinstance(effort, Effort):
+            raise PurebenchError(f"effort: expected an Effort(steps=…, draws=…), but got {effort!r}.")
         board = find(settings.board)
         with self._evidence(settings, board, [defense]) as (side,):
             trust = honest(
@@ -119,7 +121,7 @@ class Robustness:
         what: str,
         number: float,
         changes: Mapping[str, object],
-        only: Callable[[Board], Board] = lambda board: board,
+        only: Callable[[Board], Board] | None = None,
     ) -> Claim:
         """Asks for more images until the claim is decided; of one defense, or of the first against the second."""
         __tracebackhide__ = True
@@ -132,9 +134,11 @@ class Robustness:
             first, other = scores
             return not_worse(first, other, number, confidence)
 
-        board = only(find(settings.board))
+        board = find(settings.board) if only is None else only(find(settings.board))
         with self._evidence(settings, board, asked) as sides:
             sides, decision = looked(sides, board, limits(settings), decide)
+            if only is None:
+                require_attacked(sides)
             names = [side.row.name for side in sides]
             points = "1 point" if number == 0.01 else f"{100 * number:g} points"
             claimed = f"at most {points} below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
@@ -197,6 +201,17 @@ def looked(
         if decision.result is not Result.UNDECIDED:
             break
     return sides, decision
+
+
+def require_attacked(sides: Sequence[Evidence]) -> None:
+    """Raises PurebenchError where no attack applied, because a clean accuracy is no robust one."""
+    for side in sides:
+        attacks = {attack.name for attack in side.found.attacks} - {CLEAN}
+        if not side.found.failed and not (attacks and side.found.attacked):
+            raise PurebenchError(
+                f"{side.row.name}: expected an attack on {side.board} that applies to it, but there is none; take a "
+                "board with an attack through BPDA, or with one that needs no gradient, such as square."
+            )
 
 
 def find(board: str | Path | Board) -> Board:

@@ -40,6 +40,10 @@ class Settings:
             if name not in known:
                 raise PurebenchError(f"robustness: the setting {name!r} is unknown; {nearest(name, known)}")
         made = replace(self, **changes)  # type: ignore[arg-type]
+        for name in ("store", "images"):
+            if not isinstance(folder := getattr(made, name), str | Path):
+                raise PurebenchError(f"{name}: expected a folder, but got {folder!r}.")
+        made = replace(made, store=Path(made.store), images=Path(made.images), device=str(made.device))
         if made.undecided not in UNDECIDED:
             raise PurebenchError(f"undecided: expected {', '.join(UNDECIDED)}, but got {made.undecided!r}.")
         require_fraction("confidence", made.confidence, ends=False)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.board import AttackChoice, Board, DefenseChoice, Source
 from purebench.errors import PurebenchError, require_fraction
 from purebench.registry import Spec
 from purebench.threat import ThreatModel
 
 MANY, FEW = "many-draws", "one-draw"
-BPDA, BLIND, BLACK = "bpda", "blind", "black-box"
+BPDA, BLIND, BLACK, TRANSFER = "bpda", "blind", "black-box", "transfer"
 WHITE = (MANY, BPDA)
 """The attacks with white-box knowledge that a check takes the best of."""
+UNDEFENDED = ("undefended", "no-defense")
+"""Names for the board's classifier alone, whose adversarial images are tried on the defense; one is not the row's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Effort:
 def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
     """All attacks at the board's radius."""
     apgd, square = Spec("apgd", {"steps": effort.steps}), Spec("square", {"queries": effort.queries})
+    alone = DefenseChoice(next(name for name in UNDEFENDED if name != row.name), Spec("none"), only_source=True)
     return _board(
         board,
         row,
@@ -52,6 +55,8 @@ def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
         AttackChoice(MANY, apgd, "exact", effort.draws),
         AttackChoice(BPDA, apgd, "bpda", effort.draws),
         AttackChoice(BLACK, square, "none", effort.draws),
+        AttackChoice(TRANSFER, Spec("transfer"), source=Source(alone.name, MANY)),
+        source=alone,
     )
 
 
@@ -70,13 +75,13 @@ def everything(norm: str, shape: tuple[int, ...]) -> float:
     return {"linf": 1.0, "l2": math.sqrt(values), "l1": values}[norm]
 
 
-def _board(board: Board, row: DefenseChoice, *attacks: AttackChoice) -> Board:
+def _board(board: Board, row: DefenseChoice, *attacks: AttackChoice, source: DefenseChoice | None = None) -> Board:
     return replace(
         board,
         name=f"{board.name.partition('@')[0]}-checks",
         title=f"{board.title}, checks",
         attacks=attacks,
-        defenses=(row,),
+        defenses=(row,) if source is None else (row, source),
         cascade=False,
         stop=None,
     )

@@ -111,7 +111,7 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
     if not found.off.size:
         return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
     told = f"slopes and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
-    told += COARSE if wrong > BY_CHANCE * found.off.size else ""
+    told += COARSE if wrong > 2 * BY_CHANCE * found.off.size else ""
     return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance), keeps]
 
 

@@ -12,13 +12,15 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from purebench.checks.attacks import BLACK, BLIND, FEW, MANY, WHITE
+from purebench.checks.attacks import BLACK, BLIND, FEW, MANY, TRANSFER, WHITE
 from purebench.checks.finding import Suspicion, compared, counted, worst
 from purebench.leaderboards.results import DefenseResult
 from purebench.scores import per_image
 
 Floats = npt.NDArray[np.float64]
 
+WITHOUT = {BLACK: "by random search (Square)", TRANSFER: "by images found against the classifier alone"}
+"""The attacks that know no gradient of the defense, and how each works."""
 LEFT = 0.05
 """Accuracy that may be left where an attack may do anything: attacks of a few steps miss some images."""
 
@@ -40,9 +42,16 @@ def beats_blind(found: DefenseResult, tolerance: float, *, purifies: bool) -> Su
 
 
 def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
-    """Whether attacks that follow gradients do at least as well as one that asks for scores only."""
+    """Whether attacks that follow gradients do at least as well as those that know none: random search, and images
+    that were found against the board's classifier alone."""
     name = "white-box is at least as strong as black-box"
-    return _against(name, found, WHITE, BLACK, tolerance, "following gradients", "by random search (Square)")
+    strong = _values(found, WHITE)
+    weak = {how: values for other, how in WITHOUT.items() if (values := _values(found, (other,))) is not None}
+    if strong is None or not weak:
+        return Suspicion(name, "one of the attacks to compare does not apply")
+    told = ", ".join(f"{how} {_percent(values)}" for how, values in weak.items())
+    told = f"following gradients {_percent(strong)} are left, {told}, of {strong.size} images"
+    return worst([compared(name, told, strong, values, tolerance) for values in weak.values()])
 
 
 def reaches_zero(found: DefenseResult, tolerance: float) -> Suspicion:

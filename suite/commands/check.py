@@ -47,11 +47,13 @@ def check(
     from purebench.checks.finding import Result
     from purebench.checks.honest import honest
     from purebench.choose import choose
-    from purebench.errors import require_fraction
+    from purebench.errors import PurebenchError, require_fraction
     from purebench.growing import Limits, Run
     from purebench.places import default_store
 
     require_fraction("--confidence", confidence, ends=False)
+    if minutes is not None and not minutes > 0:
+        raise PurebenchError(f"--minutes: expected a number above 0, such as 10 or 0.5, but got {minutes!r}.")
     chosen = choose(board, [defense], None)
     effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
     with show.progress(parts=True) as progress:

@@ -12,6 +12,8 @@ from torch import nn
 from purebench.attacks.apgd import APGD
 from purebench.attacks.view import exact
 from purebench.defense import as_defense
+from purebench.errors import PurebenchError
+from purebench.leaderboards.comparisons import Side, comparisons
 from purebench.leaderboards.doubts import BEATEN, DISTRUST, doubts
 from purebench.leaderboards.merge import merge
 from purebench.leaderboards.rank import rank
@@ -149,8 +151,10 @@ def test_a_row_that_no_attack_answered_for_is_not_ranked(build, square):
     assert (row.rank, row.clean.value, row.result.failed) == (None, 0.75, True)
 
 
-def test_a_row_that_an_attack_answered_for_or_none_applies_to_is(build):
+def test_a_row_that_an_attack_answered_for_is_and_one_that_none_applies_to_is_not(build):
     (row,) = rank(build.results({"one": {"clean": list("1111"), "apgd": [E, E, E, "1"], "square": [S] * 4}})[2])
     assert (row.rank, row.robust.value) == (1, 0.25)
     (row,) = rank(build.results({"one": {"clean": list("1110"), "apgd": [S] * 4}})[2])
-    assert (row.rank, row.robust.value) == (1, 0.75)
+    assert (row.rank, row.robust, row.clean.value) == (None, None, 0.75)
+    with pytest.raises(PurebenchError, match="expected an attack that answered for it"):
+        comparisons([(Side("one", row.result), Side("one", row.result))])

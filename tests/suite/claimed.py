@@ -37,6 +37,19 @@ def reseeded():
         return (x + 0.1 * noise).clamp(0, 1)
     return Function(clean, random=True)
 
+class Decoy(torch.nn.Module):
+    """A further class just below the first, whose logit ripples: gradients are right and lead nowhere."""
+    def __init__(self, classifier):
+        super().__init__()
+        self.classifier = classifier
+    def forward(self, x):
+        logits = self.classifier(x)
+        ripple = logits.amax(1) - 1 + 0.95 * torch.sin(5 * x.flatten(1).sum(1))
+        return torch.cat([logits, ripple[:, None]], 1)
+
+def decoy(classifier):
+    return Defense(Decoy(classifier))
+
 def crash(classifier):
     """Raises."""
     def answer(x):

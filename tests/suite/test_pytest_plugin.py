@@ -197,9 +197,12 @@ def test_a_change_of_the_defense_is_noticed(told: str, folder: Path) -> None:
 def test_wrong_settings_are_told(folder: Path) -> None:
     for words, told in (
         (["--robustness-undecided=maybe"], "expected fail, skip, warn, but got 'maybe'"),
-        (["--robustness-max-images=few"], "--robustness-max-images: expected a number, but got 'few'"),
+        (["--robustness-max-images=few"], "robustness_max_images: expected a whole number, but got 'few'"),
+        (["--robustness-confidence=2"], "confidence: expected a fraction, such as 0.4 for 40 %, but got 2.0"),
     ):
-        assert told in session(folder, "-n", "0", "-k", "test_undecided", *words)
+        printed = session(folder, "-n", "0", "-k", "test_undecided", *words)
+        assert told in printed
+        assert len(printed.splitlines()) < 25
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import purebench
 from purebench.checks.attacks import Effort
 from purebench.checks.finding import Result
 from purebench.defense import Function
@@ -77,6 +78,20 @@ def test_wrong_settings_are_told_before_anything_is_run(settings: Settings, chan
     assert not settings.store.exists()
 
 
+def test_a_clean_accuracy_is_no_robust_one(settings: Settings) -> None:
+    """Where no attack of the board applies nothing is known, however many images are right."""
+    rounded = Function(lambda x: (x * 8).round() / 8, random=False, differentiable=False)
+    robustness = Robustness(settings)
+    assert robustness.clean_at_least(rounded, 0.2).result is Result.HOLDS
+    for claim in (lambda: robustness.at_least(rounded, 0.2), lambda: robustness.not_worse_than("none", rounded)):
+        with pytest.raises(PurebenchError, match=r"expected an attack on .* that applies to it, but there is none"):
+            claim()
+    report = purebench.evaluate(rounded, settings.board, images=4, progress=False)
+    assert report.robust is None
+    assert report.clean is not None
+    assert "no attack applies" in repr(report)
+
+
 def test_wrong_claims_are_told(settings: Settings) -> None:
     robustness = Robustness(settings)
     for claim, told in (
@@ -84,6 +99,7 @@ def test_wrong_claims_are_told(settings: Settings) -> None:
         (lambda: robustness.at_least("none", None), "accuracy: expected a fraction"),  # type: ignore[arg-type]
         (lambda: robustness.not_worse_than("none", "trades", margin=-1), "margin: expected a fraction"),
         (lambda: robustness.honest("none", effort=Effort(tolerance=1)), "tolerance: expected a fraction"),
+        (lambda: robustness.honest("none", effort="high"), "effort: expected an Effort"),  # type: ignore[arg-type]
         (lambda: robustness.honest("none", effort=Effort(steps=0)), "steps: expected a whole number of at least 1"),
         (lambda: robustness.at_least("nono", 0.4), "'nono' is unknown; did you mean 'none'"),
         (lambda: robustness.at_least(torch.nn.Identity, 0.4), "got the class Identity; make one"),  # type: ignore[arg-type]

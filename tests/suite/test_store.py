@@ -54,6 +54,13 @@ def test_a_record_of_the_same_key_is_replaced(tmp_path: Path) -> None:
         assert saved.adversarial("k") is None
 
 
+def test_a_store_that_cannot_be_made_is_told_at_once(tmp_path: Path) -> None:
+    """Not taken for one that somebody else writes to, and waited for."""
+    (tmp_path / "s.lock").mkdir()
+    with pytest.raises(PurebenchError, match="the store cannot be made"), store.writing(tmp_path / "s", wait=600):
+        pass
+
+
 def test_a_second_writer_is_refused_and_may_wait(tmp_path: Path) -> None:
     path = tmp_path / "s"
     code = "import sys, pathlib; from purebench import store\n"

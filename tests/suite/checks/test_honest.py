@@ -22,9 +22,9 @@ from claimed import write_claimed  # isort: skip
 EFFORT = ["--steps", "6", "--queries", "5", "--draws", "2"]
 
 
-def check(defense: str, folder: Path, *words: str) -> tuple[int, dict[str, str]]:
+def check(defense: str, folder: Path, *words: str, radius: str = "4/255") -> tuple[int, dict[str, str]]:
     """The exit code, and the results of the checks by the beginning of their names."""
-    board = write_claimed(folder)
+    board = write_claimed(folder, radius=radius)
     words = ("check", defense, "--board", str(board), "--store", str(folder / "store"), *EFFORT, *words)
     done = CliRunner().invoke(app, list(words), env={"COLUMNS": "240"}, catch_exceptions=False)
     lines = [line.strip().split("   ") for line in done.stdout.splitlines()]
@@ -66,6 +66,14 @@ def test_hidden_gradients_are_not(tmp_path: Path) -> None:
     code, found = check(f"{tmp_path}/own.py:masked", tmp_path)
     assert code == 1
     assert found["gradients are those of the defense"] == "fails"
+
+
+def test_right_gradients_that_lead_nowhere_are_not(tmp_path: Path) -> None:
+    """Every answer is the classifier's, so images found against that break the defense too."""
+    code, found = check(f"{tmp_path}/own.py:decoy", tmp_path, radius="16/255")
+    assert code == 1
+    assert found["gradients are those of the defense"] != "fails"
+    assert found["white-box is at least as strong as black-box"] == "fails"
 
 
 def test_a_random_defense_that_seeds_itself_is_not(tmp_path: Path) -> None:

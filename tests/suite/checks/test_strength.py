@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from purebench.checks.attacks import BLACK, BLIND, BPDA, FEW, MANY
+from purebench.checks.attacks import BLACK, BLIND, BPDA, FEW, MANY, TRANSFER
 from purebench.checks.finding import Result, Suspicion, judged
 from purebench.checks.strength import beats_black_box, beats_blind, falls_with_radius, more_draws, reaches_zero
 from purebench.leaderboards.results import AttackResult, DefenseResult
@@ -49,7 +49,12 @@ def result(suspicion: Suspicion) -> Result:
 
 
 def held(**attacks: int) -> DefenseResult:
-    return found(**{{"blind": BLIND, "black": BLACK, "bpda": BPDA, "many": MANY}[k]: v for k, v in attacks.items()})
+    return found(
+        **{
+            {"blind": BLIND, "black": BLACK, "transfer": TRANSFER, "bpda": BPDA, "many": MANY}[k]: v
+            for k, v in attacks.items()
+        }
+    )
 
 
 def test_knowing_more_must_not_help_the_defense() -> None:
@@ -64,6 +69,9 @@ def test_knowing_more_must_not_help_the_defense() -> None:
 
 
 def test_the_better_of_two_attacks_counts_and_a_failed_one_does_not() -> None:
+    assert result(beats_black_box(held(black=40, transfer=8, many=40), TOLERANCE)) is Result.FAILS
+    assert result(beats_black_box(held(black=40, transfer=40, many=8), TOLERANCE)) is Result.HOLDS
+    assert result(beats_black_box(held(transfer=8, many=40), TOLERANCE)) is Result.FAILS
     assert result(beats_black_box(held(black=16, many=44, bpda=8), TOLERANCE)) is Result.HOLDS
     assert result(beats_black_box(held(black=16, many=44, bpda=-2), TOLERANCE)) is Result.FAILS
     assert result(beats_black_box(held(black=16, many=-2, bpda=-1), TOLERANCE)) is Result.NOT_APPLICABLE
