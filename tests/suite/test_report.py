@@ -118,6 +118,11 @@ def test_where_everything_failed_there_is_no_number(report: Report) -> None:
     assert crashed.to_frame(attacks=True)["accuracy"].isna().all()
 
 
+def test_its_rows_come_best_first(report: Report) -> None:
+    assert [row.name for row in report] == [row.name for row in report.rows]
+    assert len(list(report)) == len(report)
+
+
 def test_a_row_is_a_few_words(report: Report) -> None:
     assert len(repr(report["trades"])) < 4000
 
