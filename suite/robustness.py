@@ -145,7 +145,7 @@ class Robustness:
             text = f"{names[0]} on {board.name}: {what} {claimed}"
             result = Result.FAILS if decision is None else decision.result
             estimate = None if decision is None else decision.estimate
-            of = f"difference of {names[0]} to {names[1]}, in points: " if names[1:] else ""
+            of = f"{names[0]} minus {names[1]}: " if names[1:] else ""
             lines = [] if result is Result.HOLDS else explain(sides, estimate, settings.images, of=of)
             lines += stopped(settings, board, len(sides[0].found.images)) if result is Result.UNDECIDED else []
         return Claim(
