@@ -104,8 +104,14 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
 
 
 def _reasons(records: Sequence[Record], outcome: Outcome) -> tuple[str, ...]:
-    """The distinct reasons of the records with this outcome; a reason is always that of a whole block."""
-    return tuple(dict.fromkeys(record.reason for record in records if record.reason and outcome in record.outcomes))
+    """The distinct reasons of the images with this outcome."""
+    told = (
+        reason
+        for record in records
+        for reason, found in zip(record.reasons, record.outcomes, strict=bool(record.reasons))
+        if found is outcome and reason
+    )
+    return tuple(dict.fromkeys(told))
 
 
 def _finite(distance: float | None) -> float | None:

@@ -137,7 +137,8 @@ def _seconds_of_pass(defense: torch.nn.Module, batch: torch.Tensor) -> float:
 
 def _tried(row: DefenseChoice, attack: AttackChoice, one: Context) -> Price:
     """A job on one image; what it is given are the clean images."""
-    job = Job(f"plan {row.name} {attack.name}", row, attack, 0)
+    seed = f"plan {row.name} {attack.name}"
+    job = Job(seed, seed, row, attack, 0)
     clean = Record("", "", "", "", 0, [], [], [Outcome.BROKEN], ["0"], [None])
     given = Given((), Finding(clean, one.images.floats()))
     began = time.perf_counter()

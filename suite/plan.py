@@ -15,11 +15,13 @@ from purebench.board import AttackChoice, Board, DefenseChoice
 class Job:
     """One attack on one defense over one block of images; `key` is a hash of everything that decides its result.
 
-    after: in a cascade, the keys of the jobs whose verdicts spare images this attack; source: the key of the job whose
-    adversarial images the attack is given.
+    stream: seeds every generator; it holds the board's seed, the block's images, the attack and its view, and no
+    name of a board, row or attack: equal models get equal random numbers. after: in a cascade, the keys of the jobs whose
+    verdicts spare images this attack; source: the key of the job whose adversarial images the attack is given.
     """
 
     key: str
+    stream: str
     defense: DefenseChoice
     attack: AttackChoice
     block: int
@@ -72,9 +74,15 @@ class _Keys:
                 source = self.job(block, *there).key
             needed = {"after": list(after)} if after else {}
             needed |= {"source": [source]} if source else {}
-            text = json.dumps(self._decides(block, defense, attack) | needed, sort_keys=True)
-            self.known[place] = Job(hashlib.sha256(text.encode()).hexdigest(), defense, attack, block, after, source)
+            key = _hash(self._decides(block, defense, attack) | needed)
+            self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source)
         return self.known[place]
+
+    def _stream(self, block: int, attack: AttackChoice) -> str:
+        seeds = {"seed": self.board.seed, "data": self.block_hashes[block], "attack": _attack(attack)}
+        if attack.source is not None and attack.source.attack in self.attacks:
+            seeds["source"] = _attack(self.attacks[attack.source.attack])
+        return _hash(seeds)
 
     def _before(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> tuple[str, ...]:
         names = list(self.attacks)
@@ -91,13 +99,16 @@ class _Keys:
             "defense": defense.use.to_dict(),
             "weights": self.fingerprints[defense.name],
             "threat": asdict(board.threat),
-            "attack": {
-                "use": attack.use.to_dict(),
-                "gradient": attack.gradient,
-                "eot": attack.eot,
-                "only": attack.only,
-                "precision": board.attack_precision,
-            },
+            "attack": {**_attack(attack), "only": attack.only, "precision": board.attack_precision},
             "draws": board.draws,
             "seed": board.seed,
         }
+
+
+def _attack(attack: AttackChoice) -> dict[str, Any]:
+    """An attack and its view, without the name that the board gives it."""
+    return {"use": attack.use.to_dict(), "gradient": attack.gradient, "eot": attack.eot}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

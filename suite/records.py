@@ -44,9 +44,9 @@ class Record:
     (empty for other attacks); claims: the attack's own verdict, 1 where it thinks the defense broken, 0 where not,
     None where it was not asked (empty where it has no verdict); certified: of a certificate, the radius in the threat's
     norm within which the answer is proven right, None where it is wrong or nothing was proven (empty for attacks);
-    reason: why it is ERRORED or SKIPPED; notes: what a
-    reader must know, such as a correction; forwards, backwards: images passed through the defense by attack and
-    verification; provenance: versions and hashes; seconds: wall time of the phases.
+    reasons: why an image is ERRORED or SKIPPED, one an image, "" for the others (empty where there is none at all);
+    notes: what a reader must know, such as a correction; forwards, backwards: images passed through the defense by
+    attack and verification; provenance: versions and hashes; seconds: wall time of the phases.
     """
 
     key: str
@@ -62,13 +62,18 @@ class Record:
     nearest: list[float | None] = field(default_factory=list)
     claims: list[int | None] = field(default_factory=list)
     certified: list[float | None] = field(default_factory=list)
-    reason: str = ""
+    reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     forwards: int = 0
     backwards: int = 0
     pictures: list[Picture] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """The distinct reasons of all images, joined."""
+        return "; ".join(dict.fromkeys(reason for reason in self.reasons if reason))
 
     def to_json(self) -> str:
         """The record as JSON with sorted keys."""

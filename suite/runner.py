@@ -89,14 +89,14 @@ def _attacked(
     state = _versions(defense)
     attack: Attack = registry.create("attacks", job.attack.use, found=_reused(job, source, x, rest))
     given = {"defense": defense, "eot": job.attack.eot, "images": x, "threat": board.threat}
-    with seeded(job.key, "attack", device=context.device):
+    with seeded(job.stream, "attack", device=context.device):
         view: View = registry.create("views", Spec.parse(job.attack.gradient), **given)
         view.batch.size, view.precision = size, board.attack_precision
         found = attack(view, x.clone(), y.clone(), board.threat)
     attacked = time.perf_counter()
     answer = found if isinstance(found, Answer) else Answer(found)
     batch = DeviceBatch(view.batch.size)
-    with seeded(job.key, "verify", device=context.device):
+    with seeded(job.stream, "verify", device=context.device):
         verdict = judge(defense, answer, x, y, board.threat, board.draws, batch)
     if _versions(defense) != state:
         raise DefenseFault("expected a defense that leaves its weights and buffers alone; put it in eval mode")
@@ -197,7 +197,13 @@ def _blank(job: Job, context: Context, count: int, start: int) -> Record:
 
 def _all(blank: Record, outcome: Outcome, reason: str) -> Record:
     count = len(blank.images)
-    return replace(blank, outcomes=[outcome] * count, draws=[""] * count, distances=[None] * count, reason=reason)
+    return replace(
+        blank,
+        outcomes=[outcome] * count,
+        draws=[""] * count,
+        distances=[None] * count,
+        reasons=[reason] * count,
+    )
 
 
 @torch.no_grad()
@@ -210,7 +216,7 @@ def _pictures(job: Job, context: Context, adversarial: Tensor, start: int) -> li
         predicted = check_logits(defense.classifier(purified), len(images)).argmax(1)
         return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # of votes, the first
 
-    with seeded(job.key, "picture", device=context.device):
+    with seeded(job.stream, "picture", device=context.device):
         purified, predicted = batch.map(look, some)
     return [
         Picture(

@@ -139,7 +139,7 @@ class Bench:
             sizes={row.name: self.size},
         )
         key = f"{seed_of('tune', str(self.setting.seed), part.words):x}"
-        found = run_job(Job(key, row, attack, 0), context, given)
+        found = run_job(Job(key, key, row, attack, 0), context, given)
         if found.record.outcomes[0] in (Outcome.ERRORED, Outcome.SKIPPED):
             raise PurebenchError(f"tune: {attack.use} on {self.setting.defense}: {found.record.reason}")
         return found

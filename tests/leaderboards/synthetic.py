@@ -35,8 +35,8 @@ def make_board(attacks=("clean", "apgd"), defenses=("plain", "noisy"), images=4,
     return Board(**fields | more)
 
 
-def make_record(board, defense, attack, block, answers, *, random=None, seconds=None, **more):
-    """A record from its answers, one an image: draws such as "1011", or an Outcome where there is none."""
+def make_record(board, defense, attack, block, answers, *, random=None, seconds=None, reason="", **more):
+    """A record from its answers, one an image: draws such as "1011", or an Outcome with `reason`."""
     start = block * board.dataset.block
     images = list(range(100 + start, 100 + start + len(answers)))
     asked = [not isinstance(answer, Outcome) for answer in answers]
@@ -57,6 +57,7 @@ def make_record(board, defense, attack, block, answers, *, random=None, seconds=
         outcomes=outcomes,
         draws=[answer if one else "" for one, answer in zip(asked, answers, strict=True)],
         distances=[(0.0 if attack == "clean" else board.threat.radius) if one else None for one in asked],
+        reasons=["" if one else reason for one in asked] if reason else [],
         forwards=10 * sum(asked),
         backwards=0 if attack == "clean" else 5 * sum(asked),
         seconds=dict(SECONDS if seconds is None else seconds),

@@ -49,7 +49,7 @@ def test_records_and_images_come_back_as_they_were(tmp_path: Path) -> None:
 def test_a_record_of_the_same_key_is_replaced(tmp_path: Path) -> None:
     with store.writing(tmp_path / "s") as saved:
         saved.add(record(), np.zeros((2, 1, 1, 1)))
-        saved.add(record(reason="again"))
+        saved.add(record(reasons=["again", ""]))
         assert saved.get("k").reason == "again"  # type: ignore[union-attr]
         assert saved.adversarial("k") is None
 
