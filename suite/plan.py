@@ -16,8 +16,8 @@ class Job:
     """One attack on one defense over one block of images; `key` is a hash of everything that decides its result.
 
     stream: seeds every generator; it holds the board's seed, the block's images, the attack and its view, and no
-    name of a board, row or attack: equal models get equal random numbers. after: in a cascade, the keys of the jobs whose
-    verdicts spare images this attack; source: the key of the job whose adversarial images the attack is given.
+    name of a board, row or attack: equal models get equal random numbers. after: in a cascade, the keys of the jobs
+    whose verdicts spare images this attack; source: the key of the job whose adversarial images the attack is given.
     """
 
     key: str
