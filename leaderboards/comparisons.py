@@ -79,7 +79,7 @@ def _pair(
     a: DefenseResult, b: DefenseResult, attack: str | None, confidence: float | None, shared: bool, resamples: int
 ) -> Comparison:
     anytime = a.anytime or b.anytime
-    left, right = _values(a, attack, anytime), _values(b, attack, anytime)
+    left, right = _values(a, attack), _values(b, attack)
     ids = [image for image in left if image in right] if shared else None
     if ids is not None and not ids:
         raise PurebenchError(f"{a.name}, {b.name}: expected images that both have, but they share none.")
@@ -107,14 +107,18 @@ def _array(values: dict[str, float], ids: Sequence[str]) -> Floats:
     return np.array([values[image] for image in ids], dtype=np.float64)
 
 
-def _values(result: DefenseResult, attack: str | None, in_order: bool) -> dict[str, float]:
+def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
     """How often it was right, by image: its place in the data set, and the data set's hash."""
     data = result.provenance.get("data", "")
     if attack is None:
         if not result.attacked:
             raise PurebenchError(f"{result.name}: expected an attack that answered for it, but there is none.")
-        answers = result.answers
-        found = np.full(len(result.images), np.nan) if answers is None else answers.robust(in_order=in_order)
+        if result.errored:
+            raise PurebenchError(
+                f"{result.name}: expected a robust accuracy, but something ERRORED on {result.errored} images; run it "
+                "again with --retry-errors."
+            )
+        found = result.scores()
     else:
         known = {one.name: one for one in result.attacks}
         if attack not in known:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.answers import gather
 from purebench.leaderboards.curves import Frame
-from purebench.leaderboards.results import CLEAN, AttackResult, DefenseResult
-from purebench.records import Outcome
+from purebench.leaderboards.results import ANSWERED, CLEAN, AttackResult, DefenseResult
 from purebench.statistics import (
     Allocation,
     Estimate,
@@ -65,18 +63,16 @@ class DrawChart:
 
 @dataclass(frozen=True)
 class Noise:
-    """Where the noise of an accuracy comes from, under one attack, and what the next run should buy.
+    """Where the noise of an accuracy comes from, and what the next run should buy.
 
-    shares: of the mean's variance, by what they come from, in percent. restarts: of the attack, 1 if it ran once.
-    advice: images and draws that would halve the interval; None where the costs are not known.
+    shares: of the mean's variance, by what they come from, in percent. advice: images and fresh draws that would halve
+    the interval; None where the costs are not known.
     """
 
-    attack: str
     parts: VarianceParts
     shares: tuple[tuple[str, float], ...]
     images: int
     draws: int
-    restarts: int
     advice: Allocation | None
 
 
@@ -86,14 +82,10 @@ def loss(result: DefenseResult) -> Estimate | None:
     None too in a cascade that attacks before it asks for the clean images.
     """
     clean, rest = _clean(result), [attack for attack in result.attacks if attack.name != CLEAN]
-    every = result.answers
-    if clean is None or every is None or all(attack.skipped for attack in rest):
+    if clean is None or all(attack.skipped for attack in rest) or result.errored:
         return None
-    alone = gather([(clean.outcomes, clean.draws)], result.draws)
-    if alone is None:
-        return None
-    before, after = (found.robust(in_order=result.anytime) for found in (alone, every))
-    asked = ~(np.isnan(before) | np.isnan(after))
+    before, after = result.right(clean).mean(axis=1), result.scores()
+    asked = ~np.isnan(after) & np.array([outcome in ANSWERED for outcome in clean.outcomes])
     if not asked.any():
         return None
     before, after, confidence = before[asked], after[asked], result.board["confidence"]
@@ -103,81 +95,66 @@ def loss(result: DefenseResult) -> Estimate | None:
 
 
 def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
-    """resubmission@N and vote@K, clean and attacked; None for a deterministic defense, and with too few draws."""
-    if not result.random or (every := result.answers) is None:
+    """resubmission@N and vote@K, clean and at the picked adversarial examples.
+
+    None for a deterministic defense, with too few draws, and where images ERRORED.
+    """
+    if not result.random or result.errored or not result.scored.any():
         return None
     method, confidence = interval_method(False, result.anytime), result.board["confidence"]
-    some = every.counts.any(axis=0)
-    right, counts = every.right[:, some], every.counts[:, some]
-    asked = resubmission_curve(right, confidence=confidence, method=method, counts=counts)
+    right = result.fresh[np.newaxis, result.scored]
+    asked = resubmission_curve(right, confidence=confidence, method=method)
     if len(asked) < 3:
         return None
-    voted = vote_curve(right, confidence=confidence, method=method, counts=counts)
+    voted = vote_curve(right, confidence=confidence, method=method)
     most = len(asked)
     curves = [
         _curve("resubmission@N, attacked", "series-0", range(1, most + 1), asked, most, banded=True),
         _curve("vote@K, attacked", "series-1", range(1, most + 1, 2), voted, most),
     ]
     clean = _clean(result)
-    alone = None if clean is None else gather([(clean.outcomes, clean.draws)], result.draws)
-    if alone is not None and alone.counts.all():
-        often = resubmission_curve(alone.right, confidence=confidence, method=method, upto=most)
-        votes = vote_curve(alone.right, confidence=confidence, method=method, upto=most)
-        curves.append(_curve("resubmission@N, clean", "series-0 dash-2", range(1, most + 1), often, most))
-        curves.append(_curve("vote@K, clean", "series-1 dash-2", range(1, most + 1, 2), votes, most))
+    if clean is not None and all(outcome in ANSWERED for outcome in clean.outcomes):
+        alone = result.right(clean)[np.newaxis]
+        often = resubmission_curve(alone, confidence=confidence, method=method, upto=most)
+        votes = vote_curve(alone, confidence=confidence, method=method, upto=most)
+        curves.append(_curve("resubmission@N, clean", "series-0 dash-2", range(1, len(often) + 1), often, most))
+        curves.append(_curve("vote@K, clean", "series-1 dash-2", range(1, 2 * len(votes), 2), votes, most))
     ticks = tuple((round(_x(n, most), 1), f"{n}") for n in range(1, most + 1, max(1, most // 8)))
     return DrawChart(f"{anchor}-draws", f"Accuracy of {result.name} asked several times", FRAME, ticks, tuple(curves))
 
 
-def noise(result: DefenseResult, strongest: str | None) -> Noise | None:
-    """Where the noise of the accuracy under the strongest attack comes from; None where the draws cannot tell.
-
-    Attacks of the board that are the same but for their names are restarts of one another.
-    """
-    attack = next((one for one in result.attacks if one.name == strongest), None)
-    if attack is None or not result.random or result.draws < 2:
+def noise(result: DefenseResult) -> Noise | None:
+    """Where the noise of the accuracy at the picked adversarial examples comes from; None where it cannot be told."""
+    scored = result.scored
+    if not result.random or result.errored or result.fresh_draws < 2 or scored.sum() < 2:
         return None
-    alike = [one for one in result.attacks if _again(one, attack)]
-    whole = [one for one in alike if not {Outcome.SKIPPED, Outcome.ERRORED} & set(one.outcomes)]
-    if attack not in whole or len(result.images) < 2:
-        return None
-    answers = np.stack([result.right(one) for one in whole], axis=1)
-    parts = variance_parts(answers)
-    restarts, draws = len(whole), result.draws
-    names = ("images", "restarts of the attack", "draws")
-    shares = [(name, 100 * share) for name, share in zip(names, parts.shares(draws, restarts), strict=True)]
+    parts = variance_parts(result.fresh[scored])
+    shares = zip(("images", "draws"), (parts.shares(result.fresh_draws)[part] for part in (0, 2)), strict=True)
     return Noise(
-        attack=attack.name,
         parts=parts,
-        shares=tuple((name, share) for name, share in shares if share > 0 or (restarts > 1) or name[0] != "r"),
-        images=len(result.images),
-        draws=draws,
-        restarts=restarts,
+        shares=tuple((name, 100 * share) for name, share in shares),
+        images=int(scored.sum()),
+        draws=result.fresh_draws,
         advice=_advice(result, parts),
     )
 
 
 def _advice(result: DefenseResult, parts: VarianceParts) -> Allocation | None:
-    """The cheapest images and draws that halve the interval, in seconds of this device; None if none were timed."""
+    """The cheapest images and fresh draws that halve the interval, in seconds of this device; None if not timed."""
     robust = result.robust
-    attacks = sum(attack.seconds.get("attack", 0.0) for attack in result.attacks)
-    asked = sum(attack.seconds.get("verify", 0.0) for attack in result.attacks)
-    if robust is None or not asked or parts.total == 0 or not 0 < robust.half_width / 2 < 0.5:
+    attacks = sum(sum(attack.seconds.values()) for attack in result.attacks)
+    picking, fresh = (result.worst_case.seconds.get(phase, 0.0) for phase in ("pick", "verify"))
+    if robust is None or not fresh or parts.total == 0 or not 0 < robust.half_width / 2 < 0.5:
         return None
-    images = len(result.images)
+    images = robust.n
     return advise(
         parts,
         robust.half_width / 2,
-        cost_image=attacks / images,
-        cost_draw=asked / images / result.draws,
+        cost_image=(attacks + picking) / images,
+        cost_draw=fresh / images / result.fresh_draws,
         confidence=robust.confidence,
         method=robust.method,
-        least_draws=2,
     )
-
-
-def _again(one: AttackResult, other: AttackResult) -> bool:
-    return (one.spec, one.gradient, one.eot, one.source) == (other.spec, other.gradient, other.eot, other.source)
 
 
 def _clean(result: DefenseResult) -> AttackResult | None:

@@ -13,8 +13,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from purebench.errors import PurebenchError
-from purebench.leaderboards.results import ANSWERED, AttackResult, DefenseResult
-from purebench.records import Outcome, Record
+from purebench.leaderboards.results import ANSWERED, AttackResult, DefenseResult, WorstCase
+from purebench.records import WORST_CASE, Outcome, Record
 from purebench.stopping import ending
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
 def _of_defense(
     board: Board, defense: DefenseChoice, by_job: Mapping[tuple[str, str, int], Record], counted: int
 ) -> DefenseResult | None:
-    jobs = [[(defense.name, attack.name, block) for attack in board.attacks] for block in range(counted)]
+    names = [*(attack.name for attack in board.attacks), WORST_CASE]
+    jobs = [[(defense.name, name, block) for name in names] for block in range(counted)]
     blocks = [[by_job[job] for job in block] for block in jobs if all(job in by_job for job in block)]
     if not blocks:
         return None
@@ -73,6 +74,7 @@ def _of_defense(
         attacks=tuple(
             _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
         ),
+        worst_case=_worst_case([block[-1] for block in blocks]),
         provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
     )
     _require_draws(result)
@@ -99,6 +101,20 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
         forwards=sum(record.forwards for record in records),
         backwards=sum(record.backwards for record in records),
         pictures=tuple(picture for record in records for picture in record.pictures),
+        seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
+    )
+
+
+def _worst_case(records: Sequence[Record]) -> WorstCase:
+    phases = sorted({phase for record in records for phase in record.seconds})
+    return WorstCase(
+        picked=tuple(name for record in records for name in record.picked),
+        outcomes=tuple(outcome for record in records for outcome in record.outcomes),
+        draws=tuple(draws for record in records for draws in record.draws),
+        distances=tuple(_finite(distance) for record in records for distance in record.distances),
+        reasons=(*_reasons(records, Outcome.ERRORED), *_reasons(records, Outcome.SKIPPED)),
+        notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
+        forwards=sum(record.forwards for record in records),
         seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
     )
 
@@ -159,7 +175,7 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 
 def _require_aligned(record: Record, first: Record) -> None:
-    optional = [given for given in (record.nearest, record.claims, record.certified) if given]
+    optional = [given for given in (record.nearest, record.claims, record.certified, record.picked) if given]
     lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
     if record.images != first.images or any(len(values) != len(record.images) for values in lists):
         raise PurebenchError(
@@ -169,10 +185,12 @@ def _require_aligned(record: Record, first: Record) -> None:
 
 
 def _require_draws(result: DefenseResult) -> None:
-    for attack in result.attacks:
-        for image, draws, outcome in zip(result.images, attack.draws, attack.outcomes, strict=True):
-            if outcome in ANSWERED and len(draws) != result.draws:
+    asked = [(attack.name, attack.draws, attack.outcomes, result.draws) for attack in result.attacks]
+    asked.append((WORST_CASE, result.worst_case.draws, result.worst_case.outcomes, result.fresh_draws))
+    for name, answers, outcomes, expected in asked:
+        for image, draws, outcome in zip(result.images, answers, outcomes, strict=True):
+            if outcome in ANSWERED and len(draws) != expected:
                 raise PurebenchError(
-                    f"{result.name}: expected {result.draws} verification draws of image {image} "
-                    f"under {attack.name}, but got {len(draws)}; run it again with the board's draws."
+                    f"{result.name}: expected {expected} verification draws of image {image} "
+                    f"under {name}, but got {len(draws)}; run it again with the board's draws."
                 )

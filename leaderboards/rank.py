@@ -6,15 +6,17 @@ between which ranks the row lies, and which others it cannot be told apart from 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from purebench.leaderboards.certificates import certificates, certifies
 from purebench.leaderboards.doubts import doubts
-from purebench.leaderboards.results import CLEAN, AttackResult, DefenseResult, spec_text
+from purebench.leaderboards.results import CLEAN, AttackResult, Bools, DefenseResult, Floats, spec_text
 from purebench.leaderboards.standing import Place, Standing, standing
 from purebench.records import Outcome
-from purebench.statistics import Estimate
+from purebench.statistics import Estimate, interval, interval_method
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class ShareOfImages:
+    """The share of images whose share of right fresh draws lies in a range, such as "≥ 95 %"."""
+
+    text: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
 class Cost:
     """What an evaluation took.
 
@@ -48,9 +58,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A defense on a board. rank, robust: None where everything ERRORED, which `reason` then explains, and where the
+    """A defense on a board. rank, robust: None where something ERRORED, which `reason` then explains, and where the
     board's attacks do not apply.
 
+    robust: accuracy at the picked adversarial examples. bounds: its lower and upper bound where images ERRORED, with
+    all of these wrong and all right. bracket: ends for the mean of min_a q of a random defense. shares: of images by
+    their share of right draws.
     place: where it stands among all, None where they share no image. strongest: the attack with the lowest accuracy
     where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
     clean: None where it ERRORED or the board has none. certified: share of images that the defense proves to hold at
@@ -70,6 +83,9 @@ class Row:
     place: Place | None = None
     certified: Estimate | None = None
     doubts: tuple[str, ...] = ()
+    bounds: tuple[Estimate, Estimate] | None = None
+    bracket: Estimate | None = None
+    shares: tuple[ShareOfImages, ...] = ()
 
     @property
     def name(self) -> str:
@@ -112,6 +128,37 @@ def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
     return standing([row.result for row in rows if not _unknown(row)])
 
 
+RANGES: tuple[tuple[str, Callable[[Floats], Bools]], ...] = (
+    ("≥ 95 %", lambda shares: shares >= 0.95),
+    ("> 50 %", lambda shares: shares > 0.5),
+    ("≤ 5 %", lambda shares: shares <= 0.05),
+)
+
+
+def shares_of_images(result: DefenseResult) -> tuple[ShareOfImages, ...]:
+    """How many images are right nearly always, more often than not, and nearly never; for a random defense.
+
+    A mean of 50 % may be half of the images always, or all of them half of the time. The shares are those of the fresh
+    draws that were made, which scatter around an image's probability.
+    """
+    scores = result.scores()
+    known = scores[~np.isnan(scores)]
+    if not result.random or not known.size or result.errored:
+        return ()
+    method, confidence = interval_method(True, result.anytime), result.board["confidence"]
+    return tuple(
+        ShareOfImages(text, interval(within(known).astype(np.float64), method, confidence)) for text, within in RANGES
+    )
+
+
+def cost_of(result: DefenseResult) -> Cost:
+    """The cost of all jobs of a defense."""
+    attacks, picking = cost(result.attacks), result.worst_case
+    return replace(
+        attacks, seconds=attacks.seconds + sum(picking.seconds.values()), forwards=attacks.forwards + picking.forwards
+    )
+
+
 def cost(attacks: Sequence[AttackResult]) -> Cost:
     """What these attacks and their verification took."""
     draws = sum(len(answers) for attack in attacks for answers in attack.draws)
@@ -127,6 +174,7 @@ def cost(attacks: Sequence[AttackResult]) -> Cost:
 def _row(result: DefenseResult) -> Row:
     cells = tuple(_cell(result, attack) for attack in result.attacks)
     reasons = [reason for attack in result.attacks for reason in attack.reasons]
+    reasons += result.worst_case.reasons if result.errored else ()
     proven = certificates(result)
     return Row(
         rank=None,
@@ -137,9 +185,12 @@ def _row(result: DefenseResult) -> Row:
         strongest=_most_broken(result) if result.cascade else _lowest(cells, _no_attacks(result)),
         errored=result.errored,
         reason=reasons[0] if reasons else "",
-        cost=cost(result.attacks),
+        cost=cost_of(result),
         certified=None if proven is None else proven.estimate,
         doubts=() if result.failed else doubts(result),
+        bounds=result.bounds if result.attacked else None,
+        bracket=result.bracket if result.attacked else None,
+        shares=shares_of_images(result) if result.attacked else (),
     )
 
 
@@ -187,7 +238,7 @@ def _unknown(row: Row) -> bool:
 def _order(row: Row) -> tuple[bool, float, float, str]:
     return (
         _unknown(row),
-        -row.robust.value if row.robust else 0.0,
+        -row.robust.value if row.robust else -row.bounds[1].value if row.bounds else 0.0,
         -row.clean.value if row.clean else 0.0,
         row.name,
     )

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from purebench.answers import ANSWERED as ANSWERED
 from purebench.answers import Answers, gather, right_answers
-from purebench.errors import PurebenchError
-from purebench.records import Outcome, Picture
+from purebench.records import WORST_CASE, Outcome, Picture
 from purebench.registry import Spec
-from purebench.statistics import Estimate, accuracy, robust_accuracy
+from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 CLEAN = "clean"
 """The name of the attack that changes nothing: its accuracy is the clean accuracy."""
@@ -88,6 +88,36 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
+class WorstCase:
+    """What was picked for each image, and how it was scored; tuples are in the order of the images.
+
+    picked: the attack whose adversarial example was picked, None where no attack answered. draws: the fresh draws there
+    (a string of 1 for right and 0 for wrong, "" where there is no pick). outcomes, distances, reasons, notes: as in a
+    record. forwards: images passed to pick and to score. seconds: wall time by phase.
+    """
+
+    picked: tuple[str | None, ...]
+    outcomes: tuple[Outcome, ...]
+    draws: tuple[str, ...]
+    distances: tuple[float | None, ...]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    forwards: int
+    seconds: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the seconds."""
+        return {name: value for name, value in asdict(self).items() if name != "seconds"}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], seconds: Mapping[str, float]) -> WorstCase:
+        """What `to_dict` wrote, with the seconds that were kept elsewhere."""
+        made = _with_tuples(data)
+        made["outcomes"] = tuple(Outcome(value) for value in data["outcomes"])
+        return cls(**made, seconds=dict(seconds))
+
+
+@dataclass(frozen=True)
 class DefenseResult:
     """All finished blocks of one defense on one board.
 
@@ -107,12 +137,50 @@ class DefenseResult:
     labels: tuple[int, ...]
     complete: bool
     attacks: tuple[AttackResult, ...]
+    worst_case: WorstCase
     provenance: Mapping[str, Any]
 
     @property
     def draws(self) -> int:
-        """Verification draws an image."""
+        """Verification draws of each attack's adversarial example."""
         return int(self.board["verify"]["draws"]) if self.random else 1
+
+    @property
+    def fresh_draws(self) -> int:
+        """Fresh draws that score the picked adversarial example of an image."""
+        return int(self.board["verify"]["fresh"]) if self.random else 1
+
+    @property
+    def fresh(self) -> Bools:
+        """Whether each fresh draw at the picked adversarial example was right, [images, draws]; see `scored`."""
+        return right_answers(self.worst_case.outcomes, self.worst_case.draws, self.fresh_draws)
+
+    @property
+    def scored(self) -> Bools:
+        """[images]: whether an adversarial example was picked and scored."""
+        scored: Bools = np.array([outcome in ANSWERED for outcome in self.worst_case.outcomes], dtype=np.bool_)
+        return scored
+
+    @property
+    def doubtful(self) -> Bools:
+        """[images]: whether the score is not known, because an attack or the scoring ERRORED on the image.
+
+        An attack that ERRORED might have found a worse example; where no draw at the pick was right, none is worse.
+        """
+        failed = np.zeros(len(self.images), dtype=np.bool_)
+        for outcomes in (*(attack.outcomes for attack in self.attacks), self.worst_case.outcomes):
+            failed |= np.array([outcome is Outcome.ERRORED for outcome in outcomes], dtype=np.bool_)
+        doubtful: Bools = failed & ~(self.scored & ~self.fresh.any(axis=1))
+        return doubtful
+
+    def scores(self, *, errored: float = 0.0) -> Floats:
+        """[images]: the share of right fresh draws at the picked adversarial example, NaN where no attack applies.
+
+        errored: what a doubtful image counts as: 0 for wrong, the lower bound; 1 for right (no worse than its pick),
+        the upper bound.
+        """
+        found = np.where(self.scored, self.fresh.mean(axis=1), np.nan)
+        return np.where(self.doubtful, np.fmin(found, errored), found)
 
     @property
     def cascade(self) -> bool:
@@ -128,7 +196,7 @@ class DefenseResult:
     @property
     def answers(self) -> Answers | None:
         """What it answered under every attack that applies, clean included; None where none does."""
-        return gather(((attack.outcomes, attack.draws) for attack in self.attacks), self.draws)
+        return gather([(attack.outcomes, attack.draws) for attack in self.attacks], self.draws)
 
     @property
     def failed(self) -> bool:
@@ -152,9 +220,8 @@ class DefenseResult:
 
     @property
     def errored(self) -> int:
-        """Images on which some attack ERRORED; they count as not robust."""
-        by_image = zip(*(attack.outcomes for attack in self.attacks), strict=True)
-        return sum(Outcome.ERRORED in outcomes for outcomes in by_image)
+        """Images whose score is not known, because something ERRORED on them; see `doubtful`."""
+        return int(self.doubtful.sum())
 
     @property
     def clean(self) -> Estimate | None:
@@ -167,24 +234,35 @@ class DefenseResult:
 
     @property
     def robust(self) -> Estimate | None:
-        """Accuracy under the worst attack of each image, clean included; None where no attack applies.
+        """Accuracy at the picked adversarial examples; None where no attack applies, or it is known within `bounds`.
 
-        Raises PurebenchError for a random defense with a single draw, whose worst case would be biased.
+        For each image the worst example of all attacks (clean included) was picked on earlier draws; the fresh draws
+        there are unbiased for the accuracy at what was picked, which is an upper bound of mean_i min_a q[i,a].
         """
-        found = self.answers
-        if found is None:
+        return None if self.doubtful.any() else self._mean(self.scores())
+
+    @property
+    def bounds(self) -> tuple[Estimate, Estimate] | None:
+        """The robust accuracy with all doubtful images wrong, and with all right; None where there is none."""
+        low, high = self._mean(self.scores(errored=0.0)), self._mean(self.scores(errored=1.0))
+        return None if low is None or high is None or not self.doubtful.any() else (low, high)
+
+    @property
+    def bracket(self) -> Estimate | None:
+        """Ends for mean_i min_a q[i,a] of a random defense; None for others, and where results decided the end."""
+        answers = self.answers
+        if not self.random or self.anytime or answers is None or self.doubtful.any():
             return None
-        some = found.counts.any(axis=0)
-        try:
-            return robust_accuracy(
-                found.right[:, some],
-                deterministic=not self.random,
-                confidence=self.board["confidence"],
-                counts=found.counts[:, some],
-                anytime=self.anytime,
-            )
-        except ValueError as error:
-            raise PurebenchError(f"{self.name}: {error}") from error
+        some = self.scored
+        if not some.any():
+            return None
+        return bracket(answers.lowest()[some], self.scores()[some], self.board["confidence"])
+
+    def _mean(self, scores: Floats) -> Estimate | None:
+        known = scores[~np.isnan(scores)]
+        if not known.size:
+            return None
+        return interval(known, interval_method(not self.random, self.anytime), self.board["confidence"])
 
     def accuracy(self, attack: AttackResult) -> Estimate | None:
         """Accuracy under one attack over the images it applies to; None if it was SKIPPED on all."""
@@ -217,12 +295,14 @@ class DefenseResult:
     @property
     def seconds(self) -> dict[str, dict[str, float]]:
         """Wall time by attack and phase."""
-        return {attack.name: dict(attack.seconds) for attack in self.attacks}
+        timed = {attack.name: dict(attack.seconds) for attack in self.attacks}
+        return {**timed, WORST_CASE: dict(self.worst_case.seconds)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values that depend on the records alone: no seconds."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**plain, "attacks": [attack.to_dict() for attack in self.attacks]}
+        attacks = [attack.to_dict() for attack in self.attacks]
+        return {**plain, "attacks": attacks, "worst_case": self.worst_case.to_dict()}
 
     @classmethod
     def from_dict(
@@ -233,6 +313,7 @@ class DefenseResult:
         made["attacks"] = tuple(
             AttackResult.from_dict(attack, timed.get(attack["name"], {})) for attack in data["attacks"]
         )
+        made["worst_case"] = WorstCase.from_dict(data["worst_case"], timed.get(WORST_CASE, {}))
         return cls(**made)
 
 

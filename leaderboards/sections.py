@@ -112,7 +112,7 @@ def section(
         median="" if found is None else _median(board, found),
         loss=None if row.result.failed else loss(row.result),
         asked=None if row.result.failed else draw_chart(anchor, row.result),
-        noise=None if row.result.failed else noise(row.result, row.strongest),
+        noise=None if row.result.failed else noise(row.result),
     )
 
 

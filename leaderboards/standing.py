@@ -91,7 +91,7 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
 def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Floats]:
     """The images that all these rows have, in the order of the first, and how often each was right [rows, images].
 
-    Right under the worst attack; images on which no attack applies are left out.
+    At the picked adversarial examples; images on which no attack applies are left out.
     """
     scores = [_scores(result) for result in results]
     shared = [image for image in results[0].images if all(image in score for score in scores)]
@@ -106,11 +106,8 @@ def letter(number: int) -> str:
 
 
 def _scores(result: DefenseResult) -> dict[int, float]:
-    """How often it is right under the worst attack, by image."""
-    if (found := result.answers) is None:
-        return {}
-    values = found.robust(in_order=result.anytime)
-    return {image: float(v) for image, v in zip(result.images, values, strict=True) if not np.isnan(v)}
+    """The share of right fresh draws at the picked adversarial example, by image."""
+    return {image: float(v) for image, v in zip(result.images, result.scores(), strict=True) if not np.isnan(v)}
 
 
 def _place(found: Ranking, row: int) -> Place:

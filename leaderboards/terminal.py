@@ -114,7 +114,7 @@ def _heading(board: Board) -> Text:
         threat_text(board),
         board.dataset.use.name,
         f"{board.dataset.images} images",
-        f"{board.draws} draws",
+        f"{board.draws} + {board.fresh} draws",
         f"{100 * board.confidence:g} % confidence",
         *(["cascade"] if board.cascade else []),
         *([f"attacks in {board.attack_precision}"] if board.attack_precision != "float32" else []),
@@ -165,12 +165,13 @@ def _name(row: Row) -> Text:
 
 def _robust(row: Row) -> Text:
     if not row.rank or row.robust is None:
-        return Text("errored" if row.result.errored else "no attack applies", style="yellow")
+        if row.bounds is None or row.result.failed:
+            return Text("errored" if row.result.errored else "no attack applies", style="yellow")
+        low, high = (100 * bound.value for bound in row.bounds)
+        return Text(f"{low:.1f}–{high:.1f} %\n! {row.errored} of {row.bounds[0].n} errored", style="yellow")
     told = row.robust.percent()
     number = Text(told.rjust(len(told) + 5 - told.index(" ")))
     number.stylize("bold", 0, number.plain.index("["))
-    if row.errored:
-        number.append(f"\n! {row.errored} of {row.robust.n} errored", style="yellow")
     return number
 
 
@@ -188,13 +189,19 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
     notes = [stopped] if (stopped := stopped_text(board, rows)) else []
     notes += [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []
     if bars:
-        notes.append("├─● robust accuracy and its interval, ○ clean accuracy")
+        notes.append("├─● robust accuracy (at the picked adversarial examples) and its interval, ○ clean accuracy")
     if any(row.place and row.place.low < row.place.high for row in rows):
         alike = f"; rows that share a letter ({ALIKE}) cannot be told apart" if lettered else ""
         notes.append(f"rank: between which places it lies, for all rows at once{alike}")
     notes += [compared] if (compared := compared_text(rows)) else []
-    if any(row.errored and row.rank for row in rows):
-        notes.append("! on these images an attack failed to run; they count as not robust")
+    if any(row.bounds and not row.result.failed for row in rows):
+        notes.append("! an attack failed to run on these images: bounds with all of them wrong and all right; no rank")
+    notes += [
+        f"{row.name}: mean of the least accuracy under any attack between {100 * row.bracket.low:.1f} and "
+        f"{100 * row.bracket.high:.1f} %"
+        for row in rows
+        if row.bracket
+    ]
     notes += [f"⚠ {row.name}: {doubt}" for row in rows for doubt in row.doubts]
     if board.cascade and rows:
         notes.append(

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.records import Outcome
-from purebench.statistics import robust_per_image
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -27,16 +26,13 @@ class Answers:
     right: Bools
     counts: Bools
 
-    def robust(self, *, in_order: bool = False) -> Floats:
-        """[images]: how often it is right under the worst attack of each, NaN where none applies.
+    def lowest(self) -> Floats:
+        """[images]: the least share of right draws under any attack, NaN where none applies.
 
-        in_order: see `robust_per_image`. Raises ValueError where that does.
+        The minimum of noisy shares: on average below min_a q, never above it.
         """
-        some = self.counts.any(axis=0)
-        found = np.full(some.size, np.nan)
-        if some.any():
-            found[some] = robust_per_image(self.right[:, some], self.counts[:, some], in_order=in_order)
-        return found
+        shares = np.where(self.counts, self.right.mean(axis=2), np.inf).min(axis=0)
+        return np.where(np.isinf(shares), np.nan, shares)
 
 
 def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: int) -> Answers | None:

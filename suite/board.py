@@ -95,7 +95,8 @@ class Stop:
 class Board:
     """A leaderboard: images, classifier, threat, attacks, defenses, and how answers are verified.
 
-    draws: verification draws of a random defense, each image; confidence: of every interval; seed: of everything;
+    draws: verification draws of a random defense, each image and attack; fresh: those that score the picked adversarial
+    example of each image; confidence: of every interval; seed: of everything;
     cascade: an image that was wrong on every verification draw under one attack is spared the attacks after it, whose
     numbers are then conditional; attack_precision: arithmetic of the attacks, float32 or bf16 (verification: float32);
     stop: when a run may end before its last image, None for never.
@@ -110,6 +111,7 @@ class Board:
     attacks: tuple[AttackChoice, ...]
     defenses: tuple[DefenseChoice, ...]
     draws: int = 16
+    fresh: int = 32
     confidence: float = 0.95
     seed: int = 0
     cascade: bool = False
@@ -147,7 +149,7 @@ class Board:
             "dataset": {**asdict(self.dataset), "use": self.dataset.use.plain()},
             "classifier": self.classifier.plain(),
             "threat": {"norm": self.threat.norm, "radius": self.radius_text or self.threat.radius},
-            "verify": {"draws": self.draws},
+            "verify": {"draws": self.draws, "fresh": self.fresh},
             "confidence": self.confidence,
             "seed": self.seed,
             "cascade": self.cascade,

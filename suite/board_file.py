@@ -12,6 +12,7 @@ import yaml
 
 from purebench.board import FOR, PRECISIONS, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
 from purebench.errors import PurebenchError, nearest
+from purebench.records import WORST_CASE
 from purebench.registry import Spec, names
 from purebench.threat import ThreatModel, parse_radius
 
@@ -37,10 +38,10 @@ def load_board(path: Path) -> Board:
 
 def parse_board(data: Any) -> Board:
     """A board from plain values; an unknown, missing or mistyped key is an error that names it."""
-    top = _mapping(data, "board", Board, extra={"verify", "only_sources"}, without={"draws", "radius_text"})
+    top = _mapping(data, "board", Board, extra={"verify", "only_sources"}, without={"draws", "fresh", "radius_text"})
     threat = _mapping(top.get("threat"), "threat", ThreatModel)
     _need(threat, "threat", "norm", "radius")
-    verify = _known(top.get("verify", {}), "verify", {"draws"})
+    verify = _known(top.get("verify", {}), "verify", {"draws", "fresh"})
     _need(top, "board", "name", "dataset", "classifier", "threat", "attacks", "defenses")
     if not isinstance(top["name"], str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*(@[0-9.e+-]+)?", top["name"]):
         raise PurebenchError(f"name: expected small letters, digits and dashes, but got {top['name']!r}.")
@@ -55,6 +56,8 @@ def parse_board(data: Any) -> Board:
     cascade = top.get("cascade", False)
     if not isinstance(cascade, bool):
         raise PurebenchError(f"cascade: expected true or false, but got {cascade!r}.")
+    if WORST_CASE in attacks:
+        raise PurebenchError(f"attacks: {WORST_CASE!r} is the name of what is picked among attacks; choose another.")
     chosen = tuple(_attack(name, value) for name, value in attacks.items())
     _check_sources(chosen, set(defenses))
     sources = _only_sources(top.get("only_sources", []), chosen)
@@ -70,6 +73,7 @@ def parse_board(data: Any) -> Board:
             DefenseChoice(name, _spec(value, f"defenses.{name}"), name in sources) for name, value in defenses.items()
         ),
         draws=_whole(verify.get("draws", 16), "verify.draws", 1),
+        fresh=_whole(verify.get("fresh", 32), "verify.fresh", 1),
         confidence=confidence,
         seed=_whole(top.get("seed", 0), "seed", 0),
         cascade=cascade,

@@ -18,7 +18,7 @@ from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
 from purebench.devices import find_device
 from purebench.errors import Missing, MissingFiles, PurebenchError
-from purebench.plan import Job, plan
+from purebench.plan import AnyJob, plan
 from purebench.provenance import versions
 from purebench.registry import Spec
 from purebench.seeds import seeded
@@ -68,7 +68,7 @@ class Context:
                 self.sizes[defense] = fitting(self.defenses[defense], image)
         return self.sizes[defense]
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[AnyJob]:
         """The board's plan."""
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
         return plan(self.board, hashes, self.fingerprints, versions()["purebench"])

@@ -20,8 +20,9 @@ from purebench.allocator import keep_freed_memory
 from purebench.board import Board
 from purebench.context import Context, prepare
 from purebench.errors import PurebenchError
-from purebench.plan import Job
+from purebench.plan import AnyJob, WorstCaseJob
 from purebench.runner import Finding, Given, run_job
+from purebench.worst_case_job import run_worst_case
 
 
 def default_workers(device: str) -> int:
@@ -31,12 +32,16 @@ def default_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-Asking = Callable[[Job], Given]
+Asking = Callable[[AnyJob], Given]
 """What the jobs that a job needs have found; asked when they are all done."""
 
 
 def execute(
-    jobs: Sequence[Job], context: Context, workers: int, done: Collection[str] = (), given: Asking = lambda job: Given()
+    jobs: Sequence[AnyJob],
+    context: Context,
+    workers: int,
+    done: Collection[str] = (),
+    given: Asking = lambda job: Given(),
 ) -> Generator[Finding, None, None]:
     """The findings of the jobs as they come, in any order but that a job follows those it needs.
 
@@ -48,26 +53,33 @@ def execute(
     if workers <= 1 or len(jobs) <= 1:
         with single_thread(context.device):
             while job := queue.take():
-                yield run_job(job, context, given(job))
+                yield run(job, context, given(job))
                 queue.finish(job)
     else:
         yield from _parallel(queue, given, context.board, str(context.device), min(workers, len(jobs)))
 
 
+def run(job: AnyJob, context: Context, given: Given) -> Finding:
+    """Runs a job of either kind."""
+    if isinstance(job, WorstCaseJob):
+        return run_worst_case(job, context, given.before)
+    return run_job(job, context, given)
+
+
 class Queue:
     """Jobs to run, each once those it needs are done."""
 
-    def __init__(self, jobs: Sequence[Job], done: Collection[str] = ()):
+    def __init__(self, jobs: Sequence[AnyJob], done: Collection[str] = ()):
         self.todo = {job.key: job for job in jobs}
         # what is not to be run here counts as done, so that no job can wait for it
         self.missing = {job.key: {key for key in job.needs if key in self.todo and key not in done} for job in jobs}
 
-    def take(self) -> Job | None:
+    def take(self) -> AnyJob | None:
         """The first job that may begin; None if all have been taken, or the others wait for one that has."""
         key = next((key for key in self.todo if not self.missing[key]), None)
         return None if key is None else self.todo.pop(key)
 
-    def finish(self, job: Job) -> None:
+    def finish(self, job: AnyJob) -> None:
         """Those that waited for this job need not any more."""
         for waits in self.missing.values():
             waits.discard(job.key)
@@ -89,7 +101,7 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
     fork = multiprocessing.get_context("spawn")
     idle: list[Connection] = []
     processes = []
-    doing: dict[Any, Job] = {}
+    doing: dict[Any, AnyJob] = {}
     try:
         for _ in range(workers):
             here, there = fork.Pipe()
@@ -112,7 +124,7 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
                     answer = link.recv()
                 except EOFError as error:
                     raise PurebenchError(
-                        f"a worker died during {job.attack.name} on {job.defense.name} (memory?); run again to go on, "
+                        f"a worker died during {job.label} on {job.defense.name} (memory?); run again to go on, "
                         "perhaps with --workers 1."
                     ) from error
                 if isinstance(answer, PurebenchError):
@@ -138,7 +150,7 @@ def _work(link: Connection, board: Board, device: str) -> None:
         context = prepare(board, device)
         while True:
             job, given = link.recv()
-            link.send(run_job(job, context, given))
+            link.send(run(job, context, given))
     except PurebenchError as error:
         link.send(error)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):

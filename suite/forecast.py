@@ -8,7 +8,7 @@ takes nearest to as long. A single image fills a device less well than a block d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -19,10 +19,11 @@ from purebench.board import AttackChoice, DefenseChoice
 from purebench.context import Context
 from purebench.execute import single_thread
 from purebench.plan import Job
-from purebench.records import Outcome, Record
+from purebench.records import WORST_CASE, Outcome, Record
 from purebench.runner import Finding, Given, run_job
 from purebench.seeds import seeded
 from purebench.statistics import clopper_pearson, interval
+from purebench.statistics.halving import RUNGS
 
 Tell = Callable[[str, int, int], None]
 """tell(what is tried, how many were, of how many)."""
@@ -66,7 +67,8 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
         for number, row in enumerate(board.defenses):
             tell(f"a pass of {row.name}", number, len(board.defenses))
             passes[row.name] = _timed_pass(context, row)
-        planned = {(job.defense.name, job.attack.name): (job.defense, job.attack) for job in context.jobs()}
+        attacks = [job for job in context.jobs() if isinstance(job, Job)]
+        planned = {(job.defense.name, job.attack.name): (job.defense, job.attack) for job in attacks}
         tasks = sorted(planned.values(), key=lambda task: passes[task[0].name].alone)
         one = _one_image(context)
         tried: dict[tuple[str, str], Price] = {}
@@ -85,7 +87,15 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
         assert price is not None  # the first of its kind is always tried
         scale = passes[row.name].filled / passes[row.name].alone
         found.append(replace(price, seconds=price.seconds * min(scale, 1.0)))
-    return found
+    return [*found, *(_worst_case(context, row, found, passes[row.name]) for row in board.shown)]
+
+
+def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], one: Pass) -> Price:
+    """The price of picking and scoring an image's adversarial example: forwards alone, whose number is known."""
+    defense = context.defenses[row.name]
+    applying = sum(price.defense == row.name and not price.skipped for price in attacks)
+    draws = context.board.fresh + sum(min(rung.keep, applying) * rung.draws for rung in RUNGS) if defense.random else 1
+    return Price(row.name, WORST_CASE, draws * one.filled, defense.passes * draws, 0, True, applying == 0)
 
 
 def expected_half_widths(images: int, accuracy: float, confidence: float, anytime: bool = False) -> tuple[float, float]:

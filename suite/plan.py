@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.records import WORST_CASE
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,47 @@ class Job:
         """The keys of the jobs that must be finished before this one."""
         return self.after if self.source is None else (*self.after, self.source)
 
+    @property
+    def label(self) -> str:
+        """The attack's name."""
+        return self.attack.name
 
-def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str) -> list[Job]:
+
+@dataclass(frozen=True)
+class WorstCaseJob:
+    """Picks one adversarial example for each image of a block, and scores it on fresh draws.
+
+    needs: the keys of the attack jobs of the defense and block, in the board's order, which its own key hashes; so an
+    attack more or less repeats this job alone. stream: as of a `Job`.
+    """
+
+    key: str
+    stream: str
+    defense: DefenseChoice
+    block: int
+    needs: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The name that its record has in the place of an attack's."""
+        return WORST_CASE
+
+
+AnyJob = Job | WorstCaseJob
+
+
+def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str) -> list[AnyJob]:
     """The jobs of a board, blocks outermost, so that a run cut short has whole images for all.
 
     Of a row that is only a source, those whose images are reused, and those that they need.
     block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name.
     """
     keys = _Keys(board, block_hashes, fingerprints, version)
-    every = [
-        keys.job(block, defense, attack)
-        for block in range(board.most_blocks)
-        for defense in board.defenses
-        for attack in board.attacks
-    ]
+    every: list[AnyJob] = []
+    for block in range(board.most_blocks):
+        for defense in board.defenses:
+            attacks = [keys.job(block, defense, attack) for attack in board.attacks]
+            every += [*attacks, keys.worst_case(block, defense, attacks)]
     needed = {job.key: job.needs for job in every}
     wanted, left = set[str](), [job.key for job in every if not job.defense.only_source]
     while left:
@@ -77,6 +105,13 @@ class _Keys:
             key = _hash(self._decides(block, defense, attack) | needed)
             self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source)
         return self.known[place]
+
+    def worst_case(self, block: int, defense: DefenseChoice, attacks: Sequence[Job]) -> WorstCaseJob:
+        """The job that picks among what these jobs found; of deterministic defenses it makes one draw."""
+        needs = tuple(job.key for job in attacks)
+        key = _hash({"version": self.version, "attacks": needs, "fresh": self.board.fresh})
+        stream = _hash({"seed": self.board.seed, "data": self.block_hashes[block], "job": WORST_CASE})
+        return WorstCaseJob(key, stream, defense, block, needs)
 
     def _stream(self, block: int, attack: AttackChoice) -> str:
         seeds = {"seed": self.board.seed, "data": self.block_hashes[block], "attack": _attack(attack)}

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+WORST_CASE = "worst-case"
+"""What the record of a worst-case job has in the place of an attack's name; no attack of a board may have it."""
+
 
 class Outcome(StrEnum):
     """What became of an image under an attack, decided by verification alone.
@@ -37,6 +40,9 @@ class Picture:
 class Record:
     """One job's result. All but `seconds` is decided by the key on one machine.
 
+    The record of a worst-case job has the attack `WORST_CASE`; its draws are the fresh ones at the picked adversarial
+    examples, and `picked` names the attack that each came from, None where none applied (empty for attack jobs).
+
     images: the images' positions in the dataset; labels: their true classes; outcomes: one an image; draws: one an
     image, a string of 1 (right) and 0 (wrong), one character a verification draw, empty where there was none;
     distances: norm of the perturbation in the threat's norm, None where there is none; nearest: of a minimum-norm
@@ -62,6 +68,7 @@ class Record:
     nearest: list[float | None] = field(default_factory=list)
     claims: list[int | None] = field(default_factory=list)
     certified: list[float | None] = field(default_factory=list)
+    picked: list[str | None] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     forwards: int = 0

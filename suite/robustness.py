@@ -197,7 +197,12 @@ def looked(
         sides = [side.after(*found_by(side.run, choose.with_rows(part, [side.row]))) for side in sides]
         if any(side.found.failed for side in sides):
             return sides, None
-        decision = decide([per_image(side.found) for side in sides])
+        # whether images that ERRORED are wrong or right, of either side, must not matter
+        worst, best = (
+            decide([per_image(side.found, errored=value) for side, value in zip(sides, errored, strict=False)])
+            for errored in ((0.0, 1.0), (1.0, 0.0))
+        )
+        decision = worst if worst.result is best.result else replace(worst, result=Result.UNDECIDED)
         if decision.result is not Result.UNDECIDED:
             break
     return sides, decision

@@ -16,7 +16,7 @@ from purebench.batching import DeviceBatch
 from purebench.context import Context
 from purebench.datasets import Array
 from purebench.pictures import png, to_bytes
-from purebench.plan import Job
+from purebench.plan import AnyJob, Job
 from purebench.protocols import Answer, Attack, DefenseFault, Inapplicable, View, check_logits
 from purebench.provenance import commit, device_name, versions
 from purebench.records import Outcome, Picture, Record
@@ -54,7 +54,7 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     part = context.block(job.block)
     x = torch.as_tensor(part.floats()).to(context.device)
     y = torch.as_tensor(part.labels).to(context.device)
-    blank = _blank(job, context, len(part), start)
+    blank = blank_record(job, context, len(part))
     if job.attack.only != "all" and defense.random != (job.attack.only == "random"):
         return Finding(_all(blank, Outcome.SKIPPED, f"for {job.attack.only} defenses only"))
     spared = _broken_before(given.before)
@@ -72,8 +72,7 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     except Inapplicable as why:
         return Finding(_all(blank, Outcome.SKIPPED, str(why)))
     except (Exception, SystemExit) as error:  # whatever a library or a defense raises is this record's reason
-        fault = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(_all(blank, Outcome.ERRORED, fault[:500]))
+        return Finding(_all(blank, Outcome.ERRORED, fault_text(error)))
     if spared:
         told["notes"].append("cascade: images that were broken before are not attacked; the accuracy is conditional")
     return Finding(replace(blank, **_spread(told, rest, len(part)), pictures=pictures), everything)
@@ -166,14 +165,19 @@ def _reused(job: Job, source: Finding | None, x: Tensor, rest: Sequence[int]) ->
     return torch.as_tensor(source.adversarial[np.asarray(rest)]).to(x)
 
 
-def _blank(job: Job, context: Context, count: int, start: int) -> Record:
-    """The job's record before anything was found."""
-    defense = context.defenses[job.defense.name]
+def fault_text(error: BaseException) -> str:
+    """An exception as the reason of a record."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def blank_record(job: AnyJob, context: Context, count: int) -> Record:
+    """The job's record before anything was found. count: images of its block."""
+    defense, start = context.defenses[job.defense.name], job.block * context.board.dataset.block
     return Record(
         key=job.key,
         board=context.board.name,
         defense=job.defense.name,
-        attack=job.attack.name,
+        attack=job.label,
         block=job.block,
         images=[int(value) for value in context.order[start : start + count]],
         labels=[int(value) for value in context.images.labels[start : start + count]],

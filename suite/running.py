@@ -13,7 +13,7 @@ from purebench.board import Board
 from purebench.context import Context, check_attacks, prepare
 from purebench.errors import PurebenchError
 from purebench.execute import default_workers, execute
-from purebench.plan import Job
+from purebench.plan import AnyJob, WorstCaseJob
 from purebench.records import Outcome, Record
 from purebench.runner import Finding, Given
 from purebench.stopping import Ending, ending
@@ -32,7 +32,7 @@ def run_board(
     retry_errors: bool = False,
     progress: Progress = lambda done, total, record: None,
     tell: Callable[[str], None] = lambda line: None,
-    order: Callable[[Sequence[Job]], Sequence[Job]] = list,
+    order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
 ) -> tuple[Context, list[Record]]:
     """Runs what is missing of a board into the store at `path`; the context and all records in plan order.
 
@@ -46,14 +46,14 @@ def run_board(
     context = prepare(board, device)
     for name, error in context.left_out.items():
         tell(f"{name} is not run: {error}")
-    if board.draws < 2 and len(board.attacks) > 1 and any(d.random for d in context.defenses.values()):
-        raise PurebenchError("verify.draws: expected at least 2 draws for random defenses, but got 1; 16 is usual.")
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
     end: Ending | None = None
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
+        if retry_errors:  # now, so that a run which is killed leaves no record that rests on a removed one
+            saved.remove(job.key for job in jobs if job.key not in found)
         saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
         progress(len(found), len(jobs), None)
         end = ending(context.board, found.values())
@@ -62,9 +62,11 @@ def run_board(
         looked = _whole_blocks(left, board)
         done = {key: Finding(record) for key, record in found.items()}
 
-        def given(job: Job) -> Given:
+        def given(job: AnyJob) -> Given:
             """What the jobs that a job needs have found; their images come from the store."""
             needed = {key: replace(done[key], adversarial=saved.adversarial(key)) for key in job.needs}
+            if isinstance(job, WorstCaseJob):
+                return Given([needed[key] for key in job.needs])
             return Given([needed[key] for key in job.after], needed[job.source] if job.source else None)
 
         many = default_workers(device) if workers is None else workers
@@ -97,7 +99,7 @@ def _told(board: Board, end: Ending) -> str:
     return f"{counted}, {spared} saved: {end.why}"
 
 
-def _found(path: Path, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Record]:
+def _found(path: Path, jobs: Sequence[AnyJob], retry_errors: bool) -> dict[str, Record]:
     try:
         with store.reading(path) as saved:
             return _kept(saved, jobs, retry_errors)
@@ -105,9 +107,14 @@ def _found(path: Path, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Rec
         return {}
 
 
-def _kept(saved: store.Store, jobs: Sequence[Job], retry_errors: bool) -> dict[str, Record]:
-    """The records that need not be found again, by key."""
+def _kept(saved: store.Store, jobs: Sequence[AnyJob], retry_errors: bool) -> dict[str, Record]:
+    """The records that need not be found again, by key.
+
+    retry_errors: without those that ERRORED, and those of jobs that were given what an ERRORED job had found.
+    """
     found = {job.key: record for job in jobs if (record := saved.get(job.key)) is not None}
     if retry_errors:
         found = {key: record for key, record in found.items() if Outcome.ERRORED not in record.outcomes}
+        while rests := [job.key for job in jobs if job.key in found and any(key not in found for key in job.needs)]:
+            found = {key: record for key, record in found.items() if key not in rests}
     return found

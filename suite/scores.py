@@ -1,8 +1,4 @@
-"""One number for each image: how often a defense is right under the worst attack, whatever comes after it.
-
-The score of a board's row lets all images help where attacks tie, so it may change when images are added. A run that
-looks at its interval as it grows needs values that do not: what a confidence sequence has bet on stays what it was.
-"""
+"""The share of right draws of each image: at its picked adversarial example, or under the worst of some attacks."""
 
 from __future__ import annotations
 
@@ -14,17 +10,29 @@ import numpy.typing as npt
 from purebench.answers import gather
 from purebench.errors import PurebenchError
 from purebench.leaderboards.results import AttackResult, DefenseResult
+from purebench.statistics import robust_per_image
 
 Floats = npt.NDArray[np.float64]
 
 
-def per_image(found: DefenseResult, attacks: Sequence[AttackResult] | None = None) -> Floats:
-    """[images] in [0,1], in the board's random order; an image that ERRORED counts as wrong.
+def per_image(found: DefenseResult, *, errored: float = 0.0) -> Floats:
+    """[images] in [0,1], in the board's random order: the share of right fresh draws at the picked adversarial example.
 
-    attacks: of the defense, None for all. Raises PurebenchError where no attack applies to an image.
+    errored: what an image counts as whose value is not known because something ERRORED on it (see
+    `DefenseResult.scores`): 0 for wrong, 1 for right. Raises PurebenchError where no attack applies to an image.
     """
-    asked = found.attacks if attacks is None else attacks
-    answers = gather([(attack.outcomes, attack.draws) for attack in asked], found.draws)
+    scores = found.scores(errored=errored)
+    if np.isnan(scores).any():
+        raise PurebenchError(f"{found.name}: expected an attack that applies to every image, but there is none.")
+    return scores
+
+
+def under(found: DefenseResult, attacks: Sequence[AttackResult]) -> Floats:
+    """[images] in [0,1]: the split-draw worst case under some attacks of the defense; an ERRORED draw is wrong.
+
+    Raises PurebenchError where none of them applies to an image.
+    """
+    answers = gather([(attack.outcomes, attack.draws) for attack in attacks], found.draws)
     if answers is None or not answers.counts.any(axis=0).all():
         raise PurebenchError(f"{found.name}: expected an attack that applies to every image, but there is none.")
-    return answers.robust(in_order=True)
+    return robust_per_image(answers.right, answers.counts, in_order=True)

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.answers import gather
 from purebench.board import Board, Stop
-from purebench.errors import PurebenchError
-from purebench.records import Outcome, Record
+from purebench.records import WORST_CASE, Outcome, Record
 from purebench.statistics import Verdict, decided, half_widths
 
 Floats = npt.NDArray[np.float64]
@@ -38,7 +36,6 @@ def ending(board: Board, records: Iterable[Record], begin: int = 1) -> Ending | 
 
     records: of the board, in any order. The rows that have any are judged; blocks that one of them lacks, and all after
     it, are not looked at. begin: blocks to look after first, where fewer were looked at before.
-    Raises PurebenchError for a random defense with a single draw.
     """
     rule = board.stop
     if rule is None or not rule.early:
@@ -48,12 +45,11 @@ def ending(board: Board, records: Iterable[Record], begin: int = 1) -> Ending | 
     for record in records:
         if record.board == board.name and record.defense in shown:
             rows.setdefault(record.defense, {})[record.attack, record.block] = record
-    attacks = [attack.name for attack in board.attacks]
-    whole = (all((a, b) in row for row in rows.values() for a in attacks) for b in range(board.most_blocks))
+    whole = (all((WORST_CASE, b) in row for row in rows.values()) for b in range(board.most_blocks))
     blocks = next((number for number, there in enumerate(whole) if not there), board.most_blocks)
     if not rows or blocks < begin:
         return None
-    found = [_values(row, attacks, blocks, board) for row in rows.values()]
+    found = [_values(row, blocks) for row in rows.values()]
     values = np.stack([one for one in found if one is not None]) if any(one is not None for one in found) else None
     total = board.images_of(board.most_blocks)
     ends = [board.images_of(number) for number in range(begin, blocks + 1)]
@@ -85,16 +81,17 @@ def _holds(rule: Stop, values: Floats, wide: Sequence[Floats], total: int, confi
     return True
 
 
-def _values(row: Cells, attacks: Sequence[str], blocks: int, board: Board) -> Floats | None:
-    """[images] of the first blocks: how often the defense is right under the worst attack; None if none applies."""
-    columns: list[tuple[list[Outcome], list[str]]] = []
-    for attack in attacks:
-        records = [row[attack, block] for block in range(blocks)]
-        columns.append(([o for r in records for o in r.outcomes], [d for r in records for d in r.draws]))
-    facts = next(iter(row.values()))
-    random = bool(facts.provenance.get("defense", {}).get("random", False))
-    found = gather(columns, board.draws if random else 1)
-    try:
-        return None if found is None else found.robust(in_order=True)
-    except ValueError as error:
-        raise PurebenchError(f"{facts.defense}: {error}") from error
+def _values(row: Cells, blocks: int) -> Floats | None:
+    """[images] of the first blocks: the share of right fresh draws at the picked adversarial examples.
+
+    An image that ERRORED counts as wrong; NaN where no attack applies. None where none applies to any image.
+    """
+    records = [row[WORST_CASE, block] for block in range(blocks)]
+    values = np.array(
+        [
+            np.nan if outcome is Outcome.SKIPPED else draws.count("1") / max(1, len(draws))
+            for record in records
+            for outcome, draws in zip(record.outcomes, record.draws, strict=True)
+        ]
+    )
+    return None if np.isnan(values).all() else values

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,13 @@ class Store:
         with self._guard():
             row = self.connection.execute("SELECT json FROM records WHERE key = ?", (key,)).fetchone()
         return Record.from_json(row[0]) if row else None
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Deletes the records of these jobs and the images behind them, in one transaction."""
+        with self._guard(), self.connection:
+            for key in keys:
+                self.connection.execute("DELETE FROM adversarial WHERE key = ?", (key,))
+                self.connection.execute("DELETE FROM records WHERE key = ?", (key,))
 
     def adversarial(self, key: str) -> Array | None:
         """The adversarial images float32 [N,C,H,W] of a job, None if there are none."""

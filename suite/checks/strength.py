@@ -15,7 +15,7 @@ import numpy.typing as npt
 from purebench.checks.attacks import BLACK, BLIND, FEW, MANY, TRANSFER, WHITE
 from purebench.checks.finding import Suspicion, compared, counted, worst
 from purebench.leaderboards.results import DefenseResult
-from purebench.scores import per_image
+from purebench.scores import under
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def _against(
 def _values(found: DefenseResult, attacks: Sequence[str]) -> Floats | None:
     """How often the defense is right under the worst of these attacks, image by image; None where none answers."""
     some = [attack for attack in found.attacks if attack.name in attacks and not (attack.failed or attack.skipped)]
-    return per_image(found, some) if some else None
+    return under(found, some) if some else None
 
 
 def _percent(values: Floats) -> str:

@@ -90,6 +90,8 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
     from rich import box
     from rich.table import Table
 
+    from purebench.records import WORST_CASE
+
     images = board.images_of(board.most_blocks)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     table.add_column("defense", overflow="fold")
@@ -101,7 +103,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
         tried = sum(price.measured for price in of)
         table.add_row(
             row.name,
-            str(sum(not price.skipped for price in of)),
+            str(sum(not price.skipped and price.attack != WORST_CASE for price in of)),
             f"{len(of) * board.most_blocks}",
             f"{images * sum(price.forwards for price in of):,.0f}",
             f"{images * sum(price.backwards for price in of):,.0f}",

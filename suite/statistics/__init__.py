@@ -69,7 +69,7 @@ from purebench.statistics.sequential import (
 )
 from purebench.statistics.survival import MedianDistance, kaplan_meier, median_with_ends, survival_band
 from purebench.statistics.variance import VarianceParts, variance_parts
-from purebench.statistics.worst_case import accuracy, interval_method, robust_accuracy, robust_per_image
+from purebench.statistics.worst_case import accuracy, bracket, interval_method, robust_accuracy, robust_per_image
 
 __all__ = [
     "APPROXIMATE",
@@ -92,6 +92,7 @@ __all__ = [
     "betting",
     "betting_at_any_time",
     "betting_sequence",
+    "bracket",
     "clopper_pearson",
     "compare",
     "comparison_power",

@@ -133,3 +133,10 @@ def require_counts(counts: Bools | None, right: Bools) -> Bools:
             f"{none.size} images (first: image {int(np.argmax(none))}); run one there, or leave them out"
         )
     return counts
+
+
+def bracket(lowest: Floats, fresh: Floats, confidence: float = 0.95) -> Estimate:
+    """Placeholder."""
+    low, high = interval(lowest, "betting", confidence), interval(fresh, "betting", confidence)
+    value = float(fresh.mean())
+    return Estimate(value, min(low.low, value), max(high.high, value), confidence, fresh.size, "bracket")
