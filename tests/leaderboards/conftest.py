@@ -7,12 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from purebench.leaderboards.merge import merge
 from purebench.records import Outcome, Picture
 
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic  # isort: skip
-from synthetic import Demo, make_board, make_png, make_record  # isort: skip
+from synthetic import Demo, judged, make_board, make_png, make_record, merge  # isort: skip
 
 # name: (random, clean, accuracy under each attack; None is SKIPPED, text the reason of an error)
 DEMO = {
@@ -52,6 +51,7 @@ def demo():
             for attack, accuracy in zip(DEMO_ATTACKS, accuracies, strict=True):
                 records.append(_demo_record(rng, board, defense, random, attack, block, accuracy, ease))
     originals = {100 + i: make_png(rng) for i in range(8)}
+    records = judged(board, records)
     return Demo(board, records, merge(board, records), originals)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from purebench.leaderboards.distances import Reach, distance_text, nearest, reach
-from purebench.leaderboards.merge import merge
+
+from synthetic import merge  # isort: skip
 from purebench.leaderboards.verdicts import OwnVerdict, own_verdict
 from purebench.records import Outcome
 from purebench.statistics import security_curve

@@ -10,7 +10,8 @@ import pytest
 
 from purebench.errors import PurebenchError
 from purebench.leaderboards.export import as_json, export_results, load_results, write_files
-from purebench.leaderboards.merge import merge
+
+from synthetic import merge  # isort: skip
 
 
 def contents(folder):

@@ -52,8 +52,10 @@ def test_rows_that_cannot_be_told_apart_share_a_letter_and_their_ranks(build):
     ]
 
 
-def test_rows_where_all_errored_come_last_unranked_with_their_reason(demo):
-    *ranked, last = rank(demo.results)
+def test_rows_where_images_errored_come_last_unranked_with_their_reason(demo):
+    *ranked, some, last = rank(demo.results)
+    assert (some.name, some.rank, some.robust, some.errored) == ("diffpure-t0.15", None, None, some.result.errored)
+    assert some.bounds[0].value < some.bounds[1].value
     assert last.name == "broken-checkpoint"
     assert (last.rank, last.clean, last.strongest, last.place) == (None, None, None, None)
     assert last.errored == 256

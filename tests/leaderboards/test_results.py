@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from purebench.errors import PurebenchError
-from purebench.leaderboards.merge import merge
+
+from synthetic import merge  # isort: skip
 from purebench.leaderboards.results import DefenseResult
-from purebench.records import Outcome
+from purebench.records import WORST_CASE, Outcome
 from purebench.statistics import clopper_pearson
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED
@@ -28,30 +29,46 @@ def test_deterministic_numbers_are_the_counts_by_hand(build):
     assert found.robust == clopper_pearson(1, 4)  # only the second image is right under all three
 
 
-def test_random_worst_case_by_hand(build):
-    _, _, (found,) = build.results({"noisy": {"clean": ["1111", "1111"], "apgd": ["0011", "0000"]}})
-    # image 0: the first half picks apgd, scored 1 on the second; the second half ties, and apgd,
-    # stronger over all its images, is scored 0 on the first. image 1: 0.
+def test_the_fresh_draws_at_the_picks_are_the_robust_accuracy(build):
+    board, records, _ = build.results({"noisy": {"clean": ["1111", "1111"], "apgd": ["0011", "0000"]}})
+    fresh = [replace(one, draws=["0111", "0001"]) if one.attack == WORST_CASE else one for one in records]
+    (found,) = merge(board, fresh)
     assert found.random
-    assert found.robust.value == pytest.approx(((1 + 0) / 2 + 0) / 2)
-    assert found.robust.method == "betting"
+    assert found.scores().tolist() == [0.75, 0.25]
+    assert found.robust.value == pytest.approx(0.5)
+    assert found.worst_case.picked == ("apgd", "apgd")
     assert found.accuracy(found.attacks[1]).value == pytest.approx(0.25)
+    assert found.bracket.low <= 0.25  # the lowest of equal draws
+    assert found.bracket.high >= 0.5
 
 
 @pytest.mark.parametrize("right", ["1", "1111"])
-def test_an_errored_image_never_counts_as_robust(build, right):
+def test_an_errored_image_gives_bounds_and_no_number(build, right):
     _, _, (found,) = build.results({"one": {"clean": [right] * 4, "apgd": [right, E, right, right]}})
     assert found.clean.value == 1.0
-    assert found.robust.value == found.accuracy(found.attacks[1]).value == 0.75
+    assert found.robust is None
+    assert [bound.value for bound in found.bounds] == [0.75, 1.0]
+    assert found.scores().tolist() == [1, 0, 1, 1]
     assert found.errored == 1
     assert found.attacks[1].count(E) == 1
     assert not found.failed
 
 
-def test_a_defense_where_all_errored_is_worth_nothing_and_says_so(build):
+@pytest.mark.parametrize("wrong", ["0", "0000"])
+def test_an_error_does_not_matter_where_another_attack_broke_the_image_on_every_draw(build, wrong):
+    right = "1" * len(wrong)
+    answers = {"clean": [right] * 3, "apgd": [wrong, right, right], "square": [E, right, right]}
+    _, _, (found,) = build.results({"one": answers}, block=3)
+    assert found.errored == 0
+    assert found.robust.value == pytest.approx(2 / 3)
+    assert found.bounds is None
+
+
+def test_a_defense_where_all_errored_is_known_within_0_and_1(build):
     _, _, (found,) = build.results({"gone": {"clean": [E] * 4, "apgd": [E] * 4, "square": [S] * 4}})
     assert found.failed
-    assert found.robust.value == 0.0
+    assert found.robust is None
+    assert [bound.value for bound in found.bounds] == [0.0, 1.0]
     assert found.errored == 4
 
 
@@ -190,13 +207,6 @@ def test_two_records_of_one_job_are_refused_unless_they_are_the_same(build):
     assert merge(board, records * 2) == found
     with pytest.raises(PurebenchError, match="two with different keys"):
         merge(board, [*records, replace(records[0], key="older")])
-
-
-def test_a_random_defense_with_one_draw_has_no_worst_case(build):
-    board = build.board(draws=1, images=2, defenses=("noisy",))
-    records = [build.record(board, "noisy", attack, 0, ["1", "0"], random=True) for attack in ("clean", "apgd")]
-    with pytest.raises(PurebenchError, match="noisy: expected at least 2 draws"):
-        _ = merge(board, records)[0].robust
 
 
 @pytest.mark.parametrize("name", ["demo", "nearby", "cascade"])

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from purebench.errors import PurebenchError
-from purebench.leaderboards.merge import merge
+
+from synthetic import merge  # isort: skip
 from purebench.leaderboards.rank import rank
 from purebench.leaderboards.site import render, write_page
 from purebench.records import Outcome, Picture
@@ -37,7 +38,7 @@ def test_every_row_prints_its_estimates(demo, page):
         by_name = dict(zip(names, cells, strict=True))
         assert by_name["Defense"][0]["data-value"] == row.name
         if row.rank is None:
-            assert by_name["Robust accuracy"][1] == "errored"
+            assert "errored" in by_name["Robust accuracy"][1]
             continue
         place = [row.place.text] if row.place.low < row.place.high else []
         assert by_name["#"][1].split() == [str(row.rank), row.place.letters, *place]

@@ -7,7 +7,8 @@ import pytest
 
 from purebench.board import Stop
 from purebench.leaderboards.export import export_results, load_results
-from purebench.leaderboards.merge import merge
+
+from synthetic import merge  # isort: skip
 from purebench.leaderboards.rank import rank, standing_of
 from purebench.leaderboards.standing import letter, on_shared_images, standing
 from purebench.records import Outcome
