@@ -14,7 +14,7 @@ from purebench.answers import ANSWERED as ANSWERED
 from purebench.answers import Answers, gather, right_answers
 from purebench.records import WORST_CASE, Outcome, Picture
 from purebench.registry import Spec
-from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method
+from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -249,14 +249,16 @@ class DefenseResult:
 
     @property
     def bracket(self) -> Estimate | None:
-        """Ends for mean_i min_a q[i,a] of a random defense; None for others, and where results decided the end."""
-        answers = self.answers
-        if not self.random or self.anytime or answers is None or self.doubtful.any():
+        """Ends for mean_i min_a q[i,a] of a random defense (see `statistics.bracket`); None for others."""
+        answers, some = self.answers, self.scored
+        if not self.random or answers is None or self.doubtful.any() or not some.any():
             return None
-        some = self.scored
-        if not some.any():
-            return None
-        return bracket(answers.lowest()[some], self.scores()[some], self.board["confidence"])
+        return bracket(
+            lowest_per_image(answers.right[:, some], answers.counts[:, some]),
+            self.scores()[some],
+            self.board["confidence"],
+            anytime=self.anytime,
+        )
 
     def _mean(self, scores: Floats) -> Estimate | None:
         known = scores[~np.isnan(scores)]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 METHOD_NAMES = {
     "clopper-pearson": "Clopper–Pearson",
     "wilson": "Wilson",
+    "gaffke": "Gaffke",
+    "bracket": "bracket of the worst case",
+    "bracket-sequence": "bracket of the worst case, valid at any time",
     "betting": "betting",
     "betting-sequence": "betting sequence, valid at any time",
 }

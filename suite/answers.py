@@ -26,14 +26,6 @@ class Answers:
     right: Bools
     counts: Bools
 
-    def lowest(self) -> Floats:
-        """[images]: the least share of right draws under any attack, NaN where none applies.
-
-        The minimum of noisy shares: on average below min_a q, never above it.
-        """
-        shares = np.where(self.counts, self.right.mean(axis=2), np.inf).min(axis=0)
-        return np.where(np.isinf(shares), np.nan, shares)
-
 
 def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: int) -> Answers | None:
     """The answers under each attack that applies to some image: outcomes and draws, one an image, as in a record.

@@ -22,8 +22,7 @@ from purebench.plan import Job
 from purebench.records import WORST_CASE, Outcome, Record
 from purebench.runner import Finding, Given, run_job
 from purebench.seeds import seeded
-from purebench.statistics import clopper_pearson, interval
-from purebench.statistics.halving import RUNGS
+from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method
 
 Tell = Callable[[str, int, int], None]
 """tell(what is tried, how many were, of how many)."""
@@ -107,7 +106,7 @@ def expected_half_widths(images: int, accuracy: float, confidence: float, anytim
     right = min(images, max(0, round(accuracy * images)))
     values = np.repeat([1.0, 0.0], [right, images - right])
     rng = np.random.default_rng(0)
-    method = "betting-sequence" if anytime else "betting"
+    method = interval_method(False, anytime)
     random = float(
         np.mean([interval(rng.permutation(values), method, confidence).half_width for _ in range(BETTING_REPEATS)])
     )

@@ -125,7 +125,7 @@ def inspect_defense(
     x: images [N,C,H,W] in [0,1] in random order, N at least 2. y: labels [N]. draws: of whatever is random.
     hold: whether kept latents hold their codes or are encoded given what was resampled above them, see KEPT.
     pictures: positions of the images to keep pictures of, none by default. Intervals of accuracies are Clopper–Pearson
-    where nothing is random, else betting; of distances and margins Student's t. Each holds by itself, not all at once.
+    where nothing is random, else `gaffke`; of distances and margins Student's t. Each holds by itself, not all at once.
     Raises PurebenchError if the purifier mixes no latents, or images, labels and classifier do not fit each other.
     """
     purifier = latents_of(defense)
@@ -251,7 +251,7 @@ def mean(values: Array, confidence: float) -> Estimate:
 
 
 def mean_difference(a: Array, b: Array, confidence: float) -> Estimate:
-    """The mean of a - b by image, [N] in [0,1] each: the betting interval of (1 + a - b) / 2, scaled back."""
-    found = interval((1 + a - b) / 2, "betting", confidence)
+    """The mean of a - b by image, [N] in [0,1] each: the `gaffke` interval of (1 + a - b) / 2, scaled back."""
+    found = interval((1 + a - b) / 2, "gaffke", confidence)
     value, low, high = (2 * end - 1 for end in (found.value, found.low, found.high))
-    return Estimate(value, low, high, confidence, found.n, "paired betting")
+    return Estimate(value, low, high, confidence, found.n, "paired-gaffke")

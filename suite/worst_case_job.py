@@ -24,7 +24,7 @@ from purebench.protocols import DefenseFault
 from purebench.records import Outcome, Record
 from purebench.runner import Finding, blank_record, fault_text
 from purebench.seeds import seeded
-from purebench.statistics.halving import RUNGS, contenders, picked
+from purebench.statistics import RUNGS, contenders, picked
 from purebench.verify import verify
 
 Bools = npt.NDArray[np.bool_]

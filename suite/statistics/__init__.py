@@ -5,11 +5,14 @@ estimate      `Estimate`: a number with its interval, its n and its method; no n
 intervals     `interval`: one door to the methods by name; `METHODS`, and `APPROXIMATE`: those of the textbooks
 proportions   `clopper_pearson`, `wilson`, …: right or wrong once an image (a deterministic defense)
 calibration   `least_coverage`: how surely such an interval covers, exactly; the level at which it keeps its word
-betting       `betting`: the mean of values in [0,1] (a random defense); `betting_sequence`: the same at any time
+gaffke        `gaffke`: the mean of values in [0,1] (a random defense), whatever their order; `one_sided_bound`
+betting       `betting_sequence`: the mean of values in [0,1] at any time; `betting`: at a fixed number, by order
 bernstein     `empirical_bernstein` and its sequence: the same in closed form, longer
 bootstrap     `bca`: the same by resampling images
+halving       `contenders`, `picked`: one adversarial example an image, by successive halving over `RUNGS`
+bracket       `bracket`: both sides of the accuracy under the worst attack of each image
 picking       `split_score`: the worst attack of every image is picked on other draws than it is scored on
-worst_case    `robust_accuracy`, `robust_per_image`: the worst attack of every image; `accuracy`: a single attack
+worst_case    `robust_accuracy`: the worst attack of every image, on plain arrays; `accuracy`: a single attack
 resubmission  `resubmission_curve`, `vote_curve`: asked N times, and voting
 curve         `security_curve`: accuracy against radius, from the distances of minimum-norm attacks; `median_distance`
 survival      `survival_band`, `kaplan_meier`, `median_with_ends`: the same where some distances were not found
@@ -37,9 +40,12 @@ from purebench.statistics.anytime import anytime_p_above, anytime_p_values
 from purebench.statistics.bernstein import empirical_bernstein, empirical_bernstein_sequence
 from purebench.statistics.betting import betting, betting_at_any_time, betting_sequence
 from purebench.statistics.bootstrap import bca
+from purebench.statistics.bracket import bracket
 from purebench.statistics.calibration import least_coverage
 from purebench.statistics.curve import median_distance, security_curve
 from purebench.statistics.estimate import Estimate
+from purebench.statistics.gaffke import gaffke, mean_p_value, one_sided_bound
+from purebench.statistics.halving import FRESH, RUNGS, Rung, contenders, picked
 from purebench.statistics.intervals import APPROXIMATE, METHODS, interval
 from purebench.statistics.multiplicity import holm, romano_wolf
 from purebench.statistics.paired import (
@@ -69,17 +75,26 @@ from purebench.statistics.sequential import (
 )
 from purebench.statistics.survival import MedianDistance, kaplan_meier, median_with_ends, survival_band
 from purebench.statistics.variance import VarianceParts, variance_parts
-from purebench.statistics.worst_case import accuracy, bracket, interval_method, robust_accuracy, robust_per_image
+from purebench.statistics.worst_case import (
+    accuracy,
+    interval_method,
+    lowest_per_image,
+    robust_accuracy,
+    robust_per_image,
+)
 
 __all__ = [
     "APPROXIMATE",
+    "FRESH",
     "METHODS",
+    "RUNGS",
     "Allocation",
     "Comparison",
     "Estimate",
     "MedianDistance",
     "Neighbours",
     "Ranking",
+    "Rung",
     "VarianceParts",
     "Verdict",
     "accuracy",
@@ -96,10 +111,12 @@ __all__ = [
     "clopper_pearson",
     "compare",
     "comparison_power",
+    "contenders",
     "decided",
     "empirical_bernstein",
     "empirical_bernstein_sequence",
     "expected_half_width",
+    "gaffke",
     "half_width_reached",
     "half_widths",
     "holm",
@@ -109,12 +126,16 @@ __all__ = [
     "jeffreys",
     "kaplan_meier",
     "least_coverage",
+    "lowest_per_image",
     "mcnemar",
+    "mean_p_value",
     "median_distance",
     "median_with_ends",
     "most_times",
+    "one_sided_bound",
     "pair_p_values",
     "paired_difference",
+    "picked",
     "probability_best",
     "rank",
     "require_same_images",

@@ -18,6 +18,7 @@ from purebench.statistics.bernstein import empirical_bernstein, empirical_bernst
 from purebench.statistics.betting import betting, betting_at_any_time
 from purebench.statistics.bootstrap import bca
 from purebench.statistics.estimate import Estimate, require_unit_values
+from purebench.statistics.gaffke import gaffke
 from purebench.statistics.proportions import agresti_coull, clopper_pearson, jeffreys, wilson, wilson_corrected
 
 Floats = npt.NDArray[np.float64]
@@ -29,9 +30,10 @@ def interval(values: npt.ArrayLike, method: str, confidence: float = 0.95) -> Es
     """The mean of `values` with its confidence interval.
 
     values: [n] in [0,1], one per image: 0 or 1 for a deterministic defense, the fraction of right draws for a
-        random one. In the board's random image order, which "betting" and the sequences depend on.
-    method: a name in `METHODS` or `APPROXIMATE`. The intervals for a proportion take 0/1 values alone; "betting", the
-        bootstrap and empirical Bernstein take any. That of a sequence is its last one, which holds at any time.
+        random one. In the board's random image order, which "betting" and the sequences depend on; the others do not.
+    method: a name in `METHODS` or `APPROXIMATE`. The intervals for a proportion take 0/1 values alone; "gaffke",
+        "betting", the bootstrap and empirical Bernstein take any. That of a sequence is its last one, which holds at any
+        time.
     confidence: in (0,1).
     Raises ValueError for an unknown method (naming the known ones), values that are not [n] in [0,1], values
     that are not 0/1 where the method needs them, and a confidence outside (0,1).
@@ -52,7 +54,7 @@ def _of_successes(name: str, proportion: Callable[[int, int, float], Estimate]) 
             raise ValueError(
                 f"expected 0/1 values for {name!r}, but got {values[first]} for image {first} "
                 f"({int(between.sum())} of {values.size} values are neither); "
-                'use method="betting" for fractions of draws'
+                'use method="gaffke" for fractions of draws'
             )
         return proportion(int(values.sum()), values.size, confidence)
 
@@ -76,6 +78,7 @@ METHODS: dict[str, Maker] = {
     "wilson-cc": _of_successes("wilson-cc", wilson_corrected),
     "jeffreys": _of_successes("jeffreys", jeffreys),
     "agresti-coull": _of_successes("agresti-coull", agresti_coull),
+    "gaffke": gaffke,
     "betting": betting,
     "betting-sequence": betting_at_any_time,
     "empirical-bernstein": empirical_bernstein,

@@ -1,7 +1,7 @@
 """Two answers about the same images: the difference of their means, image by image.
 
 Most of what makes two defenses differ from board to board is the images; on the same images it cancels. The difference
-d = a - b of values in [0,1] lies in [-1,1]; (1 + d)/2 lies in [0,1], so the betting interval holds for it.
+d = a - b of values in [0,1] lies in [-1,1]; (1 + d)/2 lies in [0,1], so intervals for means hold for it.
 
 mcnemar        exact: of the images on which just one is right, is that one equally often a and b? (McNemar,
                Psychometrika 12, 1947; the binomial test of scipy)
@@ -64,14 +64,15 @@ def require_same_images(a: Sequence[object], b: Sequence[object]) -> None:
 def paired_difference(
     a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95, *, anytime: bool = False
 ) -> Estimate:
-    """The mean of a - b over images with its betting interval ("paired-betting").
+    """The mean of a - b over images with the `gaffke` interval of (1 + a - b) / 2, scaled back ("paired-gaffke").
 
-    a, b: [n] in [0,1], the same images in the board's random order. confidence: in (0,1).
-    anytime: that of the sequence, "paired-betting-sequence", for a run that may stop at any time.
+    a, b: [n] in [0,1], the same images in the same order. confidence: in (0,1).
+    anytime: that of the betting sequence, "paired-betting-sequence", for a run that may stop at any time; the images in
+    the board's random order.
     Returns a difference in [-1,1]. Raises ValueError for values that are not that, or not as many.
     """
     d = _differences(a, b)
-    method = "betting-sequence" if anytime else "betting"
+    method = "betting-sequence" if anytime else "gaffke"
     found = interval((1 + d) / 2, method, confidence)
     value = float(d.mean())
     low, high = min(2 * found.low - 1, value), max(2 * found.high - 1, value)

@@ -74,14 +74,15 @@ def resubmission_curve(
     right: Bools,
     *,
     confidence: float = 0.95,
-    method: str = "betting",
+    method: str = "gaffke",
     counts: Bools | None = None,
     upto: int | None = None,
 ) -> list[Estimate]:
     """resubmission@N for N = 1, 2, … `most_times`: entry N-1. It falls with N, of each picked attack at least.
 
-    right: bool [attacks, images, draws], the images in the board's random order; [1, images, draws] for clean images.
-    method: of the interval over images (see `interval`), of each point by itself; a sequence's picks in order.
+    right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked attack.
+    method: of the interval over images (see `interval`), of each point by itself; a sequence needs the board's random
+    order of images and picks in that order.
     upto: the largest N to ask for, None for all. An empty list: too few draws.
     """
     most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
@@ -93,7 +94,7 @@ def vote_curve(
     right: Bools,
     *,
     confidence: float = 0.95,
-    method: str = "betting",
+    method: str = "gaffke",
     counts: Bools | None = None,
     upto: int | None = None,
 ) -> list[Estimate]:

@@ -3,8 +3,10 @@
 For image i and attack a let q[i,a] be the probability that a draw of the defense is right. Robust accuracy is
 mean_i min_a q[i,a], but q is known from a few draws only, and the smallest of several noisy fractions lies
 below the smallest q (the winner's curse): with 16 draws, six attacks that change nothing about a coin toss
-would take 15 points off it. So the attack is picked on one half of the draws and scored on the other, then
-the halves change places.
+would take 15 points off it. If the attack is picked on one half of the draws and scored on the other, the mean lies
+above it, by 2 to 6 points where attacks differ from image to image. So what is reported is a bracket between the two
+(see `bracket`); its value, the accuracy under the picked attacks, is an upper bound in expectation. A board picks on
+more draws (see `halving`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from purebench.statistics.bracket import bracket
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals import interval
 from purebench.statistics.picking import split_score
@@ -40,6 +43,25 @@ def robust_per_image(right: Bools, counts: Bools | None = None, *, in_order: boo
     return split_score(right, require_counts(counts, right), lambda count, draws: count / draws, in_order=in_order)
 
 
+def lowest_per_image(right: Bools, counts: Bools | None = None) -> Floats:
+    """Find the smallest fraction of right draws on each image, which lies below min_a q[i,a] in expectation.
+
+    Args:
+        right: bool [attacks, images, draws], equally many draws of every attack, fixed in advance.
+        counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
+
+    Returns:
+        [images] in [0,1], the low end of a `bracket`.
+
+    Raises:
+        ValueError: For another shape or dtype, and for an image on which no attack counts.
+    """
+    right = require_bool(right, "right", ("attacks", "images", "draws"))
+    used = require_counts(counts, right)
+    fractions = np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right]) / right.shape[2]
+    return np.asarray(np.where(used, fractions, np.inf).min(axis=0), dtype=np.float64)
+
+
 def robust_accuracy(
     right: Bools,
     *,
@@ -48,15 +70,26 @@ def robust_accuracy(
     counts: Bools | None = None,
     anytime: bool = False,
 ) -> Estimate:
-    """Accuracy under the worst attack of each image, with its interval over images.
+    """Estimate the accuracy under the worst attack of each image, mean_i min_a q[i,a].
 
-    right: bool [attacks, images, draws], the images in the board's random order (see `betting`).
-    deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else betting.
-    confidence: in (0,1). counts: bool [attacks, images], False where SKIPPED; None means all count.
-    anytime: the interval of the betting sequence for either kind, valid however the number of images came about.
-    Returns a fraction in [0,1]; n is the number of images.
-    Raises ValueError where `robust_per_image` does; for a deterministic defense whose draws disagree; and for
-    a random one with several attacks and a single draw, whose minimum would be biased.
+    Args:
+        right: bool [attacks, images, draws], equally many draws of every attack, fixed in advance.
+        deterministic: Whether the same image always gets the same answer.
+        confidence: Of the interval, in (0,1).
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+        anytime: Whether the interval holds however the number of images came about; the images in the board's random
+            order.
+
+    Returns:
+        A fraction in [0,1]; n is the number of images. Of a deterministic defense its value is the share of images that
+        no attack breaks, with the Clopper–Pearson interval (anytime: a betting sequence). Of a random one it is the
+        accuracy under the attack that half of the draws pick, scored on the other half (`robust_per_image`), in the
+        `bracket` between that and the mean of the smallest fractions (`lowest_per_image`). Where a single attack counts
+        on each image nothing is picked, and the value has the interval of `accuracy`.
+
+    Raises:
+        ValueError: Where `robust_per_image` does; for a deterministic defense whose draws disagree; and for a random
+            one with several attacks and a single draw, whose minimum would be biased.
     """
     right = require_bool(right, "right", ("attacks", "images", "draws"))
     counts = require_counts(counts, right)
@@ -66,14 +99,16 @@ def robust_accuracy(
             "over attacks of single draws is biased downwards; verify with more draws, such as 16"
         )
     per_image = robust_per_image(right, counts, in_order=anytime)
+    if not deterministic and (counts.sum(axis=0) > 1).any():
+        return bracket(lowest_per_image(right, counts), per_image, confidence, anytime=anytime)
     return _estimate(right, counts, per_image, deterministic, confidence, anytime)
 
 
 def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95, anytime: bool = False) -> Estimate:
     """Accuracy under a single attack (or none: the clean images), with its interval over images.
 
-    right: bool [images, draws], the images in the board's random order (see `betting`).
-    deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else betting.
+    right: bool [images, draws]; if anytime, the images in the board's random order.
+    deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else `gaffke`.
     confidence: in (0,1). anytime: as for `robust_accuracy`.
     Returns a fraction in [0,1]; n is the number of images.
     Raises ValueError for another shape or dtype, and for a deterministic defense whose draws disagree.
@@ -87,7 +122,7 @@ def interval_method(deterministic: bool, anytime: bool = False) -> str:
     """The name of the interval that a defense of that kind gets."""
     if anytime:
         return "betting-sequence"
-    return "clopper-pearson" if deterministic else "betting"
+    return "clopper-pearson" if deterministic else "gaffke"
 
 
 def _estimate(
@@ -133,10 +168,3 @@ def require_counts(counts: Bools | None, right: Bools) -> Bools:
             f"{none.size} images (first: image {int(np.argmax(none))}); run one there, or leave them out"
         )
     return counts
-
-
-def bracket(lowest: Floats, fresh: Floats, confidence: float = 0.95) -> Estimate:
-    """Placeholder."""
-    low, high = interval(lowest, "betting", confidence), interval(fresh, "betting", confidence)
-    value = float(fresh.mean())
-    return Estimate(value, min(low.low, value), max(high.high, value), confidence, fresh.size, "bracket")

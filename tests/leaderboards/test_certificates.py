@@ -72,7 +72,7 @@ def test_the_page_has_a_column_a_curve_and_no_column_of_an_attack(proven):
     assert "Certified at the threat" in page
     assert "Dashed: certified by certify, 50.0" in page
     assert "square root of the number of pixel values" in page
-    assert page.count('-curve" class="curve"') + page.count('-curve-title') >= 1
+    assert page.count('-curve" class="curve"') + page.count("-curve-title") >= 1
 
 
 def test_without_certificates_nothing_of_them_is_shown(build):
