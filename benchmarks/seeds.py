@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--defense", default="mlvgm-cosine", help="a row of the board, or a spec")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, …, at least 2")
     parser.add_argument("--images", type=int, default=None, help="only the first so many images")
-    parser.add_argument("--store", type=Path, default=Path(".purebench/seeds.sqlite"), help="SQLite file of the records")
+    parser.add_argument("--store", type=Path, default=Path(".purebench/seeds.sqlite"), help="where the records go")
     parser.add_argument("--workers", type=int, default=None, help="processes")
     given = parser.parse_args()
     if given.seeds < 2:
