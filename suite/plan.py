@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.code_identity import BoardCode
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Job:
     stream: seeds every generator; it holds the board's seed, the block's images, the attack and its view, and no
     name of a board, row or attack: equal models get equal random numbers. after: in a cascade, the keys of the jobs
     whose verdicts spare images this attack; source: the key of the job whose adversarial images the attack is given.
+    code: what runs it, as `BoardCode.of_job` gives it.
     """
 
     key: str
@@ -27,6 +30,7 @@ class Job:
     block: int
     after: tuple[str, ...] = ()
     source: str | None = None
+    code: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -34,13 +38,16 @@ class Job:
         return self.after if self.source is None else (*self.after, self.source)
 
 
-def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str) -> list[Job]:
+def plan(
+    board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str, code: BoardCode
+) -> list[Job]:
     """The jobs of a board, blocks outermost, so that a run cut short has whole images for all.
 
     Of a row that is only a source, those whose images are reused, and those that they need.
-    block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name.
+    block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name;
+    code: what runs them.
     """
-    keys = _Keys(board, block_hashes, fingerprints, version)
+    keys = _Keys(board, block_hashes, fingerprints, version, code)
     every = [
         keys.job(block, defense, attack)
         for block in range(board.most_blocks)
@@ -58,8 +65,16 @@ def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, s
 class _Keys:
     """The keys of a board's jobs; that of a job which needs others holds theirs."""
 
-    def __init__(self, board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str):
+    def __init__(
+        self,
+        board: Board,
+        block_hashes: Sequence[str],
+        fingerprints: Mapping[str, str],
+        version: str,
+        code: BoardCode,
+    ):
         self.board, self.block_hashes, self.fingerprints, self.version = board, block_hashes, fingerprints, version
+        self._code = cache(code.of_job)
         self.defenses = {defense.name: defense for defense in board.defenses}
         self.attacks = {attack.name: attack for attack in board.attacks}
         self.known: dict[tuple[int, str, str], Job] = {}
@@ -75,7 +90,8 @@ class _Keys:
             needed = {"after": list(after)} if after else {}
             needed |= {"source": [source]} if source else {}
             key = _hash(self._decides(block, defense, attack) | needed)
-            self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source)
+            code = self._code(defense.name, attack.name)
+            self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source, code)
         return self.known[place]
 
     def _stream(self, block: int, attack: AttackChoice) -> str:
@@ -92,6 +108,7 @@ class _Keys:
         board, start = self.board, block * self.board.dataset.block
         return {
             "version": self.version,
+            "code": self._code(defense.name, attack.name),
             "names": [board.name, defense.name, attack.name],
             "data": self.block_hashes[block],
             "block": [start, min(start + board.dataset.block, board.dataset.images)],

@@ -188,6 +188,7 @@ def _blank(job: Job, context: Context, count: int, start: int) -> Record:
                 "spec": str(job.defense.use),
             },
             "data": context.data,
+            "code": job.code,
             "versions": versions(),
             "commit": commit(),
             "device": device_name(str(context.device)),
