@@ -14,6 +14,7 @@ import torch
 from purebench import registry
 from purebench.batching import fitting
 from purebench.board import Board, DefenseChoice
+from purebench.code_identity import code_of_board
 from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
 from purebench.devices import find_device
@@ -71,7 +72,7 @@ class Context:
     def jobs(self) -> list[AnyJob]:
         """The board's plan."""
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
-        return plan(self.board, hashes, self.fingerprints, versions()["purebench"])
+        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code_of_board(self.board))
 
     def block(self, number: int) -> ImageSet:
         """The images of a block, in their order."""

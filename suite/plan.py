@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.code_identity import BoardCode
 from purebench.records import WORST_CASE
 
 
@@ -19,6 +21,7 @@ class Job:
     stream: seeds every generator; it holds the board's seed, the block's images, the attack and its view, and no
     name of a board, row or attack: equal models get equal random numbers. after: in a cascade, the keys of the jobs
     whose verdicts spare images this attack; source: the key of the job whose adversarial images the attack is given.
+    code: what runs it, as `BoardCode.of_job` gives it.
     """
 
     key: str
@@ -28,6 +31,7 @@ class Job:
     block: int
     after: tuple[str, ...] = ()
     source: str | None = None
+    code: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -45,7 +49,8 @@ class WorstCaseJob:
     """Picks one adversarial example for each image of a block, and scores it on fresh draws.
 
     needs: the keys of the attack jobs of the defense and block, in the board's order, which its own key hashes; so an
-    attack more or less repeats this job alone. stream: as of a `Job`.
+    attack more or less repeats this job alone. stream, code: as of a `Job`; the code of what it picks among is in the
+    keys of the attack jobs.
     """
 
     key: str
@@ -53,6 +58,7 @@ class WorstCaseJob:
     defense: DefenseChoice
     block: int
     needs: tuple[str, ...]
+    code: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -63,13 +69,16 @@ class WorstCaseJob:
 AnyJob = Job | WorstCaseJob
 
 
-def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str) -> list[AnyJob]:
+def plan(
+    board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str, code: BoardCode
+) -> list[AnyJob]:
     """The jobs of a board, blocks outermost, so that a run cut short has whole images for all.
 
     Of a row that is only a source, those whose images are reused, and those that they need.
-    block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name.
+    block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name;
+    code: what runs them.
     """
-    keys = _Keys(board, block_hashes, fingerprints, version)
+    keys = _Keys(board, block_hashes, fingerprints, version, code)
     every: list[AnyJob] = []
     for block in range(board.most_blocks):
         for defense in board.defenses:
@@ -86,8 +95,16 @@ def plan(board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, s
 class _Keys:
     """The keys of a board's jobs; that of a job which needs others holds theirs."""
 
-    def __init__(self, board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str):
+    def __init__(
+        self,
+        board: Board,
+        block_hashes: Sequence[str],
+        fingerprints: Mapping[str, str],
+        version: str,
+        code: BoardCode,
+    ):
         self.board, self.block_hashes, self.fingerprints, self.version = board, block_hashes, fingerprints, version
+        self._code, self._worst_case_code = cache(code.of_job), code.worst_case.to_dict()
         self.defenses = {defense.name: defense for defense in board.defenses}
         self.attacks = {attack.name: attack for attack in board.attacks}
         self.known: dict[tuple[int, str, str], Job] = {}
@@ -103,15 +120,17 @@ class _Keys:
             needed = {"after": list(after)} if after else {}
             needed |= {"source": [source]} if source else {}
             key = _hash(self._decides(block, defense, attack) | needed)
-            self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source)
+            code = self._code(defense.name, attack.name)
+            self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source, code)
         return self.known[place]
 
     def worst_case(self, block: int, defense: DefenseChoice, attacks: Sequence[Job]) -> WorstCaseJob:
         """The job that picks among what these jobs found; of deterministic defenses it makes one draw."""
         needs = tuple(job.key for job in attacks)
-        key = _hash({"version": self.version, "attacks": needs, "fresh": self.board.fresh})
+        code = self._worst_case_code
+        key = _hash({"version": self.version, "code": code, "attacks": needs, "fresh": self.board.fresh})
         stream = _hash({"seed": self.board.seed, "data": self.block_hashes[block], "job": WORST_CASE})
-        return WorstCaseJob(key, stream, defense, block, needs)
+        return WorstCaseJob(key, stream, defense, block, needs, {"purebench": code})
 
     def _stream(self, block: int, attack: AttackChoice) -> str:
         seeds = {"seed": self.board.seed, "data": self.block_hashes[block], "attack": _attack(attack)}
@@ -127,6 +146,7 @@ class _Keys:
         board, start = self.board, block * self.board.dataset.block
         return {
             "version": self.version,
+            "code": self._code(defense.name, attack.name),
             "names": [board.name, defense.name, attack.name],
             "data": self.block_hashes[block],
             "block": [start, min(start + board.dataset.block, board.dataset.images)],

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from purebench.errors import Inapplicable, PurebenchError, nearest
+from purebench.fresh_modules import refresh_entry_point, refresh_file
 
 GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
 LOCAL: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in GROUPS}
@@ -87,11 +88,8 @@ class Spec:
         return {self.name: dict(self.params)} if self.params else self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a job's key; a local file's contents are hashed in, because they decide the result."""
-        plain: dict[str, Any] = {"name": self.name, "params": dict(self.params)}
-        if path := self.path:
-            plain["source"] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-        return plain
+        """Plain values for a job's key, which holds the code behind the name besides (see `code_identity`)."""
+        return {"name": self.name, "params": dict(self.params)}
 
     @property
     def path(self) -> Path | None:
@@ -154,27 +152,44 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         raise PurebenchError(f"{group}: expected path/to/file.py:name, but got {name!r}; say which name in the file.")
     if path := Spec(name).path:
         return _from_file(group, path, name.rpartition(":")[2]), {}
+    known, found = registered(group, name)
+    if found is None:
+        raise PurebenchError(f"{group}: {name!r} is unknown; {nearest(name, [*installed(group), *LOCAL[group]])}")
+    extra = {"name": name[len(known) + 1 :]} if known != name else {}
+    if not isinstance(found, EntryPoint):
+        return found, extra
+    try:
+        refresh_entry_point(found)
+        return found.load(), extra
+    except (ImportError, AttributeError) as error:
+        raise PurebenchError(f"{group}: {known!r} of {found.value} cannot be imported: {error}") from error
+
+
+def registered(group: str, name: str) -> tuple[str, Callable[..., Any] | EntryPoint | None]:
+    """Find what is registered under a name, or under its prefix.
+
+    Args:
+        group: of the registry, such as `attacks`.
+        name: such as `apgd`, or `foolbox:LinfPGD`, which the prefix `foolbox` stands for.
+
+    Returns:
+        The registered name, and its factory or entry point; None where there is neither.
+    """
     points = installed(group)
-    prefix, mark, rest = next((name.partition(mark) for mark in ":/" if mark in name), (name, "", ""))
-    for known in (name, prefix) if mark else (name,):
-        extra = {"name": rest} if known != name else {}
+    prefix = name.partition(":" if ":" in name else "/")[0]
+    for known in dict.fromkeys((name, prefix)):
         if known in LOCAL[group]:
-            return LOCAL[group][known], extra
+            return known, LOCAL[group][known]
         if known in points:
-            try:
-                return points[known].load(), extra
-            except (ImportError, AttributeError) as error:
-                raise PurebenchError(
-                    f"{group}: {known!r} of {points[known].value} cannot be imported: {error}"
-                ) from error
-    raise PurebenchError(f"{group}: {name!r} is unknown; {nearest(name, [*points, *LOCAL[group]])}")
+            return known, points[known]
+    return name, None
 
 
 def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
     if not path.is_file():
         raise PurebenchError(f"{group}: expected a Python file, but {path} is none.")
     # by its contents too: a notebook lives on while the file changes, and a job's key holds the contents of now
-    decides = str(path.resolve()).encode() + b"\0" + path.read_bytes()
+    decides = f"{path.resolve()}\0{refresh_file(path)}".encode()
     module_name = f"purebench_local_{hashlib.sha256(decides).hexdigest()[:12]}"
     module = sys.modules.get(module_name)
     if module is None:

@@ -192,6 +192,7 @@ def blank_record(job: AnyJob, context: Context, count: int) -> Record:
                 "spec": str(job.defense.use),
             },
             "data": context.data,
+            "code": job.code,
             "versions": versions(),
             "commit": commit(),
             "device": device_name(str(context.device)),
