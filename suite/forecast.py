@@ -93,7 +93,10 @@ def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], 
     """The price of picking and scoring an image's adversarial example: forwards alone, whose number is known."""
     defense = context.defenses[row.name]
     applying = sum(price.defense == row.name and not price.skipped for price in attacks)
-    draws = context.board.fresh + sum(min(rung.keep, applying) * rung.draws for rung in RUNGS) if defense.random else 1
+    draws = 1
+    if defense.random:
+        rungs = RUNGS if applying > 1 else ()
+        draws = context.board.fresh + sum(min(rung.keep, applying) * rung.draws for rung in rungs)
     return Price(row.name, WORST_CASE, draws * one.filled, defense.passes * draws, 0, True, applying == 0)
 
 

@@ -71,7 +71,7 @@ def _picked_and_scored(
     began = time.perf_counter()
     if defense.random:
         for number, rung in enumerate(RUNGS):
-            again = contenders(right, asked, counts, rung.keep)
+            again = contenders(right, asked, counts, rung.keep) & (counts.sum(axis=0) > 1)
             with seeded(job.stream, "pick", str(number), device=context.device):
                 new = votes.ask(*np.nonzero(again), rung.draws)
             right[again] += new.sum(axis=1)

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from purebench.board_file import load_board
-from purebench.context import prepare
+from purebench.context import Context, prepare
+from purebench.execute import run
 from purebench.leaderboards.export import export_results, load_results
 from purebench.leaderboards.merge import merge
 from purebench.leaderboards.rank import rank
 from purebench.records import Outcome, Record
-from purebench.runner import run_job
 
 from boards import write_board  # isort: skip
 
@@ -28,10 +28,18 @@ PARTS = {
 }
 
 
+def all_records(ready: Context) -> list[Record]:
+    """The records of all jobs, each given what the jobs that it needs have found."""
+    done: dict[str, Finding] = {}
+    for job in ready.jobs():
+        done[job.key] = run(job, ready, Given([done[key] for key in job.needs]))
+    return [finding.record for finding in done.values()]
+
+
 def test_certificates_go_from_the_job_to_the_board(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=8, block=4, **PARTS))
     ready = prepare(board)
-    records = {(j.defense.name, j.attack.name, j.block): run_job(j, ready).record for j in ready.jobs()}
+    records = {(one.defense, one.attack, one.block): one for one in all_records(ready)}
     assert records["none", "certify", 0].outcomes == [Outcome.SKIPPED] * 4
     assert "no certificate" in records["voted", "certify", 0].reason
 
@@ -62,7 +70,7 @@ def test_certificates_go_from_the_job_to_the_board(tmp_path: Path) -> None:
 def test_records_and_results_from_before_there_were_certificates_still_load(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=4, **PARTS | {"defenses": {"none": "none"}}))
     ready = prepare(board)
-    records = [run_job(job, ready).record for job in ready.jobs()]
+    records = all_records(ready)
     old = asdict(records[0])
     del old["certified"]
     assert Record.from_json(json.dumps(old)) == records[0]

@@ -135,7 +135,7 @@ def test_the_key_of_a_job_holds_those_of_the_jobs_it_needs(tmp_path: Path) -> No
     changed = replace(made, attacks=(made.attacks[0], stronger, *made.attacks[2:]))
 
     def keys(board: Board) -> dict[tuple[str, str], str]:
-        return {(job.defense.name, job.attack.name): job.key for job in prepare(board).jobs() if job.block == 0}
+        return {(job.defense.name, job.label): job.key for job in prepare(board).jobs() if job.block == 0}
 
     before, after = keys(made), keys(changed)
     assert before["noise", "transfer"] != after["noise", "transfer"]  # its source is another
@@ -204,7 +204,7 @@ def test_a_random_row_is_spared_only_where_no_draw_was_right(tmp_path: Path) -> 
 
 def test_a_queue_holds_back_what_waits_and_forgets_what_was_never_asked_for(tmp_path: Path) -> None:
     jobs = [job for job in prepare(board(tmp_path)).jobs() if job.block == 0 and job.defense.name != "coin"]
-    by_name = {(job.defense.name, job.attack.name): job for job in jobs}
+    by_name = {(job.defense.name, job.label): job for job in jobs}
     source, waiting = by_name["none", "apgd"], by_name["noise", "transfer"]
     queue = Queue([waiting, source])
     assert queue.take() is source

@@ -36,7 +36,7 @@ def chosen(folder: Path, rows: list[str], *, cascade: bool = False) -> Board:
 
 
 def jobs(board: Board) -> dict[tuple[str, str], str]:
-    return {(job.defense.name, job.attack.name): job.key for job in prepare(board).jobs()}
+    return {(job.defense.name, job.label): job.key for job in prepare(board).jobs()}
 
 
 def test_only_what_is_reused_is_run(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_keys_are_those_of_the_whole_board(tmp_path: Path, cascade: bool) ->
 def test_a_row_that_is_asked_for_is_more_than_a_source(tmp_path: Path) -> None:
     both = chosen(tmp_path, ["noise", "none"])
     assert both.shown == both.defenses
-    assert len(jobs(both)) == 8
+    assert len(jobs(both)) == 10
     assert "only_sources" not in both.to_dict()
 
 

@@ -30,7 +30,7 @@ def context(folder: Path, **parts: object) -> Context:
 
 
 def find(context: Context, defense: str, attack: str) -> Finding:
-    (job,) = (j for j in context.jobs() if (j.defense.name, j.attack.name, j.block) == (defense, attack, 0))
+    (job,) = (j for j in context.jobs() if (j.defense.name, j.label, j.block) == (defense, attack, 0))
     return run_job(job, context)
 
 

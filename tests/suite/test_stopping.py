@@ -19,7 +19,7 @@ from purebench.errors import PurebenchError
 from purebench.leaderboards.export import export_results
 from purebench.leaderboards.merge import merge
 from purebench.plan import Job
-from purebench.records import Outcome, Record
+from purebench.records import WORST_CASE, Outcome, Record
 from purebench.registry import Spec
 from purebench.running import run_board
 from purebench.statistics import Verdict, decided, interval
@@ -160,7 +160,7 @@ def synthetic(answers: np.ndarray, block: int, rule: Stop) -> tuple[Board, list[
                     key=f"{name}{number}",
                     board="b",
                     defense=name,
-                    attack="clean",
+                    attack=WORST_CASE,
                     block=number,
                     images=images,
                     labels=images,
