@@ -46,6 +46,8 @@ def run_board(
     context = prepare(board, device)
     for name, error in context.left_out.items():
         tell(f"{name} is not run: {error}")
+    for warning in context.warnings:
+        tell(warning)
     if board.draws < 2 and len(board.attacks) > 1 and any(d.random for d in context.defenses.values()):
         raise PurebenchError("verify.draws: expected at least 2 draws for random defenses, but got 1; 16 is usual.")
     jobs = context.jobs()
