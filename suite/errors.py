@@ -59,7 +59,7 @@ def shown(value: object, longest: int = 60) -> str:
     try:
         text = " ".join(repr(value).split())
     except Exception:
-        return f"a {type(value).__name__} that is too long to print"
+        return f"<{type(value).__name__} too long to print>"
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

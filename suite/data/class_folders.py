@@ -95,7 +95,7 @@ def _sorted(root: Path, found: Sequence[str], order: str | None, *, counted: boo
         missing = next(number for number in range(start, start + len(numbers) + 1) if number not in numbers)
         raise PurebenchError(
             f"image-folder: the sub-folders of {root} are numbers, but {missing} is not among them, which would shift "
-            "the labels; make an empty one for a missing class, or say how many there are (classes=N), or name them all "
+            "the labels; make an empty one for a missing class, or say how many there are (classes=N), or name all "
             "(classes=[…])."
         )
     return by_number

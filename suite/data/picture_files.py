@@ -65,7 +65,8 @@ class Geometry:
             if not self.squash and not _same_ratio((height, width), self.size):
                 raise PurebenchError(
                     f"{path}: expected a picture in proportion to size {list(self.size)}, but got {[height, width]}, "
-                    "which would be distorted; give resize and center_crop, another size=[H, W], or squash=true."
+                    f"which would be distorted; give resize={max(self.size)} and center_crop={list(self.size)} instead "
+                    "of size, another size=[H, W], or squash=true."
                 )
             return picture.resize(self.size[::-1], Resampling.BILINEAR)
         if self.resize is not None and self.resize != min(width, height):

@@ -83,7 +83,7 @@ def _check_range(name: str, array: Array) -> None:
     if high > 1:
         cure = "divide them by 255, or give them as uint8" if 2 <= high <= 255 else "scale or clip them"
         raise PurebenchError(f"{values}; {cure}.")
-    if high <= 1 / 255:
+    if high <= 1.001 / 255:  # 1/255 as rounded by whatever divided
         raise PurebenchError(f"{values}, as if divided by 255 twice; divide once.")
 
 
