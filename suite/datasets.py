@@ -43,10 +43,10 @@ FASHION_FILES = {
 
 
 class DatasetFactory(Protocol):
-    """What a `purebench.datasets` entry point names: keyword arguments to an ImageSet."""
+    """A `purebench.datasets` entry point: keyword arguments to what `purebench.data.adapt.as_image_set` takes."""
 
-    def __call__(self, **options: Any) -> ImageSet:
-        """The images."""
+    def __call__(self, **options: Any) -> Any:
+        """Return an ImageSet, a pair (images, labels), or a TensorDataset."""
 
 
 def read_idx(path: Path) -> Array:

@@ -130,7 +130,7 @@ def valid_labels(name: str, labels: Any, images: int) -> Array:
         raise PurebenchError(f"{expected} {array.dtype}; convert them: labels.astype('int64').")
     if array.min() < 0 or array.max() > np.iinfo(np.int64).max:
         worst = array.min() if array.min() < 0 else array.max()
-        raise PurebenchError(f"{expected} the label {worst}; classes are counted from 0, and images of none left out.")
+        raise PurebenchError(f"{expected} the label {worst}; count classes from 0, and leave out images without one.")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 

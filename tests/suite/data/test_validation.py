@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import TensorDataset
 
+from purebench import evaluate
 from purebench.board_file import parse_board
 from purebench.context import prepare
 from purebench.data import validation
@@ -244,9 +245,6 @@ def test_the_page_shows_float_images_rounded_to_bytes() -> None:
 def test_images_labels_and_radius_are_checked_before_anything_runs() -> None:
     register("datasets", "test-bytes")(lambda: image_set())
     assert prepare(board("test-bytes")).warnings == ()
-    wide = prepare(board("test-bytes", classifier="test-linear(outputs=7)"))
-    assert len(wide.warnings) == 1
-    assert "7 outputs" in wide.warnings[0]
     refused: list[tuple[dict[str, Any], str]] = [
         ({"classifier": "test-linear(outputs=3)"}, "labels from 0 to 2"),
         (
@@ -266,6 +264,17 @@ def test_images_labels_and_radius_are_checked_before_anything_runs() -> None:
         with pytest.raises(PurebenchError, match=told):
             prepare(board("test-bytes", **changes))
     assert prepare(board("test-bytes", threat={"norm": "l2", "radius": 60**0.5})).warnings == ()
+
+
+def test_a_class_that_may_be_missing_is_told_in_the_terminal_and_in_python(tmp_path: Path) -> None:
+    register("datasets", "test-bytes")(lambda: image_set())
+    wide = board("test-bytes", classifier="test-linear(outputs=7)", attacks={"clean": {"use": "clean"}})
+    told: list[str] = []
+    run_board(wide, tmp_path / "s", workers=1, tell=told.append)
+    assert len(told) == 1
+    assert "4 classes, but the classifier 7 outputs" in told[0]
+    with pytest.warns(UserWarning, match="4 classes, but the classifier 7 outputs"):
+        evaluate(board=wide, store=tmp_path / "s", progress=False)
 
 
 def test_a_classifier_that_no_row_uses_or_that_cannot_answer_is_not_compared(tmp_path: Path) -> None:
