@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from purebench import registry
 from purebench.batching import DeviceBatch
+from purebench.data.adapt import load_images
 from purebench.defense import as_defense
 from purebench.errors import PurebenchError
 from purebench.protocols import Answer
@@ -135,7 +135,7 @@ def fashion(spec: str = "none", *, device: torch.device | None = None) -> tuple[
 
 def images(dataset: str, device: torch.device | None) -> tuple[Tensor, Tensor]:
     """All images [N,C,H,W] in [0,1] and labels [N] of a dataset by name."""
-    part: Any = registry.create("datasets", Spec.parse(dataset))
+    part = load_images(Spec.parse(dataset))
     return torch.as_tensor(part.floats()).to(device), torch.as_tensor(part.labels).to(device)
 
 

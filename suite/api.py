@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -81,6 +82,8 @@ def evaluate(
         context, records = run_board(
             chosen, path, device=device, workers=workers, retry_errors=retry_errors, progress=tell
         )
+    for warning in context.warnings:
+        warnings.warn(warning, stacklevel=2)
     found = merge(chosen, records)
     return Report(chosen, tuple(found), context.images.classes, tuple(context.left_out))
 

@@ -15,10 +15,12 @@ from purebench import registry
 from purebench.batching import fitting
 from purebench.board import Board, DefenseChoice
 from purebench.code_identity import code_of_board
+from purebench.data.adapt import load_images
+from purebench.data.validation import check_classes
 from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
 from purebench.devices import find_device
-from purebench.errors import Missing, MissingFiles, PurebenchError
+from purebench.errors import Missing, MissingFiles, PurebenchError, shown
 from purebench.plan import AnyJob, plan
 from purebench.provenance import versions
 from purebench.registry import Spec
@@ -48,7 +50,8 @@ class Context:
     """A board made ready on a device: `images` in the board's order, `order` their positions in the dataset.
 
     data: hash of the whole dataset that they were taken from. left_out: rows of the board as it was asked for that
-    `board` lacks, because they need files that are not on this machine.
+    `board` lacks, because they need files that are not on this machine. warnings: sentences on images that do not fit
+    the classifier.
     """
 
     board: Board
@@ -60,6 +63,7 @@ class Context:
     device: torch.device
     left_out: dict[str, MissingFiles] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def device_batch(self, defense: str) -> int:
         """How many images pass through a defense at once here; found by a probe when first asked for."""
@@ -97,12 +101,11 @@ def prepare(board: Board, device: str = "cpu") -> Context:
     """
     place = find_device(device)
     needed: list[Missing] = []
-    data: ImageSet | None = _if_here(lambda: registry.create("datasets", board.dataset.use), needed)
+    data: ImageSet | None = _if_here(lambda: load_images(board.dataset.use), needed)
     classifier: torch.nn.Module | None = _if_here(lambda: registry.create("classifiers", board.classifier), needed)
     if data is None or classifier is None:
         raise MissingFiles(*needed, *_missing_of_rows(board))
-    if board.dataset.images > len(data):
-        raise PurebenchError(f"dataset.images: expected at most {len(data)}, but got {board.dataset.images}.")
+    _check_numbers(board, data)
     order = balanced_order(data.labels, board.dataset.seed)[: board.dataset.images]
     classifier.eval().requires_grad_(False).to(place)
     defenses: dict[str, Defense] = {}
@@ -115,8 +118,37 @@ def prepare(board: Board, device: str = "cpu") -> Context:
     if not any(choice.name in defenses for choice in board.shown):
         raise MissingFiles(*(file for error in left_out.values() for file in error.files))
     board = replace(board, defenses=tuple(choice for choice in board.defenses if choice.name in defenses))
+    used = any(defense.classifier is classifier for defense in defenses.values())
+    told = _check_classifier(classifier, data, place) if used else None
     prints = {name: fingerprint(defense) for name, defense in defenses.items()}
-    return Context(board, data.take(order), order, defenses, prints, data.hash, place, left_out)
+    return Context(
+        board, data.take(order), order, defenses, prints, data.hash, place, left_out, warnings=(told,) if told else ()
+    )
+
+
+def _check_numbers(board: Board, data: ImageSet) -> None:
+    """Raises PurebenchError for more images than there are, and for a radius that allows every change of them."""
+    for key, value in (("images", board.dataset.images), ("block", board.dataset.block)):
+        if value > len(data):
+            raise PurebenchError(
+                f"dataset.{key}: expected at most {len(data)}, the images of {data.name}, but got {shown(value)}; "
+                "take fewer."
+            )
+    try:
+        board.threat.check_shape(data.images.shape[1:])
+    except PurebenchError as error:
+        raise PurebenchError(f"threat.{error}") from error
+
+
+def _check_classifier(classifier: torch.nn.Module, data: ImageSet, device: torch.device) -> str | None:
+    """A warning where the classifier's outputs do not fit the classes of the images.
+
+    Raises PurebenchError where labels have no output. A classifier that cannot answer is told by the jobs it fails.
+    """
+    outputs: tuple[int, ...] = ()
+    with suppress(Exception), torch.no_grad(), seeded("probe", device=device):
+        outputs = tuple(classifier(torch.as_tensor(data.take([0]).floats()).to(device)).shape)
+    return check_classes(data, outputs[1]) if len(outputs) == 2 else None
 
 
 def _if_here(make: Callable[[], T], missing: list[Missing]) -> T | None:

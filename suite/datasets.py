@@ -1,27 +1,27 @@
 """Labelled images: the shipped subset, the full sets, and any folder of pictures.
 
-Images are kept as uint8 [N,C,H,W] and handed out as float32 in [0,1]; the hash of what was used goes into every
-job's key, so a result can never be mistaken for one on other images.
+Images are kept as uint8, or float32 in [0,1], and handed out as float32 in [0,1]; the hash of the images used goes into
+every job's key, so a result can never be mistaken for one on other images.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from purebench.data.class_folders import class_names
+from purebench.data.image_set import Array as Array
+from purebench.data.image_set import ImageSet as ImageSet
+from purebench.data.image_set import array_hash as array_hash
+from purebench.data.picture_files import ENDINGS, Geometry, read_pictures
 from purebench.errors import Missing, MissingFiles, PurebenchError
-
-Array = npt.NDArray[Any]
 
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -42,47 +42,11 @@ FASHION_FILES = {
 }
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """Labelled images: `images` uint8 [N,C,H,W], `labels` int64 [N], the class names, and where they came from."""
-
-    name: str
-    images: Array
-    labels: Array
-    classes: tuple[str, ...]
-    source: str
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def hash(self) -> str:
-        """sha256 of pixels and labels, 64 hex digits."""
-        return array_hash(self.images, self.labels)
-
-    def take(self, index: Sequence[int] | Array) -> ImageSet:
-        """The images at `index`, in that order."""
-        return ImageSet(self.name, self.images[index], self.labels[index], self.classes, self.source)
-
-    def floats(self) -> Array:
-        """Images float32 [N,C,H,W] in [0,1]."""
-        return np.asarray(self.images, dtype=np.float32) / np.float32(255)
-
-
 class DatasetFactory(Protocol):
-    """What a `purebench.datasets` entry point names: keyword arguments to an ImageSet."""
+    """A `purebench.datasets` entry point: keyword arguments to what `purebench.data.adapt.as_image_set` takes."""
 
-    def __call__(self, **options: Any) -> ImageSet:
-        """The images."""
-
-
-def array_hash(*arrays: Array) -> str:
-    """sha256 over shapes, types and bytes of arrays, 64 hex digits."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    def __call__(self, **options: Any) -> Any:
+        """Return an ImageSet, a pair (images, labels), or a TensorDataset."""
 
 
 def read_idx(path: Path) -> Array:
@@ -212,17 +176,40 @@ def _jpeg_npz(path: Path) -> ImageSet:
 
 
 def image_folder(
-    *, folder: str, size: int, classes: Sequence[str] | int | None = None, grey: bool = False, published: str = ""
+    *,
+    folder: str,
+    size: int | Sequence[int] | None = None,
+    resize: int | None = None,
+    center_crop: int | Sequence[int] | None = None,
+    squash: bool = False,
+    classes: Sequence[str | int] | int | None = None,
+    order: str | None = None,
+    grey: bool = False,
+    published: str = "",
 ) -> ImageSet:
-    """Any folder of pictures, a sub-folder per class, resized to size×size (bilinear with antialias).
+    """Any folder of pictures, a sub-folder per class, as they are or resized and cropped (bilinear with antialias).
 
-    folder: a path, or one within the data folder ($PUREBENCH_DATA). classes: all class names in the order of the
-    classifier's outputs, or how many sub-folders there must be, empty ones included. Without it, and by a number, the
-    sub-folders' sorted names are taken; without it a missing class shifts the labels. published: where the pictures
-    are to be had: if they are not here, MissingFiles says so.
+    ImageNet's usual protocol is `resize=256, center_crop=224`. Pictures of 16 bits a value, and floats in [0,1], keep
+    their precision: the images are then float32 (Pillow itself reads 16-bit colour as 8 bits).
+
+    Args:
+        folder: a path, or one within the data folder ($PUREBENCH_DATA).
+        size: pixels that pictures are resized to, a number for squares or [height, width]. Pictures of another aspect
+            ratio are refused.
+        resize: pixels that the shorter side is resized to, the longer one in proportion.
+        center_crop: pixels of the part that is cut from the middle, a number for squares or [height, width].
+        squash: resizes pictures of other aspect ratios to `size` as well, which distorts them.
+        classes: all sub-folders' names in the order of the classifier's outputs, or how many there must be, empty ones
+            included. Without names they are sorted: as numbers if all are numbers, else as strings.
+        order: `number` or `string` (torchvision's ImageFolder), to sort names for which the two differ.
+        grey: one channel instead of three.
+        published: the place where the pictures are published, named if they are not here.
+
+    Raises:
+        PurebenchError: The parameters, the folders or a picture are not as expected.
+        MissingFiles: The folder is not on this machine, and `published`.
     """
-    from PIL import Image
-
+    geometry = Geometry.checked(size, squash, resize, center_crop)
     root = Path(folder).expanduser()
     if not root.is_dir():
         root = data_home() / folder
@@ -230,33 +217,14 @@ def image_folder(
         if published:
             raise MissingFiles(Missing(str(root), published))
         raise PurebenchError(f"image-folder: expected a folder with a sub-folder per class, but {folder} is none.")
-    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if isinstance(classes, int) and len(found) != classes:
-        raise PurebenchError(
-            f"image-folder: expected {classes} sub-folders in {root}, one a class, but got {len(found)}, and a missing "
-            "or foreign one would shift the labels; make an empty one for a missing class, move away what is none, or "
-            "name them all (classes=[…])."
-        )
-    names = tuple(found) if classes is None or isinstance(classes, int) else tuple(classes)
-    strangers = set(found) - set(names)
-    if strangers or not names:
-        raise PurebenchError(
-            f"image-folder: {root} holds {found}, but the classes are {list(names)}; name them all (classes=[…])."
-        )
-    endings = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
-    images, labels = [], []
-    for label, name in enumerate(names):
-        for path in sorted((root / name).glob("**/*")):
-            if path.suffix.lower() in endings and not path.name.startswith("."):
-                try:
-                    picture = Image.open(path).convert("L" if grey else "RGB")
-                except (OSError, SyntaxError, ValueError) as error:
-                    raise PurebenchError(
-                        f"{path}: expected a picture, but it is cut short or damaged ({error}); fetch it again."
-                    ) from error
-                picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-                images.append(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1))
-                labels.append(label)
-    if not images:
-        raise PurebenchError(f"image-folder: no picture ({', '.join(sorted(endings))}) below {root}.")
-    return ImageSet(root.name, np.stack(images), np.asarray(labels, dtype=np.int64), names, str(root))
+    names = class_names(root, classes, order)
+    files = [
+        (path, label)
+        for label, name in enumerate(names)
+        for path in sorted((root / name).glob("**/*"))
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    ]
+    if not files:
+        raise PurebenchError(f"image-folder: no picture ({', '.join(sorted(ENDINGS))}) below {root}.")
+    images = read_pictures([path for path, _ in files], geometry, grey=grey)
+    return ImageSet(root.name, images, np.asarray([label for _, label in files], dtype=np.int64), names, str(root))

@@ -54,6 +54,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return "known: " + (", ".join(names) if names else "none") + "."
 
 
+def shown(value: object, longest: int = 60) -> str:
+    """Return a value in one short line for a message, also one that `repr` refuses, such as an int of 5,000 digits."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        return f"<{type(value).__name__} too long to print>"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def require_fraction(name: str, value: object, *, ends: bool = True) -> float:
     """The value, if it is a fraction in [0,1], or in (0,1) without the ends; else raises PurebenchError."""
     number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)

@@ -46,6 +46,8 @@ def run_board(
     context = prepare(board, device)
     for name, error in context.left_out.items():
         tell(f"{name} is not run: {error}")
+    for warning in context.warnings:
+        tell(warning)
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)

@@ -21,12 +21,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from purebench import registry, running, store
+from purebench import running, store
 from purebench.board import Board
 from purebench.board_file import parse_board
 from purebench.checks.finding import Finding, Result
+from purebench.data.adapt import load_images
 from purebench.errors import PurebenchError, nearest
-from purebench.pictures import png
+from purebench.pictures import png, to_bytes
 from purebench.records import Outcome, Record
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def stored(path: Path, name: str | None, page: Path | None, results: Path | None
                 print(f"{known}: {done} of {len(keys)} jobs")
             return
     board, records = from_store(path, name)
-    finish(board, records, page, results, registry.create("datasets", board.dataset.use).classes)
+    finish(board, records, page, results, load_images(board.dataset.use).classes)
 
 
 def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
@@ -143,6 +144,6 @@ def findings(title: str, found: Sequence[Finding]) -> None:
 
 def originals(board: Board, found: Sequence[DefenseResult]) -> dict[int, str]:
     """The clean images that the page shows, as PNG files in base64, by their position in the dataset."""
-    data = registry.create("datasets", board.dataset.use)
+    data = load_images(board.dataset.use)
     shown = {picture.image for result in found for attack in result.attacks for picture in attack.pictures}
-    return {index: png(data.images[index]) for index in sorted(shown)}
+    return {index: png(to_bytes(data.take([index]).floats()[0])) for index in sorted(shown)}

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from numbers import Real
 from typing import TYPE_CHECKING
 
-from purebench.errors import PurebenchError, nearest
+from purebench.errors import PurebenchError, nearest, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
 NORM_NAMES = ("linf", "l2", "l1")
+SMALLEST, LARGEST = 1e-12, 1e9
+"""Radii outside of these are mistakes: float32 images do not resolve the first, and no two images are so far apart."""
+NUMBER = re.compile(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+"""A decimal number of bounded length, so that reading it takes no time and no memory."""
 
 
 class Knowledge(StrEnum):
@@ -36,8 +43,28 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if self.norm not in NORM_NAMES:
             raise PurebenchError(f"norm: {self.norm!r} is unknown; {nearest(self.norm, NORM_NAMES)}")
-        if not 0 < self.radius < float("inf"):
-            raise PurebenchError(f"radius: expected a number above 0, such as 8/255, but got {self.radius!r}.")
+        radius = _in_range(self.radius, self.radius)
+        if self.norm == "linf" and radius > 1:
+            raise PurebenchError(
+                f"radius: expected at most 1 for linf, in units of images in [0,1], but got {radius:g}, under which "
+                f"any image may become any other; {_over_255(radius)}"
+            )
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Refuses a radius within which any image becomes any other.
+
+        Args:
+            shape: of one image, [C,H,W].
+
+        Raises:
+            PurebenchError: The radius exceeds `largest_radius`.
+        """
+        most = largest_radius(self.norm, shape)
+        if self.radius > most:
+            raise PurebenchError(
+                f"radius: expected at most {most:g} for {self.norm} and images of {list(shape)} in [0,1], but got "
+                f"{self.radius:g}, under which any image may become any other; {_over_255(self.radius)}"
+            )
 
     def size(self, delta: Tensor) -> Tensor:
         """Norm of each perturbation [N,…], [N]."""
@@ -56,12 +83,61 @@ class ThreatModel:
         return NORMS[self.norm].around(x, self.radius)
 
 
+def largest_radius(norm: str, shape: Sequence[int]) -> float:
+    """Return the largest distance between two images in [0,1].
+
+    Args:
+        norm: a name in NORM_NAMES.
+        shape: of one image, [C,H,W].
+    """
+    values = float(math.prod(shape))
+    return {"linf": 1.0, "l2": math.sqrt(values), "l1": values}[norm]
+
+
 def parse_radius(text: str | float) -> float:
-    """`8/255`, `0.03` or a number as a radius above 0. Raises PurebenchError for anything else."""
+    """Read a radius.
+
+    Args:
+        text: a number, or one as text (`0.03`, `1e-2`), or a fraction of two (`8/255`, `0.5/255`).
+
+    Returns:
+        The radius, correctly rounded.
+
+    Raises:
+        PurebenchError: It is neither, or it is below 1e-12 or above 1e9.
+    """
+    if isinstance(text, str):
+        return _in_range(_fraction(text), text)
+    return _in_range(text, text)
+
+
+def _fraction(text: str) -> float:
+    """A number or a quotient of two, correctly rounded; NaN for another text."""
+    parts = [part.strip() for part in text.split("/")]
+    if len(parts) > 2 or not all(NUMBER.fullmatch(part) for part in parts):
+        return math.nan
     try:
-        radius = float(Fraction(text.replace(" ", ""))) if isinstance(text, str) else float(text)
-    except (ValueError, ZeroDivisionError, TypeError, OverflowError) as error:
-        raise PurebenchError(f"radius: expected a number or a fraction such as 8/255, but got {text!r}.") from error
-    if not 0 < radius < float("inf"):
-        raise PurebenchError(f"radius: expected a number above 0, such as 8/255, but got {text!r}.")
-    return radius
+        number, *others = (Fraction(part) for part in parts)
+        return float(number / others[0] if others else number)
+    except (ZeroDivisionError, OverflowError):
+        return math.nan
+
+
+def _in_range(radius: object, given: object) -> float:
+    """The radius as a float. Raises PurebenchError for what is no number, or none that can be a radius."""
+    if isinstance(radius, bool) or not isinstance(radius, Real) or radius != radius or not 0 < radius < math.inf:
+        raise PurebenchError(
+            f"radius: expected a number above 0 or a fraction such as 8/255, but got {shown(given)}; "
+            "radii are in units of images in [0,1]."
+        )
+    if not SMALLEST <= radius <= LARGEST:
+        raise PurebenchError(
+            f"radius: expected a number above 0, between {SMALLEST:g} and {LARGEST:g}, but got {shown(given)}; "
+            "radii are in units of images in [0,1]."
+        )
+    return float(radius)
+
+
+def _over_255(radius: float) -> str:
+    """The cure for a radius of images in [0,255]."""
+    return f"{radius:g}/255 meant?" if radius <= 255 else "give a smaller one, such as 8/255."

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from purebench.data.adapt import as_image_set
 from purebench.datasets import ImageSet
 from purebench.defenses import checkpoints
 from purebench.defenses.training.card import card
@@ -133,7 +134,7 @@ def train(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _progress(recipe.name) as tell:
         torch.manual_seed(seed)
-        data = recipe.data(split="train", folder=folder)
+        data = as_image_set(recipe.data(split="train", folder=folder), recipe.name)
         if len(data) <= recipe.held_out:
             raise PurebenchError(
                 f"{recipe.name}: expected over {recipe.held_out} training images, but got {len(data)}; give more."
@@ -154,7 +155,7 @@ def train(
         checkpoints.save(weights, state.average.get_submodule(recipe.kept), recipe.kind, recipe.architecture)
         (out / f"{recipe.name}.log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in state.log))
         tell(1.0, "measuring its quality on the test images")
-        test = recipe.data(split="test", folder=folder)
+        test = as_image_set(recipe.data(split="test", folder=folder), recipe.name)
         figures = recipe.quality(checkpoints.load(str(weights), recipe.kind, recipe.build).to(device), test, device)
         card(recipe, state, figures, out, budget)
     return weights
@@ -214,7 +215,7 @@ def _step(recipe: Recipe, state: State, images: Tensor, labels: Tensor, share: f
     for group in state.optimizer.param_groups:
         group["lr"] = group.get("factor", 1.0) * recipe.rate * rate_at(share)
     index = torch.randint(0, len(labels), (recipe.batch,)).to(labels.device)
-    batch = augment(images[index].float() / 255, recipe.shift)
+    batch = augment(images[index].float() / (1 if images.is_floating_point() else 255), recipe.shift)
     state.model.train()
     losses = recipe.loss(state.model, batch, labels[index], share)
     state.optimizer.zero_grad(set_to_none=True)

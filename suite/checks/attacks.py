@@ -5,13 +5,12 @@ Their records lie in the same store as those of the board they are made from, un
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from purebench.board import AttackChoice, Board, DefenseChoice, Source
 from purebench.errors import PurebenchError, require_fraction
 from purebench.registry import Spec
-from purebench.threat import ThreatModel
+from purebench.threat import ThreatModel, largest_radius
 
 MANY, FEW = "many-draws", "one-draw"
 BPDA, BLIND, BLACK, TRANSFER = "bpda", "blind", "black-box", "transfer"
@@ -71,8 +70,7 @@ def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) 
 
 def everything(norm: str, shape: tuple[int, ...]) -> float:
     """The radius within which any image [C,H,W] in [0,1] can be made of any other."""
-    values = float(math.prod(shape))
-    return {"linf": 1.0, "l2": math.sqrt(values), "l1": values}[norm]
+    return largest_radius(norm, shape)
 
 
 def _board(board: Board, row: DefenseChoice, *attacks: AttackChoice, source: DefenseChoice | None = None) -> Board:

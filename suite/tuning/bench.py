@@ -17,6 +17,7 @@ from purebench import registry
 from purebench.batching import fitting
 from purebench.board import AttackChoice, Board, DatasetChoice, DefenseChoice, Source
 from purebench.context import Context, build_defense
+from purebench.data.adapt import load_images
 from purebench.datasets import Array, ImageSet, array_hash
 from purebench.defense import Defense, LatentPurifier, as_defense, fingerprint
 from purebench.devices import find_device
@@ -75,7 +76,7 @@ class Bench:
             )
         self.defense, self.purifier = made, made.purifier
         self.latents, self.weights = len(self.purifier.kept), fingerprint(made)
-        data = registry.create("datasets", setting.dataset)
+        data = load_images(setting.dataset)
         order = shuffled_tail(data, setting.skip, setting.seed)
         with seeded("probe", device=self.device):
             image = torch.as_tensor(data.take(order[:1]).floats()).to(self.device)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from purebench import registry
 from purebench.board import Board
 from purebench.board_file import load_board
 from purebench.choose import bundled
 from purebench.context import balanced_order
+from purebench.data.adapt import load_images
 from purebench.datasets import Array, ImageSet, array_hash
 from purebench.errors import MissingFiles, PurebenchError
 from purebench.registry import Spec
@@ -68,7 +68,7 @@ def refuse_shared(images: ImageSet, boards: Sequence[Board]) -> list[str]:
         use = board.dataset.use
         if str(use) not in known:
             try:
-                known[str(use)] = registry.create("datasets", use)
+                known[str(use)] = load_images(use)
             except MissingFiles:
                 continue
         data = known[str(use)]

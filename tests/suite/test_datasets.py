@@ -103,11 +103,11 @@ def test_image_folder_keeps_labels_when_a_class_is_missing(tmp_path: Path) -> No
     for name, value in (("ant", 10), ("cat", 200)):
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((20, 30, 3), value, np.uint8)).save(tmp_path / name / "1.png")
-    data = datasets.image_folder(folder=str(tmp_path), size=8, classes=["ant", "bee", "cat"])
+    data = datasets.image_folder(folder=str(tmp_path), size=8, squash=True, classes=["ant", "bee", "cat"])
     assert data.labels.tolist() == [0, 2]
     assert data.images.shape == (2, 3, 8, 8)
     assert data.images[1].mean() == 200
-    assert datasets.image_folder(folder=str(tmp_path), size=8, grey=True).images.shape == (2, 1, 8, 8)
+    assert datasets.image_folder(folder=str(tmp_path), size=8, squash=True, grey=True).images.shape == (2, 1, 8, 8)
     with pytest.raises(PurebenchError, match="ant"):
         datasets.image_folder(folder=str(tmp_path), size=8, classes=["bee"])
     with pytest.raises(PurebenchError, match="no picture"):

@@ -1,0 +1,59 @@
+"""The type of labelled images, and the hash that goes into every job's key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images. `purebench.data.adapt.load_images` validates what a data set factory returns.
+
+    Attributes:
+        name: of the data set.
+        images: [N,C,H,W], uint8 in 0 … 255 or float32 in [0,1].
+        labels: int64 [N], positions in `classes` and outputs of the classifier.
+        classes: the name of each class, in the order of the classifier's outputs.
+        source: the place that the images were read from, for people.
+    """
+
+    name: str
+    images: Array
+    labels: Array
+    classes: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def hash(self) -> str:
+        """sha256 of images and labels with their types, 64 hex digits."""
+        return array_hash(self.images, self.labels)
+
+    def take(self, index: Sequence[int] | Array) -> ImageSet:
+        """Return the images at `index`, in that order."""
+        return ImageSet(self.name, self.images[index], self.labels[index], self.classes, self.source)
+
+    def floats(self) -> Array:
+        """Return the images as float32 [N,C,H,W] in [0,1]; float images are never divided."""
+        if np.issubdtype(self.images.dtype, np.floating):
+            return np.asarray(self.images, dtype=np.float32)
+        return np.asarray(self.images, dtype=np.float32) / np.float32(255)
+
+
+def array_hash(*arrays: Array) -> str:
+    """Return the sha256 over shapes, types and bytes of arrays, 64 hex digits."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

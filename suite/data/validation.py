@@ -1,0 +1,213 @@
+"""Validation of images, labels and class names: one sentence each for what is not as expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from purebench.data.image_set import Array, ImageSet
+from purebench.errors import PurebenchError, shown
+
+CHANNELS = (1, 3)
+"""Numbers of channels: grey and RGB."""
+CHUNK = 256
+"""Images that are looked at together, so that a large data set is not copied as a whole."""
+
+
+def valid_images(name: str, images: Any) -> Array:
+    """Check images, and bring them into one of two types without loss.
+
+    Floats that are all exactly k/255 become uint8, so that they give the same result as the bytes that they came from.
+
+    Args:
+        name: of the data set, for messages.
+        images: an array [N,C,H,W], uint8, or floating point in [0,1].
+
+    Returns:
+        uint8, or float32 in [0,1]; contiguous.
+
+    Raises:
+        PurebenchError: The shape, the type or the range is another.
+    """
+    array = _array(name, "images", images)
+    _check_shape(name, array)
+    if array.dtype == np.uint8:
+        if not any((part > 1).any() for part in _parts(array)):
+            raise PurebenchError(
+                f"{name}: expected images uint8 from 0 to 255, but none is above 1, as if floats in [0,1] had been "
+                "cast; give those floats, or multiply them by 255 before."
+            )
+        return np.ascontiguousarray(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        low, high = array.min(), array.max()
+        cure = "images.astype('uint8')" if low >= 0 and 1 < high <= 255 else "scale them to floats in [0,1]"
+        raise PurebenchError(
+            f"{name}: expected images uint8 from 0 to 255 or float32 in [0,1], but got {array.dtype} from {low} "
+            f"to {high}; convert them: {cure}."
+        )
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    _check_range(name, array)
+    return _as_bytes(array)
+
+
+def _check_shape(name: str, array: Array) -> None:
+    shape = list(array.shape)
+    expected = f"{name}: expected images [N,C,H,W] with 1 or 3 channels, but got {shape}"
+    if array.ndim != 4:
+        cure = "add the axis of channels: images[:, None]" if array.ndim == 3 else "reshape them"
+        raise PurebenchError(f"{expected}; {cure}.")
+    if 0 in shape:
+        raise PurebenchError(f"{expected}, which is empty; give at least one image.")
+    if shape[1] not in CHANNELS:
+        last = "the channels are last: images.transpose(0, 3, 1, 2)" if shape[3] in (*CHANNELS, 4) else "convert them"
+        raise PurebenchError(f"{expected}; {last}.")
+
+
+def _check_range(name: str, array: Array) -> None:
+    lows, highs = zip(*((float(part.min()), float(part.max())) for part in _parts(array)), strict=True)
+    low, high = float(np.min(lows)), float(np.max(highs))  # np.min keeps NaN
+    expected = f"{name}: expected float images in [0,1], but got"
+    if not np.isfinite([low, high]).all():
+        bad = next(i for i, image in enumerate(array) if not np.isfinite(image).all())
+        raise PurebenchError(f"{expected} NaN or infinity, first in image {bad}; leave it out or mend it.")
+    values = f"{expected} values from {low:.9g} to {high:.9g}"
+    if low < 0 and low >= -1 and high <= 1:
+        raise PurebenchError(f"{values}; bring -1 … 1 to it: (images + 1) / 2.")
+    if low < 0:
+        raise PurebenchError(
+            f"{values}; leave them as they were before normalisation, which belongs to the classifier."
+        )
+    if high > 1:
+        cure = "divide them by 255, or give them as uint8" if 2 <= high <= 255 else "scale or clip them"
+        raise PurebenchError(f"{values}; {cure}.")
+    if high <= 1.001 / 255:  # 1/255 as rounded by whatever divided
+        raise PurebenchError(f"{values}, as if divided by 255 twice; divide once.")
+
+
+def _as_bytes(array: Array) -> Array:
+    """Floats [N,C,H,W] in [0,1] as uint8 if all of them are exactly k/255 in float32, else as they are, contiguous."""
+    if all((_rounded(part).astype(np.float32) / np.float32(255) == part).all() for part in _parts(array)):
+        return np.concatenate([_rounded(part) for part in _parts(array)])
+    return np.ascontiguousarray(array)
+
+
+def _rounded(part: Array) -> Array:
+    return np.rint(part * np.float32(255)).astype(np.uint8)
+
+
+def _parts(array: Array) -> Iterator[Array]:
+    return (array[start : start + CHUNK] for start in range(0, len(array), CHUNK))
+
+
+def valid_labels(name: str, labels: Any, images: int) -> Array:
+    """Check labels.
+
+    Args:
+        name: of the data set, for messages.
+        labels: integers [N] of any width, from 0 on.
+        images: N.
+
+    Returns:
+        int64 [N].
+
+    Raises:
+        PurebenchError: They are no integers, have another shape or number, or one is negative.
+    """
+    array = _array(name, "labels", labels)
+    expected = f"{name}: expected integer labels [{images}], one an image, but got"
+    if array.ndim == 2 and array.shape[1] == 1:
+        raise PurebenchError(f"{expected} a column {list(array.shape)}; take labels[:, 0].")
+    if array.ndim == 2 and np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all():
+        raise PurebenchError(f"{expected} one-hot rows {list(array.shape)}; take labels.argmax(1).")
+    if array.ndim != 1:
+        raise PurebenchError(f"{expected} the shape {list(array.shape)}; give the number of each image's class.")
+    if len(array) != images:
+        raise PurebenchError(f"{expected} {len(array)} labels; give a label to every image.")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise PurebenchError(f"{expected} {array.dtype}; convert them: labels.astype('int64').")
+    if array.min() < 0 or array.max() > np.iinfo(np.int64).max:
+        worst = array.min() if array.min() < 0 else array.max()
+        raise PurebenchError(f"{expected} the label {worst}; count classes from 0, and leave out images without one.")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def valid_classes(name: str, classes: Any, labels: Array) -> tuple[str, ...]:
+    """Check the names of classes.
+
+    Args:
+        name: of the data set, for messages.
+        classes: a sequence of different strings, none of them empty.
+        labels: int64 [N], which they must have a name for.
+
+    Raises:
+        PurebenchError: They are others, or too few.
+    """
+    expected = f"{name}: expected classes as a tuple of names in the order of the classifier's outputs, but got"
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise PurebenchError(f"{expected} {shown(classes)}; give ('cat', 'dog', …).")
+    if others := [one for one in classes if not isinstance(one, str) or not one.strip()]:
+        raise PurebenchError(f"{expected} {shown(others[0])} among them; give strings: tuple(map(str, classes)).")
+    if len(set(classes)) < len(classes):
+        twice = next(one for one in classes if classes.count(one) > 1)
+        raise PurebenchError(f"{expected} {shown(twice)} more than once; give every class a name of its own.")
+    if labels.max() >= len(classes):
+        cure = "count labels from 0: labels - 1" if _from_one(labels, len(classes)) else "name all classes"
+        raise PurebenchError(
+            f"{name}: expected labels below {len(classes)}, the number of its classes, but got {labels.max()}; {cure}."
+        )
+    return tuple(classes)
+
+
+def check_classes(images: ImageSet, outputs: int) -> str | None:
+    """Compare the classes of images with the outputs of a classifier.
+
+    Args:
+        images: the data set, valid in itself.
+        outputs: K of the classifier's logits [N,K].
+
+    Returns:
+        A warning in a sentence if the data set has another number of classes, else None.
+
+    Raises:
+        PurebenchError: A label has no output, so that its images could never be classified correctly.
+    """
+    if images.labels.max() >= outputs:
+        first = "count them from 0: labels - 1" if _from_one(images.labels, outputs) else "take those of its classes"
+        raise PurebenchError(
+            f"{images.name}: expected labels from 0 to {outputs - 1} for a classifier with {outputs} outputs, but got "
+            f"{images.labels.max()}; {first}."
+        )
+    if len(images.classes) != outputs:
+        return (
+            f"{images.name}: the data set has {len(images.classes)} classes, but the classifier {outputs} outputs; if "
+            "a class is missing, the labels after it are shifted: name all in the order of the outputs (classes=[…])."
+        )
+    return None
+
+
+def _from_one(labels: Array, classes: int) -> bool:
+    return bool(labels.min() >= 1 and labels.max() == classes)
+
+
+def _array(name: str, what: str, values: Any) -> Array:
+    """An array, a tensor or a list as a numpy array. Raises PurebenchError if it is none of numbers."""
+    import torch
+
+    try:
+        if isinstance(values, torch.Tensor):
+            values = values.detach().cpu()
+            values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        array = np.asarray(values)
+    except Exception as error:
+        raise PurebenchError(
+            f"{name}: expected {what} as one array, but {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if array.dtype.kind not in "buif":
+        raise PurebenchError(
+            f"{name}: expected {what} as one array of numbers, but got {type(values).__name__} of {array.dtype}; "
+            "stack them: numpy.stack."
+        )
+    return array
