@@ -59,6 +59,9 @@ def check(words: Sequence[str], *, run: bool) -> None:
         benchmark(ROOT / name, rest)
     elif str(words[0]).startswith("benchmarks/"):
         assert (ROOT / words[0]).is_file(), f"{words[0]} is no file"
+    elif words[0] == "tools/gpu.sh":
+        assert (ROOT / words[0]).is_file()
+        benchmark(ROOT / "tools" / "gpu.py", rest)
     elif name == "cd":
         assert len(rest) == 1
     else:
