@@ -28,6 +28,7 @@ from purebench.robustbench_watch import Listener, Watched, instead_of_autoattack
 from purebench.robustbench_zoo import EPS, Entry, available, check_folder, classifier, find, load, models
 from purebench.seeds import seeded
 from purebench.statistics import Estimate, clopper_pearson
+from purebench.terminal_output import make_console
 from purebench.threat import ThreatModel
 
 __all__ = ["Entry", "Result", "available", "benchmark", "classifier", "command", "find", "load"]
@@ -220,10 +221,9 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
     out: a JSON file for the result; options: of `benchmark`. Raises PurebenchError as `benchmark` does, and for an
     `out` that cannot be written.
     """
-    from rich.console import Console
     from rich.table import Table
 
-    table, console = Table(box=None, show_header=False, padding=(0, 2)), Console()
+    table, console = Table(box=None, show_header=False, padding=(0, 2)), make_console()
     if model is None:
         check_folder(model_dir)
         if not model_dir.is_dir():
@@ -235,7 +235,7 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
         return
     if out is not None:
         _check_out(out)
-    with Console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
+    with make_console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
         told = benchmark(model, model_dir=model_dir, tell=lambda line: status.update(line), **options)
     if out is not None:
         out.write_text(json.dumps(told.to_dict(), indent=1) + "\n")

@@ -54,7 +54,7 @@ def run_board(
     end: Ending | None = None
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
-        saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
+        saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
         progress(len(found), len(jobs), None)
         end = ending(context.board, found.values())
         todo = [] if end else list(order([job for job in jobs if job.key not in found]))
@@ -81,7 +81,7 @@ def run_board(
                         break
         if end is not None:
             jobs = [job for job in jobs if job.block < end.blocks]
-            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
+            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
             tell(_told(board, end))
     return context, [found[job.key] for job in jobs]
 

@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS adversarial (
 CREATE TABLE IF NOT EXISTS plans (board TEXT PRIMARY KEY, json TEXT NOT NULL, keys TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS by_board ON records(board);
 """
+ORIGIN = "origin"
+"""The key beside a board's definition under which the store keeps how the user named the board."""
 
 
 class Store:
@@ -72,17 +74,30 @@ class Store:
         shape = tuple(int(side) for side in row[0].split(","))
         return np.frombuffer(zlib.decompress(row[1]), dtype="<f4").reshape(shape).copy()
 
-    def set_plan(self, board: str, definition: dict[str, Any], keys: Sequence[str]) -> None:
-        """Remembers what a board was when it was last run: its definition, and the keys of its jobs in their order."""
+    def set_plan(self, board: str, definition: dict[str, Any], keys: Sequence[str], origin: str = "") -> None:
+        """Remembers what a board was when it was last run: its definition, and the keys of its jobs in their order.
+
+        origin: how the user named the board, a bundled one or the path of a board.yaml.
+        """
         with self._guard(), self.connection:
-            row = (board, json.dumps(definition), json.dumps(list(keys)))
+            kept = definition | ({ORIGIN: origin} if origin else {})
+            row = (board, json.dumps(kept), json.dumps(list(keys)))
             self.connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", row)
 
     def plans(self) -> dict[str, tuple[dict[str, Any], list[str]]]:
         """The boards that were run here, each with its definition and the keys of its jobs."""
         with self._guard():
             rows = self.connection.execute("SELECT board, json, keys FROM plans ORDER BY board").fetchall()
-        return {board: (json.loads(definition), json.loads(keys)) for board, definition, keys in rows}
+        plans = {board: (json.loads(definition), json.loads(keys)) for board, definition, keys in rows}
+        for definition, _ in plans.values():
+            definition.pop(ORIGIN, None)
+        return plans
+
+    def origin(self, board: str) -> str:
+        """How the user named a board when it was last run; empty where that is not known."""
+        with self._guard():
+            row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
+        return str(json.loads(row[0]).get(ORIGIN, "")) if row else ""
 
 
 @contextmanager
@@ -99,7 +114,7 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
         lock.acquire(timeout=wait)
     except Timeout as error:
         holder = Path(f"{path}.pid")
-        who = f" (process {holder.read_text().strip()})" if holder.exists() else ""
+        who = f" (process {holder.read_text(encoding='utf-8').strip()})" if holder.exists() else ""
         raise PurebenchError(
             f"{path}: another purebench{who} is writing to this store; "
             "wait for it (--wait SECONDS), or name another (--store)."
@@ -108,8 +123,8 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
         raise PurebenchError(f"{path}: the store cannot be made ({error.strerror}).") from error
     try:
         store = Store(path, _connect(path, SCHEMA))
-        Path(f"{path}.pid").write_text(str(os.getpid()))
         try:
+            Path(f"{path}.pid").write_text(str(os.getpid()), encoding="utf-8")
             yield store
         finally:
             store.connection.close()
