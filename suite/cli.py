@@ -147,8 +147,8 @@ def show(
     results: Annotated[
         Path | None,
         typer.Option(
-            help="With a board: write its results as JSON into this folder. Without board and --store: show the results "
-            "in this folder; no store, images or models are needed."
+            help="With a board: write its results as JSON into this folder. Without board and --store: show the "
+            "results in this folder; no store, images or models are needed."
         ),
     ] = None,
 ) -> None:

@@ -42,8 +42,9 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
     other = next((one for one in found if one.board != found[0].board), None)
     if other is not None:
         raise PurebenchError(
-            f"{folder}: expected results of one board with the same settings, but {found[0].name} "
-            f"({found[0].board.get('name')}) and {other.name} ({other.board.get('name')}) differ; keep each in a folder."
+            f"{folder}: expected results of one board with the same settings, but those of {found[0].name} "
+            f"({found[0].board.get('name')}) and {other.name} ({other.board.get('name')}) differ; keep each in a "
+            "folder of its own."
         )
     return board_of(found), found
 
