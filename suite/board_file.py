@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 def load_board(path: Path) -> Board:
     """Reads a board.yaml. Raises PurebenchError naming the file, the place and the cure."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PurebenchError(f"{path}: expected a board.yaml, but it cannot be read ({error}).") from error
     try:

@@ -11,6 +11,7 @@ import typer
 from purebench.commands.check import check
 from purebench.commands.compare import compare
 from purebench.commands.convert import convert
+from purebench.commands.export import export
 from purebench.commands.inspect_latents import inspect_latents
 from purebench.commands.new import app as new
 from purebench.commands.plan import plan
@@ -243,6 +244,7 @@ def train(
 app.command("inspect")(inspect_latents)
 app.command()(plan)
 app.command()(compare)
+app.command()(export)
 app.command()(tune)
 app.command()(convert)
 app.command()(check)

@@ -214,7 +214,7 @@ def _rows(group: str) -> list[tuple[str, str, str]]:
     if group == "boards":
         from purebench.choose import bundled
 
-        return [(name, _title(path.read_text()), "") for name, path in bundled().items()]
+        return [(name, _title(path.read_text(encoding="utf-8")), "") for name, path in bundled().items()]
     return [(name, summary(point), _package(point)) for name, point in registry.installed(group).items()]
 
 

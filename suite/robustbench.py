@@ -194,7 +194,7 @@ def _check_images(dataset: str, data_dir: Path, count: int) -> None:
 def _check_imagenet(folder: Path, count: int) -> None:
     """The loader takes the labels from the order of the class folders: a missing one would shift them."""
     listed = Path(upstream.robustbench().__path__[0], "helper_files", "imagenet_test_image_ids.txt")
-    wanted = [folder / name for name in listed.read_text().split()[:count]]
+    wanted = [folder / name for name in listed.read_text(encoding="utf-8").split()[:count]]
     lost = [path for path in wanted if not path.is_file()]
     classes = sum(path.is_dir() for path in folder.glob("*"))
     if lost or classes != 1000:
@@ -238,7 +238,7 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
     with make_console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
         told = benchmark(model, model_dir=model_dir, tell=lambda line: status.update(line), **options)
     if out is not None:
-        out.write_text(json.dumps(told.to_dict(), indent=1) + "\n")
+        out.write_text(json.dumps(told.to_dict(), indent=1) + "\n", encoding="utf-8")
     rows = {
         "clean accuracy": told.clean,
         "robust accuracy": told.robust,

@@ -108,7 +108,8 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{path}.lock", "a"):  # the lock itself takes a folder that cannot be written for a busy one
+        # the lock itself takes a folder that cannot be written for a busy one
+        with open(f"{path}.lock", "a", encoding="utf-8"):
             pass
         lock = FileLock(f"{path}.lock")
         lock.acquire(timeout=wait)

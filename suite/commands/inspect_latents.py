@@ -95,7 +95,9 @@ def inspect_latents(
         )
     print_table(context, found, console())
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(report(context, found), indent=1, ensure_ascii=False) + "\n")
+    (out / f"{name}.json").write_text(
+        json.dumps(report(context, found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     table(found, [context.images.classes[i] for i in labels(context)]).draw().save(out / f"{name}.png")
     typer.echo(f"picture: {out / name}.png\nnumbers: {out / name}.json")
 

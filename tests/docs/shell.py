@@ -130,7 +130,7 @@ def names_are_known(command: str, params: dict[str, Any]) -> None:
 def pip(words: list[str]) -> None:
     """Only installing, and only extras that there are."""
     assert words[0] == "install"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for word in words[1:]:
         name, _, extras = word.partition("[")
         assert name in (".", "purebench") or word in ("-e", "--editable", "-U", "--upgrade"), word
