@@ -120,7 +120,7 @@ def peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if STATUS.exists():  # a child's ru_maxrss begins at its parent's
-        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        (line,) = (line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return 1024 * int(line.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -216,7 +216,7 @@ def write_costs(path: Path, ms: dict[str, float], report: Report, clock: str) ->
         "commit": commit(),
         "ms": {name: float(f"{value:.3g}") for name, value in sorted(ms.items())},
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -86,7 +86,7 @@ class Report:
             print(bar)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+            path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return 0 if all(bar.met for bar in self.bars) else 1
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +15,8 @@ from purebench.leaderboards.rank import Cell, Cost, Row, cost
 from purebench.leaderboards.results import CLEAN, AttackResult, spec_text
 from purebench.leaderboards.verdicts import OwnVerdict, own_verdict
 from purebench.records import Outcome, Picture
-from purebench.registry import IN_MEMORY
+from purebench.registry import Spec
+from purebench.replay import run_command
 from purebench.statistics import Estimate, median_with_ends
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def section(
         chart=single(anchor, row.name, found, board.confidence, scale, proven),
         pictured=pictured.name if pictured else None,
         triples=tuple(_triple(picture, classes, originals) for picture in pictures),
-        command=_command(board, row),
+        command=run_command(board, Spec(row.result.spec["name"], row.result.spec.get("params", {}))),
         median="" if found is None else _median(board, found),
         loss=None if row.result.failed else loss(row.result),
         asked=None if row.result.failed else draw_chart(anchor, row.result),
@@ -132,15 +132,6 @@ def anchors(names: Sequence[str]) -> dict[str, str]:
             plain += "-"
         found[name] = plain
     return found
-
-
-def _command(board: Board, row: Row) -> str:
-    if row.spec.startswith(IN_MEMORY):
-        return "no command repeats it: it was an object in memory"
-    words = ["purebench", "run", board.name, "--defense", row.spec]
-    words += ["--cascade"] if board.cascade else []
-    words += ["--attack-precision", board.attack_precision] if board.attack_precision != "float32" else []
-    return shlex.join(words)
 
 
 def _pictured(row: Row) -> AttackResult | None:

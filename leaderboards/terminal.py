@@ -14,6 +14,7 @@ from purebench.leaderboards.rank import Row, rank
 from purebench.leaderboards.results import CLEAN, DefenseResult
 from purebench.leaderboards.verdicts import own_verdict
 from purebench.statistics import Estimate
+from purebench.terminal_output import make_console, printable
 
 if TYPE_CHECKING:
     from purebench.board import Board
@@ -36,7 +37,7 @@ def print_board(
     board: Board, results: Iterable[DefenseResult], console: Console | None = None, left_out: Collection[str] = ()
 ) -> None:
     """Prints `board_table` as wide as the console is."""
-    console = console or Console()
+    console = console or make_console()
     console.print(board_table(board, list(results), console.width, left_out))
 
 
@@ -112,10 +113,10 @@ def methods_text(rows: Iterable[Row]) -> str:
 
 
 def _heading(board: Board) -> Text:
-    heading = Text(board.title, style="bold")
+    heading = Text(printable(board.title), style="bold")
     facts = [
         threat_text(board),
-        board.dataset.use.name,
+        printable(board.dataset.use.name),
         f"{board.dataset.images} images",
         f"{board.draws} + {board.fresh} draws",
         f"{100 * board.confidence:g} % confidence",
@@ -160,7 +161,7 @@ def stopped_text(board: Board, rows: Sequence[Row]) -> str:
 
 def _name(row: Row) -> Text:
     done = f"\n{len(row.result.images)} of {row.result.board['dataset']['images']} images"
-    name = Text(row.name, style="bold" if row.rank else "")
+    name = Text(printable(row.name), style="bold" if row.rank else "")
     if row.doubts:
         name.append(" ⚠", style="bold yellow")
     return name if row.result.complete else name.append(done, style="not bold yellow")
@@ -183,7 +184,7 @@ def _clean(clean: Estimate | None) -> Text:
 
 
 def _strongest(row: Row) -> Text:
-    return Text(row.strongest or "–", style="" if row.strongest else "dim")
+    return Text(printable(row.strongest or "–"), style="" if row.strongest else "dim")
 
 
 def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out: Collection[str]) -> list[Text]:
@@ -232,4 +233,4 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
     known = {row.name for row in rows}.union(left_out)
     if waiting := [defense.name for defense in board.shown if defense.name not in known]:
         notes.append(f"no finished block yet: {', '.join(waiting)}")
-    return [Text(note, style="dim") for note in notes]
+    return [Text(printable(note), style="dim") for note in notes]

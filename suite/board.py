@@ -99,7 +99,8 @@ class Board:
     example of each image; confidence: of every interval; seed: of everything;
     cascade: an image that was wrong on every verification draw under one attack is spared the attacks after it, whose
     numbers are then conditional; attack_precision: arithmetic of the attacks, float32 or bf16 (verification: float32);
-    stop: when a run may end before its last image, None for never.
+    stop: when a run may end before its last image, None for never; origin: how the user named it, a bundled board or
+    the path of a board.yaml, empty where that is not known.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Board:
     attack_precision: str = "float32"
     stop: Stop | None = None
     radius_text: str = field(default="", compare=False)
+    origin: str = field(default="", compare=False)
 
     @property
     def blocks(self) -> int:

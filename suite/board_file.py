@@ -12,6 +12,7 @@ import yaml
 
 from purebench.board import FOR, PRECISIONS, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
 from purebench.errors import PurebenchError, nearest
+from purebench.file_names import check_file_name, check_file_names
 from purebench.records import WORST_CASE
 from purebench.registry import Spec, names
 from purebench.threat import ThreatModel, parse_radius
@@ -23,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 def load_board(path: Path) -> Board:
     """Reads a board.yaml. Raises PurebenchError naming the file, the place and the cure."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PurebenchError(f"{path}: expected a board.yaml, but it cannot be read ({error}).") from error
     try:
@@ -38,15 +39,17 @@ def load_board(path: Path) -> Board:
 
 def parse_board(data: Any) -> Board:
     """A board from plain values; an unknown, missing or mistyped key is an error that names it."""
-    top = _mapping(data, "board", Board, extra={"verify", "only_sources"}, without={"draws", "fresh", "radius_text"})
+    top = _mapping(data, "board", Board, extra={"verify", "only_sources"}, without={"draws", "fresh", "radius_text", "origin"})
     threat = _mapping(top.get("threat"), "threat", ThreatModel)
     _need(threat, "threat", "norm", "radius")
     verify = _known(top.get("verify", {}), "verify", {"draws", "fresh"})
     _need(top, "board", "name", "dataset", "classifier", "threat", "attacks", "defenses")
     if not isinstance(top["name"], str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*(@[0-9.e+-]+)?", top["name"]):
         raise PurebenchError(f"name: expected small letters, digits and dashes, but got {top['name']!r}.")
+    check_file_name(top["name"], "name")
     attacks = _named(top["attacks"], "attacks")
     defenses = _named(top["defenses"], "defenses")
+    check_file_names(defenses, "defenses")
     confidence = top.get("confidence", 0.95)
     if not isinstance(confidence, float) or not 0 < confidence < 1:
         raise PurebenchError(f"confidence: expected a number between 0 and 1, such as 0.95, but got {confidence!r}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from purebench.board import PRECISIONS, Board, DefenseChoice, Stop
 from purebench.board_file import load_board
 from purebench.errors import PurebenchError, nearest
+from purebench.file_names import LONGEST, check_file_names
 from purebench.registry import Spec
 from purebench.threat import parse_radius
 
@@ -61,7 +63,7 @@ def choose(
     """
     if precision not in (None, *PRECISIONS):
         raise PurebenchError(f"--attack-precision: {precision!r} is unknown; {nearest(str(precision), PRECISIONS)}")
-    board = load_board(find_board(name))
+    board = replace(load_board(find_board(name)), origin=name)
     if radius is not None:
         board = at_radius(board, radius)
     board = replace(board, cascade=board.cascade or cascade, attack_precision=precision or board.attack_precision)
@@ -95,6 +97,7 @@ def with_rows(board: Board, rows: Sequence[DefenseChoice]) -> Board:
     for row in rows:
         if sum(other.name == row.name for other in rows) > 1:
             raise PurebenchError(f"defense: expected each defense once, but {row.name!r} came twice; drop one.")
+    check_file_names([row.name for row in rows], "defense")
     return replace(board, defenses=(*rows, *_sources(board, rows)))
 
 
@@ -139,7 +142,10 @@ def label(text: str) -> str:
     'file.py-mine-steps-3'
     """
     name = Spec.parse(text).name
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(name).name}{text[len(name) :]}").strip("-")
+    made = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(name).name}{text[len(name) :]}").strip("-.")
+    if len(made) > LONGEST:
+        made = f"{made[: LONGEST - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return made
 
 
 def parse_until(texts: Sequence[str] | None, max_images: int | None, stop: Stop | None) -> Stop | None:

@@ -11,12 +11,15 @@ import typer
 from purebench.commands.check import check
 from purebench.commands.compare import compare
 from purebench.commands.convert import convert
+from purebench.commands.export import export
 from purebench.commands.inspect_latents import inspect_latents
 from purebench.commands.new import app as new
 from purebench.commands.plan import plan
 from purebench.commands.tune import tune
 from purebench.errors import PurebenchError
+from purebench.interruption import ending_in_order
 from purebench.places import default_store
+from purebench.terminal_output import complain, open_streams
 
 app = typer.Typer(
     name="purebench",
@@ -86,6 +89,9 @@ def run(
         str | None,
         typer.Option(help="float32 or bf16 for the attacks' passes; verification is always in float32."),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, unasked.")
+    ] = False,
 ) -> None:
     """Evaluate a board, going on where an earlier run stopped, and print its ranking.
 
@@ -98,12 +104,15 @@ def run(
     The exit code is 1 where nothing is known of any row, because all of it ended in errors.
     """
     from purebench import show as shown
-    from purebench.choose import choose, the_one
+    from purebench.board_file import load_board
+    from purebench.choose import choose, find_board, the_one
     from purebench.running import run_board
+    from purebench.trust import check_trust
 
     shown.check_outputs(page, results)
+    name = the_one(board, named)
     chosen = choose(
-        the_one(board, named),
+        name,
         defense,
         images,
         radius=radius,
@@ -112,6 +121,7 @@ def run(
         until=until,
         max_images=max_images,
     )
+    check_trust(name, load_board(find_board(name)), trust=trust)
     with shown.progress() as progress:
         context, records = run_board(
             chosen,
@@ -123,7 +133,7 @@ def run(
             progress=progress,
             tell=shown.tell,
         )
-    found = shown.finish(chosen, records, page, results, context.images.classes, context.left_out)
+    found = shown.finish(chosen, records, page, results, context.images, context.order, context.left_out)
     if all(result.failed for result in found):
         raise typer.Exit(1)  # there is no number
 
@@ -135,11 +145,25 @@ def show(
     ] = None,
     store: StoreOption = None,
     page: Annotated[Path | None, typer.Option(help="Write the board's page here.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Write the results as JSON into this folder.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="With a board: write its results as JSON into this folder. Without board and --store: show the "
+            "results in this folder; no store, images or models are needed."
+        ),
+    ] = None,
 ) -> None:
-    """Show what a store holds: its boards, or the ranking of one, also while a run is at work."""
-    from purebench import show as shown
+    """Show what a store or a folder of results holds: its boards, or the ranking of one, also while a run is at work.
 
+    Runs no code that the store names. Example: purebench show --results my-results --page board.html
+    """
+    from purebench import show as shown
+    from purebench.result_files import show_results
+
+    if board is None and store is None and results is not None:
+        show_results(results, page)
+        return
+    shown.check_outputs(page, results)
     shown.stored(store or default_store(), board, page, results)
 
 
@@ -220,6 +244,7 @@ def train(
 app.command("inspect")(inspect_latents)
 app.command()(plan)
 app.command()(compare)
+app.command()(export)
 app.command()(tune)
 app.command()(convert)
 app.command()(check)
@@ -227,9 +252,11 @@ app.add_typer(new, name="new")
 
 
 def main() -> None:
-    """Entry point: a PurebenchError is one line on stderr and exit code 2."""
-    try:
-        app()
-    except PurebenchError as error:
-        print(f"purebench: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    """Entry point: a PurebenchError is one line on stderr and exit code 2; see `interruption` for signals."""
+    open_streams()
+    with ending_in_order():
+        try:
+            app()
+        except PurebenchError as error:
+            complain(f"purebench: {' '.join(str(error).split())}")
+            sys.exit(2)

@@ -112,8 +112,8 @@ def of_package(point: EntryPoint) -> dict[str, Declaration]:
         raise PurebenchError(f"{point.value}: expected {file} in the folder of {package}; is it in its package data?")
     costs = path.with_name("costs.json")
     try:
-        times = json.loads(costs.read_text())["ms"] if costs.is_file() else {}
-        return read(path.read_text(), times)
+        times = json.loads(costs.read_text(encoding="utf-8"))["ms"] if costs.is_file() else {}
+        return read(path.read_text(encoding="utf-8"), times)
     except (PurebenchError, OSError, ValueError, LookupError) as error:
         raise PurebenchError(f"{path}: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ from purebench.leaderboards.rank import Row, rank
 from purebench.leaderboards.results import CLEAN, DefenseResult
 from purebench.pictures import PictureTable, to_bytes
 from purebench.records import Outcome
+from purebench.replay import command
 from purebench.statistics import Estimate
 
 SHOWN = 8
@@ -80,11 +80,15 @@ class Evidence:
         images = len(self.found.images)
         if not self.asked:
             return f"purebench.evaluate(defense, board={self.board!r}, images={images}) with the object itself"
-        words = ["purebench", "run", self.board, "-d", self.asked, "--images", str(images)]
-        words += ["--store", near(self.run.store)]
-        words += ["--device", self.run.device] if self.run.device != "cpu" else []
-        words += ["--retry-errors"] if self.ranked.errored else []
-        return shlex.join(words)
+        return command(
+            "run",
+            self.board,
+            defense=[self.asked],
+            images=images,
+            store=near(self.run.store),
+            device=None if self.run.device == "cpu" else self.run.device,
+            retry_errors=self.ranked.errored > 0,
+        )
 
 
 def near(path: str | Path) -> str:

@@ -20,6 +20,7 @@ from purebench.allocator import keep_freed_memory
 from purebench.board import Board
 from purebench.context import Context, prepare
 from purebench.errors import PurebenchError
+from purebench.interruption import shielded
 from purebench.plan import AnyJob, WorstCaseJob
 from purebench.runner import Finding, Given, run_job
 from purebench.worst_case_job import run_worst_case
@@ -106,7 +107,8 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
         for _ in range(workers):
             here, there = fork.Pipe()
             process = fork.Process(target=_work, args=(there, board, device), daemon=True)
-            process.start()
+            with shielded():
+                process.start()
             there.close()
             idle.append(here)
             processes.append(process)

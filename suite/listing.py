@@ -15,6 +15,7 @@ from purebench.attacks.catalogue import LIBRARIES, NATIVE, Entry
 from purebench.declaration import VARIES, Declaration, declared
 from purebench.errors import PurebenchError, nearest
 from purebench.summaries import summary
+from purebench.terminal_output import make_console
 
 ABOUT = {
     "boards": "what `purebench run` takes",
@@ -54,9 +55,9 @@ def print_names(what: str | None) -> None:
     """Prints one group, or all. Raises PurebenchError for an unknown group."""
     if what is not None and what not in ABOUT:
         raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
-    console = Console()
+    console = make_console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=PIPED)
+        console = make_console(width=PIPED)
     if what == "attacks":
         print_attacks(console)
         return
@@ -213,7 +214,7 @@ def _rows(group: str) -> list[tuple[str, str, str]]:
     if group == "boards":
         from purebench.choose import bundled
 
-        return [(name, _title(path.read_text()), "") for name, path in bundled().items()]
+        return [(name, _title(path.read_text(encoding="utf-8")), "") for name, path in bundled().items()]
     return [(name, summary(point), _package(point)) for name, point in registry.installed(group).items()]
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from purebench import registry
 from purebench.board import Board
+from purebench.datasets import ImageSet
 from purebench.errors import PurebenchError, nearest
 from purebench.leaderboards import html, site, terminal
 from purebench.leaderboards.comparisons import Pair, Side, comparisons
@@ -105,7 +107,8 @@ class Report:
 
     def page(self, path: str | Path) -> Path:
         """Writes the board's page, one self-contained HTML file with pictures. Raises PurebenchError if it cannot."""
-        shown = originals(self.board, self.results)
+        data: ImageSet = registry.create("datasets", self.board.dataset.use)
+        shown = originals(data, range(len(data)), self.results)
         site.write_page(Path(path), site.render(self.board, self.results, self.classes, shown, self.left_out))
         return Path(path)
 

@@ -28,6 +28,7 @@ from purebench.robustbench_watch import Listener, Watched, instead_of_autoattack
 from purebench.robustbench_zoo import EPS, Entry, available, check_folder, classifier, find, load, models
 from purebench.seeds import seeded
 from purebench.statistics import Estimate, clopper_pearson
+from purebench.terminal_output import make_console
 from purebench.threat import ThreatModel
 
 __all__ = ["Entry", "Result", "available", "benchmark", "classifier", "command", "find", "load"]
@@ -193,7 +194,7 @@ def _check_images(dataset: str, data_dir: Path, count: int) -> None:
 def _check_imagenet(folder: Path, count: int) -> None:
     """The loader takes the labels from the order of the class folders: a missing one would shift them."""
     listed = Path(upstream.robustbench().__path__[0], "helper_files", "imagenet_test_image_ids.txt")
-    wanted = [folder / name for name in listed.read_text().split()[:count]]
+    wanted = [folder / name for name in listed.read_text(encoding="utf-8").split()[:count]]
     lost = [path for path in wanted if not path.is_file()]
     classes = sum(path.is_dir() for path in folder.glob("*"))
     if lost or classes != 1000:
@@ -220,10 +221,9 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
     out: a JSON file for the result; options: of `benchmark`. Raises PurebenchError as `benchmark` does, and for an
     `out` that cannot be written.
     """
-    from rich.console import Console
     from rich.table import Table
 
-    table, console = Table(box=None, show_header=False, padding=(0, 2)), Console()
+    table, console = Table(box=None, show_header=False, padding=(0, 2)), make_console()
     if model is None:
         check_folder(model_dir)
         if not model_dir.is_dir():
@@ -235,10 +235,10 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
         return
     if out is not None:
         _check_out(out)
-    with Console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
+    with make_console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
         told = benchmark(model, model_dir=model_dir, tell=lambda line: status.update(line), **options)
     if out is not None:
-        out.write_text(json.dumps(told.to_dict(), indent=1) + "\n")
+        out.write_text(json.dumps(told.to_dict(), indent=1) + "\n", encoding="utf-8")
     rows = {
         "clean accuracy": told.clean,
         "robust accuracy": told.robust,

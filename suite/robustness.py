@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from purebench.growing import Limits, Run, found_by, steps
 from purebench.leaderboards.results import CLEAN
 from purebench.objects import checked, label, lent
 from purebench.registry import Spec
+from purebench.replay import command
 from purebench.running import Progress
 from purebench.scores import Floats, per_image
 from purebench.settings import Settings
@@ -99,7 +99,7 @@ class Robustness:
                 board, side.row, side.run, effort=effort, confidence=settings.confidence, limits=limits(settings)
             )
             side = side.after(*trust.seen)
-            again = shlex.join(check_command(side, effort, trust.images)) if side.asked else ""
+            again = check_command(side, effort, trust.images) if side.asked else ""
             lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again=again)
             lines += stopped(settings, board, trust.images) if trust.result is Result.UNDECIDED else []
         text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
@@ -243,14 +243,17 @@ def stopped(settings: Settings, board: Board, images: int) -> list[str]:
     return [f"  stopped    {why}; more images may decide"]
 
 
-def check_command(side: Evidence, effort: Effort, images: int) -> list[str]:
-    """The words that say the same on a command line."""
-    words = ["purebench", "check", side.asked, "--board", side.board, "--store", near(side.run.store)]
-    given = {"max-images": images, **vars(effort)}
-    for name, value in given.items():
-        if name == "max-images" or value != getattr(Effort(), name):
-            words += [f"--{name}", f"{value}"]
-    return words + (["--device", side.run.device] if side.run.device != "cpu" else [])
+def check_command(side: Evidence, effort: Effort, images: int) -> str:
+    """The command line that says the same."""
+    return command(
+        "check",
+        side.asked,
+        board=side.board,
+        store=near(side.run.store),
+        max_images=images,
+        **{name: value for name, value in vars(effort).items() if value != getattr(Effort(), name)},
+        device=None if side.run.device == "cpu" else side.run.device,
+    )
 
 
 def clean_only(board: Board) -> Board:

@@ -56,7 +56,7 @@ def run_board(
         found = _kept(saved, jobs, retry_errors)
         if retry_errors:  # now, so that a run which is killed leaves no record that rests on a removed one
             saved.remove(job.key for job in jobs if job.key not in found)
-        saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
+        saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
         progress(len(found), len(jobs), None)
         end = ending(context.board, found.values())
         todo = [] if end else list(order([job for job in jobs if job.key not in found]))
@@ -85,7 +85,7 @@ def run_board(
                         break
         if end is not None:
             jobs = [job for job in jobs if job.block < end.blocks]
-            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs])
+            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
             tell(_told(board, end))
     return context, [found[job.key] for job in jobs]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,9 +27,13 @@ from purebench.board import Board
 from purebench.board_file import parse_board
 from purebench.checks.finding import Finding, Result
 from purebench.data.adapt import load_images
+from purebench.datasets import Array, ImageSet
 from purebench.errors import PurebenchError, nearest
 from purebench.pictures import png, to_bytes
 from purebench.records import Outcome, Record
+from purebench.registry import Spec
+from purebench.terminal_output import complain, make_console, printable
+from purebench.trust import built_in
 
 if TYPE_CHECKING:
     from purebench.leaderboards.results import DefenseResult
@@ -38,13 +43,16 @@ SECONDS_BETWEEN_LINES = 20.0
 
 @contextmanager
 def progress(*, parts: bool = False) -> Iterator[running.Progress]:
-    """A progress bar on a terminal, else a line now and then, so that a log shows the run is alive.
+    """Show a progress bar on a terminal, else a line now and then, so that a log shows the run is alive.
 
-    parts: what is watched is many small runs, whose beginnings and ends are not worth a line each.
+    Each distinct reason of an error is printed once, and at the end how to run those jobs again.
+
+    Args:
+        parts: Whether many small runs are watched, whose beginnings and ends are not worth a line each.
     """
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -53,11 +61,15 @@ def progress(*, parts: bool = False) -> Iterator[running.Progress]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("preparing", total=None)
         last = [0.0]
+        reasons: dict[tuple[str, str], int] = {}
 
         def tell(done: int, total: int, record: Record | None) -> None:
-            what = f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run"
+            what = printable(f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run")
             if record and Outcome.ERRORED in record.outcomes:
-                console.print(Text(f"{record.defense} · {record.attack}: {record.reason}", style="yellow"))
+                told = (record.defense, record.reason)
+                reasons[told] = reasons.get(told, 0) + 1
+                if reasons[told] == 1:
+                    console.print(Text(f"{what}: {printable(record.reason)}", style="yellow"))
             bar.update(task, completed=done, total=total, description=what)
             if not console.is_terminal:
                 now = bar.get_time()
@@ -67,11 +79,14 @@ def progress(*, parts: bool = False) -> Iterator[running.Progress]:
                     last[0] = now
 
         yield tell
+    if reasons:
+        jobs = sum(reasons.values())
+        complain(f"{jobs} {'job' if jobs == 1 else 'jobs'} ended in an error; --retry-errors runs them again.")
 
 
 def tell(line: str) -> None:
     """A line on stderr, above the progress bar if there is one."""
-    print(line, file=sys.stderr, flush=True)
+    complain(line)
 
 
 def check_outputs(page: Path | None, results: Path | None) -> None:
@@ -87,37 +102,81 @@ def finish(
     records: Sequence[Record],
     page: Path | None,
     results: Path | None,
-    classes: tuple[str, ...],
+    data: ImageSet | None,
+    order: Sequence[int] | Array,
     left_out: Collection[str] = (),
 ) -> list[DefenseResult]:
-    """Prints the ranking; writes the page and the results where asked; what was found of each row.
+    """Write the results and the page where asked, then print the ranking.
 
-    left_out: rows whose files are not here.
+    Args:
+        board: As it was run.
+        records: What the store has of it.
+        page: A file for the page, None for none.
+        results: A folder for the results, None for none.
+        data: Clean images, None where they are not at hand: the page then has none.
+        order: Their positions in the data set.
+        left_out: Rows whose files are not on this machine.
+
+    Returns:
+        What was found of each row.
     """
-    from purebench.leaderboards import export, merge, site, terminal
+    from purebench.leaderboards import export, merge
 
     found = merge.merge(board, records)
-    terminal.print_board(board, found, left_out=left_out)
     if results is not None:
         export.export_results(results, found)
-        print(f"results: {results}")
-    if page is not None:
-        site.write_page(page, site.render(board, found, classes, originals(board, found), left_out))
-        print(f"page: {page}")
+    pictures = {} if data is None or page is None else originals(data, order, found)
+    present(board, found, page, () if data is None else data.classes, pictures, left_out, results)
     return found
 
 
+def present(
+    board: Board,
+    found: Sequence[DefenseResult],
+    page: Path | None,
+    classes: Sequence[str],
+    pictures: Mapping[int, str],
+    left_out: Collection[str] = (),
+    results: Path | None = None,
+) -> None:
+    """Write the page where asked, then print the table and the places of what was written."""
+    from purebench.leaderboards import site, terminal
+
+    if page is not None:
+        site.write_page(page, site.render(board, found, classes, pictures, left_out))
+    terminal.print_board(board, found, left_out=left_out)
+    for what, place in (("results", results), ("page", page)):
+        if place is not None:
+            print(printable(f"{what}: {place}"))
+
+
 def stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:
-    """`purebench show`: the boards of a store, or one of them."""
+    """`purebench show`: the boards of a store, or one of them. Runs no code that the store names."""
     with store.reading(path) as saved:
         plans = saved.plans()
         if name is None:
             for known, (_, keys) in plans.items():
                 done = sum(saved.get(key) is not None for key in keys)
-                print(f"{known}: {done} of {len(keys)} jobs")
+                print(printable(f"{known}: {done} of {len(keys)} jobs"))
             return
     board, records = from_store(path, name)
-    finish(board, records, page, results, load_images(board.dataset.use).classes)
+    data = at_hand(board) if page is not None else None
+    finish(board, records, page, results, data, range(0 if data is None else len(data)))
+
+
+def at_hand(board: Board) -> ImageSet | None:
+    """The data set of a board that came from somewhere: None unless it is built in and on this machine."""
+    use = board.dataset.use
+    if not built_in("datasets", use):
+        return None
+    takes = signature(registry.factory("datasets", use.name)[0]).parameters
+    offline = {"download": False} if "download" in takes else {}
+    try:
+        data = load_images(Spec(use.name, {**use.params, **offline}))
+    except PurebenchError as error:
+        complain(f"the page has no original images: {error}")
+        return None
+    return data
 
 
 def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
@@ -130,7 +189,8 @@ def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
         if name not in plans:
             raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")
         definition, keys = plans[name]
-        return parse_board(definition), [record for key in keys if (record := saved.get(key)) is not None]
+        board = replace(parse_board(definition), origin=saved.origin(name))
+        return board, [record for key in keys if (record := saved.get(key)) is not None]
 
 
 def findings(title: str, found: Sequence[Finding]) -> None:
@@ -139,11 +199,14 @@ def findings(title: str, found: Sequence[Finding]) -> None:
     table = Table("result", "check", "what was seen", title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in found:
         table.add_row(Text(one.result, style=colours[one.result]), Text(one.name), Text(one.sentence))
-    Console().print(table)
+    make_console().print(table)
 
 
-def originals(board: Board, found: Sequence[DefenseResult]) -> dict[int, str]:
-    """The clean images that the page shows, as PNG files in base64, by their position in the dataset."""
-    data = load_images(board.dataset.use)
+def originals(data: ImageSet, order: Sequence[int] | Array, found: Sequence[DefenseResult]) -> dict[int, str]:
+    """The clean images that the page shows, as PNG files in base64, by their position in the dataset.
+
+    data: clean images; order: their positions in the data set.
+    """
     shown = {picture.image for result in found for attack in result.attacks for picture in attack.pictures}
-    return {index: png(to_bytes(data.take([index]).floats()[0])) for index in sorted(shown)}
+    rows = {int(index): row for row, index in enumerate(order) if int(index) in shown}
+    return {index: png(to_bytes(data.take([row]).floats()[0])) for index, row in rows.items()}

@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS adversarial (
 CREATE TABLE IF NOT EXISTS plans (board TEXT PRIMARY KEY, json TEXT NOT NULL, keys TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS by_board ON records(board);
 """
+ORIGIN = "origin"
+"""The key beside a board's definition under which the store keeps how the user named the board."""
 
 
 class Store:
@@ -79,17 +81,30 @@ class Store:
         shape = tuple(int(side) for side in row[0].split(","))
         return np.frombuffer(zlib.decompress(row[1]), dtype="<f4").reshape(shape).copy()
 
-    def set_plan(self, board: str, definition: dict[str, Any], keys: Sequence[str]) -> None:
-        """Remembers what a board was when it was last run: its definition, and the keys of its jobs in their order."""
+    def set_plan(self, board: str, definition: dict[str, Any], keys: Sequence[str], origin: str = "") -> None:
+        """Remembers what a board was when it was last run: its definition, and the keys of its jobs in their order.
+
+        origin: how the user named the board, a bundled one or the path of a board.yaml.
+        """
         with self._guard(), self.connection:
-            row = (board, json.dumps(definition), json.dumps(list(keys)))
+            kept = definition | ({ORIGIN: origin} if origin else {})
+            row = (board, json.dumps(kept), json.dumps(list(keys)))
             self.connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", row)
 
     def plans(self) -> dict[str, tuple[dict[str, Any], list[str]]]:
         """The boards that were run here, each with its definition and the keys of its jobs."""
         with self._guard():
             rows = self.connection.execute("SELECT board, json, keys FROM plans ORDER BY board").fetchall()
-        return {board: (json.loads(definition), json.loads(keys)) for board, definition, keys in rows}
+        plans = {board: (json.loads(definition), json.loads(keys)) for board, definition, keys in rows}
+        for definition, _ in plans.values():
+            definition.pop(ORIGIN, None)
+        return plans
+
+    def origin(self, board: str) -> str:
+        """How the user named a board when it was last run; empty where that is not known."""
+        with self._guard():
+            row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
+        return str(json.loads(row[0]).get(ORIGIN, "")) if row else ""
 
 
 @contextmanager
@@ -100,13 +115,14 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{path}.lock", "a"):  # the lock itself takes a folder that cannot be written for a busy one
+        # the lock itself takes a folder that cannot be written for a busy one
+        with open(f"{path}.lock", "a", encoding="utf-8"):
             pass
         lock = FileLock(f"{path}.lock")
         lock.acquire(timeout=wait)
     except Timeout as error:
         holder = Path(f"{path}.pid")
-        who = f" (process {holder.read_text().strip()})" if holder.exists() else ""
+        who = f" (process {holder.read_text(encoding='utf-8').strip()})" if holder.exists() else ""
         raise PurebenchError(
             f"{path}: another purebench{who} is writing to this store; "
             "wait for it (--wait SECONDS), or name another (--store)."
@@ -115,8 +131,8 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
         raise PurebenchError(f"{path}: the store cannot be made ({error.strerror}).") from error
     try:
         store = Store(path, _connect(path, SCHEMA))
-        Path(f"{path}.pid").write_text(str(os.getpid()))
         try:
+            Path(f"{path}.pid").write_text(str(os.getpid()), encoding="utf-8")
             yield store
         finally:
             store.connection.close()

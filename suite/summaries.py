@@ -21,7 +21,7 @@ def _summaries(module: str) -> dict[str, str]:
     """First lines of the docstrings of a module's functions and classes, by name; of the module itself under ""."""
     try:
         found = find_spec(module)
-        tree = ast.parse(Path(str(found and found.origin)).read_text())
+        tree = ast.parse(Path(str(found and found.origin)).read_text(encoding="utf-8"))
     except (ImportError, OSError, SyntaxError, ValueError):
         return {}
     named = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}

@@ -116,7 +116,7 @@ def _from_diffusers(folder: Path) -> nn.Module:
 def _check_schedule(place: Path) -> None:
     """Raises PurebenchError if diffusers' description of the noise is not the linear schedule and its prediction."""
     try:
-        stated = json.loads(place.read_text())
+        stated = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PurebenchError(f"{place}: expected JSON, but it is none ({brief(error)}); fetch it again.") from error
     for name, value in {**LINEAR, "prediction_type": "epsilon"}.items():

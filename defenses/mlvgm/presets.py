@@ -27,7 +27,7 @@ NO_TEMPERATURE = 1.0
 @cache
 def data() -> Mapping[str, Any]:
     """presets.yaml: `models` and `tasks`."""
-    loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text())
+    loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return loaded
 
 

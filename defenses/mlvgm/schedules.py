@@ -36,7 +36,7 @@ def learned(model: str, found: Path | None = None) -> tuple[list[float], float]:
     found: the file to read, None for the one that is shipped.
     Raises PurebenchError if none was searched for it.
     """
-    lists = yaml.safe_load((found or LEARNED).read_text()) or {}
+    lists = yaml.safe_load((found or LEARNED).read_text(encoding="utf-8")) or {}
     if model not in lists:
         raise PurebenchError(
             f"schedule: no list was learned for {model!r}; {nearest(model, lists)} Search for one with "

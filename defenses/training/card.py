@@ -38,4 +38,4 @@ def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, bud
         *(f"| {name} | {value:.4g} |" for name, value in figures.items()),
         "",
     ]
-    (out / f"{recipe.name}.md").write_text("\n".join(lines))
+    (out / f"{recipe.name}.md").write_text("\n".join(lines), encoding="utf-8")

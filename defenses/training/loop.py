@@ -153,7 +153,9 @@ def train(
         _run(recipe, state, images, labels, saved, budget, tell)
         weights = out / f"{recipe.name}.safetensors"
         checkpoints.save(weights, state.average.get_submodule(recipe.kept), recipe.kind, recipe.architecture)
-        (out / f"{recipe.name}.log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in state.log))
+        (out / f"{recipe.name}.log.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in state.log), encoding="utf-8"
+        )
         tell(1.0, "measuring its quality on the test images")
         test = as_image_set(recipe.data(split="test", folder=folder), recipe.name)
         figures = recipe.quality(checkpoints.load(str(weights), recipe.kind, recipe.build).to(device), test, device)

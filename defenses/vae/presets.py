@@ -22,7 +22,7 @@ NO_TEMPERATURE = 1.0
 @cache
 def data() -> Mapping[str, Any]:
     """presets.yaml: `published` and `tasks`."""
-    loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text())
+    loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return loaded
 
 

@@ -43,10 +43,9 @@ def compare(
     Example: purebench compare --all --board fashion-quick
     Example: purebench compare old-results new-results
     """
-    from rich.console import Console
-
     from purebench.leaderboards.comparisons import comparisons, other_settings
     from purebench.leaderboards.export import as_json, write_files
+    from purebench.terminal_output import make_console
 
     if confidence is not None and not 0 < confidence < 1:
         raise PurebenchError(f"--confidence: expected a number between 0 and 1, such as 0.95, but got {confidence!r}.")
@@ -54,17 +53,19 @@ def compare(
         raise PurebenchError("compare: expected two rows to compare, A and B, or --all for every two.")
     pairs = _all(_rows(board, store, results)) if every else _two(str(a), str(b), board, store, results)
     found = comparisons(pairs, attack=attack, confidence=confidence, shared=shared)
-    console = Console()
+    console = make_console()
     what = f"accuracy under {attack}" if attack else "robust accuracy"
-    console.print(_table(found, console.width))
-    for line in [f"difference: {what} of A minus that of B, in points", *_notes(found)]:
-        console.print(line, style="dim", highlight=False)
-    differing = sorted({name for left, right in pairs for name in other_settings(left.result, right.result)})
-    if differing:
-        console.print(f"the boards differ in {', '.join(differing)}: what is compared is not the defenses alone")
     if out is not None:
         write_files({out: as_json({"what": what, "pairs": [pair.to_dict() for pair in found]})})
-        console.print(f"comparisons: {out}")
+    console.print(_table(found, console.width))
+    for line in [f"difference: {what} of A minus that of B, in points", *_notes(found)]:
+        console.print(line, style="dim", markup=False, highlight=False)
+    differing = sorted({name for left, right in pairs for name in other_settings(left.result, right.result)})
+    if differing:
+        told = f"the boards differ in {', '.join(differing)}: what is compared is not the defenses alone"
+        console.print(told, markup=False)
+    if out is not None:
+        console.print(f"comparisons: {out}", markup=False, highlight=False)
 
 
 def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -> list[tuple[Side, Side]]:
@@ -138,6 +139,8 @@ def _table(pairs: list[Pair], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from purebench.terminal_output import printable
+
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     table.add_column("A", overflow="fold")
     table.add_column("B", overflow="fold")
@@ -156,7 +159,7 @@ def _table(pairs: list[Pair], width: int) -> Table:
         p = f"{pair.adjusted:.2g}" if pair.adjusted >= 1e-4 else "< 0.0001"
         sizes = [f"{one.odds_ratio:.3g}", f"{one.cohen_g:+.2f}"] if sized else []
         cells = [pair.a, pair.b, gap, f"{one.better}, {one.worse}", *sizes, p]
-        table.add_row(*(Text(cell, style="bold" if pair.apart else "") for cell in cells))
+        table.add_row(*(Text(printable(cell), style="bold" if pair.apart else "") for cell in cells))
     return table
 
 

@@ -95,7 +95,9 @@ def inspect_latents(
         )
     print_table(context, found, console())
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(report(context, found), indent=1, ensure_ascii=False) + "\n")
+    (out / f"{name}.json").write_text(
+        json.dumps(report(context, found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     table(found, [context.images.classes[i] for i in labels(context)]).draw().save(out / f"{name}.png")
     typer.echo(f"picture: {out / name}.png\nnumbers: {out / name}.json")
 
@@ -217,19 +219,20 @@ def latents_table(found: Inspection, gap: str) -> Table:
 
 def console() -> Console:
     """The terminal; where there is none, PIPED columns."""
-    from rich.console import Console
+    from purebench.terminal_output import make_console
 
-    found = Console()
-    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=PIPED)
+    found = make_console()
+    return found if found.is_terminal or "COLUMNS" in os.environ else make_console(width=PIPED)
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A progress bar on a terminal; nothing elsewhere."""
-    from rich.console import Console
     from rich.progress import Progress as Bar
 
-    errors = Console(stderr=True)
+    from purebench.terminal_output import make_console
+
+    errors = make_console(stderr=True)
     with Bar(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("resampling", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

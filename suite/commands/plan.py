@@ -40,13 +40,12 @@ def plan(
 
     A short probe runs jobs on one image. Example: purebench plan fashion-linf -d vae --images 200
     """
-    from rich.console import Console
-
     from purebench.allocator import keep_freed_memory
     from purebench.choose import choose
     from purebench.context import check_attacks, prepare
     from purebench.execute import default_workers
     from purebench.forecast import forecast
+    from purebench.terminal_output import make_console
 
     chosen = choose(board, defense, images, until=until, max_images=max_images)
     keep_freed_memory()
@@ -57,7 +56,7 @@ def plan(
     with progress() as tell:
         found = forecast(context, budget, tell)
     many = default_workers(device) if workers is None else workers
-    console = Console()
+    console = make_console()
     console.print(_table(context.board, found))
     for line in (*_costs(context.board, found, many), *_telling(context.board)):
         console.print(line, highlight=False)
@@ -68,10 +67,11 @@ def progress() -> Iterator[Tell]:
     """A progress bar on a terminal, else a line now and then."""
     import time
 
-    from rich.console import Console
     from rich.progress import Progress
 
-    errors = Console(stderr=True)
+    from purebench.terminal_output import make_console
+
+    errors = make_console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("probing")
         last = time.monotonic()

@@ -115,10 +115,11 @@ def tune(
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A progress bar on a terminal, else a line now and then, so that a log shows the search is alive."""
-    from rich.console import Console
     from rich.progress import Progress as Bar
 
-    errors = Console(stderr=True)
+    from purebench.terminal_output import make_console
+
+    errors = make_console(stderr=True)
     with Bar(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("preparing")
         last, doing = float("-inf"), ""

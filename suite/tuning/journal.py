@@ -33,7 +33,7 @@ class Journal:
             raise PurebenchError(f"--out: expected a folder, but {folder} is a file; name another.")
         if not place.is_file():
             return
-        stored = _read(place, place.read_text())
+        stored = _read(place, place.read_text(encoding="utf-8"))
         differ = sorted(key for key in {*stored, *self._decides} if stored.get(key) != self._decides.get(key))
         if differ:
             was = ", ".join(f"{key} was {json.dumps(stored.get(key))}" for key in differ)
@@ -81,7 +81,7 @@ class Journal:
             place = self.folder / SETTING
             if not place.is_file():
                 scratch = place.with_suffix(".part")
-                scratch.write_text(json.dumps(self._decides, indent=1) + "\n")
+                scratch.write_text(json.dumps(self._decides, indent=1) + "\n", encoding="utf-8")
                 scratch.replace(place)
             _append(path, row)
         except OSError as error:
@@ -94,7 +94,7 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
     """Adds a line; of a last line that a kill cut short the file is shortened first, the others left where they are."""
     if path.is_file() and (text := path.read_bytes()) and not text.endswith(b"\n"):
         os.truncate(path, text.rfind(b"\n") + 1)
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
@@ -102,7 +102,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a file, none if there is no file."""
     if not path.is_file():
         return []
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     return [_read(path, line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 

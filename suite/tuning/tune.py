@@ -179,8 +179,8 @@ def write(tuned: Tuned, out: Path, command: str = "") -> list[Path]:
     text = yaml.safe_dump(
         tuned.learned(command), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
     )
-    places[0].write_text(text)
-    places[1].write_text(json.dumps(tuned.to_dict(command), indent=1, ensure_ascii=False) + "\n")
+    places[0].write_text(text, encoding="utf-8")
+    places[1].write_text(json.dumps(tuned.to_dict(command), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(tuned, places[2])
     return places
 

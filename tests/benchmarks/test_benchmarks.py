@@ -25,7 +25,7 @@ def found(script, tmp_path):
 
     def run(name, *flags):
         code = script(name).main([*TINY, "--json", str(tmp_path / "found.json"), *flags])
-        return code, json.loads((tmp_path / "found.json").read_text())
+        return code, json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
 
     return run
 

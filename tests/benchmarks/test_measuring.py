@@ -135,7 +135,7 @@ def test_bars_decide_the_exit_code(script, tmp_path, capsys):
     report.below("two", 1.0, 1.0)
     report.at_most("three", math.nan, 1.0)
     assert report.close(tmp_path / "new" / "report.json") == 1
-    kept = json.loads((tmp_path / "new" / "report.json").read_text())
+    kept = json.loads((tmp_path / "new" / "report.json").read_text(encoding="utf-8"))
     assert [bar["met"] for bar in kept["bars"]] == [True, False, False]
     assert kept["missing"] == report.missing
     assert "torch" in kept["versions"]

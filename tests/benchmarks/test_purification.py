@@ -22,7 +22,7 @@ def test_a_bundled_purifier_is_measured(script, tmp_path):
     path = tmp_path / "found.json"
     flags = ["--case", "vae", "--images", "2", "--repeats", "1", "--default-malloc", "--json", str(path)]
     assert script("purification").main(flags) == 0
-    (rows,) = json.loads(path.read_text())["tables"].values()
+    (rows,) = json.loads(path.read_text(encoding="utf-8"))["tables"].values()
     (row,) = rows
     vae = registry.create("defenses", Spec("vae"))
     assert row["parameters"] == sum(parameter.numel() for parameter in vae.parameters()) / 1e6
@@ -39,8 +39,8 @@ def test_the_times_of_a_catalogue_are_of_whole_draws(script, tmp_path, monkeypat
     path, found = tmp_path / "costs.json", tmp_path / "found.json"
     flags = ["--declared", "--images", "3", "--repeats", "1", "--costs", str(path), "--json", str(found)]
     assert purification.main(flags) == 0
-    ((row,),) = json.loads(found.read_text())["tables"].values()
-    costs = json.loads(path.read_text())
+    ((row,),) = json.loads(found.read_text(encoding="utf-8"))["tables"].values()
+    costs = json.loads(path.read_text(encoding="utf-8"))
     assert costs["ms"] == {"jpeg": pytest.approx(1000 * row["forward"], rel=5e-3)}
     assert costs["command"].startswith("python benchmarks/purification.py")
     classifier = registry.create("classifiers", Spec("fashion-resnet"))

@@ -22,7 +22,7 @@ def test_the_quick_parts_run_and_write_their_bars(script, tmp_path):
     path = tmp_path / "found.json"
     flags = ["--quick", "--part", "bias", "--part", "size", "--part", "ranks", "--repeats", "25", "--seed", "3"]
     assert script("statistical").main([*flags, "--default-malloc", "--json", str(path)]) == 0
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     assert found["settings"]["seed"] == 3
     assert len(found["tables"]) == 3
     assert len(found["bars"]) == 8

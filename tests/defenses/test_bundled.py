@@ -43,7 +43,7 @@ def classifier():
 
 def figures(name: str) -> dict[str, float]:
     """The quality table of a model card."""
-    card = (BUNDLED / f"{name}.md").read_text()
+    card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
     return {words: float(value) for words, value in re.findall(r"^\| (.+) \| ([\d.]+) \|$", card, re.MULTILINE)}
 
 
@@ -68,11 +68,11 @@ def test_the_weights_are_small_and_complete():
 
 @pytest.mark.parametrize("name", [path.stem for path in WEIGHTS])
 def test_every_model_has_a_card_and_a_log(name):
-    card = (BUNDLED / f"{name}.md").read_text()
+    card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
     for words in (f"# {name}\n", f"purebench train {name} ", "- Data: ", "- Architecture: ", "- Cost: ", "Licence"):
         assert words in card
     assert figures(name)
-    rows = [json.loads(line) for line in (BUNDLED / f"{name}.log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (BUNDLED / f"{name}.log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [row["step"] for row in rows]
     assert steps == sorted(set(steps))
     assert f"{steps[-1]:,} steps of" in card, "card and log are not of one training"
@@ -89,7 +89,7 @@ def test_the_card_states_the_architecture_of_the_file(name):
             for key in file.keys()  # noqa: SIM118
             if not key.endswith((*BUFFERS, ".kernel")) and ".noises." not in key
         )
-    card = (BUNDLED / f"{name}.md").read_text()
+    card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
     stated, count = re.search(r"- Architecture: `(.+)`, ([\d,]+) parameters", card).groups()
     assert json.loads(stated) == json.loads(header["architecture"])
     assert int(count.replace(",", "")) == parameters

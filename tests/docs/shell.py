@@ -59,6 +59,9 @@ def check(words: Sequence[str], *, run: bool) -> None:
         benchmark(ROOT / name, rest)
     elif str(words[0]).startswith("benchmarks/"):
         assert (ROOT / words[0]).is_file(), f"{words[0]} is no file"
+    elif words[0] == "tools/gpu.sh":
+        assert (ROOT / words[0]).is_file()
+        benchmark(ROOT / "tools" / "gpu.py", rest)
     elif name == "cd":
         assert len(rest) == 1
     else:
@@ -127,7 +130,7 @@ def names_are_known(command: str, params: dict[str, Any]) -> None:
 def pip(words: list[str]) -> None:
     """Only installing, and only extras that there are."""
     assert words[0] == "install"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for word in words[1:]:
         name, _, extras = word.partition("[")
         assert name in (".", "purebench") or word in ("-e", "--editable", "-U", "--upgrade"), word

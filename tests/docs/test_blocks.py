@@ -28,13 +28,13 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "boards").mkdir()
     small = {}
     for name, path in choose.bundled().items():
-        board = yaml.safe_load(path.read_text())
+        board = yaml.safe_load(path.read_text(encoding="utf-8"))
         kept = {attack: use for attack, use in board["attacks"].items() if attack in QUICK}
         small[name] = tmp_path / "boards" / name / "board.yaml"
         small[name].parent.mkdir()
         if (path.parent / "results").is_dir():
             (small[name].parent / "results").symlink_to(path.parent / "results")
-        small[name].write_text(yaml.safe_dump(board | {"attacks": kept}, sort_keys=False))
+        small[name].write_text(yaml.safe_dump(board | {"attacks": kept}, sort_keys=False), encoding="utf-8")
     monkeypatch.setattr(choose, "bundled", lambda: small)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(tmp_path / "page")
@@ -59,7 +59,7 @@ def test_a_page_does_what_it_says(page: Path, tiny: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_within_sentences_are_right(page: Path, tiny: Path) -> None:
     for name in {block.file for block in blocks(page)} - {""}:
-        Path(name).write_text(next(block.text for block in blocks(page) if block.file == name))
+        Path(name).write_text(next(block.text for block in blocks(page) if block.file == name), encoding="utf-8")
     for words in sentences(page):
         try:
             shell.check(words, run=False)
@@ -70,7 +70,7 @@ def test_commands_within_sentences_are_right(page: Path, tiny: Path) -> None:
 def do(block: Block, names: dict[str, Any]) -> None:
     assert block.language in (*CHECKED, *SHOWN), f"no rule for {block.language!r}"
     if block.file:
-        Path(block.file).write_text(block.text)
+        Path(block.file).write_text(block.text, encoding="utf-8")
     if block.language == "sh":
         for words in block.commands:
             shell.check(words, run=not block.why)
@@ -130,7 +130,8 @@ def test_a_wrong_command_is_noticed(command: str, tiny: Path) -> None:
 def test_blocks_are_found_with_their_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "a\n```sh\nls  # all\nb \\\n  c\n```\n<!-- parsed only: too long -->\n```python\n# f.py\nx = 1\n```\n"
+        "a\n```sh\nls  # all\nb \\\n  c\n```\n<!-- parsed only: too long -->\n```python\n# f.py\nx = 1\n```\n",
+        encoding="utf-8",
     )
     first, second = blocks(page)
     assert (first.line, first.commands, first.why, first.file) == (2, [["ls"], ["b", "c"]], "", "")

@@ -40,7 +40,9 @@ def test_it_builds_strictly_and_needs_nothing_from_elsewhere(tmp_path: Path, qui
     pages = [path for path in site.glob("*.html") if path.name != "404.html"]
     assert {path.stem for path in pages} == {path.stem for path in (ROOT / "docs").glob("*.md")}
     for page in pages:
-        fetched = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?://[^"]*)"', page.read_text())
+        fetched = re.findall(
+            r'<(?:script|link|img)[^>]*(?:src|href)="(https?://[^"]*)"', page.read_text(encoding="utf-8")
+        )
         assert fetched == [], page.name
 
 
@@ -50,19 +52,19 @@ def test_a_link_to_nowhere_fails(tmp_path: Path, quiet: None) -> None:
     docs.mkdir()
     for path in (ROOT / "docs").iterdir():
         (docs / path.name).write_bytes(path.read_bytes())
-    (docs / "index.md").write_text("[gone](nowhere.md)")
+    (docs / "index.md").write_text("[gone](nowhere.md)", encoding="utf-8")
     with pytest.raises(Abort, match="strict"):
         built(docs, tmp_path / "site")
 
 
 def test_the_glossary_explains_every_word_of_the_design() -> None:
-    explained = re.findall(r"\*\*([\w@ -]+)\*\*", (ROOT / "docs" / "glossary.md").read_text())
+    explained = re.findall(r"\*\*([\w@ -]+)\*\*", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"))
     assert WORDS | {"estimate"} <= set(explained)
 
 
 def test_every_page_is_in_the_menu_once() -> None:
     """Sections are mappings of a name to pages."""
-    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     inside = [value for entry in menu for value in entry.values()]
     listed = [page for value in inside for page in (value if isinstance(value, list) else [value])]
     assert len(listed) == len(set(listed))

@@ -39,7 +39,7 @@ def test_what_was_exported_is_read_back(request, tmp_path, name):
 
 def test_distances_verdicts_and_sources_are_in_the_file(nearby, tmp_path):
     export_results(tmp_path, nearby.results)
-    data = json.loads((tmp_path / "vae.json").read_text())
+    data = json.loads((tmp_path / "vae.json").read_text(encoding="utf-8"))
     attacks = {attack["name"]: attack for attack in data["attacks"]}
     assert sum(isinstance(distance, float) for distance in attacks["fmn"]["nearest"]) > 40
     assert set(attacks["autoattack"]["claims"]) == {0, 1}
@@ -64,14 +64,14 @@ def test_bytes_depend_on_neither_time_nor_order(demo, tmp_path):
 
 def test_files_are_sorted_indented_and_end_in_a_newline(demo, tmp_path):
     export_results(tmp_path, demo.results[:1])
-    text = (tmp_path / "none.json").read_text()
+    text = (tmp_path / "none.json").read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
 def test_timings_hold_the_seconds_and_keep_those_of_other_defenses(demo, tmp_path):
     export_results(tmp_path, demo.results[:1])
     export_results(tmp_path, demo.results[1:2])
-    timings = json.loads((tmp_path / "timings.json").read_text())
+    timings = json.loads((tmp_path / "timings.json").read_text(encoding="utf-8"))
     assert timings == {found.name: found.seconds for found in demo.results[:2]}
 
 
@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_the_old_files_and_no_partial_one(demo, tmp_path):
 
 
 def test_a_place_that_is_no_folder_is_one_line(demo, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(PurebenchError, match="cannot be written") as raised:
         export_results(tmp_path / "file" / "results", demo.results)
     assert "\n" not in str(raised.value)
@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_moved_to_its_place_leaves_no_partial_one(tmp_path
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "none"}', "null"])
 def test_a_strange_file_is_named(demo, tmp_path, text):
     export_results(tmp_path, demo.results[:1])
-    (tmp_path / "strange.json").write_text(text)
+    (tmp_path / "strange.json").write_text(text, encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"strange\.json: expected") as raised:
         load_results(tmp_path)
     assert "\n" not in str(raised.value)

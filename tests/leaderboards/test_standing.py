@@ -73,13 +73,13 @@ def test_the_ranks_of_a_folder_are_those_of_all_in_it(build, tmp_path):
     for result in results:
         export_results(tmp_path / "one", [result])
     assert (tmp_path / "whole" / "ranks.json").read_bytes() == (tmp_path / "one" / "ranks.json").read_bytes()
-    data = json.loads((tmp_path / "one" / "ranks.json").read_text())
+    data = json.loads((tmp_path / "one" / "ranks.json").read_text(encoding="utf-8"))
     assert [place["defense"] for place in data["places"]] == ["a", "b", "c"]
     assert len(data["p_values"]) == 3
     assert load_results(tmp_path / "one") == results
     other = rows(build, {"d": 0.5}, images=40)[2]  # of another board: not compared with these
     export_results(tmp_path / "one", other)
-    data = json.loads((tmp_path / "one" / "ranks.json").read_text())
+    data = json.loads((tmp_path / "one" / "ranks.json").read_text(encoding="utf-8"))
     assert [place["defense"] for place in data["places"]] == ["d"]
 
 

@@ -67,8 +67,8 @@ def random():
 def write_board(folder: Path, *, images: int = 12, block: int = 4, **parts: object) -> Path:
     """A board.yaml with its local defenses and attacks beside it; `parts` replace whole keys."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "defenses.py").write_text(DEFENSES)
-    (folder / "attacks.py").write_text(ATTACKS)
+    (folder / "defenses.py").write_text(DEFENSES, encoding="utf-8")
+    (folder / "attacks.py").write_text(ATTACKS, encoding="utf-8")
     board = {
         "name": "small",
         "dataset": {"use": "fashion-mnist", "images": images, "block": block},
@@ -83,5 +83,5 @@ def write_board(folder: Path, *, images: int = 12, block: int = 4, **parts: obje
         "defenses": {"none": "none", "noise": f"{folder}/defenses.py:honest", "coin": f"{folder}/defenses.py:coin"},
     } | parts
     path = folder / "board.yaml"
-    path.write_text(yaml.safe_dump(board, sort_keys=False))
+    path.write_text(yaml.safe_dump(board, sort_keys=False), encoding="utf-8")
     return path

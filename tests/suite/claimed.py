@@ -60,7 +60,7 @@ def crash(classifier):
 
 def write_claimed(folder: Path, *, images: int = 32, radius: str = "4/255") -> Path:
     """A board.yaml of two attacks, with `own.py` beside it."""
-    (folder / "own.py").write_text(DEFENSES)
+    (folder / "own.py").write_text(DEFENSES, encoding="utf-8")
     board = {
         "name": "claimed",
         "dataset": {"use": "fashion-mnist", "images": images, "block": 8},
@@ -73,5 +73,5 @@ def write_claimed(folder: Path, *, images: int = 32, radius: str = "4/255") -> P
         },
         "defenses": {"none": "none", "trades": "trades"},
     }
-    (folder / "board.yaml").write_text(yaml.safe_dump(board, sort_keys=False))
+    (folder / "board.yaml").write_text(yaml.safe_dump(board, sort_keys=False), encoding="utf-8")
     return folder / "board.yaml"

@@ -105,7 +105,9 @@ def test_all_rows_fewer_images_and_another_radius(board: Board, tmp_path: Path) 
 def test_an_object_and_the_file_it_is_written_in_give_the_same_numbers(board: Board, tmp_path: Path) -> None:
     """A file's key holds its source, so an attack's randomness differs; without an attack nothing may."""
     made = "Function(lambda x: 0.5 * x + 0.25, random=False)"
-    (tmp_path / "own.py").write_text(f"from purebench.defense import Function\ndef own():\n    return {made}\n")
+    (tmp_path / "own.py").write_text(
+        f"from purebench.defense import Function\ndef own():\n    return {made}\n", encoding="utf-8"
+    )
     clean = replace(board, attacks=board.attacks[:1])
     there = purebench.evaluate(f"{tmp_path}/own.py:own", clean, progress=False)
     here = purebench.evaluate(Function(lambda x: 0.5 * x + 0.25, random=False), clean, progress=False)
@@ -118,7 +120,7 @@ def test_the_same_object_gives_the_same_report_and_leaves_as_it_came(
     dimmer = Dimmer().train()
     dimmer.dropout.eval()
     first = purebench.evaluate(dimmer, board, progress=False)
-    assert "--defense in-memory" not in first.page(tmp_path / "page.html").read_text()
+    assert "--defense in-memory" not in first.page(tmp_path / "page.html").read_text(encoding="utf-8")
     assert numbers(purebench.evaluate(dimmer, board, progress=False)) == numbers(first)
     assert dimmer.training
     assert not dimmer.dropout.training
@@ -151,9 +153,9 @@ def test_a_module_and_a_random_defense_are_taken_as_they_are(board: Board) -> No
 def test_a_file_that_changes_while_the_process_lives_is_read_again(board: Board, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     text = "from purebench.defense import Function\ndef mine():\n    return Function(lambda x: {} * x, random=False)\n"
-    file.write_text(text.format("1.0"))
+    file.write_text(text.format("1.0"), encoding="utf-8")
     before = purebench.evaluate(f"{file}:mine", board, progress=False)
-    file.write_text(text.format("0.0"))
+    file.write_text(text.format("0.0"), encoding="utf-8")
     after = purebench.evaluate(f"{file}:mine", board, progress=False)
     assert before.clean is not None
     assert after.clean is not None

@@ -126,7 +126,7 @@ def test_missing_keys_are_named() -> None:
 
 def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "board.yaml"
-    path.write_text("a: [1\nb: }")
+    path.write_text("a: [1\nb: }", encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"board\.yaml.*YAML"):
         load_board(path)
     with pytest.raises(PurebenchError, match="absent"):

@@ -49,8 +49,8 @@ def test_a_board_from_the_first_run_to_its_page(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     for name in ("none", "noise", "coin"):
         assert name in first.stdout
-        assert json.loads((results / f"{name}.json").read_text())["name"] == name
-    assert "<html" in page.read_text()
+        assert json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["name"] == name
+    assert "<html" in page.read_text(encoding="utf-8")
     assert "0/9 jobs, 9 jobs to run" in first.stderr
     again = call(*words)
     assert "9/9 jobs, 0 jobs to run" in again.stderr
@@ -88,7 +88,8 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
         "from purebench.defense import Purifier\n"
         "class P(Purifier):\n    def forward(self, x):\n        return x\n"
         "def undeclared():\n    return P()\n"
-        "def raises():\n    return {}['absent']\n"
+        "def raises():\n    return {}['absent']\n",
+        encoding="utf-8",
     )
     whole = find("fashion-vae").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -96,7 +97,7 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
     for name, (parts, told) in faults.items():
         made[name] = (write_board(folder / name.replace(" ", "-"), **parts), told)
     malformed = folder / "malformed.yaml"
-    malformed.write_text("name: [unclosed\n")
+    malformed.write_text("name: [unclosed\n", encoding="utf-8")
     return made | {"malformed": (malformed, "YAML"), "absent": (folder / "none.yaml", "none.yaml")}
 
 
@@ -181,4 +182,4 @@ def test_a_defense_of_ones_own_in_one_line(tmp_path: Path) -> None:
     done = call("run", definition, "-d", f"{tmp_path}/defenses.py:honest", "--store", tmp_path / "s", "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert "defenses.py-honest" in done.stdout
-    assert yaml.safe_load(definition.read_text())["name"] == "small"
+    assert yaml.safe_load(definition.read_text(encoding="utf-8"))["name"] == "small"

@@ -80,7 +80,7 @@ def test_committed_results_are_compared_without_running_anything(tmp_path: Path)
     out = tmp_path / "all.json"
     done = call("--all", "--board", "fashion-quick", "--out", str(out))
     assert done.exit_code == 0
-    found = json.loads(out.read_text())["pairs"]
+    found = json.loads(out.read_text(encoding="utf-8"))["pairs"]
     every = len(list(combinations(load_results(QUICK), 2)))
     assert len(found) == every
     assert f"{sum(pair['apart'] for pair in found)} of {every} pairs are told apart" in done.output

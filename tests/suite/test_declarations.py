@@ -37,7 +37,7 @@ from purebench.seeds import seeded
 from tiny_zoo import NAME, Tiny, save, tiny_in_the_zoo  # isort: skip
 
 OURS = of_package(registry.installed("declarations")["purebench"])
-COSTS = json.loads(BUNDLED.with_name("costs.json").read_text())
+COSTS = json.loads(BUNDLED.with_name("costs.json").read_text(encoding="utf-8"))
 FACTS = ("random", "gradient", "surrogate", "forwards", "passes")
 UNPUBLISHED = ("control", "own")
 """Sources that are no paper."""
@@ -186,9 +186,9 @@ def test_the_paper_is_the_one_that_the_code_names(name: str) -> None:
         return
     (number,) = re.findall(r"arXiv:\d{4}\.\d{4,5}", source)
     make, _ = registry.factory("defenses", name)
-    told = Path(sys.modules[make.__module__].__file__ or "").read_text()
+    told = Path(sys.modules[make.__module__].__file__ or "").read_text(encoding="utf-8")
     made = sys.modules.get("purebench.defenses.mlvgm.purifier") if name.startswith("mlvgm") else None
-    told += Path(made.__file__ or "").read_text() if made else ""
+    told += Path(made.__file__ or "").read_text(encoding="utf-8") if made else ""
     assert number in told
     year = re.search(r"\b(19|20)\d\d\b", source)
     assert year
@@ -197,7 +197,7 @@ def test_the_paper_is_the_one_that_the_code_names(name: str) -> None:
 
 def test_the_licence_is_that_of_the_package_and_of_the_weights() -> None:
     assert metadata("purebench")["License-Expression"] == "MIT"
-    cards = {path.stem: path.read_text() for path in BUNDLED.glob("*.md")}
+    cards = {path.stem: path.read_text(encoding="utf-8") for path in BUNDLED.glob("*.md")}
     for name, one in OURS.items():
         if one.licence == VARIES:
             assert name in FAMILIES, "what it is made of is here, and so is its licence"
@@ -269,7 +269,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package of somebody else's, which cannot be imported, with a defense, and its declarations to be written."""
     package = tmp_path / "their_package"
     package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     installed = registry.installed
     owner = SimpleNamespace(name="their-package")
@@ -298,8 +298,8 @@ def row(name: str, told: str) -> list[str]:
 
 
 def test_another_package_declares_its_own_defenses_without_being_imported(theirs: Path) -> None:
-    theirs.write_text(f"theirs: {LINE}\nvae: {LINE}")
-    (theirs.parent / "costs.json").write_text('{"ms": {"theirs": 12.5}}')
+    theirs.write_text(f"theirs: {LINE}\nvae: {LINE}", encoding="utf-8")
+    (theirs.parent / "costs.json").write_text('{"ms": {"theirs": 12.5}}', encoding="utf-8")
     found, faults = declared()
     assert (found["theirs"].forwards, found["theirs"].ms, faults) == (2, 12.5, [])
     assert found["vae"] == OURS["vae"], "what is ours is not theirs to declare"
@@ -311,7 +311,7 @@ def test_another_package_declares_its_own_defenses_without_being_imported(theirs
 @pytest.mark.parametrize("text", [None, "theirs: {randm: true}", "theirs: ["])
 def test_what_declares_nothing_or_wrongly_is_listed_with_question_marks(theirs: Path, text: str | None) -> None:
     if text is not None:
-        theirs.write_text(text)
+        theirs.write_text(text, encoding="utf-8")
     told = shown(160)
     assert row("theirs", told)[1:7] == ["?"] * 6
     assert "nothing is taken from a declaration" in told

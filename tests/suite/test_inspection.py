@@ -296,7 +296,7 @@ def test_the_command_writes_table_picture_and_numbers(tmp_path: Path, monkeypatc
     assert max(map(len, lines[:-2])) <= width
     assert "…" not in done.output
     assert all(head in done.output for head in LEGEND)
-    data = json.loads((tmp_path / "new" / "out" / "mlvgm-cosine.json").read_text())
+    data = json.loads((tmp_path / "new" / "out" / "mlvgm-cosine.json").read_text(encoding="utf-8"))
     assert data["defense"] == {"name": "mlvgm-hvae", "params": {"schedule": "cosine", "attenuation": 0.7}}
     assert [one["latent"] for one in data["latents"]] == list(range(8))
     assert data["latents"][7]["kept"] == pytest.approx(0.3)

@@ -43,7 +43,7 @@ def broken(place):
 
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
-    (tmp_path / "published.py").write_text(PUBLISHED)
+    (tmp_path / "published.py").write_text(PUBLISHED, encoding="utf-8")
     row = {f"{tmp_path}/published.py:published": {"place": str(tmp_path / "weights.pt")}}
     path = write_board(
         tmp_path,
@@ -134,15 +134,15 @@ def test_terminal_and_page_say_what_was_not_run(board: Board, tmp_path: Path) ->
     assert "not run: file missing: dark" in done.stdout
     assert "no finished block yet" not in done.stdout
     assert "dark is not run: not on this machine" in done.stderr
-    assert "Not run: file missing: dark" in page.read_text()
+    assert "Not run: file missing: dark" in page.read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["show", "small", "--store", str(tmp_path / "s")])
     assert shown.exit_code == 0, shown.output
 
 
 def test_another_radius_is_another_board(board: Board, tmp_path: Path) -> None:
     path = tmp_path / "board.yaml"
-    titled = yaml.safe_load(path.read_text()) | {"title": "Small, linf 8/255"}
-    path.write_text(yaml.safe_dump(titled))
+    titled = yaml.safe_load(path.read_text(encoding="utf-8")) | {"title": "Small, linf 8/255"}
+    path.write_text(yaml.safe_dump(titled), encoding="utf-8")
     wider = choose(str(path), None, None, radius="16/255")
     assert (wider.name, wider.title) == ("small@16-255", "Small, linf 16/255")
     assert wider.threat.radius == pytest.approx(16 / 255)

@@ -75,8 +75,10 @@ CLAIMS = {name: end for name, end in ENDS.items() if name != "test_without"}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("claims")
     write_claimed(folder)
-    (folder / "test_claims.py").write_text(TESTS)
-    (folder / "pytest.ini").write_text("[pytest]\nrobustness_board = board.yaml\nrobustness_store = found\n")
+    (folder / "test_claims.py").write_text(TESTS, encoding="utf-8")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nrobustness_board = board.yaml\nrobustness_store = found\n", encoding="utf-8"
+    )
     return folder
 
 
@@ -189,7 +191,7 @@ RESULTS = ("holds", "fails", "undecided")
 def test_a_change_of_the_defense_is_noticed(told: str, folder: Path) -> None:
     before = len(list(rows(folder)))
     own = folder / "own.py"
-    own.write_text(own.read_text().replace("no answer today", "no answer tomorrow"))
+    own.write_text(own.read_text(encoding="utf-8").replace("no answer today", "no answer tomorrow"), encoding="utf-8")
     assert "no answer tomorrow" in session(folder, "-n", "0", "-k", "test_crash")
     assert len(list(rows(folder))) > before
 
@@ -210,7 +212,7 @@ def test_a_terminal_shows_what_a_claim_is_at(told: str, folder: Path) -> None:
     import pty
 
     (folder / "test_watched.py").write_text(
-        "def test_it(robustness):\n    robustness.clean_at_least('own.py:smooth', 0.1)\n"
+        "def test_it(robustness):\n    robustness.clean_at_least('own.py:smooth', 0.1)\n", encoding="utf-8"
     )
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "pytest", "-n", "0", "test_watched.py", "--robustness-store=elsewhere"]
@@ -249,7 +251,8 @@ def around(robustness, monkeypatch, tmp_path):
 
 def test_it(robustness, around):
     robustness.at_least("none", 0.9)
-"""
+""",
+        encoding="utf-8",
     )
     told = session(folder, "-n", "0", "test_elsewhere.py")
     below = [line.split()[0] for line in told.partition(" robustness ===")[2].splitlines() if line]
@@ -275,13 +278,16 @@ def test_the_table_keeps_to_the_width_of_a_terminal() -> None:
 def test_a_doubt_points_to_the_test_that_should_have_it(folder: Path) -> None:
     (folder / "test_warns.py").write_text(
         "import pytest\n\n\n@pytest.mark.robustness(undecided='warn', max_images=8)\n"
-        "def test_it(robustness):\n    robustness.at_least('trades', 0.75)\n"
+        "def test_it(robustness):\n    robustness.at_least('trades', 0.75)\n",
+        encoding="utf-8",
     )
     assert "test_warns.py:6: RobustnessWarning" in session(folder, "-n", "0", "test_warns.py")
 
 
 def test_of_bad_input_the_sentence_is_told_alone(folder: Path) -> None:
-    (folder / "test_bad.py").write_text("def test_it(robustness):\n    robustness.at_least('none', 40)\n")
+    (folder / "test_bad.py").write_text(
+        "def test_it(robustness):\n    robustness.at_least('none', 40)\n", encoding="utf-8"
+    )
     told = message(session(folder, "-n", "0", "test_bad.py"), "test_it")
     assert "accuracy: expected a fraction, such as 0.4 for 40 %, but got 40." in told
     assert len(told.splitlines()) < 8

@@ -75,18 +75,18 @@ def test_local_code_registers_by_decorator() -> None:
 
 def test_a_file_gives_its_names_and_its_contents_go_into_the_key(tmp_path: Path) -> None:
     file = tmp_path / "local.py"
-    file.write_text("def thing(*, a=1):\n    return a + 1\n")
+    file.write_text("def thing(*, a=1):\n    return a + 1\n", encoding="utf-8")
     spec = Spec.parse(f"{file}:thing(a=2)")
     assert registry.create("defenses", spec) == 3
     before = spec.to_dict()
-    file.write_text("def thing(*, a=1):\n    return a + 2\n")
+    file.write_text("def thing(*, a=1):\n    return a + 2\n", encoding="utf-8")
     assert spec.to_dict() != before
     with pytest.raises(PurebenchError, match="thing"):
         registry.create("defenses", Spec(f"{file}:thin"))
     with pytest.raises(PurebenchError, match="is none"):
         registry.create("defenses", Spec(f"{tmp_path}/absent.py:x"))
     broken = tmp_path / "broken.py"
-    broken.write_text("import nothing_of_the_kind\n")
+    broken.write_text("import nothing_of_the_kind\n", encoding="utf-8")
     with pytest.raises(PurebenchError, match="nothing_of_the_kind"):
         registry.create("defenses", Spec(f"{broken}:x"))
 
@@ -102,7 +102,7 @@ def test_a_file_gives_its_names_and_its_contents_go_into_the_key(tmp_path: Path)
 )
 def test_a_file_whose_name_makes_nothing_is_told(tmp_path: Path, line: str, told: str) -> None:
     file = tmp_path / "local.py"
-    file.write_text(line + "\n")
+    file.write_text(line + "\n", encoding="utf-8")
     with pytest.raises(PurebenchError, match=told):
         registry.create("defenses", Spec(f"{file}:thing"))
 

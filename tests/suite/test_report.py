@@ -196,7 +196,7 @@ def test_the_plot_goes_into_axes_of_ones_own(report: Report) -> None:
 
 def test_it_writes_the_page(report: Report, tmp_path: Path) -> None:
     path = report.page(tmp_path / "board.html")
-    assert "<html" in path.read_text()
+    assert "<html" in path.read_text(encoding="utf-8")
     with pytest.raises(PurebenchError, match="cannot be written"):
         report.page(tmp_path)
 

@@ -224,7 +224,7 @@ def test_cifar_10_that_is_another_is_refused(made, tmp_path):
 def test_an_imagenet_without_all_its_folders_is_refused(tmp_path):
     with pytest.raises(PurebenchError, match=r"but found 0; of 7 images 7 are missing, such as .*val/n0"):
         robustbench._check_images("imagenet", tmp_path, 7)
-    names = (Path(ZOO.__path__[0]) / "helper_files" / "imagenet_test_image_ids.txt").read_text().split()
+    names = (Path(ZOO.__path__[0]) / "helper_files" / "imagenet_test_image_ids.txt").read_text(encoding="utf-8").split()
     for number in range(999):
         (tmp_path / "val" / f"n{number}").mkdir(parents=True)
     for name in names[:2]:
@@ -243,7 +243,7 @@ def test_the_command_prints_the_four_numbers_and_writes_them(made, tmp_path, cap
     out, options = tmp_path / "tiny.json", {"data_dir": made.data, "n_examples": 12, "batch_size": 12}
     robustbench.command(NAME, model_dir=made.folder, out=out, **options)
     told = " ".join(capsys.readouterr().out.split())
-    plain = json.loads(out.read_text())
+    plain = json.loads(out.read_text(encoding="utf-8"))
     assert plain["eps"] == 8 / 255
     assert "AutoAttack standard (seed 0)" in told
     assert "the first 12 test images" in told

@@ -242,7 +242,8 @@ def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> N
         "from purebench.threat import Knowledge\n"
         "class Mutates:\n    knowledge = Knowledge.NONE\n"
         "    def __call__(self, view, x, y, threat):\n        return x.zero_().add_(0.5)\n"
-        "def attack():\n    return Mutates()\n"
+        "def attack():\n    return Mutates()\n",
+        encoding="utf-8",
     )
     ready = context(tmp_path, attacks={"a": {"use": f"{file}:attack"}})
     assert "linf distance" in find(ready, "none", "a").record.reason

@@ -103,7 +103,7 @@ def test_killed_at_five_random_moments_the_results_are_the_same_bytes(
     definition = tmp_path / "board.yaml"
     import yaml
 
-    definition.write_text(yaml.safe_dump(board.to_dict(), sort_keys=False))
+    definition.write_text(yaml.safe_dump(board.to_dict(), sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "purebench", "run", str(definition), "--store", str(path), "--workers", "2"]
     for _ in range(5):
         began = time.monotonic()
@@ -136,7 +136,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         found = []
         for status in Path("/proc").glob("[0-9]*/stat"):
             try:
-                fields = status.read_text().rsplit(")", 1)[1].split()
+                fields = status.read_text(encoding="utf-8").rsplit(")", 1)[1].split()
             except OSError:
                 continue
             if int(fields[1]) == process.pid and fields[0] != "Z":

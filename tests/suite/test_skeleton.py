@@ -114,16 +114,18 @@ def test_a_name_that_cannot_be_is_refused(own_folder: Path, kind: str, name: str
 @pytest.mark.parametrize("there", ["mine.py", "test_mine.py", "board.yaml"])
 def test_nothing_is_written_over(own_folder: Path, there: str) -> None:
     (own_folder / "mine").mkdir()
-    (own_folder / "mine" / there).write_text("precious")
+    (own_folder / "mine" / there).write_text("precious", encoding="utf-8")
     with pytest.raises(PurebenchError, match=rf"{there}: expected nothing there"):
         write("defense", "mine", Path("mine"))
-    assert [(path.name, path.read_text()) for path in (own_folder / "mine").iterdir()] == [(there, "precious")]
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in (own_folder / "mine").iterdir()] == [
+        (there, "precious")
+    ]
 
 
 def test_a_folder_that_a_spec_cannot_name_is_refused(own_folder: Path) -> None:
     with pytest.raises(PurebenchError, match="without spaces"):
         write("defense", "mine", Path("my folder"))
-    (own_folder / "file").write_text("")
+    (own_folder / "file").write_text("", encoding="utf-8")
     with pytest.raises(PurebenchError, match="cannot be written"):
         write("defense", "mine", Path("file"))
 

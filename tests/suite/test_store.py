@@ -106,7 +106,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PurebenchError, match="there is none"), store.reading(tmp_path / "absent"):
         pass
     file = tmp_path / "text"
-    file.write_text("not a database " * 100)
+    file.write_text("not a database " * 100, encoding="utf-8")
     with pytest.raises(PurebenchError, match="expected a store"), store.reading(file):
         pass
     with pytest.raises(PurebenchError, match="expected a store"), store.writing(file):

@@ -367,18 +367,20 @@ def test_a_schedule_that_is_not_the_linear_one_is_refused(folder):
     place, _ = folder
     (place.parent / "scheduler").mkdir()
     stated = place.parent / "scheduler" / "scheduler_config.json"
-    stated.write_text(json.dumps({"beta_schedule": "linear", "beta_end": 0.02, "prediction_type": "epsilon"}))
+    stated.write_text(
+        json.dumps({"beta_schedule": "linear", "beta_end": 0.02, "prediction_type": "epsilon"}), encoding="utf-8"
+    )
     network(str(place))
     for wrong in ({"beta_schedule": "squaredcos_cap_v2"}, {"prediction_type": "v_prediction"}, {"beta_end": 0.03}):
-        stated.write_text(json.dumps(wrong))
+        stated.write_text(json.dumps(wrong), encoding="utf-8")
         with pytest.raises(PurebenchError, match=f"expected {next(iter(wrong))}"):
             network(str(place))
 
 
 def test_diffusers_folders_that_do_not_fit_say_why(folder):
     place, _ = folder
-    config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps({**config, "add_attention": False}))
+    config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    (place / "config.json").write_text(json.dumps({**config, "add_attention": False}), encoding="utf-8")
     with pytest.raises(PurebenchError, match="among the unexpected keys"):
         network(str(place))
     (place / "config.json").unlink()

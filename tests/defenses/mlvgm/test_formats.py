@@ -193,7 +193,8 @@ def test_a_board_runs_through_with_the_models_that_are_here(home):
     (home / "bright.py").write_text(
         "import torch\n\ndef classifier():\n"
         "    return lambda x: torch.stack([0.45 - x.mean((1, 2, 3)), x.mean((1, 2, 3)) - 0.45], 1)\n"
-        "class Bright(torch.nn.Module):\n    def forward(self, x):\n        return classifier()(x)\n"
+        "class Bright(torch.nn.Module):\n    def forward(self, x):\n        return classifier()(x)\n",
+        encoding="utf-8",
     )
     board = parse_board(
         {

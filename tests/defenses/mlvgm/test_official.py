@@ -52,7 +52,7 @@ def test_a_cut_file_is_named_as_one(tmp_path, zipped, share, trust):
 @pytest.mark.parametrize("text", ["<html>404</html>", "version https://git-lfs.github.com/spec/v1\n"])
 def test_a_page_or_a_pointer_instead_of_the_file_is_no_checkpoint(tmp_path, text):
     path = tmp_path / "a.pt"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(PurebenchError, match="damaged"):
         read_official(path)
 

@@ -89,19 +89,19 @@ def test_bad_schedules_are_named(schedule, attenuation, message):
 
 def test_a_learned_list_is_that_of_its_model_with_its_attenuation(tmp_path):
     found = tmp_path / "learned.yaml"
-    found.write_text("toy: {alphas: [0, 0.5, 1], attenuation: 0.9, command: none, found: nothing}\n")
+    found.write_text("toy: {alphas: [0, 0.5, 1], attenuation: 0.9, command: none, found: nothing}\n", encoding="utf-8")
     assert learned("toy", found) == ([0, 0.5, 1], 0.9)
     with pytest.raises(PurebenchError, match=r"no list was learned for 'tyo'; did you mean 'toy'.*purebench tune"):
         learned("tyo", found)
 
 
-@pytest.mark.parametrize("name", yaml.safe_load(LEARNED.read_text()) or ["none"])
+@pytest.mark.parametrize("name", yaml.safe_load(LEARNED.read_text(encoding="utf-8")) or ["none"])
 def test_shipped_learned_lists_are_alphas_and_say_how_they_were_found(name):
     if name == "none":
         with pytest.raises(PurebenchError, match="no list was learned"):
             learned(name)
         return
-    entry = yaml.safe_load(LEARNED.read_text())[name]
+    entry = yaml.safe_load(LEARNED.read_text(encoding="utf-8"))[name]
     values, attenuation = learned(name)
     assert alphas(values, len(values), attenuation) == pytest.approx([attenuation * value for value in values])
     assert entry["command"].startswith("purebench tune")
@@ -113,7 +113,7 @@ def test_a_list_is_part_of_the_fingerprint_and_a_name_is_not(tmp_path, monkeypat
     monkeypatch.setattr(schedules, "LEARNED", found)
     prints = []
     for last in (1, 0.5):
-        found.write_text(f"fashion-hvae: {{alphas: {[0.0] * 7 + [last]}, attenuation: 1.0}}\n")
+        found.write_text(f"fashion-hvae: {{alphas: {[0.0] * 7 + [last]}, attenuation: 1.0}}\n", encoding="utf-8")
         purifier = hvae(schedule="learned")
         assert purifier.alphas == [0.0] * 7 + [last]
         prints.append(fingerprint(purifier))

@@ -165,11 +165,13 @@ def test_a_short_run_stores_the_model_alone_and_asked_again_trains_no_further(na
     weights = run(tmp_path, 6)
     model = checkpoints.load(str(weights), recipe.kind, recipe.build)
     assert model.architecture["width"] == SMALL[name]["width"]
-    rows = [json.loads(row) for row in (tmp_path / f"{name}.log.jsonl").read_text().splitlines()]
+    rows = [json.loads(row) for row in (tmp_path / f"{name}.log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert rows[-1]["step"] == 6
     before = weights.read_bytes()
     assert run(tmp_path, 6).read_bytes() == before
-    assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in (tmp_path / f"{name}.md").read_text()
+    assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in (tmp_path / f"{name}.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -105,11 +105,11 @@ def test_weights_log_and_card_are_written(tmp_path):
     ]
     model = checkpoints.load(str(weights), "tiny", Tiny)
     assert quality(model, images(split="test", folder=None), CPU)["clean accuracy, 48 test images"] >= 0.9
-    rows = [json.loads(line) for line in (out / "tiny.log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (out / "tiny.log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 61))
     assert set(rows[0]) == {"step", "seconds", "loss", "share", "norm"}
     assert np.mean([row["loss"] for row in rows[-10:]]) < 0.7 * np.mean([row["loss"] for row in rows[:10]])
-    card = (out / "tiny.md").read_text()
+    card = (out / "tiny.md").read_text(encoding="utf-8")
     for words in (
         "# tiny\n",
         "purebench train tiny --steps 60 --seed 0 --device cpu",
@@ -169,7 +169,7 @@ def test_minutes_are_a_budget_of_training_time(tmp_path):
 def test_a_recipe_is_called_by_keywords_and_has_a_budget_of_its_own(tmp_path):
     recipe = replace(RECIPE, minutes=0.001)
     assert recipe(out=tmp_path, device=CPU, minutes=None, seed=0, folder=None) == tmp_path / "tiny.safetensors"
-    assert "--minutes 0.001 " in (tmp_path / "tiny.md").read_text()
+    assert "--minutes 0.001 " in (tmp_path / "tiny.md").read_text(encoding="utf-8")
     recipe(out=tmp_path / "b", device=CPU, minutes=None, seed=0, folder=None, steps=3)
     assert state_of(tmp_path / "b")["step"] == 3
 
@@ -296,10 +296,10 @@ def test_bad_values_are_named_and_write_nothing(tmp_path, options, message):
 
 
 def test_an_out_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "taken").write_text("mine", encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"--out: expected a folder to write to, but got .*taken"):
         run(tmp_path / "taken")
-    assert (tmp_path / "taken").read_text() == "mine"
+    assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
 
 
 def test_states_that_do_not_fit_are_refused_and_kept(tmp_path):

@@ -43,8 +43,8 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(setting_of, tmp_path):
     with pytest.raises(Killed):
         tune(setting, tmp_path / "killed", evaluations=8, finalists=2, progress=kill)
     path = tmp_path / "killed" / "trials-gp-full.jsonl"
-    assert len(path.read_text().splitlines()) == 6
-    with path.open("a") as file:
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 6
+    with path.open("a", encoding="utf-8") as file:
         file.write('{"number": 6, "po')  # a kill in the midst of a line
     resumed = tune(setting, tmp_path / "killed", evaluations=8, finalists=2)
     assert resumed.searches == whole.searches
@@ -74,12 +74,12 @@ def test_a_folder_of_another_setting_is_refused(setting_of, tmp_path, change):
 
 
 def test_a_folder_that_is_a_file_or_damaged_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(PurebenchError, match="is a file"):
         Journal(tmp_path / "file", {})
     journal = Journal(tmp_path / "s", {"a": 1})
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "trials-gp-full.jsonl").write_text("no json\n")
+    (tmp_path / "s" / "trials-gp-full.jsonl").write_text("no json\n", encoding="utf-8")
     with pytest.raises(PurebenchError, match="expected JSON"):
         journal.trials("gp", "full")
 
@@ -104,7 +104,7 @@ def test_a_line_that_was_cut_costs_no_other_line_even_if_the_mending_is_killed(t
     journal = Journal(tmp_path, {"a": 1})
     for number in range(2):
         journal.keep("gp", "full", Trial(number, (0.5,), (0.5,), 0.1))
-    with (tmp_path / "trials-gp-full.jsonl").open("a") as file:
+    with (tmp_path / "trials-gp-full.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"number": 2, "po')
 
     opened = Path.open
@@ -138,10 +138,10 @@ def test_the_winner_is_written_as_the_purifiers_read_it(setting_of, tmp_path):
     assert places[2].read_bytes().startswith(b"\x89PNG")
     name = model_name(found.setting)
     assert learned(name, places[0]) == (list(found.winner.candidate.alphas), 1.0)
-    entry = yaml.safe_load(places[0].read_text())[name]
+    entry = yaml.safe_load(places[0].read_text(encoding="utf-8"))[name]
     assert set(entry) == {"alphas", "attenuation", "command", "found"}
     assert found.winner.robust.percent() in " ".join(entry["found"].split())
-    plain = json.loads(places[1].read_text())
+    plain = json.loads(places[1].read_text(encoding="utf-8"))
     assert len(plain["finalists"]) == len(found.finalists)
     assert plain["winner"]["robust"] == found.winner.robust.to_dict()
     assert plain["winner"]["searched"] == found.winner.candidate.searched
@@ -164,7 +164,7 @@ def board(tmp_path, world):
         "attacks": {"clean": {"use": "clean"}},
         "defenses": {"pixels": f"{world}:pixels"},
     }
-    path.write_text(yaml.safe_dump(plain))
+    path.write_text(yaml.safe_dump(plain), encoding="utf-8")
     return path
 
 
@@ -181,7 +181,7 @@ def test_the_command_searches_and_prints_a_table_of_100_columns(board, world, tm
     lines = [line for line in done.output.splitlines() if "tuned" not in line and "wrote" not in line]
     assert all(len(line) <= 100 for line in lines if "/" not in line)
     won = next(line for line in lines if "★" in line)
-    plain = json.loads((tmp_path / "s" / "result.json").read_text())
+    plain = json.loads((tmp_path / "s" / "result.json").read_text(encoding="utf-8"))
     assert plain["winner"]["name"] in won
     assert f"{100 * plain['winner']['robust']['value']:.1f}" in won
     assert all(base in done.output for base in ("cosine", "linear", "constant"))

@@ -170,7 +170,7 @@ def test_a_short_run_learns_to_reconstruct_and_stores_no_critic(tmp_path):
     with seeded("fresh"):
         fresh = SmallStyleGAN(**SMALL)
     assert error(trained, test, CPU)["error"] < 0.6 * error(fresh, test, CPU)["error"]
-    card = (tmp_path / "fashion-stylegan.md").read_text()
+    card = (tmp_path / "fashion-stylegan.md").read_text(encoding="utf-8")
     assert f"{sum(parameter.numel() for parameter in fresh.parameters()):,} parameters" in card
 
 

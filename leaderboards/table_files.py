@@ -1,0 +1,92 @@
+"""The ranked table as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from purebench.leaderboards.rank import Row
+from purebench.statistics import Estimate
+from purebench.terminal_output import printable
+
+COLUMNS = ("rank", "defense", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")
+CSV_COLUMNS = (
+    *("rank", "defense", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
+    *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
+)
+MARKDOWN = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>#|~"})
+LATEX = str.maketrans(
+    {
+        **{one: f"\\{one}" for one in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "–": "--",
+    }
+)
+FORMULA = tuple("=+-@\t\r")
+"""What a cell begins with that a spreadsheet takes for a formula."""
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the table in Markdown."""
+    lines = [COLUMNS, ["--:", "---", "--:", "--:", "---", "--:"]]
+    cells = [[one.translate(MARKDOWN) for one in _texts(row)] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, *cells])
+
+
+def latex(rows: Sequence[Row], caption: str) -> str:
+    """Return the table in LaTeX; it needs no package but booktabs.
+
+    Args:
+        rows: In the order of their ranks.
+        caption: Plain text.
+    """
+    lines = [[one.translate(LATEX) for one in line] for line in (COLUMNS, *map(_texts, rows))]
+    head, *body = [f"  {' & '.join(line)} \\\\\n" for line in lines]
+    return (
+        "\\begin{table}\n\\centering\n\\begin{tabular}{rlrrlr}\n  \\toprule\n"
+        f"{head}  \\midrule\n{''.join(body)}  \\bottomrule\n\\end{{tabular}}\n"
+        f"\\caption{{{printable(caption).translate(LATEX)}}}\n\\end{{table}}\n"
+    )
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """Return the table as CSV with fractions in [0,1]; text that a spreadsheet would run gets a `'` before it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        values = [row.rank, row.name, *_ends(row.robust if row.rank else None), *_ends(row.clean)]
+        values += [row.robust.confidence, row.robust.method] if row.robust else ["", ""]
+        values += [row.strongest or "", len(row.result.images), row.errored, row.result.complete]
+        writer.writerow(["" if value is None else cell(value) for value in values])
+    return text.getvalue()
+
+
+def cell(value: object) -> str:
+    """A value as a cell of CSV that no spreadsheet takes for a formula.
+
+    >>> cell("=1+1")
+    "'=1+1"
+    """
+    if not isinstance(value, str):
+        return str(value)
+    plain = printable(value)
+    return f"'{plain}" if value.lstrip().startswith(FORMULA) or plain.startswith(FORMULA) else plain
+
+
+def _ends(estimate: Estimate | None) -> list[float | None]:
+    return [None] * 3 if estimate is None else [estimate.value, estimate.low, estimate.high]
+
+
+def _texts(row: Row) -> list[str]:
+    place = row.place.text if row.place else f"{row.rank or '–'}"
+    robust = row.robust.percent().replace(" %", "") if row.rank and row.robust else "–"
+    clean = f"{100 * row.clean.value:.1f}" if row.clean else "–"
+    number = str(len(row.result.images))
+    return [printable(one) for one in (place, row.name, robust, clean, row.strongest or "–", number)]

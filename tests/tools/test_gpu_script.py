@@ -1,0 +1,103 @@
+"""tools/gpu.sh with tiny settings on the CPU: what it installs, runs, writes and resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def gpu(
+    tmp_path: Path, what: str, *words: str, minutes: str = "5", out: str = "out"
+) -> tuple[int, dict[str, Any], str]:
+    """The exit code, the provenance and the output of the script."""
+    command = [str(ROOT / "tools" / "gpu.sh"), what, "--minutes", minutes, "--device", "cpu"]
+    command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / out), *words]
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    told = tmp_path / out / f"{what}.provenance.json"
+    return done.returncode, json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}, str(done)
+
+
+def packed(folder: Path, what: str, into: Path) -> list[str]:
+    """The names of the files in the packed results."""
+    parts = sorted(folder.glob(f"{what}.tar.gz.*"))
+    assert parts
+    assert all(part.stat().st_size <= 16 * 2**20 for part in parts)
+    (into / "whole").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with tarfile.open(into / "whole") as archive:
+        return archive.getnames()
+
+
+def test_the_speed_table_is_measured_by_the_installed_package(tmp_path: Path) -> None:
+    tiny = ["--only", "overhead", "--", "--images", "2", "--steps", "2", "--repeats", "1"]
+    code, told, output = gpu(tmp_path, "speed", "--commit", "abc", *tiny)
+    assert code == 0, output
+    assert told["complete"]
+    assert (told["device"], told["commit"]) == ("cpu", "abc")
+    assert told["versions"]["torch"]
+    assert "speed/overhead.json" in packed(tmp_path / "out", "speed", tmp_path)
+    # The package is importable, with its entry points, from the folder alone.
+    code_ = (
+        "import purebench, importlib.metadata as m; from purebench import registry; print(purebench.__file__); "
+        "print(m.distribution('purebench').locate_file('')); print(sorted(registry.installed('attacks')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "work" / "site")}
+    command = [sys.executable, "-c", code_]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
+    module, place, attacks = done.stdout.splitlines()
+    assert Path(module).is_relative_to(tmp_path / "work" / "site")
+    assert Path(place) == tmp_path / "work" / "site"
+    assert "'apgd'" in attacks
+
+
+@pytest.mark.slow
+def test_the_gpu_tests_run(tmp_path: Path) -> None:
+    code, told, output = gpu(tmp_path, "tests", "--", "-k", "seeded or runs_out")
+    assert code == 0, output
+    assert told["complete"]
+    assert "tests/junit.xml" in packed(tmp_path / "out", "tests", tmp_path)
+    code, told, output = gpu(tmp_path, "tests", "--", "-k", "no test has this name")
+    assert code == 1, output
+    assert not told["complete"]
+
+
+@pytest.mark.slow
+def test_a_board_that_runs_out_of_time_goes_on_from_what_was_packed(tmp_path: Path) -> None:
+    words = ["--board", "fashion-quick", "--images", "24", "--", "-d", "none", "--workers", "1"]
+    code, told, output = gpu(tmp_path, "boards", *words, minutes="0.3")
+    assert (code, told["complete"]) == (3, False), output
+    code, told, output = gpu(
+        tmp_path, "boards", "--resume", str(tmp_path / "out"), "--work", str(tmp_path / "other"), *words, out="second"
+    )
+    assert (code, told["complete"]) == (0, True), output
+    names = packed(tmp_path / "second", "boards", tmp_path)
+    assert {f"boards/fashion-quick/{name}" for name in ("results/none.json", "page.html", "records.sqlite")} <= set(
+        names
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["boards"], "--board"),
+        (["speed", "--minutes", "0"], "--minutes"),
+        (["speed", "--resume", "nowhere"], "--resume"),
+        (["speed", "--device", "tpu9"], "tpu9"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, words: list[str], said: str) -> None:
+    code, told, output = gpu(tmp_path, words[0], *words[1:])
+    assert code == 2
+    assert said in output
+    assert "Traceback" not in output
+    assert not told
