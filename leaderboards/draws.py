@@ -67,7 +67,7 @@ class DrawChart:
 class Noise:
     """Where the noise of an accuracy comes from, under one attack, and what the next run should buy.
 
-    shares: of the mean's variance, by what they come from, in percent. restarts: of the attack, 1 if it ran once.
+    shares: of the mean's variance, by what they come from, in percent.
     advice: images and draws that would halve the interval; None where the costs are not known.
     """
 
@@ -76,7 +76,6 @@ class Noise:
     shares: tuple[tuple[str, float], ...]
     images: int
     draws: int
-    restarts: int
     advice: Allocation | None
 
 
@@ -130,29 +129,21 @@ def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
 
 
 def noise(result: DefenseResult, strongest: str | None) -> Noise | None:
-    """Where the noise of the accuracy under the strongest attack comes from; None where the draws cannot tell.
-
-    Attacks of the board that are the same but for their names are restarts of one another.
-    """
+    """Where the noise of the accuracy under the strongest attack comes from; None where the draws cannot tell."""
     attack = next((one for one in result.attacks if one.name == strongest), None)
     if attack is None or not result.random or result.draws < 2:
         return None
-    alike = [one for one in result.attacks if _again(one, attack)]
-    whole = [one for one in alike if not {Outcome.SKIPPED, Outcome.ERRORED} & set(one.outcomes)]
-    if attack not in whole or len(result.images) < 2:
+    if {Outcome.SKIPPED, Outcome.ERRORED} & set(attack.outcomes) or len(result.images) < 2:
         return None
-    answers = np.stack([result.right(one) for one in whole], axis=1)
-    parts = variance_parts(answers)
-    restarts, draws = len(whole), result.draws
-    names = ("images", "restarts of the attack", "draws")
-    shares = [(name, 100 * share) for name, share in zip(names, parts.shares(draws, restarts), strict=True)]
+    parts = variance_parts(result.right(attack))
+    draws = result.draws
+    of_images, _, of_draws = parts.shares(draws)
     return Noise(
         attack=attack.name,
         parts=parts,
-        shares=tuple((name, share) for name, share in shares if share > 0 or (restarts > 1) or name[0] != "r"),
+        shares=tuple((name, 100 * share) for name, share in (("images", of_images), ("draws", of_draws)) if share > 0),
         images=len(result.images),
         draws=draws,
-        restarts=restarts,
         advice=_advice(result, parts),
     )
 
@@ -174,10 +165,6 @@ def _advice(result: DefenseResult, parts: VarianceParts) -> Allocation | None:
         method=robust.method,
         least_draws=2,
     )
-
-
-def _again(one: AttackResult, other: AttackResult) -> bool:
-    return (one.spec, one.gradient, one.eot, one.source) == (other.spec, other.gradient, other.eot, other.source)
 
 
 def _clean(result: DefenseResult) -> AttackResult | None:
