@@ -130,5 +130,5 @@ def test_the_page_shows_them(noisy):
     text = words(Page(render(board, results, (), {})).all("article")[0][1])
     assert "points that attacks take, image by image" in text
     assert "Asked several times" in text
-    assert "60 images × 2 restarts × 12 draws" in text
+    assert "60 images × 12 draws" in text
     assert "To halve the interval" in text

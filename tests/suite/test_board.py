@@ -178,3 +178,22 @@ def test_choosing_rows_specs_and_fewer_images() -> None:
     assert row.name == "noise"
     with pytest.raises(PurebenchError, match="fashion-quick"):
         choose("fashion-quik", None, None)
+
+
+def test_attacks_that_differ_in_nothing_are_refused() -> None:
+    def board(other: dict[str, Any]) -> dict[str, Any]:
+        return changed("attacks", "again", to=other)
+
+    same = GOOD["attacks"]["apgd"]
+    with pytest.raises(
+        PurebenchError, match=r"attacks\.again: .*attacks\.apgd.*restarts are a parameter: apgd\(restarts=2\)"
+    ):
+        parse_board(board(same))
+    with pytest.raises(PurebenchError, match=r"attacks\.again: .*attacks\.clean.*another seed"):
+        parse_board(board({"use": "clean()", "gradient": "none()"}))
+    source = {"source": {"defense": "none", "attack": "apgd"}}
+    for other in ({"use": "apgd(steps=4)"}, {"gradient": "bpda"}, {"eot": 3}, {"use": "transfer", **source}):
+        parse_board(board({**same, **other}))
+    twins = {f"{only}": {**same, "only": only} for only in ("random", "deterministic")}
+    parse_board(changed("attacks", to=twins))  # no defense is attacked by both
+    parse_board(changed("defenses", to={"one": "none", "two": "none"}))

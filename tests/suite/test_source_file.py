@@ -76,7 +76,6 @@ def test_different_programs_have_different_hashes() -> None:
         "lambda x: x",
         "[x]",
         "{x}",
-        "{x: y}",
     ]
     texts += ["{x: y}", "if a:\n b()\nelse:\n c()", "if a:\n b()\nc()", "if a:\n b()\n c()", "while b:\n c()"]
     texts += [
