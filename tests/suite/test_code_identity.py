@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -73,12 +74,14 @@ def accuracy(spec: str, board: Board, store: Path) -> float:
     return clean.value
 
 
-def test_an_edited_helper_gives_its_own_number(tmp_path: Path, board: Board) -> None:
+def test_an_edited_helper_gives_its_own_number(tmp_path: Path, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in one process, at once, where size and second of the file stay, and when the old code comes back."""
     (tmp_path / "mine.py").write_text(MINE.format(helper="helper"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     found = []
     for text in (RIGHT, WRONG, RIGHT, "# a comment\n" + RIGHT):
         (tmp_path / "helper.py").write_text(text)
+        os.utime(tmp_path / "helper.py", (1e9, 1e9))
         found.append(accuracy(f"{tmp_path}/mine.py:knows", board, tmp_path / "store.sqlite"))
     assert found == [1.0, 0.0, 1.0, 1.0]
 
