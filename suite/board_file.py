@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
@@ -14,7 +15,7 @@ from purebench.board import FOR, PRECISIONS, AttackChoice, Board, DatasetChoice,
 from purebench.errors import PurebenchError, nearest
 from purebench.file_names import check_file_name, check_file_names
 from purebench.records import WORST_CASE
-from purebench.registry import Spec, names
+from purebench.registry import Spec, factory, names
 from purebench.threat import ThreatModel, parse_radius
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -63,6 +64,7 @@ def parse_board(data: Any) -> Board:
         raise PurebenchError(f"attacks: {WORST_CASE!r} is the name of what is picked among attacks; choose another.")
     chosen = tuple(_attack(name, value) for name, value in attacks.items())
     _check_sources(chosen, set(defenses))
+    _check_different(chosen)
     sources = _only_sources(top.get("only_sources", []), chosen)
     return Board(
         name=top["name"],
@@ -155,6 +157,33 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
                     f"{where}.attack: expected an attack without a source, but {source.attack} has one."
                 )
         above[attack.name] = attack
+
+
+def _check_different(attacks: Sequence[AttackChoice]) -> None:
+    """Raise PurebenchError where two attacks differ in nothing but their names, which would give equal results."""
+    for place, attack in enumerate(attacks):
+        for other in attacks[:place]:
+            apart = {attack.only, other.only} == {"random", "deterministic"}  # no defense is attacked by both
+            if not apart and _without_name(attack) == _without_name(other):
+                name = attack.use.name
+                repeat = "to repeat it, run the board with another seed"
+                cure = f"restarts are a parameter: {name}(restarts=2)" if _has_restarts(name) else repeat
+                raise PurebenchError(
+                    f"attacks.{attack.name}: expected an attack that differs from attacks.{other.name} in use, "
+                    f"gradient, eot or source, but they are equal; leave one out ({cure})."
+                )
+
+
+def _without_name(attack: AttackChoice) -> tuple[object, ...]:
+    use = attack.use
+    return use.name, dict(use.params), Spec.parse(attack.gradient), attack.eot, attack.source
+
+
+def _has_restarts(name: str) -> bool:
+    try:
+        return "restarts" in inspect.signature(factory("attacks", name)[0]).parameters
+    except (PurebenchError, TypeError, ValueError):
+        return False  # of a name that cannot be made, which is told before a run
 
 
 def _only_sources(value: Any, attacks: Sequence[AttackChoice]) -> Sequence[str]:

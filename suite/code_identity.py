@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ class _Look:
 
     def __init__(self) -> None:
         self.graphs: dict[tuple[str, Path | None], ImportGraph] = {}
+        self.name_of = cache(lambda distribution: distribution.name if distribution else "")  # of a file of metadata
+        self.version_of = cache(installed_version)
 
     def graph(self, own: str = "purebench", folder: Path | None = None) -> ImportGraph:
         if (own, folder) not in self.graphs:
@@ -150,7 +153,7 @@ class _Look:
             return "", Closure({}, {}, {})
         if not isinstance(found, EntryPoint):
             return "", self._in_this_process(known, found)
-        distribution = found.dist.name if found.dist else ""
+        distribution = self.name_of(found.dist)
         return distribution, self.graph(distribution).closure(found.module)
 
     def of_file(self, path: Path) -> Closure:
@@ -182,7 +185,7 @@ class _Look:
             packages |= one.packages
             places.append(list(one.modules.items()))
         source = hashlib.sha256(json.dumps(places).encode()).hexdigest() if modules else ""
-        version = installed_version(distribution) if distribution else ""
+        version = self.version_of(distribution) if distribution else ""
         return CodeIdentity(distribution, version, source, dict(sorted(packages.items())), modules)
 
 

@@ -80,7 +80,7 @@ def _refresh(found: Closure) -> None:
     for name, path in files.items():
         _KNOWN[name] = found.modules[name]
         if path.suffix == ".py" and (stale or name not in sys.modules):
-            _drop_old_bytecode(path)
+            _drop_old_bytecode(path, bool(stale))
 
 
 def _is_stale(name: str, path: Path, digest: str) -> bool:
@@ -93,11 +93,12 @@ def _is_stale(name: str, path: Path, digest: str) -> bool:
     return max(stat.st_mtime, stat.st_ctime) > _STARTED
 
 
-def _drop_old_bytecode(path: Path) -> None:
+def _drop_old_bytecode(path: Path, stale: bool) -> None:
     """Remove compiled code that Python would take for that of a source file of the same second and size."""
     with suppress(OSError, NotImplementedError):
-        compiled = Path(importlib.util.cache_from_source(str(path)))
-        if not is_installed([path]) and compiled.stat().st_mtime < path.stat().st_mtime + 2:
+        compiled, source = Path(importlib.util.cache_from_source(str(path))), path.stat()
+        young = compiled.stat().st_mtime < max(source.st_mtime, source.st_ctime) + 2
+        if stale or (young and not is_installed([path])):
             compiled.unlink()
 
 

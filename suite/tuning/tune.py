@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from purebench import registry
+from purebench.code_identity import code_of
 from purebench.datasets import Array
 from purebench.errors import PurebenchError
 from purebench.provenance import commit, device_name, versions
@@ -146,6 +147,12 @@ def tune(
 def decides(setting: Setting, bench: Bench) -> dict[str, Any]:
     """All that decides the value of a list in a search, as plain values."""
     plain = {**setting.to_dict(), "weights": bench.weights, "images_hash": bench.search.hash}
+    for group, use in (
+        ("defenses", setting.defense),
+        ("classifiers", setting.classifier),
+        ("attacks", setting.attack.use),
+    ):
+        plain[f"{group}_code"] = code_of(group, use).to_dict()
     return {**plain, "purebench": versions()["purebench"], "device": bench.device.type}
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from purebench.board_file import load_board, parse_board
 from purebench.choose import bundled, choose
+from purebench.code_identity import code_of_board
 from purebench.errors import PurebenchError
 from purebench.plan import plan
 
@@ -36,9 +37,9 @@ def changed(*path: str, to: Any) -> dict[str, Any]:
 
 def keys(board: dict[str, Any], data: str = "d", weights: str = "w", version: str = "1") -> set[str]:
     parsed = parse_board(board)
-    return {
-        job.key for job in plan(parsed, [data] * parsed.blocks, {row.name: weights for row in parsed.defenses}, version)
-    }
+    prints = {row.name: weights for row in parsed.defenses}
+    jobs = plan(parsed, [data] * parsed.blocks, prints, version, code_of_board(parsed))
+    return {job.key for job in jobs}
 
 
 def test_a_board_survives_the_round_trip() -> None:
@@ -135,7 +136,7 @@ def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
 
 def test_the_plan_has_every_pair_on_every_block_once() -> None:
     board = parse_board(GOOD)
-    jobs = plan(board, ["d"] * 3, {"none": "w", "noise": "w"}, "1")
+    jobs = plan(board, ["d"] * 3, {"none": "w", "noise": "w"}, "1", code_of_board(board))
     assert len(jobs) == len({job.key for job in jobs}) == 3 * 2 * 2
     assert [job.block for job in jobs] == sorted(job.block for job in jobs)
 
@@ -177,3 +178,22 @@ def test_choosing_rows_specs_and_fewer_images() -> None:
     assert row.name == "noise"
     with pytest.raises(PurebenchError, match="fashion-quick"):
         choose("fashion-quik", None, None)
+
+
+def test_attacks_that_differ_in_nothing_are_refused() -> None:
+    def board(other: dict[str, Any]) -> dict[str, Any]:
+        return changed("attacks", "again", to=other)
+
+    same = GOOD["attacks"]["apgd"]
+    with pytest.raises(
+        PurebenchError, match=r"attacks\.again: .*attacks\.apgd.*restarts are a parameter: apgd\(restarts=2\)"
+    ):
+        parse_board(board(same))
+    with pytest.raises(PurebenchError, match=r"attacks\.again: .*attacks\.clean.*another seed"):
+        parse_board(board({"use": "clean()", "gradient": "none()"}))
+    source = {"source": {"defense": "none", "attack": "apgd"}}
+    for other in ({"use": "apgd(steps=4)"}, {"gradient": "bpda"}, {"eot": 3}, {"use": "transfer", **source}):
+        parse_board(board({**same, **other}))
+    twins = {f"{only}": {**same, "only": only} for only in ("random", "deterministic")}
+    parse_board(changed("attacks", to=twins))  # no defense is attacked by both
+    parse_board(changed("defenses", to={"one": "none", "two": "none"}))
