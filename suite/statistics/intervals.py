@@ -32,8 +32,8 @@ def interval(values: npt.ArrayLike, method: str, confidence: float = 0.95) -> Es
     values: [n] in [0,1], one per image: 0 or 1 for a deterministic defense, the fraction of right draws for a
         random one. In the board's random image order, which "betting" and the sequences depend on; the others do not.
     method: a name in `METHODS` or `APPROXIMATE`. The intervals for a proportion take 0/1 values alone; "gaffke",
-        "betting", the bootstrap and empirical Bernstein take any. That of a sequence is its last one, which holds at any
-        time.
+        "betting", the bootstrap and empirical Bernstein take any. That of a sequence is its last one, which holds at
+        any time.
     confidence: in (0,1).
     Raises ValueError for an unknown method (naming the known ones), values that are not [n] in [0,1], values
     that are not 0/1 where the method needs them, and a confidence outside (0,1).
