@@ -168,8 +168,8 @@ def _weighted_mean_below(distinct: Floats, times: npt.NDArray[np.int64], t: floa
 def _abscissa(y: Floats, times: Floats) -> float:
     """c < 0, near the minimum of exp(K(c)) / |c| on the real line, where the integrand does not oscillate.
 
-    Its logarithm is convex between 1 / min(y) and 0 and infinite at both; its derivative is bisected to a few digits, as
-    the integral is the same along every line.
+    Its logarithm is convex between 1 / min(y) and 0 and infinite at both; its derivative is bisected to a few percent,
+    as the integral is the same along every path.
     """
     low, high = 1 / float(y.min()), 0.0
     while high - low > -0.04 * high:
