@@ -1,9 +1,10 @@
 """Do the statistics keep their word? `python benchmarks/statistical.py`
 
 Coverage of every interval, of yes/no answers exactly (a sum over the binomial distribution, at its infimum over p) and
-of fractions of draws by simulation; coverage of the sequences at all of 2,000 looks; widths against an independent
-implementation; the bias of the worst case and of resubmission; errors of rank groups; images that a run needs until it
-is decided; time and memory of a large board. Everything random comes from --seed, which is printed. A simulated share
+of fractions of draws by simulation; the worst case in simulated worlds (benchmarks/worlds.py); coverage of the
+sequences at all of 2,000 looks; widths against an independent implementation; the bias of the worst case and of
+resubmission; errors of rank groups; images that a run needs until it is decided; time and memory of a large board.
+Everything random comes from --seed, which is printed. A simulated share
 is held against its bar with three standard errors of grace. Exit code 1 if a bar is missed.
 
 --quick makes few repeats: it shows that everything runs, and its bars say little.
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from reporting import Column, Report, fixed, parser, percent, perform, progress, text
+from worlds import COLUMNS, RANK_WORLDS, SURE, WORLDS, World, play
 
 from purebench.statistics import (
     METHODS,
@@ -30,14 +32,17 @@ from purebench.statistics import (
     anytime_p_values,
     betting,
     betting_sequence,
+    bracket,
     decided,
     empirical_bernstein,
     empirical_bernstein_sequence,
+    gaffke,
     holm,
     images_for_power,
     interval,
     least_coverage,
     mcnemar,
+    mean_p_value,
     pair_p_values,
     resubmission_per_image,
     robust_accuracy,
@@ -245,6 +250,114 @@ def bias(report: Report, options: argparse.Namespace) -> None:
     report.told(f"the naive minimum is off by {off:.1f} > 3 points", float(off), met=bool(off > 3))
 
 
+def covers(values: Floats, mean: float, side: str) -> bool:
+    """Whether the one-sided 97.5 % bound is on the right side of the mean: one p-value, quicker than the bound."""
+    return (mean_p_value(values, mean) if side == "low" else mean_p_value(1 - values, 1 - mean)) >= 0.025
+
+
+def split(columns: npt.NDArray[np.int64], rng: np.random.Generator) -> Floats:
+    """[images]: the scores of plain arrays, whose halves pick for each other; the halves make up the columns."""
+    first = rng.hypergeometric(columns, COLUMNS - columns, COLUMNS // 2)
+    halves = [np.arange(COLUMNS // 2) < one[..., np.newaxis] for one in (first, columns - first)]
+    return robust_per_image(np.concatenate(halves, axis=2))
+
+
+def _worst_case_row(
+    world: World, attacks: int, images: int, seed: list[int], repeats: int, least: float
+) -> dict[str, Any]:
+    """Repetitions of one board. least: E min_a q, the truth of the bracket."""
+    lowest, fresh, scores, chosen, regrets = [], [], [], [], []
+    single = np.zeros(attacks)
+    for repeat in range(repeats):
+        rng = np.random.default_rng([*seed, attacks, images, repeat])
+        q = world(attacks, images, rng)
+        played = play(q, rng)
+        lowest.append(played.lowest)
+        fresh.append(played.fresh)
+        scores.append(split(played.columns, rng))
+        chosen.append(float(played.chosen.mean()))
+        regrets.append(chosen[-1] - float(q.min(axis=0).mean()))
+        single += q.mean(axis=1) / repeats
+    target = float(np.mean(chosen))
+    below = np.array([covers(values, least, "low") for values in lowest])
+    few = max(20, repeats // 20)
+    return {
+        "attacks": attacks,
+        "n": images,
+        "regret": float(np.mean(regrets)),
+        "excess": target - float(single.min()),
+        "headline": float(np.mean([covers(x, target, "low") and covers(x, target, "high") for x in fresh])),
+        "bracket": float((below & [covers(values, least, "high") for values in fresh]).mean()),
+        "plain": float((below & [covers(values, least, "high") for values in scores]).mean()),
+        "own": float(np.mean([2 * gaffke(values).half_width for values in fresh[:few]])),
+        "width": float(
+            np.mean([2 * bracket(*ends).half_width for ends in zip(lowest[:few], fresh[:few], strict=True)])
+        ),
+    }
+
+
+def worst_case(report: Report, options: argparse.Namespace) -> None:
+    """The pick, the headline's interval and the bracket, in each world; images are drawn anew in each repetition."""
+    rows = []
+    sizes = options.images or ((48,) if options.quick else (48, 500))
+    with progress() as bars:
+        bar = bars.add_task("worst case", total=len(WORLDS) * 2 * len(sizes))
+        for number, (what, world) in enumerate(WORLDS.items()):
+            for attacks in (5, 9):
+                rng = np.random.default_rng([options.seed, 9, number, attacks])
+                least = float(np.mean([world(attacks, 20_000, rng).min(axis=0).mean() for _ in range(50)]))
+                for n in sizes:
+                    rows.append(_worst_case_row(world, attacks, n, [options.seed, 10, number], options.repeats, least))
+                    rows[-1]["world"] = what
+                    bars.advance(bar)
+    columns: list[Column] = [
+        ("world", "world", text),
+        ("attacks", "attacks", text),
+        ("n", "images", text),
+        ("regret", "regret of the pick", percent),
+        ("excess", "headline less strongest attack", percent),
+        ("headline", "headline covers", fixed(3)),
+        ("bracket", "bracket covers", fixed(3)),
+        ("plain", "of plain arrays", fixed(3)),
+        ("own", "width of the headline", percent),
+        ("width", "width of the bracket", percent),
+    ]
+    report.show(f"Worst case, {COLUMNS} columns, {options.repeats} repetitions", rows, columns)
+    chance = grace(0.94, options.repeats) if options.repeats < 2000 else 0.0
+    for key, what in (("headline", "headline"), ("bracket", "bracket"), ("plain", "bracket of plain arrays")):
+        covered = min(float(row[key]) for row in rows)
+        report.told(f"{what} covers: {covered:.3f} >= 0.94", covered, met=bool(covered >= 0.94 - chance))
+    sure, others = ([row for row in rows if (row["world"] in SURE) == kind] for kind in (True, False))
+    report.at_most("regret in points: alike, coin, dominant", 100 * max(row["regret"] for row in sure), 0.7)
+    report.at_most("regret in points: the other worlds", 100 * max(row["regret"] for row in others), 3)
+    report.at_most("headline less the strongest attack, in points", 100 * max(row["excess"] for row in rows), 0.3)
+    for kind, limit in ((("dominant",), 10), ([name for name in WORLDS if name != "dominant"], 25)):
+        widths = [100 * row["width"] for row in rows if row["n"] == 500 and row["world"] in kind]
+        if widths:
+            report.at_most(f"width of the bracket at 500 images, in points: {', '.join(kind)}", max(widths), limit)
+
+
+def unequal_ranks(report: Report, options: argparse.Namespace) -> None:
+    """How often rows of equal accuracy are told apart where differences are skewed."""
+    rows = []
+    sizes = (48,) if options.quick else (20, 48, 100, 180, 250)
+    with progress() as bars:
+        bar = bars.add_task("skewed ranks", total=len(RANK_WORLDS) * len(sizes) * options.repeats)
+        for number, (what, world) in enumerate(RANK_WORLDS.items()):
+            for n in sizes:
+                wrong = 0
+                for repeat in range(options.repeats):
+                    values = world(8, n, np.random.default_rng([options.seed, 11, number, n, repeat]))
+                    wrong += pair_p_values(values, seed=repeat, resamples=399).min() <= 0.05
+                    bars.advance(bar)
+                rows.append({"what": what, "n": n, "wrong": wrong / options.repeats})
+    columns: list[Column] = [("what", "8 rows", text), ("n", "images", text), ("wrong", "family-wise error", fixed(3))]
+    report.show(f"Ranks of equal rows, {options.repeats} repetitions", rows, columns)
+    error = max(float(row["wrong"]) for row in rows)
+    chance = grace(0.06, options.repeats) if options.repeats < 2000 else 0.0
+    report.told(f"ranks of skewed rows: family-wise error {error:.3f} <= 0.06", error, met=bool(error <= 0.06 + chance))
+
+
 def board(accuracies: Floats, images: int, rng: np.random.Generator) -> Floats:
     """Right or wrong [defenses, images]; half of the answers follow how hard the image is for all."""
     shared = rng.random((accuracies.size, images)) < 0.5
@@ -370,6 +483,8 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "any-time": any_time,
     "widths": widths,
     "bias": bias,
+    "worst-case": worst_case,
+    "skewed-ranks": unequal_ranks,
     "ranks": ranks,
     "stopping": stopping,
     "size": size,
@@ -380,6 +495,7 @@ def main(arguments: list[str] | None = None) -> int:
     made = parser(__doc__)
     made.add_argument("--part", action="append", choices=sorted(PARTS), help="only this part; may be repeated (all)")
     made.add_argument("--repeats", type=int, default=1000, help="repeats of a simulation (1000)")
+    made.add_argument("--images", type=int, action="append", help="boards of the worst case (48 and 500)")
     made.add_argument("--quick", action="store_true", help="few repeats and sizes")
     options = made.parse_args(arguments)
     if options.quick:

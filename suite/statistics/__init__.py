@@ -20,6 +20,7 @@ variance      `variance_parts`: what of the noise comes from images, restarts an
 allocation    `advise`: images and draws for an interval that short; power of a comparison
 paired        `compare`, `attributable_loss`: two answers about the same images
 signs         the null distribution of paired differences: random signs
+skewness      a guard where differences of equal means need not be symmetric
 multiplicity  `holm`, `romano_wolf`: many comparisons
 ranks         `rank`: rank intervals, groups that cannot be told apart, the probability of being best
 anytime       `anytime_p_values`, `anytime_p_above`: whether two differ, or a mean is too large, asked after every image

@@ -54,8 +54,8 @@ _PRECISION = 1 / 9
 _LEAST_VARIANCE, _MOST_VARIANCE = 1e-4, 25.0
 """Bounds of s², in logits²."""
 
-_FITS = 12
-_NODES, _WEIGHTS = roots_hermitenorm(15)
+_FITS = 8
+_NODES, _WEIGHTS = roots_hermitenorm(9)
 _DECIMALS = 9
 """Posterior means that agree to so many decimals are tied: the attack that comes first is picked."""
 

@@ -4,7 +4,7 @@ holm          Holm, Scandinavian Journal of Statistics 6, 1979: any p-values, wh
 romano_wolf   Romano & Wolf, Econometrica 73, 2005 (adjusted p-values: Statistics & Probability Letters 113, 2016): from
               the differences themselves, and so sharper where the comparisons depend on each other, as those of the
               same defenses do. The null distribution is that of random signs (see `signs`), not of a bootstrap, which
-              is exact where equally good defenses are exchangeable, also for few images.
+              is exact where differences are symmetric, also for few images; see `skewness` for those that are not.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ d = a - b of values in [0,1] lies in [-1,1]; (1 + d)/2 lies in [0,1], so interva
 
 mcnemar        exact: of the images on which just one is right, is that one equally often a and b? (McNemar,
                Psychometrika 12, 1947; the binomial test of scipy)
-sign flips     the same question for fractions of draws (Fisher's randomisation test; see `signs`)
+sign flips     the same question for fractions of draws (Fisher's randomisation test; see `signs`), with a guard against
+               skewed differences (see `skewness`)
 effect sizes   the risk difference; the odds ratio and Cohen's g of the discordant images (Cohen 1988, chapter 5)
 """
 
@@ -23,6 +24,7 @@ from purebench.statistics.anytime import anytime_p_values
 from purebench.statistics.estimate import Estimate, require_unit_values
 from purebench.statistics.intervals import interval
 from purebench.statistics.signs import RESAMPLES, sign_flipped, studentised
+from purebench.statistics.skewness import guard_p_values
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +34,8 @@ class Comparison:
     """Defense a against defense b.
 
     difference: mean of a - b, in [-1,1], with its interval.
-    p_value: two-sided, of "equally good"; test: "mcnemar", "sign-flip" or "betting", how it was made.
+    p_value: two-sided, of equal accuracy at the adversarial examples that were picked for each; test: "mcnemar",
+    "sign-flip" or "betting", how it was made. That of sign flips is at least the guard's (see `skewness`).
     better, worse: images on which a is above b, and below.
     odds_ratio: better to worse, half an image added to each (Haldane–Anscombe), so that it is finite.
     cohen_g: better/(better+worse) - 1/2, in [-1/2,1/2]: 0.05 small, 0.15 medium, 0.25 large; 0 where none differs.
@@ -96,7 +99,10 @@ def mcnemar(better: int, worse: int) -> float:
 
 
 def sign_flip(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> float:
-    """The two-sided p-value of "the differences are as likely positive as negative". differences: [n]."""
+    """The two-sided p-value of "the differences are as likely d as -d". differences: [n].
+
+    Rows of equal accuracy whose differences are skewed need the guard as well (see `skewness`); `compare` has it.
+    """
     d = np.asarray(differences, dtype=np.float64)[np.newaxis]
     exceeding = int((sign_flipped(d, resamples, seed)[:, 0] >= studentised(d)[0] - 1e-9).sum())
     return (1 + exceeding) / (1 + resamples)
@@ -130,6 +136,7 @@ def compare(
         test, p_value = "mcnemar", mcnemar(better, worse)
     else:
         test, p_value = "sign-flip", sign_flip(d, seed=seed, resamples=resamples)
+        p_value = max(p_value, float(guard_p_values(d[np.newaxis])[0]))
     return Comparison(
         difference=paired_difference(a, b, confidence, anytime=anytime),
         p_value=p_value,

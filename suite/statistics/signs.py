@@ -1,6 +1,6 @@
 """Sums with random signs: what differences look like when nothing differs.
 
-If two defenses are equally good, the difference on an image is as likely d as -d. So the sum of the differences is
+If two defenses are alike, the difference on an image is as likely d as -d. So the sum of the differences is
 compared with the sums under random signs, one sign an image for all comparisons at once, which keeps the dependence
 between comparisons. Divided by sqrt(sum d²), which no sign changes: Fisher's randomisation test, self-normalised.
 """

@@ -11,8 +11,8 @@ from statsmodels.stats.multitest import multipletests
 from purebench.errors import PurebenchError
 from purebench.statistics import (
     attributable_loss,
-    betting,
     compare,
+    gaffke,
     holm,
     mcnemar,
     paired_difference,
@@ -40,13 +40,13 @@ def test_sign_flips_come_to_the_exact_permutation():
     )
 
 
-def test_the_difference_is_a_bet_and_covers():
+def test_the_difference_has_the_interval_of_a_mean_and_covers():
     rng = np.random.default_rng(0)
     a, b = rng.random(80), rng.random(80)
     found = paired_difference(a, b, 0.9)
-    by_bets = betting((1 + a - b) / 2, 0.9)
-    assert (found.low, found.high) == pytest.approx((2 * by_bets.low - 1, 2 * by_bets.high - 1))
-    assert (found.value, found.n, found.method) == (pytest.approx((a - b).mean()), 80, "paired-betting")
+    moved = gaffke((1 + a - b) / 2, 0.9)
+    assert (found.low, found.high) == pytest.approx((2 * moved.low - 1, 2 * moved.high - 1))
+    assert (found.value, found.n, found.method) == (pytest.approx((a - b).mean()), 80, "paired-gaffke")
     held = 0
     for _ in range(300):
         q = rng.beta(3, 1, 60)
@@ -60,7 +60,7 @@ def test_pairing_is_shorter_than_two_intervals():
     rng = np.random.default_rng(1)
     q = rng.beta(0.3, 0.3, 1000)
     a, b = rng.binomial(16, q) / 16, rng.binomial(16, q * 0.95) / 16
-    assert paired_difference(a, b).half_width < 0.5 * (betting(a).half_width + betting(b).half_width)
+    assert paired_difference(a, b).half_width < 0.5 * (gaffke(a).half_width + gaffke(b).half_width)
 
 
 def test_compare_by_hand():
