@@ -31,7 +31,7 @@ from purebench.datasets import Array, ImageSet
 from purebench.errors import PurebenchError, nearest
 from purebench.pictures import png, to_bytes
 from purebench.records import Outcome, Record
-from purebench.registry import Spec
+from purebench.registry import Spec, factory
 from purebench.terminal_output import complain, make_console, printable
 from purebench.trust import built_in
 
@@ -169,7 +169,7 @@ def at_hand(board: Board) -> ImageSet | None:
     use = board.dataset.use
     if not built_in("datasets", use):
         return None
-    takes = signature(registry.factory("datasets", use.name)[0]).parameters
+    takes = signature(factory("datasets", use.name)[0]).parameters
     offline = {"download": False} if "download" in takes else {}
     try:
         data = load_images(Spec(use.name, {**use.params, **offline}))

@@ -50,7 +50,8 @@ def is_text(call: ast.Call, place: int) -> bool:
 
 
 def test_every_text_file_is_utf_8() -> None:
-    found = [f"{path.relative_to(ROOT)}:{line}" for path in files() for line in without_encoding(path.read_text("utf-8"))]
+    texts = [(path.relative_to(ROOT), path.read_text("utf-8")) for path in files()]
+    found = [f"{path}:{line}" for path, text in texts for line in without_encoding(text)]
     assert found == []
 
 

@@ -13,6 +13,7 @@ from purebench.leaderboards.export import export_results, load_results
 from purebench.leaderboards.merge import merge
 from purebench.leaderboards.rank import rank
 from purebench.records import Outcome, Record
+from purebench.runner import Finding, Given
 
 from boards import write_board  # isort: skip
 
