@@ -106,5 +106,6 @@ def _only_sources(value: Sequence[Any], attacks: Sequence[AttackChoice]) -> Sequ
     reused = [attack.source.defense for attack in attacks if attack.source is not None]
     for name in value:
         if name not in reused:
-            raise PurebenchError(f"only_sources: no attack reuses images of {shown(name)}; {nearest(str(name)[:100], reused)}")
+            near = nearest(str(name)[:100], reused)
+            raise PurebenchError(f"only_sources: no attack reuses images of {shown(name)}; {near}")
     return value

@@ -206,7 +206,7 @@ class BoardSchema(BoardCore):
     title: Annotated[str, PlainValidator(_title)] = ""
     about: Annotated[str, PlainValidator(_title)] = ""
     defenses: Annotated[dict[str, SpecField], BeforeValidator(_not_reserved), BeforeValidator(_named)]
-    only_sources: Annotated[list[Any], Field(description="a list of defenses")] = []
+    only_sources: Annotated[list[Any], Field(default_factory=list, description="a list of defenses")]
 
 
 def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
