@@ -13,8 +13,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from purebench.errors import PurebenchError
-from purebench.leaderboards.results import ANSWERED, AttackResult, DefenseResult
+from purebench.leaderboards.results import AttackResult, DefenseResult
 from purebench.records import Outcome, Record
+from purebench.results.validation import check_result
 from purebench.stopping import ending
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def _of_defense(
         ),
         provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
     )
-    _require_draws(result)
+    try:
+        check_result(result)
+    except PurebenchError as error:
+        raise PurebenchError(f"{defense.name}: {error} Its records contradict each other; run it again.") from error
     return result
 
 
@@ -161,18 +165,9 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 def _require_aligned(record: Record, first: Record) -> None:
     optional = [given for given in (record.nearest, record.claims, record.certified) if given]
     lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
-    if record.images != first.images or any(len(values) != len(record.images) for values in lists):
+    same = record.images == first.images and record.labels == first.labels
+    if not same or any(len(values) != len(record.images) for values in lists):
         raise PurebenchError(
             f"{record.defense}: expected all attacks of block {record.block} on the same images, "
             f"but {record.attack} and {first.attack} differ; run the block again."
         )
-
-
-def _require_draws(result: DefenseResult) -> None:
-    for attack in result.attacks:
-        for image, draws, outcome in zip(result.images, attack.draws, attack.outcomes, strict=True):
-            if outcome in ANSWERED and len(draws) != result.draws:
-                raise PurebenchError(
-                    f"{result.name}: expected {result.draws} verification draws of image {image} "
-                    f"under {attack.name}, but got {len(draws)}; run it again with the board's draws."
-                )

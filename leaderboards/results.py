@@ -251,9 +251,10 @@ class DefenseResult:
         Raises:
             PurebenchError: it is of another version, breaks the schema, or contradicts itself or its board.
         """
-        from purebench.results.validation import check_result
+        from purebench.results.validation import check_name, check_result
 
         found = from_json(cls, text, version=SCHEMA, cure=CURE)
+        check_name(found.name)
         check_result(found)
         return found
 

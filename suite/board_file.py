@@ -34,7 +34,8 @@ def parse_board(data: Any) -> Board:
     if isinstance(data, dict) and "schema" in data:
         require_version(data, SCHEMA, CURE)
     found = from_plain(BoardSchema, data, "board")
-    chosen = tuple(_attack(name, attack) for name, attack in found.attacks.items())
+    views = names("views")
+    chosen = tuple(_attack(name, attack, views) for name, attack in found.attacks.items())
     _check_sources(chosen, set(found.defenses))
     sources = _only_sources(found.only_sources, chosen)
     jobs = found.blocks * len(found.attacks) * len(found.defenses)
@@ -74,10 +75,10 @@ def _stop(found: BoardSchema) -> Stop | None:
     return Stop(stop.half_width, stop.decided, stop.max_images)
 
 
-def _attack(name: str, found: AttackSchema) -> AttackChoice:
+def _attack(name: str, found: AttackSchema, views: Sequence[str]) -> AttackChoice:
     view = Spec.parse(found.gradient).name
-    if view not in names("views"):
-        raise PurebenchError(f"attacks.{name}.gradient: {shown(view)} is unknown; {nearest(view, names('views'))}")
+    if view not in views:
+        raise PurebenchError(f"attacks.{name}.gradient: {shown(view)} is unknown; {nearest(view[:100], views)}")
     source = None if found.source is None else Source(found.source.defense, found.source.attack)
     return AttackChoice(name, found.use, found.gradient, found.eot, found.only, source)
 

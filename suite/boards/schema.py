@@ -178,9 +178,7 @@ class BoardCore(StrictModel):
     classifier: SpecField
     threat: ThreatSchema
     verify: VerifySchema = VerifySchema()
-    confidence: Annotated[
-        float, Field(gt=0, lt=1, description="a number between 0 and 1, such as 0.95")
-    ] = 0.95
+    confidence: Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, such as 0.95")] = 0.95
     seed: Whole = 0
     cascade: bool = False
     attack_precision: Literal["float32", "bf16"] = "float32"
@@ -218,5 +216,3 @@ def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
         for key in type(part).model_fields:
             if key not in given and key not in optional:
                 raise PurebenchError(f"board: expected the key {key!r}, but it is missing.")
-
-

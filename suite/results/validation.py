@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from purebench.boards.schema import NAME, RESERVED, AttackSchema, BoardCore, require_whole
+from purebench.boards.schema import LONGEST_NAME, NAME, RESERVED, AttackSchema, BoardCore, require_whole
 from purebench.errors import PurebenchError
 from purebench.record_checks import check_draws, check_lengths
 from purebench.records import Outcome
@@ -25,8 +25,6 @@ def check_result(result: DefenseResult) -> None:
     Raises:
         PurebenchError: they contradict each other.
     """
-    if not NAME.fullmatch(result.name) or result.name in RESERVED:
-        raise PurebenchError(f"name: expected letters, digits and . _ + -, but got {shown(result.name)}.")
     board = from_plain(BoardCore, dict(result.board), "board")
     require_whole(board, result.board)
     _require_spec(result.spec, None, "spec")
@@ -43,6 +41,12 @@ def check_result(result: DefenseResult) -> None:
             _check_attack(result, attack, board.attacks[attack.name], board)
         except PurebenchError as error:
             raise PurebenchError(f"attacks.{attack.name}.{error}") from error
+
+
+def check_name(name: str) -> None:
+    """Raises PurebenchError unless a name can be a defense's in a file."""
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME or name in RESERVED:
+        raise PurebenchError(f"name: expected a name of letters, digits and . _ + -, but got {shown(name)}.")
 
 
 def _check_images(result: DefenseResult, board: BoardCore) -> None:
