@@ -181,7 +181,7 @@ def mutate_tree(value: Any, rng: random.Random) -> Any:
             holder[key] = json.loads(json.dumps(other[there]))
         elif sort == 4:
             deep: Any = 1
-            for _ in range(rng.choice([30, 60, 300, 900])):
+            for _ in range(rng.choice([30, 60, 300, 450])):
                 deep = [deep] if rng.random() < 0.5 else {"a": deep}
             holder[key] = deep
             return value

@@ -39,7 +39,8 @@ class StrictModel(BaseModel):
 
 
 def told(text: str) -> PydanticCustomError:
-    """The error of a validator whose message is this sentence."""
+    """The error of a validator whose message is this sentence; the middle of a long one is left out."""
+    text = text if len(text) <= 500 else f"{text[:350]} … {text[-100:]}"
     return PydanticCustomError("told", "{text}", {"text": text})
 
 
@@ -83,7 +84,7 @@ Whole = Annotated[int, Field(ge=0, lt=2**63)]
 """Counts, seeds."""
 Position = Annotated[int, Field(ge=0, lt=2**31)]
 """Positions of images, labels, block numbers."""
-Distance = Annotated[float, Field(ge=0)]
+Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Norms and seconds."""
 DrawString = Annotated[str, Field(pattern=r"^[01]*$", max_length=MOST_DRAWS)]
 """Verification draws of one image: 1 (right) and 0 (wrong); empty where there were none."""
@@ -124,14 +125,14 @@ def from_plain(kind: type[T], data: Any, place: str = "") -> T:
         PurebenchError: the values break the schema.
     """
     try:
-        return _adapter(kind).validate_python(data)
+        return _adapter(kind).validate_python(data, strict=True)
     except ValidationError as error:
         raise PurebenchError(sentence(error, kind, place)) from error
 
 
 def dumps_with_schema(value: Mapping[str, Any], version: int) -> str:
-    """A mapping as JSON with the version of its schema."""
-    return json.dumps({"schema": version, **value}, sort_keys=True)
+    """A mapping as JSON with the version of its schema; the order of keys is kept, as boards need."""
+    return json.dumps({"schema": version, **value})
 
 
 def require_version(data: Mapping[str, Any], version: int, cure: str) -> None:

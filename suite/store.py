@@ -35,6 +35,8 @@ CURE = "name another file (--store), or move this one away"
 MOST_PIXELS = 2**28
 """Most numbers of the adversarial images of one job."""
 MOST_KEYS = 1_000_000
+MOST_PACKED = 1100
+"""zlib packs at most so many bytes into one."""
 CHUNK = 2**20
 
 
@@ -124,8 +126,11 @@ class Store:
                 return None
             shape = _shape(row[0])
             size = 4 * int(np.prod(shape, dtype=np.int64))
-            if not isinstance(row[1], int) or row[1] > size + size // 100 + 1000:  # more than zlib makes of them
-                raise PurebenchError("adversarial images: expected as many bytes as their shape needs, but got more.")
+            possible = range(size // MOST_PACKED, size + size // 100 + 1000)
+            if row[1] not in possible:
+                raise PurebenchError(
+                    f"adversarial images: {row[1]:,} bytes cannot hold {size:,} for the shape {row[0]}."
+                )
             packed = self.connection.execute("SELECT pixels FROM adversarial WHERE key = ?", (key,)).fetchone()[0]
             return _unpack(packed, shape, size)
 
