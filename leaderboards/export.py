@@ -12,6 +12,12 @@ from typing import Any
 from purebench.errors import PurebenchError
 from purebench.leaderboards.rank import standing_of
 from purebench.leaderboards.results import DefenseResult
+from purebench.schema import Distance, from_plain
+from purebench.strict_json import MOST_BYTES, load_json
+from purebench.text_files import read_text
+
+Timings = dict[str, dict[str, dict[str, float]]]
+"""Seconds by defense, attack and phase."""
 
 TIMINGS = "timings.json"
 RANKS = "ranks.json"
@@ -95,28 +101,20 @@ def write_files(files: Mapping[Path, str]) -> None:
                 part.unlink()
 
 
-def _read_result(path: Path, timings: Mapping[str, Any]) -> DefenseResult:
-    data = _read_json(path)
+def _read_result(path: Path, timings: Timings) -> DefenseResult:
+    text = read_text(path, MOST_BYTES)
     try:
-        return DefenseResult.from_dict(data, timings.get(data["name"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PurebenchError(
-            f"{path}: expected a result that purebench exported, but {type(error).__name__}: {error}; export it again."
-        ) from error
+        found = DefenseResult.from_json(text)
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: expected a result that purebench exported, but: {error}") from error
+    return found.with_seconds(timings.get(found.name, {}))
 
 
-def _read_timings(folder: Path) -> dict[str, Any]:
+def _read_timings(folder: Path) -> Timings:
     path = folder / TIMINGS
-    timings = _read_json(path) if path.exists() else {}
-    if not isinstance(timings, dict):
-        raise PurebenchError(f"{path}: expected timings by defense, but got {timings!r}; delete it.")
-    return timings
-
-
-def _read_json(path: Path) -> Any:
+    if not path.exists():
+        return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PurebenchError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise PurebenchError(f"{path}: expected JSON, but {error}; export it again.") from error
+        return from_plain(dict[str, dict[str, dict[str, Distance]]], load_json(read_text(path, MOST_BYTES)))
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: expected timings by defense, but: {error} Delete the file.") from error

@@ -13,8 +13,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from purebench.errors import PurebenchError
-from purebench.leaderboards.results import ANSWERED, AttackResult, DefenseResult, WorstCase
+from purebench.leaderboards.results import AttackResult, DefenseResult, WorstCase
 from purebench.records import WORST_CASE, Outcome, Record
+from purebench.results.validation import check_result
 from purebench.stopping import ending
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def _of_defense(
         worst_case=_worst_case([block[-1] for block in blocks]),
         provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
     )
-    _require_draws(result)
+    try:
+        check_result(result)
+    except PurebenchError as error:
+        raise PurebenchError(f"{defense.name}: {error} Its records contradict each other; run it again.") from error
     return result
 
 
@@ -177,20 +181,9 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 def _require_aligned(record: Record, first: Record) -> None:
     optional = [given for given in (record.nearest, record.claims, record.certified, record.picked) if given]
     lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
-    if record.images != first.images or any(len(values) != len(record.images) for values in lists):
+    same = record.images == first.images and record.labels == first.labels
+    if not same or any(len(values) != len(record.images) for values in lists):
         raise PurebenchError(
             f"{record.defense}: expected all attacks of block {record.block} on the same images, "
             f"but {record.attack} and {first.attack} differ; run the block again."
         )
-
-
-def _require_draws(result: DefenseResult) -> None:
-    asked = [(attack.name, attack.draws, attack.outcomes, result.draws) for attack in result.attacks]
-    asked.append((WORST_CASE, result.worst_case.draws, result.worst_case.outcomes, result.fresh_draws))
-    for name, answers, outcomes, expected in asked:
-        for image, draws, outcome in zip(result.images, answers, outcomes, strict=True):
-            if outcome in ANSWERED and len(draws) != expected:
-                raise PurebenchError(
-                    f"{result.name}: expected {expected} verification draws of image {image} "
-                    f"under {name}, but got {len(draws)}; run it again with the board's draws."
-                )

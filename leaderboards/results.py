@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 
 from purebench.answers import ANSWERED as ANSWERED
 from purebench.answers import Answers, gather, right_answers
 from purebench.records import WORST_CASE, Outcome, Picture
 from purebench.registry import Spec
+from purebench.schema import STRICT, Distance, DrawString, Line, PerImage, Plain, Position, Text, Whole, from_json
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
+SCHEMA = 1
+"""The version of the schema of result files."""
+CURE = "export it again (purebench run BOARD --results FOLDER)"
 CLEAN = "clean"
 """The name of the attack that changes nothing: its accuracy is the clean accuracy."""
 
@@ -34,24 +40,26 @@ class AttackResult:
     them out.
     """
 
-    name: str
-    spec: Mapping[str, Any]
-    gradient: str
-    eot: int
-    source: Mapping[str, str] | None
-    outcomes: tuple[Outcome, ...]
-    draws: tuple[str, ...]
-    distances: tuple[float | None, ...]
-    nearest: tuple[float | None, ...]
-    claims: tuple[int | None, ...]
-    reasons: tuple[str, ...]
-    skips: tuple[str, ...]
-    notes: tuple[str, ...]
-    forwards: int
-    backwards: int
-    pictures: tuple[Picture, ...]
-    seconds: Mapping[str, float]
-    certified: tuple[float | None, ...] = ()
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: Line
+    spec: Mapping[str, Plain]
+    gradient: Text
+    eot: Whole
+    source: Mapping[str, Line] | None
+    outcomes: PerImage[Outcome]
+    draws: PerImage[DrawString]
+    distances: PerImage[Distance | None]
+    nearest: PerImage[Distance | None]
+    claims: PerImage[Literal[0, 1] | None]
+    reasons: PerImage[Text]
+    skips: PerImage[Text]
+    notes: PerImage[Text]
+    forwards: Whole
+    backwards: Whole
+    pictures: PerImage[Picture]
+    seconds: Mapping[str, Distance] = field(default_factory=dict)
+    certified: PerImage[Distance | None] = ()
 
     def count(self, outcome: Outcome) -> int:
         """How many images had this outcome."""
@@ -78,14 +86,6 @@ class AttackResult:
         without = {"seconds"} if self.certified else {"seconds", "certified"}
         return {name: value for name, value in asdict(self).items() if name not in without}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], seconds: Mapping[str, float]) -> AttackResult:
-        """What `to_dict` wrote, with the seconds that were kept elsewhere."""
-        made = _with_tuples(data)
-        made["outcomes"] = tuple(Outcome(value) for value in data["outcomes"])
-        made["pictures"] = tuple(Picture(**value) for value in data["pictures"])
-        return cls(**made, seconds=dict(seconds))
-
 
 @dataclass(frozen=True)
 class WorstCase:
@@ -96,25 +96,20 @@ class WorstCase:
     record. forwards: images passed to pick and to score. seconds: wall time by phase.
     """
 
-    picked: tuple[str | None, ...]
-    outcomes: tuple[Outcome, ...]
-    draws: tuple[str, ...]
-    distances: tuple[float | None, ...]
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-    forwards: int
-    seconds: Mapping[str, float]
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    picked: PerImage[Line | None]
+    outcomes: PerImage[Outcome]
+    draws: PerImage[DrawString]
+    distances: PerImage[Distance | None]
+    reasons: PerImage[Text]
+    notes: PerImage[Text]
+    forwards: Whole
+    seconds: Mapping[str, Distance] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the seconds."""
         return {name: value for name, value in asdict(self).items() if name != "seconds"}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], seconds: Mapping[str, float]) -> WorstCase:
-        """What `to_dict` wrote, with the seconds that were kept elsewhere."""
-        made = _with_tuples(data)
-        made["outcomes"] = tuple(Outcome(value) for value in data["outcomes"])
-        return cls(**made, seconds=dict(seconds))
 
 
 @dataclass(frozen=True)
@@ -124,21 +119,25 @@ class DefenseResult:
     board: what decides the numbers (images, classifier, threat, attacks, draws, confidence, seed) in plain
     values, without title, about and the other defenses. images: positions in the dataset, in the board's
     random order; labels: their classes. complete: whether every block of the board is there. parameters,
-    weights (a sha256), provenance (data, versions, commit, device): from the records.
+    weights (a sha256), provenance (data, versions, commit, device): from the records. schema: the version of this
+    schema.
     """
 
-    board: Mapping[str, Any]
-    name: str
-    spec: Mapping[str, Any]
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    board: Mapping[str, Plain]
+    name: Line
+    spec: Mapping[str, Plain]
     random: bool
-    parameters: int
-    weights: str
-    images: tuple[int, ...]
-    labels: tuple[int, ...]
+    parameters: Whole
+    weights: Line
+    images: PerImage[Position]
+    labels: PerImage[Position]
     complete: bool
-    attacks: tuple[AttackResult, ...]
+    attacks: PerImage[AttackResult]
     worst_case: WorstCase
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, Plain]
+    schema: Literal[1] = SCHEMA
 
     @property
     def draws(self) -> int:
@@ -310,17 +309,32 @@ class DefenseResult:
     def from_dict(
         cls, data: Mapping[str, Any], seconds: Mapping[str, Mapping[str, float]] | None = None
     ) -> DefenseResult:
-        """What `to_dict` wrote, with the seconds by attack and phase that were kept elsewhere."""
-        made, timed = _with_tuples(data), seconds or {}
-        made["attacks"] = tuple(
-            AttackResult.from_dict(attack, timed.get(attack["name"], {})) for attack in data["attacks"]
-        )
-        made["worst_case"] = WorstCase.from_dict(data["worst_case"], timed.get(WORST_CASE, {}))
-        return cls(**made)
+        """What `to_dict` wrote, with the seconds by attack and phase that were kept elsewhere.
 
+        Raises:
+            PurebenchError: as `from_json` does.
+        """
+        return cls.from_json(json.dumps(data)).with_seconds(seconds or {})
 
-def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    def with_seconds(self, seconds: Mapping[str, Mapping[str, float]]) -> DefenseResult:
+        """The same result with the wall time by attack and phase."""
+        attacks = (replace(attack, seconds=dict(seconds.get(attack.name, {}))) for attack in self.attacks)
+        picking = replace(self.worst_case, seconds=dict(seconds.get(WORST_CASE, {})))
+        return replace(self, attacks=tuple(attacks), worst_case=picking)
+
+    @classmethod
+    def from_json(cls, text: str) -> DefenseResult:
+        """The result whose `to_dict` this JSON holds, without seconds.
+
+        Raises:
+            PurebenchError: it is of another version, breaks the schema, or contradicts itself or its board.
+        """
+        from purebench.results.validation import check_name, check_result
+
+        found = from_json(cls, text, version=SCHEMA, cure=CURE)
+        check_name(found.name)
+        check_result(found)
+        return found
 
 
 def spec_text(spec: Mapping[str, Any]) -> str:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from purebench.records import ANSWERED as ANSWERED
 from purebench.records import Outcome
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-
-ANSWERED = (Outcome.HELD, Outcome.BROKEN)
 
 
 @dataclass(frozen=True)

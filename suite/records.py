@@ -1,4 +1,4 @@
-"""What a job found, image by image, and its JSON."""
+"""What a job found, image by image, and its JSON (`record_checks` says when a record contradicts itself)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from purebench.schema import (
+    STRICT,
+    Base64,
+    BlockList,
+    Distance,
+    DrawString,
+    Line,
+    Plain,
+    Position,
+    Text,
+    Whole,
+    from_json,
+)
+
+SCHEMA = 1
+"""The version of the schema of records."""
+CURE = "run the board again into another store (--store)"
 
 WORST_CASE = "worst-case"
 """What the record of a worst-case job has in the place of an attack's name; no attack of a board may have it."""
@@ -25,15 +45,21 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
+ANSWERED = (Outcome.HELD, Outcome.BROKEN)
+"""Outcomes of images about which the defense answered."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """One image of a job to look at; pictures are PNG files in base64."""
 
-    image: int
-    label: int
-    adversarial: str
-    purified: str
-    predicted: int
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    image: Position
+    label: Position
+    adversarial: Base64
+    purified: Base64
+    predicted: Position
 
 
 @dataclass(frozen=True)
@@ -52,30 +78,34 @@ class Record:
     norm within which the answer is proven right, None where it is wrong or nothing was proven (empty for attacks);
     reasons: why an image is ERRORED or SKIPPED, one an image, "" for the others (empty where there is none at all);
     notes: what a reader must know, such as a correction; forwards, backwards: images passed through the defense by
-    attack and verification; provenance: versions and hashes; seconds: wall time of the phases.
+    attack and verification; provenance: versions and hashes; seconds: wall time of the phases; schema: the version of
+    this schema.
     """
 
-    key: str
-    board: str
-    defense: str
-    attack: str
-    block: int
-    images: list[int]
-    labels: list[int]
-    outcomes: list[Outcome]
-    draws: list[str]
-    distances: list[float | None]
-    nearest: list[float | None] = field(default_factory=list)
-    claims: list[int | None] = field(default_factory=list)
-    certified: list[float | None] = field(default_factory=list)
-    picked: list[str | None] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    forwards: int = 0
-    backwards: int = 0
-    pictures: list[Picture] = field(default_factory=list)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    key: Line
+    board: Line
+    defense: Line
+    attack: Line
+    block: Position
+    images: BlockList[Position]
+    labels: BlockList[Position]
+    outcomes: BlockList[Outcome]
+    draws: BlockList[DrawString]
+    distances: BlockList[Distance | None]
+    nearest: BlockList[Distance | None] = field(default_factory=list)
+    claims: BlockList[Literal[0, 1] | None] = field(default_factory=list)
+    certified: BlockList[Distance | None] = field(default_factory=list)
+    picked: BlockList[Line | None] = field(default_factory=list)
+    reasons: BlockList[Text] = field(default_factory=list)
+    notes: BlockList[Text] = field(default_factory=list)
+    forwards: Whole = 0
+    backwards: Whole = 0
+    pictures: BlockList[Picture] = field(default_factory=list)
+    provenance: dict[str, Plain] = field(default_factory=dict)
+    seconds: dict[str, Distance] = field(default_factory=dict)
+    schema: Literal[1] = SCHEMA
 
     @property
     def reason(self) -> str:
@@ -88,13 +118,18 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """The record that `to_json` wrote."""
-        return cls.from_dict(json.loads(text))
+        """The record that `to_json` wrote.
+
+        Raises:
+            PurebenchError: it is of another version, breaks the schema, or contradicts itself.
+        """
+        from purebench.record_checks import check_record
+
+        record = from_json(cls, text, version=SCHEMA, cure=CURE)
+        check_record(record)
+        return record
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Record:
-        """The record of which `asdict` gave this."""
-        fields = dict(data)
-        fields["outcomes"] = [Outcome(value) for value in fields["outcomes"]]
-        fields["pictures"] = [Picture(**value) for value in fields["pictures"]]
-        return cls(**fields)
+        """The record of which `asdict` gave this; raises PurebenchError as `from_json` does."""
+        return cls.from_json(json.dumps(data))

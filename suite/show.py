@@ -156,7 +156,7 @@ def stored(path: Path, name: str | None, page: Path | None, results: Path | None
         plans = saved.plans()
         if name is None:
             for known, (_, keys) in plans.items():
-                done = sum(saved.get(key) is not None for key in keys)
+                done = sum(saved.has(key) for key in keys)
                 print(printable(f"{known}: {done} of {len(keys)} jobs"))
             return
     board, records = from_store(path, name)

@@ -143,10 +143,10 @@ def test_pictures_are_those_of_the_strongest_attack_with_their_classes(demo, pag
 
 def test_a_picture_without_its_original_or_class_is_still_shown(build):
     board = build.board(images=2, defenses=("plain",), attacks=("clean",))
-    record = build.record(board, "plain", "clean", 0, ["1", "1"], pictures=[Picture(100, 3, "AAAA", "BBBB", 7)])
+    record = build.record(board, "plain", "clean", 0, ["1", "1"], pictures=[Picture(100, 0, "AAAA", "BBBB", 7)])
     found = Page(render(board, merge(board, [record]), (), {}))
     assert [at["alt"] for at, _ in found.all("img")] == ["adversarial", "purified"]
-    assert words(found.all("figcaption")[0][1]) == "class 3 → class 7 wrong"
+    assert words(found.all("figcaption")[0][1]) == "class 0 → class 7 wrong"
 
 
 def test_a_defense_from_another_machine_is_named_below(build):

@@ -24,7 +24,7 @@ def record(key: str = "k", **fields: object) -> Record:
         "images": [1, 2],
         "labels": [0, 1],
         "outcomes": [Outcome.HELD, Outcome.ERRORED],
-        "draws": ["10", ""],
+        "draws": ["11", ""],
         "distances": [0.5, None],
         "pictures": [Picture(1, 0, "x", "y", 3)],
         "seconds": {"attack": 1.0},

@@ -1,0 +1,1 @@
+"""Boards: the schema of a board.yaml."""

@@ -1,0 +1,81 @@
+"""When the answers of a job or a result contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from purebench.errors import PurebenchError
+from purebench.records import Outcome, Record
+from purebench.text_files import shown
+
+ANSWERED = (Outcome.HELD, Outcome.BROKEN)
+
+
+def check_record(record: Record) -> None:
+    """Checks that the lists of a record agree.
+
+    Raises:
+        PurebenchError: a list has another length than the images, an image comes twice, an outcome contradicts its
+            draws, or what is said of the defense is malformed.
+    """
+    lists = {"labels": record.labels, "outcomes": record.outcomes, "draws": record.draws, "distances": record.distances}
+    optional = {"nearest": record.nearest, "claims": record.claims, "certified": record.certified}
+    optional["reasons"] = record.reasons
+    check_lengths(record.images, lists, optional)
+    lengths = {len(draws) for draws in record.draws if draws}
+    if len(lengths) > 1:
+        raise PurebenchError(f"draws: expected equally many draws of each image, but got {sorted(lengths)}.")
+    check_draws(record.outcomes, record.draws, lengths.pop() if lengths else 1)
+    check_facts(record.provenance)
+
+
+def check_lengths(
+    images: Sequence[int], lists: Mapping[str, Sequence[Any]], optional: Mapping[str, Sequence[Any]]
+) -> None:
+    """Checks that each list has one value an image, and that no image comes twice; optional lists may be empty.
+
+    Raises:
+        PurebenchError: they do not.
+    """
+    if len(set(images)) < len(images):
+        raise PurebenchError("images: expected each image once, but one comes twice.")
+    for name, values in {**lists, **{name: values for name, values in optional.items() if values}}.items():
+        if len(values) != len(images):
+            raise PurebenchError(f"{name}: expected one value for each of {len(images)} images, but got {len(values)}.")
+
+
+def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -> None:
+    """Checks that each answered image has `count` draws, which decide its outcome, and that no other has any.
+
+    Raises:
+        PurebenchError: they contradict each other.
+    """
+    for row, (outcome, given) in enumerate(zip(outcomes, draws, strict=True)):
+        expected = count if outcome in ANSWERED else 0
+        if len(given) != expected:
+            raise PurebenchError(
+                f"draws[{row}]: expected {expected} verification draws of an image that is {outcome}, but got "
+                f"{len(given)}."
+            )
+        if expected and (2 * given.count("1") > count) != (outcome is Outcome.HELD):
+            raise PurebenchError(f"outcomes[{row}]: {outcome} contradicts the draws {shown(given)}.")
+
+
+def check_facts(provenance: Mapping[str, Any]) -> None:
+    """Checks what a record's provenance says of its defense, as far as results use it.
+
+    Raises:
+        PurebenchError: it is malformed.
+    """
+    facts = provenance.get("defense", {})
+    if not isinstance(facts, dict):
+        raise PurebenchError(f"provenance.defense: expected a mapping, but got {shown(facts)}.")
+    for name, kind, expected in (
+        ("random", bool, "true or false"),
+        ("parameters", int, "a whole number"),
+        ("weights", str, "text"),
+    ):
+        value = facts.get(name, kind())
+        if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 0)):
+            raise PurebenchError(f"provenance.defense.{name}: expected {expected}, but got {shown(value)}.")

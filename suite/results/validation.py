@@ -1,0 +1,132 @@
+"""When a result contradicts itself or the board that it says it was found on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from purebench.boards.schema import NAME, AttackSchema, BoardCore, require_whole
+from purebench.errors import PurebenchError
+from purebench.file_names import check_file_name
+from purebench.record_checks import check_draws, check_lengths
+from purebench.records import ANSWERED, Outcome
+from purebench.registry import Spec
+from purebench.schema import from_plain
+from purebench.text_files import shown
+
+if TYPE_CHECKING:
+    from purebench.leaderboards.results import AttackResult, DefenseResult
+
+TOLERANCE = 1e-3
+"""Share of the radius by which a distance may lie beyond it: as in verification, rounding."""
+
+
+def check_result(result: DefenseResult) -> None:
+    """Checks a result against itself and its board: one attack of the board each, images, draws, outcomes, distances.
+
+    Raises:
+        PurebenchError: they contradict each other.
+    """
+    board = from_plain(BoardCore, dict(result.board), "board")
+    require_whole(board, result.board)
+    _require_spec(result.spec, None, "spec")
+    _check_images(result, board)
+    names = [attack.name for attack in result.attacks]
+    if len(set(names)) < len(names):
+        raise PurebenchError("attacks: expected each attack once, but one comes twice.")
+    if missing := [name for name in board.attacks if name not in names]:
+        raise PurebenchError(f"attacks: expected every attack of the board, but {missing[0]!r} is missing.")
+    for attack in result.attacks:
+        if attack.name not in board.attacks:
+            raise PurebenchError(f"attacks: expected attacks of the board, but {shown(attack.name)} is none of them.")
+        try:
+            _check_attack(result, attack, board.attacks[attack.name], board)
+        except PurebenchError as error:
+            raise PurebenchError(f"attacks.{attack.name}.{error}") from error
+    _check_worst_case(result, board)
+
+
+def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
+    """Raises PurebenchError where what was picked and scored contradicts the attacks, the draws or the board."""
+    worst, answered = result.worst_case, {attack.name: attack.outcomes for attack in result.attacks}
+    lists = {"picked": worst.picked, "outcomes": worst.outcomes, "draws": worst.draws, "distances": worst.distances}
+    try:
+        check_lengths(result.images, lists, {})
+        check_draws(worst.outcomes, worst.draws, board.verify.fresh if result.random else 1)
+        _check_distances(worst.distances, board)
+        for row, (name, outcome) in enumerate(zip(worst.picked, worst.outcomes, strict=True)):
+            if (name is not None) != (outcome in ANSWERED):
+                raise PurebenchError(f"picked[{row}]: {shown(name)} contradicts the outcome {outcome}.")
+            if name is not None and (name not in answered or answered[name][row] not in ANSWERED):
+                raise PurebenchError(f"picked[{row}]: expected an attack that answered, but got {shown(name)}.")
+    except PurebenchError as error:
+        raise PurebenchError(f"worst_case.{error}") from error
+
+
+def check_name(name: str) -> None:
+    """Raises PurebenchError unless a name can be a defense's in a file."""
+    check_file_name(name, "name")
+    if not NAME.fullmatch(name):
+        raise PurebenchError(f"name: expected a name of letters, digits and . _ + -, but got {shown(name)}.")
+
+
+def _check_images(result: DefenseResult, board: BoardCore) -> None:
+    check_lengths(result.images, {"labels": result.labels}, {})
+    count, images, block = len(result.images), board.dataset.images, board.dataset.block
+    most, early = images, False
+    if (stop := board.stop) is not None:
+        early = stop.half_width is not None or stop.decided
+        if stop.max_images is not None and stop.max_images < images:
+            most = max(1, stop.max_images // block) * block
+    most = min(most, images)
+    if not 0 < count <= most or count % block not in (0, images % block):
+        raise PurebenchError(f"images: expected whole blocks of {block} up to {most} images, but got {count}.")
+    if not early and result.complete != (count == most):
+        raise PurebenchError(f"complete: {str(result.complete).lower()} contradicts {count} of {most} images.")
+
+
+def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSchema, whole: BoardCore) -> None:
+    _require_spec(attack.spec, board.use, "spec")
+    source = None if board.source is None else board.source.model_dump()
+    expected: dict[str, Any] = {
+        "gradient": board.gradient,
+        "eot": board.eot if result.random else 1,
+        "source": source,
+    }
+    for name, value in expected.items():
+        found = getattr(attack, name)
+        if found != value:
+            raise PurebenchError(f"{name}: expected the board's, {shown(value)}, but got {shown(found)}.")
+    lists = {"outcomes": attack.outcomes, "draws": attack.draws, "distances": attack.distances}
+    optional = {"nearest": attack.nearest, "claims": attack.claims, "certified": attack.certified}
+    check_lengths(result.images, lists, optional)
+    check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
+    if board.only not in ("all", "random" if result.random else "deterministic") and not attack.skipped:
+        raise PurebenchError(f"outcomes: expected {Outcome.SKIPPED}, as the attack is for {board.only} defenses only.")
+    _check_distances(attack.distances, whole)
+    _check_pictures(result, attack)
+
+
+def _check_distances(distances: Sequence[float | None], board: BoardCore) -> None:
+    furthest = board.threat.model.radius * (1 + TOLERANCE)
+    for row, distance in enumerate(distances):
+        if distance is not None and distance > furthest + 1e-6:
+            raise PurebenchError(f"distances[{row}]: expected at most the radius, {furthest:.6g}, but got {distance}.")
+
+
+def _check_pictures(result: DefenseResult, attack: AttackResult) -> None:
+    labels = dict(zip(result.images, result.labels, strict=True))
+    for row, picture in enumerate(attack.pictures):
+        if labels.get(picture.image) != picture.label:
+            raise PurebenchError(
+                f"pictures[{row}]: expected an image of the result with its label, but got image {picture.image} with "
+                f"label {picture.label}."
+            )
+
+
+def _require_spec(spec: Any, expected: Spec | None, name: str) -> None:
+    """Raises PurebenchError unless the plain values are a spec's, and of the expected one."""
+    if set(spec) != {"name", "params"} or not isinstance(spec["name"], str) or not isinstance(spec["params"], dict):
+        raise PurebenchError(f"{name}: expected a name and params, but got {shown(dict(spec))}.")
+    if expected is not None and Spec(spec["name"], spec["params"]) != expected:
+        raise PurebenchError(f"{name}: expected the board's, {shown(str(expected))}, but got {shown(dict(spec))}.")
