@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from purebench.warning_codes import ResultWarning
+
 
 class Outcome(StrEnum):
     """What became of an image under an attack, decided by verification alone.
@@ -45,7 +47,8 @@ class Record:
     None where it was not asked (empty where it has no verdict); certified: of a certificate, the radius in the threat's
     norm within which the answer is proven right, None where it is wrong or nothing was proven (empty for attacks);
     reasons: why an image is ERRORED or SKIPPED, one an image, "" for the others (empty where there is none at all);
-    notes: what a reader must know, such as a correction; forwards, backwards: images passed through the defense by
+    notes: what a reader must know, such as a correction; warnings: why its accuracy may be too high, or must be read
+    with care; forwards, backwards: images passed through the defense by
     attack and verification; provenance: versions and hashes; seconds: wall time of the phases.
     """
 
@@ -64,6 +67,7 @@ class Record:
     certified: list[float | None] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[ResultWarning] = field(default_factory=list)
     forwards: int = 0
     backwards: int = 0
     pictures: list[Picture] = field(default_factory=list)
@@ -89,5 +93,6 @@ class Record:
         """The record of which `asdict` gave this."""
         fields = dict(data)
         fields["outcomes"] = [Outcome(value) for value in fields["outcomes"]]
+        fields["warnings"] = [ResultWarning.from_dict(value) for value in fields.get("warnings", [])]
         fields["pictures"] = [Picture(**value) for value in fields["pictures"]]
         return cls(**fields)
