@@ -16,6 +16,7 @@ from purebench.errors import PurebenchError
 from purebench.records import Outcome, Picture
 from purebench.registry import Spec
 from purebench.statistics import Estimate, accuracy, robust_accuracy
+from purebench.warning_codes import ResultWarning
 
 Bools = npt.NDArray[np.bool_]
 
@@ -30,8 +31,8 @@ class AttackResult:
     spec, gradient, eot: what was run (eot is 1 on a deterministic defense). source: defense and attack whose
     adversarial images it reuses, None for most. nearest, claims, certified: as in a record, empty where no block has
     them, None for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and
-    notes: the distinct ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves
-    them out.
+    notes, warnings: the distinct ones. reason_images: how many images each of `reasons` is about. seconds: wall time by
+    phase; all else is the same in another run, so `to_dict` leaves them out.
     """
 
     name: str
@@ -52,6 +53,8 @@ class AttackResult:
     pictures: tuple[Picture, ...]
     seconds: Mapping[str, float]
     certified: tuple[float | None, ...] = ()
+    warnings: tuple[ResultWarning, ...] = ()
+    reason_images: tuple[int, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
         """How many images had this outcome."""
@@ -83,6 +86,7 @@ class AttackResult:
         """What `to_dict` wrote, with the seconds that were kept elsewhere."""
         made = _with_tuples(data)
         made["outcomes"] = tuple(Outcome(value) for value in data["outcomes"])
+        made["warnings"] = tuple(ResultWarning.from_dict(value) for value in data.get("warnings", ()))
         made["pictures"] = tuple(Picture(**value) for value in data["pictures"])
         return cls(**made, seconds=dict(seconds))
 
