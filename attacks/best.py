@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.view import View
+from purebench.warning_codes import WarningCode
 
 FRESH = 8
 """Fresh draws that decide between the candidates of an image."""
@@ -20,7 +21,7 @@ EARNED = 32
 of its draws leaves at such a test with a chance of 0.95^64 = 4 %."""
 TIE = 1e-3
 """Share of the logits' spread below which two classes tie."""
-UNLIKE = "the defense answers otherwise when gradients are computed: they mislead; distrust a high accuracy"
+UNLIKE = "the defense answers differently while gradients are computed, so they mislead attacks"
 CLEARLY = 2
 """By how many of FRESH draws the luckiest point must beat the last: one standard error of a difference of 0."""
 
@@ -74,7 +75,7 @@ class Best:
         first, second = scores.topk(2, dim=1).values.unbind(1)
         clear = first - second > TIE * (first - scores.amin(1))
         if self.view.precision == "float32" and bool((right & clear).any()):
-            self.view.note(UNLIKE)
+            self.view.warn(WarningCode.GRADIENT_MODE, UNLIKE)
         return ~right
 
     def _see_draws(self, index: Tensor, points: Tensor, loss: Tensor, right: Tensor, draws: int) -> Tensor:

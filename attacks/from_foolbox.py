@@ -23,6 +23,7 @@ from purebench.attacks.watching import Asked
 from purebench.errors import PurebenchError
 from purebench.protocols import Answer
 from purebench.threat import Knowledge, ThreatModel
+from purebench.warning_codes import WarningCode
 
 FOOLBOX_NORMS = {"linf": math.inf, "l2": 2, "l1": 1}
 OURS = ("distance", "init_attack", "tensorboard")
@@ -45,6 +46,7 @@ STARTS = {
 BEGINNINGS = {BLENDED: {"directions": 100, "steps": 50}, SALTED: {"steps": 200}}
 OTHERS = 20
 """Images of the batch that are tried as a point to start from where that found none."""
+NO_START = "images without a misclassified point to start from, which come back unchanged"
 FRESH = 16
 """Fresh draws that tell whether a point fools a random defense more often than the image itself."""
 OUTWARDS = (0.0, 1e-3, 1e-2)
@@ -151,7 +153,7 @@ class FoolboxAttack:
         found, wrong = starting_points(steady, x, y, STARTS[self.entry.name])
         lost = int((~wrong).sum())
         if lost:
-            asked.view.note(f"no point to start from for {lost} of {len(x)} images: they come back as they are")
+            asked.view.warn(WarningCode.NO_STARTING_POINT, NO_START, lost, len(x))
         steady.index = (wrong & (found != x).flatten(1).any(1)).nonzero().squeeze(1)
         if len(steady.index):
             images, points = x[steady.index], found[steady.index]

@@ -18,6 +18,7 @@ from purebench.batching import DeviceBatch, out_of_memory
 from purebench.defense import Defense
 from purebench.errors import PurebenchError
 from purebench.protocols import Inapplicable, check_logits
+from purebench.warning_codes import ResultWarning, WarningCode, joined
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """loss(logits [M,K], labels [M]) → [M], larger where the attack is doing better."""
@@ -28,7 +29,9 @@ Objective = Callable[..., tuple[Tensor, Tensor]]
 TRIED = 2
 """Images on which a folded classifier is tried before it is used."""
 OFTEN = 0.05
-"""Share of looks with a gradient of zero from which on a note tells."""
+"""Share of looks with a gradient of zero above which there is a warning."""
+FLAT = "gradients may be masked; gradients of zero at images still classified correctly"
+NOT_FINITE = "gradients may be masked; gradients that are not finite, which count as zero"
 NO_GRADIENT = (
     "no gradient arrives at the image through this view (a detach or a no_grad on the way?); "
     "expected one for this attack: take the view bpda, or an attack that needs none."
@@ -53,7 +56,8 @@ class View:
     itself. eot: draws a look averages over (one if not random). precision: float32, or bf16 for the passes of a look
     (its losses, and all `scores`, are float32). folds: whether a look may go through a copy of the classifier, the same
     but for rounding, whose batch norms are folded into its convolutions (see folding.py). forwards, backwards: images
-    passed so far. looked, flat: images looked at, and those whose gradient was zero while they were still right.
+    passed so far. looked, flat, not_finite: images looked at, those whose gradient was zero while
+    they were still right, and those whose gradient was not finite.
     """
 
     defense: Defense
@@ -66,8 +70,10 @@ class View:
     forwards: int = 0
     backwards: int = 0
     told: list[str] = field(default_factory=list)
+    warned: list[ResultWarning] = field(default_factory=list)
     looked: int = 0
     flat: int = 0
+    not_finite: int = 0
     folds: bool = True
     _folding: Folding | None = field(default=None, init=False, repr=False)
 
@@ -76,13 +82,31 @@ class View:
         if told not in self.told:
             self.told.append(told)
 
+    def warn(self, code: WarningCode, text: str, count: int | None = None, of: int | None = None) -> None:
+        """Adds a warning for the record; equal ones become one, with their counts added.
+
+        Args:
+            code: what it says; logic decides by it alone.
+            text: a sentence for people, without numbers. Where something was counted it ends with what was.
+            count: how many, None where nothing was counted.
+            of: of how many.
+        """
+        self.warned = list(joined([*self.warned, ResultWarning(code, text, count, of)]))
+
     @property
     def notes(self) -> list[str]:
         """What a reader of the record must know."""
-        if self.flat <= OFTEN * self.looked:
-            return self.told
-        masked = f"the gradient was zero at {self.flat} of {self.looked} looks: it may be masked"
-        return [*self.told, f"{masked}; distrust a high accuracy"]
+        return self.told
+
+    @property
+    def warnings(self) -> list[ResultWarning]:
+        """Why the accuracy under the attack may be too high."""
+        found = list(self.warned)
+        if self.not_finite:
+            found.append(ResultWarning(WarningCode.NON_FINITE_GRADIENT, NOT_FINITE, self.not_finite, self.looked))
+        if self.flat > OFTEN * self.looked:
+            found.append(ResultWarning(WarningCode.ZERO_GRADIENT, FLAT, self.flat, self.looked))
+        return found
 
     @property
     def draws(self) -> int:
@@ -136,7 +160,7 @@ class View:
     def look(self, x: Tensor, y: Tensor, loss: Loss) -> Look:
         """Mean loss, mean gradient of the loss and logits over `draws` fresh draws at x [N,C,H,W], labels y [N,…].
 
-        A gradient that is not finite counts as zero, and a note says so. Raises PurebenchError where no gradient
+        A gradient that is not finite counts as zero, and a warning says so. Raises PurebenchError where no gradient
         arrives at the image at all.
         """
 
@@ -184,8 +208,8 @@ class View:
     def _suspect(self, gradient: Tensor, done: Tensor | None) -> Tensor:
         """The gradient [N,C,H,W], zero where not finite; counts the images where it is zero but not `done`."""
         if not bool(torch.isfinite(gradient).all()):
+            self.not_finite += int((~gradient.flatten(1).isfinite().all(1)).sum())
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
-            self.note("gradients that are not finite count as zero; distrust a high accuracy")
         flat = ~gradient.flatten(1).any(1)
         self.flat += int((flat if done is None else flat & ~done).sum())
         return gradient

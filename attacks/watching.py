@@ -16,6 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from purebench.attacks.view import View
+from purebench.warning_codes import WarningCode
+
+FLAT = "gradients may be masked; images whose gradient was always zero"
+NOT_FINITE = "gradients may be masked; images with a gradient that was not finite"
 
 
 class Lost(Exception):
@@ -62,29 +66,27 @@ class Asked(nn.Module):
         return torch.cdist(points.flatten(1).to(self.x), self.x.flatten(1)).argmin(1)
 
     def tell(self) -> None:
-        """Adds what was found to the view's notes."""
+        """Adds what was found to the view's warnings."""
         zero, bad, count = int((self.zero & ~self.moved).sum()), int(self.bad.sum()), len(self.x)
         if zero:
-            self.view.note(
-                f"the gradient was zero on {zero} of {count} images: it may be masked; distrust a high accuracy"
-            )
+            self.view.warn(WarningCode.ZERO_GRADIENT, FLAT, zero, count)
         if bad:
-            self.view.note(f"the gradient was not finite on {bad} of {count} images; distrust a high accuracy")
+            self.view.warn(WarningCode.NON_FINITE_GRADIENT, NOT_FINITE, bad, count)
 
 
 @contextmanager
 def overheard(view: View, logger: str, library: str) -> Iterator[None]:
-    """The warnings that go to a library's logger become notes of the view, and go nowhere else.
+    """The warnings that go to a library's logger become warnings of the view, and go nowhere else.
 
     Numbers are left out of them, so that a warning is told once and not once for each value.
     """
 
-    class Notes(logging.Handler):
+    class Warnings(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             told = record.getMessage().partition("!")[0].strip()
-            view.note(f"{library}: {re.sub(r'[0-9]+([.][0-9]+)?', 'some', told)}")
+            view.warn(WarningCode.LIBRARY, f"{library}: {re.sub(r'[0-9]+([.][0-9]+)?', 'some', told)}")
 
-    source, handler = logging.getLogger(logger), Notes(logging.WARNING)
+    source, handler = logging.getLogger(logger), Warnings(logging.WARNING)
     before = source.propagate
     source.addHandler(handler)
     source.propagate = False

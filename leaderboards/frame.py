@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from purebench.leaderboards.errored import errors_of
 from purebench.leaderboards.rank import Row
 from purebench.statistics import Estimate
 
@@ -15,7 +16,8 @@ from purebench.statistics import Estimate
 def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
     """A line a defense, best first. `robust`, `clean` and `certified` are fractions, with their intervals beside them.
 
-    rank, accuracies and strongest are missing where nothing is known. doubts: why the robust accuracy may be too high.
+    rank, accuracies and strongest are missing where nothing is known. warnings: the
+    codes of the reasons why the robust accuracy may be too high, and `warning_text` the reasons in words.
     """
     return pd.DataFrame(
         [
@@ -32,7 +34,8 @@ def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
                 "confidence": row.result.board["confidence"],
                 "method": row.robust.method if row.robust else None,
                 "errored": row.errored,
-                "doubts": "; ".join(row.doubts),
+                "warnings": ", ".join(warning.code for warning in row.warnings),
+                "warning_text": "; ".join(warning.sentence for warning in row.warnings),
                 "seconds": row.cost.seconds,
             }
             for row in rows
@@ -55,7 +58,8 @@ def of_attacks(rows: Sequence[Row]) -> pd.DataFrame:
                 "forwards": attack.forwards,
                 "backwards": attack.backwards,
                 "seconds": sum(attack.seconds.values()),
-                "reason": "; ".join([*attack.reasons, *attack.skips]),
+                "warnings": ", ".join(warning.code for warning in attack.warnings),
+                "reason": "; ".join([*(str(error) for error in errors_of([attack])), *attack.skips]),
             }
             for row in rows
             for cell, attack in zip(row.cells, row.result.attacks, strict=True)

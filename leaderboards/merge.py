@@ -7,6 +7,7 @@ number of a defense is over the same images.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
@@ -17,6 +18,7 @@ from purebench.leaderboards.results import AttackResult, DefenseResult, WorstCas
 from purebench.records import WORST_CASE, Outcome, Record
 from purebench.results.validation import check_result
 from purebench.stopping import ending
+from purebench.warning_codes import WarningCode, joined
 
 if TYPE_CHECKING:
     from purebench.board import AttackChoice, Board, DefenseChoice
@@ -86,6 +88,7 @@ def _of_defense(
 
 
 def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) -> AttackResult:
+    errors = _reasons(records, Outcome.ERRORED)
     phases = sorted({phase for record in records for phase in record.seconds})
     return AttackResult(
         name=attack.name,
@@ -99,9 +102,11 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
         nearest=tuple(_finite(distance) for distance in _where_any(records, [record.nearest for record in records])),
         claims=_where_any(records, [record.claims for record in records]),
         certified=tuple(_finite(r) for r in _where_any(records, [record.certified for record in records])),
-        reasons=_reasons(records, Outcome.ERRORED),
-        skips=_reasons(records, Outcome.SKIPPED),
+        reasons=tuple(errors),
+        skips=tuple(_reasons((record for record in records if not _spares(record)), Outcome.SKIPPED)),
         notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
+        warnings=joined(warning for record in records for warning in record.warnings),
+        reason_images=tuple(errors.values()),
         forwards=sum(record.forwards for record in records),
         backwards=sum(record.backwards for record in records),
         pictures=tuple(picture for record in records for picture in record.pictures),
@@ -116,22 +121,27 @@ def _worst_case(records: Sequence[Record]) -> WorstCase:
         outcomes=tuple(outcome for record in records for outcome in record.outcomes),
         draws=tuple(draws for record in records for draws in record.draws),
         distances=tuple(_finite(distance) for record in records for distance in record.distances),
-        reasons=(*_reasons(records, Outcome.ERRORED), *_reasons(records, Outcome.SKIPPED)),
+        reasons=tuple(_reasons(records, Outcome.ERRORED)),
         notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
         forwards=sum(record.forwards for record in records),
         seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
     )
 
 
-def _reasons(records: Sequence[Record], outcome: Outcome) -> tuple[str, ...]:
-    """The distinct reasons of the images with this outcome."""
+def _spares(record: Record) -> bool:
+    """Whether a cascade spared the attack some of its images: the reason of those is in the warning."""
+    return any(warning.code is WarningCode.CONDITIONAL for warning in record.warnings)
+
+
+def _reasons(records: Iterable[Record], outcome: Outcome) -> dict[str, int]:
+    """The distinct reasons of the images with this outcome, and how many images each is about."""
     told = (
         reason
         for record in records
         for reason, found in zip(record.reasons, record.outcomes, strict=bool(record.reasons))
         if found is outcome and reason
     )
-    return tuple(dict.fromkeys(told))
+    return dict(Counter(told))
 
 
 def _finite(distance: float | None) -> float | None:

@@ -13,10 +13,12 @@ import numpy as np
 
 from purebench.leaderboards.certificates import certificates, certifies
 from purebench.leaderboards.doubts import doubts
+from purebench.leaderboards.errored import ErrorReason, errors_of
 from purebench.leaderboards.results import CLEAN, AttackResult, Bools, DefenseResult, Floats, spec_text
 from purebench.leaderboards.standing import Place, Standing, standing
 from purebench.records import Outcome
 from purebench.statistics import Estimate, interval, interval_method
+from purebench.warning_codes import ResultWarning
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Row:
     place: where it stands among all, None where they share no image. strongest: the attack with the lowest accuracy
     where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
     clean: None where it ERRORED or the board has none. certified: share of images that the defense proves to hold at
-    the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED. doubts: why the
-    robust accuracy may be too high, a sentence each.
+    the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED. warnings: why
+    the robust accuracy may be too high.
     """
 
     rank: int | None
@@ -82,7 +84,7 @@ class Row:
     cost: Cost
     place: Place | None = None
     certified: Estimate | None = None
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[ResultWarning, ...] = ()
     bounds: tuple[Estimate, Estimate] | None = None
     bracket: Estimate | None = None
     shares: tuple[ShareOfImages, ...] = ()
@@ -96,6 +98,11 @@ class Row:
     def spec(self) -> str:
         """The defense's spec, as one writes it."""
         return spec_text(self.result.spec)
+
+    @property
+    def errors(self) -> tuple[ErrorReason, ...]:
+        """Why images ERRORED: each distinct reason once, with its attacks and how many images of each."""
+        return errors_of(self.result.attacks)
 
     @property
     def random(self) -> bool:
@@ -187,7 +194,7 @@ def _row(result: DefenseResult) -> Row:
         reason=reasons[0] if reasons else "",
         cost=cost_of(result),
         certified=None if proven is None else proven.estimate,
-        doubts=() if result.failed else doubts(result),
+        warnings=() if result.failed else doubts(result),
         bounds=result.bounds if result.attacked else None,
         bracket=result.bracket if result.attacked else None,
         shares=shares_of_images(result) if result.attacked else (),

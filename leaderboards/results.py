@@ -18,6 +18,7 @@ from purebench.records import WORST_CASE, Outcome, Picture
 from purebench.registry import Spec
 from purebench.schema import STRICT, Distance, DrawString, Line, PerImage, Plain, Position, Text, Whole, from_json
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
+from purebench.warning_codes import ResultWarning
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -36,8 +37,8 @@ class AttackResult:
     spec, gradient, eot: what was run (eot is 1 on a deterministic defense). source: defense and attack whose
     adversarial images it reuses, None for most. nearest, claims, certified: as in a record, empty where no block has
     them, None for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and
-    notes: the distinct ones. seconds: wall time by phase; all else is the same in another run, so `to_dict` leaves
-    them out.
+    notes, warnings: the distinct ones. reason_images: how many images each of `reasons` is about. seconds: wall time by
+    phase; all else is the same in another run, so `to_dict` leaves them out.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -60,6 +61,8 @@ class AttackResult:
     pictures: PerImage[Picture]
     seconds: Mapping[str, Distance] = field(default_factory=dict)
     certified: PerImage[Distance | None] = ()
+    warnings: PerImage[ResultWarning] = ()
+    reason_images: PerImage[Whole] = ()
 
     def count(self, outcome: Outcome) -> int:
         """How many images had this outcome."""

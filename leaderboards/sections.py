@@ -18,13 +18,12 @@ from purebench.records import Outcome, Picture
 from purebench.registry import Spec
 from purebench.replay import run_command
 from purebench.statistics import Estimate, median_with_ends
+from purebench.warning_codes import WarningCode
 
 if TYPE_CHECKING:
     from purebench.board import Board
 
 TRIPLES = 4
-SAID_ONCE = "cascade:"
-"""How the runner begins what it notes on every attack of a cascade; the page says it once, for all of them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Line:
 
     source: whose adversarial images it reuses, empty if no one's. distance: the median under the threat, or that of
     the nearest images of a minimum-norm attack, of which `found` then says how many there are ("" for others).
-    counts: (style, label, images). own: its own verdict. remarks: (kind, text), what else a reader must know.
+    counts: (style, label, images). own: its own verdict. remarks: (kind, text), what else a reader must know
+    (errors stand in the row).
     """
 
     result: AttackResult
@@ -178,8 +178,9 @@ def _line(board: Board, attack: AttackResult, cell: Cell) -> Line:
 
 
 def _remarks(attack: AttackResult, own: OwnVerdict | None) -> Iterator[tuple[str, str]]:
-    yield from (("errored", reason) for reason in attack.reasons)
-    yield from (("skipped", reason) for reason in attack.skips if not reason.startswith(SAID_ONCE))
+    yield from (("skipped", reason) for reason in attack.skips)
     if own is not None and own.remark:
         yield "verdict", own.remark
-    yield from (("", note) for note in attack.notes if not note.startswith(SAID_ONCE))
+    # that a cascade makes accuracies conditional is said once, for all attacks
+    yield from (("warning", str(one)) for one in attack.warnings if one.code is not WarningCode.CONDITIONAL)
+    yield from (("", note) for note in attack.notes)

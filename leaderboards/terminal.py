@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from purebench.leaderboards.errored import RETRY
 from purebench.leaderboards.rank import Row, rank
 from purebench.leaderboards.results import CLEAN, DefenseResult
 from purebench.leaderboards.verdicts import own_verdict
@@ -162,7 +163,7 @@ def stopped_text(board: Board, rows: Sequence[Row]) -> str:
 def _name(row: Row) -> Text:
     done = f"\n{len(row.result.images)} of {row.result.board['dataset']['images']} images"
     name = Text(printable(row.name), style="bold" if row.rank else "")
-    if row.doubts:
+    if row.warnings:
         name.append(" ⚠", style="bold yellow")
     return name if row.result.complete else name.append(done, style="not bold yellow")
 
@@ -206,7 +207,9 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
         for row in rows
         if row.bracket
     ]
-    notes += [f"⚠ {row.name}: {doubt}" for row in rows for doubt in row.doubts]
+    errors = [f"! {row.name}: {error}" for row in rows for error in row.errors]
+    notes += [*errors, f"! {RETRY}"] if errors else []
+    notes += [f"⚠ {row.name}: {warning}" for row in rows for warning in row.warnings]
     if board.cascade and rows:
         notes.append(
             "† cascade: images broken on every draw are spared the attacks after; single attacks' accuracies are "
@@ -223,7 +226,6 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
         for attack in row.result.attacks
         if (own := own_verdict(attack)) and own.remark
     ]
-    notes += [f"– {row.name}: {row.reason}" for row in rows if not row.rank and row.reason]
     if not any(attack.name == CLEAN for attack in board.attacks):
         notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')
     elif board.cascade and board.attacks[0].name != CLEAN:

@@ -21,6 +21,7 @@ from purebench.pictures import PictureTable, to_bytes
 from purebench.records import Outcome
 from purebench.replay import command
 from purebench.statistics import Estimate
+from purebench.warning_codes import ResultWarning
 
 SHOWN = 8
 """Images in a picture."""
@@ -70,9 +71,9 @@ class Evidence:
         return self.ranked.strongest
 
     @property
-    def doubts(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[ResultWarning, ...]:
         """Why its accuracy may be too high."""
-        return self.ranked.doubts
+        return self.ranked.warnings
 
     @property
     def command(self) -> str:
@@ -119,9 +120,8 @@ def _of(side: Evidence, folder: Path, name: str, again: str) -> list[str]:
     cell = next((cell for cell in row.cells if cell.attack == row.strongest), None)
     if cell is not None and cell.estimate is not None:
         lines.append(f"  strongest  {name}{cell.attack} leaves {cell.estimate.percent()}")
-    if row.errored:
-        lines.append(f"  failed     {name}on {row.errored} of {len(side.found.images)} images; {row.reason}")
-    lines += [f"  doubt      {name}{doubt}" for doubt in row.doubts]
+    lines += [f"  failed     {name}{error}" for error in row.errors]
+    lines += [f"  warning    {name}{warning}" for warning in row.warnings]
     lines.append(f"  again      {name}{again}")
     if (kept := keep_images(side, folder / side.row.name)) is not None:
         lines.append(f"  images     {name}{near(kept)}")

@@ -11,6 +11,7 @@ from torch import Tensor
 from purebench.batching import DeviceBatch
 from purebench.errors import Inapplicable as Inapplicable
 from purebench.threat import Knowledge, ThreatModel
+from purebench.warning_codes import ResultWarning
 
 
 class View(Protocol):
@@ -27,6 +28,10 @@ class View(Protocol):
     @property
     def notes(self) -> list[str]:
         """What a reader of the record must know."""
+
+    @property
+    def warnings(self) -> list[ResultWarning]:
+        """Why the accuracy under the attack may be too high."""
 
 
 @dataclass(frozen=True)

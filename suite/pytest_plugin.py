@@ -80,8 +80,8 @@ def robustness(request: pytest.FixtureRequest) -> Robustness:
         made += 1
         _note(request.node, made, claim)
         undecided = claim.result == "undecided"
-        for doubt in claim.doubts if claim.result == "holds" else ():
-            warnings.warn(RobustnessWarning(f"{claim.text}: {doubt}"), stacklevel=4)
+        for found in claim.warnings if claim.result == "holds" else ():
+            warnings.warn(RobustnessWarning(f"{claim.text}: {found}"), stacklevel=4)
         if claim.result == "fails" or (undecided and claim.undecided == "fail"):
             pytest.fail(claim.message, pytrace=False)
         if undecided and claim.undecided == "skip":

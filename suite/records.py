@@ -23,6 +23,7 @@ from purebench.schema import (
     Whole,
     from_json,
 )
+from purebench.warning_codes import ResultWarning
 
 SCHEMA = 1
 """The version of the schema of records."""
@@ -77,7 +78,8 @@ class Record:
     None where it was not asked (empty where it has no verdict); certified: of a certificate, the radius in the threat's
     norm within which the answer is proven right, None where it is wrong or nothing was proven (empty for attacks);
     reasons: why an image is ERRORED or SKIPPED, one an image, "" for the others (empty where there is none at all);
-    notes: what a reader must know, such as a correction; forwards, backwards: images passed through the defense by
+    notes: what a reader must know, such as a correction; warnings: why its accuracy may be too high, or must be read
+    with care; forwards, backwards: images passed through the defense by
     attack and verification; provenance: versions and hashes; seconds: wall time of the phases; schema: the version of
     this schema.
     """
@@ -100,6 +102,7 @@ class Record:
     picked: BlockList[Line | None] = field(default_factory=list)
     reasons: BlockList[Text] = field(default_factory=list)
     notes: BlockList[Text] = field(default_factory=list)
+    warnings: BlockList[ResultWarning] = field(default_factory=list)
     forwards: Whole = 0
     backwards: Whole = 0
     pictures: BlockList[Picture] = field(default_factory=list)

@@ -45,7 +45,7 @@ class Report:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """One a defense: `name`, `rank`, `robust`, `clean`, `strongest`, `doubts` and more, best first."""
+        """One a defense: `name`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more, best first."""
         return rank(self.results)
 
     def __len__(self) -> int:

@@ -27,6 +27,7 @@ from purebench.running import Progress
 from purebench.scores import Floats, per_image
 from purebench.settings import Settings
 from purebench.statistics import Estimate
+from purebench.warning_codes import ResultWarning
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Claim:
     """A claim that was looked at. message: all there is to say of it, for whom it surprises.
 
     estimate: of the accuracy or difference claimed, None where nothing is known. images: that were asked. strongest:
-    the attack that left least, if any. findings: of `honest`. doubts: why a high accuracy may be too high.
+    the attack that left least, if any. findings: of `honest`. warnings: why its accuracy may be too high.
     """
 
     text: str
@@ -44,7 +45,7 @@ class Claim:
     message: str
     strongest: str | None = None
     findings: Sequence[Finding] = ()
-    doubts: Sequence[str] = ()
+    warnings: Sequence[ResultWarning] = ()
     undecided: str = field(default="fail", compare=False)
 
 
@@ -155,7 +156,7 @@ class Robustness:
             len(sides[0].found.images),
             "\n".join([f"{text}: {result}", *lines]),
             sides[0].strongest,
-            doubts=[doubt for side in sides[:1] for doubt in side.doubts],
+            warnings=[warning for side in sides[:1] for warning in side.warnings],
             undecided=settings.undecided,
         )
 

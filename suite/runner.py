@@ -23,8 +23,10 @@ from purebench.records import Outcome, Picture, Record
 from purebench.registry import Spec
 from purebench.seeds import seeded
 from purebench.verify import judge
+from purebench.warning_codes import ResultWarning, WarningCode
 
 PICTURES = 4
+SPARED = "the accuracy is conditional: in a cascade, images that earlier attacks broke are not attacked"
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     for row, image in spared.items():
         everything[row] = image
     if not rest:
-        reason = "cascade: every image of the block was broken before"
-        return Finding(_all(blank, Outcome.SKIPPED, reason), everything)
+        spared_all = ResultWarning(WarningCode.CONDITIONAL, SPARED, len(part), len(part))
+        skipped = _all(blank, Outcome.SKIPPED, "every image of the block was broken before")
+        return Finding(replace(skipped, warnings=[spared_all]), everything)
     try:
         told, adversarial = _attacked(job, context, given.source, x[rest], y[rest], rest)
         everything[rest] = adversarial.cpu().numpy()
@@ -74,7 +77,7 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     except (Exception, SystemExit) as error:  # whatever a library or a defense raises is this record's reason
         return Finding(_all(blank, Outcome.ERRORED, fault_text(error)))
     if spared:
-        told["notes"].append("cascade: images that were broken before are not attacked; the accuracy is conditional")
+        told["warnings"].append(ResultWarning(WarningCode.CONDITIONAL, SPARED, len(spared), len(part)))
     return Finding(replace(blank, **_spread(told, rest, len(part)), pictures=pictures), everything)
 
 
@@ -109,6 +112,7 @@ def _attacked(
         "claims": claims,
         "certified": list(answer.certified or []),
         "notes": notes,
+        "warnings": list(view.warnings),
         "forwards": defense.passes * (view.forwards + verdict.passes) + answer.passes,
         "backwards": defense.passes * view.backwards,
         "seconds": {"attack": attacked - began, "verify": time.perf_counter() - attacked},

@@ -10,6 +10,7 @@ from purebench.attacks.view import blind, exact
 from purebench.defense import Defense, Function, as_defense
 from purebench.seeds import seeded
 from purebench.threat import ThreatModel
+from purebench.warning_codes import WarningCode
 
 X = torch.full((1, 1, 1, 1), 0.5)
 Y = torch.tensor([0])
@@ -61,8 +62,7 @@ def test_what_only_a_look_has_wrong_is_not_broken_and_is_noted():
     assert look(best, 0.4, 9.0, [False])
     assert best.open.all()
     assert best.view.forwards == len(X)
-    (note,) = best.view.notes
-    assert "answers otherwise" in note
+    assert [warning.code for warning in best.view.warnings] == [WarningCode.GRADIENT_MODE]
 
 
 def test_where_nothing_is_wrong_the_run_with_the_largest_loss_decides():
@@ -219,7 +219,7 @@ def test_an_image_that_is_wrong_only_where_gradients_flow_stays_and_a_note_tells
         with seeded("two-faced"):
             found = attack(view, x, y, ThreatModel("linf", 0.1))
         assert not (two_faced(found).argmax(1) != y).any()
-        assert any("when gradients are computed" in note for note in view.notes)
+        assert WarningCode.GRADIENT_MODE in [warning.code for warning in view.warnings]
         assert view.backwards == 15
 
 
@@ -229,4 +229,4 @@ def test_a_tie_that_a_folded_copy_decides_otherwise_is_no_accusation():
         torch.arange(len(X)), X, torch.zeros(len(X)), torch.tensor([[[0.0, 1.0, 0.0]]]).expand(len(X), 1, 3)
     )
     assert stay.all()
-    assert best.view.notes == []
+    assert best.view.notes == best.view.warnings == []

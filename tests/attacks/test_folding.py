@@ -481,7 +481,7 @@ def test_no_memory_for_the_copy_halves_the_batch(net):
     view.look(x, y, LOSS)
     assert view.batch.size == 3
     assert view._folding.pairs == 1
-    assert view.notes == []
+    assert view.notes == view.warnings == []
 
 
 def test_bf16_looks_agree_with_float32(net):

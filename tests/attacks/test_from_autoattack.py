@@ -19,6 +19,7 @@ from purebench.protocols import Inapplicable
 from purebench.seeds import seeded
 from purebench.threat import ThreatModel
 from purebench.upstream import autoattack
+from purebench.warning_codes import WarningCode
 
 LINF = ThreatModel("linf", 0.05)
 QUICK = {"steps": 8, "n_queries": 20}
@@ -190,7 +191,7 @@ def test_a_failing_defense_leaves_no_tracing_behind(small):
     assert sys.gettrace() is before
 
 
-def test_the_packages_warnings_become_notes(caplog):
+def test_the_packages_warnings_are_the_views(caplog):
     """A classifier that answers with probabilities is what the package warns of."""
     with seeded("notes"):
         net, x = Net().requires_grad_(False), torch.rand(3, 1, 16, 16)
@@ -198,7 +199,7 @@ def test_the_packages_warnings_become_notes(caplog):
     from_autoattack("apgd-ce", **QUICK)(view, x, net(x).argmax(1), ThreatModel("linf", 0.001))
     assert (
         "autoattack: it seems that the output is a probability distribution, please be sure that the logits are used"
-        in (view.notes)
+        in [warning.text for warning in view.warnings if warning.code is WarningCode.LIBRARY]
     )
 
 

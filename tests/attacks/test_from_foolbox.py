@@ -15,6 +15,7 @@ from purebench.errors import PurebenchError
 from purebench.protocols import Answer
 from purebench.seeds import seeded
 from purebench.threat import ThreatModel
+from purebench.warning_codes import WarningCode
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -194,14 +195,14 @@ def test_images_without_a_point_to_start_from_come_back_as_they_are(name):
         answer = from_foolbox(name, **fast)(alone, x, y, threat)
     assert torch.equal(answer.images, x)
     assert not answer.claims.any()
-    assert "no point to start from for 3 of 3 images: they come back as they are" in alone.notes
+    assert (WarningCode.NO_STARTING_POINT, 3, 3) in [(one.code, one.count, one.of) for one in alone.warnings]
     x[1], y[1] = 0.95, 1
     helped = exact(defense)
     with seeded("helped"):
         answer = from_foolbox(name, **fast)(helped, x, y, threat)
     assert (defense(answer.images).argmax(1) != y).all()
     assert (threat.size(answer.images - x) > 0).all()
-    assert not any("no point" in note for note in helped.notes)
+    assert WarningCode.NO_STARTING_POINT not in [one.code for one in helped.warnings]
 
 
 def test_the_draws_that_are_held_still_are_the_jobs(small):

@@ -123,7 +123,7 @@ def test_alone_with_its_class_an_image_is_pushed_away_from_its_codes(halves, acc
     assert upper.min() == pytest.approx(0.14, abs=1e-5)  # as far from the own codes as it goes
     view = exact(case.defense)
     attacked(Latent(mix=0), view, case.x, case.y, threat)
-    assert view.notes == []
+    assert view.notes == view.warnings == []
 
 
 def test_with_the_classifiers_loss_it_needs_no_other_class(halves, accuracy):

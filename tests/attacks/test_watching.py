@@ -12,9 +12,9 @@ from purebench.attacks.from_foolbox import from_foolbox
 from purebench.attacks.view import exact
 from purebench.attacks.watching import Asked, Lost, overheard
 from purebench.defense import as_defense
-from purebench.leaderboards.doubts import DISTRUST
 from purebench.seeds import seeded
 from purebench.threat import ThreatModel
+from purebench.warning_codes import WarningCode
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -48,11 +48,8 @@ def test_images_without_a_gradient_are_counted(small, attack, masked):
     with seeded("masked"):
         attack()(view, case.x, case.y, threat)
     count = sum(int((case.y == label).sum()) for label in masked)
-    told = [note for note in view.notes if "gradient was zero" in note]
-    if count:
-        assert told == [f"the gradient was zero on {count} of 12 images: it may be masked; {DISTRUST}"]
-    else:
-        assert told == []
+    told = [(warning.code, warning.count, warning.of) for warning in view.warnings]
+    assert told == ([(WarningCode.ZERO_GRADIENT, count, 12)] if count else [])
     assert 0 < count < 12 or masked != [0, 1]
 
 
@@ -65,7 +62,7 @@ def test_a_loss_that_is_flat_beyond_the_boundary_is_no_masked_gradient(small):
             view, case.x, (case.y + torch.tensor([0, 1, 1, 1, 1, 1])) % 5, ThreatModel("l2", 1)
         )
     assert answer.claims.all()
-    assert view.notes == []
+    assert view.warnings == []
 
 
 @pytest.mark.parametrize("attack", ATTACKS[1:2])
@@ -80,7 +77,7 @@ def test_gradients_that_are_not_finite_are_counted(small, attack):
     view = exact(as_defense(classify))
     with seeded("nan"):
         attack()(view, x, y, ThreatModel("linf", 1e-4))
-    assert f"the gradient was not finite on 5 of 5 images; {DISTRUST}" in view.notes
+    assert (WarningCode.NON_FINITE_GRADIENT, 5, 5) in [(one.code, one.count, one.of) for one in view.warnings]
 
 
 def test_a_question_that_is_not_finite_is_the_attacks_fault(small):
@@ -101,13 +98,15 @@ def test_points_are_known_by_the_nearest_image(small):
     assert not asked.moved.any()
 
 
-def test_warnings_become_notes_without_their_numbers_and_go_nowhere_else(small, caplog):
+def test_a_librarys_warnings_are_the_views_without_their_numbers_and_go_nowhere_else(small, caplog):
     view, logger = exact(small().defense), logging.getLogger("a.library")
     with overheard(view, "a.library", "library"):
         for value in (1.25, 37.5):
             logger.getChild("part").warning("decreased the robust accuracy of %s%%! More.", value)
         logger.getChild("part").info("nothing of note")
-    assert view.notes == ["library: decreased the robust accuracy of some%"]
+    assert [(one.code, one.text) for one in view.warnings] == [
+        (WarningCode.LIBRARY, "library: decreased the robust accuracy of some%")
+    ]
     assert caplog.records == []
     logger.warning("after")
     assert [record.getMessage() for record in caplog.records] == ["after"]

@@ -12,6 +12,7 @@ from purebench.leaderboards.merge import merge as merge_all
 from purebench.records import WORST_CASE, Outcome, Record
 from purebench.registry import Spec
 from purebench.threat import ThreatModel
+from purebench.warning_codes import ResultWarning, WarningCode
 
 CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 SECONDS = {"attack": 12.5, "verify": 2.0}
@@ -19,7 +20,7 @@ SECONDS = {"attack": 12.5, "verify": 2.0}
 
 def make_board(attacks=("clean", "apgd"), defenses=("plain", "noisy"), images=4, block=2, draws=4, **more):
     """A board of these names; `more` sets its other fields."""
-    kinds = {"clean": ("none", 1), "square": ("none", 8)}
+    kinds = {"clean": ("none", 1), "square": ("none", 8), "transfer": ("none", 1)}
     fields = {
         "name": "small",
         "title": "A small board",
@@ -256,5 +257,6 @@ def _nearest_record(board, defense, random, attack, block, rows):
         random=random,
         nearest=list(distances) if any(distance is not None for distance in distances) else [],
         claims=list(claims) if any(claim is not None for claim in claims) else [],
-        reason=REASONS.get(attack, "cascade: every image of the block was broken before") if none else "",
+        reason=REASONS.get(attack, "every image of the block was broken before") if none else "",
+        warnings=[ResultWarning(WarningCode.CONDITIONAL, "conditional")] if none and attack not in REASONS else [],
     )

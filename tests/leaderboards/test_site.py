@@ -117,7 +117,7 @@ def test_a_section_has_all_that_is_known(demo, page):
     assert set(sections) == {f"defense-{found.name}" for found in demo.results}
     text = sections["defense-diffpure-t0.15"]
     assert "RuntimeError" not in text
-    assert "foolbox-deepfool errored OutOfMemoryError: no room for 20 draws" in text
+    assert "errored foolbox-deepfool on 64 of 256 images: OutOfMemoryError: no room for 20 draws" in text
     assert "square rounding corrected" in text
     assert "64 errored" in text
     assert "16.0/255" in text

@@ -44,7 +44,11 @@ def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
     assert "95 % intervals: betting (random), Clopper–Pearson (deterministic)" in text
     assert "! 64 of 256 errored" in text
     assert "192 of 256 images" in text
-    assert "broken-checkpoint: RuntimeError: size mismatch for decoder.0.weight: [64, 3] and [32, 3]" in text
+    errors = " ".join(text.split())
+    assert "on 256 of 256 images: RuntimeError: size mismatch for decoder.0.weight: [64, 3] and [32, 3] !" in errors
+    assert "! diffpure-t0.15: foolbox-deepfool on 64 of 256 images: OutOfMemoryError: no room" in errors
+    assert errors.count("size mismatch") == 1
+    assert "run again with --retry-errors" in errors
     assert "no finished block yet: styletransformer" in text
     assert "rank: between which places it lies, for all rows at once" in text
     assert "ranks: compared on the 192 images that all rows have" in text
