@@ -43,12 +43,7 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if self.norm not in NORM_NAMES:
             raise PurebenchError(f"norm: {self.norm!r} is unknown; {nearest(self.norm, NORM_NAMES)}")
-        radius = _in_range(self.radius, self.radius)
-        if self.norm == "linf" and radius > 1:
-            raise PurebenchError(
-                f"radius: expected at most 1 for linf, in units of images in [0,1], but got {radius:g}, under which "
-                f"any image may become any other; {_over_255(radius)}"
-            )
+        _in_range(self.radius, self.radius)
 
     def check_shape(self, shape: Sequence[int]) -> None:
         """Refuses a radius within which any image becomes any other.

@@ -77,6 +77,7 @@ class Bench:
         self.defense, self.purifier = made, made.purifier
         self.latents, self.weights = len(self.purifier.kept), fingerprint(made)
         data = load_images(setting.dataset)
+        setting.threat.check_shape(data.images.shape[1:])
         order = shuffled_tail(data, setting.skip, setting.seed)
         with seeded("probe", device=self.device):
             image = torch.as_tensor(data.take(order[:1]).floats()).to(self.device)

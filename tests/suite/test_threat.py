@@ -37,10 +37,9 @@ def test_a_radius_is_a_fraction_or_a_number(text: str | float, value: float) -> 
     assert found == value
 
 
-@given(st.integers(1, 10**6), st.integers(1, 1000), st.integers(1, 1000))
-def test_a_fraction_of_decimals_is_rounded_once(numerator: int, digits: int, denominator: int) -> None:
-    exact = Fraction(numerator, digits) / denominator
-    assert parse_radius(f"{numerator}/{digits * denominator}") == exact.numerator / exact.denominator
+@given(st.integers(1, 10**6 - 1), st.integers(1, 1000))
+def test_a_fraction_of_decimals_is_rounded_once(millionths: int, denominator: int) -> None:
+    assert parse_radius(f"0.{millionths:06d}/{denominator}") == millionths / (10**6 * denominator)
 
 
 SMALL = ["1e-13", 5e-324, "1e-400", "1/1e200", 1e300, "1e300", 10**5000, "1e999999999", "9" * 5000]
@@ -65,9 +64,8 @@ def test_an_unknown_norm_names_the_nearest() -> None:
 )
 def test_a_linf_radius_above_1_is_refused(radius: float, cure: str) -> None:
     with pytest.raises(PurebenchError, match="any image may become any other") as caught:
-        ThreatModel("linf", radius)
+        ThreatModel("linf", radius).check_shape((1, 2, 2))
     assert cure in str(caught.value)
-    assert ThreatModel("linf", 1).radius == 1
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
@@ -77,6 +75,5 @@ def test_the_largest_radius_leads_from_black_to_white_and_no_further(norm: str) 
     threat = ThreatModel(norm, most)
     assert threat.size(torch.ones_like(x)).item() == pytest.approx(most, rel=1e-6)
     threat.check_shape((3, 5, 2))
-    if norm != "linf":
-        with pytest.raises(PurebenchError, match=f"at most .* for {norm} and images of .3, 5, 2. in .0,1., but got"):
-            ThreatModel(norm, most * 1.001).check_shape((3, 5, 2))
+    with pytest.raises(PurebenchError, match=f"at most .* for {norm} and images of .3, 5, 2. in .0,1., but got"):
+        ThreatModel(norm, most * 1.001).check_shape((3, 5, 2))

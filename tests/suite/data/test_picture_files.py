@@ -75,7 +75,7 @@ def test_a_side_that_differs_by_rounding_alone_is_no_distortion(tmp_path: Path) 
     assert read(save(tmp_path / "a", noise(500, 501)), size=224).shape == (1, 3, 224, 224)
     assert read(save(tmp_path / "b", noise(333, 500)), size=[50, 75]).shape == (1, 3, 50, 75)
     with pytest.raises(PurebenchError, match="distorted"):
-        read(save(tmp_path / "c", noise(500, 503)), size=224)
+        read(save(tmp_path / "c", noise(500, 502)), size=224)
 
 
 @pytest.mark.parametrize("ending", ["png", "tiff", "pgm"])
@@ -86,7 +86,7 @@ def test_16_bits_a_value_keep_their_precision(tmp_path: Path, ending: str) -> No
     images = read(path, grey=True)
     assert images.dtype == np.float32
     assert (images[0, 0] == values.astype(np.float32) / np.float32(65535)).all()
-    assert (read(path) == np.repeat(images, 3, 1)).all()
+    assert np.array_equal(read(path), np.repeat(images, 3, 1))
     half = read(path, size=4, grey=True)
     np.testing.assert_allclose(half.mean(), images.mean(), atol=0.02)
     assert 0 <= half.min() <= half.max() <= 1
