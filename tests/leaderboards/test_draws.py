@@ -48,7 +48,7 @@ def test_the_loss_is_paired(noisy):
     expected = paired_difference(right(result)[0].mean(axis=1), result.fresh.mean(axis=1))
     ends = (expected.value, expected.low, expected.high)
     assert (found.value, found.low, found.high) == pytest.approx(ends)
-    assert (found.method, found.n) == ("paired-betting", 60)
+    assert (found.method, found.n) == ("paired-gaffke", 60)
     assert found.value > 0
 
 

@@ -13,7 +13,7 @@ from purebench.board_file import load_board, parse_board
 from purebench.choose import bundled, choose
 from purebench.code_identity import code_of_board
 from purebench.errors import PurebenchError
-from purebench.plan import plan
+from purebench.plan import Job, WorstCaseJob, plan
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -137,7 +137,11 @@ def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
 def test_the_plan_has_every_pair_on_every_block_once() -> None:
     board = parse_board(GOOD)
     jobs = plan(board, ["d"] * 3, {"none": "w", "noise": "w"}, "1", code_of_board(board))
-    assert len(jobs) == len({job.key for job in jobs}) == 3 * 2 * 2
+    assert len(jobs) == len({job.key for job in jobs}) == 3 * 2 * (2 + 1)
+    for job in jobs:
+        if isinstance(job, WorstCaseJob):
+            same = [j.key for j in jobs if isinstance(j, Job) and (j.block, j.defense) == (job.block, job.defense)]
+            assert job.needs == tuple(same)
     assert [job.block for job in jobs] == sorted(job.block for job in jobs)
 
 
@@ -166,7 +170,33 @@ def test_what_does_not_decide_a_result_leaves_its_key() -> None:
     """Titles, other defenses, and more images behind whole blocks change no job that was there."""
     assert keys(changed("title", to="Other")) == keys(GOOD)
     assert keys(changed("defenses", to={"none": "none"})) < keys(GOOD)
-    assert len(keys(changed("dataset", "images", to=24)) & keys(GOOD)) == 2 * 4
+    assert len(keys(changed("dataset", "images", to=24)) & keys(GOOD)) == 2 * (4 + 2)
+
+
+def test_another_attack_or_other_fresh_draws_repeat_the_worst_case_jobs_alone() -> None:
+    more = changed("attacks", "square", to={"use": "square(queries=1)"})
+    for other, new in ((more, 2), (changed("verify", "fresh", to=8), 1)):
+        board = parse_board(other)
+        jobs = plan(board, ["d"] * 3, {"none": "w", "noise": "w"}, "1", code_of_board(board))
+        again = [job for job in jobs if job.key not in keys(GOOD)]
+        assert len(again) == 3 * 2 * new
+        assert sum(isinstance(job, WorstCaseJob) for job in again) == 3 * 2
+
+
+def test_streams_hold_no_names() -> None:
+    """Equal models get equal random numbers, whatever the board, the row and the attack are called."""
+    renamed = changed("name", to="other")
+    renamed["defenses"] = {f"{name}-2": use for name, use in GOOD["defenses"].items()}
+    renamed["attacks"] = {f"{name}-2": attack for name, attack in GOOD["attacks"].items()}
+
+    def streams(data: dict[str, Any]) -> list[str]:
+        board = parse_board(data)
+        prints = {row.name: "w" for row in board.defenses}
+        return [job.stream for job in plan(board, ["d", "e", "f"], prints, "1", code_of_board(board))]
+
+    assert streams(renamed) == streams(GOOD)
+    assert len(set(streams(GOOD))) == 3 * (2 + 1)  # blocks × (attacks and the worst case), the same for both rows
+    assert set(streams(changed("seed", to=1))).isdisjoint(streams(GOOD))
 
 
 def test_choosing_rows_specs_and_fewer_images() -> None:
