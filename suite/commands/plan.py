@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -146,15 +147,19 @@ def _telling(board: Board) -> list[str]:
     pairs = len(board.shown) * (len(board.shown) - 1) // 2
     if not pairs:
         return lines
-    seen = f"a difference of {100 * smallest_difference(images, DISCORDANT, POWER, alpha=1 - confidence):.1f} points"
+    seen = f"a difference of {_points(smallest_difference(images, DISCORDANT, POWER, alpha=1 - confidence))}"
     if pairs > 1:
         least = smallest_difference(images, DISCORDANT, POWER, comparisons=pairs, alpha=1 - confidence)
-        seen += f" between two rows named before, {100 * least:.1f} points among all {pairs} pairs,"
+        seen += f" between two rows named before, {_points(least)} among all {pairs} pairs,"
     return [
         *lines,
         f"{seen} is seen with a probability of {100 * POWER:.0f} %, if just one of the two is right on "
         f"{100 * DISCORDANT:.0f} % of the images",
     ]
+
+
+def _points(least: float) -> str:
+    return "no size (too few images)" if least == inf else f"{100 * least:.1f} points"
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ halving       `contenders`, `picked`: one adversarial example an image, by succe
 bracket       `bracket`: both sides of the accuracy under the worst attack of each image
 picking       `split_score`: the worst attack of every image is picked on other draws than it is scored on
 worst_case    `robust_accuracy`: the worst attack of every image, on plain arrays; `accuracy`: a single attack
+shares        `outcome_shares`: images that are right nearly always, mostly, nearly never
 resubmission  `resubmission_curve`, `vote_curve`: asked N times, and voting
 curve         `security_curve`: accuracy against radius, from the distances of minimum-norm attacks; `median_distance`
 survival      `survival_band`, `kaplan_meier`, `median_with_ends`: the same where some distances were not found
@@ -35,6 +36,7 @@ from purebench.statistics.allocation import (
     comparison_power,
     expected_half_width,
     images_for_power,
+    mcnemar_power,
     smallest_difference,
 )
 from purebench.statistics.anytime import anytime_p_above, anytime_p_values
@@ -74,6 +76,7 @@ from purebench.statistics.sequential import (
     half_width_reached,
     half_widths,
 )
+from purebench.statistics.shares import OutcomeShares, outcome_shares
 from purebench.statistics.survival import MedianDistance, kaplan_meier, median_with_ends, survival_band
 from purebench.statistics.variance import VarianceParts, variance_parts
 from purebench.statistics.worst_case import (
@@ -94,6 +97,7 @@ __all__ = [
     "Estimate",
     "MedianDistance",
     "Neighbours",
+    "OutcomeShares",
     "Ranking",
     "Rung",
     "VarianceParts",
@@ -129,11 +133,13 @@ __all__ = [
     "least_coverage",
     "lowest_per_image",
     "mcnemar",
+    "mcnemar_power",
     "mean_p_value",
     "median_distance",
     "median_with_ends",
     "most_times",
     "one_sided_bound",
+    "outcome_shares",
     "pair_p_values",
     "paired_difference",
     "picked",

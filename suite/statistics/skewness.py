@@ -6,8 +6,8 @@ the others, differs by -0.02 on most images and by +0.98 on a few. Where no such
 differences have one sign, and sign flips tell the two apart. They do so on 39 to 69 % of such boards.
 
 The guard is the mean itself: the one-sided `mean_p_value` of the differences, which allows for images that were not
-seen. It holds for any distribution. A difference counts where both the sign flips and the guard reject. Differences of 0/1
-answers need no guard, as equal accuracy makes them symmetric: d = 1 is then as likely as d = -1.
+seen. It holds for any distribution. A difference counts where both the sign flips and the guard reject. Differences of
+0/1 answers need no guard, as equal accuracy makes them symmetric: d = 1 is then as likely as d = -1.
 """
 
 from __future__ import annotations

@@ -42,3 +42,23 @@ def test_the_reference_is_the_same_interval_with_the_papers_truncation(script):
     values = np.random.default_rng(0).beta(4, 2, 300)
     width = 2 * betting(values).half_width
     assert script("statistical").reference_width(values) == pytest.approx(width, rel=0.03)
+
+
+def test_the_bars_of_the_worst_case_hold_in_a_short_run(script, tmp_path):
+    path = tmp_path / "found.json"
+    flags = ["--quick", "--part", "worst-case", "--part", "skewed-ranks", "--repeats", "15", "--seed", "1"]
+    assert script("statistical").main([*flags, "--default-malloc", "--json", str(path)]) == 0
+    found = json.loads(path.read_text())
+    rows = next(rows for title, rows in found["tables"].items() if title.startswith("Worst case"))
+    assert {row["world"] for row in rows} >= {"alike", "dominant", "coin", "spread 0.5", "spread 1"}
+    assert all(bar["met"] for bar in found["bars"])
+
+
+def test_a_pick_that_is_scored_on_what_picked_it_misses_the_bars(script, monkeypatch):
+    statistical = script("statistical")
+    play = statistical.play
+    # the naive headline: the smallest fraction over the columns
+    monkeypatch.setattr(
+        statistical, "play", lambda q, rng: (lambda p: type(p)(p.lowest, p.lowest, p.chosen, p.columns))(play(q, rng))
+    )
+    assert statistical.main(["--quick", "--part", "worst-case", "--repeats", "10", "--default-malloc"]) == 1

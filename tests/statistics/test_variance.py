@@ -1,6 +1,7 @@
 """Variance by source: unbiased on simulated layouts, statsmodels' mean squares, and the cheapest allocation."""
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 import pandas
@@ -12,10 +13,13 @@ from statsmodels.stats.power import NormalIndPower
 from purebench.statistics import (
     VarianceParts,
     advise,
-    betting,
     comparison_power,
     expected_half_width,
+    gaffke,
     images_for_power,
+    mcnemar,
+    mcnemar_power,
+    smallest_difference,
     variance_parts,
 )
 
@@ -67,7 +71,7 @@ def test_no_other_allocation_is_cheaper(s_image, s_draw, ratio):
     assert chosen.half_width <= 0.01
     assert expected_half_width(parts, chosen.images, chosen.draws) == pytest.approx(chosen.half_width)
     for draws in range(1, 60):
-        images = math.ceil(parts.of_mean(1, draws) * 2 * math.log(40) / 0.01**2 - 1e-9)
+        images = bisect_left(range(10**5), -0.01, lo=1, key=lambda n: -expected_half_width(parts, n, draws))
         # whole images cost up to one image more
         assert chosen.cost <= images * (ratio + draws) + (ratio + draws)
 
@@ -85,7 +89,52 @@ def test_the_half_width_to_expect_comes():
     q = rng.beta(2, 1, 3000)
     answers = rng.random((3000, 8)) < q[:, None]
     expected = expected_half_width(variance_parts(answers), 3000, 8)
-    assert betting(answers.mean(axis=1)).half_width == pytest.approx(expected, rel=0.15)
+    assert gaffke(answers.mean(axis=1)).half_width == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize(("n", "q"), [(20, 1.0), (48, 0.95), (48, 0.5)])
+def test_the_half_width_to_expect_has_the_least_width_of_few_images(n, q):
+    """At small n the interval is wider than its standard errors: of images that all agree it is no point."""
+    rng = np.random.default_rng(5)
+    found = np.mean([gaffke((rng.random(n) < q) * 1.0).half_width for _ in range(100)])
+    parts = VarianceParts(q * (1 - q), 0.0, 0.0)
+    assert expected_half_width(parts, n, 1) == pytest.approx(found, rel=0.12)
+    assert advise(parts, 0.05).images >= math.log(40) / 2 / 0.05 - 1
+
+
+def test_a_bracket_asks_for_more_draws_as_images_alone_do_not_close_it():
+    parts = VarianceParts(0.05, 0.0, 0.2)
+    plain, wide = advise(parts, 0.03, cost_image=4.0), advise(parts, 0.03, cost_image=4.0, picking=0.2)
+    assert wide.draws > plain.draws
+    assert wide.half_width <= 0.03
+    # half of 0.2 / sqrt(16) is left however many images there are
+    assert expected_half_width(parts, 10**9, 16, picking=0.2) == pytest.approx(0.025, abs=1e-4)
+    never = advise(parts, 0.002, picking=0.2)
+    assert never.draws == 1000
+    assert never.half_width > 0.002
+    with pytest.raises(ValueError, match="picking >= 0"):
+        advise(parts, 0.03, picking=-1.0)
+
+
+@pytest.mark.parametrize(("images", "discordant", "comparisons"), [(48, 0.25, 1), (100, 0.4, 10), (500, 0.25, 36)])
+def test_the_smallest_difference_comes_with_its_power(images, discordant, comparisons):
+    """The test that is forecast, on simulated answers: by the normal approximation it had 71 to 76 %."""
+    d = smallest_difference(images, discordant, 0.8, comparisons=comparisons)
+    moved = max(d, discordant)
+    assert mcnemar_power(images, d, moved, 0.05 / comparisons) == pytest.approx(0.8, abs=1e-3)
+    assert mcnemar_power(images, d - 0.01, max(d - 0.01, discordant), 0.05 / comparisons) < 0.8
+    rng = np.random.default_rng(6)
+    better = rng.binomial(images, (moved + d) / 2, 2000)
+    worse = rng.binomial(images - better, (moved - d) / 2 / (1 - (moved + d) / 2))
+    p = {pair: mcnemar(*pair) for pair in set(zip(better.tolist(), worse.tolist(), strict=True))}
+    told = np.mean([p[pair] <= 0.05 / comparisons for pair in zip(better.tolist(), worse.tolist(), strict=True)])
+    assert told == pytest.approx(0.8, abs=3 * math.sqrt(0.16 / 2000))
+
+
+def test_too_few_images_see_no_difference():
+    assert mcnemar_power(5, 1.0, 1.0) == 0.0  # 2 / 2^5 > 5 %
+    assert smallest_difference(5, 0.3) == math.inf
+    assert mcnemar_power(6, 1.0, 1.0) == 1.0
 
 
 def test_power_is_that_of_statsmodels_and_comes_true():

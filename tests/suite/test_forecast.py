@@ -17,7 +17,7 @@ from purebench.errors import PurebenchError
 from purebench.forecast import expected_half_widths, forecast
 from purebench.records import WORST_CASE
 from purebench.running import run_board
-from purebench.statistics import clopper_pearson, comparison_power, gaffke, smallest_difference
+from purebench.statistics import clopper_pearson, gaffke, mcnemar_power, smallest_difference
 
 from boards import write_board  # isort: skip
 
@@ -75,9 +75,8 @@ def test_intervals_to_expect() -> None:
 def test_the_smallest_difference_has_the_power_that_was_asked_for() -> None:
     for images, discordant, comparisons in ((100, 0.25, 1), (500, 0.4, 10)):
         d = smallest_difference(images, discordant, 0.8, comparisons=comparisons)
-        deviation = math.sqrt(discordant - d**2)
-        assert comparison_power(images, d, deviation, comparisons=comparisons) == pytest.approx(0.8, abs=0.01)
-    assert smallest_difference(2, 0.1) == 0.1
+        assert mcnemar_power(images, d, discordant, 0.05 / comparisons) == pytest.approx(0.8, abs=0.001)
+    assert smallest_difference(2, 0.1) == math.inf
     with pytest.raises(ValueError, match="a share in"):
         smallest_difference(10, 0.0)
 
