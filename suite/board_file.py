@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from purebench.board import FOR, PRECISIONS, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
+from purebench.board import FOR, PRECISIONS, SOURCE, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
 from purebench.errors import PurebenchError, nearest
 from purebench.registry import Spec, names
 from purebench.threat import ThreatModel, parse_radius
@@ -148,6 +148,13 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
                     f"{where}.attack: expected an attack without a source, but {source.attack} has one."
                 )
         above[attack.name] = attack
+    reused = {attack.source.attack for attack in attacks if attack.source is not None}
+    for attack in attacks:
+        if attack.only == SOURCE and attack.name not in reused:
+            raise PurebenchError(
+                f"attacks.{attack.name}.only: expected an attack that reuses its images, but there is none; "
+                f"add one with source: {{defense: …, attack: {attack.name}}}, or leave out only: {SOURCE}."
+            )
 
 
 def _only_sources(value: Any, attacks: Sequence[AttackChoice]) -> Sequence[str]:

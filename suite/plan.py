@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.board import SOURCE, AttackChoice, Board, DefenseChoice
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class _Keys:
             "weights": self.fingerprints[defense.name],
             "threat": asdict(board.threat),
             "attack": {**_attack(attack), "only": attack.only, "precision": board.attack_precision},
+            **({"reused": board.reuses(defense.name, attack.name)} if attack.only == SOURCE else {}),
             "draws": board.draws,
             "seed": board.seed,
         }
