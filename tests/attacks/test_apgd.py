@@ -196,7 +196,8 @@ def test_on_the_bundled_classifier_it_leaves_no_more_than_foolbox_pgd(accuracy):
 def test_without_stopping_the_point_with_the_largest_loss_comes_back():
     """On a linear model the margin of the best point is known: every step goes on to the corner of the ball."""
     torch.manual_seed(0)
-    weight, x = torch.randn(2, 16), torch.rand(6, 1, 4, 4) * 0.2 + 0.4
+    row, x = torch.randn(16), torch.rand(12, 1, 4, 4) * 0.4 + 0.3
+    weight = torch.stack([row - row.mean(), row.mean() - row])
     defense = as_defense(lambda images: images.flatten(1) @ weight.T)
     y, threat = defense(x).argmax(1), ThreatModel("linf", 0.3)
     corner = x + 0.3 * (weight[1 - y] - weight[y]).view_as(x).sign()

@@ -83,4 +83,4 @@ def test_an_honest_row_has_no_warning(rows: dict[str, Row], name: str) -> None:
 
 
 def test_a_random_decoy_has_one(rows: dict[str, Row]) -> None:
-    assert [warning.code for warning in rows["noisy-decoy"].warnings] == [WarningCode.GRADIENT_FREE_STRONGER]
+    assert WarningCode.GRADIENT_FREE_STRONGER in [warning.code for warning in rows["noisy-decoy"].warnings]
