@@ -20,6 +20,7 @@ from purebench.attacks.best import Best, rows
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.pgd import random_start, see_scores
 from purebench.attacks.view import Loss, View
+from purebench.errors import PurebenchError
 from purebench.norms import NORMS
 from purebench.threat import Knowledge, ThreatModel
 
@@ -67,8 +68,9 @@ class APGD:
 
     steps: gradients an image and run; restarts: runs; targets: aim at each of so many classes, the most likely wrong
     ones at the clean image first, with a targeted loss and a run each (0: untargeted); rho: share of steps that must
-    raise the loss for the step to stay (linf and l2, deterministic views). In l1 the first steps are spent in wider
-    balls (see apgd_l1.py).
+    raise the loss for the step to stay (linf and l2, deterministic views); stop: whether an image leaves at its first
+    misclassified point, else all steps are taken and the point with the largest loss is returned (for images that are
+    to transfer to other defenses). In l1 the first steps are spent in wider balls (see apgd_l1.py).
     """
 
     loss: str = "ce"
@@ -76,6 +78,7 @@ class APGD:
     restarts: int = 1
     targets: int = 0
     rho: float = 0.75
+    stop: bool = True
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
@@ -84,10 +87,12 @@ class APGD:
             at_least_one(targets=self.targets)
         losses.find(self.loss, targeted=self.targets > 0)
         a_number("rho", self.rho, 0, 1)
+        if not isinstance(self.stop, bool):
+            raise PurebenchError(f"stop: expected true or false, but got {self.stop!r}.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image."""
-        best, everyone = Best(view, x, y), torch.arange(len(x), device=x.device)
+        best, everyone = Best(view, x, y, stop=self.stop), torch.arange(len(x), device=x.device)
         logits = view.scores(x)
         best.see(everyone, x, torch.zeros(len(x), device=x.device), logits, scored=True)
         for aims in self._aims(logits, y):

@@ -34,12 +34,14 @@ def rows(mask: Tensor, values: Tensor) -> Tensor:
 class Best:
     """Watches an attack on images x [N,C,H,W] with labels y [N] through a view.
 
+    stop: whether an image leaves as soon as it is broken; else it stays to the end, and the largest loss decides.
     open: images still attacked, bool [N]. `see` takes note of every look of a run, `settle` of where it ended.
     """
 
-    def __init__(self, view: View, x: Tensor, y: Tensor):
+    def __init__(self, view: View, x: Tensor, y: Tensor, *, stop: bool = True):
         self.view, self.y = view, y
-        self.lucky = view.random and view.decides  # a wrong answer may be luck
+        self.decides = view.decides and stop
+        self.lucky = view.random and self.decides  # a wrong answer may be luck
         self.open = torch.ones(len(x), dtype=torch.bool, device=x.device)
         self.found = x.clone()
         self.top = torch.full((len(x),), -torch.inf, device=x.device)
@@ -57,7 +59,7 @@ class Best:
         if self.lucky:
             right = (logits.argmax(2) == self.y[index, None]).float().mean(1)
             broken = self._see_draws(index, points, loss, right, logits.shape[1])
-        elif self.view.decides:
+        elif self.decides:
             broken = (logits.argmax(2) != self.y[index, None]).all(1)
             if not scored and bool(broken.any()):
                 broken[broken.clone()] = self._wrong_again(points[broken], index[broken])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from purebench.board import SOURCE
 from purebench.leaderboards.certificates import certificates
 from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.distances import NORM_SIGNS, nearest
@@ -63,7 +64,7 @@ def render(
         certified=bool(proven),
         curves=overlaid(known, board.confidence, common),
         curved=bool(known),
-        attacks=[attack for attack in board.attacks if attack.name not in no_attacks],
+        attacks=[one for one in board.attacks if one.name not in no_attacks and one.only != SOURCE],
         first=board.attacks[0].name,
         waiting=[defense.name for defense in board.shown if defense.name not in finished.union(left_out)],
         left_out=[defense.name for defense in board.shown if defense.name in left_out],

@@ -8,7 +8,8 @@ from typing import Any
 from purebench.registry import Spec
 from purebench.threat import ThreatModel
 
-FOR = ("all", "deterministic", "random")
+SOURCE = "source"
+FOR = ("all", "deterministic", "random", SOURCE)
 PRECISIONS = ("float32", "bf16")
 
 
@@ -36,7 +37,8 @@ class AttackChoice:
 
     gradient: a registered view (exact, bpda, blind, or none for attacks that need no gradient), as one writes it, with
     parameters or without; eot: draws that a gradient or score averages over, used on random defenses only; only: all,
-    deterministic or random defenses; source: whose adversarial images the attack is given, None for no one's.
+    deterministic or random defenses, or `source`: only rows whose adversarial images another attack reuses; source:
+    whose adversarial images the attack is given, None for no one's.
     """
 
     name: str
@@ -135,6 +137,10 @@ class Board:
     def images_of(self, blocks: int) -> int:
         """How many images the first blocks have."""
         return min(blocks * self.dataset.block, self.dataset.images)
+
+    def reuses(self, defense: str, attack: str) -> bool:
+        """Whether an attack of the board reuses the adversarial images of this attack on this defense."""
+        return any(other.source == Source(defense, attack) for other in self.attacks)
 
     @property
     def shown(self) -> tuple[DefenseChoice, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from purebench.board import AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
+from purebench.board import SOURCE, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
 from purebench.boards.schema import CURE, MOST_JOBS, AttackSchema, BoardSchema
 from purebench.boards.schema import NAME as NAME
 from purebench.boards.schema import SCHEMA as SCHEMA
@@ -106,6 +106,13 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
                     f"{where}.attack: expected an attack without a source, but {source.attack} has one."
                 )
         above[attack.name] = attack
+    reused = {attack.source.attack for attack in attacks if attack.source is not None}
+    for attack in attacks:
+        if attack.only == SOURCE and attack.name not in reused:
+            raise PurebenchError(
+                f"attacks.{attack.name}.only: expected an attack that reuses its images, but there is none; "
+                f"add one with source: {{defense: …, attack: {attack.name}}}, or leave out only: {SOURCE}."
+            )
 
 
 def _check_different(attacks: Sequence[AttackChoice]) -> None:

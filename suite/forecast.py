@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from purebench.board import AttackChoice, DefenseChoice
+from purebench.board import SOURCE, AttackChoice, DefenseChoice
 from purebench.context import Context
 from purebench.execute import single_thread
 from purebench.plan import Job
@@ -171,6 +171,8 @@ def _reference(
 
     Rows to which the attack does not apply say nothing of the others, so they count where there is none else.
     """
+    if attack.only == SOURCE:
+        return None  # most rows skip it, which costs nothing to try
     random = context.defenses[row.name].random
     same = [
         price

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from purebench.board import AttackChoice, Board, DefenseChoice
+from purebench.board import SOURCE, AttackChoice, Board, DefenseChoice
 from purebench.code_identity import BoardCode
 from purebench.records import WORST_CASE
 
@@ -155,6 +155,7 @@ class _Keys:
             "weights": self.fingerprints[defense.name],
             "threat": asdict(board.threat),
             "attack": {**_attack(attack), "only": attack.only, "precision": board.attack_precision},
+            **({"reused": board.reuses(defense.name, attack.name)} if attack.only == SOURCE else {}),
             "draws": board.draws,
             "seed": board.seed,
         }

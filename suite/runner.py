@@ -13,6 +13,7 @@ from torch import Tensor
 
 from purebench import registry
 from purebench.batching import DeviceBatch
+from purebench.board import SOURCE, Board
 from purebench.context import Context
 from purebench.datasets import Array
 from purebench.pictures import png, to_bytes
@@ -57,9 +58,9 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     x = torch.as_tensor(part.floats()).to(context.device)
     y = torch.as_tensor(part.labels).to(context.device)
     blank = blank_record(job, context, len(part))
-    if job.attack.only != "all" and defense.random != (job.attack.only == "random"):
-        return Finding(_all(blank, Outcome.SKIPPED, f"for {job.attack.only} defenses only"))
-    spared = _broken_before(given.before)
+    if (inapplicable := _not_for(job, board, defense.random)) is not None:
+        return Finding(_all(blank, Outcome.SKIPPED, inapplicable))
+    spared = {} if job.attack.only == SOURCE else _broken_before(given.before)  # others reuse all of its images
     rest = [row for row in range(len(part)) if row not in spared]
     everything = x.cpu().numpy().copy()  # on the CPU it would be the memory of x itself
     for row, image in spared.items():
@@ -79,6 +80,16 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     if spared:
         told["warnings"].append(ResultWarning(WarningCode.CONDITIONAL, SPARED, len(spared), len(part)))
     return Finding(replace(blank, **_spread(told, rest, len(part)), pictures=pictures), everything)
+
+
+def _not_for(job: Job, board: Board, random: bool) -> str | None:
+    """Why the board does not want this attack on this defense; None where it does."""
+    only = job.attack.only
+    if only == SOURCE:
+        wanted = board.reuses(job.defense.name, job.attack.name)
+        return None if wanted else "only on rows whose adversarial images another attack reuses"
+    wanted = only == "all" or random == (only == "random")
+    return None if wanted else f"for {only} defenses only"
 
 
 def _attacked(

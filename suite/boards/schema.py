@@ -145,7 +145,7 @@ class AttackSchema(StrictModel):
     use: SpecField
     gradient: Annotated[str, PlainValidator(_gradient)] = "none"
     eot: Draws = 1
-    only: Literal["all", "deterministic", "random"] = "all"
+    only: Literal["all", "deterministic", "random", "source"] = "all"
     source: SourceSchema | None = None
 
 

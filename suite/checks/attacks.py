@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from purebench.board import AttackChoice, Board, DefenseChoice, Source
+from purebench.board import SOURCE, AttackChoice, Board, DefenseChoice, Source
 from purebench.errors import PurebenchError, require_fraction
 from purebench.registry import Spec
 from purebench.threat import ThreatModel, largest_radius
 
 MANY, FEW = "many-draws", "one-draw"
-BPDA, BLIND, BLACK, TRANSFER = "bpda", "blind", "black-box", "transfer"
+BPDA, BLIND, BLACK, TRANSFER, MARGIN = "bpda", "blind", "black-box", "transfer", "margin"
 WHITE = (MANY, BPDA)
 """The attacks with white-box knowledge that a check takes the best of."""
+LONGER = 4
+"""How many times the steps an attack takes to see whether it had converged."""
 UNDEFENDED = ("undefended", "no-defense")
 """Names for the board's classifier alone, whose adversarial images are tried on the defense; one is not the row's."""
 
@@ -44,6 +46,7 @@ class Effort:
 def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
     """All attacks at the board's radius."""
     apgd, square = Spec("apgd", {"steps": effort.steps}), Spec("square", {"queries": effort.queries})
+    margin = Spec("apgd", {"steps": effort.steps, "loss": "cw", "stop": False})
     alone = DefenseChoice(next(name for name in UNDEFENDED if name != row.name), Spec("none"), only_source=True)
     return _board(
         board,
@@ -54,7 +57,8 @@ def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
         AttackChoice(MANY, apgd, "exact", effort.draws),
         AttackChoice(BPDA, apgd, "bpda", effort.draws),
         AttackChoice(BLACK, square, "none", effort.draws),
-        AttackChoice(TRANSFER, Spec("transfer"), source=Source(alone.name, MANY)),
+        AttackChoice(MARGIN, margin, "exact", only=SOURCE),
+        AttackChoice(TRANSFER, Spec("transfer"), source=Source(alone.name, MARGIN)),
         source=alone,
     )
 
@@ -66,6 +70,21 @@ def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) 
     threat = ThreatModel(board.threat.norm, radius)
     made = _board(replace(board, threat=threat, radius_text=""), row, *white)
     return replace(made, name=f"{made.name}@{radius:g}")
+
+
+def for_steps(board: Board, row: DefenseChoice, effort: Effort, gradient: str) -> Board:
+    """The white-box attack through a view (`exact` or `bpda`) at the board's radius, with `LONGER` times the steps."""
+    apgd = Spec("apgd", {"steps": LONGER * effort.steps})
+    made = _board(board, row, AttackChoice(MANY if gradient == "exact" else BPDA, apgd, gradient, effort.draws))
+    return replace(made, name=f"{made.name}-steps")
+
+
+def far_radius(radius: float, most: float) -> float:
+    """A radius far from the board's, but not everything: the geometric mean of both.
+
+    Linf 8/255 gives 0.18, at which adversarially trained classifiers have lost nearly all.
+    """
+    return math.sqrt(radius * most)
 
 
 def everything(norm: str, shape: tuple[int, ...]) -> float:

@@ -7,12 +7,15 @@ cross-entropy's fades, which most attacks follow, is asked apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from purebench.batching import DeviceBatch
 from purebench.checks.finding import Floats, Suspicion, certain, counted
@@ -27,7 +30,9 @@ FADES = "the cross-entropy keeps its gradient"
 SEEDS = "seeds are honoured"
 
 SMALLER = "; divide the logits by a constant, which changes no answer, and attacks that follow it see a slope again"
-COARSE = "; so they do in arithmetic coarser than float32, such as bf16: evaluate it in float32"
+COARSE = "; the defense computes in {}, which is coarser than float32 and can do that: evaluate it in float32"
+FINE = (torch.float32, torch.float64)
+"""Floating-point types that are not too coarse for finite differences."""
 CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
 BY_CHANCE = 0.1
 """Share of images on which an honest defense may have no gradient (clamped, dead units) or a kink beside the image."""
@@ -46,13 +51,15 @@ class Slopes:
     """What was seen at images, 0 or 1 each.
 
     faded [n]: the cross-entropy has no gradient. flat [n]: no gradient of the margin arrives; off [m]: one that does
-    differs from the finite differences. missing: why no gradient arrives at all, empty where one may.
+    differs from the finite differences. missing: why no gradient arrives at all, empty where one may. coarse: the
+    floating-point types coarser than float32 that the defense computes in.
     """
 
     faded: Floats
     flat: Floats
     off: Floats
     missing: str = ""
+    coarse: tuple[str, ...] = ()
 
     def __add__(self, other: Slopes) -> Slopes:
         return Slopes(
@@ -60,6 +67,7 @@ class Slopes:
             np.concatenate([self.flat, other.flat]),
             np.concatenate([self.off, other.off]),
             self.missing or other.missing,
+            self.coarse or other.coarse,
         )
 
 
@@ -89,7 +97,9 @@ def slopes(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Slopes
             return Slopes(faded, np.ones(len(x)), none, missing=str(error))
         flat |= ~slope.flatten(1).any(1) | ~slope.flatten(1).isfinite().all(1)
         off |= _disagree(defense, x, y, slope, [slope.sign().to(x), *also], way)
-    return Slopes(faded, flat.double().cpu().numpy(), off[~flat].double().cpu().numpy())
+    return Slopes(
+        faded, flat.double().cpu().numpy(), off[~flat].double().cpu().numpy(), coarse=coarse_types(defense, x[:1])
+    )
 
 
 def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspicion]:
@@ -111,8 +121,30 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
     if not found.off.size:
         return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
     told = f"slopes and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
-    told += COARSE if wrong > 2 * BY_CHANCE * found.off.size else ""
+    told += COARSE.format(" and ".join(found.coarse)) if found.coarse and wrong > BY_CHANCE * found.off.size else ""
     return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance), keeps]
+
+
+class _Types(TorchDispatchMode):
+    """Notes the types of all tensors that are computed inside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        self.seen |= {leaf.dtype for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)}
+        return answer
+
+
+def coarse_types(defense: Defense, x: Tensor) -> tuple[str, ...]:
+    """The floating-point types coarser than float32 that a pass of x [N,C,H,W] computes in, by name."""
+    with torch.no_grad(), _Types() as types:
+        defense(x)
+    return tuple(sorted(str(t).removeprefix("torch.") for t in types.seen if t.is_floating_point and t not in FINE))
 
 
 def _beside(x: Tensor) -> Tensor:

@@ -10,15 +10,15 @@ import torch
 from purebench.batching import DeviceBatch
 from purebench.board import Board, DefenseChoice
 from purebench.checks import direct, strength
-from purebench.checks.attacks import Effort, everything, for_radius, for_strength
+from purebench.checks.attacks import Effort, everything, far_radius, for_radius, for_steps, for_strength
 from purebench.checks.finding import Finding, Result, Suspicion, judged, verdict
 from purebench.context import Context
 from purebench.growing import Limits, Run, found_by, steps
 from purebench.leaderboards.results import DefenseResult
 
 ANSWERS = "it answers"
-RADII = (0.5, 2.0)
-"""Multiples of the board's radius, beside the radius itself, at which robustness is compared."""
+NEARER = 0.5
+"""The share of the board's radius at which robustness is compared with that at the radius."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def honest(
             strength.beats_blind(attacked, effort.tolerance, purifies=context.defenses[row.name].purifier is not None),
             strength.beats_black_box(attacked, effort.tolerance),
             *_elsewhere(part, row, run, effort, attacked, context),
+            strength.more_steps(attacked, _longer(part, row, run, effort, attacked), effort.tolerance),
         ]
         trust = Trust([first, *judged(suspicions, (1 - confidence) / 2)], (context, attacked))
         if trust.result is not Result.UNDECIDED or reasons:
@@ -97,9 +98,16 @@ def _elsewhere(
     shape = tuple(context.images.floats().shape[1:])
     most = everything(board.threat.norm, shape)
     _, unbounded = found_by(run, for_radius(board, row, effort, most))
-    radii = [board.threat.radius * factor for factor in RADII if board.threat.radius * factor < most]
+    here, far = board.threat.radius, far_radius(board.threat.radius, most)
+    radii = [NEARER * here, far] if here < far else [NEARER * here]
     others = {radius: found_by(run, for_radius(board, row, effort, radius))[1] for radius in radii}
     return [
-        strength.falls_with_radius({**others, board.threat.radius: found}, effort.tolerance),
+        strength.does_not_rise({**others, here: found}, effort.tolerance),
+        strength.falls_with_radius(found, others.get(far, unbounded), effort.tolerance),
         strength.reaches_zero(unbounded, effort.tolerance),
     ]
+
+
+def _longer(board: Board, row: DefenseChoice, run: Run, effort: Effort, found: DefenseResult) -> DefenseResult:
+    """What the stronger of the white-box attacks finds with more steps."""
+    return found_by(run, for_steps(board, row, effort, strength.stronger_view(found)))[1]

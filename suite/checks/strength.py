@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from purebench.checks.attacks import BLACK, BLIND, FEW, MANY, TRANSFER, WHITE
+from purebench.checks.attacks import BLACK, BLIND, FEW, LONGER, MANY, TRANSFER, WHITE
 from purebench.checks.finding import Suspicion, compared, counted, worst
 from purebench.leaderboards.results import DefenseResult
 from purebench.scores import under
@@ -64,7 +64,7 @@ def reaches_zero(found: DefenseResult, tolerance: float) -> Suspicion:
     return counted(name, told, values, LEFT, tolerance)
 
 
-def falls_with_radius(found: Mapping[float, DefenseResult], tolerance: float) -> Suspicion:
+def does_not_rise(found: Mapping[float, DefenseResult], tolerance: float) -> Suspicion:
     """Whether robustness does not rise from a radius to the next; radius → what was found there."""
     name = "robustness does not rise with the radius"
     radii = sorted(found)
@@ -74,6 +74,37 @@ def falls_with_radius(found: Mapping[float, DefenseResult], tolerance: float) ->
         return Suspicion(name, "no attack that follows gradients applies")
     told = ", ".join(f"{_percent(value)} at {radius:.4g}" for radius, value in known)
     return worst([compared(name, told, far, near, tolerance) for (_, near), (_, far) in pairwise(known)])
+
+
+def falls_with_radius(near: DefenseResult, far: DefenseResult, tolerance: float) -> Suspicion:
+    """Whether at least half of what holds at the board's radius is lost at one far beyond it (`far_radius`)."""
+    name = "robustness falls far beyond the radius"
+    here, there = _values(near, WHITE), _values(far, WHITE)
+    if here is None or there is None:
+        return Suspicion(name, "no attack that follows gradients applies")
+    told = f"{_percent(here)} at the radius, {_percent(there)} far beyond it, of {here.size} images"
+    # far - near / 2 lies in [-1/2, 1]: 0 where half is lost, tolerance / 2 where `tolerance` holds and nothing is lost
+    return counted(name, told, (there - here / 2 + 0.5) / 1.5, 0.5 / 1.5, tolerance / 2 / 1.5)
+
+
+def more_steps(found: DefenseResult, longer: DefenseResult, tolerance: float) -> Suspicion:
+    """Whether an attack with more steps leaves as much, so that the attack at hand has converged."""
+    name = "more steps do not break more"
+    (attack,) = (attack.name for attack in longer.attacks)
+    short, long = _values(found, (attack,)), _values(longer, (attack,))
+    if short is None or long is None:
+        return Suspicion(name, "no attack that follows gradients applies")
+    told = (
+        f"{_percent(short)} are left by {attack}, {_percent(long)} by {LONGER} times the steps, of {short.size} images"
+    )
+    return compared(name, told, short, long, tolerance)
+
+
+def stronger_view(found: DefenseResult) -> str:
+    """The view of the white-box attack that leaves least: `exact`, or `bpda`."""
+    left = {name: values.mean() for name in WHITE if (values := _values(found, (name,))) is not None}
+    best = min(left, key=lambda name: left[name], default=MANY)
+    return "exact" if best == MANY else "bpda"
 
 
 def _against(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from purebench.board import SOURCE
 from purebench.boards.schema import NAME, AttackSchema, BoardCore, require_whole
 from purebench.errors import PurebenchError
 from purebench.file_names import check_file_name
@@ -101,7 +102,7 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
     optional = {"nearest": attack.nearest, "claims": attack.claims, "certified": attack.certified}
     check_lengths(result.images, lists, optional)
     check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
-    if board.only not in ("all", "random" if result.random else "deterministic") and not attack.skipped:
+    if board.only not in ("all", SOURCE, "random" if result.random else "deterministic") and not attack.skipped:
         raise PurebenchError(f"outcomes: expected {Outcome.SKIPPED}, as the attack is for {board.only} defenses only.")
     _check_distances(attack.distances, whole)
     _check_pictures(result, attack)

@@ -191,3 +191,29 @@ def test_on_the_bundled_classifier_it_leaves_no_more_than_foolbox_pgd(accuracy):
         broken = APGD(steps=steps)(exact(defense), x, y, ThreatModel("linf", 16 / 255))
     assert left <= of_foolbox
     assert accuracy(defense, broken, y) < 0.05
+
+
+def test_without_stopping_the_point_with_the_largest_loss_comes_back():
+    """On a linear model the margin of the best point is known: every step goes on to the corner of the ball."""
+    torch.manual_seed(0)
+    row, x = torch.randn(16), torch.rand(12, 1, 4, 4) * 0.4 + 0.3
+    weight = torch.stack([row - row.mean(), row.mean() - row])
+    defense = as_defense(lambda images: images.flatten(1) @ weight.T)
+    y, threat = defense(x).argmax(1), ThreatModel("linf", 0.3)
+    corner = x + 0.3 * (weight[1 - y] - weight[y]).view_as(x).sign()
+    found, looks = {}, {}
+    for stop in (True, False):
+        view = exact(defense)
+        with seeded("stop"):
+            found[stop] = APGD(loss="cw", steps=20, stop=stop)(view, x, y, threat)
+        looks[stop] = view.backwards
+    assert (defense(found[True]).argmax(1) != y).all()
+    assert not torch.allclose(found[True], corner)
+    torch.testing.assert_close(found[False], corner)
+    assert looks[True] < looks[False]
+
+
+@pytest.mark.parametrize("stop", [0, 1, "no", None])
+def test_stop_is_true_or_false(stop):
+    with pytest.raises(PurebenchError, match="stop: expected true or false"):
+        APGD(stop=stop)

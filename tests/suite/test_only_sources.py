@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from purebench import store
-from purebench.board import Board
+from purebench.board import Board, Source
 from purebench.board_file import load_board, parse_board
 from purebench.choose import choose
 from purebench.context import prepare
@@ -19,6 +19,7 @@ from purebench.leaderboards.export import as_json
 from purebench.leaderboards.merge import merge
 from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import print_board
+from purebench.records import Outcome
 from purebench.running import run_board
 
 from boards import write_board  # isort: skip
@@ -100,3 +101,39 @@ def test_a_row_that_no_attack_reuses_is_no_source(tmp_path: Path, value: object,
     plain = chosen(tmp_path, ["noise"]).to_dict()
     with pytest.raises(PurebenchError, match=told):
         parse_board({**plain, "only_sources": value})
+
+
+MARGIN = {
+    "clean": {"use": "clean"},
+    "square": {"use": "square(queries=3)"},
+    "margin": {"use": "apgd(steps=2, loss=cw, stop=false)", "gradient": "exact", "only": "source"},
+    "transfer-none": {"use": "transfer", "source": {"defense": "none", "attack": "margin"}},
+}
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_an_attack_that_is_only_a_source_runs_where_its_images_are_reused(tmp_path: Path, cascade: bool) -> None:
+    """And on all of them in a cascade too, because they are reused where no attack has broken them yet."""
+    board = load_board(write_board(tmp_path, images=4, attacks=MARGIN, cascade=cascade))
+    _, records = run_board(board, tmp_path / "s", workers=1)
+    outcomes = {(one.defense, one.attack): one.outcomes for one in records}
+    assert Outcome.SKIPPED not in outcomes["none", "margin"]
+    assert set(outcomes["noise", "margin"]) == set(outcomes["coin", "margin"]) == {Outcome.SKIPPED}
+    assert Outcome.ERRORED not in outcomes["noise", "transfer-none"]
+    page = render(board, merge(board, records), tuple("abcdefghij"), {})
+    assert ">margin</button>" not in page
+    assert ">transfer-none" in page
+
+
+def test_whether_its_images_are_reused_decides_its_key(tmp_path: Path) -> None:
+    board = load_board(write_board(tmp_path, images=4, attacks=MARGIN))
+    attacks = [replace(one, source=one.source and Source("noise", "margin")) for one in board.attacks]
+    one, other = jobs(board), jobs(replace(board, attacks=tuple(attacks)))
+    changed = {row for row, attack in one if attack == "margin" and one[row, attack] != other[row, attack]}
+    assert changed == {"none", "noise"}
+
+
+def test_an_only_source_that_nothing_reuses_is_refused(tmp_path: Path) -> None:
+    alone = {name: value for name, value in MARGIN.items() if name != "transfer-none"}
+    with pytest.raises(PurebenchError, match=r"attacks\.margin\.only: expected an attack that reuses its images"):
+        load_board(write_board(tmp_path, images=4, attacks=alone))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.batching import DeviceBatch
-from purebench.checks.direct import EXACT, FADES, ZERO, gradients, seeds, slopes
+from purebench.checks.direct import EXACT, FADES, ZERO, coarse_types, gradients, seeds, slopes
 from purebench.checks.finding import Finding, Result, judged
 from purebench.defense import Defense, Function
 
@@ -147,3 +147,23 @@ def test_seeds_that_do_not_decide_are_found(defense: Defense, result: Result, to
     (found,) = judged([seeds(defense, X, DeviceBatch(4))], 0.05)
     assert found.result is result
     assert told in found.sentence
+
+
+def test_only_arithmetic_coarser_than_float32_is_blamed_for_wrong_slopes() -> None:
+    """The same wrong gradient in float32 and in bf16, where rounding alone could make it."""
+
+    def coarse(x: Tensor) -> Tensor:
+        return linear(Hidden.apply(x)).bfloat16().float()
+
+    told = {name: asked(Defense(f))[EXACT] for name, f in (("float", behind(Hidden.apply)), ("bf16", coarse))}
+    assert {one.result for one in told.values()} == {Result.FAILS}
+    assert "coarser" not in told["float"].sentence
+    assert "the defense computes in bfloat16, which is coarser than float32" in told["bf16"].sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "types"),
+    [(torch.float32, ()), (torch.float64, ()), (torch.bfloat16, ("bfloat16",)), (torch.float16, ("float16",))],
+)
+def test_coarse_types_are_seen_wherever_they_are(kind: torch.dtype, types: tuple[str, ...]) -> None:
+    assert coarse_types(Defense(lambda x: linear((x.to(kind) * 2).to(x))), X[:1]) == types

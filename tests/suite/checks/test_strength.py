@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from purebench.checks.attacks import BLACK, BLIND, BPDA, FEW, MANY, TRANSFER
 from purebench.checks.finding import Result, Suspicion, judged
-from purebench.checks.strength import beats_black_box, beats_blind, falls_with_radius, more_draws, reaches_zero
+from purebench.checks.strength import (
+    beats_black_box,
+    beats_blind,
+    does_not_rise,
+    falls_with_radius,
+    more_draws,
+    more_steps,
+    reaches_zero,
+    stronger_view,
+)
 from purebench.leaderboards.results import AttackResult, DefenseResult
 from purebench.records import Outcome
 
@@ -97,12 +108,40 @@ def test_what_may_do_anything_leaves_nothing() -> None:
 
 def test_robustness_may_fall_with_the_radius_only() -> None:
     def curve(*counts: int) -> Suspicion:
-        return falls_with_radius(
-            {0.1 * (i + 1): held(many=count, bpda=-1) for i, count in enumerate(counts)}, TOLERANCE
-        )
+        return does_not_rise({0.1 * (i + 1): held(many=count, bpda=-1) for i, count in enumerate(counts)}, TOLERANCE)
 
     assert result(curve(40, 20, 4)) is Result.HOLDS
     assert result(curve(40, 4, 40)) is Result.FAILS
     assert result(curve(8, 14, 14)) is Result.UNDECIDED
     assert result(curve(-1, -1, 10)) is Result.NOT_APPLICABLE
     assert curve(40, 20, 4).sentence == "83.3 % at 0.1, 41.7 % at 0.2, 8.3 % at 0.3"
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "expected"),
+    [
+        (40, 0, "holds"),
+        (40, 4, "holds"),
+        (0, 0, "holds"),
+        (40, 40, "fails"),
+        (36, 30, "fails"),
+        (-1, 0, "not applicable"),
+    ],
+)
+def test_far_beyond_the_radius_half_is_lost(near: int, far: int, expected: str) -> None:
+    suspicion = falls_with_radius(held(many=near, bpda=-1), held(many=far, bpda=-1), 0.4)
+    assert result(suspicion) == expected
+
+
+@pytest.mark.parametrize(("short", "long", "expected"), [(24, 24, "holds"), (24, 22, "holds"), (40, 10, "fails")])
+def test_more_steps_must_not_break_more(short: int, long: int, expected: str) -> None:
+    for name in (MANY, BPDA):
+        suspicion = more_steps(found(**{MANY: short, BPDA: short}), found(**{name: long}), TOLERANCE)
+        assert result(suspicion) == expected
+        assert f"by {name}" in suspicion.sentence
+
+
+def test_the_view_that_leaves_least_takes_more_steps() -> None:
+    assert stronger_view(held(many=8, bpda=20)) == "exact"
+    assert stronger_view(held(many=20, bpda=8)) == "bpda"
+    assert stronger_view(held(many=-1, bpda=8)) == "bpda"
