@@ -19,7 +19,7 @@ Work = Callable[[list[int]], T]
 
 @dataclass(frozen=True)
 class Isolated(Generic[T]):
-    """rows: those that work; found: what was found of them together, None if there are none; faults: why others fail."""
+    """rows: those that work; found: what was found of them together, None if there are none; faults: of the others."""
 
     rows: list[int]
     found: T | None
@@ -29,8 +29,8 @@ class Isolated(Generic[T]):
 def isolate(work: Work[T], rows: Sequence[int], cheap: Work[object] | None = None) -> Isolated[T]:
     """Does the work for all rows that allow it, together; those that fail are left out.
 
-    Where the work fails, failing rows are looked for with the cheap work first, by bisection. A fault of all images costs
-    a few runs: if the first, the middle and the last image fail alone with one message, it is the fault of all.
+    Where the work fails, failing rows are looked for with the cheap work first, by bisection. A fault of all images
+    costs a few runs: if the first, the middle and the last one fail alone with one message, it is the fault of all.
     Raises Inapplicable.
     """
     left, faults = list(rows), dict[int, BaseException]()
@@ -50,7 +50,7 @@ def isolate(work: Work[T], rows: Sequence[int], cheap: Work[object] | None = Non
             break
         faults |= culprits
         left = [row for row in left if row not in culprits]
-    return Isolated([], None, faults | {row: error for row in left})
+    return Isolated([], None, faults | dict.fromkeys(left, error))
 
 
 def _error(found: list[T], work: Work[T], rows: list[int]) -> BaseException | None:

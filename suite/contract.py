@@ -5,6 +5,7 @@ An error of the defense itself, and NaN, are left to the jobs, where they belong
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -85,8 +86,8 @@ def _classified(defense: Defense, x: Tensor, purified: Tensor) -> object:
         if purified.dtype is x.dtype:
             raise
         raise PurebenchError(
-            f"expected a purifier that gives {x.dtype}, as it was given, but got {purified.dtype}, which the classifier "
-            f"does not take ({error}); end with .to(x.dtype)."
+            f"expected a purifier that gives {x.dtype}, as it was given, but got {purified.dtype}, which the "
+            f"classifier does not take ({error}); end with .to(x.dtype)."
         ) from error
 
 
@@ -111,10 +112,8 @@ def _check_purified(defense: Defense, x: Tensor, purified: object) -> None:
 def _check_range(defense: Defense, x: Tensor, purified: Tensor) -> None:
     """Images of another scale than [0,1]; black and white ones show it best, where the purifier can clean them."""
     some = [purified]
-    try:
-        some += [defense.purify(torch.full_like(x[:1], value)) for value in (0.0, 1.0)]
-    except Exception:  # a constant image may be too strange for it
-        pass
+    with suppress(Exception):  # a constant image may be too strange for it
+        some.append(defense.purify(torch.cat([torch.zeros_like(x[:1]), torch.ones_like(x[:1])])))
     values = torch.cat([one.flatten().float() for one in some])
     values = values[values.isfinite()]
     if not len(values) or (float(values.min()) >= -SLACK and float(values.max()) <= 1 + SLACK):

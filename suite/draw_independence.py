@@ -1,7 +1,7 @@
 """Finds defenses that choose something once a call, for all images of it: a model of an ensemble, a crop, a noise.
 
-The draws of an image that pass in one call are then one draw, and their number promises what it does not keep. Copies of
-an image within a call are compared with those of other calls.
+The draws of an image that pass in one call are then one draw, and say less than their number. Copies of an image within
+a call are compared with those of other calls.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from purebench.defense import Defense, random_layers
@@ -18,10 +19,13 @@ from purebench.seeds import seeded
 
 CALLS, COPIES = 16, 4
 """Calls, and copies of each image in one: a choice among two models made once a call is missed with 2^-15."""
+FEW = 8
+"""Calls after which draws that look independent (a p-value above CLEARLY) are believed."""
+CLEARLY = 0.2
 TRIED = 2
 """Images that are asked; an answer of one alone may be too sure to move."""
 FALSE_ALARM = 1e-3
-"""Probability to take independent draws for shared ones, at which each draw gets a call of its own: slower, never wrong."""
+"""Probability to take independent draws for shared ones; each draw is then a call of its own: slower, never wrong."""
 ORDERS = 4000
 """Random orders that the variance between calls is compared with, for a p-value down to 1/4001."""
 ENOUGH = 20
@@ -30,14 +34,14 @@ SHARED = "a random choice is shared by all images of a call: each draw is a call
 
 
 @torch.no_grad()
-def answers(defense: Defense, x: Tensor, *, calls: int = CALLS, copies: int = COPIES) -> Tensor:
-    """Log-probabilities [calls,copies,N,K] of images x [N,C,H,W], all copies of a call passed together, seeded."""
+def answers(defense: Defense, x: Tensor, numbers: range, copies: int = COPIES) -> Tensor:
+    """Logits [calls,copies,N,K] of images x [N,C,H,W], all copies passed together in calls with seeds by these numbers."""
     found = []
     many = x.repeat(copies, 1, 1, 1)
-    for number in range(calls):
+    for number in numbers:
         with seeded("draws", str(number), device=x.device):
             found.append(check_logits(defense(many.clone()), len(many)).float())
-    return torch.stack(found).view(calls, copies, len(x), -1)
+    return torch.stack(found).view(len(numbers), copies, len(x), -1)
 
 
 def shares_draws(defense: Defense, x: Tensor) -> bool:
@@ -48,7 +52,11 @@ def shares_draws(defense: Defense, x: Tensor) -> bool:
     """
     if not defense.random:
         return False
-    found = answers(defense, x[:TRIED])
+    found = answers(defense, x[:TRIED], range(FEW))
+    alike = bool((found == found[:, :1]).all())
+    if not alike and excess_between_calls(found.double().cpu().numpy()) > CLEARLY:
+        return False
+    found = torch.cat([found, answers(defense, x[:TRIED], range(FEW, CALLS))])
     if bool((found == found[:1, :1]).all()):
         _refuse_silent_dropout(defense)
         return False
@@ -60,16 +68,14 @@ def shares_draws(defense: Defense, x: Tensor) -> bool:
 def excess_between_calls(found: npt.NDArray[np.float64]) -> float:
     """One-sided p-value of draws that are independent within a call; answers [calls,copies,images,classes].
 
-    The statistic is the variance of the calls' means, in the units of all draws' variance, of every image and class; under
-    independence draws may change places between calls, images together.
+    The statistic is the variance of the calls' mean ranks, over all images and classes; under independence draws may
+    change places between calls, images together.
     """
     calls, copies = found.shape[:2]
     flat = found.reshape(calls * copies, -1)
-    flat = flat - flat.mean(0)
-    scale = flat.std(0)
-    flat = flat[:, scale > 1e-6 * scale.max()] / scale[scale > 1e-6 * scale.max()]
-    # heavy tails of one class must not decide alone: ranks, which keep the order of the draws
-    flat = flat.argsort(0).argsort(0).astype(np.float64)
+    flat = flat[:, flat.std(0) > 0]
+    # ranks, so that the heavy tails of one class do not decide alone
+    flat = rankdata(flat, axis=0)
     flat -= flat.mean(0)
     rng = np.random.default_rng(0)
 
@@ -89,7 +95,7 @@ def _refuse_silent_dropout(defense: Defense) -> None:
     off = [layer for layer in random_layers(defense) if not layer.training]
     if off:
         raise PurebenchError(
-            f"expected a random defense, but {CALLS * COPIES} draws are equal to the last bit and {len(off)} layers of "
-            "dropout are off in eval mode; keep them on: Defense(keep_random_layers_on(model), random=True), or declare "
+            f"expected a random defense, but {CALLS * COPIES} draws are equal to the last bit, and dropout is off in "
+            f"eval mode ({len(off)} layers); keep it on: Defense(keep_random_layers_on(model), random=True), or declare "
             "random=False."
         )

@@ -11,13 +11,10 @@ import sysconfig
 import types
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
-
-import purebench
 
 INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 VALUES = (bool, int, float, complex, str, bytes, type(None))
@@ -65,19 +62,13 @@ def _note(found: dict[str, Any], name: str, value: Any) -> None:
         found[name] = {key: id(one) for key, one in vars(value).items()}
 
 
+@functools.cache
 def _own(module: str | None) -> bool:
     """Whether a module is neither installed nor of this package."""
-    where = getattr(sys.modules.get(module or ""), "__file__", None)
     if module is None or module.partition(".")[0] in ("builtins", "purebench"):
         return False
-    if where is None:
-        return module == "__main__"
-    return not where.startswith(INSTALLED) and not _package().intersection(Path(where).resolve().parents)
-
-
-@functools.cache
-def _package() -> frozenset[Path]:
-    return frozenset(Path(folder).resolve() for folder in purebench.__path__)
+    where = getattr(sys.modules.get(module), "__file__", None)
+    return module == "__main__" if where is None else not where.startswith(INSTALLED)
 
 
 def _functions(defense: nn.Module) -> Iterator[types.FunctionType]:

@@ -1,4 +1,4 @@
-"""Copies of a defense that nothing was ever asked of: a defense with a memory must not be verified on what it remembers.
+"""Copies of a defense that was never asked anything: one with a memory must not be verified on what it remembers.
 
 `copy.deepcopy` takes functions for constants, so the variables that a closure keeps would be shared with the copy; here
 they are copied too. Modules, which are most of a defense, are copied attribute by attribute, several times as fast.

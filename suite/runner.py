@@ -90,8 +90,10 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
 
 @dataclass(frozen=True)
 class _Found:
-    """What came of an attack. rows: images that were attacked and verified; images: their adversarial images, None where
-    there are none; told: what the record says of them; faults: why the other images failed.
+    """What came of an attack.
+
+    rows: images that were attacked and verified. images: their adversarial images, None where there are none. told:
+    what the record says of them. faults: why the other images failed.
     """
 
     rows: list[int]
@@ -157,7 +159,7 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
         return _Found([], None, {}, faults)
     verdict, rows = checked.found, [place[row] for row in checked.rows]
     answer = part_of(answer, rows)
-    passes = context.defenses[job.defense.name].passes
+    passes, known = context.defenses[job.defense.name].passes, context.facts(job.defense.name).notes
     told = {
         "outcomes": [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in verdict.right],
         "draws": ["".join("1" if draw else "0" for draw in row) for row in verdict.right.tolist()],
@@ -165,8 +167,7 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
         "nearest": verdict.nearest,
         "claims": [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()],
         "certified": list(answer.certified or []),
-        "notes": [*context.facts(job.defense.name).notes, *view.notes, *view.batch.notes, *batches[-1].notes]
-        + verdict.notes,
+        "notes": [*known, *view.notes, *view.batch.notes, *batches[-1].notes, *verdict.notes],
         "forwards": passes * (view.forwards + verdict.passes) + answer.passes,
         "backwards": passes * view.backwards,
         "seconds": {"attack": attacked - began, "verify": time.perf_counter() - attacked},

@@ -198,8 +198,8 @@ def same_under_one_seed(defense: Defense, x: Tensor) -> None:
     """Raises WholeFault unless a random defense answers alike under one seed, at the first of images x [N,C,H,W].
 
     Two passes must agree, one with gradients must, and the first image's answer must not depend on the other image of a
-    batch. Where random numbers are drawn after a look at the images the last is no fault: there the answers' distribution
-    decides (see `batch_decides`).
+    batch. The last is no fault where random numbers are drawn after a look at the images: there the distribution of the
+    answers decides (see `batch_decides`).
     """
     first, other = x[:1], x[1:2] if len(x) > 1 else x[:1].flip(-1)
     pair, changed = torch.cat([first, other]), torch.cat([first, 1 - other])
