@@ -23,7 +23,6 @@ from purebench.attacks.catalogue import find
 from purebench.attacks.parameters import at_least_one
 from purebench.attacks.view import View
 from purebench.attacks.watching import Asked, overheard
-from purebench.errors import PurebenchError
 from purebench.protocols import Answer, Inapplicable
 from purebench.threat import Knowledge, ThreatModel
 from purebench.upstream import autoattack
@@ -68,8 +67,7 @@ class AutoAttack:
         """The package's adversarial images and verdict; an image it could not break comes back as it was.
 
         On a random view: the point that was wrong on most fresh draws, and whether it is wrong on most of others.
-        Raises Inapplicable on a random view but for `rand` and Auto-PGD, and PurebenchError for fewer classes than the
-        losses need.
+        Raises Inapplicable on a random view but for `rand` and Auto-PGD, and for fewer classes than the losses need.
         """
         if view.random and self.name not in FOR_RANDOM:
             raise Inapplicable(f"autoattack:{self.name} takes one pass for the answer; use autoattack:rand")
@@ -78,9 +76,9 @@ class AutoAttack:
         classes = view.scores(x[:1], 1).shape[2]
         least = LEAST_CLASSES.get(self.name, 2)
         if classes < least:
-            raise PurebenchError(
+            raise Inapplicable(
                 f"autoattack:{self.name}: expected at least {least} classes for its DLR losses, but got {classes}; "
-                "use apgd with the loss ce or cw."
+                "use apgd with the loss ce or cw"
             )
 
         asked = Asked(view, x, y)

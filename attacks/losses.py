@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.attacks.view import Loss
-from purebench.errors import PurebenchError, nearest
+from purebench.errors import Inapplicable, PurebenchError, nearest
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     """-(z_y - max_{i≠y} z_i) / (z_(1) - z_(3)), blind to the logits' scale (Croce & Hein 2020, eq. 6).
 
-    Raises PurebenchError for fewer than three classes.
+    Raises Inapplicable for fewer than three classes.
     """
     need_classes("dlr", logits, 3)
     top = torch.topk(logits, 3, dim=1).values
@@ -62,7 +62,7 @@ def targeted_margin(logits: Tensor, aims: Tensor) -> Tensor:
 def targeted_difference_of_logits_ratio(logits: Tensor, aims: Tensor) -> Tensor:
     """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, eq. 7).
 
-    Raises PurebenchError for fewer than four classes.
+    Raises Inapplicable for fewer than four classes.
     """
     need_classes("dlr with targets", logits, 4)
     top = torch.topk(logits, 4, dim=1).values
@@ -70,11 +70,9 @@ def targeted_difference_of_logits_ratio(logits: Tensor, aims: Tensor) -> Tensor:
 
 
 def need_classes(loss: str, logits: Tensor, least: int) -> None:
-    """Raises PurebenchError where a loss divides by a difference of more logits than there are."""
+    """Raises Inapplicable where a loss divides by a difference of more logits than there are."""
     if logits.shape[1] < least:
-        raise PurebenchError(
-            f"loss {loss}: expected at least {least} classes, but got {logits.shape[1]}; use ce or cw."
-        )
+        raise Inapplicable(f"loss {loss}: expected at least {least} classes, but got {logits.shape[1]}; use ce or cw")
 
 
 LOSSES: dict[str, Loss] = {

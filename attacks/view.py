@@ -154,8 +154,18 @@ class View:
     def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
         """Logits [N,draws,K] of fresh draws, without gradients; `draws` counts only where the view is random."""
         count = (draws or self.eot) if self.random else 1
-        (found,) = self.batch.map(lambda part: (self.logits(part),), x.repeat_interleave(count, 0))
+        (found,) = self._drawn(lambda part: (self.logits(part),), count, x)
         return found.view(len(x), count, -1)
+
+    def _drawn(self, work: Callable[..., tuple[Tensor, ...]], count: int, *rows: Tensor) -> tuple[Tensor, ...]:
+        """work(*rows) of `count` draws of each image, [N·count,…], those of an image one after the other.
+
+        They pass together, unless draws of one call are the same draw: then each is a call of its own.
+        """
+        if count > 1 and self.defense.shares_draws:
+            calls = [self.batch.map(work, *rows) for _ in range(count)]
+            return tuple(torch.stack(parts, 1).flatten(0, 1) for parts in zip(*calls, strict=True))
+        return self.batch.map(work, *(each.repeat_interleave(count, 0) if count > 1 else each for each in rows))
 
     def look(self, x: Tensor, y: Tensor, loss: Loss) -> Look:
         """Mean loss, mean gradient of the loss and logits over `draws` fresh draws at x [N,C,H,W], labels y [N,…].
@@ -195,8 +205,7 @@ class View:
             values, gradient, shown = self.batch.map(part, x, *rows)
             shown = shown[:, None]
         else:
-            many = (each.repeat_interleave(count, 0) for each in (x, *rows))
-            values, gradient, shown = self.batch.map(part, *many)
+            values, gradient, shown = self._drawn(part, count, x, *rows)
             values, shown = values.view(len(x), count).mean(1), shown.view(len(x), count, -1)
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
         self.looked += len(x)
@@ -230,12 +239,14 @@ class _Module(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         view, count = self.view, self.view.draws
         x = x.float()  # some libraries hand over float64
-        many = x.repeat_interleave(count, 0) if count > 1 else x
+        apart = count > 1 and bool(view.defense.shares_draws)
+        many = x if count == 1 or apart else x.repeat_interleave(count, 0)
         if torch.is_grad_enabled() and x.requires_grad:
-            view.backwards += len(many)
-            logits = passes_gradient(view.logits(many, coarse=True))
+            view.backwards += len(x) * count
+            passes = [passes_gradient(view.logits(many, coarse=True)) for _ in range(count if apart else 1)]
+            logits = torch.stack(passes, 1).flatten(0, 1) if apart else passes[0]
         else:
-            (logits,) = view.batch.map(lambda part: (view.logits(part),), many)
+            logits = view.scores(x, count).flatten(0, 1)
         if count == 1:
             return logits
         view.note("sees the mean of the draws' log-probabilities")

@@ -17,6 +17,7 @@ from torch.nn import functional
 from purebench import registry
 from purebench.defense import Defense, Purifier, as_defense
 from purebench.errors import PurebenchError, nearest
+from purebench.protocols import check_logits
 from purebench.registry import Spec
 
 HOW = ("majority", "probabilities", "logits")
@@ -60,9 +61,9 @@ class Voter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N,K]."""
         if x.ndim == 4:
-            logits: Tensor = self.classifier(x)
-            return logits
-        each = self.classifier(x.flatten(0, 1)).view(*x.shape[:2], -1)
+            return check_logits(self.classifier(x), len(x))
+        many = x.flatten(0, 1)
+        each = check_logits(self.classifier(many), len(many)).view(*x.shape[:2], -1)
         return each.mean(1) if self.how == "logits" else self.counted(each)
 
     def counted(self, each: Tensor) -> Tensor:

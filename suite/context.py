@@ -15,13 +15,16 @@ from purebench import registry
 from purebench.batching import fitting
 from purebench.board import Board, DefenseChoice
 from purebench.code_identity import code_of_board
+from purebench.contract import Facts, check_contract, facts
 from purebench.data.adapt import load_images
 from purebench.data.validation import check_classes
 from purebench.datasets import Array, ImageSet
 from purebench.defense import Defense, as_defense, fingerprint
 from purebench.devices import find_device
+from purebench.eager import eagerly
 from purebench.errors import Missing, MissingFiles, PurebenchError, shown
 from purebench.plan import AnyJob, plan
+from purebench.pristine import copied
 from purebench.provenance import versions
 from purebench.registry import Spec
 from purebench.seeds import seeded
@@ -64,13 +67,46 @@ class Context:
     left_out: dict[str, MissingFiles] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    known: dict[str, Facts] = field(default_factory=dict, init=False)
+
+    def pristine(self, name: str) -> Defense:
+        """A copy of a defense of which nothing was ever asked; `defenses` themselves are never called by jobs.
+
+        Raises PurebenchError where the defense lives in memory and cannot be copied.
+        """
+        made = self._copy(name)
+        made.shares_draws = self.facts(name).shares_draws
+        return made
+
+    def facts(self, name: str) -> Facts:
+        """What is known of a defense; found out when first asked for, at the board's first images."""
+        if name not in self.known:
+            images = torch.as_tensor(self.images.take(range(min(2, len(self.images)))).floats()).to(self.device)
+            try:
+                self.known[name] = facts(self._copy(name), images)
+            except PurebenchError:
+                raise
+            except Exception:  # the jobs tell, for the images that it is about
+                self.known[name] = Facts()
+        return self.known[name]
+
+    def _copy(self, name: str) -> Defense:
+        try:
+            return copied(self.defenses[name])
+        except PurebenchError:
+            choice = next((row for row in self.board.defenses if row.name == name), None)
+            if choice is None or choice.use.name.startswith(registry.IN_MEMORY):
+                raise
+        classifier = registry.create("classifiers", self.board.classifier)
+        classifier.eval().requires_grad_(False).to(self.device)
+        return build_defense(choice, self.board, classifier).to(self.device)
 
     def device_batch(self, defense: str) -> int:
         """How many images pass through a defense at once here; found by a probe when first asked for."""
         if defense not in self.sizes:
             with seeded("probe", device=self.device):
                 image = torch.as_tensor(self.images.take([0]).floats()).to(self.device)
-                self.sizes[defense] = fitting(self.defenses[defense], image)
+                self.sizes[defense] = fitting(self._copy(defense), image)
         return self.sizes[defense]
 
     def jobs(self) -> list[AnyJob]:
@@ -167,6 +203,20 @@ def _missing_of_rows(board: Board) -> list[Missing]:
         with suppress(PurebenchError):  # another fault of a row is told when the board can be run
             _if_here(lambda row=choice: build_defense(row, board, torch.nn.Identity()), missing)  # type: ignore[misc]
     return missing
+
+
+def check_defenses(context: Context) -> None:
+    """Asks every defense once. Raises PurebenchError for what is no defense of images, before anything is run.
+
+    Apart from `prepare`, because a finished board needs none.
+    """
+    images = torch.as_tensor(context.images.take([0, len(context.images) - 1]).floats()).to(context.device)
+    for name in context.defenses:
+        try:
+            with eagerly():
+                check_contract(context._copy(name), images)
+        except PurebenchError as error:
+            raise PurebenchError(f"defenses.{name}: {error}") from error
 
 
 @runtime_checkable

@@ -6,13 +6,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from purebench.batching import DeviceBatch
 from purebench.errors import PurebenchError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Purifier(nn.Module, ABC):
@@ -21,11 +23,13 @@ class Purifier(nn.Module, ABC):
     `random` says whether two passes over one image may differ. Randomness comes from torch's global generators, so
     that seeding them decides a result; images of a batch must not influence each other. `differentiable` is False for a
     purifier through which no gradient can come (a file in between, say): attacks through it are SKIPPED there, and BPDA
-    takes their place. One that only forgot to pass its gradient on is ERRORED.
+    takes their place. One that only forgot to pass its gradient on is ERRORED. `resizes` is True for a purifier whose
+    images have another size than it was given, which the classifier behind it takes.
     """
 
     random: bool
     differentiable: bool = True
+    resizes: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -142,9 +146,12 @@ class Defense(nn.Module):
 
     classifier: any module or callable from images in [0,1] to logits. purifier: None for the classifier alone.
     random: True if the classifier itself is random. passes: images that one answer passes through the classifier.
+    shares_draws: whether all images of a call get the same random choice (a model of an ensemble, a crop), so that each
+    draw needs a call of its own; None until somebody found out (see `draw_independence`).
     """
 
     passes: int = 1
+    shares_draws: bool | None = None
 
     def __init__(
         self,
@@ -169,6 +176,56 @@ class Defense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N,K] of one draw."""
         return self.classifier(self.purify(x))
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode of every part; what `keep_random_layers_on` marked stays random in any."""
+        super().train(mode)
+        for part in self.modules():
+            if vars(part).get(STAYS_RANDOM):
+                part.training = True
+        return self
+
+
+STAYS_RANDOM = "stays_random"
+"""The attribute of a layer that is random in evaluation too."""
+
+
+def random_layers(module: nn.Module) -> list[nn.Module]:
+    """The layers of a module that answer randomly in training mode: dropout, and what drops inside other layers."""
+    return [part for part in module.modules() if _drops(part)]
+
+
+def _drops(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.modules.dropout._DropoutNd | nn.AlphaDropout | nn.FeatureAlphaDropout):
+        return layer.p > 0
+    if isinstance(layer, nn.MultiheadAttention | nn.RNNBase):
+        return layer.dropout > 0
+    return isinstance(layer, nn.RReLU) or type(layer).__name__ in ("StochasticDepth", "DropPath")
+
+
+def keep_random_layers_on(module: Module, *kinds: type[nn.Module]) -> Module:
+    """Keeps the dropout of a module on while it is evaluated (Monte Carlo dropout); batch norm stays in eval mode.
+
+    Args:
+        module: any module; the same one is returned.
+        kinds: classes of further layers that are random in training mode.
+
+    Returns:
+        The module, whose dropout layers stay in training mode inside a `Defense`:
+        `Defense(keep_random_layers_on(model), random=True)`.
+
+    Raises:
+        PurebenchError: if there is no such layer.
+    """
+    layers = [*random_layers(module), *(part for part in module.modules() if isinstance(part, kinds))]
+    if not layers:
+        raise PurebenchError(
+            f"keep_random_layers_on: expected a module with dropout layers, but {type(module).__name__} has none; "
+            "name the classes of its random layers: keep_random_layers_on(module, MyNoise)."
+        )
+    for layer in layers:
+        setattr(layer, STAYS_RANDOM, True)
+    return module
 
 
 @dataclass(frozen=True)
@@ -222,10 +279,37 @@ def as_defense(
 
 
 def fingerprint(module: nn.Module) -> str:
-    """sha256 over the names, types, shapes and bytes of all weights and buffers, 64 hex digits."""
+    """sha256 over the names, types, shapes and bytes of all weights and buffers, 64 hex digits.
+
+    What a quantised layer keeps instead of tensors counts by its parts: integers, scales, packed weights.
+    """
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
-        flat = value.detach().cpu().contiguous()
-        digest.update(f"{name}{flat.dtype}{tuple(flat.shape)}".encode())
-        digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
+        _digest(digest, name, value)
     return digest.hexdigest()
+
+
+def _digest(digest: hashlib._Hash, name: str, value: object) -> None:
+    if isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            _digest(digest, f"{name}.{number}", part)
+        return
+    if not isinstance(value, Tensor):
+        digest.update(f"{name}{value!r}".encode())
+        return
+    flat = value.detach().cpu()
+    if flat.is_quantized:
+        scales = (
+            flat.q_scale()
+            if flat.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric)
+            else (
+                flat.q_per_channel_scales().tolist(),
+                flat.q_per_channel_zero_points().tolist(),
+                flat.q_per_channel_axis(),
+            )
+        )
+        digest.update(f"{scales}".encode())
+        flat = flat.int_repr()
+    flat = (flat.to_dense() if flat.layout is not torch.strided else flat).contiguous()
+    digest.update(f"{name}{flat.dtype}{tuple(flat.shape)}".encode())
+    digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())

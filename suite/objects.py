@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from purebench.defense import Defense, Purifier
 from purebench.errors import PurebenchError
+from purebench.pristine import copied
 from purebench.registry import IN_MEMORY, LOCAL, Spec
 
 Thing = Defense | Purifier | nn.Module | Callable[[Tensor], Tensor]
@@ -47,41 +48,15 @@ def checked(thing: Thing) -> Thing:
 
 @contextmanager
 def lent(things: Mapping[str, Thing]) -> Iterator[dict[str, Spec]]:
-    """Specs that make the very objects, by their names, inside the block; modules leave it as they came.
+    """Specs that make copies of the objects, by their names, inside the block; the objects themselves stay as they are.
 
-    Evaluation puts a module in eval mode, on a device, without gradients of its weights; all of that is put back.
+    Raises PurebenchError, when a spec is used, for what cannot be copied.
     """
     specs = {name: Spec(f"{IN_MEMORY}{name}") for name in things}
-    with ExitStack() as stack:
-        for thing in things.values():
-            if isinstance(thing, nn.Module):
-                stack.enter_context(as_it_was(thing))
-        try:
-            for name, spec in specs.items():
-                LOCAL["defenses"][spec.name] = lambda thing=things[name]: thing
-            yield specs
-        finally:
-            for spec in specs.values():
-                LOCAL["defenses"].pop(spec.name, None)
-
-
-@contextmanager
-def as_it_was(module: nn.Module) -> Iterator[None]:
-    """Puts back, at the end, the mode of every part of a module, where its tensors were, and which have gradients."""
-    modes = [(part, part.training) for part in module.modules()]
-    weights = [(weight, weight.requires_grad, weight.device) for weight in module.parameters()]
-    buffers = [
-        (part, name, buffer.device)
-        for part in module.modules()
-        for name, buffer in part.named_buffers(recurse=False, remove_duplicate=False)
-    ]
     try:
-        yield
+        for name, spec in specs.items():
+            LOCAL["defenses"][spec.name] = lambda thing=things[name]: copied(thing)
+        yield specs
     finally:
-        for part, mode in modes:
-            part.training = mode
-        for weight, asked, device in weights:
-            weight.data = weight.data.to(device)
-            weight.requires_grad_(asked)
-        for part, name, device in buffers:
-            part.register_buffer(name, part.get_buffer(name).to(device), name not in part._non_persistent_buffers_set)
+        for spec in specs.values():
+            LOCAL["defenses"].pop(spec.name, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,19 +71,65 @@ class DefenseFault(Exception):
     """The defense gave an answer that is none: another shape, or values that are not finite."""
 
 
-def check_logits(logits: Tensor, images: int) -> Tensor:
-    """The logits, if they are a tensor [images,K] of finite floating-point numbers; else raises DefenseFault."""
+class NotLogits(DefenseFault):
+    """The answer is no tensor [N,K] of floating-point numbers, whatever the images."""
+
+
+class WholeFault(DefenseFault):
+    """A fault of the defense itself, which no single image causes: it keeps a state, or treats passes unlike."""
+
+
+def check_logits(answer: object, images: int) -> Tensor:
+    """The logits of an answer, finite and [images,K], in single precision at least.
+
+    answer: the tensor itself, or what holds it: an attribute or a key `logits`, as the outputs of Hugging Face's models
+    have it, else the only two-dimensional floating-point tensor of a tuple, list or mapping.
+    Raises NotLogits for anything else, with the cure, and DefenseFault for NaN or infinity.
+    """
     import math
 
     import torch
 
-    if not isinstance(logits, torch.Tensor):
-        raise DefenseFault(f"expected logits as a tensor [{images},K], but got {type(logits).__name__}")
+    logits = answer if isinstance(answer, torch.Tensor) else _held(answer, images)
     if logits.ndim != 2 or len(logits) != images or logits.shape[1] < 2:
-        raise DefenseFault(f"expected logits of shape [{images},K] of K ≥ 2 classes, but got {list(logits.shape)}")
+        raise NotLogits(f"expected logits of shape [{images},K] of K ≥ 2 classes, but got {list(logits.shape)}")
     if not logits.is_floating_point():
-        raise DefenseFault(f"expected floating-point logits, but got {logits.dtype}")
+        raise NotLogits(f"expected floating-point logits, but got {logits.dtype}")
+    if logits.dtype.itemsize < torch.float32.itemsize:
+        logits = logits.float()
     # the sum is finite only if every value is, and quicker to ask
     if not math.isfinite(float(logits.detach().sum())) and not bool(torch.isfinite(logits).all()):
         raise DefenseFault("expected finite logits, but got NaN or infinity")
     return logits
+
+
+def _held(answer: object, images: int) -> Tensor:
+    """The logits that a container holds. Raises NotLogits where it is not clear which they are."""
+    import torch
+
+    named = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", None)
+    if isinstance(named, torch.Tensor):
+        return named
+    parts: list[object] = []
+    if isinstance(answer, Mapping):
+        parts = list(answer.values())
+    elif isinstance(answer, list | tuple):
+        parts = list(answer)
+    found = [part for part in parts if isinstance(part, torch.Tensor) and part.ndim == 2 and part.is_floating_point()]
+    if len(found) == 1:
+        return found[0]
+    cure = "return them alone"
+    if isinstance(answer, Mapping):
+        cure = f"wrap it: lambda x: model(x)[{next(iter(answer), 'logits')!r}]"
+    elif isinstance(answer, list | tuple):
+        cure = "wrap it: lambda x: model(x)[0]"
+    raise NotLogits(f"expected logits as a tensor [{images},K], but got {type(answer).__name__}; {cure}")
+
+
+SUM_TO_ONE = 1e-4
+"""How far the sum of probabilities may be from 1."""
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether answers [N,K] are all probabilities: none below 0, and the sum of each image's is 1."""
+    return bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() <= SUM_TO_ONE).all())

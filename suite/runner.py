@@ -7,23 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from purebench import registry
 from purebench.batching import DeviceBatch
+from purebench.blame import isolate
 from purebench.board import SOURCE, Board
 from purebench.context import Context
 from purebench.datasets import Array
+from purebench.eager import eagerly
+from purebench.faults import explain
 from purebench.pictures import png, to_bytes
 from purebench.plan import AnyJob, Job
-from purebench.protocols import Answer, Attack, DefenseFault, Inapplicable, View, check_logits
+from purebench.protocols import Answer, Attack, Inapplicable, View, WholeFault, check_logits
 from purebench.provenance import commit, device_name, versions
 from purebench.records import Outcome, Picture, Record
 from purebench.registry import Spec
 from purebench.seeds import seeded
-from purebench.verify import judge
+from purebench.verify import Verdict, Violation, judge
 from purebench.warning_codes import ResultWarning, WarningCode
 
 PICTURES = 4
@@ -70,16 +72,24 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
         skipped = _all(blank, Outcome.SKIPPED, "every image of the block was broken before")
         return Finding(replace(skipped, warnings=[spared_all]), everything)
     try:
-        told, adversarial = _attacked(job, context, given.source, x[rest], y[rest], rest)
-        everything[rest] = adversarial.cpu().numpy()
-        pictures = _pictures(job, context, torch.as_tensor(everything), start) if job.block == 0 else []
+        with eagerly():
+            found = _attacked(job, context, given.source, x, y, rest)
     except Inapplicable as why:
         return Finding(_all(blank, Outcome.SKIPPED, str(why)))
-    except (Exception, SystemExit) as error:  # whatever a library or a defense raises is this record's reason
-        return Finding(_all(blank, Outcome.ERRORED, fault_text(error)))
+    outcomes = [Outcome.SKIPPED if row in spared else Outcome.ERRORED for row in range(len(part))]
+    reasons = [explain(found.faults[row]) if row in found.faults else "" for row in range(len(part))]
+    if found.images is None:
+        return Finding(replace(_all(blank, Outcome.ERRORED, ""), outcomes=outcomes, reasons=reasons))
+    everything[found.rows] = found.images.cpu().numpy()
+    told = _spread(found.told, found.rows, len(part))
+    for row in found.faults:
+        told["outcomes"][row] = Outcome.ERRORED
+    if found.faults:
+        told["reasons"] = reasons
     if spared:
         told["warnings"].append(ResultWarning(WarningCode.CONDITIONAL, SPARED, len(spared), len(part)))
-    return Finding(replace(blank, **_spread(told, rest, len(part)), pictures=pictures), everything)
+    pictures = _pictures(job, context, torch.as_tensor(everything), start, found.rows) if job.block == 0 else []
+    return Finding(replace(blank, **told, pictures=pictures), everything)
 
 
 def _not_for(job: Job, board: Board, random: bool) -> str | None:
@@ -92,43 +102,112 @@ def _not_for(job: Job, board: Board, random: bool) -> str | None:
     return None if wanted else f"for {only} defenses only"
 
 
-def _attacked(
-    job: Job, context: Context, source: Finding | None, x: Tensor, y: Tensor, rest: Sequence[int]
-) -> tuple[dict[str, Any], Tensor]:
-    """What a record says of the images x that are attacked, and their adversarial images."""
-    board, defense = context.board, context.defenses[job.defense.name]
-    began = time.perf_counter()
-    size = context.device_batch(job.defense.name)
-    state = _versions(defense)
-    attack: Attack = registry.create("attacks", job.attack.use, found=_reused(job, source, x, rest))
-    given = {"defense": defense, "eot": job.attack.eot, "images": x, "threat": board.threat}
-    with seeded(job.stream, "attack", device=context.device):
-        view: View = registry.create("views", Spec.parse(job.attack.gradient), **given)
-        view.batch.size, view.precision = size, board.attack_precision
-        found = attack(view, x.clone(), y.clone(), board.threat)
+@dataclass(frozen=True)
+class _Found:
+    """What came of an attack.
+
+    rows: images that were attacked and verified. images: their adversarial images, None where there are none. told:
+    what the record says of them. faults: why the other images failed.
+    """
+
+    rows: list[int]
+    images: Tensor | None
+    told: dict[str, Any]
+    faults: dict[int, BaseException]
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """An attack's answer to some images, the view that it had, and the images passed by it."""
+
+    answer: Answer
+    view: View
+
+
+def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: Tensor, rest: Sequence[int]) -> _Found:
+    """Attacks the images of the rows `rest`, and verifies what was found; what fails is told image by image.
+
+    Attack and verification each get a defense that was never asked anything, and random numbers of their own.
+    """
+    board, began = context.board, time.perf_counter()
+    reused = _reused(job, source, x)
+
+    def attack(rows: list[int]) -> _Attempt:
+        defense = context.pristine(job.defense.name)
+        state = _versions(defense)
+        found = None if reused is None else reused[rows]
+        made: Attack = registry.create("attacks", job.attack.use, found=found)
+        given = {"defense": defense, "eot": job.attack.eot, "images": x[rows], "threat": board.threat}
+        with seeded(job.stream, "attack", device=context.device):
+            view: View = registry.create("views", Spec.parse(job.attack.gradient), **given)
+            view.batch.size, view.precision = context.device_batch(job.defense.name), board.attack_precision
+            answer = made(view, x[rows], y[rows], board.threat)
+        _unchanged(defense, state)
+        return _Attempt(answer if isinstance(answer, Answer) else Answer(answer), view)
+
+    def plain(rows: list[int]) -> None:
+        defense, batch = context.pristine(job.defense.name), DeviceBatch(context.device_batch(job.defense.name))
+        with torch.no_grad(), seeded(job.stream, "plain", device=context.device):
+            batch.map(lambda images: (check_logits(defense(images), len(images)),), x[rows])
+
+    tried = isolate(attack, rest, cheap=plain)
     attacked = time.perf_counter()
-    answer = found if isinstance(found, Answer) else Answer(found)
-    batch = DeviceBatch(view.batch.size)
-    with seeded(job.stream, "verify", device=context.device):
-        verdict = judge(defense, answer, x, y, board.threat, board.draws, batch)
-    if _versions(defense) != state:
-        raise DefenseFault("expected a defense that leaves its weights and buffers alone; put it in eval mode")
-    notes = [*view.notes, *view.batch.notes, *batch.notes, *verdict.notes]
-    claims = [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()]
+    if tried.found is None:
+        return _Found([], None, {}, tried.faults)
+    answer, view, place = tried.found.answer, tried.found.view, {row: i for i, row in enumerate(tried.rows)}
+    batches: list[DeviceBatch] = []
+
+    def verify(rows: list[int]) -> Verdict:
+        defense = context.pristine(job.defense.name)
+        state = _versions(defense)
+        batches.append(DeviceBatch(view.batch.size))
+        some = part_of(answer, [place[row] for row in rows]) if len(rows) < len(place) else answer
+        with seeded(job.stream, "verify", device=context.device):
+            verdict = judge(defense, some, x[rows], y[rows], board.threat, board.draws, batches[-1])
+        _unchanged(defense, state)
+        return verdict
+
+    checked = isolate(verify, tried.rows)
+    faults = {**tried.faults, **checked.faults}
+    if checked.found is None:
+        return _Found([], None, {}, faults)
+    verdict, rows = checked.found, [place[row] for row in checked.rows]
+    answer = part_of(answer, rows)
+    passes, known = context.defenses[job.defense.name].passes, context.facts(job.defense.name).notes
     told = {
         "outcomes": [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in verdict.right],
         "draws": ["".join("1" if draw else "0" for draw in row) for row in verdict.right.tolist()],
-        "distances": [round(float(value), 7) for value in board.threat.size(verdict.images - x)],
+        "distances": [round(float(value), 7) for value in board.threat.size(verdict.images - x[checked.rows])],
         "nearest": verdict.nearest,
-        "claims": claims,
+        "claims": [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()],
         "certified": list(answer.certified or []),
-        "notes": notes,
+        "notes": [*known, *view.notes, *view.batch.notes, *batches[-1].notes, *verdict.notes],
         "warnings": list(view.warnings),
-        "forwards": defense.passes * (view.forwards + verdict.passes) + answer.passes,
-        "backwards": defense.passes * view.backwards,
+        "forwards": passes * (view.forwards + verdict.passes) + answer.passes,
+        "backwards": passes * view.backwards,
         "seconds": {"attack": attacked - began, "verify": time.perf_counter() - attacked},
     }
-    return told, verdict.images
+    return _Found(checked.rows, verdict.images, told, faults)
+
+
+def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
+    """An attack's answer to some of its images. Raises Violation where it has not one for each."""
+    try:
+        return replace(
+            answer,
+            images=answer.images[list(rows)],
+            claims=None if answer.claims is None else answer.claims[list(rows)],
+            certified=None if answer.certified is None else [answer.certified[row] for row in rows],
+        )
+    except (TypeError, IndexError) as error:
+        raise Violation(
+            f"expected an image of each image, but the attack gave {type(answer.images).__name__}"
+        ) from error
+
+
+def _unchanged(defense: torch.nn.Module, state: list[tuple[int, int]]) -> None:
+    if _versions(defense) != state:
+        raise WholeFault("expected a defense that leaves its weights and buffers alone; put it in eval mode")
 
 
 def _versions(defense: torch.nn.Module) -> list[tuple[int, int]]:
@@ -168,7 +247,7 @@ def _broken_before(before: Sequence[Finding]) -> dict[int, Array]:
     return broken
 
 
-def _reused(job: Job, source: Finding | None, x: Tensor, rest: Sequence[int]) -> Tensor | None:
+def _reused(job: Job, source: Finding | None, x: Tensor) -> Tensor | None:
     """The adversarial images of the job's source. Raises Inapplicable where there are none, or the source is itself."""
     if job.attack.source is None:
         return None
@@ -177,12 +256,7 @@ def _reused(job: Job, source: Finding | None, x: Tensor, rest: Sequence[int]) ->
     if source is None or source.adversarial is None:
         found = source.record.outcomes[0] if source else "missing"
         raise Inapplicable(f"nothing to reuse: {job.attack.source.attack} on {job.attack.source.defense} is {found}")
-    return torch.as_tensor(source.adversarial[np.asarray(rest)]).to(x)
-
-
-def fault_text(error: BaseException) -> str:
-    """An exception as the reason of a record."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return torch.as_tensor(source.adversarial).to(x)
 
 
 def blank_record(job: AnyJob, context: Context, count: int) -> Record:
@@ -227,26 +301,31 @@ def _all(blank: Record, outcome: Outcome, reason: str) -> Record:
 
 
 @torch.no_grad()
-def _pictures(job: Job, context: Context, adversarial: Tensor, start: int) -> list[Picture]:
-    defense, batch = context.defenses[job.defense.name], DeviceBatch(context.device_batch(job.defense.name))
-    some = adversarial[:PICTURES].to(context.device)
+def _pictures(job: Job, context: Context, adversarial: Tensor, start: int, rows: Sequence[int]) -> list[Picture]:
+    """Pictures of the first of these rows; none where the defense fails to show what it sees."""
+    defense, batch = context.pristine(job.defense.name), DeviceBatch(context.device_batch(job.defense.name))
+    rows = rows[:PICTURES]
+    some = adversarial[list(rows)].to(context.device)
 
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
         purified = defense.purify(images)
         predicted = check_logits(defense.classifier(purified), len(images)).argmax(1)
         return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # of votes, the first
 
-    with seeded(job.stream, "picture", device=context.device):
-        purified, predicted = batch.map(look, some)
+    try:
+        with eagerly(), seeded(job.stream, "picture", device=context.device):
+            purified, predicted = batch.map(look, some)
+    except Exception:  # it may fail at a draw; nothing hangs on a picture
+        return []
     return [
         Picture(
-            int(context.order[start + i]),
-            int(context.images.labels[start + i]),
+            int(context.order[start + row]),
+            int(context.images.labels[start + row]),
             _shot(some[i]),
             _shot(purified[i]),
             int(predicted[i]),
         )
-        for i in range(len(some))
+        for i, row in enumerate(rows)
     ]
 
 

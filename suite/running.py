@@ -10,7 +10,7 @@ from pathlib import Path
 
 from purebench import store
 from purebench.board import Board
-from purebench.context import Context, check_attacks, prepare
+from purebench.context import Context, check_attacks, check_defenses, prepare
 from purebench.errors import PurebenchError
 from purebench.execute import default_workers, execute
 from purebench.plan import AnyJob, WorstCaseJob
@@ -51,6 +51,7 @@ def run_board(
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
+        check_defenses(context)
     end: Ending | None = None
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)

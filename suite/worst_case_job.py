@@ -19,10 +19,12 @@ from purebench.answers import ANSWERED
 from purebench.batching import DeviceBatch
 from purebench.context import Context
 from purebench.defense import Defense
+from purebench.eager import eagerly
+from purebench.faults import explain
 from purebench.plan import WorstCaseJob
 from purebench.protocols import DefenseFault
 from purebench.records import Outcome, Record
-from purebench.runner import Finding, blank_record, fault_text
+from purebench.runner import Finding, blank_record
 from purebench.seeds import seeded
 from purebench.statistics import RUNGS, contenders, picked
 from purebench.verify import verify
@@ -44,7 +46,8 @@ def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]
     y = torch.as_tensor(part.labels).to(context.device)
     blank = blank_record(job, context, len(part))
     try:
-        return _picked_and_scored(job, context, found, x, y, blank)
+        with eagerly():
+            return _picked_and_scored(job, context, found, x, y, blank)
     except (Exception, SystemExit) as error:  # whatever a defense raises is this record's reason
         count = len(part)
         return Finding(
@@ -54,7 +57,7 @@ def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]
                 draws=[""] * count,
                 distances=[None] * count,
                 picked=[None] * count,
-                reasons=[fault_text(error)] * count,
+                reasons=[explain(error)] * count,
             )
         )
 
@@ -62,7 +65,7 @@ def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]
 def _picked_and_scored(
     job: WorstCaseJob, context: Context, found: Sequence[Finding], x: Tensor, y: Tensor, blank: Record
 ) -> Finding:
-    board, defense = context.board, context.defenses[job.defense.name]
+    board, defense = context.board, context.pristine(job.defense.name)
     records = [finding.record for finding in found]
     counts = np.array([[outcome in ANSWERED for outcome in record.outcomes] for record in records])
     right = np.array([[draws.count("1") for draws in record.draws] for record in records], dtype=np.int64)

@@ -5,6 +5,7 @@ Their records lie in the same store as those of the board they are made from, un
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from purebench.board import SOURCE, AttackChoice, Board, DefenseChoice, Source

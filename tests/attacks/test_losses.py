@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from purebench.attacks import losses
-from purebench.errors import PurebenchError
+from purebench.errors import Inapplicable, PurebenchError
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
 LABELS = torch.tensor([0, 0])
@@ -75,9 +75,9 @@ def test_positive_exactly_where_the_answer_is_wrong(name):
 
 
 def test_dlr_refuses_two_classes():
-    with pytest.raises(PurebenchError, match="at least 3 classes, but got 2"):
+    with pytest.raises(Inapplicable, match="at least 3 classes, but got 2"):
         losses.find("dlr")(LOGITS[:, :2], LABELS)
-    with pytest.raises(PurebenchError, match="at least 4 classes, but got 3"):
+    with pytest.raises(Inapplicable, match="at least 4 classes, but got 3"):
         losses.find("dlr", targeted=True)(LOGITS, torch.tensor([[0, 1], [0, 1]]))
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from purebench.batching import DeviceBatch
 from purebench.defense import Defense, as_defense
-from purebench.protocols import Answer, DefenseFault
+from purebench.protocols import Answer, DefenseFault, WholeFault
 from purebench.threat import ThreatModel
-from purebench.verify import Violation, judge, verify
+from purebench.verify import Violation, ask, batch_decides, close, judge, same_under_one_seed, verify
 
 THREAT = ThreatModel("linf", 0.1)
 Y = torch.zeros(3, dtype=torch.long)
@@ -84,14 +88,122 @@ def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
     ("answer", "told"),
     [
         (None, r"logits as a tensor \[3,K\], but got NoneType"),
-        ((torch.zeros(3, 2),), "but got tuple"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2)), r"but got tuple; wrap it: lambda x: model\(x\)\[0\]"),
+        ({"a": torch.zeros(3, 2), "b": torch.zeros(3, 2)}, r"but got dict; wrap it: lambda x: model\(x\)\['a'\]"),
         (torch.zeros(3, 2).numpy(), "but got ndarray"),
         (torch.zeros(3, 0), r"K ≥ 2 classes, but got \[3, 0\]"),
         (torch.zeros(3, 2, dtype=torch.long), "floating-point logits"),
         (torch.zeros(3, 2), "at least 3 classes, but got 2"),
     ],
-    ids=["None", "tuple", "numpy", "no classes", "integers", "too few classes"],
+    ids=["None", "tuple", "dict", "numpy", "no classes", "integers", "too few classes"],
 )
 def test_what_is_no_logits_is_told(answer: object, told: str) -> None:
     with pytest.raises(DefenseFault, match=told):
         verify(as_defense(lambda x: answer), bright(0.5, 0.6, 0.7), Y + 2, 4, DeviceBatch())  # type: ignore[arg-type,return-value]
+
+
+def test_logits_are_taken_out_of_what_holds_them() -> None:
+    class Output(dict[str, object]):
+        """Of a Hugging Face model: a mapping that shows its keys as attributes."""
+
+    def logits(x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[2.0, 1.0]] * len(x))
+
+    tower = namedtuple("tower", ["logits", "aux_logits"])
+    for holding in (
+        lambda z: {"logits": z, "loss": z[:, :1]},
+        lambda z: Output(logits=z),
+        lambda z: SimpleNamespace(logits=z),
+        lambda z: tower(z, z),
+        lambda z: (z, z[:, 0]),
+        lambda z: [z],
+        lambda z: z.half(),
+        lambda z: z.double(),
+    ):
+        defense = as_defense(lambda x, holding=holding: holding(logits(x)))  # type: ignore[misc]
+        assert verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).all()
+
+
+def test_a_mask_of_unused_classes_blinds_no_comparison() -> None:
+    """Logits that a mask puts at -1e9 have a spread of 1e9, of which everything else is a thousandth."""
+    z = torch.tensor([[3.0, 1.0, -1.0, 0.5]])
+    unlike = z + torch.tensor([[0.0, 0.9, 0.0, 0.0]])
+    for scale in (1e-6, 1.0, 1e6):
+        mask = torch.full((1, 6), -1e9 * max(scale, 1))
+        assert not close(scale * z, scale * unlike)
+        assert not close(torch.cat([scale * z, mask], 1), torch.cat([scale * unlike, mask], 1))
+        assert close(torch.cat([scale * z, mask], 1), torch.cat([scale * z * (1 + 1e-6), mask], 1))
+    mask = torch.full((1, 6), -1e9)
+    assert not close(torch.cat([z, mask], 1), torch.cat([z, mask.roll(1, 1) * torch.tensor([0.5, 1, 1, 1, 1, 1])], 1))
+    assert not close(torch.cat([z[:, :2], mask], 1), torch.cat([unlike[:, :2], mask], 1))
+
+
+def test_a_masked_defense_that_answers_otherwise_again_is_told() -> None:
+    def masked(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.randn(len(x), 3), torch.full((len(x), 7), -1e9)], 1)
+
+    with pytest.raises(DefenseFault, match="random=True"):
+        verify(as_defense(masked), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch())
+
+
+def noisy(x: torch.Tensor) -> torch.Tensor:
+    """Logits of an image alone, with noise."""
+    flat = x.flatten(1)
+    return flat[:, :3] + 0.1 * torch.randn(len(x), 3)
+
+
+def at_the_batchs_mean(x: torch.Tensor) -> torch.Tensor:
+    return noisy(x) + x.flatten(1)[:, :3].mean(0)
+
+
+def otherwise_when_attacked(x: torch.Tensor) -> torch.Tensor:
+    return -noisy(x) if x.requires_grad else noisy(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [(at_the_batchs_mean, "other images of a batch"), (otherwise_when_attacked, "gradients on and off")],
+)
+def test_a_random_defense_that_treats_passes_unlike_is_told(
+    function: Callable[[torch.Tensor], torch.Tensor], told: str
+) -> None:
+    x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(WholeFault, match=told):
+        verify(as_defense(function, random=True), x, Y, 4, DeviceBatch())
+    assert verify(as_defense(noisy, random=True), x, Y, 4, DeviceBatch()).shape == (3, 4)
+
+
+def test_random_numbers_that_depend_on_the_images_are_no_fault() -> None:
+    """A rejection sampler draws more for one batch than for another: under one seed the answers differ, not in law."""
+
+    def rejects(x: torch.Tensor) -> torch.Tensor:
+        torch.rand(1 + int(100 * x.mean()))
+        return noisy(x)
+
+    defense = as_defense(rejects, random=True)
+    x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    same_under_one_seed(defense, x)
+    assert not batch_decides(defense, x, torch.cat([x[:1], 1 - x[1:]]))
+
+
+def test_draws_that_are_all_equal_are_told() -> None:
+    asked = ask(
+        as_defense(lambda x: x.flatten(1)[:, :3].clone(), random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()
+    )
+    assert any("equal to the last bit" in note for note in asked.notes)
+    assert not ask(as_defense(noisy, random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).notes
+
+
+def test_a_defense_that_shares_its_draws_within_a_call_is_asked_one_call_a_draw() -> None:
+    """One of two models a call: right with probability 1/2 at each draw, not on all draws or none."""
+
+    def ensemble(x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.randint(2, ())].expand(len(x), 2).clone()
+
+    defense = as_defense(ensemble, random=True)
+    torch.manual_seed(0)
+    assert verify(defense, bright(0.5, 0.6, 0.7), Y, 64, DeviceBatch(256)).float().mean() in (0, 1)
+    defense.shares_draws = True
+    right = verify(defense, bright(0.5, 0.6, 0.7), Y, 64, DeviceBatch(256))
+    assert right.shape == (3, 64)
+    assert 0.3 < right.float().mean() < 0.7

@@ -1,0 +1,52 @@
+"""An exception as the reason of a record: its type, its message, and where in the user's own code it came from."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+import torch
+
+import purebench
+
+LONGEST = 500
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def explain(error: BaseException) -> str:
+    """One line: `RuntimeError: no answer today (mine.py:12)`.
+
+    The place is the innermost frame outside of this package, of Python and of installed packages, if there is one; else
+    the innermost of an installed package other than torch.
+    """
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
+    place = _place(error)
+    return f"{told} ({place})" if place else told
+
+
+def _place(error: BaseException) -> str:
+    here = [str(Path(folder).resolve()) for folder in purebench.__path__]
+    here += [str(Path(folder).resolve()) for part in ("attacks", "defenses") for folder in _folders(part)]
+    installed = ""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        name = frame.filename
+        if name.startswith("<") or str(Path(name).resolve()).startswith(tuple(here)):
+            continue
+        if not name.startswith(LIBRARIES):
+            return f"{_short(name)}:{frame.lineno}"
+        if not name.startswith(str(Path(torch.__file__).parent)):
+            installed = installed or f"{_short(name)}:{frame.lineno}"
+    return installed
+
+
+def _folders(part: str) -> list[str]:
+    import importlib
+
+    return list(importlib.import_module(f"purebench.{part}").__path__)
+
+
+def _short(name: str) -> str:
+    """The path from the working directory, if the file is below it; else its last two parts."""
+    path = Path(name).resolve()
+    return str(path.relative_to(Path.cwd())) if Path.cwd() in path.parents else "/".join(path.parts[-2:])

@@ -1,0 +1,107 @@
+"""What the code of a defense keeps outside of its objects: global variables, and attributes of its classes.
+
+A copy of a defense shares them with the original, so that a memory there survives from the attack to the verification.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import sysconfig
+import types
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+VALUES = (bool, int, float, complex, str, bytes, type(None))
+MANY = 1000
+"""Elements of a container that are looked at."""
+
+
+def snapshot(defense: nn.Module) -> dict[str, Any]:
+    """What global variables and class attributes hold that a defense's own code names, by their names.
+
+    Code of installed packages and of this one is not looked at. Two snapshots are compared by `changed`.
+    """
+    found: dict[str, Any] = {}
+    for function in _functions(defense):
+        for name in sorted(_names(function.__code__)):
+            if name in function.__globals__:
+                _note(found, f"{function.__module__}.{name}", function.__globals__[name])
+    for kind in {base for part in defense.modules() for base in type(part).__mro__ if _own(base.__module__)}:
+        for name, value in vars(kind).items():
+            if not name.startswith("__"):
+                _note(found, f"{kind.__module__}.{kind.__qualname__}.{name}", value)
+    return found
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The names of what is not as it was."""
+    return [name for name in after if name in before and before[name] != after[name]]
+
+
+def _note(found: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(value, VALUES):
+        found[name] = repr(value)
+    elif isinstance(value, list | tuple | set | frozenset | deque):
+        found[name] = (len(value), [id(one) for one, _ in zip(value, range(MANY), strict=False)])
+    elif isinstance(value, dict):
+        found[name] = (
+            len(value),
+            [(id(key), id(one)) for (key, one), _ in zip(value.items(), range(MANY), strict=False)],
+        )
+    elif isinstance(value, Tensor):
+        found[name] = (id(value), value._version)
+    elif isinstance(value, np.ndarray):
+        found[name] = (id(value), value.tobytes() if value.size <= MANY else None)
+    elif isinstance(value, types.FunctionType):
+        found[name] = {key: id(one) for key, one in vars(value).items()}
+
+
+@functools.cache
+def _own(module: str | None) -> bool:
+    """Whether a module is neither installed nor of this package."""
+    if module is None or module.partition(".")[0] in ("builtins", "purebench"):
+        return False
+    where = getattr(sys.modules.get(module), "__file__", None)
+    return module == "__main__" if where is None else not where.startswith(INSTALLED)
+
+
+def _functions(defense: nn.Module) -> Iterator[types.FunctionType]:
+    """The functions of a defense's own code, and those that they name or keep."""
+    seen: set[int] = set()
+    left: list[Any] = [value for part in defense.modules() for value in (part, *vars(part).values())]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, types.MethodType):
+            left += [value.__func__, value.__self__]
+        elif isinstance(value, functools.partial):
+            left += [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, types.FunctionType):
+            if _own(value.__module__):
+                yield value
+                left += [value.__globals__.get(name) for name in _names(value.__code__)]
+            left += [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        elif _own(type(value).__module__) or (isinstance(value, type) and _own(value.__module__)):
+            kinds = type(value).__mro__ if not isinstance(value, type) else value.__mro__
+            left += [one for kind in kinds if _own(kind.__module__) for one in vars(kind).values()]
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The names that a piece of code, and code within it, looks up outside of itself."""
+    inner = [_names(part) for part in code.co_consts if isinstance(part, types.CodeType)]
+    return set(code.co_names).union(*inner)
