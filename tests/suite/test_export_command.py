@@ -156,3 +156,16 @@ def test_results_of_two_boards_and_no_results_are_told(ran: Path, tmp_path: Path
     other = text.replace('"plain"', '"second"').replace('"seed": 0', '"seed": 1')
     (tmp_path / "second.json").write_text(other, encoding="utf-8")
     assert "differ" in str(call("show", "--results", tmp_path).exception)
+
+
+def test_files_are_there_before_anything_is_printed(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from purebench.leaderboards import terminal
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no terminal")
+
+    monkeypatch.setattr(terminal, "print_board", fails)
+    words = ["--page", tmp_path / "p.html", "--results", tmp_path / "r"]
+    assert call("show", "small", "--store", ran / "s", *words).exit_code == 1
+    assert (tmp_path / "p.html").is_file()
+    assert (tmp_path / "r" / "plain.json").is_file()
