@@ -34,6 +34,9 @@ def check(
     store: Annotated[
         Path | None, typer.Option("--store", help="SQLite file of all records. Default: the user's data folder.")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, unasked.")
+    ] = False,
 ) -> None:
     """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails, 3 if one is undecided.
 
@@ -43,18 +46,21 @@ def check(
     Example: purebench check vae --board fashion-quick
     """
     from purebench import show
+    from purebench.board_file import load_board
     from purebench.checks.attacks import Effort
     from purebench.checks.finding import Result
     from purebench.checks.honest import honest
-    from purebench.choose import choose
+    from purebench.choose import choose, find_board
     from purebench.errors import PurebenchError, require_fraction
     from purebench.growing import Limits, Run
     from purebench.places import default_store
+    from purebench.trust import check_trust
 
     require_fraction("--confidence", confidence, ends=False)
     if minutes is not None and not minutes > 0:
         raise PurebenchError(f"--minutes: expected a number above 0, such as 10 or 0.5, but got {minutes!r}.")
     chosen = choose(board, [defense], None)
+    check_trust(board, load_board(find_board(board)), trust=trust)
     effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
     with show.progress(parts=True) as progress:
         run = Run(store or default_store(), device, workers, progress)

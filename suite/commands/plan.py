@@ -36,19 +36,25 @@ def plan(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
     budget: Annotated[float, typer.Option(help="Seconds of the probe, about.", min=0)] = 60.0,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, unasked.")
+    ] = False,
 ) -> None:
     """Say what a board will cost on this device, how wide its intervals will be, and which differences it will see.
 
     A short probe runs jobs on one image. Example: purebench plan fashion-linf -d vae --images 200
     """
     from purebench.allocator import keep_freed_memory
-    from purebench.choose import choose
+    from purebench.board_file import load_board
+    from purebench.choose import choose, find_board
     from purebench.context import check_attacks, prepare
     from purebench.execute import default_workers
     from purebench.forecast import forecast
     from purebench.terminal_output import make_console
+    from purebench.trust import check_trust
 
     chosen = choose(board, defense, images, until=until, max_images=max_images)
+    check_trust(board, load_board(find_board(board)), trust=trust)
     keep_freed_memory()
     context = prepare(chosen, device)
     for name, error in context.left_out.items():

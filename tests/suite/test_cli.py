@@ -106,7 +106,7 @@ def test_bad_input_is_a_line_and_exit_code_2_and_nothing_is_written(tmp_path: Pa
 
     for name, (board, told) in bad_boards(tmp_path).items():
         place = tmp_path / f"new-{name}" / "s"
-        words = ["purebench", "run", str(board), "--store", str(place), "--page", f"{place}.html"]
+        words = ["purebench", "run", str(board), "--store", str(place), "--page", f"{place}.html", "--trust"]
         code, error = in_process(cli.main, words)
         assert code == 2, name
         assert told in error, (name, error)
