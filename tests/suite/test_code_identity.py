@@ -235,6 +235,9 @@ def test_a_changed_purebench_asks_for_another_process(tmp_path: Path, monkeypatc
     fresh_modules.require_unchanged(Closure({"purebench.x": "1"}, file, {}))
     with pytest.raises(PurebenchError, match=r"x\.py has changed since Python imported it; start Python again"):
         fresh_modules.require_unchanged(Closure({"purebench.x": "2"}, file, {}))
+    monkeypatch.setitem(fresh_modules._KNOWN, "purebench.defenses.jpeg", "as it was")
+    with pytest.raises(PurebenchError, match=r"jpeg\.py has changed since"):
+        code_of("defenses", Spec("jpeg"))
 
 
 def test_what_was_typed_into_a_notebook_is_never_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
