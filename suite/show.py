@@ -129,7 +129,11 @@ def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
         if name not in plans:
             raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")
         definition, keys = plans[name]
-        return parse_board(definition), [record for key in keys if (record := saved.get(key)) is not None]
+        try:
+            board = parse_board(definition)
+        except PurebenchError as error:
+            raise PurebenchError(f"{path}: the plan of {name!r} is damaged: {error}") from error
+        return board, [record for key in keys if (record := saved.get(key)) is not None]
 
 
 def findings(title: str, found: Sequence[Finding]) -> None:
@@ -145,4 +149,4 @@ def originals(board: Board, found: Sequence[DefenseResult]) -> dict[int, str]:
     """The clean images that the page shows, as PNG files in base64, by their position in the dataset."""
     data = registry.create("datasets", board.dataset.use)
     shown = {picture.image for result in found for attack in result.attacks for picture in attack.pictures}
-    return {index: png(data.images[index]) for index in sorted(shown)}
+    return {index: png(data.images[index]) for index in sorted(shown) if index < len(data)}

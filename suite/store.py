@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, overload
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -94,7 +94,13 @@ class Store:
                 shape = ",".join(str(side) for side in adversarial.shape)
                 self.connection.execute("INSERT INTO adversarial VALUES (?, ?, ?)", (record.key, shape, pixels))
 
-    def get(self, key: str, kind: type[R] = Record) -> R | None:  # type: ignore[assignment]
+    @overload
+    def get(self, key: str) -> Record | None: ...
+
+    @overload
+    def get(self, key: str, kind: type[R]) -> R | None: ...
+
+    def get(self, key: str, kind: type[Any] = Record) -> Any:
         """The record of a job, None if it was not run; `kind` is its class."""
         with self._guard():
             row = self.connection.execute("SELECT json FROM records WHERE key = ?", (key,)).fetchone()
