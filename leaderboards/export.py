@@ -42,7 +42,7 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
         timings[result.name] = result.seconds
     files[folder / TIMINGS] = as_json(timings)
     others = [path for path in _result_files(folder) if path not in files] if results else []
-    files[folder / RANKS] = as_json(_ranks([*results, *(_read_result(path, timings) for path in others)]))
+    files[folder / RANKS] = as_json(_ranks([*results, *(_named_result(path, timings) for path in others)]))
     write_files(files)
     return list(files)
 
@@ -50,7 +50,7 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
 def load_results(folder: Path) -> list[DefenseResult]:
     """The results that `export_results` wrote there, by name. Raises PurebenchError for any other file."""
     timings = _read_timings(folder)
-    return [_read_result(path, timings) for path in _result_files(folder)]
+    return [_named_result(path, timings) for path in _result_files(folder)]
 
 
 def load_result(path: Path) -> DefenseResult:
@@ -108,6 +108,14 @@ def _read_result(path: Path, timings: Timings) -> DefenseResult:
     except PurebenchError as error:
         raise PurebenchError(f"{path}: expected a result that purebench exported, but: {error}") from error
     return found.with_seconds(timings.get(found.name, {}))
+
+
+def _named_result(path: Path, timings: Timings) -> DefenseResult:
+    """The result of a file in a folder of results, where two files must not hold the same row."""
+    found = _read_result(path, timings)
+    if found.name != path.stem:
+        raise PurebenchError(f"{path}: expected the result of {path.stem!r}, but it is of {found.name!r}; rename it.")
+    return found
 
 
 def _read_timings(folder: Path) -> Timings:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import median
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from purebench.warning_codes import ResultWarning
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-SCHEMA = 1
+SCHEMA: Final = 1
 """The version of the schema of result files."""
 CURE = "export it again (purebench run BOARD --results FOLDER)"
 CLEAN = "clean"

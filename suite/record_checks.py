@@ -19,9 +19,14 @@ def check_record(record: Record) -> None:
         PurebenchError: a list has another length than the images, an image comes twice, an outcome contradicts its
             draws, or what is said of the defense is malformed.
     """
-    lists = {"labels": record.labels, "outcomes": record.outcomes, "draws": record.draws, "distances": record.distances}
-    optional = {"nearest": record.nearest, "claims": record.claims, "certified": record.certified}
-    optional["reasons"] = record.reasons
+    lists: dict[str, Sequence[Any]] = {
+        "labels": record.labels,
+        "outcomes": record.outcomes,
+        "draws": record.draws,
+        "distances": record.distances,
+    }
+    optional: dict[str, Sequence[Any]] = {"nearest": record.nearest, "claims": record.claims}
+    optional |= {"certified": record.certified, "reasons": record.reasons}
     check_lengths(record.images, lists, optional)
     lengths = {len(draws) for draws in record.draws if draws}
     if len(lengths) > 1:
@@ -71,11 +76,12 @@ def check_facts(provenance: Mapping[str, Any]) -> None:
     facts = provenance.get("defense", {})
     if not isinstance(facts, dict):
         raise PurebenchError(f"provenance.defense: expected a mapping, but got {shown(facts)}.")
-    for name, kind, expected in (
-        ("random", bool, "true or false"),
-        ("parameters", int, "a whole number"),
-        ("weights", str, "text"),
+    parameters = facts.get("parameters", 0)
+    whole = isinstance(parameters, int) and not isinstance(parameters, bool) and parameters >= 0
+    for name, fits, expected in (
+        ("random", isinstance(facts.get("random", False), bool), "true or false"),
+        ("parameters", whole, "a whole number"),
+        ("weights", isinstance(facts.get("weights", ""), str), "text"),
     ):
-        value = facts.get(name, kind())
-        if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 0)):
-            raise PurebenchError(f"provenance.defense.{name}: expected {expected}, but got {shown(value)}.")
+        if not fits:
+            raise PurebenchError(f"provenance.defense.{name}: expected {expected}, but got {shown(facts[name])}.")

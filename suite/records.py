@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
 
@@ -25,7 +25,7 @@ from purebench.schema import (
 )
 from purebench.warning_codes import ResultWarning
 
-SCHEMA = 1
+SCHEMA: Final = 1
 """The version of the schema of records."""
 CURE = "run the board again into another store (--store)"
 

@@ -112,10 +112,12 @@ def from_json(kind: type[T], text: str, *, version: int, cure: str) -> T:
     if isinstance(data, dict):
         require_version(data, version, cure)
     del data
+    schema: Any = kind
     try:
-        return _adapter(kind).validate_json(text)
+        found: T = _adapter(schema).validate_json(text)
     except ValidationError as error:
         raise PurebenchError(sentence(error, kind)) from error
+    return found
 
 
 def from_plain(kind: type[T], data: Any, place: str = "") -> T:
@@ -124,10 +126,12 @@ def from_plain(kind: type[T], data: Any, place: str = "") -> T:
     Raises:
         PurebenchError: the values break the schema.
     """
+    schema: Any = kind
     try:
-        return _adapter(kind).validate_python(data, strict=True)
+        found: T = _adapter(schema).validate_python(data, strict=True)
     except ValidationError as error:
         raise PurebenchError(sentence(error, kind, place)) from error
+    return found
 
 
 def dumps_with_schema(value: Mapping[str, Any], version: int) -> str:

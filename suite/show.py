@@ -189,7 +189,10 @@ def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
         if name not in plans:
             raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")
         definition, keys = plans[name]
-        board = replace(parse_board(definition), origin=saved.origin(name))
+        try:
+            board = replace(parse_board(definition), origin=saved.origin(name))
+        except PurebenchError as error:
+            raise PurebenchError(f"{path}: the plan of {name!r} is damaged: {error}") from error
         return board, [record for key in keys if (record := saved.get(key)) is not None]
 
 

@@ -16,7 +16,6 @@ from yaml.constructor import SafeConstructor
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
-    Event,
     MappingEndEvent,
     ScalarEvent,
     SequenceEndEvent,
@@ -56,9 +55,10 @@ class _Merge:
 
 
 class _Builder:
-    def __init__(self, events: Iterator[Event]):
+    def __init__(self, events: Iterator[Any]):
         self.events = events
-        self.resolver, self.constructor = Resolver(), SafeConstructor()
+        self.resolver: Any = Resolver()
+        self.constructor = SafeConstructor()
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.values = 0
 
@@ -73,7 +73,7 @@ class _Builder:
             raise _error(more, "expected one document, but a second one begins; delete it")
         return None if value is _Merge else value
 
-    def _value(self, event: Event, depth: int) -> Any:
+    def _value(self, event: Any, depth: int) -> Any:
         if isinstance(event, AliasEvent):
             if event.anchor not in self.anchors:
                 raise _error(event, f"the alias *{event.anchor} refers to nothing above it")
@@ -96,7 +96,7 @@ class _Builder:
             self.anchors[event.anchor] = value, self.values - before
         return value
 
-    def _count(self, event: Event, size: int) -> None:
+    def _count(self, event: Any, size: int) -> None:
         self.values += size
         if self.values > MOST_VALUES:
             raise _error(event, f"expected at most {MOST_VALUES:,} values, but there are more")
@@ -109,7 +109,7 @@ class _Builder:
         return made
 
     def _mapping(self, depth: int) -> dict[str, Any]:
-        own: dict[str, Any] = {}
+        own: dict[Any, Any] = {}
         merged: dict[str, Any] = {}
         lines: dict[Any, int] = {}
         while not isinstance(event := next(self.events), MappingEndEvent):
@@ -129,7 +129,7 @@ class _Builder:
                 own[key] = value
         return merged | own
 
-    def _merged(self, event: Event, value: Any) -> dict[str, Any]:
+    def _merged(self, event: Any, value: Any) -> dict[str, Any]:
         """The mapping, or the list of mappings, behind `<<`; of a list, the first mapping wins."""
         made: dict[str, Any] = {}
         for part in value if isinstance(value, list) else [value]:
@@ -139,7 +139,7 @@ class _Builder:
             made = part | made
         return made
 
-    def _scalar(self, event: ScalarEvent) -> Any:
+    def _scalar(self, event: Any) -> Any:
         text = event.value
         if not event.implicit[0]:  # in quotes, or a block of text
             return self._text(event)
@@ -170,12 +170,12 @@ class _Builder:
             raise _error(event, f"expected finite numbers, but got {shown(text)}")
         return value
 
-    def _text(self, event: ScalarEvent) -> str:
+    def _text(self, event: Any) -> str:
         text: str = event.value
         if not text.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in text):
             raise _error(event, "expected text, but got half of a surrogate pair")
         return text
 
 
-def _error(event: Event, told: str) -> PurebenchError:
+def _error(event: Any, told: str) -> PurebenchError:
     return PurebenchError(f"line {event.start_mark.line + 1}: {told}.")

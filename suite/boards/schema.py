@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 
@@ -15,7 +15,7 @@ from purebench.schema import MOST_DRAWS, MOST_IMAGES, StrictModel, Whole, plain,
 from purebench.text_files import shown
 from purebench.threat import ThreatModel, parse_radius
 
-SCHEMA = 1
+SCHEMA: Final = 1
 """The version of the schema of boards."""
 CURE = "write it again for this purebench, or use the purebench that it was written for"
 BOARD_NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[0-9.e+-]+)?")

@@ -24,6 +24,7 @@ from purebench.board_file import load_board, parse_board
 from purebench.errors import PurebenchError
 from purebench.leaderboards.export import load_result, load_results
 from purebench.leaderboards.merge import merge
+from purebench.records import Record
 from purebench.show import from_store
 from purebench.strict_json import load_json
 from purebench.strict_yaml import load_yaml
@@ -270,6 +271,12 @@ def test_results_that_contradict_their_board_are_refused(
     refused(lambda: load_results(sample.results), "noise.json")
 
 
+def test_two_files_of_one_row_are_refused(sample: Any) -> None:
+    shutil.copy(sample.results / "none.json", sample.results / "other.json")
+    refused(lambda: load_results(sample.results), "other.json: expected the result of 'other', but it is of 'none'")
+    assert load_result(sample.results / "other.json").name == "none"  # one file by itself may have any name
+
+
 def test_timings_that_are_none_are_told(sample: Any) -> None:
     for text in ("[]", '{"none": 1}', '{"none": {"clean": {"attack": "1"}}}', "{", '{"none": {}, "none": {}}'):
         (sample.results / "timings.json").write_text(text)
@@ -336,6 +343,53 @@ def test_packed_images_are_unpacked_to_their_shape_at_most(sample: Any, shape: s
         changed.execute("UPDATE adversarial SET shape = ?, pixels = ? WHERE key = ?", (shape, pixels, keys[0]))
     with store.reading(sample.stores) as saved:
         refused(lambda: saved.adversarial(keys[0]), told)
+
+
+def test_reading_many_records_is_quick(sample: Any) -> None:
+    with store.reading(sample.stores) as saved:
+        (_, keys) = saved.plans()["hostile"]
+        record = saved.get(keys[0])
+        assert record is not None
+        text, began = record.to_json(), process_time()
+        for _ in range(1000):
+            assert Record.from_json(text) == record
+        assert process_time() - began < 3  # 0.15 s on an idle core
+        assert saved.has(keys[0])
+        assert not saved.has("another")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"images": [1, 1]}, "images: expected each image once"),
+        ({"labels": [0]}, "labels: expected one value for each of 2 images, but got 1"),
+        ({"nearest": [0.1]}, "nearest: expected one value"),
+        ({"reasons": ["", "", ""]}, "reasons: expected one value"),
+        ({"draws": ["111", "11"]}, "draws: expected equally many draws of each image, but got [2, 3]"),
+        ({"draws": ["01", "11"]}, "outcomes[0]: held contradicts the draws '01'"),
+        ({"outcomes": ["skipped", "held"]}, "draws[0]: expected 0 verification draws of an image that is skipped"),
+        ({"distances": [-1.0, 0.0]}, "distances[0]: expected a number of at least 0.0, but got -1.0"),
+        ({"claims": [2, 0]}, "claims[0]: expected 0 or 1, but got 2"),
+        ({"forwards": 2**63}, "forwards: expected a whole number below 9223372036854775808"),
+        ({"provenance": {"defense": {"random": 1}}}, "provenance.defense.random: expected true or false, but got 1"),
+        ({"provenance": {"defense": {"parameters": "many"}}}, "provenance.defense.parameters: expected a whole number"),
+        ({"provenance": {"versions": {"a": [[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]}}}, "at most 20 levels"),
+        ({"seconds": {"attack": "1"}}, "seconds.attack: expected a number, but got '1'"),
+        ({"block": 0.5}, "block: expected a whole number, but got 0.5"),
+        ({"note": []}, "the key 'note' is unknown; did you mean 'notes'?"),
+        ({"schema": 0}, "expected schema 1, but got 0, of an earlier purebench"),
+        ({"schema": True}, "schema: expected 1, but got True"),
+    ],
+)
+def test_records_that_contradict_themselves_are_refused(fields: dict[str, Any], told: str) -> None:
+    good = {
+        **{"key": "k", "board": "b", "defense": "d", "attack": "a", "block": 0, "schema": 1},
+        **{"images": [1, 2], "labels": [0, 1], "outcomes": ["held", "held"], "draws": ["11", "11"]},
+        "distances": [0.0, None],
+    }
+    assert Record.from_dict(good).outcomes == ["held", "held"]
+    refused(lambda: Record.from_dict(good | fields), told)
+    refused(lambda: Record.from_dict({k: v for k, v in good.items() if k != "draws"}), "expected the key 'draws'")
 
 
 def test_a_board_is_the_same_in_every_kind_of_file(sample: Any) -> None:
