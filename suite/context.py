@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -179,11 +180,12 @@ def _check_numbers(board: Board, data: ImageSet) -> None:
 def _check_classifier(classifier: torch.nn.Module, data: ImageSet, device: torch.device) -> str | None:
     """A warning where the classifier's outputs do not fit the classes of the images.
 
-    Raises PurebenchError where labels have no output. A classifier that cannot answer is told by the jobs it fails.
+    Asks a copy, so that nothing was ever asked of the classifier itself. Raises PurebenchError where labels have no
+    output. A classifier that cannot answer is told by the jobs it fails.
     """
     outputs: tuple[int, ...] = ()
     with suppress(Exception), torch.no_grad(), seeded("probe", device=device):
-        outputs = tuple(classifier(torch.as_tensor(data.take([0]).floats()).to(device)).shape)
+        outputs = tuple(deepcopy(classifier)(torch.as_tensor(data.take([0]).floats()).to(device)).shape)
     return check_classes(data, outputs[1]) if len(outputs) == 2 else None
 
 

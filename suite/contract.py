@@ -17,6 +17,7 @@ from purebench.errors import PurebenchError
 from purebench.global_state import changed, snapshot
 from purebench.protocols import NotLogits, are_probabilities, check_logits
 from purebench.seeds import seeded
+from purebench.warning_codes import ResultWarning, WarningCode
 
 SLACK = 0.5
 """How far beyond [0,1] a purifier's images may go: generative models overshoot, another scale does so by more."""
@@ -28,10 +29,10 @@ PROBABILITIES = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out about a defense. shares_draws: see `Defense`; notes: for the record of every job."""
+    """What was found out about a defense. shares_draws: see `Defense`; warnings: for the record of every job."""
 
     shares_draws: bool = False
-    notes: tuple[str, ...] = ()
+    warnings: tuple[ResultWarning, ...] = ()
 
 
 def facts(defense: Defense, x: Tensor) -> Facts:
@@ -43,8 +44,9 @@ def facts(defense: Defense, x: Tensor) -> Facts:
     shared = shares_draws(defense, x) if known is None else known and defense.random
     with torch.no_grad(), seeded("facts", device=x.device):
         logits = check_logits(defense(x.clone()), len(x))
-    notes = [SHARED] * shared + [PROBABILITIES] * are_probabilities(logits)
-    return Facts(shared, tuple(notes))
+    found = [ResultWarning(WarningCode.SHARED_DRAWS, SHARED)] if shared else []
+    found += [ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES)] if are_probabilities(logits) else []
+    return Facts(shared, tuple(found))
 
 
 @torch.no_grad()

@@ -173,7 +173,7 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
         return _Found([], None, {}, faults)
     verdict, rows = checked.found, [place[row] for row in checked.rows]
     answer = part_of(answer, rows)
-    passes, known = context.defenses[job.defense.name].passes, context.facts(job.defense.name).notes
+    passes, known = context.defenses[job.defense.name].passes, context.facts(job.defense.name).warnings
     told = {
         "outcomes": [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in verdict.right],
         "draws": ["".join("1" if draw else "0" for draw in row) for row in verdict.right.tolist()],
@@ -181,8 +181,8 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
         "nearest": verdict.nearest,
         "claims": [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()],
         "certified": list(answer.certified or []),
-        "notes": [*known, *view.notes, *view.batch.notes, *batches[-1].notes, *verdict.notes],
-        "warnings": list(view.warnings),
+        "notes": [*view.notes, *view.batch.notes, *batches[-1].notes, *verdict.notes],
+        "warnings": [*known, *view.warnings],
         "forwards": passes * (view.forwards + verdict.passes) + answer.passes,
         "backwards": passes * view.backwards,
         "seconds": {"attack": attacked - began, "verify": time.perf_counter() - attacked},

@@ -22,7 +22,8 @@ class WarningCode(StrEnum):
     infinite. GRADIENT_MODE: the defense answers differently while gradients are computed. GRADIENT_FREE_STRONGER:
     attacks without the defense's gradient break more images than those with it. NO_STARTING_POINT: an attack found no
     misclassified point to start from. LIBRARY: a warning of the library that ran the attack. CONDITIONAL: in a cascade,
-    earlier attacks broke some of the images.
+    earlier attacks broke some of the images. PROBABILITIES: the defense gives probabilities where logits are expected.
+    SHARED_DRAWS: the defense draws once a call for all images, so it is asked one call a draw.
     """
 
     ZERO_GRADIENT = "zero-gradient"
@@ -32,12 +33,16 @@ class WarningCode(StrEnum):
     NO_STARTING_POINT = "no-starting-point"
     LIBRARY = "library"
     CONDITIONAL = "conditional"
+    PROBABILITIES = "probabilities"
+    SHARED_DRAWS = "shared-draws"
 
 
 OF_GRADIENTS = frozenset({WarningCode.ZERO_GRADIENT, WarningCode.NON_FINITE_GRADIENT, WarningCode.GRADIENT_MODE})
 """Warnings that an attack had bad gradients. They do not count where another attack had better ones."""
-OF_ONE_ATTACK = frozenset({WarningCode.NO_STARTING_POINT, WarningCode.LIBRARY, WarningCode.CONDITIONAL})
-"""Warnings that concern one attack's accuracy and not the row's. All others are warnings of the row."""
+OF_ONE_ATTACK = frozenset(
+    {WarningCode.NO_STARTING_POINT, WarningCode.LIBRARY, WarningCode.CONDITIONAL, WarningCode.SHARED_DRAWS}
+)
+"""Warnings that concern one attack and not the row's accuracy. All others are warnings of the row."""
 
 
 @dataclass(frozen=True)

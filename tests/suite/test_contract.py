@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from purebench.contract import PROBABILITIES, check_contract, facts
 from purebench.defense import Defense, Function, as_defense
 from purebench.errors import PurebenchError
+from purebench.warning_codes import ResultWarning, WarningCode
 
 X = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 SEEN: list[Tensor] = []
@@ -118,6 +119,8 @@ def test_a_cache_by_shape_is_no_memory() -> None:
 
 
 def test_probabilities_in_the_place_of_logits_are_told() -> None:
-    assert facts(as_defense(lambda x: logits(x).softmax(1)), X).notes == (PROBABILITIES,)
-    assert facts(as_defense(logits), X).notes == ()
-    assert facts(as_defense(lambda x: logits(x).softmax(1).log()), X).notes == ()
+    assert facts(as_defense(lambda x: logits(x).softmax(1)), X).warnings == (
+        ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES),
+    )
+    assert facts(as_defense(logits), X).warnings == ()
+    assert facts(as_defense(lambda x: logits(x).softmax(1).log()), X).warnings == ()
