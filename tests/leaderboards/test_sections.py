@@ -64,7 +64,7 @@ def test_the_command_repeats_what_the_board_was_run_with(build, change, command)
     board, _, results = build.results({"plain": {"clean": ["1", "1"]}}, **change)
     (section,) = Page(render(board, results, (), {})).all("article")
     told = words(section[1]).split("Run it yourself")[1]
-    assert told == f"purebench run small --defense 'plain(alpha=0.5)' {command}".strip()
+    assert told == f"purebench run small.yaml --defense 'plain(alpha=0.5)' --images 2 {command}".strip()
 
 
 def test_minimum_norm_attacks_say_what_they_found(nearby, near_page):
