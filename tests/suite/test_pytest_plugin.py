@@ -124,7 +124,7 @@ def test_a_failure_says_all_there_is_to_say(told: str, folder: Path) -> None:
     assert "95 %, at any time" in failed
     assert "strongest  apgd-exact leaves" in failed
     (images,) = re.findall(
-        r"purebench run board.yaml -d none --images (\d+) --store found/claimed--none.sqlite", failed
+        r"purebench run board.yaml --defense none --images (\d+) --store found/claimed--none.sqlite", failed
     )
     kept = folder / failed.partition("images     ")[2].splitlines()[0]
     saved = np.load(kept / "adversarial.npz")
