@@ -96,7 +96,7 @@ class Sample:
 def make_sample(folder: Path) -> Sample:
     """Writes the intact files; nothing is run for them."""
     sample = Sample(folder)
-    sample.boards.write_text(yaml.safe_dump(BOARD, sort_keys=False))
+    sample.boards.write_text(yaml.safe_dump(BOARD, sort_keys=False), encoding="utf-8")
     board = load_board(sample.boards)
     rng = np.random.default_rng(0)
     jobs = plan(board, ["data"] * board.blocks, {"none": "w", "noise": "w"}, "1")
@@ -218,7 +218,7 @@ def mutate_document(path: Path, out: Path, rng: random.Random) -> None:
     if sort < 0.35:
         out.write_bytes(mutate_bytes(path.read_bytes(), rng))
         return
-    value = BOARD if path.suffix == ".yaml" else json.loads(path.read_text())
+    value = BOARD if path.suffix == ".yaml" else json.loads(path.read_text(encoding="utf-8"))
     text = doubled_key(as_text(value, 1), rng) if sort < 0.45 else as_text(mutate_tree(value, rng))
     out.write_bytes(text.encode("utf-8", "surrogatepass"))
 

@@ -105,8 +105,10 @@ def _drop_old_bytecode(path: Path, stale: bool) -> None:
 def _started() -> float:
     """When this process began, in seconds since 1970; where the system does not say, when this module was imported."""
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        boot = next(
+            line for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines() if line.startswith("btime")
+        )
         return float(boot.split()[1]) + float(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, StopIteration, IndexError):
         return time.time()

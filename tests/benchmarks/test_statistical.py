@@ -48,7 +48,7 @@ def test_the_bars_of_the_worst_case_hold_in_a_short_run(script, tmp_path):
     path = tmp_path / "found.json"
     flags = ["--quick", "--part", "worst-case", "--part", "skewed-ranks", "--repeats", "15", "--seed", "1"]
     assert script("statistical").main([*flags, "--default-malloc", "--json", str(path)]) == 0
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     rows = next(rows for title, rows in found["tables"].items() if title.startswith("Worst case"))
     assert {row["world"] for row in rows} >= {"alike", "dominant", "coin", "spread 0.5", "spread 1"}
     assert all(bar["met"] for bar in found["bars"])

@@ -76,35 +76,35 @@ def accuracy(spec: str, board: Board, store: Path) -> float:
 
 def test_an_edited_helper_gives_its_own_number(tmp_path: Path, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in one process, at once, where size and second of the file stay, and when the old code comes back."""
-    (tmp_path / "mine.py").write_text(MINE.format(helper="helper"))
+    (tmp_path / "mine.py").write_text(MINE.format(helper="helper"), encoding="utf-8")
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     found = []
     for text in (RIGHT, WRONG, RIGHT, "# a comment\n" + RIGHT):
-        (tmp_path / "helper.py").write_text(text)
+        (tmp_path / "helper.py").write_text(text, encoding="utf-8")
         os.utime(tmp_path / "helper.py", (1e9, 1e9))
         found.append(accuracy(f"{tmp_path}/mine.py:knows", board, tmp_path / "store.sqlite"))
     assert found == [1.0, 0.0, 1.0, 1.0]
 
 
 def test_a_helper_that_a_helper_imports_counts_too(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("from helped import x\ndef make(): return x\n")
-    (tmp_path / "helped.py").write_text("from helper import x\n")
+    (tmp_path / "mine.py").write_text("from helped import x\ndef make(): return x\n", encoding="utf-8")
+    (tmp_path / "helped.py").write_text("from helper import x\n", encoding="utf-8")
     spec, made = Spec(f"{tmp_path}/mine.py:make"), []
     sources = set()
     for value in (1, 2):
-        (tmp_path / "helper.py").write_text(f"x = {value}\n")
+        (tmp_path / "helper.py").write_text(f"x = {value}\n", encoding="utf-8")
         sources.add(code_of("defenses", spec).source)
         made.append(registry.create("defenses", spec))
     assert (made, len(sources)) == ([1, 2], 2)
 
 
 def test_a_claim_does_not_stay_green(tmp_path: Path, board: Board) -> None:
-    (tmp_path / "mine.py").write_text(MINE.format(helper="helper"))
+    (tmp_path / "mine.py").write_text(MINE.format(helper="helper"), encoding="utf-8")
     more = replace(board, dataset=replace(board.dataset, images=16, block=8))
     claims = Robustness(replace(Settings(tmp_path / "found", tmp_path / "images"), board=more, confidence=0.8))
     results = []
     for text in (RIGHT, WRONG):
-        (tmp_path / "helper.py").write_text(text)
+        (tmp_path / "helper.py").write_text(text, encoding="utf-8")
         results.append(str(claims.clean_at_least(f"{tmp_path}/mine.py:knows", 0.3).result))
     assert results == ["holds", "fails"]
 
@@ -113,14 +113,14 @@ def plug(place: Path, number: str, right: str) -> None:
     """A plug-in in a folder of installed packages, as a package manager leaves it."""
     shutil.rmtree(place, ignore_errors=True)
     (place / "plug").mkdir(parents=True)
-    (place / "plug" / "__init__.py").write_text("")
-    (place / "plug" / "rows.py").write_text(MINE.format(helper="plug.inner"))
-    (place / "plug" / "inner.py").write_text(right)
+    (place / "plug" / "__init__.py").write_text("", encoding="utf-8")
+    (place / "plug" / "rows.py").write_text(MINE.format(helper="plug.inner"), encoding="utf-8")
+    (place / "plug" / "inner.py").write_text(right, encoding="utf-8")
     info = place / f"the_plug-{number}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: the-plug\nVersion: {number}\n")
-    (info / "entry_points.txt").write_text("[purebench.defenses]\nplugged = plug.rows:knows\n")
-    (info / "top_level.txt").write_text("plug\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: the-plug\nVersion: {number}\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[purebench.defenses]\nplugged = plug.rows:knows\n", encoding="utf-8")
+    (info / "top_level.txt").write_text("plug\n", encoding="utf-8")
 
 
 def test_a_plug_in_of_another_version_gives_its_own_number(
@@ -150,7 +150,7 @@ def test_what_a_parameter_names_counts(tmp_path: Path) -> None:
     ]
     found = []
     for text in ("def make(a): return a", "def make(a): return -a"):
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         found.append([code_of("defenses", spec).source for spec in specs])
     assert all(before != after for before, after in zip(*found, strict=True))
     nested = code_of("defenses", Spec.parse("before(purifier=diffpure, classifier=fashion-trades)")).modules
@@ -195,8 +195,8 @@ def test_every_part_decides_the_key(board: Board, part: str) -> None:
 def test_two_files_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "helper.py").write_text("x = 1\n")
-        (tmp_path / name / "mine.py").write_text("import helper\ndef make(): return 1\n")
+        (tmp_path / name / "helper.py").write_text("x = 1\n", encoding="utf-8")
+        (tmp_path / name / "mine.py").write_text("import helper\ndef make(): return 1\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path / "a"))
     assert registry.create("defenses", Spec(f"{tmp_path}/a/mine.py:make")) == 1
     with pytest.raises(PurebenchError, match=r"expected one module 'helper', but Python finds .*; rename one of them"):
@@ -206,25 +206,25 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.M
 def test_a_package_is_imported_anew_with_all_below_it(tmp_path: Path) -> None:
     (tmp_path / "pack").mkdir()
     for name, text in (("__init__", "x = 1"), ("used", "y = 1"), ("unused", "z = 1")):
-        (tmp_path / "pack" / f"{name}.py").write_text(text + "\n")
+        (tmp_path / "pack" / f"{name}.py").write_text(text + "\n", encoding="utf-8")
     file = tmp_path / "mine.py"
-    file.write_text("import pack.used\ndef make():\n    import pack\n    return pack.used.y\n")
+    file.write_text("import pack.used\ndef make():\n    import pack\n    return pack.used.y\n", encoding="utf-8")
     assert registry.create("defenses", Spec(f"{file}:make")) == 1
     import importlib
 
     importlib.import_module("pack.unused")
-    (tmp_path / "pack" / "used.py").write_text("y = 2\n")
+    (tmp_path / "pack" / "used.py").write_text("y = 2\n", encoding="utf-8")
     assert registry.create("defenses", Spec(f"{file}:make")) == 2
     assert importlib.import_module("pack.unused") is sys.modules["pack"].unused
 
 
 def test_unchanged_modules_stay_as_they_are(tmp_path: Path) -> None:
     """One that a test holds is the one that the defense uses."""
-    (tmp_path / "helper.py").write_text("class C: pass\n")
+    (tmp_path / "helper.py").write_text("class C: pass\n", encoding="utf-8")
     file = tmp_path / "mine.py"
-    file.write_text("import helper\ndef make(): return helper.C\n")
+    file.write_text("import helper\ndef make(): return helper.C\n", encoding="utf-8")
     first = registry.create("defenses", Spec(f"{file}:make"))
-    file.write_text("import helper\ndef make(): return (helper.C,)\n")
+    file.write_text("import helper\ndef make(): return (helper.C,)\n", encoding="utf-8")
     assert registry.create("defenses", Spec(f"{file}:make")) == (first,)
 
 

@@ -119,8 +119,7 @@ def test_a_cache_by_shape_is_no_memory() -> None:
 
 
 def test_probabilities_in_the_place_of_logits_are_told() -> None:
-    assert facts(as_defense(lambda x: logits(x).softmax(1)), X).warnings == (
-        ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES),
-    )
+    (warning,) = facts(as_defense(lambda x: logits(x).softmax(1)), X).warnings
+    assert warning == ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES)
     assert facts(as_defense(logits), X).warnings == ()
     assert facts(as_defense(lambda x: logits(x).softmax(1).log()), X).warnings == ()

@@ -47,7 +47,7 @@ BOARD = {
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     folder = tmp_path_factory.mktemp("decoys")
-    (folder / "own.py").write_text(DECOYS)
+    (folder / "own.py").write_text(DECOYS, encoding="utf-8")
     defenses = {
         "none": "none",
         "noise": "gaussian-noise(sigma=0.1)",
@@ -56,7 +56,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
         "decoy": f"{folder}/own.py:louder",
         "noisy-decoy": f"{folder}/own.py:louder(noise=0.1)",
     }
-    (folder / "board.yaml").write_text(yaml.safe_dump({**BOARD, "defenses": defenses}, sort_keys=False))
+    (folder / "board.yaml").write_text(
+        yaml.safe_dump({**BOARD, "defenses": defenses}, sort_keys=False), encoding="utf-8"
+    )
     board = load_board(folder / "board.yaml")
     _, records = run_board(board, folder / "store", workers=1)
     return {row.name: row for row in rank(merge(board, records))}

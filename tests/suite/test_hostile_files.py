@@ -136,10 +136,10 @@ defenses:
   none: none
 """
     path = tmp_path / "board.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert load_board(path).name == "hostile"
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
     refused(lambda: load_board(path), told)
 
 
@@ -263,10 +263,10 @@ def test_results_that_contradict_their_board_are_refused(
     sample: Any, apply: Callable[[dict[str, Any]], None], told: str
 ) -> None:
     path = sample.results / "noise.json"
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_text(encoding="utf-8"))
     assert load_result(path).name == "noise"
     apply(result)
-    path.write_text(json.dumps(result))
+    path.write_text(json.dumps(result), encoding="utf-8")
     refused(lambda: load_result(path), told)
     refused(lambda: load_results(sample.results), "noise.json")
 
@@ -279,7 +279,7 @@ def test_two_files_of_one_row_are_refused(sample: Any) -> None:
 
 def test_timings_that_are_none_are_told(sample: Any) -> None:
     for text in ("[]", '{"none": 1}', '{"none": {"clean": {"attack": "1"}}}', "{", '{"none": {}, "none": {}}'):
-        (sample.results / "timings.json").write_text(text)
+        (sample.results / "timings.json").write_text(text, encoding="utf-8")
         refused(lambda: load_results(sample.results), "expected timings by defense")
 
 

@@ -18,7 +18,7 @@ def write(folder: Path, **files: str) -> Path:
         *above, last = name.split("_")
         path = folder.joinpath(*above, "__init__.py" if last == "init" else f"{last}.py")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\nraise SystemExit('this was run')\n")
+        path.write_text(text + "\nraise SystemExit('this was run')\n", encoding="utf-8")
     return folder / "mine.py"
 
 
@@ -93,8 +93,8 @@ def test_a_distribution_is_followed_where_it_is_installed_and_others_are_not(
     for name, top in (("the-plug", "plug\nplugged"), ("the-owner", "owned")):
         folder = place / f"{name.replace('-', '_')}-1.5.dist-info"
         folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
-        (folder / "top_level.txt").write_text(top)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n", encoding="utf-8")
+        (folder / "top_level.txt").write_text(top, encoding="utf-8")
     monkeypatch.syspath_prepend(str(place))
     found = ImportGraph("the-plug").closure("plug")
     assert (list(found.modules), found.packages) == (["plug", "plugged"], {"the-owner": "1.5"})

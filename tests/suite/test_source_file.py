@@ -130,9 +130,9 @@ def late():
 def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     """Also where its size and the time of its last change are those of before."""
     file = tmp_path / "a.py"
-    file.write_text("x = 1\n")
+    file.write_text("x = 1\n", encoding="utf-8")
     before, stat = read(file), file.stat()
     assert read(file) is before
-    file.write_text("x = 2\n")
+    file.write_text("x = 2\n", encoding="utf-8")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert read(file) != before

@@ -282,7 +282,8 @@ def test_a_classifier_that_no_row_uses_or_that_cannot_answer_is_not_compared(tmp
     register("classifiers", "test-broken")(lambda: torch.nn.Linear(3, 2))
     assert prepare(board("test-bytes", classifier="test-broken")).warnings == ()
     (tmp_path / "own.py").write_text(
-        "import torch\n\nclass Own(torch.nn.Linear):\n    def __init__(self):\n        super().__init__(1, 1)\n"
+        "import torch\n\nclass Own(torch.nn.Linear):\n    def __init__(self):\n        super().__init__(1, 1)\n",
+        encoding="utf-8",
     )
     alone = {"classifier": "test-linear(outputs=2)", "defenses": {"own": f"{tmp_path}/own.py:Own"}}
     assert prepare(board("test-bytes", **alone)).warnings == ()
