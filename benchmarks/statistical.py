@@ -305,7 +305,9 @@ def worst_case(report: Report, options: argparse.Namespace) -> None:
         for number, (what, world) in enumerate(WORLDS.items()):
             for attacks in (5, 9):
                 rng = np.random.default_rng([options.seed, 9, number, attacks])
-                least = float(np.mean([world(attacks, 20_000, rng).min(axis=0).mean() for _ in range(50)]))
+                least = float(
+                    np.mean([world(attacks, 20_000, rng).min(axis=0).mean() for _ in range(5 if options.quick else 50)])
+                )
                 for n in sizes:
                     rows.append(_worst_case_row(world, attacks, n, [options.seed, 10, number], options.repeats, least))
                     rows[-1]["world"] = what

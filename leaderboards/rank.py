@@ -6,7 +6,7 @@ between which ranks the row lies, and which others it cannot be told apart from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,10 +14,10 @@ import numpy as np
 from purebench.leaderboards.certificates import certificates, certifies
 from purebench.leaderboards.doubts import doubts
 from purebench.leaderboards.errored import ErrorReason, errors_of
-from purebench.leaderboards.results import CLEAN, AttackResult, Bools, DefenseResult, Floats, spec_text
+from purebench.leaderboards.results import CLEAN, AttackResult, DefenseResult, spec_text
 from purebench.leaderboards.standing import Place, Standing, standing
 from purebench.records import Outcome
-from purebench.statistics import Estimate, interval, interval_method
+from purebench.statistics import Estimate, OutcomeShares, outcome_shares
 from purebench.warning_codes import ResultWarning
 
 
@@ -34,14 +34,6 @@ class Cell:
     failed: bool
     spared: int = 0
     exhausted: bool = False
-
-
-@dataclass(frozen=True)
-class ShareOfImages:
-    """The share of images whose share of right fresh draws lies in a range, such as "≥ 95 %"."""
-
-    text: str
-    estimate: Estimate
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ class Row:
     warnings: tuple[ResultWarning, ...] = ()
     bounds: tuple[Estimate, Estimate] | None = None
     bracket: Estimate | None = None
-    shares: tuple[ShareOfImages, ...] = ()
+    shares: OutcomeShares | None = None
 
     @property
     def name(self) -> str:
@@ -135,27 +127,13 @@ def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
     return standing([row.result for row in rows if not _unknown(row)])
 
 
-RANGES: tuple[tuple[str, Callable[[Floats], Bools]], ...] = (
-    ("≥ 95 %", lambda shares: shares >= 0.95),
-    ("> 50 %", lambda shares: shares > 0.5),
-    ("≤ 5 %", lambda shares: shares <= 0.05),
-)
-
-
-def shares_of_images(result: DefenseResult) -> tuple[ShareOfImages, ...]:
-    """How many images are right nearly always, more often than not, and nearly never; for a random defense.
-
-    A mean of 50 % may be half of the images always, or all of them half of the time. The shares are those of the fresh
-    draws that were made, which scatter around an image's probability.
-    """
-    scores = result.scores()
-    known = scores[~np.isnan(scores)]
-    if not result.random or not known.size or result.errored:
-        return ()
-    method, confidence = interval_method(True, result.anytime), result.board["confidence"]
-    return tuple(
-        ShareOfImages(text, interval(within(known).astype(np.float64), method, confidence)) for text, within in RANGES
-    )
+def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
+    """Shares of images by their share of right fresh draws; None for a deterministic defense, and with errors."""
+    scored = result.scored
+    if not result.random or not scored.any() or result.errored:
+        return None
+    right = np.count_nonzero(result.fresh[scored], axis=1)
+    return outcome_shares(right, result.fresh_draws, result.board["confidence"])
 
 
 def cost_of(result: DefenseResult) -> Cost:
@@ -197,7 +175,7 @@ def _row(result: DefenseResult) -> Row:
         warnings=() if result.failed else doubts(result),
         bounds=result.bounds if result.attacked else None,
         bracket=result.bracket if result.attacked else None,
-        shares=shares_of_images(result) if result.attacked else (),
+        shares=shares_of_images(result) if result.attacked else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,8 +58,10 @@ def test_the_bars_of_the_worst_case_hold_in_a_short_run(script, tmp_path):
 def test_a_pick_that_is_scored_on_what_picked_it_misses_the_bars(script, monkeypatch):
     statistical = script("statistical")
     play = statistical.play
-    # the naive headline: the smallest fraction over the columns
-    monkeypatch.setattr(
-        statistical, "play", lambda q, rng: (lambda p: type(p)(p.lowest, p.lowest, p.chosen, p.columns))(play(q, rng))
-    )
+
+    def naive(q, rng):
+        played = play(q, rng)
+        return replace(played, fresh=played.lowest)  # the smallest fraction over the columns
+
+    monkeypatch.setattr(statistical, "play", naive)
     assert statistical.main(["--quick", "--part", "worst-case", "--repeats", "10", "--default-malloc"]) == 1
