@@ -1,6 +1,5 @@
 """Clean beside attacked, asked several times, and the noise: against the statistics' own functions."""
 
-import math
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from purebench.leaderboards.site import render
 from purebench.records import Outcome
 from purebench.statistics import (
     clopper_pearson,
+    expected_half_width,
     paired_difference,
     resubmission_curve,
     robust_per_image,
@@ -51,7 +51,7 @@ def test_the_loss_is_paired(noisy):
     found, expected = loss(result), paired_difference(table[0].mean(axis=1), robust_per_image(table))
     ends = (expected.value, expected.low, expected.high)
     assert (found.value, found.low, found.high) == pytest.approx(ends)
-    assert (found.method, found.n) == ("paired-betting", 60)
+    assert (found.method, found.n) == ("paired-gaffke", 60)
     assert found.value > 0
 
 
@@ -100,10 +100,9 @@ def test_the_advice_halves_the_interval(noisy):
     (result,) = noisy[2]
     found = noise(result, "apgd")
     half = result.robust.half_width / 2
-    k = math.sqrt(2 * math.log(2 / 0.05))
     assert found.advice.half_width <= half
-    error = math.sqrt(found.parts.of_mean(found.advice.images, found.advice.draws))
-    assert k * error == pytest.approx(found.advice.half_width)
+    expected = expected_half_width(found.parts, found.advice.images, found.advice.draws)
+    assert expected == pytest.approx(found.advice.half_width)
     seconds = sum(sum(attack.seconds.values()) for attack in result.attacks) / 60
     asked = sum(attack.seconds["verify"] for attack in result.attacks) / 60 / 12
     cost = found.advice.images * (seconds - 12 * asked + found.advice.draws * asked)

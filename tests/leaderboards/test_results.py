@@ -34,7 +34,7 @@ def test_random_worst_case_by_hand(build):
     # stronger over all its images, is scored 0 on the first. image 1: 0.
     assert found.random
     assert found.robust.value == pytest.approx(((1 + 0) / 2 + 0) / 2)
-    assert found.robust.method == "betting"
+    assert found.robust.method == "bracket"
     assert found.accuracy(found.attacks[1]).value == pytest.approx(0.25)
 
 

@@ -40,7 +40,7 @@ def test_every_number_is_whole_at_any_width(demo, width):
 def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
     text = shown(demo.board, demo.results, 100)
     assert "linf 16/255 · fashion-mnist · 256 images · 16 draws · 95 % confidence" in text
-    assert "95 % intervals: betting (random), Clopper–Pearson (deterministic)" in text
+    assert "95 % intervals: bracket of the worst case (random), Clopper–Pearson (deterministic)" in text
     assert "! 64 of 256 errored" in text
     assert "192 of 256 images" in text
     assert "broken-checkpoint: RuntimeError: size mismatch for decoder.0.weight: [64, 3] and [32, 3]" in text
