@@ -44,7 +44,7 @@ class Allocation:
 def widths_per_error(method: str, confidence: float) -> float:
     """k: half the interval in standard errors, for many images."""
     require_confidence(confidence)
-    if method.startswith("betting") or method == "paired-betting":
+    if "betting" in method or method.endswith("-sequence"):
         return sqrt(2 * log(2 / (1 - confidence)))
     return float(-ndtri((1 - confidence) / 2))
 

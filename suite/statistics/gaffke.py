@@ -143,20 +143,20 @@ def _weighted_mean_below(distinct: Floats, times: npt.NDArray[np.int64], t: floa
         return 1.0
     if t <= 0:
         return 0.0
-    y, times = np.append(distinct - t, -t), np.append(times, 1).astype(np.float64)
-    c = _abscissa(y, times)
+    y, weight = np.append(distinct - t, -t), np.append(times, 1).astype(np.float64)
+    c = _abscissa(y, weight)
     # derivatives of K(s) - log(-s), the logarithm of the integrand, at c
     ratios = y / (1 - c * y)
-    second = float((times * ratios**2).sum()) + 1 / c**2
-    third = float((times * ratios**3).sum()) * 2 - 2 / c**3
+    second = float((weight * ratios**2).sum()) + 1 / c**2
+    third = float((weight * ratios**3).sum()) * 2 - 2 / c**3
     width, bend = 1 / sqrt(second), min(max(third / (3 * second**1.5), -1.0), 1.0)
-    peak = -float((times * np.log1p(-c * y)).sum())
+    peak = -float((weight * np.log1p(-c * y)).sum())
     total, first = 0.0, 0
     while first * _STEP < _FARTHEST:
         v = np.arange(first, first + _NODES) * _STEP
         s = c + width * (1j * np.sinh(v) + bend * (np.cosh(v) - 1))
         slope = np.cosh(v) - 1j * bend * np.sinh(v)  # ds / (i width dv)
-        terms = np.exp(-(np.log(1 - s[:, np.newaxis] * y) @ times) - peak) / s * slope
+        terms = np.exp(-(np.log(1 - s[:, np.newaxis] * y) @ weight) - peak) / s * slope
         terms[0] *= 0.5 if first == 0 else 1.0
         total += float(terms.real.sum())
         if abs(terms[-1]) < 1e-16 * abs(total):

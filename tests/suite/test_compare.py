@@ -86,7 +86,7 @@ def test_committed_results_are_compared_without_running_anything(tmp_path: Path)
     assert f"{sum(pair['apart'] for pair in found)} of {every} pairs are told apart" in done.output
     done = call("trades", "stylegan-cosine")
     assert "trades is better than stylegan-cosine" in done.output
-    assert "48 images; 95 % interval of the paired difference: paired-betting" in " ".join(done.output.split())
+    assert "48 images; 95 % interval of the paired difference: paired-gaffke" in " ".join(done.output.split())
 
 
 def test_folders_and_files_are_compared(tmp_path: Path, rows: dict[str, DefenseResult]) -> None:

@@ -184,7 +184,7 @@ def test_a_random_classifier_is_asked_as_often_as_all_else(images):
     noisy = as_defense(Defense(lambda x: torch.randn(len(x), 2), Sides(), random=True))
     found = inspect_defense(noisy, images.x, images.y, draws=8)
     for rate in (found.clean, found.reconstructed, found.latents[1].resampled):
-        assert rate.method == "betting"
+        assert rate.method == "gaffke"
         assert abs(rate.value - 0.5) < 4 * 0.5 / math.sqrt(60 * 8)
 
 
