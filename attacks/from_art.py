@@ -28,7 +28,7 @@ from purebench.attacks.parameters import check_options
 from purebench.attacks.view import View
 from purebench.attacks.watching import Asked, Lost, overheard
 from purebench.errors import PurebenchError
-from purebench.protocols import Answer
+from purebench.protocols import Answer, Inapplicable
 from purebench.seeds import seeded
 from purebench.threat import Knowledge, ThreatModel
 
@@ -63,6 +63,8 @@ FOLLOW = ("BoundaryAttack", "GeoDA", "HopSkipJump", "SignOPTAttack")
 """Attacks that follow the boundary, and may lose it where the answers change: then they ask about a NaN."""
 GUIDED = ("FeatureAdversariesNumpy", "FeatureAdversariesPyTorch")
 """Attacks whose labels are images, whose logits are to be reached."""
+DLR = "difference_logits_ratio"
+"""ART's name of the loss that divides by a difference of the three largest logits."""
 DEFAULTS: dict[str, dict[str, Any]] = {
     "FeatureAdversariesNumpy": {"layer": 0},
     "SpatialTransformation": {
@@ -157,7 +159,10 @@ class ArtAttack:
             self._made(nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 10)), x, 10, threat)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """ART's answer; it has no verdict of its own. Raises PurebenchError as `check` does."""
+        """ART's answer; it has no verdict of its own. Raises PurebenchError as `check` does.
+
+        Raises Inapplicable where its loss needs more classes than there are.
+        """
         check_norm("art", self.entry, threat.norm)
         if not len(x):
             return Answer(x, nearest=not self.entry.bounded)
@@ -178,6 +183,8 @@ class ArtAttack:
         """ART's answer to a batch, [N,C,H,W]; others: images of other classes."""
         view = asked.view
         classes = view.scores(x[:1], 1).shape[2]
+        if classes < 3 and (self.name == "AutoAttack" or self.options.get("loss_type") == DLR):
+            raise Inapplicable(f"art:{self.name}: expected at least 3 classes for its DLR loss, but got {classes}")
         labels = runner_up(view, x, y) if self.name in TOWARDS else y
         aims: Any = nn.functional.one_hot(labels, classes).float().cpu().numpy()
         if self.name in GUIDED:

@@ -324,3 +324,11 @@ def test_every_attack_that_is_offered_is_there():
 def test_no_images_give_no_images(small):
     case = small(images=2)
     assert from_art("DeepFool")(exact(case.defense), case.x[:0], case.y[:0], L2).images.shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["AutoAttack", "AutoProjectedGradientDescent"])
+def test_a_loss_of_three_logits_does_not_apply_to_two_classes(small, name):
+    options = {} if name == "AutoAttack" else {"loss_type": "difference_logits_ratio"}
+    case = small(2, images=2)
+    with pytest.raises(Inapplicable, match="at least 3 classes for its DLR loss, but got 2"):
+        from_art(name, **options)(exact(case.defense), case.x, case.y, LINF)
