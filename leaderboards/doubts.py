@@ -77,21 +77,21 @@ def _beaten(
     """
     if not following or not others:
         return
-    errored = np.array([[outcome is Outcome.ERRORED for outcome in attack.outcomes] for attack in result.attacks]).any(
-        0
-    )
-    answered = ~errored & _answered(following) & _answered(others)
-    without, along = (_broken(result, pool) & answered for pool in (others, following))
+    errored: Bools = np.array([[one is Outcome.ERRORED for one in attack.outcomes] for attack in result.attacks])
+    whole = np.logical_not(errored.any(axis=0))
+    compared: Bools = np.logical_and.reduce([whole, _answered(following), _answered(others)])
+    without, along = (_broken(result, pool) & compared for pool in (others, following))
     more, fewer = int((without & ~along).sum()), int((along & ~without).sum())
     if more > fewer and mcnemar(more, fewer) < LEVEL:
         names = ", ".join(attack.name for attack in others)
-        yield ResultWarning(WarningCode.GRADIENT_FREE_STRONGER, BEATEN.format(names), more, int(answered.sum()))
+        yield ResultWarning(WarningCode.GRADIENT_FREE_STRONGER, BEATEN.format(names), more, int(compared.sum()))
 
 
 def _answered(pool: Sequence[AttackResult]) -> Bools:
     """The images that some attack of the pool answered for."""
-    found: Bools = np.array([[outcome in ANSWERED for outcome in attack.outcomes] for attack in pool]).any(0)
-    return found
+    found: Bools = np.array([[outcome in ANSWERED for outcome in attack.outcomes] for attack in pool])
+    some: Bools = found.any(axis=0)
+    return some
 
 
 def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:

@@ -125,11 +125,11 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
     return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance), keeps]
 
 
-class _Types(TorchDispatchMode):
+class _Types(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the types of all tensors that are computed inside it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: set[torch.dtype] = set()
 
     def __torch_dispatch__(

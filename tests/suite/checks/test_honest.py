@@ -33,7 +33,7 @@ def check(defense: str, folder: Path, *words: str, radius: str = "4/255") -> tup
 
 
 def test_a_robust_classifier_is_honest(tmp_path: Path) -> None:
-    code, found = check("trades", tmp_path)
+    code, found = check("trades", tmp_path, "--steps", "8")
     assert code == 0
     assert len(found) == 13
     assert set(found.values()) == {"result", "holds", "not applicable"}
