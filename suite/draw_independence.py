@@ -35,7 +35,7 @@ SHARED = "a random choice is shared by all images of a call: each draw is a call
 
 @torch.no_grad()
 def answers(defense: Defense, x: Tensor, numbers: range, copies: int = COPIES) -> Tensor:
-    """Logits [calls,copies,N,K] of images x [N,C,H,W], all copies passed together in calls with seeds by these numbers."""
+    """Logits [calls,copies,N,K] of images x [N,C,H,W], all copies in one call, a call for each of these seeds."""
     found = []
     many = x.repeat(copies, 1, 1, 1)
     for number in numbers:
@@ -96,6 +96,6 @@ def _refuse_silent_dropout(defense: Defense) -> None:
     if off:
         raise PurebenchError(
             f"expected a random defense, but {CALLS * COPIES} draws are equal to the last bit, and dropout is off in "
-            f"eval mode ({len(off)} layers); keep it on: Defense(keep_random_layers_on(model), random=True), or declare "
-            "random=False."
+            f"eval mode ({len(off)} layers); keep it on: Defense(keep_random_layers_on(model), random=True), or "
+            "declare random=False."
         )
