@@ -14,7 +14,7 @@ from purebench.attacks.from_art import Lost, art_classes, from_art, guides, hold
 from purebench.attacks.view import bpda, exact, no_gradient
 from purebench.defense import Defense, as_defense
 from purebench.defenses.transforms import Quantise
-from purebench.errors import PurebenchError
+from purebench.errors import Inapplicable, PurebenchError
 from purebench.seeds import seeded
 from purebench.threat import ThreatModel
 

@@ -56,3 +56,13 @@ def test_fingerprints_see_every_weight() -> None:
         two[1].weight[0, 0] += 1e-6  # type: ignore[index,operator]
     assert fingerprint(one) != fingerprint(two)
     assert fingerprint(net().half()) != fingerprint(one)
+
+
+def test_a_fingerprint_sees_what_quantised_layers_keep() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    one, two = (torch.ao.quantization.quantize_dynamic(plain, {torch.nn.Linear}, dtype=torch.qint8) for _ in range(2))
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    three = torch.ao.quantization.quantize_dynamic(other, {torch.nn.Linear}, dtype=torch.qint8)
+    assert fingerprint(one) == fingerprint(two)
+    assert fingerprint(one) != fingerprint(three)
