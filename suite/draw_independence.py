@@ -35,11 +35,7 @@ SHARED = "a random choice is shared by all images of a call: each draw is a call
 
 @torch.no_grad()
 def answers(defense: Defense, x: Tensor, numbers: range, copies: int = COPIES) -> Tensor:
-<<<<<<< HEAD
-    """Logits [calls,copies,N,K] of images x [N,C,H,W]: all copies pass together, in calls seeded by these numbers."""
-=======
     """Logits [calls,copies,N,K] of images x [N,C,H,W], all copies in one call, a call for each of these seeds."""
->>>>>>> verify
     found = []
     many = x.repeat(copies, 1, 1, 1)
     for number in numbers:
