@@ -79,7 +79,7 @@ def _beaten(
         return
     errored: Bools = np.array([[one is Outcome.ERRORED for one in attack.outcomes] for attack in result.attacks])
     whole = np.logical_not(errored.any(axis=0))
-    compared: Bools = np.logical_and.reduce([whole, _answered(following), _answered(others)])
+    compared = np.asarray(whole & _answered(following) & _answered(others), dtype=np.bool_)
     without, along = (_broken(result, pool) & compared for pool in (others, following))
     more, fewer = int((without & ~along).sum()), int((along & ~without).sum())
     if more > fewer and mcnemar(more, fewer) < LEVEL:
