@@ -43,7 +43,7 @@ def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
     following = [attack for attack in asked if attack.gradient.partition("(")[0] not in WITHOUT]
     others = [attack for attack in asked if attack not in following and attack.name != CLEAN and not attack.certified]
     found = list(_named(asked, frozenset(WarningCode) - OF_GRADIENTS - OF_ONE_ATTACK))
-    if any(_held(outcomes) for outcomes in zip(*(attack.outcomes for attack in result.attacks), strict=True)):
+    if any(_held(outcomes) for outcomes in _by_image(result.attacks)):
         found += [*_noted(following), *(() if result.cascade else _beaten(result, following, others))]
     return tuple(found)
 
@@ -77,9 +77,8 @@ def _beaten(
     """
     if not following or not others:
         return
-    errored: Bools = np.array([[one is Outcome.ERRORED for one in attack.outcomes] for attack in result.attacks])
-    whole = np.logical_not(errored.any(axis=0))
-    compared: Bools = np.logical_and.reduce([whole, _answered(following), _answered(others)])
+    whole = np.array([Outcome.ERRORED not in found for found in _by_image(result.attacks)])
+    compared = np.asarray(whole & _answered(following) & _answered(others), dtype=np.bool_)
     without, along = (_broken(result, pool) & compared for pool in (others, following))
     more, fewer = int((without & ~along).sum()), int((along & ~without).sum())
     if more > fewer and mcnemar(more, fewer) < LEVEL:
@@ -87,11 +86,14 @@ def _beaten(
         yield ResultWarning(WarningCode.GRADIENT_FREE_STRONGER, BEATEN.format(names), more, int(compared.sum()))
 
 
+def _by_image(attacks: Sequence[AttackResult]) -> Iterator[tuple[Outcome, ...]]:
+    """What became of each image under every attack."""
+    return zip(*(attack.outcomes for attack in attacks), strict=True)
+
+
 def _answered(pool: Sequence[AttackResult]) -> Bools:
     """The images that some attack of the pool answered for."""
-    found: Bools = np.array([[outcome in ANSWERED for outcome in attack.outcomes] for attack in pool])
-    some: Bools = found.any(axis=0)
-    return some
+    return np.array([any(outcome in ANSWERED for outcome in found) for found in _by_image(pool)])
 
 
 def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
