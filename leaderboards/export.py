@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,20 @@ def load_results(folder: Path) -> list[DefenseResult]:
     """The results that `export_results` wrote there, by name. Raises PurebenchError for any other file."""
     timings = _read_timings(folder)
     return [_named_result(path, timings) for path in _result_files(folder)]
+
+
+def check_others(folder: Path, rows: Collection[str]) -> None:
+    """Reads the results of other defenses in the folder, whose ranks `export_results` would write beside these rows'.
+
+    Raises PurebenchError for a file that is no result of this version.
+    """
+    try:
+        timings = _read_timings(folder)
+        for path in _result_files(folder):
+            if path.stem not in rows:
+                _read_result(path, timings)
+    except PurebenchError as error:
+        raise PurebenchError(f"{error} Or name another folder (--results).") from error
 
 
 def load_result(path: Path) -> DefenseResult:

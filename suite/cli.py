@@ -110,7 +110,6 @@ def run(
     from purebench.running import run_board
     from purebench.trust import check_trust
 
-    shown.check_outputs(page, results)
     name = the_one(board, named)
     chosen = choose(
         name,
@@ -123,6 +122,7 @@ def run(
         max_images=max_images,
     )
     check_trust(name, load_board(find_board(name)), trust=trust)
+    shown.check_outputs(page, results, [row.name for row in chosen.shown])
     with shown.progress() as progress:
         context, records = run_board(
             chosen,

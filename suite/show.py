@@ -89,12 +89,19 @@ def tell(line: str) -> None:
     complain(line)
 
 
-def check_outputs(page: Path | None, results: Path | None) -> None:
-    """Raises PurebenchError for places that cannot be written, before hours are spent on what goes there."""
+def check_outputs(page: Path | None, results: Path | None, rows: Collection[str] = ()) -> None:
+    """Raises PurebenchError for places that cannot be written, before hours are spent on what goes there.
+
+    rows: the defenses whose results will be written; files of others in the folder must be results of this version.
+    """
     if page is not None and page.is_dir():
         raise PurebenchError(f"--page: expected a file to write, but {page} is a folder; name a file in it.")
     if results is not None and results.exists() and not results.is_dir():
         raise PurebenchError(f"--results: expected a folder, but {results} is a file; name another.")
+    if results is not None and results.is_dir():
+        from purebench.leaderboards.export import check_others
+
+        check_others(results, rows)
 
 
 def finish(

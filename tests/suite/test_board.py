@@ -204,7 +204,7 @@ def test_choosing_rows_specs_and_fewer_images() -> None:
     # vae comes along: its adversarial images are reused
     assert [row.name for row in board.defenses] == ["none", "gaussian-blur-sigma-2", "vae"]
     assert board.dataset.images == 10
-    (row, _) = choose("fashion-quick", ["gaussian-noise(sigma=0.1)"], None).defenses
+    (row, *_) = choose("fashion-quick", ["gaussian-noise(sigma=0.1)"], None).shown
     assert row.name == "noise"
     with pytest.raises(PurebenchError, match="fashion-quick"):
         choose("fashion-quik", None, None)

@@ -221,5 +221,5 @@ def test_a_rule_of_the_command_line_takes_the_place_of_the_boards() -> None:
     assert parse_board(chosen.to_dict()) == chosen
     with pytest.raises(PurebenchError, match="at least 2 defenses"):
         choose("fashion-quick", ["none"], None, until=["decided"])
-    with pytest.raises(PurebenchError, match="one block, 12 images"):
+    with pytest.raises(PurebenchError, match="one block, 24 images"):
         choose("fashion-quick", None, None, max_images=5)
