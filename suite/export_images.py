@@ -9,7 +9,7 @@ import numpy as np
 
 from purebench.board import Board
 from purebench.pictures import picture, to_bytes
-from purebench.records import Record
+from purebench.records import WORST_CASE, Record
 from purebench.store import Store
 
 
@@ -18,7 +18,8 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
 
     An npz holds `images` (float32 [N,C,H,W] in [0,1], exactly as they were verified), `labels` and `positions` in the
     data set (int64 [N]), `attack`, `defense` and `outcome` (text [N]). A PNG file has 8 bits a channel: its rounding
-    may undo a perturbation, so that only the npz can be verified again.
+    may undo a perturbation, so that only the npz can be verified again. The attack of the picked adversarial examples,
+    which robust accuracy is measured at, is called `worst-case`; there `attack` says where each image came from.
 
     Args:
         saved: The store, open.
@@ -32,8 +33,8 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
     """
     count = 0
     for defense in board.shown:
-        for attack in board.attacks:
-            those = [one for one in records if (one.defense, one.attack) == (defense.name, attack.name)]
+        for name in (*(attack.name for attack in board.attacks), WORST_CASE):
+            those = [one for one in records if (one.defense, one.attack) == (defense.name, name)]
             those.sort(key=lambda one: one.block)
             found = [(one, images) for one in those if (images := saved.adversarial(one.key)) is not None]
             if not found:
@@ -42,20 +43,21 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
             labels = np.array([label for one, _ in found for label in one.labels], dtype=np.int64)
             positions = np.array([place for one, _ in found for place in one.images], dtype=np.int64)
             outcome = np.array([value.value for one, _ in found for value in one.outcomes])
+            attacks = [from_ or "" for one, _ in found for from_ in one.picked or [name] * len(one.images)]
             place = folder / defense.name
             place.mkdir(parents=True, exist_ok=True)
             if "npz" in formats:
                 np.savez_compressed(
-                    place / f"{attack.name}.npz",
+                    place / f"{name}.npz",
                     images=images,
                     labels=labels,
                     positions=positions,
-                    attack=np.full(len(images), attack.name),
+                    attack=np.array(attacks),
                     defense=np.full(len(images), defense.name),
                     outcome=outcome,
                 )
             if "png" in formats:
-                pictures = place / attack.name
+                pictures = place / name
                 pictures.mkdir(exist_ok=True)
                 for image, label, position, told in zip(images, labels, positions, outcome, strict=True):
                     picture(to_bytes(image)).save(pictures / f"{position:06}-class{label}-{told}.png")
