@@ -34,9 +34,11 @@ def isolate(work: Work[T], rows: Sequence[int], cheap: Work[object] | None = Non
     Raises Inapplicable.
     """
     left, faults = list(rows), dict[int, BaseException]()
+    error: BaseException | None = None
     searches = [test for test in (cheap, work) if test is not None]
     while left:
-        error = _error(found := [], work, left)
+        found: list[T] = []
+        error = _error(found, work, left)
         if error is None:
             return Isolated(left, found[0], faults)
         if isinstance(error, WholeFault) or out_of_memory(error):
@@ -50,7 +52,7 @@ def isolate(work: Work[T], rows: Sequence[int], cheap: Work[object] | None = Non
             break
         faults |= culprits
         left = [row for row in left if row not in culprits]
-    return Isolated([], None, faults | dict.fromkeys(left, error))
+    return Isolated([], None, {**faults, **({} if error is None else dict.fromkeys(left, error))})
 
 
 def _error(found: list[T], work: Work[T], rows: list[int]) -> BaseException | None:

@@ -45,7 +45,7 @@ def copied(defense: T) -> T:
 
 
 def _copy(value: Any, memo: dict[int, Any]) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if kind in CONSTANTS or isinstance(value, type):
         return value
     if id(value) in memo:
@@ -53,9 +53,10 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
     if kind in (dict, OrderedDict):
         return _filled(kind, value, memo)
     if kind is list:
-        memo[id(value)] = made = []
-        made.extend(_copy(one, memo) for one in value)
-        return made
+        items: list[Any] = []
+        memo[id(value)] = items
+        items.extend(_copy(one, memo) for one in value)
+        return items
     if kind in (set, frozenset):
         return memo.setdefault(id(value), kind(_copy(one, memo) for one in value))
     if kind is tuple:

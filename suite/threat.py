@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -120,17 +121,21 @@ def _fraction(text: str) -> float:
 
 def _in_range(radius: object, given: object) -> float:
     """The radius as a float. Raises PurebenchError for what is no number, or none that can be a radius."""
-    if isinstance(radius, bool) or not isinstance(radius, Real) or radius != radius or not 0 < radius < math.inf:
+    number = math.nan
+    if isinstance(radius, Real) and not isinstance(radius, bool):
+        with suppress(OverflowError):
+            number = float(radius)
+    if not 0 < number < math.inf:
         raise PurebenchError(
             f"radius: expected a number above 0 or a fraction such as 8/255, but got {shown(given)}; "
             "radii are in units of images in [0,1]."
         )
-    if not SMALLEST <= radius <= LARGEST:
+    if not SMALLEST <= number <= LARGEST:
         raise PurebenchError(
             f"radius: expected a number above 0, between {SMALLEST:g} and {LARGEST:g}, but got {shown(given)}; "
             "radii are in units of images in [0,1]."
         )
-    return float(radius)
+    return number
 
 
 def _over_255(radius: float) -> str:

@@ -76,7 +76,8 @@ def _picked_and_scored(
         for number, rung in enumerate(RUNGS):
             again = contenders(right, asked, counts, rung.keep) & (counts.sum(axis=0) > 1)
             with seeded(job.stream, "pick", str(number), device=context.device):
-                new = votes.ask(*np.nonzero(again), rung.draws)
+                attacks, asking = np.nonzero(again)
+                new = votes.ask(attacks, asking, rung.draws)
             right[again] += new.sum(axis=1)
             asked[again] += rung.draws
     pick = picked(right, asked, counts)

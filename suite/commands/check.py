@@ -65,7 +65,7 @@ def check(
     with show.progress(parts=True) as progress:
         run = Run(store or default_store(), device, workers, progress)
         row, limits = chosen.shown[0], Limits(max_images, minutes)
-        trust = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
-    show.findings(f"{row.name} on {chosen.name}, {trust.images} images", trust.findings)
-    if code := {Result.FAILS: 1, Result.UNDECIDED: UNDECIDED}.get(trust.result):
+        found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
+    show.findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)
+    if code := {Result.FAILS: 1, Result.UNDECIDED: UNDECIDED}.get(found.result):
         raise typer.Exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def export(
     found, records = from_store(path, name)
     rows = rank(merge(found, records))
     names = [defense.use.name for defense in found.shown]
-    texts = {
+    texts: dict[str, Callable[[], str]] = {
         "md": lambda: markdown(rows),
         "tex": lambda: latex(rows, f"{found.title}: robust accuracy and its interval."),
         "csv": lambda: comma_separated(rows),
