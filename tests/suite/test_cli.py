@@ -51,13 +51,13 @@ def test_a_board_from_the_first_run_to_its_page(tmp_path: Path) -> None:
         assert name in first.stdout
         assert json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["name"] == name
     assert "<html" in page.read_text(encoding="utf-8")
-    assert "0/9 jobs, 9 jobs to run" in first.stderr
+    assert "0/12 jobs, 12 jobs to run" in first.stderr
     again = call(*words)
-    assert "9/9 jobs, 0 jobs to run" in again.stderr
+    assert "12/12 jobs, 0 jobs to run" in again.stderr
     assert again.stdout == first.stdout
     shown = call("show", "small", "--store", place)
     assert shown.stdout.strip() in first.stdout
-    assert "small: 9 of 9 jobs" in call("show", "--store", place).stdout
+    assert "small: 12 of 12 jobs" in call("show", "--store", place).stdout
     assert call("show", "smal", "--store", place).returncode == 2
 
 
@@ -71,7 +71,8 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
         "radius of zero": ({"threat": {"norm": "linf", "radius": 0}}, "above 0"),
         "negative radius": ({"threat": {"norm": "linf", "radius": "-1/255"}}, "above 0"),
         "endless radius": ({"threat": {"norm": "linf", "radius": "1e400"}}, "radius"),
-        "a single draw": ({"verify": {"draws": 1}}, "at least 2"),
+        "no draw": ({"verify": {"draws": 0}}, "verify.draws: expected a whole number of at least 1"),
+        "no fresh draw": ({"verify": {"fresh": 0}}, "verify.fresh: expected a whole number of at least 1"),
         "a set as parameter": ({"defenses": {"x": "gaussian-blur(sigma={1})"}}, "JSON"),
         "undeclared randomness": ({"defenses": {"x": f"{folder}/own.py:undeclared"}}, "random"),
         "a factory that raises": ({"defenses": {"x": f"{folder}/own.py:raises"}}, "KeyError"),
@@ -150,8 +151,11 @@ def test_a_faulty_defense_is_errored_and_the_board_goes_on(tmp_path: Path) -> No
     defenses = {"bad": f"{tmp_path}/defenses.py:nan", "none": "none"}
     definition = write_board(tmp_path, images=4, defenses=defenses)
     done = call("run", definition, "--store", tmp_path / "s", "--workers", 1)
-    assert done.returncode == 0
+    assert done.returncode == 1  # what was asked for is not all there
     assert "errored" in done.stdout
+    assert "8/8 jobs" in done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if "none" in line)
+    assert "errored" not in row
     assert "NaN" in done.stderr
 
 
