@@ -357,61 +357,53 @@ class Found:
     faults: list[str] = field(default_factory=list)
 
 
-def fuzz(kind: str, count: int, seed: int) -> Found:
-    """Reads mutated files of one kind in this process."""
+def fuzz(kind: str, count: int, seed: int, sample: Sample) -> Found:
+    """Reads mutated files of one kind in this process; the sample stays as it is."""
     found = Found()
-    with TemporaryDirectory() as home:
-        sample = make_sample(Path(home))
-        with redirect_stdout(io.StringIO()):
-            READ[kind](getattr(sample, kind))  # what is intact is read
-        for number in range(count):
-            rng = random.Random(f"{kind} {seed} {number}")
-            with TemporaryDirectory() as folder:
-                path = make(kind, sample, Path(folder), rng)
-                before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, perf_counter()
-                try:
-                    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                        READ[kind](path)
-                    found.read += 1
-                except PurebenchError as error:
-                    found.refused += 1
-                    if len(str(error)) > 2000 or "\n" in str(error):
-                        found.faults.append(f"{kind} {number}: not one line: {str(error)[:200]!r}")
-                except BaseException as error:
-                    found.faults.append(f"{kind} {number}: {type(error).__name__}: {str(error)[:200]}")
-                took = perf_counter() - began
-                grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-                found.slowest = max(found.slowest, took)
-                if took > SECONDS or grown > BYTES:
-                    found.faults.append(f"{kind} {number}: {took:.1f} s and {grown / 2**20:.0f} MiB")
+    with redirect_stdout(io.StringIO()):
+        READ[kind](getattr(sample, kind))  # what is intact is read
+    for number in range(count):
+        rng = random.Random(f"{kind} {seed} {number}")
+        with TemporaryDirectory() as folder:
+            path = make(kind, sample, Path(folder), rng)
+            before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, perf_counter()
+            try:
+                with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                    READ[kind](path)
+                found.read += 1
+            except PurebenchError as error:
+                found.refused += 1
+                if len(str(error)) > 2000 or "\n" in str(error):
+                    found.faults.append(f"{kind} {number}: not one line: {str(error)[:200]!r}")
+            except BaseException as error:
+                found.faults.append(f"{kind} {number}: {type(error).__name__}: {str(error)[:200]}")
+            took = perf_counter() - began
+            grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+            found.slowest = max(found.slowest, took)
+            if took > SECONDS or grown > BYTES:
+                found.faults.append(f"{kind} {number}: {took:.1f} s and {grown / 2**20:.0f} MiB")
     return found
 
 
-def by_command_line(count: int, seed: int) -> list[str]:
+def by_command_line(count: int, seed: int, sample: Sample) -> list[str]:
     """Reads mutated files by the command line; the broken promises."""
     faults = []
-    with TemporaryDirectory() as home:
-        sample = make_sample(Path(home))
-        for number in range(count):
-            kind = KINDS[number % len(KINDS)]
-            rng = random.Random(f"{kind} {seed} {number}")
-            with TemporaryDirectory() as folder:
-                path = str(make(kind, sample, Path(folder), rng))
-                words = {
-                    "boards": ["compare", "none", "noise", "--store", str(sample.stores), "--board", path],
-                    "results": ["compare", "none", "noise", "--results", path],
-                    "stores": ["show", BOARD["name"], "--store", path],
-                }[kind]
-                done = subprocess.run(
-                    [sys.executable, "-m", "purebench", *words],
-                    capture_output=True,
-                    text=True,
-                    timeout=120,
-                    check=False,
-                )
-            errors = done.stderr.strip().splitlines()
-            if done.returncode not in (0, 1, 2) or "Traceback" in done.stderr or len(errors) > 1:
-                faults.append(f"{' '.join(words)}, {kind} {number}: {done.returncode}, {done.stderr[-300:]!r}")
+    for number in range(count):
+        kind = KINDS[number % len(KINDS)]
+        rng = random.Random(f"{kind} {seed} {number}")
+        with TemporaryDirectory() as folder:
+            path = str(make(kind, sample, Path(folder), rng))
+            words = {
+                "boards": ["compare", "none", "noise", "--store", str(sample.stores), "--board", path],
+                "results": ["compare", "none", "noise", "--results", path],
+                "stores": ["show", BOARD["name"], "--store", path],
+            }[kind]
+            done = subprocess.run(
+                [sys.executable, "-m", "purebench", *words], capture_output=True, text=True, timeout=120, check=False
+            )
+        errors = done.stderr.strip().splitlines()
+        if done.returncode not in (0, 1, 2) or "Traceback" in done.stderr or len(errors) > 1:
+            faults.append(f"{' '.join(words)}, {kind} {number}: {done.returncode}, {done.stderr[-300:]!r}")
     return faults
 
 
@@ -422,14 +414,18 @@ def main(arguments: list[str] | None = None) -> int:
     options = words.parse_args(arguments)
 
     def measure(report: Report) -> None:
+        with TemporaryDirectory() as home:
+            measured(report, make_sample(Path(home)))
+
+    def measured(report: Report, sample: Sample) -> None:
         rows = []
         for kind, count in zip(KINDS, (20, 20, 5) if options.quick else (2000, 2000, 500), strict=True):
-            found = fuzz(kind, count, options.seed)
+            found = fuzz(kind, count, options.seed, sample)
             rows.append({"name": kind, "read": found.read, "refused": found.refused, "slowest": found.slowest})
             _no_faults(report, f"{kind}: one line, under {SECONDS:g} s and 1 GiB each", found.faults)
         columns = [("name", "files", text), ("read", "read", fixed(0)), ("refused", "refused", fixed(0))]
         report.show("mutated files", rows, [*columns, ("slowest", "slowest, s", fixed(2))])
-        faults = by_command_line(3 if options.quick else 100, options.seed)
+        faults = by_command_line(3 if options.quick else 100, options.seed, sample)
         _no_faults(report, "by the command line: one line, exit code 0, 1 or 2", faults)
 
     return perform("hostile files", options, measure)
