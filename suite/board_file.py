@@ -43,10 +43,10 @@ def parse_board(data: Any) -> Board:
     check_file_name(found.name, "name")
     check_file_names(found.defenses, "defenses")
     sources = _only_sources(found.only_sources, chosen)
-    jobs = found.blocks * len(found.attacks) * len(found.defenses)
+    jobs = found.blocks * (len(found.attacks) + 1) * len(found.defenses)  # one more picks among the attacks
     if jobs > MOST_JOBS:
         raise PurebenchError(
-            f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × attacks × defenses), but these are "
+            f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × (attacks + 1) × defenses), but these are "
             f"{jobs:,}; take larger blocks."
         )
     return Board(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import resource
 import subprocess
@@ -51,14 +53,14 @@ def test_a_board_from_the_first_run_to_its_page(tmp_path: Path) -> None:
         assert name in first.stdout
         assert json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["name"] == name
     assert "<html" in page.read_text(encoding="utf-8")
-    assert "0/9 jobs, 9 jobs to run" in first.stderr
-    again = call(*words)
-    assert "9/9 jobs, 0 jobs to run" in again.stderr
+    assert "0/12 jobs, 12 jobs to run" in first.stderr
+    again = here(*words)
+    assert "12/12 jobs, 0 jobs to run" in again.stderr
     assert again.stdout == first.stdout
-    shown = call("show", "small", "--store", place)
+    shown = here("show", "small", "--store", place)
     assert shown.stdout.strip() in first.stdout
-    assert "small: 9 of 9 jobs" in call("show", "--store", place).stdout
-    assert call("show", "smal", "--store", place).returncode == 2
+    assert "small: 12 of 12 jobs" in here("show", "--store", place).stdout
+    assert here("show", "smal", "--store", place).returncode == 2
 
 
 def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -71,7 +73,8 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
         "radius of zero": ({"threat": {"norm": "linf", "radius": 0}}, "above 0"),
         "negative radius": ({"threat": {"norm": "linf", "radius": "-1/255"}}, "above 0"),
         "endless radius": ({"threat": {"norm": "linf", "radius": "1e400"}}, "radius"),
-        "a single draw": ({"verify": {"draws": 1}}, "at least 2"),
+        "no draw": ({"verify": {"draws": 0}}, "verify.draws: expected a whole number of at least 1"),
+        "no fresh draw": ({"verify": {"fresh": 0}}, "verify.fresh: expected a whole number of at least 1"),
         "a set as parameter": ({"defenses": {"x": "gaussian-blur(sigma={1})"}}, "JSON"),
         "undeclared randomness": ({"defenses": {"x": f"{folder}/own.py:undeclared"}}, "random"),
         "a factory that raises": ({"defenses": {"x": f"{folder}/own.py:raises"}}, "KeyError"),
@@ -102,56 +105,71 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 def test_bad_input_is_a_line_and_exit_code_2_and_nothing_is_written(tmp_path: Path) -> None:
-    from purebench import cli
-
     for name, (board, told) in bad_boards(tmp_path).items():
         place = tmp_path / f"new-{name}" / "s"
-        words = ["purebench", "run", str(board), "--store", str(place), "--page", f"{place}.html", "--trust"]
-        code, error = in_process(cli.main, words)
-        assert code == 2, name
+        done = here("run", board, "--store", place, "--page", f"{place}.html", "--trust")
+        error = done.stderr
+        assert done.returncode == 2, name
         assert told in error, (name, error)
         assert error.count("\n") == 1, (name, error)
         assert "Traceback" not in error
         assert not place.parent.exists(), name
 
 
-def in_process(main: object, words: list[str]) -> tuple[int, str]:
-    """Exit code and stderr of the command line, without the seconds of a new process."""
-    import contextlib
-    import io
+def here(*words: object) -> subprocess.CompletedProcess[str]:
+    """As `call`, without the seconds of a new process."""
+    from purebench import cli
 
-    before, told = sys.argv, io.StringIO()
-    sys.argv = words
+    code, before, out, told = 0, sys.argv, io.StringIO(), io.StringIO()
+    sys.argv = ["purebench", *map(str, words)]
     try:
-        with contextlib.redirect_stderr(told):
-            main()  # type: ignore[operator]
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+            cli.main()
     except SystemExit as end:
-        return int(end.code or 0), told.getvalue()
+        code = int(end.code or 0)
     finally:
         sys.argv = before
-    return 0, told.getvalue()
+    return subprocess.CompletedProcess(words, code, out.getvalue(), told.getvalue())
 
 
-def test_bad_options_and_boards_by_process(tmp_path: Path) -> None:
+def test_a_bad_board_by_process(tmp_path: Path) -> None:
     done = call("run", "fashion-quik", cwd=tmp_path)
     assert done.returncode == 2
     assert "fashion-quick" in done.stderr
-    assert call("run", "fashion-quick", "--images", "0", cwd=tmp_path).returncode == 2
-    assert call("run", "fashion-quick", "--device", "quantum", "--store", tmp_path / "s").returncode == 2
-    assert call("list", "defences").returncode == 2
-    twice = call("run", "fashion-quick", "-d", "none", "-d", "none", "--store", tmp_path / "s")
-    assert (twice.returncode, "twice" in twice.stderr) == (2, True)
-    assert call("run", "fashion-quick", "--page", "/tmp", "--store", tmp_path / "s").returncode == 2
-    assert call("train", "fashion-rezzzz", cwd=tmp_path).returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "fashion-quick", "--images", "0"], "--images"),
+        (["run", "fashion-quick", "--device", "quantum"], "quantum"),
+        (["list", "defences"], "defenses"),
+        (["run", "fashion-quick", "-d", "none", "-d", "none"], "twice"),
+        (["run", "fashion-quick", "--page", "FOLDER"], "is a folder"),
+        (["train", "fashion-rezzzz"], "fashion-resnet"),
+    ],
+)
+def test_bad_options_write_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    done = here(*(str(tmp_path) if word == "FOLDER" else word for word in words))
+    assert done.returncode == 2
+    assert told in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_a_faulty_defense_is_errored_and_the_board_goes_on(tmp_path: Path) -> None:
     defenses = {"bad": f"{tmp_path}/defenses.py:nan", "none": "none"}
     definition = write_board(tmp_path, images=4, defenses=defenses)
-    done = call("run", definition, "--store", tmp_path / "s", "--workers", 1)
-    assert done.returncode == 0
+    done = here("run", definition, "--store", tmp_path / "s", "--workers", 1)
+    assert done.returncode == 1  # what was asked for is not all there
     assert "errored" in done.stdout
+    assert "8/8 jobs" in done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if "none" in line)
+    assert "errored" not in row
     assert "NaN" in done.stderr
 
 
@@ -161,7 +179,7 @@ def test_a_full_disk_is_a_line(tmp_path: Path, asked: str) -> None:
     definition = write_board(tmp_path, images=4, defenses={"none": "none"}, attacks={"clean": {"use": "clean"}})
     words = ["run", definition, "--store", tmp_path / "s", "--workers", 1]
     if asked == "page":
-        assert call(*words).returncode == 0
+        assert here(*words).returncode == 0
         words += ["--page", tmp_path / "page.html"]
     done = subprocess.run(
         [*ENTRY, *map(str, words)], capture_output=True, text=True, check=False, preexec_fn=files_of_at_most_8_kb
@@ -170,7 +188,7 @@ def test_a_full_disk_is_a_line(tmp_path: Path, asked: str) -> None:
     assert done.stderr.strip().splitlines()[-1].startswith(f"purebench: {tmp_path}")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "page.html").exists()
-    assert call(*words).returncode == 0
+    assert here(*words).returncode == 0
 
 
 def files_of_at_most_8_kb() -> None:
@@ -178,8 +196,9 @@ def files_of_at_most_8_kb() -> None:
 
 
 def test_a_defense_of_ones_own_in_one_line(tmp_path: Path) -> None:
-    definition = write_board(tmp_path, images=4, defenses={"none": "none"})
-    done = call("run", definition, "-d", f"{tmp_path}/defenses.py:honest", "--store", tmp_path / "s", "--workers", 1)
+    attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
+    definition = write_board(tmp_path, images=4, attacks=attacks, defenses={"none": "none"})
+    done = here("run", definition, "-d", f"{tmp_path}/defenses.py:honest", "--store", tmp_path / "s", "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert "defenses.py-honest" in done.stdout
     assert yaml.safe_load(definition.read_text(encoding="utf-8"))["name"] == "small"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -142,13 +143,20 @@ def test_results_alone_make_the_same_table(ran: Path, tmp_path: Path, monkeypatc
     assert "Run it yourself" in page
 
 
-def test_results_of_a_bundled_board_have_its_title(tmp_path: Path) -> None:
+def test_results_of_a_bundled_board_have_its_title(ran: Path, tmp_path: Path) -> None:
+    """A result keeps the board's name alone; that all bundled results can be read is tested with the leaderboards."""
     from purebench.choose import bundled
 
-    place = bundled()["fashion-quick"]
-    done = call("show", "--results", place.parent / "results")
-    assert done.exit_code == 0
-    assert load_board(place).title in done.output
+    title = load_board(bundled()["fashion-quick"]).title
+    for name, has in (("small", False), ("fashion-quick", True), ("fashion-quick@8-255", True)):
+        (tmp_path / name).mkdir()
+        for file in ("plain.json", "noise_1.json"):
+            result = json.loads((ran / "r" / file).read_text(encoding="utf-8"))
+            result["board"]["name"] = name
+            (tmp_path / name / file).write_text(json.dumps(result), encoding="utf-8")
+        done = call("show", "--results", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        assert (title in done.output) == has
 
 
 def test_results_of_two_boards_and_no_results_are_told(ran: Path, tmp_path: Path) -> None:

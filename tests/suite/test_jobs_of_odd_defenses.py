@@ -133,7 +133,8 @@ def test_a_defense_that_remembers_its_first_answer_is_verified_without_its_memor
         "                known = [self.net(image[None])[0]]\n"
         "                self.memory.append((image.detach().clone(), known[0].detach()))\n"
         "            answers.append(known[0])\n        return torch.stack(answers)\n"
-        "def nearest(classifier):\n    return Defense(Nearest(classifier))\n"
+        "def nearest(classifier):\n    return Defense(Nearest(classifier))\n",
+        encoding="utf-8",
     )
     rows = {"none": "none", "nearest": f"{file}:nearest"}
     board = write_board(
@@ -189,7 +190,8 @@ def test_the_random_numbers_of_verification_are_not_those_of_the_attack(tmp_path
         "class Peeks:\n    knowledge = Knowledge.NONE\n"
         "    def __call__(self, view, x, y, threat):\n"
         "        return Answer(x, claims=(torch.rand(len(x)) < 0.5))\n"
-        "def peeks():\n    return Peeks()\n"
+        "def peeks():\n    return Peeks()\n",
+        encoding="utf-8",
     )
     parts = {"verify": {"draws": 1}, "defenses": {"toss": f"{file}:toss"}, "attacks": {"p": {"use": f"{file}:peeks"}}}
     context = prepare(load_board(write_board(tmp_path, images=40, block=40, **parts)))

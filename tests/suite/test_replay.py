@@ -114,7 +114,7 @@ def test_the_page_of_an_own_board_repeats_itself(tmp_path: Path, monkeypatch: py
     assert "'my boards/board.yaml'" in lines[0]
     again = call(lines[0], "--store", "s", "--workers", "1")
     assert again.exit_code == 0
-    assert "2/2 jobs, 0 jobs to run" in again.output
+    assert "3/3 jobs, 0 jobs to run" in again.output
 
 
 def test_options_become_words() -> None:

@@ -71,7 +71,7 @@ def test_the_table_of_a_board_with_an_evil_title(tmp_path: Path, capsys: pytest.
 
 
 def errored(block: int, reason: str) -> Record:
-    return Record("k", "b", "row", "pgd", block, [0], [0], [Outcome.ERRORED], [""], [None], reason=reason)
+    return Record("k", "b", "row", "pgd", block, [0], [0], [Outcome.ERRORED], [""], [None], reasons=[reason])
 
 
 def test_each_reason_is_told_once_and_how_to_run_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,8 @@ def test_show_runs_nothing_that_a_store_names(ran: Path, tmp_path: Path, place: 
     with sqlite3.connect(ran / "s") as old, sqlite3.connect(tmp_path / "s") as connection:
         old.backup(connection)
         (text,) = connection.execute("SELECT json FROM plans").fetchone()
-        board = json.loads(text)
+        plan = json.loads(text)
+        board = plan["board"]
         if place == "dataset":
             board["dataset"]["use"] = f"{evil}:data"
         elif place == "classifier":
@@ -71,7 +72,7 @@ def test_show_runs_nothing_that_a_store_names(ran: Path, tmp_path: Path, place: 
             board["attacks"]["square"]["use"] = f"{evil}:honest"
         else:
             board["attacks"]["square"]["gradient"] = f"{evil}:honest"
-        connection.execute("UPDATE plans SET json = ?", (json.dumps(board),))
+        connection.execute("UPDATE plans SET json = ?", (json.dumps(plan),))
     out = tmp_path / "out"
     words = ["small", "--store", tmp_path / "s"]
     for more in (["show", *words, "--page", out / "p.html", "--results", out / "r"], ["show", *words]):

@@ -237,7 +237,9 @@ def test_the_page_shows_float_images_rounded_to_bytes() -> None:
     halves = np.clip(FLOATS + np.float32(0.3 / 255), 0, 1)
     register("datasets", "test-halves")(lambda: image_set(halves))
     row: Any = SimpleNamespace(attacks=[SimpleNamespace(pictures=[SimpleNamespace(image=2)])])
-    (shown,) = originals(board("test-halves"), [row]).values()
+    found = originals(load_images(Spec("test-halves")).take([5, 2]), [5, 2], [row])  # as a run has them: some, in order
+    assert list(found) == [2]
+    (shown,) = found.values()
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown))))
     assert (picture.transpose(2, 0, 1) == BYTES[2]).all()
 
@@ -249,11 +251,19 @@ def test_images_labels_and_radius_are_checked_before_anything_runs() -> None:
         ({"classifier": "test-linear(outputs=3)"}, "labels from 0 to 2"),
         (
             {"dataset": {"use": "test-bytes", "images": 10**12, "block": 3}},
-            "images: expected at most 6, .*1000",
+            r"dataset\.images: expected a whole number of at most 10000000, but got 1000000000000",
+        ),
+        (
+            {"dataset": {"use": "test-bytes", "images": 1000, "block": 3}},
+            r"dataset\.images: expected at most 6, .*1000",
         ),
         (
             {"dataset": {"use": "test-bytes", "images": 6, "block": 10**5000}},
-            "block: expected at most 6, .*too long",
+            r"dataset\.block: expected a whole number of at most 10000000, but got .* more than 40 digits",
+        ),
+        (
+            {"dataset": {"use": "test-bytes", "images": 6, "block": 7}},
+            r"dataset\.block: expected at most 6, .*7",
         ),
         (
             {"threat": {"norm": "l2", "radius": 7.75}},

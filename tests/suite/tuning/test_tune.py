@@ -109,9 +109,9 @@ def test_a_line_that_was_cut_costs_no_other_line_even_if_the_mending_is_killed(t
 
     opened = Path.open
 
-    def killed(self, mode="r", *more):
+    def killed(self, mode="r", *more, **named):
         """What is opened to be written is as short as that makes it, and stays so."""
-        file = opened(self, mode, *more)
+        file = opened(self, mode, *more, **named)
         if "r" not in mode:
             file.close()
             raise KeyboardInterrupt
