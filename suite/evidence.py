@@ -135,7 +135,7 @@ def keep_images(side: Evidence, folder: Path) -> Path | None:
     adversarial.png: the first that are broken, above what they were made from.
     """
     attack = side.strongest or CLEAN
-    keys = [job.key for job in side.context.jobs() if (job.defense.name, job.attack.name) == (side.row.name, attack)]
+    keys = [job.key for job in side.context.jobs() if (job.defense.name, job.label) == (side.row.name, attack)]
     with store.reading(side.run.store) as saved:
         parts = [saved.adversarial(key) for key in keys]
     made = [part for part in parts if part is not None]
