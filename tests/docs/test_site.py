@@ -15,7 +15,20 @@ from mkdocs.exceptions import Abort
 
 from blocks import ROOT  # isort: skip
 
-WORDS = {"classifier", "purifier", "defense", "draw", "view", "attack", "threat", "block", "job", "record", "board"}
+WORDS = {
+    "classifier",
+    "purifier",
+    "defense",
+    "draw",
+    "view",
+    "attack",
+    "threat",
+    "block",
+    "attack job",
+    "worst-case job",
+    "record",
+    "board",
+}
 """The words of the design, which the glossary explains."""
 
 

@@ -19,6 +19,7 @@ from purebench.board_file import parse_board
 from purebench.code_identity import code_of, code_of_board
 from purebench.errors import PurebenchError
 from purebench.import_closure import Closure
+from purebench.records import WORST_CASE
 from purebench.registry import Spec
 from purebench.robustness import Robustness
 from purebench.settings import Settings
@@ -174,12 +175,13 @@ def test_the_library_behind_an_adapter_and_torch_are_named(board: Board) -> None
 def test_a_record_names_its_code(tmp_path: Path, board: Board) -> None:
     from purebench.running import run_board
 
-    context, (record,) = run_board(board, tmp_path / "store.sqlite", workers=1)
-    (job,) = context.jobs()
-    assert record.provenance["code"] == job.code == code_of_board(board).of_job("none", "clean")
+    context, records = run_board(board, tmp_path / "store.sqlite", workers=1)
+    told, code = {record.attack: record.provenance["code"] for record in records}, code_of_board(board)
+    expected = {"clean": code.of_job("none", "clean"), WORST_CASE: {"purebench": code.worst_case.to_dict()}}
+    assert told == {job.label: job.code for job in context.jobs()} == expected
 
 
-@pytest.mark.parametrize("part", ["purebench", "classifier", "dataset", "defenses", "attacks", "views"])
+@pytest.mark.parametrize("part", ["purebench", "classifier", "dataset", "defenses", "attacks", "views", "worst_case"])
 def test_every_part_decides_the_key(board: Board, part: str) -> None:
     from purebench.plan import plan
 
@@ -187,9 +189,10 @@ def test_every_part_decides_the_key(board: Board, part: str) -> None:
     old = getattr(code, part)
     changed = replace(code.purebench, source="other")
     other = replace(code, **{part: dict.fromkeys(old, changed) if isinstance(old, dict) else changed})
-    first, second = (plan(board, ["d"], {"none": "w"}, "1", each)[0] for each in (code, other))
-    assert first.key != second.key
-    assert first.stream == second.stream
+    before, after = (plan(board, ["d"], {"none": "w"}, "1", each) for each in (code, other))
+    same = [first.key == second.key for first, second in zip(before, after, strict=True)]
+    assert same == [part == "worst_case", False]  # an attack job, and the worst-case job that needs it
+    assert [job.stream for job in before] == [job.stream for job in after]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

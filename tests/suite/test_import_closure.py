@@ -106,6 +106,7 @@ import sys
 from purebench.board_file import parse_board
 from purebench.code_identity import code_of_board
 from purebench.context import prepare
+from purebench.plan import Job
 from purebench.runner import run_job
 board = parse_board({
     "name": "small",
@@ -117,14 +118,22 @@ board = parse_board({
     "defenses": {"mlvgm": "mlvgm-hvae", "nested": "before(purifier=jpeg, classifier=fashion-trades)"},
 })
 context = prepare(board)
-for job in context.jobs():
-    print(*run_job(job, context).record.outcomes)
+attacks = {job.key: job for job in context.jobs() if isinstance(job, Job)}
+found = {key: run_job(job, context) for key, job in attacks.items()}
+print(*(outcome for finding in found.values() for outcome in finding.record.outcomes))
 code = code_of_board(board)
 parts = [code.purebench, code.classifier, code.dataset, *code.defenses.values(), *code.attacks.values()]
 known = {name for part in [*parts, *code.views.values()] for name in part.modules}
-loaded = {name for name in sys.modules if name.partition(".")[0] == "purebench"}
-print("MISSING", sorted(loaded - known - {"purebench.board_file"}))
-print("ALL", sorted(known))
+def loaded():
+    return {name for name in sys.modules if name.partition(".")[0] == "purebench"} - {"purebench.board_file"}
+print("MISSING", sorted(loaded() - known))
+before = loaded()
+from purebench.worst_case_job import run_worst_case
+for job in context.jobs():
+    if job.key not in attacks:
+        print(*run_worst_case(job, context, [found[key] for key in job.needs]).record.outcomes)
+print("MISSING HERE", sorted(loaded() - before - set(code.worst_case.modules)))
+print("ALL", sorted(known), "AND", sorted(code.worst_case.modules))
 """
 
 
@@ -133,8 +142,12 @@ def test_all_that_a_job_loads_of_purebench_is_in_its_code_and_no_page() -> None:
     done = subprocess.run([sys.executable, "-c", JOB], capture_output=True, text=True, check=True)
     assert "errored" not in done.stdout
     assert "MISSING []" in done.stdout
-    told = done.stdout.partition("ALL ")[2]
+    assert "MISSING HERE []" in done.stdout
+    told, _, picks = done.stdout.partition("ALL ")[2].partition(" AND ")
     for name in ("attacks.apgd", "attacks.view", "verify", "runner", "defenses.jpeg", "norms"):
         assert f"'purebench.{name}'" in told
     for name in ("leaderboards", "commands", "cli", "report", "show", "store", "statistics", "checks"):
         assert f"'purebench.{name}" not in told, name
+        assert (f"'purebench.{name}" in picks) is (name == "statistics"), name
+    for name in ("worst_case_job", "statistics", "verify", "batching"):
+        assert f"'purebench.{name}" in picks

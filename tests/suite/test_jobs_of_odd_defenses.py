@@ -15,6 +15,7 @@ from purebench.context import Context, check_defenses, prepare
 from purebench.defense import Defense, as_defense
 from purebench.errors import PurebenchError
 from purebench.faults import explain
+from purebench.plan import Job
 from purebench.records import Outcome, Record
 from purebench.runner import Given, run_job
 
@@ -36,7 +37,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Context:
 def found(ready: Context, defense: Defense, attack: str) -> Record:
     """The record of an attack on a defense in the place of the board's row."""
     context = replace(ready, defenses={"none": defense})
-    (job,) = (job for job in context.jobs() if job.attack.name == attack)
+    (job,) = (job for job in context.jobs() if isinstance(job, Job) and job.label == attack)
     return run_job(job, context).record
 
 
@@ -143,8 +144,9 @@ def test_a_defense_that_remembers_its_first_answer_is_verified_without_its_memor
     context = prepare(load_board(board))
     findings = {}
     for job in context.jobs():
-        given = Given(source=findings["none", "apgd"]) if job.source is not None else None
-        findings[job.defense.name, job.attack.name] = run_job(job, context, given)
+        if isinstance(job, Job):
+            given = Given(source=findings["none", "apgd"]) if job.source is not None else None
+            findings[job.defense.name, job.label] = run_job(job, context, given)
     assert Outcome.BROKEN in findings["none", "apgd"].record.outcomes
     assert findings["nearest", "again"].record.outcomes == findings["none", "apgd"].record.outcomes
 
@@ -195,7 +197,7 @@ def test_the_random_numbers_of_verification_are_not_those_of_the_attack(tmp_path
     )
     parts = {"verify": {"draws": 1}, "defenses": {"toss": f"{file}:toss"}, "attacks": {"p": {"use": f"{file}:peeks"}}}
     context = prepare(load_board(write_board(tmp_path, images=40, block=40, **parts)))
-    (job,) = context.jobs()
+    (job,) = (job for job in context.jobs() if isinstance(job, Job))
     record = run_job(job, context).record
     agree = sum((draw == "0") == bool(claim) for draw, claim in zip(record.draws, record.claims, strict=True))
     assert 10 <= agree <= 30  # of 40

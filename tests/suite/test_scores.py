@@ -1,7 +1,8 @@
-"""The score of an image is that of the board's statistics for it alone, so it stays when images are added."""
+"""The score of an image is that of its own fresh draws alone, so it stays when images are added."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from purebench.board_file import load_board
 from purebench.choose import choose
 from purebench.errors import PurebenchError
 from purebench.growing import Limits, Run, found_by, steps
-from purebench.scores import per_image
+from purebench.records import Outcome
+from purebench.scores import per_image, under
 
 from claimed import write_claimed  # isort: skip
 
@@ -24,8 +26,10 @@ def test_scores_stay_when_images_are_added_and_steps_are_whole_blocks(tmp_path: 
     assert sizes == [8, 16, 20]
     few, many = (found_by(Run(tmp_path / "store"), part)[1] for part in list(steps(board, Limits()))[:2])
     assert per_image(few).tolist() == per_image(many)[:8].tolist()
-    right = np.stack([many.right(attack) for attack in many.attacks])
-    assert (per_image(many) >= right.mean(axis=2).min(axis=0) - 1e-12).all()
+    answers = [draws.count("1") / board.fresh for draws in many.worst_case.draws]
+    assert per_image(many).tolist() == answers
+    assert {len(draws) for draws in many.worst_case.draws} == {board.fresh}
+    assert 0 < np.mean(answers) < 1
 
 
 def test_deterministic_defenses_are_right_where_every_attack_fails(tmp_path: Path) -> None:
@@ -33,8 +37,19 @@ def test_deterministic_defenses_are_right_where_every_attack_fails(tmp_path: Pat
     _, found = found_by(Run(tmp_path / "store"), board)
     right = np.stack([found.right(attack)[:, 0] for attack in found.attacks])
     assert per_image(found).tolist() == right.all(axis=0).tolist()
+    assert under(found, found.attacks).tolist() == right.all(axis=0).tolist()
     with pytest.raises(PurebenchError, match="expected an attack that applies to every image"):
-        per_image(found, [])
+        under(found, [])
+
+
+def test_an_image_that_errored_counts_as_asked_and_one_without_an_attack_as_nothing(tmp_path: Path) -> None:
+    board = choose(str(write_claimed(tmp_path, images=8)), [f"{tmp_path}/own.py:crash"], None)
+    _, found = found_by(Run(tmp_path / "store"), board)
+    assert [per_image(found, errored=value).tolist() for value in (0.0, 1.0)] == [[0.0] * 8, [1.0] * 8]
+    nothing = replace(found.worst_case, outcomes=(Outcome.SKIPPED,) * 8)
+    attacks = tuple(replace(attack, outcomes=nothing.outcomes) for attack in found.attacks)
+    with pytest.raises(PurebenchError, match="expected an attack that applies to every image"):
+        per_image(replace(found, attacks=attacks, worst_case=nothing))
 
 
 def test_steps_grow_with_what_there_is_and_end_at_the_most(tmp_path: Path) -> None:

@@ -16,10 +16,19 @@ from purebench.checks.strength import (
     reaches_zero,
     stronger_view,
 )
-from purebench.leaderboards.results import AttackResult, DefenseResult
+from purebench.leaderboards.results import AttackResult, DefenseResult, WorstCase
 from purebench.records import Outcome
 
 IMAGES, TOLERANCE = 48, 0.2
+NO_PICK = WorstCase(
+    picked=(None,) * IMAGES,
+    outcomes=(Outcome.ERRORED,) * IMAGES,
+    draws=("",) * IMAGES,
+    distances=(None,) * IMAGES,
+    reasons=("these tests compare attacks with each other",),
+    notes=(),
+    forwards=0,
+)
 
 
 def found(draws: int = 1, **held: int) -> DefenseResult:
@@ -52,7 +61,8 @@ def found(draws: int = 1, **held: int) -> DefenseResult:
         )
     board = {"verify": {"draws": draws}, "confidence": 0.95, "cascade": False, "attacks": {}}
     spec, images = {"name": "x", "params": {}}, tuple(range(IMAGES))
-    return DefenseResult(board, "x", spec, draws > 1, 0, "", images, (0,) * IMAGES, True, tuple(attacks), provenance={})
+    labels = (0,) * IMAGES
+    return DefenseResult(board, "x", spec, draws > 1, 0, "", images, labels, True, tuple(attacks), NO_PICK, {})
 
 
 def result(suspicion: Suspicion) -> Result:
