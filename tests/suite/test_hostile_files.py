@@ -256,7 +256,7 @@ def without(*names: str) -> Callable[[dict[str, Any]], None]:
         (worst(outcomes=["errored"] * 8), "worst_case.draws[0]: expected 0 verification draws of an image"),
         (
             worst(outcomes=["errored"] * 8, draws=[""] * 8),
-            "worst_case.picked[0]: 'apgd' contradicts the outcome errored",
+            "worst_case.picked[0]: 'transfer' contradicts the outcome errored",
         ),
         (worst(picked=[None] * 8), "worst_case.picked[0]: None contradicts the outcome"),
         (worst(picked=["fmn"] * 8), "worst_case.picked[0]: expected an attack that answered, but got 'fmn'"),
