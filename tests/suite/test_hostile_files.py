@@ -228,10 +228,17 @@ def without(*names: str) -> Callable[[dict[str, Any]], None]:
     return top(attacks=lambda attacks: [attack for attack in attacks if attack["name"] not in names])
 
 
+ANOTHER = {"use": "clean", "gradient": "none", "eot": 3, "only": "all"}
+
+
 @pytest.mark.parametrize(
     ("apply", "told"),
     [
         (without("apgd"), "expected every attack of the board, but 'apgd' is missing"),
+        (
+            lambda result: result["board"]["attacks"].update({"x" * 5000: ANOTHER}),
+            "every attack of the board, but 'xxx",
+        ),
         (top(attacks=lambda attacks: [*attacks, attacks[0]]), "expected each attack once"),
         (change("apgd", draws=lambda draws: [row[:-1] for row in draws]), "attacks.apgd.draws[0]: expected 4"),
         (change("apgd", draws=["1111"] * 8), "contradicts the draws '1111'"),
