@@ -36,7 +36,7 @@ def check_result(result: DefenseResult) -> None:
     if len(set(names)) < len(names):
         raise PurebenchError("attacks: expected each attack once, but one comes twice.")
     if missing := [name for name in board.attacks if name not in names]:
-        raise PurebenchError(f"attacks: expected every attack of the board, but {missing[0]!r} is missing.")
+        raise PurebenchError(f"attacks: expected every attack of the board, but {shown(missing[0])} is missing.")
     for attack in result.attacks:
         if attack.name not in board.attacks:
             raise PurebenchError(f"attacks: expected attacks of the board, but {shown(attack.name)} is none of them.")

@@ -147,7 +147,7 @@ def test_a_bad_board_by_process(tmp_path: Path) -> None:
         (["list", "defences"], "defenses"),
         (["run", "fashion-quick", "-d", "none", "-d", "none"], "twice"),
         (["run", "fashion-quick", "--page", "FOLDER"], "is a folder"),
-        (["train", "fashion-rezzzz"], "fashion-resnet"),
+        (["train", "fashion-rezzzz"], "'fashion-rezzzz' is unknown"),
     ],
 )
 def test_bad_options_write_nothing(

@@ -218,15 +218,27 @@ def top(**values: Any) -> Callable[[dict[str, Any]], None]:
     return lambda result: result.update({k: v(result[k]) if callable(v) else v for k, v in values.items()})
 
 
+def worst(**values: Any) -> Callable[[dict[str, Any]], None]:
+    """Changes what a result's worst-case job picked and scored."""
+    return top(worst_case=lambda found: found | {k: v(found[k]) if callable(v) else v for k, v in values.items()})
+
+
 def without(*names: str) -> Callable[[dict[str, Any]], None]:
     """Leaves out attacks of a result."""
     return top(attacks=lambda attacks: [attack for attack in attacks if attack["name"] not in names])
+
+
+ANOTHER = {"use": "clean", "gradient": "none", "eot": 3, "only": "all"}
 
 
 @pytest.mark.parametrize(
     ("apply", "told"),
     [
         (without("apgd"), "expected every attack of the board, but 'apgd' is missing"),
+        (
+            lambda result: result["board"]["attacks"].update({"x" * 5000: ANOTHER}),
+            "every attack of the board, but 'xxx",
+        ),
         (top(attacks=lambda attacks: [*attacks, attacks[0]]), "expected each attack once"),
         (change("apgd", draws=lambda draws: [row[:-1] for row in draws]), "attacks.apgd.draws[0]: expected 4"),
         (change("apgd", draws=["1111"] * 8), "contradicts the draws '1111'"),
@@ -246,6 +258,22 @@ def without(*names: str) -> Callable[[dict[str, Any]], None]:
         (change("apgd", outcome=[]), "attacks[1]: the key 'outcome' is unknown; did you mean 'outcomes'"),
         (change("clean", pictures=lambda given: [{**given[0], "image": 99}]), "expected an image of the result"),
         (change("clean", pictures=lambda given: [{**given[0], "purified": '"><script>'}]), "purified: expected text"),
+        (worst(draws=lambda draws: [row[:-1] for row in draws]), "worst_case.draws[0]: expected 32 verification draws"),
+        (worst(draws=["1" * 32] * 8, outcomes=["broken"] * 8), "worst_case.outcomes[0]: broken contradicts the draws"),
+        (worst(outcomes=["errored"] * 8), "worst_case.draws[0]: expected 0 verification draws of an image"),
+        (
+            worst(outcomes=["errored"] * 8, draws=[""] * 8),
+            "worst_case.picked[0]: 'transfer' contradicts the outcome errored",
+        ),
+        (worst(picked=[None] * 8), "worst_case.picked[0]: None contradicts the outcome"),
+        (worst(picked=["fmn"] * 8), "worst_case.picked[0]: expected an attack that answered, but got 'fmn'"),
+        (worst(picked=["nobody"] * 8), "worst_case.picked[0]: expected an attack that answered, but got 'nobody'"),
+        (worst(picked=["apgd"] * 7), "worst_case.picked: expected one value for each of 8 images, but got 7"),
+        (worst(distances=[0.04] * 8), "worst_case.distances[0]: expected at most the radius"),
+        (worst(forwards=-1), "worst_case.forwards: expected a whole number of at least 0"),
+        (worst(picks=[]), "worst_case: the key 'picks' is unknown; did you mean 'picked'"),
+        (lambda result: result["worst_case"].pop("picked"), "worst_case: expected the key 'picked'"),
+        (lambda result: result.pop("worst_case"), "expected the key 'worst_case', but it is missing"),
         (top(images=[0] * 8), "expected each image once"),
         (top(labels=[0] * 7), "labels: expected one value for each of 8"),
         (top(images=lambda given: given[:7], labels=lambda given: given[:7]), "expected whole blocks of 4"),
@@ -284,6 +312,9 @@ def test_timings_that_are_none_are_told(sample: Any) -> None:
         refused(lambda: load_results(sample.results), "expected timings by defense")
 
 
+PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
+
+
 @pytest.mark.parametrize(
     ("sql", "told"),
     [
@@ -302,6 +333,18 @@ def test_timings_that_are_none_are_told(sample: Any) -> None:
         ("UPDATE records SET json = '{}'", "is damaged: expected schema 1"),
         ("UPDATE records SET json = replace(json, '\"schema\": 1', '\"schema\": 2')", "of a later purebench"),
         ("UPDATE records SET json = replace(json, 'held', 'broken')", "contradicts the draws"),
+        (
+            f"UPDATE records SET json = json_set(json, '$.picked[0]', 'nobody') {PICKS}",
+            "picked[0]: expected an attack that",
+        ),
+        (
+            f"UPDATE records SET json = json_remove(json, '$.picked[0]') {PICKS}",
+            "on the same images, but worst-case and",
+        ),
+        (
+            f"UPDATE records SET json = json_set(json, '$.picked', json('[]')) {PICKS}",
+            "picked: expected one value for each",
+        ),
         ("UPDATE records SET json = replace(json, '\"block\": 0', '\"block\": -1')", "block: expected a whole number"),
         ('UPDATE records SET json = replace(json, \'"key": "\', \'"key": "0\')', "expected that of its row"),
         (
