@@ -103,20 +103,25 @@ def test_a_distribution_is_followed_where_it_is_installed_and_others_are_not(
 
 JOB = """
 import sys
-from purebench.board_file import parse_board
+from purebench.board import AttackChoice, Board, DatasetChoice, DefenseChoice
 from purebench.code_identity import code_of_board
 from purebench.context import prepare
 from purebench.plan import Job
+from purebench.registry import Spec
 from purebench.runner import run_job
-board = parse_board({
-    "name": "small",
-    "dataset": {"use": "fashion-mnist", "images": 1, "block": 1},
-    "classifier": "fashion-resnet",
-    "threat": {"norm": "linf", "radius": "8/255"},
-    "verify": {"draws": 2},
-    "attacks": {"apgd": {"use": "apgd(steps=1)", "gradient": "exact"}},
-    "defenses": {"mlvgm": "mlvgm-hvae", "nested": "before(purifier=jpeg, classifier=fashion-trades)"},
-})
+from purebench.threat import ThreatModel
+rows = {"mlvgm": "mlvgm-hvae", "nested": "before(purifier=jpeg, classifier=fashion-trades)"}
+board = Board(
+    "small",
+    "",
+    "",
+    DatasetChoice(Spec("fashion-mnist"), 1, 1),
+    Spec("fashion-resnet"),
+    ThreatModel("linf", 8 / 255),
+    (AttackChoice("apgd", Spec.parse("apgd(steps=1)"), "exact"),),
+    tuple(DefenseChoice(name, Spec.parse(text)) for name, text in rows.items()),
+    draws=2,
+)
 context = prepare(board)
 attacks = {job.key: job for job in context.jobs() if isinstance(job, Job)}
 found = {key: run_job(job, context) for key, job in attacks.items()}
@@ -125,7 +130,7 @@ code = code_of_board(board)
 parts = [code.purebench, code.classifier, code.dataset, *code.defenses.values(), *code.attacks.values()]
 known = {name for part in [*parts, *code.views.values()] for name in part.modules}
 def loaded():
-    return {name for name in sys.modules if name.partition(".")[0] == "purebench"} - {"purebench.board_file"}
+    return {name for name in sys.modules if name.partition(".")[0] == "purebench"}
 print("MISSING", sorted(loaded() - known))
 before = loaded()
 from purebench.worst_case_job import run_worst_case

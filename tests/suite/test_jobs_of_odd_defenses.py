@@ -18,6 +18,7 @@ from purebench.faults import explain
 from purebench.plan import Job
 from purebench.records import Outcome, Record
 from purebench.runner import Given, run_job
+from purebench.warning_codes import WarningCode
 
 from boards import write_board  # isort: skip
 
@@ -175,7 +176,7 @@ def test_an_ensemble_that_chooses_a_model_a_call_is_asked_one_call_a_draw(ready:
 
     record = found(ready, as_defense(ensemble, random=True), "clean")
     assert len({tuple(draw) for draw in zip(*record.draws, strict=True)}) == 2  # a draw is of one model or the other
-    assert any("a call of its own" in note for note in record.notes)
+    assert [warning.code for warning in record.warnings] == [WarningCode.SHARED_DRAWS]
 
 
 def test_the_random_numbers_of_verification_are_not_those_of_the_attack(tmp_path: Path) -> None:

@@ -227,7 +227,8 @@ def test_a_terminal_shows_what_a_claim_is_at(told: str, folder: Path) -> None:
     os.close(ours)
     assert session.returncode == 0
     shown = seen.decode()
-    assert "\x1b7 own.py-smooth · clean, block 2: 2 of 2 jobs\x1b[K\x1b8" in shown
+    assert "\x1b7 own.py-smooth · clean, block 1: 1 of 2 jobs\x1b[K\x1b8" in shown
+    assert "\x1b7 own.py-smooth · worst-case, block 1: 2 of 2 jobs\x1b[K\x1b8" in shown
     assert shown.rindex("\x1b7\x1b[K\x1b8") > shown.rindex("2 of 2 jobs")
     assert "smooth · clean" not in session_of_watched(folder)
 
