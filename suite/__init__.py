@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from purebench.errors import PurebenchError as PurebenchError
     from purebench.report import Report as Report
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 LAZY = {"evaluate": "api", "Report": "report", "PurebenchError": "errors"}
 """Names that are imported when they are first asked for, and the modules that they come from."""

@@ -7,8 +7,9 @@ are asked again, and the pick alone is scored, on draws that nothing else saw (s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from purebench.answers import ANSWERED
 from purebench.batching import DeviceBatch
+from purebench.blame import isolate
 from purebench.context import Context
 from purebench.defense import Defense
 from purebench.eager import eagerly
 from purebench.faults import explain
 from purebench.plan import WorstCaseJob
 from purebench.protocols import DefenseFault
-from purebench.records import Outcome, Record
+from purebench.records import Outcome
 from purebench.runner import Finding, blank_record
 from purebench.seeds import seeded
 from purebench.statistics import RUNGS, contenders, picked
@@ -39,44 +41,60 @@ NOTHING_ANSWERED = "every attack that applies ERRORED"
 def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]) -> Finding:
     """Runs one worst-case job. Its adversarial images are the picked ones, the clean image where nothing was picked.
 
-    found: what the attack jobs of the defense and block found, in the board's order.
+    An image for which the defense fails is ERRORED with its reason; the others keep their results. found: what the
+    attack jobs of the defense and block found, in the board's order.
     """
     part = context.block(job.block)
     x = torch.as_tensor(part.floats()).to(context.device)
     y = torch.as_tensor(part.labels).to(context.device)
-    blank = blank_record(job, context, len(part))
-    try:
-        with eagerly():
-            return _picked_and_scored(job, context, found, x, y, blank)
-    except (Exception, SystemExit) as error:  # whatever a defense raises is this record's reason
-        count = len(part)
-        return Finding(
-            replace(
-                blank,
-                outcomes=[Outcome.ERRORED] * count,
-                draws=[""] * count,
-                distances=[None] * count,
-                picked=[None] * count,
-                reasons=[explain(error)] * count,
-            )
-        )
+    blank, count = blank_record(job, context, len(part)), len(part)
+    with eagerly():
+        tried = isolate(lambda rows: _picked_and_scored(job, context, found, x, y, rows), range(count))
+    whole: dict[str, list[Any]] = {
+        "outcomes": [Outcome.ERRORED] * count,
+        "draws": [""] * count,
+        "distances": [None] * count,
+        "picked": [None] * count,
+        "reasons": [explain(tried.faults[row]) if row in tried.faults else "" for row in range(count)],
+    }
+    if tried.found is None:
+        return Finding(replace(blank, **whole))
+    for place, row in enumerate(tried.rows):
+        for name, values in whole.items():
+            values[row] = tried.found.told[name][place]
+    x[tried.rows] = tried.found.images
+    scored = replace(blank, **whole, notes=tried.found.notes, forwards=tried.found.passes, seconds=tried.found.seconds)
+    return Finding(scored, x.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What came of some images: lists of a record by name, picked images [N,C,H,W], notes, images passed, seconds."""
+
+    told: Mapping[str, Sequence[Any]]
+    images: Tensor
+    notes: list[str]
+    passes: int
+    seconds: dict[str, float]
 
 
 def _picked_and_scored(
-    job: WorstCaseJob, context: Context, found: Sequence[Finding], x: Tensor, y: Tensor, blank: Record
-) -> Finding:
+    job: WorstCaseJob, context: Context, found: Sequence[Finding], x: Tensor, y: Tensor, rows: list[int]
+) -> _Scored:
+    """Picks and scores for the images of these rows."""
     board, defense = context.board, context.pristine(job.defense.name)
     records = [finding.record for finding in found]
-    counts = np.array([[outcome in ANSWERED for outcome in record.outcomes] for record in records])
-    right = np.array([[draws.count("1") for draws in record.draws] for record in records], dtype=np.int64)
-    asked = np.array([[len(draws) for draws in record.draws] for record in records], dtype=np.int64)
-    votes = _Votes(defense, found, x, y, DeviceBatch(context.device_batch(job.defense.name)))
+    outcomes = [[record.outcomes[row] for record in records] for row in rows]
+    counts = np.array([[outcome in ANSWERED for outcome in of_image] for of_image in outcomes]).T
+    right = np.array([[record.draws[row].count("1") for row in rows] for record in records], dtype=np.int64)
+    asked = np.array([[len(record.draws[row]) for row in rows] for record in records], dtype=np.int64)
+    votes = _Votes(defense, found, rows, x[rows], y[rows], DeviceBatch(context.device_batch(job.defense.name)))
     began = time.perf_counter()
     if defense.random:
         for number, rung in enumerate(RUNGS):
             again = contenders(right, asked, counts, rung.keep) & (counts.sum(axis=0) > 1)
+            attacks, asking = np.nonzero(again)
             with seeded(job.stream, "pick", str(number), device=context.device):
-                attacks, asking = np.nonzero(again)
                 new = votes.ask(attacks, asking, rung.draws)
             right[again] += new.sum(axis=1)
             asked[again] += rung.draws
@@ -87,25 +105,19 @@ def _picked_and_scored(
         fresh = votes.ask(pick[images], images, board.fresh if defense.random else 1)
     if not defense.random and (fresh[:, 0] != (right[pick[images], images] > 0)).any():
         raise DefenseFault("expected the same answer again of a defense with random=False; declare it random=True")
-    adversarial = votes.images(pick[images], images)
-    moved = x.clone()
-    moved[torch.as_tensor(images, device=x.device)] = adversarial
+    moved = x[rows].clone()
+    moved[torch.as_tensor(images, device=x.device)] = votes.images(pick[images], images)
     answers = dict(zip(images.tolist(), fresh, strict=True))
-    everyone = range(len(x))
-    others = {i: [record.outcomes[i] for record in records] for i in everyone if i not in answers}
-    sizes = board.threat.size(moved - x).tolist()
-    record = replace(
-        blank,
-        outcomes=[_no_pick(others[i]) if i in others else _outcome(answers[i]) for i in everyone],
-        draws=["" if i in others else "".join("01"[int(one)] for one in answers[i]) for i in everyone],
-        distances=[None if i in others else round(sizes[i], 7) for i in everyone],
-        picked=[records[int(a)].attack if a >= 0 else None for a in pick],
-        reasons=[_reason(others[i]) if i in others else "" for i in everyone],
-        notes=votes.batch.notes,
-        forwards=defense.passes * votes.passes,
-        seconds={"pick": scored - began, "verify": time.perf_counter() - scored},
-    )
-    return Finding(record, moved.cpu().numpy())
+    everyone, sizes = range(len(rows)), board.threat.size(moved - x[rows]).tolist()
+    told = {
+        "outcomes": [_outcome(answers[i]) if i in answers else _no_pick(outcomes[i]) for i in everyone],
+        "draws": ["".join("01"[int(one)] for one in answers[i]) if i in answers else "" for i in everyone],
+        "distances": [round(sizes[i], 7) if i in answers else None for i in everyone],
+        "picked": [records[int(a)].attack if a >= 0 else None for a in pick],
+        "reasons": ["" if i in answers else _reason(outcomes[i]) for i in everyone],
+    }
+    seconds = {"pick": scored - began, "verify": time.perf_counter() - scored}
+    return _Scored(told, moved, votes.batch.notes, defense.passes * votes.passes, seconds)
 
 
 def _outcome(fresh: Bools) -> Outcome:
@@ -122,10 +134,14 @@ def _reason(outcomes: Sequence[Outcome]) -> str:
 
 @dataclass
 class _Votes:
-    """Asks a defense about adversarial examples by attack and image; `passes` counts images passed."""
+    """Asks a defense about adversarial examples by attack and image; `passes` counts images passed.
+
+    rows: of the block, of the images x [N,C,H,W] with labels y [N].
+    """
 
     defense: Defense
     found: Sequence[Finding]
+    rows: Sequence[int]
     x: Tensor
     y: Tensor
     batch: DeviceBatch
@@ -137,7 +153,7 @@ class _Votes:
         for attack, image in zip(attacks, images, strict=True):
             adversarial = self.found[attack].adversarial
             assert adversarial is not None
-            some.append(torch.as_tensor(adversarial[image]))
+            some.append(torch.as_tensor(adversarial[self.rows[image]]))
         return torch.stack(some).to(self.x) if some else self.x[:0]
 
     def ask(self, attacks: Counts, images: Counts, draws: int) -> Bools:
