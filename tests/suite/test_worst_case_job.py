@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from purebench import store
+from purebench import store, worst_case_job
 from purebench.board import Board
 from purebench.board_file import load_board
 from purebench.context import prepare
@@ -16,6 +17,8 @@ from purebench.plan import WorstCaseJob
 from purebench.records import ANSWERED, WORST_CASE, Outcome, Record
 from purebench.runner import Finding
 from purebench.running import run_board
+from purebench.seeds import seeded
+from purebench.statistics import RUNGS
 from purebench.worst_case_job import NOTHING_ANSWERED, run_worst_case
 
 from boards import write_board  # isort: skip
@@ -93,6 +96,27 @@ def test_attacks_that_change_nothing_lower_no_score(tmp_path: Path) -> None:
     share, error = fresh.count("1") / len(fresh), np.sqrt(0.25 / len(fresh) + 0.25 / (columns.size * 6))
     assert abs(share - columns.mean()) < 5 * error
     assert columns.min(axis=0).mean() < share - 0.1
+
+
+def test_picking_and_scoring_have_random_numbers_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rung and the fresh draws are seeded apart from one another, and from the attack jobs."""
+    coin = {"coin": f"{tmp_path}/defenses.py:coin"}
+    context = prepare(load_board(write_board(tmp_path, images=4, block=4, defenses=coin)))
+    *attacks, job = context.jobs()
+    clean = context.images.floats()
+    words: list[tuple[str, ...]] = []
+
+    def noted(*of: str, device: object = None) -> AbstractContextManager[int]:
+        words.append(of)
+        return seeded(*of)
+
+    monkeypatch.setattr(worst_case_job, "seeded", noted)
+    found = [_answered(one.key, one.label, clean, "011011") for one in attacks]
+    assert isinstance(job, WorstCaseJob)
+    run_worst_case(job, context, found)
+    assert len(words) == len(set(words)) == len(RUNGS) + 1
+    assert {of[0] for of in words} == {job.stream}
+    assert job.stream not in {one.stream for one in attacks}
 
 
 def test_other_seeds_score_on_other_draws(ran: tuple, tmp_path: Path) -> None:
