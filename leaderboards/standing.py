@@ -83,7 +83,7 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
         places={name: _place(found, number) for number, name in enumerate(names)},
         p_values={(names[a], names[b]): found.p_values[a][b] for a, b in pairs},
         images=len(shared),
-        method="holm, betting" if first.anytime else "romano-wolf, sign-flip",
+        method="holm, betting" if first.anytime else "romano-wolf, sign-flip and one-sided gaffke",
         confidence=found.confidence,
     )
 
