@@ -50,7 +50,7 @@ def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]
     blank, count = blank_record(job, context, len(part)), len(part)
     with eagerly():
         tried = isolate(lambda rows: _picked_and_scored(job, context, found, x, y, rows), range(count))
-    whole: dict[str, list[Any]] = {
+    whole: dict[str, Any] = {
         "outcomes": [Outcome.ERRORED] * count,
         "draws": [""] * count,
         "distances": [None] * count,
@@ -109,7 +109,7 @@ def _picked_and_scored(
     moved[torch.as_tensor(images, device=x.device)] = votes.images(pick[images], images)
     answers = dict(zip(images.tolist(), fresh, strict=True))
     everyone, sizes = range(len(rows)), board.threat.size(moved - x[rows]).tolist()
-    told = {
+    told: dict[str, Sequence[Any]] = {
         "outcomes": [_outcome(answers[i]) if i in answers else _no_pick(outcomes[i]) for i in everyone],
         "draws": ["".join("01"[int(one)] for one in answers[i]) if i in answers else "" for i in everyone],
         "distances": [round(sizes[i], 7) if i in answers else None for i in everyone],
