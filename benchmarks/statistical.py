@@ -251,7 +251,7 @@ def bias(report: Report, options: argparse.Namespace) -> None:
 
 
 def covers(values: Floats, mean: float, side: str) -> bool:
-    """Whether the one-sided 97.5 % bound is on the right side of the mean: one p-value, quicker than the bound."""
+    """Check the side of the one-sided 97.5 % bound by one p-value, which is quicker than the bound."""
     return (mean_p_value(values, mean) if side == "low" else mean_p_value(1 - values, 1 - mean)) >= 0.025
 
 
@@ -340,7 +340,7 @@ def worst_case(report: Report, options: argparse.Namespace) -> None:
 
 
 def unequal_ranks(report: Report, options: argparse.Namespace) -> None:
-    """How often rows of equal accuracy are told apart where differences are skewed."""
+    """Family-wise error of ranks for rows of equal accuracy whose differences are skewed."""
     rows = []
     sizes = (48,) if options.quick else (20, 48, 100, 180, 250)
     with progress() as bars:

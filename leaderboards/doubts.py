@@ -87,7 +87,7 @@ def _beaten(
 
 
 def _by_image(attacks: Sequence[AttackResult]) -> Iterator[tuple[Outcome, ...]]:
-    """What became of each image under every attack."""
+    """The outcome of each image under every attack."""
     return zip(*(attack.outcomes for attack in attacks), strict=True)
 
 

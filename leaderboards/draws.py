@@ -63,7 +63,7 @@ class DrawChart:
 
 @dataclass(frozen=True)
 class Noise:
-    """Where the noise of an accuracy comes from, and what the next run should buy.
+    """The sources of the noise of robust accuracy, and the cheapest way to halve its interval.
 
     shares: of the mean's variance, by what they come from, in percent. advice: images and fresh draws that would halve
     the interval; None where the costs are not known.
@@ -124,7 +124,7 @@ def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
 
 
 def noise(result: DefenseResult) -> Noise | None:
-    """Where the noise of the accuracy at the picked adversarial examples comes from; None where it cannot be told."""
+    """The sources of the noise of robust accuracy; None where they cannot be estimated."""
     scored = result.scored
     if not result.random or result.errored or result.fresh_draws < 2 or scored.sum() < 2:
         return None

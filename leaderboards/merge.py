@@ -129,7 +129,7 @@ def _worst_case(records: Sequence[Record]) -> WorstCase:
 
 
 def _spares(record: Record) -> bool:
-    """Whether a cascade spared the attack some of its images: the reason of those is in the warning."""
+    """True if a cascade spared the attack some of its images: their reason is in the warning."""
     return any(warning.code is WarningCode.CONDITIONAL for warning in record.warnings)
 
 

@@ -92,7 +92,7 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """What was picked for each image, and how it was scored; tuples are in the order of the images.
+    """The pick of each image and its score; tuples are in the order of the images.
 
     picked: the attack whose adversarial example was picked, None where no attack answered. draws: the fresh draws there
     (a string of 1 for right and 0 for wrong, "" where there is no pick). outcomes, distances, reasons, notes: as in a
@@ -154,7 +154,7 @@ class DefenseResult:
 
     @property
     def fresh(self) -> Bools:
-        """Whether each fresh draw at the picked adversarial example was right, [images, draws]; see `scored`."""
+        """True where a fresh draw at the picked adversarial example was right, bool [images, draws]; see `scored`."""
         return right_answers(self.worst_case.outcomes, self.worst_case.draws, self.fresh_draws)
 
     @property

@@ -29,7 +29,7 @@ LATEX = str.maketrans(
     }
 )
 FORMULA = tuple("=+-@\t\r")
-"""What a cell begins with that a spreadsheet takes for a formula."""
+"""First characters of a cell that a spreadsheet takes for a formula."""
 
 
 def markdown(rows: Sequence[Row]) -> str:
