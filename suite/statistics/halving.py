@@ -43,8 +43,8 @@ class Rung:
 
 
 RUNGS: tuple[Rung, ...] = (Rung(3, 16), Rung(2, 24))
-"""The rungs after the columns: at most 96 draws an image. docs/statistics.md has the regret of the pick, which more draws
-lower where attacks differ from image to image."""
+"""The rungs after the columns: at most 96 draws an image. docs/statistics.md has the regret of the pick, which more
+draws lower where attacks differ from image to image."""
 
 FRESH = 32
 """Draws that score the pick."""
