@@ -13,6 +13,7 @@ from typing import Any
 from purebench import choose
 from purebench.board import Board, DefenseChoice
 from purebench.board_file import NAME, load_board
+from purebench.bundled_boards import find_board
 from purebench.devices import find_device
 from purebench.errors import PurebenchError
 from purebench.leaderboards.merge import merge
@@ -122,9 +123,7 @@ def _only_here(names: Sequence[str], store: str | Path | None, workers: int) -> 
 
 
 def _board(board: str | Path | Board, images: int | None, radius: str | float | None) -> Board:
-    chosen = (
-        board if isinstance(board, Board) else replace(load_board(choose.find_board(str(board))), origin=str(board))
-    )
+    chosen = board if isinstance(board, Board) else replace(load_board(find_board(str(board))), origin=str(board))
     if images is not None:
         if isinstance(images, bool) or not isinstance(images, int) or images < 1:
             raise PurebenchError(f"images: expected a whole number of at least 1, but got {images!r}.")

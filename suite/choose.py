@@ -6,31 +6,15 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 from purebench.board import PRECISIONS, Board, DefenseChoice, Stop
 from purebench.board_file import load_board
+from purebench.bundled_boards import bundled, find_board
 from purebench.errors import PurebenchError, nearest
 from purebench.file_names import LONGEST, check_file_names
 from purebench.registry import Spec
 from purebench.threat import parse_radius
-
-
-def bundled() -> dict[str, Path]:
-    """The boards shipped with purebench, by name."""
-    root = Path(str(files("purebench.leaderboards"))) / "boards"
-    return {path.parent.name: path for path in sorted(root.glob("*/board.yaml"))}
-
-
-def find_board(name: str) -> Path:
-    """The file of a board. Raises PurebenchError naming the nearest."""
-    boards = bundled()
-    if name in boards:
-        return boards[name]
-    if Path(name).suffix in (".yaml", ".yml"):
-        return Path(name)
-    raise PurebenchError(f"board: {name!r} is unknown; {nearest(name, boards)} Or name a board.yaml.")
 
 
 def the_one(*given: str | None) -> str:

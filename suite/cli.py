@@ -106,7 +106,8 @@ def run(
     """
     from purebench import show as shown
     from purebench.board_file import load_board
-    from purebench.choose import choose, find_board, the_one
+    from purebench.bundled_boards import find_board
+    from purebench.choose import choose, the_one
     from purebench.running import run_board
     from purebench.trust import check_trust
 

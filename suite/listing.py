@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint
 
 from rich.console import Console
 from rich.table import Table
 
 from purebench import registry
 from purebench.attacks.catalogue import LIBRARIES, NATIVE, Entry
+from purebench.bundled_boards import bundled
 from purebench.declaration import VARIES, Declaration, declared
 from purebench.errors import PurebenchError, nearest
 from purebench.summaries import summary
@@ -212,15 +214,19 @@ def _plain(title: str) -> Table:
 
 def _rows(group: str) -> list[tuple[str, str, str]]:
     if group == "boards":
-        from purebench.choose import bundled
-
         return [(name, _title(path.read_text(encoding="utf-8")), "") for name, path in bundled().items()]
     return [(name, summary(point), _package(point)) for name, point in registry.installed(group).items()]
 
 
 def _package(point: EntryPoint) -> str:
     """Whose it is, if it is not this package's."""
-    return "" if point.dist is None or point.dist.name == "purebench" else point.dist.name
+    return "" if point.dist is None or (name := _name(point.dist)) == "purebench" else name
+
+
+@cache
+def _name(distribution: Distribution) -> str:
+    """Its name, for which all of its metadata is parsed each time that it is asked for."""
+    return distribution.name
 
 
 def _title(text: str) -> str:

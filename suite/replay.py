@@ -8,7 +8,7 @@ from pathlib import Path
 
 from purebench.board import Board
 from purebench.board_file import load_board
-from purebench.choose import bundled
+from purebench.bundled_boards import bundled
 from purebench.registry import IN_MEMORY, Spec
 
 Value = str | int | float | bool | Path | Sequence[str] | None

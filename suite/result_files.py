@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from purebench.board import Board
 from purebench.board_file import load_board, parse_board
-from purebench.choose import bundled
+from purebench.bundled_boards import bundled
 from purebench.errors import PurebenchError
 from purebench.registry import Spec
 

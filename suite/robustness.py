@@ -12,6 +12,7 @@ from purebench import choose
 from purebench.api import Asked
 from purebench.board import AttackChoice, Board, DefenseChoice
 from purebench.board_file import load_board
+from purebench.bundled_boards import find_board
 from purebench.checks.attacks import Effort
 from purebench.checks.finding import Finding, Result
 from purebench.checks.honest import honest
@@ -225,7 +226,7 @@ def find(board: str | Path | Board) -> Board:
 
     Raises PurebenchError for what is none.
     """
-    found = board if isinstance(board, Board) else load_board(choose.find_board(str(board)))
+    found = board if isinstance(board, Board) else load_board(find_board(str(board)))
     return replace(found, stop=None)
 
 

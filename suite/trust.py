@@ -9,7 +9,7 @@ from typing import Any
 
 from purebench import registry
 from purebench.board import Board
-from purebench.choose import bundled, find_board
+from purebench.bundled_boards import bundled, find_board
 from purebench.errors import PurebenchError
 from purebench.registry import Spec
 

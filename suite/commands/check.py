@@ -47,10 +47,11 @@ def check(
     """
     from purebench import show
     from purebench.board_file import load_board
+    from purebench.bundled_boards import find_board
     from purebench.checks.attacks import Effort
     from purebench.checks.finding import Result
     from purebench.checks.honest import honest
-    from purebench.choose import choose, find_board
+    from purebench.choose import choose
     from purebench.errors import PurebenchError, require_fraction
     from purebench.growing import Limits, Run
     from purebench.places import default_store

@@ -114,7 +114,7 @@ def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
 def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseResult]:
     """The rows of a folder, a store, or of the board's committed results."""
     from purebench.board_file import load_board
-    from purebench.choose import find_board
+    from purebench.bundled_boards import find_board
     from purebench.leaderboards.export import load_results
     from purebench.leaderboards.merge import merge
     from purebench.show import from_store

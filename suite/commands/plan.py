@@ -46,7 +46,8 @@ def plan(
     """
     from purebench.allocator import keep_freed_memory
     from purebench.board_file import load_board
-    from purebench.choose import choose, find_board
+    from purebench.bundled_boards import find_board
+    from purebench.choose import choose
     from purebench.context import check_attacks, prepare
     from purebench.execute import default_workers
     from purebench.forecast import forecast

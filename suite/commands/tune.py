@@ -69,7 +69,8 @@ def tune(
     from purebench.allocator import keep_freed_memory
     from purebench.board import AttackChoice
     from purebench.board_file import load_board
-    from purebench.choose import find_board, label
+    from purebench.bundled_boards import find_board
+    from purebench.choose import label
     from purebench.registry import Spec
     from purebench.threat import ThreatModel, parse_radius
     from purebench.tuning.setting import setting_for

@@ -8,7 +8,7 @@ import numpy as np
 
 from purebench.board import Board
 from purebench.board_file import load_board
-from purebench.choose import bundled
+from purebench.bundled_boards import bundled
 from purebench.context import balanced_order
 from purebench.data.adapt import load_images
 from purebench.datasets import Array, ImageSet, array_hash

@@ -24,7 +24,8 @@ import typer
 import typer.core
 
 from purebench import registry
-from purebench.choose import choose, find_board
+from purebench.bundled_boards import find_board
+from purebench.choose import choose
 from purebench.cli import app
 from purebench.listing import ABOUT
 from purebench.registry import Spec

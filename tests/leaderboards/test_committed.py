@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from purebench.choose import bundled, choose
+from purebench.bundled_boards import bundled
+from purebench.choose import choose
 from purebench.leaderboards.export import load_results
 from purebench.leaderboards.rank import rank
 from purebench.registry import Spec

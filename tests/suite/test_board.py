@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from purebench.board_file import load_board, parse_board
-from purebench.choose import bundled, choose
+from purebench.bundled_boards import bundled
+from purebench.choose import choose
 from purebench.code_identity import code_of_board
 from purebench.errors import PurebenchError
 from purebench.plan import Job, WorstCaseJob, plan

@@ -9,7 +9,8 @@ import torch
 
 from purebench.board import Board
 from purebench.board_file import load_board
-from purebench.choose import bundled, choose
+from purebench.bundled_boards import bundled
+from purebench.choose import choose
 from purebench.context import check_attacks
 from purebench.errors import PurebenchError
 from purebench.running import run_board

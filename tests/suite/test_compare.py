@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from purebench.board_file import load_board
-from purebench.choose import bundled
+from purebench.bundled_boards import bundled
 from purebench.cli import app
 from purebench.errors import PurebenchError
 from purebench.leaderboards.comparisons import Side, comparisons

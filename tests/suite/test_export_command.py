@@ -145,7 +145,7 @@ def test_results_alone_make_the_same_table(ran: Path, tmp_path: Path, monkeypatc
 
 def test_results_of_a_bundled_board_have_its_title(ran: Path, tmp_path: Path) -> None:
     """A result keeps the board's name alone; that all bundled results can be read is tested with the leaderboards."""
-    from purebench.choose import bundled
+    from purebench.bundled_boards import bundled
 
     title = load_board(bundled()["fashion-quick"]).title
     for name, has in (("small", False), ("fashion-quick", True), ("fashion-quick@8-255", True)):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from purebench import notebook
-from purebench.choose import bundled, choose
+from purebench.bundled_boards import bundled
+from purebench.choose import choose
 from purebench.errors import PurebenchError
 from purebench.leaderboards.export import load_results
 from purebench.records import Outcome

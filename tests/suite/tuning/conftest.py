@@ -9,7 +9,7 @@ import pytest
 
 from purebench.board import AttackChoice
 from purebench.board_file import load_board
-from purebench.choose import find_board
+from purebench.bundled_boards import find_board
 from purebench.registry import Spec
 from purebench.threat import ThreatModel
 from purebench.tuning.setting import Setting

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from purebench.board_file import load_board
-from purebench.choose import find_board
+from purebench.bundled_boards import find_board
 from purebench.datasets import ImageSet, fashion_mnist
 from purebench.errors import PurebenchError
 from purebench.registry import Spec
