@@ -14,6 +14,7 @@ from purebench.commands.convert import convert
 from purebench.commands.export import export
 from purebench.commands.inspect_latents import inspect_latents
 from purebench.commands.new import app as new
+from purebench.commands.options import StoreOption, TrustOption
 from purebench.commands.plan import plan
 from purebench.commands.tune import tune
 from purebench.errors import PurebenchError
@@ -30,11 +31,6 @@ app = typer.Typer(
     help="How robust is a defended image classifier against an attacker who knows the defense?\n\n"
     "Start with [bold]purebench run fashion-quick[/bold]; see what there is with [bold]purebench list[/bold].",
 )
-
-StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", help="SQLite file of all records; made if need be. Default: the user's data folder."),
-]
 
 
 @app.command()
@@ -89,9 +85,7 @@ def run(
         str | None,
         typer.Option(help="float32 or bf16 for the attacks' passes; verification is always in float32."),
     ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, unasked.")
-    ] = False,
+    trust: TrustOption = False,
 ) -> None:
     """Evaluate a board, going on where an earlier run stopped, and print its ranking.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from purebench.commands.options import StoreOption, TrustOption
 
 UNDECIDED = 3
 """The exit code where no check fails, but one would need more images; 2 is that of bad input."""
@@ -31,12 +32,8 @@ def check(
     confidence: Annotated[float, typer.Option(help="That all of it is decided rightly.")] = 0.95,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
-    store: Annotated[
-        Path | None, typer.Option("--store", help="SQLite file of all records. Default: the user's data folder.")
-    ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, unasked.")
-    ] = False,
+    store: StoreOption = None,
+    trust: TrustOption = False,
 ) -> None:
     """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails, 3 if one is undecided.
 

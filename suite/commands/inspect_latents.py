@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from purebench.commands.options import TrustOption
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -59,6 +61,7 @@ def inspect_latents(
     seed: Annotated[int, typer.Option(help="Seed of the draws; the board's seed chooses the images.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the JSON file.")] = Path("inspected"),
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    trust: TrustOption = False,
 ) -> None:
     """Show what each latent of a purifier carries: resampled alone, with all finer ones, and kept alone.
 
@@ -68,12 +71,16 @@ def inspect_latents(
 
     from purebench.allocator import keep_freed_memory
     from purebench.batching import DeviceBatch
+    from purebench.board_file import load_board
+    from purebench.bundled_boards import find_board
     from purebench.context import prepare
     from purebench.errors import PurebenchError
     from purebench.inspection import inspect_defense, latents_of
+    from purebench.trust import check_trust
 
     if out.exists() and not out.is_dir():
         raise PurebenchError(f"--out: expected a folder, but {out} is a file; name another.")
+    check_trust(board, load_board(find_board(board)), trust=trust)
     keep_freed_memory()
     context = prepare(chosen(board, defense, dataset, classifier, images), device)
     ((name, made),) = context.defenses.items()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from purebench.commands.options import TrustOption
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -36,9 +38,7 @@ def plan(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
     budget: Annotated[float, typer.Option(help="Seconds of the probe, about.", min=0)] = 60.0,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, unasked.")
-    ] = False,
+    trust: TrustOption = False,
 ) -> None:
     """Say what a board will cost on this device, how wide its intervals will be, and which differences it will see.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from purebench.commands.options import TrustOption
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -61,6 +63,7 @@ def tune(
     radius: Annotated[str | None, typer.Option(help="Another radius, such as 4/255.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of images, proposals, attacks and draws.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    trust: TrustOption = False,
 ) -> None:
     """Search the alphas of a purifier that mixes latents, on held-out images, and check the best on fresh ones.
 
@@ -73,6 +76,7 @@ def tune(
     from purebench.choose import label
     from purebench.registry import Spec
     from purebench.threat import ThreatModel, parse_radius
+    from purebench.trust import check_trust
     from purebench.tuning.setting import setting_for
     from purebench.tuning.tune import tune as run
     from purebench.tuning.tune import write
@@ -80,6 +84,7 @@ def tune(
     keep_freed_memory()
     out = out or Path("tuned") / label(defense)
     chosen = load_board(find_board(board))
+    check_trust(board, chosen, trust=trust)
     usual = setting_for(defense, chosen, dataset=dataset, skip=skip, objective=objective).threat
     threat = ThreatModel(norm or usual.norm, usual.radius if radius is None else parse_radius(radius))
     setting = setting_for(

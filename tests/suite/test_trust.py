@@ -145,6 +145,15 @@ def test_run_refuses_files_outside_the_boards_folder(foreign: Path, tmp_path: Pa
     assert (tmp_path / "RAN").exists()
 
 
+@pytest.mark.parametrize(
+    "words", [("plan",), ("check", "none", "--board"), ("tune", "none", "--board"), ("inspect", "none", "--board")]
+)
+def test_every_command_that_runs_a_board_asks(words: tuple[str, ...], foreign: Path, tmp_path: Path) -> None:
+    refused = call(*words, foreign)
+    assert "--trust" in str(refused.exception)
+    assert not (tmp_path / "RAN").exists()
+
+
 def test_a_way_out_of_the_folder_is_seen(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board = yaml.safe_load(foreign.read_text(encoding="utf-8"))
     (foreign.parent / "link.py").symlink_to(tmp_path / "evil.py")
