@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -99,7 +99,7 @@ class Smoothed(Defense):
             guess = int(self.counts(image, n0, batch).argmax())
             low = lower_bound(int(self.counts(image, n, batch)[guess]), n, alpha)
             classes.append(guess if low > 0.5 else -1)
-            radii.append(self.sigma * float(norm.ppf(low)) if low > 0.5 else 0.0)
+            radii.append(self.sigma * float(ndtri(low)) if low > 0.5 else 0.0)
         found = torch.tensor(classes, dtype=torch.long), torch.tensor(radii, dtype=torch.float64)
         return Certificate(*found, passes=len(x) * (n0 + n))
 

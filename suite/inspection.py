@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor
 
 from purebench import registry
@@ -246,7 +246,7 @@ def require_fit(defense: Defense, x: Tensor, y: Tensor, draws: int) -> None:
 def mean(values: Array, confidence: float) -> Estimate:
     """The mean of values [N], N at least 2, of any size with Student's t interval, which is approximate."""
     centre, n = float(values.mean()), len(values)
-    half = float(student_t.isf((1 - confidence) / 2, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
+    half = -float(stdtrit(n - 1, (1 - confidence) / 2)) * float(values.std(ddof=1)) / math.sqrt(n)
     return Estimate(centre, centre - half, centre + half, confidence, n, "student-t")
 
 

@@ -21,8 +21,7 @@ from dataclasses import dataclass, replace
 from math import ceil, hypot, inf, log, sqrt
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import binom, norm
+from scipy.special import ndtr, ndtri
 
 from purebench.statistics.estimate import require_confidence
 from purebench.statistics.variance import VarianceParts
@@ -162,9 +161,9 @@ def comparison_power(
             f"expected a deviation above 0 and at least 1 image and comparison, but got {deviation!r}, {images!r} and "
             f"{comparisons!r}; for right and wrong the variance is the share of images on which just one is right"
         )
-    z = float(norm.isf(alpha / comparisons / 2))
+    z = -float(ndtri(alpha / comparisons / 2))
     moved = abs(difference) * sqrt(images) / deviation
-    return float(norm.sf(z - moved) + norm.sf(z + moved))
+    return float(ndtr(moved - z) + ndtr(-moved - z))
 
 
 def images_for_power(
@@ -173,7 +172,7 @@ def images_for_power(
     """How many images a paired comparison of fixed size needs: (z_alpha + z_power)² deviation² / difference²."""
     if difference == 0 or not 0 < power < 1:
         raise ValueError(f"expected a difference other than 0 and a power in (0,1), but got {difference!r}, {power!r}")
-    z = float(norm.isf(alpha / comparisons / 2) + norm.isf(1 - power))
+    z = -float(ndtri(alpha / comparisons / 2) + ndtri(1 - power))
     return max(1, ceil((z * deviation / difference) ** 2))
 
 
@@ -229,6 +228,8 @@ def mcnemar_power(images: int, difference: float, discordant: float, alpha: floa
     Returns:
         The probability that the test rejects at that level.
     """
+    from scipy.stats import binom  # a second, which the import of the package need not take
+
     few, many = binom.ppf([1e-9, 1 - 1e-9], images, discordant)
     moved = np.arange(int(few), int(many) + 1)
     # the largest count with P(X <= count) <= alpha / 2 for a fair coin; -1 where there is none

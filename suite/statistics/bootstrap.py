@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm
+from scipy.special import ndtr, ndtri
 
 from purebench.statistics.calibration import calibrated
 from purebench.statistics.estimate import Estimate, require_confidence, require_unit_values
@@ -54,7 +54,7 @@ def bca(
         low = _end(np.append(x, 0.0), -z, seed, resamples)
         high = _end(np.append(x, 1.0), z, seed, resamples)
     else:
-        z = float(norm.isf((1 - confidence) / 2))
+        z = -float(ndtri((1 - confidence) / 2))
         low, high = _end(x, -z, seed, resamples), _end(x, z, seed, resamples)
     name = "bca" if calibrate else "bca-approximate"
     return Estimate(mean, min(low, mean), max(high, mean), confidence, x.size, name)
@@ -78,6 +78,8 @@ def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) ->
 
 
 def _binary_end(successes: Counts, n: int, z: float) -> Floats:
+    from scipy.stats import binom  # a second, of which only this method needs it
+
     p = successes / n
     torn = (p > 0) & (p < 1)
     inner = np.where(torn, p, 0.5)
@@ -104,7 +106,7 @@ def _end(sample: Floats, z: float, seed: int, resamples: int) -> float:
 
 def _level(below: float | Floats, acceleration: float | Floats, z: float) -> Floats:
     """Efron's adjusted level for the normal quantile z."""
-    bias = norm.ppf(below)
+    bias = ndtri(below)
     moved = bias + z
     shrunk = np.maximum(1 - acceleration * moved, 1e-3)
-    return np.asarray(norm.cdf(bias + moved / shrunk), dtype=np.float64)
+    return np.asarray(ndtr(bias + moved / shrunk), dtype=np.float64)

@@ -13,8 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
-from scipy.stats import norm
+from scipy.special import bdtr, ndtri
 
 Floats = npt.NDArray[np.float64]
 Ends = Callable[[npt.NDArray[np.int64], int, float], tuple[Floats, Floats]]
@@ -55,7 +54,7 @@ def calibrated(ends: Ends, n: int, confidence: float) -> float:
     Takes milliseconds up to n = 2,000 and grows with n; an answer is kept for the rest of the process.
     """
     successes = np.arange(n + 1)
-    nominal = float(norm.isf((1 - confidence) / 2))
+    nominal = -float(ndtri((1 - confidence) / 2))
     if least_coverage(*ends(successes, n, nominal)) >= confidence:
         return nominal
     short, enough = nominal, nominal + 0.25

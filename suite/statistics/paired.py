@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from purebench.errors import PurebenchError
 from purebench.statistics.anytime import anytime_p_values
@@ -95,7 +95,8 @@ def attributable_loss(
 
 def mcnemar(better: int, worse: int) -> float:
     """The exact two-sided p-value; 1 where no image is discordant. better, worse: images, >= 0."""
-    return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+    # under equality either is right on half of the discordant images; the two tails are alike
+    return min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))
 
 
 def sign_flip(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> float:

@@ -12,7 +12,7 @@ from operator import index
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, norm
+from scipy.special import betainccinv, betaincinv, ndtr, ndtri
 
 from purebench.statistics.calibration import Ends, calibrated
 from purebench.statistics.estimate import Estimate, require_confidence
@@ -34,8 +34,8 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimat
     successes, n = _require_counts(successes, n)
     require_confidence(confidence)
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes > 0 else 0.0
-    high = float(beta.isf(tail, successes + 1, n - successes)) if successes < n else 1.0
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(betainccinv(successes + 1, n - successes, tail)) if successes < n else 1.0
     return _estimate(successes, n, low, high, confidence, "clopper-pearson")
 
 
@@ -59,9 +59,9 @@ def corrected_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]
 
 def jeffreys_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
     """Quantiles of the posterior beta(k+1/2, n-k+1/2); the end at 0 for no success and at 1 for no failure."""
-    tail = float(norm.sf(z))
-    low = np.where(successes == 0, 0.0, beta.ppf(tail, successes + 0.5, n - successes + 0.5))
-    high = np.where(successes == n, 1.0, beta.isf(tail, successes + 0.5, n - successes + 0.5))
+    tail = float(ndtr(-z))
+    low = np.where(successes == 0, 0.0, betaincinv(successes + 0.5, n - successes + 0.5, tail))
+    high = np.where(successes == n, 1.0, betainccinv(successes + 0.5, n - successes + 0.5, tail))
     return low, high
 
 
@@ -128,7 +128,7 @@ def _of_ends(
     """The interval at the z that `level` gives, or at the nominal one."""
     successes, n = _require_counts(successes, n)
     require_confidence(confidence)
-    z = float(norm.isf((1 - confidence) / 2)) if level is None else level(ends, n, confidence)
+    z = -float(ndtri((1 - confidence) / 2)) if level is None else level(ends, n, confidence)
     low, high = ends(np.array([successes]), n, z)
     return _estimate(successes, n, float(low[0]), float(high[0]), confidence, name)
 

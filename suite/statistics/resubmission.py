@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import hypergeom
+from scipy.special import comb
 
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals import interval
@@ -38,7 +38,9 @@ def power_of_share(count: npt.ArrayLike, draws: int, times: int) -> Floats:
 
 def majority_of_share(count: npt.ArrayLike, draws: int, voters: int) -> Floats:
     """The unbiased estimate of P(more than half of `voters` draws are right). count: any shape, 0..draws."""
-    by_count = hypergeom.sf(voters // 2, draws, np.arange(draws + 1), voters)
+    right = np.arange(draws + 1)[:, np.newaxis]
+    wins = np.arange(voters // 2 + 1, voters + 1)
+    by_count = (comb(right, wins) * comb(draws - right, voters - wins)).sum(axis=1) / comb(draws, voters)
     return np.asarray(by_count[np.asarray(count, dtype=np.int64)], dtype=np.float64)
 
 

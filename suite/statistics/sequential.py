@@ -18,7 +18,7 @@ from math import log, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from purebench.statistics.anytime import STAKES, anytime_p_values
 from purebench.statistics.betting import betting_sequence
@@ -141,4 +141,4 @@ def _chance(d: Floats, total: int, alpha: float) -> float:
     drift = abs(float(d.mean())) + OPTIMISM * spread / sqrt(seen)
     expected = (abs(float(d.mean())) * seen + drift * (total - seen)) / total
     needed = spread * sqrt(2 * log(STAKES.size / 4 / alpha) / total)
-    return float(norm.sf((needed - expected) / (spread * sqrt(total - seen) / total)))
+    return float(ndtr((expected - needed) / (spread * sqrt(total - seen) / total)))

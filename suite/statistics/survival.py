@@ -19,7 +19,7 @@ from math import ceil, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm
+from scipy.special import bdtr, ndtri
 
 from purebench.statistics.curve import median_distance
 from purebench.statistics.estimate import Estimate, require_confidence
@@ -58,7 +58,7 @@ def kaplan_meier(
     require_confidence(confidence)
     times, broke = _observed(distances, searched)
     asked = _radii(radii, float(times.max()))
-    z = float(norm.isf((1 - confidence) / 2))
+    z = -float(ndtri((1 - confidence) / 2))
     events = np.unique(times[broke])
     at_risk = np.array([(times >= event).sum() for event in events], dtype=np.float64)
     lost = np.array([(times[broke] == event).sum() for event in events], dtype=np.float64)
@@ -114,7 +114,7 @@ def median_with_ends(
     known = np.sort([np.inf if distance is None else float(distance) for distance in distances])
     # P(binomial < k) <= tail: the k-th distance from below, and from above
     tail = (1 - confidence) / 2
-    k = int(binom.ppf(tail, known.size, 0.5))
+    k = int(np.searchsorted(bdtr(np.arange(known.size + 1), known.size, 0.5), tail))
     low = float(known[k - 1]) if k > 0 else 0.0
     high = float(known[known.size - k]) if k > 0 else np.inf
     return MedianDistance(value, low if low < np.inf else None, high if high < np.inf else None, confidence, known.size)
