@@ -93,8 +93,9 @@ def test_a_run_goes_on_where_it_stopped(board: Board, expected: dict[str, bytes]
     assert exported(board, records, tmp_path / "results") == expected
 
 
-def test_killed_at_five_random_moments_the_results_are_the_same_bytes(
-    board: Board, expected: dict[str, bytes], tmp_path: Path
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_the_results_are_the_same_bytes(
+    board: Board, expected: dict[str, bytes], tmp_path: Path, kills: int
 ) -> None:
     """kill -9 of the parent alone: its workers end by themselves, the store stays whole."""
     path, seed = tmp_path / "s", int(time.time())
@@ -105,7 +106,7 @@ def test_killed_at_five_random_moments_the_results_are_the_same_bytes(
 
     definition.write_text(yaml.safe_dump(board.to_dict(), sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "purebench", "run", str(definition), "--store", str(path), "--workers", "2"]
-    for _ in range(5):
+    for _ in range(kills):
         began = time.monotonic()
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while not path.exists() and process.poll() is None and time.monotonic() - began < 60:
