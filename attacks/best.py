@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from purebench.attacks.view import View
-from purebench.warning_codes import WarningCode
+from purebench.attacks.views.view import View
+from purebench.core.warning_codes import WarningCode
 
 FRESH = 8
 """Fresh draws that decide between the candidates of an image."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from purebench.errors import PurebenchError, nearest
-from purebench.threat import NORM_NAMES, Knowledge
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.threat import NORM_NAMES, Knowledge
 
 WHITE, SCORE, DECISION, NONE = Knowledge.WHITE_BOX, Knowledge.SCORE, Knowledge.DECISION, Knowledge.NONE
 ANY = "any"

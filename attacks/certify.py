@@ -11,12 +11,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from purebench.attacks.pgd import at_least_one
-from purebench.attacks.view import View
-from purebench.defense import Certifier
-from purebench.errors import PurebenchError
-from purebench.protocols import Answer, Inapplicable
-from purebench.threat import Knowledge, ThreatModel
+from purebench.attacks.gradient.pgd import at_least_one
+from purebench.attacks.views.view import View
+from purebench.core.defense import Certifier
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import Answer, Inapplicable
+from purebench.core.threat import Knowledge, ThreatModel
 
 
 def within(norm: str, radius: float, values: int) -> float:

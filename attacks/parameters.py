@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from purebench.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, nearest
 
 MOST = 10**6
 """The largest count: more steps than that are a slip, and would hardly end."""

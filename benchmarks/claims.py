@@ -17,7 +17,7 @@ import numpy.typing as npt
 from reporting import Report, fixed, parser, perform, progress, text
 
 from purebench.checks.finding import Result, compared, judged, verdict
-from purebench.claims import at_least, not_worse
+from purebench.testing.decision import at_least, not_worse
 
 Floats = npt.NDArray[np.float64]
 Decide = Callable[[int], Result]

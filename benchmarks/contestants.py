@@ -16,10 +16,10 @@ import torch
 from subjects import Counted, Subject, images_of
 from torch import Tensor, nn
 
-from purebench import registry
-from purebench.defense import as_defense
-from purebench.registry import Spec
-from purebench.threat import ThreatModel
+from purebench.core import registry
+from purebench.core.defense import as_defense
+from purebench.core.registry import Spec
+from purebench.core.threat import ThreatModel
 
 
 @dataclass(frozen=True)

@@ -31,18 +31,18 @@ import numpy as np
 import yaml
 from reporting import Report, fixed, parser, perform, text
 
-from purebench import store
-from purebench.board import Board
-from purebench.board_file import load_board, parse_board
-from purebench.code_identity import code_of_board
-from purebench.errors import PurebenchError
-from purebench.leaderboards.export import export_results, load_results
-from purebench.leaderboards.merge import merge
-from purebench.leaderboards.rank import rank
+from purebench.boards.board import Board
+from purebench.boards.code_identity import code_of_board
+from purebench.boards.jobs import Job, WorstCaseJob, plan
+from purebench.boards.parse import load_board, parse_board
+from purebench.cli.show import from_store, stored
+from purebench.core.errors import PurebenchError
 from purebench.leaderboards.terminal import print_board
-from purebench.plan import Job, WorstCaseJob, plan
-from purebench.records import Outcome, Picture, Record
-from purebench.show import from_store, stored
+from purebench.records import store
+from purebench.records.record import Outcome, Picture, Record
+from purebench.results.export import export_results, load_results
+from purebench.results.merge import merge
+from purebench.results.rank import rank
 
 BOARD: dict[str, Any] = {
     "name": "hostile",

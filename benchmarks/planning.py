@@ -14,11 +14,11 @@ from pathlib import Path
 
 from reporting import Column, Report, fixed, parser, perform, progress, text
 
-from purebench.allocator import keep_freed_memory
-from purebench.choose import choose
-from purebench.context import check_attacks, prepare
-from purebench.forecast import forecast
-from purebench.running import run_board
+from purebench.boards.selection import choose
+from purebench.core.memory import keep_freed_memory
+from purebench.execution.board_run import run_board
+from purebench.execution.context import check_attacks, prepare
+from purebench.execution.cost_estimate import forecast
 
 
 def compare(report: Report, options: argparse.Namespace) -> None:

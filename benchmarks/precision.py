@@ -24,11 +24,11 @@ from subjects import Counted, Subject, answers, chosen, constrained, fashion, im
 from timing import find_clock
 from torch import Tensor
 
-from purebench import registry
-from purebench.defense import as_defense
-from purebench.registry import Spec
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel, parse_radius
+from purebench.core import registry
+from purebench.core.defense import as_defense
+from purebench.core.registry import Spec
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel, parse_radius
 
 PRECISIONS = ("float32", "bf16")
 

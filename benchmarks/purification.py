@@ -38,16 +38,16 @@ from reporting import Report, fixed, parser, perform, progress, text
 from timing import find_clock
 from torch import Tensor, nn
 
-from purebench import registry
-from purebench.allocator import keep_freed_memory
-from purebench.declaration import VARIES, of_package
-from purebench.defense import as_defense
+from purebench.cli.declaration import VARIES, of_package
+from purebench.core import registry
+from purebench.core.defense import as_defense
+from purebench.core.memory import keep_freed_memory
+from purebench.core.registry import Spec
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
-from purebench.provenance import commit, versions
-from purebench.registry import Spec
-from purebench.seeds import seeded
+from purebench.records.provenance import commit, versions
 
 GIB = 2**30
 STATUS = Path("/proc/self/status")

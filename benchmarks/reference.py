@@ -24,13 +24,13 @@ from reporting import Report, fixed, parser, percent, perform, progress, text
 from subjects import Counted, Subject, answers, constrained, fashion, images_of
 from torch import Tensor
 
-from purebench import registry
-from purebench.defense import as_defense
-from purebench.errors import PurebenchError
-from purebench.registry import Spec
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel, parse_radius
-from purebench.upstream import autoattack
+from purebench.core import registry
+from purebench.core.defense import as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
+from purebench.core.seeds import seeded
+from purebench.core.third_party import autoattack
+from purebench.core.threat import ThreatModel, parse_radius
 
 NATIVE = ("apgd(steps=100)", "apgd-t(steps=100)", "square(queries=5000)")
 BAR = 0.5

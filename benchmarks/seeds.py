@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from purebench.choose import choose
-from purebench.leaderboards.merge import merge
-from purebench.running import run_board
-from purebench.show import progress
+from purebench.boards.selection import choose
+from purebench.cli.show import progress
+from purebench.execution.board_run import run_board
+from purebench.results.merge import merge
 
 
 def main() -> None:

@@ -35,9 +35,9 @@ from paired import difference
 from reporting import Report, fixed, parser, percent, perform, progress, text
 from subjects import Counted, NoisyInput, Subject, answers, chosen, constrained, fashion, images, resnet18
 
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel, parse_radius
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel, parse_radius
 
 NAMES = (
     "purebench APGD",

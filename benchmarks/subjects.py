@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from purebench import registry
-from purebench.batching import DeviceBatch
+from purebench.core import registry
+from purebench.core.batching import DeviceBatch
+from purebench.core.defense import as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import Answer
+from purebench.core.registry import Spec
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
 from purebench.data.adapt import load_images
-from purebench.defense import as_defense
-from purebench.errors import PurebenchError
-from purebench.protocols import Answer
-from purebench.registry import Spec
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel
 
 DRAWS_TO_CHOOSE = 16
 OVERSHOOT = 1e-3

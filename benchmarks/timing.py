@@ -14,7 +14,7 @@ from subjects import Subject
 from torch import Tensor
 from torch.nn import functional
 
-from purebench.seeds import seeded
+from purebench.core.seeds import seeded
 
 UNIT = "forward + backward"
 UNIT_PASSES = 40

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import nn
 
-from purebench.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, nearest
 
 BUNDLED = Path(__file__).with_name("weights")
 CURE = "fetch it again (reinstall purebench, if it is a bundled one) or train it anew."

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from purebench.leaderboards.distances import NORM_SIGNS, Nearest, distance_text
+from purebench.core.threat import ThreatModel
+from purebench.results.distances import NORM_SIGNS, Nearest, distance_text
 from purebench.statistics import Estimate, median_distance, security_curve
-from purebench.threat import ThreatModel
 
 COLOURS = 8
 """Colours of lines in style.css; the ninth line begins again, dashed."""

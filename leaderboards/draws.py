@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.leaderboards.curves import Frame
-from purebench.leaderboards.results import ANSWERED, CLEAN, AttackResult, DefenseResult
+from purebench.results.results import ANSWERED, CLEAN, AttackResult, DefenseResult
 from purebench.statistics import (
     Allocation,
     Estimate,

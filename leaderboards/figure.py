@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from purebench.board import Board
-from purebench.leaderboards.rank import Row
+from purebench.boards.board import Board
 from purebench.leaderboards.terminal import threat_text
+from purebench.results.rank import Row
 
 ACCENT, SOFT = "#0b6e74", "#6a665f"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from purebench.leaderboards.errored import errors_of
-from purebench.leaderboards.rank import Row
+from purebench.results.errored import errors_of
+from purebench.results.rank import Row
 from purebench.statistics import Estimate
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from purebench.leaderboards.rank import Row
 from purebench.leaderboards.site import templates
 from purebench.leaderboards.terminal import notes, threat_text
+from purebench.results.rank import Row
 
 if TYPE_CHECKING:
-    from purebench.board import Board
+    from purebench.boards.board import Board
 
 
 def table(board: Board, rows: Sequence[Row], left_out: Collection[str] = ()) -> str:

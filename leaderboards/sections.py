@@ -7,21 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from purebench.leaderboards.certificates import Certificates
+from purebench.boards.replay import run_command
+from purebench.core.registry import Spec
+from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.curves import Chart, Scale, single
-from purebench.leaderboards.distances import Nearest, distance_text, reach
 from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
-from purebench.leaderboards.rank import Cell, Cost, Row, cost
-from purebench.leaderboards.results import CLEAN, AttackResult, spec_text
-from purebench.leaderboards.verdicts import OwnVerdict, own_verdict
-from purebench.records import Outcome, Picture
-from purebench.registry import Spec
-from purebench.replay import run_command
+from purebench.records.record import Outcome, Picture
+from purebench.results.attack_claims import OwnVerdict, own_verdict
+from purebench.results.certificates import Certificates
+from purebench.results.distances import Nearest, distance_text, reach
+from purebench.results.rank import Cell, Cost, Row, cost
+from purebench.results.results import CLEAN, AttackResult, spec_text
 from purebench.statistics import Estimate, median_with_ends
-from purebench.warning_codes import WarningCode
 
 if TYPE_CHECKING:
-    from purebench.board import Board
+    from purebench.boards.board import Board
 
 TRIPLES = 4
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from purebench.board import SOURCE
-from purebench.leaderboards.certificates import certificates
+from purebench.boards.board import SOURCE
 from purebench.leaderboards.curves import overlaid, scale
-from purebench.leaderboards.distances import NORM_SIGNS, nearest
-from purebench.leaderboards.export import write_files
-from purebench.leaderboards.rank import rank
-from purebench.leaderboards.results import CLEAN, DefenseResult, spec_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.leaderboards.terminal import METHOD_NAMES, compared_text, methods_text, stopped_text
+from purebench.results.certificates import certificates
+from purebench.results.distances import NORM_SIGNS, nearest
+from purebench.results.export import write_files
+from purebench.results.rank import rank
+from purebench.results.results import CLEAN, DefenseResult, spec_text
 
 if TYPE_CHECKING:
-    from purebench.board import Board
+    from purebench.boards.board import Board
 
 TEMPLATES = Path(__file__).parent / "templates"
 

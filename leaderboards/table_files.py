@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-from purebench.leaderboards.rank import Row
+from purebench.core.terminal_output import printable
+from purebench.results.rank import Row
 from purebench.statistics import Estimate
-from purebench.terminal_output import printable
 
 COLUMNS = ("rank", "defense", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")
 CSV_COLUMNS = (

@@ -10,15 +10,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from purebench.leaderboards.errored import RETRY
-from purebench.leaderboards.rank import Row, rank
-from purebench.leaderboards.results import CLEAN, DefenseResult
-from purebench.leaderboards.verdicts import own_verdict
+from purebench.core.terminal_output import make_console, printable
+from purebench.results.attack_claims import own_verdict
+from purebench.results.errored import RETRY
+from purebench.results.rank import Row, rank
+from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate
-from purebench.terminal_output import make_console, printable
 
 if TYPE_CHECKING:
-    from purebench.board import Board
+    from purebench.boards.board import Board
 
 METHOD_NAMES = {
     "clopper-pearson": "Clopper–Pearson",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purebench.api import evaluate as evaluate
-    from purebench.errors import PurebenchError as PurebenchError
+    from purebench.core.errors import PurebenchError as PurebenchError
     from purebench.report import Report as Report
 
 __version__ = "0.5.0"

@@ -1,5 +1,5 @@
 """`python -m purebench`: the command line."""
 
-from purebench.cli import main
+from purebench.cli.main import main
 
 main()

@@ -10,19 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from purebench import choose
-from purebench.board import Board, DefenseChoice
-from purebench.board_file import NAME, load_board
-from purebench.bundled_boards import find_board
-from purebench.devices import find_device
-from purebench.errors import PurebenchError
-from purebench.leaderboards.merge import merge
-from purebench.notebook import watching
-from purebench.objects import Thing, checked, label, lent
-from purebench.places import default_store
-from purebench.registry import Spec
+from purebench.boards import selection
+from purebench.boards.board import Board, DefenseChoice
+from purebench.boards.bundled import find_board
+from purebench.boards.parse import NAME, load_board
+from purebench.core.devices import find_device
+from purebench.core.errors import PurebenchError
+from purebench.core.files.places import default_store
+from purebench.core.registry import Spec
+from purebench.execution.board_run import Progress, run_board
+from purebench.execution.in_memory import Thing, checked, label, lent
+from purebench.execution.notebook_progress import watching
 from purebench.report import Report
-from purebench.running import Progress, run_board
+from purebench.results.merge import merge
 
 Asked = str | Spec | Thing
 """A defense as one asks for it: a name, a spec, `path.py:name`, or an object."""
@@ -76,7 +76,9 @@ def evaluate(
         specs = stack.enter_context(lent({name: checked(thing) for name, thing in things.items()}))
         chosen = _board(board, images, radius)
         if asked:
-            chosen = choose.with_rows(chosen, [_row(chosen, name, specs.get(name, one)) for name, one in asked.items()])
+            chosen = selection.with_rows(
+                chosen, [_row(chosen, name, specs.get(name, one)) for name, one in asked.items()]
+            )
         folder = Path(stack.enter_context(TemporaryDirectory())) if things else None
         path = folder / "records.sqlite" if folder else Path(store) if store else default_store()
         tell = progress if callable(progress) else stack.enter_context(watching(progress))
@@ -128,14 +130,14 @@ def _board(board: str | Path | Board, images: int | None, radius: str | float | 
         if isinstance(images, bool) or not isinstance(images, int) or images < 1:
             raise PurebenchError(f"images: expected a whole number of at least 1, but got {images!r}.")
         chosen = replace(chosen, dataset=replace(chosen.dataset, images=images))
-    return chosen if radius is None else choose.at_radius(chosen, f"{radius}")
+    return chosen if radius is None else selection.at_radius(chosen, f"{radius}")
 
 
 def _row(board: Board, name: str, one: Asked) -> DefenseChoice:
     """The row for what was asked under this name: the board's own where it has it, so that it replays exactly."""
     spec = Spec.parse(one)
     if name in (one, str(spec)):  # it was given no name
-        return choose.row(board, name)
+        return selection.row(board, name)
     if not NAME.fullmatch(name):
         raise PurebenchError(f"evaluate: expected names of letters, digits and . _ + -, but got {name!r}.")
     sources = {attack.source.defense for attack in board.attacks if attack.source is not None}

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from purebench import registry
-from purebench.board import Board
-from purebench.datasets import ImageSet
-from purebench.errors import PurebenchError, nearest
+from purebench.boards.board import Board
+from purebench.cli.show import originals
+from purebench.core import registry
+from purebench.core.errors import PurebenchError, nearest
+from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
-from purebench.leaderboards.comparisons import Pair, Side, comparisons
-from purebench.leaderboards.rank import Row, rank
-from purebench.leaderboards.results import DefenseResult
-from purebench.show import originals
+from purebench.results.comparisons import Pair, Side, comparisons
+from purebench.results.rank import Row, rank
+from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
 
 if TYPE_CHECKING:

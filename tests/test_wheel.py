@@ -55,7 +55,7 @@ def test_it_installs_without_dependencies_and_only_under_one_name(wheel: Path, t
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel], check=True)
     code = (
-        "import importlib.util as u, importlib.metadata as m, purebench, purebench.registry as r; "
+        "import importlib.util as u, importlib.metadata as m, purebench, purebench.core.registry as r; "
         "assert all(u.find_spec(n) is None for n in ('attacks', 'defenses', 'leaderboards', 'suite')); "
         "assert {e.name for e in m.entry_points(group='purebench.attacks')} >= {'apgd', 'square'}; "
         "print(purebench.__version__, m.version('purebench'))"

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from purebench.errors import PurebenchError
-from purebench.provenance import device_name, versions
+from purebench.core.errors import PurebenchError
+from purebench.records.provenance import device_name, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = 15 * 2**20

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.errors import PurebenchError
+from purebench.core.errors import PurebenchError
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.sampling import (
     DiffusionPurifier,
@@ -24,7 +25,6 @@ from purebench.defenses.diffusion.sampling import (
     seeded_noise,
 )
 from purebench.defenses.diffusion.unet import noise_levels
-from purebench.errors import PurebenchError
 
 SAMPLERS = ("ddpm", "ddim")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import brief, check_keys, in_float32, load
 from purebench.defenses.diffusion.ddpmpp import DDPMpp, averaged, ddpmpp_architecture, is_ddpmpp
 from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture, is_guided
 from purebench.defenses.diffusion.unet import FoldedUNet
 from purebench.defenses.mlvgm.official import ENDINGS, read_official
-from purebench.errors import PurebenchError
 
 LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "num_train_timesteps": 1000}
 """The schedule of noise that all purifiers here assume, by diffusers' names."""

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
+from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.unet import noise_levels
-from purebench.errors import PurebenchError
 
 SURROGATES = ("identity", "denoiser")
 Step = Callable[[Tensor], Tensor]

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError, nearest
 from purebench.defenses.checkpoints import filled, load
 from purebench.defenses.mlvgm.official import find_official, read_official
-from purebench.errors import PurebenchError, nearest
 
 KIND = "paper-classifier"
 TASKS = {"gender": ("resnet50", 2), "ids": ("vgg11_bn", 100), "cars": ("resnext50_32x4d", 4)}

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from purebench.core.errors import PurebenchError, nearest
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, classifier_from, network_of
 from purebench.defenses.mlvgm.official import read_official
-from purebench.errors import PurebenchError, nearest
 
 CONVERTED = ".safetensors"
 Content = Mapping[str, Any]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from purebench.defense import Mix as Mix
+from purebench.core.defense import Mix as Mix
 
 
 class MLVGM(nn.Module, ABC):

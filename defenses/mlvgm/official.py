@@ -13,8 +13,8 @@ from zipfile import BadZipFile
 
 import torch
 
+from purebench.core.errors import Missing, MissingFiles, PurebenchError
 from purebench.defenses.checkpoints import brief
-from purebench.errors import Missing, MissingFiles, PurebenchError
 
 ENDINGS = (".pt", ".pth", ".ckpt")
 DAMAGED = (RuntimeError, EOFError, BadZipFile, UnpicklingError, OSError, LookupError, ValueError, TypeError)

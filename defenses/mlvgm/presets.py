@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
+from purebench.core.errors import PurebenchError, nearest
 from purebench.defenses.mlvgm.formats import load_any
 from purebench.defenses.mlvgm.model import MLVGM
 from purebench.defenses.mlvgm.official import find_official
 from purebench.defenses.mlvgm.purifier import FixedNormNoise, MLVGMPurifier
-from purebench.defenses.transforms import GaussianBlur
-from purebench.errors import PurebenchError, nearest
+from purebench.defenses.transforms.simple import GaussianBlur
 
 FILE = Path(__file__).with_name("presets.yaml")
 SCHEDULES = ("linear", "cosine", "learned")

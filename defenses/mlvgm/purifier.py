@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from purebench.defense import LatentPurifier, Purifier
+from purebench.core.defense import LatentPurifier, Purifier
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.model import MLVGM, Mix
 from purebench.defenses.mlvgm.schedules import alphas
-from purebench.defenses.transforms import gaussian_blur, positive
-from purebench.errors import PurebenchError
+from purebench.defenses.transforms.simple import gaussian_blur, positive
 
 
 class MLVGMPurifier(LatentPurifier):

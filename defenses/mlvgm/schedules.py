@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from purebench.errors import PurebenchError, nearest
-from purebench.tuning.spaces import cosine, linear
+from purebench.core.errors import PurebenchError, nearest
+from purebench.defenses.mlvgm.alpha_spaces import cosine, linear
 
 
 def constant(n: int) -> list[float]:

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
 from purebench.defenses.diffusion.sampling import gradient_of, require, run
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN

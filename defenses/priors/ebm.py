@@ -15,7 +15,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
 from purebench.defenses.diffusion.sampling import draw_seeds, gradient_of, require, run, seeded_noise
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
-from purebench.defenses.transforms import positive
+from purebench.defenses.transforms.simple import positive
 
 HIDDEN = 128
 """Units of the layers in which the class meets the features and the latent."""

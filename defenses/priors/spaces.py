@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
-from purebench.errors import PurebenchError
 
 STARTS = ("mean", "encoder")
 MANY = 4096

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from purebench.defenses.resnet import ResNet, fashion_resnet
-from purebench.defenses.training.robust import ascend
-from purebench.threat import ThreatModel
+from purebench.core.threat import ThreatModel
+from purebench.defenses.classifiers.resnet import ResNet, fashion_resnet
+from purebench.defenses.training.recipes.robust import ascend
 
 LINF, L2, NOISE = 32 / 255, 3.0, 0.2
 """Largest radius of an attack, and largest deviation of the noise, in the units of x; each batch has one of its own."""

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError
 from purebench.data.adapt import as_image_set
-from purebench.datasets import ImageSet
+from purebench.data.datasets import ImageSet
 from purebench.defenses import checkpoints
 from purebench.defenses.training.card import card
 from purebench.defenses.training.state import Budget, State
-from purebench.errors import PurebenchError
 
 SECONDS_BETWEEN_ROWS = 10.0
 SECONDS_BETWEEN_LINES = 20.0

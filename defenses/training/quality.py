@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from purebench.datasets import ImageSet
-from purebench.defense import Defense, Purifier
-from purebench.defenses.resnet import fashion_resnet
+from purebench.core.defense import Defense, Purifier
+from purebench.data.datasets import ImageSet
+from purebench.defenses.classifiers.resnet import fashion_resnet
 
 
 @torch.no_grad()

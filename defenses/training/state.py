@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses import checkpoints
-from purebench.errors import PurebenchError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
 
 

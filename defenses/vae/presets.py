@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from torch import nn
 
+from purebench.core.errors import PurebenchError, nearest
 from purebench.defenses.mlvgm.formats import load_any
 from purebench.defenses.mlvgm.official import find_official
-from purebench.errors import PurebenchError, nearest
 
 FILE = Path(__file__).with_name("presets.yaml")
 NO_TEMPERATURE = 1.0

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 
-from purebench.errors import PurebenchError
-from purebench.records import WORST_CASE
-from purebench.registry import Spec
-from purebench.schema import MOST_DRAWS, MOST_IMAGES, StrictModel, Whole, plain, told
-from purebench.text_files import shown
-from purebench.threat import ThreatModel, parse_radius
+from purebench.core.errors import PurebenchError
+from purebench.core.files.text import shown
+from purebench.core.files.versioned_model import MOST_DRAWS, MOST_IMAGES, StrictModel, Whole, plain, told
+from purebench.core.registry import Spec
+from purebench.core.threat import ThreatModel, parse_radius
+from purebench.records.record import WORST_CASE
 
 SCHEMA: Final = 1
 """The version of the schema of boards."""
@@ -105,7 +105,7 @@ Images = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 
 
 class DatasetSchema(StrictModel):
-    """Which images; see `purebench.board.DatasetChoice`."""
+    """Which images; see `purebench.boards.board.DatasetChoice`."""
 
     use: SpecField
     images: Images
@@ -140,7 +140,7 @@ class SourceSchema(StrictModel):
 
 
 class AttackSchema(StrictModel):
-    """An attack of a board; see `purebench.board.AttackChoice`."""
+    """An attack of a board; see `purebench.boards.board.AttackChoice`."""
 
     use: SpecField
     gradient: Annotated[str, PlainValidator(_gradient)] = "none"
@@ -150,7 +150,7 @@ class AttackSchema(StrictModel):
 
 
 class StopSchema(StrictModel):
-    """When a run may end early; see `purebench.board.Stop`."""
+    """When a run may end early; see `purebench.boards.board.Stop`."""
 
     half_width: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
         default=None, description="a number in (0, 0.5), such as 0.02 for two points"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from purebench import registry
+from purebench.core import registry
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
 from purebench.data.image_set import ImageSet
 from purebench.data.validation import valid_classes, valid_images, valid_labels
-from purebench.errors import PurebenchError
-from purebench.registry import Spec
 
 
 def load_images(spec: Spec) -> ImageSet:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from purebench.errors import PurebenchError, nearest, shown
+from purebench.core.errors import PurebenchError, nearest, shown
 
 ORDERS = ("number", "string")
 """`number`: 2 before 10, also within names. `string`: 10 before 2, as torchvision's ImageFolder sorts."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from purebench.datasets import array_hash, read_idx
+from purebench.data.datasets import array_hash, read_idx
 
 source = Path(sys.argv[1])
 images = read_idx(source / "t10k-images-idx3-ubyte.gz")

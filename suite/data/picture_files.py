@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from purebench.core.errors import PurebenchError, shown
 from purebench.data.image_set import Array
-from purebench.errors import PurebenchError, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

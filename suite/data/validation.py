@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from purebench.core.errors import PurebenchError, shown
 from purebench.data.image_set import Array, ImageSet
-from purebench.errors import PurebenchError, shown
 
 CHANNELS = (1, 3)
 """Numbers of channels: grey and RGB."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from purebench.board import SOURCE
+from purebench.boards.board import SOURCE
 from purebench.boards.schema import NAME, AttackSchema, BoardCore, require_whole
-from purebench.errors import PurebenchError
-from purebench.file_names import check_file_name
-from purebench.record_checks import check_draws, check_lengths
-from purebench.records import ANSWERED, Outcome
-from purebench.registry import Spec
-from purebench.schema import from_plain
-from purebench.text_files import shown
+from purebench.core.errors import PurebenchError
+from purebench.core.files.names import check_file_name
+from purebench.core.files.text import shown
+from purebench.core.files.versioned_model import from_plain
+from purebench.core.registry import Spec
+from purebench.records.record import ANSWERED, Outcome
+from purebench.records.validation import check_draws, check_lengths
 
 if TYPE_CHECKING:
-    from purebench.leaderboards.results import AttackResult, DefenseResult
+    from purebench.results.results import AttackResult, DefenseResult
 
 TOLERANCE = 1e-3
 """Share of the radius by which a distance may lie beyond it: as in verification, rounding."""

@@ -30,7 +30,7 @@ sequential    `half_width_reached`, `decided`: when a run may stop
 The sampling unit is everywhere the image, never the draw.
 """
 
-from purebench.statistics.allocation import (
+from purebench.statistics.design.allocation import (
     Allocation,
     advise,
     comparison_power,
@@ -39,19 +39,25 @@ from purebench.statistics.allocation import (
     mcnemar_power,
     smallest_difference,
 )
-from purebench.statistics.anytime import anytime_p_above, anytime_p_values
-from purebench.statistics.bernstein import empirical_bernstein, empirical_bernstein_sequence
-from purebench.statistics.betting import betting, betting_at_any_time, betting_sequence
-from purebench.statistics.bootstrap import bca
-from purebench.statistics.bracket import bracket
-from purebench.statistics.calibration import least_coverage
-from purebench.statistics.curve import median_distance, security_curve
+from purebench.statistics.design.variance import VarianceParts, variance_parts
+from purebench.statistics.distances.curve import median_distance, security_curve
+from purebench.statistics.distances.survival import MedianDistance, kaplan_meier, median_with_ends, survival_band
 from purebench.statistics.estimate import Estimate
-from purebench.statistics.gaffke import gaffke, mean_p_value, one_sided_bound
-from purebench.statistics.halving import FRESH, RUNGS, Rung, contenders, picked
-from purebench.statistics.intervals import APPROXIMATE, METHODS, interval
-from purebench.statistics.multiplicity import holm, romano_wolf
-from purebench.statistics.paired import (
+from purebench.statistics.intervals.bernstein import empirical_bernstein, empirical_bernstein_sequence
+from purebench.statistics.intervals.betting import betting, betting_at_any_time, betting_sequence
+from purebench.statistics.intervals.bootstrap import bca
+from purebench.statistics.intervals.calibration import least_coverage
+from purebench.statistics.intervals.gaffke import gaffke, mean_p_value, one_sided_bound
+from purebench.statistics.intervals.methods import APPROXIMATE, METHODS, interval
+from purebench.statistics.intervals.proportions import (
+    agresti_coull,
+    clopper_pearson,
+    jeffreys,
+    wilson,
+    wilson_corrected,
+)
+from purebench.statistics.ranking.multiplicity import holm, romano_wolf
+from purebench.statistics.ranking.paired import (
     Comparison,
     attributable_loss,
     compare,
@@ -60,26 +66,20 @@ from purebench.statistics.paired import (
     require_same_images,
     sign_flip,
 )
-from purebench.statistics.proportions import agresti_coull, clopper_pearson, jeffreys, wilson, wilson_corrected
-from purebench.statistics.ranks import Ranking, pair_p_values, probability_best, rank
-from purebench.statistics.resubmission import (
+from purebench.statistics.ranking.ranks import Ranking, pair_p_values, probability_best, rank
+from purebench.statistics.sequential.anytime import anytime_p_above, anytime_p_values
+from purebench.statistics.sequential.stopping import Neighbours, Verdict, decided, half_width_reached, half_widths
+from purebench.statistics.worst_case.bracket import bracket
+from purebench.statistics.worst_case.halving import FRESH, RUNGS, Rung, contenders, picked
+from purebench.statistics.worst_case.outcome_shares import OutcomeShares, outcome_shares
+from purebench.statistics.worst_case.resubmission import (
     most_times,
     resubmission_curve,
     resubmission_per_image,
     vote_curve,
     vote_per_image,
 )
-from purebench.statistics.sequential import (
-    Neighbours,
-    Verdict,
-    decided,
-    half_width_reached,
-    half_widths,
-)
-from purebench.statistics.shares import OutcomeShares, outcome_shares
-from purebench.statistics.survival import MedianDistance, kaplan_meier, median_with_ends, survival_band
-from purebench.statistics.variance import VarianceParts, variance_parts
-from purebench.statistics.worst_case import (
+from purebench.statistics.worst_case.split_draws import (
     accuracy,
     interval_method,
     lowest_per_image,

@@ -8,9 +8,9 @@ import torch
 from scipy.linalg import hadamard
 from torch import nn
 
-from purebench.defense import Defense, as_defense
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel
+from purebench.core.defense import Defense, as_defense
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
 
 DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
 """The dual norm's order: a linear function falls by radius · |w|_dual within the radius."""

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from purebench.attacks.apgd import APGD
 from purebench.attacks.best import EARNED, FRESH, Best
-from purebench.attacks.pgd import PGD
-from purebench.attacks.view import blind, exact
-from purebench.defense import Defense, Function, as_defense
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel
-from purebench.warning_codes import WarningCode
+from purebench.attacks.gradient.apgd import APGD
+from purebench.attacks.gradient.pgd import PGD
+from purebench.attacks.views.view import blind, exact
+from purebench.core.defense import Defense, Function, as_defense
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
+from purebench.core.warning_codes import WarningCode
 
 X = torch.full((1, 1, 1, 1), 0.5)
 Y = torch.tensor([0])
@@ -184,8 +184,8 @@ def test_nothing_leaves_a_coin(attack, first):
 @pytest.mark.parametrize("loss", ["ce", "cw"])
 def test_apgd_is_no_weaker_than_plain_eot_pgd_on_a_random_defense(small, accuracy, loss):
     """Against the last point of EOT-PGD with the same gradients, on 512 fresh draws, within three standard errors."""
-    from purebench.attacks import losses
-    from purebench.norms import NORMS
+    from purebench.attacks.gradient import losses
+    from purebench.core.norms import NORMS
 
     case, threat = small(noise=0.4, images=80), ThreatModel("linf", 0.06)
     steps, draws = 20, 512

@@ -13,15 +13,15 @@ import pytest
 
 from purebench.attacks import catalogue
 from purebench.attacks.catalogue import ART, AUTOATTACK, FOOLBOX, LIBRARIES, NATIVE, find
-from purebench.attacks.from_art import art_classes
-from purebench.attacks.from_foolbox import foolbox_classes
-from purebench.attacks.view import exact
-from purebench.errors import PurebenchError
-from purebench.protocols import Inapplicable
-from purebench.registry import Spec, create, installed
-from purebench.seeds import seeded
-from purebench.threat import NORM_NAMES, Knowledge, ThreatModel
-from purebench.upstream import autoattack
+from purebench.attacks.libraries.art import art_classes
+from purebench.attacks.libraries.foolbox import foolbox_classes
+from purebench.attacks.views.view import exact
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import Inapplicable
+from purebench.core.registry import Spec, create, installed
+from purebench.core.seeds import seeded
+from purebench.core.third_party import autoattack
+from purebench.core.threat import NORM_NAMES, Knowledge, ThreatModel
 
 ENTRIES = [entry for entries in (NATIVE, *LIBRARIES.values()) for entry in entries.values()]
 

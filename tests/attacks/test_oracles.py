@@ -8,14 +8,14 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from purebench.attacks.apgd import APGD, apgd_t
-from purebench.attacks.pgd import PGD, Clean, mi_fgsm
-from purebench.attacks.square import Square, bump
-from purebench.attacks.view import bpda, exact, no_gradient
-from purebench.defense import Defense, as_defense
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel
+from purebench.attacks.black_box.square import Square, bump
+from purebench.attacks.gradient.apgd import APGD, apgd_t
+from purebench.attacks.gradient.pgd import PGD, Clean, mi_fgsm
+from purebench.attacks.views.view import bpda, exact, no_gradient
+from purebench.core.defense import Defense, as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
 
 GRADIENT_ATTACKS = {
     "pgd-ce": PGD(steps=40),
@@ -200,7 +200,7 @@ def test_clean_is_the_image_itself(small):
 
 @pytest.mark.parametrize("attack", GRADIENT_ATTACKS)
 def test_bpda_attacks_what_has_no_gradient(small, accuracy, attack):
-    from purebench.defenses.transforms import Quantise
+    from purebench.defenses.transforms.simple import Quantise
 
     case = small(images=30)
     defense = as_defense(Defense(case.net, Quantise(8)))

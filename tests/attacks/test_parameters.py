@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from purebench import registry
 from purebench.attacks.catalogue import NATIVE
-from purebench.attacks.from_art import from_art
-from purebench.attacks.from_foolbox import from_foolbox
+from purebench.attacks.libraries.art import from_art
+from purebench.attacks.libraries.foolbox import from_foolbox
 from purebench.attacks.parameters import MOST, a_number, at_least_one
-from purebench.errors import PurebenchError
-from purebench.registry import Spec
+from purebench.core import registry
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
 
 NO_NUMBERS = ["x", "", "1", True, [1], math.nan, math.inf, -math.inf, -1, 1e30, 10**400]
 NUMBERS = [

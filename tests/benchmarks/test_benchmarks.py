@@ -7,7 +7,7 @@ import runpy
 import pytest
 import torch
 
-from purebench import registry
+from purebench.core import registry
 
 TINY = ["--threads", "1", "--default-malloc"]
 

@@ -12,12 +12,12 @@ import torch
 from scipy import stats
 from torch import nn
 
-from purebench.attacks.pgd import PGD
-from purebench.attacks.view import exact
-from purebench.defense import as_defense
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel
+from purebench.attacks.gradient.pgd import PGD
+from purebench.attacks.views.view import exact
+from purebench.core.defense import as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from purebench import registry
-from purebench.registry import Spec
+from purebench.core import registry
+from purebench.core.registry import Spec
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from purebench.statistics import betting
+from purebench.statistics.intervals import betting
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from purebench.seeds import seeded
+from purebench.core.seeds import seeded
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from purebench.datasets import fashion_mnist
-from purebench.defense import Defense, as_defense
+from purebench.core.defense import Defense, as_defense
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
+from purebench.data.datasets import fashion_mnist
 from purebench.defenses.checkpoints import BUNDLED
+from purebench.defenses.classifiers.resnet import fashion_resnet
 from purebench.defenses.mlvgm.bundled import hvae
-from purebench.defenses.resnet import fashion_resnet
 from purebench.defenses.training.quality import accuracy
-from purebench.registry import Spec, create
-from purebench.seeds import seeded
 
 CPU = torch.device("cpu")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses import checkpoints
-from purebench.defenses.resnet import ResNet
+from purebench.defenses.classifiers.resnet import ResNet
 from purebench.defenses.vae.plain import VAE
-from purebench.errors import PurebenchError
 
 SMALL = {"channels": 1, "width": 2, "z": 3}
 RESNET = {"channels": 1, "classes": 4, "width": 4, "depth": 1, "stride": 2}

@@ -10,11 +10,11 @@ import inspect
 import pytest
 import torch
 
-from purebench.datasets import fashion_mnist
-from purebench.defense import Purifier, as_defense
+from purebench.core.defense import Purifier, as_defense
+from purebench.core.registry import Spec, create, factory, installed
+from purebench.core.seeds import seeded
+from purebench.data.datasets import fashion_mnist
 from purebench.defenses.mlvgm.schedules import SCHEDULES
-from purebench.registry import Spec, create, factory, installed
-from purebench.seeds import seeded
 
 SETTINGS = {
     "mlvgm-hvae": [

@@ -23,12 +23,12 @@ import click
 import typer
 import typer.core
 
-from purebench import registry
-from purebench.bundled_boards import find_board
-from purebench.choose import choose
-from purebench.cli import app
-from purebench.listing import ABOUT
-from purebench.registry import Spec
+from purebench.boards.bundled import find_board
+from purebench.boards.selection import choose
+from purebench.cli.listing import ABOUT
+from purebench.cli.main import app
+from purebench.core import registry
+from purebench.core.registry import Spec
 
 from blocks import ROOT  # isort: skip
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from purebench import choose
-from purebench.board_file import load_board
+from purebench.boards import selection
+from purebench.boards.parse import load_board
 
 from blocks import CHECKED, PAGES, ROOT, SHOWN, Block, blocks, sentences  # isort: skip
 import shell  # isort: skip
@@ -27,7 +27,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of the page's own, where the bundled boards keep two attacks and all their rows."""
     (tmp_path / "boards").mkdir()
     small = {}
-    for name, path in choose.bundled().items():
+    for name, path in selection.bundled().items():
         board = yaml.safe_load(path.read_text(encoding="utf-8"))
         kept = {attack: use for attack, use in board["attacks"].items() if attack in QUICK}
         small[name] = tmp_path / "boards" / name / "board.yaml"
@@ -35,7 +35,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if (path.parent / "results").is_dir():
             (small[name].parent / "results").symlink_to(path.parent / "results")
         small[name].write_text(yaml.safe_dump(board | {"attacks": kept}, sort_keys=False), encoding="utf-8")
-    monkeypatch.setattr(choose, "bundled", lambda: small)
+    monkeypatch.setattr(selection, "bundled", lambda: small)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(tmp_path / "page")
     (tmp_path / "page").mkdir()

@@ -10,13 +10,13 @@ import pytest
 import torch
 import yaml
 
-from purebench.batching import DeviceBatch, fitting
-from purebench.board import Board
-from purebench.board_file import parse_board
-from purebench.context import prepare
-from purebench.records import Outcome, Record
-from purebench.running import run_board
-from purebench.seeds import seeded
+from purebench.boards.board import Board
+from purebench.boards.parse import parse_board
+from purebench.core.batching import DeviceBatch, fitting
+from purebench.core.seeds import seeded
+from purebench.execution.board_run import run_board
+from purebench.execution.context import prepare
+from purebench.records.record import Outcome, Record
 
 pytestmark = pytest.mark.gpu
 NAME = os.environ.get("PUREBENCH_TEST_DEVICE", "cuda")

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from purebench.leaderboards.rank import rank
 from purebench.leaderboards.site import render, write_page
+from purebench.results.rank import rank
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402

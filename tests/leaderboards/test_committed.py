@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from purebench.bundled_boards import bundled
-from purebench.choose import choose
-from purebench.leaderboards.export import load_results
-from purebench.leaderboards.rank import rank
-from purebench.registry import Spec
+from purebench.boards.bundled import bundled
+from purebench.boards.selection import choose
+from purebench.core.registry import Spec
+from purebench.results.export import load_results
+from purebench.results.rank import rank
 
 BOARDS = [name for name, path in bundled().items() if (path.parent / "results").is_dir()]
 

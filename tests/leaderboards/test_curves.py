@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from purebench.core.threat import ThreatModel
 from purebench.leaderboards.curves import COLOURS, OVERLAID, SINGLE, line, overlaid, scale, single
-from purebench.leaderboards.distances import Nearest
+from purebench.results.distances import Nearest
 from purebench.statistics import clopper_pearson, security_curve
-from purebench.threat import ThreatModel
 
 LINF = ThreatModel("linf", 16 / 255)
 DISTANCES = st.lists(st.none() | st.floats(0, 0.2), min_size=1, max_size=60)

@@ -5,12 +5,12 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 
-from purebench.board import Stop
+from purebench.boards.board import Stop
 from purebench.leaderboards.draws import FRAME, draw_chart, loss, noise
 
 from synthetic import merge  # isort: skip
 from purebench.leaderboards.site import render
-from purebench.records import WORST_CASE, Outcome
+from purebench.records.record import WORST_CASE, Outcome
 from purebench.statistics import (
     clopper_pearson,
     paired_difference,

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from purebench.leaderboards.distances import distance_text, nearest, reach
-from purebench.leaderboards.rank import rank
 from purebench.leaderboards.site import render
-from purebench.leaderboards.verdicts import own_verdict
+from purebench.results.attack_claims import own_verdict
+from purebench.results.distances import distance_text, nearest, reach
+from purebench.results.rank import rank
 from purebench.statistics import median_with_ends
 
 from reading import Page, attack_rows, table_rows, words  # isort: skip

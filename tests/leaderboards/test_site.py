@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from purebench.errors import PurebenchError
+from purebench.core.errors import PurebenchError
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.rank import rank
 from purebench.leaderboards.site import render, write_page
-from purebench.records import Outcome, Picture
+from purebench.records.record import Outcome, Picture
+from purebench.results.rank import rank
 
 from reading import Page, table_rows, words  # isort: skip
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from purebench.board import Stop
+from purebench.boards.board import Stop
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.rank import rank
 from purebench.leaderboards.terminal import axis, draw, print_board
+from purebench.results.rank import rank
 from purebench.statistics import Estimate
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from purebench.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, nearest
 
 OFFICIAL = {
     "scales": "num_scales",

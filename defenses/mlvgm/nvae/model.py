@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.hvae import Normal, bounded_exp
 from purebench.defenses.mlvgm.model import MLVGM, Mix
 from purebench.defenses.mlvgm.nvae.cells import AddDecoded, TakeLatent, normed
@@ -20,7 +21,6 @@ from purebench.defenses.mlvgm.nvae.configuration import Configuration
 from purebench.defenses.mlvgm.nvae.flow import Flow
 from purebench.defenses.mlvgm.nvae.mixture import LogisticMixture, parameters_a_pixel
 from purebench.defenses.mlvgm.nvae.towers import decoder_tower, encoder_tower, postprocessing, preprocessing
-from purebench.errors import PurebenchError
 
 Choose = Callable[[int, Normal, Normal], Tensor]
 """choose(i, posterior, prior): latent i, before its flow."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import filled
 from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.official import read_official
-from purebench.errors import PurebenchError
 
 RE_ESTIMATED = "state_dict_temp="
 """Prefix of the weights whose batch statistics in the decoder are those of samples at a temperature."""

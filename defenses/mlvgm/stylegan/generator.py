@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.stylegan.modulated import EqualLinear, PixelNorm, StyledConv, ToColours
-from purebench.errors import PurebenchError
 
 __all__ = ["CHANNELS", "EqualLinear", "Generator"]
 

@@ -13,7 +13,7 @@ from itertools import accumulate
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.errors import PurebenchError
+from purebench.core.errors import PurebenchError
 
 WIDTHS, DEPTHS, REDUCTION = (64, 128, 256, 512), (3, 4, 14, 3), 16
 """The official body: 24 units in four stages, the first unit of each with stride 2."""

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import CURE, check_keys, in_float32
 from purebench.defenses.mlvgm.official import read_official
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
-from purebench.errors import PurebenchError
 
 Autoencoder = TypeVar("Autoencoder", E4E, StyleTransformer)
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.model import Mix
 from purebench.defenses.mlvgm.stylegan.generator import Generator
-from purebench.errors import PurebenchError
 
 
 def mixed(codes: Tensor, decoder: Generator, mix: Mix) -> Tensor:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.stylegan.modulated import PixelNorm
 from purebench.defenses.vae.a_vae.layers import SLOPE, EncoderBlock, EqualConv, EqualLinear, StyledBlock
-from purebench.errors import PurebenchError
 
 STYLES = 4
 """Layers from the code to the style."""

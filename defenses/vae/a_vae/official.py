@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import CURE, check_keys, filled
 from purebench.defenses.mlvgm.official import read_official
 from purebench.defenses.vae.a_vae.layers import Blur, blur_kernel
 from purebench.defenses.vae.a_vae.network import AVAE
-from purebench.errors import PurebenchError
 
 FIRST = "encoder.conv2.conv1.conv.weight_orig"
 COLOURS, CODE = "generator.to_rgb.conv.weight_orig", "style.1.linear.weight_orig"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import load
 from purebench.defenses.vae.a_vae.network import AVAE, Chance, Encoded
 from purebench.defenses.vae.presets import official
-from purebench.errors import PurebenchError
 
 BUNDLED = "fashion-a-vae"
 RELEASED_TEMPERATURE = 0.6

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.hvae import Normal, bounded_exp
 from purebench.defenses.mlvgm.nvae.mixture import LogisticMixture, parameters_a_pixel
 from purebench.defenses.vae.nd_vae.cells import AddDecoded, Cell, Join, generative_cell, residual_cell
-from purebench.errors import PurebenchError
 
 LEAST_DEVIATION = 1e-2
 Choose = Callable[[Normal, Normal], Tensor]

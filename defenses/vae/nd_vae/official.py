@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import CURE, check_keys, filled
 from purebench.defenses.mlvgm.nvae.mixture import parameters_a_pixel
 from purebench.defenses.mlvgm.official import read_official
 from purebench.defenses.vae.a_vae.official import tensors
 from purebench.defenses.vae.nd_vae.cells import Cell
 from purebench.defenses.vae.nd_vae.network import NDVAE
-from purebench.errors import PurebenchError
 
 START = "decoder.h"
 STEM, LAST, TOP = "stem.weight", "image_conditional.1.weight", "decoder.samplers.0.cell.weight"

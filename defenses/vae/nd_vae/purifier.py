@@ -8,12 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from purebench.defense import Purifier
+from purebench.core.defense import Purifier
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import load
 from purebench.defenses.mlvgm.hvae import Normal
 from purebench.defenses.vae.nd_vae.network import NDVAE
 from purebench.defenses.vae.presets import official, task
-from purebench.errors import PurebenchError
 
 BUNDLED = "fashion-nd-vae"
 NOISE = 0.05

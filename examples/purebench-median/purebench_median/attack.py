@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from purebench.protocols import View
-from purebench.threat import Knowledge, ThreatModel
+from purebench.core.protocols import View
+from purebench.core.threat import Knowledge, ThreatModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from purebench.defense import Purifier
-from purebench.errors import PurebenchError
+from purebench.core.defense import Purifier
+from purebench.core.errors import PurebenchError
 
 
 class SoftMedian(Purifier):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from purebench.checks.attacks import Effort
-from purebench.errors import PurebenchError
-from purebench.registry import Spec, create
-from purebench.threat import ThreatModel
+from purebench.checks.attack_variants import Effort
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec, create
+from purebench.core.threat import ThreatModel
 
 
 def test_a_narrow_width_is_the_median():

@@ -11,11 +11,11 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import nn
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.diffusion.diffpure import DiffPure
 from purebench.defenses.diffusion.sampling import seeded_noise
 from purebench.defenses.diffusion.unet import FoldedUNet, noise_levels
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 

@@ -28,7 +28,7 @@ from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.priors.defense_gan import DefenseGAN
 from purebench.defenses.priors.ebm import EBMLangevin, Energy
 from purebench.defenses.priors.spaces import CodeSpace
-from purebench.seeds import seeded
+from purebench.core.seeds import seeded
 
 torch.set_num_threads(1)
 

@@ -10,13 +10,13 @@ import torch
 from diffusers import UNet2DModel
 from torch.nn import functional as F
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.diffusion.ddpmpp import DDPMpp, ddpmpp_architecture
 from purebench.defenses.diffusion.diffpure import diffpure
 from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.unet import FoldedUNet
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 HEADS = {"head_width": 16, "groups": 8}
 GUIDED = {

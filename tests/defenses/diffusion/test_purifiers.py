@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from purebench.attacks.view import bpda
-from purebench.defense import as_defense
+from purebench.attacks.views.view import bpda
+from purebench.core.defense import as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.diffusion.diffpure import DiffPure
 from purebench.defenses.diffusion.gdmp import GDMP
 from purebench.defenses.diffusion.gradual import GradualNoise
@@ -17,8 +19,6 @@ from purebench.defenses.diffusion.likelihood import LikelihoodMaximisation
 from purebench.defenses.diffusion.sampling import denoise, diffuse, ladder, reverse_step, seeded_noise
 from purebench.defenses.diffusion.sde import DiffPureSDE
 from purebench.defenses.diffusion.unet import noise_levels
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 MAKE = {
     "ddpm": lambda network, **more: DiffPure(network, t=60, steps=5, **more),

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torchvision import models
 
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, load_classifier, paper_classifier
-from purebench.errors import MissingFiles, PurebenchError
-from purebench.seeds import seeded
 
 
 def head(x: torch.Tensor, state: dict[str, torch.Tensor], at: str) -> torch.Tensor:

@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from purebench.board_file import parse_board
-from purebench.cli import app
-from purebench.defense import fingerprint
+from purebench.boards.parse import parse_board
+from purebench.cli.main import app
+from purebench.core.defense import fingerprint
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
 from purebench.defenses.checkpoints import save
 from purebench.defenses.mlvgm.formats import convert, kind_of, load_any
 from purebench.defenses.mlvgm.nvae.model import NVAE
@@ -24,11 +27,8 @@ from purebench.defenses.mlvgm.schedules import alphas
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
-from purebench.errors import MissingFiles, PurebenchError
-from purebench.records import Outcome
-from purebench.registry import Spec, create
-from purebench.running import run_board
-from purebench.seeds import seeded
+from purebench.execution.board_run import run_board
+from purebench.records.record import Outcome
 
 CONFIGURATION = {
     "resolution": [3, 32, 32],

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import distributions
 
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.hvae import HVAE, Normal, bounded_exp
-from purebench.seeds import seeded
 
 LATENTS, SIDES = 5, [2, 4, 4, 8, 8]
 

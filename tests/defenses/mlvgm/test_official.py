@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.defenses.mlvgm.official import find_official, models_home, read_official
-from purebench.errors import MissingFiles, PurebenchError
 
 
 class Hostile:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.registry import Spec, create
 from purebench.defenses.mlvgm import presets
 from purebench.defenses.mlvgm.presets import data, preset, preset_names
 from purebench.defenses.mlvgm.purifier import FixedNormNoise
-from purebench.defenses.transforms import GaussianBlur, gaussian_blur
-from purebench.errors import MissingFiles, PurebenchError
-from purebench.registry import Spec, create
+from purebench.defenses.transforms.simple import GaussianBlur, gaussian_blur
 
 LATENTS = {"gender": 18, "ids": 24, "cars": 16}
 LEARNED = {

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.hvae import HVAE
 from purebench.defenses.mlvgm.model import MLVGM
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier, fixed_norm_noise
-from purebench.defenses.transforms import gaussian_blur
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
+from purebench.defenses.transforms.simple import gaussian_blur
 
 
 class Recorder(MLVGM):

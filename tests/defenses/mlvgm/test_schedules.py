@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from purebench.defense import fingerprint
+from purebench.core.defense import fingerprint
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm import schedules
 from purebench.defenses.mlvgm.bundled import hvae
 from purebench.defenses.mlvgm.schedules import LEARNED, SCHEDULES, alphas, learned
-from purebench.errors import PurebenchError
 
 # Released in configs/*.yaml for 18 (E4E-StyleGAN), 24 (NVAE) and 16 (Style-Transformer) latents. The places are the
 # decimals that they give; the linear list for 18 is cut there ('cut'), the others are rounded.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.priors.defense_gan import DefenseGAN, defense_gan
 from purebench.defenses.priors.spaces import CodeSpace, PriorSpace, Space, normal_starts
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 SHAPE, LENGTH = (1, 4, 4), 5
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.priors.ebm import EBMLangevin, Energy
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 MIDDLE = 0.5
 

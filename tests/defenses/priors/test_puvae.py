@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.priors.puvae import ClassVAE, PuVAE, distances
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 CLASSES = 4
 

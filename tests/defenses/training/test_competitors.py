@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import distributions, nn
 
-from purebench import registry
-from purebench.datasets import ImageSet
+from purebench.core import registry
+from purebench.core.seeds import seeded
+from purebench.data.datasets import ImageSet
 from purebench.defenses import checkpoints
-from purebench.defenses.training import a_vae, nd_vae
-from purebench.defenses.training.adversarial import Critic, WithCritic
 from purebench.defenses.training.loop import train
+from purebench.defenses.training.recipes import a_vae, nd_vae
+from purebench.defenses.training.recipes.adversarial import Critic, WithCritic
 from purebench.defenses.vae.a_vae.network import AVAE
 from purebench.defenses.vae.nd_vae.network import NDVAE
-from purebench.seeds import seeded
 
 CPU = torch.device("cpu")
 X = torch.randint(0, 256, (6, 1, 32, 32), generator=torch.Generator().manual_seed(0)) / 255

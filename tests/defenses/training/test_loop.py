@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from purebench.datasets import ImageSet
+from purebench.core.errors import PurebenchError
+from purebench.data.datasets import ImageSet
 from purebench.defenses import checkpoints
 from purebench.defenses.training.loop import Recipe, augment, rate_at, train
-from purebench.errors import PurebenchError
 
 CPU = torch.device("cpu")
 

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import distributions, nn
 
-from purebench import registry
-from purebench.datasets import fashion_mnist
+from purebench.core import registry
+from purebench.core.seeds import seeded
+from purebench.data.datasets import fashion_mnist
 from purebench.defenses.checkpoints import load
 from purebench.defenses.priors.ebm import Energy
 from purebench.defenses.priors.puvae import ClassVAE
-from purebench.defenses.training import attacked, defense_vae, ebm, puvae
+from purebench.defenses.training import attacked
+from purebench.defenses.training.recipes import defense_vae, ebm, puvae
 from purebench.defenses.vae.plain import VAE
-from purebench.seeds import seeded
 
 DATA = fashion_mnist().take(range(20))
 X, LABELS = torch.as_tensor(DATA.floats()), torch.as_tensor(DATA.labels)

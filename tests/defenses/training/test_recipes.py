@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import distributions, nn
 
-from purebench import registry
+from purebench.core import registry
+from purebench.core.seeds import seeded
 from purebench.defenses.diffusion.unet import noise_levels
 from purebench.defenses.mlvgm.hvae import HVAE
-from purebench.defenses.training import classifier, diffusion, hvae, vae
+from purebench.defenses.training.recipes import classifier, diffusion, hvae, vae
 from purebench.defenses.vae.plain import VAE
-from purebench.seeds import seeded
 
 X = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 4, 5])

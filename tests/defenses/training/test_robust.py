@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from purebench.defenses.training import robust
-from purebench.seeds import seeded
-from purebench.threat import ThreatModel
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
+from purebench.defenses.training.recipes import robust
 
 X = 0.3 + 0.4 * torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from purebench.core.seeds import seeded
 from purebench.defenses.vae.plain import VAE, VAEPurifier
-from purebench.seeds import seeded
 
 
 @pytest.fixture

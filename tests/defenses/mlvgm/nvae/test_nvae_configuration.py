@@ -5,8 +5,8 @@ from __future__ import annotations
 import plain_nvae as plain
 import pytest
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.nvae.configuration import Configuration
-from purebench.errors import PurebenchError
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import distributions
 
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
-from purebench.errors import PurebenchError
-from purebench.registry import Spec, create
-from purebench.seeds import seeded
 
 
 def made(name: str, channels: int = 3) -> NVAE:

@@ -8,10 +8,10 @@ import plain_nvae as plain
 import pytest
 import torch
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.nvae.official import load_nvae
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 CASES = [("plain", 3), ("adaptive", 3), ("deep", 3), ("plain", 1)]
 MIXES = {

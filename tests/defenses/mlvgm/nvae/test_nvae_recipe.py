@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.nvae.model import NVAE
-from purebench.defenses.training import nvae
-from purebench.seeds import seeded
+from purebench.defenses.training.recipes import nvae
 
 X = torch.randint(0, 256, (4, 1, 32, 32), generator=torch.Generator().manual_seed(0)) / 255
 

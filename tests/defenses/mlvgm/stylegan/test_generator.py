@@ -6,10 +6,10 @@ import plain_stylegan as plain
 import pytest
 import torch
 
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.stylegan.generator import Generator
 from purebench.defenses.mlvgm.stylegan.modulated import Doubling, ModulatedConv, PixelNorm
-from purebench.errors import PurebenchError
-from purebench.seeds import seeded
 
 DIM = plain.TINY.widths[-1]
 

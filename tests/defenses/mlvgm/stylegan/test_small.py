@@ -11,16 +11,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from purebench import registry
-from purebench.datasets import ImageSet
+from purebench.core import registry
+from purebench.core.seeds import seeded
+from purebench.data.datasets import ImageSet
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.defenses.mlvgm.schedules import alphas
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
-from purebench.defenses.training import adversarial, stylegan
-from purebench.defenses.training.adversarial import Critic, WithCritic
 from purebench.defenses.training.loop import rate_at, rated, train
-from purebench.seeds import seeded
+from purebench.defenses.training.recipes import adversarial, stylegan
+from purebench.defenses.training.recipes.adversarial import Critic, WithCritic
 
 CPU = torch.device("cpu")
 SMALL = {"dim": 12, "mappings": 2, "channels": {"4": 8, "8": 8, "16": 6, "32": 4}, "widths": [12, 10, 8]}

@@ -8,11 +8,11 @@ import plain_stylegan as plain
 import pytest
 import torch
 
+from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import load, save
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.defenses.mlvgm.stylegan.irse import Pyramid
 from purebench.defenses.mlvgm.stylegan.official import load_e4e, load_style_transformer
-from purebench.errors import PurebenchError
 
 IMAGE = 32
 TINY = plain.architecture(plain.TINY, image=IMAGE)

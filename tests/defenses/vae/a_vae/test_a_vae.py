@@ -6,16 +6,16 @@ import plain_a_vae as plain
 import pytest
 import torch
 
-from purebench.defense import fingerprint
+from purebench.core.defense import fingerprint
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
 from purebench.defenses.checkpoints import save
 from purebench.defenses.mlvgm.formats import convert, load_any
 from purebench.defenses.vae.a_vae.layers import Blur, FusedUp
 from purebench.defenses.vae.a_vae.network import AVAE
 from purebench.defenses.vae.a_vae.official import load_a_vae
 from purebench.defenses.vae.a_vae.purifier import AVAEPurifier
-from purebench.errors import MissingFiles, PurebenchError
-from purebench.registry import Spec, create
-from purebench.seeds import seeded
 
 KEY = "generator.progression.3.adain1.style.linear.bias"
 FILES = {"gender": 256, "ids": 64, "cars": 128}

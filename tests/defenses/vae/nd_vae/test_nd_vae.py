@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import distributions
 
-from purebench.defense import fingerprint
+from purebench.core.defense import fingerprint
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.formats import convert, load_any
 from purebench.defenses.mlvgm.nvae.mixture import LogisticMixture
 from purebench.defenses.vae.nd_vae.network import NDVAE, normal
 from purebench.defenses.vae.nd_vae.official import load_nd_vae
 from purebench.defenses.vae.nd_vae.purifier import NDVAEPurifier
-from purebench.errors import MissingFiles, PurebenchError
-from purebench.registry import Spec, create
-from purebench.seeds import seeded
 
 SIZES = {
     "gender": plain.Sizes(width=16, scales=2, groups=4, cells=2),

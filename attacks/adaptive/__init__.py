@@ -1,0 +1,1 @@
+"""Attacks that use the structure of a purifier."""

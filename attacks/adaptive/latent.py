@@ -1,0 +1,126 @@
+"""A latent attack: move the codes that purification keeps away from the image's own, towards other classes'.
+
+After the latent attack on autoencoders (Kos et al. 2018, arXiv:1702.06832, section 4.3), which brings the code of x'
+near that of a target. A purifier that mixes several latents (Serez et al. 2025, arXiv:2412.03453) keeps a share
+1 - alpha_i of the i-th, so level i counts with that share; what is resampled anyway need not be moved.
+
+On the bundled model the latents alone are weaker than gradients of the classifier, and the two together as strong as
+APGD through the whole defense: it is an attack of another kind to set beside that one, not in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from purebench.attacks.adaptive.off_manifold import climb
+from purebench.attacks.gradient import losses
+from purebench.attacks.parameters import a_number, at_least_one
+from purebench.attacks.views.view import View, passes_gradient
+from purebench.core.defense import LatentPurifier
+from purebench.core.protocols import Inapplicable
+from purebench.core.threat import Knowledge, ThreatModel
+
+ALONE = "some images have no image of another class beside them: they are pushed away from their own codes"
+
+
+@dataclass(frozen=True)
+class Codes:
+    """All levels of the codes of N images, flat [N,D], each level weighed by sqrt(kept_i) and divided by its spread.
+
+    Squared distances are then sum_i kept_i |difference_i|² / scale_i, where scale_i is the mean squared distance of the
+    images' codes from their mean (of a single image, from zero), so that no level counts more for having more numbers.
+    """
+
+    purifier: LatentPurifier
+    scales: list[Tensor]
+
+    @classmethod
+    def around(cls, purifier: LatentPurifier, codes: list[Tensor]) -> Codes:
+        """Scaled for the images with these codes."""
+        flat = [code.flatten(1) for code in codes]
+        centred = [code - code.mean(0) if len(code) > 1 else code for code in flat]
+        return cls(purifier, [part.square().sum(1).mean().clamp_min(1e-12) for part in centred])
+
+    def __call__(self, codes: list[Tensor]) -> Tensor:
+        """The codes that the purifier gave, flat [N,D]."""
+        parts = zip(codes, self.purifier.kept, self.scales, strict=True)
+        return torch.cat([code.flatten(1) * (kept / scale).sqrt() for code, kept, scale in parts], 1)
+
+
+def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor, Tensor]:
+    """From each image's codes [N,D] to the mean of its `targets` nearest of another label (None: of all), [N,D].
+
+    Second, which images have any, bool [N]; the direction of the others is zero.
+    """
+    distance = torch.cdist(own, own).masked_fill(labels[:, None] == labels[None], torch.inf)
+    count = len(own) if targets is None else min(targets, len(own))
+    nearest, place = distance.topk(count, dim=1, largest=False)
+    valid = nearest.isfinite().to(own)
+    share = valid / valid.sum(1, keepdim=True).clamp_min(1)
+    mean = (share[:, :, None] * own[place]).sum(1)
+    some = valid.any(1)
+    return torch.where(some[:, None], mean - own, 0), some
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent:
+    """Raises |c(x') - c(x)|² - mean_t |c(x') - c(t)|² with c the weighed codes and t images of other classes.
+
+    The squares of c(x') cancel: what is left is a way through the latents, along which the attack goes as far as the
+    threat model lets it. mix: the share of the steps, the last ones, that follow the classifier's loss through the view
+    instead: 0 is the latent attack alone, above it the latents only choose where the climb of the loss begins.
+    targets: how many images t of the block, the nearest first; None for all. steps: gradients an image and restart;
+    a latent one costs one encoding, whatever the view's draws. loss: the classifier's.
+    """
+
+    mix: float = 0.7
+    targets: int | None = None
+    steps: int = 40
+    restarts: int = 1
+    loss: str = "ce"
+    knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+
+    def __post_init__(self) -> None:
+        losses.find(self.loss)
+        at_least_one(steps=self.steps, restarts=self.restarts)
+        if self.targets is not None:
+            at_least_one(targets=self.targets)
+        a_number("mix", self.mix, 0, 1)
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """The best point found of each image. Raises Inapplicable for a purifier that mixes no latents."""
+        purifier = view.defense.purifier
+        if not isinstance(purifier, LatentPurifier):
+            raise Inapplicable("the purifier keeps no latents of a generative model")
+        loss = losses.find(self.loss)
+        with torch.no_grad():
+            found = list(view.batch.map(lambda part: tuple(purifier.codes(part)), x))
+        view.forwards += len(x)
+        flat = Codes.around(purifier, found)
+        own = flat(found)
+        way, some = directions(own, y, self.targets)
+        if not bool(some.all()):
+            view.note(ALONE)
+
+        def along(images: Tensor, start: Tensor, way: Tensor, led: Tensor) -> tuple[Tensor]:
+            leaf = images.detach().requires_grad_()
+            with torch.enable_grad():
+                moved = flat(purifier.codes(leaf)) - start
+                values = torch.where(led, (moved * way).sum(1), moved.square().sum(1))
+                (gradient,) = torch.autograd.grad(passes_gradient(values).sum(), leaf)
+            return (gradient,)
+
+        def uphill(k: int, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor | None]:
+            if k >= round((1 - self.mix) * self.steps):
+                look = view.look(points, y[index], loss)
+                return look.gradient, look.logits
+            view.forwards += len(points)
+            view.backwards += len(points)
+            (gradient,) = view.batch.map(along, points, own[index], way[index], some[index])  # codes need no draws
+            return gradient, None
+
+        return climb(view, x, y, threat, uphill, steps=self.steps, restarts=self.restarts)

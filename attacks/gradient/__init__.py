@@ -1,0 +1,1 @@
+"""Attacks that ascend a loss within the threat model."""

@@ -1,0 +1,178 @@
+"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, a step that halves when stalled.
+
+One loop with two holes, how to move and when to change the step: `Momentum` here for linf and l2, `SparseSteps` in
+apgd_l1.py for l1, `Annealed` in apgd_random.py for views that are random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from purebench.attacks.best import Best, rows
+from purebench.attacks.gradient import losses
+from purebench.attacks.gradient.apgd_l1 import WIDER, SparseSteps
+from purebench.attacks.gradient.apgd_random import Annealed
+from purebench.attacks.gradient.apgd_state import Run, Steps
+from purebench.attacks.gradient.pgd import random_start, see_scores
+from purebench.attacks.parameters import a_number, at_least_one
+from purebench.attacks.views.view import Loss, View
+from purebench.core.errors import PurebenchError
+from purebench.core.norms import NORMS
+from purebench.core.threat import Knowledge, ThreatModel
+
+
+def checkpoints(steps: int) -> list[int]:
+    """The iterations w_j at which the step is reconsidered: p_0 = 0, p_1 = 0.22, then shorter windows (section 3.2)."""
+    percents = [0, 22]
+    while percents[-1] < 100:
+        percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
+    return [-(-percent * steps // 100) for percent in percents if percent <= 100]
+
+
+class Momentum:
+    """The moves of linf and l2. rho: share of steps that must raise the loss for the step to stay."""
+
+    def __init__(self, threat: ThreatModel, steps: int, rho: float):
+        self.rho, self.marks = rho, checkpoints(steps)
+        self.direction, self.first = NORMS[threat.norm].direction, 2 * threat.radius
+
+    def move(self, run: Run, k: int) -> Tensor:
+        """x^(k): 3/4 of a projected step along the gradient, 1/4 of the last move (1 at the first), projected."""
+        ahead = run.project(self.direction(run.gradient).mul_(rows(run.step, run.x)).add_(run.point))
+        if k == 1:
+            return ahead
+        return run.project(ahead.mul_(0.75).add_(run.point, alpha=0.5).add_(run.before, alpha=-0.25))
+
+    def reconsider(self, run: Run, k: int, *, back: bool) -> None:
+        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled."""
+        if k not in self.marks[1:]:
+            return
+        window = k - self.marks[self.marks.index(k) - 1]
+        few = run.increases < self.rho * window
+        stuck = run.step_kept & (run.top_then >= run.top)
+        halve = few | stuck
+        run.step = torch.where(halve, run.step / 2, run.step)
+        run.step_kept, run.top_then = ~halve, run.top
+        run.increases = torch.zeros_like(run.increases)
+        if back:
+            run.go_back(halve)
+
+
+@dataclass(frozen=True, kw_only=True)
+class APGD:
+    """APGD on any loss, in any norm, through any view.
+
+    steps: gradients an image and run; restarts: runs; targets: aim at each of so many classes, the most likely wrong
+    ones at the clean image first, with a targeted loss and a run each (0: untargeted); rho: share of steps that must
+    raise the loss for the step to stay (linf and l2, deterministic views); stop: whether an image leaves at its first
+    misclassified point, else all steps are taken and the point with the largest loss is returned (for images that are
+    to transfer to other defenses). In l1 the first steps are spent in wider balls (see apgd_l1.py).
+    """
+
+    loss: str = "ce"
+    steps: int = 100
+    restarts: int = 1
+    targets: int = 0
+    rho: float = 0.75
+    stop: bool = True
+    knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+
+    def __post_init__(self) -> None:
+        at_least_one(steps=self.steps, restarts=self.restarts)
+        if self.targets != 0 or isinstance(self.targets, bool):
+            at_least_one(targets=self.targets)
+        losses.find(self.loss, targeted=self.targets > 0)
+        a_number("rho", self.rho, 0, 1)
+        if not isinstance(self.stop, bool):
+            raise PurebenchError(f"stop: expected true or false, but got {self.stop!r}.")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """The best point found of each image."""
+        best, everyone = Best(view, x, y, stop=self.stop), torch.arange(len(x), device=x.device)
+        logits = view.scores(x)
+        best.see(everyone, x, torch.zeros(len(x), device=x.device), logits, scored=True)
+        for aims in self._aims(logits, y):
+            index = best.open.nonzero().squeeze(1)
+            if len(index):
+                self._run(view, x[index], aims[index], index, threat, best)
+        return best.points()
+
+    def _aims(self, clean: Tensor, y: Tensor) -> list[Tensor]:
+        """The labels of each run: [N], or [N,2] with the class aimed at. clean: the image's logits [N,draws,K]."""
+        if not self.targets:
+            return [y] * self.restarts
+        scores = clean.log_softmax(2).mean(1).scatter(1, y[:, None], float("-inf"))
+        likely = scores.argsort(1, descending=True)[:, : min(self.targets, scores.shape[1] - 1)]
+        return [torch.stack([y, aim], 1) for aim in likely.unbind(1)] * self.restarts
+
+    def _run(self, view: View, x: Tensor, aims: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
+        start, left = None, self.steps
+        for factor, share in WIDER if threat.norm == "l1" else ():
+            wider, steps = replace(threat, radius=factor * threat.radius), int(share * self.steps)
+            if steps:
+                start, left = self._climb(view, x, aims, wider, steps, start).top_point, left - steps
+        run = self._climb(view, x, aims, threat, left, start, index, best)
+        if not len(run.index):
+            return
+        if best.lucky:
+            return best.settle(run.index, run.point, run.loss)
+        value, stay = see_scores(view, best, run.index, run.point, aimed(self._loss, run.aims))
+        higher = value > run.top
+        point = torch.where(rows(higher, x), run.point, run.top_point)
+        best.settle(run.index[stay], point[stay], torch.maximum(value, run.top)[stay])
+
+    @property
+    def _loss(self) -> Loss:
+        return losses.find(self.loss, targeted=self.targets > 0)
+
+    def _rule(self, threat: ThreatModel, steps: int, start: Tensor | None, random: bool) -> Steps:
+        if threat.norm == "l1":
+            return SparseSteps(threat, steps, start)
+        return Annealed(threat, steps) if random else Momentum(threat, steps, self.rho)
+
+    def _climb(
+        self,
+        view: View,
+        x: Tensor,
+        aims: Tensor,
+        threat: ThreatModel,
+        steps: int,
+        start: Tensor | None,
+        index: Tensor | None = None,
+        best: Best | None = None,
+    ) -> Run:
+        """The loop, from `start` or a random point; broken images leave if `best` watches. The last point is unseen."""
+        loss = self._loss
+        rule = self._rule(threat, steps, start, view.random)
+        point = random_start(x, threat) if start is None else threat.project(start, x)
+        look = view.look(point, aims, loss)
+        everyone = torch.arange(len(x), device=x.device) if index is None else index
+        run = Run.begin(everyone, x, aims, point, look, threat, rule.first)
+        if best is not None:
+            run.keep(best.see(everyone, point, look.loss, look.logits))
+        for k in range(1, steps + 1):
+            if not len(run.index):
+                break
+            run.before, run.point = run.point, rule.move(run, k)
+            if k == steps:
+                break
+            look = view.look(run.point, run.aims, loss)
+            run.see(look, back=not view.random)
+            if best is not None:
+                run.keep(best.see(run.index, run.point, look.loss, look.logits))
+            rule.reconsider(run, k, back=not view.random)
+        return run
+
+
+def aimed(loss: Loss, aims: Tensor) -> Loss:
+    """A loss that knows its labels: of the images at hand, each repeated for its draws."""
+    return lambda logits, _: loss(logits, aims.repeat_interleave(len(logits) // len(aims), 0))
+
+
+def apgd_t(*, loss: str = "dlr", targets: int = 9, steps: int = 100, restarts: int = 1) -> APGD:
+    """APGD aimed at each of the most likely wrong classes, the targeted DLR loss (Croce & Hein 2020, section 5)."""
+    return APGD(loss=loss, targets=targets, steps=steps, restarts=restarts)

@@ -1,0 +1,141 @@
+"""Projected gradient descent (Madry et al. 2018, arXiv:1706.06083), with two settings that have names of their own.
+
+FGSM (Goodfellow et al. 2015, arXiv:1412.6572) is one step of the whole radius from the image itself; MI-FGSM (Dong et
+al. 2018, arXiv:1710.06081) adds up the gradients, each divided by its mean absolute value, with the decay `momentum`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from purebench.attacks.best import Best, rows
+from purebench.attacks.gradient import losses
+from purebench.attacks.parameters import a_number, yes_or_no
+from purebench.attacks.parameters import at_least_one as at_least_one
+from purebench.attacks.views.view import Loss, View
+from purebench.core.errors import PurebenchError
+from purebench.core.norms import NORMS
+from purebench.core.threat import Knowledge, ThreatModel
+
+
+def random_start(x: Tensor, threat: ThreatModel) -> Tensor:
+    """A random point of the threat model around x."""
+    return threat.project(x + threat.radius * NORMS[threat.norm].random(x), x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD:
+    """x ← P(x + step · direction(gradient)), from the image or from random starts.
+
+    The very first gradient is that of the image itself, which tells at no further cost whether it is wrong as it is.
+
+    steps: gradient steps; step: length of a step as a share of the radius, None for 2.5/steps; restarts: starts;
+    random: start at a random point instead of the image; momentum: decay of the sum of normalised gradients, 0 for the
+    gradient alone.
+    """
+
+    loss: str = "ce"
+    steps: int = 40
+    step: float | None = None
+    restarts: int = 1
+    random: bool = True
+    momentum: float = 0.0
+    knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+
+    def __post_init__(self) -> None:
+        losses.find(self.loss)
+        at_least_one(steps=self.steps, restarts=self.restarts)
+        if self.step is not None:
+            a_number("step", self.step, 0, above=True)
+        a_number("momentum", self.momentum, 0)
+        yes_or_no(random=self.random)
+
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError in l1, where the steepest step moves one pixel."""
+        if threat.norm == "l1":
+            raise PurebenchError("pgd: expected the norm linf or l2, but got l1; use apgd, which has steps of its own.")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """The best point found of each image. Raises PurebenchError as `check` does."""
+        self.check(threat)
+        best = Best(view, x, y)
+        for run in range(self.restarts):
+            index = best.open.nonzero().squeeze(1)
+            if len(index):
+                self._run(view, x[index], index, threat, best, first=run == 0)
+        return best.points()
+
+    def _run(self, view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best, *, first: bool) -> None:
+        loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
+        length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
+        point = random_start(clean, threat) if self.random else clean
+        heading = torch.zeros_like(clean) if self.momentum else None
+        project = threat.around(clean)
+        for step in range(self.steps):
+            seen = clean if first and step == 0 else point
+            look = view.look(seen, best.y[index], loss)
+            stay = best.see(index, seen, look.loss, look.logits)
+            gradient = look.gradient
+            if heading is not None:
+                gradient = heading = self.momentum * heading + normalised(gradient)
+            point = project(direction(gradient).mul_(length).add_(point))
+            if not bool(stay.all()):
+                index, clean, point = index[stay], clean[stay], point[stay]
+                project = threat.around(clean)
+                heading = None if heading is None else heading[stay]
+                if not len(index):
+                    return
+        arrive(view, best, index, point, loss, look=self.restarts > 1)
+
+
+def normalised(gradient: Tensor) -> Tensor:
+    """The gradient over its mean absolute value, image by image."""
+    size = gradient.flatten(1).abs().mean(1).clamp_min(1e-30)
+    return gradient / rows(size, gradient)
+
+
+def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    """A look without a gradient at `point`, the images at `index`: the loss, and which of them stay."""
+    logits = view.scores(point)
+    labels = best.y[index].repeat_interleave(logits.shape[1])
+    value = loss(logits.flatten(0, 1), labels).view(len(index), -1).mean(1)
+    return value, best.see(index, point, value, logits, scored=True)
+
+
+def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, look: bool = True) -> None:
+    """Ends a run at `point`.
+
+    One more look decides between runs; without it the point is taken as it is, as on a random defense, where `settle`
+    takes fresh draws anyway.
+    """
+    if best.lucky or not look:
+        best.settle(index, point, torch.zeros(len(index), device=point.device))
+    else:
+        value, stay = see_scores(view, best, index, point, loss)
+        best.settle(index[stay], point[stay], value[stay])
+
+
+def fgsm(*, loss: str = "ce") -> PGD:
+    """One step of the whole radius from the image itself (Goodfellow et al. 2015)."""
+    return PGD(loss=loss, steps=1, step=1.0, random=False)
+
+
+def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
+    """Steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018)."""
+    at_least_one(steps=steps)
+    return PGD(loss=loss, steps=steps, step=1 / steps, random=False, momentum=momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean:
+    """No attack: the image itself. Every board's first column."""
+
+    knowledge: ClassVar[Knowledge] = Knowledge.NONE
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """A copy of x."""
+        return torch.clone(x)

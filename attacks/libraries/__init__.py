@@ -1,0 +1,1 @@
+"""Attacks of ART, Foolbox and AutoAttack."""

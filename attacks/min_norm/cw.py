@@ -1,0 +1,139 @@
+"""Carlini & Wagner's l2 attack (2017, arXiv:1608.04644, section VI-A), untargeted.
+
+Minimises |x' - x|² + c·f(x') over w, where x' = (tanh(w) + 1)/2 stays in [0,1] by itself and
+f(x') = max(Z(x')_y - max_{i≠y} Z(x')_i, -kappa); a binary search finds the smallest c at which that ends adversarial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from purebench.attacks.best import rows
+from purebench.attacks.gradient.losses import margin
+from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.parameters import a_number, at_least_one, yes_or_no
+from purebench.attacks.views.view import View
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import Answer
+from purebench.core.threat import Knowledge, ThreatModel
+
+SHRUNK = 0.99
+"""Share of the way from mid grey at which w starts: at 0 and 1 themselves tanh is flat and w infinite.
+
+The reference implementation takes 0.999999, from where a black pixel, and most of Fashion-MNIST is black, needs
+hundreds of steps to move at all.
+"""
+LEAK = 1e-6
+"""Slope of -f beyond kappa: next to nothing, but a gradient of exactly zero goes on to mean that it is masked."""
+LAST_DRAWS = 16
+"""Draws of a random defense at the last point of a search."""
+
+
+@dataclass
+class Adam:
+    """Images that one c is still tried on, a row each, with the moments of their gradients (Kingma & Ba 2015)."""
+
+    index: Tensor  # [M] which image
+    x: Tensor  # [M,C,H,W] the clean image
+    w: Tensor  # x' = (tanh(w) + 1)/2
+    mean: Tensor  # of the gradient
+    square: Tensor  # of its square
+    loss: Tensor  # at the last checkpoint, [M]
+
+    def keep(self, mask: Tensor) -> None:
+        """Drops the rows of images that leave."""
+        if not bool(mask.all()):
+            for entry in fields(self):
+                setattr(self, entry.name, getattr(self, entry.name)[mask])
+
+    def step(self, gradient: Tensor, rate: float, k: int) -> None:
+        """The k-th step, from 1, against the gradient."""
+        self.mean = 0.9 * self.mean + 0.1 * gradient
+        self.square = 0.999 * self.square + 0.001 * gradient.square()
+        mean, square = self.mean / (1 - 0.9**k), self.square / (1 - 0.999**k)
+        self.w = self.w - rate * mean / (square.sqrt() + 1e-8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CW:
+    """searches: values of c tried; steps: gradients for each; rate: Adam's; c: the first value; kappa: the confidence.
+
+    leave: an image leaves a search that lowered its loss by less than a ten-thousandth in a tenth of the steps (not on
+    a random defense, whose loss goes up and down by luck).
+    """
+
+    searches: int = 9
+    steps: int = 100
+    rate: float = 0.03
+    c: float = 1e-3
+    kappa: float = 0.0
+    leave: bool = True
+    knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+
+    def __post_init__(self) -> None:
+        at_least_one(searches=self.searches, steps=self.steps)
+        a_number("rate", self.rate, 0, above=True)
+        a_number("c", self.c, 0, above=True)
+        a_number("kappa", self.kappa, 0)
+        yes_or_no(leave=self.leave)
+
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError for another norm than l2."""
+        if threat.norm != "l2":
+            raise PurebenchError(f"cw: expected the norm l2, but got {threat.norm}; take fmn, or apgd(loss=cw).")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+        """The nearest adversarial images in l2. Raises PurebenchError as `check` does."""
+        self.check(threat)
+        nearest = Nearest(view, x, y, threat.norm, self.kappa)
+        index = nearest.open()
+        c = torch.full((len(index),), self.c, device=x.device)
+        low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
+        for _ in range(self.searches):
+            if not len(index):
+                break
+            success = self._minimise(view, nearest, index, c)
+            success &= ~nearest.settle()[index]
+            low, high = torch.where(success, low, c), torch.where(success, c, high)
+            c = torch.where(high < torch.inf, (low + high) / 2, 10 * c)
+        return nearest.answer()
+
+    def _minimise(self, view: View, nearest: Nearest, index: Tensor, c: Tensor) -> Tensor:
+        """Adam at the constants c [M] on the images at `index`; where it saw an adversarial point, bool [M].
+
+        On a random defense only the last point counts: a run begins among the nearest points, of which some look wrong.
+        """
+        x = nearest.x[index]
+        w = torch.atanh((2 * x - 1) * SHRUNK)
+        state = Adam(index, x, w, torch.zeros_like(w), torch.zeros_like(w), torch.full_like(c, torch.inf))
+        success = torch.zeros_like(nearest.distance, dtype=torch.bool)
+        weight = torch.zeros_like(nearest.distance)
+        weight[index] = c
+
+        def minus_f(logits: Tensor, labels: Tensor) -> Tensor:
+            lead = margin(logits, labels)
+            return torch.where(lead < self.kappa, lead, self.kappa + LEAK * (lead - self.kappa))
+
+        for k in range(1, self.steps + 1):
+            point = (state.w.tanh() + 1) / 2
+            look = view.look(point, nearest.y[state.index], minus_f)
+            if not view.random:
+                success[state.index[nearest.see(state.index, point, look.logits)]] = True
+            c_here, delta = weight[state.index], point - state.x
+            gradient = 2 * delta - rows(c_here, point) * look.gradient
+            state.step(gradient * 2 * point * (1 - point), self.rate, k)  # dx'/dw = (1 - tanh²)/2 = 2x'(1 - x')
+            if self.leave and not view.random and (k - 1) % -(-self.steps // 10) == 0:
+                loss = delta.flatten(1).square().sum(1) - c_here * look.loss
+                falls = loss <= torch.where(state.loss < torch.inf, 0.9999 * state.loss, torch.inf)
+                state.loss = loss
+                state.keep(falls)
+                if not len(state.index):
+                    break
+        if view.random:
+            point = (state.w.tanh() + 1) / 2
+            success[index] = nearest.see(index, point, view.scores(point, LAST_DRAWS))
+        return success[index]

@@ -1,0 +1,94 @@
+"""DeepFool (Moosavi-Dezfooli et al. 2016, arXiv:1511.04599, algorithm 2): steps to the nearest linearised boundary.
+
+With f_k - f_y and its gradient w_k at x_i, the class l = argmin_k |f_k - f_y| / |w_k|_q is the nearest, and the least
+step to its boundary is |f_l - f_y| / |w_l|_q in the direction of steepest ascent, where q is dual to p (eq. 10 and 11).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from purebench.attacks.best import rows
+from purebench.attacks.gradient.losses import targeted_margin
+from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.parameters import a_number, at_least_one
+from purebench.attacks.views.view import View
+from purebench.core.errors import PurebenchError
+from purebench.core.norms import NORMS
+from purebench.core.protocols import Answer
+from purebench.core.threat import Knowledge, ThreatModel
+
+BEYOND = 1e-4
+"""Added to each step's length, in the units of x: a step that ends on the boundary would be the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepFool:
+    """steps: linearisations; candidates: classes looked at, the own one included, the most likely ones first.
+
+    candidates None for all. overshoot: share by which the sum of the steps is stretched, to cross the boundary.
+    """
+
+    steps: int = 50
+    candidates: int | None = 10
+    overshoot: float = 0.02
+    knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+
+    def __post_init__(self) -> None:
+        at_least_one(steps=self.steps)
+        if self.candidates is not None:
+            at_least_one(candidates=self.candidates)
+            if self.candidates < 2:
+                raise PurebenchError(f"candidates: expected at least 2 classes or None, but got {self.candidates!r}.")
+        a_number("overshoot", self.overshoot, 0)
+
+    def check(self, threat: ThreatModel) -> None:
+        """Raises PurebenchError in l1, where every step would move one pixel and the box would stop it."""
+        if threat.norm not in ("l2", "linf"):
+            raise PurebenchError(f"deepfool: expected the norm l2 or linf, but got {threat.norm}; take fmn.")
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+        """The nearest adversarial images found; images leave when they have crossed a boundary.
+
+        Raises PurebenchError as `check` does.
+        """
+        self.check(threat)
+        nearest = Nearest(view, x, y, threat.norm)
+        index = nearest.open()
+        clean, others = x[index], self._others(nearest, index)
+        point, total = clean, torch.zeros_like(clean)
+        for _ in range(self.steps):
+            if not len(index):
+                break
+            step = self._step(view, point, y[index], others, threat.norm)
+            total = (clean + total + step).clamp(0, 1) - clean
+            point = (clean + (1 + self.overshoot) * total).clamp(0, 1)
+            stay = ~nearest.see(index, point, view.scores(point))
+            index, clean, point, total, others = (each[stay] for each in (index, clean, point, total, others))
+        return nearest.answer()
+
+    def _others(self, nearest: Nearest, index: Tensor) -> Tensor:
+        """The classes other than the own one to look at, the most likely of the clean images first, [M,L]."""
+        logits = nearest.clean[index].scatter(1, nearest.y[index, None], -torch.inf)
+        count = logits.shape[1] if self.candidates is None else min(self.candidates, logits.shape[1])
+        return logits.topk(count - 1, dim=1).indices
+
+    def _step(self, view: View, point: Tensor, own: Tensor, others: Tensor, norm: str) -> Tensor:
+        """The step from points [M,C,H,W] to the nearest of the linearised boundaries, [M,C,H,W]."""
+        many = others.shape[1]
+        aims = torch.stack([own[:, None].expand_as(others), others], 2).flatten(0, 1)
+        look = view.look(point.repeat_interleave(many, 0), aims, targeted_margin)
+        direction = NORMS[norm].direction(look.gradient)
+        steepness = (
+            (look.gradient * direction).flatten(1).sum(1)
+        )  # |w|_q: the dual norm is the slope of the steepest ascent
+        length = (look.loss.abs() / steepness.clamp_min(1e-12)).view(len(point), many)
+        nearest = length.argmin(1)
+        chosen = direction.view(len(point), many, *point.shape[1:])[
+            torch.arange(len(point), device=point.device), nearest
+        ]
+        return rows(length.amin(1) + BEYOND, point) * chosen

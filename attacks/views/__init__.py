@@ -1,0 +1,1 @@
+"""Views: what the attacker sees of a defense and differentiates."""

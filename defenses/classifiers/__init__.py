@@ -1,0 +1,1 @@
+"""Classifiers, plain and adversarially trained."""

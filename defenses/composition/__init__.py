@@ -1,0 +1,1 @@
+"""Defenses made of other defenses: any purifier before any classifier, votes, smoothing."""

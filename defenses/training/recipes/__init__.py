@@ -1,0 +1,1 @@
+"""Recipes: how each bundled model was trained."""

@@ -1,0 +1,57 @@
+"""Recipe of the bundled PuVAE: a conditional evidence lower bound, and a classifier that must see the class.
+
+Hwang et al. 2019, arXiv:1903.00585: reconstruction, divergence, and the cross-entropy of the source classifier on the
+reconstruction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purebench.data.datasets import ImageSet, fashion_mnist
+from purebench.defenses.priors.puvae import ClassVAE, PuVAE
+from purebench.defenses.training.attacked import source_classifier
+from purebench.defenses.training.loop import Recipe
+from purebench.defenses.training.quality import purified_accuracies
+
+SEEN = 0.05
+"""Weight of the cross-entropy, in nats a pixel of the bound."""
+BETA = 1.0
+
+
+def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
+    """Negative ELBO in nats a pixel, D/2·log MSE + KL (Rybkin et al. 2021), and the classifier's cross-entropy."""
+    assert isinstance(model, ClassVAE)
+    told = functional.one_hot(labels, model.classes).to(images)
+    mean, logvar = model.encode(model.features(2 * images - 1), told)
+    again = model.decode(mean + (logvar / 2).exp() * torch.randn_like(mean), told)
+    error = (again - images).square().mean()
+    divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+    seen = functional.cross_entropy(source_classifier(images.device)(again), labels)
+    objective = 0.5 * (error + 1e-4).log() + BETA * divergence / images[0].numel() + SEEN * seen
+    return {"loss": objective, "mse": error.detach(), "kl": divergence.detach(), "seen": seen.detach()}
+
+
+def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
+    """What the bundled classifier keeps through the choice."""
+    assert isinstance(model, ClassVAE)
+    purifiers = {"posterior mean": PuVAE(model), "posterior sample": PuVAE(model, sampled=True)}
+    return purified_accuracies(purifiers, test, device)
+
+
+recipe = Recipe(
+    name="fashion-puvae",
+    kind="class-vae",
+    build=ClassVAE,
+    architecture={"channels": 1, "classes": 10, "width": 24, "z": 16},
+    loss=loss,
+    quality=quality,
+    about="PuVAE: a VAE told the class, trained with a classifier looking at what it draws.",
+    source="after Hwang et al. 2019, arXiv:1903.00585; trained for purebench",
+    data=fashion_mnist,
+    batch=64,
+    rate=2e-3,
+    minutes=12,
+)

@@ -1,0 +1,124 @@
+"""Recipes of the adversarially trained classifiers: TRADES and PGD adversarial training, linf 16/255.
+
+TRADES (Zhang et al. 2019, arXiv:1901.08573, equation 5): cross-entropy on the image plus `BETA` times the divergence of
+the prediction at the worst x' from that at x. PGD-AT (Madry et al. 2018, arXiv:1706.06083, equation 2.1):
+cross-entropy at the worst x'. Both find x' by a few steps of projected gradient ascent, with the model in eval mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purebench.core.norms import NORMS
+from purebench.core.threat import ThreatModel
+from purebench.data.datasets import ImageSet
+from purebench.defenses.training.loop import Recipe
+from purebench.defenses.training.quality import accuracy
+from purebench.defenses.training.recipes import classifier
+
+THREAT = ThreatModel("linf", 16 / 255)
+BETA = 6.0
+STEPS, STEP = 7, 0.25
+"""Steps of the inner ascent, and the length of one as a share of the radius."""
+SIGN_OF_LIFE = 20
+"""Steps of the ascent by which a model card measures."""
+WARM_UP = 0.15
+"""Share of the run over which the radius rises to its full size, so that the first steps learn at all."""
+
+
+def ascend(
+    model: nn.Module,
+    x: Tensor,
+    threat: ThreatModel,
+    objective: Callable[[Tensor], Tensor],
+    steps: int = STEPS,
+    step: float = STEP,
+) -> Tensor:
+    """x' [N,C,H,W] inside the threat model, which `objective` (logits [N,K] → scalar) rates high.
+
+    Starts at a random point; step: length of one as a share of the radius; the model is left in training mode.
+    """
+    model.eval()
+    norm = NORMS[threat.norm]
+    point = threat.project(x + threat.radius * norm.random(x), x)
+    for _ in range(steps):
+        point.requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(model(point)), point)
+        point = threat.project(point.detach() + step * threat.radius * norm.direction(gradient), x)
+    model.train()
+    return point
+
+
+def growing(share: float) -> ThreatModel:
+    """The threat model at this share of the run."""
+    return replace(THREAT, radius=THREAT.radius * min(1.0, 0.1 + share / WARM_UP))
+
+
+def divergence(logits: Tensor, other: Tensor) -> Tensor:
+    """KL(softmax(logits) ‖ softmax(other)), the mean over images."""
+    return functional.kl_div(other.log_softmax(1), logits.log_softmax(1), reduction="batchmean", log_target=True)
+
+
+def trades(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
+    """Cross-entropy plus BETA times the divergence at the worst x'; the target of the divergence is not detached."""
+    with torch.no_grad():
+        calm = model.eval()(images)
+    worst = ascend(model, images, growing(share), lambda logits: divergence(calm, logits))
+    logits, attacked = model(images), model(worst)
+    clean = functional.cross_entropy(logits, labels)
+    right = (attacked.argmax(1) == labels).float().mean()
+    return {"loss": clean + BETA * divergence(logits, attacked), "clean loss": clean, "robust": right}
+
+
+def pgd_at(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
+    """Cross-entropy at the worst x'."""
+    worst = ascend(model, images, growing(share), lambda logits: functional.cross_entropy(logits, labels))
+    attacked = model(worst)
+    right = (attacked.argmax(1) == labels).float().mean()
+    return {"loss": functional.cross_entropy(attacked, labels), "robust": right}
+
+
+def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
+    """Clean accuracy on the test images, and accuracy on 1,000 of them after ascent on the cross-entropy.
+
+    The second is a sign of life, not an evaluation: a board says how robust the classifier is.
+    """
+    found = {f"clean accuracy, {len(test):,} test images": accuracy(model, test, device)}
+    some = test.take(range(min(1000, len(test))))
+    x, y = torch.as_tensor(some.floats()).to(device), torch.as_tensor(some.labels).to(device)
+    batches = (range(start, min(start + 250, len(some))) for start in range(0, len(some), 250))
+    held = sum(_held(model, x[index], y[index]) for index in batches)
+    found[f"accuracy after {SIGN_OF_LIFE} steps of the training's attack, {len(some):,} test images"] = held / len(some)
+    return found
+
+
+def _held(model: nn.Module, x: Tensor, y: Tensor) -> int:
+    worst = ascend(model, x, THREAT, lambda logits: functional.cross_entropy(logits, y), SIGN_OF_LIFE)
+    with torch.no_grad():
+        return int((model.eval()(worst).argmax(1) == y).sum())
+
+
+def recipe(name: str, loss: Callable[..., dict[str, Tensor]], about: str, source: str) -> Recipe:
+    """The undefended classifier's recipe with another loss."""
+    return replace(
+        classifier.recipe, name=name, loss=loss, quality=quality, about=about, source=source, decay=5e-4, minutes=45
+    )
+
+
+fashion_trades = recipe(
+    "fashion-trades",
+    trades,
+    f"A classifier trained by TRADES, beta {BETA:g}, linf 16/255.",
+    "Zhang et al. 2019, arXiv:1901.08573; trained for purebench",
+)
+fashion_pgd_at = recipe(
+    "fashion-pgd-at",
+    pgd_at,
+    "A classifier trained by PGD adversarial training, linf 16/255.",
+    "Madry et al. 2018, arXiv:1706.06083; trained for purebench",
+)

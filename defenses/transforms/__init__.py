@@ -1,0 +1,1 @@
+"""Transforms of the image that need no model."""

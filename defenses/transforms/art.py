@@ -1,0 +1,168 @@
+"""Any preprocessing defence of the Adversarial Robustness Toolbox by class name: `art:JpegCompression(quality=50)`
+(Nicolae et al. 2018, arXiv:1807.01069).
+
+ART's own estimate of the gradient is the surrogate: what its `estimate_gradient` makes of the gradient behind it,
+which is that gradient itself unless a defence brings a better one. Defences in PyTorch are differentiated as they are.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purebench.core.defense import Purifier
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.seeds import seeded
+
+RANDOM = ("Cutout", "CutoutPyTorch", "GaussianAugmentation", "TotalVarMin")
+"""Defences whose answer to the same image differs."""
+KEEPS = ("FeatureSqueezing", "GaussianAugmentation")
+"""Defences that treat each value alone, so that the layout does not matter."""
+OURS: Mapping[str, Any] = {
+    "channels_first": True,
+    "clip_values": (0.0, 1.0),
+    "device_type": "cpu",
+    "verbose": False,
+    "augmentation": False,
+    "apply_fit": False,
+    "apply_predict": True,
+}
+"""Parameters that are no options: how our images are laid out, and that they are purified and not added to."""
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "GaussianAugmentation": {"sigma": 0.1},
+    "TotalVarMin": {"prob": 0.5, "lamb": 0.1},
+}
+"""Instead of ART's: noise as wide as the range of the images, and a smoothing that leaves little of small ones."""
+LEFT_OUT: Mapping[str, tuple[str, ...]] = {
+    "it is for sound": ("Mp3Compression", "Mp3CompressionPyTorch", "Resample"),
+    "it is for videos": ("VideoCompression", "VideoCompressionPyTorch"),
+    "it mixes images and labels, for training": ("CutMix", "CutMixPyTorch", "LabelSmoothing", "Mixup", "MixupPyTorch"),
+    "it needs TensorFlow": (
+        "CutMixTensorFlowV2",
+        "CutoutTensorFlowV2",
+        "MixupTensorFlowV2",
+        "SpatialSmoothingTensorFlowV2",
+    ),
+    "it changes the number of channels, which needs a classifier of its own": ("ThermometerEncoding",),
+    "it needs a PixelCNN, which ART does not bring": ("PixelDefend",),
+    "it is the base class": ("Preprocessor",),
+}
+"""Defences of ART 1.20 that cannot stand before an image classifier, by the reason."""
+
+
+def art_defences() -> dict[str, type]:
+    """ART's preprocessing defences by name, those left out too."""
+    import art.defences.preprocessor as found
+    from art.defences.preprocessor import Preprocessor
+
+    known = vars(found).items()
+    return {name: kind for name, kind in known if inspect.isclass(kind) and issubclass(kind, Preprocessor)}
+
+
+class Estimated(torch.autograd.Function):
+    """Forward the images as they are; backward what a defence's own estimate makes of the gradient behind it."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, purifier: ArtPreprocessing) -> Tensor:
+        """A copy of x."""
+        context.save_for_backward(x)
+        context.purifier = purifier
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """ART's estimate, in the layout of x."""
+        (x,), (gradient,) = context.saved_tensors, gradients
+        purifier = context.purifier
+        found = purifier.defence.estimate_gradient(purifier.theirs(x), purifier.theirs(gradient))
+        return purifier.ours(found, x), None
+
+
+class ArtPreprocessing(Purifier):
+    """A preprocessing defence of ART.
+
+    defence: any ART `Preprocessor` over images in [0,1]; first: whether it wants channels first; random: whether two of
+    its answers may differ. ART draws from numpy's generator, which is seeded here from torch's.
+    """
+
+    def __init__(self, defence: Any, *, first: bool, random: bool):
+        super().__init__()
+        from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+
+        self.defence, self.first, self.random = defence, first, random
+        self.differentiable = self.native = isinstance(defence, PreprocessorPyTorch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The defence's answer in [0,1]; differentiable if it is written in PyTorch, else without a gradient.
+
+        Raises PurebenchError for an answer of another shape.
+        """
+        with seeded("art", str(int(torch.randint(2**62, ())) if self.random else 0)):
+            if self.native:
+                found: Tensor = self.defence.forward(x)[0]
+            else:
+                found = self.ours(self.defence(self.theirs(x.clamp(0, 1)))[0], x)
+        if found.shape != x.shape:
+            name = type(self.defence).__name__
+            raise PurebenchError(f"art:{name}: expected {list(x.shape)}, but got {list(found.shape)}; leave it out.")
+        return found.clamp(0, 1)
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """A stand-in whose gradient is ART's estimate; its value, which BPDA does not use, is x."""
+        if self.native:
+            with seeded("art", "surrogate"):
+                estimate: Tensor = self.defence.estimate_forward(x)
+            return estimate
+        through: Tensor = Estimated.apply(x, self)
+        return through
+
+    def theirs(self, x: Tensor) -> np.ndarray:
+        """Images as ART takes them: a float32 array of its own, channels where the defence wants them."""
+        images = x.detach().float().cpu()
+        return np.array((images if self.first else images.permute(0, 2, 3, 1)).numpy(), order="C")
+
+    def ours(self, found: Any, like: Tensor) -> Tensor:
+        """An array of ART's as images [N,C,H,W] of the type of `like`."""
+        images = torch.as_tensor(np.asarray(found))
+        return (images if self.first else images.permute(0, 3, 1, 2)).to(like)
+
+
+def from_art(name: str, **options: Any) -> ArtPreprocessing:
+    """Any ART preprocessing defence for images, by class name; its own gradient estimate is the surrogate.
+
+    options: of the defence. Raises PurebenchError for an unknown name or option, one that is missing or refused, and a
+    defence that cannot stand before an image classifier.
+    """
+    known = art_defences()
+    if name not in known:
+        raise PurebenchError(f"art: {name!r} is unknown; {nearest(name, usable(known))}")
+    for reason, names in LEFT_OUT.items():
+        if name in names:
+            raise PurebenchError(f"art:{name}: cannot be used, because {reason}; use {', '.join(usable(known))}.")
+    takes = inspect.signature(known[name]).parameters
+    allowed = [key for key in takes if key not in OURS]
+    for key in options:
+        if key not in allowed:
+            raise PurebenchError(f"art:{name}: the parameter {key!r} is unknown; {nearest(key, allowed)}")
+    settings = {**DEFAULTS.get(name, {}), **{key: value for key, value in OURS.items() if key in takes}, **options}
+    for key in allowed:
+        if takes[key].default is inspect.Parameter.empty and key not in settings:
+            raise PurebenchError(f"art:{name}: expected the parameter {key!r}, but it is missing.")
+    try:
+        defence = known[name](**settings)
+    except ImportError as error:
+        raise PurebenchError(f"art:{name}: needs a package that is not installed: {error}; install it.") from error
+    except (ValueError, TypeError) as error:
+        raise PurebenchError(f"art:{name}: cannot be made from {options}: {error}") from error
+    return ArtPreprocessing(defence, first="channels_first" in takes or name in KEEPS, random=name in RANDOM)
+
+
+def usable(known: Mapping[str, type]) -> list[str]:
+    """The names of the defences that can be used, in alphabetical order."""
+    out = {name for names in LEFT_OUT.values() for name in names}
+    return sorted(name for name in known if name not in out)

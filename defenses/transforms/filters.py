@@ -1,0 +1,108 @@
+"""Purifiers that look at neighbourhoods: the median, total variation, random scaling and padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from purebench.core.defense import Purifier
+from purebench.core.errors import PurebenchError
+from purebench.defenses.transforms.simple import positive
+
+
+class Median(Purifier):
+    """The median of each size×size neighbourhood (Xu et al. 2018, arXiv:1704.01155), borders reflected."""
+
+    random = False
+
+    def __init__(self, size: int):
+        super().__init__()
+        if isinstance(size, bool) or not isinstance(size, int) or size < 3 or size % 2 == 0:
+            raise PurebenchError(f"median: expected size, an odd whole number of at least 3, but got {size!r}.")
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Medians; the gradient goes to the pixel that is the median."""
+        half = self.size // 2
+        padded = functional.pad(x, (half,) * 4, mode="reflect")
+        windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
+        return windows.flatten(4).median(dim=4).values
+
+
+class TotalVariation(Purifier):
+    """argmin_u ½‖mask·(u - x)‖² + weight·Σ sqrt(|∇u|² + smooth²), by `steps` steps of gradient descent.
+
+    Guo et al. 2018 (arXiv:1711.00117), who keep a random part of the pixels (`keep` < 1) and restore the others; the
+    smoothed variation makes each step differentiable, so the exact gradient goes through all of them.
+    """
+
+    def __init__(self, weight: float, steps: int, keep: float, smooth: float = 0.03):
+        super().__init__()
+        self.weight = positive("tv-minimisation", "weight", weight)
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise PurebenchError(f"tv-minimisation: expected steps, at least 1, but got {steps!r}.")
+        if not 0 < keep <= 1:
+            raise PurebenchError(f"tv-minimisation: expected keep, a share of the pixels in (0,1], but got {keep!r}.")
+        self.steps, self.keep, self.smooth, self.random = steps, keep, smooth, keep < 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images of small variation near x, in [0,1]."""
+        mask = (torch.rand_like(x[:, :1]) < self.keep).to(x) if self.random else torch.ones_like(x[:, :1])
+        length = 1 / (1 + 8 * self.weight / self.smooth)  # one over a bound of the second derivative
+        state, before, momentum = x * mask, x * mask, 1.0
+        for _ in range(self.steps):  # Nesterov's acceleration, as in FISTA
+            after = 0.5 * (1 + (1 + 4 * momentum**2) ** 0.5)
+            ahead = state + (momentum - 1) / after * (state - before)
+            before, momentum = state, after
+            state = ahead - length * (mask * (ahead - x) + self.weight * self.slope(ahead))
+        return state.clamp(0, 1)
+
+    def slope(self, u: Tensor) -> Tensor:
+        """The gradient of the smoothed total variation at u: minus the divergence of ∇u/|∇u|."""
+        down = functional.pad(u[:, :, 1:] - u[:, :, :-1], (0, 0, 0, 1))
+        right = functional.pad(u[:, :, :, 1:] - u[:, :, :, :-1], (0, 1))
+        size = (down.square() + right.square() + self.smooth**2).sqrt()
+        down, right = down / size, right / size
+        return functional.pad(down, (0, 0, 1, 0))[:, :, :-1] - down + functional.pad(right, (1, 0))[..., :-1] - right
+
+
+class ResizePad(Purifier):
+    """Each image shrunk to a random size of at least `smallest` of its side, put at a random place on black.
+
+    Xie et al. 2018 (arXiv:1711.01991), who enlarge before padding; classifiers of a fixed size need it the other way.
+    """
+
+    random = True
+
+    def __init__(self, smallest: float):
+        super().__init__()
+        if not 0 < smallest < 1:
+            raise PurebenchError(f"random-resize-pad: expected smallest, a share in (0,1), but got {smallest!r}.")
+        self.smallest = smallest
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images of the same shape, each with its own size and place; bilinear, differentiable in x."""
+        side = 1 - (1 - self.smallest) * torch.rand(len(x), device=x.device, dtype=x.dtype)
+        room = (1 - side) * 2  # in the grid's units, in which the image reaches from -1 to 1
+        place = (torch.rand(len(x), 2, device=x.device, dtype=x.dtype) - 0.5) * room[:, None]
+        frame = torch.zeros(len(x), 2, 3, device=x.device, dtype=x.dtype)
+        frame[:, 0, 0] = frame[:, 1, 1] = 1 / side
+        frame[:, :, 2] = -place / side[:, None]
+        grid = functional.affine_grid(frame, list(x.shape), align_corners=False)
+        return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def median(*, size: int = 3) -> Median:
+    """The median of each neighbourhood."""
+    return Median(size)
+
+
+def tv_minimisation(*, weight: float = 0.1, steps: int = 40, keep: float = 1.0) -> TotalVariation:
+    """Total-variation minimisation, from all pixels or a random part of them (Guo et al. 2018)."""
+    return TotalVariation(weight, steps, keep)
+
+
+def random_resize_pad(*, smallest: float = 0.8) -> ResizePad:
+    """Random shrinking and placing (Xie et al. 2018)."""
+    return ResizePad(smallest)

@@ -1,0 +1,97 @@
+"""Purifiers without a model: the controls every board needs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purebench.core.defense import Defense, Purifier
+from purebench.core.errors import PurebenchError
+
+
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """Depthwise Gaussian blur of images [N,C,H,W], reflected borders, cut at four standard deviations (in pixels)."""
+    half = min(max(1, math.ceil(4 * sigma)), min(x.shape[-2:]) - 1)
+    grid = torch.arange(-half, half + 1, dtype=x.dtype, device=x.device)
+    kernel = torch.exp(-0.5 * (grid / sigma).square())
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
+    padded = functional.pad(x, (half, half, half, half), mode="reflect")
+    rows = functional.conv2d(padded, kernel[:, :, None, :], groups=x.shape[1])
+    return functional.conv2d(rows, kernel[:, :, :, None], groups=x.shape[1])
+
+
+class GaussianBlur(Purifier):
+    """A Gaussian blur of `sigma` pixels."""
+
+    random = False
+
+    def __init__(self, sigma: float):
+        super().__init__()
+        self.sigma = positive("gaussian-blur", "sigma", sigma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Blurred images."""
+        return gaussian_blur(x, self.sigma)
+
+
+class GaussianNoise(Purifier):
+    """Fresh Gaussian noise of standard deviation `sigma` (in units of [0,1]) at each pass, clamped to [0,1]."""
+
+    random = True
+
+    def __init__(self, sigma: float):
+        super().__init__()
+        self.sigma = positive("gaussian-noise", "sigma", sigma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Noisy images."""
+        return (x + self.sigma * torch.randn_like(x)).clamp(0, 1)
+
+
+class Quantise(Purifier):
+    """Rounding to `levels` grey levels: not differentiable, its exact gradient is zero almost everywhere.
+
+    The bit-depth reduction of Xu et al. 2018 (arXiv:1704.01155), which BPDA with the identity breaks.
+    """
+
+    random = False
+
+    def __init__(self, levels: int):
+        super().__init__()
+        if not isinstance(levels, int) or levels < 2:
+            raise PurebenchError(f"quantise: expected levels, a whole number of at least 2, but got {levels!r}.")
+        self.levels = levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images whose values are multiples of 1/(levels-1)."""
+        return torch.round(x * (self.levels - 1)) / (self.levels - 1)
+
+
+def positive(who: str, name: str, value: float) -> float:
+    """The value, or PurebenchError if it is not a finite number above 0."""
+    if not 0 < value < math.inf:
+        raise PurebenchError(f"{who}: expected a finite {name} above 0, but got {value}.")
+    return value
+
+
+def none(*, classifier: nn.Module) -> Defense:
+    """No defense: the board's classifier alone."""
+    return Defense(classifier)
+
+
+def gaussian_noise(*, sigma: float = 0.1) -> GaussianNoise:
+    """Gaussian noise added to the image (a control)."""
+    return GaussianNoise(sigma)
+
+
+def blur(*, sigma: float = 1.0) -> GaussianBlur:
+    """Gaussian blur of the image (a control)."""
+    return GaussianBlur(sigma)
+
+
+def quantise(*, levels: int = 8) -> Quantise:
+    """Rounding to a few grey levels; masks its gradient (a control)."""
+    return Quantise(levels)

@@ -1,0 +1,152 @@
+"""board.yaml → a board, strictly: an unknown key is an error that names the nearest (`boards.schema`)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from purebench.boards.board import SOURCE, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
+from purebench.boards.schema import CURE, MOST_JOBS, AttackSchema, BoardSchema
+from purebench.boards.schema import NAME as NAME
+from purebench.boards.schema import SCHEMA as SCHEMA
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.files.names import check_file_name, check_file_names
+from purebench.core.files.strict_yaml import load_yaml
+from purebench.core.files.text import MEBIBYTE, read_text, shown
+from purebench.core.files.versioned_model import from_plain, require_version
+from purebench.core.registry import Spec, factory, names
+
+
+def load_board(path: Path) -> Board:
+    """Reads a board.yaml. Raises PurebenchError naming the file, the place and the cure."""
+    try:
+        text = read_text(path, MEBIBYTE)
+    except PurebenchError as error:
+        raise PurebenchError(f"{error} A board.yaml is expected there.") from error
+    try:
+        return parse_board(load_yaml(text))
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: {error}") from error
+
+
+def parse_board(data: Any) -> Board:
+    """A board from plain values; an unknown, missing or mistyped key is an error that names it."""
+    if isinstance(data, dict) and "schema" in data:
+        require_version(data, SCHEMA, CURE)
+    found = from_plain(BoardSchema, data, "board")
+    views = names("views")
+    chosen = tuple(_attack(name, attack, views) for name, attack in found.attacks.items())
+    _check_sources(chosen, set(found.defenses))
+    _check_different(chosen)
+    check_file_name(found.name, "name")
+    check_file_names(found.defenses, "defenses")
+    sources = _only_sources(found.only_sources, chosen)
+    jobs = found.blocks * (len(found.attacks) + 1) * len(found.defenses)  # one more picks among the attacks
+    if jobs > MOST_JOBS:
+        raise PurebenchError(
+            f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × (attacks + 1) × defenses), but these are "
+            f"{jobs:,}; take larger blocks."
+        )
+    return Board(
+        name=found.name,
+        title=found.title if "title" in found.model_fields_set else found.name,
+        about=found.about,
+        dataset=DatasetChoice(found.dataset.use, found.dataset.images, found.dataset.block, found.dataset.seed),
+        classifier=found.classifier,
+        threat=found.threat.model,
+        attacks=chosen,
+        defenses=tuple(DefenseChoice(name, use, name in sources) for name, use in found.defenses.items()),
+        draws=found.verify.draws,
+        fresh=found.verify.fresh,
+        confidence=found.confidence,
+        seed=found.seed,
+        cascade=found.cascade,
+        attack_precision=found.attack_precision,
+        stop=_stop(found),
+        radius_text=str(found.threat.radius),
+    )
+
+
+def _stop(found: BoardSchema) -> Stop | None:
+    """When a run may end early. Raises PurebenchError for a rule that can never be looked at."""
+    if (stop := found.stop) is None:
+        return None
+    if stop.max_images is not None and stop.max_images < found.dataset.block:
+        raise PurebenchError(
+            f"stop.max_images: expected a whole number of at least {found.dataset.block}, one block, but got "
+            f"{stop.max_images}."
+        )
+    return Stop(stop.half_width, stop.decided, stop.max_images)
+
+
+def _attack(name: str, found: AttackSchema, views: Sequence[str]) -> AttackChoice:
+    view = Spec.parse(found.gradient).name
+    if view not in views:
+        raise PurebenchError(f"attacks.{name}.gradient: {shown(view)} is unknown; {nearest(view[:100], views)}")
+    source = None if found.source is None else Source(found.source.defense, found.source.attack)
+    return AttackChoice(name, found.use, found.gradient, found.eot, found.only, source)
+
+
+def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
+    """Raises PurebenchError for a source that is not on the board, is not above it, or has a source of its own."""
+    above: dict[str, AttackChoice] = {}
+    for attack in attacks:
+        if (source := attack.source) is not None:
+            where = f"attacks.{attack.name}.source"
+            if source.defense not in defenses:
+                near = nearest(source.defense, defenses)
+                raise PurebenchError(f"{where}.defense: {shown(source.defense)} is unknown; {near}")
+            if source.attack not in above:
+                near = nearest(source.attack, above)
+                raise PurebenchError(f"{where}.attack: {shown(source.attack)} is no attack above {attack.name}; {near}")
+            if above[source.attack].source is not None:
+                raise PurebenchError(
+                    f"{where}.attack: expected an attack without a source, but {source.attack} has one."
+                )
+        above[attack.name] = attack
+    reused = {attack.source.attack for attack in attacks if attack.source is not None}
+    for attack in attacks:
+        if attack.only == SOURCE and attack.name not in reused:
+            raise PurebenchError(
+                f"attacks.{attack.name}.only: expected an attack that reuses its images, but there is none; "
+                f"add one with source: {{defense: …, attack: {attack.name}}}, or leave out only: {SOURCE}."
+            )
+
+
+def _check_different(attacks: Sequence[AttackChoice]) -> None:
+    """Raise PurebenchError where two attacks differ in nothing but their names, which would give equal results."""
+    for place, attack in enumerate(attacks):
+        for other in attacks[:place]:
+            apart = {attack.only, other.only} == {"random", "deterministic"}  # no defense is attacked by both
+            if not apart and _without_name(attack) == _without_name(other):
+                name = attack.use.name
+                repeat = "to repeat it, run the board with another seed"
+                cure = f"restarts are a parameter: {name}(restarts=2)" if _has_restarts(name) else repeat
+                raise PurebenchError(
+                    f"attacks.{attack.name}: expected an attack that differs from attacks.{other.name} in use, "
+                    f"gradient, eot or source, but they are equal; leave one out ({cure})."
+                )
+
+
+def _without_name(attack: AttackChoice) -> tuple[object, ...]:
+    use = attack.use
+    return use.name, dict(use.params), Spec.parse(attack.gradient), attack.eot, attack.source
+
+
+def _has_restarts(name: str) -> bool:
+    try:
+        return "restarts" in inspect.signature(factory("attacks", name)[0]).parameters
+    except (PurebenchError, TypeError, ValueError):
+        return False  # of a name that cannot be made, which is told before a run
+
+
+def _only_sources(value: Sequence[Any], attacks: Sequence[AttackChoice]) -> Sequence[str]:
+    """The names of rows that are there only for their images. Raises PurebenchError for a row that no attack reuses."""
+    reused = [attack.source.defense for attack in attacks if attack.source is not None]
+    for name in value:
+        if name not in reused:
+            near = nearest(str(name)[:100], reused)
+            raise PurebenchError(f"only_sources: no attack reuses images of {shown(name)}; {near}")
+    return value

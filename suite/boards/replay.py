@@ -1,0 +1,74 @@
+"""The commands that repeat a result, all of them built here: "run it yourself" on pages and in failure reports."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from purebench.boards.board import Board
+from purebench.boards.bundled import bundled
+from purebench.boards.parse import load_board
+from purebench.core.registry import IN_MEMORY, Spec
+
+Value = str | int | float | bool | Path | Sequence[str] | None
+
+
+def command(name: str, *arguments: str, **options: Value) -> str:
+    """Return a command line of purebench, quoted for a shell.
+
+    Args:
+        name: The sub-command, such as "run".
+        *arguments: What it takes by position.
+        **options: What it takes by name, `_` for `-`. True is a flag, a list gives an option several times; None,
+            False and empty ones are left out.
+
+    >>> command("run", "fashion-quick", defense=["vae"], images=4, cascade=False)
+    'purebench run fashion-quick --defense vae --images 4'
+    """
+    words = ["purebench", name, *arguments]
+    for option, value in options.items():
+        flag = "--" + option.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, str | int | float | Path) and value is not False and value != "":
+            words += [flag, str(value)]
+        elif value and not isinstance(value, str | int | float | Path):
+            for one in value:
+                words += [flag, one]
+    return shlex.join(words)
+
+
+def run_command(board: Board, defense: Spec | None = None, **options: Value) -> str:
+    """Return the `purebench run` that finds a board's results again, or those of one of its rows.
+
+    The command says everything in which the board differs from the file that it was made from: images, radius, rule of
+    stopping, cascade and precision. The file itself is read for bundled boards only; of another board, which may be
+    somebody else's, all of it is said.
+
+    Args:
+        board: As it was run.
+        defense: The row's spec; None for all rows of the board.
+        **options: Further options, such as store and device.
+    """
+    if defense is not None and defense.name.startswith(IN_MEMORY):
+        return "no command repeats it: it was an object in memory"
+    own, _, radius = board.name.partition("@")
+    origin = board.origin or (own if own in bundled() else f"{own}.yaml")
+    file = load_board(bundled()[origin]) if origin in bundled() else None
+    stop = board.stop if file is None or board.stop != file.stop else None
+    given: dict[str, Value] = {
+        "defense": [] if defense is None else [str(defense)],
+        "images": None if file is not None and board.dataset.images == file.dataset.images else board.dataset.images,
+        "radius": (board.radius_text or repr(board.threat.radius)) if radius else None,
+        "until": [] if stop is None else _until(stop.half_width, stop.decided),
+        "max_images": None if stop is None else stop.max_images,
+        "cascade": board.cascade and (file is None or not file.cascade),
+        "attack_precision": None if board.attack_precision == "float32" else board.attack_precision,
+    }
+    return command("run", origin, **(given | options))
+
+
+def _until(half_width: float | None, decided: bool) -> list[str]:
+    rules = [] if half_width is None else [f"half-width={half_width!r}"]
+    return rules + (["decided"] if decided else [])

@@ -1,0 +1,157 @@
+"""The board that a command line asks for: bundled or from a file, whole or a part of it, with other defenses."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from purebench.boards.board import PRECISIONS, Board, DefenseChoice, Stop
+from purebench.boards.bundled import bundled, find_board
+from purebench.boards.parse import load_board
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.files.names import LONGEST, check_file_names
+from purebench.core.registry import Spec
+from purebench.core.threat import parse_radius
+
+
+def the_one(*given: str | None) -> str:
+    """The board's name, which was given in one of several ways. Raises PurebenchError for none, or for two boards."""
+    boards = {name for name in given if name is not None}
+    if len(boards) > 1:
+        raise PurebenchError(f"board: expected one, but got {' and '.join(sorted(boards))}; drop one.")
+    if not boards:
+        raise PurebenchError(f"board: expected one, but got none; {nearest('', bundled())} Or name a board.yaml.")
+    return boards.pop()
+
+
+def choose(
+    name: str,
+    defenses: Sequence[str] | None,
+    images: int | None,
+    *,
+    radius: str | None = None,
+    cascade: bool = False,
+    precision: str | None = None,
+    until: Sequence[str] | None = None,
+    max_images: int | None = None,
+) -> Board:
+    """The board with only the defenses asked for (rows of it, or other specs) and only its first `images`.
+
+    Rows whose adversarial images are reused by an attack of the board stay as well, to be run only as far as that needs
+    and not to be shown. radius: another than the board's;
+    cascade: switches the board's on; precision: of the attacks, None for the board's own; until, max_images: when a run
+    may stop (see `parse_until`), None for the board's own rule. Raises PurebenchError for what is unknown.
+    """
+    if precision not in (None, *PRECISIONS):
+        raise PurebenchError(f"--attack-precision: {precision!r} is unknown; {nearest(str(precision), PRECISIONS)}")
+    board = replace(load_board(find_board(name)), origin=name)
+    if radius is not None:
+        board = at_radius(board, radius)
+    board = replace(board, cascade=board.cascade or cascade, attack_precision=precision or board.attack_precision)
+    if images is not None:
+        board = replace(board, dataset=replace(board.dataset, images=images))
+    if defenses:
+        board = with_rows(board, [row(board, text) for text in defenses])
+    return _stopping(board, until, max_images)
+
+
+def _stopping(board: Board, until: Sequence[str] | None, max_images: int | None) -> Board:
+    """The board with its rule of stopping. Raises PurebenchError for one that could never be looked at."""
+    stop = parse_until(until, max_images, board.stop)
+    if stop is not None and stop.decided and len(board.shown) < 2:
+        raise PurebenchError("--until decided: expected at least 2 defenses to tell apart, but got 1; add another.")
+    block = min(board.dataset.block, board.dataset.images)
+    if stop is not None and stop.max_images is not None and stop.max_images < block:
+        raise PurebenchError(
+            f"--max-images: expected at least one block, {block} images, but got {stop.max_images}; "
+            "--images cuts a board within a block."
+        )
+    return replace(board, stop=stop)
+
+
+def with_rows(board: Board, rows: Sequence[DefenseChoice]) -> Board:
+    """The board with these rows in place of its own, and with those whose adversarial images its attacks reuse.
+
+    Raises PurebenchError where two have the same name.
+    """
+    rows = tuple(replace(row, only_source=False) for row in rows)
+    for row in rows:
+        if sum(other.name == row.name for other in rows) > 1:
+            raise PurebenchError(f"defense: expected each defense once, but {row.name!r} came twice; drop one.")
+    check_file_names([row.name for row in rows], "defense")
+    return replace(board, defenses=(*rows, *_sources(board, rows)))
+
+
+def at_radius(board: Board, text: str) -> Board:
+    """The board under another radius, as one writes it; it is another board, named NAME@RADIUS, with its own results.
+
+    The board itself if the radius is its own. Raises PurebenchError for what is no radius.
+    """
+    text = text.replace(" ", "")
+    threat = replace(board.threat, radius=parse_radius(text))
+    if threat == board.threat:
+        return board
+    number = text.replace("/", "-") if "/" in text else f"{threat.radius:g}"
+    own, other = (f"{threat.norm} {radius}" for radius in (board.radius_text, text))
+    title = board.title.replace(own, other) if own in board.title else f"{board.title}, {other}"
+    return replace(board, name=f"{board.name}@{number}", title=title, threat=threat, radius_text=text)
+
+
+def _sources(board: Board, rows: Sequence[DefenseChoice]) -> list[DefenseChoice]:
+    """The rows that were not asked for, but whose adversarial images an attack of the board reuses."""
+    needed = {attack.source.defense for attack in board.attacks if attack.source is not None}
+    missing = needed - {chosen.name for chosen in rows}
+    return [replace(row, only_source=True) for row in board.defenses if row.name in missing]
+
+
+def row(board: Board, text: str) -> DefenseChoice:
+    """The board's row of this name or spec, so that it replays exactly; else a new row named after the spec."""
+    for row in board.defenses:
+        if text == row.name:
+            return row
+    spec = Spec.parse(text)
+    for row in board.defenses:
+        if spec == row.use:
+            return row
+    return DefenseChoice(label(text), spec)
+
+
+def label(text: str) -> str:
+    """A spec as a name for rows, files and folders.
+
+    >>> label("path/to/file.py:mine(steps=3)")
+    'file.py-mine-steps-3'
+    """
+    name = Spec.parse(text).name
+    made = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(name).name}{text[len(name) :]}").strip("-.")
+    if len(made) > LONGEST:
+        made = f"{made[: LONGEST - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return made
+
+
+def parse_until(texts: Sequence[str] | None, max_images: int | None, stop: Stop | None) -> Stop | None:
+    """The rule of a command line, in place of the board's own where one is given.
+
+    texts: "half-width=0.02" and "decided", both or either. Raises PurebenchError for another.
+    """
+    half_width, told_apart = (None, False) if texts or stop is None else (stop.half_width, stop.decided)
+    for text in texts or ():
+        name, _, number = text.replace("_", "-").replace(" ", "").partition("=")
+        if name == "decided" and not number:
+            told_apart = True
+            continue
+        try:
+            half_width = float(number) if name == "half-width" else float("nan")
+        except ValueError:
+            half_width = float("nan")
+        if half_width is None or not 0 < half_width < 0.5:
+            raise PurebenchError(
+                f"--until: expected half-width=H with H in (0, 0.5), such as 0.02 for two points, or decided, "
+                f"but got {text!r}."
+            )
+    most = max_images if max_images is not None or stop is None else stop.max_images
+    rule = Stop(half_width, told_apart, most)
+    return None if rule == Stop() else rule

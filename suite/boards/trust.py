@@ -1,0 +1,80 @@
+"""Code that a board names: who may have it run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from purebench.boards.board import Board
+from purebench.boards.bundled import bundled, find_board
+from purebench.core import registry
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
+
+
+def local_files(board: Board) -> list[Path]:
+    """The Python files that a board's specs name, also those within parameters; each once."""
+    specs = [board.dataset.use, board.classifier]
+    specs += [spec for attack in board.attacks for spec in (attack.use, Spec.parse(attack.gradient))]
+    specs += [defense.use for defense in board.defenses]
+    texts = [text for spec in specs for text in (spec.name, *_texts(spec.params))]
+    found = [path for text in texts if (path := _file(text)) is not None]
+    return list(dict.fromkeys(found))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings within plain values, keys too: a defense may be a parameter of another."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _file(text: str) -> Path | None:
+    """The file of "path/to/file.py:name" or "path/to/file.py:name(…)"."""
+    return Spec(text.partition("(")[0].strip()).path
+
+
+def check_trust(name: str, board: Board, *, trust: bool) -> None:
+    """Ask before a board runs Python files that do not lie in its own folder.
+
+    A file in the folder of the board.yaml came with it, and running the board runs it. A file elsewhere may be one that
+    the board's author should not reach. Specs of the user's own command line are not looked at.
+
+    Args:
+        name: The board as it was named: a bundled one, or the path of a board.yaml.
+        board: As it stands in its file.
+        trust: Whether the user has said that everything may be run.
+
+    Raises:
+        PurebenchError: If the user says no, or cannot be asked.
+    """
+    if trust or name in bundled():
+        return
+    folder = find_board(name).resolve().parent
+    foreign = [path for path in local_files(board) if not path.resolve().is_relative_to(folder)]
+    if not foreign:
+        return
+    told = f"{name} runs Python code from outside its folder: {', '.join(str(path) for path in foreign)}"
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        import typer
+
+        from purebench.core.terminal_output import complain
+
+        complain(told)
+        if typer.confirm("Run it?", err=True):
+            return
+    raise PurebenchError(f"{told}; read it, and add --trust to run it, or copy it beside the board.")
+
+
+def built_in(group: str, spec: Spec) -> bool:
+    """Whether a spec names something of this package itself, which a store that came from somebody may name."""
+    point = registry.installed(group).get(spec.name)
+    return point is not None and point.dist is not None and point.dist.name == "purebench"

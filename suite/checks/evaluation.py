@@ -1,0 +1,117 @@
+"""All checks of a defense, on as many images as they take: can the evaluation of it be trusted?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from purebench.boards.board import Board, DefenseChoice
+from purebench.checks import attack_strength, defense_checks
+from purebench.checks.attack_variants import Effort, everything, far_radius, for_radius, for_steps, for_strength
+from purebench.checks.finding import Finding, Result, Suspicion, judged, verdict
+from purebench.core.batching import DeviceBatch
+from purebench.execution.context import Context
+from purebench.execution.incremental import Limits, Run, found_by, steps
+from purebench.results.results import DefenseResult
+
+ANSWERS = "it answers"
+NEARER = 0.5
+"""The share of the board's radius at which robustness is compared with that at the radius."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What every check says; seen: of the attacks at the board's radius, on all images that were taken."""
+
+    findings: Sequence[Finding]
+    seen: tuple[Context, DefenseResult]
+
+    @property
+    def images(self) -> int:
+        """How many were taken."""
+        return len(self.seen[1].images)
+
+    @property
+    def result(self) -> Result:
+        """HOLDS where every check that applies does, FAILS where one fails, else UNDECIDED."""
+        return verdict(self.findings)
+
+
+def honest(
+    board: Board,
+    row: DefenseChoice,
+    run: Run,
+    *,
+    effort: Effort | None = None,
+    confidence: float = 0.95,
+    limits: Limits | None = None,
+) -> Trust:
+    """What every check says of a defense of a board, after the first images that decide, or at the limits.
+
+    confidence: either kind of wrong decision has a probability of at most half of what is left to 1, in (0,1). A
+    defense that fails to answer fails the first check, and no other is made. Raises PurebenchError for bad input.
+    """
+    effort, limits = effort or Effort(), limits or Limits()
+    slopes, seeds, done = defense_checks.NOTHING_YET, None, 0
+    for part in steps(board, limits):
+        context, attacked = found_by(run, for_strength(part, row, effort))
+        images = len(attacked.images)
+        reasons = [f"{attack.name}: {reason}" for attack in attacked.attacks for reason in attack.reasons]
+        if attacked.failed:
+            return Trust([Finding(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], (context, attacked))
+        told = f"some attacks failed, {reasons[0]}" if reasons else f"no attack failed on {images} images"
+        first = Finding(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
+        new, seeds = _asked(context, row, done, seeds)
+        slopes, done = slopes + new, images
+        suspicions = [
+            seeds,
+            *defense_checks.gradients(context.defenses[row.name], slopes, effort.tolerance),
+            attack_strength.more_draws(attacked, effort.tolerance),
+            attack_strength.beats_blind(
+                attacked, effort.tolerance, purifies=context.defenses[row.name].purifier is not None
+            ),
+            attack_strength.beats_black_box(attacked, effort.tolerance),
+            *_elsewhere(part, row, run, effort, attacked, context),
+            attack_strength.more_steps(attacked, _longer(part, row, run, effort, attacked), effort.tolerance),
+        ]
+        trust = Trust([first, *judged(suspicions, (1 - confidence) / 2)], (context, attacked))
+        if trust.result is not Result.UNDECIDED or reasons:
+            break
+    return trust
+
+
+def _asked(
+    context: Context, row: DefenseChoice, done: int, seeds: Suspicion | None
+) -> tuple[defense_checks.Slopes, Suspicion]:
+    """What the defense itself says on the images that come after `done`; `seeds` of those before, where it is bad."""
+    defense = context.defenses[row.name]
+    x = torch.as_tensor(context.images.floats()[done:]).to(context.device)
+    y = torch.as_tensor(context.images.labels[done:]).to(context.device)
+    batch = DeviceBatch(context.device_batch(row.name))
+    if seeds is None or seeds.wrong == 1:
+        seeds = defense_checks.seeds(defense, x, batch)
+    return defense_checks.slopes(defense, x, y, batch), seeds
+
+
+def _elsewhere(
+    board: Board, row: DefenseChoice, run: Run, effort: Effort, found: DefenseResult, context: Context
+) -> list[Suspicion]:
+    """The checks that need other radii."""
+    shape = tuple(context.images.floats().shape[1:])
+    most = everything(board.threat.norm, shape)
+    _, unbounded = found_by(run, for_radius(board, row, effort, most))
+    here, far = board.threat.radius, far_radius(board.threat.radius, most)
+    radii = [NEARER * here, far] if here < far else [NEARER * here]
+    others = {radius: found_by(run, for_radius(board, row, effort, radius))[1] for radius in radii}
+    return [
+        attack_strength.does_not_rise({**others, here: found}, effort.tolerance),
+        attack_strength.falls_with_radius(found, others.get(far, unbounded), effort.tolerance),
+        attack_strength.reaches_zero(unbounded, effort.tolerance),
+    ]
+
+
+def _longer(board: Board, row: DefenseChoice, run: Run, effort: Effort, found: DefenseResult) -> DefenseResult:
+    """What the stronger of the white-box attacks finds with more steps."""
+    return found_by(run, for_steps(board, row, effort, attack_strength.stronger_view(found)))[1]

@@ -1,0 +1,52 @@
+"""Declarations of defenses → BibTeX, from papers.bib files beside them or from what the declaration says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+
+from purebench.cli.declaration import declared
+
+ENTRY = re.compile(r"^@\w+\{.*?^\}$", re.MULTILINE | re.DOTALL)
+EPRINT = re.compile(r"eprint\s*=\s*\{([^}]*)\}")
+SOURCE = re.compile(r"(?:after )?(?P<authors>.+?) (?P<year>\d{4}), arXiv:(?P<number>[\w./-]+)")
+OWN = """@software{purebench,
+  title = {purebench: robustness of purification defenses},
+  version = {VERSION},
+}"""
+
+
+def bibtex(defenses: Iterable[str], version: str) -> str:
+    """Return the BibTeX entries of purebench and of the papers that defenses declare as their source.
+
+    Args:
+        defenses: Registered names; of a family, the name before `/` or `:` counts. What is not declared is left out.
+        version: Of purebench.
+    """
+    declarations, _ = declared()
+    known = papers()
+    entries = {"": OWN.replace("VERSION", version)}
+    for name in defenses:
+        one = declarations.get(re.split("[/:]", name)[0])
+        found = None if one is None else SOURCE.fullmatch(one.source)
+        if found is not None:
+            entries[found["number"]] = known.get(found["number"]) or entry(found["authors"], found["year"], found[3])
+    return "\n\n".join(entries.values()) + "\n"
+
+
+def papers() -> dict[str, str]:
+    """The entries of our own papers.bib, by their number at arXiv."""
+    text = files("purebench.defenses").joinpath("papers.bib").read_text(encoding="utf-8")
+    return {number[1]: one for one in ENTRY.findall(text) if (number := EPRINT.search(one))}
+
+
+def entry(authors: str, year: str, number: str) -> str:
+    """A minimal entry for a paper of which no more is known than a declaration says."""
+    first = re.split(" et al| & ", authors)[0]
+    several = " and ".join(re.sub(" et al\\.?", " and others", authors).split(" & "))
+    key = re.sub(r"[^a-z]", "", first.lower()) + year
+    return (
+        f"@misc{{{key},\n  author = {{{several}}},\n  year = {{{year}}},\n  eprint = {{{number}}},\n"
+        f"  archivePrefix = {{arXiv}},\n  url = {{https://arxiv.org/abs/{number}}},\n}}"
+    )

@@ -1,0 +1,69 @@
+"""`purebench check`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from purebench.cli.options import StoreOption, TrustOption
+
+UNDECIDED = 3
+"""The exit code where no check fails, but one would need more images; 2 is that of bad input."""
+
+
+def check(
+    defense: Annotated[
+        str, typer.Argument(help="A row of the board, or another such as 'median' or path/to/file.py:name.")
+    ],
+    board: Annotated[
+        str, typer.Option("--board", help="Where its images, classifier and threat come from; bundled, or a file.")
+    ] = "fashion-quick",
+    max_images: Annotated[
+        int | None, typer.Option(help="Images to take at most. Default: all of the board.", min=1)
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="No more images are taken after so many.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of APGD.", min=1)] = 10,
+    draws: Annotated[int, typer.Option(help="Draws that gradients and scores of a random defense average.", min=1)] = 4,
+    queries: Annotated[int, typer.Option(help="Queries of the black-box attack.", min=1)] = 100,
+    tolerance: Annotated[
+        float, typer.Option(help="Share of the images by which a fault must not be missed; less takes more images.")
+    ] = 0.2,
+    confidence: Annotated[float, typer.Option(help="That all of it is decided rightly.")] = 0.95,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    store: StoreOption = None,
+    trust: TrustOption = False,
+) -> None:
+    """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails, 3 if one is undecided.
+
+    Asks for gradients that are there, and right; for attacks that get stronger with knowledge, draws and radius; for
+    an unbounded attack that reaches 0 %; for seeds that decide. Takes more and more images until all is decided.
+
+    Example: purebench check vae --board fashion-quick
+    """
+    from purebench.boards.bundled import find_board
+    from purebench.boards.parse import load_board
+    from purebench.boards.selection import choose
+    from purebench.boards.trust import check_trust
+    from purebench.checks.attack_variants import Effort
+    from purebench.checks.evaluation import honest
+    from purebench.checks.finding import Result
+    from purebench.cli import show
+    from purebench.core.errors import PurebenchError, require_fraction
+    from purebench.core.files.places import default_store
+    from purebench.execution.incremental import Limits, Run
+
+    require_fraction("--confidence", confidence, ends=False)
+    if minutes is not None and not minutes > 0:
+        raise PurebenchError(f"--minutes: expected a number above 0, such as 10 or 0.5, but got {minutes!r}.")
+    chosen = choose(board, [defense], None)
+    check_trust(board, load_board(find_board(board)), trust=trust)
+    effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
+    with show.progress(parts=True) as progress:
+        run = Run(store or default_store(), device, workers, progress)
+        row, limits = chosen.shown[0], Limits(max_images, minutes)
+        found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
+    show.findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)
+    if code := {Result.FAILS: 1, Result.UNDECIDED: UNDECIDED}.get(found.result):
+        raise typer.Exit(code)

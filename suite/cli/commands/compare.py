@@ -1,0 +1,198 @@
+"""`purebench compare`: two rows of a board, or all of them, on the same images."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from purebench.core.errors import PurebenchError, nearest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from purebench.results.comparisons import Pair, Side
+    from purebench.results.results import DefenseResult
+
+
+def compare(
+    a: Annotated[
+        str | None, typer.Argument(help="A row of the board; or the JSON of a result, or a folder of results.")
+    ] = None,
+    b: Annotated[str | None, typer.Argument(help="Another one.")] = None,
+    board: Annotated[
+        str, typer.Option(help="The board of the rows; without --store or --results, its committed results are read.")
+    ] = "fashion-quick",
+    store: Annotated[Path | None, typer.Option(help="Rows of this store, as `purebench run` filled it.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Rows of this folder of results.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every two rows, with Holm's correction over all pairs.")
+    ] = False,
+    attack: Annotated[
+        str | None, typer.Option(help="Compare the accuracy under this attack, not the robust accuracy.")
+    ] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="On the images that both have, where they differ.")] = False,
+    confidence: Annotated[float | None, typer.Option(help="Such as 0.99; default: the board's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON here.")] = None,
+) -> None:
+    """Compare two rows of a board on the same images: the difference, how sure it is, and how large.
+
+    Runs nothing. Example: purebench compare trades gdmp
+    Example: purebench compare --all --board fashion-quick
+    Example: purebench compare old-results new-results
+    """
+    from purebench.core.terminal_output import make_console
+    from purebench.results.comparisons import comparisons, other_settings
+    from purebench.results.export import as_json, write_files
+
+    if confidence is not None and not 0 < confidence < 1:
+        raise PurebenchError(f"--confidence: expected a number between 0 and 1, such as 0.95, but got {confidence!r}.")
+    if every == (a is not None or b is not None) or (not every and b is None):
+        raise PurebenchError("compare: expected two rows to compare, A and B, or --all for every two.")
+    pairs = _all(_rows(board, store, results)) if every else _two(str(a), str(b), board, store, results)
+    found = comparisons(pairs, attack=attack, confidence=confidence, shared=shared)
+    console = make_console()
+    what = f"accuracy under {attack}" if attack else "robust accuracy"
+    if out is not None:
+        write_files({out: as_json({"what": what, "pairs": [pair.to_dict() for pair in found]})})
+    console.print(_table(found, console.width))
+    for line in [f"difference: {what} of A minus that of B, in points", *_notes(found)]:
+        console.print(line, style="dim", markup=False, highlight=False)
+    differing = sorted({name for left, right in pairs for name in other_settings(left.result, right.result)})
+    if differing:
+        told = f"the boards differ in {', '.join(differing)}: what is compared is not the defenses alone"
+        console.print(told, markup=False)
+    if out is not None:
+        console.print(f"comparisons: {out}", markup=False, highlight=False)
+
+
+def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -> list[tuple[Side, Side]]:
+    from purebench.results.comparisons import Side
+    from purebench.results.export import load_result
+
+    places = Path(a), Path(b)
+    if all(place.is_dir() for place in places):
+        return _folders(*places)
+    rows: dict[str, DefenseResult] = {}
+    if not all(place.suffix == ".json" for place in places):
+        rows = {row.name: row for row in _rows(board, store, results)}
+    sides = []
+    for text, place in zip((a, b), places, strict=True):
+        if place.suffix == ".json":
+            sides.append(Side(text, load_result(place)))
+        elif text in rows:
+            sides.append(Side(text, rows[text]))
+        else:
+            raise PurebenchError(f"compare: there is no row {text!r}; {nearest(text, rows)}")
+    return [(sides[0], sides[1])]
+
+
+def _folders(first: Path, second: Path) -> list[tuple[Side, Side]]:
+    from purebench.results.comparisons import Side
+    from purebench.results.export import load_results
+
+    old, new = ({row.name: row for row in load_results(folder)} for folder in (first, second))
+    both = [name for name in old if name in new]
+    if not both:
+        raise PurebenchError(f"compare: expected a defense that {first} and {second} both have, but there is none.")
+    return [(Side(f"{name} (A)", old[name]), Side(f"{name} (B)", new[name])) for name in both]
+
+
+def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
+    """Every two rows that have a robust accuracy, the better first."""
+    from purebench.results.comparisons import Side
+    from purebench.results.rank import rank
+
+    sides = [Side(row.name, row.result) for row in rank(rows) if row.rank]
+    if len(sides) < 2:
+        raise PurebenchError(f"--all: expected at least two rows with results, but got {len(sides)}.")
+    return list(combinations(sides, 2))
+
+
+def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseResult]:
+    """The rows of a folder, a store, or of the board's committed results."""
+    from purebench.boards.bundled import find_board
+    from purebench.boards.parse import load_board
+    from purebench.cli.show import from_store
+    from purebench.results.export import load_results
+    from purebench.results.merge import merge
+
+    if store is not None and results is not None:
+        raise PurebenchError("compare: expected --store or --results, but got both; choose one.")
+    if store is not None:
+        name = load_board(Path(board)).name if board.endswith((".yaml", ".yml")) else board
+        return merge(*from_store(store, name))
+    folder = find_board(board).parent / "results" if results is None else results
+    found = load_results(folder) if folder.is_dir() else []
+    if not found:
+        raise PurebenchError(
+            f"{folder}: expected results, but there are none; run the board with --results, or --store."
+        )
+    return found
+
+
+def _table(pairs: list[Pair], width: int) -> Table:
+    """A row a pair; effect sizes where the terminal has room for them."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from purebench.core.terminal_output import printable
+
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
+    table.add_column("A", overflow="fold")
+    table.add_column("B", overflow="fold")
+    table.add_column("difference, points", no_wrap=True)
+    table.add_column("A > B, <", justify="right", no_wrap=True)
+    sized = (
+        width - sum(max(len(name) for name in names) for names in zip(*((p.a, p.b) for p in pairs), strict=True)) > 58
+    )
+    if sized:
+        table.add_column("odds", justify="right", no_wrap=True)
+        table.add_column("g", justify="right", no_wrap=True)
+    table.add_column("p" if len(pairs) == 1 else "p (Holm)", justify="right", no_wrap=True)
+    for pair in pairs:
+        one = pair.found
+        gap = f"{100 * one.difference.value:+.1f} [{100 * one.difference.low:+.1f}, {100 * one.difference.high:+.1f}]"
+        p = f"{pair.adjusted:.2g}" if pair.adjusted >= 1e-4 else "< 0.0001"
+        sizes = [f"{one.odds_ratio:.3g}", f"{one.cohen_g:+.2f}"] if sized else []
+        cells = [pair.a, pair.b, gap, f"{one.better}, {one.worse}", *sizes, p]
+        table.add_row(*(Text(printable(cell), style="bold" if pair.apart else "") for cell in cells))
+    return table
+
+
+def _notes(pairs: list[Pair]) -> list[str]:
+    """What a reader of the table must know, a line each."""
+    first = pairs[0].found.difference
+    tests = {
+        "mcnemar": "exact McNemar test (both deterministic)",
+        "sign-flip": "sign-flip test of paired differences",
+        "betting": "bets on the difference, valid at any time",
+    }
+    used = [told for name, told in tests.items() if any(pair.found.test == name for pair in pairs)]
+    sizes = sorted({pair.found.difference.n for pair in pairs})
+    images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    apart = sum(pair.apart for pair in pairs)
+    told = f"{apart} of {len(pairs)} pairs are told apart (bold)" if len(pairs) > 1 else _verdict(pairs[0])
+    wider = any(pair.apart and pair.found.difference.low <= 0 <= pair.found.difference.high for pair in pairs)
+    return [
+        told,
+        *(
+            ["an interval that holds 0 beside a small p: it is by betting, for any distribution, and wider"]
+            if wider
+            else []
+        ),
+        f"{images} images; {100 * first.confidence:g} % interval of the paired difference: {first.method}; "
+        f"p: {', '.join(used)}",
+        "A > B, <: images on which A is right more often, and less; odds: of the two; g: Cohen's, 0.05 small, 0.15 "
+        "medium, 0.25 large",
+    ]
+
+
+def _verdict(pair: Pair) -> str:
+    if not pair.apart:
+        return f"{pair.a} and {pair.b} are not told apart"
+    better, worse = (pair.a, pair.b) if pair.found.difference.value > 0 else (pair.b, pair.a)
+    return f"{better} is better than {worse}"

@@ -1,0 +1,38 @@
+"""`purebench convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(help="A checkpoint as its authors publish it (.pt, .pth, .ckpt).")],
+    out: Annotated[Path, typer.Argument(help="The file to write, ending in .safetensors.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="nvae, e4e, style-transformer, classifier, a-vae or nd-vae; default: told from the file's keys."
+        ),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Which of an NVAE's batch statistics to keep.", min=0)] = 0.6,
+    half: Annotated[bool, typer.Option("--half", help="fp16: half the size, about three digits.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Unpickle whatever the file holds, which runs any code in it: only for authors that you trust.",
+        ),
+    ] = False,
+) -> None:
+    """Convert an official checkpoint to safetensors, which run no code; every key and shape is checked on the way.
+
+    Example: purebench convert e4e_ffhq_encoder.pt e4e_ffhq_encoder.safetensors
+    """
+    from purebench.core import registry
+
+    write, _ = registry.factory("converters", "official")
+    found = write(file, out, kind=kind, temperature=temperature, half=half, trust=trust)
+    typer.echo(f"wrote {out}: {found}")

@@ -1,0 +1,83 @@
+"""`purebench export`: what a store holds of a board, as files for other programs and for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from purebench.core.errors import PurebenchError, nearest
+
+FORMATS = ("npz", "png", "md", "tex", "csv", "bib")
+
+
+def export(
+    board: Annotated[str, typer.Argument(help="The board's name in the store, or the path of its board.yaml.")],
+    store: Annotated[Path | None, typer.Option("--store", help="SQLite file. Default: the user's data folder.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("exported"),
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Any of npz, png (adversarial examples), md, tex, csv (the table) and bib (citations), with commas.",
+        ),
+    ] = "npz,md,tex,csv,bib",
+) -> None:
+    """Write adversarial examples, the table and citations of a board that was run; runs nothing.
+
+    Example: purebench export fashion-quick -o exported --format npz,csv
+    """
+    from purebench.boards.parse import load_board
+    from purebench.cli.citations import bibtex
+    from purebench.cli.show import from_store
+    from purebench.core.files.places import default_store
+    from purebench.core.terminal_output import printable
+    from purebench.leaderboards.table_files import comma_separated, latex, markdown
+    from purebench.records.provenance import versions
+    from purebench.records.store import reading
+    from purebench.results.export import write_files
+    from purebench.results.image_export import export_images
+    from purebench.results.merge import merge
+    from purebench.results.rank import rank
+
+    asked = chosen(formats)
+    if out.exists() and not out.is_dir():
+        raise PurebenchError(f"--out: expected a folder, but {out} is a file; name another.")
+    path = store or default_store()
+    name = load_board(Path(board)).name if board.endswith((".yaml", ".yml")) else board
+    found, records = from_store(path, name)
+    rows = rank(merge(found, records))
+    names = [defense.use.name for defense in found.shown]
+    texts: dict[str, Callable[[], str]] = {
+        "md": lambda: markdown(rows),
+        "tex": lambda: latex(rows, f"{found.title}: robust accuracy and its interval."),
+        "csv": lambda: comma_separated(rows),
+        "bib": lambda: bibtex(names, versions()["purebench"]),
+    }
+    written = {out / f"{name}.{kind}": make() for kind, make in texts.items() if kind in asked}
+    write_files(written)
+    images = asked & {"npz", "png"}
+    count = 0
+    if images:
+        with reading(path) as saved:
+            try:
+                count = export_images(saved, found, records, out / "adversarial", images)
+            except OSError as error:
+                raise PurebenchError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    for place in written:
+        print(printable(f"wrote {place}"))
+    if images:
+        print(printable(f"wrote {count} adversarial examples below {out / 'adversarial'}"))
+
+
+def chosen(text: str) -> set[str]:
+    """The formats of "npz,csv". Raises PurebenchError for none and for unknown ones."""
+    found = [one.strip() for one in text.split(",") if one.strip()]
+    for one in found:
+        if one not in FORMATS:
+            raise PurebenchError(f"--format: {one!r} is unknown; {nearest(one, FORMATS)}")
+    if not found:
+        raise PurebenchError(f"--format: expected some of {', '.join(FORMATS)}, but got none.")
+    return set(found)

@@ -1,0 +1,44 @@
+"""`purebench new`: a defense or an attack of one's own, as files that run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Write a runnable skeleton of a defense or an attack of your own.")
+
+Name = Annotated[str, typer.Argument(help="Its name in Python, such as my_method.")]
+Folder = Annotated[Path | None, typer.Option(help="Where to write; made if need be. Default: a folder of that name.")]
+
+
+@app.command()
+def defense(name: Name, folder: Folder = None) -> None:
+    """Write a purifier, a test of what it promises and a board to run it on; nothing that exists is overwritten.
+
+    Example: purebench new defense my_method
+    """
+    _write("defense", name, folder)
+
+
+@app.command()
+def attack(name: Name, folder: Folder = None) -> None:
+    """Write an attack, a test of it and a board to run it on; nothing that exists is overwritten.
+
+    Example: purebench new attack my_attack
+    """
+    _write("attack", name, folder)
+
+
+def _write(kind: str, name: str, folder: Path | None) -> None:
+    from purebench.cli.skeleton import write
+
+    written = write(kind, name, folder or Path(name))
+    for path in written:
+        typer.echo(f"wrote {path}")
+    typer.echo("next, from here:")
+    typer.echo(f"  purebench run {written[-1]}")
+    if kind == "defense":
+        typer.echo(f"  purebench run --defense {written[0]}:{name} --board fashion-quick")
+    typer.echo(f"  python -m pytest {written[1]}")

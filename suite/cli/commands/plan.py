@@ -1,0 +1,177 @@
+"""`purebench plan`: what a board will cost and how much it will tell, before it is run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from purebench.cli.options import TrustOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from purebench.boards.board import Board
+    from purebench.execution.cost_estimate import Price, Tell
+
+SECONDS_BETWEEN_LINES = 20.0
+ACCURACIES = (0.1, 0.5, 0.9)
+DISCORDANT = 0.25
+"""Share of images on which just one of two rows is right, where nothing is known of them."""
+POWER = 0.8
+
+
+def plan(
+    board: Annotated[str, typer.Argument(help="A bundled board (purebench list boards) or the path of a board.yaml.")],
+    defense: Annotated[
+        list[str] | None, typer.Option("--defense", "-d", help="Only this defense; may be given several times.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Only the first so many images.", min=1)] = None,
+    until: Annotated[
+        list[str] | None, typer.Option(help="As of `purebench run`; the cost is then that of the latest end.")
+    ] = None,
+    max_images: Annotated[int | None, typer.Option(help="As of `purebench run`.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
+    budget: Annotated[float, typer.Option(help="Seconds of the probe, about.", min=0)] = 60.0,
+    trust: TrustOption = False,
+) -> None:
+    """Say what a board will cost on this device, how wide its intervals will be, and which differences it will see.
+
+    A short probe runs jobs on one image. Example: purebench plan fashion-linf -d vae --images 200
+    """
+    from purebench.boards.bundled import find_board
+    from purebench.boards.parse import load_board
+    from purebench.boards.selection import choose
+    from purebench.boards.trust import check_trust
+    from purebench.core.memory import keep_freed_memory
+    from purebench.core.terminal_output import make_console
+    from purebench.execution.context import check_attacks, prepare
+    from purebench.execution.cost_estimate import forecast
+    from purebench.execution.scheduler import default_workers
+
+    chosen = choose(board, defense, images, until=until, max_images=max_images)
+    check_trust(board, load_board(find_board(board)), trust=trust)
+    keep_freed_memory()
+    context = prepare(chosen, device)
+    for name, error in context.left_out.items():
+        print(f"{name} is left out: {error}", file=sys.stderr)
+    check_attacks(context.board)
+    with progress() as tell:
+        found = forecast(context, budget, tell)
+    many = default_workers(device) if workers is None else workers
+    console = make_console()
+    console.print(_table(context.board, found))
+    for line in (*_costs(context.board, found, many), *_telling(context.board)):
+        console.print(line, highlight=False)
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """A progress bar on a terminal, else a line now and then."""
+    import time
+
+    from rich.progress import Progress
+
+    from purebench.core.terminal_output import make_console
+
+    errors = make_console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("probing")
+        last = time.monotonic()
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal last
+            bar.update(task, completed=done, total=total, description=what)
+            if not errors.is_terminal and time.monotonic() - last > SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                print(f"probing {done}/{total}, {what}", file=sys.stderr, flush=True)
+
+        yield tell
+
+
+def _table(board: Board, found: Sequence[Price]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from purebench.records.record import WORST_CASE
+
+    images = board.images_of(board.most_blocks)
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
+    table.add_column("defense", overflow="fold")
+    for name in ("attacks", "jobs", "forwards", "backwards", "time, one worker"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in board.defenses:
+        of = [price for price in found if price.defense == row.name]
+        tried = sum(price.measured for price in of)
+        table.add_row(
+            row.name,
+            str(sum(not price.skipped and price.attack != WORST_CASE for price in of)),
+            f"{len(of) * board.most_blocks}",
+            f"{images * sum(price.forwards for price in of):,.0f}",
+            f"{images * sum(price.backwards for price in of):,.0f}",
+            duration(images * sum(price.seconds for price in of)),
+            "" if tried == len(of) else f"{tried} of {len(of)} attacks tried",
+        )
+    return table
+
+
+def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
+    images = board.images_of(board.most_blocks)
+    seconds = images * sum(price.seconds for price in found)
+    jobs = len(found) * board.most_blocks
+    lines = [
+        f"{jobs:,} jobs, {images * sum(p.forwards for p in found):,.0f} forwards and "
+        f"{images * sum(p.backwards for p in found):,.0f} backwards of images: {duration(seconds)} with one worker, "
+        f"about {duration(seconds / min(workers, jobs))} with {workers} (right within a factor of three)"
+    ]
+    if board.cascade:
+        lines.append("at most: a cascade spares images that were broken before")
+    if board.stop is not None and board.stop.early:
+        lines.append(f"at most: it stops as soon as {board.stop.text}")
+    return lines
+
+
+def _telling(board: Board) -> list[str]:
+    """What intervals and comparisons to expect of so many images."""
+    from purebench.execution.cost_estimate import expected_half_widths
+    from purebench.statistics import smallest_difference
+
+    images, confidence = board.images_of(board.most_blocks), board.confidence
+    anytime = board.stop is not None and board.stop.early
+    widths = [(at, *expected_half_widths(images, at, confidence, anytime)) for at in ACCURACIES]
+    lines = [
+        f"intervals to expect of {images} images at {100 * confidence:g} %, in points, where the accuracy is "
+        + " / ".join(f"{100 * at:.0f} %" for at in ACCURACIES),
+        "  deterministic rows  ± " + " / ".join(f"{100 * fixed:.1f}" for _, fixed, _ in widths),
+        "  random rows         ± " + " / ".join(f"{100 * random:.1f}" for _, _, random in widths) + " at most",
+    ]
+    pairs = len(board.shown) * (len(board.shown) - 1) // 2
+    if not pairs:
+        return lines
+    seen = f"a difference of {_points(smallest_difference(images, DISCORDANT, POWER, alpha=1 - confidence))}"
+    if pairs > 1:
+        least = smallest_difference(images, DISCORDANT, POWER, comparisons=pairs, alpha=1 - confidence)
+        seen += f" between two rows named before, {_points(least)} among all {pairs} pairs,"
+    return [
+        *lines,
+        f"{seen} is seen with a probability of {100 * POWER:.0f} %, if just one of the two is right on "
+        f"{100 * DISCORDANT:.0f} % of the images",
+    ]
+
+
+def _points(least: float) -> str:
+    return "no size (too few images)" if least == inf else f"{100 * least:.1f} points"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 8.3 s, 12 min, 3.4 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

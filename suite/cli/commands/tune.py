@@ -1,0 +1,184 @@
+"""`purebench tune`: the alphas of a purifier that mixes latents, by search."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from purebench.cli.options import TrustOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from purebench.latents.tuning.tune import Progress, Tuned
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+def tune(
+    defense: Annotated[str, typer.Argument(help="A defense that mixes latents, such as 'mlvgm-hvae(blur=1)'.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for trials, result and picture; a killed search goes on there. Default: tuned/ and the "
+            "defense's name."
+        ),
+    ] = None,
+    search: Annotated[str, typer.Option(help="gp (Gaussian process, needs Optuna) or random.")] = "gp",
+    space: Annotated[
+        str, typer.Option(help="full (every alpha by itself), power or sigmoid (rising curves).")
+    ] = "full",
+    objective: Annotated[
+        str,
+        typer.Option(help="adaptive (every list is attacked anew) or paper (images made once, by FGSM in l2)."),
+    ] = "adaptive",
+    evaluations: Annotated[int, typer.Option(help="Lists to ask, earlier runs' counted.", min=1)] = 100,
+    minutes: Annotated[float | None, typer.Option(help="Begin no evaluation after so many minutes.", min=0)] = None,
+    board: Annotated[
+        str, typer.Option(help="The board that it is for: its classifier and threat; its images are kept apart.")
+    ] = "fashion-linf",
+    dataset: Annotated[
+        str | None, typer.Option(help="Other images; default: held-out ones of the board's data.")
+    ] = None,
+    skip: Annotated[
+        int | None, typer.Option(help="Leave out so many images at the dataset's beginning.", min=0)
+    ] = None,
+    images: Annotated[int, typer.Option(help="Images of the search.", min=1)] = 128,
+    fresh: Annotated[
+        int, typer.Option(help="Other images: one half chooses the winner, the other measures it.", min=4)
+    ] = 256,
+    finalists: Annotated[int, typer.Option(help="How many of the best are asked again.", min=1)] = 5,
+    attenuation: Annotated[float, typer.Option(help="Factor on the alphas that are searched.")] = 0.7,
+    attack: Annotated[str, typer.Option(help="The attack of the adaptive objective.")] = "apgd(steps=5)",
+    gradient: Annotated[str, typer.Option(help="Its view: exact, bpda, blind or none.")] = "exact",
+    eot: Annotated[int, typer.Option(help="Draws that a gradient averages over.", min=1)] = 2,
+    draws: Annotated[int, typer.Option(help="Verification draws, each image.", min=1)] = 8,
+    norm: Annotated[str | None, typer.Option(help="Another norm than the board's: linf, l2 or l1.")] = None,
+    radius: Annotated[str | None, typer.Option(help="Another radius, such as 4/255.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of images, proposals, attacks and draws.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    trust: TrustOption = False,
+) -> None:
+    """Search the alphas of a purifier that mixes latents, on held-out images, and check the best on fresh ones.
+
+    Example: purebench tune mlvgm-hvae --evaluations 60 --images 96
+    """
+    from purebench.boards.board import AttackChoice
+    from purebench.boards.bundled import find_board
+    from purebench.boards.parse import load_board
+    from purebench.boards.selection import label
+    from purebench.boards.trust import check_trust
+    from purebench.core.memory import keep_freed_memory
+    from purebench.core.registry import Spec
+    from purebench.core.threat import ThreatModel, parse_radius
+    from purebench.latents.tuning.setting import setting_for
+    from purebench.latents.tuning.tune import tune as run
+    from purebench.latents.tuning.tune import write
+
+    keep_freed_memory()
+    out = out or Path("tuned") / label(defense)
+    chosen = load_board(find_board(board))
+    check_trust(board, chosen, trust=trust)
+    usual = setting_for(defense, chosen, dataset=dataset, skip=skip, objective=objective).threat
+    threat = ThreatModel(norm or usual.norm, usual.radius if radius is None else parse_radius(radius))
+    setting = setting_for(
+        defense,
+        chosen,
+        dataset=dataset,
+        skip=skip,
+        threat=threat,
+        objective=objective,
+        images=images,
+        fresh=fresh,
+        attack=AttackChoice("attack", Spec.parse(attack), gradient, eot),
+        draws=draws,
+        attenuation=attenuation,
+        seed=seed,
+    )
+    with progress() as tell:
+        found = run(
+            setting,
+            out,
+            how=search,
+            space=space,
+            evaluations=evaluations,
+            minutes=minutes,
+            finalists=finalists,
+            device=device,
+            progress=tell,
+        )
+    print_table(found)
+    for place in write(found, out, shlex.join(["purebench", *sys.argv[1:]])):
+        typer.echo(f"wrote {place}")
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress bar on a terminal, else a line now and then, so that a log shows the search is alive."""
+    from rich.progress import Progress as Bar
+
+    from purebench.core.terminal_output import make_console
+
+    errors = make_console(stderr=True)
+    with Bar(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("preparing")
+        last, doing = float("-inf"), ""
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal last, doing
+            bar.update(task, description=what, completed=done, total=total)
+            now = bar.get_time()
+            if not errors.is_terminal and (what != doing or done == total or now > last + SECONDS_BETWEEN_LINES):
+                print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+                last, doing = now, what
+
+        yield tell
+
+
+def print_table(found: Tuned, console: Console | None = None) -> None:
+    """The finalists, the winner first, and what the columns say; 100 columns hold it."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from purebench.cli.commands.inspect_latents import console as usual
+    from purebench.cli.commands.inspect_latents import points
+    from purebench.latents.tuning.tune import attack_text
+
+    console, setting = console or usual(), found.setting
+    console.print(Text(f"Alphas of {setting.defense}", style="bold"))
+    console.print(Text(attack_text(setting), style="dim"))
+    asked = ", ".join(f"{how} {space}: {len(trials)}" for (how, space), trials in found.searches.items())
+    apart = ", ".join(found.apart_from) or "no board"
+    console.print(Text(f"evaluations: {asked} · {setting.images} images, none of {apart}", style="dim"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    for head in ("", "search", "choice", "fresh", "clean", "to baseline"):
+        table.add_column(head, justify="right" if head else "left", no_wrap=bool(head))
+    for place, finalist in enumerate(found.finalists):
+        searched = finalist.candidate.searched
+        table.add_row(
+            f"{'★ ' if place == 0 else '  '}{finalist.candidate.name}",
+            "–" if searched is None else f"{100 * searched:.1f}",
+            f"{100 * finalist.chosen.value:.1f}",
+            points(finalist.robust),
+            points(finalist.clean),
+            "–" if finalist.difference is None else points(finalist.difference, sign="+"),
+        )
+    console.print(table)
+    half = found.winner.robust
+    console.print(
+        Text(
+            f"search: on its own images, too good for the best of many. choice: on {found.winner.chosen.n} fresh "
+            f"images, which choose the winner ★. fresh, clean: on {half.n} others, {100 * setting.confidence:g} % "
+            f"{half.method} intervals; to baseline: paired, from the best list that needs no search.",
+            style="dim",
+        )
+    )
+    alphas = ", ".join(f"{alpha:g}" for alpha in found.winner.candidate.alphas)
+    console.print(Text(f"winner: schedule=[{alphas}], attenuation={setting.attenuation:g}"))

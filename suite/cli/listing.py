@@ -1,0 +1,236 @@
+"""`purebench list`: names and a line on each, without importing what they name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint
+
+from rich.console import Console
+from rich.table import Table
+
+from purebench.attacks.catalogue import LIBRARIES, NATIVE, Entry
+from purebench.boards.bundled import bundled
+from purebench.cli.declaration import VARIES, Declaration, declared
+from purebench.cli.summaries import summary
+from purebench.core import registry
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.terminal_output import make_console
+
+ABOUT = {
+    "boards": "what `purebench run` takes",
+    "defenses": "purifiers and other defenses",
+    "attacks": "algorithms, and other packages' attacks behind their prefix",
+    "views": "gradient modes: what the attacker differentiates",
+    "classifiers": "what is defended",
+    "datasets": "labelled images",
+    "recipes": "how bundled models were made; `purebench train`",
+}
+MORE = {"attacks": "all of them, and what they take", "defenses": "what each is, costs, and where it comes from"}
+LIBRARY_TITLES = {
+    "autoattack": "autoattack:NAME – AutoAttack's own package",
+    "art": "art:NAME – Adversarial Robustness Toolbox 1.20",
+    "foolbox": "foolbox:NAME – Foolbox 3.3.4",
+}
+LEGEND = """\
+norms     of the threats it runs under; any: its own constraint is none of them
+sees      what it uses of the defense; ∇: it needs gradients
+kind      bounded: keeps to the radius; min-norm: looks for the nearest adversarial image"""
+FACTS = """\
+random     whether two answers to an image may differ
+gradient   exact: the slope comes through; zero: it is zero almost everywhere; none: it cannot come through
+surrogate  what BPDA differentiates; none: nothing stands before the classifier
+forwards   of a draw: times that it passes an image through its own networks + through the classifier
+ms         CPU milliseconds an image of a draw, one thread, classifier included (defenses/costs.json says where)
+All at default settings; varies: with what it is given; ?: not declared (purebench/declaration.py says how)"""
+LONGEST, LEAST = 39, 20
+"""Characters of a name in a row, and of one in a narrow terminal; what is longer goes on in the next row."""
+OTHERS = 60
+"""Columns that a table needs beside its names."""
+PIPED = 160
+"""Columns where no terminal says how many it has: a line for each attack."""
+
+
+def print_names(what: str | None) -> None:
+    """Prints one group, or all. Raises PurebenchError for an unknown group."""
+    if what is not None and what not in ABOUT:
+        raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
+    console = make_console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = make_console(width=PIPED)
+    if what == "attacks":
+        print_attacks(console)
+        return
+    if what == "defenses":
+        print_defenses(console)
+        return
+    for group in [what] if what else ABOUT:
+        table = _plain(f"{group} – {ABOUT[group]}")
+        for row in _rows(group):
+            table.add_row(*row)
+        console.print(table)
+        if group in MORE:
+            console.print(f"  {MORE[group]}: purebench list {group}", style="dim")
+        console.print()
+
+
+def print_attacks(console: Console) -> None:
+    """Prints every attack with what it takes, and at the end those that are left out."""
+    console.print(LEGEND, style="dim", markup=False, highlight=False)
+    points = {name: point for name, point in registry.installed("attacks").items() if name not in LIBRARIES}
+    _print_entries(console, "attacks", [entry for name, entry in NATIVE.items() if name in points])
+    others = {name: point for name, point in points.items() if name not in NATIVE}
+    if others:
+        table = _attack_table("attacks of other packages")
+        for name, point in others.items():
+            table.add_row(name, "?", "?", "?", summary(point))
+        console.print("", table)
+    for library, title in LIBRARY_TITLES.items():
+        _print_entries(console, title, [entry for entry in LIBRARIES[library].values() if not entry.left_out])
+    table = Table(title="not offered", title_justify="left", box=None, show_header=False, padding=(0, 1))
+    table.add_column(max_width=34)
+    table.add_column(style="dim")
+    for library, reason, names in left_out():
+        table.add_row(f"{library}: {reason}", ", ".join(names))
+    console.print("", table)
+
+
+def print_defenses(console: Console) -> None:
+    """Prints every defense with what it declares; what one is and where it comes from beside it, or below if narrow."""
+    console.print(FACTS, style="dim", markup=False, highlight=False)
+    points = registry.installed("defenses")
+    declarations, faults = declared()
+    wide = console.width >= PIPED
+    table, below = _defense_table(wide), _plain("what they are")
+    for name, point in points.items():
+        one = declarations.get(name)
+        told = about(summary(point).rstrip("."), "" if one is None else one.source)
+        row = (f"{told}; {of_another}" if (of_another := _package(point)) else told,)
+        table.add_row(name, *facts(one), *(row if wide else ()))
+        below.add_row(name, *row, "")
+    console.print("", table)
+    if not wide:
+        console.print("", below)
+    for fault in faults:
+        console.print(f"nothing is taken from a declaration: {fault}", style="yellow", markup=False, highlight=False)
+
+
+def facts(one: Declaration | None) -> list[str]:
+    """A declaration's cells: random, gradient, surrogate, forwards, ms, licence; `?` for what nobody says.
+
+    >>> facts(None)
+    ['?', '?', '?', '?', '?', '?']
+    """
+    if one is None:
+        return ["?"] * 6
+    random = one.random if isinstance(one.random, str) else "yes" if one.random else "no"
+    varying = VARIES in (one.forwards, one.passes)
+    ms = f"{one.ms:.3g}" if isinstance(one.ms, int | float) else one.ms or "?"
+    forwards = VARIES if varying else f"{one.forwards} + {one.passes}"
+    return [random, one.gradient, one.surrogate, forwards, ms, one.licence]
+
+
+def about(summary: str, source: str) -> str:
+    """What a defense is and where it comes from, no name twice.
+
+    >>> about("DiffPure (Nie et al. 2022)", "Nie et al. 2022, arXiv:2205.07460")
+    'DiffPure (Nie et al. 2022); arXiv:2205.07460'
+    """
+    authors, _, number = source.partition(", ")
+    return "; ".join(words for words in (summary, number if authors in summary else source) if words)
+
+
+def left_out() -> list[tuple[str, str, list[str]]]:
+    """The libraries' attacks that cannot be run: library, reason, names."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for library, entries in LIBRARIES.items():
+        for entry in entries.values():
+            if entry.left_out:
+                reasons.setdefault((library, entry.left_out), []).append(entry.name)
+    return [(*key, names) for key, names in reasons.items()]
+
+
+def _print_entries(console: Console, title: str, entries: Iterable[Entry]) -> None:
+    table = _attack_table(title)
+    longest = min(LONGEST, max(LEAST, console.width - OTHERS)) if console.width < PIPED else PIPED
+    for entry in entries:
+        parts = [
+            entry.note,
+            f"also {', '.join(entry.aliases)}" if entry.aliases else "",
+            f"needs {entry.needs}" if entry.needs else "",
+        ]
+        table.add_row(
+            in_rows(entry.name, longest),
+            "any" if entry.own else " ".join(entry.norms),
+            f"{entry.knowledge}{' ∇' if entry.gradients else ''}",
+            "bounded" if entry.bounded else "min-norm",
+            "; ".join(part for part in parts if part),
+        )
+    console.print("", table)
+
+
+def in_rows(name: str, longest: int) -> str:
+    """A name too long for a row, broken where a word of it begins.
+
+    >>> in_rows("L2ClippingAwareRepeatedAdditiveUniformNoiseAttack", 39)
+    'L2ClippingAwareRepeatedAdditiveUniform\\n  NoiseAttack'
+    """
+    if len(name) <= longest:
+        return name
+    starts = [found.start() for found in re.finditer("[A-Z][a-z]", name) if 0 < found.start() <= longest]
+    place = max(starts, default=longest)
+    return f"{name[:place]}\n  {in_rows(name[place:], longest - 2)}"
+
+
+def _attack_table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), header_style="dim")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("norms", no_wrap=True)
+    table.add_column("sees", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("")
+    return table
+
+
+def _defense_table(wide: bool) -> Table:
+    table = Table(title="defenses", title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("name", style="bold", no_wrap=True)
+    for name in ("random", "gradient", "surrogate", "forwards", "ms", "licence"):
+        table.add_column(name, justify="right" if name in ("forwards", "ms") else "left", no_wrap=True)
+    if wide:
+        table.add_column("")
+    return table
+
+
+def _plain(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(style="dim", no_wrap=True)
+    return table
+
+
+def _rows(group: str) -> list[tuple[str, str, str]]:
+    if group == "boards":
+        return [(name, _title(path.read_text(encoding="utf-8")), "") for name, path in bundled().items()]
+    return [(name, summary(point), _package(point)) for name, point in registry.installed(group).items()]
+
+
+def _package(point: EntryPoint) -> str:
+    """Whose it is, if it is not this package's."""
+    return "" if point.dist is None or (name := _name(point.dist)) == "purebench" else name
+
+
+@cache
+def _name(distribution: Distribution) -> str:
+    """Its name, for which all of its metadata is parsed each time that it is asked for."""
+    return distribution.name
+
+
+def _title(text: str) -> str:
+    import yaml
+
+    quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where PyYAML was built with it
+    return str(yaml.load(text, quick).get("title", ""))

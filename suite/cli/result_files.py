@@ -1,0 +1,72 @@
+"""`purebench show --results`: a table and a page from result files alone; no store, images, models or code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from purebench.boards.board import Board
+from purebench.boards.bundled import bundled
+from purebench.boards.parse import load_board, parse_board
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
+
+if TYPE_CHECKING:
+    from purebench.results.results import DefenseResult
+
+
+def show_results(folder: Path, page: Path | None) -> None:
+    """Write the page where asked and print the ranking of the results in a folder.
+
+    Raises:
+        PurebenchError: If there are none, if they are of several boards, or if a file is no result.
+    """
+    from purebench.cli.show import check_outputs, present
+
+    check_outputs(page, None)
+    board, found = from_results(folder)
+    present(board, found, page, (), {})
+
+
+def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
+    """Return the board and the results that `purebench run --results FOLDER` wrote."""
+    from purebench.results.export import load_results
+
+    if not folder.is_dir():
+        raise PurebenchError(f"--results: expected a folder of results, but {folder} is none.")
+    found = load_results(folder)
+    if not found:
+        raise PurebenchError(f"--results: expected results (JSON files) in {folder}, but there are none.")
+    other = next((one for one in found if one.board != found[0].board), None)
+    if other is not None:
+        raise PurebenchError(
+            f"{folder}: expected results of one board with the same settings, but those of {found[0].name} "
+            f"({found[0].board.get('name')}) and {other.name} ({other.board.get('name')}) differ; keep each in a "
+            "folder of its own."
+        )
+    return board_of(found), found
+
+
+def board_of(found: Sequence[DefenseResult]) -> Board:
+    """The board of results: what they say of it, and the rows that there are.
+
+    Title and description are those of the bundled board of the same name, if there is one.
+    """
+    header = dict(found[0].board)
+    rows: dict[str, Any] = {one.name: _plain(one) for one in found}
+    attacks = header.get("attacks")
+    sources = [attack.get("source") for attack in attacks.values()] if isinstance(attacks, dict) else []
+    needed = [str(source.get("defense")) for source in sources if isinstance(source, dict)]
+    missing = [name for name in dict.fromkeys(needed) if name not in rows]
+    own = bundled().get(str(header.get("name", "")).partition("@")[0])
+    told = {} if own is None else {name: getattr(load_board(own), name) for name in ("title", "about")}
+    board = parse_board(
+        told | header | {"defenses": rows | dict.fromkeys(missing, "none"), "only_sources": missing},
+    )
+    return replace(board, defenses=tuple(row for row in board.defenses if row.name in rows))
+
+
+def _plain(one: DefenseResult) -> Any:
+    return Spec(one.spec["name"], one.spec.get("params", {})).plain()

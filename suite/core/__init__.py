@@ -1,0 +1,1 @@
+"""Definitions everything else builds on: threat models, defenses, protocols, the registry, errors."""

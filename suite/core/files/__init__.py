@@ -1,0 +1,1 @@
+"""Reading and writing text, YAML and JSON files, with validation."""

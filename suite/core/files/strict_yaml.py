@@ -1,0 +1,181 @@
+"""YAML of plain values, for files that anybody may have written.
+
+Built from the parser's events, so that duplicate keys are errors and size, nesting and aliases are bounded before
+anything is built. Accepted: mappings with text keys, lists, text, numbers, true, false, null, anchors and `<<`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from yaml.constructor import SafeConstructor
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+from yaml.nodes import ScalarNode
+from yaml.resolver import Resolver
+
+from purebench.core.errors import PurebenchError
+from purebench.core.files.text import shown
+
+MOST_VALUES = 20_000
+"""Most values of one document, those behind aliases counted each time."""
+DEEPEST = 50
+LONGEST_NUMBER = 40
+LARGEST = 2**63 - 1
+_TAG = "tag:yaml.org,2002:"
+_NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXobOB_.:eE+-]*")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where PyYAML was built with it
+
+
+def load_yaml(text: str) -> Any:
+    """The plain values of a YAML document.
+
+    Raises:
+        PurebenchError: it is not YAML, or not of the accepted kind; the message names the line.
+    """
+    try:
+        return _Builder(yaml.parse(text, Loader=_LOADER)).document()
+    except (yaml.YAMLError, RecursionError) as error:
+        raise PurebenchError("expected YAML, but " + " ".join(str(error).split())[:500]) from error
+
+
+class _Merge:
+    """The key `<<`."""
+
+
+class _Builder:
+    def __init__(self, events: Iterator[Any]):
+        self.events = events
+        self.resolver: Any = Resolver()
+        self.constructor = SafeConstructor()
+        self.anchors: dict[str, tuple[Any, int]] = {}
+        self.values = 0
+
+    def document(self) -> Any:
+        """The only document; None if there is none."""
+        next(self.events)  # the stream's start
+        if isinstance(next(self.events), StreamEndEvent):
+            return None
+        value = self._value(next(self.events), 0)
+        next(self.events)  # the document's end
+        if isinstance(more := next(self.events), DocumentStartEvent):
+            raise _error(more, "expected one document, but a second one begins; delete it")
+        return None if value is _Merge else value
+
+    def _value(self, event: Any, depth: int) -> Any:
+        if isinstance(event, AliasEvent):
+            if event.anchor not in self.anchors:
+                raise _error(event, f"the alias *{event.anchor} refers to nothing above it")
+            value, size = self.anchors[event.anchor]
+            self._count(event, size)
+            return value
+        if event.tag is not None:
+            raise _error(event, f"expected plain values, but got the tag {shown(event.tag)}; delete it")
+        if depth > DEEPEST:
+            raise _error(event, f"expected at most {DEEPEST} levels, but it is nested more deeply")
+        before = self.values
+        self._count(event, 1)
+        if isinstance(event, ScalarEvent):
+            value = self._scalar(event)
+        elif isinstance(event, SequenceStartEvent):
+            value = self._list(depth)
+        else:
+            value = self._mapping(depth)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = value, self.values - before
+        return value
+
+    def _count(self, event: Any, size: int) -> None:
+        self.values += size
+        if self.values > MOST_VALUES:
+            raise _error(event, f"expected at most {MOST_VALUES:,} values, but there are more")
+
+    def _list(self, depth: int) -> list[Any]:
+        made = []
+        while not isinstance(event := next(self.events), SequenceEndEvent):
+            value = self._value(event, depth + 1)
+            made.append("<<" if value is _Merge else value)
+        return made
+
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        own: dict[Any, Any] = {}
+        merged: dict[str, Any] = {}
+        lines: dict[Any, int] = {}
+        while not isinstance(event := next(self.events), MappingEndEvent):
+            key = self._value(event, depth + 1)
+            if not isinstance(key, str) and key is not _Merge:
+                raise _error(event, f"expected text as a key, but got {shown(key)}; put it in quotes")
+            line = event.start_mark.line + 1
+            if key in lines:
+                name = "'<<'" if key is _Merge else shown(key)
+                raise _error(event, f"the key {name} comes twice (first in line {lines[key]}); keep one")
+            lines[key] = line
+            value = self._value(following := next(self.events), depth + 1)
+            value = "<<" if value is _Merge else value
+            if key is _Merge:
+                merged = self._merged(following, value)
+            else:
+                own[key] = value
+        return merged | own
+
+    def _merged(self, event: Any, value: Any) -> dict[str, Any]:
+        """The mapping, or the list of mappings, behind `<<`; of a list, the first mapping wins."""
+        made: dict[str, Any] = {}
+        for part in value if isinstance(value, list) else [value]:
+            if not isinstance(part, dict):
+                raise _error(event, f"expected a mapping after <<, but got {shown(part)}")
+            self._count(event, len(part))
+            made = part | made
+        return made
+
+    def _scalar(self, event: Any) -> Any:
+        text = event.value
+        if not event.implicit[0]:  # in quotes, or a block of text
+            return self._text(event)
+        if len(text) > LONGEST_NUMBER:  # no word or number is that long
+            if _NUMBER.fullmatch(text):
+                raise _error(event, f"expected numbers of at most {LONGEST_NUMBER} characters, but got {len(text)}")
+            return self._text(event)
+        tag = self.resolver.resolve(ScalarNode, text, (True, False)).removeprefix(_TAG)
+        if tag == "merge":
+            return _Merge
+        if tag == "timestamp":
+            raise _error(event, f"{shown(text)} reads as a date; put it in quotes")
+        build = {
+            "int": self.constructor.construct_yaml_int,
+            "float": self.constructor.construct_yaml_float,
+            "bool": self.constructor.construct_yaml_bool,
+            "null": self.constructor.construct_yaml_null,
+        }.get(tag)
+        if build is None or ":" in text:  # 4:30 is text, and no number of base 60
+            return self._text(event)
+        try:
+            value = build(ScalarNode(_TAG + tag, text))
+        except ValueError as error:
+            raise _error(event, f"expected a number, but got {shown(text)}; put it in quotes") from error
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise _error(event, f"expected whole numbers below 2^63, but got {shown(text)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _error(event, f"expected finite numbers, but got {shown(text)}")
+        return value
+
+    def _text(self, event: Any) -> str:
+        text: str = event.value
+        if not text.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in text):
+            raise _error(event, "expected text, but got half of a surrogate pair")
+        return text
+
+
+def _error(event: Any, told: str) -> PurebenchError:
+    return PurebenchError(f"line {event.start_mark.line + 1}: {told}.")

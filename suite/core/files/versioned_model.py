@@ -1,0 +1,250 @@
+"""Validated schemas: a strict pydantic model, the types that several kinds of files share, errors as one sentence.
+
+A dataclass becomes a schema by `__pydantic_config__: ClassVar[ConfigDict] = STRICT`: `from_json` then validates what it
+is given by the annotations of the fields, while the constructor stays as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.files.strict_json import load_json
+from purebench.core.files.text import shown
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+"""No value is converted, no key is ignored, every number is finite."""
+MOST_IMAGES = 10_000_000
+MOST_DRAWS = 10_000
+DEEPEST = 20
+"""Levels of a value that no schema describes further, such as an attack's parameters."""
+
+
+class StrictModel(BaseModel):
+    """The base of all schemas: frozen, strict, no unknown key."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+def told(text: str) -> PydanticCustomError:
+    """The error of a validator whose message is this sentence; the middle of a long one is left out."""
+    text = text if len(text) <= 500 else f"{text[:350]} … {text[-100:]}"
+    return PydanticCustomError("told", "{text}", {"text": text})
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The value, if JSON can hold it: finite numbers below 2^63, text, lists, mappings with text keys, few levels.
+
+    Raises:
+        PydanticCustomError: it cannot.
+    """
+    if depth > DEEPEST:
+        raise told(f"expected at most {DEEPEST} levels, but it is nested more deeply")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise told(f"expected text as a key, but got {shown(key)}")
+            plain(inner, depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            plain(inner, depth + 1)
+    elif isinstance(value, str):
+        if not value.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in value):
+            raise told("expected text, but got half of a surrogate pair")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise told(f"expected finite numbers, but got {value}")
+    elif isinstance(value, int):
+        if abs(value) >= 2**63:
+            raise told("expected whole numbers below 2^63, but got a larger one")
+    elif value is not None:
+        raise told(f"expected numbers, text, lists and mappings, but got {shown(value)}")
+    return value
+
+
+Plain = Annotated[Any, AfterValidator(plain)]
+"""A value that no schema describes further."""
+Line = Annotated[str, Field(max_length=1_000)]
+"""Names, keys, hashes."""
+Text = Annotated[str, Field(max_length=100_000)]
+"""Reasons, notes."""
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+"""Counts, seeds."""
+Position = Annotated[int, Field(ge=0, lt=2**31)]
+"""Positions of images, labels, block numbers."""
+Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Norms and seconds."""
+DrawString = Annotated[str, Field(pattern=r"^[01]*$", max_length=MOST_DRAWS)]
+"""Verification draws of one image: 1 (right) and 0 (wrong); empty where there were none."""
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*=?=?$", max_length=16 * 2**20)]
+"""A small file in base64."""
+BlockList = Annotated[list[T], Field(max_length=MOST_IMAGES), FailFast()]
+"""A list with one value an image of a block."""
+PerImage = Annotated[tuple[T, ...], Field(max_length=MOST_IMAGES), FailFast()]
+"""A tuple with one value an image."""
+
+
+def from_json(kind: type[T], text: str, *, version: int, cure: str) -> T:
+    """An object of a dataclass or model from its JSON, which must have the key "schema".
+
+    Args:
+        kind: a dataclass with the configuration STRICT, or a StrictModel.
+        text: the JSON.
+        version: the version of the schema that `kind` describes.
+        cure: what to do about another version's file.
+
+    Raises:
+        PurebenchError: another version's file, or one that breaks the schema.
+    """
+    data = load_json(text)
+    if isinstance(data, dict):
+        require_version(data, version, cure)
+    del data
+    schema: Any = kind
+    try:
+        found: T = _adapter(schema).validate_json(text)
+    except ValidationError as error:
+        raise PurebenchError(sentence(error, kind)) from error
+    return found
+
+
+def from_plain(kind: type[T], data: Any, place: str = "") -> T:
+    """An object of a model from plain Python values; `place` names the whole in messages.
+
+    Raises:
+        PurebenchError: the values break the schema.
+    """
+    schema: Any = kind
+    try:
+        found: T = _adapter(schema).validate_python(data, strict=True)
+    except ValidationError as error:
+        raise PurebenchError(sentence(error, kind, place)) from error
+    return found
+
+
+def dumps_with_schema(value: Mapping[str, Any], version: int) -> str:
+    """A mapping as JSON with the version of its schema; the order of keys is kept, as boards need."""
+    return json.dumps({"schema": version, **value})
+
+
+def require_version(data: Mapping[str, Any], version: int, cure: str) -> None:
+    """Raises PurebenchError, with the cure, unless the data say that they are of this version of their schema."""
+    if "schema" not in data:
+        raise PurebenchError(f"expected schema {version}, but it has none, as in purebench 0.4.0 and before; {cure}.")
+    found = data["schema"]
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise PurebenchError(f"schema: expected {version}, but got {shown(found)}; {cure}.")
+    if found != version:
+        whose = "a later" if found > version else "an earlier"
+        raise PurebenchError(f"expected schema {version}, but got {shown(found)}, of {whose} purebench; {cure}.")
+
+
+def sentence(error: ValidationError, kind: Any, place: str = "") -> str:
+    """The first thing wrong as one sentence: the place, what was expected, what came.
+
+    Unknown keys come first: they are typing errors that explain missing ones.
+    """
+    found = error.errors(include_url=False)
+    unknown = [one for one in found if one["type"] in UNKNOWN]
+    return _sentence((unknown or found)[0], kind, place)
+
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "string_too_long": "at most {max_length} characters",
+    "too_long": "at most {max_length} values",
+    "greater_than_equal": "a number of at least {ge}",
+    "greater_than": "a number above {gt}",
+    "less_than_equal": "a number of at most {le}",
+    "less_than": "a number below {lt}",
+}
+"""What was expected, by the type of pydantic's error."""
+
+
+def _sentence(error: ErrorDetails, kind: Any, place: str) -> str:
+    loc, sort, value = error["loc"], error["type"], error["input"]
+    where = _dotted(loc) or place
+    if sort in UNKNOWN:
+        where, key = _dotted(loc[:-1]) or place, str(loc[-1])
+        said = f"the key {shown(key)} is unknown; {nearest(key[:100], _known(kind, loc[:-1])[0])}"
+    elif sort in MISSING:
+        where = _dotted(loc[:-1]) or place
+        said = f"expected the key {shown(str(loc[-1]))}, but it is missing."
+    elif sort == "told":
+        said = error["ctx"]["text"]
+        said = said if said.endswith((".", "?")) else f"{said}."
+    elif sort in ("literal_error", "enum") and (options := re.findall(r"'([^']*)'", error["ctx"]["expected"])):
+        said = f"{shown(value)} is unknown; {nearest(str(value)[:100], options)}"
+    elif sort == "json_invalid":
+        said = f"expected JSON, but {error['ctx']['error']}."
+    else:
+        names, description = _known(kind, loc)
+        if sort in ("model_type", "model_attributes_type", "dataclass_type"):
+            description = f"a mapping with {', '.join(sorted(names))}"
+        usual = EXPECTED.get(sort, error["msg"].removeprefix("Input should be ")).format(**error.get("ctx", {}))
+        usual = usual.replace("a number", "a whole number", 1) if isinstance(value, int) else usual
+        said = f"expected {description or usual}, but got {shown(value)}."
+    return f"{where}: {said}" if where else said
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{str(part)[:100]}" for part in loc)
+    return text.removeprefix(".")
+
+
+def _known(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], str]:
+    """The keys of the schema at a place within another, and the description of the field that stands there."""
+    schema, description = kind, ""
+    for part in loc:
+        fields = _fields(schema)
+        if part in fields:
+            schema, description = fields[str(part)]
+            schema = _schema_in(schema)
+    return list(_fields(schema)), description
+
+
+def _fields(kind: Any) -> dict[str, tuple[Any, str]]:
+    """The annotation and description of each field of a schema, by the name that it has in a file."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        each: dict[str, FieldInfo] = kind.model_fields
+        return {info.alias or name: (info.annotation, info.description or "") for name, info in each.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return {name: (hint, "") for name, hint in get_type_hints(kind, include_extras=True).items() if name[0] != "_"}
+    return {}
+
+
+def _schema_in(annotation: Any) -> Any:
+    """The first schema within an annotation such as dict[str, Model]."""
+    if _fields(annotation):
+        return annotation
+    inner = (_schema_in(part) for part in get_args(annotation))
+    return next((part for part in inner if part is not None), None)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

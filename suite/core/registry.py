@@ -1,0 +1,250 @@
+"""Names → factories: entry points of any package, a decorator for local code, and `path/to/file.py:name`.
+
+Built-ins come through the same entry-point groups as everybody else's. Nothing is imported until it is asked for, and a
+`Spec` records what was asked, so that a result can replay itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from purebench.core.errors import Inapplicable, PurebenchError, nearest
+from purebench.core.source.fresh_modules import refresh_entry_point, refresh_file
+
+GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
+LOCAL: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in GROUPS}
+IN_MEMORY = "in-memory:"
+"""How the specs of objects begin that live in one process, so that nobody takes them for registered names."""
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A registered name and the keyword arguments for its factory.
+
+    name: an entry-point name (`apgd`), one of another package behind its prefix (`foolbox:LinfPGD`), one of a family
+    behind its name (`mlvgm/gender-linear`), or `path/to/file.py:name`.
+    """
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: Any) -> Spec:
+        """From `name`, `name(key=value, …)` or `{name: {key: value}}`; values are Python literals or bare words.
+
+        >>> Spec.parse("apgd(steps=20, loss=ce)")
+        Spec(name='apgd', params={'steps': 20, 'loss': 'ce'})
+        """
+        if isinstance(value, Spec):
+            return value
+        spec = None
+        if isinstance(value, str):
+            spec = cls._from_text(value.strip())
+        elif isinstance(value, dict) and len(value) == 1:
+            ((name, params),) = value.items()
+            if isinstance(name, str) and (params is None or isinstance(params, dict)):
+                spec = cls(name, dict(params or {}))
+        if spec is not None:
+            try:
+                json.dumps(spec.plain(), allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise PurebenchError(f"{spec.name}: expected numbers, words and lists, but {error}.") from error
+            return spec
+        raise PurebenchError(f"expected name, name(key=value) or {{name: {{key: value}}}}, but got {value!r}.")
+
+    @classmethod
+    def _from_text(cls, text: str) -> Spec:
+        found = re.fullmatch(r"([^()\s]+)(?:\((.*)\))?", text, re.DOTALL)
+        if not found:
+            raise PurebenchError(f"expected name or name(key=value, …), but got {text!r}.")
+        name, arguments = found.groups()
+        try:
+            call = ast.parse(f"f({arguments or ''})", mode="eval").body
+            assert isinstance(call, ast.Call)
+            if call.args or any(keyword.arg is None for keyword in call.keywords):
+                raise ValueError("arguments need their names")
+            source = f"f({arguments or ''})"
+            params = {str(keyword.arg): _value(source, keyword.value) for keyword in call.keywords}
+        except (SyntaxError, ValueError, AssertionError) as error:
+            raise PurebenchError(f"expected key=value arguments, but got {text!r} ({error}).") from error
+        return cls(name, params)
+
+    def plain(self) -> Any:
+        """What `parse` takes: the name alone, or {name: params}."""
+        return {self.name: dict(self.params)} if self.params else self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a job's key, which holds the code behind the name besides (see `code_identity`)."""
+        return {"name": self.name, "params": dict(self.params)}
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a `path/to/file.py:name`, else None."""
+        file, colon, _ = self.name.rpartition(":")
+        return Path(file) if colon and file.endswith(".py") else None
+
+    def __str__(self) -> str:
+        params = ", ".join(f"{key}={value!r}" for key, value in self.params.items())
+        return f"{self.name}({params})" if params else self.name
+
+
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "null": None}
+"""Bare words that are values, as in YAML."""
+
+
+def _value(source: str, node: ast.expr) -> Any:
+    """A Python literal, or a bare word such as `ce-scaled`. Raises ValueError for anything else."""
+    text = ast.get_source_segment(source, node) or ""
+    if re.fullmatch(r"[A-Za-z_][\w.-]*", text) and not isinstance(node, ast.Constant):
+        return WORDS.get(text.lower(), text)
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is neither a Python literal nor a word") from error
+
+
+def register(group: str, name: str) -> Callable[[Factory], Factory]:
+    """Registers a factory for this process: `@register("defenses", "mine")` above a function or class."""
+    if group not in GROUPS:
+        raise PurebenchError(f"register: the group {group!r} is unknown; {nearest(group, GROUPS)}")
+
+    def keep(factory: Factory) -> Factory:
+        LOCAL[group][name] = factory
+        return factory
+
+    return keep
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The group's entry points by name, of all installed packages, in alphabetical order."""
+    changed = tuple((folder, os.stat(folder).st_mtime_ns) for folder in sys.path if os.path.exists(folder))
+    found = [point for point in _points(changed) if point.group == f"purebench.{group}"]
+    return {point.name: point for point in sorted(found, key=lambda point: point.name)}
+
+
+@lru_cache(maxsize=1)
+def _points(changed: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """All entry points, read anew where a folder of packages has changed: a notebook may install one."""
+    every = entry_points()
+    return tuple(point for group in every.groups for point in every.select(group=group))
+
+
+def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The factory behind a name, and the arguments that its prefix stands for.
+
+    Raises PurebenchError, naming the nearest names, if there is none or its module cannot be imported.
+    """
+    if name.endswith(".py"):
+        raise PurebenchError(f"{group}: expected path/to/file.py:name, but got {name!r}; say which name in the file.")
+    if path := Spec(name).path:
+        return _from_file(group, path, name.rpartition(":")[2]), {}
+    known, found = registered(group, name)
+    if found is None:
+        raise PurebenchError(f"{group}: {name!r} is unknown; {nearest(name, [*installed(group), *LOCAL[group]])}")
+    extra = {"name": name[len(known) + 1 :]} if known != name else {}
+    if not isinstance(found, EntryPoint):
+        return found, extra
+    try:
+        refresh_entry_point(found)
+        return found.load(), extra
+    except (ImportError, AttributeError) as error:
+        raise PurebenchError(f"{group}: {known!r} of {found.value} cannot be imported: {error}") from error
+
+
+def registered(group: str, name: str) -> tuple[str, Callable[..., Any] | EntryPoint | None]:
+    """Find what is registered under a name, or under its prefix.
+
+    Args:
+        group: of the registry, such as `attacks`.
+        name: such as `apgd`, or `foolbox:LinfPGD`, which the prefix `foolbox` stands for.
+
+    Returns:
+        The registered name, and its factory or entry point; None where there is neither.
+    """
+    points = installed(group)
+    prefix = name.partition(":" if ":" in name else "/")[0]
+    for known in dict.fromkeys((name, prefix)):
+        if known in LOCAL[group]:
+            return known, LOCAL[group][known]
+        if known in points:
+            return known, points[known]
+    return name, None
+
+
+def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
+    if not path.is_file():
+        raise PurebenchError(f"{group}: expected a Python file, but {path} is none.")
+    # by its contents too: a notebook lives on while the file changes, and a job's key holds the contents of now
+    decides = f"{path.resolve()}\0{refresh_file(path)}".encode()
+    module_name = f"purebench_local_{hashlib.sha256(decides).hexdigest()[:12]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            del sys.modules[module_name]
+            raise PurebenchError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    if name in LOCAL[group]:
+        return LOCAL[group][name]
+    if hasattr(module, name) and not callable(getattr(module, name)):
+        told = f"{name} is {getattr(module, name)!r:.60}"
+        raise PurebenchError(f"{path}: expected a class or a function that makes one of the {group}, but {told}.")
+    if not callable(found := getattr(module, name, None)):
+        raise PurebenchError(f"{path}: {name!r} is unknown; {nearest(name, [n for n in vars(module) if n[0] != '_'])}")
+    return found  # type: ignore[no-any-return]
+
+
+def create(group: str, spec: Spec, **context: Any) -> Any:
+    """What the factory makes of the spec's parameters.
+
+    context: objects handed over to factories that have a parameter of that name (the board's classifier, say).
+    Raises PurebenchError for an unknown name or parameter; a factory's own PurebenchError passes through.
+    """
+    make, params = factory(group, spec.name)
+    params |= dict(spec.params)
+    takes = inspect.signature(make).parameters
+    anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+    for key in params:
+        if key not in takes and not anything:
+            raise PurebenchError(f"{spec.name}: the parameter {key!r} is unknown; {nearest(key, takes)}")
+    params |= {key: value for key, value in context.items() if key in takes and key not in params}
+    for key, parameter in takes.items():
+        required = parameter.default is parameter.empty and parameter.kind not in (
+            inspect.Parameter.VAR_KEYWORD,
+            inspect.Parameter.VAR_POSITIONAL,
+        )
+        if required and key not in params:
+            raise PurebenchError(f"{spec.name}: expected the parameter {key!r}, but it is missing.")
+    try:
+        made = make(**params)
+    except (PurebenchError, Inapplicable):
+        raise
+    except (Exception, SystemExit) as error:  # a factory may be anybody's
+        raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error
+    if made is None:
+        raise PurebenchError(f"{spec.name}: expected what it makes, but got None; is a `return` missing?")
+    return made
+
+
+def names(group: str) -> list[str]:
+    """All registered names of a group, entry points and local ones, sorted."""
+    return sorted({*installed(group), *LOCAL[group]})

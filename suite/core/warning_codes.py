@@ -1,0 +1,80 @@
+"""Warnings with codes: reasons why a number may be too high, or must be read with care.
+
+Code decides by the code of a warning; its text is for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from purebench.core.files.versioned_model import STRICT, Text, Whole
+
+
+class WarningCode(StrEnum):
+    """What a warning says.
+
+    ZERO_GRADIENT: the gradient is zero at points that are still classified correctly. NON_FINITE_GRADIENT: it is NaN or
+    infinite. GRADIENT_MODE: the defense answers differently while gradients are computed. GRADIENT_FREE_STRONGER:
+    attacks without the defense's gradient break more images than those with it. NO_STARTING_POINT: an attack found no
+    misclassified point to start from. LIBRARY: a warning of the library that ran the attack. CONDITIONAL: in a cascade,
+    earlier attacks broke some of the images. PROBABILITIES: the defense gives probabilities where logits are expected.
+    SHARED_DRAWS: the defense draws once a call for all images, so it is asked one call a draw.
+    """
+
+    ZERO_GRADIENT = "zero-gradient"
+    NON_FINITE_GRADIENT = "non-finite-gradient"
+    GRADIENT_MODE = "gradient-mode"
+    GRADIENT_FREE_STRONGER = "gradient-free-stronger"
+    NO_STARTING_POINT = "no-starting-point"
+    LIBRARY = "library"
+    CONDITIONAL = "conditional"
+    PROBABILITIES = "probabilities"
+    SHARED_DRAWS = "shared-draws"
+
+
+OF_GRADIENTS = frozenset({WarningCode.ZERO_GRADIENT, WarningCode.NON_FINITE_GRADIENT, WarningCode.GRADIENT_MODE})
+"""Warnings that an attack had bad gradients. They do not count where another attack had better ones."""
+OF_ONE_ATTACK = frozenset(
+    {WarningCode.NO_STARTING_POINT, WarningCode.LIBRARY, WarningCode.CONDITIONAL, WarningCode.SHARED_DRAWS}
+)
+"""Warnings that concern one attack and not the row's accuracy. All others are warnings of the row."""
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """A warning of a record, an attack's result or a row.
+
+    code: what it says. text: a sentence, without the numbers. count, of: how many of how many (the text says of what),
+    None where nothing was counted.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    code: WarningCode
+    text: Text
+    count: Whole | None = None
+    of: Whole | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The text, and how many of how many."""
+        return self.text if self.count is None else f"{self.text}: {self.count} of {self.of}"
+
+    def __str__(self) -> str:
+        return f"{self.sentence} [{self.code}]"
+
+
+def joined(warnings: Iterable[ResultWarning]) -> tuple[ResultWarning, ...]:
+    """The distinct warnings in the order of their first; equal code and text are one, with their counts added."""
+    found: dict[tuple[WarningCode, str], ResultWarning] = {}
+    for warning in warnings:
+        before = found.setdefault((warning.code, warning.text), replace(warning, count=None, of=None))
+        if warning.count is not None and warning.of is not None:
+            count, of = (before.count or 0) + warning.count, (before.of or 0) + warning.of
+            found[warning.code, warning.text] = replace(before, count=count, of=of)
+    return tuple(found.values())

@@ -1,0 +1,230 @@
+"""Labelled images: the shipped subset, the full sets, and any folder of pictures.
+
+Images are kept as uint8, or float32 in [0,1], and handed out as float32 in [0,1]; the hash of the images used goes into
+every job's key, so a result can never be mistaken for one on other images.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from purebench.core.errors import Missing, MissingFiles, PurebenchError
+from purebench.data.class_folders import class_names
+from purebench.data.image_set import Array as Array
+from purebench.data.image_set import ImageSet as ImageSet
+from purebench.data.image_set import array_hash as array_hash
+from purebench.data.picture_files import ENDINGS, Geometry, read_pictures
+
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+FASHION_HASH = "5dfb8c4e68f9783fd63093c97c8fc9825cd4073905ec80398a219616bbd2ebac"
+FASHION_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+class DatasetFactory(Protocol):
+    """A `purebench.datasets` entry point: keyword arguments to what `purebench.data.adapt.as_image_set` takes."""
+
+    def __call__(self, **options: Any) -> Any:
+        """Return an ImageSet, a pair (images, labels), or a TensorDataset."""
+
+
+def read_idx(path: Path) -> Array:
+    """An idx file (LeCun's format, gzipped or not) of unsigned bytes as a uint8 array.
+
+    Raises PurebenchError if the file is not one or is cut short.
+    """
+    raw = path.read_bytes()
+    try:
+        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (EOFError, OSError) as error:
+        raise PurebenchError(
+            f"{path}: expected a gzipped idx file, but it is damaged ({error}); fetch it again."
+        ) from error
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08":
+        raise PurebenchError(
+            f"{path}: expected an idx file of bytes (it starts 00 00 08), but got {data[:4].hex(' ')}."
+        )
+    shape = np.frombuffer(data, dtype=">i4", count=data[3], offset=4)
+    values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * data[3])
+    if values.size != int(np.prod(shape)):
+        raise PurebenchError(
+            f"{path}: expected {int(np.prod(shape))} bytes of data, but got {values.size}; fetch it again."
+        )
+    return values.reshape(tuple(shape)).copy()
+
+
+def pad_to_32(images: Array) -> Array:
+    """uint8 [N,28,28] → [N,1,32,32], two black pixels on each side."""
+    return np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
+
+
+def data_home() -> Path:
+    """Where downloads go: $PUREBENCH_DATA, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("PUREBENCH_DATA") or platformdirs.user_cache_path("purebench") / "data")
+
+
+def fashion_mnist(*, split: str = "shipped", folder: str | None = None, download: bool = True) -> ImageSet:
+    """Fashion-MNIST, grey, padded to 32×32 (Xiao et al. 2017, MIT licence).
+
+    split: `shipped` (1,000 class-balanced test images, in the package), `test` (10,000) or `train` (60,000).
+    folder: where the four idx files are; else the data folder, Debian's dataset-fashion-mnist, and torchvision's
+    download are tried in turn.
+    """
+    if split == "shipped":
+        with np.load(Path(__file__).with_name("fashion_mnist_1000.npz")) as stored:
+            images, labels = stored["images"], stored["labels"]
+        if array_hash(images, labels) != FASHION_HASH:
+            raise PurebenchError("fashion_mnist_1000.npz is not the file that was shipped; reinstall purebench.")
+        return ImageSet("fashion-mnist", pad_to_32(images), labels.astype(np.int64), FASHION_CLASSES, "shipped")
+    if split not in FASHION_FILES:
+        raise PurebenchError(f"fashion-mnist: expected split shipped, test or train, but got {split!r}.")
+    home = _fashion_folder(folder, download)
+    images, labels = (read_idx(_with_or_without_gz(home / name)) for name in FASHION_FILES[split])
+    return ImageSet("fashion-mnist", pad_to_32(images), labels.astype(np.int64), FASHION_CLASSES, str(home))
+
+
+def _with_or_without_gz(path: Path) -> Path:
+    return path if path.exists() else path.with_name(path.name + ".gz")
+
+
+def _fashion_folder(folder: str | None, download: bool) -> Path:
+    raw = data_home() / "FashionMNIST" / "raw"
+    places = [Path(folder)] if folder else [raw, Path("/usr/share/datasets/fashion-mnist")]
+    if folder:
+        places.append(Path(folder) / "FashionMNIST" / "raw")
+    needed = [name for pair in FASHION_FILES.values() for name in pair]
+    for place in places:
+        if all(_with_or_without_gz(place / name).exists() for name in needed):
+            return place
+    cure = "install Debian's dataset-fashion-mnist, or name a folder with the four idx files (folder=…)."
+    looked = ", ".join(str(place) for place in places)
+    if folder or not download:
+        raise PurebenchError(
+            f"fashion-mnist: expected {needed[0]}[.gz] and its three companions in {looked}: not there; {cure}"
+        )
+    from torchvision.datasets import FashionMNIST
+
+    try:
+        FashionMNIST(str(data_home()), download=True)
+    except Exception as error:
+        raise PurebenchError(f"fashion-mnist: not in {looked}, and its download failed ({error}); {cure}") from error
+    return raw
+
+
+def cifar10(
+    *, split: str = "test", folder: str | None = None, npz: str | None = None, download: bool = True
+) -> ImageSet:
+    """CIFAR-10, 3×32×32, from torchvision's folder or download, or from an npz of JPEG files.
+
+    npz: a file with the keys jpeg (uint8 bytes), offsets [N+1], labels [N] and classes; image i is
+    jpeg[offsets[i]:offsets[i+1]]. It decides the split by itself.
+    """
+    if npz is not None:
+        return _jpeg_npz(Path(npz))
+    if split not in ("test", "train"):
+        raise PurebenchError(f"cifar10: expected split test or train, but got {split!r}.")
+    from torchvision.datasets import CIFAR10
+
+    home = Path(folder) if folder else data_home()
+    try:
+        data = CIFAR10(str(home), train=split == "train", download=download and folder is None)
+    except Exception as error:
+        cure = "name torchvision's folder (folder=…, holding cifar-10-batches-py) or an npz (npz=…)."
+        raise PurebenchError(f"cifar10: not found in {home} ({str(error).splitlines()[0]}); {cure}") from error
+    images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+    return ImageSet("cifar10", images, np.asarray(data.targets, dtype=np.int64), tuple(data.classes), str(home))
+
+
+def _jpeg_npz(path: Path) -> ImageSet:
+    from PIL import Image
+
+    try:
+        with np.load(path) as stored:
+            jpeg, offsets, labels, classes = (stored[key] for key in ("jpeg", "offsets", "labels", "classes"))
+    except (OSError, ValueError, KeyError) as error:
+        raise PurebenchError(
+            f"{path}: expected an npz with keys jpeg, offsets, labels, classes, but: {error}"
+        ) from error
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(jpeg[start:end].tobytes())).convert("RGB")) for start, end in pairwise(offsets)
+    ]
+    images = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
+    return ImageSet("cifar10", images, labels.astype(np.int64), tuple(str(name) for name in classes), str(path))
+
+
+def image_folder(
+    *,
+    folder: str,
+    size: int | Sequence[int] | None = None,
+    resize: int | None = None,
+    center_crop: int | Sequence[int] | None = None,
+    squash: bool = False,
+    classes: Sequence[str | int] | int | None = None,
+    order: str | None = None,
+    grey: bool = False,
+    published: str = "",
+) -> ImageSet:
+    """Any folder of pictures, a sub-folder per class, as they are or resized and cropped (bilinear with antialias).
+
+    ImageNet's usual protocol is `resize=256, center_crop=224`. Pictures of 16 bits a value, and floats in [0,1], keep
+    their precision: the images are then float32 (Pillow itself reads 16-bit colour as 8 bits).
+
+    Args:
+        folder: a path, or one within the data folder ($PUREBENCH_DATA).
+        size: pixels that pictures are resized to, a number for squares or [height, width]. Pictures of another aspect
+            ratio are refused.
+        resize: pixels that the shorter side is resized to, the longer one in proportion.
+        center_crop: pixels of the part that is cut from the middle, a number for squares or [height, width].
+        squash: resizes pictures of other aspect ratios to `size` as well, which distorts them.
+        classes: all sub-folders' names in the order of the classifier's outputs, or how many there must be, empty ones
+            included. Without names they are sorted: as numbers if all are numbers, else as strings.
+        order: `number` or `string` (torchvision's ImageFolder), to sort names for which the two differ.
+        grey: one channel instead of three.
+        published: the place where the pictures are published, named if they are not here.
+
+    Raises:
+        PurebenchError: The parameters, the folders or a picture are not as expected.
+        MissingFiles: The folder is not on this machine, and `published`.
+    """
+    geometry = Geometry.checked(size, squash, resize, center_crop)
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        root = data_home() / folder
+    if not root.is_dir():
+        if published:
+            raise MissingFiles(Missing(str(root), published))
+        raise PurebenchError(f"image-folder: expected a folder with a sub-folder per class, but {folder} is none.")
+    names = class_names(root, classes, order)
+    files = [
+        (path, label)
+        for label, name in enumerate(names)
+        for path in sorted((root / name).glob("**/*"))
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    ]
+    if not files:
+        raise PurebenchError(f"image-folder: no picture ({', '.join(sorted(ENDINGS))}) below {root}.")
+    images = read_pictures([path for path, _ in files], geometry, grey=grey)
+    return ImageSet(root.name, images, np.asarray([label for _, label in files], dtype=np.int64), names, str(root))

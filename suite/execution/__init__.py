@@ -1,0 +1,1 @@
+"""Runs the jobs of a board: context, attack, verification, worst case, scheduling."""

@@ -1,0 +1,1 @@
+"""What a defense must keep to before it is attacked: shape, range, independence of draws."""

@@ -1,0 +1,126 @@
+"""What a defense must be before a board is run on it: a first pass over two images finds what no job should have to.
+
+An error of the defense itself, and NaN, are left to the jobs, where they belong to the images that cause them.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from purebench.core.defense import Defense, random_layers
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import NotLogits, are_probabilities, check_logits
+from purebench.core.seeds import seeded
+from purebench.core.warning_codes import ResultWarning, WarningCode
+from purebench.execution.contract.draw_independence import SHARED, shares_draws
+from purebench.execution.contract.global_state import changed, snapshot
+
+SLACK = 0.5
+"""How far beyond [0,1] a purifier's images may go: generative models overshoot, another scale does so by more."""
+PROBABILITIES = (
+    "its answers are probabilities, each row sums to 1: attacks on the cross-entropy lose their gradient; return the "
+    "logits, without the softmax"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found out about a defense. shares_draws: see `Defense`; warnings: for the record of every job."""
+
+    shares_draws: bool = False
+    warnings: tuple[ResultWarning, ...] = ()
+
+
+def facts(defense: Defense, x: Tensor) -> Facts:
+    """What is to be known of a defense that nobody has asked before, at images x [N,C,H,W].
+
+    Raises what `shares_draws` raises.
+    """
+    known = defense.shares_draws
+    shared = shares_draws(defense, x) if known is None else known and defense.random
+    with torch.no_grad(), seeded("facts", device=x.device):
+        logits = check_logits(defense(x.clone()), len(x))
+    found = [ResultWarning(WarningCode.SHARED_DRAWS, SHARED)] if shared else []
+    found += [ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES)] if are_probabilities(logits) else []
+    return Facts(shared, tuple(found))
+
+
+@torch.no_grad()
+def check_contract(defense: Defense, x: Tensor) -> None:
+    """Checks a defense that nobody needs afterwards, at two images x [2,C,H,W] in [0,1].
+
+    Raises PurebenchError for a purifier that gives images of another shape, type or range, for answers that are no
+    logits, and for a memory outside of the defense, each with the cure.
+    """
+    try:
+        with seeded("contract", device=x.device):
+            purified = defense.purify(x[:1].clone())
+            _check_purified(defense, x[:1], purified)
+            check_logits(_classified(defense, x[:1], purified), 1)
+            before = snapshot(defense)  # caches of its shapes are filled by now
+            defense(x[1:].clone())
+            written = changed(before, snapshot(defense))
+            _check_range(defense, x, purified)
+    except PurebenchError:
+        raise
+    except NotLogits as fault:
+        raise PurebenchError(f"{fault}.") from fault
+    except Exception:  # told by the jobs, for the images that it is about
+        return
+    if written:
+        raise PurebenchError(
+            f"expected a defense that keeps nothing from call to call outside of itself, but its code changes "
+            f"{', '.join(written)}; keep it in an attribute of the defense, of which verification takes a fresh copy."
+        )
+    if defense.random and any(not layer.training for layer in random_layers(defense)):
+        shares_draws(defense, x)  # raises where nothing but switched-off dropout was random
+
+
+def _classified(defense: Defense, x: Tensor, purified: Tensor) -> object:
+    try:
+        return defense.classifier(purified)
+    except Exception as error:
+        if purified.dtype is x.dtype:
+            raise
+        raise PurebenchError(
+            f"expected a purifier that gives {x.dtype}, as it was given, but got {purified.dtype}, which the "
+            f"classifier does not take ({error}); end with .to(x.dtype)."
+        ) from error
+
+
+def _check_purified(defense: Defense, x: Tensor, purified: object) -> None:
+    if not isinstance(purified, Tensor):
+        raise PurebenchError(f"expected a purifier that gives images as a tensor, but got {type(purified).__name__}.")
+    if not purified.is_floating_point():
+        raise PurebenchError(
+            f"expected a purifier that gives floating-point images in [0,1], but got {purified.dtype}; "
+            "convert them: .float() / 255."
+        )
+    votes = purified.ndim == x.ndim + 1
+    shape = purified.shape[2:] if votes else purified.shape[1:]
+    resizes = defense.purifier is not None and defense.purifier.resizes and purified.ndim == x.ndim
+    if len(purified) != len(x) or not (resizes or shape == x.shape[1:]):
+        raise PurebenchError(
+            f"expected a purifier that gives images of shape {list(x.shape)}, as it was given, but got "
+            f"{list(purified.shape)}; resize them back, or declare resizes = True if the classifier takes that size."
+        )
+
+
+def _check_range(defense: Defense, x: Tensor, purified: Tensor) -> None:
+    """Images of another scale than [0,1]; black and white ones show it best, where the purifier can clean them."""
+    some = [purified]
+    with suppress(Exception):  # a constant image may be too strange for it
+        some.append(defense.purify(torch.cat([torch.zeros_like(x[:1]), torch.ones_like(x[:1])])))
+    values = torch.cat([one.flatten().float() for one in some])
+    values = values[values.isfinite()]
+    if not len(values) or (float(values.min()) >= -SLACK and float(values.max()) <= 1 + SLACK):
+        return
+    cure = "map [-1,1] back: (x + 1) / 2" if float(values.max()) <= 1 + SLACK else "divide by 255, or clamp to [0,1]"
+    raise PurebenchError(
+        f"expected a purifier that gives images in [0,1], but got values from {float(values.min()):.3g} to "
+        f"{float(values.max()):.3g}; {cure}."
+    )

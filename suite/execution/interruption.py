@@ -1,0 +1,63 @@
+"""SIGTERM and Ctrl-C: everything is put away, one line is said, and the exit code tells which it was."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from types import FrameType
+
+from purebench.core.terminal_output import complain
+
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end. No Exception, so that no job takes it for its own failure."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for one in SIGNALS:  # a second one must not cut short the putting away
+        signal.signal(one, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """End the process with one line and the exit code 128 + the signal's number on SIGINT or SIGTERM.
+
+    Inside, a signal is raised as `Stopped`, so that files are removed and workers ended on the way out.
+    """
+    before = {one: signal.signal(one, _stop) for one in SIGNALS}
+    try:
+        yield
+    except Stopped as stopped:
+        told = SIGNALS[signal.Signals(stopped.number)]
+        complain(f"purebench: {told}; finished jobs are kept, and the same command goes on from there.")
+        sys.exit(128 + stopped.number)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Keep SIGINT from processes that are started inside: a terminal sends Ctrl-C to a whole group of processes.
+
+    It is delivered to this process afterwards; the started ones are ended by it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

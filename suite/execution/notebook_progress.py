@@ -1,0 +1,68 @@
+"""How far a run is, where it is watched: a bar in a notebook that goes when it is done, else what a terminal shows."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from importlib import import_module
+from typing import Any
+
+from purebench.cli import show
+from purebench.execution.board_run import Progress
+from purebench.records.record import Record
+
+SECONDS_BETWEEN = 0.2
+"""The bar is drawn again after so long at the earliest."""
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook; IPython is not imported for the question."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = import_module("IPython").get_ipython()
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+@contextmanager
+def watching(wanted: bool) -> Iterator[Progress]:
+    """Whom `run_board` tells how far it is: no one, a bar of the notebook, or a terminal."""
+    if not wanted:
+        yield lambda done, total, record: None
+    elif in_notebook():
+        with _bar() as tell:
+            yield tell
+    else:
+        with show.progress() as tell:
+            yield tell
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    shown: Any = import_module("IPython.display")
+    handle = shown.display(shown.HTML(bar(0, 0, "preparing")), display_id=True)
+    last = 0.0
+
+    def tell(done: int, total: int, record: Record | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN:
+            last = now
+            handle.update(shown.HTML(bar(done, total, f"{record.defense} · {record.attack}" if record else "begun")))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # of a library whose bars are not shown here
+            yield tell
+    finally:
+        handle.update(shown.HTML(""))
+
+
+def bar(done: int, total: int, what: str) -> str:
+    """The bar as HTML; a total of 0 is not known yet."""
+    share = f' value="{done}" max="{total}"' if total else ""
+    count = f"{done} of {total} jobs, " if total else ""
+    return f"<div><progress{share}></progress> {count}{escape(what)}</div>"

@@ -1,0 +1,166 @@
+"""A worst-case job: picks one adversarial example for each image of a block, and scores it on fresh draws.
+
+The attack jobs' own verification draws are the first rung of a successive halving; the attacks that stay in contention
+are asked again, and the pick alone is scored, on draws that nothing else saw (see `statistics.halving`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from purebench.boards.jobs import WorstCaseJob
+from purebench.core.batching import DeviceBatch
+from purebench.core.defense import Defense
+from purebench.core.protocols import DefenseFault
+from purebench.core.seeds import seeded
+from purebench.execution.blame import isolate
+from purebench.execution.context import Context
+from purebench.execution.contract.eager import eagerly
+from purebench.execution.faults import explain
+from purebench.execution.job import Finding, blank_record
+from purebench.execution.verification import verify
+from purebench.records.answers import ANSWERED
+from purebench.records.record import Outcome
+from purebench.statistics import RUNGS, contenders, picked
+
+Bools = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
+
+NOTHING_APPLIES = "no attack of the board applies"
+NOTHING_ANSWERED = "every attack that applies ERRORED"
+
+
+def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]) -> Finding:
+    """Runs one worst-case job. Its adversarial images are the picked ones, the clean image where nothing was picked.
+
+    An image for which the defense fails is ERRORED with its reason; the others keep their results. found: what the
+    attack jobs of the defense and block found, in the board's order.
+    """
+    part = context.block(job.block)
+    x = torch.as_tensor(part.floats()).to(context.device)
+    y = torch.as_tensor(part.labels).to(context.device)
+    blank, count = blank_record(job, context, len(part)), len(part)
+    with eagerly():
+        tried = isolate(lambda rows: _picked_and_scored(job, context, found, x, y, rows), range(count))
+    whole: dict[str, Any] = {
+        "outcomes": [Outcome.ERRORED] * count,
+        "draws": [""] * count,
+        "distances": [None] * count,
+        "picked": [None] * count,
+        "reasons": [explain(tried.faults[row]) if row in tried.faults else "" for row in range(count)],
+    }
+    if tried.found is None:
+        return Finding(replace(blank, **whole))
+    for place, row in enumerate(tried.rows):
+        for name, values in whole.items():
+            values[row] = tried.found.told[name][place]
+    x[tried.rows] = tried.found.images
+    scored = replace(blank, **whole, notes=tried.found.notes, forwards=tried.found.passes, seconds=tried.found.seconds)
+    return Finding(scored, x.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What came of some images: lists of a record by name, picked images [N,C,H,W], notes, images passed, seconds."""
+
+    told: Mapping[str, Sequence[Any]]
+    images: Tensor
+    notes: list[str]
+    passes: int
+    seconds: dict[str, float]
+
+
+def _picked_and_scored(
+    job: WorstCaseJob, context: Context, found: Sequence[Finding], x: Tensor, y: Tensor, rows: list[int]
+) -> _Scored:
+    """Picks and scores for the images of these rows."""
+    board, defense = context.board, context.pristine(job.defense.name)
+    records = [finding.record for finding in found]
+    outcomes = [[record.outcomes[row] for record in records] for row in rows]
+    counts = np.array([[outcome in ANSWERED for outcome in of_image] for of_image in outcomes]).T
+    right = np.array([[record.draws[row].count("1") for row in rows] for record in records], dtype=np.int64)
+    asked = np.array([[len(record.draws[row]) for row in rows] for record in records], dtype=np.int64)
+    votes = _Votes(defense, found, rows, x[rows], y[rows], DeviceBatch(context.device_batch(job.defense.name)))
+    began = time.perf_counter()
+    if defense.random:
+        for number, rung in enumerate(RUNGS):
+            again = contenders(right, asked, counts, rung.keep) & (counts.sum(axis=0) > 1)
+            attacks, asking = np.nonzero(again)
+            with seeded(job.stream, "pick", str(number), device=context.device):
+                new = votes.ask(attacks, asking, rung.draws)
+            right[again] += new.sum(axis=1)
+            asked[again] += rung.draws
+    pick = picked(right, asked, counts)
+    scored = time.perf_counter()
+    (images,) = np.nonzero(pick >= 0)
+    with seeded(job.stream, "fresh", device=context.device):
+        fresh = votes.ask(pick[images], images, board.fresh if defense.random else 1)
+    if not defense.random and (fresh[:, 0] != (right[pick[images], images] > 0)).any():
+        raise DefenseFault("expected the same answer again of a defense with random=False; declare it random=True")
+    moved = x[rows].clone()
+    moved[torch.as_tensor(images, device=x.device)] = votes.images(pick[images], images)
+    answers = dict(zip(images.tolist(), fresh, strict=True))
+    everyone, sizes = range(len(rows)), board.threat.size(moved - x[rows]).tolist()
+    told: dict[str, Sequence[Any]] = {
+        "outcomes": [_outcome(answers[i]) if i in answers else _no_pick(outcomes[i]) for i in everyone],
+        "draws": ["".join("01"[int(one)] for one in answers[i]) if i in answers else "" for i in everyone],
+        "distances": [round(sizes[i], 7) if i in answers else None for i in everyone],
+        "picked": [records[int(a)].attack if a >= 0 else None for a in pick],
+        "reasons": ["" if i in answers else _reason(outcomes[i]) for i in everyone],
+    }
+    seconds = {"pick": scored - began, "verify": time.perf_counter() - scored}
+    return _Scored(told, moved, votes.batch.notes, defense.passes * votes.passes, seconds)
+
+
+def _outcome(fresh: Bools) -> Outcome:
+    return Outcome.HELD if fresh.mean() > 0.5 else Outcome.BROKEN
+
+
+def _no_pick(outcomes: Sequence[Outcome]) -> Outcome:
+    return Outcome.ERRORED if Outcome.ERRORED in outcomes else Outcome.SKIPPED
+
+
+def _reason(outcomes: Sequence[Outcome]) -> str:
+    return NOTHING_ANSWERED if Outcome.ERRORED in outcomes else NOTHING_APPLIES
+
+
+@dataclass
+class _Votes:
+    """Asks a defense about adversarial examples by attack and image; `passes` counts images passed.
+
+    rows: of the block, of the images x [N,C,H,W] with labels y [N].
+    """
+
+    defense: Defense
+    found: Sequence[Finding]
+    rows: Sequence[int]
+    x: Tensor
+    y: Tensor
+    batch: DeviceBatch
+    passes: int = field(default=0)
+
+    def images(self, attacks: Counts, images: Counts) -> Tensor:
+        """The adversarial examples of these attacks for these images, [pairs,C,H,W]."""
+        some = []
+        for attack, image in zip(attacks, images, strict=True):
+            adversarial = self.found[attack].adversarial
+            assert adversarial is not None
+            some.append(torch.as_tensor(adversarial[self.rows[image]]))
+        return torch.stack(some).to(self.x) if some else self.x[:0]
+
+    def ask(self, attacks: Counts, images: Counts, draws: int) -> Bools:
+        """Whether each draw is right, bool [pairs, draws]."""
+        if not len(images):
+            return np.zeros((0, draws), dtype=np.bool_)
+        self.passes += len(images) * draws
+        labels = self.y[torch.as_tensor(images, device=self.y.device)]
+        answers: Bools = verify(self.defense, self.images(attacks, images), labels, draws, self.batch).numpy()
+        return answers

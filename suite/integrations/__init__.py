@@ -1,0 +1,1 @@
+"""Other packages that purebench runs inside of, or reads."""

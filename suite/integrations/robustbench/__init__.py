@@ -1,0 +1,1 @@
+"""RobustBench: its model zoo and its benchmark protocol."""

@@ -1,0 +1,257 @@
+"""RobustBench's own protocol, by RobustBench's own function (Croce et al. 2021, arXiv:2010.09670).
+
+`benchmark` calls its `benchmark`: its images and preprocessing, AutoAttack `standard`, its accuracy. That number stands
+beside AutoAttack's verdict and our verification, each with an interval, and the images' outcomes are kept. Nothing is
+downloaded, neither models (see `robustbench_zoo`) nor images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purebench.core import third_party
+from purebench.core.devices import find_device
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.protocols import check_logits
+from purebench.core.seeds import seeded
+from purebench.core.terminal_output import make_console
+from purebench.core.threat import ThreatModel
+from purebench.integrations.robustbench.watch import Listener, Watched, instead_of_autoattack
+from purebench.integrations.robustbench.zoo import EPS, Entry, available, check_folder, classifier, find, load, models
+from purebench.records.provenance import device_name, versions
+from purebench.records.record import Outcome
+from purebench.statistics import Estimate, clopper_pearson
+
+__all__ = ["Entry", "Result", "available", "benchmark", "classifier", "command", "find", "load"]
+
+IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
+"""Test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
+VERSIONS = ("standard", "plus", "rand")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `benchmark` found. The estimates are accuracies in [0,1], with Clopper–Pearson intervals over the images.
+
+    clean, robust: RobustBench's own two numbers. claimed: accuracy by AutoAttack's verdict. verified: accuracy when the
+    model is asked once more what AutoAttack's images are, each brought back into the threat model first.
+    Image by image: labels; claims, whether AutoAttack says that it broke the image; outcomes, by our verification;
+    distances, of AutoAttack's image as it came, in the threat's norm.
+    seed: of AutoAttack; notes: its warnings, and what is unusual; seconds: wall time.
+    """
+
+    model: str
+    dataset: str
+    threat_model: str
+    eps: float
+    version: str
+    seed: int
+    batch_size: int
+    clean: Estimate
+    robust: Estimate
+    claimed: Estimate
+    verified: Estimate
+    labels: list[int]
+    claims: list[bool]
+    outcomes: list[Outcome]
+    distances: list[float]
+    notes: list[str]
+    device: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, with the versions of the packages."""
+        return {**asdict(self), "versions": versions()}
+
+
+def benchmark(
+    model: str,
+    *,
+    model_dir: str | Path,
+    data_dir: str | Path,
+    dataset: str = "cifar10",
+    threat_model: str = "Linf",
+    eps: float | None = None,
+    n_examples: int | None = None,
+    batch_size: int = 32,
+    device: str = "cpu",
+    version: str = "standard",
+    seed: int | None = 0,
+    confidence: float = 0.95,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Result:
+    """Evaluates a model of the zoo as RobustBench does: the two accuracies of its `benchmark`, and what is behind them.
+
+    model, model_dir, dataset, threat_model: see `robustbench_zoo.find`. data_dir: for CIFAR the folder that holds
+    torchvision's cifar-10-batches-py or cifar-100-python, for ImageNet the one that holds val. eps: radius in the units
+    of images in [0,1]; None for the leaderboard's. n_examples: the first so many test images; None for all of the
+    protocol. batch_size: as in RobustBench it decides, with the seed, which random numbers an image meets. version: of
+    AutoAttack; anything but standard is not RobustBench's protocol, and a note says so. seed: None for the clock's, as
+    RobustBench has it. confidence: of the intervals. tell: is handed AutoAttack's progress, line by line.
+    Raises PurebenchError for what is missing, unknown or out of range, before anything is run.
+    """
+    entry = find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)  # a wrong name is told first
+    eps = EPS[dataset, threat_model] if eps is None else eps
+    threat = ThreatModel(threat_model.lower(), eps)
+    count = IMAGES[dataset] if n_examples is None else n_examples
+    if version not in VERSIONS:
+        raise PurebenchError(f"version: AutoAttack has no {version!r}; {nearest(version, VERSIONS)}")
+    if batch_size < 1:
+        raise PurebenchError(f"batch_size: expected at least 1, but got {batch_size!r}.")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise PurebenchError(f"seed: expected a whole number of at least 0, but got {seed!r}.")
+    place = find_device(device)
+    if not entry.missing:
+        _check_images(dataset, Path(data_dir), count)
+    classes = load(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model).to(place)
+    seed = time.time_ns() % 2**31 if seed is None else seed
+    package, watched, listener = third_party.robustbench(), Watched(version, seed), Listener(tell)
+    began = time.perf_counter()
+    with seeded("robustbench", str(seed), device=place), instead_of_autoattack(package, watched, listener):
+        accuracies = package.eval.benchmark(
+            classes,
+            n_examples=count,
+            dataset=dataset,
+            threat_model=threat_model,
+            model_name=model,
+            data_dir=str(data_dir),
+            device=place,
+            batch_size=batch_size,
+            eps=eps,
+        )
+    right = _verify(classes, watched.x, watched.y, threat.project(watched.adversarial, watched.x), place, batch_size)
+    broken = (watched.answers != watched.y).tolist()
+    notes = [*listener.warnings, *_differences(broken, right)]
+    if version != "standard":
+        notes.append(f"not RobustBench's protocol: AutoAttack {version}")
+
+    def estimate(accuracy: float) -> Estimate:
+        return clopper_pearson(round(accuracy * len(right)), len(right), confidence)
+
+    return Result(
+        model,
+        dataset,
+        threat_model,
+        eps,
+        version,
+        seed,
+        batch_size,
+        clean=estimate(accuracies[0]),
+        robust=estimate(accuracies[1]),
+        claimed=estimate(1 - sum(broken) / len(broken)),
+        verified=estimate(sum(right) / len(right)),
+        labels=watched.y.tolist(),
+        claims=broken,
+        outcomes=[Outcome.HELD if held else Outcome.BROKEN for held in right],
+        distances=threat.size(watched.adversarial - watched.x).tolist(),
+        notes=notes,
+        device=device_name(str(place)),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _differences(broken: list[bool], right: list[bool]) -> list[str]:
+    count = sum(claim == held for claim, held in zip(broken, right, strict=True))
+    return [f"AutoAttack's verdict and the verification differ on {count} of {len(right)} images"] if count else []
+
+
+@torch.no_grad()
+def _verify(model: nn.Module, x: Tensor, y: Tensor, adversarial: Tensor, place: torch.device, size: int) -> list[bool]:
+    """Whether the model is right on each adversarial image [N,C,H,W]; in batches of other images than AutoAttack's."""
+    parts = zip(torch.split(adversarial.flip(0), size), torch.split(y.flip(0), size), strict=True)
+    right = [(check_logits(model(part.to(place)), len(part)).argmax(1).cpu() == labels) for part, labels in parts]
+    return torch.cat(right).flip(0).tolist()
+
+
+def _check_images(dataset: str, data_dir: Path, count: int) -> None:
+    """Raises PurebenchError unless RobustBench's loader will find its images; it would download CIFAR's otherwise."""
+    if not 1 <= count <= IMAGES[dataset]:
+        raise PurebenchError(f"n_examples: expected 1 to {IMAGES[dataset]} for {dataset}, but got {count!r}.")
+    if dataset == "imagenet":
+        _check_imagenet(data_dir / "val", count)
+        return
+    from torchvision import datasets
+
+    kind = datasets.CIFAR10 if dataset == "cifar10" else datasets.CIFAR100
+    try:
+        kind(str(data_dir), train=False, download=False)
+    except RuntimeError as error:
+        raise PurebenchError(
+            f"data_dir: expected {data_dir / kind.base_folder} as it was published, but it is missing, or its md5 is "
+            f"another; fetch {kind.url} (md5 {kind.tgz_md5}) and unpack it in {data_dir}."
+        ) from error
+
+
+def _check_imagenet(folder: Path, count: int) -> None:
+    """The loader takes the labels from the order of the class folders: a missing one would shift them."""
+    listed = Path(third_party.robustbench().__path__[0], "helper_files", "imagenet_test_image_ids.txt")
+    wanted = [folder / name for name in listed.read_text(encoding="utf-8").split()[:count]]
+    lost = [path for path in wanted if not path.is_file()]
+    classes = sum(path.is_dir() for path in folder.glob("*"))
+    if lost or classes != 1000:
+        raise PurebenchError(
+            f"data_dir: expected ImageNet's validation set (https://image-net.org) in 1,000 class folders below "
+            f"{folder}, but found {classes}; of {count} images {len(lost)} are missing"
+            + (f", such as {lost[0]}." if lost else ".")
+        )
+
+
+def _check_out(out: Path) -> None:
+    """Raises PurebenchError for a file that cannot be written, before hours are spent on what goes there."""
+    if not out.parent.is_dir():
+        raise PurebenchError(f"--out: expected a file in a folder that exists, but got {out}.")
+    if out.is_dir():
+        raise PurebenchError(f"--out: expected a file to write, but {out} is a folder; name a file in it.")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise PurebenchError(f"--out: expected a file that can be written, but {out} cannot; name another.")
+
+
+def command(model: str | None, *, model_dir: Path, out: Path | None, **options: Any) -> None:
+    """`purebench robustbench`: prints the benchmark of a model, or without one what there is in `model_dir`.
+
+    out: a JSON file for the result; options: of `benchmark`. Raises PurebenchError as `benchmark` does, and for an
+    `out` that cannot be written.
+    """
+    from rich.table import Table
+
+    table, console = Table(box=None, show_header=False, padding=(0, 2)), make_console()
+    if model is None:
+        check_folder(model_dir)
+        if not model_dir.is_dir():
+            raise PurebenchError(f"--models: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is none.")
+        models(options.get("dataset", "cifar10"), options.get("threat_model", "Linf"))  # a wrong name is told
+        for entry in available(model_dir):
+            table.add_row(entry.name, entry.dataset, entry.threat_model)
+        console.print(table if table.rows else f"no model of RobustBench's zoo in {model_dir}", markup=False)
+        return
+    if out is not None:
+        _check_out(out)
+    with make_console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
+        told = benchmark(model, model_dir=model_dir, tell=lambda line: status.update(line), **options)
+    if out is not None:
+        out.write_text(json.dumps(told.to_dict(), indent=1) + "\n", encoding="utf-8")
+    rows = {
+        "clean accuracy": told.clean,
+        "robust accuracy": told.robust,
+        "by AutoAttack's verdict": told.claimed,
+        "verified by purebench": told.verified,
+    }
+    for name, estimate in rows.items():
+        table.add_row(name, estimate.percent())
+    console.print(
+        f"{model}, {told.dataset} {told.threat_model} {told.eps:.5g}, AutoAttack {told.version} (seed {told.seed}), "
+        f"the first {told.clean.n} test images, {told.clean.confidence:.0%} intervals",
+        markup=False,
+    )
+    console.print(table)
+    for note in told.notes:
+        console.print(note, markup=False)

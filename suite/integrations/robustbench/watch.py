@@ -1,0 +1,77 @@
+"""RobustBench's AutoAttack, translated and watched.
+
+RobustBench 1.1.1 calls AutoAttack as its repository on GitHub defines it, but depends on pyautoattack, the same attacks
+behind other arguments: where these two are installed, `robustbench.benchmark` ends in a TypeError. `Watched` takes
+RobustBench's arguments and passes on what the package at hand wants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purebench.core import third_party
+
+
+class Watched:
+    """AutoAttack under the signature that RobustBench calls it by; keeps what went in and what came out."""
+
+    def __init__(self, version: str, seed: int):
+        self.package, self.version, self.seed = third_party.autoattack(), version, seed
+
+    def __call__(self, model: nn.Module, *, norm: str, eps: float, device: torch.device, **_: Any) -> Watched:
+        """Makes the attack, as RobustBench does before each run; its version and seed are ours."""
+        self.attack = self.package.AutoAttack(
+            model, norm=norm, eps=eps, version=self.version, device=device, seed=self.seed
+        )
+        return self
+
+    def run_standard_evaluation(self, x: Tensor, y: Tensor, *, bs: int, **_: Any) -> Tensor:
+        """Adversarial images [N,C,H,W]; AutoAttack on GitHub and pyautoattack each want to be asked in their way."""
+        renamed = self.package.__name__ == "pyautoattack"
+        options: dict[str, Any] = {"batch_size": bs} if renamed else {"bs": bs, "return_labels": True}
+        self.x, self.y = x, y
+        self.adversarial, self.answers = self.attack.run_standard_evaluation(x, y, **options)
+        found: Tensor = self.adversarial
+        return found
+
+
+class Listener(io.TextIOBase):
+    """Hands on the lines that RobustBench prints and AutoAttack logs, and keeps the warnings."""
+
+    def __init__(self, hand_on: Callable[[str], None]):
+        self.hand_on, self.warnings = hand_on, list[str]()
+
+    def write(self, text: str) -> int:
+        """Takes in some lines of text."""
+        for line in filter(None, map(str.strip, text.splitlines())):
+            if line.upper().startswith("WARNING"):
+                self.warnings.append(f"AutoAttack warns: {line[7:].strip(': ')}")
+            self.hand_on(line.removeprefix("DEBUG ").removeprefix("INFO "))
+        return len(text)
+
+
+@contextlib.contextmanager
+def instead_of_autoattack(package: Any, watched: Watched, listener: Listener) -> Iterator[None]:
+    """RobustBench with `watched` for its AutoAttack and a listener for all that is said; everything is put back."""
+    logger, handler = logging.getLogger("auto-attack"), logging.StreamHandler(listener)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    own, level, package.eval.AutoAttack = package.eval.AutoAttack, logger.level, watched
+    heard = logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        with contextlib.redirect_stdout(listener):
+            yield
+    finally:
+        package.eval.AutoAttack = own
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = heard

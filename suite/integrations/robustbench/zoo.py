@@ -1,0 +1,215 @@
+"""The models of RobustBench's zoo from a local folder (Croce et al. 2021, arXiv:2010.09670).
+
+RobustBench's own loader makes them, but nothing is downloaded: what is missing is an error that says where it is
+published and where it belongs. A model of the zoo is a classifier and, without a purifier, a defense:
+`robustbench:Standard(model_dir=models)`.
+
+Checkpoints are pickles, and RobustBench leaves it to torch how they are read. Since 2.6 torch takes weights alone
+(weights_only); beside them we let pass the plain values that training scripts leave in their files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from purebench.core import third_party
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.seeds import seeded
+
+EPS = {
+    ("cifar10", "Linf"): 8 / 255,
+    ("cifar10", "L2"): 0.5,
+    ("cifar100", "Linf"): 8 / 255,
+    ("imagenet", "Linf"): 4 / 255,
+}
+"""The zoo's datasets and threat models, with the radius of RobustBench's leaderboard, for images in [0,1]."""
+
+
+class NumberType:
+    """Stands for numpy's dtype of a number where a checkpoint is read, because torch does not let that pass."""
+
+    def __init__(self, kind: str, *_: object):
+        if kind not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
+            raise pickle.UnpicklingError(f"expected the dtype of a number, but got {kind!r}")
+        self.kind = kind
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self.kind = f"{state[1]}{self.kind}"  # the byte order
+
+
+def number(kind: NumberType, data: bytes) -> float:
+    """A number of numpy as it stands in a pickle."""
+    return float(np.frombuffer(data, kind.kind)[0])
+
+
+PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    (NumberType, "numpy.dtype"),
+    (number, "numpy.core.multiarray.scalar"),
+    (number, "numpy._core.multiarray.scalar"),
+]
+"""What may stand in a checkpoint beside weights: a script's options, and numbers of numpy. None of it runs code."""
+
+
+MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"
+"""The number with which torch began its checkpoints before they were zip files."""
+SHOWN = 3
+"""Names that are told where none is near."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the zoo: `files` are where RobustBench looks for its weights, `sources` where each is published."""
+
+    name: str
+    dataset: str
+    threat_model: str
+    files: tuple[Path, ...]
+    sources: tuple[str, ...]
+
+    @property
+    def missing(self) -> list[tuple[Path, str]]:
+        """Files that are not there, each with its source."""
+        return [(file, source) for file, source in zip(self.files, self.sources, strict=True) if not file.is_file()]
+
+
+def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_model: str = "Linf") -> Entry:
+    """The zoo's entry of that name, and the files that it needs, whether they are there or not.
+
+    They are model_dir/dataset/threat_model/NAME.pt; for an ensemble NAME.pt_m0.pt, NAME.pt_m1.pt and so on. What
+    RobustBench lets timm or torchvision fetch (XCiT, ImageNet's Standard_R50) is in the cache of torch.hub instead.
+    Raises PurebenchError for a dataset, threat model or name that is not in the zoo, for corruptions, and where
+    model_dir is a file.
+    """
+    zoo = models(dataset, threat_model)
+    if model not in zoo:
+        raise PurebenchError(f"robustbench: no model {model!r} for {dataset} {threat_model}; {_like(model, zoo)}")
+    check_folder(Path(model_dir))
+    ids = zoo[model]["gdrive_id"]
+    if not ids:
+        url = _hub_url(model, dataset, threat_model)
+        file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+        return Entry(model, dataset, threat_model, (file,), (url,))
+    path = Path(model_dir, dataset, threat_model, f"{model}.pt")
+    if isinstance(ids, str):
+        ids, files = [ids], [path]
+    else:
+        files = [path.with_name(f"{path.name}_m{number}.pt") for number in range(len(ids))]
+    return Entry(model, dataset, threat_model, tuple(files), tuple(f"https://drive.google.com/uc?id={i}" for i in ids))
+
+
+def check_folder(model_dir: Path) -> None:
+    """Raises PurebenchError where a file is given for the folder of the models."""
+    if model_dir.is_file():
+        raise PurebenchError(
+            f"model_dir: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is a file; name the folder that "
+            "holds cifar10, cifar100 or imagenet."
+        )
+
+
+def _like(model: str, zoo: Mapping[str, Any]) -> str:
+    """The names near one that is not in the zoo; where none is, a few of the many, and where the others stand."""
+    names = {name.lower(): name for name in zoo}
+    near = difflib.get_close_matches(model.lower(), names, n=SHOWN)
+    near = near or [name for name in names if model and name.startswith(model.lower())][:SHOWN]
+    if near:
+        return nearest(model, [names[name] for name in near])
+    return f"it has {len(zoo)}, such as {', '.join(list(zoo)[:SHOWN])}; see https://robustbench.github.io."
+
+
+def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
+    """RobustBench's table of the models for a dataset and a threat model, by name. Raises PurebenchError as `find`."""
+    known = sorted({name for name, _ in EPS})
+    if dataset not in known:
+        raise PurebenchError(f"robustbench: the dataset {dataset!r} is unknown; {nearest(dataset, known)}")
+    if threat_model.startswith("corruptions"):
+        raise PurebenchError(
+            f"robustbench: expected the threat model Linf or L2, but got {threat_model!r}: corruptions are no attack, "
+            "and purebench has no protocol for them; use RobustBench itself."
+        )
+    if (dataset, threat_model) not in EPS:
+        has = " or ".join(norm for name, norm in EPS if name == dataset)
+        raise PurebenchError(f"robustbench: its zoo has {has} for {dataset}, but got {threat_model!r}.")
+    zoo = third_party.robustbench().model_zoo
+    table: Mapping[str, Mapping[str, Any]] = zoo.model_dicts[zoo.enums.BenchmarkDataset(dataset)][
+        zoo.enums.ThreatModel(threat_model)
+    ]
+    return table
+
+
+def _hub_url(model: str, dataset: str, threat_model: str) -> str:
+    import timm  # type: ignore[import-untyped]
+    from torchvision.models import ResNet50_Weights
+
+    name = f"{model}_{dataset}_{threat_model}".lower().replace("-", "_")  # as RobustBench registers it with timm
+    return str(timm.get_pretrained_cfg(name).url if timm.is_model(name) else ResNet50_Weights.IMAGENET1K_V1.url)
+
+
+def available(model_dir: str | Path) -> list[Entry]:
+    """The zoo's entries whose files are all there, by dataset and threat model, in the zoo's order."""
+    entries = [
+        find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)
+        for dataset, threat_model in EPS
+        for model in models(dataset, threat_model)
+    ]
+    return [entry for entry in entries if not entry.missing]
+
+
+def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_model: str = "Linf") -> nn.Module:
+    """A model of the zoo by RobustBench's own loader: images [N,3,H,W] in [0,1] → logits [N,K]; in eval mode, frozen.
+
+    Raises PurebenchError as `find`, if a file is missing (naming it and its source), and if it cannot be loaded.
+    """
+    entry = find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)
+    if entry.missing:
+        wanted = "; ".join(f"{file}, published at {source}" for file, source in entry.missing)
+        raise PurebenchError(
+            f"robustbench: {model}: expected {wanted}: not there. Fetch it (from Google Drive: gdown URL -O FILE) and "
+            "put it there under that name; purebench downloads no models."
+        )
+    for file in entry.files:
+        _check_checkpoint(file)
+    files = ", ".join(str(file) for file in entry.files)
+    try:
+        with seeded("robustbench", model), torch.serialization.safe_globals(PLAIN):  # layers draw their first weights
+            found: nn.Module = third_party.robustbench().utils.load_model(model, model_dir, dataset, threat_model)
+    except pickle.UnpicklingError as error:
+        raise PurebenchError(
+            f"robustbench: {model}: expected weights in {files}, but torch refuses to read it. If it is a web page, "
+            "saved instead of the file, fetch it again. If it is a pickle of more than weights and you trust its "
+            "makers, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, with which loading it may run any code. "
+            f"What torch says: {str(error)[:300]}"
+        ) from error
+    except Exception as error:  # the loader raises whatever a model of the zoo does
+        told = f"{type(error).__name__}: {str(error)[:300]}"
+        raise PurebenchError(f"robustbench: {model}: cannot be made from {files}: {told}") from error
+    return found.eval().requires_grad_(False)
+
+
+def _check_checkpoint(file: Path) -> None:
+    """Raises PurebenchError for a file that torch never wrote; what torch itself says of it names nothing."""
+    with file.open("rb") as opened:
+        head = opened.read(64)
+    if not zipfile.is_zipfile(file) and MAGIC not in head:
+        size = file.stat().st_size
+        raise PurebenchError(
+            f"robustbench: expected a PyTorch checkpoint, but {file} is none ({size:,} bytes"
+            + (": it is empty). " if not size else "). If it is a web page, saved instead of the file: ")
+            + "fetch it again."
+        )
+
+
+def classifier(name: str, *, model_dir: str, dataset: str = "cifar10", threat_model: str = "Linf") -> nn.Module:
+    """Any model of RobustBench's zoo, from a local folder: `robustbench:Standard(model_dir=models)`."""
+    return load(name, model_dir=model_dir, dataset=dataset, threat_model=threat_model)

@@ -1,0 +1,1 @@
+"""Inspection and tuning of models with several latent variables."""

@@ -1,0 +1,257 @@
+"""What each latent of a purifier carries: the classifier asked with some latents resampled and all others kept.
+
+It is what one needs to know to choose the alphas of a purifier that mixes latents (Serez et al. 2025,
+arXiv:2412.03453): a latent that can be resampled without loss of accuracy costs nothing to give up.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from purebench.core import registry
+from purebench.core.batching import DeviceBatch
+from purebench.core.defense import Defense, LatentPurifier
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import check_logits
+from purebench.core.seeds import seeded
+from purebench.data.datasets import Array
+from purebench.latents.resampling import Answers, Asker, held_codes, resample
+from purebench.statistics import Estimate, accuracy, interval
+
+Progress = Callable[[int, int], None]
+"""progress(passes over all images done, passes in all)."""
+
+MEANING = {
+    "resampled": "accuracy with this latent alone resampled",
+    "difference": "that accuracy less the reconstruction's, on the same images",
+    "from_here": "accuracy with this latent and all finer ones resampled",
+    "alone": "accuracy with this latent alone kept, all others resampled",
+    "distance": "mean l2 distance from the reconstruction when this latent alone is resampled",
+    "change": "mean |change| of the classifier's margin when this latent alone is resampled",
+    "slope": "the same by gradient: mean |d margin / d latent · (sampled - encoded)| at the reconstruction",
+}
+"""What the numbers on a latent are. The margin is the label's logit less the largest other one."""
+KEPT = {
+    False: "kept latents are encoded given the ones above, as in purification: they mend what was resampled there",
+    True: "kept latents hold their codes from the reconstruction",
+}
+"""What becomes of the latents that are not resampled, by `hold`."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What MEANING says of one latent, numbered from 0, coarse to fine. kept: the share that purification keeps.
+
+    slope: None if the classifier passes no gradient.
+    """
+
+    latent: int
+    kept: float
+    resampled: Estimate
+    difference: Estimate
+    from_here: Estimate
+    alone: Estimate
+    distance: Estimate
+    change: Estimate
+    slope: Estimate | None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Columns of pictures: the original, its reconstruction, purified, and with each latent alone resampled.
+
+    images: [columns,R,C,H,W] in [0,1]. changes: [columns,H,W], mean |difference| over images, draws and channels: of
+    the reconstruction from the original, of the columns after it from the reconstruction. distances: [columns], the
+    mean l2 distance likewise.
+    """
+
+    names: tuple[str, ...]
+    images: Array
+    changes: Array
+    distances: Array
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Accuracy on the images, their reconstructions, purified ones, and with all latents resampled; then by latent."""
+
+    draws: int
+    seed: int
+    hold: bool
+    clean: Estimate
+    reconstructed: Estimate
+    purified: Estimate
+    generated: Estimate
+    latents: tuple[Finding, ...]
+    pictures: Pictures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the pictures."""
+        rates = {name: getattr(self, name).to_dict() for name in ("clean", "reconstructed", "purified", "generated")}
+        latents = [
+            {name: value.to_dict() if isinstance(value, Estimate) else value for name, value in vars(finding).items()}
+            for finding in self.latents
+        ]
+        settings = {"draws": self.draws, "seed": self.seed, "kept": KEPT[self.hold], "meaning": MEANING}
+        return {**settings, **rates, "latents": latents}
+
+
+def inspect_defense(
+    defense: Defense,
+    x: Tensor,
+    y: Tensor,
+    *,
+    draws: int = 4,
+    seed: int = 0,
+    hold: bool = False,
+    confidence: float = 0.95,
+    batch: DeviceBatch | None = None,
+    pictures: list[int] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Inspection:
+    """Resamples each latent of the defense's purifier alone, with all finer ones, and all others but it.
+
+    x: images [N,C,H,W] in [0,1] in random order, N at least 2. y: labels [N]. draws: of whatever is random.
+    hold: whether kept latents hold their codes or are encoded given what was resampled above them, see KEPT.
+    pictures: positions of the images to keep pictures of, none by default. Intervals of accuracies are Clopper–Pearson
+    where nothing is random, else `gaffke`; of distances and margins Student's t. Each holds by itself, not all at once.
+    Raises PurebenchError if the purifier mixes no latents, or images, labels and classifier do not fit each other.
+    """
+    purifier = latents_of(defense)
+    require_fit(defense, x, y, draws)
+    n, random = len(purifier.kept), defense.classifier_random
+    asked = {where for i in range(n) for where in subsets(i, n)}
+    once = draws if random else 1
+    total, passes = 2 * once + (len(asked - {()}) + 2) * draws, count(1)
+    asker = Asker(
+        defense.classifier,
+        x,
+        y,
+        batch or DeviceBatch(),
+        seed,
+        pictures or [],
+        lambda: progress(next(passes), total),
+    )
+
+    def decode(where: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+        return lambda part: purifier.autoencode(part, resample(where, held_codes(purifier, part, hold)))
+
+    clean, _ = asker.ask("clean", lambda part: part, once)
+    base, images = asker.ask("resampled", decode(()), once)
+    answers: dict[tuple[int, ...], Answers] = {(): base}
+    for where in sorted(asked - {()}):
+        answers[where], _ = asker.ask(" ".join(("resampled", *map(str, where))), decode(where), draws, images)
+    purified, _ = asker.ask("purified", purifier, draws, images)
+    slopes = asker.slopes(purifier, draws, hold)
+
+    def rate(answer: Answers, changes: bool = True) -> Estimate:
+        return accuracy(answer.right, deterministic=not (changes or random), confidence=confidence)
+
+    def finding(i: int) -> Finding:
+        only, finer, others = (answers[where] for where in subsets(i, n))
+        return Finding(
+            latent=i,
+            kept=purifier.kept[i],
+            resampled=rate(only),
+            difference=mean_difference(only.right.mean(1), base.right.mean(1), confidence),
+            from_here=rate(finer),
+            alone=rate(others, n > 1),
+            distance=mean(only.distance.mean(1), confidence),
+            change=mean(np.abs(only.margin - base.margin.mean(1, keepdims=True)).mean(1), confidence),
+            slope=None if slopes is None else mean(slopes[i].mean(1), confidence),
+        )
+
+    columns = [clean, base, purified, *(answers[i,] for i in range(n))]
+    return Inspection(
+        draws=draws,
+        seed=seed,
+        hold=hold,
+        clean=rate(clean, False),
+        reconstructed=rate(base, False),
+        purified=rate(purified, purifier.random),
+        generated=rate(answers[tuple(range(n))]),
+        latents=tuple(finding(i) for i in range(n)),
+        pictures=Pictures(
+            names=("original", "reconstruction", "purified", *(f"latent {i}" for i in range(n))),
+            images=np.stack([answer.pictures for answer in columns]),
+            changes=np.stack([answer.change for answer in columns]),
+            distances=np.array([answer.distance.mean() for answer in columns]),
+        ),
+    )
+
+
+def subsets(i: int, n: int) -> tuple[tuple[int, ...], ...]:
+    """Which of n latents are resampled to learn about latent i: it alone, it and all finer ones, all others."""
+    return (i,), tuple(range(i, n)), tuple(j for j in range(n) if j != i)
+
+
+def latents_of(defense: Defense) -> LatentPurifier:
+    """The defense's purifier. Raises PurebenchError, naming the registered defenses that will do, if it mixes none."""
+    if isinstance(defense.purifier, LatentPurifier):
+        return defense.purifier
+    got = "no purifier" if defense.purifier is None else type(defense.purifier).__name__
+    cure = ", ".join(latent_defenses()) or "none is registered"
+    raise PurebenchError(f"inspect: expected a purifier that mixes latents, but got {got}; those that do: {cure}.")
+
+
+def latent_defenses() -> list[str]:
+    """The registered defenses whose factories say that they make a LatentPurifier; those that cannot load are left out.
+
+    They say it by being one, or by what their signature returns; nothing is made.
+    """
+    found = []
+    for name in registry.names("defenses"):
+        try:
+            make, _ = registry.factory("defenses", name)
+            made = make if inspect.isclass(make) else typing.get_type_hints(make).get("return")
+        except Exception:  # a factory may be anybody's
+            continue
+        kinds = [kind for kind in (made, *typing.get_args(made)) if inspect.isclass(kind)]
+        if any(issubclass(kind, LatentPurifier) for kind in kinds):
+            found.append(name)
+    return found
+
+
+def require_fit(defense: Defense, x: Tensor, y: Tensor, draws: int) -> None:
+    """Raises PurebenchError for too few images or draws, images that the defense cannot take, and labels it lacks."""
+    if len(x) < 2 or draws < 1:
+        raise PurebenchError(f"inspect: expected at least 2 images and 1 draw, but got {len(x)} and {draws}.")
+    try:
+        with torch.no_grad(), seeded("probe", device=x.device):
+            classes = check_logits(defense(x[:2]), 2).shape[1]
+    except Exception as error:  # a defense may be anybody's
+        shape = list(x.shape[1:])
+        raise PurebenchError(
+            f"inspect: expected images that the defense can take, but those of shape {shape} it cannot ({error}); "
+            "name the dataset and the classifier that belong to it."
+        ) from error
+    if classes < 2 or int(y.max()) >= classes:
+        raise PurebenchError(
+            f"inspect: expected at least 2 classes and labels below their number, but the classifier has {classes} and "
+            f"the labels go up to {int(y.max())}; name the dataset that belongs to it."
+        )
+
+
+def mean(values: Array, confidence: float) -> Estimate:
+    """The mean of values [N], N at least 2, of any size with Student's t interval, which is approximate."""
+    centre, n = float(values.mean()), len(values)
+    half = -float(stdtrit(n - 1, (1 - confidence) / 2)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return Estimate(centre, centre - half, centre + half, confidence, n, "student-t")
+
+
+def mean_difference(a: Array, b: Array, confidence: float) -> Estimate:
+    """The mean of a - b by image, [N] in [0,1] each: the `gaffke` interval of (1 + a - b) / 2, scaled back."""
+    found = interval((1 + a - b) / 2, "gaffke", confidence)
+    value, low, high = (2 * end - 1 for end in (found.value, found.low, found.high))
+    return Estimate(value, low, high, confidence, found.n, "paired-gaffke")

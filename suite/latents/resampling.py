@@ -1,0 +1,127 @@
+"""Asks a classifier about images with some latents resampled: right or wrong, by what margin, and how far away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purebench.core.batching import DeviceBatch
+from purebench.core.defense import LatentPurifier, Mix
+from purebench.core.protocols import check_logits
+from purebench.core.seeds import seeded
+from purebench.data.datasets import Array
+
+
+def resample(where: Iterable[int], codes: Sequence[Tensor] | None = None) -> Mix:
+    """The mixer that takes these latents from the prior and keeps all others: as encoded, or from `codes` if given."""
+    resampled = frozenset(where)
+    return lambda i, encoded, sampled: sampled if i in resampled else encoded if codes is None else codes[i]
+
+
+def held_codes(purifier: LatentPurifier, x: Tensor, hold: bool) -> list[Tensor] | None:
+    """The reconstruction's codes if they are to be held, else None: a latent is encoded given those above it."""
+    return purifier.codes(x) if hold else None
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The label's logit less the largest other one, [N]; above 0 where the classifier is right."""
+    own = logits.gather(1, y[:, None])
+    return (own - logits.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the classifier said of N images at D draws each.
+
+    right: bool [N,D]. margin: [N,D]. distance: l2 from the reference, [N,D]. pictures: of the first draw,
+    [R,C,H,W] in [0,1]. change: mean |difference| from the reference over images, draws and channels, [H,W].
+    """
+
+    right: Array
+    margin: Array
+    distance: Array
+    pictures: Array
+    change: Array
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks about images x [N,C,H,W] in [0,1] with labels y [N]; the seed and what is asked decide the answer.
+
+    pictures: positions [R] of the images to keep pictures of. tick: called after every pass over all images.
+    """
+
+    classifier: Callable[[Tensor], Tensor]
+    x: Tensor
+    y: Tensor
+    batch: DeviceBatch
+    seed: int
+    pictures: list[int]
+    tick: Callable[[], None]
+
+    def ask(
+        self, what: str, make: Callable[[Tensor], Tensor], draws: int, reference: Tensor | None = None
+    ) -> tuple[Answers, Tensor]:
+        """The answers to make(x), and its images at the first draw [N,C,H,W] on the CPU.
+
+        what: words for the seed. reference: images like x that distances are from; x itself if None.
+        """
+
+        def look(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            images = make(x)
+            logits = check_logits(self.classifier(images), len(images))
+            return images.cpu(), (logits.argmax(1) == y).cpu(), margin(logits, y).double().cpu()
+
+        origin = self.x.cpu() if reference is None else reference
+        kept: list[Tensor] = []
+        found: list[tuple[Array, ...]] = []
+        change = torch.zeros(origin.shape[2:], dtype=torch.float64)
+        for draw in range(draws):
+            with torch.no_grad(), seeded("inspect", str(self.seed), what, str(draw), device=self.x.device):
+                images, right, margins = self.batch.map(look, self.x, self.y)
+            gap = images.double() - origin
+            change += gap.abs().mean((0, 1)) / draws
+            found.append((right.numpy(), margins.numpy(), gap.flatten(1).norm(dim=1).numpy()))
+            kept = kept or [images]
+            self.tick()
+        rights, margins_found, distances = (np.stack(parts, 1) for parts in zip(*found, strict=True))
+        shown = kept[0][self.pictures].numpy()
+        return Answers(rights, margins_found, distances, shown, change.numpy()), kept[0]
+
+    def slopes(self, purifier: LatentPurifier, draws: int, hold: bool = False) -> Array | None:
+        """|gradient of the margin by latent i · (sampled - encoded)| at the reconstruction, [latents,N,D].
+
+        Finer latents follow the one that moves, as in purification, unless `hold`. None if the classifier passes no
+        gradient.
+        """
+
+        def look(x: Tensor, y: Tensor) -> tuple[Tensor]:
+            steps: list[Tensor] = []
+            ways: list[Tensor] = []
+            keep = resample((), held_codes(purifier, x, hold))
+
+            def mix(i: int, encoded: Tensor, sampled: Tensor) -> Tensor:
+                kept = keep(i, encoded, sampled)
+                steps.append(torch.zeros_like(kept, requires_grad=True))
+                ways.append((sampled - kept).detach())
+                return kept + steps[-1]
+
+            value = margin(self.classifier(purifier.autoencode(x, mix)), y)
+            if not value.requires_grad:
+                return (torch.full((len(x), len(steps)), torch.nan),)
+            gradients = torch.autograd.grad(value.sum(), steps, materialize_grads=True)
+            dots = [(g * way).flatten(1).sum(1).abs() for g, way in zip(gradients, ways, strict=True)]
+            return (torch.stack(dots, 1).double().cpu(),)
+
+        found = []
+        for draw in range(draws):
+            with torch.enable_grad(), seeded("inspect", str(self.seed), "slopes", str(draw), device=self.x.device):
+                (slopes,) = self.batch.map(look, self.x, self.y)
+            found.append(slopes.T.numpy())
+            self.tick()
+        by_draw = np.stack(found, 2)
+        return None if np.isnan(by_draw).all() else by_draw

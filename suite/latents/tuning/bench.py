@@ -1,0 +1,193 @@
+"""What a list of alphas is worth: the runner attacks and verifies the defense that has it, as on a board.
+
+All lists meet the same random numbers (the attack's, the defense's and the verification's), so that their difference
+is not drowned in noise; common random numbers, of Law & Kelton's book on simulation. Different parts of the images have
+others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from purebench.boards.board import AttackChoice, Board, DatasetChoice, DefenseChoice, Source
+from purebench.boards.jobs import Job
+from purebench.core import registry
+from purebench.core.batching import fitting
+from purebench.core.defense import Defense, LatentPurifier, as_defense, fingerprint
+from purebench.core.devices import find_device
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
+from purebench.core.seeds import seed_of, seeded
+from purebench.data.adapt import load_images
+from purebench.data.datasets import Array, ImageSet, array_hash
+from purebench.execution.context import Context, build_defense
+from purebench.execution.job import Finding, Given, run_job
+from purebench.latents.tuning.images import boards_of, refuse_shared, shuffled_tail
+from purebench.latents.tuning.setting import Setting
+from purebench.records.record import Outcome, Record
+
+CLEAN = AttackChoice("clean", Spec("clean"))
+ONCE = AttackChoice("once", Spec("fgsm"), "exact")
+AGAIN = AttackChoice("again", Spec("transfer"), source=Source("reconstruction", "once"))
+"""The paper's objective: FGSM once, against the reconstruction, and its images again, against every list."""
+CHUNK = 128
+"""Images that are tried at once for the paper's objective."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the images: `places` [N] are their positions in the dataset, `words` decide their random numbers.
+
+    adversarial: float32 [N,C,H,W], where the objective has images made once.
+    """
+
+    words: str
+    images: ImageSet
+    places: Array
+    adversarial: Array | None = None
+
+    @property
+    def hash(self) -> str:
+        """sha256 of what is asked: images, labels, and adversarial images if there are any."""
+        once = () if self.adversarial is None else (self.adversarial,)
+        return array_hash(self.images.images, self.images.labels, *once)
+
+
+class Bench:
+    """A setting made ready on a device: `search` and `fresh` are its images, `latents` the number of alphas.
+
+    Raises PurebenchError for what cannot be found or made, a defense without a LatentPurifier, too few images, and
+    images that are a board's.
+    """
+
+    def __init__(self, setting: Setting, device: str = "cpu"):
+        self.setting, self.device = setting, find_device(device)
+        classifier = registry.create("classifiers", setting.classifier)
+        classifier.eval().requires_grad_(False).to(self.device)
+        row = DefenseChoice("searched", setting.defense)
+        made = build_defense(row, self._board(CLEAN, row, 1), classifier).to(self.device)
+        if not isinstance(made.purifier, LatentPurifier):
+            raise PurebenchError(
+                f"tune: expected a purifier that mixes latents, such as mlvgm-hvae, but got {setting.defense}."
+            )
+        self.defense, self.purifier = made, made.purifier
+        self.latents, self.weights = len(self.purifier.kept), fingerprint(made)
+        data = load_images(setting.dataset)
+        setting.threat.check_shape(data.images.shape[1:])
+        order = shuffled_tail(data, setting.skip, setting.seed)
+        with seeded("probe", device=self.device):
+            image = torch.as_tensor(data.take(order[:1]).floats()).to(self.device)
+            self.size = fitting(made, image)
+        self.search, self.fresh = self._parts(data, order)
+        both = data.take(np.concatenate([self.search.places, self.fresh.places]))
+        self.apart_from = refuse_shared(both, boards_of(setting.dataset, [setting.board]))
+
+    def ask(self, alphas: Sequence[float], part: Part) -> Array:
+        """Whether the defense with these alphas (before attenuation) is right on the part's images, bool [N,draws]."""
+        if part.adversarial is None:
+            return right(self._run(alphas, self.setting.attack, part).record)
+        blank = self._run([0.0] * self.latents, CLEAN, part).record
+        return right(self._run(alphas, AGAIN, part, Given(source=Finding(blank, part.adversarial))).record)
+
+    def clean(self, alphas: Sequence[float], part: Part) -> Array:
+        """The same on the images as they are."""
+        return right(self._run(alphas, CLEAN, part).record)
+
+    def value(self, alphas: Sequence[float]) -> float:
+        """What the search makes large: the share of right draws on its images, in [0,1]."""
+        return float(self.ask(alphas, self.search).mean())
+
+    def random(self, alphas: Sequence[float]) -> bool:
+        """Whether the defense with these alphas is random."""
+        return self._with(alphas).random
+
+    def _with(self, alphas: Sequence[float]) -> Defense:
+        purifier = self.purifier.with_alphas(self.setting.attenuated(alphas))
+        made = Defense(self.defense.classifier, purifier, random=self.defense.classifier_random)
+        return as_defense(made).to(self.device)
+
+    def _board(self, attack: AttackChoice, row: DefenseChoice, images: int) -> Board:
+        """A board of one row, one column and one block."""
+        setting = self.setting
+        return Board(
+            name="tune",
+            title="",
+            about="",
+            dataset=DatasetChoice(setting.dataset, images, images, setting.seed),
+            classifier=setting.classifier,
+            threat=setting.threat,
+            attacks=(attack,),
+            defenses=(row,),
+            draws=setting.draws,
+            confidence=setting.confidence,
+            seed=setting.seed,
+        )
+
+    def _run(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> Finding:
+        """One job on the part's images. Raises PurebenchError with its reason if it failed."""
+        row = DefenseChoice("searched", self.setting.defense)
+        context = Context(
+            board=self._board(attack, row, len(part.images)),
+            images=part.images,
+            order=part.places,
+            defenses={row.name: self._with(alphas)},
+            fingerprints={row.name: self.weights},
+            data=part.images.hash,
+            device=self.device,
+            sizes={row.name: self.size},
+        )
+        key = f"{seed_of('tune', str(self.setting.seed), part.words):x}"
+        found = run_job(Job(key, key, row, attack, 0), context, given)
+        if found.record.outcomes[0] in (Outcome.ERRORED, Outcome.SKIPPED):
+            raise PurebenchError(f"tune: {attack.use} on {self.setting.defense}: {found.record.reason}")
+        return found
+
+    def _parts(self, data: ImageSet, order: Array) -> tuple[Part, Part]:
+        """The images of the search, and as many fresh ones as the setting wants; no image is in both."""
+        setting = self.setting
+        wanted = setting.images + setting.fresh
+        if setting.objective == "paper":
+            places, adversarial = self._flipped(data, order, wanted)
+        else:
+            places, adversarial = order[:wanted], None
+        if len(places) < wanted:
+            raise PurebenchError(
+                f"--images: expected at most {max(len(places) - setting.fresh, 0)} with {setting.fresh} fresh ones "
+                f"(there are {len(places)} in all), but got {setting.images}; take fewer, or name more (--dataset)."
+            )
+        parts = []
+        for words, start, end in (("search", 0, setting.images), ("fresh", setting.images, wanted)):
+            some = places[start:end]
+            made = None if adversarial is None else adversarial[start:end]
+            parts.append(Part(words, data.take(some), some, made))
+        return parts[0], parts[1]
+
+    def _flipped(self, data: ImageSet, order: Array, wanted: int) -> tuple[Array, Array]:
+        """Places and adversarial images of those that the reconstruction has right before FGSM and wrong after it.
+
+        They are kept as float32: rounded to whole grey levels, some would be right again. The steepest l2 step is
+        along the gradient; the authors' code steps along its sign.
+        """
+        zeros, places, made, count = [0.0] * self.latents, [], [], 0
+        for start in range(0, len(order), CHUNK):
+            some = order[start : start + CHUNK]
+            part = Part(f"once {start}", data.take(some), some)
+            before, after = (self._run(zeros, attack, part) for attack in (CLEAN, ONCE))
+            held, still = (np.array([o is Outcome.HELD for o in each.record.outcomes]) for each in (before, after))
+            flipped = held & ~still
+            assert after.adversarial is not None
+            places.append(some[flipped])
+            made.append(after.adversarial[flipped])
+            count += int(flipped.sum())
+            if count >= wanted:
+                break
+        return np.concatenate(places)[:wanted], np.concatenate(made)[:wanted]
+
+
+def right(record: Record) -> Array:
+    """A record's draws as bool [N,draws]."""
+    return np.array([[draw == "1" for draw in draws] for draws in record.draws], dtype=np.bool_)

@@ -1,0 +1,1 @@
+"""Records of jobs and the SQLite store that holds them."""

@@ -1,0 +1,131 @@
+"""Rows of a board compared in pairs, on the same images, with Holm's correction over the pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.core.errors import PurebenchError, nearest
+from purebench.records.record import Outcome
+from purebench.results.results import DefenseResult
+from purebench.statistics import Comparison, compare, holm
+from purebench.statistics.ranking.signs import RESAMPLES
+
+Floats = npt.NDArray[np.float64]
+
+SIGNS_A_PAIR = 200
+"""Random signs for each pair that Holm corrects for, so that a p-value can become small enough to survive it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Row a against row b. adjusted: the p-value by Holm over all pairs that were asked for; apart: whether it tells
+    them apart."""
+
+    a: str
+    b: str
+    found: Comparison
+    adjusted: float
+    apart: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        comparison = {**asdict(self.found), "difference": self.found.difference.to_dict()}
+        return {"a": self.a, "b": self.b, "adjusted": self.adjusted, "apart": self.apart, **comparison}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: what to call it, and what was found of it."""
+
+    name: str
+    result: DefenseResult
+
+
+def comparisons(
+    pairs: Iterable[tuple[Side, Side]],
+    *,
+    attack: str | None = None,
+    confidence: float | None = None,
+    shared: bool = False,
+) -> list[Pair]:
+    """The pairs, in their order.
+
+    attack: compares the accuracy under this attack, None the robust accuracy. confidence: None for the board's.
+    shared: compares on the images that both have; otherwise other images are refused. Where results decided where a run
+    ended, tests and intervals are those that hold at any time. Raises PurebenchError for an unknown attack, and for
+    other images, or none.
+    """
+    wanted = list(pairs)
+    resamples = max(RESAMPLES, SIGNS_A_PAIR * len(wanted))
+    found = [_pair(a.result, b.result, attack, confidence, shared, resamples) for a, b in wanted]
+    adjusted = holm([one.p_value for one in found]).tolist() if found else []
+    return [
+        Pair(a.name, b.name, one, p, p <= 1 - one.difference.confidence + 1e-12)
+        for (a, b), one, p in zip(wanted, found, adjusted, strict=True)
+    ]
+
+
+def other_settings(a: DefenseResult, b: DefenseResult) -> list[str]:
+    """What the boards of two results differ in, by name; their difference is then one of the boards as well."""
+    return sorted(key for key in {*a.board, *b.board} if a.board.get(key) != b.board.get(key))
+
+
+def _pair(
+    a: DefenseResult, b: DefenseResult, attack: str | None, confidence: float | None, shared: bool, resamples: int
+) -> Comparison:
+    anytime = a.anytime or b.anytime
+    left, right = _values(a, attack), _values(b, attack)
+    ids = [image for image in left if image in right] if shared else None
+    if ids is not None and not ids:
+        raise PurebenchError(f"{a.name}, {b.name}: expected images that both have, but they share none.")
+    here, there = (ids or list(side) for side in (left, right))
+    if len(here) != len(there):  # `compare` tells of it, and needs as many values as ids
+        size = min(len(here), len(there))
+        first, second = _array(left, here)[:size], _array(right, there)[:size]
+    else:
+        first, second = _array(left, here), _array(right, there)
+    try:
+        return compare(
+            first,
+            second,
+            images=(here, there),
+            confidence=confidence or float(a.board["confidence"]),
+            seed=int(a.board["seed"]),
+            resamples=resamples,
+            anytime=anytime,
+        )
+    except PurebenchError as error:
+        raise PurebenchError(f"{a.name}, {b.name}: {error} (--shared)") from error
+
+
+def _array(values: dict[str, float], ids: Sequence[str]) -> Floats:
+    return np.array([values[image] for image in ids], dtype=np.float64)
+
+
+def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
+    """How often it was right, by image: its place in the data set, and the data set's hash."""
+    data = result.provenance.get("data", "")
+    if attack is None:
+        if not result.attacked:
+            raise PurebenchError(f"{result.name}: expected an attack that answered for it, but there is none.")
+        if result.errored:
+            raise PurebenchError(
+                f"{result.name}: expected a robust accuracy, but something ERRORED on {result.errored} images; run it "
+                "again with --retry-errors."
+            )
+        found = result.scores()
+    else:
+        known = {one.name: one for one in result.attacks}
+        if attack not in known:
+            raise PurebenchError(f"--attack: {attack!r} is not on the board; {nearest(attack, known)}")
+        asked = np.array([outcome is not Outcome.SKIPPED for outcome in known[attack].outcomes])
+        found = np.where(asked, result.right(known[attack]).mean(axis=1), np.nan)
+    values = {f"{data}:{image}": float(v) for image, v in zip(result.images, found, strict=True) if not np.isnan(v)}
+    if not values:
+        raise PurebenchError(f"{result.name}: expected answers under {attack or 'some attack'}, but it has none.")
+    return values

@@ -1,0 +1,113 @@
+"""Warnings that a row's accuracy may be too high because gradients are masked (Athalye et al. 2018, arXiv:1802.00420).
+
+Two signs are looked for: what an attack noted of its own gradients, and attacks that follow no gradient of the defense
+but break more images than those that do (Carlini et al. 2019, arXiv:1902.06705, section 3). Other warnings of its
+attacks are the row's as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.core.warning_codes import OF_GRADIENTS, OF_ONE_ATTACK, ResultWarning, WarningCode, joined
+from purebench.records.record import Outcome
+from purebench.results.results import ANSWERED, CLEAN, AttackResult, DefenseResult
+from purebench.statistics import mcnemar
+
+Bools = npt.NDArray[np.bool_]
+
+BEATEN = (
+    "attacks without the defense's gradient ({}) break images that no attack with it breaks, so gradients may be "
+    "masked (Carlini et al. 2019); images that only they break"
+)
+WITHOUT = ("none", "blind")
+"""Views that show no gradient of the defense itself."""
+LEVEL = 0.05
+"""Of the two-sided test of the attacks without the gradient against those with it."""
+
+
+def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
+    """Warnings of a row, why its robust accuracy may be too high.
+
+    Args:
+        result: all that was found of a defense.
+
+    Returns:
+        Those about gradients only where some image holds at all, because no gradient is needed where none does.
+    """
+    asked = [attack for attack in result.attacks if not (attack.skipped or attack.failed)]
+    following = [attack for attack in asked if attack.gradient.partition("(")[0] not in WITHOUT]
+    others = [attack for attack in asked if attack not in following and attack.name != CLEAN and not attack.certified]
+    found = list(_named(asked, frozenset(WarningCode) - OF_GRADIENTS - OF_ONE_ATTACK))
+    if any(_held(outcomes) for outcomes in _by_image(result.attacks)):
+        found += [*_noted(following), *(() if result.cascade else _beaten(result, following, others))]
+    return tuple(found)
+
+
+def _named(attacks: Sequence[AttackResult], codes: Set[WarningCode]) -> Iterator[ResultWarning]:
+    """The attacks' warnings of these codes, equal ones once, each after the names of its attacks."""
+    told = [(attack.name, warning) for attack in attacks for warning in attack.warnings if warning.code in codes]
+    for one in joined(warning for _, warning in told):
+        names = dict.fromkeys(name for name, warning in told if (warning.code, warning.text) == (one.code, one.text))
+        yield replace(one, text=f"{', '.join(names)}: {one.text}")
+
+
+def _held(outcomes: Sequence[Outcome]) -> bool:
+    return Outcome.HELD in outcomes and not {Outcome.BROKEN, Outcome.ERRORED} & set(outcomes)
+
+
+def _noted(following: Sequence[AttackResult]) -> Iterator[ResultWarning]:
+    """Attacks' warnings of their gradients, unless another one had better gradients and broke more images."""
+    warned = [attack for attack in following if any(warning.code in OF_GRADIENTS for warning in attack.warnings)]
+    most = max((attack.count(Outcome.BROKEN) for attack in warned), default=0)
+    if not any(attack.count(Outcome.BROKEN) > most for attack in following if attack not in warned):
+        yield from _named(warned, OF_GRADIENTS)
+
+
+def _beaten(
+    result: DefenseResult, following: Sequence[AttackResult], others: Sequence[AttackResult]
+) -> Iterator[ResultWarning]:
+    """A warning if all attacks without the gradient together break more than all with it together.
+
+    By McNemar's exact test on images that no attack ERRORED on. Not for a cascade, whose attacks have other images.
+    """
+    if not following or not others:
+        return
+    whole = np.array([Outcome.ERRORED not in found for found in _by_image(result.attacks)])
+    compared = np.asarray(whole & _answered(following) & _answered(others), dtype=np.bool_)
+    without, along = (_broken(result, pool) & compared for pool in (others, following))
+    more, fewer = int((without & ~along).sum()), int((along & ~without).sum())
+    if more > fewer and mcnemar(more, fewer) < LEVEL:
+        names = ", ".join(attack.name for attack in others)
+        yield ResultWarning(WarningCode.GRADIENT_FREE_STRONGER, BEATEN.format(names), more, int(compared.sum()))
+
+
+def _by_image(attacks: Sequence[AttackResult]) -> Iterator[tuple[Outcome, ...]]:
+    """The outcome of each image under every attack."""
+    return zip(*(attack.outcomes for attack in attacks), strict=True)
+
+
+def _answered(pool: Sequence[AttackResult]) -> Bools:
+    """The images that some attack of the pool answered for."""
+    return np.array([any(outcome in ANSWERED for outcome in found) for found in _by_image(pool)])
+
+
+def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
+    """The images [images] that are misclassified under the strongest attack of the pool.
+
+    On a random defense the strongest is picked on the first half of the draws, and the majority of the other half
+    decides: a larger pool must not break more images by luck alone.
+    """
+    answered = np.array([[outcome in ANSWERED for outcome in attack.outcomes] for attack in pool])
+    right = np.stack([result.right(attack) for attack in pool]) | ~answered[:, :, None]
+    half = result.draws // 2
+    if half == 0:
+        broken: Bools = ~right.all(axis=(0, 2))
+        return broken
+    picked = right[:, :, :half].mean(2).argmin(0)
+    decided: Bools = right[picked, np.arange(right.shape[1]), half:].mean(1) <= 0.5
+    return decided

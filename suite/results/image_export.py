@@ -1,0 +1,65 @@
+"""Adversarial examples of a store → npz files and PNG files, one attack after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from purebench.boards.board import Board
+from purebench.data.pictures import picture, to_bytes
+from purebench.records.record import WORST_CASE, Record
+from purebench.records.store import Store
+
+
+def export_images(saved: Store, board: Board, records: Sequence[Record], folder: Path, formats: set[str]) -> int:
+    """Write `DEFENSE/ATTACK.npz` and `DEFENSE/ATTACK/POSITION-CLASS-OUTCOME.png` into a folder.
+
+    An npz holds `images` (float32 [N,C,H,W] in [0,1], exactly as they were verified), `labels` and `positions` in the
+    data set (int64 [N]), `attack`, `defense` and `outcome` (text [N]). A PNG file has 8 bits a channel: its rounding
+    may undo a perturbation, so that only the npz can be verified again. The attack of the picked adversarial examples,
+    which robust accuracy is measured at, is called `worst-case`; there `attack` says where each image came from.
+
+    Args:
+        saved: The store, open.
+        board: Its rows and attacks, whose names become those of files.
+        records: Of the board, in any order.
+        folder: Where to write.
+        formats: "npz", "png" or both.
+
+    Returns:
+        How many images were written.
+    """
+    count = 0
+    for defense in board.shown:
+        for name in (*(attack.name for attack in board.attacks), WORST_CASE):
+            those = [one for one in records if (one.defense, one.attack) == (defense.name, name)]
+            those.sort(key=lambda one: one.block)
+            found = [(one, images) for one in those if (images := saved.adversarial(one.key)) is not None]
+            if not found:
+                continue
+            images = np.concatenate([part for _, part in found])
+            labels = np.array([label for one, _ in found for label in one.labels], dtype=np.int64)
+            positions = np.array([place for one, _ in found for place in one.images], dtype=np.int64)
+            outcome = np.array([value.value for one, _ in found for value in one.outcomes])
+            attacks = [from_ or "" for one, _ in found for from_ in one.picked or [name] * len(one.images)]
+            place = folder / defense.name
+            place.mkdir(parents=True, exist_ok=True)
+            if "npz" in formats:
+                np.savez_compressed(
+                    place / f"{name}.npz",
+                    images=images,
+                    labels=labels,
+                    positions=positions,
+                    attack=np.array(attacks),
+                    defense=np.full(len(images), defense.name),
+                    outcome=outcome,
+                )
+            if "png" in formats:
+                pictures = place / name
+                pictures.mkdir(exist_ok=True)
+                for image, label, position, told in zip(images, labels, positions, outcome, strict=True):
+                    picture(to_bytes(image)).save(pictures / f"{position:06}-class{label}-{told}.png")
+            count += len(images)
+    return count

@@ -1,0 +1,199 @@
+"""Records → results: all blocks of a defense merged in image order.
+
+A board in progress is fine: a block counts once all attacks of the board have a record for it, so every
+number of a defense is over the same images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from purebench.core.errors import PurebenchError
+from purebench.core.warning_codes import WarningCode, joined
+from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.results.results import AttackResult, DefenseResult, WorstCase
+from purebench.results.stopping import ending
+from purebench.results.validation import check_result
+
+if TYPE_CHECKING:
+    from purebench.boards.board import AttackChoice, Board, DefenseChoice
+
+T = TypeVar("T")
+
+
+def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
+    """The results of the board's defenses, in its order, whatever the order of the records.
+
+    A defense without a finished block is left out; records of other boards, defenses and attacks are passed
+    over, and so are blocks after the one where the board's rule says stop. Raises PurebenchError where records
+    contradict each other or the board.
+    """
+    records = list(records)
+    end = ending(board, records)
+    blocks = board.most_blocks if end is None else end.blocks
+    by_job: dict[tuple[str, str, int], Record] = {}
+    for record in records:
+        if record.board != board.name:
+            continue
+        job = (record.defense, record.attack, record.block)
+        if by_job.setdefault(job, record).key != record.key:
+            raise PurebenchError(
+                f"{board.name}: expected one record for {record.defense}, {record.attack}, "
+                f"block {record.block}, but got two with different keys; leave out those of an earlier board."
+            )
+    found = (_of_defense(board, defense, by_job, blocks) for defense in board.shown)
+    return [result for result in found if result is not None]
+
+
+def _of_defense(
+    board: Board, defense: DefenseChoice, by_job: Mapping[tuple[str, str, int], Record], counted: int
+) -> DefenseResult | None:
+    names = [*(attack.name for attack in board.attacks), WORST_CASE]
+    jobs = [[(defense.name, name, block) for name in names] for block in range(counted)]
+    blocks = [[by_job[job] for job in block] for block in jobs if all(job in by_job for job in block)]
+    if not blocks:
+        return None
+    for block in blocks:
+        for record in block:
+            _require_aligned(record, block[0])
+    every = [record for block in blocks for record in block]
+    facts = [record.provenance["defense"] for record in every if record.provenance.get("defense")]
+    random = bool(_the_one(defense.name, "random", facts, default=False))
+    result = DefenseResult(
+        board=_header(board),
+        name=defense.name,
+        spec=_plain(asdict(defense.use)),
+        random=random,
+        parameters=int(_the_one(defense.name, "parameters", facts, default=0)),
+        weights=str(_the_one(defense.name, "weights", facts, default="")),
+        images=tuple(image for block in blocks for image in block[0].images),
+        labels=tuple(label for block in blocks for label in block[0].labels),
+        complete=len(blocks) == counted,
+        attacks=tuple(
+            _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
+        ),
+        worst_case=_worst_case([block[-1] for block in blocks]),
+        provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
+    )
+    try:
+        check_result(result)
+    except PurebenchError as error:
+        raise PurebenchError(f"{defense.name}: {error} Its records contradict each other; run it again.") from error
+    return result
+
+
+def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) -> AttackResult:
+    errors = _reasons(records, Outcome.ERRORED)
+    phases = sorted({phase for record in records for phase in record.seconds})
+    return AttackResult(
+        name=attack.name,
+        spec=_plain(asdict(attack.use)),
+        gradient=attack.gradient,
+        eot=attack.eot if random else 1,
+        source=None if attack.source is None else _plain(asdict(attack.source)),
+        outcomes=tuple(outcome for record in records for outcome in record.outcomes),
+        draws=tuple(draws for record in records for draws in record.draws),
+        distances=tuple(_finite(distance) for record in records for distance in record.distances),
+        nearest=tuple(_finite(distance) for distance in _where_any(records, [record.nearest for record in records])),
+        claims=_where_any(records, [record.claims for record in records]),
+        certified=tuple(_finite(r) for r in _where_any(records, [record.certified for record in records])),
+        reasons=tuple(errors),
+        skips=tuple(_reasons((record for record in records if not _spares(record)), Outcome.SKIPPED)),
+        notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
+        warnings=joined(warning for record in records for warning in record.warnings),
+        reason_images=tuple(errors.values()),
+        forwards=sum(record.forwards for record in records),
+        backwards=sum(record.backwards for record in records),
+        pictures=tuple(picture for record in records for picture in record.pictures),
+        seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
+    )
+
+
+def _worst_case(records: Sequence[Record]) -> WorstCase:
+    phases = sorted({phase for record in records for phase in record.seconds})
+    return WorstCase(
+        picked=tuple(name for record in records for name in record.picked),
+        outcomes=tuple(outcome for record in records for outcome in record.outcomes),
+        draws=tuple(draws for record in records for draws in record.draws),
+        distances=tuple(_finite(distance) for record in records for distance in record.distances),
+        reasons=tuple(_reasons(records, Outcome.ERRORED)),
+        notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
+        forwards=sum(record.forwards for record in records),
+        seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
+    )
+
+
+def _spares(record: Record) -> bool:
+    """True if a cascade spared the attack some of its images: their reason is in the warning."""
+    return any(warning.code is WarningCode.CONDITIONAL for warning in record.warnings)
+
+
+def _reasons(records: Iterable[Record], outcome: Outcome) -> dict[str, int]:
+    """The distinct reasons of the images with this outcome, and how many images each is about."""
+    told = (
+        reason
+        for record in records
+        for reason, found in zip(record.reasons, record.outcomes, strict=bool(record.reasons))
+        if found is outcome and reason
+    )
+    return dict(Counter(told))
+
+
+def _finite(distance: float | None) -> float | None:
+    return None if distance is None or not isfinite(distance) else distance
+
+
+def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -> tuple[T | None, ...]:
+    """The records' lists joined, None for the images of a record that has none; empty where none of them has one."""
+    if not any(lists):
+        return ()
+    return tuple(
+        value for record, given in zip(records, lists, strict=True) for value in given or [None] * len(record.images)
+    )
+
+
+def _header(board: Board) -> dict[str, Any]:
+    """The board as a defense's result keeps it: another title or defense beside it changes nothing."""
+    kept: dict[str, Any] = _plain(board.to_dict())
+    return {name: value for name, value in kept.items() if name not in ("title", "about", "defenses", "only_sources")}
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON gives it back, so that a merged result equals the one read from its file."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _the_one(defense: str, name: str, facts: Sequence[Mapping[str, Any]], default: Any) -> Any:
+    values = [fact[name] for fact in facts if name in fact]
+    if any(value != values[0] for value in values):
+        raise PurebenchError(
+            f"{defense}: expected the same {name!r} in all its records, but got {values[0]!r} and others; "
+            "its weights or code changed between jobs, so run it again."
+        )
+    return values[0] if values else default
+
+
+def _shared(name: str, records: Sequence[Record]) -> Any:
+    """What the records say under this name; where they differ (two machines, say), all of it, joined."""
+    values = {json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance}
+    found = [json.loads(value) for value in sorted(values)]
+    if found and all(isinstance(value, dict) for value in found):
+        names = sorted({key for value in found for key in value})
+        return {key: ", ".join(sorted({str(value[key]) for value in found if key in value})) for key in names}
+    return ", ".join(str(value) for value in found)
+
+
+def _require_aligned(record: Record, first: Record) -> None:
+    optional = [given for given in (record.nearest, record.claims, record.certified, record.picked) if given]
+    lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
+    same = record.images == first.images and record.labels == first.labels
+    if not same or any(len(values) != len(record.images) for values in lists):
+        raise PurebenchError(
+            f"{record.defense}: expected all attacks of block {record.block} on the same images, "
+            f"but {record.attack} and {first.attack} differ; run the block again."
+        )

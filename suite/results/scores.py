@@ -1,0 +1,38 @@
+"""The share of right draws of each image: at its picked adversarial example, or under the worst of some attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.core.errors import PurebenchError
+from purebench.records.answers import gather
+from purebench.results.results import AttackResult, DefenseResult
+from purebench.statistics import robust_per_image
+
+Floats = npt.NDArray[np.float64]
+
+
+def per_image(found: DefenseResult, *, errored: float = 0.0) -> Floats:
+    """[images] in [0,1], in the board's random order: the share of right fresh draws at the picked adversarial example.
+
+    errored: what an image counts as whose value is not known because something ERRORED on it (see
+    `DefenseResult.scores`): 0 for wrong, 1 for right. Raises PurebenchError where no attack applies to an image.
+    """
+    scores = found.scores(errored=errored)
+    if np.isnan(scores).any():
+        raise PurebenchError(f"{found.name}: expected an attack that applies to every image, but there is none.")
+    return scores
+
+
+def under(found: DefenseResult, attacks: Sequence[AttackResult]) -> Floats:
+    """[images] in [0,1]: the split-draw worst case under some attacks of the defense; an ERRORED draw is wrong.
+
+    Raises PurebenchError where none of them applies to an image.
+    """
+    answers = gather([(attack.outcomes, attack.draws) for attack in attacks], found.draws)
+    if answers is None or not answers.counts.any(axis=0).all():
+        raise PurebenchError(f"{found.name}: expected an attack that applies to every image, but there is none.")
+    return robust_per_image(answers.right, answers.counts, in_order=True)

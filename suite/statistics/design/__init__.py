@@ -1,0 +1,1 @@
+"""How many images and draws an evaluation needs."""

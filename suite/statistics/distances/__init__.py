@@ -1,0 +1,1 @@
+"""Security curves and median distances."""

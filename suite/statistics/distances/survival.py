@@ -1,0 +1,165 @@
+"""Distances at which images break, some of them unknown because nothing was found: survival analysis.
+
+The share of images that survive radius r is the security curve (`curve`). An image on which nothing was found is
+censored at the largest radius searched there: it survives at least so far, and nothing is known beyond.
+
+kaplan_meier       images may have been searched up to different radii; Kaplan & Meier, JASA 53, 1958, with Greenwood's
+                   variance on the scale log(-log S), which keeps the ends in [0,1]. Each point by itself, approximate;
+                   where all were searched alike `security_curve` is exact.
+survival_band      the whole curve at once, exact for any n: S ± sqrt(log(2/alpha) / (2n)), Dvoretzky, Kiefer &
+                   Wolfowitz with the constant of Massart, Annals of Probability 18, 1990.
+median_with_ends   order statistics: the number of distances below the median is binomial(n, 1/2). Exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, log, sqrt
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtr, ndtri
+
+from purebench.statistics.distances.curve import median_distance
+from purebench.statistics.estimate import Estimate, require_confidence
+from purebench.statistics.intervals.methods import interval
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MedianDistance:
+    """The median distance, in the units of the distances; None means farther than was searched.
+
+    low, high: the ends of its interval. n: images. method: "order-statistics", or "betting-sequence".
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    n: int
+    method: str = "order-statistics"
+
+
+def kaplan_meier(
+    distances: Sequence[float | None],
+    radii: Sequence[float],
+    searched: float | Sequence[float],
+    confidence: float = 0.95,
+) -> list[Estimate]:
+    """The share that survives each of `radii`, in their order ("kaplan-meier").
+
+    distances: one an image, >= 0; None where nothing was found. radii: >= 0, none beyond all that was searched.
+    searched: the largest radius searched, for all or by image. confidence: in (0,1), of each point by itself.
+    Raises ValueError for others.
+    """
+    require_confidence(confidence)
+    times, broke = _observed(distances, searched)
+    asked = _radii(radii, float(times.max()))
+    z = -float(ndtri((1 - confidence) / 2))
+    events = np.unique(times[broke])
+    at_risk = np.array([(times >= event).sum() for event in events], dtype=np.float64)
+    lost = np.array([(times[broke] == event).sum() for event in events], dtype=np.float64)
+    survival = np.concatenate([[1.0], np.cumprod(1 - lost / at_risk)])
+    left = at_risk - lost
+    greenwood = np.concatenate([[0.0], np.cumsum(lost / (at_risk * np.where(left > 0, left, 1.0)))])
+    found = []
+    for place in np.searchsorted(events, asked, side="right"):
+        s = float(survival[place])
+        low, high = s, s
+        if 0 < s < 1:
+            spread = z * sqrt(greenwood[place]) / log(s)
+            low, high = s ** np.exp(-spread), s ** np.exp(spread)
+        found.append(Estimate(s, min(low, s), max(high, s), confidence, times.size, "kaplan-meier"))
+    return found
+
+
+def survival_band(
+    distances: Sequence[float | None], radii: Sequence[float], searched: float, confidence: float = 0.95
+) -> list[Estimate]:
+    """The share that survives each of `radii`, inside a band that holds the whole curve at once ("dkw-band").
+
+    distances: one an image, >= 0; None where nothing was found. radii: in [0, searched].
+    searched: the largest radius searched, the same for all images. confidence: in (0,1), of the curve as a whole.
+    Raises ValueError for others.
+    """
+    require_confidence(confidence)
+    times, broke = _observed(distances, searched)
+    asked = _radii(radii, searched)
+    half = sqrt(log(2 / (1 - confidence)) / (2 * times.size))
+    shares = 1 - np.searchsorted(np.sort(times[broke]), asked, side="right") / times.size
+    return [
+        Estimate(float(s), max(float(s) - half, 0.0), min(float(s) + half, 1.0), confidence, times.size, "dkw-band")
+        for s in shares
+    ]
+
+
+def median_with_ends(
+    distances: Sequence[float | None], confidence: float = 0.95, *, anytime: bool = False
+) -> MedianDistance:
+    """The median distance with its exact interval, between two order statistics.
+
+    distances: one an image, >= 0; None where nothing was found, which is farther than all others.
+    confidence: in (0,1); for very few images the interval is everything, from 0 on.
+    anytime: every m for which the betting sequences of P(distance > m) and P(distance >= m) do not exclude that it is
+    the median, for a run that may stop at any time; the distances in the board's random order.
+    Raises ValueError for no images, distances that are negative or NaN, and a confidence outside (0,1).
+    """
+    require_confidence(confidence)
+    value = median_distance(distances)
+    if anytime:
+        return _median_at_any_time(value, distances, confidence)
+    known = np.sort([np.inf if distance is None else float(distance) for distance in distances])
+    # P(binomial < k) <= tail: the k-th distance from below, and from above
+    tail = (1 - confidence) / 2
+    k = int(np.searchsorted(bdtr(np.arange(known.size + 1), known.size, 0.5), tail))
+    low = float(known[k - 1]) if k > 0 else 0.0
+    high = float(known[known.size - k]) if k > 0 else np.inf
+    return MedianDistance(value, low if low < np.inf else None, high if high < np.inf else None, confidence, known.size)
+
+
+def _median_at_any_time(value: float | None, distances: Sequence[float | None], confidence: float) -> MedianDistance:
+    given = np.array([np.inf if distance is None else float(distance) for distance in distances])
+    # between two neighbouring distances nothing changes, so each stands for the stretch above it, or below
+    places = [0.0, *(float(d) for d in np.unique(given[np.isfinite(given)]))]
+    above = (m for m in places if interval(given > m, "betting-sequence", confidence).low <= 0.5)
+    below = (m for m in [np.inf, *reversed(places)] if interval(given >= m, "betting-sequence", confidence).high >= 0.5)
+    low, high = next(above, np.inf), next(below, 0.0)
+    if value is not None:
+        low, high = min(low, value), max(high, value)
+    ends = (low if low < np.inf else None, high if high < np.inf else None)
+    return MedianDistance(value, *ends, confidence, given.size, "betting-sequence")
+
+
+def images_for_band(half_width: float, confidence: float = 0.95) -> int:
+    """How many images a band of that half-width needs, whatever the curve. half_width: in (0,1)."""
+    require_confidence(confidence)
+    if not 0 < half_width < 1:
+        raise ValueError(f"expected a half-width in (0,1), but got {half_width!r}; 0.05 is five points")
+    return ceil(log(2 / (1 - confidence)) / (2 * half_width**2))
+
+
+def _observed(
+    distances: Sequence[float | None], searched: float | Sequence[float]
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """[n] distances, or how far was searched, and [n] whether the image broke there."""
+    limits = np.broadcast_to(np.asarray(searched, dtype=np.float64), (len(distances),))
+    broke = np.array([distance is not None for distance in distances], dtype=np.bool_)
+    times = np.array([limit if d is None else d for d, limit in zip(distances, limits, strict=True)], dtype=np.float64)
+    if times.size == 0 or not ((times >= 0) & (times <= limits) & np.isfinite(limits)).all():
+        raise ValueError(
+            "expected at least one distance, and all between 0 and the radius searched, but got others; give None "
+            "where nothing was found, and the largest radius at which it was looked for"
+        )
+    return times, broke
+
+
+def _radii(radii: Sequence[float], most: float) -> Floats:
+    asked = np.asarray(radii, dtype=np.float64)
+    if asked.ndim != 1 or not ((asked >= 0) & (asked <= most)).all():
+        raise ValueError(
+            f"expected radii in [0, {most}], as far as was searched, but got {radii!r}; leave the rest out"
+        )
+    return asked

@@ -1,0 +1,1 @@
+"""Confidence intervals of a mean of values in [0,1]."""

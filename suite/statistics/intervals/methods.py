@@ -1,0 +1,102 @@
+"""One door to the intervals for an accuracy: values by image in, an estimate out, the method chosen by name.
+
+A new method is one function and one line in a table. Those in `METHODS` cover what they say: 95 % is at least 94.5 %
+for every mean from 0.02 to 0.98 and 20 to 2,000 images, for yes/no answers and for fractions of draws whose probability
+differs from image to image (docs/statistics.md says which is proved and which is simulated). Those in `APPROXIMATE`,
+the textbooks', do so on average only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.statistics.estimate import Estimate, require_unit_values
+from purebench.statistics.intervals.bernstein import empirical_bernstein, empirical_bernstein_sequence
+from purebench.statistics.intervals.betting import betting, betting_at_any_time
+from purebench.statistics.intervals.bootstrap import bca
+from purebench.statistics.intervals.gaffke import gaffke
+from purebench.statistics.intervals.proportions import (
+    agresti_coull,
+    clopper_pearson,
+    jeffreys,
+    wilson,
+    wilson_corrected,
+)
+
+Floats = npt.NDArray[np.float64]
+Maker = Callable[[Floats, float], Estimate]
+"""values [n] in [0,1], one per image, and the confidence → the estimate of their mean."""
+
+
+def interval(values: npt.ArrayLike, method: str, confidence: float = 0.95) -> Estimate:
+    """The mean of `values` with its confidence interval.
+
+    values: [n] in [0,1], one per image: 0 or 1 for a deterministic defense, the fraction of right draws for a
+        random one. In the board's random image order, which "betting" and the sequences depend on; the others do not.
+    method: a name in `METHODS` or `APPROXIMATE`. The intervals for a proportion take 0/1 values alone; "gaffke",
+        "betting", the bootstrap and empirical Bernstein take any. That of a sequence is its last one, which holds at
+        any time.
+    confidence: in (0,1).
+    Raises ValueError for an unknown method (naming the known ones), values that are not [n] in [0,1], values
+    that are not 0/1 where the method needs them, and a confidence outside (0,1).
+    """
+    maker = METHODS.get(method) or APPROXIMATE.get(method)
+    if maker is None:
+        raise ValueError(f"expected method to be one of {', '.join(sorted(METHODS | APPROXIMATE))}, but got {method!r}")
+    return maker(require_unit_values(values), confidence)
+
+
+def _of_successes(name: str, proportion: Callable[[int, int, float], Estimate]) -> Maker:
+    """`proportion`, which counts successes, as a maker that takes 0/1 values and refuses others."""
+
+    def maker(values: Floats, confidence: float) -> Estimate:
+        between = (values != 0) & (values != 1)
+        if between.any():
+            first = int(np.argmax(between))
+            raise ValueError(
+                f"expected 0/1 values for {name!r}, but got {values[first]} for image {first} "
+                f"({int(between.sum())} of {values.size} values are neither); "
+                'use method="gaffke" for fractions of draws'
+            )
+        return proportion(int(values.sum()), values.size, confidence)
+
+    return maker
+
+
+def _at_the_end(name: str, sequence: Callable[[Floats, float], tuple[Floats, Floats]]) -> Maker:
+    """The last interval of a confidence sequence, widened to hold the mean where it does not."""
+
+    def maker(values: Floats, confidence: float) -> Estimate:
+        low, high = sequence(values, confidence)
+        mean = float(values.mean())
+        return Estimate(mean, min(float(low[-1]), mean), max(float(high[-1]), mean), confidence, values.size, name)
+
+    return maker
+
+
+METHODS: dict[str, Maker] = {
+    "clopper-pearson": _of_successes("clopper-pearson", clopper_pearson),
+    "wilson": _of_successes("wilson", wilson),
+    "wilson-cc": _of_successes("wilson-cc", wilson_corrected),
+    "jeffreys": _of_successes("jeffreys", jeffreys),
+    "agresti-coull": _of_successes("agresti-coull", agresti_coull),
+    "gaffke": gaffke,
+    "betting": betting,
+    "betting-sequence": betting_at_any_time,
+    "empirical-bernstein": empirical_bernstein,
+    "empirical-bernstein-sequence": _at_the_end("empirical-bernstein-sequence", empirical_bernstein_sequence),
+    "bca": bca,
+}
+"""Methods that cover what they say."""
+
+APPROXIMATE: dict[str, Maker] = {
+    "wilson-approximate": _of_successes("wilson-approximate", partial(wilson, calibrated=False)),
+    "jeffreys-approximate": _of_successes("jeffreys-approximate", partial(jeffreys, calibrated=False)),
+    "agresti-coull-approximate": _of_successes("agresti-coull-approximate", partial(agresti_coull, calibrated=False)),
+    "bca-approximate": partial(bca, calibrate=False),
+}
+"""The textbooks' methods: outside the guarantee, for comparison with what others print."""

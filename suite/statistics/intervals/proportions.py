@@ -1,0 +1,151 @@
+"""Intervals for a proportion of n independent yes/no answers: a deterministic defense, right or wrong.
+
+`clopper_pearson` never covers less than it says, for any p and n, and is what a board reports. `wilson_corrected` is
+near it in closed form. `wilson`, `jeffreys` and `agresti_coull` are calibrated (see `calibration`): they cover what
+they say for every p in [0.02, 0.98]; as in the textbooks, with calibrated=False, they do so on average over p only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import index
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betainccinv, betaincinv, ndtr, ndtri
+
+from purebench.statistics.estimate import Estimate, require_confidence
+from purebench.statistics.intervals.calibration import Ends, calibrated
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """The exact interval of Clopper & Pearson (Biometrika 26, 1934): what two exact tests keep.
+
+    successes: right answers, 0..n. n: images, >= 1. confidence: in (0,1); each end leaves half of the rest.
+    Returns a fraction in [0,1] with coverage >= confidence for every p and n.
+    Raises ValueError where an argument is out of its range, TypeError where a count is not a whole number.
+
+    The ends are quantiles of the beta distribution (binomtest's "exact" finds the same numbers with a root
+    search, which is slower and ends at its tolerance).
+    """
+    successes, n = _require_counts(successes, n)
+    require_confidence(confidence)
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(betainccinv(successes + 1, n - successes, tail)) if successes < n else 1.0
+    return _estimate(successes, n, low, high, confidence, "clopper-pearson")
+
+
+def wilson_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
+    """The score interval: the p that a z-test does not reject."""
+    centre = (successes + z**2 / 2) / (n + z**2)
+    half = z * np.sqrt(successes * (n - successes) / n + z**2 / 4) / (n + z**2)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+def corrected_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
+    """The score interval of the half successes on either side (Newcombe 1998, method 4)."""
+
+    def lower(k: Counts) -> Floats:
+        inner = z**2 - 2 - 1 / n + 4 * k * ((n - k) + 1) / n
+        low = (2 * k + z**2 - 1 - z * np.sqrt(np.maximum(inner, 0.0))) / (2 * (n + z**2))
+        return np.asarray(np.where(k == 0, 0.0, np.maximum(low, 0.0)), dtype=np.float64)
+
+    return lower(successes), 1 - lower(n - successes)
+
+
+def jeffreys_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
+    """Quantiles of the posterior beta(k+1/2, n-k+1/2); the end at 0 for no success and at 1 for no failure."""
+    tail = float(ndtr(-z))
+    low = np.where(successes == 0, 0.0, betaincinv(successes + 0.5, n - successes + 0.5, tail))
+    high = np.where(successes == n, 1.0, betainccinv(successes + 0.5, n - successes + 0.5, tail))
+    return low, high
+
+
+def agresti_coull_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
+    """The normal interval after z²/2 successes and z²/2 failures were added."""
+    more = n + z**2
+    centre = (successes + z**2 / 2) / more
+    half = z * np.sqrt(centre * (1 - centre) / more)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95, *, calibrated: bool = True) -> Estimate:
+    """The score interval of Wilson (JASA 22, 1927), without continuity correction.
+
+    successes: right answers, 0..n. n: images, >= 1. confidence: in (0,1).
+    calibrated: at the level that makes the coverage >= confidence for every p in [0.02, 0.98]; False: as published
+        ("wilson-approximate"), whose coverage averaged over p is close to `confidence` and for some p 5 points lower.
+    Returns a fraction in [0,1].
+    Raises ValueError where an argument is out of its range, TypeError where a count is not a whole number.
+    """
+    return _proportion("wilson", wilson_ends, successes, n, confidence, calibrated)
+
+
+def jeffreys(successes: int, n: int, confidence: float = 0.95, *, calibrated: bool = True) -> Estimate:
+    """The equal-tailed Bayesian interval under Jeffreys' prior beta(1/2, 1/2), as Brown, Cai & DasGupta 2001 use it.
+
+    Arguments, what `calibrated` means, what is returned and raised: as for `wilson`.
+    """
+    return _proportion("jeffreys", jeffreys_ends, successes, n, confidence, calibrated)
+
+
+def agresti_coull(successes: int, n: int, confidence: float = 0.95, *, calibrated: bool = True) -> Estimate:
+    """ "Add two successes and two failures" (Agresti & Coull, The American Statistician 52, 1998), for few images.
+
+    Arguments, what `calibrated` means, what is returned and raised: as for `wilson`.
+    """
+    return _proportion("agresti-coull", agresti_coull_ends, successes, n, confidence, calibrated)
+
+
+def wilson_corrected(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """The score interval with continuity correction: method 4 of Newcombe (Statistics in Medicine 17, 1998).
+
+    successes: right answers, 0..n. n: images, >= 1. confidence: in (0,1).
+    Returns a fraction in [0,1]; at 95 % its exact coverage is >= 95 % for p in [0.02, 0.98] and n from 20 to 2,000.
+    Raises ValueError where an argument is out of its range, TypeError where a count is not a whole number.
+    """
+    return _of_ends("wilson-cc", corrected_ends, successes, n, confidence, None)
+
+
+def _proportion(name: str, ends: Ends, successes: int, n: int, confidence: float, calibrate: bool) -> Estimate:
+    if calibrate:
+        return _of_ends(name, ends, successes, n, confidence, calibrated)
+    return _of_ends(f"{name}-approximate", ends, successes, n, confidence, None)
+
+
+def _of_ends(
+    name: str,
+    ends: Ends,
+    successes: int,
+    n: int,
+    confidence: float,
+    level: Callable[[Ends, int, float], float] | None,
+) -> Estimate:
+    """The interval at the z that `level` gives, or at the nominal one."""
+    successes, n = _require_counts(successes, n)
+    require_confidence(confidence)
+    z = -float(ndtri((1 - confidence) / 2)) if level is None else level(ends, n, confidence)
+    low, high = ends(np.array([successes]), n, z)
+    return _estimate(successes, n, float(low[0]), float(high[0]), confidence, name)
+
+
+def _require_counts(successes: int, n: int) -> tuple[int, int]:
+    successes, n = index(successes), index(n)
+    if n < 1:
+        raise ValueError(f"expected n to be at least 1 image, but got n={n}; leave the estimate out instead")
+    if not 0 <= successes <= n:
+        raise ValueError(
+            f"expected 0 <= successes <= n, but got successes={successes} and n={n}; "
+            "count right answers by image, not by draw"
+        )
+    return successes, n
+
+
+def _estimate(successes: int, n: int, low: float, high: float, confidence: float, method: str) -> Estimate:
+    value = successes / n
+    # Nearly every interval holds successes/n; rounding, or an end that is no test's, may move past it.
+    return Estimate(value, min(low, value), max(high, value), confidence, n, method)

@@ -1,0 +1,1 @@
+"""Paired comparisons and simultaneous confidence intervals of ranks."""

@@ -1,0 +1,62 @@
+"""Many comparisons at once: p-values adjusted so that one false alarm among all is as rare as was asked for.
+
+holm          Holm, Scandinavian Journal of Statistics 6, 1979: any p-values, whatever their dependence
+romano_wolf   Romano & Wolf, Econometrica 73, 2005 (adjusted p-values: Statistics & Probability Letters 113, 2016): from
+              the differences themselves, and so sharper where the comparisons depend on each other, as those of the
+              same defenses do. The null distribution is that of random signs (see `signs`), not of a bootstrap, which
+              is exact where differences are symmetric, also for few images; see `skewness` for those that are not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.statistics.ranking.signs import RESAMPLES, sign_flipped, studentised
+
+Floats = npt.NDArray[np.float64]
+
+_SLACK = 1e-9  # a sum in another order
+
+
+def holm(p_values: npt.ArrayLike) -> Floats:
+    """The adjusted p-values, in the order given: reject those <= alpha and the family-wise error is <= alpha.
+
+    p_values: [comparisons] in [0,1]. Raises ValueError for others.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"expected a list of p-values in [0,1], but got {p_values!r}; look for NaN")
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate((p.size - np.arange(p.size)) * p[order])
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def romano_wolf(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+    """[comparisons]: two-sided step-down adjusted p-values for "the mean difference is 0".
+
+    differences: [comparisons, images], the same images in each. seed: decides the signs.
+    A p-value is (1 + exceedances) / (1 + resamples), so never 0.
+    Raises ValueError for another shape, NaN, and fewer than 99 resamples.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if d.ndim != 2 or d.shape[1] == 0 or not np.isfinite(d).all():
+        raise ValueError(
+            f"expected finite differences [comparisons, images], but got shape {list(d.shape)}; "
+            "subtract the two defenses image by image"
+        )
+    if resamples < 99:
+        raise ValueError(f"expected at least 99 resamples, but got {resamples}; {RESAMPLES} is the default")
+    if d.shape[0] == 0:
+        return np.zeros(0)
+    observed = studentised(d)
+    order = np.argsort(-observed, kind="stable")
+    drawn = sign_flipped(d, resamples, seed)[:, order]
+    # the largest of those not yet rejected: from the weakest comparison upwards
+    largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
+    exceeding = (largest >= observed[order] - _SLACK).sum(axis=0)
+    adjusted = np.empty(d.shape[0])
+    adjusted[order] = np.maximum.accumulate((1 + exceeding) / (1 + resamples))
+    return adjusted

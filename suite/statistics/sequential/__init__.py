@@ -1,0 +1,1 @@
+"""Inference that holds at any time."""

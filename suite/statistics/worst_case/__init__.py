@@ -1,0 +1,1 @@
+"""The worst attack of each image, from a few draws."""

@@ -1,0 +1,61 @@
+"""Shares of images by how often the defense is right on them.
+
+A mean of 50 % may be half of the images always, or all of them half the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.statistics.estimate import Estimate, require_confidence
+from purebench.statistics.intervals.proportions import clopper_pearson
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeShares:
+    """Shares of images by the observed fraction of right draws, each with its Clopper–Pearson interval.
+
+    They are shares of observed fractions, not of the probabilities q behind them: with 32 draws an image with q = 0.95
+    has a fraction of at least 0.95 (31 of 32) with a probability of 52 %. More draws bring the two closer.
+
+    Attributes:
+        nearly_always: Fraction at least 0.95.
+        majority: Fraction above 1/2.
+        nearly_never: Fraction at most 0.05.
+        draws: Draws of each image.
+    """
+
+    nearly_always: Estimate
+    majority: Estimate
+    nearly_never: Estimate
+    draws: int
+
+
+def outcome_shares(right: npt.ArrayLike, draws: int, confidence: float = 0.95) -> OutcomeShares:
+    """Count images that are right nearly always, mostly and nearly never.
+
+    Args:
+        right: int [images], right draws of each image, from 0 to draws, of draws that picked nothing.
+        draws: Draws of each image, >= 1, the same for all.
+        confidence: Of each interval by itself, in (0,1).
+
+    Returns:
+        The shares, of observed fractions.
+
+    Raises:
+        ValueError: If right is not [images] in 0..draws, or confidence is outside (0,1).
+    """
+    require_confidence(confidence)
+    found = np.asarray(right)
+    if found.ndim != 1 or found.size == 0 or draws < 1 or not ((found >= 0) & (found <= draws)).all():
+        raise ValueError(
+            f"expected right draws [images] from 0 to draws, at least 1 image and draw, but got shape "
+            f"{list(found.shape)} and {draws!r} draws; count the right draws of each image"
+        )
+    # counts against counts: fractions such as 0.95 have no exact float
+    limits = (found * 20 >= draws * 19, found * 2 > draws, found * 20 <= draws)
+    always, mostly, never = (clopper_pearson(int(one.sum()), found.size, confidence) for one in limits)
+    return OutcomeShares(always, mostly, never, draws)

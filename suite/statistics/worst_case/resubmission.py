@@ -1,0 +1,130 @@
+"""What randomness gives and takes: a defense asked N times about the same image, or asked to vote.
+
+For image i and attack a let q[i,a] be the probability that a draw of the defense is right.
+
+resubmission@N   mean_i min_a q[i,a]^N : an attacker may submit the same image N times and wins once it is misread
+vote@K           mean_i min_a P(more than half of K draws are right) : the defense answers with a majority
+
+Of m draws of which c are right, C(c,N) / C(m,N) is an unbiased estimate of q^N, and the hypergeometric probability that
+more than half of K of them, drawn without putting back, are right is one of P(Binomial(K, q) > K/2): every set of draws
+is as likely as any other. Plugging c/m into the power is not: by Jensen's inequality it is too large. Both rise with q,
+so the attack that is worst for one draw is worst for many; it is picked on one half of the draws and scored on the
+other (see `picking`), which leaves N and K up to half of the draws. A single attack, or none, needs no
+picking: up to all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import comb
+
+from purebench.statistics.estimate import Estimate
+from purebench.statistics.intervals.methods import interval
+from purebench.statistics.worst_case.picking import Bools, Floats, Score, split_score
+from purebench.statistics.worst_case.split_draws import require_bool, require_counts
+
+Counts = npt.NDArray[np.int64]
+
+
+def power_of_share(count: npt.ArrayLike, draws: int, times: int) -> Floats:
+    """C(count, times) / C(draws, times): the unbiased estimate of q^times. count: any shape, 0..draws."""
+    left = np.asarray(count, dtype=np.float64)
+    value = np.ones_like(left)
+    for used in range(times):
+        value = value * np.maximum(left - used, 0.0) / (draws - used)
+    return value
+
+
+def majority_of_share(count: npt.ArrayLike, draws: int, voters: int) -> Floats:
+    """The unbiased estimate of P(more than half of `voters` draws are right). count: any shape, 0..draws."""
+    right = np.arange(draws + 1)[:, np.newaxis]
+    wins = np.arange(voters // 2 + 1, voters + 1)
+    by_count = (comb(right, wins) * comb(draws - right, voters - wins)).sum(axis=1) / comb(draws, voters)
+    return np.asarray(by_count[np.asarray(count, dtype=np.int64)], dtype=np.float64)
+
+
+def resubmission_per_image(right: Bools, times: int, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
+    """[images] in [0,1]: whether the defense stays right `times` times in a row under the worst attack.
+
+    right: bool [attacks, images, draws]. counts: bool [attacks, images], False where SKIPPED; None means all count.
+    times: N, from 1 to `most_times(right, counts)`. in_order: as for `robust_per_image`.
+    Raises ValueError for another shape or dtype, an image on which no attack counts, and N out of its range.
+    """
+    return _per_image(right, counts, times, lambda count, draws: power_of_share(count, draws, times), in_order)
+
+
+def vote_per_image(right: Bools, voters: int, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
+    """[images] in [0,1]: how often the majority of `voters` draws is right under the worst attack.
+
+    right, counts, in_order: as for `resubmission_per_image`. voters: K, odd, from 1 to `most_times(right, counts)`.
+    More than half must be right, which is a lower bound where several wrong classes share the votes.
+    Raises ValueError for another shape or dtype, an image on which no attack counts, and K even or out of its range.
+    """
+    if voters % 2 == 0:
+        raise ValueError(f"expected an odd number of voters, but got {voters}; an even one can tie")
+    return _per_image(right, counts, voters, lambda count, draws: majority_of_share(count, draws, voters), in_order)
+
+
+def most_times(right: Bools, counts: Bools | None = None) -> int:
+    """The largest N and K that the draws allow: half of them where an attack is picked, else all."""
+    draws = int(right.shape[2])
+    return draws // 2 if _picks(right, counts) else draws
+
+
+def resubmission_curve(
+    right: Bools,
+    *,
+    confidence: float = 0.95,
+    method: str = "gaffke",
+    counts: Bools | None = None,
+    upto: int | None = None,
+) -> list[Estimate]:
+    """resubmission@N for N = 1, 2, … `most_times`: entry N-1. It falls with N, of each picked attack at least.
+
+    right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked attack.
+    method: of the interval over images (see `interval`), of each point by itself; a sequence needs the board's random
+    order of images and picks in that order.
+    upto: the largest N to ask for, None for all. An empty list: too few draws.
+    """
+    most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
+    found = (resubmission_per_image(right, n, counts, in_order=in_order) for n in range(1, most + 1))
+    return [interval(values, method, confidence) for values in found]
+
+
+def vote_curve(
+    right: Bools,
+    *,
+    confidence: float = 0.95,
+    method: str = "gaffke",
+    counts: Bools | None = None,
+    upto: int | None = None,
+) -> list[Estimate]:
+    """vote@K for K = 1, 3, 5, … up to `most_times`: entry (K-1)/2. Arguments as for `resubmission_curve`."""
+    most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
+    found = (vote_per_image(right, k, counts, in_order=in_order) for k in range(1, most + 1, 2))
+    return [interval(values, method, confidence) for values in found]
+
+
+def _upto(right: Bools, counts: Bools | None, upto: int | None) -> int:
+    most = most_times(right, counts)
+    return most if upto is None else min(most, upto)
+
+
+def _picks(right: Bools, counts: Bools | None) -> bool:
+    return right.shape[0] > 1 and (counts is None or bool((counts.sum(axis=0) > 1).any()))
+
+
+def _per_image(right: Bools, counts: Bools | None, asked: int, score: Score, in_order: bool) -> Floats:
+    right = require_bool(right, "right", ("attacks", "images", "draws"))
+    used = require_counts(counts, right)
+    most = most_times(right, used)
+    if not 1 <= asked <= most:
+        raise ValueError(
+            f"expected 1 to {most} draws at once, but got {asked}: {right.shape[2]} draws were made, and half of them "
+            "pick the worst attack where there are several; verify with more draws"
+        )
+    if _picks(right, used):
+        return split_score(right, used, score, in_order=in_order)
+    right_draws = np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right])
+    return np.asarray((score(right_draws, right.shape[2]) * used).sum(axis=0), dtype=np.float64)

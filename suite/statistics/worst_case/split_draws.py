@@ -1,0 +1,170 @@
+"""Robust accuracy: on every image the defense is as good as the attack that hurts it most.
+
+For image i and attack a let q[i,a] be the probability that a draw of the defense is right. Robust accuracy is
+mean_i min_a q[i,a], but q is known from a few draws only, and the smallest of several noisy fractions lies
+below the smallest q (the winner's curse): with 16 draws, six attacks that change nothing about a coin toss
+would take 15 points off it. If the attack is picked on one half of the draws and scored on the other, the mean lies
+above it, by 2 to 6 points where attacks differ from image to image. So what is reported is a bracket between the two
+(see `bracket`); its value, the accuracy under the picked attacks, is an upper bound in expectation. A board picks on
+more draws (see `halving`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.statistics.estimate import Estimate
+from purebench.statistics.intervals.methods import interval
+from purebench.statistics.worst_case.bracket import bracket
+from purebench.statistics.worst_case.picking import split_score
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+def robust_per_image(right: Bools, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
+    """How often the defense is right under the worst attack, image by image: the split-draw worst case.
+
+    right: bool [attacks, images, draws], whether the verification draw was right; an ERRORED one is False.
+    counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
+    Returns [images] in [0,1]. One draw (a deterministic defense): the plain minimum over attacks. More: the
+    attack with the fewest right draws in one half, scored on the other half, both ways round, averaged.
+    Attacks that tie in the picking are told apart by their right draws over all images of that half, and share
+    (their scores are averaged, which needs no random choice) if that ties too. With an odd number of draws one half
+    has one more. in_order: by their right draws over the images before instead, for a run that may stop at any time:
+    more images then never change the score of one.
+    The score is an unbiased estimate of the picked attack's q, and no attack's q is below min_a q: the
+    expectation is min_a q where the picking cannot err (equal attacks, a clear worst one) and above it where
+    it can, never below.
+    Raises ValueError for another shape or dtype, and for an image on which no attack counts.
+    """
+    right = require_bool(right, "right", ("attacks", "images", "draws"))
+    return split_score(right, require_counts(counts, right), lambda count, draws: count / draws, in_order=in_order)
+
+
+def lowest_per_image(right: Bools, counts: Bools | None = None) -> Floats:
+    """Find the smallest fraction of right draws on each image, which lies below min_a q[i,a] in expectation.
+
+    Args:
+        right: bool [attacks, images, draws], equally many draws of every attack, fixed in advance.
+        counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
+
+    Returns:
+        [images] in [0,1], the low end of a `bracket`.
+
+    Raises:
+        ValueError: For another shape or dtype, and for an image on which no attack counts.
+    """
+    right = require_bool(right, "right", ("attacks", "images", "draws"))
+    used = require_counts(counts, right)
+    fractions = np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right]) / right.shape[2]
+    return np.asarray(np.where(used, fractions, np.inf).min(axis=0), dtype=np.float64)
+
+
+def robust_accuracy(
+    right: Bools,
+    *,
+    deterministic: bool,
+    confidence: float = 0.95,
+    counts: Bools | None = None,
+    anytime: bool = False,
+) -> Estimate:
+    """Estimate the accuracy under the worst attack of each image, mean_i min_a q[i,a].
+
+    Args:
+        right: bool [attacks, images, draws], equally many draws of every attack, fixed in advance.
+        deterministic: Whether the same image always gets the same answer.
+        confidence: Of the interval, in (0,1).
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+        anytime: Whether the interval holds however the number of images came about; the images in the board's random
+            order.
+
+    Returns:
+        A fraction in [0,1]; n is the number of images. Of a deterministic defense its value is the share of images that
+        no attack breaks, with the Clopper–Pearson interval (anytime: a betting sequence). Of a random one it is the
+        accuracy under the attack that half of the draws pick, scored on the other half (`robust_per_image`), in the
+        `bracket` between that and the mean of the smallest fractions (`lowest_per_image`). Where a single attack counts
+        on each image nothing is picked, and the value has the interval of `accuracy`.
+
+    Raises:
+        ValueError: Where `robust_per_image` does; for a deterministic defense whose draws disagree; and for a random
+            one with several attacks and a single draw, whose minimum would be biased.
+    """
+    right = require_bool(right, "right", ("attacks", "images", "draws"))
+    counts = require_counts(counts, right)
+    if not deterministic and right.shape[2] == 1 and (counts.sum(axis=0) > 1).any():
+        raise ValueError(
+            "expected at least 2 draws of a random defense under several attacks, but got 1: the minimum "
+            "over attacks of single draws is biased downwards; verify with more draws, such as 16"
+        )
+    per_image = robust_per_image(right, counts, in_order=anytime)
+    if not deterministic and (counts.sum(axis=0) > 1).any():
+        return bracket(lowest_per_image(right, counts), per_image, confidence, anytime=anytime)
+    return _estimate(right, counts, per_image, deterministic, confidence, anytime)
+
+
+def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95, anytime: bool = False) -> Estimate:
+    """Accuracy under a single attack (or none: the clean images), with its interval over images.
+
+    right: bool [images, draws]; if anytime, the images in the board's random order.
+    deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else `gaffke`.
+    confidence: in (0,1). anytime: as for `robust_accuracy`.
+    Returns a fraction in [0,1]; n is the number of images.
+    Raises ValueError for another shape or dtype, and for a deterministic defense whose draws disagree.
+    """
+    right = require_bool(right, "right", ("images", "draws"))[np.newaxis]
+    counts = require_counts(None, right)
+    return _estimate(right, counts, right[0].mean(axis=1), deterministic, confidence, anytime)
+
+
+def interval_method(deterministic: bool, anytime: bool = False) -> str:
+    """The name of the interval that a defense of that kind gets."""
+    if anytime:
+        return "betting-sequence"
+    return "clopper-pearson" if deterministic else "gaffke"
+
+
+def _estimate(
+    right: Bools, counts: Bools, per_image: Floats, deterministic: bool, confidence: float, anytime: bool
+) -> Estimate:
+    method = interval_method(deterministic, anytime)
+    if not deterministic:
+        return interval(per_image, method, confidence)
+    torn = (right.any(axis=2) != right.all(axis=2)) & counts
+    if torn.any():
+        raise ValueError(
+            "expected a deterministic defense to answer the same image always alike, but its draws disagree "
+            f"on {int(torn.any(axis=0).sum())} of {right.shape[1]} images; set deterministic=False or seed it"
+        )
+    return interval(per_image, method, confidence)
+
+
+def require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
+    """`array` as a bool array with those axes, none of them empty; raises ValueError for another."""
+    array = np.asarray(array)
+    if array.dtype != np.bool_ or array.ndim != len(axes) or 0 in array.shape:
+        raise ValueError(
+            f"expected {name} to be a bool array [{', '.join(axes)}], each at least 1, but got {array.dtype} "
+            f"of shape {list(array.shape)}; convert with .astype(bool) and order the axes like this"
+        )
+    return array
+
+
+def require_counts(counts: Bools | None, right: Bools) -> Bools:
+    """`counts` as a bool array [attacks, images], all True for None; raises ValueError where no attack counts."""
+    if counts is None:
+        return np.ones(right.shape[:2], dtype=np.bool_)
+    counts = require_bool(counts, "counts", ("attacks", "images"))
+    if counts.shape != right.shape[:2]:
+        raise ValueError(
+            f"expected counts of shape {list(right.shape[:2])} = [attacks, images] as in right, "
+            f"but got {list(counts.shape)}; give one entry for each attack and image"
+        )
+    none = ~counts.any(axis=0)
+    if none.any():
+        raise ValueError(
+            f"expected at least one attack to count on every image, but got none on {int(none.sum())} of "
+            f"{none.size} images (first: image {int(np.argmax(none))}); run one there, or leave them out"
+        )
+    return counts

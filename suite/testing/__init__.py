@@ -1,0 +1,1 @@
+"""The pytest plugin: robustness claims in tests."""

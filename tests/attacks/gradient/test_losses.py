@@ -1,0 +1,86 @@
+"""The losses against values worked out by hand, and their invariances."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from purebench.attacks.gradient import losses
+from purebench.core.errors import Inapplicable, PurebenchError
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+LABELS = torch.tensor([0, 0])
+
+
+def test_cross_entropy_by_hand():
+    expected = [math.log(math.e**2 + math.e + 1) - 2, math.log(1 + math.e**3 + math.e)]
+    assert losses.cross_entropy(LOGITS, LABELS).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_margin_by_hand():
+    assert losses.margin(LOGITS, LABELS).tolist() == [-1.0, 3.0]
+
+
+def test_dlr_by_hand():
+    # -(2 - 1) / (2 - 0) and -(0 - 3) / (3 - 0)
+    assert losses.difference_of_logits_ratio(LOGITS, LABELS).tolist() == pytest.approx([-0.5, 1.0])
+
+
+def test_dlr_uses_the_third_largest_of_many():
+    logits = torch.tensor([[5.0, 1.0, 4.0, -9.0, 3.0]])
+    assert losses.difference_of_logits_ratio(logits, torch.tensor([0])).item() == pytest.approx(-(5 - 4) / (5 - 3))
+
+
+def test_targeted_losses_by_hand():
+    logits, aims = torch.tensor([[5.0, 1.0, 4.0, -9.0, 3.0]]), torch.tensor([[0, 1]])
+    assert losses.find("cw", targeted=True)(logits, aims).item() == -4.0
+    # -(5 - 1) / (5 - (3 + 1) / 2)
+    assert losses.find("dlr", targeted=True)(logits, aims).item() == pytest.approx(-4 / 3)
+    assert losses.find("ce", targeted=True)(logits, aims).item() == pytest.approx(logits.log_softmax(1)[0, 1].item())
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_scaled_cross_entropy_has_the_same_gradient_direction_at_every_scale(scale):
+    """Where plain cross-entropy underflows: at logits × 1e6 its gradient is exactly zero."""
+    leaf = (scale * torch.tensor([[2.0, 1.0, 0.0]])).requires_grad_()
+    (gradient,) = torch.autograd.grad(losses.find("ce-scaled")(leaf, torch.tensor([0])).sum(), leaf)
+    unit = torch.tensor([[2.0, 1.0, 0.0]], requires_grad=True)
+    (expected,) = torch.autograd.grad(losses.cross_entropy(unit, torch.tensor([0])).sum(), unit)
+    torch.testing.assert_close(gradient * scale, expected, rtol=1e-4, atol=1e-6)  # the gap of 2 and 1 is one
+    if scale > 1:
+        (plain,) = torch.autograd.grad(losses.cross_entropy(leaf, torch.tensor([0])).sum(), leaf)
+        assert not plain.any()
+
+
+@given(
+    st.lists(st.integers(-50, 50), min_size=4, max_size=8, unique=True),
+    st.floats(0.1, 10),
+    st.floats(-10, 10),
+    st.integers(0, 3),
+)
+def test_dlr_is_blind_to_scale_and_shift(values, scale, shift, label):
+    logits, labels = torch.tensor([values], dtype=torch.float64), torch.tensor([label])
+    there = losses.difference_of_logits_ratio(scale * logits + shift, labels)
+    assert there.item() == pytest.approx(losses.difference_of_logits_ratio(logits, labels).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cw", "dlr"])
+def test_positive_exactly_where_the_answer_is_wrong(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        logits, labels = torch.randn(200, 5), torch.randint(5, (200,))
+    assert torch.equal(losses.find(name)(logits, labels) > 0, logits.argmax(1) != labels)
+
+
+def test_dlr_refuses_two_classes():
+    with pytest.raises(Inapplicable, match="at least 3 classes, but got 2"):
+        losses.find("dlr")(LOGITS[:, :2], LABELS)
+    with pytest.raises(Inapplicable, match="at least 4 classes, but got 3"):
+        losses.find("dlr", targeted=True)(LOGITS, torch.tensor([[0, 1], [0, 1]]))
+
+
+def test_unknown_loss_names_the_nearest():
+    with pytest.raises(PurebenchError, match="did you mean 'dlr'"):
+        losses.find("drl")

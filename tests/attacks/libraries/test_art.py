@@ -1,0 +1,334 @@
+"""ART's attacks over a view: each one on a tiny network, and what is contained."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from purebench.attacks.catalogue import ART
+from purebench.attacks.libraries.art import Lost, art_classes, from_art, guides, holding, surroundings
+from purebench.attacks.views.view import bpda, exact, no_gradient
+from purebench.core.defense import Defense, as_defense
+from purebench.core.errors import Inapplicable, PurebenchError
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
+from purebench.defenses.transforms.simple import Quantise
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+LINF, L2 = ThreatModel("linf", 0.1), ThreatModel("l2", 0.8)
+RADIUS = {"linf": 0.1, "l2": 0.8, "l1": 5.0}
+HOP = {"max_iter": 3, "max_eval": 60, "init_eval": 20, "init_size": 20}
+TINY = {
+    "max_iter": 4,
+    "nb_random_init": 1,
+    "binary_search_steps": 2,
+    "max_eval": 40,
+    "init_eval": 10,
+    "init_size": 20,
+    "nb_steps": 4,
+    "num_trial": 5,
+    "query_limit": 200,
+    "k": 10,
+    "num_translations": 2,
+    "num_rotations": 3,
+}
+"""Budgets that show that an attack runs, and no more."""
+ITS_OWN = {
+    "BoundaryAttack": {"max_iter": 20},
+    "CarliniL0Method": {"max_iter": 2},
+    "CarliniL2Method": {"max_iter": 10, "learning_rate": 0.1, "initial_const": 1},
+    "CarliniLInfMethod": {"max_iter": 8, "initial_const": 1, "largest_const": 1.5, "learning_rate": 0.1},
+    "ElasticNet": {"max_iter": 20, "initial_const": 1, "learning_rate": 0.1},
+    "GeoDA": {"max_iter": 260, "sub_dim": 3},
+    "PixelAttack": {"th": 3, "max_iter": 2},
+    "ShadowAttack": {"batch_size": 10},
+    "SimBA": {"max_iter": 30, "epsilon": 0.2},
+    "ThresholdAttack": {"th": 20, "max_iter": 2},
+    "UniversalPerturbation": {"max_iter": 1},
+    "VirtualAdversarialMethod": {"max_iter": 1},
+    "Wasserstein": {"regularization": 100.0, "conjugate_sinkhorn_max_iter": 20, "projected_sinkhorn_max_iter": 20},
+    "ZooAttack": {
+        "use_resize": False,
+        "use_importance": False,
+        "nb_parallel": 16,
+        "max_iter": 20,
+        "learning_rate": 0.1,
+    },
+}
+SIDE = 12
+"""Smallest side on which every attack works: ART's Square in l2 gives NaN on 8×8 images."""
+SLOW = ("AutoAttack", "FeatureAdversariesNumpy")
+"""Run in one norm only."""
+RUNS = [
+    (name, norm)
+    for name, entry in ART.items()
+    if not entry.left_out and not entry.needs
+    for norm in (entry.norms[:1] if entry.own or name in SLOW else entry.norms)
+]
+
+
+class Net(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(6 * (SIDE // 2) ** 2, 5)
+        )
+
+    def forward(self, x):
+        return 6 * self.layers(2 * x - 1)
+
+
+def check_a_run(name, norm, inside, channels=1):
+    """One attack on a deterministic defense, the first image of which has a wrong label to begin with."""
+    with seeded("art", "net"):
+        defense, x = as_defense(Net(channels)), torch.rand(3, channels, SIDE, SIDE)
+    y = defense(x).argmax(1)
+    y[0] = (y[0] + 1) % 5
+    attack, entry, view, threat = from_art(name), ART[name], exact(defense), ThreatModel(norm, RADIUS[norm])
+    options = {key: value for key, value in (TINY | ITS_OWN.get(name, {})).items() if key in attack.takes}
+    with seeded("every", name):
+        answer = from_art(name, **options)(view, x, y, threat)
+    found, wrong = answer.images, defense(answer.images).argmax(1) != y
+    assert answer.nearest != entry.bounded
+    if entry.bounded:
+        inside(found, x, threat)
+        assert not torch.equal(found, x)
+    else:
+        inside(found, x, ThreatModel(norm, 1000))
+        assert torch.equal(found[~wrong], x[~wrong])
+    assert (view.backwards > 0) == entry.gradients
+    return found, wrong
+
+
+@pytest.mark.parametrize(("name", "norm"), RUNS)
+def test_every_attack_runs_and_keeps_what_it_promises(inside, name, norm):
+    check_a_run(name, norm, inside)
+
+
+@pytest.mark.slow  # it compiles for half a minute
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs numba")
+def test_brendel_bethge_runs_where_numba_is(inside):
+    check_a_run("BrendelBethgeAttack", "l2", inside)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kornia") is None, reason="needs kornia")
+def test_composite_runs_where_kornia_is(inside):
+    check_a_run("CompositeAdversarialAttackPyTorch", "linf", inside, channels=3)
+
+
+@pytest.mark.parametrize(
+    ("package", "name"), [("numba", "BrendelBethgeAttack"), ("kornia", "CompositeAdversarialAttackPyTorch")]
+)
+def test_a_missing_package_is_named(small, package, name):
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is there")
+    case = small(images=2)
+    with pytest.raises(PurebenchError, match=rf"art:{name}: expected the package {package}.*pip install {package}"):
+        from_art(name)(exact(case.defense), case.x, case.y, LINF)
+
+
+STRONG = [
+    ("ProjectedGradientDescent", {"max_iter": 15}, LINF),
+    ("ProjectedGradientDescent", {"max_iter": 15}, L2),
+    ("FastGradientMethod", {}, L2),
+    ("AutoProjectedGradientDescent", {"max_iter": 10, "nb_random_init": 1}, LINF),
+    ("AutoProjectedGradientDescent", {"max_iter": 10, "nb_random_init": 1}, ThreatModel("l1", 5)),
+    ("MomentumIterativeMethod", {"max_iter": 10}, LINF),
+    ("HopSkipJump", HOP, ThreatModel("linf", 0.2)),
+    ("SquareAttack", {"max_iter": 60}, LINF),
+    ("DeepFool", {"max_iter": 20}, L2),
+    ("NewtonFool", {"max_iter": 20}, L2),
+    ("SaliencyMapMethod", {}, ThreatModel("l1", 5)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "threat"), STRONG)
+def test_it_breaks_a_deterministic_defense(small, accuracy, name, options, threat):
+    case = small(images=10)
+
+    def found(seed):
+        with seeded("art", seed):
+            return from_art(name, **options)(exact(case.defense), case.x, case.y, threat).images
+
+    one = found("one")
+    assert accuracy(case.defense, threat.project(one, case.x), case.y) <= 0.6
+    assert torch.equal(one, found("one"))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_nearest_image_of_a_linear_classifier(linear, classes):
+    case = linear(classes, "l2", images=4, spread=True)
+    runs = (("DeepFool", {}), ("CarliniL2Method", {"max_iter": 40, "binary_search_steps": 5, "initial_const": 0.1}))
+    for name, options in runs if classes == 5 else runs[:1]:
+        with seeded("nearest"):
+            answer = from_art(name, **options)(exact(case.defense), case.x, case.y, L2)
+        ratio = L2.size(answer.images - case.x) / case.distance
+        assert (case.defense(answer.images).argmax(1) != case.y).all()
+        assert 0.999 <= ratio.min() <= ratio.max() <= 1.05
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "threat"),
+    [STRONG[0], STRONG[2], ("HopSkipJump", HOP, ThreatModel("l2", 2.5))],
+)
+def test_it_runs_over_a_random_defense(small, accuracy, name, options, threat):
+    case = small(noise=0.2, images=16)
+    view = exact(case.defense, eot=4)
+    with seeded("random"):
+        clean = accuracy(case.defense, case.x, case.y, 32)
+        found = from_art(name, **options)(view, case.x, case.y, threat).images
+        left = accuracy(case.defense, threat.project(found, case.x), case.y, 32)
+    assert left < clean - 0.05
+    assert "sees the mean of the draws' log-probabilities" in view.notes
+
+
+def test_where_it_loses_the_boundary_the_image_comes_back(small, monkeypatch):
+    """HopSkipJump divides by its distance to the image: zero once that was wrong by luck. Others may not."""
+    from art.attacks import evasion
+
+    case = small(noise=0.2, images=3)
+
+    def asks(self, x, y=None, **kwargs):
+        return self.estimator.predict(x * np.nan)
+
+    for kind in (evasion.HopSkipJump, evasion.SquareAttack):
+        monkeypatch.setattr(kind, "generate", asks)
+    view = exact(case.defense)
+    answer = from_art("HopSkipJump")(view, case.x, case.y, LINF)
+    assert torch.equal(answer.images, case.x)
+    assert "where the attack lost the boundary, the image comes back as it is" in view.notes
+    with pytest.raises(Lost, match="expected finite images"):
+        from_art("SquareAttack")(view, case.x, case.y, LINF)
+
+
+def test_a_failing_sub_attack_of_its_autoattack_is_an_error(small, monkeypatch):
+    """ART would log it, and the images would count as robust: its targeted runs swallow every ValueError."""
+    from art.attacks import evasion
+
+    case, ran = small(images=3), []
+
+    def fails(self, x, y=None, **kwargs):
+        ran.append(self.targeted)
+        if self.targeted:
+            raise ValueError("out of tune")
+        return x.copy()
+
+    for kind in (evasion.AutoProjectedGradientDescent, evasion.DeepFool, evasion.SquareAttack):
+        monkeypatch.setattr(kind, "generate", fails)
+    with pytest.raises(RuntimeError, match="a sub-attack failed: out of tune"):
+        from_art("AutoAttack", targeted=True)(exact(case.defense), case.x, case.y, LINF)
+    assert ran == [False] * 4 + [True]
+    assert torch.equal(from_art("AutoAttack")(exact(case.defense), case.x, case.y, LINF).images, case.x)
+
+
+def test_bpda_is_what_lets_it_through_a_purifier_without_a_gradient(small, accuracy):
+    case = small(images=16)
+    defense = as_defense(Defense(case.net, Quantise(8)))
+    y = defense(case.x).argmax(1)
+    with seeded("bpda"):
+        naive, through = (
+            from_art("ProjectedGradientDescent", max_iter=15)(view(defense), case.x, y, LINF).images
+            for view in (exact, bpda)
+        )
+    assert accuracy(defense, naive, y) == 1
+    assert accuracy(defense, through, y) <= 0.2
+
+
+def test_decision_and_score_based_attacks_need_no_gradient(small):
+    case = small(images=2)
+    for name, options in (("HopSkipJump", HOP), ("SquareAttack", {"max_iter": 5}), ("SimBA", {"max_iter": 5})):
+        norm = ART[name].norms[-1] if name == "SimBA" else "linf"
+        from_art(name, **options)(no_gradient(case.defense), case.x, case.y, ThreatModel(norm, RADIUS[norm]))
+
+
+@pytest.mark.parametrize(
+    ("name", "threat", "told"),
+    [
+        ("DeepFool", LINF, "expected an attack in linf, but it is one in l2"),
+        ("BasicIterativeMethod", L2, "expected an attack in l2, but it is one in linf"),
+        ("SquareAttack", ThreatModel("l1", 5), "but it is one in linf or l2"),
+    ],
+)
+def test_an_attack_of_another_norm_is_refused(small, name, threat, told):
+    case = small()
+    view = exact(case.defense)
+    with pytest.raises(PurebenchError, match=told):
+        from_art(name)(view, case.x, case.y, threat)
+    assert view.forwards == 0
+
+
+def test_norm_radius_and_step_come_from_the_threat_and_options_go_first():
+    assert from_art("ProjectedGradientDescent").settings(L2) == {
+        "verbose": False,
+        "targeted": False,
+        "norm": 2,
+        "eps": 0.8,
+        "eps_step": pytest.approx(0.2),
+    }
+    assert from_art("ProjectedGradientDescent", eps_step=0.5).settings(L2)["eps_step"] == 0.5
+    # Auto-PGD begins with twice the radius and halves from there
+    assert from_art("AutoProjectedGradientDescent").settings(L2)["eps_step"] == pytest.approx(1.6)
+    assert from_art("NewtonFool").settings(L2, 7) == {"verbose": False, "batch_size": 7}
+    assert from_art("FeatureAdversariesPyTorch").settings(LINF)["delta"] == 0.1
+    universal = from_art("UniversalPerturbation").settings(LINF)
+    assert ("delta" in universal, universal["eps"]) == (False, 0.1)
+    assert not {"norm", "eps"} & from_art("Wasserstein").settings(LINF).keys()
+
+
+def test_a_guide_is_an_image_of_another_class():
+    x = torch.arange(4.0)[:, None]
+    assert guides(x, torch.tensor([0, 0, 1, 0]))[:, 0].tolist() == [2, 2, 3, 2]
+    assert guides(x, torch.zeros(4, dtype=torch.long))[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_what_art_finds_around_it_is_put_back():
+    before = np.random.RandomState, vars(np).get("mat"), sys.modules.get("multiprocess")
+    with surroundings():
+        assert np.random.RandomState is not before[0]
+    assert before == (np.random.RandomState, vars(np).get("mat"), sys.modules.get("multiprocess"))
+    names = {"a": 1}
+    with holding(names, "a", 2), holding(names, "b", 3):
+        assert names == {"a": 2, "b": 3}
+    assert names == {"a": 1}
+
+
+def test_geoda_leaves_no_file_behind(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = small(images=2)
+    from_art("GeoDA", **ITS_OWN["GeoDA"])(no_gradient(case.defense), case.x, case.y, L2)
+    assert not list(tmp_path.iterdir())
+    assert Path.cwd() == tmp_path
+
+
+def test_what_cannot_be_named_or_given_is_refused():
+    with pytest.raises(PurebenchError, match="did you mean 'HopSkipJump'"):
+        from_art("HopSkipJmp")
+    with pytest.raises(PurebenchError, match="did you mean 'max_iter'"):
+        from_art("HopSkipJump", maxiter=3)
+    for key in ("targeted", "norm"):
+        with pytest.raises(PurebenchError, match=f"the parameter '{key}' is unknown"):
+            from_art("ProjectedGradientDescent", **{key: True})
+    with pytest.raises(PurebenchError, match="not offered: it attacks speech recognisers"):
+        from_art("ImperceptibleASR")
+
+
+def test_every_attack_that_is_offered_is_there():
+    assert {name for name, entry in ART.items() if not entry.left_out and not entry.needs} <= art_classes().keys()
+
+
+def test_no_images_give_no_images(small):
+    case = small(images=2)
+    assert from_art("DeepFool")(exact(case.defense), case.x[:0], case.y[:0], L2).images.shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["AutoAttack", "AutoProjectedGradientDescent"])
+def test_a_loss_of_three_logits_does_not_apply_to_two_classes(small, name):
+    options = {} if name == "AutoAttack" else {"loss_type": "difference_logits_ratio"}
+    case = small(2, images=2)
+    with pytest.raises(Inapplicable, match="at least 3 classes for its DLR loss, but got 2"):
+        from_art(name, **options)(exact(case.defense), case.x, case.y, LINF)

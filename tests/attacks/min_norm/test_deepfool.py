@@ -1,0 +1,84 @@
+"""DeepFool's own parts: the step to the nearest boundary, the classes looked at, and who leaves."""
+
+import pytest
+import torch
+
+from purebench.attacks.min_norm.deepfool import BEYOND, DeepFool
+from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.views.view import exact
+from purebench.core.defense import as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.threat import ThreatModel
+
+WEIGHT = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 10.0], [-2.0, 0.0]])
+BIAS = torch.tensor([1.0, 0.0, 0.0, 0.1])
+"""Four classes over two pixels; at mid grey, taken as the origin, class 0 leads 1, 2 and 3 by 1, 1 and 0.9."""
+
+
+def four(x):
+    return (x - 0.5).flatten(1) @ WEIGHT.T + BIAS
+
+
+def middle(count=1):
+    return torch.full((count, 1, 1, 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("norm", "others", "expected"),
+    [
+        ("l2", [1, 2, 3], (0.0, 1 / 10)),  # leads over slopes: 1/5, 1/10, 0.9/2
+        ("l2", [1, 3], (1 / 5 * 3 / 5, 1 / 5 * 4 / 5)),
+        ("l2", [3], (-0.9 / 2, 0.0)),
+        ("linf", [1, 3], (1 / 7, 1 / 7)),  # 1/7 against 0.9/2
+        ("linf", [2, 3], (0.0, 1 / 10)),
+    ],
+)
+def test_the_step_is_the_papers_worked_out_by_hand(norm, others, expected):
+    view = exact(as_defense(four))
+    step = DeepFool()._step(view, middle(), torch.tensor([0]), torch.tensor([others]), norm).flatten()
+    expected = torch.tensor(expected)
+    longer = BEYOND * expected / (expected.norm() if norm == "l2" else expected.abs().max())
+    torch.testing.assert_close(step, expected + longer, rtol=1e-4, atol=1e-6)
+
+
+def test_the_classes_looked_at_are_the_most_likely_ones_without_the_own():
+    nearest = Nearest(exact(as_defense(four)), middle(), torch.tensor([0]), "l2")
+    index = torch.tensor([0])
+    assert DeepFool(candidates=2)._others(nearest, index).tolist() == [[3]]
+    assert sorted(DeepFool(candidates=4)._others(nearest, index)[0].tolist()) == [1, 2, 3]
+    assert DeepFool(candidates=9)._others(nearest, index).shape == (1, 3)
+    assert DeepFool(candidates=None)._others(nearest, index).shape == (1, 3)
+
+
+def test_more_candidates_find_a_nearer_boundary():
+    """The most likely other class is not the nearest one."""
+    distance = {}
+    for candidates in (2, 4):
+        found = DeepFool(candidates=candidates)(
+            exact(as_defense(four)), middle(), torch.tensor([0]), ThreatModel("l2", 1)
+        )
+        distance[candidates] = (found.images - middle()).norm().item()
+    assert distance[2] == pytest.approx(0.45, rel=2e-3)
+    assert distance[4] == pytest.approx(0.1, rel=2e-3)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_images_leave_when_they_have_crossed(linear, norm):
+    """On a linear classifier one step crosses: one forward before it and one after, and ten to bring the point back."""
+    case = linear(6, norm)
+    view = exact(case.defense)
+    assert DeepFool()(view, case.x, case.y, ThreatModel(norm, 0.1)).claims.all()
+    assert view.backwards == 5 * len(case.x)
+    assert view.forwards == (1 + 5 + 1 + 1 + 10) * len(case.x)
+
+
+def test_l1_is_refused(small):
+    case = small()
+    with pytest.raises(PurebenchError, match="expected the norm l2 or linf, but got l1; take fmn"):
+        DeepFool()(exact(case.defense), case.x, case.y, ThreatModel("l1", 0.1))
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"candidates": 1}, {"candidates": 0}, {"overshoot": -0.1}])
+def test_bad_settings(wrong):
+    with pytest.raises(PurebenchError, match=next(iter(wrong))):
+        DeepFool(**wrong)

@@ -1,0 +1,230 @@
+"""board.yaml ↔ dataclasses, strictly; the plan's keys change with everything that decides a result."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from purebench.boards.bundled import bundled
+from purebench.boards.code_identity import code_of_board
+from purebench.boards.jobs import Job, WorstCaseJob, plan
+from purebench.boards.parse import load_board, parse_board
+from purebench.boards.selection import choose
+from purebench.core.errors import PurebenchError
+
+GOOD: dict[str, Any] = {
+    "name": "small",
+    "dataset": {"use": "fashion-mnist", "images": 20, "block": 8},
+    "classifier": "fashion-resnet",
+    "threat": {"norm": "linf", "radius": "8/255"},
+    "verify": {"draws": 4},
+    "attacks": {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=3)", "gradient": "exact", "eot": 2}},
+    "defenses": {"none": "none", "noise": {"gaussian-noise": {"sigma": 0.1}}},
+}
+
+
+def changed(*path: str, to: Any) -> dict[str, Any]:
+    board = copy.deepcopy(GOOD)
+    place = board
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return board
+
+
+def keys(board: dict[str, Any], data: str = "d", weights: str = "w", version: str = "1") -> set[str]:
+    parsed = parse_board(board)
+    prints = {row.name: weights for row in parsed.defenses}
+    jobs = plan(parsed, [data] * parsed.blocks, prints, version, code_of_board(parsed))
+    return {job.key for job in jobs}
+
+
+def test_a_board_survives_the_round_trip() -> None:
+    board = parse_board(GOOD)
+    assert parse_board(board.to_dict()) == board
+    assert parse_board(yaml.safe_load(yaml.safe_dump(board.to_dict(), sort_keys=False))) == board
+    assert board.threat.radius == pytest.approx(8 / 255)
+    assert board.blocks == 3
+
+
+def test_a_rule_of_stopping_goes_round_and_changes_no_key() -> None:
+    for rule in ({"half_width": 0.02}, {"decided": True}, {"half_width": 0.1, "decided": True, "max_images": 100}):
+        board = parse_board(changed("stop", to=rule))
+        assert board.to_dict()["stop"] == rule
+        assert parse_board(board.to_dict()) == board
+        assert keys(changed("stop", to=rule)) == keys(GOOD)
+    assert "stop" not in parse_board(GOOD).to_dict()
+    assert keys(changed("stop", to={"max_images": 17})) < keys(GOOD)  # two blocks of eight
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({}, "expected half_width, decided or max_images"),
+        ({"half_width": 2}, "stop.half_width: expected a number in"),
+        ({"half_width": 0.5}, "stop.half_width"),
+        ({"decided": "yes"}, "stop.decided: expected true or false"),
+        ({"max_images": 7}, "stop.max_images: expected a whole number of at least 8"),
+        ({"until": "decided"}, "stop: the key 'until' is unknown"),
+        ("decided", "stop: expected a mapping"),
+    ],
+)
+def test_a_rule_of_stopping_is_strict(rule: object, told: str) -> None:
+    with pytest.raises(PurebenchError, match=told):
+        parse_board(changed("stop", to=rule))
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_bundled_boards_are_named_after_their_folder_and_go_round(name: str) -> None:
+    board = choose(name, None, None)
+    assert board.name == name
+    assert parse_board(board.to_dict()) == board
+    assert board.attacks[0].name == "clean"
+
+
+@pytest.mark.parametrize(
+    ("board", "told"),
+    [
+        (changed("treat", to=1), "'threat'"),
+        (changed("dataset", "image", to=3), "'images'"),
+        (changed("verify", "draw", to=3), "'draws'"),
+        (changed("attacks", "apgd", to={"use": "apgd", "gradiant": "exact"}), "'gradient'"),
+        (changed("attacks", "apgd", to={"use": "apgd", "gradient": "exakt"}), "'exact'"),
+        (changed("attacks", "apgd", to={"use": "apgd", "only": "determinstic"}), "'deterministic'"),
+        (changed("attacks", "apgd", to={"gradient": "exact"}), "'use'"),
+        (changed("threat", "radius", to=0), "above 0"),
+        (changed("threat", "radius", to="-8/255"), "above 0"),
+        (changed("threat", "norm", to="l3"), "l2"),
+        (changed("threat", to={"norm": "linf"}), "'radius'"),
+        (changed("dataset", "images", to=0), "at least 1"),
+        (changed("dataset", "block", to="many"), "whole number"),
+        (changed("confidence", to=95), "0.95"),
+        (changed("attacks", to={}), "attacks"),
+        (changed("attacks", to=["apgd"]), "mapping"),
+        (changed("defenses", to={"a b": "none"}), "names"),
+        (changed("defenses", to={"x": "none("}), "defenses.x"),
+        (changed("name", to="Has Spaces"), "small letters"),
+        ([1], "mapping"),
+        (None, "mapping"),
+    ],
+)
+def test_bad_boards_are_refused_in_a_line_that_names_the_place(board: Any, told: str) -> None:
+    with pytest.raises(PurebenchError) as caught:
+        parse_board(board)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_keys_are_named() -> None:
+    for key in ("name", "dataset", "classifier", "threat", "attacks", "defenses"):
+        board = {name: value for name, value in GOOD.items() if name != key}
+        with pytest.raises(PurebenchError, match=key):
+            parse_board(board)
+
+
+def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text("a: [1\nb: }", encoding="utf-8")
+    with pytest.raises(PurebenchError, match=r"board\.yaml.*YAML"):
+        load_board(path)
+    with pytest.raises(PurebenchError, match="absent"):
+        load_board(tmp_path / "absent.yaml")
+
+
+def test_the_plan_has_every_pair_on_every_block_once() -> None:
+    board = parse_board(GOOD)
+    jobs = plan(board, ["d"] * 3, {"none": "w", "noise": "w"}, "1", code_of_board(board))
+    assert len(jobs) == len({job.key for job in jobs}) == 3 * 2 * (2 + 1)
+    for job in jobs:
+        if isinstance(job, WorstCaseJob):
+            same = [j.key for j in jobs if isinstance(j, Job) and (j.block, j.defense) == (job.block, job.defense)]
+            assert job.needs == tuple(same)
+    assert [job.block for job in jobs] == sorted(job.block for job in jobs)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed("threat", "radius", to="4/255"),
+        changed("threat", "norm", to="l2"),
+        changed("seed", to=1),
+        changed("verify", "draws", to=5),
+        changed("classifier", to="fashion-resnet(weights=other)"),
+        changed("dataset", "block", to=7),
+        changed(
+            "attacks", to={"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=4)", "gradient": "exact", "eot": 2}}
+        ),
+    ],
+)
+def test_what_decides_a_result_decides_its_key(other: dict[str, Any]) -> None:
+    assert keys(GOOD) - keys(other), "at least the changed jobs have other keys"
+    assert keys(GOOD, data="e").isdisjoint(keys(GOOD))
+    assert keys(GOOD, weights="v").isdisjoint(keys(GOOD))
+    assert keys(GOOD, version="2").isdisjoint(keys(GOOD))
+
+
+def test_what_does_not_decide_a_result_leaves_its_key() -> None:
+    """Titles, other defenses, and more images behind whole blocks change no job that was there."""
+    assert keys(changed("title", to="Other")) == keys(GOOD)
+    assert keys(changed("defenses", to={"none": "none"})) < keys(GOOD)
+    assert len(keys(changed("dataset", "images", to=24)) & keys(GOOD)) == 2 * (4 + 2)
+
+
+def test_another_attack_or_other_fresh_draws_repeat_the_worst_case_jobs_alone() -> None:
+    more = changed("attacks", "square", to={"use": "square(queries=1)"})
+    for other, new in ((more, 2), (changed("verify", "fresh", to=8), 1)):
+        board = parse_board(other)
+        jobs = plan(board, ["d"] * 3, {"none": "w", "noise": "w"}, "1", code_of_board(board))
+        again = [job for job in jobs if job.key not in keys(GOOD)]
+        assert len(again) == 3 * 2 * new
+        assert sum(isinstance(job, WorstCaseJob) for job in again) == 3 * 2
+
+
+def test_streams_hold_no_names() -> None:
+    """Equal models get equal random numbers, whatever the board, the row and the attack are called."""
+    renamed = changed("name", to="other")
+    renamed["defenses"] = {f"{name}-2": use for name, use in GOOD["defenses"].items()}
+    renamed["attacks"] = {f"{name}-2": attack for name, attack in GOOD["attacks"].items()}
+
+    def streams(data: dict[str, Any]) -> list[str]:
+        board = parse_board(data)
+        prints = {row.name: "w" for row in board.defenses}
+        return [job.stream for job in plan(board, ["d", "e", "f"], prints, "1", code_of_board(board))]
+
+    assert streams(renamed) == streams(GOOD)
+    assert len(set(streams(GOOD))) == 3 * (2 + 1)  # blocks × (attacks and the worst case), the same for both rows
+    assert set(streams(changed("seed", to=1))).isdisjoint(streams(GOOD))
+
+
+def test_choosing_rows_specs_and_fewer_images() -> None:
+    board = choose("fashion-quick", ["none", "gaussian-blur(sigma=2)"], 10)
+    # vae comes along: its adversarial images are reused
+    assert [row.name for row in board.defenses] == ["none", "gaussian-blur-sigma-2", "vae"]
+    assert board.dataset.images == 10
+    (row, *_) = choose("fashion-quick", ["gaussian-noise(sigma=0.1)"], None).shown
+    assert row.name == "noise"
+    with pytest.raises(PurebenchError, match="fashion-quick"):
+        choose("fashion-quik", None, None)
+
+
+def test_attacks_that_differ_in_nothing_are_refused() -> None:
+    def board(other: dict[str, Any]) -> dict[str, Any]:
+        return changed("attacks", "again", to=other)
+
+    same = GOOD["attacks"]["apgd"]
+    with pytest.raises(
+        PurebenchError, match=r"attacks\.again: .*attacks\.apgd.*restarts are a parameter: apgd\(restarts=2\)"
+    ):
+        parse_board(board(same))
+    with pytest.raises(PurebenchError, match=r"attacks\.again: .*attacks\.clean.*another seed"):
+        parse_board(board({"use": "clean()", "gradient": "none()"}))
+    source = {"source": {"defense": "none", "attack": "apgd"}}
+    for other in ({"use": "apgd(steps=4)"}, {"gradient": "bpda"}, {"eot": 3}, {"use": "transfer", **source}):
+        parse_board(board({**same, **other}))
+    twins = {f"{only}": {**same, "only": only} for only in ("random", "deterministic")}
+    parse_board(changed("attacks", to=twins))  # no defense is attacked by both
+    parse_board(changed("defenses", to={"one": "none", "two": "none"}))

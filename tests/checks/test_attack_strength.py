@@ -1,0 +1,157 @@
+"""Attacks whose strength is known, image by image."""
+
+from __future__ import annotations
+
+import pytest
+
+from purebench.checks.attack_strength import (
+    beats_black_box,
+    beats_blind,
+    does_not_rise,
+    falls_with_radius,
+    more_draws,
+    more_steps,
+    reaches_zero,
+    stronger_view,
+)
+from purebench.checks.attack_variants import BLACK, BLIND, BPDA, FEW, MANY, TRANSFER
+from purebench.checks.finding import Result, Suspicion, judged
+from purebench.records.record import Outcome
+from purebench.results.results import AttackResult, DefenseResult, WorstCase
+
+IMAGES, TOLERANCE = 48, 0.2
+NO_PICK = WorstCase(
+    picked=(None,) * IMAGES,
+    outcomes=(Outcome.ERRORED,) * IMAGES,
+    draws=("",) * IMAGES,
+    distances=(None,) * IMAGES,
+    reasons=("these tests compare attacks with each other",),
+    notes=(),
+    forwards=0,
+)
+
+
+def found(draws: int = 1, **held: int) -> DefenseResult:
+    """A defense that so many of the images hold against each attack, the first ones; -1: SKIPPED, -2: ERRORED."""
+    attacks = []
+    for name, count in held.items():
+        kind = {-1: Outcome.SKIPPED, -2: Outcome.ERRORED}.get(count)
+        outcomes = [kind or (Outcome.HELD if i < count else Outcome.BROKEN) for i in range(IMAGES)]
+        answers = ["" if kind else ("1" if i < count else "0") * draws for i in range(IMAGES)]
+        attacks.append(
+            AttackResult(
+                name=name.replace("_", "-"),
+                spec={"name": "apgd", "params": {}},
+                gradient="exact",
+                eot=1,
+                source=None,
+                outcomes=tuple(outcomes),
+                draws=tuple(answers),
+                distances=(0.0,) * IMAGES,
+                nearest=(),
+                claims=(),
+                reasons=(),
+                skips=(),
+                notes=(),
+                forwards=0,
+                backwards=0,
+                pictures=(),
+                seconds={},
+            )
+        )
+    board = {"verify": {"draws": draws}, "confidence": 0.95, "cascade": False, "attacks": {}}
+    spec, images = {"name": "x", "params": {}}, tuple(range(IMAGES))
+    labels = (0,) * IMAGES
+    return DefenseResult(board, "x", spec, draws > 1, 0, "", images, labels, True, tuple(attacks), NO_PICK, {})
+
+
+def result(suspicion: Suspicion) -> Result:
+    return judged([suspicion], 0.05)[0].result
+
+
+def held(**attacks: int) -> DefenseResult:
+    return found(
+        **{
+            {"blind": BLIND, "black": BLACK, "transfer": TRANSFER, "bpda": BPDA, "many": MANY}[k]: v
+            for k, v in attacks.items()
+        }
+    )
+
+
+def test_knowing_more_must_not_help_the_defense() -> None:
+    for many, other, expected in ((8, 8, "holds"), (8, 40, "holds"), (40, 8, "fails"), (14, 8, "undecided")):
+        blind = beats_blind(held(blind=other, many=many, bpda=-1), TOLERANCE, purifies=True)
+        black = beats_black_box(held(black=other, many=many, bpda=IMAGES), TOLERANCE)
+        assert (result(blind), result(black)) == (expected, expected)
+    assert (
+        "83.3 % are left, attacking the classifier alone 16.7 %"
+        in beats_blind(held(blind=8, many=40), TOLERANCE, purifies=True).sentence
+    )
+
+
+def test_the_better_of_two_attacks_counts_and_a_failed_one_does_not() -> None:
+    assert result(beats_black_box(held(black=40, transfer=8, many=40), TOLERANCE)) is Result.FAILS
+    assert result(beats_black_box(held(black=40, transfer=40, many=8), TOLERANCE)) is Result.HOLDS
+    assert result(beats_black_box(held(transfer=8, many=40), TOLERANCE)) is Result.FAILS
+    assert result(beats_black_box(held(black=16, many=44, bpda=8), TOLERANCE)) is Result.HOLDS
+    assert result(beats_black_box(held(black=16, many=44, bpda=-2), TOLERANCE)) is Result.FAILS
+    assert result(beats_black_box(held(black=16, many=-2, bpda=-1), TOLERANCE)) is Result.NOT_APPLICABLE
+
+
+def test_without_a_purifier_or_randomness_there_is_nothing_to_compare() -> None:
+    assert result(beats_blind(held(blind=1, many=20), TOLERANCE, purifies=False)) is Result.NOT_APPLICABLE
+    assert result(more_draws(held(many=20), TOLERANCE)) is Result.NOT_APPLICABLE
+
+
+def test_more_draws_must_not_weaken_the_attack() -> None:
+    assert result(more_draws(found(8, **{MANY: 4, FEW: 40}), TOLERANCE)) is Result.HOLDS
+    assert result(more_draws(found(8, **{MANY: 40, FEW: 4}), TOLERANCE)) is Result.FAILS
+
+
+def test_what_may_do_anything_leaves_nothing() -> None:
+    assert [result(reaches_zero(held(many=n, bpda=-1), TOLERANCE)) for n in (0, 1, 24)] == [
+        Result.HOLDS,
+        Result.HOLDS,
+        Result.FAILS,
+    ]
+
+
+def test_robustness_may_fall_with_the_radius_only() -> None:
+    def curve(*counts: int) -> Suspicion:
+        return does_not_rise({0.1 * (i + 1): held(many=count, bpda=-1) for i, count in enumerate(counts)}, TOLERANCE)
+
+    assert result(curve(40, 20, 4)) is Result.HOLDS
+    assert result(curve(40, 4, 40)) is Result.FAILS
+    assert result(curve(8, 14, 14)) is Result.UNDECIDED
+    assert result(curve(-1, -1, 10)) is Result.NOT_APPLICABLE
+    assert curve(40, 20, 4).sentence == "83.3 % at 0.1, 41.7 % at 0.2, 8.3 % at 0.3"
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "expected"),
+    [
+        (40, 0, "holds"),
+        (40, 4, "holds"),
+        (0, 0, "holds"),
+        (40, 40, "fails"),
+        (36, 30, "fails"),
+        (-1, 0, "not applicable"),
+    ],
+)
+def test_far_beyond_the_radius_half_is_lost(near: int, far: int, expected: str) -> None:
+    suspicion = falls_with_radius(held(many=near, bpda=-1), held(many=far, bpda=-1), 0.4)
+    assert result(suspicion) == expected
+
+
+@pytest.mark.parametrize(("short", "long", "expected"), [(24, 24, "holds"), (24, 22, "holds"), (40, 10, "fails")])
+def test_more_steps_must_not_break_more(short: int, long: int, expected: str) -> None:
+    for name in (MANY, BPDA):
+        suspicion = more_steps(found(**{MANY: short, BPDA: short}), found(**{name: long}), TOLERANCE)
+        assert result(suspicion) == expected
+        assert f"by {name}" in suspicion.sentence
+
+
+def test_the_view_that_leaves_least_takes_more_steps() -> None:
+    assert stronger_view(held(many=8, bpda=20)) == "exact"
+    assert stronger_view(held(many=20, bpda=8)) == "bpda"
+    assert stronger_view(held(many=-1, bpda=8)) == "bpda"

@@ -1,0 +1,94 @@
+"""Attacks that cannot run on a board are refused before anything runs, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from purebench.boards.board import Board
+from purebench.boards.bundled import bundled
+from purebench.boards.parse import load_board
+from purebench.boards.selection import choose
+from purebench.core.errors import PurebenchError
+from purebench.execution.board_run import run_board
+from purebench.execution.context import check_attacks
+
+from boards import write_board  # isort: skip
+
+NORMS = {"linf": "8/255", "l2": 1, "l1": 10}
+
+
+def board(folder: Path, use: object, norm: str = "linf", gradient: str = "exact") -> Board:
+    threat = {"norm": norm, "radius": NORMS[norm]}
+    return load_board(write_board(folder, attacks={"a": {"use": use, "gradient": gradient}}, threat=threat))
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_the_attacks_of_every_bundled_board_pass(name: str) -> None:
+    check_attacks(choose(name, None, None))
+
+
+@pytest.mark.parametrize(
+    ("use", "norm", "told"),
+    [
+        ("pgd", "l1", "expected the norm linf or l2, but got l1"),
+        ("square", "l1", "expected the norm linf or l2, but got l1"),
+        ("cw", "linf", "expected the norm l2, but got linf"),
+        ("deepfool", "l1", "expected the norm l2 or linf, but got l1"),
+        ("foolbox:L2PGD", "linf", "expected an attack in linf, but it is one in l2"),
+        ("art:DeepFool", "linf", "expected an attack in linf, but it is one in l2"),
+        ("art:SquareAttack(p_init=5)", "linf", "cannot be made from {'p_init': 5}: .*p_init"),
+        ("art:HopSkipJump(max_eval=1, init_eval=5)", "l2", "maximum number of evaluations must be larger"),
+        ("foolbox:BoundaryAttack(step_adaptation=x)", "l2", "step_adaptation: expected a number"),
+        ("fmn(alpha=null)", "l2", "alpha: expected a number"),
+        ("apgd(steps=yes)", "l2", "steps: expected a whole number"),
+    ],
+)
+def test_what_cannot_run_is_told_with_the_attacks_name(tmp_path: Path, use: str, norm: str, told: str) -> None:
+    with pytest.raises(PurebenchError, match=rf"^attacks\.a: .*{told}"):
+        check_attacks(board(tmp_path, use, norm))
+
+
+@pytest.mark.parametrize("use", ["pgd", "apgd", "fmn", "foolbox:LinfPGD", "art:ProjectedGradientDescent", "autoattack"])
+def test_an_attack_that_needs_gradients_is_refused_without_a_view_of_them(tmp_path: Path, use: str) -> None:
+    with pytest.raises(PurebenchError, match=r"attacks\.a\.gradient: .* but got none; take exact"):
+        check_attacks(board(tmp_path, use, gradient="none"))
+    check_attacks(board(tmp_path, use, gradient="bpda"))
+
+
+@pytest.mark.parametrize(
+    ("use", "norm"),
+    [
+        ("square", "l2"),
+        ("clean", "l1"),
+        ("foolbox:HopSkipJumpAttack", "linf"),
+        ("art:HopSkipJump", "l2"),
+        ("art:PixelAttack", "linf"),  # of a norm of its own: its images are measured in the board's
+        ("autoattack:square", "l1"),
+    ],
+)
+def test_an_attack_that_needs_none_passes_without(tmp_path: Path, use: str, norm: str) -> None:
+    state = torch.get_rng_state()
+    check_attacks(board(tmp_path, use, norm, "none"))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_an_attack_of_ones_own_need_not_know_of_any_check(tmp_path: Path) -> None:
+    check_attacks(board(tmp_path, f"{tmp_path}/attacks.py:random", gradient="none"))
+
+
+def test_nothing_is_run_or_written_for_an_attack_of_another_norm(tmp_path: Path) -> None:
+    with pytest.raises(PurebenchError, match="cw: expected the norm l2"):
+        run_board(board(tmp_path, "cw"), tmp_path / "new" / "s", workers=1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_images_to_transfer_are_not_given_by_the_board(tmp_path: Path) -> None:
+    attacks = {
+        "clean": {"use": "clean"},
+        "t": {"use": "transfer(found=1)", "source": {"defense": "none", "attack": "clean"}},
+    }
+    with pytest.raises(PurebenchError, match=r"expected no `found`: .* but got 1; leave it out"):
+        check_attacks(load_board(write_board(tmp_path, attacks=attacks)))

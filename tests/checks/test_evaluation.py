@@ -1,0 +1,105 @@
+"""All checks on defenses whose faults are known, by the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from purebench.boards.board import DefenseChoice
+from purebench.boards.parse import load_board
+from purebench.checks.attack_variants import Effort, everything, for_radius, for_strength
+from purebench.checks.evaluation import honest
+from purebench.checks.finding import Result
+from purebench.cli.main import app
+from purebench.core.registry import Spec
+from purebench.execution.incremental import Limits, Run
+
+from claimed import write_claimed  # isort: skip
+
+EFFORT = ["--steps", "6", "--queries", "5", "--draws", "2"]
+
+
+def check(defense: str, folder: Path, *words: str, radius: str = "4/255") -> tuple[int, dict[str, str]]:
+    """The exit code, and the results of the checks by the beginning of their names."""
+    board = write_claimed(folder, radius=radius)
+    words = ("check", defense, "--board", str(board), "--store", str(folder / "store"), *EFFORT, *words)
+    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "240"}, catch_exceptions=False)
+    lines = [line.strip().split("   ") for line in done.stdout.splitlines()]
+    rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    return done.exit_code, {row[1]: row[0] for row in rows if len(row) == 3}
+
+
+def test_a_robust_classifier_is_honest(tmp_path: Path) -> None:
+    code, found = check("trades", tmp_path, "--steps", "8")
+    assert code == 0
+    assert len(found) == 13
+    assert set(found.values()) == {"result", "holds", "not applicable"}
+    assert found["an unbounded attack reaches 0 %"] == "holds"
+
+
+def test_little_data_leaves_it_undecided(tmp_path: Path) -> None:
+    code, found = check("trades", tmp_path, "--max-images", "8")
+    assert code == 3
+    assert found["seeds are honoured"] == "holds"
+    assert found["white-box is at least as strong as black-box"] == "undecided"
+
+
+def test_no_more_images_are_taken_than_decide(tmp_path: Path) -> None:
+    """A fault in every image shows at once; nothing wrong takes as many as rule out a share of `tolerance`."""
+    board = load_board(write_claimed(tmp_path, images=64))
+    effort = Effort(steps=4, queries=2, draws=2, tolerance=0.5)
+    run = Run(tmp_path / "store.sqlite")
+    masked = DefenseChoice("masked", Spec(f"{tmp_path}/own.py:masked"))
+    bad = honest(board, masked, run, effort=effort)
+    good = honest(board, board.defenses[0], run, effort=effort)
+    close = honest(board, board.defenses[0], run, effort=replace(effort, tolerance=0.25))
+    assert (bad.result, good.result, close.result) == (Result.FAILS, Result.HOLDS, Result.HOLDS)
+    assert bad.images <= good.images < close.images < 64
+    hurried = honest(board, board.defenses[0], run, effort=replace(effort, tolerance=0.25), limits=Limits(minutes=1e-9))
+    assert (hurried.result, hurried.images) == (Result.UNDECIDED, 8)
+
+
+def test_hidden_gradients_are_not(tmp_path: Path) -> None:
+    code, found = check(f"{tmp_path}/own.py:masked", tmp_path)
+    assert code == 1
+    assert found["gradients are those of the defense"] == "fails"
+
+
+def test_right_gradients_that_lead_nowhere_are_not(tmp_path: Path) -> None:
+    """Every answer is the classifier's, so images found against that break the defense too."""
+    code, found = check(f"{tmp_path}/own.py:decoy", tmp_path, radius="16/255")
+    assert code == 1
+    assert found["gradients are those of the defense"] != "fails"
+    assert found["white-box is at least as strong as black-box"] == "fails"
+
+
+def test_a_random_defense_that_seeds_itself_is_not(tmp_path: Path) -> None:
+    code, found = check(f"{tmp_path}/own.py:reseeded", tmp_path)
+    assert code == 1
+    assert found["seeds are honoured"] == "fails"
+    assert found["more draws do not weaken the attack"] != "not applicable"
+
+
+def test_of_a_crash_nothing_else_is_asked(tmp_path: Path) -> None:
+    code, found = check(f"{tmp_path}/own.py:crash", tmp_path)
+    assert code == 1
+    assert found == {"check": "result", "it answers": "fails"}
+
+
+def test_the_boards_of_the_checks_are_boards_with_names_of_their_own(tmp_path: Path) -> None:
+    board = load_board(write_claimed(tmp_path))
+    row = board.defenses[0]
+    strength, far = for_strength(board, row, Effort()), for_radius(board, row, Effort(), 1.0)
+    assert (strength.name, far.name) == ("claimed-checks", "claimed-checks@1")
+    assert strength.dataset == far.dataset == board.dataset
+    assert (strength.threat, far.threat.radius) == (board.threat, 1.0)
+    assert far.to_dict()["threat"]["radius"] == 1.0
+
+
+@pytest.mark.parametrize(("norm", "size"), [("linf", 1.0), ("l2", 12**0.5), ("l1", 12.0)])
+def test_everything_is_within_reach_and_no_more(norm: str, size: float) -> None:
+    """Black is as far from white as any image from another."""
+    assert everything(norm, (3, 2, 2)) == pytest.approx(size)

@@ -1,0 +1,127 @@
+"""`purebench compare`: the numbers of the statistics, from committed results, folders, files and stores."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from purebench.boards.bundled import bundled
+from purebench.boards.parse import load_board
+from purebench.cli.main import app
+from purebench.core.errors import PurebenchError
+from purebench.execution.board_run import run_board
+from purebench.results.comparisons import Side, comparisons
+from purebench.results.export import export_results, load_results
+from purebench.results.merge import merge
+from purebench.results.results import DefenseResult
+from purebench.statistics import compare, holm
+
+from boards import write_board  # isort: skip
+
+QUICK = bundled()["fashion-quick"].parent / "results"
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, DefenseResult]:
+    return {row.name: row for row in load_results(QUICK)}
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, ["compare", *words])
+
+
+def robust(result: DefenseResult) -> np.ndarray:
+    return result.scores()
+
+
+def test_two_rows_are_compared_image_by_image(rows: dict[str, DefenseResult]) -> None:
+    (pair,) = comparisons([(Side("trades", rows["trades"]), Side("stylegan-cosine", rows["stylegan-cosine"]))])
+    a, b = robust(rows["trades"]), robust(rows["stylegan-cosine"])
+    assert pair.found == compare(a, b, images=(rows["trades"].images, rows["stylegan-cosine"].images))
+    assert pair.adjusted == pair.found.p_value
+    assert pair.apart == (pair.found.p_value <= 0.05)
+    (pair,) = comparisons([(Side("none", rows["none"]), Side("vae", rows["vae"]))], confidence=0.9)
+    assert (pair.found.test, pair.found.difference.confidence) == ("mcnemar", 0.9)
+    (pair,) = comparisons([(Side("none", rows["none"]), Side("vae", rows["vae"]))], attack="clean")
+    clean = [rows[name].right(rows[name].attacks[0])[:, 0].astype(float) for name in ("none", "vae")]
+    assert pair.found.difference.value == pytest.approx(clean[0].mean() - clean[1].mean())
+
+
+def test_every_pair_is_corrected_by_holm(rows: dict[str, DefenseResult]) -> None:
+    sides = [Side(name, rows[name]) for name in ("trades", "stylegan-cosine", "vae", "none")]
+    found = comparisons(list(combinations(sides, 2)))
+    assert [pair.adjusted for pair in found] == holm([pair.found.p_value for pair in found]).tolist()
+    assert [(pair.a, pair.b) for pair in found][:2] == [("trades", "stylegan-cosine"), ("trades", "vae")]
+
+
+def test_other_images_are_refused_or_those_shared_are_taken(tmp_path: Path) -> None:
+    board = load_board(write_board(tmp_path, images=8, attacks={"clean": {"use": "clean"}}))
+    fewer = replace(board, dataset=replace(board.dataset, images=4))
+    (long, _), (_, short) = (
+        [row for row in merge(one, run_board(one, tmp_path / "s", workers=1)[1]) if row.name in ("none", "noise")]
+        for one in (board, fewer)
+    )
+    pair = (Side("none", long), Side("noise", short))
+    with pytest.raises(PurebenchError, match="the same images, but got 4 and 0 images apart"):
+        comparisons([pair])
+    (found,) = comparisons([pair], shared=True)
+    assert found.found.difference.n == 4
+    with pytest.raises(PurebenchError, match="did you mean 'clean'"):
+        comparisons([pair], attack="clear")
+
+
+def test_committed_results_are_compared_without_running_anything(tmp_path: Path) -> None:
+    out = tmp_path / "all.json"
+    done = call("--all", "--board", "fashion-quick", "--out", str(out))
+    assert done.exit_code == 0
+    found = json.loads(out.read_text(encoding="utf-8"))["pairs"]
+    every = len(list(combinations(load_results(QUICK), 2)))
+    assert len(found) == every
+    assert f"{sum(pair['apart'] for pair in found)} of {every} pairs are told apart" in done.output
+    done = call("trades", "stylegan-cosine")
+    assert "trades is better than stylegan-cosine" in done.output
+    assert "48 images; 95 % interval of the paired difference: paired-gaffke" in " ".join(done.output.split())
+
+
+def test_folders_and_files_are_compared(tmp_path: Path, rows: dict[str, DefenseResult]) -> None:
+    export_results(tmp_path / "old", [rows["none"], rows["vae"]])
+    export_results(tmp_path / "new", [rows["vae"], rows["noise"]])
+    done = call(str(tmp_path / "old"), str(tmp_path / "new"))
+    assert done.exit_code == 0
+    assert "vae (A)" in done.output
+    assert "noise" not in done.output
+    done = call(str(tmp_path / "old" / "none.json"), str(tmp_path / "new" / "noise.json"))
+    assert "not told apart" in " ".join(done.output.split())
+
+
+def test_rows_of_a_store_are_compared(tmp_path: Path) -> None:
+    board = load_board(write_board(tmp_path, images=8, attacks={"clean": {"use": "clean"}}))
+    _, records = run_board(board, tmp_path / "s", workers=1)
+    done = call("none", "coin", "--board", str(tmp_path / "board.yaml"), "--store", str(tmp_path / "s"))
+    assert done.exit_code == 0, done.exception
+    by_name = {row.name: row for row in merge(board, records)}
+    gap = 100 * (robust(by_name["none"]).mean() - robust(by_name["coin"]).mean())
+    assert f"{gap:+.1f} [" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["trades"], "expected two rows"),
+        (["trades", "stylegan-cosine", "--all"], "expected two rows"),
+        (["trades", "stylegan-cosin"], "no row 'stylegan-cosin'; did you mean 'stylegan-cosine'"),
+        (["trades", "stylegan-cosine", "--confidence", "95"], "between 0 and 1"),
+        (["trades", "stylegan-cosine", "--results", "nowhere"], "nowhere: expected results"),
+        (["trades", "stylegan-cosine", "--board", "celeba-ids"], "there are none"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], told: str) -> None:
+    done = call(*words)
+    assert isinstance(done.exception, PurebenchError)
+    assert told in str(done.exception)

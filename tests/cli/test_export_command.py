@@ -1,0 +1,183 @@
+"""`purebench export` and `purebench show --results`: what was found, in files and from files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from purebench.boards.parse import load_board
+from purebench.cli.citations import bibtex, papers
+from purebench.cli.declaration import declared
+from purebench.cli.main import app
+from purebench.core import registry
+from purebench.core.errors import PurebenchError
+from purebench.data.pictures import to_bytes
+from purebench.records import store
+from purebench.records.record import WORST_CASE
+
+from boards import write_board  # isort: skip
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a board of two rows and two blocks that was run, its results and its page."""
+    folder = tmp_path_factory.mktemp("ran")
+    attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
+    rows = {"plain": "none", "noise_1": "gaussian-noise(sigma=0.1)"}
+    definition = write_board(folder, images=8, attacks=attacks, defenses=rows, title="Small & 100 %")
+    words = ["--store", folder / "s", "--workers", 1, "--results", folder / "r", "--page", folder / "p.html"]
+    done = call("run", definition, *words)
+    assert done.exit_code == 0, done.output
+    done = call("export", "small", "--store", folder / "s", "-o", folder / "e", "--format", "npz,png,md,tex,csv,bib")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_adversarial_examples_are_those_of_the_store(ran: Path) -> None:
+    with store.reading(ran / "s") as saved:
+        _, keys = saved.plans()["small"]
+        records = [record for key in keys if (record := saved.get(key)) is not None]
+        for defense in ("plain", "noise_1"):
+            for attack in ("clean", "square", WORST_CASE):
+                those = [one for one in records if (one.defense, one.attack) == (defense, attack)]
+                expected = np.concatenate([saved.adversarial(one.key) for one in those])  # type: ignore[misc]
+                with np.load(ran / "e" / "adversarial" / defense / f"{attack}.npz", allow_pickle=False) as found:
+                    assert np.array_equal(found["images"], expected)
+                    assert found["labels"].tolist() == [label for one in those for label in one.labels]
+                    assert found["positions"].tolist() == [place for one in those for place in one.images]
+                    assert found["outcome"].tolist() == [str(value) for one in those for value in one.outcomes]
+                    picks = [name for one in those for name in one.picked]
+                    assert found["attack"].tolist() == (picks or [attack] * 8)
+                    assert set(found["attack"]) <= {"clean", "square"}
+                    names = sorted(path.name for path in (ran / "e" / "adversarial" / defense / attack).iterdir())
+                    assert len(names) == 8
+                    first = f"{found['positions'][0]:06}-class{found['labels'][0]}-{found['outcome'][0]}.png"
+                    pixels = np.asarray(Image.open(ran / "e" / "adversarial" / defense / attack / first))
+                    assert np.array_equal(pixels, to_bytes(expected[0])[0])
+
+
+def test_tables_hold_the_numbers_of_the_results(ran: Path) -> None:
+    from purebench.results.export import load_results
+    from purebench.results.rank import rank
+
+    rows = rank(load_results(ran / "r"))
+    with (ran / "e" / "small.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["defense"] for line in lines] == [row.name for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        assert row.robust is not None
+        assert (float(line["robust"]), float(line["robust_low"])) == (row.robust.value, row.robust.low)
+    markdown = (ran / "e" / "small.md").read_text(encoding="utf-8")
+    assert "noise\\_1" in markdown
+    assert len({line.count("|") for line in re.sub(r"\\.", "", markdown).splitlines()}) == 1
+    tex = (ran / "e" / "small.tex").read_text(encoding="utf-8")
+    assert "noise\\_1" in tex
+    assert "Small \\& 100 \\%" in tex
+    assert len({line.count("&") for line in tex.replace("\\&", "").splitlines() if line.endswith("\\\\")}) == 1
+
+
+def test_citations_are_those_that_the_defenses_declare(ran: Path) -> None:
+    assert "purebench" in (ran / "e" / "small.bib").read_text(encoding="utf-8")
+    text = bibtex(["diffpure", "mlvgm/gender-linear", "none", "nobody"], "1.2")
+    assert set(re.findall(r"eprint = \{(.*?)\}", text)) == {"2205.07460", "2412.03453"}
+    assert "version = {1.2}" in text
+
+
+def test_every_paper_that_is_declared_has_a_whole_entry() -> None:
+    declarations, _ = declared()
+    numbers = {found[1] for one in declarations.values() if (found := re.search(r"arXiv:(\S+)", one.source))}
+    known = papers()
+    assert numbers <= set(known)
+    for entry in known.values():
+        assert entry.count("{") == entry.count("}")
+        for key in ("author", "title", "year", "eprint"):
+            assert f"\n  {key} = {{" in entry
+    assert len({entry.splitlines()[0] for entry in known.values()}) == len(known)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["small", "--format", "npz,pdf"], "'pdf'"),
+        (["small", "--format", ","], "npz, png"),
+        (["other"], "'other'"),
+        (["small", "-o", "FILE"], "is a file"),
+    ],
+)
+def test_bad_input_is_told(ran: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    (tmp_path / "FILE").write_text("x", encoding="utf-8")
+    words = [str(tmp_path / word) if word == "FILE" else word for word in words]
+    done = call("export", *words, "--store", ran / "s")
+    assert isinstance(done.exception, PurebenchError)
+    assert said in str(done.exception)
+
+
+def test_results_alone_make_the_same_table(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data set, model or store is opened: making any of them fails."""
+    whole = call("show", "small", "--store", ran / "s").output
+
+    def none(*_: object, **__: object) -> None:
+        raise AssertionError("something was made")
+
+    monkeypatch.setattr(registry, "create", none)
+    monkeypatch.setattr(registry, "factory", none)
+    monkeypatch.setattr(store, "reading", none)
+    done = call("show", "--results", ran / "r", "--page", tmp_path / "p.html")
+    assert done.exit_code == 0, done.output
+    rows = [line for line in whole.splitlines() if "plain" in line or "noise_1" in line]
+    assert rows
+    assert [line for line in done.output.splitlines() if "plain" in line or "noise_1" in line] == rows
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert 'id="defense-plain"' in page
+    assert "Run it yourself" in page
+
+
+def test_results_of_a_bundled_board_have_its_title(ran: Path, tmp_path: Path) -> None:
+    """A result keeps the board's name alone; that all bundled results can be read is tested with the leaderboards."""
+    from purebench.boards.bundled import bundled
+
+    title = load_board(bundled()["fashion-quick"]).title
+    for name, has in (("small", False), ("fashion-quick", True), ("fashion-quick@8-255", True)):
+        (tmp_path / name).mkdir()
+        for file in ("plain.json", "noise_1.json"):
+            result = json.loads((ran / "r" / file).read_text(encoding="utf-8"))
+            result["board"]["name"] = name
+            (tmp_path / name / file).write_text(json.dumps(result), encoding="utf-8")
+        done = call("show", "--results", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        assert (title in done.output) == has
+
+
+def test_results_of_two_boards_and_no_results_are_told(ran: Path, tmp_path: Path) -> None:
+    text = (ran / "r" / "plain.json").read_text(encoding="utf-8")
+    assert "is none" in str(call("show", "--results", tmp_path / "x").exception)
+    assert "there are none" in str(call("show", "--results", tmp_path).exception)
+    (tmp_path / "plain.json").write_text(text, encoding="utf-8")
+    other = text.replace('"plain"', '"second"').replace('"seed": 0', '"seed": 1')
+    (tmp_path / "second.json").write_text(other, encoding="utf-8")
+    assert "differ" in str(call("show", "--results", tmp_path).exception)
+
+
+def test_files_are_there_before_anything_is_printed(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from purebench.leaderboards import terminal
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no terminal")
+
+    monkeypatch.setattr(terminal, "print_board", fails)
+    words = ["--page", tmp_path / "p.html", "--results", tmp_path / "r"]
+    assert call("show", "small", "--store", ran / "s", *words).exit_code == 1
+    assert (tmp_path / "p.html").is_file()
+    assert (tmp_path / "r" / "plain.json").is_file()

@@ -1,0 +1,88 @@
+"""`purebench list attacks`: every attack and what it takes, readable in a terminal and through a pipe."""
+
+import io
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+from rich.console import Console
+
+from purebench.attacks.catalogue import LIBRARIES, NATIVE
+from purebench.cli import listing
+from purebench.cli.listing import LEAST, in_rows, print_attacks, print_names
+from purebench.core import registry
+
+
+def printed(width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    print_attacks(console)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_every_attack_is_there_with_what_it_takes() -> None:
+    lines = [line.split() for line in printed(listing.PIPED).splitlines()]
+    rows = {words[0]: words[1:] for words in lines if words}
+    for entries in LIBRARIES.values():
+        for entry in entries.values():
+            if entry.left_out:
+                assert any(f"{entry.name}," in words or words[-1:] == [entry.name] for words in lines)
+                continue
+            words = rows[entry.name]
+            norms = ["any"] if entry.own else list(entry.norms)
+            assert words[: len(norms) + 1] == [*norms, str(entry.knowledge)]
+            assert ("∇" in words) == entry.gradients
+            assert ("bounded" if entry.bounded else "min-norm") in words
+    for name in NATIVE.keys() & registry.installed("attacks").keys():
+        assert name in rows
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_name_is_cut_off(width: int) -> None:
+    told = printed(width)
+    assert "…" not in told.replace("contrast …", "")
+    assert max(len(line) for line in told.splitlines()) <= width
+    for entries in LIBRARIES.values():
+        for name in entries:
+            assert name in told or all(part in told for part in in_rows(name, LEAST).split("\n  "))
+
+
+@pytest.mark.parametrize("longest", [20, 39])
+def test_a_long_name_goes_on_where_a_word_of_it_begins(longest: int) -> None:
+    for name in ("L2ClippingAwareRepeatedAdditiveUniformNoiseAttack", "A" + "b" * 10 + "C" + "d" * 17 + "E" * 18):
+        rows = in_rows(name, longest).split("\n")
+        assert "".join(row.strip() for row in rows) == name
+        assert all(row.strip()[0].isupper() for row in rows)
+        assert max(map(len, rows)) <= longest
+    assert in_rows("LinfPGD", longest) == "LinfPGD"
+
+
+def test_another_packages_attack_is_listed_by_its_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("theirs", "purebench.core.errors:PurebenchError", "purebench.attacks")
+    monkeypatch.setattr(registry, "installed", lambda group: {"theirs": point})
+    row = next(line.split() for line in printed(100).splitlines() if line.split()[:1] == ["theirs"])
+    assert row[1:4] == ["?", "?", "?"]
+    assert "Bad input." in " ".join(row)
+
+
+def test_through_a_pipe_every_attack_has_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_names("attacks")
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    for entries in LIBRARIES.values():
+        for entry in entries.values():
+            assert entry.left_out or entry.name in lines
+
+
+def test_it_needs_no_torch() -> None:
+    code = "import sys, purebench.cli.listing as a; a.print_names('attacks'); sys.exit('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "art:NAME" in done.stdout

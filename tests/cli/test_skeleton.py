@@ -1,0 +1,143 @@
+"""`purebench new`: what it writes runs as it stands, and it writes over nothing."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from purebench.boards.parse import load_board
+from purebench.cli.main import app
+from purebench.cli.skeleton import write
+from purebench.core.errors import PurebenchError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path
+
+
+def command(*words: object) -> Result:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def test_the_next_commands_of_a_defense_run(own_folder: Path) -> None:
+    told = command("new", "defense", "my_method").output
+    first, second, third = re.findall(r"^  (.*)$", told, re.MULTILINE)
+    assert first == "purebench run my_method/board.yaml"
+    assert second == "purebench run --defense my_method/my_method.py:my_method --board fashion-quick"
+    assert third == "python -m pytest my_method/test_my_method.py"
+    run = command(*first.split()[1:], "--images", 2, "--workers", 1)
+    assert run.exit_code == 0
+    assert "my_method" in run.output
+    assert "errored" not in run.output
+    one = command(*second.split()[1:-1], "my_method/board.yaml", "--images", 2, "--workers", 1)
+    assert one.exit_code == 0
+    assert "my_method" in one.output
+    call_test(third.split()[-1], "test_it_keeps_the_shape_and_the_range")
+
+
+def test_the_next_commands_of_an_attack_run(own_folder: Path) -> None:
+    told = command("new", "attack", "my_attack", "--folder", "attacks/mine").output
+    first, second = re.findall(r"^  (.*)$", told, re.MULTILINE)
+    run = command(*first.split()[1:], "--images", 2, "--workers", 1)
+    assert run.exit_code == 0
+    assert "errored" not in run.output
+    assert [a.name for a in load_board(Path("attacks/mine/board.yaml")).attacks] == ["clean", "my_attack", "apgd-exact"]
+    call_test(second.split()[-1], "test_it_breaks_what_has_no_defense")
+
+
+@pytest.mark.slow
+def test_what_a_new_defense_promises_is_kept(own_folder: Path) -> None:
+    if not any(point.value.startswith("purebench.") for point in entry_points(group="pytest11")):
+        pytest.skip("the pytest plugin is not installed")
+    write("defense", "my_method", Path("my_method"))
+    call = [sys.executable, "-m", "pytest", "my_method/test_my_method.py", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def call_test(path: str, name: str) -> None:
+    """Calls a test that needs no fixture, without the seconds of a new process."""
+    runpy.run_path(path)[name]()
+
+
+@pytest.mark.parametrize("kind", ["defense", "attack"])
+def test_what_is_written_is_clean_by_our_own_rules(own_folder: Path, kind: str) -> None:
+    """As a user's formatter and linter would have it, unused imports and long lines included."""
+    write(kind, "my_own_thing", Path("my_own_thing"))
+    rules = ["check", "--config", str(ROOT / "pyproject.toml"), "--ignore", "D1"]
+    for words in (rules, ["format", "--line-length", "120", "--check"]):
+        done = subprocess.run([sys.executable, "-m", "ruff", *words, "."], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("defense", "my-method", "a name in Python"),
+        ("defense", "1st", "a name in Python"),
+        ("defense", "class", "a name in Python"),
+        ("defense", "", "a name in Python"),
+        ("defense", "größer", "a name in Python"),
+        ("defense", "../up", "a name in Python"),
+        ("defense", "__", "expected a letter"),
+        ("defense", "__init__", "expected a letter"),
+        ("defense", "a" * 300, "at most 59 more"),
+        ("defense", "torch", "has 'torch' already"),
+        ("defense", "random", "has 'random' already"),
+        ("defense", "print", "has 'print' already"),
+        ("defense", "Tensor", "themselves use 'Tensor'"),
+        ("defense", "without", "themselves use 'without'"),
+        ("attack", "clean", "themselves use 'clean'"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(own_folder: Path, kind: str, name: str, told: str) -> None:
+    with pytest.raises(PurebenchError, match=told):
+        command("new", kind, name)
+    assert list(own_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", ["mine.py", "test_mine.py", "board.yaml"])
+def test_nothing_is_written_over(own_folder: Path, there: str) -> None:
+    (own_folder / "mine").mkdir()
+    (own_folder / "mine" / there).write_text("precious", encoding="utf-8")
+    with pytest.raises(PurebenchError, match=rf"{there}: expected nothing there"):
+        write("defense", "mine", Path("mine"))
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in (own_folder / "mine").iterdir()] == [
+        (there, "precious")
+    ]
+
+
+def test_a_folder_that_a_spec_cannot_name_is_refused(own_folder: Path) -> None:
+    with pytest.raises(PurebenchError, match="without spaces"):
+        write("defense", "mine", Path("my folder"))
+    (own_folder / "file").write_text("", encoding="utf-8")
+    with pytest.raises(PurebenchError, match="cannot be written"):
+        write("defense", "mine", Path("file"))
+
+
+def test_a_board_is_named_as_an_argument_or_as_an_option() -> None:
+    """Either way, both if they agree; two boards or none are told before anything is run."""
+    for words in (["nowhere.yaml"], ["--board", "nowhere.yaml"], ["nowhere.yaml", "--board", "nowhere.yaml"]):
+        with pytest.raises(
+            PurebenchError, match=r"^nowhere\.yaml: cannot be read .* A board\.yaml is expected there\."
+        ):
+            command("run", *words)
+    with pytest.raises(PurebenchError, match="expected one, but got fashion-linf and fashion-quick"):
+        command("run", "fashion-linf", "--board", "fashion-quick")
+    with pytest.raises(PurebenchError, match=r"got none; known: .*fashion-quick"):
+        command("run", "--defense", "vae")

@@ -1,0 +1,68 @@
+"""A defense is its classifier after its purifier; anything callable can be one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from purebench.core.defense import Defense, Function, as_defense, fingerprint
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+
+
+def test_the_classifier_sees_the_purified_image() -> None:
+    classifier, x = net(), torch.rand(2, 1, 2, 2)
+    defense = as_defense(Function(lambda image: 1 - image, random=False), classifier)
+    assert torch.equal(defense(x), classifier(1 - x))
+    assert torch.equal(defense.purify(x), 1 - x)
+    assert torch.equal(as_defense(classifier)(x), classifier(x))
+    assert torch.equal(as_defense(lambda image: classifier(image))(x), classifier(x))
+
+
+@pytest.mark.parametrize("in_classifier", [False, True])
+@pytest.mark.parametrize("in_purifier", [False, True])
+def test_randomness_is_declared_by_either_part(in_classifier: bool, in_purifier: bool) -> None:
+    defense = Defense(net(), Function(lambda image: image, random=in_purifier), random=in_classifier)
+    assert defense.random == (in_classifier or in_purifier)
+
+
+def test_surrogates_default_to_the_identity() -> None:
+    x = torch.rand(1, 1, 2, 2)
+    assert Function(torch.round, random=False).surrogate(x) is x
+    assert torch.equal(Function(torch.round, random=False, surrogate=torch.sin).surrogate(x), x.sin())
+
+
+def test_models_are_evaluated_and_keep_no_parameter_gradients() -> None:
+    defense = as_defense(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 3)))
+    assert not any(module.training for module in defense.modules())
+    assert not any(parameter.requires_grad for parameter in defense.parameters())
+
+
+def test_what_cannot_be_a_defense_is_refused() -> None:
+    with pytest.raises(TypeError, match="classifier"):
+        as_defense(Function(torch.round, random=False))
+    with pytest.raises(TypeError, match="callable"):
+        as_defense(3)  # type: ignore[arg-type]
+
+
+def test_fingerprints_see_every_weight() -> None:
+    one, two = net(), net()
+    assert fingerprint(one) == fingerprint(two)
+    with torch.no_grad():
+        two[1].weight[0, 0] += 1e-6  # type: ignore[index,operator]
+    assert fingerprint(one) != fingerprint(two)
+    assert fingerprint(net().half()) != fingerprint(one)
+
+
+def test_a_fingerprint_sees_what_quantised_layers_keep() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    one, two = (torch.ao.quantization.quantize_dynamic(plain, {torch.nn.Linear}, dtype=torch.qint8) for _ in range(2))
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    three = torch.ao.quantization.quantize_dynamic(other, {torch.nn.Linear}, dtype=torch.qint8)
+    assert fingerprint(one) == fingerprint(two)
+    assert fingerprint(one) != fingerprint(three)

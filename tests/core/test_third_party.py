@@ -1,0 +1,17 @@
+"""`import robustbench` works once purebench has made it, in a fresh process, and gives RobustBench's own function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_robustbench_imports_through_the_one_module() -> None:
+    code = (
+        "from purebench.core.third_party import robustbench; robustbench(); "
+        "import robustbench.eval, autoattack; from autoattack.state import EvaluationState; "
+        "assert robustbench.eval.AutoAttack is autoattack.AutoAttack; print(robustbench.eval.benchmark.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "benchmark"

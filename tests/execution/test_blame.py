@@ -1,0 +1,69 @@
+"""A fault is traced to the images that cause it, at a bounded cost; the others are worked on together."""
+
+from __future__ import annotations
+
+import pytest
+
+from purebench.core.errors import Inapplicable
+from purebench.core.protocols import DefenseFault, WholeFault
+from purebench.execution.blame import isolate
+
+
+class Work:
+    """Fails where one of the bad rows takes part; counts its runs and images."""
+
+    def __init__(self, *bad: int, kind: type[Exception] = DefenseFault):
+        self.bad, self.kind, self.runs = set(bad), kind, list[list[int]]()
+
+    def __call__(self, rows: list[int]) -> list[int]:
+        self.runs.append(rows)
+        if found := self.bad & set(rows):
+            raise self.kind(f"{len(rows)} images, one of them NaN" if len(found) else "")
+        return rows
+
+
+@pytest.mark.parametrize("bad", [(), (0,), (7,), (23,), (0, 12, 22), (3, 4, 5, 6), (0, 23)])
+def test_the_images_that_fail_are_found_and_the_others_keep_their_results(bad: tuple[int, ...]) -> None:
+    work = Work(*bad)
+    found = isolate(work, range(24))
+    assert set(found.faults) == set(bad)
+    assert found.rows == found.found == [row for row in range(24) if row not in bad]
+
+
+def test_a_fault_of_all_images_costs_a_few_runs() -> None:
+    work = Work(*range(24))
+    found = isolate(work, range(24))
+    assert found.found is None
+    assert set(found.faults) == set(range(24))
+    assert sum(len(rows) for rows in work.runs) <= 24 + 3
+
+
+def test_many_faults_cost_a_bounded_number_of_runs() -> None:
+    work = Work(*range(0, 128, 3))
+    found = isolate(work, range(128))
+    assert set(range(0, 128, 3)) <= set(found.faults)
+    assert len(work.runs) < 100
+
+
+def test_a_cheap_look_spares_the_work() -> None:
+    work, cheap = Work(5), Work(5)
+    found = isolate(work, range(24), cheap=cheap)
+    assert set(found.faults) == {5}
+    assert work.runs == [list(range(24)), found.rows]
+    blind = Work()
+    assert set(isolate(Work(5), range(24), cheap=blind).faults) == {5}
+    assert len(blind.runs) == 1
+
+
+def test_what_no_single_image_causes_is_the_fault_of_all() -> None:
+    work = Work(1, kind=WholeFault)
+    assert set(isolate(work, range(4)).faults) == {0, 1, 2, 3}
+    assert len(work.runs) == 1
+
+    def together(rows: list[int]) -> None:
+        if len(rows) == 4:
+            raise DefenseFault("only together")
+
+    assert set(isolate(together, range(4)).faults) == {0, 1, 2, 3}
+    with pytest.raises(Inapplicable):
+        isolate(Work(1, kind=Inapplicable), range(4))

@@ -1,0 +1,195 @@
+"""The same result everywhere: several workers or one, any order, resumed or killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from purebench.boards.board import Board
+from purebench.boards.parse import load_board
+from purebench.core.errors import PurebenchError
+from purebench.execution.board_run import run_board
+from purebench.records import store
+from purebench.records.record import Outcome, Record
+from purebench.results.export import export_results
+from purebench.results.merge import merge
+
+from boards import write_board  # isort: skip
+
+
+def exported(board: Board, records: list[Record], folder: Path) -> dict[str, bytes]:
+    """The result files but the timings."""
+    export_results(folder, merge(board, records))
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.json")) if path.name != "timings.json"}
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    return load_board(write_board(tmp_path_factory.mktemp("board")))
+
+
+@pytest.fixture(scope="module")
+def expected(board: Board, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("expected")
+    _, records = run_board(board, folder / "s", workers=1)
+    assert not [record.reason for record in records if Outcome.ERRORED in record.outcomes]
+    return exported(board, records, folder / "results")
+
+
+def test_several_workers_and_another_order_change_nothing(
+    board: Board, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    _, records = run_board(board, tmp_path / "s", workers=2, order=lambda jobs: list(reversed(jobs)))
+    assert exported(board, records, tmp_path / "results") == expected
+
+
+def test_other_defenses_beside_it_change_nothing(board: Board, expected: dict[str, bytes], tmp_path: Path) -> None:
+    alone = replace(board, defenses=tuple(row for row in board.defenses if row.name == "coin"))
+    _, records = run_board(alone, tmp_path / "s", workers=1)
+    assert exported(alone, records, tmp_path / "results")["coin.json"] == expected["coin.json"]
+
+
+def test_more_images_keep_the_blocks_that_were_there(board: Board, tmp_path: Path) -> None:
+    small = replace(board, dataset=replace(board.dataset, images=8), defenses=board.defenses[:1])
+    ran: list[int] = []
+
+    def count(done: int, total: int, record: Record | None) -> None:
+        if record:
+            ran.append(record.block)
+
+    run_board(small, tmp_path / "s", workers=1, progress=count)
+    run_board(replace(board, defenses=board.defenses[:1]), tmp_path / "s", workers=1, progress=count)
+    assert sorted(ran) == sorted([0, 1, 2] * (len(board.attacks) + 1))
+
+
+def test_a_run_goes_on_where_it_stopped(board: Board, expected: dict[str, bytes], tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    ran: list[str] = []
+
+    def stop_after_four(done: int, total: int, record: Record | None) -> None:
+        if record:
+            ran.append(record.key)
+        if len(ran) == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run_board(board, tmp_path / "s", workers=1, progress=stop_after_four)
+    again: list[str] = []
+    _, records = run_board(
+        board, tmp_path / "s", workers=1, progress=lambda done, total, record: record and again.append(record.key)
+    )
+    assert len(ran) == 4
+    assert not set(ran) & set(again)
+    assert exported(board, records, tmp_path / "results") == expected
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_the_results_are_the_same_bytes(
+    board: Board, expected: dict[str, bytes], tmp_path: Path, kills: int
+) -> None:
+    """kill -9 of the parent alone: its workers end by themselves, the store stays whole."""
+    path, seed = tmp_path / "s", int(time.time())
+    print("seed", seed)
+    moments = random.Random(seed)
+    definition = tmp_path / "board.yaml"
+    import yaml
+
+    definition.write_text(yaml.safe_dump(board.to_dict(), sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "purebench", "run", str(definition), "--store", str(path), "--workers", "2"]
+    for _ in range(kills):
+        began = time.monotonic()
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while not path.exists() and process.poll() is None and time.monotonic() - began < 60:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 6))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    _, records = run_board(board, path, workers=1, wait=60)
+    assert exported(board, records, tmp_path / "results") == expected
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    definition = write_board(tmp_path, attacks={"square": {"use": "square(queries=100000)"}})
+    command = [
+        sys.executable,
+        "-m",
+        "purebench",
+        "run",
+        str(definition),
+        "--store",
+        str(tmp_path / "s"),
+        "--workers",
+        "2",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def children() -> list[int]:
+        found = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = status.read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[1]) == process.pid and fields[0] != "Z":
+                found.append(int(status.parent.name))
+        return found
+
+    if not Path("/proc").exists():
+        pytest.skip("needs /proc")
+    deadline = time.monotonic() + 60
+    while len(children()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = children()
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(os.path.exists(f"/proc/{pid}") for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
+
+
+def test_errored_jobs_run_again_only_when_asked(tmp_path: Path) -> None:
+    definition = write_board(tmp_path, images=4, defenses={"bad": f"{tmp_path}/defenses.py:crash"})
+    small = load_board(definition)
+    run_board(small, tmp_path / "s", workers=1)
+    for asked, expected_runs in ((False, 0), (True, 4)):
+        runs: list[Record] = []
+        run_board(
+            small,
+            tmp_path / "s",
+            workers=1,
+            retry_errors=asked,
+            progress=lambda done, total, record, runs=runs: record and runs.append(record),
+        )
+        assert len(runs) == expected_runs
+
+
+def test_nothing_is_written_for_bad_input(tmp_path: Path) -> None:
+    definition = write_board(tmp_path, defenses={"x": "gaussian-nois"})
+    with pytest.raises(PurebenchError, match="gaussian-noise"):
+        run_board(load_board(definition), tmp_path / "new" / "s", workers=1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_store_remembers_the_board(board: Board, tmp_path: Path) -> None:
+    small = replace(board, dataset=replace(board.dataset, images=4), defenses=board.defenses[:1])
+    context, records = run_board(small, tmp_path / "s", workers=1)
+    with store.reading(tmp_path / "s") as saved:
+        definition, keys = saved.plans()[board.name]
+        assert [saved.get(key) for key in keys] == records
+        assert definition == small.to_dict()
+        images = saved.adversarial(records[1].key)
+    assert images is not None
+    clean = context.images.floats()
+    assert abs(images - clean).max() <= 8 / 255 + 1e-6

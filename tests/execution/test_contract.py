@@ -1,0 +1,125 @@
+"""What is no defense of images is refused before anything is run, with the cure; what is one is let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from purebench.core.defense import Defense, Function, as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.warning_codes import ResultWarning, WarningCode
+from purebench.execution.contract.checks import PROBABILITIES, check_contract, facts
+
+X = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+SEEN: list[Tensor] = []
+CALLS = 0
+
+
+def logits(x: Tensor) -> Tensor:
+    return x.float().flatten(1)[:, :3].clone()
+
+
+def before(function: Callable[[Tensor], object]) -> Defense:
+    return Defense(logits, Function(function, random=False))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda x: 255 * x, r"values from 0 to 255; divide by 255"),
+        (lambda x: 2 * x - 1, r"values from -1 to 1; map \[-1,1\] back: \(x \+ 1\) / 2"),
+        (
+            lambda x: interpolate(x, 3),
+            r"shape \[1, 1, 4, 4\], as it was given, but got \[1, 1, 3, 3\]; resize them back",
+        ),
+        (lambda x: x[0], r"got \[1, 4, 4\]"),
+        (lambda x: (255 * x).byte(), "torch.uint8; convert them"),
+        (lambda x: x.numpy(), "ndarray"),
+        (lambda x: x.tile(2, 1, 1, 1), r"got \[2, 1, 4, 4\]"),
+    ],
+    ids=["255", "minus one", "resized", "squeezed", "bytes", "numpy", "twice"],
+)
+def test_a_purifier_of_other_images_is_refused(function: Callable[[Tensor], object], told: str) -> None:
+    with pytest.raises(PurebenchError, match=told):
+        check_contract(before(function), X)
+
+
+def test_a_purifier_of_another_type_than_its_classifier_takes_is_refused() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    with pytest.raises(PurebenchError, match=r"float64, which the classifier does not take .* end with .to\(x.dtype\)"):
+        check_contract(Defense(net, Function(lambda x: x.double(), random=False)), X)
+    check_contract(Defense(net.double(), Function(lambda x: x.double(), random=False)), X)
+
+
+def test_what_keeps_the_contract_is_let_through() -> None:
+    check_contract(before(lambda x: x), X)
+    check_contract(before(lambda x: 1.2 * x - 0.1), X)  # generative models overshoot
+    resizing = Function(lambda x: interpolate(x, 3), random=False)
+    resizing.resizes = True
+    check_contract(Defense(logits, resizing), X)
+
+    def crashes(x: Tensor) -> Tensor:
+        raise RuntimeError("no answer today")
+
+    check_contract(as_defense(crashes), X)  # told by the jobs, which know for which images
+    check_contract(before(lambda x: x * float("nan")), X)
+
+
+def test_answers_that_are_no_logits_are_refused_with_the_cure() -> None:
+    with pytest.raises(PurebenchError, match=r"wrap it: lambda x: model\(x\)\['a'\]"):
+        check_contract(as_defense(lambda x: {"a": logits(x), "b": logits(x)}), X)  # type: ignore[arg-type,return-value]
+    check_contract(as_defense(lambda x: {"logits": logits(x), "b": logits(x)}), X)  # type: ignore[arg-type,return-value]
+
+
+def remembers(x: Tensor) -> Tensor:
+    SEEN.append(x)
+    return logits(x)
+
+
+def counts(x: Tensor) -> Tensor:
+    global CALLS
+    CALLS += 1
+    return logits(x)
+
+
+def by_way(x: Tensor) -> Tensor:
+    return remembers(x)
+
+
+class Remembers(nn.Module):
+    """Keeps its memory in its class."""
+
+    seen: list[Tensor] = []  # noqa: RUF012
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        return logits(x)
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"), [(remembers, "SEEN"), (counts, "CALLS"), (by_way, "SEEN"), (Remembers(), "seen")]
+)
+def test_a_memory_outside_of_the_defense_is_refused(thing: Callable[[Tensor], Tensor], name: str) -> None:
+    with pytest.raises(PurebenchError, match=rf"keeps nothing .*{name}; keep it in an attribute"):
+        check_contract(as_defense(thing), X)
+
+
+CACHE: dict[object, Tensor] = {}
+
+
+def test_a_cache_by_shape_is_no_memory() -> None:
+    def cached(x: Tensor) -> Tensor:
+        return logits(x + CACHE.setdefault(x.shape[1:], torch.zeros(x.shape[1:])))
+
+    check_contract(as_defense(cached), X)
+
+
+def test_probabilities_in_the_place_of_logits_are_told() -> None:
+    (warning,) = facts(as_defense(lambda x: logits(x).softmax(1)), X).warnings
+    assert warning == ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES)
+    assert facts(as_defense(logits), X).warnings == ()
+    assert facts(as_defense(lambda x: logits(x).softmax(1).log()), X).warnings == ()

@@ -1,0 +1,88 @@
+"""Decoys: defenses that answer as the classifier does, but whose gradient leads elsewhere; their accuracy is known."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from purebench.boards.parse import load_board
+from purebench.core.warning_codes import WarningCode
+from purebench.execution.board_run import run_board
+from purebench.results.merge import merge
+from purebench.results.rank import Row, rank
+
+DECOYS = '''
+import torch
+from purebench.core.defense import Defense
+
+class Louder(torch.nn.Module):
+    """A positive linear term on the largest logit: no answer changes, but the gradient is the term's."""
+    def __init__(self, classifier, noise):
+        super().__init__()
+        self.classifier, self.noise = classifier, noise
+    def forward(self, x):
+        x = (x + self.noise * torch.randn_like(x)).clamp(0, 1) if self.noise else x
+        logits = self.classifier(x)
+        term = 100 * (1 + x.flatten(1).mean(1, keepdim=True))
+        return logits.scatter_add(1, logits.argmax(1, keepdim=True), term)
+
+def louder(classifier, noise=0.0):
+    return Defense(Louder(classifier, noise), random=noise > 0)
+'''
+BOARD = {
+    "name": "decoys",
+    "dataset": {"use": "fashion-mnist", "images": 20, "block": 20},
+    "classifier": "fashion-resnet",
+    "threat": {"norm": "linf", "radius": "16/255"},
+    "verify": {"draws": 8},
+    "attacks": {
+        "clean": {"use": "clean"},
+        "apgd-bpda": {"use": "apgd(steps=5)", "gradient": "bpda", "eot": 2},
+        "margin": {"use": "apgd(steps=8, loss=cw, stop=false)", "gradient": "exact", "only": "source"},
+        "transfer-none": {"use": "transfer", "source": {"defense": "none", "attack": "margin"}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+    folder = tmp_path_factory.mktemp("decoys")
+    (folder / "own.py").write_text(DECOYS, encoding="utf-8")
+    defenses = {
+        "none": "none",
+        "noise": "gaussian-noise(sigma=0.1)",
+        "jpeg": "jpeg(quality=50)",
+        "trades": "trades",
+        "decoy": f"{folder}/own.py:louder",
+        "noisy-decoy": f"{folder}/own.py:louder(noise=0.1)",
+    }
+    (folder / "board.yaml").write_text(
+        yaml.safe_dump({**BOARD, "defenses": defenses}, sort_keys=False), encoding="utf-8"
+    )
+    board = load_board(folder / "board.yaml")
+    _, records = run_board(board, folder / "store", workers=1)
+    return {row.name: row for row in rank(merge(board, records))}
+
+
+def under(row: Row, attack: str) -> float:
+    (cell,) = (cell for cell in row.cells if cell.attack == attack)
+    assert cell.estimate is not None
+    return cell.estimate.value
+
+
+@pytest.mark.parametrize(("name", "truth"), [("decoy", "none"), ("noisy-decoy", "noise")])
+def test_a_decoy_falls_to_near_the_truth(rows: dict[str, Row], name: str, truth: str) -> None:
+    assert under(rows[name], "apgd-bpda") > under(rows[truth], "apgd-bpda") + 0.2
+    robust, true = rows[name].robust, rows[truth].robust
+    assert robust is not None
+    assert true is not None
+    assert robust.value <= true.value + 0.15
+
+
+@pytest.mark.parametrize("name", ["none", "noise", "jpeg", "trades"])
+def test_an_honest_row_has_no_warning(rows: dict[str, Row], name: str) -> None:
+    assert rows[name].warnings == ()
+
+
+def test_a_random_decoy_has_one(rows: dict[str, Row]) -> None:
+    assert WarningCode.GRADIENT_FREE_STRONGER in [warning.code for warning in rows["noisy-decoy"].warnings]

@@ -1,0 +1,233 @@
+"""Jobs that need others: images reused from another row, and a cascade that spares what is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from purebench.boards.board import Board
+from purebench.boards.jobs import Job
+from purebench.boards.parse import load_board, parse_board
+from purebench.boards.selection import choose
+from purebench.core.errors import PurebenchError
+from purebench.core.warning_codes import WarningCode
+from purebench.execution.board_run import run_board
+from purebench.execution.context import check_attacks, prepare
+from purebench.execution.job import _broken_before
+from purebench.execution.scheduler import Queue
+from purebench.records import store
+from purebench.records.record import WORST_CASE, Outcome, Record
+
+from boards import write_board  # isort: skip
+
+ATTACKS = {
+    "clean": {"use": "clean"},
+    "apgd": {"use": "apgd(steps=4)", "gradient": "exact", "eot": 2},
+    "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}},
+    "square": {"use": "square(queries=5)"},
+}
+
+
+def board(folder: Path, **parts: object) -> Board:
+    return load_board(write_board(folder, images=8, **{"attacks": ATTACKS} | parts))
+
+
+def run(board: Board, path: Path, **options: object) -> dict[tuple[str, str, int], Record]:
+    _, records = run_board(board, path, **options)  # type: ignore[arg-type]
+    return {(record.defense, record.attack, record.block): replace(record, seconds={}) for record in records}
+
+
+def backwards(jobs: Sequence[Job]) -> list[Job]:
+    return list(reversed(jobs))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Board, Path, dict[tuple[str, str, int], Record]]:
+    folder = tmp_path_factory.mktemp("needs")
+    made = board(folder)
+    return made, folder / "s", run(made, folder / "s", workers=1)
+
+
+def test_a_transfer_gives_the_very_images_of_its_source(
+    both: tuple[Board, Path, dict[tuple[str, str, int], Record]],
+) -> None:
+    _, path, found = both
+    with store.reading(path) as saved:
+        for block in (0, 1):
+            reused = saved.adversarial(found["noise", "transfer", block].key)
+            source = saved.adversarial(found["none", "apgd", block].key)
+            assert reused is not None
+            assert source is not None
+            np.testing.assert_allclose(reused, source, atol=1e-6)
+            assert found["noise", "transfer", block].distances == found["none", "apgd", block].distances
+    own = found["none", "transfer", 0]
+    assert own.outcomes == [Outcome.SKIPPED] * 4
+    assert "its own images" in own.reason
+
+
+def test_neither_order_nor_workers_change_what_needs_others(
+    both: tuple[Board, Path, dict[tuple[str, str, int], Record]], tmp_path: Path
+) -> None:
+    made, _, found = both
+    assert run(made, tmp_path / "s", workers=2, order=backwards) == found
+
+
+def test_a_row_asked_for_alone_brings_the_source_along(tmp_path: Path) -> None:
+    path = write_board(tmp_path, images=4, attacks=ATTACKS)
+    chosen = choose(str(path), ["noise"], None)
+    assert [row.name for row in chosen.defenses] == ["noise", "none"]
+    assert [row.name for row in choose(str(path), ["none"], None).defenses] == ["none"]
+
+
+def test_a_source_that_failed_leaves_nothing_to_reuse(tmp_path: Path) -> None:
+    attacks = {
+        "bad": {"use": f"{tmp_path}/attacks.py:nan"},
+        "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "bad"}},
+    }
+    found = run(board(tmp_path, attacks=attacks), tmp_path / "s", workers=1)
+    assert found["none", "bad", 0].outcomes == [Outcome.ERRORED] * 4
+    assert found["noise", "transfer", 0].outcomes == [Outcome.SKIPPED] * 4
+    assert "nothing to reuse: bad on none is errored" in found["noise", "transfer", 0].reason
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"defense": "nome", "attack": "apgd"}, "did you mean 'none'"),
+        ({"defense": "none", "attack": "apdg"}, "did you mean 'apgd'"),
+        ({"defense": "none", "attack": "square"}, "no attack above transfer"),
+        ({"defense": "none", "attack": "before"}, "without a source"),
+        ({"defense": "none"}, "'attack', but it is missing"),
+        ("none", "expected a mapping"),
+    ],
+)
+def test_a_source_that_is_not_on_the_board_is_refused(tmp_path: Path, source: object, told: str) -> None:
+    before = {"use": "transfer", "source": {"defense": "none", "attack": "clean"}}
+    attacks = {
+        "clean": ATTACKS["clean"],
+        "before": before,
+        **ATTACKS,
+        "transfer": {"use": "transfer", "source": source},
+    }
+    with pytest.raises(PurebenchError, match=told):
+        board(tmp_path, attacks=attacks)
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        ({"use": "transfer"}, "expected a source"),
+        ({"use": "pgd", "source": {"defense": "none", "attack": "clean"}}, "pgd takes none"),
+    ],
+)
+def test_a_source_belongs_to_attacks_that_reuse_images(tmp_path: Path, attack: object, told: str) -> None:
+    with pytest.raises(PurebenchError, match=told):
+        check_attacks(board(tmp_path, attacks={"clean": {"use": "clean"}, "a": attack}))
+
+
+def test_the_key_of_a_job_holds_those_of_the_jobs_it_needs(tmp_path: Path) -> None:
+    made = board(tmp_path)
+    stronger = replace(made.attacks[1], eot=3)
+    changed = replace(made, attacks=(made.attacks[0], stronger, *made.attacks[2:]))
+
+    def keys(board: Board) -> dict[tuple[str, str], str]:
+        return {(job.defense.name, job.label): job.key for job in prepare(board).jobs() if job.block == 0}
+
+    before, after = keys(made), keys(changed)
+    assert before["noise", "transfer"] != after["noise", "transfer"]  # its source is another
+    assert before["noise", "square"] == after["noise", "square"]
+    before, after = keys(replace(made, cascade=True)), keys(replace(changed, cascade=True))
+    assert before["noise", "clean"] == after["noise", "clean"]
+    assert before["noise", "square"] != after["noise", "square"]  # what it is spared may be another
+
+
+def test_only_what_is_wrong_on_every_draw_is_spared() -> None:
+    draws = ["0000", "0001", "0111", "", "0000"]
+    outcomes = [Outcome.BROKEN, Outcome.BROKEN, Outcome.HELD, Outcome.SKIPPED, Outcome.ERRORED]
+    record = SimpleNamespace(outcomes=outcomes, draws=draws)
+    assert list(_broken_before([SimpleNamespace(record=record, adversarial=np.zeros((5, 1)))])) == [0]
+
+
+def test_a_cascade_spares_what_is_broken_on_every_draw_and_finds_the_same_worst_case(tmp_path: Path) -> None:
+    """On deterministic rows, so that both must agree image by image."""
+    rows = {"none": "none", "blur": "gaussian-blur(sigma=1.0)"}
+    attacks = {
+        "clean": {"use": "clean"},
+        "weak": {"use": "apgd(steps=2)", "gradient": "exact"},
+        "strong": {"use": "pgd(steps=5)", "gradient": "exact"},
+    }
+    threat = {"norm": "linf", "radius": "3/255"}
+    whole = board(tmp_path / "a", defenses=rows, attacks=attacks, threat=threat)
+    full, spared = (
+        run(made, tmp_path / name, workers=1) for made, name in ((whole, "s"), (replace(whole, cascade=True), "c"))
+    )
+    for row in rows:
+        for block in (0, 1):
+            broken_before = np.zeros(4, dtype=bool)
+            worst: dict[str, list[bool]] = {}
+            for name, found in (("full", full), ("cascade", spared)):
+                tables = [[o is Outcome.BROKEN for o in found[row, attack, block].outcomes] for attack in attacks]
+                worst[name] = np.any(tables, axis=0).tolist()
+            for attack in attacks:
+                outcomes = spared[row, attack, block].outcomes
+                assert [o is Outcome.SKIPPED for o in outcomes] == broken_before.tolist()
+                broken_before |= [o is Outcome.BROKEN for o in outcomes]
+            assert worst["cascade"] == worst["full"]
+    assert sum(r.forwards for r in spared.values()) < sum(r.forwards for r in full.values())
+    partly = [r for r in spared.values() if 0 < r.outcomes.count(Outcome.SKIPPED) < 4]
+    assert partly
+    for record in partly:
+        skipped = record.outcomes.count(Outcome.SKIPPED)
+        assert (WarningCode.CONDITIONAL, skipped, 4) in [(one.code, one.count, one.of) for one in record.warnings]
+        for outcome, draws, distance in zip(record.outcomes, record.draws, record.distances, strict=True):
+            assert (outcome is Outcome.SKIPPED) == (draws == "") == (distance is None)
+
+
+def test_a_random_row_is_spared_only_where_no_draw_was_right(tmp_path: Path) -> None:
+    found = run(replace(board(tmp_path), cascade=True), tmp_path / "s", workers=2, order=backwards)
+    order = list(ATTACKS)
+    for (row, attack, block), record in found.items():
+        if attack == WORST_CASE:
+            continue
+        earlier = [found[row, name, block] for name in order[: order.index(attack)]]
+        for i, outcome in enumerate(record.outcomes):
+            gone = any(e.outcomes[i] is Outcome.BROKEN and "1" not in e.draws[i] for e in earlier)
+            if gone:
+                assert outcome is Outcome.SKIPPED
+            elif outcome is Outcome.SKIPPED:
+                assert record.attack == "transfer"
+                assert row == "none"  # its own images
+    some = [draws for record in found.values() for draws in record.draws if "0" in draws and "1" in draws]
+    assert some  # images that are right now and then go on
+
+
+def test_a_queue_holds_back_what_waits_and_forgets_what_was_never_asked_for(tmp_path: Path) -> None:
+    jobs = [job for job in prepare(board(tmp_path)).jobs() if job.block == 0 and job.defense.name != "coin"]
+    by_name = {(job.defense.name, job.label): job for job in jobs}
+    source, waiting = by_name["none", "apgd"], by_name["noise", "transfer"]
+    queue = Queue([waiting, source])
+    assert queue.take() is source
+    assert queue.take() is None
+    queue.finish(source)
+    assert queue.take() is waiting
+    assert Queue([waiting]).take() is waiting
+    assert Queue([waiting, source], done=[source.key]).take() is waiting
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [("cascade", 1, "true or false"), ("attack_precision", "bf61", "did you mean 'bf16'")],
+)
+def test_bad_values_of_the_new_keys(tmp_path: Path, key: str, value: object, told: str) -> None:
+    with pytest.raises(PurebenchError, match=told):
+        board(tmp_path, **{key: value})
+
+
+def test_the_plain_form_of_a_board_gives_it_back(tmp_path: Path) -> None:
+    made = board(tmp_path, cascade=True, attack_precision="bf16")
+    assert parse_board(made.to_dict()) == made

@@ -1,0 +1,123 @@
+"""Draws that share a random choice within a call are found out, and independent ones are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from purebench.attacks.views.view import exact, no_gradient
+from purebench.core.defense import Defense, as_defense, keep_random_layers_on
+from purebench.core.errors import PurebenchError
+from purebench.execution.contract.draw_independence import FALSE_ALARM, excess_between_calls, shares_draws
+
+X = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+W = torch.randn(2, 16, 3, generator=torch.Generator().manual_seed(1))
+
+
+def ensemble(x: Tensor) -> Tensor:
+    return x.flatten(1) @ W[torch.randint(2, ())]
+
+
+def seldom(x: Tensor) -> Tensor:
+    return x.flatten(1) @ W[int(torch.rand(()) < 0.25)]
+
+
+def crop(x: Tensor) -> Tensor:
+    return x.roll(int(torch.randint(4, ())), 3).flatten(1) @ W[0]
+
+
+def broadcast_noise(x: Tensor) -> Tensor:
+    return (x + 0.1 * torch.randn_like(x[:1])).flatten(1) @ W[0]
+
+
+def half_shared(x: Tensor) -> Tensor:
+    return (x + 0.1 * torch.randn_like(x[:1]) + 0.1 * torch.randn_like(x)).flatten(1) @ W[0]
+
+
+def own_noise(x: Tensor) -> Tensor:
+    return (x + 0.1 * torch.randn_like(x)).flatten(1) @ W[0]
+
+
+def own_model(x: Tensor) -> Tensor:
+    return (x.flatten(1)[:, None] @ W[torch.randint(2, (len(x),))]).squeeze(1)
+
+
+def own_rare(x: Tensor) -> Tensor:
+    return (x.flatten(1)[:, None] @ W[(torch.rand(len(x)) < 0.05).long()]).squeeze(1)
+
+
+def one_seed(x: Tensor) -> Tensor:
+    return x.flatten(1) @ W[0]
+
+
+@pytest.mark.parametrize("function", [ensemble, seldom, crop, broadcast_noise, half_shared])
+def test_a_choice_made_once_a_call_is_found(function: Callable[[Tensor], Tensor]) -> None:
+    assert shares_draws(as_defense(function, random=True), X)
+
+
+@pytest.mark.parametrize("function", [own_noise, own_model, own_rare, one_seed])
+def test_draws_of_their_own_are_left_alone(function: Callable[[Tensor], Tensor]) -> None:
+    assert not shares_draws(as_defense(function, random=True), X)
+    assert not shares_draws(as_defense(function), X)
+
+
+def test_false_alarms_are_as_rare_as_said_whatever_the_tails() -> None:
+    rng = np.random.default_rng(0)
+    found = [excess_between_calls(rng.standard_t(1.5, (16, 4, 2, 5))) for _ in range(60)]
+    assert min(found) > FALSE_ALARM
+    assert np.mean(np.array(found) < 0.5) == pytest.approx(0.5, abs=0.2)
+
+
+def test_an_attack_averages_over_calls_where_the_draws_of_one_are_the_same() -> None:
+    """The mean gradient of an ensemble is that of both models, not of one of them."""
+    defense = as_defense(ensemble, random=True)
+    y = torch.zeros(2, dtype=torch.long)
+    gradients = {}
+    for shared in (False, True):
+        defense.shares_draws = shared
+        torch.manual_seed(0)
+        look = exact(defense, eot=64).look(X, y, lambda logits, labels: logits[:, 0])
+        gradients[shared] = look.gradient.flatten(1)
+        assert look.logits.shape == (2, 64, 3)
+    both = W[:, :, 0].mean(0)
+    assert (gradients[True] - both).norm() < 0.3 * (W[0, :, 0] - both).norm()
+    assert torch.allclose(gradients[False], W[0, :, 0]) or torch.allclose(gradients[False], W[1, :, 0])
+    scores = no_gradient(defense, eot=64).scores(X)
+    assert (scores[:, :, 0] != scores[:, :1, 0]).sum(1).min() > 8
+    logits = exact(defense, eot=64).as_module()(X.clone().requires_grad_())
+    each = torch.stack([(X.flatten(1) @ w).log_softmax(1) for w in W])
+    assert (logits - each.mean(0)).abs().max() < 0.3 * (each[0] - each[1]).abs().max()
+
+
+class Dropping(nn.Module):
+    """A linear layer behind dropout and batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
+def test_dropout_that_eval_switched_off_is_refused_and_can_be_kept_on() -> None:
+    with pytest.raises(PurebenchError, match="keep_random_layers_on"):
+        shares_draws(as_defense(Dropping(), random=True), X)
+    defense = as_defense(Defense(keep_random_layers_on(Dropping()), random=True))
+    assert not shares_draws(defense, X)
+    assert [part.training for part in defense.modules() if isinstance(part, nn.BatchNorm1d | nn.Dropout)] == [
+        False,
+        True,
+    ]
+    assert not torch.equal(defense.eval()(X), defense(X))
+
+
+def test_layers_of_ones_own_are_kept_on_by_their_class() -> None:
+    with pytest.raises(PurebenchError, match="has none; name the classes"):
+        keep_random_layers_on(nn.Linear(2, 2))
+    kept = Defense(keep_random_layers_on(Dropping(), nn.Linear), random=True).eval()
+    assert [part.training for part in kept.modules() if isinstance(part, nn.Linear)] == [True]

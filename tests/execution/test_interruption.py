@@ -1,0 +1,64 @@
+"""SIGTERM and Ctrl-C in a run with two workers: one line, the exit code of a shell, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from purebench.execution.scheduler import _parallel  # noqa: F401  (imported early, so that the test's time is the run's)
+from purebench.records import store
+
+from boards import write_board  # isort: skip
+
+pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+
+
+def children(parent: int) -> set[int]:
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and fields[0] != "Z":
+            found.add(int(status.parent.name))
+    return found
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_a_signal_ends_a_run_in_order(tmp_path: Path, number: signal.Signals, word: str) -> None:
+    """SIGINT goes to the whole group of processes, as a terminal's Ctrl-C does, SIGTERM to the parent alone."""
+    definition = write_board(tmp_path, attacks={"square": {"use": "square(queries=100000)"}})
+    place = tmp_path / "s"
+    command = [sys.executable, "-m", "purebench", "run", str(definition), "--store", str(place), "--workers", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while len(children(process.pid)) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    assert Path(f"{place}.pid").exists()
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    last = told.splitlines()[-1]
+    assert last == f"purebench: {word}; finished jobs are kept, and the same command goes on from there."
+    assert "Traceback" not in told
+    assert not Path(f"{place}.pid").exists()
+    deadline = time.monotonic() + 20
+    while any(os.path.exists(f"/proc/{one}") for one in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [one for one in workers if os.path.exists(f"/proc/{one}")]
+    with store.writing(place) as saved:  # the lock is free
+        assert saved.plans()

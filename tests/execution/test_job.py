@@ -1,0 +1,260 @@
+"""A job: its key decides it; failures are records; the constraint is checked; verification is fresh."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from purebench.boards.parse import load_board
+from purebench.core.batching import DeviceBatch
+from purebench.core.defense import Function, as_defense
+from purebench.core.protocols import DefenseFault
+from purebench.core.threat import ThreatModel
+from purebench.execution.context import Context, prepare
+from purebench.execution.job import Finding, run_job
+from purebench.execution.scheduler import single_thread
+from purebench.execution.verification import Violation, constrain, verify
+from purebench.records.record import Outcome, Record
+
+from boards import write_board  # isort: skip
+
+
+def context(folder: Path, **parts: object) -> Context:
+    return prepare(load_board(write_board(folder, images=4, **parts)))
+
+
+def find(context: Context, defense: str, attack: str) -> Finding:
+    (job,) = (j for j in context.jobs() if (j.defense.name, j.label, j.block) == (defense, attack, 0))
+    return run_job(job, context)
+
+
+def without_time(record: Record) -> Record:
+    return replace(record, seconds={})
+
+
+def test_the_key_decides_the_record_and_the_callers_state_is_left_alone(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = find(ready, "coin", "apgd")
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(6)
+    second = find(ready, "coin", "apgd")
+    assert without_time(first.record) == without_time(second.record)
+    assert (first.adversarial == second.adversarial).all()  # type: ignore[union-attr]
+    other = prepare(replace(ready.board, seed=1))
+    assert find(other, "coin", "clean").record.draws != find(ready, "coin", "clean").record.draws
+
+
+def test_a_random_defense_is_asked_often_and_a_deterministic_one_once(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    assert [len(draws) for draws in find(ready, "coin", "clean").record.draws] == [6] * 4
+    assert [len(draws) for draws in find(ready, "none", "clean").record.draws] == [1] * 4
+    mixed = "".join(find(ready, "coin", "clean").record.draws)
+    assert 0.2 < mixed.count("1") / len(mixed) < 0.9
+
+
+def test_outcomes_follow_the_draws(tmp_path: Path) -> None:
+    record = find(context(tmp_path), "coin", "apgd").record
+    for outcome, draws in zip(record.outcomes, record.draws, strict=True):
+        held = draws.count("1") > len(draws) / 2
+        assert outcome is (Outcome.HELD if held else Outcome.BROKEN)
+    assert record.forwards > 4 * 6
+    assert record.backwards > 0
+
+
+@pytest.mark.parametrize(
+    ("defense", "reason"), [("nan", "NaN"), ("shape", r"shape \[4,K\]"), ("crash", "no answer today")]
+)
+def test_a_faulty_defense_is_an_errored_record(tmp_path: Path, defense: str, reason: str) -> None:
+    ready = context(tmp_path, defenses={defense: f"{tmp_path}/defenses.py:{defense}", "none": "none"})
+    for attack in ("clean", "apgd", "square"):
+        found = find(ready, defense, attack)
+        assert found.record.outcomes == [Outcome.ERRORED] * 4
+        assert found.record.draws == [""] * 4
+        assert re.search(reason, found.record.reason)
+        assert found.adversarial is None
+    assert find(ready, "none", "clean").record.outcomes[0] is not Outcome.ERRORED
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [("too_far", "linf distance"), ("outside", "outside"), ("nan", "finite"), ("shape", "shape")],
+)
+def test_an_attack_that_leaves_the_threat_model_is_errored(tmp_path: Path, attack: str, reason: str) -> None:
+    ready = context(tmp_path, attacks={"a": {"use": f"{tmp_path}/attacks.py:{attack}"}})
+    record = find(ready, "none", "a").record
+    assert record.outcomes == [Outcome.ERRORED] * 4
+    assert reason in record.reason
+
+
+def test_overshooting_by_rounding_is_projected_and_noted(tmp_path: Path) -> None:
+    ready = context(tmp_path, attacks={"a": {"use": f"{tmp_path}/attacks.py:rounding"}})
+    record = find(ready, "none", "a").record
+    assert any("rounding corrected" in note for note in record.notes)
+    assert max(record.distances) <= 8 / 255 + 1e-7  # type: ignore[type-var,operator]
+
+
+def test_attacks_that_do_not_apply_are_skipped(tmp_path: Path) -> None:
+    attacks = {"d": {"use": "clean", "only": "deterministic"}, "r": {"use": "clean", "only": "random"}}
+    ready = context(tmp_path, attacks=attacks)
+    assert find(ready, "none", "d").record.outcomes[0] is not Outcome.SKIPPED
+    assert find(ready, "none", "r").record.outcomes == [Outcome.SKIPPED] * 4
+    assert find(ready, "coin", "d").record.outcomes == [Outcome.SKIPPED] * 4
+
+
+def test_constrain_leaves_what_is_inside() -> None:
+    x = torch.rand(3, 1, 4, 4)
+    threat = ThreatModel("l2", 0.5)
+    inside = threat.project(x + torch.randn_like(x), x)
+    kept, notes = constrain(inside, x, threat)
+    torch.testing.assert_close(kept, inside, atol=1e-6, rtol=0)
+    assert notes == []
+    with pytest.raises(Violation):
+        constrain(x + 1.0, x, threat)
+
+
+def test_verification_is_fresh_for_every_draw_and_image() -> None:
+    """A defense right with probability 0.3 is found right in 30 % of draws, each image apart."""
+    defense = as_defense(lambda x: torch.stack([torch.ones(len(x)), 2.0 * (torch.rand(len(x)) >= 0.3)], 1), random=True)
+    torch.manual_seed(0)
+    right = verify(defense, torch.zeros(200, 1, 2, 2), torch.zeros(200, dtype=torch.long), 50, DeviceBatch(64))
+    assert right.shape == (200, 50)
+    assert right.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert right.float().mean(1).std().item() == pytest.approx((0.3 * 0.7 / 50) ** 0.5, rel=0.2)
+
+
+def test_running_out_of_memory_halves_the_device_batch_not_the_block(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    classifier = ready.defenses["none"].classifier
+
+    def tight(x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return classifier(x)
+
+    small = replace(ready, defenses={**ready.defenses, "none": as_defense(tight)})
+    with single_thread(torch.device("cpu")):
+        expected, found = find(ready, "none", "clean").record, find(small, "none", "clean").record
+    assert found.draws == expected.draws
+    assert found.notes == ["out of memory: device batch halved to 2"]
+
+
+def test_pictures_show_the_first_images_of_the_first_block(tmp_path: Path) -> None:
+    pictures = find(context(tmp_path), "coin", "apgd").record.pictures
+    assert len(pictures) == 4
+    assert base64.b64decode(pictures[0].adversarial)[:4] == b"\x89PNG"
+
+
+def test_a_random_defense_that_calls_itself_deterministic_is_a_fault() -> None:
+    liar = as_defense(lambda x: torch.randn(len(x), 3))
+    with pytest.raises(DefenseFault, match="random=True"):
+        verify(liar, torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
+    calls: list[int] = []
+
+    def turns(x: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return torch.eye(9)[[len(calls)] * len(x)]
+
+    with pytest.raises(DefenseFault, match="twice"):
+        verify(as_defense(turns), torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
+
+
+def looks(x: torch.Tensor) -> torch.Tensor:
+    """Logits that differ from image to image and from class to class."""
+    return x.flatten(1) @ torch.linspace(-1, 1, 12).view(4, 3)
+
+
+def at_a_batchs_mean(x: torch.Tensor) -> torch.Tensor:
+    return looks(x) + looks(x).mean(0)
+
+
+def otherwise_with_gradients(x: torch.Tensor) -> torch.Tensor:
+    return -looks(x) if x.requires_grad else looks(x)
+
+
+def small_noise(x: torch.Tensor) -> torch.Tensor:
+    return 1e-5 * (looks(x) + torch.randn(len(x), 3))
+
+
+OWN = torch.Generator()
+
+
+def own_numbers(x: torch.Tensor) -> torch.Tensor:
+    return looks(x) + torch.randn(len(x), 3, generator=OWN)
+
+
+@pytest.mark.parametrize(
+    ("function", "random", "told"),
+    [
+        (at_a_batchs_mean, False, "other images of a batch"),
+        (otherwise_with_gradients, False, "gradients on and off"),
+        (small_noise, False, "random=True"),
+        (own_numbers, True, "under one seed"),
+        (lambda x: looks(x).argmax(1, keepdim=True).repeat(1, 3), False, "floating-point logits"),
+    ],
+)
+def test_a_defense_that_treats_passes_unlike_is_a_fault(
+    function: Callable[[torch.Tensor], torch.Tensor], random: bool, told: str
+) -> None:
+    x = torch.rand(7, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DefenseFault, match=told):
+        verify(as_defense(function, random=random), x, torch.zeros(7, dtype=torch.long), 4, DeviceBatch())
+
+
+def test_a_defense_that_cannot_be_differentiated_is_none() -> None:
+    def by_numpy(x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(x.numpy().reshape(len(x), -1)[:, :3].copy())
+
+    x = torch.rand(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    right = verify(as_defense(by_numpy), x, by_numpy(x).argmax(1), 4, DeviceBatch())
+    assert right.shape == (5, 1)
+    assert right.all()
+
+
+def test_a_defense_that_writes_into_its_buffers_is_found_out(tmp_path: Path) -> None:
+    class Counts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("passes", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.get_buffer("passes").add_(1)
+            return x.flatten(1)[:, :10]
+
+    ready = context(tmp_path)
+    counted = replace(ready, defenses={**ready.defenses, "none": as_defense(Counts())})
+    record = find(counted, "none", "clean").record
+    assert set(record.outcomes) == {Outcome.ERRORED}
+    assert "weights and buffers" in record.reason
+
+
+def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> None:
+    file = tmp_path / "mutates.py"
+    file.write_text(
+        "from purebench.core.threat import Knowledge\n"
+        "class Mutates:\n    knowledge = Knowledge.NONE\n"
+        "    def __call__(self, view, x, y, threat):\n        return x.zero_().add_(0.5)\n"
+        "def attack():\n    return Mutates()\n",
+        encoding="utf-8",
+    )
+    ready = context(tmp_path, attacks={"a": {"use": f"{file}:attack"}})
+    assert "linf distance" in find(ready, "none", "a").record.reason
+
+
+def test_a_purifier_that_no_gradient_comes_through_is_spared_the_attacks_through_it(tmp_path: Path) -> None:
+    ready = context(tmp_path)
+    blocked = Function(lambda x: x.detach() * 0.9, random=False)
+    for differentiable, outcome in ((False, Outcome.SKIPPED), (True, Outcome.ERRORED)):
+        blocked.differentiable = differentiable
+        defense = as_defense(blocked, ready.defenses["none"].classifier)
+        record = find(replace(ready, defenses={**ready.defenses, "none": defense}), "none", "apgd").record
+        assert set(record.outcomes) == {outcome}
+        assert "gradient" in record.reason

@@ -1,0 +1,224 @@
+"""Jobs on defenses that remember, share their draws or fail at some images: what is known is told, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from purebench.boards.jobs import Job
+from purebench.boards.parse import load_board
+from purebench.core.defense import Defense, as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.warning_codes import WarningCode
+from purebench.execution.context import Context, check_defenses, prepare
+from purebench.execution.faults import explain
+from purebench.execution.job import Given, run_job
+from purebench.records.record import Outcome, Record
+
+from boards import write_board  # isort: skip
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A board of 6 images and 4 draws on which every row but one is replaced by the tests."""
+    attacks = {
+        "clean": {"use": "clean"},
+        "apgd": {"use": "apgd(steps=5)", "gradient": "exact", "eot": 4},
+        "dlr": {"use": "apgd(steps=2, loss=dlr)", "gradient": "exact"},
+    }
+    parts = {"attacks": attacks, "verify": {"draws": 4}, "defenses": {"none": "none"}}
+    return prepare(load_board(write_board(tmp_path_factory.mktemp("board"), images=6, block=6, **parts)))
+
+
+def found(ready: Context, defense: Defense, attack: str) -> Record:
+    """The record of an attack on a defense in the place of the board's row."""
+    context = replace(ready, defenses={"none": defense})
+    (job,) = (job for job in context.jobs() if isinstance(job, Job) and job.label == attack)
+    return run_job(job, context).record
+
+
+def classifier(ready: Context) -> Callable[[Tensor], Tensor]:
+    return ready.defenses["none"].classifier
+
+
+def at_image(ready: Context, number: int) -> Callable[[Tensor], Tensor]:
+    """Whether images [N,C,H,W] are near one of the board's, bool [N]."""
+    image = torch.as_tensor(ready.images.take([number]).floats())
+    return lambda x: (x - image).abs().flatten(1).amax(1) <= 9 / 255
+
+
+@pytest.mark.parametrize("attack", ["clean", "apgd"])
+def test_an_image_with_a_nan_costs_its_own_result_alone(ready: Context, attack: str) -> None:
+    net, here = classifier(ready), at_image(ready, 2)
+    record = found(ready, as_defense(lambda x: net(x).masked_fill(here(x)[:, None], float("nan"))), attack)
+    assert [outcome is Outcome.ERRORED for outcome in record.outcomes] == [row == 2 for row in range(6)]
+    assert [bool(reason) for reason in record.reasons] == [row == 2 for row in range(6)]
+    assert "finite logits" in record.reasons[2]
+    assert record.draws[2] == ""
+    assert record.distances[2] is None
+    assert all(len(draws) == 1 for row, draws in enumerate(record.draws) if row != 2)
+
+
+def test_a_nan_that_verification_alone_meets_costs_its_image_alone(ready: Context) -> None:
+    """The defense fails beside the image, where only the attack's answer lies."""
+    net, here = classifier(ready), at_image(ready, 3)
+    image = torch.as_tensor(ready.images.take([3]).floats())
+
+    def beside(x: Tensor) -> Tensor:
+        moved = here(x) & ((x - image).abs().flatten(1).amax(1) > 1e-3)
+        return net(x).masked_fill(moved[:, None] & torch.tensor(not x.requires_grad), float("nan"))
+
+    def start(x: Tensor) -> Tensor:
+        return net(x) if torch.is_grad_enabled() else beside(x)
+
+    record = found(ready, as_defense(start), "apgd")
+    assert record.outcomes[3] is Outcome.ERRORED
+    assert sum(outcome is Outcome.ERRORED for outcome in record.outcomes) == 1
+
+
+def test_a_fault_of_every_image_is_told_once_with_its_place(ready: Context) -> None:
+    def crashes(x: Tensor) -> Tensor:
+        raise RuntimeError("no answer today")
+
+    record = found(ready, as_defense(crashes), "apgd")
+    assert record.outcomes == [Outcome.ERRORED] * 6
+    line = crashes.__code__.co_firstlineno + 1
+    assert record.reason.startswith("RuntimeError: no answer today (")
+    assert record.reason.endswith(f"test_jobs_of_odd_defenses.py:{line})")
+
+
+def test_the_place_of_a_fault_is_in_the_users_code_not_in_a_librarys() -> None:
+    def wrong(x: Tensor) -> Tensor:
+        return torch.nn.functional.conv2d(x, x[0, 0])
+
+    with pytest.raises(RuntimeError) as raised:
+        as_defense(wrong)(torch.rand(1, 1, 4, 4))
+    assert explain(raised.value).endswith(f"test_jobs_of_odd_defenses.py:{wrong.__code__.co_firstlineno + 1})")
+
+
+def test_a_loss_of_more_classes_than_there_are_does_not_apply(ready: Context) -> None:
+    net = classifier(ready)
+    two = as_defense(lambda x: torch.stack([net(x)[:, :5].logsumexp(1), net(x)[:, 5:].logsumexp(1)], 1))
+    labels = (ready.images.labels >= 5).astype("int64")
+    context = replace(ready, images=replace(ready.images, labels=labels, classes=("low", "high")))
+    record = found(context, two, "dlr")
+    assert record.outcomes == [Outcome.SKIPPED] * 6
+    assert "at least 3 classes, but got 2" in record.reason
+    assert Outcome.ERRORED not in found(context, two, "apgd").outcomes
+
+
+def test_a_defense_that_remembers_its_first_answer_is_verified_without_its_memory(tmp_path: Path) -> None:
+    """It answers for every image what it first answered near it, so that an attack sees the clean image for ever.
+
+    Images that break the classifier break it too, whatever it saw before them: the job begins with the clean images.
+    """
+    attacks = {
+        "apgd": {"use": "apgd(steps=20)", "gradient": "exact"},
+        "again": {"use": f"{tmp_path}/mine.py:asks", "source": {"defense": "none", "attack": "apgd"}},
+    }
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\nfrom purebench.attacks.black_box.transfer import Transfer\nfrom purebench.core.defense import Defense\n"
+        "class Asks(Transfer):\n    def __call__(self, view, x, y, threat):\n"
+        "        view.scores(x)\n        return super().__call__(view, x, y, threat)\n"
+        "def asks(found=None):\n    return Asks(found)\n"
+        "class Nearest(torch.nn.Module):\n"
+        "    def __init__(self, net):\n        super().__init__()\n        self.net, self.memory = net, []\n"
+        "    def forward(self, x):\n        answers = []\n        for image in x:\n"
+        "            known = [z for seen, z in self.memory if (seen - image).abs().max() <= 17 / 255]\n"
+        "            if not known:\n"
+        "                known = [self.net(image[None])[0]]\n"
+        "                self.memory.append((image.detach().clone(), known[0].detach()))\n"
+        "            answers.append(known[0])\n        return torch.stack(answers)\n"
+        "def nearest(classifier):\n    return Defense(Nearest(classifier))\n",
+        encoding="utf-8",
+    )
+    rows = {"none": "none", "nearest": f"{file}:nearest"}
+    board = write_board(
+        tmp_path, images=6, block=6, threat={"norm": "linf", "radius": "16/255"}, attacks=attacks, defenses=rows
+    )
+    context = prepare(load_board(board))
+    findings = {}
+    for job in context.jobs():
+        if isinstance(job, Job):
+            given = Given(source=findings["none", "apgd"]) if job.source is not None else None
+            findings[job.defense.name, job.label] = run_job(job, context, given)
+    assert Outcome.BROKEN in findings["none", "apgd"].record.outcomes
+    assert findings["nearest", "again"].record.outcomes == findings["none", "apgd"].record.outcomes
+
+
+def test_a_defense_that_replays_its_first_call_holds_nothing(ready: Context) -> None:
+    """In its own memory, the answer to the clean images is replayed at every later call, and so to the attack."""
+    net = classifier(ready)
+
+    class Replays(torch.nn.Module):
+        first: Tensor | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.first is None:
+                self.first = net(x).detach()
+            return self.first[: len(x)] + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    record = found(ready, as_defense(Replays()), "apgd")
+    assert Outcome.HELD not in record.outcomes
+
+
+def test_an_ensemble_that_chooses_a_model_a_call_is_asked_one_call_a_draw(ready: Context) -> None:
+    net = classifier(ready)
+
+    def ensemble(x: Tensor) -> Tensor:
+        return net(x).roll(int(torch.randint(2, ())), 1)  # the second model is always wrong
+
+    record = found(ready, as_defense(ensemble, random=True), "clean")
+    assert len({tuple(draw) for draw in zip(*record.draws, strict=True)}) == 2  # a draw is of one model or the other
+    assert [warning.code for warning in record.warnings] == [WarningCode.SHARED_DRAWS]
+
+
+def test_the_random_numbers_of_verification_are_not_those_of_the_attack(tmp_path: Path) -> None:
+    """An attack that knew them would choose its images by them; here it only says what they were."""
+    file = tmp_path / "peeks.py"
+    file.write_text(
+        "import torch\nfrom purebench.core.defense import Defense\nfrom purebench.core.protocols import Answer\n"
+        "from purebench.core.threat import Knowledge\n"
+        "def toss(classifier):\n"
+        "    def answer(x):\n"
+        "        z, wrong = classifier(x), torch.rand(len(x)) < 0.5\n"
+        "        return torch.where(wrong[:, None], z.flip(1), z)\n"
+        "    return Defense(answer, random=True)\n"
+        "class Peeks:\n    knowledge = Knowledge.NONE\n"
+        "    def __call__(self, view, x, y, threat):\n"
+        "        return Answer(x, claims=(torch.rand(len(x)) < 0.5))\n"
+        "def peeks():\n    return Peeks()\n",
+        encoding="utf-8",
+    )
+    parts = {"verify": {"draws": 1}, "defenses": {"toss": f"{file}:toss"}, "attacks": {"p": {"use": f"{file}:peeks"}}}
+    context = prepare(load_board(write_board(tmp_path, images=40, block=40, **parts)))
+    (job,) = (job for job in context.jobs() if isinstance(job, Job))
+    record = run_job(job, context).record
+    agree = sum((draw == "0") == bool(claim) for draw, claim in zip(record.draws, record.claims, strict=True))
+    assert 10 <= agree <= 30  # of 40
+
+
+@pytest.mark.slow  # the compiler takes seconds to import
+def test_models_that_torch_compile_made_run_as_they_were_before(ready: Context) -> None:
+    graphs: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, example: list[Tensor]) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    net = ready.defenses["none"].classifier
+    compiled = found(ready, as_defense(torch.compile(net, backend=backend)), "clean")
+    assert compiled.draws == found(ready, as_defense(net), "clean").draws
+    assert not graphs
+
+
+def test_a_row_that_is_no_defense_of_images_is_refused_by_its_name(ready: Context) -> None:
+    net = classifier(ready)
+    with pytest.raises(PurebenchError, match=r"defenses.none: .*wrap it"):
+        check_defenses(replace(ready, defenses={"none": as_defense(lambda x: (net(x), net(x)))}))  # type: ignore[arg-type,return-value]

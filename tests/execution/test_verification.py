@@ -1,0 +1,209 @@
+"""The verdict on a minimum-norm attack: its distance where its image is, the threat model where it is projected to."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from purebench.core.batching import DeviceBatch
+from purebench.core.defense import Defense, as_defense
+from purebench.core.protocols import Answer, DefenseFault, WholeFault
+from purebench.core.threat import ThreatModel
+from purebench.execution.verification import Violation, ask, batch_decides, close, judge, same_under_one_seed, verify
+
+THREAT = ThreatModel("linf", 0.1)
+Y = torch.zeros(3, dtype=torch.long)
+
+
+def border(at: float) -> Defense:
+    """Right (class 0) up to this brightness, wrong beyond."""
+
+    def logits(x: torch.Tensor) -> torch.Tensor:
+        gap = x.flatten(1).mean(1, keepdim=True) - at
+        return torch.cat([-gap, gap], 1)
+
+    return as_defense(logits)
+
+
+def bright(*values: float) -> torch.Tensor:
+    return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
+
+
+def test_the_nearest_images_count_where_they_are_and_are_projected_for_the_threat_model() -> None:
+    x = bright(0.5, 0.5, 0.5)
+    found = bright(0.56, 0.7, 0.5)  # wrong within the radius; wrong beyond it; nothing found
+    verdict = judge(border(0.55), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
+    assert verdict.nearest == pytest.approx([0.06, 0.2, None])
+    # at the radius the second one, brought back to 0.6, is beyond the border as well
+    assert verdict.right.squeeze(1).tolist() == [False, False, True]
+    torch.testing.assert_close(verdict.images, bright(0.56, 0.6, 0.5))
+    assert verdict.passes == 4  # three where they are projected to, one where it was
+    verdict = judge(border(0.65), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
+    assert verdict.nearest == pytest.approx([None, 0.2, None])  # a claim that does not hold is no distance
+    assert verdict.right.all()
+
+
+def test_a_random_defense_is_broken_at_a_distance_where_most_draws_are_wrong() -> None:
+    def half(x: torch.Tensor) -> torch.Tensor:
+        wrong = torch.rand(len(x)) < x.flatten(1).mean(1)
+        return torch.stack([~wrong, wrong], 1).float()
+
+    torch.manual_seed(0)
+    found = bright(0.05, 0.9, 0.2)
+    answer = Answer(found, nearest=True)
+    verdict = judge(as_defense(half, random=True), answer, bright(0.0, 0.0, 0.0), Y, THREAT, 64, DeviceBatch())
+    assert verdict.nearest == pytest.approx([None, 0.9, None])
+    assert verdict.right.shape == (3, 64)
+
+
+def test_an_answer_outside_of_the_box_is_a_violation_and_rounding_is_noted() -> None:
+    x = bright(0.5, 0.5, 0.5)
+    with pytest.raises(Violation, match=r"outside \[0,1\]"):
+        judge(border(0.5), Answer(x + 0.6, nearest=True), x, Y, THREAT, 1, DeviceBatch())
+    verdict = judge(border(0.5), Answer(x + 0.5 + 1e-6, nearest=True), x, Y, THREAT, 1, DeviceBatch())
+    assert any("rounding" in note for note in verdict.notes)
+    assert verdict.images.max() <= 1
+
+
+def test_a_bounded_attack_has_no_nearest() -> None:
+    x = bright(0.5, 0.5, 0.5)
+    assert judge(border(0.5), Answer(x), x, Y, THREAT, 1, DeviceBatch()).nearest == []
+    with pytest.raises(Violation, match="linf distance"):
+        judge(border(0.5), Answer(x + 0.2), x, Y, THREAT, 1, DeviceBatch())
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
+    """Without it an attack's images would be others than those that were judged."""
+    defense = as_defense(lambda x: torch.cat([x.mul_(0.5).flatten(1), torch.rand(len(x), 1)], 1), random=random)
+    with pytest.raises(DefenseFault, match=r"changed in place; work on x.clone\(\)"):
+        verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch())
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, r"logits as a tensor \[3,K\], but got NoneType"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2)), r"but got tuple; wrap it: lambda x: model\(x\)\[0\]"),
+        ({"a": torch.zeros(3, 2), "b": torch.zeros(3, 2)}, r"but got dict; wrap it: lambda x: model\(x\)\['a'\]"),
+        (torch.zeros(3, 2).numpy(), "but got ndarray"),
+        (torch.zeros(3, 0), r"K ≥ 2 classes, but got \[3, 0\]"),
+        (torch.zeros(3, 2, dtype=torch.long), "floating-point logits"),
+        (torch.zeros(3, 2), "at least 3 classes, but got 2"),
+    ],
+    ids=["None", "tuple", "dict", "numpy", "no classes", "integers", "too few classes"],
+)
+def test_what_is_no_logits_is_told(answer: object, told: str) -> None:
+    with pytest.raises(DefenseFault, match=told):
+        verify(as_defense(lambda x: answer), bright(0.5, 0.6, 0.7), Y + 2, 4, DeviceBatch())  # type: ignore[arg-type,return-value]
+
+
+def test_logits_are_taken_out_of_what_holds_them() -> None:
+    class Output(dict[str, object]):
+        """Of a Hugging Face model: a mapping that shows its keys as attributes."""
+
+    def logits(x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[2.0, 1.0]] * len(x))
+
+    tower = namedtuple("tower", ["logits", "aux_logits"])
+    for holding in (
+        lambda z: {"logits": z, "loss": z[:, :1]},
+        lambda z: Output(logits=z),
+        lambda z: SimpleNamespace(logits=z),
+        lambda z: tower(z, z),
+        lambda z: (z, z[:, 0]),
+        lambda z: [z],
+        lambda z: z.half(),
+        lambda z: z.double(),
+    ):
+        defense = as_defense(lambda x, holding=holding: holding(logits(x)))  # type: ignore[misc]
+        assert verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).all()
+
+
+def test_a_mask_of_unused_classes_blinds_no_comparison() -> None:
+    """Logits that a mask puts at -1e9 have a spread of 1e9, of which everything else is a thousandth."""
+    z = torch.tensor([[3.0, 1.0, -1.0, 0.5]])
+    unlike = z + torch.tensor([[0.0, 0.9, 0.0, 0.0]])
+    for scale in (1e-6, 1.0, 1e6):
+        mask = torch.full((1, 6), -1e9 * max(scale, 1))
+        assert not close(scale * z, scale * unlike)
+        assert not close(torch.cat([scale * z, mask], 1), torch.cat([scale * unlike, mask], 1))
+        assert close(torch.cat([scale * z, mask], 1), torch.cat([scale * z * (1 + 1e-6), mask], 1))
+    mask = torch.full((1, 6), -1e9)
+    assert not close(torch.cat([z, mask], 1), torch.cat([z, mask.roll(1, 1) * torch.tensor([0.5, 1, 1, 1, 1, 1])], 1))
+    assert not close(torch.cat([z[:, :2], mask], 1), torch.cat([unlike[:, :2], mask], 1))
+
+
+def test_a_masked_defense_that_answers_otherwise_again_is_told() -> None:
+    def masked(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.randn(len(x), 3), torch.full((len(x), 7), -1e9)], 1)
+
+    with pytest.raises(DefenseFault, match="random=True"):
+        verify(as_defense(masked), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch())
+
+
+def noisy(x: torch.Tensor) -> torch.Tensor:
+    """Logits of an image alone, with noise."""
+    flat = x.flatten(1)
+    return flat[:, :3] + 0.1 * torch.randn(len(x), 3)
+
+
+def at_the_batchs_mean(x: torch.Tensor) -> torch.Tensor:
+    return noisy(x) + x.flatten(1)[:, :3].mean(0)
+
+
+def otherwise_when_attacked(x: torch.Tensor) -> torch.Tensor:
+    return -noisy(x) if x.requires_grad else noisy(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [(at_the_batchs_mean, "other images of a batch"), (otherwise_when_attacked, "gradients on and off")],
+)
+def test_a_random_defense_that_treats_passes_unlike_is_told(
+    function: Callable[[torch.Tensor], torch.Tensor], told: str
+) -> None:
+    x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(WholeFault, match=told):
+        verify(as_defense(function, random=True), x, Y, 4, DeviceBatch())
+    assert verify(as_defense(noisy, random=True), x, Y, 4, DeviceBatch()).shape == (3, 4)
+
+
+def test_random_numbers_that_depend_on_the_images_are_no_fault() -> None:
+    """A rejection sampler draws more for one batch than for another: under one seed the answers differ, not in law."""
+
+    def rejects(x: torch.Tensor) -> torch.Tensor:
+        torch.rand(1 + int(100 * x.mean()))
+        return noisy(x)
+
+    defense = as_defense(rejects, random=True)
+    x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    same_under_one_seed(defense, x)
+    assert not batch_decides(defense, x, torch.cat([x[:1], 1 - x[1:]]))
+
+
+def test_draws_that_are_all_equal_are_told() -> None:
+    asked = ask(
+        as_defense(lambda x: x.flatten(1)[:, :3].clone(), random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()
+    )
+    assert any("equal to the last bit" in note for note in asked.notes)
+    assert not ask(as_defense(noisy, random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).notes
+
+
+def test_a_defense_that_shares_its_draws_within_a_call_is_asked_one_call_a_draw() -> None:
+    """One of two models a call: right with probability 1/2 at each draw, not on all draws or none."""
+
+    def ensemble(x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.randint(2, ())].expand(len(x), 2).clone()
+
+    defense = as_defense(ensemble, random=True)
+    torch.manual_seed(0)
+    assert verify(defense, bright(0.5, 0.6, 0.7), Y, 64, DeviceBatch(256)).float().mean() in (0, 1)
+    defense.shares_draws = True
+    right = verify(defense, bright(0.5, 0.6, 0.7), Y, 64, DeviceBatch(256))
+    assert right.shape == (3, 64)
+    assert 0.3 < right.float().mean() < 0.7

@@ -1,0 +1,181 @@
+"""Models of RobustBench's zoo from a local folder."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from purebench.core import registry
+from purebench.core.defense import as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
+from purebench.core.seeds import seeded
+from purebench.defenses.transforms.simple import GaussianBlur, gaussian_blur
+from purebench.integrations.robustbench import zoo
+
+from tiny_zoo import NAME, Tiny, save, tiny_in_the_zoo  # isort: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A zoo with Tiny in it, and four images."""
+    folder = tmp_path_factory.mktemp("zoo")
+    with tiny_in_the_zoo():
+        with seeded("zoo"):
+            net, x = Tiny(), torch.rand(4, 3, 32, 32)
+        for threat_model in ("Linf", "L2"):
+            save(net, folder, threat_model=threat_model)
+        yield SimpleNamespace(net=net, folder=folder, x=x)
+
+
+def test_available_lists_what_is_complete(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    assert [(entry.name, entry.threat_model) for entry in zoo.available(made.folder)] == [
+        (NAME, "Linf"),
+        (NAME, "L2"),
+    ]
+    for part in range(2):
+        save(Tiny(), tmp_path, "Chen2020Adversarial", ending=f"_m{part}.pt")
+    assert not zoo.available(tmp_path)
+    save(Tiny(), tmp_path, "Chen2020Adversarial", ending="_m2.pt")
+    (entry,) = zoo.available(tmp_path)
+    assert (entry.name, entry.dataset, entry.threat_model) == ("Chen2020Adversarial", "cifar10", "Linf")
+
+
+def test_a_published_architecture_in_its_layout(tmp_path):
+    name = "Andriushchenko2020Understanding"
+    with seeded("preact"):
+        model = zoo.models("cifar10", "Linf")[name]["model"]().eval()
+        x = torch.rand(2, 3, 32, 32)
+    save(model, tmp_path, name, wrap=lambda weights: {"last": weights, "best": {}})
+    found = zoo.load(name, model_dir=tmp_path)
+    assert torch.equal(found(x), model(x))
+    assert not found.training
+    assert not any(value.requires_grad for value in found.parameters())
+
+
+def test_a_model_that_timm_would_fetch_comes_from_the_cache(tmp_path, monkeypatch):
+    import timm
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = "Debenedetti2022Light_XCiT-S12"
+    (file,) = zoo.find(name, model_dir=tmp_path).files
+    with seeded("xcit"):
+        model = timm.create_model("debenedetti2022light_xcit_s12_cifar10_linf", num_classes=10).eval()
+        x = torch.rand(2, 3, 32, 32)
+    file.parent.mkdir(parents=True)
+    torch.save(model.model.state_dict(), file)
+    assert torch.allclose(zoo.load(name, model_dir=tmp_path)(x), model(x))
+
+
+def test_options_and_numbers_of_a_training_script_may_stand_beside_the_weights(made, tmp_path):
+    extras = {"args": argparse.Namespace(lr=0.1), "best": np.float64(0.5), "epoch": np.int64(3), "done": np.True_}
+    path = save(made.net, tmp_path, wrap=lambda weights: {"state_dict": weights, **extras})
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path)
+    assert torch.equal(zoo.load(NAME, model_dir=tmp_path)(made.x), made.net(made.x))
+
+
+def test_numbers_of_numpy_are_read_as_they_are_and_nothing_else_of_it(tmp_path):
+    path, kinds = tmp_path / "numbers", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+    numbers = [np.dtype(kind).type(7) for kind in kinds] + [np.True_, np.float64(-0.1)]
+    torch.save(numbers, path)
+    with torch.serialization.safe_globals(zoo.PLAIN):
+        assert torch.load(path) == [7.0] * len(kinds) + [1.0, -0.1]
+        for other in (np.dtype("O"), np.dtype([("field", "O")]), np.arange(3)):
+            torch.save(other, path)
+            with pytest.raises(pickle.UnpicklingError):
+                torch.load(path)
+
+
+class Touch:
+    """A pickle of this makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_runs_none(made, tmp_path):
+    save(made.net, tmp_path, wrap=lambda weights: {"state_dict": weights, "x": Touch(tmp_path / "ran")})
+    with pytest.raises(PurebenchError, match="you trust its makers"):
+        zoo.load(NAME, model_dir=tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_that_are_no_checkpoint_of_the_model(made, tmp_path):
+    save(nn.Linear(2, 2), tmp_path)
+    with pytest.raises(PurebenchError, match=r"cannot be made from .*Tiny2026Test.pt: RuntimeError: Error"):
+        zoo.load(NAME, model_dir=tmp_path)
+    (tmp_path / "cifar10" / "Linf" / f"{NAME}.pt").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(PurebenchError, match="a web page, saved instead of the file"):
+        zoo.load(NAME, model_dir=tmp_path)
+
+
+@pytest.mark.parametrize("group", ["classifiers", "defenses"])
+def test_a_zoo_model_by_name(made, group):
+    spec = Spec.parse(f"robustbench:{NAME}(model_dir='{made.folder}')")
+    defense = as_defense(registry.create(group, spec))
+    assert torch.equal(defense(made.x), made.net(made.x))
+    assert not defense.random
+    with pytest.raises(PurebenchError, match="expected the parameter 'model_dir'"):
+        registry.create(group, Spec(f"robustbench:{NAME}"))
+
+
+def test_a_purifier_stands_before_a_zoo_model(made):
+    """As the board's classifier, and as a row's own."""
+    zoo = f"robustbench:{NAME}(model_dir={str(made.folder)!r})"
+    row = Spec("before", {"purifier": "gaussian-blur(sigma=0.8)", "classifier": zoo})
+    own = registry.create("defenses", row, classifier=nn.Identity())
+    boards = as_defense(GaussianBlur(0.8), registry.create("classifiers", Spec.parse(zoo)))
+    expected = made.net(gaussian_blur(made.x, 0.8))
+    assert torch.equal(own(made.x), expected)
+    assert torch.equal(boards(made.x), expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100, b"<!DOCTYPE html>", bytes(range(256)), b"\x80\x02}q\x00."])
+def test_a_file_that_torch_never_wrote_is_told_as_that(tmp_path, content):
+    with tiny_in_the_zoo():
+        path = save(Tiny(), tmp_path)
+        path.write_bytes(content)
+        with pytest.raises(
+            PurebenchError, match=r"expected a PyTorch checkpoint, but .*Tiny2026Test.pt is none .*again"
+        ):
+            zoo.load(NAME, model_dir=tmp_path)
+
+
+def test_a_checkpoint_from_before_the_zip_files_is_one(made, tmp_path):
+    path = save(made.net, tmp_path)
+    torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)
+    assert path.read_bytes()[:2] != b"PK"
+    assert torch.equal(zoo.load(NAME, model_dir=tmp_path)(made.x), made.net(made.x))
+
+
+def test_a_file_for_the_folder_of_models_is_told(made, tmp_path):
+    file = save(made.net, tmp_path)
+    with pytest.raises(PurebenchError, match=r"expected a folder of DATASET/THREAT/NAME.pt, but .* is a file"):
+        zoo.find(NAME, model_dir=file)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("carmon2019", "did you mean 'Carmon2019Unlabeled'"),
+        ("Carmon2019Unlabelled", "did you mean 'Carmon2019Unlabeled'"),
+        ("resnet", r"it has \d+, such as .*; see https://robustbench.github.io"),
+        ("", "it has"),
+    ],
+)
+def test_an_unknown_model_is_answered_in_a_line(tmp_path, name, told):
+    with pytest.raises(PurebenchError, match=told) as found:
+        zoo.find(name, model_dir=tmp_path)
+    assert len(str(found.value)) < 250

@@ -1,0 +1,317 @@
+"""`purebench inspect`: on models whose latents are known in closed form, and on the bundled hierarchical VAE."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+from torch import nn
+from typer.testing import CliRunner
+
+from purebench.cli.commands.inspect_latents import LEGEND, table
+from purebench.cli.main import app
+from purebench.core import registry
+from purebench.core.defense import Defense, Function, LatentPurifier, as_defense
+from purebench.core.errors import PurebenchError
+from purebench.data.pictures import PictureTable, to_bytes
+from purebench.latents.inspection import inspect_defense, latent_defenses, latents_of, mean, mean_difference
+from purebench.latents.resampling import margin, resample
+
+LOST = math.sqrt(8) * 0.5
+"""l2 distance between a dark left half of 4×4 pixels and a bright one."""
+
+
+class Sides(LatentPurifier):
+    """Latent 0 is the mean of the left half, latent 1 the pixels of the right one; nothing of either is in the other.
+
+    The prior of latent 0 is dark or bright, heads or tails, or always the other one; that of latent 1 is uniform.
+    """
+
+    random = True
+
+    def __init__(self, other: bool = False):
+        super().__init__()
+        self.other = other
+
+    @property
+    def kept(self):
+        return [1.0, 0.25]
+
+    def autoencode(self, x, mix):
+        mean = x[..., :2].mean((1, 2, 3), keepdim=True)
+        coin = 1 - mean if self.other else 0.25 + 0.5 * (torch.rand_like(mean) < 0.5)
+        left = mix(0, mean, coin)
+        right = mix(1, x[..., 2:], torch.rand_like(x[..., 2:]))
+        return torch.cat([left.expand(-1, 1, 4, 2), right], 3)
+
+    def forward(self, x):
+        return self.autoencode(x, resample([1]))
+
+
+class Residual(LatentPurifier):
+    """Latent 0 is the mean of the image, latent 1 what the mixed latent 0 lacks: it mends what was resampled above."""
+
+    random = False
+
+    @property
+    def kept(self):
+        return [1.0, 1.0]
+
+    def autoencode(self, x, mix):
+        mean = x.mean((1, 2, 3), keepdim=True)
+        coarse = mix(0, mean, 1 - mean)
+        fine = mix(1, x - coarse, torch.zeros_like(x))
+        return coarse + fine
+
+    def forward(self, x):
+        return self.autoencode(x, resample([]))
+
+
+class Left(nn.Module):
+    """Class 1 where the left half is bright; the margin of dark (0.25) and bright (0.75) is 2."""
+
+    def forward(self, x):
+        bright = 4 * (x[..., :2].mean((1, 2, 3)) - 0.5)
+        return torch.stack([-bright, bright], 1)
+
+
+@pytest.fixture(scope="module")
+def images():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(2, (60,), generator=generator)
+    x = torch.rand(60, 1, 4, 4, generator=generator)
+    x[..., :2] = 0.25 + 0.5 * y.view(-1, 1, 1, 1)
+    return SimpleNamespace(x=x, y=y)
+
+
+def inspected(images, purifier, classifier=None, **options):
+    defense = as_defense(Defense(classifier or Left(), purifier))
+    return inspect_defense(defense, images.x, images.y, **options)
+
+
+@pytest.fixture(scope="module")
+def sides(images):
+    return inspected(images, Sides(), draws=8, pictures=[3, 5, 8])
+
+
+def test_what_the_classifier_ignores_can_be_resampled_for_nothing(sides):
+    _, right = sides.latents
+    for rate in (sides.clean, sides.reconstructed, sides.purified, right.resampled, right.from_here):
+        assert rate.value == 1
+    assert (right.difference.value, right.change.value, right.change.high, right.slope.value) == (0, 0, 0, 0)
+    assert right.alone.value == sides.latents[0].resampled.value  # with two latents, all but one is the other
+
+
+def test_the_latent_that_carries_the_class_leaves_chance(sides):
+    left, _ = sides.latents
+    flips = 1 - left.resampled.value
+    assert abs(flips - 0.5) < 4 * 0.5 / math.sqrt(60 * 8)
+    assert left.difference.value == pytest.approx(-flips)
+    assert left.change.value == pytest.approx(4 * flips)  # from a margin of 2 to -2
+    assert left.distance.value == pytest.approx(LOST * flips, rel=1e-5)
+    assert abs(left.slope.value - 2) < 4 * 2 / math.sqrt(60 * 8)  # the same coin, thrown again
+    assert left.alone.value == 1
+    assert left.from_here == sides.generated
+    assert abs(sides.generated.value - 0.5) < 4 * 0.5 / math.sqrt(60 * 8)
+
+
+def test_distance_is_that_of_what_was_drawn(sides, images):
+    """Of two uniform numbers the mean squared difference is 1/6; by Jensen the mean distance lies just below."""
+    _, right = sides.latents
+    squared = (images.x[..., 2:] - 0.5).square().sum((1, 2, 3)) + 8 / 12
+    assert right.distance.value < float(squared.sqrt().mean())
+    assert right.distance.value > 0.9 * float(squared.sqrt().mean())
+
+
+def test_a_linear_path_has_its_change_as_slope(images):
+    left, right = inspected(images, Sides(other=True), draws=2).latents
+    assert (left.resampled.value, left.difference.value, left.difference.low) == (0, -1, -1)
+    assert left.change.value == pytest.approx(4)
+    assert left.slope.value == pytest.approx(4)
+    assert right.slope.value == 0
+
+
+def test_finer_latents_mend_what_is_above_unless_they_are_held(images):
+    x, y = images.x.clone(), images.y
+    x[..., 2:] = x[..., :2]
+    flat = SimpleNamespace(x=x, y=y)
+    mended, _ = inspected(flat, Residual()).latents
+    assert mended.resampled.value == 1
+    assert mended.distance.value < 1e-6
+    assert mended.slope.value < 1e-6
+    held = inspected(flat, Residual(), hold=True)
+    assert held.reconstructed.value == 1
+    assert held.latents[0].resampled.value == 0
+    assert held.latents[0].distance.value == pytest.approx(math.sqrt(2) * LOST, rel=1e-5)
+    assert held.latents[0].slope.value == pytest.approx(4, rel=1e-5)
+    assert held.to_dict()["kept"] != inspected(flat, Residual()).to_dict()["kept"]
+
+
+def test_the_seed_decides_and_the_callers_generator_is_left_alone(images, sides):
+    before = torch.get_rng_state()
+    again = inspected(images, Sides(), draws=8, pictures=[3, 5, 8])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert again.to_dict() == sides.to_dict()
+    np.testing.assert_array_equal(again.pictures.images, sides.pictures.images)
+    other = inspected(images, Sides(), draws=8, seed=1).to_dict()
+    assert other["latents"][0]["resampled"]["value"] != sides.latents[0].resampled.value
+    json.dumps(other, allow_nan=False)
+
+
+def test_every_pass_is_told(images):
+    told = []
+    inspected(images, Sides(), draws=3, progress=lambda done, total: told.append((done, total)))
+    # clean and reconstruction once; left, right, both, purified and gradients three times
+    assert told == [(k + 1, 2 + 5 * 3) for k in range(17)]
+
+
+def test_a_classifier_that_passes_no_gradient_has_no_slope(images):
+    steps = Function(lambda x: Left()(x.detach()), random=False)
+    found = inspected(images, Sides(), classifier=steps, draws=1).latents
+    assert [one.slope for one in found] == [None, None]
+    assert found[0].change.value > 0
+
+
+def test_a_random_classifier_is_asked_as_often_as_all_else(images):
+    noisy = as_defense(Defense(lambda x: torch.randn(len(x), 2), Sides(), random=True))
+    found = inspect_defense(noisy, images.x, images.y, draws=8)
+    for rate in (found.clean, found.reconstructed, found.latents[1].resampled):
+        assert rate.method == "gaffke"
+        assert abs(rate.value - 0.5) < 4 * 0.5 / math.sqrt(60 * 8)
+
+
+def test_margin_is_above_zero_where_the_answer_is_right():
+    logits = torch.tensor([[1.0, 3.0, 2.5], [1.0, 3.0, 2.5], [-1.0, -3.0, -2.0]])
+    assert margin(logits, torch.tensor([1, 2, 0])).tolist() == [0.5, -0.5, 1.0]
+
+
+def test_the_intervals_are_those_of_others():
+    values = np.random.default_rng(0).gamma(2.0, size=25)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    found = mean(values, 0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.value, found.n) == (pytest.approx(values.mean()), 25)
+
+
+def test_the_interval_of_a_difference_covers_it():
+    rng, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        a, b = rng.random(40) < 0.6, rng.random(40) < 0.8
+        found = mean_difference(a.astype(float), b.astype(float), 0.9)
+        covered += found.low <= -0.2 <= found.high
+        assert found.value == pytest.approx(a.mean() - b.mean())
+    assert covered >= 200 * 0.9 - 3 * math.sqrt(200 * 0.9 * 0.1)
+
+
+def test_the_picture_shows_the_images_and_their_reconstruction(sides, images):
+    drawn = table(sides, ["dark", "bright", "bright"])
+    sheet = drawn.draw()
+    assert sheet.size == drawn.size
+    assert len(drawn.cells) == 3 + 1
+    assert [len(row) for row in drawn.cells] == [5] * 4
+    for row, place in enumerate((3, 5, 8)):
+        whole = images.x[place, 0]
+        rebuilt = torch.cat([whole[:, :2].mean().expand(4, 2), whole[:, 2:]], 1)
+        for column, image in enumerate((whole, rebuilt)):
+            left, upper, right, lower = drawn.box(row, column)
+            factor = (right - left) // 4
+            expected = np.kron(to_bytes(image.numpy()), np.ones((factor, factor), dtype=np.uint8))
+            got = np.asarray(sheet)[upper:lower, left:right]
+            np.testing.assert_array_equal(got, np.repeat(expected[..., None], 3, 2))
+    changes = sides.pictures.changes
+    assert changes[0].max() == 0
+    assert changes[1].max() == pytest.approx(0, abs=1e-6)
+    assert changes[3][:, 2:].max() == 0  # latent 0 is the left half, latent 1 the right one
+    assert changes[4][:, :2].max() == 0
+    assert sides.pictures.distances[3:] == pytest.approx([one.distance.value for one in sides.latents])
+
+
+@pytest.mark.parametrize(("shape", "columns", "cell"), [((1, 28, 32), 3, (96, 84)), ((3, 200, 100), 40, (24, 48))])
+def test_pictures_are_enlarged_by_whole_factors_and_reduced_to_fit(shape, columns, cell):
+    made = PictureTable([[np.zeros(shape, dtype=np.uint8)] * columns] * 2, ["a", "b"], ["c"] * columns)
+    assert made.cell == cell
+    boxes = [made.box(row, column) for row in range(2) for column in range(columns)]
+    assert all((right - left, lower - upper) == cell for left, upper, right, lower in boxes)
+    assert all(a[2] < b[0] for a, b in pairwise(boxes[:columns]))
+    assert boxes[0][3] < boxes[columns][1]
+    assert made.draw().size == made.size
+    assert (boxes[-1][2], boxes[-1][3]) < made.size
+
+
+def test_a_purifier_without_latents_is_refused_by_name():
+    blur = Defense(Left(), Function(lambda x: x, random=False))
+    with pytest.raises(PurebenchError, match=r"mixes latents, but got Function; those that do: .*mlvgm-hvae"):
+        latents_of(blur)
+    with pytest.raises(PurebenchError, match="no purifier"):
+        latents_of(Defense(Left()))
+
+
+def test_defenses_with_latents_are_known_without_being_made(monkeypatch):
+    def makes() -> Sides | None:
+        raise AssertionError("made")
+
+    def unknown() -> Nowhere:  # noqa: F821
+        raise AssertionError("made")
+
+    local = {"one": Sides, "two": makes, "three": unknown, "four": Left}
+    monkeypatch.setitem(registry.LOCAL, "defenses", local)
+    makes.__annotations__["return"] = Sides | None
+    found = latent_defenses()
+    assert {"one", "two", "mlvgm-hvae"} <= set(found)
+    assert not {"three", "four", "vae", "none", "gaussian-blur"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"images": 1}, "at least 2 images"),
+        ({"draws": 0}, "1 draw"),
+        ({"label": 2}, "2 and the labels go up to 2"),
+        ({"classifier": nn.Linear(3, 2)}, r"those of shape \[1, 4, 4\] it cannot"),
+    ],
+)
+def test_what_does_not_fit_is_refused(images, change, told):
+    y = torch.full_like(images.y, change.get("label", 0))
+    defense = as_defense(Defense(change.get("classifier", Left()), Sides()))
+    count = change.get("images", 60)
+    with pytest.raises(PurebenchError, match=told):
+        inspect_defense(defense, images.x[:count], y[:count], draws=change.get("draws", 1))
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_command_writes_table_picture_and_numbers(tmp_path: Path, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    words = ["inspect", "mlvgm-cosine", "--images", "4", "--draws", "1", "--out", str(tmp_path / "new" / "out")]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert max(map(len, lines[:-2])) <= width
+    assert "…" not in done.output
+    assert all(head in done.output for head in LEGEND)
+    data = json.loads((tmp_path / "new" / "out" / "mlvgm-cosine.json").read_text(encoding="utf-8"))
+    assert data["defense"] == {"name": "mlvgm-hvae", "params": {"schedule": "cosine", "attenuation": 0.7}}
+    assert [one["latent"] for one in data["latents"]] == list(range(8))
+    assert data["latents"][7]["kept"] == pytest.approx(0.3)
+    assert {data["clean"]["n"], *(one["difference"]["n"] for one in data["latents"])} == {4}
+    assert data["latents"][0]["from_here"] == data["generated"]
+    with Image.open(tmp_path / "new" / "out" / "mlvgm-cosine.png") as sheet:
+        assert sheet.width < 1900
+
+
+def test_the_command_refuses_what_it_cannot_inspect(tmp_path: Path):
+    told = CliRunner().invoke(app, ["inspect", "vae", "--images", "4", "--out", str(tmp_path)])
+    assert isinstance(told.exception, PurebenchError)
+    assert "those that do: mlvgm" in str(told.exception)
+    file = tmp_path / "file"
+    file.touch()
+    told = CliRunner().invoke(app, ["inspect", "mlvgm-hvae", "--images", "4", "--out", str(file)])
+    assert "expected a folder" in str(told.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,211 @@
+"""A whole search: resumed as if it had not been killed, refused for other settings, written down, and as a command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from purebench.boards.board import AttackChoice
+from purebench.cli.main import app
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
+from purebench.defenses.mlvgm.schedules import learned
+from purebench.latents.tuning.bench import Bench
+from purebench.latents.tuning.journal import Journal
+from purebench.latents.tuning.propose import Trial
+from purebench.latents.tuning.tune import model_name, tune, write
+
+from linear_world import SIGNAL, robust  # isort: skip
+
+N = len(SIGNAL)
+
+
+def small(setting_of, **fields):
+    return setting_of(**{"images": 30, "fresh": 20} | fields)
+
+
+def test_a_killed_search_goes_on_as_if_it_had_not_been(setting_of, tmp_path):
+    setting = small(setting_of)
+    whole = tune(setting, tmp_path / "whole", evaluations=8, finalists=2)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(what, done, total):
+        if (what, done) == ("searching", 6):
+            raise Killed
+
+    with pytest.raises(Killed):
+        tune(setting, tmp_path / "killed", evaluations=8, finalists=2, progress=kill)
+    path = tmp_path / "killed" / "trials-gp-full.jsonl"
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 6
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"number": 6, "po')  # a kill in the midst of a line
+    resumed = tune(setting, tmp_path / "killed", evaluations=8, finalists=2)
+    assert resumed.searches == whole.searches
+    assert [finalist.to_dict() for finalist in resumed.finalists] == [f.to_dict() for f in whole.finalists]
+
+
+def test_what_is_done_is_not_asked_again(setting_of, tmp_path, monkeypatch):
+    setting = small(setting_of)
+    first = tune(setting, tmp_path / "s", evaluations=6, how="random", finalists=2)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(Bench, "ask", refuse)
+    again = tune(setting, tmp_path / "s", evaluations=6, how="random", finalists=2)
+    assert again == first
+    # the seed points of another search in the folder are known as well
+    trials = tune(setting, tmp_path / "s", evaluations=5, how="gp", finalists=2).searches["gp", "full"]
+    assert [trial.value for trial in trials] == [trial.value for trial in first.searches["random", "full"][:5]]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"images": 31}, {"draws": 3}, {"attenuation": 0.9}])
+def test_a_folder_of_another_setting_is_refused(setting_of, tmp_path, change):
+    tune(small(setting_of), tmp_path / "s", evaluations=1, how="random", finalists=1)
+    with pytest.raises(PurebenchError, match=f"another setting .*{next(iter(change))} was"):
+        tune(small(setting_of, **change), tmp_path / "s", evaluations=1, how="random")
+
+
+def test_a_folder_that_is_a_file_or_damaged_is_refused(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(PurebenchError, match="is a file"):
+        Journal(tmp_path / "file", {})
+    journal = Journal(tmp_path / "s", {"a": 1})
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "trials-gp-full.jsonl").write_text("no json\n", encoding="utf-8")
+    with pytest.raises(PurebenchError, match="expected JSON"):
+        journal.trials("gp", "full")
+
+
+@pytest.mark.parametrize("change", [{"attack": AttackChoice("attack", Spec("fgms"), "exact")}, {"images": 9_999}])
+def test_a_setting_that_cannot_be_asked_leaves_no_folder_behind(setting_of, tmp_path, change):
+    with pytest.raises(PurebenchError, match=r"did you mean 'fgsm'|take fewer"):
+        tune(small(setting_of, **change), tmp_path / "s", evaluations=1, how="random")
+    assert not (tmp_path / "s").exists()
+    tune(small(setting_of), tmp_path / "s", evaluations=1, how="random", finalists=1)
+
+
+def test_a_missing_optuna_is_told_before_the_first_evaluation(setting_of, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr(Bench, "ask", None)  # what would be asked first
+    with pytest.raises(PurebenchError, match=r"pip install 'purebench\[tune\]'"):
+        tune(small(setting_of), tmp_path / "s", evaluations=9)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_line_that_was_cut_costs_no_other_line_even_if_the_mending_is_killed(tmp_path, monkeypatch):
+    journal = Journal(tmp_path, {"a": 1})
+    for number in range(2):
+        journal.keep("gp", "full", Trial(number, (0.5,), (0.5,), 0.1))
+    with (tmp_path / "trials-gp-full.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"number": 2, "po')
+
+    opened = Path.open
+
+    def killed(self, mode="r", *more, **named):
+        """What is opened to be written is as short as that makes it, and stays so."""
+        file = opened(self, mode, *more, **named)
+        if "r" not in mode:
+            file.close()
+            raise KeyboardInterrupt
+        return file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", killed)
+        with pytest.raises(KeyboardInterrupt):
+            journal.keep("gp", "full", Trial(2, (0.5,), (0.5,), 0.1))
+    assert [trial.number for trial in Journal(tmp_path, {"a": 1}).trials("gp", "full")] == [0, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["setting.json", "trials-gp-full.jsonl"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PurebenchError, match="--out: expected a folder to write to"):
+        Journal(tmp_path / "file" / "s", {"a": 1}).keep("gp", "full", Trial(0, (0.5,), (0.5,), 0.1))
+
+
+def test_the_winner_is_written_as_the_purifiers_read_it(setting_of, tmp_path):
+    found = tune(small(setting_of), tmp_path / "s", evaluations=7, how="random", finalists=2)
+    places = write(found, tmp_path / "s", "purebench tune")
+    assert all(place.is_file() for place in places)
+    assert places[2].read_bytes().startswith(b"\x89PNG")
+    name = model_name(found.setting)
+    assert learned(name, places[0]) == (list(found.winner.candidate.alphas), 1.0)
+    entry = yaml.safe_load(places[0].read_text(encoding="utf-8"))[name]
+    assert set(entry) == {"alphas", "attenuation", "command", "found"}
+    assert found.winner.robust.percent() in " ".join(entry["found"].split())
+    plain = json.loads(places[1].read_text(encoding="utf-8"))
+    assert len(plain["finalists"]) == len(found.finalists)
+    assert plain["winner"]["robust"] == found.winner.robust.to_dict()
+    assert plain["winner"]["searched"] == found.winner.candidate.searched
+
+
+def test_a_list_is_filed_under_its_weights(setting_of):
+    assert model_name(setting_of(defense=Spec("mlvgm-hvae"))) == "fashion-hvae"
+    assert model_name(setting_of(defense=Spec("mlvgm-hvae", {"weights": "mine"}))) == "mine"
+
+
+@pytest.fixture
+def board(tmp_path, world):
+    """A board of the linear world; images of seed 5."""
+    path = tmp_path / "board.yaml"
+    plain = {
+        "name": "linear",
+        "dataset": {"use": f"{world}:images(count=40, seed=5)", "images": 40, "block": 40},
+        "classifier": f"{world}:sign",
+        "threat": {"norm": "linf", "radius": "0.05"},
+        "attacks": {"clean": {"use": "clean"}},
+        "defenses": {"pixels": f"{world}:pixels"},
+    }
+    path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+    return path
+
+
+def call(board, world, out, *more):
+    words = [f"{world}:pixels", "--board", str(board), "--search", "random", "--evaluations", "12"]
+    words += [] if out is None else ["--out", str(out)]
+    words += ["--images", "60", "--fresh", "40", "--attack", "fgsm", "--draws", "2", "--attenuation", "1"]
+    return CliRunner().invoke(app, ["tune", *words, *more], env={"COLUMNS": "100"})
+
+
+def test_the_command_searches_and_prints_a_table_of_100_columns(board, world, tmp_path):
+    done = call(board, world, tmp_path / "s", "--dataset", f"{world}:images(count=200)")
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.output.splitlines() if "tuned" not in line and "wrote" not in line]
+    assert all(len(line) <= 100 for line in lines if "/" not in line)
+    won = next(line for line in lines if "★" in line)
+    plain = json.loads((tmp_path / "s" / "result.json").read_text(encoding="utf-8"))
+    assert plain["winner"]["name"] in won
+    assert f"{100 * plain['winner']['robust']['value']:.1f}" in won
+    assert all(base in done.output for base in ("cosine", "linear", "constant"))
+    assert plain["apart_from"] == ["linear"]
+    best = robust(plain["winner"]["alphas"])
+    assert best > robust([0.0] * N)
+    assert plain["command"].startswith("purebench")
+
+
+def test_without_a_folder_the_command_takes_one_named_after_the_defense(board, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(board, world, None, "--dataset", f"{world}:images(count=200)", "--evaluations", "1", "--fresh", "4")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "tuned" / "linear_world.py-pixels" / "result.json").is_file()
+
+
+def test_the_command_refuses_the_boards_own_images_and_writes_nothing(board, world, tmp_path):
+    done = call(board, world, tmp_path / "s", "--dataset", f"{world}:images(count=200, seed=5)")
+    assert isinstance(done.exception, PurebenchError)
+    assert "apart from those of the board linear" in str(done.exception)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_board_without_known_held_out_images_asks_for_some(board, world, tmp_path):
+    done = call(board, world, tmp_path / "s")
+    assert isinstance(done.exception, PurebenchError)
+    assert "--dataset" in str(done.exception)

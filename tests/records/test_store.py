@@ -1,0 +1,115 @@
+"""One transaction a job, one writer, nothing half written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from purebench.core.errors import PurebenchError
+from purebench.records import store
+from purebench.records.record import Outcome, Picture, Record
+
+
+def record(key: str = "k", **fields: object) -> Record:
+    plain = {
+        "key": key,
+        "board": "b",
+        "defense": "d",
+        "attack": "a",
+        "block": 0,
+        "images": [1, 2],
+        "labels": [0, 1],
+        "outcomes": [Outcome.HELD, Outcome.ERRORED],
+        "draws": ["11", ""],
+        "distances": [0.5, None],
+        "pictures": [Picture(1, 0, "x", "y", 3)],
+        "seconds": {"attack": 1.0},
+    }
+    return Record(**(plain | fields))  # type: ignore[arg-type]
+
+
+def test_records_and_images_come_back_as_they_were(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((2, 1, 3, 4), dtype=np.float32)
+    with store.writing(tmp_path / "deep" / "s.sqlite") as saved:
+        saved.add(record(), images)
+        saved.add(record("other"))
+        saved.set_plan("b", {"name": "b"}, ["k", "other"])
+    with store.reading(tmp_path / "deep" / "s.sqlite") as saved:
+        assert saved.get("k") == record()
+        assert (saved.adversarial("k") == images).all()
+        assert saved.adversarial("other") is None
+        assert saved.get("absent") is None
+        assert saved.plans() == {"b": ({"name": "b"}, ["k", "other"])}
+
+
+def test_a_record_of_the_same_key_is_replaced(tmp_path: Path) -> None:
+    with store.writing(tmp_path / "s") as saved:
+        saved.add(record(), np.zeros((2, 1, 1, 1)))
+        saved.add(record(reasons=["again", ""]))
+        assert saved.get("k").reason == "again"  # type: ignore[union-attr]
+        assert saved.adversarial("k") is None
+
+
+def test_a_store_that_cannot_be_made_is_told_at_once(tmp_path: Path) -> None:
+    """Not taken for one that somebody else writes to, and waited for."""
+    (tmp_path / "s.lock").mkdir()
+    with pytest.raises(PurebenchError, match="the store cannot be made"), store.writing(tmp_path / "s", wait=600):
+        pass
+
+
+def test_a_second_writer_is_refused_and_may_wait(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    code = "import sys, pathlib; from purebench import store\n"
+    code += "with store.writing(pathlib.Path(sys.argv[1]), float(sys.argv[2])): pass"
+    with store.writing(path) as saved:
+        saved.add(record())
+        done = subprocess.run([sys.executable, "-c", code, path, "0"], capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "another purebench (process" in done.stderr
+        assert "--wait" in done.stderr
+        waiting = subprocess.Popen([sys.executable, "-c", code, path, "60"])
+        with store.reading(path) as seen:
+            assert seen.get("k") == record()
+    assert waiting.wait(60) == 0
+
+
+def test_a_writer_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    code = (
+        "import sys, pathlib, os, signal; from purebench import store\n"
+        "with store.writing(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
+    with store.writing(path) as saved:
+        saved.add(record())
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with store.writing(path) as saved:
+        saved.add(record())
+        pages = saved.connection.execute("PRAGMA page_count").fetchone()[0]
+        saved.connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(PurebenchError, match="full") as caught:
+            saved.add(record("big"), np.random.default_rng(0).random((100, 1, 32, 32)))
+        assert "\n" not in str(caught.value)
+        assert saved.get("big") is None
+    with store.reading(path) as saved:
+        assert saved.get("k") == record()
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PurebenchError, match="there is none"), store.reading(tmp_path / "absent"):
+        pass
+    file = tmp_path / "text"
+    file.write_text("not a database " * 100, encoding="utf-8")
+    with pytest.raises(PurebenchError, match="expected a store"), store.reading(file):
+        pass
+    with pytest.raises(PurebenchError, match="expected a store"), store.writing(file):
+        pass
+    with pytest.raises(PurebenchError, match="cannot be made"), store.writing(file / "below" / "s"):
+        pass

@@ -1,0 +1,124 @@
+"""Nearest distances and attacks' own verdicts, by hand and against what the records say."""
+
+import pytest
+
+from purebench.results.distances import Reach, distance_text, nearest, reach
+
+from synthetic import merge  # isort: skip
+from purebench.records.record import Outcome
+from purebench.results.attack_claims import OwnVerdict, own_verdict
+from purebench.statistics import security_curve
+
+E, S = Outcome.ERRORED, Outcome.SKIPPED
+
+
+def result(build, rows, images=4, **more):
+    """One defense from {attack: (answers, nearest, claims)}."""
+    board = build.board(tuple(rows), ("one",), images, images, **more)
+    records = [
+        build.record(board, "one", attack, 0, answers, random=False, nearest=near, claims=claims)
+        for attack, (answers, near, claims) in rows.items()
+    ]
+    return merge(board, records)[0]
+
+
+def test_a_minimum_norm_attack_says_how_many_it_found(build):
+    found = result(
+        build,
+        {
+            "clean": (list("1111"), [], []),
+            "fmn": (list("0111"), [0.01, 0.3, None, 0.2], []),
+            "cw": (["1", "1", E, S], [None, 0.4, None, None], []),
+        },
+    )
+    assert [reach(attack) for attack in found.attacks] == [
+        None,
+        Reach(pytest.approx(0.25), 3, 4),
+        Reach(None, 1, 2),  # one of the two that it answered for, so the median is infinite
+    ]
+
+
+def test_the_smallest_distance_of_each_image(build):
+    radius = 16 / 255
+    found = nearest(
+        result(
+            build,
+            {
+                "clean": (list("011111"), [], []),
+                "fmn": (["0", "1", "0", "1", "1", "1"], [0.0, 0.3, 0.05, None, None, 0.2], []),
+                "deepfool": (["0", "1", "1", "1", "1", E], [0.0, 0.2, 0.4, 0.5, None, None], []),
+                "apgd": (list("001111"), [], []),
+            },
+            images=6,
+        )
+    )
+    # wrong as it is; broken inside the radius by apgd alone; fmn; deepfool; nothing; an error is never robust
+    assert found.distances == pytest.approx((0.0, radius, 0.05, 0.5, None, 0.0))
+    assert (found.attacks, found.missing, found.errored, found.spared) == (("fmn", "deepfool"), 1, 1, 0)
+
+
+def test_in_a_cascade_images_broken_before_stand_where_they_were_broken(build):
+    answers = {"clean": (list("1111"), [], []), "apgd": (list("0011"), [], [])}
+    answers["fmn"] = ([S, S, "1", "1"], [None, None, 0.2, None], [])
+    found = nearest(result(build, answers, cascade=True))
+    assert found.distances == pytest.approx((16 / 255, 16 / 255, 0.2, None))
+    assert (found.spared, found.missing) == (2, 1)
+
+
+def test_an_image_of_which_nothing_is_known_is_left_out(build):
+    answers = {"clean": (list("11"), [], []), "fmn": (["1", S], [0.2, None], [])}
+    assert nearest(result(build, answers, images=2)).distances == (0.2,)
+
+
+@pytest.mark.parametrize("near", [[], [None, None]])
+def test_without_a_minimum_norm_attack_there_is_no_curve(build, near):
+    assert nearest(result(build, {"clean": (list("11"), [], []), "fmn": ([S, S], near, [])}, images=2)) is None
+
+
+def test_the_curve_at_the_radius_is_the_robust_accuracy_of_a_deterministic_defense(nearby):
+    radius = nearby.board.threat.radius
+    plain = [found for found in nearby.results if not found.random]
+    assert len(plain) == 3
+    for found in plain:
+        assert security_curve(nearest(found).distances, [radius]) == [found.robust]
+
+
+@pytest.mark.parametrize(
+    ("norm", "distance", "text"),
+    [("linf", 8.7 / 255, "8.7/255"), ("l2", 0.034, "0.034"), ("l1", 12.34, "12.3"), ("l2", None, "∞")],
+)
+def test_distances_as_people_write_them(norm, distance, text):
+    assert distance_text(norm, distance) == text
+
+
+def test_an_own_verdict_that_agrees_has_no_remark(build):
+    (_, attack) = result(build, {"clean": (list("1111"), [], []), "apgd": (list("0111"), [], [1, 0, 0, 0])}).attacks
+    assert own_verdict(attack) == OwnVerdict(holding=3, asked=4, overclaimed=0, overlooked=0)
+    assert own_verdict(attack).accuracy == 0.75
+    assert own_verdict(attack).remark == ""
+
+
+@pytest.mark.parametrize(
+    ("claims", "remark"),
+    [
+        ([1, 1, 1, 0], "differs from ours on 2 of 4 images: 2 called broken but held on verification"),
+        ([0, 0, 0, 0], "differs from ours on 1 of 4 images: 1 called held but broken on verification"),
+        ([0, 1, 0, 0], ": 1 called broken but held on verification, 1 called held but broken on verification"),
+        ([None, 1, None, 0], "differs from ours on 1 of 2 images: 1 called broken"),
+    ],
+)
+def test_a_verdict_that_differs_says_in_which_direction(build, claims, remark):
+    (_, attack) = result(build, {"clean": (list("1111"), [], []), "apgd": (list("0111"), [], claims)}).attacks
+    assert remark in own_verdict(attack).remark
+
+
+def test_images_without_an_answer_of_ours_are_not_compared(build):
+    (attack,) = result(build, {"apgd": (["0", E, S, "1"], [], [1, 1, None, 0])}).attacks
+    assert own_verdict(attack) == OwnVerdict(holding=1, asked=2, overclaimed=0, overlooked=0)
+
+
+@pytest.mark.parametrize("rows", [(list("01"), [], []), (list("01"), [0.1, 0.2], [1, 1]), ([E, S], [], [1, None])])
+def test_attacks_without_a_comparable_verdict_have_none(build, rows):
+    """A minimum-norm attack claims an image at any distance, which is no claim about the radius."""
+    (attack,) = result(build, {"fmn": rows}, images=2).attacks
+    assert own_verdict(attack) is None

@@ -1,0 +1,106 @@
+"""Ranks: the order, ties, the strongest attack, what errored and what it cost; computed by hand."""
+
+import random
+
+import pytest
+
+from purebench.records.record import Outcome
+from purebench.results.rank import rank
+
+E, S = Outcome.ERRORED, Outcome.SKIPPED
+
+
+def rows(build, answers, **more):
+    return rank(build.results(answers, **more)[2])
+
+
+def counted(*right, images=4):
+    """One-draw answers of which the first `right` are right, for each attack."""
+    return {name: ["1"] * n + ["0"] * (images - n) for name, n in zip(("clean", "apgd"), right, strict=True)}
+
+
+def test_order_is_by_robust_then_clean_then_name(build):
+    answers = {
+        "d": counted(4, 1),
+        "c": counted(3, 2),
+        "a": counted(4, 2),
+        "b": counted(4, 2),
+        "e": counted(4, 4),
+    }
+    found = rows(build, answers)
+    assert [row.name for row in found] == ["e", "a", "b", "c", "d"]
+    assert [row.rank for row in found] == [1, 2, 2, 4, 5]  # a and b are equal
+
+
+def test_the_order_of_the_results_does_not_matter(demo):
+    shuffled = list(demo.results)
+    random.Random(2).shuffle(shuffled)
+    assert rank(shuffled) == rank(demo.results)
+
+
+def test_rows_that_cannot_be_told_apart_share_a_letter_and_their_ranks(build):
+    many = {
+        "high": counted(100, 95, images=100),
+        "near": counted(100, 90, images=100),
+        "low": counted(100, 10, images=100),
+    }
+    found = rows(build, many, block=100)
+    assert [(row.name, row.rank, row.place.text, row.place.letters) for row in found] == [
+        ("high", 1, "1–2", "a"),
+        ("near", 2, "1–2", "a"),
+        ("low", 3, "3", "b"),
+    ]
+
+
+def test_rows_where_images_errored_come_last_unranked_with_their_reason(demo):
+    *ranked, some, last = rank(demo.results)
+    assert (some.name, some.rank, some.robust, some.errored) == ("diffpure-t0.15", None, None, some.result.errored)
+    assert some.bounds[0].value < some.bounds[1].value
+    assert last.name == "broken-checkpoint"
+    assert (last.rank, last.clean, last.strongest, last.place) == (None, None, None, None)
+    assert last.errored == 256
+    assert last.reason.startswith("RuntimeError: size mismatch")
+    assert [row.rank for row in ranked] == list(range(1, len(ranked) + 1))
+    assert ranked[-1].robust.value == 0.0  # a defense that holds nothing is known, and is ranked
+
+
+def test_cells_say_what_was_skipped_and_what_errored(build):
+    (row,) = rows(build, {"one": {"clean": list("1111"), "apgd": ["1", E, "0", "1"], "square": [S] * 4}})
+    clean, apgd, square = row.cells
+    assert (clean.estimate.value, clean.errored) == (1.0, 0)
+    assert (apgd.estimate.value, apgd.errored, apgd.failed) == (0.5, 1, False)
+    assert (square.estimate, square.errored) == (None, 0)
+    assert row.errored == 1
+
+
+@pytest.mark.parametrize(
+    ("apgd", "square", "expected"),
+    [
+        (list("1000"), list("1100"), "apgd"),
+        (list("1110"), list("1100"), "square"),
+        ([E, E, E, "1"], list("1110"), "square"),  # 1 of 1 against 3 of 4: an error is not strength
+        ([E] * 4, list("1111"), "square"),
+        ([S] * 4, list("1111"), "square"),
+        ([E] * 4, [S] * 4, None),
+        (list("1100"), list("0011"), "apgd"),  # the first of the board's order where they are equal
+    ],
+)
+def test_the_strongest_attack_is_the_lowest_where_it_answered(build, apgd, square, expected):
+    (row,) = rows(build, {"one": {"clean": list("1000"), "apgd": apgd, "square": square}})
+    assert row.strongest == expected  # never "clean", however low it is
+
+
+def test_costs_are_summed_over_all_jobs(build):
+    (row,) = rows(build, {"noisy": {"clean": ["1111"] * 4, "apgd": ["1011"] * 4}})
+    assert row.cost.seconds == 4 * (12.5 + 2.0)  # two attacks, two blocks
+    assert (row.cost.forwards, row.cost.backwards) == (80, 20)
+    assert row.cost.draw_ms == pytest.approx(1000 * 4 * 2.0 / (2 * 4 * 4))
+
+
+def test_a_defense_without_timings_has_no_price_of_a_draw(build):
+    (row,) = rows(build, {"gone": {"clean": [E] * 4}})
+    assert row.cost.draw_ms is None
+
+
+def test_no_results_have_no_rows():
+    assert rank([]) == []

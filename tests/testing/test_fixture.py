@@ -1,0 +1,108 @@
+"""Claims in this process: objects, settings, and what is told of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import purebench
+from purebench.checks.attack_variants import Effort
+from purebench.checks.finding import Result
+from purebench.core.defense import Function
+from purebench.core.errors import PurebenchError
+from purebench.testing.fixture import Claim, Robustness
+from purebench.testing.settings import Settings
+
+from claimed import write_claimed  # isort: skip
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "found", tmp_path / "images", board=write_claimed(tmp_path, images=16))
+
+
+def test_an_object_is_asked_anew_and_leaves_nothing_behind(settings: Settings) -> None:
+    told: list[Claim] = []
+    factor = 1.0
+    robustness = Robustness(settings, told.append)
+    dimmer = Function(lambda x: factor * x, random=False)
+    bright = robustness.clean_at_least(dimmer, 0.3)
+    factor = 0.0  # the same object, another function: nothing says so
+    dark = robustness.clean_at_least(dimmer, 0.8)
+    assert (bright.result, dark.result) == (Result.HOLDS, Result.FAILS)
+    assert told == [bright, dark]
+    assert not settings.store.exists()
+    assert "purebench.evaluate(defense" in dark.message
+
+
+def test_a_defense_is_not_worse_than_itself_nor_decided_by_few_images(settings: Settings) -> None:
+    found = Robustness(settings).not_worse_than("trades", "none", margin=1.0)
+    assert found.result is Result.HOLDS
+    assert found.estimate is not None
+    assert found.estimate.value > 0
+    same = Robustness(settings).not_worse_than("none", "none", margin=0.01, max_images=8)
+    assert same.result is Result.UNDECIDED
+    assert same.estimate is not None
+    assert same.estimate.value == 0
+
+
+def test_a_crash_fails_a_claim_that_anything_would_fulfil(settings: Settings, tmp_path: Path) -> None:
+    found = Robustness(settings).at_least(f"{tmp_path}/own.py:crash", 0.0)
+    assert found.result is Result.FAILS
+    assert found.estimate is None
+    assert "RuntimeError: no answer today" in found.message
+    assert "--retry-errors" in found.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"bord": "x"}, "the setting 'bord' is unknown; did you mean 'board'"),
+        ({"board": "fashion-quik"}, "'fashion-quik' is unknown; did you mean 'fashion-quick'"),
+        ({"max_images": 0}, "max_images: expected a whole number of at least 1, but got 0"),
+        ({"confidence": 95}, "confidence: expected a fraction, such as 0.4 for 40 %, but got 95"),
+        ({"confidence": None}, "confidence: expected a fraction"),
+        ({"budget": 0}, "budget: expected minutes, such as 10 or 0.5, but got 0"),
+        ({"budget": [1]}, r"budget: expected minutes, such as 10 or 0.5, but got \[1\]"),
+        ({"budget": "1h"}, "budget: expected minutes, such as 10 or 0.5, but got '1h'"),
+        ({"undecided": "pass"}, "undecided: expected fail, skip, warn, but got 'pass'"),
+        ({"device": "gpu"}, "'gpu' is not to be had here"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_is_run(settings: Settings, changes: Any, told: str) -> None:
+    with pytest.raises(PurebenchError, match=told):
+        Robustness(settings).at_least("none", 0.5, **changes)
+    assert not settings.store.exists()
+
+
+def test_a_clean_accuracy_is_no_robust_one(settings: Settings) -> None:
+    """Where no attack of the board applies nothing is known, however many images are right."""
+    rounded = Function(lambda x: (x * 8).round() / 8, random=False, differentiable=False)
+    robustness = Robustness(settings)
+    assert robustness.clean_at_least(rounded, 0.2).result is Result.HOLDS
+    for claim in (lambda: robustness.at_least(rounded, 0.2), lambda: robustness.not_worse_than("none", rounded)):
+        with pytest.raises(PurebenchError, match=r"expected an attack on .* that applies to it, but there is none"):
+            claim()
+    report = purebench.evaluate(rounded, settings.board, images=4, progress=False)
+    assert report.robust is None
+    assert report.clean is not None
+    assert "no attack applies" in repr(report)
+
+
+def test_wrong_claims_are_told(settings: Settings) -> None:
+    robustness = Robustness(settings)
+    for claim, told in (
+        (lambda: robustness.at_least("none", 40), "accuracy: expected a fraction"),
+        (lambda: robustness.at_least("none", None), "accuracy: expected a fraction"),  # type: ignore[arg-type]
+        (lambda: robustness.not_worse_than("none", "trades", margin=-1), "margin: expected a fraction"),
+        (lambda: robustness.honest("none", effort=Effort(tolerance=1)), "tolerance: expected a fraction"),
+        (lambda: robustness.honest("none", effort="high"), "effort: expected an Effort"),  # type: ignore[arg-type]
+        (lambda: robustness.honest("none", effort=Effort(steps=0)), "steps: expected a whole number of at least 1"),
+        (lambda: robustness.at_least("nono", 0.4), "'nono' is unknown; did you mean 'none'"),
+        (lambda: robustness.at_least(torch.nn.Identity, 0.4), "got the class Identity; make one"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(PurebenchError, match=told):
+            claim()
