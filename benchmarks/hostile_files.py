@@ -35,7 +35,7 @@ from purebench.boards.board import Board
 from purebench.boards.code_identity import code_of_board
 from purebench.boards.jobs import Job, WorstCaseJob, plan
 from purebench.boards.parse import load_board, parse_board
-from purebench.cli.show import from_store, stored
+from purebench.cli.commands.show import print_stored
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.terminal import print_board
 from purebench.records import store
@@ -43,6 +43,7 @@ from purebench.records.record import Outcome, Picture, Record
 from purebench.results.export import export_results, load_results
 from purebench.results.merge import merge
 from purebench.results.rank import rank
+from purebench.results.stored_board import from_store
 
 BOARD: dict[str, Any] = {
     "name": "hostile",
@@ -321,7 +322,7 @@ def read_results(folder: Path) -> None:
 
 def read_store(path: Path) -> None:
     """Lists and shows what a store holds, and asks for all its images; then opens it for writing."""
-    stored(path, None, None, None)
+    print_stored(path, None, None, None)
     board, records = from_store(path, BOARD["name"])
     found = merge(board, records)
     print_board(board, found)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from purebench.boards.selection import choose
-from purebench.cli.show import progress
 from purebench.execution.board_run import run_board
+from purebench.execution.progress import progress
 from purebench.results.merge import merge
 
 

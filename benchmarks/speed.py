@@ -14,7 +14,7 @@ breakable  whole attacks on the bundled ResNet at a usual radius, where images a
 
 Everyone attacks the same frozen model and pays for the counting of gradients; a column shows how many images' gradients
 each computed, over images × steps × EOT. The unit is that model as it is. purebench's own attacks go through a copy of
-it whose batch norms are folded; making and trying the copy is in their time (see attacks/views/folding.py). One round runs
+it whose batch norms are folded; making and trying the copy is in their time (attacks/views/folding.py). One round runs
 every contestant once, and the one that goes first moves on by one. Ratios are taken within a round, and their median is
 compared. Exit code 1 if a bar is missed.
 """

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from purebench.boards.board import Board
-from purebench.cli.show import originals
 from purebench.core import registry
 from purebench.core.errors import PurebenchError, nearest
 from purebench.data.datasets import ImageSet
@@ -20,6 +19,7 @@ from purebench.leaderboards import html, site, terminal
 from purebench.results.comparisons import Pair, Side, comparisons
 from purebench.results.rank import Row, rank
 from purebench.results.results import DefenseResult
+from purebench.results.stored_board import originals
 from purebench.statistics import Estimate
 
 if TYPE_CHECKING:

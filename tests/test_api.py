@@ -152,7 +152,8 @@ def test_a_module_and_a_random_defense_are_taken_as_they_are(board: Board) -> No
 
 def test_a_file_that_changes_while_the_process_lives_is_read_again(board: Board, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    text = "from purebench.core.defense import Function\ndef mine():\n    return Function(lambda x: {} * x, random=False)\n"
+    text = "from purebench.core.defense import Function\n"
+    text += "def mine():\n    return Function(lambda x: {} * x, random=False)\n"
     file.write_text(text.format("1.0"), encoding="utf-8")
     before = purebench.evaluate(f"{file}:mine", board, progress=False)
     file.write_text(text.format("0.0"), encoding="utf-8")

@@ -23,7 +23,7 @@ def show_results(folder: Path, page: Path | None) -> None:
     Raises:
         PurebenchError: If there are none, if they are of several boards, or if a file is no result.
     """
-    from purebench.cli.show import check_outputs, present
+    from purebench.leaderboards.output import check_outputs, present
 
     check_outputs(page, None)
     board, found = from_results(folder)

@@ -11,7 +11,7 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from purebench.cli import show
+from purebench.execution import progress
 from purebench.execution.board_run import Progress
 from purebench.records.record import Record
 
@@ -36,7 +36,7 @@ def watching(wanted: bool) -> Iterator[Progress]:
         with _bar() as tell:
             yield tell
     else:
-        with show.progress() as tell:
+        with progress.progress() as tell:
             yield tell
 
 

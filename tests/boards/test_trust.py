@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from purebench.boards.parse import load_board
 from purebench.boards.trust import built_in, local_files
 from purebench.cli.main import app
-from purebench.cli.show import at_hand
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.data import datasets
+from purebench.results.stored_board import at_hand
 
 from boards import write_board  # isort: skip
 

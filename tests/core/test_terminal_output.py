@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from purebench.boards.parse import load_board
-from purebench.cli.show import progress
 from purebench.core.terminal_output import DIRECTIONS, make_console, printable
+from purebench.execution.progress import progress
 from purebench.leaderboards.terminal import print_board
 from purebench.records.record import Outcome, Record
 

@@ -123,7 +123,8 @@ def test_a_defense_that_remembers_its_first_answer_is_verified_without_its_memor
     }
     file = tmp_path / "mine.py"
     file.write_text(
-        "import torch\nfrom purebench.attacks.black_box.transfer import Transfer\nfrom purebench.core.defense import Defense\n"
+        "import torch\nfrom purebench.attacks.black_box.transfer import Transfer\n"
+        "from purebench.core.defense import Defense\n"
         "class Asks(Transfer):\n    def __call__(self, view, x, y, threat):\n"
         "        view.scores(x)\n        return super().__call__(view, x, y, threat)\n"
         "def asks(found=None):\n    return Asks(found)\n"

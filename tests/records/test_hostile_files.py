@@ -20,7 +20,6 @@ import pytest
 import yaml
 
 from purebench.boards.parse import load_board, parse_board
-from purebench.cli.show import from_store
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import load_json
 from purebench.core.files.strict_yaml import load_yaml
@@ -29,6 +28,7 @@ from purebench.records import store
 from purebench.records.record import Record
 from purebench.results.export import load_result, load_results
 from purebench.results.merge import merge
+from purebench.results.stored_board import from_store
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -15,7 +15,7 @@ from purebench.boards.board import Board, DatasetChoice, DefenseChoice, Stop
 from purebench.boards.jobs import Job
 from purebench.boards.parse import load_board, parse_board
 from purebench.boards.selection import choose, parse_until
-from purebench.cli import show
+from purebench.cli.commands.show import print_stored
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.board_run import run_board
@@ -115,9 +115,9 @@ def test_a_whole_run_in_the_store_is_cut_at_the_same_block(
     assert len(records) < len(everything)
     assert exported(board, records, tmp_path / "results") == expected
     assert exported(board, everything, tmp_path / "cut") == expected
-    show.stored(tmp_path / "s", None, None, None)
+    print_stored(tmp_path / "s", None, None, None)
     assert f"small: {len(records)} of {len(records)} jobs" in capsys.readouterr().out
-    show.stored(tmp_path / "s", "small", None, tmp_path / "shown")
+    print_stored(tmp_path / "s", "small", None, tmp_path / "shown")
     assert (tmp_path / "shown" / "coin.json").read_bytes() == expected["coin.json"]
 
 

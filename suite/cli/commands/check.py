@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from purebench.cli.options import StoreOption, TrustOption
+
+if TYPE_CHECKING:
+    from purebench.checks.finding import Finding
 
 UNDECIDED = 3
 """The exit code where no check fails, but one would need more images; 2 is that of bad input."""
@@ -49,10 +53,10 @@ def check(
     from purebench.checks.attack_variants import Effort
     from purebench.checks.evaluation import honest
     from purebench.checks.finding import Result
-    from purebench.cli import show
     from purebench.core.errors import PurebenchError, require_fraction
     from purebench.core.files.places import default_store
     from purebench.execution.incremental import Limits, Run
+    from purebench.execution.progress import progress
 
     require_fraction("--confidence", confidence, ends=False)
     if minutes is not None and not minutes > 0:
@@ -60,10 +64,26 @@ def check(
     chosen = choose(board, [defense], None)
     check_trust(board, load_board(find_board(board)), trust=trust)
     effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
-    with show.progress(parts=True) as progress:
-        run = Run(store or default_store(), device, workers, progress)
+    with progress(parts=True) as watch:
+        run = Run(store or default_store(), device, workers, watch)
         row, limits = chosen.shown[0], Limits(max_images, minutes)
         found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
-    show.findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)
+    _print_findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)
     if code := {Result.FAILS: 1, Result.UNDECIDED: UNDECIDED}.get(found.result):
         raise typer.Exit(code)
+
+
+def _print_findings(title: str, found: Sequence[Finding]) -> None:
+    """Print a line for each check, with its sentence."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from purebench.checks.finding import Result
+    from purebench.core.terminal_output import make_console
+
+    colours = {Result.HOLDS: "green", Result.FAILS: "red", Result.UNDECIDED: "yellow", Result.NOT_APPLICABLE: "dim"}
+    table = Table("result", "check", "what was seen", title=title, title_justify="left", box=SIMPLE_HEAD)
+    for one in found:
+        table.add_row(Text(one.result, style=colours[one.result]), Text(one.name), Text(one.sentence))
+    make_console().print(table)

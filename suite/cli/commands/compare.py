@@ -115,9 +115,9 @@ def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseR
     """The rows of a folder, a store, or of the board's committed results."""
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
-    from purebench.cli.show import from_store
     from purebench.results.export import load_results
     from purebench.results.merge import merge
+    from purebench.results.stored_board import from_store
 
     if store is not None and results is not None:
         raise PurebenchError("compare: expected --store or --results, but got both; choose one.")

@@ -31,16 +31,16 @@ def export(
     """
     from purebench.boards.parse import load_board
     from purebench.cli.citations import bibtex
-    from purebench.cli.show import from_store
+    from purebench.cli.image_export import export_images
     from purebench.core.files.places import default_store
     from purebench.core.terminal_output import printable
     from purebench.leaderboards.table_files import comma_separated, latex, markdown
     from purebench.records.provenance import versions
     from purebench.records.store import reading
     from purebench.results.export import write_files
-    from purebench.results.image_export import export_images
     from purebench.results.merge import merge
     from purebench.results.rank import rank
+    from purebench.results.stored_board import from_store
 
     asked = chosen(formats)
     if out.exists() and not out.is_dir():

@@ -1,0 +1,81 @@
+"""Writes and prints a board: the results as JSON, the page, the ranked table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from purebench.boards.board import Board
+from purebench.core.errors import PurebenchError
+from purebench.core.terminal_output import printable
+from purebench.data.datasets import Array, ImageSet
+from purebench.leaderboards import site, terminal
+from purebench.records.record import Record
+from purebench.results import export, merge
+from purebench.results.results import DefenseResult
+from purebench.results.stored_board import originals
+
+
+def check_outputs(page: Path | None, results: Path | None, rows: Collection[str] = ()) -> None:
+    """Raises PurebenchError for places that cannot be written, before hours are spent on what goes there.
+
+    rows: the defenses whose results will be written; files of others in the folder must be results of this version.
+    """
+    if page is not None and page.is_dir():
+        raise PurebenchError(f"--page: expected a file to write, but {page} is a folder; name a file in it.")
+    if results is not None and results.exists() and not results.is_dir():
+        raise PurebenchError(f"--results: expected a folder, but {results} is a file; name another.")
+    if results is not None and results.is_dir():
+        export.check_others(results, rows)
+
+
+def finish(
+    board: Board,
+    records: Sequence[Record],
+    page: Path | None,
+    results: Path | None,
+    data: ImageSet | None,
+    order: Sequence[int] | Array,
+    left_out: Collection[str] = (),
+) -> list[DefenseResult]:
+    """Write the results and the page where asked, then print the ranking.
+
+    Args:
+        board: As it was run.
+        records: What the store has of it.
+        page: A file for the page, None for none.
+        results: A folder for the results, None for none.
+        data: Clean images, None where they are not at hand: the page then has none.
+        order: Their positions in the data set.
+        left_out: Rows whose files are not on this machine.
+
+    Returns:
+        What was found of each row.
+    """
+    from purebench.results import export
+
+    found = merge.merge(board, records)
+    if results is not None:
+        export.export_results(results, found)
+    pictures = {} if data is None or page is None else originals(data, order, found)
+    present(board, found, page, () if data is None else data.classes, pictures, left_out, results)
+    return found
+
+
+def present(
+    board: Board,
+    found: Sequence[DefenseResult],
+    page: Path | None,
+    classes: Sequence[str],
+    pictures: Mapping[int, str],
+    left_out: Collection[str] = (),
+    results: Path | None = None,
+) -> None:
+    """Write the page where asked, then print the table and the places of what was written."""
+
+    if page is not None:
+        site.write_page(page, site.render(board, found, classes, pictures, left_out))
+    terminal.print_board(board, found, left_out=left_out)
+    for what, place in (("results", results), ("page", page)):
+        if place is not None:
+            print(printable(f"{what}: {place}"))

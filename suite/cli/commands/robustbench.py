@@ -1,0 +1,47 @@
+"""`purebench robustbench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def robustbench(
+    models: Annotated[Path, typer.Option(help="RobustBench's model folder: DATASET/THREAT/NAME.pt.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A model of the zoo; without it, those in the folder are listed.")
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="Folder of cifar-10-batches-py, cifar-100-python or ImageNet's val.")
+    ] = Path("data"),
+    dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet.")] = "cifar10",
+    threat: Annotated[str, typer.Option(help="Linf or L2.")] = "Linf",
+    radius: Annotated[str | None, typer.Option(help="Such as 8/255; default: the leaderboard's.")] = None,
+    images: Annotated[int | None, typer.Option(help="Only the first so many test images.", min=1)] = None,
+    batch: Annotated[int, typer.Option(help="Images at once; with the seed it decides the result.", min=1)] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Seed of AutoAttack.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the result as JSON here.")] = None,
+) -> None:
+    """Evaluate a model of RobustBench's zoo by its own protocol, from local files; downloads nothing.
+
+    Example: purebench robustbench Carmon2019Unlabeled --models models --data data --images 100
+    """
+    from purebench.core.threat import parse_radius
+    from purebench.integrations.robustbench.benchmark import command
+
+    command(
+        model,
+        model_dir=models,
+        data_dir=data,
+        dataset=dataset,
+        threat_model=threat,
+        eps=None if radius is None else parse_radius(radius),
+        n_examples=images,
+        batch_size=batch,
+        device=device,
+        seed=seed,
+        out=out,
+    )

@@ -1,0 +1,58 @@
+"""`purebench show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from purebench.cli.options import StoreOption
+from purebench.core.files.places import default_store
+
+
+def show(
+    board: Annotated[
+        str | None, typer.Argument(help="The board's name; without it the boards in the store are listed.")
+    ] = None,
+    store: StoreOption = None,
+    page: Annotated[Path | None, typer.Option(help="Write the board's page here.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="With a board: write its results as JSON into this folder. Without board and --store: show the "
+            "results in this folder; no store, images or models are needed."
+        ),
+    ] = None,
+) -> None:
+    """Show what a store or a folder of results holds: its boards, or the ranking of one, also while a run is at work.
+
+    Runs no code that the store names. Example: purebench show --results my-results --page board.html
+    """
+    from purebench.cli.result_files import show_results
+    from purebench.leaderboards.output import check_outputs
+
+    if board is None and store is None and results is not None:
+        show_results(results, page)
+        return
+    check_outputs(page, results)
+    print_stored(store or default_store(), board, page, results)
+
+
+def print_stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:
+    """Print the boards of a store, or one of them. Runs no code that the store names."""
+    from purebench.core.terminal_output import printable
+    from purebench.leaderboards.output import finish
+    from purebench.records import store
+    from purebench.results.stored_board import at_hand, from_store
+
+    with store.reading(path) as saved:
+        plans = saved.plans()
+        if name is None:
+            for known, (_, keys) in plans.items():
+                done = sum(saved.has(key) for key in keys)
+                print(printable(f"{known}: {done} of {len(keys)} jobs"))
+            return
+    board, records = from_store(path, name)
+    data = at_hand(board) if page is not None else None
+    finish(board, records, page, results, data, range(0 if data is None else len(data)))

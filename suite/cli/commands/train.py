@@ -1,0 +1,29 @@
+"""`purebench train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="The recipe (purebench list recipes).")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, log, card and the state to resume from.")] = Path(
+        "trained"
+    ),
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    minutes: Annotated[float | None, typer.Option(help="Time budget; default: the recipe's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps instead of minutes: the seed decides all.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    data: Annotated[str | None, typer.Option(help="Folder of the data set; default: found or downloaded.")] = None,
+) -> None:
+    """Train a bundled model by its recipe; started again with the same --out it goes on where it stopped."""
+    from purebench.core import registry
+    from purebench.core.devices import find_device
+    from purebench.core.registry import Spec
+
+    recipe, _ = registry.factory("recipes", Spec.parse(name).name)
+    written = recipe(out=out, device=find_device(device), minutes=minutes, steps=steps, seed=seed, folder=data)
+    typer.echo(f"wrote {written}")

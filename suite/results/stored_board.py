@@ -1,0 +1,63 @@
+"""Reads a board and its records from a store, and the clean images of its data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+
+from purebench.boards.board import Board
+from purebench.boards.parse import parse_board
+from purebench.boards.trust import built_in
+from purebench.core.errors import PurebenchError, nearest
+from purebench.core.registry import Spec, factory
+from purebench.core.terminal_output import complain
+from purebench.data.adapt import load_images
+from purebench.data.datasets import Array, ImageSet
+from purebench.data.pictures import png, to_bytes
+from purebench.records import store
+from purebench.records.record import Record
+from purebench.results.results import DefenseResult
+
+
+def at_hand(board: Board) -> ImageSet | None:
+    """The data set of a board that came from somewhere: None unless it is built in and on this machine."""
+    use = board.dataset.use
+    if not built_in("datasets", use):
+        return None
+    takes = signature(factory("datasets", use.name)[0]).parameters
+    offline = {"download": False} if "download" in takes else {}
+    try:
+        data = load_images(Spec(use.name, {**use.params, **offline}))
+    except PurebenchError as error:
+        complain(f"the page has no original images: {error}")
+        return None
+    return data
+
+
+def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
+    """A board as it was last run into a store, and its records so far. Raises PurebenchError for one that is not there.
+
+    name: of the board.
+    """
+    with store.reading(path) as saved:
+        plans = saved.plans()
+        if name not in plans:
+            raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")
+        definition, keys = plans[name]
+        try:
+            board = replace(parse_board(definition), origin=saved.origin(name))
+        except PurebenchError as error:
+            raise PurebenchError(f"{path}: the plan of {name!r} is damaged: {error}") from error
+        return board, [record for key in keys if (record := saved.get(key)) is not None]
+
+
+def originals(data: ImageSet, order: Sequence[int] | Array, found: Sequence[DefenseResult]) -> dict[int, str]:
+    """The clean images that the page shows, as PNG files in base64, by their position in the dataset.
+
+    data: clean images; order: their positions in the data set.
+    """
+    shown = {picture.image for result in found for attack in result.attacks for picture in attack.pictures}
+    rows = {int(index): row for row, index in enumerate(order) if int(index) in shown}
+    return {index: png(to_bytes(data.take([row]).floats()[0])) for index, row in rows.items()}
