@@ -1,1 +1,65 @@
-"""Attacks: a view of the defense, and the algorithms that look through it."""
+"""Attacks, by name, and the protocols that an attack of your own is written against.
+
+Nothing is imported until it is asked for: listing the attacks needs no torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from purebench.attacks.adaptive.latent import Latent
+    from purebench.attacks.adaptive.off_manifold import OffManifold
+    from purebench.attacks.black_box.square import Square
+    from purebench.attacks.black_box.transfer import Transfer
+    from purebench.attacks.certify import Certify
+    from purebench.attacks.gradient.apgd import APGD
+    from purebench.attacks.gradient.losses import margin
+    from purebench.attacks.gradient.pgd import PGD, Clean
+    from purebench.attacks.min_norm.cw import CW
+    from purebench.attacks.min_norm.deepfool import DeepFool
+    from purebench.attacks.min_norm.fmn import FMN
+    from purebench.attacks.views.view import View
+
+__all__ = [
+    "APGD",
+    "CW",
+    "FMN",
+    "PGD",
+    "Certify",
+    "Clean",
+    "DeepFool",
+    "Latent",
+    "OffManifold",
+    "Square",
+    "Transfer",
+    "View",
+    "margin",
+]
+
+_PLACES = {
+    "adaptive.latent": ("Latent",),
+    "adaptive.off_manifold": ("OffManifold",),
+    "black_box.square": ("Square",),
+    "black_box.transfer": ("Transfer",),
+    "certify": ("Certify",),
+    "gradient.apgd": ("APGD",),
+    "gradient.losses": ("margin",),
+    "gradient.pgd": ("PGD", "Clean"),
+    "min_norm.cw": ("CW",),
+    "min_norm.deepfool": ("DeepFool",),
+    "min_norm.fmn": ("FMN",),
+    "views.view": ("View",),
+}
+"""Modules and the public names that are imported from them when they are first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLACES.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(f"purebench.attacks.{module}"), name)
+    raise AttributeError(f"module 'purebench.attacks' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,29 +1,86 @@
 """purebench: how robust is a defended image classifier against an attacker who knows the defense?
 
-Nothing heavy is imported here, so that ``import purebench`` and the command line answer at once. From Python,
+Everything that the documentation shows is importable from here, or from `purebench.attacks`. Nothing heavy is imported
+until it is asked for, so that ``import purebench`` and the command line answer at once. From Python,
 ``purebench.evaluate(defense, board="fashion-quick")`` gives a report that a notebook shows as a table.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from purebench.core.source import moved_modules
+
 if TYPE_CHECKING:
-    from purebench.api import evaluate as evaluate
-    from purebench.core.errors import PurebenchError as PurebenchError
-    from purebench.report import Report as Report
+    from purebench.api import evaluate
+    from purebench.boards.board import AttackChoice, Board
+    from purebench.boards.parse import load_board
+    from purebench.checks.attack_variants import Effort
+    from purebench.core.defense import Certifier, Defense, Function, Purifier, keep_random_layers_on
+    from purebench.core.errors import PurebenchError
+    from purebench.core.norms import NORMS
+    from purebench.core.registry import Spec, create, register
+    from purebench.core.threat import Knowledge, ThreatModel
+    from purebench.core.warning_codes import WarningCode
+    from purebench.data.image_set import ImageSet
+    from purebench.report import Report
+    from purebench.results.export import load_results
+    from purebench.statistics import Estimate
 
 __version__ = "0.5.0"
 
-LAZY = {"evaluate": "api", "Report": "report", "PurebenchError": "errors"}
-"""Names that are imported when they are first asked for, and the modules that they come from."""
+__all__ = [
+    "NORMS",
+    "AttackChoice",
+    "Board",
+    "Certifier",
+    "Defense",
+    "Effort",
+    "Estimate",
+    "Function",
+    "ImageSet",
+    "Knowledge",
+    "PurebenchError",
+    "Purifier",
+    "Report",
+    "Spec",
+    "ThreatModel",
+    "WarningCode",
+    "create",
+    "evaluate",
+    "keep_random_layers_on",
+    "load_board",
+    "load_results",
+    "register",
+]
+
+_PLACES = {
+    "api": ("evaluate",),
+    "boards.board": ("AttackChoice", "Board"),
+    "boards.parse": ("load_board",),
+    "checks.attack_variants": ("Effort",),
+    "core.defense": ("Certifier", "Defense", "Function", "Purifier", "keep_random_layers_on"),
+    "core.errors": ("PurebenchError",),
+    "core.norms": ("NORMS",),
+    "core.registry": ("Spec", "create", "register"),
+    "core.threat": ("Knowledge", "ThreatModel"),
+    "core.warning_codes": ("WarningCode",),
+    "data.image_set": ("ImageSet",),
+    "report": ("Report",),
+    "results.export": ("load_results",),
+    "statistics": ("Estimate",),
+}
+"""Modules and the public names that are imported from them when they are first asked for."""
+
+moved_modules.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LAZY:
-        raise AttributeError(f"module 'purebench' has no attribute {name!r}")
-    from importlib import import_module
+    for module, names in _PLACES.items():
+        if name in names:
+            from importlib import import_module
 
-    return getattr(import_module(f"purebench.{LAZY[name]}"), name)
+            return getattr(import_module(f"purebench.{module}"), name)
+    raise AttributeError(f"module 'purebench' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LAZY})
+    return sorted({*globals(), *__all__})

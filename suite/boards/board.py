@@ -1,4 +1,4 @@
-"""What a board is: frozen dataclasses, and the plain values that a board.yaml holds (`board_file` reads them)."""
+"""What a board is: frozen dataclasses, and the plain values that a board.yaml holds (`parse` reads them)."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from purebench.core.protocols import View
-from purebench.core.threat import Knowledge, ThreatModel
+from purebench import Knowledge, ThreatModel
+from purebench.attacks import View
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from purebench.core.defense import Purifier
-from purebench.core.errors import PurebenchError
+from purebench import PurebenchError, Purifier
 
 
 class SoftMedian(Purifier):

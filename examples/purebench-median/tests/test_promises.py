@@ -3,10 +3,7 @@
 import pytest
 import torch
 
-from purebench.checks.attack_variants import Effort
-from purebench.core.errors import PurebenchError
-from purebench.core.registry import Spec, create
-from purebench.core.threat import ThreatModel
+from purebench import Effort, PurebenchError, Spec, ThreatModel, create
 
 
 def test_a_narrow_width_is_the_median():
