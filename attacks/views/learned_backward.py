@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.attacks.gradient.pgd import at_least_one
+from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View, bpda, straight_through
 from purebench.core.defense import Defense
 from purebench.core.norms import NORMS

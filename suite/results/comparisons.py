@@ -13,7 +13,7 @@ from purebench.core.errors import PurebenchError, nearest
 from purebench.records.record import Outcome
 from purebench.results.results import DefenseResult
 from purebench.statistics import Comparison, compare, holm
-from purebench.statistics.ranking.signs import RESAMPLES
+from purebench.statistics.signs import RESAMPLES
 
 Floats = npt.NDArray[np.float64]
 

@@ -56,7 +56,7 @@ from purebench.statistics.intervals.proportions import (
     wilson,
     wilson_corrected,
 )
-from purebench.statistics.ranking.multiplicity import holm, romano_wolf
+from purebench.statistics.multiplicity import holm, romano_wolf
 from purebench.statistics.ranking.paired import (
     Comparison,
     attributable_loss,

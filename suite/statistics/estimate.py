@@ -103,3 +103,16 @@ def require_unit_values(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
             "pass fractions, not percentages or NaN"
         )
     return checked
+
+
+def require_outcomes(outcomes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """`outcomes` as a float array [defenses, images] in [0,1], each at least 1; raises ValueError for another."""
+    values = np.asarray(outcomes, dtype=np.float64)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(
+            f"expected outcomes [defenses, images], each at least 1, but got shape {list(values.shape)}; "
+            "give each defense a row, with one value an image"
+        )
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("expected outcomes in [0,1], but got others; pass fractions, not percentages or NaN")
+    return values

@@ -11,8 +11,8 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from purebench.defenses.checkpoints import load
-from purebench.defenses.training.attacked import ATTACKS, attacked
 from purebench.defenses.training.recipes import vae
+from purebench.defenses.training.recipes.attacked import ATTACKS, attacked
 from purebench.defenses.vae.plain import VAE
 
 

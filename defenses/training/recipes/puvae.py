@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from purebench.data.datasets import ImageSet, fashion_mnist
 from purebench.defenses.priors.puvae import ClassVAE, PuVAE
-from purebench.defenses.training.attacked import source_classifier
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
+from purebench.defenses.training.recipes.attacked import source_classifier
 
 SEEN = 0.05
 """Weight of the cross-entropy, in nats a pixel of the bound."""

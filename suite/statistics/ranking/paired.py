@@ -22,9 +22,9 @@ from scipy.special import bdtr
 from purebench.core.errors import PurebenchError
 from purebench.statistics.estimate import Estimate, require_unit_values
 from purebench.statistics.intervals.methods import interval
-from purebench.statistics.ranking.signs import RESAMPLES, sign_flipped, studentised
 from purebench.statistics.ranking.skewness import guard_p_values
 from purebench.statistics.sequential.anytime import anytime_p_values
+from purebench.statistics.signs import RESAMPLES, sign_flipped, studentised
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,11 +19,11 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from purebench.statistics.estimate import require_confidence
-from purebench.statistics.ranking.multiplicity import holm, romano_wolf
-from purebench.statistics.ranking.signs import RESAMPLES
+from purebench.statistics.estimate import require_confidence, require_outcomes
+from purebench.statistics.multiplicity import holm, romano_wolf
 from purebench.statistics.ranking.skewness import guard_p_values
 from purebench.statistics.sequential.anytime import anytime_p_values
+from purebench.statistics.signs import RESAMPLES
 
 Floats = npt.NDArray[np.float64]
 
@@ -163,16 +163,3 @@ def probability_best(outcomes: npt.ArrayLike, *, seed: int = 0, resamples: int =
         best = means >= means.max(axis=1, keepdims=True) - 1e-12
         won += (best / best.sum(axis=1, keepdims=True)).sum(axis=0)
     return won / resamples
-
-
-def require_outcomes(outcomes: npt.ArrayLike) -> Floats:
-    """`outcomes` as a float array [defenses, images] in [0,1], each at least 1; raises ValueError for another."""
-    values = np.asarray(outcomes, dtype=np.float64)
-    if values.ndim != 2 or 0 in values.shape:
-        raise ValueError(
-            f"expected outcomes [defenses, images], each at least 1, but got shape {list(values.shape)}; "
-            "give each defense a row, with one value an image"
-        )
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("expected outcomes in [0,1], but got others; pass fractions, not percentages or NaN")
-    return values

@@ -20,10 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from purebench.statistics.estimate import require_confidence
+from purebench.statistics.estimate import require_confidence, require_outcomes
 from purebench.statistics.intervals.betting import betting_sequence
-from purebench.statistics.ranking.multiplicity import holm
-from purebench.statistics.ranking.ranks import require_outcomes
+from purebench.statistics.multiplicity import holm
 from purebench.statistics.sequential.anytime import STAKES, anytime_p_values
 
 Floats = npt.NDArray[np.float64]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from purebench.statistics import compare, mean_p_value, pair_p_values, sign_flip
-from purebench.statistics.ranking.multiplicity import romano_wolf
+from purebench.statistics.multiplicity import romano_wolf
 from purebench.statistics.ranking.skewness import guard_p_values
 
 IDS = tuple(range(48))

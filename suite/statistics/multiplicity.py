@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from purebench.statistics.ranking.signs import RESAMPLES, sign_flipped, studentised
+from purebench.statistics.signs import RESAMPLES, sign_flipped, studentised
 
 Floats = npt.NDArray[np.float64]
 
