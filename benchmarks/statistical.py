@@ -30,10 +30,13 @@ from purebench.statistics import (
     METHODS,
     Verdict,
     anytime_p_values,
+    betting,
     betting_sequence,
+    bracket,
     decided,
     empirical_bernstein,
     empirical_bernstein_sequence,
+    gaffke,
     holm,
     images_for_power,
     interval,
@@ -45,10 +48,8 @@ from purebench.statistics import (
     robust_accuracy,
     robust_per_image,
 )
-from purebench.statistics.intervals import betting, gaffke
 from purebench.statistics.intervals.bootstrap import binary_ends
 from purebench.statistics.intervals.calibration import calibrated
-from purebench.statistics.worst_case import bracket
 
 Floats = npt.NDArray[np.float64]
 

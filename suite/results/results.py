@@ -29,8 +29,7 @@ from purebench.core.warning_codes import ResultWarning
 from purebench.records.answers import ANSWERED as ANSWERED
 from purebench.records.answers import Answers, gather, right_answers
 from purebench.records.record import WORST_CASE, Outcome, Picture
-from purebench.statistics import Estimate, accuracy, interval, interval_method, lowest_per_image
-from purebench.statistics.worst_case import bracket
+from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -1,31 +1,37 @@
 """What the answers of a defense say about it, and how surely: pure functions on numpy arrays, no I/O, no
 torch.
 
-estimate      `Estimate`: a number with its interval, its n and its method; no number leaves without them
-intervals     `interval`: one door to the methods by name; `METHODS`, and `APPROXIMATE`: those of the textbooks
-proportions   `clopper_pearson`, `wilson`, …: right or wrong once an image (a deterministic defense)
-calibration   `least_coverage`: how surely such an interval covers, exactly; the level at which it keeps its word
-gaffke        `gaffke`: the mean of values in [0,1] (a random defense), whatever their order; `one_sided_bound`
-betting       `betting_sequence`: the mean of values in [0,1] at any time; `betting`: at a fixed number, by order
-bernstein     `empirical_bernstein` and its sequence: the same in closed form, longer
-bootstrap     `bca`: the same by resampling images
-halving       `contenders`, `picked`: one adversarial example an image, by successive halving over `RUNGS`
-bracket       `bracket`: both sides of the accuracy under the worst attack of each image
-picking       `split_score`: the worst attack of every image is picked on other draws than it is scored on
-worst_case    `robust_accuracy`: the worst attack of every image, on plain arrays; `accuracy`: a single attack
-shares        `outcome_shares`: images that are right nearly always, mostly, nearly never
-resubmission  `resubmission_curve`, `vote_curve`: asked N times, and voting
-curve         `security_curve`: accuracy against radius, from the distances of minimum-norm attacks; `median_distance`
-survival      `survival_band`, `kaplan_meier`, `median_with_ends`: the same where some distances were not found
-variance      `variance_parts`: what of the noise comes from images, restarts and draws
-allocation    `advise`: images and draws for an interval that short; power of a comparison
-paired        `compare`, `attributable_loss`: two answers about the same images
-signs         the null distribution of paired differences: random signs
-skewness      a guard where differences of equal means need not be symmetric
-multiplicity  `holm`, `romano_wolf`: many comparisons
-ranks         `rank`: rank intervals, groups that cannot be told apart, the probability of being best
-anytime       `anytime_p_values`, `anytime_p_above`: whether two differ, or a mean is too large, asked after every image
-sequential    `half_width_reached`, `decided`: when a run may stop
+estimate       `Estimate`: a number with its interval, its n and its method; no number leaves without them
+intervals/     of a mean of values in [0,1], one an image
+  methods      `interval`: one door to the methods by name; `METHODS`, and `APPROXIMATE`: those of the textbooks
+  proportions  `clopper_pearson`, `wilson`, …: right or wrong once an image (a deterministic defense)
+  calibration  `least_coverage`: the exact coverage of such an interval; the level at which it keeps its word
+  gaffke       `gaffke`: of values in [0,1] (a random defense), whatever their order; `one_sided_bound`
+  betting      `betting_sequence`: at any time; `betting`: for a fixed number of images, in an order
+  bernstein    `empirical_bernstein` and its sequence: the same in closed form, longer
+  bootstrap    `bca`: by resampling images
+worst_case/    accuracy under the worst attack of each image
+  halving      `contenders`, `picked`: one adversarial example an image, by successive halving over `RUNGS`
+  bracket      `bracket`: both sides of mean_i min_a q[i,a]
+  picking      `split_score`: the worst attack of every image is picked on other draws than it is scored on
+  split_draws  `robust_accuracy`: the worst attack of every image, on plain arrays; `accuracy`: a single attack
+  outcome_shares  images that are right nearly always, mostly, nearly never
+  resubmission `resubmission_curve`, `vote_curve`: asked N times, and voting
+ranking/       comparisons of defenses on the same images
+  paired       `compare`, `attributable_loss`: two answers about the same images
+  skewness     a guard where differences of equal means need not be symmetric
+  ranks        `rank`: rank intervals, groups that cannot be told apart, the probability of being best
+signs          the null distribution of paired differences: random signs
+multiplicity   `holm`, `romano_wolf`: many comparisons
+sequential/    inference that holds at any time
+  anytime      `anytime_p_values`, `anytime_p_above`: whether two differ, or a mean is too large, after every image
+  stopping     `half_width_reached`, `decided`: when a run may stop
+design/        how many images and draws
+  variance     `variance_parts`: what of the noise comes from images, restarts and draws
+  allocation   `advise`: images and draws for an interval that short; power of a comparison
+distances/     of minimum-norm attacks
+  curve        `security_curve`: accuracy against radius; `median_distance`
+  survival     `survival_band`, `kaplan_meier`, `median_with_ends`: the same where some distances were not found
 
 The sampling unit is everywhere the image, never the draw.
 """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from purebench.statistics.intervals import betting
+from purebench.statistics import betting
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,7 @@ def test_a_store_that_cannot_be_made_is_told_at_once(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused_and_may_wait(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    code = "import sys, pathlib; from purebench import store\n"
+    code = "import sys, pathlib; from purebench.records import store\n"
     code += "with store.writing(pathlib.Path(sys.argv[1]), float(sys.argv[2])): pass"
     with store.writing(path) as saved:
         saved.add(record())
@@ -80,7 +80,7 @@ def test_a_second_writer_is_refused_and_may_wait(tmp_path: Path) -> None:
 def test_a_writer_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "s"
     code = (
-        "import sys, pathlib, os, signal; from purebench import store\n"
+        "import sys, pathlib, os, signal; from purebench.records import store\n"
         "with store.writing(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9

@@ -47,7 +47,7 @@ def test_the_speed_table_is_measured_by_the_installed_package(tmp_path: Path) ->
     assert "speed/overhead.json" in packed(tmp_path / "out", "speed", tmp_path)
     # The package is importable, with its entry points, from the folder alone.
     code_ = (
-        "import purebench, importlib.metadata as m; from purebench import registry; print(purebench.__file__); "
+        "import purebench, importlib.metadata as m; from purebench.core import registry; print(purebench.__file__); "
         "print(m.distribution('purebench').locate_file('')); print(sorted(registry.installed('attacks')))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "work" / "site")}

@@ -15,13 +15,13 @@ from purebench.statistics import (
     advise,
     comparison_power,
     expected_half_width,
+    gaffke,
     images_for_power,
     mcnemar,
     mcnemar_power,
     smallest_difference,
     variance_parts,
 )
-from purebench.statistics.intervals import gaffke
 
 
 def test_two_levels_are_the_mean_squares_of_an_analysis_of_variance():

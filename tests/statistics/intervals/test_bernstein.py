@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from purebench.statistics import betting_sequence, empirical_bernstein, empirical_bernstein_sequence
-from purebench.statistics.intervals import betting
+from purebench.statistics import betting, betting_sequence, empirical_bernstein, empirical_bernstein_sequence
 
 REPEATS = 300
 LEAST_COVERED = REPEATS * (0.945 - 3 * math.sqrt(0.95 * 0.05 / REPEATS))

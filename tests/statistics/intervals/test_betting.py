@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purebench.statistics import betting_sequence
-from purebench.statistics.intervals import betting
+from purebench.statistics import betting, betting_sequence
 
 UNIT_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 

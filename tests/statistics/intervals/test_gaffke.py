@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from purebench.statistics import clopper_pearson, interval, mean_p_value, one_sided_bound
-from purebench.statistics.intervals import betting, gaffke
+from purebench.statistics import betting, clopper_pearson, gaffke, interval, mean_p_value, one_sided_bound
 
 UNIT_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 REPEATS = 400

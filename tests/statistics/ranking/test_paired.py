@@ -9,8 +9,16 @@ from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from purebench.core.errors import PurebenchError
-from purebench.statistics import attributable_loss, compare, holm, mcnemar, paired_difference, romano_wolf, sign_flip
-from purebench.statistics.intervals import gaffke
+from purebench.statistics import (
+    attributable_loss,
+    compare,
+    gaffke,
+    holm,
+    mcnemar,
+    paired_difference,
+    romano_wolf,
+    sign_flip,
+)
 
 
 @pytest.mark.parametrize(("better", "worse"), [(0, 0), (5, 0), (3, 9), (40, 25), (7, 7)])

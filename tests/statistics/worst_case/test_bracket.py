@@ -9,13 +9,13 @@ from scipy.special import expit
 from purebench.statistics import (
     accuracy,
     betting_at_any_time,
+    bracket,
+    gaffke,
     lowest_per_image,
     one_sided_bound,
     robust_accuracy,
     robust_per_image,
 )
-from purebench.statistics.intervals import gaffke
-from purebench.statistics.worst_case import bracket
 
 
 def test_its_ends_are_the_one_sided_bounds():

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from purebench.statistics import accuracy, clopper_pearson, robust_accuracy, robust_per_image
-from purebench.statistics.intervals import gaffke
+from purebench.statistics import accuracy, clopper_pearson, gaffke, robust_accuracy, robust_per_image
 
 BOARDS = arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=6))
 
