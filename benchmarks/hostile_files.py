@@ -123,7 +123,7 @@ def _record(board: Board, job: Job, rng: np.random.Generator) -> Record:
     start, count = job.block * board.dataset.block, board.dataset.block
     skipped = (is_random and job.attack.only == "deterministic") or (job.attack.name == "transfer" and not is_random)
     draws = ["".join(rng.choice(["0", "1"], 4 if is_random else 1)) for _ in range(count)]
-    held = [Outcome.HELD if 2 * row.count("1") > len(row) else Outcome.BROKEN for row in draws]
+    held = [Outcome.ROBUST if 2 * row.count("1") > len(row) else Outcome.MISCLASSIFIED for row in draws]
     shown = [Picture(start, start % 10, "AAAA", "BBBB", 1)] if job.block == 0 and not skipped else []
     return Record(
         key=job.key,
@@ -165,7 +165,7 @@ def _worst_case(board: Board, job: WorstCaseJob, attacks: list[Record], rng: np.
         block=job.block,
         images=first.images,
         labels=first.labels,
-        outcomes=[Outcome.HELD if 2 * row.count("1") > len(row) else Outcome.BROKEN for row in draws],
+        outcomes=[Outcome.ROBUST if 2 * row.count("1") > len(row) else Outcome.MISCLASSIFIED for row in draws],
         draws=draws,
         distances=[0.01] * len(picked),
         picked=[str(name) for name in picked],

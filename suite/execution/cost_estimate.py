@@ -151,7 +151,7 @@ def _tried(row: DefenseChoice, attack: AttackChoice, one: Context) -> Price:
     """A job on one image; what it is given are the clean images."""
     seed = f"plan {row.name} {attack.name}"
     job = Job(seed, seed, row, attack, 0)
-    clean = Record("", "", "", "", 0, [], [], [Outcome.BROKEN], ["0"], [None])
+    clean = Record("", "", "", "", 0, [], [], [Outcome.MISCLASSIFIED], ["0"], [None])
     given = Given((), Finding(clean, one.images.floats()))
     began = time.perf_counter()
     record = run_job(job, one, given).record

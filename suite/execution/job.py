@@ -175,7 +175,7 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
     answer = part_of(answer, rows)
     passes, known = context.defenses[job.defense.name].passes, context.facts(job.defense.name).warnings
     told = {
-        "outcomes": [Outcome.HELD if row.float().mean() > 0.5 else Outcome.BROKEN for row in verdict.right],
+        "outcomes": [Outcome.ROBUST if row.float().mean() > 0.5 else Outcome.MISCLASSIFIED for row in verdict.right],
         "draws": ["".join("1" if draw else "0" for draw in row) for row in verdict.right.tolist()],
         "distances": [round(float(value), 7) for value in board.threat.size(verdict.images - x[checked.rows])],
         "nearest": verdict.nearest,
@@ -242,7 +242,7 @@ def _broken_before(before: Sequence[Finding]) -> dict[int, Array]:
     broken: dict[int, Array] = {}
     for finding in before:
         for row, (outcome, draws) in enumerate(zip(finding.record.outcomes, finding.record.draws, strict=True)):
-            if outcome is Outcome.BROKEN and "1" not in draws and finding.adversarial is not None:
+            if outcome is Outcome.MISCLASSIFIED and "1" not in draws and finding.adversarial is not None:
                 broken.setdefault(row, finding.adversarial[row])
     return broken
 

@@ -121,7 +121,7 @@ def _picked_and_scored(
 
 
 def _outcome(fresh: Bools) -> Outcome:
-    return Outcome.HELD if fresh.mean() > 0.5 else Outcome.BROKEN
+    return Outcome.ROBUST if fresh.mean() > 0.5 else Outcome.MISCLASSIFIED
 
 
 def _no_pick(outcomes: Sequence[Outcome]) -> Outcome:

@@ -36,17 +36,17 @@ WORST_CASE = "worst-case"
 class Outcome(StrEnum):
     """What became of an image under an attack, decided by verification alone.
 
-    HELD: more than half of the verification draws were right. BROKEN: the others. ERRORED: the attack or the defense
-    failed (never counted as robust). SKIPPED: the attack does not apply to this defense.
+    ROBUST: more than half of the verification draws were right. MISCLASSIFIED: the others. ERRORED: the attack or the
+    defense failed (never counted as robust). SKIPPED: the attack does not apply to this defense.
     """
 
-    HELD = "held"
-    BROKEN = "broken"
+    ROBUST = "robust"
+    MISCLASSIFIED = "misclassified"
     ERRORED = "errored"
     SKIPPED = "skipped"
 
 
-ANSWERED = (Outcome.HELD, Outcome.BROKEN)
+ANSWERED = (Outcome.ROBUST, Outcome.MISCLASSIFIED)
 """Outcomes of images about which the defense answered."""
 
 

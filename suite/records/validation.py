@@ -9,7 +9,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
 from purebench.records.record import Outcome, Record
 
-ANSWERED = (Outcome.HELD, Outcome.BROKEN)
+ANSWERED = (Outcome.ROBUST, Outcome.MISCLASSIFIED)
 
 
 def check_record(record: Record) -> None:
@@ -63,7 +63,7 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
                 f"draws[{row}]: expected {expected} verification draws of an image that is {outcome}, but got "
                 f"{len(given)}."
             )
-        if expected and (2 * given.count("1") > count) != (outcome is Outcome.HELD):
+        if expected and (2 * given.count("1") > count) != (outcome is Outcome.ROBUST):
             raise PurebenchError(f"outcomes[{row}]: {outcome} contradicts the draws {shown(given)}.")
 
 

@@ -12,8 +12,8 @@ from purebench.results.results import ANSWERED, AttackResult
 class OwnVerdict:
     """What an attack says of itself, over the images for which it said so.
 
-    holding: images that it thinks hold, of `asked`. overclaimed: it calls them broken, but they hold on verification;
-    overlooked: it thinks they hold, but they are broken.
+    holding: images that it thinks hold, of `asked`. overclaimed: it calls them misclassified, but they are robust on
+    verification. overlooked: it thinks they hold, but they are misclassified.
     """
 
     holding: int
@@ -34,8 +34,8 @@ class OwnVerdict:
             return ""
         told = f"its own verdict differs from ours on {differing} of {self.asked} images: "
         ways = [
-            f"{self.overclaimed} called broken but held on verification" if self.overclaimed else "",
-            f"{self.overlooked} called held but broken on verification" if self.overlooked else "",
+            f"{self.overclaimed} called misclassified, but robust on verification" if self.overclaimed else "",
+            f"{self.overlooked} called robust, but misclassified on verification" if self.overlooked else "",
         ]
         return told + ", ".join(way for way in ways if way)
 
@@ -49,7 +49,7 @@ def own_verdict(attack: AttackResult) -> OwnVerdict | None:
     if not attack.claims or attack.nearest:
         return None
     pairs = [
-        (bool(claim), outcome is Outcome.BROKEN)
+        (bool(claim), outcome is Outcome.MISCLASSIFIED)
         for claim, outcome in zip(attack.claims, attack.outcomes, strict=True)
         if claim is not None and outcome in ANSWERED
     ]

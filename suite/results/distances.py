@@ -80,7 +80,7 @@ def nearest(result: DefenseResult) -> Nearest | None:
 def _known(result: DefenseResult, image: int, radius: float) -> list[float]:
     """The distances at which an image was broken; those under the threat model pass the radius by rounding only."""
     found = [attack.nearest[image] for attack in result.attacks if attack.nearest]
-    inside = [attack.distances[image] for attack in result.attacks if attack.outcomes[image] is Outcome.BROKEN]
+    inside = [attack.distances[image] for attack in result.attacks if attack.outcomes[image] is Outcome.MISCLASSIFIED]
     return [d for d in found if d is not None] + [min(d, radius) for d in inside if d is not None]
 
 

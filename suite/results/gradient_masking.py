@@ -57,14 +57,14 @@ def _named(attacks: Sequence[AttackResult], codes: Set[WarningCode]) -> Iterator
 
 
 def _held(outcomes: Sequence[Outcome]) -> bool:
-    return Outcome.HELD in outcomes and not {Outcome.BROKEN, Outcome.ERRORED} & set(outcomes)
+    return Outcome.ROBUST in outcomes and not {Outcome.MISCLASSIFIED, Outcome.ERRORED} & set(outcomes)
 
 
 def _noted(following: Sequence[AttackResult]) -> Iterator[ResultWarning]:
     """Attacks' warnings of their gradients, unless another one had better gradients and broke more images."""
     warned = [attack for attack in following if any(warning.code in OF_GRADIENTS for warning in attack.warnings)]
-    most = max((attack.count(Outcome.BROKEN) for attack in warned), default=0)
-    if not any(attack.count(Outcome.BROKEN) > most for attack in following if attack not in warned):
+    most = max((attack.count(Outcome.MISCLASSIFIED) for attack in warned), default=0)
+    if not any(attack.count(Outcome.MISCLASSIFIED) > most for attack in following if attack not in warned):
         yield from _named(warned, OF_GRADIENTS)
 
 

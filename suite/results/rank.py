@@ -202,7 +202,7 @@ def _most_broken(result: DefenseResult) -> str | None:
     asked = (
         attack for attack in result.attacks if attack.name not in none and not attack.skipped and not attack.failed
     )
-    strongest = max(asked, key=lambda attack: attack.count(Outcome.BROKEN), default=None)
+    strongest = max(asked, key=lambda attack: attack.count(Outcome.MISCLASSIFIED), default=None)
     return None if strongest is None else strongest.name
 
 

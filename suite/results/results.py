@@ -298,7 +298,7 @@ class DefenseResult:
         if not self.cascade or only not in ("all", "random" if self.random else "deterministic"):
             return gone
         for before in self.attacks[: self.attacks.index(attack)]:
-            broken = np.array([outcome is Outcome.BROKEN for outcome in before.outcomes])
+            broken = np.array([outcome is Outcome.MISCLASSIFIED for outcome in before.outcomes])
             gone |= broken & ~self.right(before).any(axis=1)
         skipped: Bools = np.array([outcome is Outcome.SKIPPED for outcome in attack.outcomes])
         return np.logical_and(gone, skipped)

@@ -143,7 +143,7 @@ def keep_images(side: Evidence, folder: Path) -> Path | None:
         return None
     adversarial, clean = np.concatenate(made), side.context.images.floats()
     outcomes = next(found.outcomes for found in side.found.attacks if found.name == attack)
-    broken = np.array([outcome is Outcome.BROKEN for outcome in outcomes])
+    broken = np.array([outcome is Outcome.MISCLASSIFIED for outcome in outcomes])
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         folder / "adversarial.npz",

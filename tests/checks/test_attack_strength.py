@@ -36,7 +36,7 @@ def found(draws: int = 1, **held: int) -> DefenseResult:
     attacks = []
     for name, count in held.items():
         kind = {-1: Outcome.SKIPPED, -2: Outcome.ERRORED}.get(count)
-        outcomes = [kind or (Outcome.HELD if i < count else Outcome.BROKEN) for i in range(IMAGES)]
+        outcomes = [kind or (Outcome.ROBUST if i < count else Outcome.MISCLASSIFIED) for i in range(IMAGES)]
         answers = ["" if kind else ("1" if i < count else "0") * draws for i in range(IMAGES)]
         attacks.append(
             AttackResult(

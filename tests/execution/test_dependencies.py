@@ -148,7 +148,7 @@ def test_the_key_of_a_job_holds_those_of_the_jobs_it_needs(tmp_path: Path) -> No
 
 def test_only_what_is_wrong_on_every_draw_is_spared() -> None:
     draws = ["0000", "0001", "0111", "", "0000"]
-    outcomes = [Outcome.BROKEN, Outcome.BROKEN, Outcome.HELD, Outcome.SKIPPED, Outcome.ERRORED]
+    outcomes = [Outcome.MISCLASSIFIED, Outcome.MISCLASSIFIED, Outcome.ROBUST, Outcome.SKIPPED, Outcome.ERRORED]
     record = SimpleNamespace(outcomes=outcomes, draws=draws)
     assert list(_broken_before([SimpleNamespace(record=record, adversarial=np.zeros((5, 1)))])) == [0]
 
@@ -171,12 +171,14 @@ def test_a_cascade_spares_what_is_broken_on_every_draw_and_finds_the_same_worst_
             broken_before = np.zeros(4, dtype=bool)
             worst: dict[str, list[bool]] = {}
             for name, found in (("full", full), ("cascade", spared)):
-                tables = [[o is Outcome.BROKEN for o in found[row, attack, block].outcomes] for attack in attacks]
+                tables = [
+                    [o is Outcome.MISCLASSIFIED for o in found[row, attack, block].outcomes] for attack in attacks
+                ]
                 worst[name] = np.any(tables, axis=0).tolist()
             for attack in attacks:
                 outcomes = spared[row, attack, block].outcomes
                 assert [o is Outcome.SKIPPED for o in outcomes] == broken_before.tolist()
-                broken_before |= [o is Outcome.BROKEN for o in outcomes]
+                broken_before |= [o is Outcome.MISCLASSIFIED for o in outcomes]
             assert worst["cascade"] == worst["full"]
     assert sum(r.forwards for r in spared.values()) < sum(r.forwards for r in full.values())
     partly = [r for r in spared.values() if 0 < r.outcomes.count(Outcome.SKIPPED) < 4]
@@ -196,7 +198,7 @@ def test_a_random_row_is_spared_only_where_no_draw_was_right(tmp_path: Path) -> 
             continue
         earlier = [found[row, name, block] for name in order[: order.index(attack)]]
         for i, outcome in enumerate(record.outcomes):
-            gone = any(e.outcomes[i] is Outcome.BROKEN and "1" not in e.draws[i] for e in earlier)
+            gone = any(e.outcomes[i] is Outcome.MISCLASSIFIED and "1" not in e.draws[i] for e in earlier)
             if gone:
                 assert outcome is Outcome.SKIPPED
             elif outcome is Outcome.SKIPPED:

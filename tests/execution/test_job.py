@@ -65,7 +65,7 @@ def test_outcomes_follow_the_draws(tmp_path: Path) -> None:
     record = find(context(tmp_path), "coin", "apgd").record
     for outcome, draws in zip(record.outcomes, record.draws, strict=True):
         held = draws.count("1") > len(draws) / 2
-        assert outcome is (Outcome.HELD if held else Outcome.BROKEN)
+        assert outcome is (Outcome.ROBUST if held else Outcome.MISCLASSIFIED)
     assert record.forwards > 4 * 6
     assert record.backwards > 0
 

@@ -149,7 +149,7 @@ def test_a_defense_that_remembers_its_first_answer_is_verified_without_its_memor
         if isinstance(job, Job):
             given = Given(source=findings["none", "apgd"]) if job.source is not None else None
             findings[job.defense.name, job.label] = run_job(job, context, given)
-    assert Outcome.BROKEN in findings["none", "apgd"].record.outcomes
+    assert Outcome.MISCLASSIFIED in findings["none", "apgd"].record.outcomes
     assert findings["nearest", "again"].record.outcomes == findings["none", "apgd"].record.outcomes
 
 
@@ -166,7 +166,7 @@ def test_a_defense_that_replays_its_first_call_holds_nothing(ready: Context) -> 
             return self.first[: len(x)] + 0 * x.flatten(1).sum(1, keepdim=True)
 
     record = found(ready, as_defense(Replays()), "apgd")
-    assert Outcome.HELD not in record.outcomes
+    assert Outcome.ROBUST not in record.outcomes
 
 
 def test_an_ensemble_that_chooses_a_model_a_call_is_asked_one_call_a_draw(ready: Context) -> None:

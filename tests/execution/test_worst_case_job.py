@@ -59,8 +59,8 @@ def test_a_deterministic_pick_is_wrong_where_any_attack_is(ran: tuple) -> None:
         found = records["none", WORST_CASE, block]
         attacks = [records["none", attack.name, block] for attack in board.attacks]
         for row, outcome in enumerate(found.outcomes):
-            broken = [one.attack for one in attacks if one.outcomes[row] is Outcome.BROKEN]
-            assert outcome is (Outcome.BROKEN if broken else Outcome.HELD)
+            broken = [one.attack for one in attacks if one.outcomes[row] is Outcome.MISCLASSIFIED]
+            assert outcome is (Outcome.MISCLASSIFIED if broken else Outcome.ROBUST)
             assert found.draws[row] == "01"[not broken]
             assert found.picked[row] == (broken[0] if broken else "clean")
 
@@ -163,7 +163,7 @@ def test_what_no_attack_answered_for_is_errored_or_skipped(tmp_path: Path) -> No
 
 
 def _answered(key: str, attack: str, images: np.ndarray, draws: str) -> Finding:
-    outcome = Outcome.HELD if "1" in draws else Outcome.BROKEN
+    outcome = Outcome.ROBUST if "1" in draws else Outcome.MISCLASSIFIED
     count = len(images)
     record = Record(
         key, "small", "marked", attack, 0, [0] * count, [0] * count, [outcome] * count, [draws] * count, [0.0]

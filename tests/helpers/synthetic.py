@@ -43,7 +43,7 @@ def make_record(board, defense, attack, block, answers, *, random=None, seconds=
     images = list(range(100 + start, 100 + start + len(answers)))
     asked = [not isinstance(answer, Outcome) for answer in answers]
     outcomes = [
-        (Outcome.HELD if 2 * answer.count("1") > len(answer) else Outcome.BROKEN) if one else answer
+        (Outcome.ROBUST if 2 * answer.count("1") > len(answer) else Outcome.MISCLASSIFIED) if one else answer
         for one, answer in zip(asked, answers, strict=True)
     ]
     if random is None:

@@ -123,7 +123,7 @@ def test_the_numbers_are_those_of_robustbench_in_l2(made, cheap, monkeypatch, ep
 
 def test_what_is_behind_the_numbers(made, result):
     right = (made.net(made.x).argmax(1) == made.y).tolist()
-    held = [outcome is Outcome.HELD for outcome in result.outcomes]
+    held = [outcome is Outcome.ROBUST for outcome in result.outcomes]
     assert result.labels == made.y.tolist()
     assert held == [not claim for claim in result.claims]
     assert sum(held) / 12 == result.verified.value == result.claimed.value == result.robust.value
@@ -135,7 +135,7 @@ def test_what_is_behind_the_numbers(made, result):
     assert max(result.distances) <= RADIUS * (1 + 1e-4)
     plain = json.loads(json.dumps(result.to_dict()))
     assert plain["verified"]["n"] == 12
-    assert plain["outcomes"].count("held") == sum(held)
+    assert plain["outcomes"].count("robust") == sum(held)
     assert plain["versions"]["robustbench"]
 
 

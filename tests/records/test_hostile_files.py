@@ -242,10 +242,13 @@ ANOTHER = {"use": "clean", "gradient": "none", "eot": 3, "only": "all"}
         (top(attacks=lambda attacks: [*attacks, attacks[0]]), "expected each attack once"),
         (change("apgd", draws=lambda draws: [row[:-1] for row in draws]), "attacks.apgd.draws[0]: expected 4"),
         (change("apgd", draws=["1111"] * 8), "contradicts the draws '1111'"),
-        (change("apgd", outcomes=["held"] * 8), "contradicts the draws"),
+        (change("apgd", outcomes=["robust"] * 8), "contradicts the draws"),
         (change("apgd", outcomes=lambda given: given[1:]), "attacks.apgd.outcomes: expected one value for each of 8"),
         (change("apgd", outcomes=["errored"] * 8), "expected 0 verification draws of an image that is errored"),
-        (change("apgd", outcomes=["won"] * 8), "attacks[1].outcomes[0]: 'won' is unknown; known: broken, errored"),
+        (
+            change("apgd", outcomes=["won"] * 8),
+            "attacks[1].outcomes[0]: 'won' is unknown; known: errored, misclassified",
+        ),
         (change("apgd", draws=["0120"] * 8), "attacks[1].draws[0]: expected text that matches"),
         (change("apgd", distances=[0.04] * 8), "expected at most the radius"),
         (change("apgd", distances=[-0.01] * 8), "attacks[1].distances[0]: expected a number of at least 0"),
@@ -253,13 +256,16 @@ ANOTHER = {"use": "clean", "gradient": "none", "eot": 3, "only": "all"}
         (change("apgd", gradient="blind"), "attacks.apgd.gradient: expected the board's, 'exact'"),
         (change("apgd", spec={"name": "apgd", "params": {"steps": 1000}}), "attacks.apgd.spec: expected the board's"),
         (change("transfer", source=None), "attacks.transfer.source: expected the board's"),
-        (change("fmn", outcomes=["broken"] * 8, draws=["0000"] * 8), "is for deterministic defenses only"),
+        (change("fmn", outcomes=["misclassified"] * 8, draws=["0000"] * 8), "is for deterministic defenses only"),
         (change("apgd", claims=[1]), "attacks.apgd.claims: expected one value for each of 8"),
         (change("apgd", outcome=[]), "attacks[1]: the key 'outcome' is unknown; did you mean 'outcomes'"),
         (change("clean", pictures=lambda given: [{**given[0], "image": 99}]), "expected an image of the result"),
         (change("clean", pictures=lambda given: [{**given[0], "purified": '"><script>'}]), "purified: expected text"),
         (worst(draws=lambda draws: [row[:-1] for row in draws]), "worst_case.draws[0]: expected 32 verification draws"),
-        (worst(draws=["1" * 32] * 8, outcomes=["broken"] * 8), "worst_case.outcomes[0]: broken contradicts the draws"),
+        (
+            worst(draws=["1" * 32] * 8, outcomes=["misclassified"] * 8),
+            "worst_case.outcomes[0]: misclassified contradicts the draws",
+        ),
         (worst(outcomes=["errored"] * 8), "worst_case.draws[0]: expected 0 verification draws of an image"),
         (
             worst(outcomes=["errored"] * 8, draws=[""] * 8),
@@ -332,7 +338,7 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
         ("UPDATE plans SET keys = '{}'", "expected the keys of a plan"),
         ("UPDATE records SET json = '{}'", "is damaged: expected schema 1"),
         ("UPDATE records SET json = replace(json, '\"schema\": 1', '\"schema\": 2')", "of a later purebench"),
-        ("UPDATE records SET json = replace(json, 'held', 'broken')", "contradicts the draws"),
+        ("UPDATE records SET json = replace(json, 'robust', 'misclassified')", "contradicts the draws"),
         (
             f"UPDATE records SET json = json_set(json, '$.picked[0]', 'nobody') {PICKS}",
             "picked[0]: expected an attack that",
@@ -411,7 +417,7 @@ def test_reading_many_records_is_quick(sample: Any) -> None:
         ({"reasons": ["", "", ""]}, "reasons: expected one value"),
         ({"draws": ["111", "11"]}, "draws: expected equally many draws of each image, but got [2, 3]"),
         ({"draws": ["01", "11"]}, "outcomes[0]: held contradicts the draws '01'"),
-        ({"outcomes": ["skipped", "held"]}, "draws[0]: expected 0 verification draws of an image that is skipped"),
+        ({"outcomes": ["skipped", "robust"]}, "draws[0]: expected 0 verification draws of an image that is skipped"),
         ({"distances": [-1.0, 0.0]}, "distances[0]: expected a number of at least 0.0, but got -1.0"),
         ({"claims": [2, 0]}, "claims[0]: expected 0 or 1, but got 2"),
         ({"forwards": 2**63}, "forwards: expected a whole number below 9223372036854775808"),
@@ -428,10 +434,10 @@ def test_reading_many_records_is_quick(sample: Any) -> None:
 def test_records_that_contradict_themselves_are_refused(fields: dict[str, Any], told: str) -> None:
     good = {
         **{"key": "k", "board": "b", "defense": "d", "attack": "a", "block": 0, "schema": 1},
-        **{"images": [1, 2], "labels": [0, 1], "outcomes": ["held", "held"], "draws": ["11", "11"]},
+        **{"images": [1, 2], "labels": [0, 1], "outcomes": ["robust", "robust"], "draws": ["11", "11"]},
         "distances": [0.0, None],
     }
-    assert Record.from_dict(good).outcomes == ["held", "held"]
+    assert Record.from_dict(good).outcomes == ["robust", "robust"]
     refused(lambda: Record.from_dict(good | fields), told)
     refused(lambda: Record.from_dict({k: v for k, v in good.items() if k != "draws"}), "expected the key 'draws'")
 

@@ -23,7 +23,7 @@ def record(key: str = "k", **fields: object) -> Record:
         "block": 0,
         "images": [1, 2],
         "labels": [0, 1],
-        "outcomes": [Outcome.HELD, Outcome.ERRORED],
+        "outcomes": [Outcome.ROBUST, Outcome.ERRORED],
         "draws": ["11", ""],
         "distances": [0.5, None],
         "pictures": [Picture(1, 0, "x", "y", 3)],

@@ -101,10 +101,13 @@ def test_an_own_verdict_that_agrees_has_no_remark(build):
 @pytest.mark.parametrize(
     ("claims", "remark"),
     [
-        ([1, 1, 1, 0], "differs from ours on 2 of 4 images: 2 called broken but held on verification"),
-        ([0, 0, 0, 0], "differs from ours on 1 of 4 images: 1 called held but broken on verification"),
-        ([0, 1, 0, 0], ": 1 called broken but held on verification, 1 called held but broken on verification"),
-        ([None, 1, None, 0], "differs from ours on 1 of 2 images: 1 called broken"),
+        ([1, 1, 1, 0], "differs from ours on 2 of 4 images: 2 called misclassified, but robust on verification"),
+        ([0, 0, 0, 0], "differs from ours on 1 of 4 images: 1 called robust, but misclassified on verification"),
+        (
+            [0, 1, 0, 0],
+            ": 1 called misclassified, but robust on verification, 1 called robust, but misclassified on verification",
+        ),
+        ([None, 1, None, 0], "differs from ours on 1 of 2 images: 1 called misclassified"),
     ],
 )
 def test_a_verdict_that_differs_says_in_which_direction(build, claims, remark):

@@ -151,7 +151,7 @@ def test_more_attacks_without_the_gradient_do_not_win_by_luck(build, world):
 
 
 def outcome(draws):
-    return Outcome.HELD if 2 * draws.count("1") > len(draws) else Outcome.BROKEN
+    return Outcome.ROBUST if 2 * draws.count("1") > len(draws) else Outcome.MISCLASSIFIED
 
 
 def test_on_a_random_row_a_stronger_attack_without_the_gradient_is_found(build):

@@ -31,7 +31,7 @@ def test_deterministic_numbers_are_the_counts_by_hand(build):
 
 def test_the_fresh_draws_at_the_picks_are_the_robust_accuracy(build):
     board, records, _ = build.results({"noisy": {"clean": ["1111", "1111"], "apgd": ["0011", "0000"]}})
-    scored = {"draws": ["0111", "0001"], "outcomes": [Outcome.HELD, Outcome.BROKEN]}
+    scored = {"draws": ["0111", "0001"], "outcomes": [Outcome.ROBUST, Outcome.MISCLASSIFIED]}
     fresh = [replace(one, **scored) if one.attack == WORST_CASE else one for one in records]
     (found,) = merge(board, fresh)
     assert found.random

@@ -152,7 +152,7 @@ def synthetic(answers: np.ndarray, block: int, rule: Stop) -> tuple[Board, list[
     for name, row in zip(names, answers, strict=True):
         for number in range(board.blocks):
             part = row[number * block : (number + 1) * block]
-            outcomes = [Outcome.HELD if one else Outcome.BROKEN for one in part]
+            outcomes = [Outcome.ROBUST if one else Outcome.MISCLASSIFIED for one in part]
             images = list(range(number * block, number * block + len(part)))
             draws = ["1" if one else "0" for one in part]
             facts = {"defense": {"random": False}}

@@ -151,7 +151,7 @@ def benchmark(
         verified=estimate(sum(right) / len(right)),
         labels=watched.y.tolist(),
         claims=broken,
-        outcomes=[Outcome.HELD if held else Outcome.BROKEN for held in right],
+        outcomes=[Outcome.ROBUST if held else Outcome.MISCLASSIFIED for held in right],
         distances=threat.size(watched.adversarial - watched.x).tolist(),
         notes=notes,
         device=device_name(str(place)),

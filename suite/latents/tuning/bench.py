@@ -177,7 +177,7 @@ class Bench:
             some = order[start : start + CHUNK]
             part = Part(f"once {start}", data.take(some), some)
             before, after = (self._run(zeros, attack, part) for attack in (CLEAN, ONCE))
-            held, still = (np.array([o is Outcome.HELD for o in each.record.outcomes]) for each in (before, after))
+            held, still = (np.array([o is Outcome.ROBUST for o in each.record.outcomes]) for each in (before, after))
             flipped = held & ~still
             assert after.adversarial is not None
             places.append(some[flipped])
