@@ -416,7 +416,7 @@ def test_reading_many_records_is_quick(sample: Any) -> None:
         ({"nearest": [0.1]}, "nearest: expected one value"),
         ({"reasons": ["", "", ""]}, "reasons: expected one value"),
         ({"draws": ["111", "11"]}, "draws: expected equally many draws of each image, but got [2, 3]"),
-        ({"draws": ["01", "11"]}, "outcomes[0]: held contradicts the draws '01'"),
+        ({"draws": ["01", "11"]}, "outcomes[0]: robust contradicts the draws '01'"),
         ({"outcomes": ["skipped", "robust"]}, "draws[0]: expected 0 verification draws of an image that is skipped"),
         ({"distances": [-1.0, 0.0]}, "distances[0]: expected a number of at least 0.0, but got -1.0"),
         ({"claims": [2, 0]}, "claims[0]: expected 0 or 1, but got 2"),
