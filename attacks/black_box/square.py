@@ -16,6 +16,7 @@ from torch import Tensor
 from purebench.attacks.best import Best, rows
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.gradient.pgd import see_scores
+from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
@@ -122,7 +123,7 @@ MOVES = {"linf": (stripes, linf_proposal, 1), "l2": (l2_start, l2_proposal, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square:
+class Square(NativeAttack):
     """queries: looks an image, each of `eot` draws on a random defense; share: the first patch's share of the image."""
 
     queries: int = 5000
@@ -139,7 +140,7 @@ class Square:
         if threat.norm not in MOVES:
             raise PurebenchError(f"square: expected the norm linf or l2, but got {threat.norm}; use autoattack:square.")
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image. Raises PurebenchError as `check` does."""
         self.check(threat)
         begin, propose, least = MOVES[threat.norm]

@@ -18,6 +18,7 @@ from purebench.attacks.gradient.apgd_l1 import WIDER, SparseSteps
 from purebench.attacks.gradient.apgd_random import Annealed
 from purebench.attacks.gradient.apgd_state import Run, Steps
 from purebench.attacks.gradient.pgd import random_start, see_scores
+from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import Loss, View
 from purebench.core.errors import PurebenchError
@@ -63,7 +64,7 @@ class Momentum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class APGD:
+class APGD(NativeAttack):
     """APGD on any loss, in any norm, through any view.
 
     steps: gradients an image and run; restarts: runs; targets: aim at each of so many classes, the most likely wrong
@@ -90,7 +91,7 @@ class APGD:
         if not isinstance(self.stop, bool):
             raise PurebenchError(f"stop: expected true or false, but got {self.stop!r}.")
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image."""
         best, everyone = Best(view, x, y, stop=self.stop), torch.arange(len(x), device=x.device)
         logits = view.scores(x)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from purebench.attacks.best import Best, rows
 from purebench.attacks.gradient import losses
+from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, yes_or_no
 from purebench.attacks.parameters import at_least_one as at_least_one
 from purebench.attacks.views.view import Loss, View
@@ -28,7 +29,7 @@ def random_start(x: Tensor, threat: ThreatModel) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD:
+class PGD(NativeAttack):
     """x ← P(x + step · direction(gradient)), from the image or from random starts.
 
     The very first gradient is that of the image itself, which tells at no further cost whether it is wrong as it is.
@@ -59,7 +60,7 @@ class PGD:
         if threat.norm == "l1":
             raise PurebenchError("pgd: expected the norm linf or l2, but got l1; use apgd, which has steps of its own.")
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """The best point found of each image. Raises PurebenchError as `check` does."""
         self.check(threat)
         best = Best(view, x, y)
@@ -131,11 +132,11 @@ def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clean:
+class Clean(NativeAttack):
     """No attack: the image itself. Every board's first column."""
 
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """A copy of x."""
         return torch.clone(x)

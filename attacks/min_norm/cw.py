@@ -15,6 +15,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one, yes_or_no
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
@@ -59,7 +60,7 @@ class Adam:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CW:
+class CW(NativeAttack):
     """searches: values of c tried; steps: gradients for each; rate: Adam's; c: the first value; kappa: the confidence.
 
     leave: an image leaves a search that lowered its loss by less than a ten-thousandth in a tenth of the steps (not on
@@ -86,7 +87,7 @@ class CW:
         if threat.norm != "l2":
             raise PurebenchError(f"cw: expected the norm l2, but got {threat.norm}; take fmn, or apgd(loss=cw).")
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """The nearest adversarial images in l2. Raises PurebenchError as `check` does."""
         self.check(threat)
         nearest = Nearest(view, x, y, threat.norm, self.kappa)

@@ -15,6 +15,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.gradient.losses import targeted_margin
 from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
@@ -27,7 +28,7 @@ BEYOND = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepFool:
+class DeepFool(NativeAttack):
     """steps: linearisations; candidates: classes looked at, the own one included, the most likely ones first.
 
     candidates None for all. overshoot: share by which the sum of the steps is stretched, to cross the boundary.
@@ -51,7 +52,7 @@ class DeepFool:
         if threat.norm not in ("l2", "linf"):
             raise PurebenchError(f"deepfool: expected the norm l2 or linf, but got {threat.norm}; take fmn.")
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """The nearest adversarial images found; images leave when they have crossed a boundary.
 
         Raises PurebenchError as `check` does.

@@ -20,6 +20,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.norms import NORMS, l2_direction, shrunk
@@ -45,7 +46,7 @@ def shortened(norm: str, x: Tensor, delta: Tensor, radius: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FMN:
+class FMN(NativeAttack):
     """steps: gradients an image; alpha, alpha_last: first and last length of a step in l2, in the units of x.
 
     alpha_last None for alpha/100; gamma, gamma_last: first and last share by which the radius grows or shrinks.
@@ -66,7 +67,7 @@ class FMN:
         for name, value in (("gamma", self.gamma), ("gamma_last", self.gamma_last)):
             a_number(name, value, 0, 1, above=True, below=True)
 
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """The nearest adversarial images in the threat's norm."""
         nearest = Nearest(view, x, y, threat.norm)
         index = nearest.open()

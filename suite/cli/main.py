@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -26,12 +27,30 @@ from purebench.execution.interruption import ending_in_order
 app = typer.Typer(
     name="purebench",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="How robust is a defended image classifier against an attacker who knows the defense?\n\n"
     "Start with [bold]purebench run fashion-quick[/bold]; see what there is with [bold]purebench list[/bold].",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from purebench import __version__
+
+        typer.echo(f"purebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
 
 app.command()(run)
 app.command()(show)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import purebench
+
 from boards import write_board  # isort: skip
 
 ENTRY = [str(Path(sys.executable).with_name("purebench"))]
@@ -41,6 +43,15 @@ def test_every_command_explains_itself() -> None:
         told = call(command, "--help").stdout
         assert "Usage" in told
         assert len(told) > 300
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["run", "-h"]])
+def test_help_is_where_people_look_for_it(words: list[str]) -> None:
+    assert "Usage" in here(*words).stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert here("--version").stdout == f"purebench {purebench.__version__}\n"
 
 
 def test_a_board_from_the_first_run_to_its_page(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""The base of the native attacks: on a board they are called with a view, on a plain model with the model itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from purebench.attacks.views.view import View, exact
+from purebench.core.defense import Defense, as_defense
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import Answer
+from purebench.core.threat import ThreatModel
+
+Model = Callable[[Tensor], Tensor]
+
+
+class NativeAttack(ABC):
+    """An attack that is written once, as `run`, and called in two ways."""
+
+    @abstractmethod
+    def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor | Answer:
+        """Attack what the view shows.
+
+        Args:
+            view: What the attack sees of the defense.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N], int64.
+            threat: The threat model.
+
+        Returns:
+            Adversarial examples [N,C,H,W]; an `Answer` of a minimum-norm attack.
+        """
+
+    @overload
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, /) -> Tensor | Answer: ...
+
+    @overload
+    def __call__(
+        self, model: Model | Defense, x: Tensor, y: Tensor, /, *, eps: float, norm: str = "linf", eot: int = 1
+    ) -> Tensor: ...
+
+    def __call__(
+        self,
+        view: View | Model | Defense,
+        x: Tensor,
+        y: Tensor,
+        threat: ThreatModel | None = None,
+        /,
+        *,
+        eps: float | None = None,
+        norm: str = "linf",
+        eot: int = 1,
+    ) -> Tensor | Answer:
+        """Attack a model, or what a view shows.
+
+        Random starts come from torch's generator: call `torch.manual_seed` for the same result again.
+
+        Args:
+            view: A view; or a classifier in eval mode, images [N,C,H,W] in [0,1] → logits [N,K]; or a `Defense`.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N], integers.
+            threat: The threat model, with a view.
+            eps: With a model: the largest norm of the perturbation, in the units of x, such as 8/255.
+            norm: With a model: linf, l2 or l1.
+            eot: With a random `Defense`: EOT samples of a gradient.
+
+        Returns:
+            With a model: images [N,C,H,W] in [0,1]. Those of a bounded attack are within eps of x. Those of a
+            minimum-norm attack are the nearest that it found, whatever their distance, or x where it found none.
+
+        Raises:
+            PurebenchError: If x, y, eps or norm are not as described, or the model is in training mode.
+        """
+        if isinstance(view, View) or threat is not None:
+            if threat is None or not isinstance(view, View):
+                raise PurebenchError("expected a view with a threat model, or a model with eps=8/255 and norm='linf'.")
+            return self.run(view, x, y, threat)
+        if eps is None:
+            raise PurebenchError("expected eps, the largest norm of the perturbation, but got none; pass eps=8/255.")
+        _check(view, x, y)
+        defense = view if isinstance(view, Defense) else _unregistered(view)
+        allowed = ThreatModel(norm, eps)
+        allowed.check_shape(x.shape[1:])
+        found = self.run(exact(defense, eot=eot), x.detach(), y.long(), allowed)
+        if isinstance(found, Answer):
+            return found.images.detach().clamp(0, 1)
+        return allowed.project(found.detach(), x.detach())
+
+
+def _unregistered(model: Model) -> Defense:
+    """A defense that does not own the model, so that neither its mode nor its parameters are changed."""
+    return as_defense(lambda images: model(images))
+
+
+def _check(model: object, x: Tensor, y: Tensor) -> None:
+    if isinstance(model, nn.Module) and model.training and not isinstance(model, Defense):
+        raise PurebenchError("expected a model in eval mode, but it is in training mode; call model.eval() first.")
+    if x.ndim != 4 or not x.is_floating_point() or not bool(((x >= 0) & (x <= 1)).all()):
+        told = f"{x.dtype} of shape {list(x.shape)}"
+        if x.numel() and x.is_floating_point():
+            told += f" from {float(x.min()):g} to {float(x.max()):g}"
+        raise PurebenchError(f"expected images [N,C,H,W] of floats in [0,1], but got {told}; normalise in the model.")
+    if y.shape != x.shape[:1] or y.is_floating_point() or y.dtype == torch.bool:
+        raise PurebenchError(f"expected labels [{len(x)}] of integers, but got {y.dtype} of shape {list(y.shape)}.")

@@ -1,0 +1,109 @@
+"""Native attacks on a plain model: three lines, the model untouched, the closed form of a linear one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from purebench import Defense, PurebenchError, ThreatModel
+from purebench.attacks import APGD, CW, FMN, PGD, Clean, DeepFool, Square
+
+EPS = 0.05
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+
+
+@pytest.fixture
+def images(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Images that no perturbation of EPS takes to the ends of [0,1], with the labels that the model gives."""
+    x = 0.3 + 0.4 * torch.rand(40, 1, 8, 8)
+    return x, model(x).argmax(1)
+
+
+def margins(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    logits = model(x).detach()
+    return logits.gather(1, y[:, None])[:, 0] - logits.gather(1, 1 - y[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=20), APGD(steps=20), Square(queries=50)])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_bounded_attacks_keep_to_eps_and_break_what_can_be_broken(
+    attack: PGD | APGD | Square, norm: str, model: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
+    """The margin of a linear model falls by at most eps times the dual norm of the difference of its two rows."""
+    x, y = images
+    weights = model[1].weight.detach()  # type: ignore[index]
+    difference = weights[0] - weights[1]
+    dual = difference.abs().sum() if norm == "linf" else difference.norm()
+    found = attack(model, x, y, eps=EPS, norm=norm)
+    assert isinstance(found, Tensor)
+    assert float(ThreatModel(norm, EPS).size(found - x).max()) <= EPS * (1 + 1e-5)
+    assert ((found >= 0) & (found <= 1)).all()
+    left = margins(model, x, y) - EPS * dual
+    wrong = model(found).argmax(1) != y
+    assert not wrong[left > 1e-4].any()
+    if not isinstance(attack, Square):
+        assert wrong[left < -1e-2].all()
+        assert wrong.any()
+
+
+@pytest.mark.parametrize("attack", [CW(steps=50), DeepFool(), FMN(steps=100)])
+def test_minimum_norm_attacks_give_the_nearest(
+    attack: CW | DeepFool | FMN, model: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
+    x, y = images
+    found = attack(model, x, y, eps=8.0, norm="l2")
+    assert isinstance(found, Tensor)
+    weights = model[1].weight.detach()  # type: ignore[index]
+    nearest = margins(model, x, y) / (weights[0] - weights[1]).norm()
+    wrong = model(found).argmax(1) != y
+    assert wrong.float().mean() > 0.9
+    distances = (found - x).flatten(1).norm(dim=1)
+    assert (distances[wrong] >= nearest[wrong] * 0.999).all()
+    assert (distances[wrong] / nearest[wrong]).median() < 1.2
+
+
+def test_the_model_is_left_as_it_is(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    x, y = images
+    before = x.clone()
+    PGD(steps=2)(model, x, y, eps=EPS)
+    assert all(one.requires_grad and one.grad is None for one in model.parameters())
+    assert torch.equal(x, before)
+
+
+def test_torchs_seed_decides_and_a_defense_may_be_random(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    x, y = images
+
+    def found(seed: int, eot: int = 1) -> Tensor:
+        torch.manual_seed(seed)
+        noisy = Defense(lambda z: model(z + 0.1 * torch.randn_like(z)), random=True)
+        made = PGD(steps=3)(noisy, x, y, eps=EPS, eot=eot)
+        assert isinstance(made, Tensor)
+        return made
+
+    assert torch.equal(found(1), found(1))
+    assert not torch.equal(found(1), found(2))
+    assert not torch.equal(found(1), found(1, eot=4))
+
+
+def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    x, y = images
+    attack = Clean()
+    for told, call in {
+        "pass eps=8/255": lambda: attack(model, x, y),  # type: ignore[call-overload]
+        r"from 76\.5\d* to 178": lambda: attack(model, x * 255, y, eps=EPS),
+        "expected images": lambda: attack(model, x[0], y, eps=EPS),
+        "expected labels": lambda: attack(model, x, y[:3], eps=EPS),
+        "integers, but got torch.float32": lambda: attack(model, x, y.float(), eps=EPS),
+        "'l7' is unknown": lambda: attack(model, x, y, eps=EPS, norm="l7"),
+        "any image may become any other": lambda: attack(model, x, y, eps=8.0),
+        r"call model\.eval\(\)": lambda: attack(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, y, eps=EPS),
+        "expected a view with": lambda: attack(model, x, y, ThreatModel("linf", EPS)),  # type: ignore[call-overload]
+    }.items():
+        with pytest.raises(PurebenchError, match=told):
+            call()
