@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
@@ -118,6 +118,16 @@ class ThreatSchema(StrictModel):
 
     norm: Annotated[str, PlainValidator(_norm)]
     radius: Annotated[Any, PlainValidator(_radius)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _eps(cls, values: Any) -> Any:
+        """`eps` is another name of the radius."""
+        if not isinstance(values, dict) or "eps" not in values:
+            return values
+        if "radius" in values:
+            raise told("expected radius or eps, which are the same, but got both; drop one")
+        return {"radius" if key == "eps" else key: value for key, value in values.items()}
 
     @property
     def model(self) -> ThreatModel:

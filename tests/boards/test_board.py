@@ -16,6 +16,8 @@ from purebench.boards.parse import load_board, parse_board
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 
+from boards import write_board  # isort: skip
+
 GOOD: dict[str, Any] = {
     "name": "small",
     "dataset": {"use": "fashion-mnist", "images": 20, "block": 8},
@@ -228,3 +230,19 @@ def test_attacks_that_differ_in_nothing_are_refused() -> None:
     twins = {f"{only}": {**same, "only": only} for only in ("random", "deterministic")}
     parse_board(changed("attacks", to=twins))  # no defense is attacked by both
     parse_board(changed("defenses", to={"one": "none", "two": "none"}))
+
+
+def test_eps_is_another_name_of_the_radius(tmp_path: Path) -> None:
+    """Not another board: the same settings, the same keys of jobs; both at once are refused."""
+    boards = [
+        load_board(
+            write_board(tmp_path / name, threat={"norm": "linf", name: "8/255"}, defenses={"plain": "none"}),
+        )
+        for name in ("eps", "radius")
+    ]
+    assert boards[0] == boards[1]
+    both = write_board(tmp_path / "both", threat={"norm": "linf", "eps": "8/255", "radius": "8/255"})
+    with pytest.raises(PurebenchError, match=r"threat: expected radius or eps, .* drop one"):
+        load_board(both)
+    with pytest.raises(PurebenchError, match=r"threat\.radius"):
+        load_board(write_board(tmp_path / "neither", threat={"norm": "linf"}))

@@ -39,7 +39,11 @@ def run(
     ] = None,
     radius: Annotated[
         str | None,
-        typer.Option(help="Another radius, such as 4/255: a board of its own, named NAME@RADIUS in store and results."),
+        typer.Option(
+            "--radius",
+            "--eps",
+            help="Another radius, such as 4/255: a board of its own, named NAME@RADIUS in store and results.",
+        ),
     ] = None,
     store: StoreOption = None,
     page: Annotated[
