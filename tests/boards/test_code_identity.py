@@ -29,7 +29,7 @@ MINE = """
 import torch
 from {helper} import right
 from purebench.core.defense import Defense
-from purebench.datasets import fashion_mnist
+from purebench.data.datasets import fashion_mnist
 
 DATA = fashion_mnist()
 EVERY, LABELS = torch.as_tensor(DATA.floats()).flatten(1), torch.as_tensor(DATA.labels)

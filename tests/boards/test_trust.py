@@ -34,7 +34,7 @@ def classifier():
     raise RuntimeError
 
 def honest(x=None):
-    from purebench.defenses.transforms import blur
+    from purebench.defenses.transforms.simple import blur
     return blur()
 """
 

@@ -149,10 +149,17 @@ def test_all_that_a_job_loads_of_purebench_is_in_its_code_and_no_page() -> None:
     assert "MISSING []" in done.stdout
     assert "MISSING HERE []" in done.stdout
     told, _, picks = done.stdout.partition("ALL ")[2].partition(" AND ")
-    for name in ("attacks.apgd", "attacks.view", "verify", "runner", "defenses.jpeg", "norms"):
+    for name in (
+        "attacks.gradient.apgd",
+        "attacks.views.view",
+        "execution.verification",
+        "execution.job",
+        "defenses.transforms.jpeg",
+        "core.norms",
+    ):
         assert f"'purebench.{name}'" in told
-    for name in ("leaderboards", "commands", "cli", "report", "show", "store", "statistics", "checks"):
+    for name in ("leaderboards", "results", "cli", "report", "api", "records.store", "statistics", "checks"):
         assert f"'purebench.{name}" not in told, name
         assert (f"'purebench.{name}" in picks) is (name == "statistics"), name
-    for name in ("worst_case_job", "statistics", "verify", "batching"):
+    for name in ("execution.worst_case_job", "statistics", "execution.verification", "core.batching"):
         assert f"'purebench.{name}" in picks

@@ -17,6 +17,7 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
+from purebench.core.source.moved_modules import MovedModules
 from purebench.core.source.source_file import Import, SourceFile, read
 
 INSTALLED = ("site-packages", "dist-packages")
@@ -219,6 +220,8 @@ def _absolute(one: Import, package: str) -> str:
 
 def _find(name: str, places: list[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
+        if finder is MovedModules:  # it finds nothing, and raises where a module has moved
+            continue
         find = getattr(finder, "find_spec", None)  # Python 3.11 still has finders without
         if find is not None and (spec := find(name, places)) is not None:
             return spec  # type: ignore[no-any-return]
