@@ -98,7 +98,7 @@ class Best:
         return ~right
 
     def _see_draws(self, index: Tensor, points: Tensor, loss: Tensor, right: Tensor, draws: int) -> Tensor:
-        """Keeps the point with the fewest right draws (the largest loss among equals); which images are broken."""
+        """Keep the point with the fewest right draws (of equals, the largest loss); return which images are broken."""
         fewer = (right < self.right[index]) | ((right == self.right[index]) & (loss > self.top[index]))
         better = index[fewer]
         self.fewest[better], self.right[better], self.top[better] = points[fewer], right[fewer], loss[fewer]

@@ -53,7 +53,10 @@ class Momentum:
         self.direction, self.first = NORMS[threat.norm].direction, 2 * threat.radius
 
     def move(self, run: Run, k: int) -> Tensor:
-        """x^(k): 3/4 of a projected step along the gradient, 1/4 of the last move (1 at the first), projected."""
+        """Return x^(k): 3/4 of a projected step along the gradient plus 1/4 of the last move, projected.
+
+        At k = 1 it is the whole projected step.
+        """
         ahead = run.project(self.direction(run.gradient).mul_(rows(run.step, run.x)).add_(run.point))
         if k == 1:
             return ahead
@@ -170,7 +173,10 @@ class APGD(NativeAttack):
         index: Tensor | None = None,
         best: Best | None = None,
     ) -> Run:
-        """The loop, from `start` or a random point; broken images leave if `best` watches. The last point is unseen."""
+        """Run the loop from `start` or a random point; broken images leave if `best` is given.
+
+        The last point is not evaluated.
+        """
         loss = self._loss
         rule = self._rule(threat, steps, start, view.random)
         point = random_start(x, threat) if start is None else threat.project(start, x)

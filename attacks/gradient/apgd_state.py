@@ -144,4 +144,10 @@ class Steps(Protocol):
         """Return x^(k) for the k-th move, inside the threat model."""
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
-        """After the look at x^(k): the step, and whether to go back to x_max (only if `back`)."""
+        """Update the step size after the evaluation at x^(k).
+
+        Args:
+            run: The state of the run.
+            k: Number of the move.
+            back: Whether the run may also go back to x_max.
+        """

@@ -87,7 +87,14 @@ def held(layer: nn.Module) -> Iterator[tuple[dict[str, Tensor | None], str, Tens
 
 
 def twin(layer: nn.Module, role: Role) -> nn.Module:
-    """A convolution or batch norm with the same tensors that does as its role says; `origin` is the given one."""
+    """Return a copy of a convolution or batch norm that follows a role and has the same tensors.
+
+    The attribute `origin` of the copy is the given layer.
+
+    Args:
+        layer: The convolution or batch norm.
+        role: Defines the output of the copy.
+    """
     copy = shallow(layer, TwinConv if isinstance(layer, nn.Conv2d) else TwinNorm)
     vars(copy).update(role=role, origin=layer)
     return copy

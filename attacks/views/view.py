@@ -275,7 +275,11 @@ class View:
         return gradient
 
     def as_module(self) -> nn.Module:
-        """The view as a module for libraries that make one pass: images → the draws' mean log-probabilities."""
+        """Return the view as a module for libraries that make one pass.
+
+        The module maps images [N,C,H,W] to the draws' mean log-probabilities [N,K], or to the logits if there is one
+        draw.
+        """
         return _Module(self)
 
 
