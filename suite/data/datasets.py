@@ -143,10 +143,17 @@ def _fashion_folder(folder: str | None, download: bool) -> Path:
 def cifar10(
     *, split: str = "test", folder: str | None = None, npz: str | None = None, download: bool = True
 ) -> ImageSet:
-    """CIFAR-10, 3×32×32, from torchvision's folder or download, or from an npz of JPEG files.
+    """Return CIFAR-10, 3×32×32, from torchvision's folder or download, or from an npz of JPEG files.
 
-    npz: a file with the keys jpeg (uint8 bytes), offsets [N+1], labels [N] and classes; image i is
-    jpeg[offsets[i]:offsets[i+1]]. It decides the split by itself.
+    Args:
+        split: `test` or `train`.
+        folder: torchvision's folder; None for the data folder, with a download if needed.
+        npz: A file with the keys jpeg (uint8 bytes), offsets [N+1], labels [N] and classes; image i is
+            jpeg[offsets[i]:offsets[i+1]]. The file alone decides the split.
+        download: Whether the images may be downloaded.
+
+    Raises:
+        PurebenchError: If the split is unknown, or the images are not found or the npz is not as described.
     """
     if npz is not None:
         return _jpeg_npz(Path(npz))

@@ -61,8 +61,8 @@ class Picture:
         image: Position of the image in the data set.
         label: Its true class.
         adversarial: The adversarial example.
-        purified: The adversarial example after purification.
-        predicted: The class that the defense predicts for it.
+        purified: The purified adversarial example; of several votes, the first.
+        predicted: The class that the defense predicts for the adversarial example.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT

@@ -260,7 +260,7 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Store]:
-    """Open the store read-only, while a writer may be at work.
+    """Open the store for reading, while a writer may be at work.
 
     Args:
         path: The SQLite file.
