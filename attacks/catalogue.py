@@ -31,7 +31,7 @@ class Entry:
         note: A short description.
         aliases: The library's other names for it.
         needs: A package that must be installed for it.
-        left_out: Why it cannot be run; empty if it can.
+        left_out: Reason why it cannot be run; empty if it can.
     """
 
     name: str

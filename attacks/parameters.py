@@ -115,7 +115,7 @@ def check_options(where: str, options: Mapping[str, Any], takes: Mapping[str, in
 
     Raises:
         PurebenchError: If a name is unknown, a count is below one, a step length is not above zero, or a value is not a
-            number (not a boolean) although the default is one.
+            number, or not True or False, where the default is.
     """
     for key, value in options.items():
         if key not in takes:

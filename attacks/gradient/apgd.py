@@ -86,7 +86,7 @@ class APGD(NativeAttack):
     Attributes:
         loss: Name of the loss.
         steps: Gradients per image and run.
-        restarts: Number of runs.
+        restarts: Number of runs, for each target class if there are any.
         targets: Number of target classes, the most likely wrong ones at the clean image first, each with a targeted
             loss and a run of its own; 0 for an untargeted attack.
         rho: Share of steps that must increase the loss for the step size to stay (linf and l2, deterministic views).

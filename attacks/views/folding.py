@@ -64,16 +64,18 @@ class Folding:
 def folded(classifier: Callable[[Tensor], Tensor], example: Tensor, *, channels_last: bool = True) -> Folding:
     """Fold the batch norms of a classifier into its convolutions, in a copy; the given classifier is not changed.
 
-    The same object is returned if there is nothing to fold (no batch norm in eval mode behind a convolution that
-    nothing else uses; modules with hooks, parametrizations or a `forward` of their own are left alone with everything
-    inside), and if the classifier is not a module, fails, or its copy answers differently. The test does not advance
-    the caller's random generators. No exception is raised.
+    The test does not advance the caller's random generators. No exception is raised.
 
     Args:
         classifier: Maps images [N,C,H,W] to logits [N,K].
         example: A few images to test it on, as the classifier gets them.
         channels_last: Keep the copy's weights, and so its activations, in channels-last layout where the classifier
             supports it (a `view` of several pixels does not).
+
+    Returns:
+        The folded copy. It is the given object itself if there is nothing to fold (no batch norm in eval mode behind a
+        convolution that nothing else uses; modules with hooks, parametrizations or a `forward` of their own are left
+        alone with everything inside), and if the classifier is not a module, fails, or its copy answers differently.
     """
     some = list(layers(classifier)) if isinstance(classifier, nn.Module) else []
     if not isinstance(classifier, nn.Module) or {type(layer) for layer in some} != {nn.Conv2d, nn.BatchNorm2d}:

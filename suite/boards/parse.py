@@ -98,7 +98,7 @@ def _attack(name: str, found: AttackSchema, views: Sequence[str]) -> AttackChoic
 
 
 def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
-    """Check the sources of attacks. Raises PurebenchError if one is not above the attack or has a source itself."""
+    """Check that sources are on the board, above the attack, and have no source. Raises PurebenchError otherwise."""
     above: dict[str, AttackChoice] = {}
     for attack in attacks:
         if (source := attack.source) is not None:

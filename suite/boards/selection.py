@@ -144,7 +144,7 @@ def row(board: Board, text: str) -> DefenseChoice:
 
 
 def label(text: str) -> str:
-    """Return a spec as a name for rows, files and folders.
+    """Return a name for rows, files and folders, made from a spec.
 
     >>> label("path/to/file.py:mine(steps=3)")
     'file.py-mine-steps-3'
@@ -165,7 +165,7 @@ def parse_until(texts: Sequence[str] | None, max_images: int | None, stop: Stop 
         stop: The board's own rule, or None.
 
     Raises:
-        PurebenchError: If a text is neither.
+        PurebenchError: If a text is neither, or the half-width is not in (0, 0.5).
     """
     half_width, told_apart = (None, False) if texts or stop is None else (stop.half_width, stop.decided)
     for text in texts or ():

@@ -75,6 +75,6 @@ def check_trust(name: str, board: Board, *, trust: bool) -> None:
 
 
 def built_in(group: str, spec: Spec) -> bool:
-    """Return whether a spec names a part of this package; such specs are safe in a store of unknown origin."""
+    """Return whether a spec names a part of this package itself; a store of unknown origin may name only those."""
     point = registry.installed(group).get(spec.name)
     return point is not None and point.dist is not None and point.dist.name == "purebench"

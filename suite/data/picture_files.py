@@ -74,7 +74,8 @@ class Geometry:
             path: Its file, for messages.
 
         Raises:
-            PurebenchError: If `size` would distort the picture, or it is smaller than the crop.
+            PurebenchError: If `size` would distort the picture, a side would become too long, or the crop exceeds the
+                picture.
         """
         from PIL.Image import Resampling
 

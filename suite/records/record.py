@@ -101,9 +101,9 @@ class Record:
             where it is wrong or nothing was proven. Empty for attacks.
         picked: Of a worst-case job, the attack that each adversarial example came from, None where none applied. Empty
             for attack jobs.
-        reasons: Why each image is ERRORED or SKIPPED, "" for the others. Empty if there is no such image.
+        reasons: Reason for each image that is ERRORED or SKIPPED, "" for the others. Empty if there is no such image.
         notes: Notes that a reader must know, such as a correction.
-        warnings: Why the accuracy may be too high, or must be read with care.
+        warnings: Warnings that the accuracy may be too high, or must be read with care.
         forwards: Images passed forward through the defense by attack and verification.
         backwards: Images passed backward through the defense by attack and verification.
         pictures: Images for display.
