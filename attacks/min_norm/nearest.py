@@ -27,7 +27,7 @@ ALLOWED = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Care:
-    """How often a defense is evaluated before a point counts.
+    """Settings for how often a defense is evaluated before a point counts.
 
     Attributes:
         passing: Numbers of fresh draws at a point on the way; each lot is drawn only if the point held on the one
@@ -35,7 +35,7 @@ class Care:
         final: The same at the end of a run.
         worth: A point is tested if its distance is below this share of the kept distance.
         outwards: Share by which a point that is not confirmed at the end moves away from its image; doubled each time.
-        times: How often it is moved outwards.
+        times: Number of times that it is moved outwards.
         halvings: Bisection steps between the image and the kept point.
     """
 
@@ -61,7 +61,7 @@ class Nearest:
         y: Their labels.
         size: Norm of each perturbation.
         confidence: By how much another logit must exceed the true class's.
-        care: How often the defense is evaluated before a point counts.
+        care: Settings for how often the defense is evaluated before a point counts.
         found: The nearest adversarial examples, [N,C,H,W].
         distance: Their distances in the norm, [N]; 0 where the image itself is misclassified, infinite where none was
             found.
