@@ -1,6 +1,6 @@
-"""Attacks, by name, and the protocols that an attack of your own is written against.
+"""Attacks by name, and the loss function and the view class that user-defined attacks are built on.
 
-Nothing is imported until it is asked for: listing the attacks needs no torch.
+A name is imported on first access, so that listing the attacks does not import torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ _PLACES = {
     "min_norm.fmn": ("FMN",),
     "views.view": ("View",),
 }
-"""Modules and the public names that are imported from them when they are first asked for."""
+"""Modules, and the public names that are imported from them on first access."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,9 @@
-"""The best point an attack has seen of each image, and which images it may stop attacking.
+"""Keeps the best point that an attack has found for each image, and decides which images need no further attack.
 
-A deterministic defense is broken at the first wrong answer, and the image leaves. A random one may be wrong by luck: an
-image leaves only when it was wrong on every draw of several looks in a row and on as many fresh draws besides. Of the
-others the point where the run arrived comes back: the one that looked best on the way was mostly lucky, and takes its
-place only if it is clearly better on fresh draws.
+A deterministic defense is broken at the first misclassification, and the image is done. A random one may be wrong by
+chance: an image is done only when it was wrong on every draw of several evaluations in a row and on as many fresh draws
+after them. For the others the last point of the run is returned: the point that looked best on the way was mostly
+lucky, and replaces the last one only if it is clearly better on fresh draws.
 """
 
 from __future__ import annotations
@@ -17,31 +17,40 @@ from purebench.core.warning_codes import WarningCode
 FRESH = 8
 """Fresh draws that decide between the candidates of an image."""
 EARNED = 32
-"""Draws in a row, and fresh draws after them, that must all be wrong before an image leaves: one that is right on 5 %
-of its draws leaves at such a test with a chance of 0.95^64 = 4 %."""
+"""Draws in a row, and fresh draws after them, that must all be wrong before an image is done. An image that is
+classified correctly on 5 % of its draws passes such a test with probability 0.95^64 = 4 %."""
 TIE = 1e-3
-"""Share of the logits' spread below which two classes tie."""
+"""Share of the logits' range below which two classes tie."""
 UNLIKE = "the defense answers differently while gradients are computed, so they mislead attacks"
 CLEARLY = 2
 """By how many of FRESH draws the luckiest point must beat the last: one standard error of a difference of 0."""
 
 
 def rows(mask: Tensor, values: Tensor) -> Tensor:
-    """mask [N] shaped to broadcast against values [N,…]."""
+    """Reshape a mask [N] so that it broadcasts against values [N,…]."""
     return mask.view(-1, *[1] * (values.ndim - 1))
 
 
 class Best:
-    """Watches an attack on images x [N,C,H,W] with labels y [N] through a view.
+    """Best points of an attack on images x [N,C,H,W] with labels y [N] through a view.
 
-    stop: whether an image leaves as soon as it is broken; else it stays to the end, and the largest loss decides.
-    open: images still attacked, bool [N]. `see` takes note of every look of a run, `settle` of where it ended.
+    Call `see` after every evaluation of a run, and `settle` with the last points of the run.
+
+    Attributes:
+        view: The view that is attacked.
+        y: Labels [N].
+        decides: Whether an image is done as soon as it is broken (`stop`, and the view decides). Otherwise it is
+            attacked to the end, and the largest loss decides.
+        lucky: Whether a misclassification may be due to chance.
+        open: Images that are still attacked, bool [N].
+        found: Best point of each image, [N,C,H,W].
+        top: Largest loss of each image, [N].
     """
 
     def __init__(self, view: View, x: Tensor, y: Tensor, *, stop: bool = True):
         self.view, self.y = view, y
         self.decides = view.decides and stop
-        self.lucky = view.random and self.decides  # a wrong answer may be luck
+        self.lucky = view.random and self.decides  # a misclassification may be due to chance
         self.open = torch.ones(len(x), dtype=torch.bool, device=x.device)
         self.found = x.clone()
         self.top = torch.full((len(x),), -torch.inf, device=x.device)
@@ -51,10 +60,18 @@ class Best:
             self.wrong_draws = torch.zeros_like(self.top)
 
     def see(self, index: Tensor, points: Tensor, loss: Tensor, logits: Tensor, *, scored: bool = False) -> Tensor:
-        """Takes note of a look at `points` [M,C,H,W], the images at `index` [M]; which of them stay, bool [M].
+        """Record an evaluation of some points.
 
-        loss: [M]; logits: [M,draws,K]; scored: they come from `View.scores`, not from a pass with gradients, which may
-        be coarse, through a folded copy, or answered otherwise.
+        Args:
+            index: Which images the points belong to, [M].
+            points: The points [M,C,H,W] in [0,1].
+            loss: Loss at the points, [M].
+            logits: Logits at the points, [M,draws,K].
+            scored: Whether the logits come from `View.scores`, rather than from a pass with gradients, which may have a
+                lower precision, use a folded copy, or give other answers.
+
+        Returns:
+            Which of these images need further attack, bool [M].
         """
         if self.lucky:
             right = (logits.argmax(2) == self.y[index, None]).float().mean(1)
@@ -71,7 +88,7 @@ class Best:
         return ~broken
 
     def _wrong_again(self, points: Tensor, index: Tensor) -> Tensor:
-        """Which images are wrong without gradients too, bool [M]; a folded or coarse pass may have erred at a tie."""
+        """Return which images are wrong without gradients too, bool [M]; a folded or coarse pass may err at a tie."""
         scores = self.view.scores(points)[:, 0]
         right = scores.argmax(1) == self.y[index]
         first, second = scores.topk(2, dim=1).values.unbind(1)
@@ -81,7 +98,7 @@ class Best:
         return ~right
 
     def _see_draws(self, index: Tensor, points: Tensor, loss: Tensor, right: Tensor, draws: int) -> Tensor:
-        """Keeps the point with the fewest right draws (the largest loss among equals); which images are broken."""
+        """Keep the point with the fewest right draws (of equals, the largest loss); return which images are broken."""
         fewer = (right < self.right[index]) | ((right == self.right[index]) & (loss > self.top[index]))
         better = index[fewer]
         self.fewest[better], self.right[better], self.top[better] = points[fewer], right[fewer], loss[fewer]
@@ -95,13 +112,18 @@ class Best:
         return broken
 
     def _fresh(self, points: Tensor, index: Tensor, draws: int = FRESH) -> Tensor:
-        """How many of that many new draws are right at `points` [M,C,H,W], the images at `index`, [M]."""
+        """Return how many of that many new draws are right at `points` [M,C,H,W], the images at `index`; [M]."""
         return (self.view.scores(points, draws).argmax(2) == self.y[index, None]).sum(1)
 
     def settle(self, index: Tensor, points: Tensor, loss: Tensor) -> None:
-        """Ends a run, which a restart may follow: where the images at `index` [M] ended, with the loss there [M].
+        """End a run, which a restart may follow.
 
-        The larger loss of the runs decides; on a random defense, fresh draws do.
+        The larger loss of the runs decides; on a random defense, fresh draws decide.
+
+        Args:
+            index: Which images the points belong to, [M].
+            points: Last points of the run, [M,C,H,W].
+            loss: Loss at these points, [M].
         """
         if not len(index):
             return
@@ -117,5 +139,5 @@ class Best:
         self.right[index], self.top[index], self.wrong_draws[index] = torch.inf, -torch.inf, 0
 
     def points(self) -> Tensor:
-        """The best point of each image, [N,C,H,W]."""
+        """Return the best point of each image, [N,C,H,W]."""
         return self.found

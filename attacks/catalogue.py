@@ -1,7 +1,7 @@
-"""Every attack by name, and what it takes: a plain table, so that listing imports no library.
+"""Tables of all attacks with their norms, required knowledge and kind; plain data, so that listing imports no library.
 
-It covers the evasion attacks of ART 1.20 and of Foolbox 3.3.4, AutoAttack's package and the native ones. What a library
-has but this package cannot run on an image classifier in PyTorch is here too, with the reason.
+The tables cover the evasion attacks of ART 1.20 and of Foolbox 3.3.4, AutoAttack's package and the native attacks. An
+attack that a library has but that cannot be run here on an image classifier in PyTorch is listed too, with the reason.
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ from purebench.core.threat import NORM_NAMES, Knowledge
 
 WHITE, SCORE, DECISION, NONE = Knowledge.WHITE_BOX, Knowledge.SCORE, Knowledge.DECISION, Knowledge.NONE
 ANY = "any"
-"""Norms of an attack with a geometry of its own: its answer counts as the nearest image found, in the board's norm."""
+"""Norms of an attack with its own distance measure: its result counts as the nearest image found, in the board's
+norm."""
 ALL = " ".join(NORM_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An attack.
+    """An attack in the catalogue.
 
-    name: without its prefix; aliases: the library's other names for it. norms: those of a threat that it runs under.
-    own: True if its own constraint or objective is none of them. knowledge: what it uses of the defense; gradients:
-    whether it needs them. bounded: keeps to the radius; else it looks for the nearest adversarial image. note: a line
-    about it. needs: a package to install for it. left_out: why it cannot be run, empty if it can.
+    Attributes:
+        name: Name without the library's prefix.
+        norms: Norms of the threat models that it supports.
+        own: True if its own constraint or objective is in none of these norms.
+        knowledge: What it uses of the defense.
+        bounded: True if it keeps to the radius; False if it looks for the nearest adversarial example.
+        note: A short description.
+        aliases: The library's other names for it.
+        needs: A package that must be installed for it.
+        left_out: Reason why it cannot be run; empty if it can.
     """
 
     name: str
@@ -39,12 +46,20 @@ class Entry:
 
     @property
     def gradients(self) -> bool:
-        """Whether it needs gradients."""
+        """Whether the attack needs gradients."""
         return self.knowledge is WHITE
 
 
 def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also: str = "") -> Entry:
-    """An attack that keeps to the radius; norms and other names separated by spaces."""
+    """Return the entry of an attack that keeps to the radius.
+
+    Args:
+        name: Name without the library's prefix.
+        norms: Supported norms, separated by spaces.
+        knowledge: What it uses of the defense.
+        note: A short description.
+        also: Aliases, separated by spaces.
+    """
     return Entry(
         name=name,
         norms=tuple(norms.split()),
@@ -56,19 +71,32 @@ def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also
 
 
 def minimum(name: str, norms: str, knowledge: Knowledge, note: str = "", *, needs: str = "") -> Entry:
-    """An attack that looks for the nearest adversarial image; norms separated by spaces, or ANY."""
+    """Return the entry of an attack that looks for the nearest adversarial example.
+
+    Args:
+        name: Name without the library's prefix.
+        norms: Supported norms, separated by spaces, or `ANY`.
+        knowledge: What it uses of the defense.
+        note: A short description.
+        needs: A package that must be installed for it.
+    """
     own = norms == ANY
     measured = NORM_NAMES if own else tuple(norms.split())
     return Entry(name=name, norms=measured, own=own, knowledge=knowledge, note=note, needs=needs)
 
 
 def left_out(reason: str, names: str) -> list[Entry]:
-    """Attacks that cannot be run, for one reason."""
+    """Return entries of attacks that cannot be run.
+
+    Args:
+        reason: Why they cannot be run.
+        names: Their names, separated by spaces.
+    """
     return [Entry(name=name, left_out=reason) for name in names.split()]
 
 
 def table(*rows: Entry | list[Entry]) -> dict[str, Entry]:
-    """The rows by name, in alphabetical order."""
+    """Return the entries by name, in alphabetical order."""
     entries = [entry for row in rows for entry in (row if isinstance(row, list) else [row])]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name.lower())}
 
@@ -218,13 +246,19 @@ FOOLBOX = table(
 )
 
 LIBRARIES = {"art": ART, "foolbox": FOOLBOX, "autoattack": AUTOATTACK}
-"""The tables behind the prefixes."""
+"""The catalogues of the libraries, by prefix."""
 
 
 def find(library: str, name: str) -> Entry:
-    """The entry of `library:name`, the name being the class's or an alias of it.
+    """Return the entry of an attack of a library.
 
-    Raises PurebenchError, naming the nearest, if there is none, and with the reason if it is left out.
+    Args:
+        library: Prefix of the library: art, foolbox or autoattack.
+        name: Name of the attack's class, or an alias of it.
+
+    Raises:
+        PurebenchError: If the name is unknown (the message suggests the nearest names), or if the attack is left out
+            (the message gives the reason).
     """
     entries = LIBRARIES[library].values()
     names = {known: entry for entry in entries for known in (entry.name, *entry.aliases)}
@@ -238,12 +272,21 @@ def find(library: str, name: str) -> Entry:
 
 
 def check_norm(library: str, entry: Entry, norm: str) -> None:
-    """Raises PurebenchError if an attack does not run under a threat's norm."""
+    """Check that an attack supports a norm.
+
+    Args:
+        library: Prefix of the library, for the error message.
+        entry: The attack.
+        norm: Norm of the threat model.
+
+    Raises:
+        PurebenchError: If the attack does not support the norm.
+    """
     if norm not in entry.norms:
         told = f"expected an attack in {norm}, but it is one in {' or '.join(entry.norms)}"
         raise PurebenchError(f"{library}:{entry.name}: {told}.")
 
 
 def missing(library: str, entry: Entry) -> str:
-    """What to say where an attack's package is not installed."""
+    """Return the error message for an attack whose package is not installed."""
     return f"{library}:{entry.name}: expected the package {entry.needs}, but it is not there: pip install {entry.needs}"

@@ -1,6 +1,7 @@
-"""What a defense can prove of itself: no attack, but a certificate an image (Cohen et al. 2019, arXiv:1902.02918).
+"""Certificates of a defense, in the form of an attack that changes nothing (Cohen et al. 2019, arXiv:1902.02918).
 
-A certificate is a lower bound where attacks give an upper one: within its radius nothing at all changes the answer.
+A certificate gives a lower bound of the robust accuracy, attacks give an upper one: within the certified radius no
+perturbation changes the answer.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ from purebench.core.threat import Knowledge, ThreatModel
 
 
 def within(norm: str, radius: float, values: int) -> float:
-    """The radius of the largest ball in `norm` inside an l2 ball, in so many dimensions, rounded down to 7 digits.
+    """Return the radius of the largest ball in `norm` inside an l2 ball, rounded down to 7 digits.
 
-    |d|_2 ≤ |d|_1 and |d|_2 ≤ sqrt(values)·|d|_inf, and both are reached.
+    d|_2 ≤ |d|_1 and |d|_2 ≤ sqrt(values)·|d|_inf, and both bounds are attained.
+
+    Args:
+        norm: linf, l2 or l1.
+        radius: Radius of the l2 ball.
+        values: Number of dimensions.
     """
     found = radius / math.sqrt(values) if norm == "linf" else radius
     return math.floor(found * 1e7) / 1e7
@@ -30,10 +36,13 @@ def within(norm: str, radius: float, values: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Certify:
-    """Certified radii of a defense that has any, such as `smoothing`; the images stay as they are.
+    """Certified radii of a defense that provides them, such as `smoothing`; the images stay as they are.
 
-    n0: draws to guess each image's class; n: draws to measure its probability (Cohen et al. take 100,000; with n draws
-    no radius is above sigma·Φ^-1(alpha^(1/n))); alpha: probability that a certificate is wrong, each image.
+    Attributes:
+        n0: Draws to guess each image's class.
+        n: Draws to estimate the probability of that class. Cohen et al. take 100,000; with n draws no radius exceeds
+            sigma·Φ^-1(alpha^(1/n)).
+        alpha: Probability that a certificate is wrong, per image; in (0,0.5).
     """
 
     n0: int = 100
@@ -47,9 +56,19 @@ class Certify:
             raise PurebenchError(f"alpha: expected a probability in (0,0.5), such as 0.001, but got {self.alpha!r}.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """The images, and the radii in the threat's norm; None where the answer is wrong or the defense abstains.
+        """Compute the certified radius of each image.
 
-        Raises Inapplicable for a defense that proves nothing.
+        Args:
+            view: A view of the defense.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: Threat model whose norm the radii are given in.
+
+        Returns:
+            The unchanged images, and the radii; None where the answer is wrong or the defense abstains.
+
+        Raises:
+            Inapplicable: If the defense has no certificate.
         """
         if not isinstance(view.defense, Certifier):
             raise Inapplicable("the defense has no certificate")

@@ -1,4 +1,4 @@
-"""The base of the native attacks: on a board they are called with a view, on a plain model with the model itself."""
+"""Defines the base class of the native attacks, which accept a view (on a board) or a plain model."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Model = Callable[[Tensor], Tensor]
 
 
 class NativeAttack(ABC):
-    """An attack that is written once, as `run`, and called in two ways."""
+    """Base class of attacks: subclasses implement `run`; callers pass a view and a threat model, or a plain model."""
 
     @abstractmethod
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor | Answer:
-        """Attack what the view shows.
+        """Attack the defense through a view.
 
         Args:
-            view: What the attack sees of the defense.
+            view: The defense as the attack sees it.
             x: Images [N,C,H,W] in [0,1].
             y: Labels [N], int64.
             threat: The threat model.
 
         Returns:
-            Adversarial examples [N,C,H,W]; an `Answer` of a minimum-norm attack.
+            Adversarial examples [N,C,H,W]; minimum-norm attacks return an `Answer`.
         """
 
     @overload
@@ -55,7 +55,7 @@ class NativeAttack(ABC):
         norm: str = "linf",
         eot: int = 1,
     ) -> Tensor | Answer:
-        """Attack a model, or what a view shows.
+        """Attack a model, or a defense through a view.
 
         Random starts come from torch's generator: call `torch.manual_seed` for the same result again.
 
@@ -63,14 +63,15 @@ class NativeAttack(ABC):
             view: A view; or a classifier in eval mode, images [N,C,H,W] in [0,1] → logits [N,K]; or a `Defense`.
             x: Images [N,C,H,W] in [0,1].
             y: Labels [N], integers.
-            threat: The threat model, with a view.
+            threat: The threat model; only with a view.
             eps: With a model: the largest norm of the perturbation, in the units of x, such as 8/255.
             norm: With a model: linf, l2 or l1.
-            eot: With a random `Defense`: EOT samples of a gradient.
+            eot: With a random `Defense`: number of EOT samples per gradient.
 
         Returns:
             With a model: images [N,C,H,W] in [0,1]. Those of a bounded attack are within eps of x. Those of a
-            minimum-norm attack are the nearest that it found, whatever their distance, or x where it found none.
+            minimum-norm attack are the nearest adversarial examples that it found, whatever their distance, or x where
+            it found none.
 
         Raises:
             PurebenchError: If x, y, eps or norm are not as described, or the model is in training mode.
@@ -92,7 +93,7 @@ class NativeAttack(ABC):
 
 
 def _unregistered(model: Model) -> Defense:
-    """A defense that does not own the model, so that neither its mode nor its parameters are changed."""
+    """Wrap a model in a defense that does not own it, so that neither its mode nor its parameters are changed."""
     return as_defense(lambda images: model(images))
 
 

@@ -1,4 +1,4 @@
-"""Checks of what a board gives an attack, before anything runs: PurebenchError with the parameter's name."""
+"""Validates the attack parameters of a board before anything runs; error messages name the parameter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from purebench.core.errors import PurebenchError, nearest
 
 MOST = 10**6
-"""The largest count: more steps than that are a slip, and would hardly end."""
+"""Largest allowed count: a larger number of steps is almost certainly a typing error, and would take too long to
+run."""
 COUNTS = (
     "batch_size",
     "binary_search_steps",
@@ -32,7 +33,8 @@ COUNTS = (
     "steps",
     "sub_dim",
 )
-"""Parameters of libraries that count; with fewer than one most attacks return the image, and it looks robust."""
+"""Library parameters that are counts; with a count below 1 most attacks return the clean image, which would look
+robust."""
 LENGTHS = (
     "abs_stepsize",
     "eps_step",
@@ -44,11 +46,18 @@ LENGTHS = (
     "step_size",
     "stepsize",
 )
-"""Parameters of libraries that are the length of a step; with zero nothing moves."""
+"""Library parameters that are step lengths; with a step of zero the attack does not move."""
 
 
 def at_least_one(**values: object) -> None:
-    """Raises PurebenchError for a value that is not a whole number from 1 to MOST."""
+    """Check that each value is a whole number from 1 to `MOST`.
+
+    Args:
+        **values: Values by parameter name.
+
+    Raises:
+        PurebenchError: If a value is not a whole number from 1 to `MOST`.
+    """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise PurebenchError(f"{name}: expected a whole number of at least 1, but got {value!r}.")
@@ -59,9 +68,18 @@ def at_least_one(**values: object) -> None:
 def a_number(
     name: str, value: object, low: float, high: float = MOST, *, above: bool = False, below: bool = False
 ) -> None:
-    """Raises PurebenchError for a value that is not a number from `low` to `high`, so neither NaN nor infinity.
+    """Check that a value is a number between `low` and `high`.
 
-    above: `low` itself is not allowed; below: nor is `high`.
+    Args:
+        name: Name of the parameter, for the error message.
+        value: The value to check.
+        low: Lower bound.
+        high: Upper bound.
+        above: If True, `low` itself is not allowed.
+        below: If True, `high` itself is not allowed.
+
+    Raises:
+        PurebenchError: If the value is not a number in this range; NaN and infinity never are.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         enough = low < value if above else low <= value
@@ -72,17 +90,32 @@ def a_number(
 
 
 def yes_or_no(**values: object) -> None:
-    """Raises PurebenchError for a value that is neither true nor false."""
+    """Check that each value is a boolean.
+
+    Args:
+        **values: Values by parameter name.
+
+    Raises:
+        PurebenchError: If a value is neither True nor False.
+    """
     for name, value in values.items():
         if not isinstance(value, bool):
             raise PurebenchError(f"{name}: expected true or false, but got {value!r}.")
 
 
 def check_options(where: str, options: Mapping[str, Any], takes: Mapping[str, inspect.Parameter]) -> None:
-    """Checks the options of a library's attack against the parameters it `takes` from a board.
+    """Check the options of a library's attack against the parameters that it accepts from a board.
 
-    Raises PurebenchError for an unknown name, a count below one, a step of no length, and a value that is no number, or
-    neither true nor false, where the default is; whether it is a good one is for the library to say.
+    Whether an accepted value is a good one is left to the library.
+
+    Args:
+        where: Prefix of the error messages, such as `art:HopSkipJump`.
+        options: Options of the board, by name.
+        takes: Parameters of the attack that a board may set, by name.
+
+    Raises:
+        PurebenchError: If a name is unknown, a count is below one, a step length is not above zero, or a value is not a
+            number, or not True or False, where the default is.
     """
     for key, value in options.items():
         if key not in takes:
@@ -94,7 +127,7 @@ def check_options(where: str, options: Mapping[str, Any], takes: Mapping[str, in
             at_least_one(**{name: value})
         elif key in LENGTHS:
             a_number(name, value, 0, above=True)
-        elif key == "candidates":  # classes, the own one included
+        elif key == "candidates":  # number of classes, including the true one
             a_number(name, value, 2)
         elif isinstance(default, bool):
             yes_or_no(**{name: value})

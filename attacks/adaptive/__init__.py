@@ -1,1 +1,1 @@
-"""Attacks that use the structure of a purifier."""
+"""Adaptive attacks that use the structure of a purifier."""

@@ -1,11 +1,11 @@
-"""A latent attack: move the codes that purification keeps away from the image's own, towards other classes'.
+"""A latent attack: moves the latent codes that purification keeps away from the image's own, towards other classes'.
 
-After the latent attack on autoencoders (Kos et al. 2018, arXiv:1702.06832, section 4.3), which brings the code of x'
-near that of a target. A purifier that mixes several latents (Serez et al. 2025, arXiv:2412.03453) keeps a share
-1 - alpha_i of the i-th, so level i counts with that share; what is resampled anyway need not be moved.
+It follows the latent attack on autoencoders (Kos et al. 2018, arXiv:1702.06832, section 4.3), which brings the code of
+x' close to that of a target. A purifier that mixes several latents (Serez et al. 2025, arXiv:2412.03453) keeps a share
+1 - alpha_i of the i-th, so level i counts with that share; latents that are resampled anyway need not be moved.
 
-On the bundled model the latents alone are weaker than gradients of the classifier, and the two together as strong as
-APGD through the whole defense: it is an attack of another kind to set beside that one, not in its place.
+On the bundled model the latents alone are weaker than gradients of the classifier, and the two together are as strong
+as APGD through the whole defense: this attack complements APGD, and does not replace it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ ALONE = "some images have no image of another class beside them: they are pushed
 
 @dataclass(frozen=True)
 class Codes:
-    """All levels of the codes of N images, flat [N,D], each level weighed by sqrt(kept_i) and divided by its spread.
+    """All levels of the codes of N images, flat [N,D], each level multiplied by sqrt(kept_i) and divided by its spread.
 
     Squared distances are then sum_i kept_i |difference_i|² / scale_i, where scale_i is the mean squared distance of the
-    images' codes from their mean (of a single image, from zero), so that no level counts more for having more numbers.
+    images' codes from their mean (of a single image, from zero), so that a level does not count more for having more
+    values.
+
+    Attributes:
+        purifier: The purifier that the codes belong to.
+        scales: scale_i of each level.
     """
 
     purifier: LatentPurifier
@@ -40,21 +45,28 @@ class Codes:
 
     @classmethod
     def around(cls, purifier: LatentPurifier, codes: list[Tensor]) -> Codes:
-        """Scaled for the images with these codes."""
+        """Return the scaling for the images that have these codes."""
         flat = [code.flatten(1) for code in codes]
         centred = [code - code.mean(0) if len(code) > 1 else code for code in flat]
         return cls(purifier, [part.square().sum(1).mean().clamp_min(1e-12) for part in centred])
 
     def __call__(self, codes: list[Tensor]) -> Tensor:
-        """The codes that the purifier gave, flat [N,D]."""
+        """Return the purifier's codes, scaled and flat, [N,D]."""
         parts = zip(codes, self.purifier.kept, self.scales, strict=True)
         return torch.cat([code.flatten(1) * (kept / scale).sqrt() for code, kept, scale in parts], 1)
 
 
 def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor, Tensor]:
-    """From each image's codes [N,D] to the mean of its `targets` nearest of another label (None: of all), [N,D].
+    """Return the direction from each image's codes to the mean of its nearest images of another class.
 
-    Second, which images have any, bool [N]; the direction of the others is zero.
+    Args:
+        own: Codes [N,D].
+        labels: Labels [N].
+        targets: Number of nearest images; None for all.
+
+    Returns:
+        The directions [N,D], and which images have any image of another class, bool [N]; the direction of others is
+        zero.
     """
     distance = torch.cdist(own, own).masked_fill(labels[:, None] == labels[None], torch.inf)
     count = len(own) if targets is None else min(targets, len(own))
@@ -68,13 +80,18 @@ def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Latent:
-    """Raises |c(x') - c(x)|² - mean_t |c(x') - c(t)|² with c the weighed codes and t images of other classes.
+    """Maximises |c(x') - c(x)|² - mean_t |c(x') - c(t)|² with c the scaled codes and t images of other classes.
 
-    The squares of c(x') cancel: what is left is a way through the latents, along which the attack goes as far as the
-    threat model lets it. mix: the share of the steps, the last ones, that follow the classifier's loss through the view
-    instead: 0 is the latent attack alone, above it the latents only choose where the climb of the loss begins.
-    targets: how many images t of the block, the nearest first; None for all. steps: gradients an image and restart;
-    a latent one costs one encoding, whatever the view's draws. loss: the classifier's.
+    The squares of c(x') cancel: what remains is a direction in the latents, along which the attack goes as far as the
+    threat model allows.
+
+    Attributes:
+        mix: Share of the steps, the last ones, that ascend the classifier's loss through the view instead. 0 is the
+            latent attack alone; above 0 the latents only choose where the ascent of the loss starts.
+        targets: Number of images t of the block, the nearest first; None for all.
+        steps: Gradients per image and restart; a latent one costs one encoding, whatever the view's draws.
+        restarts: Number of random starts.
+        loss: Name of the classifier's loss.
     """
 
     mix: float = 0.7
@@ -92,7 +109,17 @@ class Latent:
         a_number("mix", self.mix, 0, 1)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image. Raises Inapplicable for a purifier that mixes no latents."""
+        """Return the best point found for each image, [N,C,H,W].
+
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+
+        Raises:
+            Inapplicable: If the purifier does not mix latents.
+        """
         purifier = view.defense.purifier
         if not isinstance(purifier, LatentPurifier):
             raise Inapplicable("the purifier keeps no latents of a generative model")

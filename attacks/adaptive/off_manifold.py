@@ -1,8 +1,8 @@
-"""An attack on the purifier alone: push what it answers away from the image, and never ask the classifier's gradient.
+"""An attack on the purifier alone: maximises the distance between the purified and the clean image.
 
-Where a purifier can be made to answer with another picture, whatever classifier stands behind it is lost. That the
-reconstruction error of a generative model is an objective of its own is from Kos et al. 2018 (arXiv:1702.06832, the
-attacks on VAEs); the defense's answers only tell which images are done.
+If a purifier can be made to return a different picture, the defense fails with any classifier. The reconstruction error
+of a generative model as an objective is from Kos et al. 2018 (arXiv:1702.06832, the attacks on VAEs). The gradient of
+the classifier is never used; the defense's answers only show which images are done.
 """
 
 from __future__ import annotations
@@ -27,24 +27,36 @@ from purebench.core.protocols import Inapplicable, check_logits
 from purebench.core.threat import Knowledge, ThreatModel
 
 Uphill = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""uphill(step, index [M], points [M,C,H,W]) → where to go [M,C,H,W], and the defense's logits there [M,draws,K] if they
-came with it."""
+"""uphill(step, index [M], points [M,C,H,W]) → the gradient to ascend [M,C,H,W], and the defense's logits at the points
+[M,draws,K] if they were computed on the way."""
 
 ASK = 5
-"""Steps after which the defense is asked where the objective does not bring its answers along."""
+"""Number of steps after which the defense is evaluated, if the objective does not compute its logits on the way."""
 MOMENTUM = 0.75
 """Share of the new step in a move; the rest is the last move's (as in Auto-PGD, arXiv:2003.01690)."""
 L1_SHARE = 0.05
-"""Share of the components that a step moves in l1, where the steepest step moves a single pixel."""
+"""Share of the components that a step changes in l1, where the steepest step changes a single pixel."""
 
 
 def climb(
     view: View, x: Tensor, y: Tensor, threat: ThreatModel, uphill: Uphill, *, steps: int, restarts: int
 ) -> Tensor:
-    """Projected steps with momentum from random points, their length falling from twice the radius to zero.
+    """Take projected steps with momentum from random points; their length falls from twice the radius to zero.
 
-    `uphill` may follow anything; what counts is what the defense answers along the way, as with every attack. Returns
-    the best point found of each image, [N,C,H,W].
+    `uphill` may follow any objective; the best point is decided by the defense's answers along the way, as in every
+    attack.
+
+    Args:
+        view: The defense as the attack sees it.
+        x: Images [N,C,H,W] in [0,1].
+        y: Labels [N].
+        threat: The threat model.
+        uphill: Returns the gradient to ascend (see `Uphill`).
+        steps: Steps per image and restart.
+        restarts: Number of random starts.
+
+    Returns:
+        The best point found for each image, [N,C,H,W].
     """
     best = Best(view, x, y)
     see_scores(view, best, torch.arange(len(x), device=x.device), x, margin)
@@ -74,9 +86,14 @@ def _run(view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Be
 
 
 def heading(gradient: Tensor, point: Tensor, threat: ThreatModel) -> Tensor:
-    """The steepest perturbation of norm 1; in l1 an equal move of the components with the largest gradients.
+    """Return the steepest perturbation of norm 1; in l1 an equal change of the components with the largest gradients.
 
-    Components that stand at the box's border and would leave it are none of those: they would waste the step.
+    In l1, components at the border of the box that would leave it are not counted, as they would waste the step.
+
+    Args:
+        gradient: Gradients [M,C,H,W].
+        point: Current points [M,C,H,W] in [0,1].
+        threat: The threat model.
     """
     if threat.norm != "l1":
         return NORMS[threat.norm].direction(gradient)
@@ -86,15 +103,27 @@ def heading(gradient: Tensor, point: Tensor, threat: ThreatModel) -> Tensor:
 
 
 def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
-    """Shows `best` the defense's logits [M,draws,K] at the points; which images stay, bool [M]."""
+    """Record the defense's logits at some points.
+
+    Args:
+        best: The best points so far.
+        index: Which images the points belong to, [M].
+        points: The points [M,C,H,W].
+        logits: Logits at the points, [M,draws,K].
+
+    Returns:
+        Which of these images need further attack, bool [M].
+    """
     return best.see(index, points, mean_margin(logits, best.y[index]), logits)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OffManifold:
-    """Raises |purify(x') - x|², the mean over the view's draws.
+    """Maximises |purify(x') - x|², the mean over the view's draws.
 
-    steps: gradients an image and restart, through the purifier as the view has it (`exact`, `bpda`, …).
+    Attributes:
+        steps: Gradients per image and restart, through the purifier as the view differentiates it (`exact`, `bpda`, …).
+        restarts: Number of random starts.
     """
 
     steps: int = 40
@@ -105,9 +134,17 @@ class OffManifold:
         at_least_one(steps=self.steps, restarts=self.restarts)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image.
+        """Return the best point found for each image, [N,C,H,W].
 
-        Raises Inapplicable without a purifier, PurebenchError where the view does not show it.
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+
+        Raises:
+            Inapplicable: If the defense has no purifier.
+            PurebenchError: If the view leaves the purifier out.
         """
         if view.defense.purifier is None:
             raise Inapplicable("the defense has no purifier to push off its manifold")
@@ -121,7 +158,7 @@ class OffManifold:
             view.forwards += len(images)
             with torch.no_grad():
                 logits = check_logits(view.defense.classifier(purified), len(images))
-            clean = clean if clean.ndim == purified.ndim else clean[:, None]  # an image for several votes
+            clean = clean if clean.ndim == purified.ndim else clean[:, None]  # one image for several votes
             return (purified - clean).flatten(1).square().sum(1), logits
 
         def uphill(_: int, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,1 +1,1 @@
-"""Attacks without gradients."""
+"""Attacks that need no gradients."""

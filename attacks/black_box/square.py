@@ -1,7 +1,7 @@
 """Square Attack (Andriushchenko et al. 2020, arXiv:1912.00049): random search with square patches; needs scores only.
 
-On a random defense both the incumbent and the proposal are asked again at every query round, so that one lucky draw
-does not end the search; a look is the mean of `eot` draws.
+On a random defense both the incumbent and the proposal are evaluated again in every query round, so that one lucky draw
+does not end the search; each evaluation is the mean of `eot` draws.
 """
 
 from __future__ import annotations
@@ -28,26 +28,44 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 def area(start: float, query: int, queries: int) -> float:
-    """Share of the image that a patch covers at a query."""
+    """Return the share of the image that a patch covers at a query.
+
+    Args:
+        start: Share at the first query.
+        query: Number of the query.
+        queries: Total number of queries.
+    """
     halvings = sum(query * 10_000 > mark * queries for mark in HALVINGS)
     return start * 0.5**halvings
 
 
 def side(share: float, size: int, least: int = 1) -> int:
-    """Side in pixels of a square that covers a share of an image with `size` pixels a side."""
+    """Return the side in pixels of a square that covers a share of the image.
+
+    Args:
+        share: Share of the image.
+        size: Side of the image in pixels.
+        least: Smallest side in pixels.
+    """
     return min(max(round(math.sqrt(share * size * size)), least), size - 1)
 
 
 def stripes(x: Tensor, radius: float) -> Tensor:
-    """Start in linf: vertical stripes of ± radius, one pixel wide, apart for each channel."""
+    """Return the starting points in linf: vertical stripes of ± radius, one pixel wide, drawn for each channel."""
     signs = torch.randint(0, 2, (*x.shape[:2], 1, x.shape[3]), device=x.device).to(x) * 2 - 1
     return (x + radius * signs).clamp(0, 1)
 
 
 def linf_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
-    """The point with one random s×s square of each image set to x ± radius (algorithm 2).
+    """Return the points with one random s×s square of each image set to x ± radius (algorithm 2).
 
-    Where that would be the point itself, the other signs are taken: no query is spent on it.
+    Where that would not change the point, the opposite signs are taken, so that no query is wasted.
+
+    Args:
+        x: Clean images [N,C,H,W] in [0,1].
+        point: Current points [N,C,H,W].
+        radius: Radius in linf.
+        s: Side of the square in pixels.
     """
     count, channels, height, width = x.shape
     top = torch.randint(0, height - s + 1, (count, 1, 1, 1), device=x.device)
@@ -62,10 +80,14 @@ def linf_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
 
 
 def bump(s: int, like: Tensor) -> Tensor:
-    """The l2 attack's patch eta of norm 1: peaks of opposite sign in its two halves, [s,s] (section 3.4).
+    """Return the l2 attack's patch eta of norm 1: peaks of opposite sign in its two halves, [s,s] (section 3.4).
 
-    At l, m of a half of height h and width w, sum_{k=0}^M 1/(n+1-k)² with n = max(h, w) // 2 and
-    M = n - max(|l - h//2|, |m - w//2|), l and m counted from 0.
+    At l, m of a half of height h and width w, sum_{k=0}^M 1/(n+1-k)² with n = max(h, w) // 2 and M = n - max(|l -
+    h//2|, |m - w//2|), l and m counted from 0. The patch is transposed at random.
+
+    Args:
+        s: Side of the patch in pixels.
+        like: A tensor with the type and device of the result.
     """
 
     def peak(height: int, width: int) -> Tensor:
@@ -87,7 +109,7 @@ def bump(s: int, like: Tensor) -> Tensor:
 
 
 def l2_start(x: Tensor, radius: float) -> Tensor:
-    """Start in l2: a grid of patches with random signs, scaled to the radius."""
+    """Return the starting points in l2: a grid of patches with random signs, scaled to the radius."""
     delta = torch.zeros_like(x)
     s = max(x.shape[3] // 5, 2)
     for top in range(0, x.shape[2] - s + 1, s):
@@ -98,7 +120,14 @@ def l2_start(x: Tensor, radius: float) -> Tensor:
 
 
 def l2_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
-    """The perturbation's budget of two random s×s windows moved into one of them (algorithm 3)."""
+    """Return the points with the perturbation of two random s×s windows moved into one of them (algorithm 3).
+
+    Args:
+        x: Clean images [N,C,H,W] in [0,1].
+        point: Current points [N,C,H,W].
+        radius: Radius in l2.
+        s: Side of the windows in pixels.
+    """
     delta = point - x
     (top, other_top), (left, other_left) = (
         torch.randint(0, size - s + 1, (2,)).tolist() for size in (x.shape[2], x.shape[3])
@@ -124,7 +153,13 @@ MOVES = {"linf": (stripes, linf_proposal, 1), "l2": (l2_start, l2_proposal, 3)}
 
 @dataclass(frozen=True, kw_only=True)
 class Square(NativeAttack):
-    """queries: looks an image, each of `eot` draws on a random defense; share: the first patch's share of the image."""
+    """Square Attack in linf and l2.
+
+    Attributes:
+        queries: Evaluations per image and restart, each of `eot` draws on a random defense.
+        share: Share of the image that the first patch covers.
+        restarts: Number of restarts.
+    """
 
     queries: int = 5000
     share: float = 0.8
@@ -136,12 +171,26 @@ class Square(NativeAttack):
         a_number("share", self.share, 0, 1, above=True)
 
     def check(self, threat: ThreatModel) -> None:
-        """Raises PurebenchError for a norm that it has no proposals for."""
+        """Check that the attack supports a threat model.
+
+        Raises:
+            PurebenchError: If the norm is neither linf nor l2.
+        """
         if threat.norm not in MOVES:
             raise PurebenchError(f"square: expected the norm linf or l2, but got {threat.norm}; use autoattack:square.")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image. Raises PurebenchError as `check` does."""
+        """Return the best point found for each image, [N,C,H,W].
+
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+
+        Raises:
+            PurebenchError: If the norm is neither linf nor l2.
+        """
         self.check(threat)
         begin, propose, least = MOVES[threat.norm]
         best = Best(view, x, y)
@@ -165,7 +214,7 @@ class Square(NativeAttack):
 def _look(
     view: View, best: Best, index: Tensor, proposal: Tensor, incumbent: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The images that stay, their better point and its margin; the incumbent is asked again if the view is random."""
+    """Return the images that stay, their better point and its margin; a random view evaluates the incumbent again."""
     if not len(index):
         return index, proposal, torch.zeros(0, device=proposal.device)
     logits = view.scores(proposal)
@@ -182,6 +231,6 @@ def _look(
 
 
 def mean_margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over draws of the margin loss, [N], for logits [N,draws,K]."""
+    """Return the mean over draws of the margin loss, [N], for logits [N,draws,K] and labels [N]."""
     values = margin(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
     return values.view(len(labels), -1).mean(1)

@@ -1,7 +1,7 @@
-"""The adversarial images found against another defense of the board (Szegedy et al. 2014, arXiv:1312.6199).
+"""Reuses adversarial examples found against another defense of the board (Szegedy et al. 2014, arXiv:1312.6199).
 
-What breaks one model often breaks another: a defense that only hides its gradient falls to the images that were found
-where the gradient can be seen.
+Adversarial examples often transfer between models: a defense that only masks its gradient is broken by examples that
+were found on a defense whose gradient is not masked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from purebench.core.threat import Knowledge, ThreatModel
 
 @dataclass(frozen=True)
 class Transfer:
-    """found: adversarial images [N,C,H,W] of the attack's source, which the board names and the runner hands over."""
+    """Transfer attack, which returns the adversarial examples of another defense.
+
+    Attributes:
+        found: Adversarial images [N,C,H,W] of the attack's source, which the board names and the runner passes.
+    """
 
     found: Tensor | None = None
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
@@ -31,12 +35,22 @@ class Transfer:
             )
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The images as they are, projected. Raises PurebenchError where none were handed over."""
+        """Return the source's images, projected to the threat model, [N,C,H,W].
+
+        Args:
+            view: The defense as the attack sees it; not used.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N]; not used.
+            threat: The threat model.
+
+        Raises:
+            PurebenchError: If no images were passed.
+        """
         if self.found is None:
             raise PurebenchError("transfer: expected a source, {defense: …, attack: …}, on the board, but got none.")
         return threat.project(self.found.to(x), x)
 
 
 def transfer(*, found: Tensor | None = None) -> Transfer:
-    """Reuses the adversarial images that were found against another defense of the board (its `source`)."""
+    """Return an attack that reuses the adversarial images found against another defense of the board (its `source`)."""
     return Transfer(found)

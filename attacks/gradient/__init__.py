@@ -1,1 +1,1 @@
-"""Attacks that ascend a loss within the threat model."""
+"""Attacks that maximise a loss within the threat model by gradient ascent."""

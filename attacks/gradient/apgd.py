@@ -1,6 +1,6 @@
-"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, a step that halves when stalled.
+"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): momentum, and a step that is halved without progress.
 
-One loop with two holes, how to move and when to change the step: `Momentum` here for linf and l2, `SparseSteps` in
+There is one loop; a rule of steps defines the move and the step size: `Momentum` here for linf and l2, `SparseSteps` in
 apgd_l1.py for l1, `Annealed` in apgd_random.py for views that are random.
 """
 
@@ -27,7 +27,11 @@ from purebench.core.threat import Knowledge, ThreatModel
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The iterations w_j at which the step is reconsidered: p_0 = 0, p_1 = 0.22, then shorter windows (section 3.2)."""
+    """Return the iterations w_j at which the step is reconsidered: p_0 = 0, p_1 = 0.22, then shorter (section 3.2).
+
+    Args:
+        steps: Number of steps of the run.
+    """
     percents = [0, 22]
     while percents[-1] < 100:
         percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
@@ -35,21 +39,31 @@ def checkpoints(steps: int) -> list[int]:
 
 
 class Momentum:
-    """The moves of linf and l2. rho: share of steps that must raise the loss for the step to stay."""
+    """Rule of steps for linf and l2 (algorithm 1).
+
+    Attributes:
+        rho: Share of steps that must increase the loss for the step size to stay.
+        marks: Checkpoints, as iterations.
+        direction: Steepest-ascent direction of the norm.
+        first: First step size, twice the radius.
+    """
 
     def __init__(self, threat: ThreatModel, steps: int, rho: float):
         self.rho, self.marks = rho, checkpoints(steps)
         self.direction, self.first = NORMS[threat.norm].direction, 2 * threat.radius
 
     def move(self, run: Run, k: int) -> Tensor:
-        """x^(k): 3/4 of a projected step along the gradient, 1/4 of the last move (1 at the first), projected."""
+        """Return x^(k): 3/4 of a projected step along the gradient plus 1/4 of the last move, projected.
+
+        At k = 1 it is the whole projected step.
+        """
         ahead = run.project(self.direction(run.gradient).mul_(rows(run.step, run.x)).add_(run.point))
         if k == 1:
             return ahead
         return run.project(ahead.mul_(0.75).add_(run.point, alpha=0.5).add_(run.before, alpha=-0.25))
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
-        """Conditions 1 and 2 of section 3.2: halve eta and go back to x_max where progress stalled."""
+        """Halve eta and go back to x_max where there is no progress, by conditions 1 and 2 of section 3.2."""
         if k not in self.marks[1:]:
             return
         window = k - self.marks[self.marks.index(k) - 1]
@@ -65,13 +79,19 @@ class Momentum:
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(NativeAttack):
-    """APGD on any loss, in any norm, through any view.
+    """Auto-PGD with any loss, in any norm, through any view.
 
-    steps: gradients an image and run; restarts: runs; targets: aim at each of so many classes, the most likely wrong
-    ones at the clean image first, with a targeted loss and a run each (0: untargeted); rho: share of steps that must
-    raise the loss for the step to stay (linf and l2, deterministic views); stop: whether an image leaves at its first
-    misclassified point, else all steps are taken and the point with the largest loss is returned (for images that are
-    to transfer to other defenses). In l1 the first steps are spent in wider balls (see apgd_l1.py).
+    In l1 the first steps are taken in wider balls (see apgd_l1.py).
+
+    Attributes:
+        loss: Name of the loss.
+        steps: Gradients per image and run.
+        restarts: Number of runs, for each target class if there are any.
+        targets: Number of target classes, the most likely wrong ones at the clean image first, each with a targeted
+            loss and a run of its own; 0 for an untargeted attack.
+        rho: Share of steps that must increase the loss for the step size to stay (linf and l2, deterministic views).
+        stop: Whether an image is done at its first misclassified point. Otherwise all steps are taken and the point
+            with the largest loss is returned (for images that are to transfer to other defenses).
     """
 
     loss: str = "ce"
@@ -92,7 +112,14 @@ class APGD(NativeAttack):
             raise PurebenchError(f"stop: expected true or false, but got {self.stop!r}.")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image."""
+        """Return the best point found for each image, [N,C,H,W].
+
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+        """
         best, everyone = Best(view, x, y, stop=self.stop), torch.arange(len(x), device=x.device)
         logits = view.scores(x)
         best.see(everyone, x, torch.zeros(len(x), device=x.device), logits, scored=True)
@@ -103,7 +130,7 @@ class APGD(NativeAttack):
         return best.points()
 
     def _aims(self, clean: Tensor, y: Tensor) -> list[Tensor]:
-        """The labels of each run: [N], or [N,2] with the class aimed at. clean: the image's logits [N,draws,K]."""
+        """Return the labels of each run: [N], or [N,2] with the target class. clean: the image's logits [N,draws,K]."""
         if not self.targets:
             return [y] * self.restarts
         scores = clean.log_softmax(2).mean(1).scatter(1, y[:, None], float("-inf"))
@@ -146,7 +173,10 @@ class APGD(NativeAttack):
         index: Tensor | None = None,
         best: Best | None = None,
     ) -> Run:
-        """The loop, from `start` or a random point; broken images leave if `best` watches. The last point is unseen."""
+        """Run the loop from `start` or a random point; broken images leave if `best` is given.
+
+        The last point is not evaluated.
+        """
         loss = self._loss
         rule = self._rule(threat, steps, start, view.random)
         point = random_start(x, threat) if start is None else threat.project(start, x)
@@ -170,10 +200,19 @@ class APGD(NativeAttack):
 
 
 def aimed(loss: Loss, aims: Tensor) -> Loss:
-    """A loss that knows its labels: of the images at hand, each repeated for its draws."""
+    """Return a loss with fixed labels [M] or [M,2], each repeated for the draws of its image."""
     return lambda logits, _: loss(logits, aims.repeat_interleave(len(logits) // len(aims), 0))
 
 
 def apgd_t(*, loss: str = "dlr", targets: int = 9, steps: int = 100, restarts: int = 1) -> APGD:
-    """APGD aimed at each of the most likely wrong classes, the targeted DLR loss (Croce & Hein 2020, section 5)."""
+    """Return APGD targeted at each of the most likely wrong classes, by default with the targeted DLR loss.
+
+    See Croce & Hein 2020, section 5.
+
+    Args:
+        loss: Name of the targeted loss.
+        targets: Number of target classes.
+        steps: Gradients per image and run.
+        restarts: Number of runs per target class.
+    """
     return APGD(loss=loss, targets=targets, steps=steps, restarts=restarts)

@@ -1,11 +1,11 @@
-"""The steps of Auto-PGD where the view is random: annealed, along the accumulated gradients.
+"""The steps of Auto-PGD for random views: annealed step size, along the accumulated gradients.
 
-Auto-PGD halves its step where the loss stopped growing and goes back to where it was largest; of a random defense the
-largest loss seen is mostly luck, and hardly a step "raises" it. What helps instead is to average the noise away over
+Auto-PGD halves its step where the loss stopped increasing and goes back to where it was largest. On a random defense
+the largest loss is mostly due to chance, and hardly any step increases it. It works better to average the noise over
 the steps as well as over the draws: gradients are accumulated as in MI-FGSM (Dong et al. 2018, arXiv:1710.06081), and
-the step falls from the radius to nothing along half a cosine. `python benchmarks/attacks.py strength --defense noise`
-(the bundled ResNet behind noise of 0.1, linf 8/255, 128 images, 40 steps of 8 draws) leaves 31.2 %; plain EOT-PGD
-leaves 34.3 %, and AutoAttack's package, by the rules of algorithm 1 and filtering on single draws, 44.4 %.
+the step falls from the radius to zero along half a cosine. `python benchmarks/attacks.py strength --defense noise` (the
+bundled ResNet behind noise of 0.1, linf 8/255, 128 images, 40 steps of 8 draws) leaves 31.2 %; plain EOT-PGD leaves
+34.3 %, and AutoAttack's package, by the rules of algorithm 1 and filtering on single draws, 44.4 %.
 """
 
 from __future__ import annotations
@@ -21,21 +21,27 @@ from purebench.core.norms import NORMS
 from purebench.core.threat import ThreatModel
 
 DECAY = 0.9
-"""Of the gradients accumulated so far, at each step."""
+"""Decay of the accumulated gradients at each step."""
 
 
 class Annealed:
-    """The moves of linf and l2 through a random view."""
+    """Rule of steps for linf and l2 through a random view.
+
+    Attributes:
+        steps: Number of steps of the run.
+        first: First step size, the radius.
+        direction: Steepest-ascent direction of the norm.
+    """
 
     def __init__(self, threat: ThreatModel, steps: int):
         self.steps, self.first = steps, threat.radius
         self.direction = NORMS[threat.norm].direction
 
     def move(self, run: Run, k: int) -> Tensor:
-        """x^(k): a step along the accumulated gradients, each over its mean absolute value, projected."""
+        """Return x^(k): a projected step along the accumulated gradients, each divided by its mean absolute value."""
         run.heading = DECAY * run.heading + normalised(run.gradient)
         return run.project(self.direction(run.heading).mul_(rows(run.step, run.x)).add_(run.point))
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
-        """The step falls along half a cosine, whatever the loss did."""
+        """Set the step size, which falls along half a cosine whatever the loss."""
         run.step = run.step.new_full((len(run.step),), self.first * 0.5 * (1 + math.cos(math.pi * k / self.steps)))

@@ -1,4 +1,4 @@
-"""Where an Auto-PGD run stands, and what a rule of steps does with it."""
+"""Defines the state of an Auto-PGD run and the interface of its rules of steps."""
 
 from __future__ import annotations
 
@@ -16,33 +16,65 @@ from purebench.core.threat import ThreatModel
 
 @dataclass
 class Run:
-    """The state of the images still attacked, one row each; named as in algorithm 1 of Croce & Hein 2020."""
+    """The state of the images still attacked, one row each; named as in algorithm 1 of Croce & Hein 2020.
 
-    index: Tensor  # [M] which image
-    x: Tensor  # [M,C,H,W] the clean image
-    aims: Tensor  # labels, [M] or [M,2]
-    point: Tensor  # x^(k)
-    before: Tensor  # x^(k-1)
-    step: Tensor  # eta, [M]
-    loss: Tensor  # f(x^(k)), [M]
-    top: Tensor  # f_max, [M]
-    top_point: Tensor  # x_max
-    top_gradient: Tensor  # gradient at x_max
-    gradient: Tensor  # gradient at x^(k)
-    heading: Tensor  # random views: the gradients accumulated so far
-    increases: Tensor  # steps since the last checkpoint that raised the loss, [M]
-    step_kept: Tensor  # whether eta was kept at the last checkpoint, [M]
-    top_then: Tensor  # f_max at the last checkpoint, [M]
-    share: Tensor  # l1: share of the components that a step moves, [M]
-    moved_then: Tensor  # l1: components in which x_max differed from x at the last checkpoint, [M]
+    Attributes:
+        index: Which image, [M].
+        x: The clean image, [M,C,H,W].
+        aims: Labels, [M] or [M,2].
+        point: x^(k), [M,C,H,W].
+        before: x^(k-1), [M,C,H,W].
+        step: eta, [M].
+        loss: f(x^(k)), [M].
+        top: f_max, [M].
+        top_point: x_max, [M,C,H,W].
+        top_gradient: Gradient at x_max, [M,C,H,W].
+        gradient: Gradient at x^(k), [M,C,H,W].
+        heading: Random views: the gradients accumulated so far, [M,C,H,W].
+        increases: Steps since the last checkpoint that increased the loss, [M].
+        step_kept: Whether eta was kept at the last checkpoint, [M].
+        top_then: f_max at the last checkpoint, [M].
+        share: l1: share of the components that a step changes, [M].
+        moved_then: l1: components in which x_max differed from x at the last checkpoint, [M].
+        threat: The threat model.
+        project: P_S, the projection onto the threat model around x.
+    """
+
+    index: Tensor
+    x: Tensor
+    aims: Tensor
+    point: Tensor
+    before: Tensor
+    step: Tensor
+    loss: Tensor
+    top: Tensor
+    top_point: Tensor
+    top_gradient: Tensor
+    gradient: Tensor
+    heading: Tensor
+    increases: Tensor
+    step_kept: Tensor
+    top_then: Tensor
+    share: Tensor
+    moved_then: Tensor
     threat: ThreatModel
-    project: Callable[[Tensor], Tensor]  # P_S, onto the threat model around x
+    project: Callable[[Tensor], Tensor]
 
     @classmethod
     def begin(
         cls, index: Tensor, x: Tensor, aims: Tensor, point: Tensor, look: Look, threat: ThreatModel, first: float
     ) -> Run:
-        """Before the first move, whose step is `first`."""
+        """Return the state before the first move.
+
+        Args:
+            index: Which image, [M].
+            x: The clean images, [M,C,H,W].
+            aims: Labels, [M] or [M,2].
+            point: The starting points, [M,C,H,W].
+            look: The evaluation at the starting points.
+            threat: The threat model.
+            first: First step size, in the units of x.
+        """
         flat = torch.zeros_like(look.loss)
         return cls(
             index=index,
@@ -67,7 +99,7 @@ class Run:
         )
 
     def keep(self, mask: Tensor) -> None:
-        """Drops the rows of images that are done."""
+        """Keep the rows where the mask [M] is True, and drop those of images that are done."""
         if not bool(mask.all()):
             for entry in fields(self):
                 value = getattr(self, entry.name)
@@ -76,7 +108,12 @@ class Run:
             self.project = self.threat.around(self.x)
 
     def see(self, look: Look, *, back: bool) -> None:
-        """Takes note of a look at `point`; x_max is followed only if the run may go back to it."""
+        """Record an evaluation at `point`.
+
+        Args:
+            look: The evaluation.
+            back: Whether the run may go back to x_max. Otherwise x_max is not tracked: it is the current point.
+        """
         self.increases = self.increases + (look.loss > self.loss)
         self.loss, self.gradient = look.loss, look.gradient
         higher = look.loss > self.top
@@ -89,7 +126,7 @@ class Run:
             self.top_point, self.top_gradient = self.point, look.gradient
 
     def go_back(self, mask: Tensor) -> None:
-        """To x_max, the images of the mask [M]."""
+        """Go back to x_max where the mask [M] is True."""
         wide = rows(mask, self.point)
         self.point = torch.where(wide, self.top_point, self.point)
         self.before = torch.where(wide, self.point, self.before)
@@ -98,13 +135,19 @@ class Run:
 
 
 class Steps(Protocol):
-    """How a run moves, and when its step changes."""
+    """Rule that defines how a run moves and when its step size changes."""
 
     first: float
-    """The first step, in the units of x."""
+    """First step size, in the units of x."""
 
     def move(self, run: Run, k: int) -> Tensor:
-        """x^(k) for the k-th move, inside the threat model."""
+        """Return x^(k) for the k-th move, inside the threat model."""
 
     def reconsider(self, run: Run, k: int, *, back: bool) -> None:
-        """After the look at x^(k): the step, and whether to go back to x_max (only if `back`)."""
+        """Update the step size after the evaluation at x^(k).
+
+        Args:
+            run: The state of the run.
+            k: Number of the move.
+            back: Whether the run may also go back to x_max.
+        """

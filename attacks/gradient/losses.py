@@ -1,6 +1,6 @@
-"""Losses that an attack raises: each (logits [M,K], labels) → [M], larger where the answer is more wrong.
+"""Losses that an attack maximises: each maps (logits [M,K], labels) to [M], larger where the answer is more wrong.
 
-Untargeted ones take labels [M], the true classes; targeted ones [M,2], the true class and the one aimed at.
+Untargeted losses take labels [M], the true classes; targeted ones take [M,2], the true class and the target class.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from purebench.core.errors import Inapplicable, PurebenchError, nearest
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log p(y)."""
+    """Return the cross-entropy -log p(y), [M]."""
     return functional.cross_entropy(logits, labels, reduction="none")
 
 
 def scaled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The gradient of the cross-entropy of the logits over z_(1) - z_(2), taken as constant, and the margin's value.
+    """Return the margin, with the gradient of the cross-entropy of logits divided by z_(1) - z_(2), taken as constant.
 
-    Blind to the logits' scale: the gradient of a confident classifier does not underflow (the MIFPE loss with t = 1,
-    analysed in arXiv:2507.22428). Its own value hardly moves, with two classes not at all, so that an attack which
-    compares losses, as APGD does, is told the margin instead.
+    The gradient does not depend on the scale of the logits, so that it does not underflow for a confident classifier
+    (the MIFPE loss with t = 1, analysed in arXiv:2507.22428). The loss's own value hardly changes, with two classes not
+    at all; attacks that compare losses, as APGD does, therefore get the margin as its value.
     """
     top = logits.detach().topk(2, dim=1).values
     gap = (top[:, :1] - top[:, 1:]).clamp_min(1e-12)
@@ -32,16 +32,31 @@ def scaled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """max_{i≠y} z_i - z_y: above 0 where the answer is wrong (Carlini & Wagner 2017, arXiv:1608.04644)."""
+    """Return max_{i≠y} z_i - z_y, above 0 where the answer is wrong (Carlini & Wagner 2017, arXiv:1608.04644).
+
+    Args:
+        logits: Logits [M,K].
+        labels: True classes [M].
+
+    Returns:
+        The margin of each row, [M].
+    """
     own = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], float("-inf"))
     return others.amax(1) - own
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
-    """-(z_y - max_{i≠y} z_i) / (z_(1) - z_(3)), blind to the logits' scale (Croce & Hein 2020, eq. 6).
+    """Return the DLR loss, which does not depend on the logits' scale (Croce & Hein 2020, eq. 6).
 
-    Raises Inapplicable for fewer than three classes.
+    It is -(z_y - max_{i≠y} z_i) / (z_(1) - z_(3)).
+
+    Args:
+        logits: Logits [M,K].
+        labels: True classes [M].
+
+    Raises:
+        Inapplicable: If there are fewer than three classes.
     """
     need_classes("dlr", logits, 3)
     top = torch.topk(logits, 3, dim=1).values
@@ -49,20 +64,27 @@ def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_cross_entropy(logits: Tensor, aims: Tensor) -> Tensor:
-    """log p(t)."""
+    """Return log p(t), the log-probability of the target class, [M]."""
     return -functional.cross_entropy(logits, aims[:, 1], reduction="none")
 
 
 def targeted_margin(logits: Tensor, aims: Tensor) -> Tensor:
-    """z_t - z_y."""
+    """Return z_t - z_y, the target's logit minus the true class's, [M]."""
     own, aim = logits.gather(1, aims).unbind(1)
     return aim - own
 
 
 def targeted_difference_of_logits_ratio(logits: Tensor, aims: Tensor) -> Tensor:
-    """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, eq. 7).
+    """Return the targeted DLR loss (Croce & Hein 2020, eq. 7).
 
-    Raises Inapplicable for fewer than four classes.
+    It is -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2).
+
+    Args:
+        logits: Logits [M,K].
+        aims: True and target classes [M,2].
+
+    Raises:
+        Inapplicable: If there are fewer than four classes.
     """
     need_classes("dlr with targets", logits, 4)
     top = torch.topk(logits, 4, dim=1).values
@@ -70,7 +92,16 @@ def targeted_difference_of_logits_ratio(logits: Tensor, aims: Tensor) -> Tensor:
 
 
 def need_classes(loss: str, logits: Tensor, least: int) -> None:
-    """Raises Inapplicable where a loss divides by a difference of more logits than there are."""
+    """Check that there are enough classes for a loss that divides by a difference of the largest logits.
+
+    Args:
+        loss: Name of the loss, for the error message.
+        logits: Logits [M,K].
+        least: Smallest number of classes.
+
+    Raises:
+        Inapplicable: If there are fewer classes.
+    """
     if logits.shape[1] < least:
         raise Inapplicable(f"loss {loss}: expected at least {least} classes, but got {logits.shape[1]}; use ce or cw")
 
@@ -89,7 +120,15 @@ TARGETED: dict[str, Loss] = {
 
 
 def find(name: str, *, targeted: bool = False) -> Loss:
-    """A loss by name. Raises PurebenchError for an unknown one."""
+    """Return a loss by name.
+
+    Args:
+        name: Name of the loss, such as ce, dlr or cw.
+        targeted: Look among the targeted losses.
+
+    Raises:
+        PurebenchError: If the name is unknown.
+    """
     known = TARGETED if targeted else LOSSES
     if not isinstance(name, str) or name not in known:
         kind = "targeted loss" if targeted else "loss"

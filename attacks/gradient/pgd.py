@@ -1,4 +1,4 @@
-"""Projected gradient descent (Madry et al. 2018, arXiv:1706.06083), with two settings that have names of their own.
+"""Projected gradient descent (Madry et al. 2018, arXiv:1706.06083), and its variants FGSM and MI-FGSM.
 
 FGSM (Goodfellow et al. 2015, arXiv:1412.6572) is one step of the whole radius from the image itself; MI-FGSM (Dong et
 al. 2018, arXiv:1710.06081) adds up the gradients, each divided by its mean absolute value, with the decay `momentum`.
@@ -24,19 +24,24 @@ from purebench.core.threat import Knowledge, ThreatModel
 
 
 def random_start(x: Tensor, threat: ThreatModel) -> Tensor:
-    """A random point of the threat model around x."""
+    """Return a random point of the threat model around x, [N,C,H,W]."""
     return threat.project(x + threat.radius * NORMS[threat.norm].random(x), x)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(NativeAttack):
-    """x ← P(x + step · direction(gradient)), from the image or from random starts.
+    """Projected gradient descent: x ← P(x + step · direction(gradient)), from the image or from random starts.
 
-    The very first gradient is that of the image itself, which tells at no further cost whether it is wrong as it is.
+    The first gradient is always taken at the image itself, which shows at no further cost whether it is already
+    misclassified.
 
-    steps: gradient steps; step: length of a step as a share of the radius, None for 2.5/steps; restarts: starts;
-    random: start at a random point instead of the image; momentum: decay of the sum of normalised gradients, 0 for the
-    gradient alone.
+    Attributes:
+        loss: Name of the loss.
+        steps: Gradient steps.
+        step: Length of a step as a share of the radius; None for 2.5/steps.
+        restarts: Number of starts.
+        random: Start at a random point instead of the image.
+        momentum: Decay of the sum of normalised gradients; 0 for the gradient alone.
     """
 
     loss: str = "ce"
@@ -56,12 +61,26 @@ class PGD(NativeAttack):
         yes_or_no(random=self.random)
 
     def check(self, threat: ThreatModel) -> None:
-        """Raises PurebenchError in l1, where the steepest step moves one pixel."""
+        """Check that the attack supports a threat model.
+
+        Raises:
+            PurebenchError: If the norm is l1, where the steepest step moves a single pixel.
+        """
         if threat.norm == "l1":
             raise PurebenchError("pgd: expected the norm linf or l2, but got l1; use apgd, which has steps of its own.")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """The best point found of each image. Raises PurebenchError as `check` does."""
+        """Return the best point found for each image, [N,C,H,W].
+
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+
+        Raises:
+            PurebenchError: If the attack does not support the threat model (see `check`).
+        """
         self.check(threat)
         best = Best(view, x, y)
         for run in range(self.restarts):
@@ -94,13 +113,24 @@ class PGD(NativeAttack):
 
 
 def normalised(gradient: Tensor) -> Tensor:
-    """The gradient over its mean absolute value, image by image."""
+    """Return each image's gradient divided by its mean absolute value."""
     size = gradient.flatten(1).abs().mean(1).clamp_min(1e-30)
     return gradient / rows(size, gradient)
 
 
 def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """A look without a gradient at `point`, the images at `index`: the loss, and which of them stay."""
+    """Evaluate points without a gradient, and record them.
+
+    Args:
+        view: The defense as the attack sees it.
+        best: The best points so far.
+        index: Which images the points belong to, [M].
+        point: The points [M,C,H,W].
+        loss: The loss.
+
+    Returns:
+        The loss [M], and which images need further attack, bool [M].
+    """
     logits = view.scores(point)
     labels = best.y[index].repeat_interleave(logits.shape[1])
     value = loss(logits.flatten(0, 1), labels).view(len(index), -1).mean(1)
@@ -108,10 +138,16 @@ def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss)
 
 
 def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, look: bool = True) -> None:
-    """Ends a run at `point`.
+    """End a run at its last points.
 
-    One more look decides between runs; without it the point is taken as it is, as on a random defense, where `settle`
-    takes fresh draws anyway.
+    Args:
+        view: The defense as the attack sees it.
+        best: The best points so far.
+        index: Which images the points belong to, [M].
+        point: The last points, [M,C,H,W].
+        loss: The loss.
+        look: Evaluate the points once more, to decide between runs. Otherwise they are taken as they are, as on a
+            random defense, where `settle` takes fresh draws anyway.
     """
     if best.lucky or not look:
         best.settle(index, point, torch.zeros(len(index), device=point.device))
@@ -121,22 +157,28 @@ def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, 
 
 
 def fgsm(*, loss: str = "ce") -> PGD:
-    """One step of the whole radius from the image itself (Goodfellow et al. 2015)."""
+    """Return PGD with one step of the whole radius from the image itself (Goodfellow et al. 2015)."""
     return PGD(loss=loss, steps=1, step=1.0, random=False)
 
 
 def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
-    """Steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018)."""
+    """Return PGD with steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018).
+
+    Args:
+        loss: Name of the loss.
+        steps: Gradient steps.
+        momentum: Decay of the sum of normalised gradients.
+    """
     at_least_one(steps=steps)
     return PGD(loss=loss, steps=steps, step=1 / steps, random=False, momentum=momentum)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(NativeAttack):
-    """No attack: the image itself. Every board's first column."""
+    """No attack: returns the image itself. The first column of every board."""
 
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """A copy of x."""
+        """Return a copy of x."""
         return torch.clone(x)

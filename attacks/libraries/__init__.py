@@ -1,1 +1,1 @@
-"""Attacks of ART, Foolbox and AutoAttack."""
+"""Adapters for the attacks of ART, Foolbox and AutoAttack."""

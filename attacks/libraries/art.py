@@ -1,10 +1,9 @@
-"""Any evasion attack of the Adversarial Robustness Toolbox over a view, by class name: `art:HopSkipJump(max_iter=10)`
-(Nicolae et al. 2018, arXiv:1807.01069).
+"""Any evasion attack of the Adversarial Robustness Toolbox over a view, by class name: `art:HopSkipJump(max_iter=10)`.
 
-What is contained of ART 1.20: its AutoAttack logs a failing sub-attack and calls the images robust, and imports a
-package that nobody depends on; starting images are drawn from states that no seed reaches; GeoDA calls a function that
-NumPy 2 dropped, and leaves a file where it runs; some attacks want probabilities, another label than the true one, or
-one image at a time.
+See Nicolae et al. 2018, arXiv:1807.01069. Faults of ART 1.20 that are worked around: its AutoAttack logs a failing
+sub-attack and calls the images robust, and imports a package that nothing depends on; starting images are drawn from
+states that no seed controls; GeoDA calls a function that NumPy 2 removed, and writes a file to the working directory;
+some attacks need probabilities, another label than the true one, or one image at a time.
 """
 
 from __future__ import annotations
@@ -35,14 +34,15 @@ from purebench.core.threat import Knowledge, ThreatModel
 ART_NORMS = {"linf": np.inf, "l2": 2, "l1": 1}
 OURS = {"estimator", "classifier", "estimator_orig", "attacks", "norm", "targeted", "verbose"}
 OURS |= {"parallel_pool_size", "summary_writer", "debug"}
-"""Parameters that are no options: objects, or decided by the board."""
+"""Parameters that a board cannot set: objects, or parameters that follow from the board."""
 FIRST_STEPS = {
     "AutoAttack": 2.0,
     "AutoConjugateGradient": 2.0,
     "AutoProjectedGradientDescent": 2.0,
     "RescalingAutoConjugateGradient": 2.0,
 }
-"""The methods that shorten their step begin with twice the radius, as their papers do; `eps_step` in radii."""
+"""First step in units of the radius (`eps_step`): methods that shorten their step begin with twice the radius, as in
+their papers."""
 STEP = 0.25
 BATCHED = (
     "CarliniL2Method",
@@ -52,17 +52,17 @@ BATCHED = (
     "NewtonFool",
     "VirtualAdversarialMethod",
 )
-"""Attacks that take one image at a time unless told, and treat each image of a batch apart."""
+"""Attacks that take one image at a time unless a batch size is set, and treat each image of a batch independently."""
 ALONE = ("FeatureAdversariesNumpy", "ShadowAttack", "SpatialTransformation")
 """Attacks that take one image only, or choose one answer for a whole batch."""
 PROBABILITIES = ("NewtonFool", "SimBA", "VirtualAdversarialMethod")
-"""Attacks for a classifier that answers with probabilities."""
+"""Attacks that need a classifier that returns probabilities."""
 TOWARDS = ("SaliencyMapMethod", "TargetedUniversalPerturbation")
-"""Attacks whose labels are the classes to reach."""
+"""Attacks whose labels are the target classes."""
 FOLLOW = ("BoundaryAttack", "GeoDA", "HopSkipJump", "SignOPTAttack")
-"""Attacks that follow the boundary, and may lose it where the answers change: then they ask about a NaN."""
+"""Attacks that follow the boundary, and may lose it where the answers change: then they query an image that is NaN."""
 GUIDED = ("FeatureAdversariesNumpy", "FeatureAdversariesPyTorch")
-"""Attacks whose labels are images, whose logits are to be reached."""
+"""Attacks that take images in place of labels, and aim at the logits of those images."""
 DLR = "difference_logits_ratio"
 """ART's name of the loss that divides by a difference of the three largest logits."""
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -77,12 +77,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ThresholdAttack": {"es": 1},
     "UniversalPerturbation": {"attacker_params": {"verbose": False}},
 }
-"""Instead of ART's: no layer; no rotation (here those of Engstrom et al. 2019, arXiv:1712.02779); an inner attack away
-from the class to reach; an extra package."""
+"""Values in place of ART's defaults: no layer; no rotation (here those of Engstrom et al. 2019, arXiv:1712.02779); an
+inner attack away from the target class; an extra package."""
 
 
 def art_classes() -> dict[str, type]:
-    """ART's evasion attack classes by name."""
+    """Return ART's evasion attack classes by name."""
     import art.attacks.evasion
     from art.attacks.attack import EvasionAttack
 
@@ -94,7 +94,7 @@ def art_classes() -> dict[str, type]:
 
 
 class SeededState(np.random.RandomState):
-    """A state that takes its seed, if none is given, from numpy's global generator and not from the system."""
+    """A random state that takes its seed, if none is given, from numpy's global generator and not from the system."""
 
     def __init__(self, seed: Any = None):
         super().__init__(np.random.randint(2**31 - 1) if seed is None else seed)
@@ -102,7 +102,7 @@ class SeededState(np.random.RandomState):
 
 @contextmanager
 def holding(names: MutableMapping[str, Any], name: str, value: Any) -> Iterator[None]:
-    """names[name] is `value` inside, and what it was afterwards."""
+    """Set names[name] to `value` inside the block, and restore it afterwards."""
     before = {key: names[key] for key in names if key == name}
     names[name] = value
     try:
@@ -114,9 +114,13 @@ def holding(names: MutableMapping[str, Any], name: str, value: Any) -> Iterator[
 
 @contextmanager
 def surroundings(elsewhere: bool = False) -> Iterator[None]:
-    """What ART expects to find around it, for as long as an attack runs; elsewhere: in a folder that is thrown away."""
+    """Provide the environment that ART expects while an attack runs.
+
+    Args:
+        elsewhere: Run in a temporary folder.
+    """
     with ExitStack() as stack:
-        # HopSkipJump, BoundaryAttack and others draw their starting images from a state that no seed would reach
+        # HopSkipJump, BoundaryAttack and others draw their starting images from a state that no seed would control
         stack.enter_context(holding(vars(np.random), "RandomState", SeededState))
         stack.enter_context(holding(vars(np), "mat", np.asmatrix))
         stack.enter_context(holding(sys.modules, "multiprocess", multiprocessing))
@@ -126,7 +130,7 @@ def surroundings(elsewhere: bool = False) -> Iterator[None]:
 
 
 class ArtAttack:
-    """An ART attack; norm and eps come from the threat where the attack has them, the rest from `options`."""
+    """An ART attack; norm and eps come from the threat model if the attack has them, the rest from `options`."""
 
     def __init__(self, name: str, options: dict[str, Any]):
         self.entry = find("art", name)
@@ -143,25 +147,40 @@ class ArtAttack:
 
     @property
     def knowledge(self) -> Knowledge:
-        """What the attack uses of the defense."""
+        """Knowledge that the attack uses of the defense."""
         return self.entry.knowledge
 
     @property
     def radius(self) -> str:
-        """The parameter that stands for the threat's radius; empty where there is none."""
+        """Name of the parameter for the threat model's radius; empty if there is none."""
         return next((key for key in ("eps", "delta") if self.entry.bounded and key in self.takes), "")
 
     def check(self, threat: ThreatModel) -> None:
-        """Raises PurebenchError if the attack does not run under a threat, cannot be made, or needs another package."""
+        """Check that the attack can be created for a threat model.
+
+        Raises:
+            PurebenchError: If the attack does not support the norm, cannot be created, or needs another package.
+        """
         check_norm("art", self.entry, threat.norm)
         x = torch.zeros(1, 3, 32, 32)
         with seeded("check"), surroundings(elsewhere=self.name == "GeoDA"):
             self._made(nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 10)), x, 10, threat)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """ART's answer; it has no verdict of its own. Raises PurebenchError as `check` does.
+        """Run ART's attack.
 
-        Raises Inapplicable where its loss needs more classes than there are.
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+
+        Returns:
+            ART's adversarial images; ART makes no claims.
+
+        Raises:
+            PurebenchError: If the attack does not support the norm, cannot be created, or needs another package.
+            Inapplicable: If its loss needs more classes than there are.
         """
         check_norm("art", self.entry, threat.norm)
         if not len(x):
@@ -180,7 +199,7 @@ class ArtAttack:
         return answer if self.entry.bounded else nearest_found(view, x, y, answer)
 
     def _run(self, asked: Asked, x: Tensor, y: Tensor, others: Tensor, *, threat: ThreatModel) -> Tensor:
-        """ART's answer to a batch, [N,C,H,W]; others: images of other classes."""
+        """Return ART's answer to a batch, [N,C,H,W]; others: images of other classes."""
         view = asked.view
         classes = view.scores(x[:1], 1).shape[2]
         if classes < 3 and (self.name == "AutoAttack" or self.options.get("loss_type") == DLR):
@@ -190,7 +209,7 @@ class ArtAttack:
         if self.name in GUIDED:
             aims = others.cpu().numpy()
         elif self.name == "ShadowAttack":
-            aims = None  # labels would be the classes to reach
+            aims = None  # labels would be the target classes
         attack = self._made(asked, x, classes, threat)
         if self.name == "AutoAttack":
             for part in attack.attacks:
@@ -205,7 +224,7 @@ class ArtAttack:
         return torch.as_tensor(np.asarray(answer)).to(x)
 
     def _made(self, module: nn.Module, x: Tensor, classes: int, threat: ThreatModel) -> Any:
-        """ART's attack on a module that takes images such as x [N,C,H,W] and gives logits [N,classes]."""
+        """Return ART's attack on a module that takes images such as x [N,C,H,W] and returns logits [N,classes]."""
         from art.estimators.classification import PyTorchClassifier
 
         classifier = PyTorchClassifier(
@@ -220,11 +239,16 @@ class ArtAttack:
             return self.kind(classifier, **self.settings(threat, len(x)))
         except ImportError as error:
             raise PurebenchError(missing("art", self.entry)) from error
-        except Exception as error:  # whatever ART has against these values
+        except Exception as error:  # whatever error ART raises for these values
             raise PurebenchError(f"art:{self.name}: cannot be made from {self.options}: {error}") from error
 
     def settings(self, threat: ThreatModel, images: int = 1) -> dict[str, Any]:
-        """The attack's keyword arguments for a threat and a batch of so many images."""
+        """Return the keyword arguments of ART's attack.
+
+        Args:
+            threat: The threat model.
+            images: Number of images in the batch.
+        """
         settings: dict[str, Any] = {"verbose": False, "targeted": False}
         if not self.entry.own:
             settings["norm"] = ART_NORMS[threat.norm]
@@ -232,7 +256,7 @@ class ArtAttack:
             step = FIRST_STEPS.get(self.name, STEP) * threat.radius
             settings |= {"eps": threat.radius, "delta": threat.radius, "eps_step": step, "step_size": step}
             if "eps" in self.takes:
-                del settings["delta"]  # of the universal attacks, the share of images that may hold
+                del settings["delta"]  # in the universal attacks, the share of images that may stay robust
         if self.name in BATCHED:
             settings["batch_size"] = images
         settings |= {} if "attacker" in self.options else DEFAULTS.get(self.name, {})
@@ -240,14 +264,19 @@ class ArtAttack:
 
 
 def guides(x: Tensor, y: Tensor) -> Tensor:
-    """For each image the next one of the batch with another label; itself, if there is none."""
+    """Return for each image the next one of the batch with another label, or itself if there is none.
+
+    Args:
+        x: Images [N,C,H,W].
+        y: Labels [N].
+    """
     count = len(x)
     order = (torch.arange(count, device=x.device)[:, None] + torch.arange(count, device=x.device)) % count
     return x[order.gather(1, (y[order] != y[:, None]).long().argmax(1, keepdim=True)).squeeze(1)]
 
 
 def loudly(generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Calls a sub-attack; its ValueError, which ART would log and forget, becomes a RuntimeError."""
+    """Call a sub-attack; turn its ValueError, which ART would log and ignore, into a RuntimeError."""
     try:
         return generate(*args, **kwargs)
     except ValueError as error:
@@ -255,5 +284,10 @@ def loudly(generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def from_art(name: str, **options: Any) -> ArtAttack:
-    """Any ART evasion attack by class name, at the board's norm and radius or for the nearest images."""
+    """Return any ART evasion attack by class name, at the board's norm and radius or for the nearest images.
+
+    Args:
+        name: Name of the attack's class.
+        **options: Arguments of its constructor.
+    """
     return ArtAttack(name, options)

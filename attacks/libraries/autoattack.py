@@ -1,10 +1,10 @@
 """AutoAttack by its own package, over a view (Croce & Hein 2020, arXiv:2003.01690; l1: 2021, arXiv:2103.01208).
 
-`standard`, `plus` and `rand`, and each of their parts by name. On a view that is not random this is the package's
-`run_standard_evaluation`, and breaks the same images. Upstream faults that are contained: it drops random images at the
-first lucky pass before, between and inside its attacks (here every part attacks every image, and fresh draws choose
-among the points); it assumes ten classes, and takes its seed from the clock; it leaves Python's tracing switched on if
-the defense fails. `rand` averages 20 passes inside the package, so the view's own EOT is best left at 1.
+The versions `standard`, `plus` and `rand`, and each of their parts by name. On a view that is not random this is the
+package's `run_standard_evaluation`, and breaks the same images. Upstream faults that are worked around: it drops random
+images at the first lucky pass before, between and inside its attacks (here every part attacks every image, and fresh
+draws choose among the points); it assumes ten classes, and takes its seed from the clock; it leaves Python's tracing
+switched on if the defense fails. `rand` averages 20 passes inside the package, so the view's own EOT is best left at 1.
 """
 
 from __future__ import annotations
@@ -29,23 +29,29 @@ from purebench.core.threat import Knowledge, ThreatModel
 
 VERSIONS = ("standard", "plus", "rand")
 FOR_RANDOM = ("rand", "apgd-ce", "apgd-dlr", "apgd-t")
-"""What can average passes; the other parts search along single answers."""
+"""Attacks that can average passes; the other parts search along single answers."""
 LEAST_CLASSES = {"standard": 4, "plus": 4, "rand": 3, "apgd-dlr": 3, "apgd-t": 4}
-"""Targeted DLR divides by a difference of the four largest logits, DLR of the three largest; the others need two."""
+"""Fewest classes. Targeted DLR divides by a difference of the four largest logits, DLR of the three largest; the others
+need two."""
 NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 EOT = 20
 """Passes that `rand` averages over."""
 FRESH = 16
-"""Fresh draws that choose among the points of an image, and as many that make the verdict."""
+"""Fresh draws that choose among the points of an image; as many again decide the attack's claim."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAttack:
     """A version of AutoAttack, or one of its parts with the settings of `standard` (of `rand` on a random view).
 
-    steps: of Auto-PGD and FAB, None for 100; n_queries: of Square, None for 5000; eot: passes that Auto-PGD averages,
-    None for 20 in `rand` and for 1 elsewhere.
-    Raises PurebenchError for an unknown name, and for a value that is not a whole number of at least one.
+    Attributes:
+        name: Name of the version or the part.
+        steps: Steps of Auto-PGD and FAB; None for 100.
+        n_queries: Queries of Square; None for 5000.
+        eot: Passes that Auto-PGD averages; None for 20 in `rand` and for 1 elsewhere.
+
+    Raises:
+        PurebenchError: If the name is unknown, or a value is not a whole number of at least one.
     """
 
     name: str = "standard"
@@ -60,14 +66,26 @@ class AutoAttack:
 
     @property
     def knowledge(self) -> Knowledge:
-        """What the attack uses of the defense."""
+        """Knowledge that the attack uses of the defense."""
         return find("autoattack", self.name).knowledge
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """The package's adversarial images and verdict; an image it could not break comes back as it was.
+        """Run the package's attack.
 
-        On a random view: the point that was wrong on most fresh draws, and whether it is wrong on most of others.
-        Raises Inapplicable on a random view but for `rand` and Auto-PGD, and for fewer classes than the losses need.
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+
+        Returns:
+            The package's adversarial images and its claims; an image that it could not break is returned unchanged. On
+            a random view: the point that was wrong on most fresh draws, and whether it is wrong on most of as many
+            others.
+
+        Raises:
+            Inapplicable: On a random view, except for `rand` and Auto-PGD; and if there are fewer classes than the
+                losses need.
         """
         if view.random and self.name not in FOR_RANDOM:
             raise Inapplicable(f"autoattack:{self.name} takes one pass for the answer; use autoattack:rand")
@@ -98,9 +116,15 @@ class AutoAttack:
         return Answer(found, claims=broken)
 
     def package(self, view: View, model: nn.Module, threat: ThreatModel, classes: int) -> Any:
-        """The package's attack on the view as a module, set up for a threat and so many classes.
+        """Return the package's attack on a module, set up for a threat model.
 
         Its seed is drawn from torch's generator.
+
+        Args:
+            view: The defense as the attack sees it.
+            model: The view as a module.
+            threat: The threat model.
+            classes: Number of classes.
         """
         whole = self.name in VERSIONS
         attack = autoattack().AutoAttack(
@@ -128,13 +152,23 @@ class AutoAttack:
 
 
 def shorten(part: Any, steps: int) -> None:
-    """Sets the steps of the package's Auto-PGD, and the checkpoints that follow from them (the paper's section 3.2)."""
+    """Set the steps of the package's Auto-PGD, and the checkpoints that follow from them (section 3.2 of the paper)."""
     part.n_iter = part.n_iter_orig = steps
     part.n_iter_2, part.n_iter_min, part.size_decr = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
 
 
 def tries(package: Any, view: View, x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """Points [N,C,H,W] of every Auto-PGD run of the package, of all images: the largest loss, the last wrong answer."""
+    """Yield the points of every Auto-PGD run of the package on all images.
+
+    Args:
+        package: The package's attack.
+        view: The defense as the attack sees it.
+        x: Images [N,C,H,W] in [0,1].
+        y: Labels [N].
+
+    Yields:
+        Points [N,C,H,W]: of each run, those with the largest loss and the last misclassified ones.
+    """
     for name in package.attacks_to_run:
         part = package.apgd_targeted if name == "apgd-t" else package.apgd
         part.init_hyperparam(x)
@@ -152,7 +186,16 @@ def tries(package: Any, view: View, x: Tensor, y: Tensor) -> Iterator[Tensor]:
 
 
 def most_wrong(view: View, y: Tensor, points: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """For each image the point that was wrong on most fresh draws, and whether it is on most of as many others."""
+    """Return the point of each image that was wrong on most fresh draws.
+
+    Args:
+        view: The defense as the attack sees it.
+        y: Labels [N].
+        points: Candidates, [N,C,H,W] each.
+
+    Returns:
+        The points [N,C,H,W], and whether each is wrong on most of as many other fresh draws, bool [N].
+    """
 
     def wrong(images: Tensor) -> Tensor:
         return (view.scores(images, FRESH).argmax(2) != y[:, None]).sum(1)
@@ -167,7 +210,7 @@ def most_wrong(view: View, y: Tensor, points: Iterator[Tensor]) -> tuple[Tensor,
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Python's tracing is put back as it was."""
+    """Restore Python's tracing afterwards."""
     trace = sys.gettrace()
     try:
         yield
@@ -178,5 +221,12 @@ def untraced() -> Iterator[None]:
 def from_autoattack(
     name: str = "standard", *, steps: int | None = None, n_queries: int | None = None, eot: int | None = None
 ) -> AutoAttack:
-    """AutoAttack's own package: `autoattack:standard`, `plus`, `rand`, or a part such as `apgd-t` or `fab-t`."""
+    """Return AutoAttack's own package: `autoattack:standard`, `plus`, `rand`, or a part such as `apgd-t` or `fab-t`.
+
+    Args:
+        name: Name of the version or the part.
+        steps: Steps of Auto-PGD and FAB; None for 100.
+        n_queries: Queries of Square; None for 5000.
+        eot: Passes that Auto-PGD averages; None for 20 in `rand` and for 1 elsewhere.
+    """
     return AutoAttack(name=name, steps=steps, n_queries=n_queries, eot=eot)

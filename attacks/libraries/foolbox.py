@@ -1,8 +1,8 @@
 """Any Foolbox attack over a view, by class name: `foolbox:LinfPGD(steps=20)` (Rauber et al. 2020, arXiv:1707.04131).
 
-What is contained of Foolbox 3.3.4: L2FMNAttack's projection ignores its radius; Carlini & Wagner and EAD give a black
-image where they found nothing; attacks that follow the boundary demand of a point that it stays adversarial whenever
-they ask again, and refuse the whole batch if one image has no adversarial point to start from.
+Faults of Foolbox 3.3.4 that are worked around: L2FMNAttack's projection ignores its radius; Carlini & Wagner and EAD
+return a black image if they found nothing; attacks that follow the boundary require that a point stays adversarial
+whenever they evaluate it again, and refuse the whole batch if one image has no adversarial starting point.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from purebench.core.warning_codes import WarningCode
 
 FOOLBOX_NORMS = {"linf": math.inf, "l2": 2, "l1": 1}
 OURS = ("distance", "init_attack", "tensorboard")
-"""Parameters that are no options: objects, or none of an attack's business."""
+"""Parameters that a board cannot set: objects, or parameters that do not concern the attack."""
 DEFAULTS: dict[str, dict[str, Any]] = {"VirtualAdversarialAttack": {"steps": 10}}
 """Values of parameters that have no default in Foolbox."""
 BLACK_IF_NONE = ("EADAttack", "L2CarliniWagnerAttack")
-"""Attacks that give a black image where they found nothing."""
+"""Attacks that return a black image if they found nothing."""
 BLENDED, SALTED = "LinearSearchBlendedUniformNoiseAttack", "SaltAndPepperNoiseAttack"
 STARTS = {
     "BoundaryAttack": BLENDED,
@@ -42,21 +42,21 @@ STARTS = {
     "LinfinityBrendelBethgeAttack": BLENDED,
     "PointwiseAttack": SALTED,
 }
-"""Attacks that follow the boundary from an adversarial point, and Foolbox's attack that looks for it."""
+"""Attacks that follow the boundary from an adversarial point, and the Foolbox attack that searches for that point."""
 BEGINNINGS = {BLENDED: {"directions": 100, "steps": 50}, SALTED: {"steps": 200}}
 OTHERS = 20
-"""Images of the batch that are tried as a point to start from where that found none."""
+"""Images of the batch that are tried as a starting point if that attack found none."""
 NO_START = "images without a misclassified point to start from, which come back unchanged"
 FRESH = 16
-"""Fresh draws that tell whether a point fools a random defense more often than the image itself."""
+"""Fresh draws that show whether a point fools a random defense more often than the image itself."""
 OUTWARDS = (0.0, 1e-3, 1e-2)
-"""Shares of its distance by which a point is moved outwards until it holds."""
+"""Shares of its distance by which a point is moved outwards until it is adversarial."""
 
 
 def foolbox_classes() -> dict[str, type]:
-    """Foolbox's concrete attack classes by name, aliases included."""
+    """Return Foolbox's concrete attack classes by name, aliases included."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its dependencies, when it is imported; -W error would make them errors
+        warnings.simplefilter("ignore")  # warnings of its dependencies on import, which are errors under -W error
         import foolbox.attacks
         from foolbox.attacks.base import Attack
 
@@ -68,10 +68,10 @@ def foolbox_classes() -> dict[str, type]:
 
 
 class FoolboxAttack:
-    """A Foolbox attack; its constructor takes the given keyword arguments.
+    """A Foolbox attack; `options` are the keyword arguments of its constructor.
 
-    Attacks that keep to a radius run at the threat's; the others run without one, and their answer is the nearest
-    adversarial image found. The threat's norm is handed to the attacks that let one be chosen.
+    Attacks that keep to a radius run at the threat model's radius; the others run without one, and return the nearest
+    adversarial examples found. The threat model's norm is passed to the attacks that accept one.
     """
 
     def __init__(self, name: str, options: dict[str, Any]):
@@ -83,17 +83,31 @@ class FoolboxAttack:
 
     @property
     def knowledge(self) -> Knowledge:
-        """What the attack uses of the defense."""
+        """Knowledge that the attack uses of the defense."""
         return self.entry.knowledge
 
     def check(self, threat: ThreatModel) -> None:
-        """Raises PurebenchError if the attack does not run under a threat, cannot be made, or needs another package."""
+        """Check that the attack can be created for a threat model.
+
+        Raises:
+            PurebenchError: If the attack does not support the norm, cannot be created, or needs another package.
+        """
         self.attack(threat)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """Foolbox's answer and its own verdict: adversarial in its last look (and, if bounded, within the radius).
+        """Run Foolbox's attack.
 
-        Raises PurebenchError as `check` does.
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model.
+
+        Returns:
+            Foolbox's images and its claims: adversarial in its last evaluation (and, if bounded, within the radius).
+
+        Raises:
+            PurebenchError: If the attack does not support the norm, cannot be created, or needs another package.
         """
         self.check(threat)
         if not len(x):
@@ -110,7 +124,11 @@ class FoolboxAttack:
         return Answer(found, claims=wrong & (threat.size(found - x) <= threat.radius * (1 + 1e-5)))
 
     def attack(self, threat: ThreatModel) -> Any:
-        """The Foolbox attack for a threat. Raises PurebenchError if it measures another distance."""
+        """Return the Foolbox attack for a threat model.
+
+        Raises:
+            PurebenchError: If the attack does not support the norm, cannot be created, or needs another package.
+        """
         from foolbox.distances import LpDistance
 
         check_norm("foolbox", self.entry, threat.norm)
@@ -121,14 +139,14 @@ class FoolboxAttack:
             attack = self.kind(**DEFAULTS.get(self.entry.name, {}) | self.options | chosen)
         except ImportError as error:
             raise PurebenchError(missing("foolbox", self.entry)) from error
-        except Exception as error:  # whatever Foolbox has against these values
+        except Exception as error:  # whatever error Foolbox raises for these values
             raise PurebenchError(f"foolbox:{self.name}: cannot be made from {self.options}: {error}") from error
         if self.entry.name == "L2FMNAttack":
             attack.project = project_l2
         return attack
 
     def _run(self, asked: Asked, x: Tensor, y: Tensor, threat: ThreatModel) -> tuple[Tensor, Tensor]:
-        """Foolbox's answer to a batch, [N,C,H,W], and whether it was adversarial in its last look, bool [N]."""
+        """Return Foolbox's answer to a batch, [N,C,H,W], and whether its last evaluation was adversarial, bool [N]."""
         if self.entry.name in STARTS:
             return self._follow(asked, x, y, threat)
         from foolbox.criteria import Misclassification, TargetedMisclassification
@@ -146,7 +164,7 @@ class FoolboxAttack:
         return torch.where(rows(none, x), x, found.detach()), wrong & ~none
 
     def _follow(self, asked: Asked, x: Tensor, y: Tensor, threat: ThreatModel) -> tuple[Tensor, Tensor]:
-        """The same for an attack that follows the boundary, of the images that have a point to start from."""
+        """Do the same for an attack that follows the boundary, on the images that have a starting point."""
         from foolbox.criteria import Misclassification
 
         steady = Steady(asked, x)
@@ -165,10 +183,17 @@ class FoolboxAttack:
 
 
 class Steady(nn.Module):
-    """A view whose randomness is the same at every pass, for attacks that ask again and expect the same answer.
+    """A view whose randomness is the same at every pass, for attacks that expect the same answer to a repeated query.
 
-    index: the images of the batch x [N,C,H,W] whose points are asked for, [M]. The noise of an image depends on its
-    place in the batch, so that of a random view the whole batch passes, the others as they are.
+    The noise of an image depends on its place in the batch. Therefore a random view evaluates the whole batch, the
+    other images unchanged.
+
+    Attributes:
+        view: The view that is attacked.
+        asked: The view as a module that counts zero gradients.
+        x: The images of the batch, [N,C,H,W].
+        index: Which images the queried points belong to, [M].
+        seed: Seed of every pass.
     """
 
     def __init__(self, asked: Asked, x: Tensor):
@@ -179,7 +204,7 @@ class Steady(nn.Module):
         self.eval()
 
     def forward(self, points: Tensor) -> Tensor:
-        """Logits [M,K] of points [M,C,H,W]."""
+        """Return logits [M,K] of points [M,C,H,W]."""
         if not self.view.random:
             logits: Tensor = self.asked(points)
             return logits
@@ -192,9 +217,19 @@ class Steady(nn.Module):
 
 @torch.no_grad()
 def starting_points(steady: Steady, x: Tensor, y: Tensor, method: str) -> tuple[Tensor, Tensor]:
-    """A wrong point for each image, and whether there is one, bool [N]; the image itself if it is wrong, or if none is.
+    """Find a misclassified point for each image.
 
-    Looked for by the Foolbox attack `method`, then among the other images of the batch.
+    The Foolbox attack `method` searches first, then the other images of the batch are tried.
+
+    Args:
+        steady: The view with fixed randomness.
+        x: Images [N,C,H,W] in [0,1].
+        y: Labels [N].
+        method: Name of the Foolbox attack.
+
+    Returns:
+        Points [N,C,H,W], and whether each is misclassified, bool [N]. The point is the image itself if that is
+        misclassified, or if none was found.
     """
     import foolbox.attacks
     from foolbox.criteria import Misclassification
@@ -217,14 +252,14 @@ def starting_points(steady: Steady, x: Tensor, y: Tensor, method: str) -> tuple[
 
 
 def foolbox_model(module: nn.Module, x: Tensor) -> Any:
-    """A module on images in [0,1] as Foolbox takes it."""
+    """Return a module on images in [0,1] as a Foolbox model."""
     from foolbox.models.pytorch import PyTorchModel
 
     return PyTorchModel(module, bounds=(0, 1), device=x.device)
 
 
 def project_l2(x: Any, x0: Any, epsilon: Any) -> Any:
-    """x brought into the l2 balls of radii epsilon [N] around x0; EagerPy tensors."""
+    """Return x projected to the l2 balls of radii epsilon [N] around x0; all are EagerPy tensors."""
     delta = x - x0
     shape = (len(x0),) + (1,) * (x0.ndim - 1)
     size = delta.reshape((len(x0), -1)).norms.l2(axis=1)
@@ -232,15 +267,24 @@ def project_l2(x: Any, x0: Any, epsilon: Any) -> Any:
 
 
 def runner_up(view: View, x: Tensor, y: Tensor) -> Tensor:
-    """The class that the view thinks likeliest but for the true one, [N]."""
+    """Return the most likely class except the true one, according to the view, [N]."""
     return view.scores(x).mean(1).scatter(1, y[:, None], -torch.inf).argmax(1)
 
 
 def nearest_found(view: View, x: Tensor, y: Tensor, answer: Answer) -> Answer:
-    """The answer of a minimum-norm attack as it holds when asked again; the image itself where it does not.
+    """Confirm the images of a minimum-norm attack.
 
-    A point on the boundary that only just does not hold is moved outwards by shares of its distance. A random view is
-    fooled where it is wrong more often than on the image itself, on fresh draws.
+    A point just short of the boundary is moved outwards by shares of its distance. A random view is fooled if it is
+    wrong more often than on the image itself, on fresh draws.
+
+    Args:
+        view: The defense as the attack sees it.
+        x: Images [N,C,H,W] in [0,1].
+        y: Labels [N].
+        answer: The attack's images and claims.
+
+    Returns:
+        The answer with the confirmed images, and the image itself where none was confirmed; the claims are unchanged.
     """
 
     def wrong(images: Tensor) -> Tensor:
@@ -258,5 +302,10 @@ def nearest_found(view: View, x: Tensor, y: Tensor, answer: Answer) -> Answer:
 
 
 def from_foolbox(name: str, **options: Any) -> FoolboxAttack:
-    """Any Foolbox attack by class name, at the board's radius or for the nearest images."""
+    """Return any Foolbox attack by class name, at the board's radius or for the nearest images.
+
+    Args:
+        name: Name of the attack's class, or an alias of it.
+        **options: Arguments of its constructor.
+    """
     return FoolboxAttack(name, options)

@@ -1,6 +1,6 @@
-"""What is watched while the attack of a library runs: what it asks of a view, the gradients it gets, what it logs.
+"""Wraps a view as the model that a library attacks, and collects warnings: masked gradients, and the library's own log.
 
-A library says nothing of a gradient that is zero: it stays where it is, and the defense looks robust. Here such images
+A library does not report a gradient of zero: the point does not move, and the defense looks robust. Here such images
 are counted, as those of native attacks are.
 """
 
@@ -23,25 +23,38 @@ NOT_FINITE = "gradients may be masked; images with a gradient that was not finit
 
 
 class Lost(Exception):
-    """An attack asks about an image that is not finite."""
+    """An attack queries an image that is not finite."""
 
 
 class Asked(nn.Module):
     """A view as the module that a library attacks; counts the images whose gradient is zero or not finite.
 
-    x, y: the images that are attacked, [N,C,H,W], and their labels [N]. A zero counts only while the answer is right
-    (losses that stop at the boundary are flat beyond it), and only if no other gradient of that image arrived.
+    A zero counts only while the answer is right (losses that stop at the boundary are flat beyond it), and only if no
+    nonzero gradient of that image was seen.
+
+    Attributes:
+        view: The view that is attacked.
+        x: The images that are attacked, [N,C,H,W].
+        y: Their labels, [N].
+        module: The view as a module.
+        zero: Images with a gradient of zero, bool [N].
+        moved: Images with a finite gradient other than zero, bool [N].
+        bad: Images with a gradient that is not finite, bool [N].
     """
 
     def __init__(self, view: View, x: Tensor, y: Tensor):
         super().__init__()
         self.view, self.x, self.y, self.module = view, x, y, view.as_module()
-        self.nothing = nn.Parameter(x.new_zeros(0), requires_grad=False)  # libraries ask it for the device
+        self.nothing = nn.Parameter(x.new_zeros(0), requires_grad=False)  # libraries read the device from it
         self.zero, self.moved, self.bad = (torch.zeros_like(y, dtype=torch.bool) for _ in range(3))
         self.eval()
 
     def forward(self, points: Tensor) -> Tensor:
-        """Logits [M,K] of points [M,C,H,W]. Raises Lost for a point that is not finite."""
+        """Return logits [M,K] of points [M,C,H,W].
+
+        Raises:
+            Lost: If a point is not finite.
+        """
         if not bool(torch.isfinite(points).all()):
             raise Lost("expected finite images, but the attack asked about one that is not (its settings?)")
         watch = torch.is_grad_enabled() and points.requires_grad
@@ -52,7 +65,7 @@ class Asked(nn.Module):
         return logits
 
     def _look(self, points: Tensor, logits: Tensor, gradient: Tensor) -> None:
-        """Takes note of a gradient [M,C,H,W] that arrived at the points, where the answers were `logits`."""
+        """Record a gradient [M,C,H,W] at the points, where the answers were `logits`."""
         flat, owner = gradient.flatten(1), self._owners(points)
         finite, moved = flat.isfinite().all(1), flat.any(1)
         right = logits.argmax(1) == self.y[owner]
@@ -60,13 +73,13 @@ class Asked(nn.Module):
             found[owner[which]] = True
 
     def _owners(self, points: Tensor) -> Tensor:
-        """Whose perturbations the points [M,C,H,W] are: the places of the nearest of the images, [M]."""
+        """Return which images the points [M,C,H,W] belong to: the places of the nearest images, [M]."""
         if len(points) == len(self.x):
             return torch.arange(len(points), device=points.device)
         return torch.cdist(points.flatten(1).to(self.x), self.x.flatten(1)).argmin(1)
 
     def tell(self) -> None:
-        """Adds what was found to the view's warnings."""
+        """Add the counts to the view's warnings."""
         zero, bad, count = int((self.zero & ~self.moved).sum()), int(self.bad.sum()), len(self.x)
         if zero:
             self.view.warn(WarningCode.ZERO_GRADIENT, FLAT, zero, count)
@@ -76,9 +89,14 @@ class Asked(nn.Module):
 
 @contextmanager
 def overheard(view: View, logger: str, library: str) -> Iterator[None]:
-    """The warnings that go to a library's logger become warnings of the view, and go nowhere else.
+    """Turn the warnings of a library's logger into warnings of the view, and show them nowhere else.
 
-    Numbers are left out of them, so that a warning is told once and not once for each value.
+    Numbers are removed from them, so that a warning is reported once and not once for each value.
+
+    Args:
+        view: The view that gets the warnings.
+        logger: Name of the library's logger.
+        library: Name of the library, as a prefix.
     """
 
     class Warnings(logging.Handler):

@@ -1,7 +1,7 @@
 """Carlini & Wagner's l2 attack (2017, arXiv:1608.04644, section VI-A), untargeted.
 
-Minimises |x' - x|² + c·f(x') over w, where x' = (tanh(w) + 1)/2 stays in [0,1] by itself and
-f(x') = max(Z(x')_y - max_{i≠y} Z(x')_i, -kappa); a binary search finds the smallest c at which that ends adversarial.
+Minimises |x' - x|² + c·f(x') over w, where x' = (tanh(w) + 1)/2 always lies in [0,1] and f(x') = max(Z(x')_y -
+max_{i≠y} Z(x')_i, -kappa); a binary search finds the smallest c for which the result is adversarial.
 """
 
 from __future__ import annotations
@@ -29,30 +29,46 @@ The reference implementation takes 0.999999, from where a black pixel, and most 
 hundreds of steps to move at all.
 """
 LEAK = 1e-6
-"""Slope of -f beyond kappa: next to nothing, but a gradient of exactly zero goes on to mean that it is masked."""
+"""Slope of -f beyond kappa: negligible, but not zero, so that a gradient of exactly zero always means that it is
+masked."""
 LAST_DRAWS = 16
 """Draws of a random defense at the last point of a search."""
 
 
 @dataclass
 class Adam:
-    """Images that one c is still tried on, a row each, with the moments of their gradients (Kingma & Ba 2015)."""
+    """State of Adam (Kingma & Ba 2015) for the images that the current c is still tried on, one row each.
 
-    index: Tensor  # [M] which image
-    x: Tensor  # [M,C,H,W] the clean image
-    w: Tensor  # x' = (tanh(w) + 1)/2
-    mean: Tensor  # of the gradient
-    square: Tensor  # of its square
-    loss: Tensor  # at the last checkpoint, [M]
+    Attributes:
+        index: Which image, [M].
+        x: The clean image, [M,C,H,W].
+        w: Optimised variable, x' = (tanh(w) + 1)/2.
+        mean: First moment of the gradient.
+        square: Second moment of the gradient.
+        loss: Loss at the last checkpoint, [M].
+    """
+
+    index: Tensor
+    x: Tensor
+    w: Tensor
+    mean: Tensor
+    square: Tensor
+    loss: Tensor
 
     def keep(self, mask: Tensor) -> None:
-        """Drops the rows of images that leave."""
+        """Keep the rows where the mask [M] is True, and drop those of images that leave."""
         if not bool(mask.all()):
             for entry in fields(self):
                 setattr(self, entry.name, getattr(self, entry.name)[mask])
 
     def step(self, gradient: Tensor, rate: float, k: int) -> None:
-        """The k-th step, from 1, against the gradient."""
+        """Take a step against the gradient.
+
+        Args:
+            gradient: Gradient with respect to w, [M,C,H,W].
+            rate: Learning rate.
+            k: Number of the step, from 1.
+        """
         self.mean = 0.9 * self.mean + 0.1 * gradient
         self.square = 0.999 * self.square + 0.001 * gradient.square()
         mean, square = self.mean / (1 - 0.9**k), self.square / (1 - 0.999**k)
@@ -61,10 +77,16 @@ class Adam:
 
 @dataclass(frozen=True, kw_only=True)
 class CW(NativeAttack):
-    """searches: values of c tried; steps: gradients for each; rate: Adam's; c: the first value; kappa: the confidence.
+    """Carlini & Wagner's l2 attack.
 
-    leave: an image leaves a search that lowered its loss by less than a ten-thousandth in a tenth of the steps (not on
-    a random defense, whose loss goes up and down by luck).
+    Attributes:
+        searches: Number of values of c that are tried.
+        steps: Gradients for each value of c.
+        rate: Adam's learning rate.
+        c: First value of c.
+        kappa: Confidence, the required margin.
+        leave: Whether an image leaves a search that lowered its loss by less than a ten-thousandth in a tenth of the
+            steps (not on a random defense, whose loss is noisy).
     """
 
     searches: int = 9
@@ -83,12 +105,26 @@ class CW(NativeAttack):
         yes_or_no(leave=self.leave)
 
     def check(self, threat: ThreatModel) -> None:
-        """Raises PurebenchError for another norm than l2."""
+        """Check that the attack supports a threat model.
+
+        Raises:
+            PurebenchError: If the norm is not l2.
+        """
         if threat.norm != "l2":
             raise PurebenchError(f"cw: expected the norm l2, but got {threat.norm}; take fmn, or apgd(loss=cw).")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """The nearest adversarial images in l2. Raises PurebenchError as `check` does."""
+        """Return the nearest adversarial examples found, in l2.
+
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model, whose radius is not used.
+
+        Raises:
+            PurebenchError: If the norm is not l2.
+        """
         self.check(threat)
         nearest = Nearest(view, x, y, threat.norm, self.kappa)
         index = nearest.open()
@@ -104,9 +140,9 @@ class CW(NativeAttack):
         return nearest.answer()
 
     def _minimise(self, view: View, nearest: Nearest, index: Tensor, c: Tensor) -> Tensor:
-        """Adam at the constants c [M] on the images at `index`; where it saw an adversarial point, bool [M].
+        """Run Adam on the images at `index`; return where it found an adversarial point, bool [M]. c: constants [M].
 
-        On a random defense only the last point counts: a run begins among the nearest points, of which some look wrong.
+        On a random defense only the last point counts: a run starts among the nearest points, some of which look wrong.
         """
         x = nearest.x[index]
         w = torch.atanh((2 * x - 1) * SHRUNK)

@@ -1,7 +1,8 @@
 """DeepFool (Moosavi-Dezfooli et al. 2016, arXiv:1511.04599, algorithm 2): steps to the nearest linearised boundary.
 
-With f_k - f_y and its gradient w_k at x_i, the class l = argmin_k |f_k - f_y| / |w_k|_q is the nearest, and the least
-step to its boundary is |f_l - f_y| / |w_l|_q in the direction of steepest ascent, where q is dual to p (eq. 10 and 11).
+With f_k - f_y and its gradient w_k at x_i, the class l = argmin_k |f_k - f_y| / |w_k|_q is the nearest, and the
+smallest step to its boundary is |f_l - f_y| / |w_l|_q in the direction of steepest ascent, where q is dual to p (eq. 10
+and 11).
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ from purebench.core.protocols import Answer
 from purebench.core.threat import Knowledge, ThreatModel
 
 BEYOND = 1e-4
-"""Added to each step's length, in the units of x: a step that ends on the boundary would be the last."""
+"""Added to each step's length, in the units of x: after a step that ends exactly on the boundary, no step would
+follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeepFool(NativeAttack):
-    """steps: linearisations; candidates: classes looked at, the own one included, the most likely ones first.
+    """DeepFool in l2 and linf.
 
-    candidates None for all. overshoot: share by which the sum of the steps is stretched, to cross the boundary.
+    Attributes:
+        steps: Number of linearisations.
+        candidates: Number of classes that are considered, including the true one, the most likely ones first; None for
+            all.
+        overshoot: Share by which the sum of the steps is stretched, to cross the boundary.
     """
 
     steps: int = 50
@@ -48,14 +54,25 @@ class DeepFool(NativeAttack):
         a_number("overshoot", self.overshoot, 0)
 
     def check(self, threat: ThreatModel) -> None:
-        """Raises PurebenchError in l1, where every step would move one pixel and the box would stop it."""
+        """Check that the attack supports a threat model.
+
+        Raises:
+            PurebenchError: If the norm is l1, where every step would move one pixel and the box would stop it.
+        """
         if threat.norm not in ("l2", "linf"):
             raise PurebenchError(f"deepfool: expected the norm l2 or linf, but got {threat.norm}; take fmn.")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """The nearest adversarial images found; images leave when they have crossed a boundary.
+        """Return the nearest adversarial examples found; an image is done when it has crossed a boundary.
 
-        Raises PurebenchError as `check` does.
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model, whose radius is not used.
+
+        Raises:
+            PurebenchError: If the norm is l1.
         """
         self.check(threat)
         nearest = Nearest(view, x, y, threat.norm)
@@ -73,13 +90,13 @@ class DeepFool(NativeAttack):
         return nearest.answer()
 
     def _others(self, nearest: Nearest, index: Tensor) -> Tensor:
-        """The classes other than the own one to look at, the most likely of the clean images first, [M,L]."""
+        """Return the classes other than the true one to consider, the most likely of the clean images first, [M,L]."""
         logits = nearest.clean[index].scatter(1, nearest.y[index, None], -torch.inf)
         count = logits.shape[1] if self.candidates is None else min(self.candidates, logits.shape[1])
         return logits.topk(count - 1, dim=1).indices
 
     def _step(self, view: View, point: Tensor, own: Tensor, others: Tensor, norm: str) -> Tensor:
-        """The step from points [M,C,H,W] to the nearest of the linearised boundaries, [M,C,H,W]."""
+        """Return the step from points [M,C,H,W] to the nearest of the linearised boundaries, [M,C,H,W]."""
         many = others.shape[1]
         aims = torch.stack([own[:, None].expand_as(others), others], 2).flatten(0, 1)
         look = view.look(point.repeat_interleave(many, 0), aims, targeted_margin)

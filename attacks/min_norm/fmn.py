@@ -1,11 +1,11 @@
 """Fast minimum-norm attack, FMN (Pintor et al. 2021, arXiv:2102.12827, algorithm 1), untargeted, in l1, l2 and linf.
 
-Steps along the gradient of the margin, projected to a ball around the image whose radius grows while the point is right
-and shrinks while it is wrong; the steps of both follow a cosine from their first value to their last. Two things are
-unlike the paper. The gradient knows the box: a component that 0 or 1 stops has no share in it; otherwise the distance
-to the boundary is estimated with steps that cannot be made, and where most pixels are black the radius never becomes
-large enough (in l2 on 7 of 16 images of Fashion-MNIST). And the first radius is a share larger than that distance: on
-the boundary itself, rounding decides who is right.
+Steps along the gradient of the margin are projected to a ball around the image whose radius grows while the point is
+classified correctly and shrinks while it is not; the step length and the change of the radius follow a cosine from
+their first value to their last. There are two differences from the paper. The gradient respects the box: a component
+that is stopped by 0 or 1 is left out; otherwise the distance to the boundary is estimated with steps that cannot be
+made, and where most pixels are black the radius never becomes large enough (in l2 on 7 of 16 images of Fashion-MNIST).
+And the first radius exceeds that distance by a share: on the boundary itself, rounding decides the class.
 """
 
 from __future__ import annotations
@@ -29,17 +29,23 @@ from purebench.core.threat import Knowledge, ThreatModel
 
 
 def annealed(first: float, last: float, k: int, steps: int) -> float:
-    """The value at step k of `steps`, on a cosine from `first` to `last`."""
+    """Return the value at step k of `steps`, on a cosine from `first` to `last`."""
     return last + (first - last) * (1 + math.cos(math.pi * k / steps)) / 2
 
 
 def shortened(norm: str, x: Tensor, delta: Tensor, radius: Tensor) -> Tensor:
-    """Perturbations [N,…] of x brought into balls of the radii [N] around it, and into the box.
+    """Project perturbations to balls of different radii, and to the box.
 
     Every norm is homogeneous, so that a ball of any radius is the ball of radius 1, scaled.
+
+    Args:
+        norm: linf, l2 or l1.
+        x: Images [N,C,H,W] in [0,1].
+        delta: Perturbations [N,C,H,W].
+        radius: Radius of each ball, [N].
     """
     scale = rows(radius, delta)
-    if norm == "l1":  # ball and box at once: one after the other would waste the radius
+    if norm == "l1":  # ball and box jointly: one after the other would not use the whole radius
         room = torch.where(delta > 0, 1 - x, x)
         return shrunk(delta / scale, room / scale, 1.0) * scale
     return (x + NORMS[norm].project(delta / scale, 1.0) * scale).clamp(0, 1) - x
@@ -47,9 +53,14 @@ def shortened(norm: str, x: Tensor, delta: Tensor, radius: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class FMN(NativeAttack):
-    """steps: gradients an image; alpha, alpha_last: first and last length of a step in l2, in the units of x.
+    """Fast minimum-norm attack.
 
-    alpha_last None for alpha/100; gamma, gamma_last: first and last share by which the radius grows or shrinks.
+    Attributes:
+        steps: Gradients per image.
+        alpha: First length of a step in l2, in the units of x.
+        alpha_last: Last length of a step; None for alpha/100.
+        gamma: First share by which the radius grows or shrinks.
+        gamma_last: Last share by which the radius grows or shrinks.
     """
 
     steps: int = 100
@@ -68,7 +79,14 @@ class FMN(NativeAttack):
             a_number(name, value, 0, 1, above=True, below=True)
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
-        """The nearest adversarial images in the threat's norm."""
+        """Return the nearest adversarial examples found, in the threat model's norm.
+
+        Args:
+            view: The defense as the attack sees it.
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N].
+            threat: The threat model, whose radius is not used.
+        """
         nearest = Nearest(view, x, y, threat.norm)
         index = nearest.open()
         if len(index):
@@ -79,7 +97,7 @@ class FMN(NativeAttack):
         x, y = nearest.x[index], nearest.y[index]
         size, direction = NORMS[norm].size, NORMS[norm].direction
         last = self.alpha / 100 if self.alpha_last is None else self.alpha_last
-        whole = size(torch.maximum(x, 1 - x))  # the box ends here
+        whole = size(torch.maximum(x, 1 - x))  # largest perturbation inside the box
         delta, radius = torch.zeros_like(x), whole
         for k in range(self.steps):
             alpha = annealed(self.alpha, last, k, self.steps)
@@ -91,7 +109,7 @@ class FMN(NativeAttack):
             stopped = ((point <= 0) & (look.gradient < 0)) | ((point >= 1) & (look.gradient > 0))
             gradient = look.gradient.masked_fill(stopped, 0)
             steepness = (gradient * direction(gradient)).flatten(1).sum(1)  # the gradient's dual norm
-            boundary = size(delta) + look.loss.abs() / steepness.clamp_min(1e-12)  # as far as it is linear
+            boundary = size(delta) + look.loss.abs() / steepness.clamp_min(1e-12)  # by linear approximation
             outwards = torch.where(best < torch.inf, radius, boundary) * (1 + gamma)
             radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), best), outwards)
             radius = torch.minimum(radius, whole).clamp_min(1e-9)

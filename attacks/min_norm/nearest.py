@@ -1,10 +1,11 @@
-"""The nearest adversarial image that a minimum-norm attack has seen of each image, believed only when asked again.
+"""Keeps the nearest adversarial example that a minimum-norm attack has found for each image, and confirms it.
 
-A deterministic defense is asked once: a wrong answer counts. The wrong answer of a random one may be luck, and of
-hundreds of points the nearest would be the luckiest. Here a point counts if at most 30 % of the look's draws and of
-fresh ones are right, which is stricter than the half at which an image is called broken. What is kept at the end is
-asked once more, on more draws, moved outwards where it does not hold, and then brought towards the image as far as it
-stays adversarial. A view that does not decide (`blind`) is asked for its own opinion: it has no other.
+A deterministic defense is evaluated once: a misclassification counts. On a random defense a misclassification may be
+due to chance, and the nearest of hundreds of points would be the luckiest. There a point counts if at most 30 % of the
+attack's draws and of fresh ones are right, which is stricter than the half at which an image is called broken. At the
+end the kept point is evaluated once more, on more draws, moved outwards if it is not confirmed, and then moved towards
+the image as far as it stays adversarial. A view that does not decide (`blind`) is evaluated through itself, as nothing
+else is available.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ ALLOWED = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Care:
-    """How often a defense is asked before a point counts.
+    """Settings for how often a defense is evaluated before a point counts.
 
-    passing, final: fresh draws at a point on the way and at the end, lot by lot, the next only where the last held.
-    worth: a point is asked about if it is nearer than this share of the kept distance. outwards: the share by which a
-    point that does not hold in the end moves away from its image, doubled each time; times: how often. halvings: of the
-    way from the image to the point that is kept.
+    Attributes:
+        passing: Numbers of fresh draws at a point on the way; each lot is drawn only if the point held on the one
+            before.
+        final: The same at the end of a run.
+        worth: A point is tested if its distance is below this share of the kept distance.
+        outwards: Share by which a point that is not confirmed at the end moves away from its image; doubled each time.
+        times: Number of times that it is moved outwards.
+        halvings: Bisection steps between the image and the kept point.
     """
 
     passing: tuple[int, ...]
@@ -43,16 +48,26 @@ class Care:
 
 
 DETERMINISTIC = Care(passing=(), final=(1,), worth=1.0, outwards=0.001, times=10, halvings=10)
-COARSE = replace(DETERMINISTIC, passing=(1,))  # a look in bf16 is believed only when a pass in float32 says the same
+COARSE = replace(DETERMINISTIC, passing=(1,))  # an evaluation in bf16 must be confirmed by a pass in float32
 RANDOM = Care(passing=(4, 12, 48), final=(16, 48), worth=0.95, outwards=0.02, times=6, halvings=5)
 
 
 class Nearest:
-    """Watches a minimum-norm attack on images x [N,C,H,W] with labels y [N] through a view; distances in `norm`.
+    """Nearest adversarial examples of a minimum-norm attack on images x [N,C,H,W] with labels y [N] through a view.
 
-    confidence: by how much another logit must lead. found: the nearest adversarial images, [N,C,H,W]; distance: theirs,
-    [N], 0 where the image itself is wrong, infinite where none was found. sure, sure_distance: the same at the end of
-    the last run that held. clean: the draws' mean logits of x, [N,K].
+    Attributes:
+        view: The view that is attacked.
+        x: The images.
+        y: Their labels.
+        size: Norm of each perturbation.
+        confidence: By how much another logit must exceed the true class's.
+        care: Settings for how often the defense is evaluated before a point counts.
+        found: The nearest adversarial examples, [N,C,H,W].
+        distance: Their distances in the norm, [N]; 0 where the image itself is misclassified, infinite where none was
+            found.
+        sure: `found` at the end of the last run in which it was confirmed.
+        sure_distance: `distance` at the end of the last run in which it was confirmed.
+        clean: The draws' mean logits of x, [N,K].
     """
 
     def __init__(self, view: View, x: Tensor, y: Tensor, norm: str, confidence: float = 0.0):
@@ -69,13 +84,21 @@ class Nearest:
         self.sure, self.sure_distance = self.found.clone(), self.distance.clone()
 
     def open(self) -> Tensor:
-        """The images that are not wrong as they are, their places [M]."""
+        """Return the places [M] of the images that are not misclassified without a perturbation."""
         return self.distance.nonzero().squeeze(1)
 
     def see(self, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
-        """Takes note of `points` [M,C,H,W] in [0,1], the images at `index`; which count as adversarial, bool [M].
+        """Record an evaluation of some points.
 
-        logits: of a look at them, [M,draws,K]. Fresh draws are spent only on points nearer than the kept ones.
+        Fresh draws are spent only on points nearer than the kept ones.
+
+        Args:
+            index: Which images the points belong to, [M].
+            points: The points [M,C,H,W] in [0,1].
+            logits: Logits at the points, [M,draws,K].
+
+        Returns:
+            Which points count as adversarial, bool [M].
         """
         wrong = self._wrong(index, logits)
         size = self.size(points - self.x[index])
@@ -87,10 +110,14 @@ class Nearest:
         return wrong
 
     def settle(self) -> Tensor:
-        """Ends a run that another follows: what it found is asked again; where it does not hold, bool [N].
+        """End a run that another follows, and confirm what it found.
 
-        There, what held at the end of an earlier run is kept instead, if anything did. Elsewhere the point is brought
-        nearer, so that the next run has that to beat (on a random defense, where it costs many draws, only at the end).
+        Where a point is not confirmed, the one that was confirmed at the end of an earlier run is kept instead, if
+        there is one. Elsewhere the point is moved nearer, so that the next run has to improve on that (on a random
+        defense, where this costs many draws, only at the end).
+
+        Returns:
+            Where the point was not confirmed, bool [N].
         """
         index = (self.distance < self.sure_distance).nonzero().squeeze(1)
         holds = self._again(self.found[index], index, self.care.final)
@@ -102,14 +129,14 @@ class Nearest:
         return torch.zeros_like(self.distance, dtype=torch.bool).index_fill(0, lost, True)
 
     def answer(self) -> Answer:
-        """The nearest points, asked again and brought nearer; the image itself where none was found."""
+        """Return the nearest points, confirmed and moved nearer; the image itself where none was found."""
         index = ((self.distance > 0) & (self.distance < torch.inf)).nonzero().squeeze(1)
         self._confirm(index)
         self._approach(index[self.distance[index] < torch.inf])
         return Answer(self.found, nearest=True, claims=self.distance < torch.inf)
 
     def _confirm(self, index: Tensor) -> None:
-        """Moves the points at `index` that do not hold outwards; where even that fails, the last that held is kept."""
+        """Move the points at `index` outwards that are not confirmed; if that fails, keep the last confirmed ones."""
         left = index
         for k in range(self.care.times + 1):
             left = left[~self._again(self.found[left], left, self.care.final)]
@@ -120,7 +147,7 @@ class Nearest:
         self.found[left], self.distance[left] = self.sure[left], self.sure_distance[left]
 
     def _approach(self, index: Tensor) -> None:
-        """Bisects between the images at `index`, which are right, and their points, which are wrong."""
+        """Bisect between the images at `index`, which are classified correctly, and their points, which are not."""
         x, delta = self.x[index], self.found[index] - self.x[index]
         low, high = torch.zeros_like(self.distance[index]), torch.ones_like(self.distance[index])
         for _ in range(self.care.halvings if len(index) else 0):
@@ -132,7 +159,7 @@ class Nearest:
         self.distance[index] = self.size(self.found[index] - x)
 
     def _again(self, points: Tensor, index: Tensor, lots: tuple[int, ...]) -> Tensor:
-        """Whether points [M,C,H,W] are adversarial in each lot of fresh draws, bool [M]."""
+        """Return whether points [M,C,H,W] are adversarial in each lot of fresh draws, bool [M]."""
         left = torch.arange(len(points), device=points.device)
         for draws in lots:
             if len(left):
@@ -140,7 +167,7 @@ class Nearest:
         return torch.zeros(len(points), dtype=torch.bool, device=points.device).index_fill(0, left, True)
 
     def _wrong(self, index: Tensor, logits: Tensor) -> Tensor:
-        """Whether few enough draws are right, bool [M], for logits [M,draws,K] of the images at `index`."""
+        """Return whether few enough draws are right, bool [M], for logits [M,draws,K] of the images at `index`."""
         labels = self.y[index].repeat_interleave(logits.shape[1])
         flat = logits.flatten(0, 1)
         wrong = (flat.argmax(1) != labels) & (margin(flat, labels) >= self.confidence)

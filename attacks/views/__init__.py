@@ -1,1 +1,1 @@
-"""Views: what the attacker sees of a defense and differentiates."""
+"""Views: a defense as the attacker sees and differentiates it."""

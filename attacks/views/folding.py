@@ -1,20 +1,20 @@
-"""Batch norm folded into the convolution before it, in the copy of a classifier that native attacks take gradients of.
+"""Folds batch norms into the convolutions before them, in a copy of a classifier that native attacks differentiate.
 
-In eval mode batch norm is (z - mean)·s + beta with s = gamma / sqrt(var + eps), which a convolution z = W∗x + b can do
-itself: (s·W)∗x + (b - mean)·s + beta (Jacob et al. 2018, arXiv:1712.05877, section 3.2). The function stays the same up
-to rounding, and a pass has one layer less.
+In eval mode batch norm is (z - mean)·s + beta with s = gamma / sqrt(var + eps), which a convolution z = W∗x + b can
+compute itself: (s·W)∗x + (b - mean)·s + beta (Jacob et al. 2018, arXiv:1712.05877, section 3.2). The function stays the
+same up to rounding, and a pass has one layer less.
 
 Nothing is traced or rewritten: the modules' own `forward` runs at each pass, its randomness included, on copies that
-share all but the layers of a pair. The convolution answers with a stand-in that is NaN all over and keeps its input;
-the batch norm, given that very stand-in, answers with the folded convolution of that input. Whatever else looks at a
-stand-in becomes NaN; a batch norm that is given anything else, or weights that have changed, raise `Unmet`: either way
-the caller asks the original instead (see `View`). Which layers are pairs is seen at a few images, where logits and
-gradients must also agree with the original's under the same seed.
+share all but the layers of a pair. The convolution returns a placeholder that is NaN everywhere and stores its input;
+the batch norm, given exactly this placeholder, returns the folded convolution of that input. Any other operation on a
+placeholder gives NaN; a batch norm that is given anything else, or weights that have changed, raise `Unmet`. In both
+cases the caller uses the original instead (see `View`). The pairs of layers are detected on a few images, on which
+logits and gradients must also agree with the original's under the same seed.
 
-What remains is a forward that, only at other images or draws than those, looks at a convolution's bare answer in a way
-that swallows NaN (a comparison) or changes weights through `.data`; and what a module counts in Python, its copy counts
-instead. An attack could then be misled as by any masked gradient; the answers that decide, `scores` and the
-verification, are always the original's.
+One case remains undetected: a forward that, only at other images or draws than those, uses a convolution's own output
+in a way that absorbs NaN (a comparison) or changes weights through `.data`. Also, a value that a module counts in
+Python is counted in its copy instead. An attack could then be misled as by any masked gradient; the outputs that
+decide, `scores` and the verification, always come from the original.
 """
 
 from __future__ import annotations
@@ -34,20 +34,26 @@ from purebench.core.protocols import check_logits
 from purebench.core.seeds import seeded
 
 CLOSE = 1e-4
-"""Largest difference of a logit from the original's, as a share of the largest logit, or of 1 if that is smaller."""
+"""Largest allowed difference of a logit from the original's, relative to the largest logit, or to 1 if that is
+smaller."""
 GRADIENT_CLOSE = 1e-2
-"""Largest distance of the gradients, as a share of the original's: at the bend of a ReLU, rounding decides the side."""
+"""Largest allowed distance of the gradients, relative to the original's: at a ReLU's kink, rounding decides the
+side."""
 
 
 class Unmet(RuntimeError):
-    """A batch norm was given something else than what its convolution had just answered: the copy does not hold."""
+    """A batch norm was given something other than the latest output of its convolution: the copy is not valid."""
 
 
 @dataclass(frozen=True)
 class Folding:
-    """classifier: the copy, or the very object that was given. pairs: how many were folded.
+    """Result of folding a classifier.
 
-    passes: images that were passed forward and backward to find out, half of them through the original's own layers.
+    Attributes:
+        classifier: The folded copy, or the very object that was given.
+        pairs: Number of folded pairs of layers.
+        passes: Images that were passed forward and backward to find out, half of them through the original's own
+            layers.
     """
 
     classifier: Callable[[Tensor], Tensor]
@@ -56,15 +62,20 @@ class Folding:
 
 
 def folded(classifier: Callable[[Tensor], Tensor], example: Tensor, *, channels_last: bool = True) -> Folding:
-    """The classifier with its convolutions and batch norms folded; nothing of the given one is changed.
+    """Fold the batch norms of a classifier into its convolutions, in a copy; the given classifier is not changed.
 
-    classifier: images [N,C,H,W] → logits [N,K]; example: a few images to try it on, as the classifier gets them;
-    channels_last: keep the copy's weights, and so what it passes on, with the channels of a pixel side by side where
-    the classifier bears that (a `view` of several pixels does not). The same object comes back where there is nothing
-    to fold (no batch norm in eval mode behind a convolution that nobody else uses; modules with hooks, parametrizations
-    or a `forward` of their own are left alone with all that is inside), and where the classifier is no module, fails,
-    or its copy answers otherwise. What it draws at random on the way is not missing from the caller's generators.
-    Raises nothing.
+    The test does not advance the caller's random generators. No exception is raised.
+
+    Args:
+        classifier: Maps images [N,C,H,W] to logits [N,K].
+        example: A few images to test it on, as the classifier gets them.
+        channels_last: Keep the copy's weights, and so its activations, in channels-last layout where the classifier
+            supports it (a `view` of several pixels does not).
+
+    Returns:
+        The folded copy. It is the given object itself if there is nothing to fold (no batch norm in eval mode behind a
+        convolution that nothing else uses; modules with hooks, parametrizations or a `forward` of their own are left
+        alone with everything inside), and if the classifier is not a module, fails, or its copy answers differently.
     """
     some = list(layers(classifier)) if isinstance(classifier, nn.Module) else []
     if not isinstance(classifier, nn.Module) or {type(layer) for layer in some} != {nn.Conv2d, nn.BatchNorm2d}:
@@ -75,7 +86,7 @@ def folded(classifier: Callable[[Tensor], Tensor], example: Tensor, *, channels_
         passes += len(example)
         with watch:
             expected = _slope(rebuilt(classifier, {id(one): twin(one, watch) for one in some}), example)
-    except Exception:  # whatever goes wrong while it is tried, the original is there
+    except Exception:  # if anything fails in the test, the original is used
         return Folding(classifier, passes=passes)
     pairs = watch.pairs()
     for layout in (torch.channels_last, torch.contiguous_format)[0 if channels_last else 1 :] if pairs else ():
@@ -92,7 +103,7 @@ def _copied(
     example: Tensor,
     expected: tuple[Tensor, Tensor],
 ) -> nn.Module | None:
-    """The copy, with its weights in that layout; None where it fails or answers otherwise."""
+    """Return the copy, with its weights in that layout; None if it fails or answers differently."""
     try:
         roles = [(_Pair(conv, norm, layout), conv, norm) for conv, norm in pairs]
         copy = rebuilt(classifier, {id(one): twin(one, role) for role, *both in roles for one in both})
@@ -102,7 +113,7 @@ def _copied(
 
 
 def _slope(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [N,K], and the gradient [N,C,H,W] of a sum of them in which every class has another weight."""
+    """Return logits [N,K], and the gradient [N,C,H,W] of a sum of them in which every class has a different weight."""
     leaf = images.detach().requires_grad_()
     plain = torch.autocast(images.device.type, enabled=False)
     with torch.enable_grad(), plain, seeded("folding", device=images.device):
@@ -113,17 +124,17 @@ def _slope(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _agree(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> bool:
-    """Whether logits and gradients are the same but for rounding."""
+    """Return whether logits and gradients are the same up to rounding."""
     logits, gradient = (one - other for one, other in zip(found, expected, strict=True))
     near = float(logits.abs().max()) <= CLOSE * max(1.0, float(expected[0].abs().max()))
     return near and float(gradient.norm()) <= GRADIENT_CLOSE * float(expected[1].norm())
 
 
 class _Watch(TorchFunctionMode):
-    """Sees which convolutions' answers go to which batch norms, and whether anything else looks at them.
+    """Records which convolutions' outputs go to which batch norms, and whether any other operation uses them.
 
-    Every answer is kept, so that no other tensor gets its identity. Looking at a layer's weights counts as well: who
-    does may change them.
+    Every output is kept, so that no other tensor gets its id. An access to a layer's weights counts as a use too:
+    whoever has them may change them.
     """
 
     def __init__(self, some: list[nn.Module]) -> None:
@@ -138,13 +149,13 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Any function or property of tensors, except where a twin does its own work."""
+        """Run any function or property of tensors, and record its arguments except inside a layer's own computation."""
         if not self.inside:
             self._looked_at(args, kwargs or {})
         return func(*args, **(kwargs or {}))
 
     def convolve(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        """The convolution's answer."""
+        """Return the convolution's output, and record the call."""
         self.calls.append(conv)
         self._looked_at([x])
         with self._within():
@@ -154,7 +165,7 @@ class _Watch(TorchFunctionMode):
         return z
 
     def normalise(self, norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
-        """The batch norm's answer."""
+        """Return the batch norm's output, and record the call."""
         self.calls.append(norm)
         if id(z) in self.answers:
             self.met.append((self.answers[id(z)][1], norm, z))
@@ -162,18 +173,18 @@ class _Watch(TorchFunctionMode):
             return nn.BatchNorm2d.forward(norm, z)
 
     def _looked_at(self, *things: Any) -> None:
-        """Somebody has these, lists or dicts of anything, in hand."""
+        """Record that these, or lists or dicts of anything, are used elsewhere."""
         self.others |= (self.answers.keys() | self.weights) & {id(one) for one in _flat(things)}
 
     @contextmanager
     def _within(self) -> Iterator[None]:
-        """While a twin does its own work, nobody else looks."""
+        """Suspend the recording during a layer's own computation."""
         self.inside = True
         yield
         self.inside = False
 
     def pairs(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-        """The layers that were asked once each, and whose middle and weights nobody else looked at."""
+        """Return the layers that were called once each, and whose intermediate output and weights nothing else used."""
         asked = Counter(id(layer) for layer in self.calls)
         met = Counter(id(z) for _, _, z in self.met)
         return [
@@ -188,7 +199,7 @@ class _Watch(TorchFunctionMode):
 
 
 class _Pair:
-    """A convolution and the batch norm after it as one convolution."""
+    """A convolution and the batch norm after it, computed as one convolution."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, layout: torch.memory_format):
         weight, self.bias = _weights(conv, norm)
@@ -197,13 +208,17 @@ class _Pair:
         self.waiting: tuple[Tensor, nn.Conv2d, Tensor, int] | None = None
 
     def convolve(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        """A stand-in for the convolution's answer."""
+        """Return a placeholder for the convolution's output."""
         stand_in = torch.full((), torch.nan, dtype=x.dtype, device=x.device).expand(_size(conv, x))
         self.waiting = stand_in, conv, x, x._version
         return stand_in
 
     def normalise(self, norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
-        """The answer of both, to what the convolution was given. Raises Unmet if z is not the stand-in."""
+        """Return the output of both layers for the input of the convolution.
+
+        Raises:
+            Unmet: If z is not the placeholder, or the input or the layers have changed.
+        """
         waiting, self.waiting = self.waiting, None
         if waiting is None or waiting[0] is not z:
             raise Unmet("expected a batch norm to be given what its convolution had just answered")
@@ -218,7 +233,7 @@ class _Pair:
 
 
 def _weights(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that does both; what is computed for each channel, in float64."""
+    """Return weight and bias of the convolution that does both; per-channel values are computed in float64."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
@@ -230,7 +245,7 @@ def _weights(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _size(conv: nn.Conv2d, x: Tensor) -> tuple[int, ...]:
-    """The shape of the convolution's answer to x [N,C,H,W], its padding given in numbers."""
+    """Return the shape of the convolution's output for x [N,C,H,W], its padding given in numbers."""
     assert not isinstance(conv.padding, str)
     geometry = zip(x.shape[-2:], conv.padding, conv.dilation, conv.kernel_size, conv.stride, strict=True)
     sides = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in geometry]
@@ -238,7 +253,7 @@ def _size(conv: nn.Conv2d, x: Tensor) -> tuple[int, ...]:
 
 
 def _flat(things: Any) -> Iterator[Any]:
-    """What is in nested lists, tuples and dicts."""
+    """Yield the leaves of nested lists, tuples and dicts."""
     for thing in things.values() if isinstance(things, dict) else things:
         if isinstance(thing, list | tuple | dict):
             yield from _flat(thing)

@@ -1,8 +1,8 @@
-"""BPDA with a learned surrogate: a small network fitted to imitate the purifier is differentiated in its place.
+"""BPDA with a learned surrogate: a small network, fitted to imitate the purifier, is differentiated in its place.
 
-The identity stands in badly for a purifier that inverts, shifts or resamples the image, or that damps some directions
-and keeps others; Athalye et al. 2018 (arXiv:1802.00420, section 4.1.2) ask only for a differentiable function that is
-close to it. This one is fitted around the images that are attacked.
+The identity is a poor surrogate for a purifier that inverts, shifts or resamples the image, or that damps some
+directions and keeps others; Athalye et al. 2018 (arXiv:1802.00420, section 4.1.2) only require a differentiable
+function that is close to the purifier. This surrogate is fitted around the images that are attacked.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from purebench.core.norms import NORMS
 from purebench.core.threat import ThreatModel
 
 BATCH = 8
-"""Pairs of a fitting step."""
+"""Pairs per fitting step."""
 RATE = 0.02
-"""Adam's first step size; it falls to zero along a half cosine."""
+"""Adam's first learning rate; it falls to zero along a half cosine."""
 
 
 class Imitation(nn.Module):
-    """A small residual denoiser of images [N,C,H,W] of one size: A·x·B + convolutions; the identity at first.
+    """A small residual denoiser of images [N,C,H,W] of one size: A·x·B + convolutions; initially the identity.
 
-    A [H,H] mixes rows and B [W,W] mixes columns, so that flips, shifts and resampling are within reach, which lie
-    beyond the sight of convolutions.
+    A [H,H] mixes rows and B [W,W] mixes columns, so that flips, shifts and resampling can be represented, which exceed
+    the receptive field of the convolutions.
     """
 
     def __init__(self, shape: tuple[int, int, int], width: int):
@@ -48,7 +48,7 @@ class Imitation(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the purifier is thought to answer; not clamped, so that no gradient is lost."""
+        """Predict the purified images [N,C,H,W]; they are not clamped, so that no gradient is lost."""
         moved: Tensor = self.rows @ x @ self.columns
         rest: Tensor = self.layers(2 * x - 1)
         return moved + rest
@@ -64,11 +64,21 @@ def bpda_learned(
     samples: int = 16,
     width: int = 16,
 ) -> View:
-    """The true purifier forward, a network fitted to imitate it backward (BPDA).
+    """Return a view with the true purifier forward and a network that was fitted to imitate it backward (BPDA).
 
-    images: those that will be attacked, [N,C,H,W] in [0,1]; threat: how far, which is where the imitation must be good.
-    steps: Adam steps; samples: passes of the purifier an image, each at another point; width: channels of the network.
-    The passes count as the view's forwards. Without a purifier, `bpda`. Raises PurebenchError for settings below one.
+    The passes of the fit count as the view's forwards. Without a purifier this is `bpda`.
+
+    Args:
+        defense: The defense to attack.
+        eot: EOT samples per gradient.
+        images: The images that will be attacked, [N,C,H,W] in [0,1].
+        threat: Threat model of the attack; the network is fitted to points within twice its radius.
+        steps: Adam steps.
+        samples: Passes of the purifier per image, each at a different point.
+        width: Channels of the network.
+
+    Raises:
+        PurebenchError: If steps, samples or width is below one.
     """
     at_least_one(steps=steps, samples=samples, width=width)
     if defense.purifier is None or not len(images):
@@ -88,10 +98,18 @@ def bpda_learned(
 
 
 def nearby(images: Tensor, threat: ThreatModel, samples: int) -> Tensor:
-    """Points within twice the radius of the images [N,C,H,W] and in [0,1], `samples` of each, [samples·N,C,H,W].
+    """Return points in [0,1] within twice the radius of the images.
 
-    They take turns: random points of the ball, and points on the way to another of the images, where an attack that
-    follows the data would go. Fractions of the radius are random, so that the images themselves are near.
+    Two kinds alternate: random points of the ball, and points on the way to another of the images, where an attack that
+    follows the data would go. The fraction of the radius is random, so that points close to the images are included.
+
+    Args:
+        images: Images [N,C,H,W] in [0,1].
+        threat: Threat model with the norm and the radius.
+        samples: Points per image.
+
+    Returns:
+        Points [samples·N,C,H,W].
     """
     reach = ThreatModel(threat.norm, 2 * threat.radius)
     found = []
@@ -107,14 +125,23 @@ def nearby(images: Tensor, threat: ThreatModel, samples: int) -> Tensor:
 
 @torch.no_grad()
 def asked(view: View, points: Tensor) -> Tensor:
-    """One draw of the purifier at each of the points, counted as forwards of the view."""
+    """Return one draw of the purifier at each of the points, counted as forwards of the view."""
     view.forwards += len(points)
     (answers,) = view.batch.map(lambda part: (view.defense.purify(part),), points)
-    return answers.mean(1) if answers.ndim > points.ndim else answers  # of several votes, their mean
+    return answers.mean(1) if answers.ndim > points.ndim else answers  # the mean of several votes
 
 
 def fit(imitation: Imitation, points: Tensor, answers: Tensor, steps: int) -> None:
-    """Least squares by Adam. One draw a point is enough: the mean over draws is what has the least squared error."""
+    """Fit the network to the purifier's answers by least squares with Adam.
+
+    One draw per point is enough: the mean over draws minimises the squared error.
+
+    Args:
+        imitation: The network; in eval mode and without gradients of its own afterwards.
+        points: Inputs of the purifier [M,C,H,W].
+        answers: Outputs of the purifier [M,C,H,W].
+        steps: Adam steps.
+    """
     optimiser = torch.optim.Adam(imitation.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     with torch.enable_grad():

@@ -1,7 +1,7 @@
-"""Copies of a module in which some convolutions and batch norms act otherwise; the module itself is left as it is.
+"""Copies a module so that some convolutions and batch norms behave differently, without changing the module itself.
 
-A copy has the classes of the original, so that the same code runs, and shares every attribute and tensor with it, and
-every module but those that are changed and those above them.
+A copy has the classes of the original, so that the same code runs. It shares every attribute and tensor with the
+original, and every module except those that are changed and their ancestors.
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ from torch import Tensor, nn
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 KNOWN = vars(nn.Conv2d(1, 1, 1, device="meta")).keys() | vars(nn.BatchNorm2d(1, device="meta")).keys()
-"""What a layer has by itself; one that carries more was meddled with."""
+"""Attributes that a layer has by default; extra attributes mean that the layer was modified."""
 
 
 class Role(Protocol):
-    """What the twins of layers do at a pass."""
+    """Behaviour of the copies of layers in a forward pass."""
 
     def convolve(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        """The answer of a convolution's twin."""
+        """Return the output of the copy of a convolution."""
         ...
 
     def normalise(self, norm: nn.BatchNorm2d, z: Tensor) -> Tensor:
-        """The answer of a batch norm's twin."""
+        """Return the output of the copy of a batch norm."""
         ...
 
 
 class TwinConv(nn.Conv2d):
-    """The twin of a convolution."""
+    """Copy of a convolution whose forward pass is defined by its role."""
 
     role: Role
 
     def forward(self, x: Tensor) -> Tensor:
-        """What its role has it answer."""
+        """Return the output that the role defines."""
         return self.role.convolve(self, x)
 
 
 class TwinNorm(nn.BatchNorm2d):
-    """The twin of a batch norm."""
+    """Copy of a batch norm whose forward pass is defined by its role."""
 
     role: Role
 
     def forward(self, z: Tensor) -> Tensor:
-        """What its role has it answer."""
+        """Return the output that the role defines."""
         return self.role.normalise(self, z)
 
 
 def untouched(module: nn.Module) -> bool:
-    """Whether a call of the module does what its class says, and nothing more."""
+    """Return whether a call of the module runs only the `forward` of its class, without hooks or scripting."""
     own = vars(module)
     return not ("forward" in own or isinstance(module, torch.jit.ScriptModule) or any(own.get(name) for name in HOOKS))
 
 
 def layers(module: nn.Module, known: set[int] | None = None) -> Iterator[nn.Module]:
-    """The convolutions and batch norms that may be folded, once each; nothing inside modules that were touched."""
+    """Yield the convolutions and batch norms that may be folded, once each; nothing inside modified modules."""
     known = set() if known is None else known
     if id(module) in known or not untouched(module):
         return
@@ -72,14 +72,14 @@ def layers(module: nn.Module, known: set[int] | None = None) -> Iterator[nn.Modu
 
 
 def usual(layer: nn.Module) -> bool:
-    """Whether a layer has its class's own attributes and plain floating tensors."""
-    tensors = [one for _, _, one in held(layer) if one.ndim]  # but for the count of batches
+    """Return whether a layer has only its class's own attributes and plain floating-point tensors."""
+    tensors = [one for _, _, one in held(layer) if one.ndim]  # all but the count of batches
     plain = all(type(one) in (Tensor, nn.Parameter) and one.is_floating_point() for one in tensors)
     return plain and not vars(layer).keys() - KNOWN
 
 
 def held(layer: nn.Module) -> Iterator[tuple[dict[str, Tensor | None], str, Tensor]]:
-    """A layer's own parameters and buffers: the dict that each is in, its name there, and it."""
+    """Yield a layer's own parameters and buffers as (dict that contains it, name in the dict, tensor)."""
     for where in (vars(layer)["_parameters"], vars(layer)["_buffers"]):
         for name, one in where.items():
             if one is not None:
@@ -87,14 +87,21 @@ def held(layer: nn.Module) -> Iterator[tuple[dict[str, Tensor | None], str, Tens
 
 
 def twin(layer: nn.Module, role: Role) -> nn.Module:
-    """A convolution or batch norm with the same tensors that does as its role says; `origin` is the given one."""
+    """Return a copy of a convolution or batch norm that follows a role and has the same tensors.
+
+    The attribute `origin` of the copy is the given layer.
+
+    Args:
+        layer: The convolution or batch norm.
+        role: Defines the output of the copy.
+    """
     copy = shallow(layer, TwinConv if isinstance(layer, nn.Conv2d) else TwinNorm)
     vars(copy).update(role=role, origin=layer)
     return copy
 
 
 def shallow(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    """Another object of that class with the same attributes, the very same things."""
+    """Return a new object of the given class with the same attributes; they are shared, not copied."""
     copy: nn.Module = object.__new__(kind)
     vars(copy).update(vars(module))
     return copy
@@ -103,13 +110,19 @@ def shallow(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
 def rebuilt(
     module: nn.Module, changed: Mapping[int, nn.Module], known: dict[int, nn.Module] | None = None
 ) -> nn.Module:
-    """The module with some of its descendants changed, by their id; copies only the modules above those."""
+    """Return the module with some of its descendants replaced; only their ancestors are copied.
+
+    Args:
+        module: The module; it is not changed.
+        changed: Replacements by the id of the original module.
+        known: Modules that were visited already, by id; for the recursion.
+    """
     known = {} if known is None else known
     if id(module) in changed:
         return changed[id(module)]
     if id(module) in known or not untouched(module):
         return known.get(id(module), module)
-    known[id(module)] = module  # ends a circle of modules
+    known[id(module)] = module  # ends the recursion where modules contain each other
     children = vars(module)["_modules"]
     new = {name: None if child is None else rebuilt(child, changed, known) for name, child in children.items()}
     if any(new[name] is not child for name, child in children.items()):

@@ -1,7 +1,7 @@
-"""What the attacker differentiates: a defense under a gradient mode and EOT, the draws of an image in one pass.
+"""Defines the view of an attacker: a defense with a gradient mode and EOT, whose draws of an image go in one batch.
 
-BPDA + EOT (Athalye et al. 2018, arXiv:1802.00420) is a way of seeing a defense, not an attack: native attacks take the
-mean of the draws' loss gradients from `look`, libraries differentiate through `as_module`.
+BPDA and EOT (Athalye et al. 2018, arXiv:1802.00420) are properties of the view, not of the attack: native attacks take
+the mean of the draws' loss gradients from `look`, attacks of libraries differentiate through `as_module`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from purebench.core.protocols import Inapplicable, check_logits
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""loss(logits [M,K], labels [M]) → [M], larger where the attack is doing better."""
+"""loss(logits [M,K], labels [M]) → [M], larger where the attack is more successful."""
 
 Objective = Callable[..., tuple[Tensor, Tensor]]
-"""objective(images [M,C,H,W], *rows [M,…]) → what is to grow [M], and what to show of it [M,K]."""
+"""objective(images [M,C,H,W], *rows [M,…]) → the values to maximise [M], and the logits to report [M,K]."""
 
 TRIED = 2
-"""Images on which a folded classifier is tried before it is used."""
+"""Number of images on which a folded classifier is tested before it is used."""
 OFTEN = 0.05
-"""Share of looks with a gradient of zero above which there is a warning."""
+"""Share of evaluated gradients that are zero above which there is a warning."""
 FLAT = "gradients may be masked; gradients of zero at images still classified correctly"
 NOT_FINITE = "gradients may be masked; gradients that are not finite, which count as zero"
 NO_GRADIENT = (
@@ -40,7 +40,13 @@ NO_GRADIENT = (
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at N points shows: mean loss over the draws [N], its gradient [N,C,H,W], logits [N,draws,K]."""
+    """Result of one evaluation at N points.
+
+    Attributes:
+        loss: Mean loss over the draws, [N].
+        gradient: Gradient of the mean loss with respect to the images, [N,C,H,W].
+        logits: Logits of each draw, [N,draws,K].
+    """
 
     loss: Tensor
     gradient: Tensor
@@ -49,15 +55,25 @@ class Look:
 
 @dataclass
 class View:
-    """A defense as an attack sees it.
+    """A defense as an attack sees it, with counters of the cost.
 
-    defense: what is attacked. purify: images [N,C,H,W] → what the classifier sees, differentiable as the gradient mode
-    has it. random: whether two passes may differ. decides: whether a wrong answer seen here is one of the defense
-    itself. eot: draws a look averages over (one if not random). precision: float32, or bf16 for the passes of a look
-    (its losses, and all `scores`, are float32). folds: whether a look may go through a copy of the classifier, the same
-    but for rounding, whose batch norms are folded into its convolutions (see folding.py). forwards, backwards: images
-    passed so far. looked, flat, not_finite: images looked at, those whose gradient was zero while
-    they were still right, and those whose gradient was not finite.
+    Attributes:
+        defense: The defense under attack.
+        purify: Maps images [N,C,H,W] to the input of the classifier; its gradient depends on the gradient mode.
+        random: Whether two passes may differ.
+        decides: Whether a misclassification seen through this view is one of the defense itself.
+        eot: EOT samples, the draws that `look` averages over; one draw if the view is not random.
+        batch: Splits the work into batches that fit the device.
+        precision: `float32`, or `bf16` for the passes of `look`. The losses, and all `scores`, are float32.
+        forwards: Images passed forward so far.
+        backwards: Images passed backward so far.
+        told: Notes for the record.
+        warned: Warnings for the record, without those that are derived from the counters.
+        looked: Images whose gradient was computed.
+        flat: Of these, images whose gradient was zero while they were still classified correctly.
+        not_finite: Of these, images whose gradient was not finite.
+        folds: Whether `look` may use a copy of the classifier whose batch norms are folded into its convolutions, which
+            is the same up to rounding (see folding.py).
     """
 
     defense: Defense
@@ -78,29 +94,29 @@ class View:
     _folding: Folding | None = field(default=None, init=False, repr=False)
 
     def note(self, told: str) -> None:
-        """Adds a note for the record, once."""
+        """Add a note to the record, unless it is there already."""
         if told not in self.told:
             self.told.append(told)
 
     def warn(self, code: WarningCode, text: str, count: int | None = None, of: int | None = None) -> None:
-        """Adds a warning for the record; equal ones become one, with their counts added.
+        """Add a warning to the record; equal warnings are joined, with their counts added.
 
         Args:
-            code: what it says; logic decides by it alone.
-            text: a sentence for people, without numbers. Where something was counted it ends with what was.
-            count: how many, None where nothing was counted.
-            of: of how many.
+            code: Code of the warning; logic depends on the code alone.
+            text: A sentence for readers, without numbers. If something was counted, it ends with what was counted.
+            count: How many, None where nothing was counted.
+            of: Out of how many.
         """
         self.warned = list(joined([*self.warned, ResultWarning(code, text, count, of)]))
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the record must know."""
+        """Notes that a reader of the record must know."""
         return self.told
 
     @property
     def warnings(self) -> list[ResultWarning]:
-        """Why the accuracy under the attack may be too high."""
+        """Warnings that the accuracy under the attack may be too high."""
         found = list(self.warned)
         if self.not_finite:
             found.append(ResultWarning(WarningCode.NON_FINITE_GRADIENT, NOT_FINITE, self.not_finite, self.looked))
@@ -110,13 +126,19 @@ class View:
 
     @property
     def draws(self) -> int:
-        """Draws of one look: eot, or one where nothing is random."""
+        """Draws of one `look`: `eot`, or one if the view is not random."""
         return self.eot if self.random else 1
 
     def logits(self, x: Tensor, *, coarse: bool = False, fold: bool = False) -> Tensor:
-        """One pass, differentiable; counted and checked.
+        """Compute the logits in one differentiable pass, which is counted and checked.
 
-        coarse: in the view's precision, else in float32. fold: through the folded classifier, where there is one.
+        Args:
+            x: Images [N,C,H,W] in [0,1].
+            coarse: Use the view's precision; otherwise float32.
+            fold: Use the folded classifier, if there is one.
+
+        Returns:
+            Logits [N,K].
         """
         if not coarse or self.precision == "float32":
             return self._pass(x, fold)
@@ -124,13 +146,13 @@ class View:
             return self._pass(x, fold).float()
 
     def _pass(self, x: Tensor, fold: bool) -> Tensor:
-        """The logits by way of the folded copy, or of the classifier, which is asked where the copy does not hold."""
+        """Return the logits of the folded copy or, if it does not apply, of the classifier."""
         self.forwards += len(x)
         purified, classifier = self.purify(x), self.defense.classifier
         if fold and (copy := self._copy(purified)) is not classifier:
             try:
                 return check_logits(copy(purified), len(x)).to(x.dtype)
-            except Exception as error:  # whatever the copy does, the classifier is there
+            except Exception as error:  # if the copy fails in any way, the classifier is used
                 if out_of_memory(error):
                     raise
             self._folding = Folding(classifier)
@@ -139,7 +161,7 @@ class View:
         return check_logits(classifier(purified), len(x)).to(x.dtype)
 
     def _copy(self, purified: Tensor) -> Callable[[Tensor], Tensor]:
-        """The folded classifier, made at the first look from the first images it sees; or the classifier itself."""
+        """Return the folded classifier, made at the first `look` from the first images; or the classifier itself."""
         if self._folding is None:
             classifier, example = self.defense.classifier, purified.detach()[:TRIED]
             example = example.float() if self.precision != "float32" else example
@@ -152,15 +174,24 @@ class View:
 
     @torch.no_grad()
     def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
-        """Logits [N,draws,K] of fresh draws, without gradients; `draws` counts only where the view is random."""
+        """Compute the logits of fresh draws, without gradients.
+
+        Args:
+            x: Images [N,C,H,W] in [0,1].
+            draws: Draws per image; None for `eot`. A view that is not random always takes one.
+
+        Returns:
+            Logits [N,draws,K].
+        """
         count = (draws or self.eot) if self.random else 1
         (found,) = self._drawn(lambda part: (self.logits(part),), count, x)
         return found.view(len(x), count, -1)
 
     def _drawn(self, work: Callable[..., tuple[Tensor, ...]], count: int, *rows: Tensor) -> tuple[Tensor, ...]:
-        """work(*rows) of `count` draws of each image, [N·count,…], those of an image one after the other.
+        """Return work(*rows) for `count` draws of each image, [N·count,…], the draws of an image one after the other.
 
-        They pass together, unless draws of one call are the same draw: then each is a call of its own.
+        All draws go in one batch, unless the draws of one call share their random choice: then each draw is a call of
+        its own.
         """
         if count > 1 and self.defense.shares_draws:
             calls = [self.batch.map(work, *rows) for _ in range(count)]
@@ -168,10 +199,20 @@ class View:
         return self.batch.map(work, *(each.repeat_interleave(count, 0) if count > 1 else each for each in rows))
 
     def look(self, x: Tensor, y: Tensor, loss: Loss) -> Look:
-        """Mean loss, mean gradient of the loss and logits over `draws` fresh draws at x [N,C,H,W], labels y [N,…].
+        """Evaluate a loss and its gradient, averaged over `draws` fresh draws.
 
-        A gradient that is not finite counts as zero, and a warning says so. Raises PurebenchError where no gradient
-        arrives at the image at all.
+        A gradient that is not finite counts as zero, with a warning.
+
+        Args:
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N], or [N,2] of a targeted loss.
+            loss: The loss to evaluate.
+
+        Returns:
+            Mean loss, mean gradient of the loss, and the logits of all draws.
+
+        Raises:
+            PurebenchError: If no gradient reaches the image at all.
         """
 
         def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,10 +225,20 @@ class View:
     def ascend(
         self, objective: Objective, x: Tensor, *rows: Tensor, done: Callable[[Tensor], Tensor] | None = None
     ) -> Look:
-        """`look` with an objective of images and of any rows [N,…] that go with them; its second part is the logits.
+        """Evaluate an objective and its gradient as `look` does; the objective may take further rows.
 
-        done: which images' logits [N,draws,K] leave nothing to attack, bool [N], where a gradient of zero is no wonder
-        (the DLR loss is constant where the true class is the third).
+        Args:
+            objective: Maps images and rows to the values and the logits (see `Objective`).
+            x: Images [N,C,H,W] in [0,1].
+            *rows: Tensors [N,…] with one row per image, passed on to the objective.
+            done: Maps logits [N,draws,K] to a mask [N] of images that need no further attack, for which a gradient of
+                zero is expected (the DLR loss is constant where the true class is the third).
+
+        Returns:
+            Mean value, mean gradient, and the logits of all draws.
+
+        Raises:
+            PurebenchError: If no gradient reaches the image at all.
         """
 
         def part(images: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,13 +260,13 @@ class View:
             values, shown = values.view(len(x), count).mean(1), shown.view(len(x), count, -1)
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
         self.looked += len(x)
-        sums = gradient.flatten(1).sum(1)  # a quick test: it tells almost always that all is well
+        sums = gradient.flatten(1).sum(1)  # a quick test that almost always finds nothing wrong
         if bool(((sums == 0) | ~sums.isfinite()).any()):
             gradient = self._suspect(gradient, None if done is None else done(shown))
         return Look(values, gradient, shown)
 
     def _suspect(self, gradient: Tensor, done: Tensor | None) -> Tensor:
-        """The gradient [N,C,H,W], zero where not finite; counts the images where it is zero but not `done`."""
+        """Return the gradient [N,C,H,W], zero where not finite; count the images where it is zero but not `done`."""
         if not bool(torch.isfinite(gradient).all()):
             self.not_finite += int((~gradient.flatten(1).isfinite().all(1)).sum())
             gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
@@ -224,12 +275,16 @@ class View:
         return gradient
 
     def as_module(self) -> nn.Module:
-        """The view as a module for libraries that make one pass: images → the draws' mean log-probabilities."""
+        """Return the view as a module for libraries that make one pass.
+
+        The module maps images [N,C,H,W] to the draws' mean log-probabilities [N,K], or to the logits if there is one
+        draw.
+        """
         return _Module(self)
 
 
 class _Module(nn.Module):
-    """A view in eval mode whose gradient is exact, BPDA's, or the classifier's alone."""
+    """A view as a module in eval mode; its gradient is exact, BPDA's, or the classifier's alone."""
 
     def __init__(self, view: View):
         super().__init__()
@@ -238,7 +293,7 @@ class _Module(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         view, count = self.view, self.view.draws
-        x = x.float()  # some libraries hand over float64
+        x = x.float()  # some libraries pass float64
         apart = count > 1 and bool(view.defense.shares_draws)
         many = x if count == 1 or apart else x.repeat_interleave(count, 0)
         if torch.is_grad_enabled() and x.requires_grad:
@@ -254,27 +309,52 @@ class _Module(nn.Module):
 
 
 def passes_gradient(values: Tensor) -> Tensor:
-    """The values, if a gradient can flow back from them; else raises PurebenchError."""
+    """Return the values unchanged if a gradient can flow back from them.
+
+    Raises:
+        PurebenchError: If the values do not require a gradient.
+    """
     if not values.requires_grad:
         raise PurebenchError(NO_GRADIENT)
     return values
 
 
 def exact(defense: Defense, *, eot: int = 1) -> View:
-    """The whole defense, purifier included, as it is. Raises Inapplicable where it declares it has no gradient."""
+    """Return a view of the whole defense, purifier included, with its own gradient.
+
+    Args:
+        defense: The defense to attack.
+        eot: EOT samples per gradient.
+
+    Raises:
+        Inapplicable: If the purifier declares that it has no gradient.
+    """
     if defense.purifier is not None and not defense.purifier.differentiable:
         raise Inapplicable("its purifier declares that no gradient comes through; bpda takes the surrogate's")
     return View(defense, defense.purify, defense.random, True, eot)
 
 
 def bpda(defense: Defense, *, eot: int = 1) -> View:
-    """The true purifier forward, its surrogate backward (BPDA)."""
+    """Return a view with the true purifier forward and its surrogate backward (BPDA).
+
+    Args:
+        defense: The defense to attack.
+        eot: EOT samples per gradient.
+    """
     surrogate = None if defense.purifier is None else defense.purifier.surrogate
     return View(defense, straight_through(defense, surrogate), defense.random, True, eot)
 
 
 def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None) -> Callable[[Tensor], Tensor]:
-    """The true purifier forward, `surrogate` backward; without a purifier, the image."""
+    """Return a function that applies the true purifier forward and `surrogate` backward.
+
+    Args:
+        defense: The defense with the purifier.
+        surrogate: Differentiable stand-in for the purifier; None if there is no purifier, which gives the identity.
+
+    Returns:
+        A function of images [N,C,H,W].
+    """
     if surrogate is None:
         return lambda x: x
 
@@ -282,8 +362,8 @@ def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None
         with torch.no_grad():
             purified = defense.purify(x)
         stand_in = surrogate(x)
-        stand_in = stand_in if stand_in.ndim == purified.ndim else stand_in[:, None]  # an image for several votes
-        # the stand-in cancels exactly, so that the value is the purifier's to the last bit
+        stand_in = stand_in if stand_in.ndim == purified.ndim else stand_in[:, None]  # one image for several votes
+        # the stand-in cancels exactly, so that the value is bitwise equal to the purifier's
         through: Tensor = purified + (stand_in - stand_in.detach())
         return through
 
@@ -291,12 +371,22 @@ def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None
 
 
 def blind(defense: Defense, *, eot: int = 1) -> View:
-    """The classifier alone: an attacker who does not know of the purifier."""
+    """Return a view of the classifier alone, for an attacker who does not know of the purifier.
+
+    Args:
+        defense: The defense to attack.
+        eot: EOT samples per gradient.
+    """
     return View(defense, lambda x: x, defense.classifier_random, defense.purifier is None, eot)
 
 
 def no_gradient(defense: Defense, *, eot: int = 1) -> View:
-    """The defense's scores only; for attacks that need no gradient."""
+    """Return a view of the defense's scores only, for attacks that need no gradient.
+
+    Args:
+        defense: The defense to attack.
+        eot: Draws that are averaged.
+    """
 
     def purify(x: Tensor) -> Tensor:
         return defense.purify(x.detach())

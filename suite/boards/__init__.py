@@ -1,1 +1,1 @@
-"""Boards: the schema of a board.yaml."""
+"""Boards: schema, parsing and selection, the jobs of a board and their keys."""

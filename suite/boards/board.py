@@ -1,4 +1,4 @@
-"""What a board is: frozen dataclasses, and the plain values that a board.yaml holds (`parse` reads them)."""
+"""Defines a board as frozen dataclasses, and converts it to the plain values of a board.yaml (`parse` reads them)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ PRECISIONS = ("float32", "bf16")
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """Which images: a registered dataset, the first `images` of it, in blocks of `block`, in an order set by `seed`."""
+    """The images of a board.
+
+    Attributes:
+        use: A registered data set.
+        images: Number of images that are used, the first ones in the order set by `seed`.
+        block: Images per block.
+        seed: Seed of the order.
+    """
 
     use: Spec
     images: int
@@ -25,7 +32,12 @@ class DatasetChoice:
 
 @dataclass(frozen=True)
 class Source:
-    """The job whose adversarial images an attack reuses: a defense and an attack of the same board, by name."""
+    """The job whose adversarial images an attack reuses: a defense and an attack of the same board.
+
+    Attributes:
+        defense: Name of the defense.
+        attack: Name of the attack.
+    """
 
     defense: str
     attack: str
@@ -35,10 +47,15 @@ class Source:
 class AttackChoice:
     """An attack of a board: a registered attack under a view.
 
-    gradient: a registered view (exact, bpda, blind, or none for attacks that need no gradient), as one writes it, with
-    parameters or without; eot: draws that a gradient or score averages over, used on random defenses only; only: all,
-    deterministic or random defenses, or `source`: only rows whose adversarial images another attack reuses; source:
-    whose adversarial images the attack is given, None for no one's.
+    Attributes:
+        name: Its name on the board.
+        use: The registered attack.
+        gradient: A registered view (exact, bpda, blind, or none for attacks that need no gradient) as written in the
+            file, with or without parameters.
+        eot: EOT samples, the draws that a gradient or score averages over; used on random defenses only.
+        only: The defenses that it attacks: all, deterministic or random ones, or `source`: only rows whose adversarial
+            images another attack reuses.
+        source: The job whose adversarial images the attack gets; None for no job.
     """
 
     name: str
@@ -51,9 +68,12 @@ class AttackChoice:
 
 @dataclass(frozen=True)
 class DefenseChoice:
-    """A defense of a board: a registered purifier or defense under the name it has there.
+    """A defense of a board.
 
-    only_source: run only as far as attacks on other rows reuse its adversarial images, and not shown.
+    Attributes:
+        name: Its name on the board.
+        use: A registered purifier or defense.
+        only_source: Run only as far as attacks on other rows reuse its adversarial images, and not shown.
     """
 
     name: str
@@ -63,11 +83,14 @@ class DefenseChoice:
 
 @dataclass(frozen=True)
 class Stop:
-    """When a run ends before the board's last image; looked at after every block, and intervals stay valid.
+    """When a run ends before the board's last image; evaluated after every block, and intervals stay valid.
 
-    half_width: every row's interval is at most so long to either side, a fraction in (0, 0.5). decided: every two
-    neighbours by robust accuracy are told apart, or would hardly be by the last image. Of both, both must hold.
-    max_images: at most so many images are run, in whole blocks; None for the board's.
+    If both `half_width` and `decided` are set, both must hold.
+
+    Attributes:
+        half_width: Largest half-width of every row's interval, a fraction in (0, 0.5).
+        decided: Every two neighbours by robust accuracy are distinguished, or are unlikely to be by the last image.
+        max_images: Largest number of images to run, in whole blocks; None for the board's.
     """
 
     half_width: float | None = None
@@ -76,7 +99,7 @@ class Stop:
 
     @property
     def early(self) -> bool:
-        """Whether results decide where the run ends, so that its intervals must hold at any time."""
+        """Whether results decide where the run ends, so that its intervals must be valid at any time."""
         return self.half_width is not None or self.decided
 
     @property
@@ -89,20 +112,33 @@ class Stop:
         return "; ".join(rule for rule in rules if rule)
 
     def to_dict(self) -> dict[str, Any]:
-        """The keys of a board.yaml that are not as by default."""
+        """Return the keys of a board.yaml that differ from the defaults."""
         return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
 
 @dataclass(frozen=True)
 class Board:
-    """A leaderboard: images, classifier, threat, attacks, defenses, and how answers are verified.
+    """A leaderboard: images, classifier, threat model, attacks, defenses, and verification.
 
-    draws: verification draws of a random defense, each image and attack; fresh: those that score the picked adversarial
-    example of each image; confidence: of every interval; seed: of everything;
-    cascade: an image that was wrong on every verification draw under one attack is spared the attacks after it, whose
-    numbers are then conditional; attack_precision: arithmetic of the attacks, float32 or bf16 (verification: float32);
-    stop: when a run may end before its last image, None for never; origin: how the user named it, a bundled board or
-    the path of a board.yaml, empty where that is not known.
+    Attributes:
+        name: Name of the board.
+        title: Title for display.
+        about: Description.
+        dataset: The images.
+        classifier: A registered classifier.
+        threat: The threat model.
+        attacks: The attacks, in order.
+        defenses: The defenses, one per row.
+        draws: Verification draws of a random defense, per image and attack.
+        fresh: Draws that score the picked adversarial example of each image.
+        confidence: Confidence level of every interval.
+        seed: Seed of all random numbers.
+        cascade: Whether an image that was wrong on every verification draw under one attack is spared the attacks after
+            it, whose numbers are then conditional.
+        attack_precision: Arithmetic of the attacks, float32 or bf16; verification is in float32.
+        stop: When a run may end before its last image; None for never.
+        radius_text: The radius as it was written, such as 8/255; empty if that is not known.
+        origin: The board as the user named it, a bundled board or the path of a board.yaml; empty if that is not known.
     """
 
     name: str
@@ -125,21 +161,21 @@ class Board:
 
     @property
     def blocks(self) -> int:
-        """How many blocks the images fall into."""
+        """Number of blocks of the images."""
         return -(-self.dataset.images // self.dataset.block)
 
     @property
     def most_blocks(self) -> int:
-        """How many blocks are run at most: `stop.max_images` in whole blocks."""
+        """Largest number of blocks that are run: `stop.max_images` in whole blocks."""
         most = None if self.stop is None else self.stop.max_images
         return self.blocks if most is None or most >= self.dataset.images else max(1, most // self.dataset.block)
 
     def images_of(self, blocks: int) -> int:
-        """How many images the first blocks have."""
+        """Return the number of images in the first `blocks` blocks."""
         return min(blocks * self.dataset.block, self.dataset.images)
 
     def reuses(self, defense: str, attack: str) -> bool:
-        """Whether an attack of the board reuses the adversarial images of this attack on this defense."""
+        """Return whether an attack of the board reuses the adversarial images of this attack on this defense."""
         return any(other.source == Source(defense, attack) for other in self.attacks)
 
     @property
@@ -148,7 +184,7 @@ class Board:
         return tuple(defense for defense in self.defenses if not defense.only_source)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values in the form of a board.yaml: `parse_board` gives the same board back."""
+        """Return the board as plain values in the form of a board.yaml; `parse_board` converts them back."""
         sources = [defense.name for defense in self.defenses if defense.only_source]
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""The boards that come with purebench, by name; nothing is read but the names of their folders."""
+"""Finds the boards that come with purebench, by the names of their folders; no file is read."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from purebench.core.errors import PurebenchError, nearest
 
 
 def bundled() -> dict[str, Path]:
-    """The boards shipped with purebench, by name."""
+    """Return the files of the boards bundled with purebench, by name."""
     root = Path(str(files("purebench.leaderboards"))) / "boards"
     return {path.parent.name: path for path in sorted(root.glob("*/board.yaml"))}
 
 
 def find_board(name: str) -> Path:
-    """The file of a board. Raises PurebenchError naming the nearest."""
+    """Return the file of a board.
+
+    Args:
+        name: A bundled board, or the path of a board.yaml.
+
+    Raises:
+        PurebenchError: If it is neither; the message suggests the nearest names.
+    """
     boards = bundled()
     if name in boards:
         return boards[name]

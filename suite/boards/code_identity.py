@@ -1,4 +1,4 @@
-"""The code that decides a job's result: who distributes it, its version, and a hash of all source that it imports."""
+"""Identifies the code that decides a job's result: its distribution, version, and a hash of all imported source."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ from purebench.core.source.import_closure import Closure, ImportGraph, installed
 ALWAYS = ("torch", "torchvision")
 """Distributions that decide every result."""
 NESTED = ("defenses", "classifiers", "attacks")
-"""Groups of registered names that may stand in the parameters of another."""
+"""Groups of registered names that may appear in the parameters of another."""
 ATTACK_JOB, WORST_CASE_JOB = "purebench.execution.job", "purebench.execution.worst_case_job"
-"""The modules that run a job of either kind, whatever is run."""
+"""Modules that run a job of either kind, whatever its attack or defense."""
 
 
 @dataclass(frozen=True)
 class CodeIdentity:
     """The code of one part of a job.
 
-    distribution: name of the distribution of the entry point, empty for a file and for what lives in memory; version:
-    of it; source: sha256 over the syntax trees of all modules that are imported from it, of purebench and of local
-    code, 64 hex digits, empty where there is none; packages: version of every other distribution that is imported.
-    modules: digest of each module behind `source`, by name.
+    Attributes:
+        distribution: Name of the distribution of the entry point; empty for a file and for objects in memory.
+        version: Version of the distribution.
+        source: sha256 over the syntax trees of all modules that are imported from it, of purebench and of local code,
+            64 hex digits; empty if there is none.
+        packages: Version of every other distribution that is imported.
+        modules: Digest of each module behind `source`, by name.
     """
 
     distribution: str
@@ -46,15 +49,22 @@ class CodeIdentity:
     modules: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what a key hashes and a record keeps of this part alone."""
+        """Return what a key hashes and a record stores of this part alone."""
         return {"distribution": self.distribution, "version": self.version, "source": self.source}
 
 
 @dataclass(frozen=True)
 class BoardCode:
-    """The code of a board: of each attack, view and defense by the name on the board, and of what all jobs share.
+    """The code of a board: of each attack, view and defense by its name on the board, and the code that all jobs share.
 
-    purebench: what runs attack jobs; worst_case: what runs worst-case jobs.
+    Attributes:
+        purebench: The code that runs attack jobs.
+        worst_case: The code that runs worst-case jobs.
+        classifier: The code of the classifier.
+        dataset: The code of the data set.
+        defenses: The code of each defense, by its name on the board.
+        attacks: The code of each attack, by its name on the board.
+        views: The code of each attack's view, by the attack's name on the board.
     """
 
     purebench: CodeIdentity
@@ -66,11 +76,11 @@ class BoardCode:
     views: Mapping[str, CodeIdentity]
 
     def of_job(self, defense: str, attack: str) -> dict[str, Any]:
-        """Give the code of one job as plain values, for its key and its record.
+        """Return the code of one job as plain values, for its key and its record.
 
         Args:
-            defense: name of the row on the board.
-            attack: name of the attack on the board.
+            defense: Name of the row on the board.
+            attack: Name of the attack on the board.
 
         Returns:
             By part (classifier, dataset, defense, attack, view, purebench): its distribution, version and source; and
@@ -91,10 +101,10 @@ class BoardCode:
 
 
 def code_of_board(board: Board) -> BoardCode:
-    """Find the code of all jobs of a board, as the files are now.
+    """Return the code of all jobs of a board, as the files are now.
 
     Args:
-        board: its specs; a name that is not registered has no code, and is told when it is made.
+        board: The board. A name that is not registered has no code; the error is raised when it is created.
 
     Returns:
         The code of each part.
@@ -113,11 +123,12 @@ def code_of_board(board: Board) -> BoardCode:
 
 
 def code_of(group: str, spec: Spec) -> CodeIdentity:
-    """Find the code behind a spec, as the files are now.
+    """Return the code behind a spec, as the files are now.
 
     Args:
-        group: of the registry, such as `defenses`.
-        spec: a registered name or `path/to/file.py:name`, with its parameters: what they name counts too.
+        group: Group of the registry, such as `defenses`.
+        spec: A registered name or `path/to/file.py:name`, with its parameters; code that the parameters name is
+            included.
 
     Returns:
         The identity of its code; without source for objects in memory, and for names that are not registered.
@@ -126,11 +137,11 @@ def code_of(group: str, spec: Spec) -> CodeIdentity:
 
 
 class _Look:
-    """One look at the files; nothing is looked at twice."""
+    """Cached access to the source files; each is read only once."""
 
     def __init__(self) -> None:
         self.graphs: dict[tuple[str, Path | None], ImportGraph] = {}
-        self.name_of = cache(lambda distribution: distribution.name if distribution else "")  # of a file of metadata
+        self.name_of = cache(lambda distribution: distribution.name if distribution else "")  # reads a metadata file
         self.version_of = cache(installed_version)
 
     def graph(self, own: str = "purebench", folder: Path | None = None) -> ImportGraph:
@@ -139,13 +150,13 @@ class _Look:
         return self.graphs[own, folder]
 
     def code_of(self, group: str, spec: Spec) -> CodeIdentity:
-        """The code behind a spec and behind what its parameters name."""
+        """Return the code behind a spec and behind the names in its parameters."""
         distribution, found = self.of_name(group, spec.name)
         inner = [self.of_name(*place)[1] for place in sorted(set(_nested(spec.params)))]
         return self.identity(distribution, [found, *inner])
 
     def of_name(self, group: str, name: str) -> tuple[str, Closure]:
-        """The distribution of a registered name, and everything that its module imports."""
+        """Return the distribution of a registered name, and everything that its module imports."""
         if (path := Spec(name).path) is not None:
             return "", self.of_file(path)
         known, found = registry.registered(group, name)
@@ -157,16 +168,16 @@ class _Look:
         return distribution, self.graph(distribution).closure(found.module)
 
     def of_file(self, path: Path) -> Closure:
-        """Everything that a file imports."""
+        """Return everything that a file imports."""
         return self.graph("", path.resolve().parent).closure(path.resolve())
 
     def _in_this_process(self, name: str, factory: Callable[..., Any]) -> Closure:
-        """Of a factory that was registered by the decorator: the file that it stands in.
+        """Return the file of a factory that was registered by the decorator, with everything that it imports.
 
-        What was typed into a notebook has no file: nothing that was found of it is found again.
+        Code typed into a notebook has no file: its key differs in every process, so that its results are never reused.
         """
         if name.startswith(IN_MEMORY):
-            return Closure({}, {}, {})  # whose records live no longer than the object
+            return Closure({}, {}, {})  # its records live no longer than the object
         made_of = inspect.unwrap(factory) if inspect.isroutine(factory) else factory
         module = sys.modules.get(getattr(made_of, "__module__", None) or "")
         file = getattr(module, "__file__", None)
@@ -175,7 +186,7 @@ class _Look:
         return Closure({name: _TOKENS.setdefault(id(factory), (factory, uuid.uuid4().hex))[1]}, {}, {})
 
     def identity(self, distribution: str, found: list[Closure]) -> CodeIdentity:
-        """The identity of several closures together."""
+        """Return the joint identity of several closures."""
         modules: dict[str, str] = {}
         packages: dict[str, str] = {}
         places: list[list[tuple[str, str]]] = []
@@ -190,11 +201,12 @@ class _Look:
 
 
 _TOKENS: dict[int, tuple[Callable[..., Any], str]] = {}
-"""A word for each factory without a file that no other process has; the factory is kept, so that its id stays."""
+"""A unique word for each factory without a file, different in every process; the factory is kept so that its id stays
+valid."""
 
 
 def _nested(value: Any) -> Iterator[tuple[str, str]]:
-    """Groups and names of all that a parameter may have made of: names, specs and files anywhere in it."""
+    """Yield group and name of everything that a parameter may refer to: names, specs and files at any depth."""
     if isinstance(value, list | tuple):
         for one in value:
             yield from _nested(one)

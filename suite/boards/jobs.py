@@ -1,4 +1,4 @@
-"""A board's jobs, each with a key: a hash of everything that decides its result."""
+"""Plans the jobs of a board, each with a key: a hash of everything that decides its result."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from purebench.records.record import WORST_CASE
 
 @dataclass(frozen=True)
 class Job:
-    """One attack on one defense over one block of images; `key` is a hash of everything that decides its result.
+    """One attack on one defense over one block of images.
 
-    stream: seeds every generator; it holds the board's seed, the block's images, the attack and its view, and no
-    name of a board, row or attack: equal models get equal random numbers. after: in a cascade, the keys of the jobs
-    whose verdicts spare images this attack; source: the key of the job whose adversarial images the attack is given.
-    code: what runs it, as `BoardCode.of_job` gives it.
+    Attributes:
+        key: Hash of everything that decides the result.
+        stream: Seeds every generator. It contains the board's seed, the block's images, the attack and its view, and no
+            name of a board, row or attack, so that equal models get equal random numbers.
+        defense: The defense.
+        attack: The attack.
+        block: Number of the block.
+        after: In a cascade, the keys of the jobs whose verdicts spare images this attack.
+        source: Key of the job whose adversarial images the attack reuses, or None.
+        code: The code that runs it, as returned by `BoardCode.of_job`.
     """
 
     key: str
@@ -48,9 +54,14 @@ class Job:
 class WorstCaseJob:
     """Picks one adversarial example for each image of a block, and scores it on fresh draws.
 
-    needs: the keys of the attack jobs of the defense and block, in the board's order, which its own key hashes; so an
-    attack more or less repeats this job alone. stream, code: as of a `Job`; the code of what it picks among is in the
-    keys of the attack jobs.
+    Attributes:
+        key: Hash of everything that decides the result.
+        stream: As in `Job`.
+        defense: The defense.
+        block: Number of the block.
+        needs: The keys of the attack jobs of the defense and block, in the board's order. The job's own key hashes
+            them, so that adding or removing an attack repeats only this job.
+        code: As in `Job`; the code of the attacks is in the keys of the attack jobs.
     """
 
     key: str
@@ -62,7 +73,7 @@ class WorstCaseJob:
 
     @property
     def label(self) -> str:
-        """The name that its record has in the place of an attack's."""
+        """The name in the place of an attack's in its record."""
         return WORST_CASE
 
 
@@ -72,11 +83,16 @@ AnyJob = Job | WorstCaseJob
 def plan(
     board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str, code: BoardCode
 ) -> list[AnyJob]:
-    """The jobs of a board, blocks outermost, so that a run cut short has whole images for all.
+    """Return the jobs of a board, blocks outermost, so that an interrupted run has complete images for all rows.
 
-    Of a row that is only a source, those whose images are reused, and those that they need.
-    block_hashes: of the images of each block in their order; fingerprints: of all weights of each defense, by name;
-    code: what runs them.
+    Of a row that is only a source, the jobs whose images are reused are included, and those that they need.
+
+    Args:
+        board: The board.
+        block_hashes: Hash of the images of each block, in order.
+        fingerprints: Hash of all weights of each defense, by name.
+        version: Version of purebench.
+        code: The code of the board's parts.
     """
     keys = _Keys(board, block_hashes, fingerprints, version, code)
     every: list[AnyJob] = []
@@ -93,7 +109,7 @@ def plan(
 
 
 class _Keys:
-    """The keys of a board's jobs; that of a job which needs others holds theirs."""
+    """The keys of a board's jobs; the key of a job that needs others contains theirs."""
 
     def __init__(
         self,
@@ -113,7 +129,7 @@ class _Keys:
         place = (block, defense.name, attack.name)
         if place not in self.known:
             after = self._before(block, defense, attack) if self.board.cascade else ()
-            source = None  # and no key where the source's row was left out: what is then SKIPPED is not kept for later
+            source = None  # also if the source's row was left out; that job is SKIPPED, and its key is another one
             if attack.source is not None and attack.source.defense in self.defenses:
                 there = self.defenses[attack.source.defense], self.attacks[attack.source.attack]
                 source = self.job(block, *there).key
@@ -125,7 +141,7 @@ class _Keys:
         return self.known[place]
 
     def worst_case(self, block: int, defense: DefenseChoice, attacks: Sequence[Job]) -> WorstCaseJob:
-        """The job that picks among what these jobs found; of deterministic defenses it makes one draw."""
+        """Return the job that picks among the results of these jobs; deterministic defenses take one draw."""
         needs = tuple(job.key for job in attacks)
         code = self._worst_case_code
         key = _hash({"version": self.version, "code": code, "attacks": needs, "fresh": self.board.fresh})
@@ -162,7 +178,7 @@ class _Keys:
 
 
 def _attack(attack: AttackChoice) -> dict[str, Any]:
-    """An attack and its view, without the name that the board gives it."""
+    """Return an attack and its view, without its name on the board."""
     return {"use": attack.use.to_dict(), "gradient": attack.gradient, "eot": attack.eot}
 
 

@@ -1,4 +1,4 @@
-"""board.yaml → a board, strictly: an unknown key is an error that names the nearest (`boards.schema`)."""
+"""Parses a board.yaml strictly: an unknown key is an error that names the nearest known one (see `boards.schema`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from purebench.core.registry import Spec, factory, names
 
 
 def load_board(path: Path) -> Board:
-    """Reads a board.yaml. Raises PurebenchError naming the file, the place and the cure."""
+    """Read a board.yaml.
+
+    Raises:
+        PurebenchError: If the file cannot be read or is not a valid board; the message gives file, place and cure.
+    """
     try:
         text = read_text(path, MEBIBYTE)
     except PurebenchError as error:
@@ -32,7 +36,11 @@ def load_board(path: Path) -> Board:
 
 
 def parse_board(data: Any) -> Board:
-    """A board from plain values; an unknown, missing or mistyped key is an error that names it."""
+    """Return a board from plain values.
+
+    Raises:
+        PurebenchError: If a key is unknown, missing or has a wrong type or value; the message names it.
+    """
     if isinstance(data, dict) and "schema" in data:
         require_version(data, SCHEMA, CURE)
     found = from_plain(BoardSchema, data, "board")
@@ -43,7 +51,7 @@ def parse_board(data: Any) -> Board:
     check_file_name(found.name, "name")
     check_file_names(found.defenses, "defenses")
     sources = _only_sources(found.only_sources, chosen)
-    jobs = found.blocks * (len(found.attacks) + 1) * len(found.defenses)  # one more picks among the attacks
+    jobs = found.blocks * (len(found.attacks) + 1) * len(found.defenses)  # + 1 for the worst-case job
     if jobs > MOST_JOBS:
         raise PurebenchError(
             f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × (attacks + 1) × defenses), but these are "
@@ -70,7 +78,7 @@ def parse_board(data: Any) -> Board:
 
 
 def _stop(found: BoardSchema) -> Stop | None:
-    """When a run may end early. Raises PurebenchError for a rule that can never be looked at."""
+    """Return when a run may end early. Raises PurebenchError for a rule that could never be evaluated."""
     if (stop := found.stop) is None:
         return None
     if stop.max_images is not None and stop.max_images < found.dataset.block:
@@ -90,7 +98,7 @@ def _attack(name: str, found: AttackSchema, views: Sequence[str]) -> AttackChoic
 
 
 def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
-    """Raises PurebenchError for a source that is not on the board, is not above it, or has a source of its own."""
+    """Check that sources are on the board, above the attack, and have no source. Raises PurebenchError otherwise."""
     above: dict[str, AttackChoice] = {}
     for attack in attacks:
         if (source := attack.source) is not None:
@@ -116,7 +124,7 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
 
 
 def _check_different(attacks: Sequence[AttackChoice]) -> None:
-    """Raise PurebenchError where two attacks differ in nothing but their names, which would give equal results."""
+    """Raise PurebenchError if two attacks differ only in their names, which would give equal results."""
     for place, attack in enumerate(attacks):
         for other in attacks[:place]:
             apart = {attack.only, other.only} == {"random", "deterministic"}  # no defense is attacked by both
@@ -139,11 +147,11 @@ def _has_restarts(name: str) -> bool:
     try:
         return "restarts" in inspect.signature(factory("attacks", name)[0]).parameters
     except (PurebenchError, TypeError, ValueError):
-        return False  # of a name that cannot be made, which is told before a run
+        return False  # the name cannot be created, which is reported before a run
 
 
 def _only_sources(value: Sequence[Any], attacks: Sequence[AttackChoice]) -> Sequence[str]:
-    """The names of rows that are there only for their images. Raises PurebenchError for a row that no attack reuses."""
+    """Return the names of rows that only provide images. Raises PurebenchError for a row that no attack reuses."""
     reused = [attack.source.defense for attack in attacks if attack.source is not None]
     for name in value:
         if name not in reused:

@@ -1,4 +1,4 @@
-"""The commands that repeat a result, all of them built here: "run it yourself" on pages and in failure reports."""
+"""Builds the commands that reproduce a result, for "run it yourself" on pages and for failure reports."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def command(name: str, *arguments: str, **options: Value) -> str:
 
     Args:
         name: The sub-command, such as "run".
-        *arguments: What it takes by position.
-        **options: What it takes by name, `_` for `-`. True is a flag, a list gives an option several times; None,
-            False and empty ones are left out.
+        *arguments: Positional arguments.
+        **options: Options by name, `_` for `-`. True is a flag, a list repeats the option; None, False and empty values
+            are left out.
 
     >>> command("run", "fashion-quick", defense=["vae"], images=4, cascade=False)
     'purebench run fashion-quick --defense vae --images 4'
@@ -40,14 +40,14 @@ def command(name: str, *arguments: str, **options: Value) -> str:
 
 
 def run_command(board: Board, defense: Spec | None = None, **options: Value) -> str:
-    """Return the `purebench run` that finds a board's results again, or those of one of its rows.
+    """Return the `purebench run` that reproduces a board's results, or those of one of its rows.
 
-    The command says everything in which the board differs from the file that it was made from: images, radius, rule of
-    stopping, cascade and precision. The file itself is read for bundled boards only; of another board, which may be
-    somebody else's, all of it is said.
+    The command contains everything in which the board differs from the file that it was made from: images, radius,
+    stopping rule, cascade and precision. That file is read for bundled boards only; for other boards, which may come
+    from another user, the command contains all of it.
 
     Args:
-        board: As it was run.
+        board: The board as it was run.
         defense: The row's spec; None for all rows of the board.
         **options: Further options, such as store and device.
     """

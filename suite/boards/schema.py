@@ -1,4 +1,4 @@
-"""The schema of a board.yaml, and of the board that a result says it was found on."""
+"""Defines the schema of a board.yaml, and of the board that is stored in a result."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from purebench.core.threat import ThreatModel, parse_radius
 from purebench.records.record import WORST_CASE
 
 SCHEMA: Final = 1
-"""The version of the schema of boards."""
+"""Version of the schema of boards."""
 CURE = "write it again for this purebench, or use the purebench that it was written for"
 BOARD_NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[0-9.e+-]+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""What names of attacks and defenses look like."""
+"""Pattern of the names of attacks and defenses."""
 MOST_ROWS = 1_000
 MOST_JOBS = 1_000_000
 LONGEST_SPEC = 2_000
@@ -34,7 +34,7 @@ def _name(value: Any) -> str:
 
 
 def _named(value: Any) -> Any:
-    """The mapping, if its keys are names; its values are validated later."""
+    """Return the mapping, if its keys are names; its values are validated later."""
     if not isinstance(value, dict) or not value:
         raise told(f"expected a mapping of names, but got {shown(value)}")
     if len(value) > MOST_ROWS:
@@ -60,7 +60,7 @@ def _spec(value: Any) -> Spec:
         spec = Spec.parse(value)
     except PurebenchError as error:
         raise told(str(error)) from error
-    except (RecursionError, MemoryError) as error:  # the parser's, of brackets in brackets
+    except (RecursionError, MemoryError) as error:  # raised by the parser for nested brackets
         raise told("expected key=value arguments, but they are nested too deeply") from error
     plain(spec.params)
     return spec
@@ -79,7 +79,7 @@ def _title(value: Any) -> str:
 
 
 def _radius(value: Any) -> str | float:
-    """The radius as it is written. A long exponent would make a number that fills the memory."""
+    """Return the radius as it is written. A long exponent would give a number that fills the memory."""
     if isinstance(value, str) and (len(value) > 40 or re.search(r"[eE][+-]?\d{4}", value)):
         raise told(f"expected a number or a fraction such as 8/255, but got {shown(value)}")
     if isinstance(value, bool):
@@ -105,7 +105,7 @@ Images = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 
 
 class DatasetSchema(StrictModel):
-    """Which images; see `purebench.boards.board.DatasetChoice`."""
+    """The images of a board; see `purebench.boards.board.DatasetChoice`."""
 
     use: SpecField
     images: Images
@@ -114,7 +114,7 @@ class DatasetSchema(StrictModel):
 
 
 class ThreatSchema(StrictModel):
-    """Norm and radius."""
+    """Norm and radius of the threat model."""
 
     norm: Annotated[str, PlainValidator(_norm)]
     radius: Annotated[Any, PlainValidator(_radius)]
@@ -122,7 +122,7 @@ class ThreatSchema(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _eps(cls, values: Any) -> Any:
-        """`eps` is another name of the radius."""
+        """Accept `eps` as another name of the radius."""
         if not isinstance(values, dict) or "eps" not in values:
             return values
         if "radius" in values:
@@ -136,14 +136,14 @@ class ThreatSchema(StrictModel):
 
 
 class VerifySchema(StrictModel):
-    """How answers are verified."""
+    """Settings of the verification; see `purebench.boards.board.Board`."""
 
     draws: Draws = 16
     fresh: Draws = 32
 
 
 class SourceSchema(StrictModel):
-    """Whose adversarial images are reused."""
+    """The job whose adversarial images are reused; see `purebench.boards.board.Source`."""
 
     defense: str
     attack: str
@@ -170,7 +170,10 @@ class StopSchema(StrictModel):
 
 
 class BoardCore(StrictModel):
-    """The parts of a board that decide the numbers of one row: its results keep them."""
+    """The parts of a board that decide the numbers of one row, which its results store.
+
+    The fields are those of `purebench.boards.board.Board`; `verify` contains `draws` and `fresh`.
+    """
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     name: Annotated[str, PlainValidator(_name)]
@@ -194,12 +197,15 @@ class BoardCore(StrictModel):
 
     @property
     def blocks(self) -> int:
-        """How many blocks the images fall into."""
+        """Number of blocks of the images."""
         return -(-self.dataset.images // self.dataset.block)
 
 
 class BoardSchema(BoardCore):
-    """A board.yaml."""
+    """The schema of a board.yaml.
+
+    The fields are those of `purebench.boards.board.Board`; `only_sources` names the defenses with `only_source`.
+    """
 
     title: Annotated[str, PlainValidator(_title)] = ""
     about: Annotated[str, PlainValidator(_title)] = ""
@@ -208,7 +214,15 @@ class BoardSchema(BoardCore):
 
 
 def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
-    """Raises PurebenchError where a result's board leaves out a key that has a default."""
+    """Check that a result's board contains all keys, including those that have a default.
+
+    Args:
+        core: The parsed board.
+        board: The board as plain values.
+
+    Raises:
+        PurebenchError: If a key is missing.
+    """
     parts = [(board, core, {"schema_version", "stop"}), (board["dataset"], core.dataset, set())]
     parts += [(board["attacks"][name], attack, {"source"}) for name, attack in core.attacks.items()]
     parts += [(board["verify"], core.verify, set())] if "verify" in board else []

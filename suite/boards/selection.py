@@ -1,4 +1,4 @@
-"""The board that a command line asks for: bundled or from a file, whole or a part of it, with other defenses."""
+"""Selects the board that a command line asks for: bundled or from a file, whole or in part, with other defenses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from purebench.core.threat import parse_radius
 
 
 def the_one(*given: str | None) -> str:
-    """The board's name, which was given in one of several ways. Raises PurebenchError for none, or for two boards."""
+    """Return the board's name, which may be given in several ways.
+
+    Raises:
+        PurebenchError: If there is no name, or two different ones.
+    """
     boards = {name for name in given if name is not None}
     if len(boards) > 1:
         raise PurebenchError(f"board: expected one, but got {' and '.join(sorted(boards))}; drop one.")
@@ -38,12 +42,23 @@ def choose(
     until: Sequence[str] | None = None,
     max_images: int | None = None,
 ) -> Board:
-    """The board with only the defenses asked for (rows of it, or other specs) and only its first `images`.
+    """Return a board restricted to some defenses (rows of it, or other specs) and to its first `images`.
 
-    Rows whose adversarial images are reused by an attack of the board stay as well, to be run only as far as that needs
-    and not to be shown. radius: another than the board's;
-    cascade: switches the board's on; precision: of the attacks, None for the board's own; until, max_images: when a run
-    may stop (see `parse_until`), None for the board's own rule. Raises PurebenchError for what is unknown.
+    Rows whose adversarial images an attack of the board reuses are kept as well; they are run only as far as needed,
+    and not shown.
+
+    Args:
+        name: A bundled board, or the path of a board.yaml.
+        defenses: Names of rows, or specs; None for all rows.
+        images: Number of images; None for all.
+        radius: A radius other than the board's.
+        cascade: Switches the cascade on.
+        precision: Arithmetic of the attacks; None for the board's.
+        until: When a run may stop (see `parse_until`); None for the board's rule.
+        max_images: Largest number of images to run; None for the board's.
+
+    Raises:
+        PurebenchError: If one of these is unknown or invalid.
     """
     if precision not in (None, *PRECISIONS):
         raise PurebenchError(f"--attack-precision: {precision!r} is unknown; {nearest(str(precision), PRECISIONS)}")
@@ -59,7 +74,7 @@ def choose(
 
 
 def _stopping(board: Board, until: Sequence[str] | None, max_images: int | None) -> Board:
-    """The board with its rule of stopping. Raises PurebenchError for one that could never be looked at."""
+    """Return the board with its stopping rule. Raises PurebenchError for one that could never be evaluated."""
     stop = parse_until(until, max_images, board.stop)
     if stop is not None and stop.decided and len(board.shown) < 2:
         raise PurebenchError("--until decided: expected at least 2 defenses to tell apart, but got 1; add another.")
@@ -73,9 +88,10 @@ def _stopping(board: Board, until: Sequence[str] | None, max_images: int | None)
 
 
 def with_rows(board: Board, rows: Sequence[DefenseChoice]) -> Board:
-    """The board with these rows in place of its own, and with those whose adversarial images its attacks reuse.
+    """Return the board with these rows in place of its own, and with those whose adversarial images its attacks reuse.
 
-    Raises PurebenchError where two have the same name.
+    Raises:
+        PurebenchError: If two rows have the same name.
     """
     rows = tuple(replace(row, only_source=False) for row in rows)
     for row in rows:
@@ -86,9 +102,14 @@ def with_rows(board: Board, rows: Sequence[DefenseChoice]) -> Board:
 
 
 def at_radius(board: Board, text: str) -> Board:
-    """The board under another radius, as one writes it; it is another board, named NAME@RADIUS, with its own results.
+    """Return the board under another radius: a different board, named NAME@RADIUS, with its own results.
 
-    The board itself if the radius is its own. Raises PurebenchError for what is no radius.
+    Args:
+        board: The board; it is returned unchanged if the radius is its own.
+        text: The radius, such as 8/255.
+
+    Raises:
+        PurebenchError: If the text is not a radius.
     """
     text = text.replace(" ", "")
     threat = replace(board.threat, radius=parse_radius(text))
@@ -101,14 +122,17 @@ def at_radius(board: Board, text: str) -> Board:
 
 
 def _sources(board: Board, rows: Sequence[DefenseChoice]) -> list[DefenseChoice]:
-    """The rows that were not asked for, but whose adversarial images an attack of the board reuses."""
+    """Return the rows that were not asked for, but whose adversarial images an attack of the board reuses."""
     needed = {attack.source.defense for attack in board.attacks if attack.source is not None}
     missing = needed - {chosen.name for chosen in rows}
     return [replace(row, only_source=True) for row in board.defenses if row.name in missing]
 
 
 def row(board: Board, text: str) -> DefenseChoice:
-    """The board's row of this name or spec, so that it replays exactly; else a new row named after the spec."""
+    """Return the board's row of this name or spec; if there is none, a new row named after the spec.
+
+    A row of the board is returned as it is, so that its results are reproduced exactly.
+    """
     for row in board.defenses:
         if text == row.name:
             return row
@@ -120,7 +144,7 @@ def row(board: Board, text: str) -> DefenseChoice:
 
 
 def label(text: str) -> str:
-    """A spec as a name for rows, files and folders.
+    """Return a name for rows, files and folders, made from a spec.
 
     >>> label("path/to/file.py:mine(steps=3)")
     'file.py-mine-steps-3'
@@ -133,9 +157,15 @@ def label(text: str) -> str:
 
 
 def parse_until(texts: Sequence[str] | None, max_images: int | None, stop: Stop | None) -> Stop | None:
-    """The rule of a command line, in place of the board's own where one is given.
+    """Return the stopping rule of a command line, or the board's own if none is given.
 
-    texts: "half-width=0.02" and "decided", both or either. Raises PurebenchError for another.
+    Args:
+        texts: "half-width=0.02" and "decided", both or either.
+        max_images: Largest number of images to run; None for the board's.
+        stop: The board's own rule, or None.
+
+    Raises:
+        PurebenchError: If a text is neither, or the half-width is not in (0, 0.5).
     """
     half_width, told_apart = (None, False) if texts or stop is None else (stop.half_width, stop.decided)
     for text in texts or ():

@@ -1,4 +1,4 @@
-"""Code that a board names: who may have it run."""
+"""Checks which code a board would run, and asks for consent before foreign code is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from purebench.core.registry import Spec
 
 
 def local_files(board: Board) -> list[Path]:
-    """The Python files that a board's specs name, also those within parameters; each once."""
+    """Return the Python files that a board's specs name, including those within parameters, without duplicates."""
     specs = [board.dataset.use, board.classifier]
     specs += [spec for attack in board.attacks for spec in (attack.use, Spec.parse(attack.gradient))]
     specs += [defense.use for defense in board.defenses]
@@ -25,7 +25,7 @@ def local_files(board: Board) -> list[Path]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All strings within plain values, keys too: a defense may be a parameter of another."""
+    """Yield all strings within plain values, including keys: a defense may be a parameter of another."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -38,23 +38,23 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _file(text: str) -> Path | None:
-    """The file of "path/to/file.py:name" or "path/to/file.py:name(…)"."""
+    """Return the file of "path/to/file.py:name" or "path/to/file.py:name(…)"."""
     return Spec(text.partition("(")[0].strip()).path
 
 
 def check_trust(name: str, board: Board, *, trust: bool) -> None:
-    """Ask before a board runs Python files that do not lie in its own folder.
+    """Ask before a board runs Python files that are not in its own folder.
 
     A file in the folder of the board.yaml came with it, and running the board runs it. A file elsewhere may be one that
-    the board's author should not reach. Specs of the user's own command line are not looked at.
+    the board's author should have no access to. Specs of the user's own command line are not checked.
 
     Args:
-        name: The board as it was named: a bundled one, or the path of a board.yaml.
-        board: As it stands in its file.
-        trust: Whether the user has said that everything may be run.
+        name: The board as the user named it: a bundled one, or the path of a board.yaml.
+        board: The board as it is in its file.
+        trust: Whether the user has consented to run everything.
 
     Raises:
-        PurebenchError: If the user says no, or cannot be asked.
+        PurebenchError: If the user refuses, or cannot be asked.
     """
     if trust or name in bundled():
         return
@@ -75,6 +75,6 @@ def check_trust(name: str, board: Board, *, trust: bool) -> None:
 
 
 def built_in(group: str, spec: Spec) -> bool:
-    """Whether a spec names something of this package itself, which a store that came from somebody may name."""
+    """Return whether a spec names a part of this package itself; a store of unknown origin may name only those."""
     point = registry.installed(group).get(spec.name)
     return point is not None and point.dist is not None and point.dist.name == "purebench"

@@ -1,1 +1,1 @@
-"""Labelled images: the type, its validation, and the parts from which data sets of pictures are built."""
+"""Labelled images: the type, its validation, and functions that build data sets from pictures."""

@@ -1,4 +1,4 @@
-"""The one way to the images of a data set: created by name, adapted where that is unambiguous, validated."""
+"""Loads the images of a data set: creates it by name, adapts it where that is unambiguous, and validates it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def load_images(spec: Spec) -> ImageSet:
     """Create a registered data set, and validate it.
 
     Args:
-        spec: a name of the group `datasets`, or `path/to/file.py:name`, with parameters.
+        spec: A name of the group `datasets`, or `path/to/file.py:name`, with parameters.
 
     Raises:
-        PurebenchError: It cannot be made, or is not as `as_image_set` expects.
-        MissingFiles: It needs files that are not on this machine.
+        PurebenchError: If it cannot be created, or is not as `as_image_set` expects.
+        MissingFiles: If it needs files that are not on this machine.
     """
     return as_image_set(registry.create("datasets", spec), spec.name)
 
@@ -30,16 +30,17 @@ def as_image_set(made: Any, name: str = "images") -> ImageSet:
     """Adapt and validate labelled images.
 
     Args:
-        made: an `ImageSet`, a pair (images, labels), or a `torch.utils.data.TensorDataset` of two tensors. Images are
-            arrays or tensors [N,C,H,W], uint8 or floating point in [0,1], and labels integers [N] from 0 on. The
+        made: An `ImageSet`, a pair (images, labels), or a `torch.utils.data.TensorDataset` of two tensors. Images are
+            arrays or tensors [N,C,H,W], uint8 or floating point in [0,1], and labels are integers [N] from 0 on. The
             classes of a pair are named by their numbers.
-        name: of a pair, and for messages.
+        name: Name of a pair, also used in messages.
 
     Returns:
         Images of uint8 or float32 in [0,1], and labels of int64. Floats that are all exactly k/255 become uint8.
 
     Raises:
-        PurebenchError: One sentence with what was expected, what came, and the cure.
+        PurebenchError: If the images or labels are not as described; the message says what was expected, what came, and
+            the cure.
     """
     if isinstance(made, ImageSet):
         name = made.name if isinstance(made.name, str) and made.name else name
@@ -56,7 +57,7 @@ def as_image_set(made: Any, name: str = "images") -> ImageSet:
 
 
 def _pair(made: Any, name: str) -> tuple[Any, Any]:
-    """Images and labels of a pair or a TensorDataset. Raises PurebenchError for anything else."""
+    """Return images and labels of a pair or a TensorDataset. Raises PurebenchError for anything else."""
     from torch.utils.data import TensorDataset
 
     parts = made.tensors if isinstance(made, TensorDataset) else made

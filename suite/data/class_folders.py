@@ -1,4 +1,4 @@
-"""The order of class folders, on which every label depends."""
+"""Determines the order of class folders, on which all labels depend."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def class_names(root: Path, classes: Sequence[str | int] | int | None, order: st
     """Return the names of class folders in the order of their labels.
 
     Without `order`, names that are all numbers are sorted as numbers, and must then be 0, 1, … or 1, 2, … without a
-    gap, unless `classes` says how many there are. Other names are sorted as strings, where sorting their numbers as
-    numbers gives the same order, and refused where it does not.
+    gap, unless `classes` gives their number. Other names are sorted as strings if sorting the numbers in them as
+    numbers gives the same order, and are an error otherwise.
 
     Args:
-        root: the folder that holds them.
-        classes: all names in order, or how many folders there must be, or None for the folders found.
-        order: one of ORDERS, or None.
+        root: The folder that contains them.
+        classes: All names in order, or the number of folders, or None for the folders found.
+        order: One of ORDERS, or None.
 
     Raises:
-        PurebenchError: The order is ambiguous, or folders and `classes` do not fit each other.
+        PurebenchError: If the order is ambiguous, or folders and `classes` do not match.
     """
     found = [path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if order is not None and order not in ORDERS:
@@ -102,6 +102,6 @@ def _sorted(root: Path, found: Sequence[str], order: str | None, *, counted: boo
 
 
 def _with_numbers(name: str) -> list[tuple[int, str]]:
-    """A key by which numbers within names are sorted as numbers: text and number by turns."""
+    """Return a sort key that sorts numbers within names as numbers: text and number alternate."""
     parts = re.split("([0-9]+)", name)
     return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]

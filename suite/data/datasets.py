@@ -1,7 +1,7 @@
-"""Labelled images: the shipped subset, the full sets, and any folder of pictures.
+"""Defines the data sets: the bundled subset of Fashion-MNIST, full data sets, and any folder of pictures.
 
-Images are kept as uint8, or float32 in [0,1], and handed out as float32 in [0,1]; the hash of the images used goes into
-every job's key, so a result can never be mistaken for one on other images.
+Images are stored as uint8, or float32 in [0,1], and returned as float32 in [0,1]. The hash of the images used is part
+of every job's key, so that a result cannot be mistaken for one on other images.
 """
 
 from __future__ import annotations
@@ -43,16 +43,17 @@ FASHION_FILES = {
 
 
 class DatasetFactory(Protocol):
-    """A `purebench.datasets` entry point: keyword arguments to what `purebench.data.adapt.as_image_set` takes."""
+    """A `purebench.datasets` entry point, which returns any type that `purebench.data.adapt.as_image_set` accepts."""
 
     def __call__(self, **options: Any) -> Any:
         """Return an ImageSet, a pair (images, labels), or a TensorDataset."""
 
 
 def read_idx(path: Path) -> Array:
-    """An idx file (LeCun's format, gzipped or not) of unsigned bytes as a uint8 array.
+    """Read an idx file (LeCun's format, gzipped or not) of unsigned bytes as a uint8 array.
 
-    Raises PurebenchError if the file is not one or is cut short.
+    Raises:
+        PurebenchError: If the file is not an idx file or is truncated.
     """
     raw = path.read_bytes()
     try:
@@ -75,23 +76,28 @@ def read_idx(path: Path) -> Array:
 
 
 def pad_to_32(images: Array) -> Array:
-    """uint8 [N,28,28] → [N,1,32,32], two black pixels on each side."""
+    """Pad images from uint8 [N,28,28] to [N,1,32,32], with two black pixels on each side."""
     return np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
 
 
 def data_home() -> Path:
-    """Where downloads go: $PUREBENCH_DATA, else the user's cache folder."""
+    """Return the folder of downloads: $PUREBENCH_DATA, or else a folder in the user's cache."""
     import platformdirs
 
     return Path(os.environ.get("PUREBENCH_DATA") or platformdirs.user_cache_path("purebench") / "data")
 
 
 def fashion_mnist(*, split: str = "shipped", folder: str | None = None, download: bool = True) -> ImageSet:
-    """Fashion-MNIST, grey, padded to 32×32 (Xiao et al. 2017, MIT licence).
+    """Return Fashion-MNIST, grey, padded to 32×32 (Xiao et al. 2017, MIT licence).
 
-    split: `shipped` (1,000 class-balanced test images, in the package), `test` (10,000) or `train` (60,000).
-    folder: where the four idx files are; else the data folder, Debian's dataset-fashion-mnist, and torchvision's
-    download are tried in turn.
+    Args:
+        split: `shipped` (1,000 class-balanced test images, in the package), `test` (10,000) or `train` (60,000).
+        folder: Folder of the four idx files; None to try the data folder, Debian's dataset-fashion-mnist, and
+            torchvision's download in turn.
+        download: Whether the files may be downloaded.
+
+    Raises:
+        PurebenchError: If the split is unknown, or the files are missing or damaged.
     """
     if split == "shipped":
         with np.load(Path(__file__).with_name("fashion_mnist_1000.npz")) as stored:
@@ -137,10 +143,17 @@ def _fashion_folder(folder: str | None, download: bool) -> Path:
 def cifar10(
     *, split: str = "test", folder: str | None = None, npz: str | None = None, download: bool = True
 ) -> ImageSet:
-    """CIFAR-10, 3×32×32, from torchvision's folder or download, or from an npz of JPEG files.
+    """Return CIFAR-10, 3×32×32, from torchvision's folder or download, or from an npz of JPEG files.
 
-    npz: a file with the keys jpeg (uint8 bytes), offsets [N+1], labels [N] and classes; image i is
-    jpeg[offsets[i]:offsets[i+1]]. It decides the split by itself.
+    Args:
+        split: `test` or `train`.
+        folder: torchvision's folder; None for the data folder, with a download if needed.
+        npz: A file with the keys jpeg (uint8 bytes), offsets [N+1], labels [N] and classes; image i is
+            jpeg[offsets[i]:offsets[i+1]]. The file alone decides the split.
+        download: Whether the images may be downloaded.
+
+    Raises:
+        PurebenchError: If the split is unknown, or the images are not found or the npz is not as described.
     """
     if npz is not None:
         return _jpeg_npz(Path(npz))
@@ -187,27 +200,28 @@ def image_folder(
     grey: bool = False,
     published: str = "",
 ) -> ImageSet:
-    """Any folder of pictures, a sub-folder per class, as they are or resized and cropped (bilinear with antialias).
+    """Return any folder of pictures, one sub-folder per class, unchanged or resized and cropped.
 
-    ImageNet's usual protocol is `resize=256, center_crop=224`. Pictures of 16 bits a value, and floats in [0,1], keep
-    their precision: the images are then float32 (Pillow itself reads 16-bit colour as 8 bits).
+    Resizing is bilinear with antialiasing. ImageNet's usual protocol is `resize=256, center_crop=224`. Pictures of 16
+    bits per value, and floats in [0,1], keep their precision: the images are then float32 (Pillow itself reads 16-bit
+    colour as 8 bits).
 
     Args:
-        folder: a path, or one within the data folder ($PUREBENCH_DATA).
-        size: pixels that pictures are resized to, a number for squares or [height, width]. Pictures of another aspect
-            ratio are refused.
-        resize: pixels that the shorter side is resized to, the longer one in proportion.
-        center_crop: pixels of the part that is cut from the middle, a number for squares or [height, width].
-        squash: resizes pictures of other aspect ratios to `size` as well, which distorts them.
-        classes: all sub-folders' names in the order of the classifier's outputs, or how many there must be, empty ones
-            included. Without names they are sorted: as numbers if all are numbers, else as strings.
+        folder: A path, absolute or within the data folder ($PUREBENCH_DATA).
+        size: Pixels that pictures are resized to, a number for squares or [height, width]. Pictures of another aspect
+            ratio are an error.
+        resize: Pixels that the shorter side is resized to, the longer one in proportion.
+        center_crop: Pixels of the central part that is kept, a number for squares or [height, width].
+        squash: Resize pictures of other aspect ratios to `size` as well, which distorts them.
+        classes: All sub-folders' names in the order of the classifier's outputs, or their number, empty ones included.
+            Without names they are sorted: as numbers if all are numbers, else as strings.
         order: `number` or `string` (torchvision's ImageFolder), to sort names for which the two differ.
-        grey: one channel instead of three.
-        published: the place where the pictures are published, named if they are not here.
+        grey: One channel instead of three.
+        published: Where the pictures are published; shown if they are missing.
 
     Raises:
-        PurebenchError: The parameters, the folders or a picture are not as expected.
-        MissingFiles: The folder is not on this machine, and `published`.
+        PurebenchError: If the parameters, the folders or a picture are not as expected.
+        MissingFiles: If the folder is not on this machine, and `published` is given.
     """
     geometry = Geometry.checked(size, squash, resize, center_crop)
     root = Path(folder).expanduser()

@@ -1,4 +1,4 @@
-"""The type of labelled images, and the hash that goes into every job's key."""
+"""Defines the type of labelled images, and the hash of images that is part of every job's key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images. `purebench.data.adapt.load_images` validates what a data set factory returns.
+    """Labelled images. `purebench.data.adapt.load_images` validates the result of a data set factory.
 
     Attributes:
-        name: of the data set.
+        name: Name of the data set.
         images: [N,C,H,W], uint8 in 0 … 255 or float32 in [0,1].
         labels: int64 [N], positions in `classes` and outputs of the classifier.
-        classes: the name of each class, in the order of the classifier's outputs.
-        source: the place that the images were read from, for people.
+        classes: The name of each class, in the order of the classifier's outputs.
+        source: Where the images were read from, for display.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Files of pictures as arrays of one shape: read without loss, resized, cropped."""
+"""Reads picture files as arrays of one shape: without loss of precision, resized and cropped."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", "
 BYTES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 """Pillow's modes of at most 8 bits a value."""
 LONGEST = 16_384
-"""Pixels: of a side at most."""
+"""Longest allowed side, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """The steps from a picture to the shape that the classifier expects; interpolation is bilinear with antialias.
+    """The steps from a picture to the shape that the classifier expects; interpolation is bilinear with antialiasing.
 
     Attributes:
-        size: height and width that pictures of this aspect ratio are resized to.
-        squash: resizes pictures of other aspect ratios to `size` too, which distorts them.
-        resize: length that the shorter side is resized to, the longer one in proportion, rounded down.
-        center_crop: height and width of the part that is cut from the middle.
+        size: Height and width that pictures of this aspect ratio are resized to.
+        squash: Resize pictures of other aspect ratios to `size` too, which distorts them.
+        resize: Length that the shorter side is resized to, the longer one in proportion, rounded down.
+        center_crop: Height and width of the central part that is kept.
     """
 
     size: tuple[int, int] | None = None
@@ -40,7 +40,17 @@ class Geometry:
 
     @classmethod
     def checked(cls, size: Any, squash: Any, resize: Any, center_crop: Any) -> Geometry:
-        """Make one from parameters of a data set; a side alone is a square. Raises PurebenchError for wrong ones."""
+        """Create a geometry from the parameters of a data set; a single side means a square.
+
+        Args:
+            size: As in `Geometry`.
+            squash: As in `Geometry`.
+            resize: As in `Geometry`.
+            center_crop: As in `Geometry`.
+
+        Raises:
+            PurebenchError: If a parameter has a wrong type or range, or the parameters do not go together.
+        """
         if not isinstance(squash, bool):
             raise PurebenchError(f"image-folder: squash: expected true or false, but got {shown(squash)}.")
         if size is not None and not (resize is None and center_crop is None):
@@ -57,7 +67,16 @@ class Geometry:
         )
 
     def apply(self, picture: Picture, path: Path) -> Picture:
-        """Resize and crop. Raises PurebenchError, naming the file, for what `size` would distort or a crop exceeds."""
+        """Resize and crop a picture.
+
+        Args:
+            picture: The picture.
+            path: Its file, for messages.
+
+        Raises:
+            PurebenchError: If `size` would distort the picture, a side would become too long, or the crop exceeds the
+                picture.
+        """
         from PIL.Image import Resampling
 
         width, height = picture.size
@@ -91,15 +110,15 @@ def read_pictures(paths: Sequence[Path], geometry: Geometry, *, grey: bool) -> A
     """Read pictures.
 
     Args:
-        paths: at least one file.
-        geometry: the steps to one shape.
-        grey: one channel instead of three.
+        paths: At least one file.
+        geometry: The steps to one shape.
+        grey: One channel instead of three.
 
     Returns:
-        [N,C,H,W], uint8 if no picture has more than 8 bits a value, else float32 in [0,1].
+        [N,C,H,W], uint8 if no picture has more than 8 bits per value, else float32 in [0,1].
 
     Raises:
-        PurebenchError: A file is damaged, has values of no known range, or another shape than those before.
+        PurebenchError: If a file is damaged, has values of an unknown range, or another shape than those before.
     """
     images: list[Array] = []
     for path in paths:
@@ -119,7 +138,7 @@ def read_pictures(paths: Sequence[Path], geometry: Geometry, *, grey: bool) -> A
 
 
 def _read(path: Path, grey: bool) -> Picture:
-    """A picture as grey or RGB bytes, or as one channel of floats in [0,1] if the file has more than 8 bits."""
+    """Return a picture as grey or RGB bytes, or as one channel of floats in [0,1] if the file has more than 8 bits."""
     from PIL import Image
 
     try:
@@ -144,7 +163,7 @@ def _read(path: Path, grey: bool) -> Picture:
 
 
 def _same_ratio(shape: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether resizing in proportion to one side of `size` gives the other, rounded."""
+    """Return whether resizing in proportion to one side of `size` gives the other, rounded."""
     (height, width), (high, wide) = shape, size
     return 2 * abs(high * width - wide * height) <= min(height, width)
 

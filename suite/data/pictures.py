@@ -1,4 +1,4 @@
-"""Images as PNG files in base64, for pages, and as a labelled table of pictures in one."""
+"""Encodes images as PNG files in base64, for pages, and draws labelled tables of pictures."""
 
 from __future__ import annotations
 
@@ -18,38 +18,42 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 GAP, MARGIN = 4, 12
-"""Pixels between two pictures of a table, and around it."""
+"""GAP: pixels between two pictures of a table. MARGIN: pixels around the table."""
 WIDEST, LARGEST, LEAST = 1800, 96, 48
-"""Pixels: what a table's pictures may take together from left to right, and the size of one at most and at least."""
+"""WIDEST: largest total width of a table's pictures, in pixels. LARGEST, LEAST: largest and smallest size of one
+picture."""
 LETTERS = 14
-"""Pixels: size of a table's letters."""
+"""Font size of a table, in pixels."""
 
 
 def png(pixels: Array) -> str:
-    """An image uint8 [C,H,W], grey or RGB, as a PNG file in base64."""
+    """Return an image uint8 [C,H,W], grey or RGB, as a PNG file in base64."""
     buffer = io.BytesIO()
     picture(pixels).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def picture(pixels: Array) -> Pillow.Image:
-    """An image uint8 [C,H,W], grey or RGB, as Pillow has them."""
+    """Return an image uint8 [C,H,W], grey or RGB, as a Pillow image."""
     from PIL import Image
 
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def to_bytes(image: Array) -> Array:
-    """An image float [C,H,W] in [0,1] as uint8, clamped and rounded."""
+    """Return an image float [C,H,W] in [0,1] as uint8, clamped and rounded."""
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class PictureTable:
-    """Pictures of one size in rows and columns, with names; small ones are enlarged by a whole factor.
+    """Pictures of one size in rows and columns, with names; small pictures are enlarged by an integer factor.
 
-    cells: rows of images uint8 [C,H,W], grey or RGB, None for an empty place. rows, columns: their names, which may
-    have several lines. note: a line below.
+    Attributes:
+        cells: Rows of images uint8 [C,H,W], grey or RGB; None for an empty place.
+        rows: Names of the rows, which may have several lines.
+        columns: Names of the columns, which may have several lines.
+        note: A line below the table.
     """
 
     cells: Sequence[Sequence[Array | None]]
@@ -59,7 +63,7 @@ class PictureTable:
 
     @cached_property
     def cell(self) -> tuple[int, int]:
-        """Width and height of a picture as drawn."""
+        """Width and height of a picture as drawn, in pixels."""
         height, width = next(cell.shape[1:] for row in self.cells for cell in row if cell is not None)
         room = max(LEAST, min(LARGEST, WIDEST // len(self.columns) - GAP))
         longer = max(height, width)
@@ -68,24 +72,24 @@ class PictureTable:
 
     @cached_property
     def corner(self) -> tuple[int, int]:
-        """Where the first picture begins, beside the rows' names and below the columns'."""
+        """Left and upper edge of the first picture, beside the rows' names and below the columns' names, in pixels."""
         widest = max(_extent(name)[0] for name in self.rows)
         return MARGIN + widest + 2 * GAP, MARGIN + max(_extent(name)[1] for name in self.columns) + GAP
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Left, upper, right and lower edge of a picture."""
+        """Return the left, upper, right and lower edge of a picture, in pixels."""
         (left, top), (width, height) = self.corner, self.cell
         x, y = left + column * (self.pitch + GAP) + (self.pitch - width) // 2, top + row * (height + GAP)
         return x, y, x + width, y + height
 
     @cached_property
     def pitch(self) -> int:
-        """Width of a column: of its picture or its name."""
+        """Width of a column, of its picture or its name, in pixels."""
         return max(self.cell[0], *(_extent(name)[0] + GAP for name in self.columns))
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the whole."""
+        """Width and height of the whole table, in pixels."""
         left, top = self.corner
         wide, high = _extent(self.note)
         width = max(left + len(self.columns) * (self.pitch + GAP) - GAP, MARGIN + wide)
@@ -93,7 +97,7 @@ class PictureTable:
         return width + MARGIN, height + MARGIN + (high + 2 * GAP if self.note else 0)
 
     def draw(self) -> Pillow.Image:
-        """The table on white, RGB."""
+        """Return the table on white, RGB."""
         from PIL import Image, ImageDraw
 
         sheet = Image.new("RGB", self.size, "white")
@@ -124,7 +128,7 @@ def _font() -> FreeTypeFont | ImageFont:
 
 
 def _extent(text: str) -> tuple[int, int]:
-    """Width and height of lines of text."""
+    """Return the width and height of lines of text."""
     from PIL import Image, ImageDraw
 
     _, _, right, lower = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font=_font())

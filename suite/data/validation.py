@@ -1,4 +1,4 @@
-"""Validation of images, labels and class names: one sentence each for what is not as expected."""
+"""Validates images, labels and class names; each error message says what was expected, what came, and the cure."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from purebench.core.errors import PurebenchError, shown
 from purebench.data.image_set import Array, ImageSet
 
 CHANNELS = (1, 3)
-"""Numbers of channels: grey and RGB."""
+"""Allowed numbers of channels: grey and RGB."""
 CHUNK = 256
-"""Images that are looked at together, so that a large data set is not copied as a whole."""
+"""Number of images that are processed together, so that a large data set is not copied as a whole."""
 
 
 def valid_images(name: str, images: Any) -> Array:
-    """Check images, and bring them into one of two types without loss.
+    """Check images, and convert them to one of two types without loss.
 
     Floats that are all exactly k/255 become uint8, so that they give the same result as the bytes that they came from.
 
     Args:
-        name: of the data set, for messages.
-        images: an array [N,C,H,W], uint8, or floating point in [0,1].
+        name: Name of the data set, for messages.
+        images: An array [N,C,H,W], uint8, or floating point in [0,1].
 
     Returns:
         uint8, or float32 in [0,1]; contiguous.
 
     Raises:
-        PurebenchError: The shape, the type or the range is another.
+        PurebenchError: If the shape, the type or the range is not as described.
     """
     array = _array(name, "images", images)
     _check_shape(name, array)
@@ -88,7 +88,7 @@ def _check_range(name: str, array: Array) -> None:
 
 
 def _as_bytes(array: Array) -> Array:
-    """Floats [N,C,H,W] in [0,1] as uint8 if all of them are exactly k/255 in float32, else as they are, contiguous."""
+    """Return floats [N,C,H,W] in [0,1] as uint8 if all are exactly k/255 in float32, else unchanged and contiguous."""
     if all((_rounded(part).astype(np.float32) / np.float32(255) == part).all() for part in _parts(array)):
         return np.concatenate([_rounded(part) for part in _parts(array)])
     return np.ascontiguousarray(array)
@@ -106,15 +106,15 @@ def valid_labels(name: str, labels: Any, images: int) -> Array:
     """Check labels.
 
     Args:
-        name: of the data set, for messages.
-        labels: integers [N] of any width, from 0 on.
+        name: Name of the data set, for messages.
+        labels: Integers [N] of any width, from 0 on.
         images: N.
 
     Returns:
         int64 [N].
 
     Raises:
-        PurebenchError: They are no integers, have another shape or number, or one is negative.
+        PurebenchError: If they are not integers, have another shape or number, or one is negative.
     """
     array = _array(name, "labels", labels)
     expected = f"{name}: expected integer labels [{images}], one an image, but got"
@@ -138,12 +138,12 @@ def valid_classes(name: str, classes: Any, labels: Array) -> tuple[str, ...]:
     """Check the names of classes.
 
     Args:
-        name: of the data set, for messages.
-        classes: a sequence of different strings, none of them empty.
-        labels: int64 [N], which they must have a name for.
+        name: Name of the data set, for messages.
+        classes: A sequence of different strings, none of them empty.
+        labels: int64 [N]; each must have a name.
 
     Raises:
-        PurebenchError: They are others, or too few.
+        PurebenchError: If the names are not as described, or there are too few.
     """
     expected = f"{name}: expected classes as a tuple of names in the order of the classifier's outputs, but got"
     if isinstance(classes, str) or not isinstance(classes, Sequence):
@@ -165,14 +165,14 @@ def check_classes(images: ImageSet, outputs: int) -> str | None:
     """Compare the classes of images with the outputs of a classifier.
 
     Args:
-        images: the data set, valid in itself.
+        images: The data set, already validated.
         outputs: K of the classifier's logits [N,K].
 
     Returns:
         A warning in a sentence if the data set has another number of classes, else None.
 
     Raises:
-        PurebenchError: A label has no output, so that its images could never be classified correctly.
+        PurebenchError: If a label has no output, so that its images could never be classified correctly.
     """
     if images.labels.max() >= outputs:
         first = "count them from 0: labels - 1" if _from_one(images.labels, outputs) else "take those of its classes"
@@ -193,7 +193,7 @@ def _from_one(labels: Array, classes: int) -> bool:
 
 
 def _array(name: str, what: str, values: Any) -> Array:
-    """An array, a tensor or a list as a numpy array. Raises PurebenchError if it is none of numbers."""
+    """Return an array, a tensor or a list as a numpy array. Raises PurebenchError if it does not hold numbers."""
     import torch
 
     try:

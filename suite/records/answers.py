@@ -1,4 +1,4 @@
-"""What a defense answered, attack by attack, as the arrays that the statistics take."""
+"""Collects the answers of a defense to each attack as the arrays that the statistics take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Floats = npt.NDArray[np.float64]
 class Answers:
     """The answers of one defense.
 
-    right: bool [attacks, images, draws]; an ERRORED one is wrong. counts: bool [attacks, images], False where SKIPPED.
+    Attributes:
+        right: Whether each draw was right, bool [attacks, images, draws]; an ERRORED one is wrong.
+        counts: Whether each image counts, bool [attacks, images]; False where SKIPPED.
     """
 
     right: Bools
@@ -27,9 +29,14 @@ class Answers:
 
 
 def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: int) -> Answers | None:
-    """The answers under each attack that applies to some image: outcomes and draws, one an image, as in a record.
+    """Collect the answers under each attack that applies to at least one image.
 
-    draws: verification draws an image. None where no attack applies.
+    Args:
+        attacks: For each attack, the outcome of each image and its draws, as in a record.
+        draws: Verification draws per image.
+
+    Returns:
+        The answers; None if no attack applies.
     """
     applying = [pair for pair in attacks if any(outcome is not Outcome.SKIPPED for outcome in pair[0])]
     if not applying:
@@ -40,7 +47,16 @@ def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: in
 
 
 def right_answers(outcomes: Sequence[Outcome], answers: Sequence[str], draws: int) -> Bools:
-    """Whether each verification draw was right, [images, draws]; False where there is no answer."""
+    """Return whether each verification draw was right, bool [images, draws].
+
+    Args:
+        outcomes: The outcome of each image.
+        answers: The draws of each image, as in a record.
+        draws: Verification draws per image.
+
+    Returns:
+        bool [images, draws]; False where there is no answer.
+    """
     table = np.zeros((len(outcomes), draws), dtype=np.bool_)
     for row, given, outcome in zip(table, answers, outcomes, strict=True):
         if outcome in ANSWERED:

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, device."""
+"""Provenance of a result: versions, commit, device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = (
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results; those not installed are left out."""
+    """Return the versions of Python and of the packages that decide results; those not installed are left out."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str:
-    """The commit of purebench's own checkout, with `+` if files differ from it; empty where it is not a checkout."""
+    """Return the commit of purebench's own checkout, with `+` if files differ from it; empty without a checkout."""
 
     def git(*words: str) -> str:
         done = subprocess.run(
@@ -56,7 +56,7 @@ def commit() -> str:
 
 
 def device_name(device: str) -> str:
-    """The device as people name it: a GPU's model, else `cpu`."""
+    """Return the name of a device for display: a GPU's model, else `cpu`."""
     import torch
 
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device

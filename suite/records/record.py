@@ -1,4 +1,4 @@
-"""What a job found, image by image, and its JSON (`record_checks` says when a record contradicts itself)."""
+"""Defines the record of a job, image by image, and its JSON (`records.validation` checks that it is consistent)."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ from purebench.core.files.versioned_model import (
 from purebench.core.warning_codes import ResultWarning
 
 SCHEMA: Final = 1
-"""The version of the schema of records."""
+"""Version of the schema of records."""
 CURE = "run the board again into another store (--store)"
 
 WORST_CASE = "worst-case"
-"""What the record of a worst-case job has in the place of an attack's name; no attack of a board may have it."""
+"""Name in the place of an attack's in the record of a worst-case job; an attack of a board must not have it."""
 
 
 class Outcome(StrEnum):
-    """What became of an image under an attack, decided by verification alone.
+    """Outcome of an image under an attack, decided by verification alone.
 
-    ROBUST: more than half of the verification draws were right. MISCLASSIFIED: the others. ERRORED: the attack or the
-    defense failed (never counted as robust). SKIPPED: the attack does not apply to this defense.
+    Attributes:
+        ROBUST: More than half of the verification draws were right.
+        MISCLASSIFIED: At most half of the verification draws were right.
+        ERRORED: The attack or the defense failed; never counted as robust.
+        SKIPPED: The attack does not apply to this defense.
     """
 
     ROBUST = "robust"
@@ -47,12 +50,20 @@ class Outcome(StrEnum):
 
 
 ANSWERED = (Outcome.ROBUST, Outcome.MISCLASSIFIED)
-"""Outcomes of images about which the defense answered."""
+"""Outcomes of images that the defense answered."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a job to look at; pictures are PNG files in base64."""
+    """One image of a job for display; pictures are PNG files in base64.
+
+    Attributes:
+        image: Position of the image in the data set.
+        label: Its true class.
+        adversarial: The adversarial example.
+        purified: The purified adversarial example; of several votes, the first.
+        predicted: The class that the defense predicts for the adversarial example.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -65,23 +76,40 @@ class Picture:
 
 @dataclass(frozen=True)
 class Record:
-    """One job's result. All but `seconds` is decided by the key on one machine.
+    """Result of one job. On one machine the key decides everything except `seconds`.
 
     The record of a worst-case job has the attack `WORST_CASE`; its draws are the fresh ones at the picked adversarial
-    examples, and `picked` names the attack that each came from, None where none applied (empty for attack jobs).
+    examples, and `picked` names the attack that each came from.
 
-    images: the images' positions in the dataset; labels: their true classes; outcomes: one an image; draws: one an
-    image, a string of 1 (right) and 0 (wrong), one character a verification draw, empty where there was none;
-    distances: norm of the perturbation in the threat's norm, None where there is none; nearest: of a minimum-norm
-    attack, the distance at which the defense was wrong on most verification draws, None where it found no such point
-    (empty for other attacks); claims: the attack's own verdict, 1 where it thinks the defense broken, 0 where not,
-    None where it was not asked (empty where it has no verdict); certified: of a certificate, the radius in the threat's
-    norm within which the answer is proven right, None where it is wrong or nothing was proven (empty for attacks);
-    reasons: why an image is ERRORED or SKIPPED, one an image, "" for the others (empty where there is none at all);
-    notes: what a reader must know, such as a correction; warnings: why its accuracy may be too high, or must be read
-    with care; forwards, backwards: images passed through the defense by
-    attack and verification; provenance: versions and hashes; seconds: wall time of the phases; schema: the version of
-    this schema.
+    Attributes:
+        key: Key of the job.
+        board: Name of the board.
+        defense: Name of the defense on the board.
+        attack: Name of the attack on the board, or `WORST_CASE`.
+        block: Number of the block.
+        images: Positions of the images in the data set.
+        labels: True class of each image.
+        outcomes: Outcome of each image.
+        draws: For each image a string of 1 (right) and 0 (wrong), one character per verification draw; empty where
+            there was none.
+        distances: Norm of each perturbation in the threat model's norm; None where there is none.
+        nearest: Of a minimum-norm attack, the distance at which the defense was wrong on most verification draws, None
+            where it found no such point. Empty for other attacks.
+        claims: The attack's own verdict: 1 where it considers the defense broken, 0 where not, None where it was not
+            asked. Empty if the attack has no verdict.
+        certified: Of a certificate, the radius in the threat model's norm within which the answer is proven right, None
+            where it is wrong or nothing was proven. Empty for attacks.
+        picked: Of a worst-case job, the attack that each adversarial example came from, None where none applied. Empty
+            for attack jobs.
+        reasons: Reason for each image that is ERRORED or SKIPPED, "" for the others. Empty if there is no such image.
+        notes: Notes that a reader must know, such as a correction.
+        warnings: Warnings that the accuracy may be too high, or must be read with care.
+        forwards: Images passed forward through the defense by attack and verification.
+        backwards: Images passed backward through the defense by attack and verification.
+        pictures: Images for display.
+        provenance: Versions and hashes.
+        seconds: Wall time of each phase.
+        schema: Version of this schema.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -116,15 +144,15 @@ class Record:
         return "; ".join(dict.fromkeys(reason for reason in self.reasons if reason))
 
     def to_json(self) -> str:
-        """The record as JSON with sorted keys."""
+        """Return the record as JSON with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """The record that `to_json` wrote.
+        """Return the record that `to_json` wrote.
 
         Raises:
-            PurebenchError: it is of another version, breaks the schema, or contradicts itself.
+            PurebenchError: If it has another version, violates the schema, or contradicts itself.
         """
         from purebench.records.validation import check_record
 
@@ -134,5 +162,9 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Record:
-        """The record of which `asdict` gave this; raises PurebenchError as `from_json` does."""
+        """Return the record of which `asdict` gave this dict.
+
+        Raises:
+            PurebenchError: If it has another version, violates the schema, or contradicts itself.
+        """
         return cls.from_json(json.dumps(data))

@@ -1,4 +1,4 @@
-"""Records in one SQLite file: one transaction a job, one writer, nothing lost when killed."""
+"""Stores records in one SQLite file: one transaction per job, one writer, nothing is lost if the process is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from purebench.data.datasets import Array
 from purebench.records.record import Record
 
 SCHEMA = 1
-"""The version of the tables (SQLite's user_version), and of the plans."""
+"""Version of the tables (SQLite's user_version), and of the plans."""
 TABLES = {
     "records": "CREATE TABLE records (key TEXT PRIMARY KEY, board TEXT NOT NULL, json TEXT NOT NULL) STRICT",
     "adversarial": "CREATE TABLE adversarial "
@@ -33,17 +33,21 @@ TABLES = {
 }
 CURE = "name another file (--store), or move this one away"
 MOST_PIXELS = 2**28
-"""Most numbers of the adversarial images of one job."""
+"""Largest number of values of the adversarial images of one job."""
 MOST_KEYS = 1_000_000
 MOST_PACKED = 1100
-"""zlib packs at most so many bytes into one."""
+"""Largest compression ratio of zlib, in bytes per compressed byte."""
 CHUNK = 2**20
 
 
 class Store:
     """The records and adversarial images of any number of boards, by job key.
 
-    Opened by `writing` or `reading`; every method raises PurebenchError for a full disk or a damaged file.
+    Open it with `writing` or `reading`; every method raises PurebenchError for a full disk or a damaged file.
+
+    Attributes:
+        path: The SQLite file.
+        connection: The open connection.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection):
@@ -62,7 +66,12 @@ class Store:
             raise PurebenchError(f"{self.path}: the store cannot be used ({error}); {cure}.") from error
 
     def add(self, record: Record, adversarial: Array | None = None) -> None:
-        """Writes a record, and the images behind it, in one transaction; a record of the same key is replaced."""
+        """Write a record and its adversarial images in one transaction; a record of the same key is replaced.
+
+        Args:
+            record: The record.
+            adversarial: The adversarial images, float32 [N,C,H,W] in [0,1], or None.
+        """
         with self._guard(), self.connection:
             row = (record.key, record.board, record.to_json())
             self.connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", row)
@@ -73,7 +82,11 @@ class Store:
                 self.connection.execute("INSERT INTO adversarial VALUES (?, ?, ?)", (record.key, shape, pixels))
 
     def get(self, key: str) -> Record | None:
-        """The record of a job, None if it was not run."""
+        """Return the record of a job, None if it was not run.
+
+        Raises:
+            PurebenchError: If the record is damaged.
+        """
         with self._guard():
             row = self.connection.execute("SELECT json FROM records WHERE key = ?", (key,)).fetchone()
             if row is None:
@@ -87,22 +100,22 @@ class Store:
             return found
 
     def has(self, key: str) -> bool:
-        """Whether a job was run."""
+        """Return whether a job was run."""
         with self._guard():
             return self.connection.execute("SELECT 1 FROM records WHERE key = ?", (key,)).fetchone() is not None
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Deletes the records of these jobs and the images behind them, in one transaction."""
+        """Delete the records of these jobs and their adversarial images, in one transaction."""
         with self._guard(), self.connection:
             for key in keys:
                 self.connection.execute("DELETE FROM adversarial WHERE key = ?", (key,))
                 self.connection.execute("DELETE FROM records WHERE key = ?", (key,))
 
     def adversarial(self, key: str) -> Array | None:
-        """The adversarial images float32 [N,C,H,W] of a job, None if there are none.
+        """Return the adversarial images float32 [N,C,H,W] of a job, None if there are none.
 
         Raises:
-            PurebenchError: they do not unpack to their shape; no more is unpacked than that.
+            PurebenchError: If they do not decompress to their shape; no more bytes than that are decompressed.
         """
         with self._guard():
             query = "SELECT shape, length(pixels) FROM adversarial WHERE key = ?"
@@ -120,9 +133,13 @@ class Store:
             return _unpack(packed, shape, size)
 
     def set_plan(self, board: str, definition: dict[str, Any], keys: Sequence[str], origin: str = "") -> None:
-        """Remembers what a board was when it was last run: its definition, and the keys of its jobs in their order.
+        """Save the definition of a board as it was last run, and the keys of its jobs in their order.
 
-        origin: how the user named the board, a bundled one or the path of a board.yaml.
+        Args:
+            board: Name of the board.
+            definition: The board as plain values.
+            keys: Keys of its jobs.
+            origin: The board as the user named it, a bundled one or the path of a board.yaml.
         """
         with self._guard(), self.connection:
             plan = {"board": definition, "origin": origin}
@@ -130,13 +147,13 @@ class Store:
             self.connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", row)
 
     def plans(self) -> dict[str, tuple[dict[str, Any], list[str]]]:
-        """The boards that were run here, each with its definition and the keys of its jobs."""
+        """Return the boards that were run with this store, each with its definition and the keys of its jobs."""
         with self._guard():
             rows = self.connection.execute("SELECT board, json, keys FROM plans ORDER BY board").fetchall()
             return {_text(board): (_definition(_text(plan)), _keys(_text(keys))) for board, plan, keys in rows}
 
     def origin(self, board: str) -> str:
-        """How the user named a board when it was last run; empty where that is not known."""
+        """Return the board as the user named it when it was last run; empty if that is not known."""
         with self._guard():
             row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
             found = _plan(_text(row[0])).get("origin", "") if row else ""
@@ -159,7 +176,7 @@ def _shape(text: Any) -> tuple[int, ...]:
 
 
 def _unpack(packed: Any, shape: tuple[int, ...], size: int) -> Array:
-    """The images of a blob that zlib packed; unpacks `size` bytes at most."""
+    """Return the images of a blob that zlib compressed; decompresses `size` bytes at most."""
     if not isinstance(packed, bytes):
         raise PurebenchError(f"adversarial images: expected bytes, but got {shown(packed)}.")
     images = np.empty(shape, dtype="<f4")
@@ -169,7 +186,7 @@ def _unpack(packed: Any, shape: tuple[int, ...], size: int) -> Array:
         while not unpacker.eof and filled <= size:
             part = unpacker.decompress(rest, CHUNK)
             if not part and unpacker.unconsumed_tail == rest:
-                break  # cut off
+                break  # truncated
             rest = unpacker.unconsumed_tail
             place[filled : filled + len(part)] = np.frombuffer(part, dtype=np.uint8)[: size - filled]
             filled += len(part)
@@ -189,7 +206,7 @@ def _plan(text: str) -> dict[str, Any]:
 
 
 def _definition(text: str) -> dict[str, Any]:
-    """The board of a plan, in plain values that `parse_board` validates."""
+    """Return the board of a plan, in plain values that `parse_board` validates."""
     if not isinstance(board := _plan(text).get("board"), dict):
         raise PurebenchError(f"expected the plan of a board, but got {shown(board)}; {CURE}.")
     return board
@@ -204,13 +221,18 @@ def _keys(text: str) -> list[str]:
 
 @contextmanager
 def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
-    """The store for its one writer, made if need be.
+    """Open the store for its single writer, and create it if needed.
 
-    wait: seconds to wait for another writer to end. Raises PurebenchError if one still holds the store then.
+    Args:
+        path: The SQLite file.
+        wait: Seconds to wait for another writer to end.
+
+    Raises:
+        PurebenchError: If another process still writes to the store then, or the store cannot be created or used.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # the lock itself takes a folder that cannot be written for a busy one
+        # FileLock would report a folder that cannot be written as a lock that another process holds
         with open(f"{path}.lock", "a", encoding="utf-8"):
             pass
         lock = FileLock(f"{path}.lock")
@@ -238,7 +260,14 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Store]:
-    """The store for looking only; a writer may be at work. Raises PurebenchError if there is none."""
+    """Open the store for reading, while a writer may be at work.
+
+    Args:
+        path: The SQLite file.
+
+    Raises:
+        PurebenchError: If there is no store, or it cannot be used.
+    """
     if not path.is_file():
         raise PurebenchError(f"{path}: expected a store, but there is none; `purebench run` makes one.")
     store = Store(path, _connect(path))
@@ -249,9 +278,9 @@ def reading(path: Path) -> Iterator[Store]:
 
 
 def _connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
-    """A connection to a store of this version, whose tables are made first in an empty file if `make`.
+    """Return a connection to a store of this version; with `make`, the tables of an empty file are created first.
 
-    A file with other tables, views or triggers is refused before anything is asked of them: they could run for ever.
+    A file with other tables, views or triggers is rejected before they are queried: a query could run forever.
     """
     connection = None
     try:
@@ -280,7 +309,7 @@ def _connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
 
 
 def _require_ours(path: Path, tables: dict[str, Any], version: int) -> None:
-    """Raises PurebenchError for another version's store, and for a file with other tables."""
+    """Check the version and the tables. Raises PurebenchError for another version, and for other tables."""
     if version == 0 and set(tables) == set(TABLES):
         raise PurebenchError(
             f"{path}: expected a store of schema {SCHEMA}, but this one is of purebench 0.4.0 or before, whose results "

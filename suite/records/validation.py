@@ -1,4 +1,4 @@
-"""When the answers of a job or a result contradict each other."""
+"""Checks that the answers in a record or a result do not contradict each other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ANSWERED = (Outcome.ROBUST, Outcome.MISCLASSIFIED)
 
 
 def check_record(record: Record) -> None:
-    """Checks that the lists of a record agree.
+    """Check that the lists of a record agree.
 
     Raises:
-        PurebenchError: a list has another length than the images, an image comes twice, an outcome contradicts its
-            draws, or what is said of the defense is malformed.
+        PurebenchError: If a list has another length than the images, an image comes twice, an outcome contradicts its
+            draws, or the facts about the defense are malformed.
     """
     lists: dict[str, Sequence[Any]] = {
         "labels": record.labels,
@@ -38,10 +38,15 @@ def check_record(record: Record) -> None:
 def check_lengths(
     images: Sequence[int], lists: Mapping[str, Sequence[Any]], optional: Mapping[str, Sequence[Any]]
 ) -> None:
-    """Checks that each list has one value an image, and that no image comes twice; optional lists may be empty.
+    """Check that each list has one value per image, and that no image comes twice.
+
+    Args:
+        images: Positions of the images in the data set.
+        lists: Lists that must have one value per image, by name.
+        optional: Lists that may also be empty, by name.
 
     Raises:
-        PurebenchError: they do not.
+        PurebenchError: If a list has another length, or an image comes twice.
     """
     if len(set(images)) < len(images):
         raise PurebenchError("images: expected each image once, but one comes twice.")
@@ -51,10 +56,17 @@ def check_lengths(
 
 
 def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -> None:
-    """Checks that each answered image has `count` draws, which decide its outcome, and that no other has any.
+    """Check that the outcomes agree with the draws.
+
+    Each answered image must have `count` draws, which decide its outcome; other images must have none.
+
+    Args:
+        outcomes: The outcome of each image.
+        draws: The draws of each image, as in a record.
+        count: Verification draws per answered image.
 
     Raises:
-        PurebenchError: they contradict each other.
+        PurebenchError: If they contradict each other.
     """
     for row, (outcome, given) in enumerate(zip(outcomes, draws, strict=True)):
         expected = count if outcome in ANSWERED else 0
@@ -68,10 +80,10 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
 
 
 def check_facts(provenance: Mapping[str, Any]) -> None:
-    """Checks what a record's provenance says of its defense, as far as results use it.
+    """Check the facts about the defense in a record's provenance that results use.
 
     Raises:
-        PurebenchError: it is malformed.
+        PurebenchError: If they are malformed.
     """
     facts = provenance.get("defense", {})
     if not isinstance(facts, dict):
