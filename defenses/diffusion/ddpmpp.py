@@ -53,7 +53,7 @@ class Mixing(nn.Module):
 
 
 class Residual(nn.Module):
-    """Residual block of two 3×3 convolutions that preserves the variance; the time embedding [N,E] is added between them.
+    """Residual block of two 3×3 convolutions that preserves the variance, with the time embedding [N,E] added between.
 
     Args:
         inner: channels of the input.

@@ -1,4 +1,4 @@
-"""Shared parts of the diffusion purifiers: noising, the reverse step, seeded noise, and memory-efficient step chains."""
+"""Shared parts of the diffusion purifiers: noising, the reverse step, seeded noise, memory-efficient step chains."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def draw_seeds(count: int) -> list[int]:
 
 
 def seeded_noise(x: Tensor, seed: int) -> Tensor:
-    """Return standard normal noise like x, determined by the seed and the kind of device."""
+    """Return standard normal noise like x, determined by the seed and the device's generator."""
     generator = torch.Generator(device=x.device).manual_seed(seed)
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 

@@ -41,7 +41,7 @@ def euler_maruyama(x: Tensor, score: Tensor, width: float, noise: Tensor | None)
 
 
 class Adjoint(torch.autograd.Function):
-    """Reverse steps whose backward pass keeps only the last state, like the adjoint SDE (Li et al. 2020, arXiv:2001.01328).
+    """Reverse steps whose backward pass keeps only the last state (adjoint SDE; Li et al. 2020, arXiv:2001.01328).
 
     Each state is reconstructed from the one after it, with the same noise, by the drift at the later state in place of
     the drift at the state itself. This is correct only in the limit of short steps: the error of the gradient is of

@@ -1,4 +1,4 @@
-"""A noise-prediction U-Net for small images: diffusers' UNet2DModel behind a pixel-unshuffle, which reduces its cost."""
+"""A noise-prediction U-Net for small images: diffusers' UNet2DModel behind a pixel-unshuffle that reduces its cost."""
 
 from __future__ import annotations
 
