@@ -25,7 +25,7 @@ PUBLISHED = "https://huggingface.co/SerezD/gen_adversarial/tree/main/classifiers
 
 
 class PaperClassifier(nn.Module):
-    """Classifier of images [N,3,H,W] in [0,1] to logits [N,classes]; it normalises its input itself, by mean and std 0.5.
+    """Classifier of images [N,3,H,W] in [0,1] to logits [N,classes]; it normalises its input itself (mean, std 0.5).
 
     Args:
         network: `resnet50`, `resnext50_32x4d` or `vgg11_bn`.

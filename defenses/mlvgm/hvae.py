@@ -71,7 +71,7 @@ class Cell(nn.Module):
 
 
 class Group(nn.Module):
-    """One latent of the decoder: prior from the state above it, posterior from that state and the encoder's features."""
+    """One latent of the decoder: prior from the state above it, posterior from that state and the encoder features."""
 
     def __init__(self, width: int, z: int, scale: float):
         super().__init__()

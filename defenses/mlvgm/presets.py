@@ -1,4 +1,4 @@
-"""The paper's purifiers by name, such as `mlvgm/gender-learned-blur`, from presets.yaml and the official checkpoints."""
+"""The paper's purifiers by name, such as `mlvgm/gender-learned-blur`, from presets.yaml and official checkpoints."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
 
 @lru_cache(maxsize=1)
 def _model(kind: str, path: Path, changed: int, temperature: float) -> MLVGM:
-    """Load the model, once for all presets of a board: nine copies of hundreds of millions of weights would fill a device."""
+    """Load the model, shared by all presets of a board: nine copies of hundreds of millions of weights would fill a device."""
     model = load_any(kind, path, temperature=temperature)
     assert isinstance(model, MLVGM)
     return model

@@ -14,7 +14,7 @@ MOMENTUM = 0.05
 
 
 def normed(inner: int, outer: int, kernel: int, *, stride: int = 1) -> nn.Module:
-    """Return a convolution with weight norm, one gain for each output channel; it keeps the image's size at stride 1."""
+    """Return a convolution with weight norm, one gain for each output channel; at stride 1 it keeps the image's size."""
     conv: nn.Module = weight_norm(nn.Conv2d(inner, outer, kernel, stride=stride, padding=kernel // 2))
     return conv
 
@@ -99,7 +99,9 @@ def encoder_cell(inner: int, outer: int, *, down: bool = False) -> Cell:
 
 
 def decoder_cell(inner: int, outer: int, *, up: bool = False, expansion: int = 6) -> Cell:
-    """Return a decoder cell (figure 3a): 1×1 expansion, depthwise 5×5, 1×1 projection, each after BN, then BN and the gate.
+    """Return a decoder cell (figure 3a): 1×1 expansion, depthwise 5×5 and 1×1 convolution, then the gate.
+
+    Batch norm precedes the expansion, and follows each convolution.
 
     Args:
         inner: channels of the input.

@@ -77,7 +77,7 @@ class NVAE(MLVGM):
         return {"configuration": self.shape.official(), "temperature": self.temperature}
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Return the encoder's features for the posterior of each latent, coarse to fine, from images [N,C,R,R] in [0,1]."""
+        """Return the encoder's features for each latent's posterior, coarse to fine, from images [N,C,R,R] in [0,1]."""
         state, found = _packed(self.preprocessing_block(2 * x - 1)), {}
         for scale in reversed(range(self.shape.scales)):
             tower = _part(self.encoder_tower, f"scale_{scale}")
@@ -137,7 +137,7 @@ class NVAE(MLVGM):
         return out
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; a latent's code is the mean of its posterior, the image is the mixture's mean, as in Serez et al. 2025."""
+        """See MLVGM; latents are encoded as posterior means, the image is the mixture's mean (Serez et al. 2025)."""
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature))).mean()
 
     def evidence(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -178,7 +178,7 @@ def a_temperature(value: Any) -> float:
 
 
 def _packed(state: Tensor) -> Tensor:
-    """Return the tensor with channels last in memory, which cuts the time of depthwise gradients to a third on a CPU."""
+    """Return the tensor with channels last in memory: gradients of depthwise convolutions take a third of the CPU time."""
     return state.contiguous(memory_format=torch.channels_last)
 
 

@@ -53,7 +53,7 @@ def nvae_from(path: Path, file: Mapping[str, Any], temperature: float) -> NVAE:
             f"{path}: expected NVAE-from-scratch's 'configuration', but got {', '.join(map(str, file)) or 'nothing'}."
         )
     state = {_renamed(str(name)): value for name, value in _state(path, file, temperature).items()}
-    with torch.device("meta"):  # the official models are large: drawing random weights would take longer than reading the file
+    with torch.device("meta"):  # the official models are large: drawing weights takes longer than the file
         model = NVAE(configuration, temperature)
     return filled(path, model, state)
 

@@ -38,7 +38,7 @@ def postprocessing(shape: Configuration) -> nn.Sequential:
 
 
 def encoder_tower(shape: Configuration) -> nn.ModuleDict:
-    """Return the encoder: scales from fine to coarse, groups of cells in each, and a halving cell after all but the last."""
+    """Return the encoder: scales from fine to coarse, with groups of cells, and a halving cell in all but the coarsest."""
     tower = nn.ModuleDict()
     for scale in reversed(range(shape.scales)):
         width = shape.width_at(scale)
@@ -51,7 +51,7 @@ def encoder_tower(shape: Configuration) -> nn.ModuleDict:
 
 
 def decoder_tower(shape: Configuration) -> nn.ModuleDict:
-    """Return the decoder: scales from coarse to fine, groups of cells in each, and a doubling cell after all but the last.
+    """Return the decoder: scales from coarse to fine, with groups of cells, and a doubling cell in all but the finest.
 
     The first latent of the coarsest scale has no group of cells.
     """
