@@ -88,7 +88,10 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
 
 @lru_cache(maxsize=1)
 def _model(kind: str, path: Path, changed: int, temperature: float) -> MLVGM:
-    """Load the model, shared by all presets of a board: nine copies of hundreds of millions of weights would fill a device."""
+    """Load the model, shared by all presets of a board.
+
+    Nine copies of hundreds of millions of weights would fill a device.
+    """
     model = load_any(kind, path, temperature=temperature)
     assert isinstance(model, MLVGM)
     return model

@@ -1,6 +1,6 @@
 """Alpha schedules: how much of each latent is resampled, from coarse (kept) to fine (replaced).
 
-A schedule is a function of the number of latents that does not depend on a model (PAPER_SPEC: a_i for i = 1..n).
+A schedule is a function of the number of latents that does not depend on a model (the paper's a_i for i = 1..n).
 """
 
 from __future__ import annotations

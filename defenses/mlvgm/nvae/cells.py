@@ -14,7 +14,7 @@ MOMENTUM = 0.05
 
 
 def normed(inner: int, outer: int, kernel: int, *, stride: int = 1) -> nn.Module:
-    """Return a convolution with weight norm, one gain for each output channel; at stride 1 it keeps the image's size."""
+    """Return a convolution with weight norm, one gain for each output channel; stride 1 keeps the image's size."""
     conv: nn.Module = weight_norm(nn.Conv2d(inner, outer, kernel, stride=stride, padding=kernel // 2))
     return conv
 

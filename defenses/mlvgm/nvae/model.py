@@ -178,7 +178,7 @@ def a_temperature(value: Any) -> float:
 
 
 def _packed(state: Tensor) -> Tensor:
-    """Return the tensor with channels last in memory: gradients of depthwise convolutions take a third of the CPU time."""
+    """Return the tensor with channels last in memory, where depthwise gradients take a third of the time on a CPU."""
     return state.contiguous(memory_format=torch.channels_last)
 
 
