@@ -103,7 +103,7 @@ class ArtPreprocessing(Purifier):
         self.differentiable = self.native = isinstance(defence, PreprocessorPyTorch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output of the defence in [0,1]; differentiable if it is written in PyTorch, else without a gradient.
+        """Return the output of the defence in [0,1]; it has a gradient only if the defence is written in PyTorch.
 
         Raises:
             PurebenchError: If the output has another shape.

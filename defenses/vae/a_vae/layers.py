@@ -22,7 +22,10 @@ def leaky(x: Tensor) -> Tensor:
 
 
 def blur_kernel(channels: int) -> Tensor:
-    """Return the kernel of the blur, [channels,1,3,3], with sum 1 each: `weight` and `weight_flip` in the released files."""
+    """Return the kernel of the blur, [channels,1,3,3], with sum 1 each.
+
+    The released files contain it as `weight` and `weight_flip`.
+    """
     line = torch.tensor(LINE)
     return torch.outer(line, line).expand(channels, 1, 3, 3)
 

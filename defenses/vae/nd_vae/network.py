@@ -41,7 +41,10 @@ class Halvings(nn.Module):
 
 
 class Doublings(nn.Module):
-    """Inverse of Halvings; cells that keep the side expand their channels by their number, as in the release."""
+    """Inverse of Halvings; cells that keep the side expand their channels by a factor equal to their number.
+
+    This is how the release does it.
+    """
 
     def __init__(self, width: int, halvings: int, cells: int):
         super().__init__()

@@ -83,7 +83,7 @@ def nd_vae(*, name: str | None = None, weights: str | None = None, noise: float 
 def nd_vae_released(
     *, name: str | None = None, weights: str | None = None, noise: float | None = None, seed: int = 0
 ) -> NDVAEPurifier:
-    """Purify with ND-VAE as released by Serez et al. 2025: the decoder starts from random numbers; bundled, or with /TASK.
+    """Purify with ND-VAE as released by Serez et al. 2025: the decoder starts from random numbers; bundled, or /TASK.
 
     In the release the numbers are neither trained nor saved but drawn anew at each load (here from `seed`), so the
     network receives other ones than in training. The bundled weights are those of `nd-vae`, whose trained start is
