@@ -111,7 +111,7 @@ def defense_gan(
     surrogate: str = "encoder",
     checkpointed: bool = True,
 ) -> DefenseGAN:
-    """Search the StyleGAN2 codes (w+) whose image is nearest, as in Defense-GAN; space=z is the paper's (Samangouei et al.).
+    """Search the nearest image in StyleGAN2's codes (w+), as in Defense-GAN; space=z is the paper's (Samangouei et al.).
 
     Args:
         weights: weights of the StyleGAN2, a bundled name or a .safetensors file.

@@ -94,7 +94,7 @@ def distances(projections: Tensor, x: Tensor) -> Tensor:
 
 
 class PuVAE(Purifier):
-    """Purifier that returns the nearest projection of the image, with any model whose `project` returns one for each class.
+    """Purifier that returns the nearest projection of the image, by any model whose `project` returns one a class.
 
     Args:
         model: the model.

@@ -219,7 +219,7 @@ def train(
 
 @contextmanager
 def _progress(name: str) -> Iterator[Tell]:
-    """Show a progress bar on a terminal, else print a line now and then, so that a log shows that training continues."""
+    """Show a progress bar on a terminal, else print a line now and then, so that a log shows that training goes on."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

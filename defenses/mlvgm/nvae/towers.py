@@ -38,7 +38,7 @@ def postprocessing(shape: Configuration) -> nn.Sequential:
 
 
 def encoder_tower(shape: Configuration) -> nn.ModuleDict:
-    """Return the encoder: scales from fine to coarse, groups of cells in each, halving cells in all but the coarsest."""
+    """Return the encoder: scales from fine to coarse, groups of cells in each, halving cells after all but the last."""
     tower = nn.ModuleDict()
     for scale in reversed(range(shape.scales)):
         width = shape.width_at(scale)

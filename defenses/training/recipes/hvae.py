@@ -11,7 +11,7 @@ from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 
 FREE_NATS = 4.0
-"""Mean divergence below which a group adds no loss; otherwise the coarsest groups remain unused (Kingma et al. 2016)."""
+"""Mean divergence up to which a group adds no loss; else the coarsest groups remain unused (Kingma et al. 2016)."""
 FINEST = 1e-3
 """Variance below which detail is not encoded: a standard deviation of 8/255."""
 

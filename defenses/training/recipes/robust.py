@@ -28,7 +28,7 @@ STEPS, STEP = 7, 0.25
 SIGN_OF_LIFE = 20
 """Number of steps of the ascent for the figure on the model card."""
 WARM_UP = 0.15
-"""Share of the run over which the radius rises to its full size; training would not start to learn otherwise."""
+"""Share of the run over which the radius rises to its full size, so that the first steps make progress."""
 
 
 def ascend(
@@ -76,7 +76,7 @@ def divergence(logits: Tensor, other: Tensor) -> Tensor:
 
 
 def trades(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Return the cross-entropy plus BETA times the divergence at the worst x'; the divergence's target is not detached."""
+    """Return the cross-entropy plus BETA times the divergence at the worst x'; the target of the latter is not detached."""
     with torch.no_grad():
         calm = model.eval()(images)
     worst = ascend(model, images, growing(share), lambda logits: divergence(calm, logits))

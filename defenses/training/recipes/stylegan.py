@@ -61,7 +61,7 @@ def random_alphas(count: int, latents: int) -> Tensor:
 
 
 def kept_look(mixes: Tensor, images: Tensor, alphas: Tensor) -> Tensor:
-    """Return the mean absolute difference of mixes and images at the sides of DRAWN, weighted by the kept share of codes.
+    """Return the mean absolute difference of mixes and images at the sides of DRAWN, weighted by the codes' kept share.
 
     Args:
         mixes: mixed images [N,C,H,W].
