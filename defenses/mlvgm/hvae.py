@@ -181,7 +181,7 @@ class HVAE(MLVGM):
         return torch.sigmoid(self.last(state))
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; the code of a latent is the mean of its posterior, as in Serez et al. 2025."""
+        """Autoencode images (see MLVGM); the code of a latent is the mean of its posterior, as in Serez et al. 2025."""
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature)))
 
     def evidence(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:

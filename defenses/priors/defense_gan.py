@@ -111,7 +111,7 @@ def defense_gan(
     surrogate: str = "encoder",
     checkpointed: bool = True,
 ) -> DefenseGAN:
-    """Search the nearest image in StyleGAN2's codes (w+), as in Defense-GAN; space=z is the paper's (Samangouei et al.).
+    """Search the nearest image over StyleGAN2's codes: Defense-GAN, in w+; space=z is the paper's (Samangouei et al.).
 
     Args:
         weights: weights of the StyleGAN2, a bundled name or a .safetensors file.

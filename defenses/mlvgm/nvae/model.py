@@ -137,7 +137,10 @@ class NVAE(MLVGM):
         return out
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; latents are encoded as posterior means, the image is the mixture's mean (Serez et al. 2025)."""
+        """Autoencode images (see MLVGM), with posterior means as codes and the mixture's mean as image.
+
+        This is as in Serez et al. 2025.
+        """
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature))).mean()
 
     def evidence(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -128,7 +128,7 @@ class E4E(MLVGM):
         return functional.adaptive_avg_pool2d(self.decoder(codes), self.image) * 0.5 + 0.5
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; all codes are known before the first is mixed.
+        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
 
         The result may exceed [0,1] slightly; the purifier clamps it.
 

@@ -115,5 +115,8 @@ class SmallStyleGAN(MLVGM):
         return image / 2 + 0.5
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; all codes are known before the first is mixed. As with E4E, the result may exceed [0,1]."""
+        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
+
+        As with E4E, the result may exceed [0,1] slightly.
+        """
         return self.decode(mixed(self.encode(x), self.decoder, mix))

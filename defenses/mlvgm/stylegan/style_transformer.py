@@ -129,7 +129,7 @@ class StyleTransformer(MLVGM):
         return small * 0.5 + 0.5
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; all codes are known before the first is mixed.
+        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
 
         The result may exceed [0,1] slightly; the purifier clamps it.
 

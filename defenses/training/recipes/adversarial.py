@@ -81,12 +81,12 @@ def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """Return R1: half the squared norm of the logits' gradient with respect to real images, averaged over the images."""
+    """Return R1: half the squared norm of the logits' gradient with respect to real images, averaged over these."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean() / 2
 
 
 def feature_distance(one: list[Tensor], other: list[Tensor]) -> Tensor:
-    """Return the mean absolute difference of features, relative to the first one's mean size, summed over the layers."""
+    """Return the mean absolute difference of features, in units of the first one's mean size, summed over layers."""
     distances = [(a - b).abs().mean() / (a.detach().abs().mean() + 1e-8) for a, b in zip(one, other, strict=True)]
     return torch.stack(distances).sum()

@@ -76,7 +76,10 @@ def divergence(logits: Tensor, other: Tensor) -> Tensor:
 
 
 def trades(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Return the cross-entropy plus BETA times the divergence at the worst x'; the target of the latter is not detached."""
+    """Return the cross-entropy plus BETA times the divergence at the worst x'.
+
+    The target of the divergence is not detached.
+    """
     with torch.no_grad():
         calm = model.eval()(images)
     worst = ascend(model, images, growing(share), lambda logits: divergence(calm, logits))
