@@ -12,7 +12,13 @@ from purebench.defenses.checkpoints import load
 
 
 class Block(nn.Module):
-    """Residual block of two 3×3 convolutions with batch norm; [N,inner,H,W] → [N,outer,H/stride,W/stride]."""
+    """Residual block of two 3×3 convolutions with batch norm; [N,inner,H,W] → [N,outer,H/stride,W/stride].
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        stride: stride of the first convolution.
+    """
 
     def __init__(self, inner: int, outer: int, stride: int):
         super().__init__()

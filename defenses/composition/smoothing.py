@@ -67,7 +67,12 @@ class OneStep(DiffusionPurifier):
 
 
 class Denoised(Purifier):
-    """Gaussian noise, clamped to [0,1], followed by any purifier."""
+    """Gaussian noise, clamped to [0,1], followed by any purifier.
+
+    Args:
+        sigma: standard deviation of the noise, in the units of images in [0,1].
+        purifier: the purifier behind the noise.
+    """
 
     random = True
 
@@ -152,7 +157,13 @@ class Smoothed(Defense):
 
 
 def lower_bound(successes: int, n: int, alpha: float) -> float:
-    """Return the one-sided Clopper & Pearson lower bound of a probability at confidence 1 - alpha."""
+    """Return the one-sided Clopper & Pearson lower bound of a probability at confidence 1 - alpha.
+
+    Args:
+        successes: number of successes.
+        n: number of trials.
+        alpha: probability that the bound exceeds the true value.
+    """
     return clopper_pearson(successes, n, 1 - 2 * alpha).low
 
 

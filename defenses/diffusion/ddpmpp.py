@@ -155,7 +155,15 @@ class DDPMpp(nn.Module):
         self.all_modules = nn.ModuleList(modules)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         modules = iter(self.all_modules)
         label = timestep_embedding(0.999 * (t + 1), self.width).to(x.dtype)
         embedding = next(modules)(label)

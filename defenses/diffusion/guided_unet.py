@@ -224,7 +224,15 @@ class GuidedUNet(nn.Module):
         self.out = nn.Sequential(nn.GroupNorm(groups, wide), nn.SiLU(), nn.Conv2d(wide, outputs, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         embedding = self.time_embed(timestep_embedding(t, self.width).to(x.dtype))
         kept = []
         for block in self.input_blocks:

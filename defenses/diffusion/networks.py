@@ -28,7 +28,15 @@ class Predictor(nn.Module):
         self.unet = unet
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         predicted: Tensor = self.unet(x, t).sample
         return predicted
 

@@ -103,7 +103,12 @@ def draw_seeds(count: int) -> list[int]:
 
 
 def seeded_noise(x: Tensor, seed: int) -> Tensor:
-    """Return standard normal noise like x, determined by the seed and the device's generator."""
+    """Return standard normal noise like x, determined by the seed and the device's generator.
+
+    Args:
+        x: tensor whose shape, type and device the noise has.
+        seed: seed of the noise.
+    """
     generator = torch.Generator(device=x.device).manual_seed(seed)
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
@@ -222,7 +227,15 @@ class DiffusionPurifier(Purifier):
         return level
 
     def predict(self, state: Tensor, t: Tensor) -> Tensor:
-        """Return the predicted noise of a state [N,C,H,W] at a timestep, a scalar tensor."""
+        """Predict the noise of a state.
+
+        Args:
+            state: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timestep, a scalar tensor.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         predicted: Tensor = self.network(state, t.expand(len(state)))
         return predicted
 

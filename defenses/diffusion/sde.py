@@ -149,7 +149,15 @@ class DiffPureSDE(DiffusionPurifier):
         return state / 2 + self.score(state, now)
 
     def score(self, state: Tensor, now: float) -> Tensor:
-        """Return the gradient of log p_t at a state, from the predicted noise: -eps / sqrt(1 - alpha-bar)."""
+        """Compute the gradient of log p_t at a state from the predicted noise: -eps / sqrt(1 - alpha-bar).
+
+        Args:
+            state: images [N,C,H,W] at time `now`, scaled to [-1,1].
+            now: time of the state.
+
+        Returns:
+            The score [N,C,H,W].
+        """
         predicted = self.predict(state, torch.tensor(TIMESTEPS * now - 1, device=state.device, dtype=state.dtype))
         return -predicted / math.sqrt(-math.expm1(-self.clock(now)))
 
@@ -162,7 +170,7 @@ class DiffPureSDE(DiffusionPurifier):
         return self.first * t + (self.last - self.first) * t**2 / 2
 
     def width(self, now: float, then: float) -> float:
-        """Return the integral of beta over a step."""
+        """Return the integral of beta over a step from time `now` to the earlier time `then`."""
         return self.clock(now) - self.clock(then)
 
 

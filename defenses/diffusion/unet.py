@@ -50,7 +50,15 @@ class FoldedUNet(nn.Module):
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         folded = functional.pixel_unshuffle(x, self.fold)
         return functional.pixel_shuffle(self.unet(folded, t).sample, self.fold)
 

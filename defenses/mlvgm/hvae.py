@@ -42,7 +42,14 @@ class Normal:
 
 
 class Cell(nn.Module):
-    """Residual bottleneck of 1×1, 3×3, 3×3, 1×1 convolutions with SiLU before each; [N,inner,h,w] → [N,outer,h,w]."""
+    """Residual bottleneck of 1×1, 3×3, 3×3, 1×1 convolutions with SiLU before each; [N,inner,h,w] → [N,outer,h,w].
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        last_scale: factor on the initial weights of the last convolution.
+        shortcut: whether the input is added to the output.
+    """
 
     def __init__(self, inner: int, outer: int, *, last_scale: float = 1.0, shortcut: bool = True):
         super().__init__()
@@ -71,7 +78,13 @@ class Cell(nn.Module):
 
 
 class Group(nn.Module):
-    """One latent of the decoder: prior from the state above it, posterior from that state and the encoder features."""
+    """One latent of the decoder: prior from the state above it, posterior from that state and the encoder features.
+
+    Args:
+        width: channels of state and features.
+        z: channels of the latent.
+        scale: factor on the initial last weights of the residual cells.
+    """
 
     def __init__(self, width: int, z: int, scale: float):
         super().__init__()

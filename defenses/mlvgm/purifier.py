@@ -105,7 +105,12 @@ class FixedNormNoise(Purifier):
 
 
 def fixed_norm_noise(x: Tensor, norm: float) -> Tensor:
-    """Return Gaussian noise like x, scaled so that the noise of each image has exactly this l2 norm."""
+    """Return Gaussian noise like x, scaled so that the noise of each image has exactly this l2 norm.
+
+    Args:
+        x: images [N,C,H,W].
+        norm: l2 norm in the units of x.
+    """
     noise = torch.randn_like(x)
     scaled: Tensor = noise * (norm / noise.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)))
     return scaled

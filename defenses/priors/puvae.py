@@ -68,7 +68,7 @@ class ClassVAE(nn.Module):
         return mean, 10 * torch.tanh(logvar / 10)
 
     def decode(self, z: Tensor, label: Tensor) -> Tensor:
-        """Return images in [0,1]."""
+        """Return images [N,C,32,32] in [0,1] of latent vectors [N,z] and one-hot classes [N,classes]."""
         return torch.sigmoid(self.decoder(torch.cat([z, label], 1)))
 
     def project(self, x: Tensor, sampled: bool) -> Tensor:

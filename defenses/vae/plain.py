@@ -41,7 +41,7 @@ class VAE(nn.Module):
         return mean, 10 * torch.tanh(logvar / 10)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return images in [0,1]."""
+        """Return images [N,C,32,32] in [0,1] of latent vectors [N,z]."""
         return torch.sigmoid(self.decoder(z))
 
 

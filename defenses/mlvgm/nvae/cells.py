@@ -14,7 +14,14 @@ MOMENTUM = 0.05
 
 
 def normed(inner: int, outer: int, kernel: int, *, stride: int = 1) -> nn.Module:
-    """Return a convolution with weight norm, one gain for each output channel; stride 1 keeps the image's size."""
+    """Return a convolution with weight norm, one gain for each output channel; stride 1 keeps the image's size.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        kernel: side of the kernel.
+        stride: stride of the convolution.
+    """
     conv: nn.Module = weight_norm(nn.Conv2d(inner, outer, kernel, stride=stride, padding=kernel // 2))
     return conv
 

@@ -18,7 +18,12 @@ HALF_BIN = 1 / 255
 
 
 def parameters_a_pixel(mixtures: int, channels: int) -> int:
-    """Return the number of channels of the mixture's parameters."""
+    """Return the number of channels of the mixture's parameters.
+
+    Args:
+        mixtures: number of components M.
+        channels: channels of the images C.
+    """
     return mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
 
 

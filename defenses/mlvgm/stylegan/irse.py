@@ -39,6 +39,12 @@ class Unit(nn.Module):
 
     The stride belongs to the second convolution. The shortcut is every stride-th pixel where the width does not change,
     else a 1×1 convolution with batch norm.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        stride: stride of the second convolution.
+        reduction: reduction of squeeze-and-excitation.
     """
 
     def __init__(self, inner: int, outer: int, stride: int, reduction: int):

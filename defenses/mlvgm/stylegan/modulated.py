@@ -99,6 +99,14 @@ class ModulatedConv(nn.Module):
     [N,inner,h,w] → [N,outer,h,w], or [N,outer,2h,2w] with `up`. Scaling an input channel is equivalent to scaling its
     weights, and the norm of equation 3 can be applied to the output: this takes one convolution for the batch instead
     of one for each image.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        side: side of the kernel.
+        dim: length of a code D.
+        demodulate: whether the weights are normalised (equation 3).
+        up: whether the image is doubled.
     """
 
     def __init__(self, inner: int, outer: int, side: int, dim: int, *, demodulate: bool = True, up: bool = False):
@@ -110,7 +118,7 @@ class ModulatedConv(nn.Module):
             self.blur = Blur(1, 1)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """Return the convolved features."""
+        """Return the features [N,inner,h,w], convolved and scaled by the codes [N,D]."""
         weight, style = self.scale * self.weight[0], self.modulation(code)
         x = x * style[:, :, None, None]
         if self.up:
@@ -153,7 +161,14 @@ class Activation(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Modulated convolution, noise, activation."""
+    """Modulated 3×3 convolution, noise, activation.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        dim: length of a code D.
+        up: whether the image is doubled.
+    """
 
     def __init__(self, inner: int, outer: int, dim: int, *, up: bool = False):
         super().__init__()
@@ -162,13 +177,29 @@ class StyledConv(nn.Module):
         self.activate = Activation(outer)
 
     def forward(self, x: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-        """Map [N,inner,h,w] to [N,outer,h,w], twice as large with `up`."""
+        """Compute the features.
+
+        Args:
+            x: features [N,inner,h,w].
+            code: codes [N,D].
+            noise: noise map of the output's size, [N,1,h,w] or [1,1,h,w].
+
+        Returns:
+            Features [N,outer,h,w], twice as large with `up`.
+        """
         out: Tensor = self.activate(self.noise(self.conv(x, code), noise))
         return out
 
 
 class ToColours(nn.Module):
-    """Modulated 1×1 convolution from features to colours, added to the doubled image of the previous side."""
+    """Modulated 1×1 convolution from features to colours, added to the doubled image of the previous side.
+
+    Args:
+        inner: channels of the features.
+        colours: channels of the image.
+        dim: length of a code D.
+        first: whether this is the first side, without a previous image.
+    """
 
     def __init__(self, inner: int, colours: int, dim: int, *, first: bool = False):
         super().__init__()

@@ -40,7 +40,16 @@ def load_style_transformer(path: str | Path, **sizes: Any) -> StyleTransformer:
 
 
 def e4e_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> E4E:
-    """Build E4E from the content of its official file; `path` is used only in error messages."""
+    """Build E4E from the content of its official file.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+        **sizes: arguments of E4E that the file does not state.
+
+    Raises:
+        PurebenchError: If the file has other options, or keys or shapes do not fit.
+    """
     opts = part(path, file, "opts", Mapping)
     if (kind := part(path, opts, "encoder_type", str)) != "Encoder4Editing":
         raise PurebenchError(f"{path}: expected an encoder of type 'Encoder4Editing', but got {kind!r}; {CURE}")
@@ -49,10 +58,18 @@ def e4e_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> E4E:
 
 
 def style_transformer_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> StyleTransformer:
-    """Build StyleTransformer from the content of its official file; `path` is used only in error messages.
+    """Build StyleTransformer from the content of its official file.
 
     Its networks were saved inside DataParallel: 'encoder.module.…', 'decoder.module.…'. The option learn_in_w is not
     read: it only changes how the average is repeated, and works for a single image only.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+        **sizes: arguments of StyleTransformer that the file does not state.
+
+    Raises:
+        PurebenchError: If the file has other options, or keys or shapes do not fit.
     """
     opts = part(path, file, "opts", Mapping)
     if (colours := part(path, opts, "input_nc", int)) != 3:

@@ -25,7 +25,16 @@ BLACK = -1.0
 
 
 class Encoder(Pyramid):
-    """Encoder of images [N,3,H,W] in [-1,1] and queries [N,L,D] to codes [N,L,D]; D is the last of `widths`."""
+    """Encoder of images [N,3,H,W] in [-1,1] and queries [N,L,D] to codes [N,L,D]; D is the last of `widths`.
+
+    Args:
+        codes: number of codes L.
+        widths: channels of the four stages.
+        depths: units of the four stages.
+        reduction: reduction of squeeze-and-excitation.
+        heads: attention heads of the transformer.
+        hidden: hidden units of the transformer.
+    """
 
     def __init__(
         self,

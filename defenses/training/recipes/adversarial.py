@@ -57,7 +57,12 @@ class Critic(nn.Module):
 
 
 class WithCritic(nn.Module):
-    """The trained module: the model, which is stored, and the critic, which is not."""
+    """The trained module: the model, which is stored, and the critic, which is not.
+
+    Args:
+        model: the model.
+        critic: the critic; a new one by default.
+    """
 
     def __init__(self, model: nn.Module, critic: Critic | None = None):
         super().__init__()

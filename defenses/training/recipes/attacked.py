@@ -31,7 +31,12 @@ def source_classifier(device: torch.device) -> ResNet:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum of the largest other logit minus the label's, clipped at 5 (Carlini & Wagner)."""
+    """Return the largest other logit minus the label's, at most 5, summed over the images (Carlini & Wagner).
+
+    Args:
+        logits: logits [N,K].
+        labels: labels [N].
+    """
     right = logits.gather(1, labels[:, None])[:, 0]
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return (others - right).clamp(max=5).sum()

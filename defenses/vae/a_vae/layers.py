@@ -54,7 +54,14 @@ class Equalised(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """Convolution with an odd kernel, [N,inner,h,w] → [N,outer,h/stride,w/stride]."""
+    """Convolution with an odd kernel, [N,inner,h,w] → [N,outer,h/stride,w/stride].
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        side: side of the kernel.
+        stride: stride of the convolution.
+    """
 
     def __init__(self, inner: int, outer: int, side: int = 3, *, stride: int = 1):
         super().__init__()

@@ -61,7 +61,12 @@ class Chance:
 
 
 class Encoder(nn.Module):
-    """Encoder of images [N,colours,s,s] in [-1,1]."""
+    """Encoder of images [N,colours,s,s] in [-1,1].
+
+    Args:
+        colours: channels of the images.
+        width: channels of the code.
+    """
 
     def __init__(self, colours: int, width: int):
         super().__init__()
@@ -77,7 +82,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decoder with blocks from 4×4 to size×size; the encoder's features enter at the side `joins`."""
+    """Decoder with blocks from 4×4 to size×size.
+
+    Args:
+        size: pixels a side of the images.
+        joins: side at which the encoder's features are added to the decoder's.
+        colours: channels of the images.
+        width: channels of the widest blocks and of the style.
+    """
 
     def __init__(self, size: int, joins: int, colours: int, width: int):
         super().__init__()
@@ -95,7 +107,16 @@ class Decoder(nn.Module):
         self.sides, self.joins = sides, joins
 
     def forward(self, skip: Tensor, style: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
-        """Return images [N,colours,size,size], about in [-1,1]."""
+        """Decode images.
+
+        Args:
+            skip: features of the encoder [N,W/2,joins,joins].
+            style: styles [N,W].
+            maps: a noise map [N,1,h,w] for each block.
+
+        Returns:
+            Images [N,colours,size,size], about in [-1,1].
+        """
         x = style
         for block, noise in zip(self.progression, maps, strict=True):
             if x.ndim == 4 and x.shape[-1] == self.joins:

@@ -38,7 +38,15 @@ def load_a_vae(path: str | Path) -> AVAE:
 
 
 def a_vae_from(path: Path, file: Mapping[str, Any]) -> AVAE:
-    """Build A-VAE from the content of its file; `path` is used only in error messages."""
+    """Build A-VAE from the content of its file.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+
+    Raises:
+        PurebenchError: If keys, shapes or values do not fit; the message names the key.
+    """
     state = tensors(path, file)
     architecture = _architecture(path, state)
     try:

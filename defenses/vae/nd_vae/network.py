@@ -23,7 +23,13 @@ Choose = Callable[[Normal, Normal], Tensor]
 
 
 class Halvings(nn.Module):
-    """Groups of cells; the last cell of each doubles the channels and halves the side."""
+    """Groups of cells; the last cell of each doubles the channels and halves the side.
+
+    Args:
+        width: channels of the input.
+        halvings: number of groups.
+        cells: cells of a group.
+    """
 
     def __init__(self, width: int, halvings: int, cells: int):
         super().__init__()
@@ -41,9 +47,14 @@ class Halvings(nn.Module):
 
 
 class Doublings(nn.Module):
-    """Inverse of Halvings; cells that keep the side expand their channels by a factor equal to their number.
+    """Inverse of Halvings.
 
-    This is how the release does it.
+    Cells that keep the side expand their channels by a factor equal to their number, as in the release.
+
+    Args:
+        width: channels of the output.
+        halvings: number of doublings.
+        cells: cells for each doubling.
     """
 
     def __init__(self, width: int, halvings: int, cells: int):
@@ -62,7 +73,14 @@ class Doublings(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Scales of groups of cells; all but the last end with a cell that halves the side and doubles the channels."""
+    """Scales of groups of cells; all but the last end with a cell that halves the side and doubles the channels.
+
+    Args:
+        width: channels of the input.
+        scales: number of scales.
+        groups: groups of cells of a scale.
+        cells: cells of a group.
+    """
 
     def __init__(self, width: int, scales: int, groups: int, cells: int):
         super().__init__()
@@ -87,7 +105,12 @@ class Encoder(nn.Module):
 
 
 class Group(nn.Module):
-    """Generative cells whose output is joined to their input."""
+    """Generative cells whose output is joined to their input.
+
+    Args:
+        width: channels of the features.
+        cells: number of cells.
+    """
 
     def __init__(self, width: int, cells: int):
         super().__init__()

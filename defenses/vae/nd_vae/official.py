@@ -43,7 +43,16 @@ def load_nd_vae(path: str | Path) -> NDVAE:
 
 
 def nd_vae_from(path: Path, file: Mapping[str, Any]) -> NDVAE:
-    """Build ND-VAE from the content of its file; `path` is used only in error messages."""
+    """Build ND-VAE from the content of its file.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+
+    Raises:
+        PurebenchError: If keys, shapes or values do not fit, or two keys of one weight disagree; the message names the
+            keys.
+    """
     state = tensors(path, file)
     if START in state and state[START].ndim == 4 and len(state[START]) == 1:
         state[START] = state[START][0]
