@@ -92,7 +92,7 @@ def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
 
     Args:
         defense: the defense that votes; it must be random.
-        draws: answers that are combined into one; each counts as a forward pass.
+        draws: answers that are combined into one; the forward passes of all of them are counted.
         how: `majority`, `probabilities` or `logits`, as of `Voter`.
 
     Raises:

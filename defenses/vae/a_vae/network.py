@@ -86,7 +86,7 @@ class Decoder(nn.Module):
 
     Args:
         size: pixels a side of the images.
-        joins: side at which the encoder's features are added to the decoder's.
+        joins: side at which the encoder's features are concatenated to the decoder's.
         colours: channels of the images.
         width: channels of the widest blocks and of the style.
     """
