@@ -1,1 +1,1 @@
-"""Defenses: purifiers by family, the classifiers they protect, and the weights and recipes of both."""
+"""Defenses: purifiers by family, the classifiers that they protect, and the weights and training recipes of both."""

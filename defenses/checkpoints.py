@@ -1,4 +1,7 @@
-"""Weights on disk: safetensors, the bundled in fp16, with kind and architecture in the header, loaded strictly."""
+"""Reading and writing of weights: safetensors files, loaded strictly.
+
+The bundled weights are stored in fp16. The header of a file states its kind and its architecture.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,17 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def find(weights: str) -> Path:
-    """The file of bundled weights by name, or a path as it is. Raises PurebenchError if there is none."""
+    """Return the file of bundled weights, or the path as given.
+
+    Args:
+        weights: name of bundled weights, or path to a .safetensors file.
+
+    Returns:
+        The path of an existing file.
+
+    Raises:
+        PurebenchError: If there is no such file.
+    """
     path = Path(weights)
     if path.suffix != ".safetensors":
         path = BUNDLED / f"{weights}.safetensors"
@@ -35,12 +48,19 @@ def find(weights: str) -> Path:
 
 
 def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
-    """A model in eval mode, without parameter gradients, float32.
+    """Load a model in eval mode, in float32, without parameter gradients.
 
-    weights: a bundled name or a path to a .safetensors file written by `save`.
-    kind: what the file must say it holds; build: called with the architecture that the file states.
-    Raises PurebenchError for a missing, cut or damaged file, another kind of model, or keys and shapes that do not
-    fit.
+    Args:
+        weights: a bundled name or a path to a .safetensors file written by `save`.
+        kind: the kind of model that the header of the file must state.
+        build: builds the model; it is called with the architecture that the file states.
+
+    Returns:
+        The model with the weights of the file.
+
+    Raises:
+        PurebenchError: If the file is missing, cut short or damaged, holds another kind of model, or if its keys or
+            shapes do not fit.
     """
     path = find(weights)
     try:
@@ -66,7 +86,17 @@ def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
 
 
 def check_keys(path: Path, wanted: Mapping[str, torch.Tensor], got: Mapping[str, Any]) -> None:
-    """Raises PurebenchError naming the first key that is missing, mis-shaped, of no use as a weight, or unknown."""
+    """Check that the weights of a file fit a model.
+
+    Args:
+        path: the file, for the error message.
+        wanted: the state dict of the model.
+        got: the weights of the file by key.
+
+    Raises:
+        PurebenchError: For the first key that is missing, has another shape, cannot be used as a weight, or is not a
+            key of the model.
+    """
     for name, like in wanted.items():
         if name not in got:
             wrapped = f"module.{name}"
@@ -80,7 +110,7 @@ def check_keys(path: Path, wanted: Mapping[str, torch.Tensor], got: Mapping[str,
 
 
 def _fault(name: str, like: torch.Tensor, value: Any) -> str | None:
-    """What was expected of a weight and what came, or None if it will do."""
+    """Return the error message for an unusable weight, or None if the weight can be used."""
     if not isinstance(value, torch.Tensor):
         return f"expected {name!r} to be a tensor, but got {type(value).__name__}"
     if like.shape != value.shape:
@@ -94,15 +124,23 @@ def _fault(name: str, like: torch.Tensor, value: Any) -> str | None:
 
 
 def in_float32(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same weights, whole numbers as they are."""
+    """Return the weights with floating-point tensors in float32; integer tensors are unchanged."""
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def filled(path: Path, model: Model, state: Mapping[str, Any]) -> Model:
-    """The model with these weights in float32, in eval mode without parameter gradients; `path` only names the file.
+    """Load weights into a model in float32.
 
-    model: may be on the meta device, so that no random weights are drawn first.
-    Raises PurebenchError for keys, shapes or values that do not fit.
+    Args:
+        path: the file, for error messages only.
+        model: the model; it may be on the meta device, so that no random weights are drawn first.
+        state: the weights by key.
+
+    Returns:
+        The same model, in eval mode, without parameter gradients.
+
+    Raises:
+        PurebenchError: If keys, shapes or values do not fit.
     """
     check_keys(path, model.state_dict(), state)
     model.load_state_dict(in_float32(state), assign=True)
@@ -110,17 +148,25 @@ def filled(path: Path, model: Model, state: Mapping[str, Any]) -> Model:
 
 
 def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
-    """The first key whose values are not all finite, if any."""
+    """Return the first key whose values are not all finite, or None."""
     return next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
 
 
 def brief(error: Exception) -> str:
-    """An error's message on one line."""
+    """Return the message of an error on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def write(path: Path, data: bytes) -> None:
-    """Writes a file at once or not at all. Raises PurebenchError if the disk will not take it."""
+    """Write a file atomically.
+
+    Args:
+        path: the file to write.
+        data: its content.
+
+    Raises:
+        PurebenchError: If the file cannot be written, for example because the disk is full.
+    """
     scratch = path.with_suffix(".part")
     try:
         scratch.write_bytes(data)
@@ -134,9 +180,17 @@ def write(path: Path, data: bytes) -> None:
 
 
 def save(path: Path, model: nn.Module, kind: str, architecture: Mapping[str, Any], *, half: bool = True) -> None:
-    """Writes weights as fp16 (integers as they are), or all as they are, at once or not at all.
+    """Write the weights of a model to a safetensors file, atomically.
 
-    Raises PurebenchError for weights that are not finite in fp16, or if the disk will not take them.
+    Args:
+        path: the file to write.
+        model: the model.
+        kind: the kind of model, written to the header.
+        architecture: the arguments that build the model, written to the header as JSON.
+        half: whether to store floating-point weights in fp16; integers are always stored unchanged.
+
+    Raises:
+        PurebenchError: If weights are not finite (in fp16 where `half`), or the file cannot be written.
     """
     state = {
         name: (value.detach().half() if half and value.is_floating_point() else value.detach()).cpu().contiguous()
@@ -150,7 +204,7 @@ def save(path: Path, model: nn.Module, kind: str, architecture: Mapping[str, Any
 
 
 def ordered(data: bytes) -> bytes:
-    """The same safetensors with its header in alphabetical order: the library's changes from call to call."""
+    """Sort the header of safetensors data alphabetically, because the library's order changes from call to call."""
     size = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

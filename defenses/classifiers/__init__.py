@@ -1,1 +1,1 @@
-"""Classifiers, plain and adversarially trained."""
+"""Classifiers, undefended and adversarially trained."""

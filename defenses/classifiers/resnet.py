@@ -1,7 +1,7 @@
 """A small residual network for 32×32 images (He et al. 2016, arXiv:1512.03385, section 4.2).
 
-Bundled three times: undefended, and trained against attacks by TRADES (Zhang et al. 2019, arXiv:1901.08573) and by PGD
-adversarial training (Madry et al. 2018, arXiv:1706.06083).
+It is bundled with three sets of weights: undefended, adversarially trained with TRADES (Zhang et al. 2019,
+arXiv:1901.08573), and with PGD adversarial training (Madry et al. 2018, arXiv:1706.06083).
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from purebench.defenses.checkpoints import load
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions with batch norm and a shortcut; [N,inner,H,W] → [N,outer,H/stride,W/stride]."""
+    """Residual block of two 3×3 convolutions with batch norm; [N,inner,H,W] → [N,outer,H/stride,W/stride].
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        stride: stride of the first convolution.
+    """
 
     def __init__(self, inner: int, outer: int, stride: int):
         super().__init__()
@@ -25,16 +31,23 @@ class Block(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's features."""
+        """Return the features of the block."""
         inside = self.relu(self.norm1(self.conv1(x)))
         out: Tensor = self.relu(self.norm2(self.conv2(inside)) + self.shortcut(x))
         return out
 
 
 class ResNet(nn.Module):
-    """Images [N,channels,32,32] in [0,1] → logits [N,classes]; the normalisation by mean and std is inside.
+    """Classifier of images [N,channels,32,32] in [0,1] to logits [N,classes]; it normalises its input itself.
 
-    width: channels of the first of three stages, doubled at each; depth: blocks a stage; stride: of the stem.
+    Args:
+        channels: channels of the images.
+        classes: number of classes.
+        width: channels of the first of three stages; they double at each stage.
+        depth: residual blocks of a stage.
+        stride: stride of the first convolution.
+        mean: mean of the pixel values, subtracted from the input.
+        std: standard deviation of the pixel values, by which the input is divided.
     """
 
     def __init__(
@@ -63,22 +76,22 @@ class ResNet(nn.Module):
         self.head = nn.Linear(widths[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N,classes]."""
+        """Return logits [N,classes]."""
         features = self.blocks(self.stem((x - self.mean) / self.std))
         logits: Tensor = self.head(features.mean(dim=(2, 3)))
         return logits
 
 
 def fashion_resnet(*, weights: str = "fashion-resnet") -> ResNet:
-    """The undefended classifier of the built-in boards: a ResNet trained on Fashion-MNIST."""
+    """Return the undefended classifier of the built-in boards: a ResNet trained on Fashion-MNIST."""
     return load(weights, "resnet", ResNet)
 
 
 def trades(*, weights: str = "fashion-trades") -> ResNet:
-    """A classifier trained by TRADES, linf 16/255 (Zhang et al. 2019)."""
+    """Return a classifier trained with TRADES, linf eps 16/255 (Zhang et al. 2019)."""
     return load(weights, "resnet", ResNet)
 
 
 def pgd_at(*, weights: str = "fashion-pgd-at") -> ResNet:
-    """A classifier trained by PGD adversarial training, linf 16/255 (Madry et al. 2018)."""
+    """Return a classifier trained with PGD adversarial training, linf eps 16/255 (Madry et al. 2018)."""
     return load(weights, "resnet", ResNet)

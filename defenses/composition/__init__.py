@@ -1,1 +1,1 @@
-"""Defenses made of other defenses: any purifier before any classifier, votes, smoothing."""
+"""Defenses composed of other defenses: a purifier before any classifier, votes, randomised smoothing."""

@@ -1,8 +1,8 @@
-"""Any purifier before a classifier of its own choice: adversarial training and purification together.
+"""A purifier before a chosen classifier, for example to combine adversarial training and purification.
 
-A board has one classifier, and its purifiers stand before that. `before(purifier=diffpure, classifier=fashion-trades)`
-is a row whose classifier is another, such as one that was trained to withstand attacks (as DiffPure's authors combine
-the two, Nie et al. 2022, arXiv:2205.07460), or a model of RobustBench's zoo.
+A board has one classifier, and its purifiers are placed before it. `before(purifier=diffpure,
+classifier=fashion-trades)` is a row with another classifier, such as an adversarially trained one (as DiffPure's
+authors combine the two, Nie et al. 2022, arXiv:2205.07460), or a model of RobustBench's zoo.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ from purebench.core.registry import Spec
 
 
 def before(*, purifier: str | Mapping[str, Any], classifier: str | Mapping[str, Any] | nn.Module) -> Defense:
-    """A purifier before a classifier of one's own choice: `before(purifier=diffpure, classifier=fashion-trades)`.
+    """Place a purifier before a chosen classifier: `before(purifier=diffpure, classifier=fashion-trades)`.
 
-    purifier: a registered one as one writes it on a board, `none`, or a defense that is made of a classifier (`vote`,
-    `smoothing`); classifier: a registered one as one writes it, else the board's.
-    Raises PurebenchError for what cannot be made, and where something that is a classifier itself is given as purifier.
+    Args:
+        purifier: a registered purifier as it is written on a board, `none`, or a defense that is built on a classifier
+            (`vote`, `smoothing`).
+        classifier: a registered classifier as it is written on a board; the board's classifier by default.
+
+    Returns:
+        The defense.
+
+    Raises:
+        PurebenchError: If one of them cannot be created, or the purifier is itself a classifier.
     """
     behind = classifier
     if not isinstance(behind, nn.Module):

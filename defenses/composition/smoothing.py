@@ -1,9 +1,9 @@
-"""Randomised smoothing (Cohen et al. 2019, arXiv:1902.02918): the class that most noisy copies of an image get.
+"""Randomised smoothing (Cohen et al. 2019, arXiv:1902.02918): the class predicted for most noisy copies of an image.
 
-g(x) = argmax_c P(f(x + noise) = c), noise ~ N(0, sigma²), is constant within sigma·Φ^-1(p) of x in l2 where
-p > 1/2 bounds its probability from below (theorem 1). f may be anything: here it clamps to [0,1], and a denoiser before
-the classifier is part of it (Salman et al. 2020, arXiv:2003.01908), such as one step of a diffusion model at the
-timestep whose noise is sigma (Carlini et al. 2023, arXiv:2206.10550).
+g(x) = argmax_c P(f(x + noise) = c), noise ~ N(0, sigma²), is constant within the l2 radius sigma·Φ^-1(p) of x, where
+p > 1/2 is a lower bound on the probability of that class (theorem 1). f may be any classifier: here it clamps its
+input to [0,1], and a denoiser before the classifier is part of it (Salman et al. 2020, arXiv:2003.01908), such as one
+step of a diffusion model at the timestep whose noise is sigma (Carlini et al. 2023, arXiv:2206.10550).
 """
 
 from __future__ import annotations
@@ -30,14 +30,23 @@ from purebench.defenses.transforms.simple import GaussianNoise, positive
 from purebench.statistics import clopper_pearson
 
 ONE_STEP = "ddpm"
-"""The denoiser that is one step of the bundled diffusion model."""
+"""Name of the denoiser that is one step of the bundled diffusion model."""
 
 
 class OneStep(DiffusionPurifier):
-    """Noise of standard deviation `sigma` in [0,1], taken away again by one step of a diffusion model.
+    """Gaussian noise, followed by one denoising step of a diffusion model.
 
-    On [-1,1] the noise is 2·sigma; a state at alpha-bar a, divided by sqrt(a), has noise sqrt((1-a)/a). The timestep is
-    the one where that is nearest (Carlini et al. 2023, algorithm 1); the noise is sigma exactly, as certificates want.
+    In the network's range [-1,1] the noise is 2·sigma. A state at alpha-bar a, divided by sqrt(a), has noise
+    sqrt((1-a)/a). The timestep is the one where this is nearest (Carlini et al. 2023, algorithm 1). The noise is
+    exactly sigma, as the certificate requires.
+
+    Args:
+        network: noise-prediction network eps(x_t, t) on [-1,1].
+        sigma: standard deviation of the noise, in the units of images in [0,1].
+        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
+
+    Raises:
+        PurebenchError: If sigma is not positive or exceeds the largest noise of the network.
     """
 
     def __init__(self, network: nn.Module, sigma: float, levels: Tensor | None = None):
@@ -50,7 +59,7 @@ class OneStep(DiffusionPurifier):
         super().__init__(network, t=t, levels=levels, checkpointed=False, surrogate="identity")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Denoised images in [0,1], differentiable."""
+        """Return denoised images in [0,1], differentiable."""
         level = self.level(self.top)
         state = level.sqrt() * (2 * (x + self.sigma * torch.randn_like(x)) - 1)
         predicted = self.predict(state, torch.tensor(self.top, device=x.device))
@@ -58,7 +67,12 @@ class OneStep(DiffusionPurifier):
 
 
 class Denoised(Purifier):
-    """Gaussian noise, clamped to [0,1], and any purifier behind it."""
+    """Gaussian noise, clamped to [0,1], followed by any purifier.
+
+    Args:
+        sigma: standard deviation of the noise, in the units of images in [0,1].
+        purifier: the purifier behind the noise.
+    """
 
     random = True
 
@@ -67,19 +81,26 @@ class Denoised(Purifier):
         self.noise, self.purifier = GaussianNoise(sigma), purifier
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified noisy images."""
+        """Return the purified noisy images."""
         purified: Tensor = self.purifier(self.noise(x))
         return purified
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The purifier's, of a noisy image."""
+        """Return the surrogate of the purifier at noisy images."""
         return self.purifier.surrogate(self.noise(x))
 
 
 class Smoothed(Defense):
-    """The majority of `draws` noisy answers, with a certificate of what all noise together would say.
+    """Majority vote over noisy copies of an image, with a certified radius for the vote over all noise.
 
-    classifier, noisy: f is the classifier behind `noisy`, which begins with noise of standard deviation `sigma`.
+    Args:
+        classifier: the classifier behind `noisy`; both together are f.
+        noisy: purifier whose first step adds Gaussian noise of standard deviation `sigma`.
+        sigma: standard deviation of the noise, in the units of images in [0,1].
+        draws: noisy copies of an image that vote on one answer.
+
+    Raises:
+        PurebenchError: If sigma or draws is out of range.
     """
 
     def __init__(self, classifier: nn.Module, noisy: Purifier, *, sigma: float, draws: int):
@@ -89,10 +110,22 @@ class Smoothed(Defense):
 
     @torch.no_grad()
     def certify(self, x: Tensor, *, n0: int, n: int, alpha: float, batch: DeviceBatch) -> Certificate:
-        """Algorithm CERTIFY of Cohen et al.: the class that n0 draws favour, and a radius from n fresh ones.
+        """Certify images by algorithm CERTIFY of Cohen et al.
 
-        The class's probability is bounded by Clopper & Pearson, on one side, at 1 - alpha; where the bound is no more
-        than 1/2, the defense abstains.
+        The class is the most frequent one among n0 draws; the radius comes from n fresh draws. The probability of the
+        class is bounded by a one-sided Clopper & Pearson bound at confidence 1 - alpha. Where the bound is at most 1/2,
+        the defense abstains.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+            n0: draws that choose the class.
+            n: draws that bound its probability.
+            alpha: upper bound on the probability that a certificate is wrong.
+            batch: runs the draws in batches on the device.
+
+        Returns:
+            Classes (-1 where the defense abstains), l2 radii in the units of x (0 where it abstains), and the number of
+            forward passes.
         """
         classes, radii = [], []
         for image in x:
@@ -104,7 +137,16 @@ class Smoothed(Defense):
         return Certificate(*found, passes=len(x) * (n0 + n))
 
     def counts(self, image: Tensor, draws: int, batch: DeviceBatch) -> Tensor:
-        """How often each class is the answer to fresh noisy copies of an image [C,H,W]; int [K] on the CPU."""
+        """Count the predicted classes of fresh noisy copies of an image.
+
+        Args:
+            image: image [C,H,W] in [0,1].
+            draws: number of noisy copies.
+            batch: runs the draws in batches on the device.
+
+        Returns:
+            Counts by class, int [K], on the CPU.
+        """
 
         def sums(copies: Tensor) -> tuple[Tensor]:
             logits = check_logits(self.base(copies), len(copies))
@@ -115,7 +157,13 @@ class Smoothed(Defense):
 
 
 def lower_bound(successes: int, n: int, alpha: float) -> float:
-    """A probability that is not above the true one, but with probability alpha: Clopper & Pearson's on one side."""
+    """Return the one-sided Clopper & Pearson lower bound of a probability at confidence 1 - alpha.
+
+    Args:
+        successes: number of successes.
+        n: number of trials.
+        alpha: probability that the bound exceeds the true value.
+    """
     return clopper_pearson(successes, n, 1 - 2 * alpha).low
 
 
@@ -126,17 +174,35 @@ def smoothing(
     denoiser: str | Mapping[str, Any] | None = None,
     classifier: nn.Module,
 ) -> Smoothed:
-    """Randomised smoothing: the vote of noisy copies; the attack `certify` tells the radii that it can prove.
+    """Vote over noisy copies of an image (randomised smoothing); the attack `certify` computes certified radii.
 
-    sigma: of the noise, in units of [0,1]; draws: votes of an answer; denoiser: None, `ddpm` for one step of the
-    bundled diffusion model (`ddpm(weights=…)` for another), or any registered purifier; classifier: the board's.
-    Raises PurebenchError for bad values, and for a denoiser that is no purifier.
+    Args:
+        sigma: standard deviation of the noise, in the units of images in [0,1].
+        draws: noisy copies of an image that vote on one answer.
+        denoiser: None, `ddpm` for one step of the bundled diffusion model (`ddpm(weights=…)` for another), or any
+            registered purifier.
+        classifier: the board's classifier.
+
+    Returns:
+        The smoothed defense.
+
+    Raises:
+        PurebenchError: If a value is out of range, or the denoiser is not a purifier.
     """
     return Smoothed(classifier, noisy(sigma, denoiser, classifier), sigma=sigma, draws=draws)
 
 
 def noisy(sigma: float, denoiser: str | Mapping[str, Any] | None, classifier: nn.Module) -> Purifier:
-    """Gaussian noise, and behind it the denoiser that one writes so."""
+    """Return the purifier that adds Gaussian noise and then applies the given denoiser.
+
+    Args:
+        sigma: standard deviation of the noise, in the units of images in [0,1].
+        denoiser: as of `smoothing`.
+        classifier: the board's classifier.
+
+    Raises:
+        PurebenchError: If a value is out of range, or the denoiser is not a purifier.
+    """
     if denoiser is None:
         return GaussianNoise(sigma)
     spec = Spec.parse(denoiser)

@@ -1,8 +1,8 @@
-"""Several draws of a random defense decide together: one answer is the vote of k passes with fresh randomness.
+"""Votes over several draws of a random defense: one answer combines k passes with fresh randomness.
 
-The purifier gives the images of all votes, [N,k,C,H,W], and the classifier answers for them together, so a view
-differentiates every vote as it would a single draw: exactly, or with the purifier's own surrogate. EOT and verification
-count votes as draws of their own, because a vote over finitely many draws is still random.
+The purifier returns the images of all votes, [N,k,C,H,W], and the classifier evaluates them together. An attack
+therefore differentiates every vote like a single draw: exactly, or with the purifier's own surrogate. EOT and
+verification count a vote as one draw, because a vote over finitely many draws is still random.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ HOW = ("majority", "probabilities", "logits")
 
 
 class Votes(Purifier):
-    """`draws` passes of another purifier over each image, [N,C,H,W] → [N,draws,C,H,W]; None for copies of the image."""
+    """Several passes of a purifier over each image, [N,C,H,W] → [N,draws,C,H,W].
+
+    Args:
+        purifier: the purifier, or None for copies of the image.
+        draws: number of passes.
+    """
 
     def __init__(self, purifier: Purifier | None, draws: int):
         super().__init__()
@@ -33,11 +38,11 @@ class Votes(Purifier):
         self.differentiable = purifier is None or purifier.differentiable
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the purifier gives, each time with fresh randomness."""
+        """Return the purified images, each with fresh randomness."""
         return self._each(x, self.purifier)
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The purifier's surrogate, as often."""
+        """Return the surrogate of the purifier, once for each draw."""
         return self._each(x, None if self.purifier is None else self.purifier.surrogate)
 
     def _each(self, x: Tensor, purify: Callable[[Tensor], Tensor] | None) -> Tensor:
@@ -47,11 +52,15 @@ class Votes(Purifier):
 
 
 class Voter(nn.Module):
-    """Another classifier asked about the images of all votes, [N,k,C,H,W] → logits [N,K]; [N,C,H,W] as it answers.
+    """Classifier that combines the images of all votes, [N,k,C,H,W] → logits [N,K].
 
-    how: `logits`, their mean; `probabilities`, the logarithm of their mean; `majority`, the logarithm of each class's
-    share of the votes, of which the mean probabilities are one more, so that they decide a tie. A count of votes has no
-    gradient: backward, `majority` is `probabilities`.
+    Images [N,C,H,W] are passed to the classifier unchanged.
+
+    Args:
+        classifier: the classifier of single images.
+        how: `logits`, the mean of the logits; `probabilities`, the logarithm of the mean probabilities; `majority`, the
+            logarithm of each class's share of the votes, where the mean probabilities count as one more vote and thus
+            break ties. A count of votes has no gradient, so the backward pass of `majority` is that of `probabilities`.
     """
 
     def __init__(self, classifier: nn.Module | Callable[[Tensor], Tensor], how: str):
@@ -59,7 +68,7 @@ class Voter(nn.Module):
         self.classifier, self.how = classifier, how
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N,K]."""
+        """Return logits [N,K]."""
         if x.ndim == 4:
             return check_logits(self.classifier(x), len(x))
         many = x.flatten(0, 1)
@@ -67,21 +76,27 @@ class Voter(nn.Module):
         return each.mean(1) if self.how == "logits" else self.counted(each)
 
     def counted(self, each: Tensor) -> Tensor:
-        """Logits [N,K] of votes [N,k,K] by their probabilities."""
+        """Return logits [N,K] of the votes' logits [N,k,K], by `probabilities` or `majority`."""
         votes = each.shape[1]
         mean = each.log_softmax(2).logsumexp(1) - torch.tensor(float(votes)).log().to(each)
         if self.how == "probabilities":
             return mean
         counts = functional.one_hot(each.argmax(2), each.shape[2]).sum(1)
         share = (counts + mean.detach().exp()) / (votes + 1)
-        # the mean cancels exactly, so that the value is the vote's to the last bit
+        # the mean cancels exactly in the forward pass, so the value is exactly the logarithm of the share
         return share.clamp_min(torch.finfo(share.dtype).tiny).log() + (mean - mean.detach())
 
 
 def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
-    """A defense whose every answer is the vote of `draws` answers of another one, counted as so many passes.
+    """Return a defense whose answers are votes over several answers of another defense.
 
-    Raises PurebenchError for one that is not random, for fewer than two draws, or for another way of counting.
+    Args:
+        defense: the defense that votes; it must be random.
+        draws: answers that are combined into one; the forward passes of all of them are counted.
+        how: `majority`, `probabilities` or `logits`, as of `Voter`.
+
+    Raises:
+        PurebenchError: If the defense is not random, draws is below two, or `how` is unknown.
     """
     if how not in HOW:
         raise PurebenchError(f"vote: how: {how!r} is unknown; {nearest(str(how), HOW)}")
@@ -94,16 +109,34 @@ def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
 
 
 def require_draws(who: str, draws: int, least: int) -> None:
-    """Raises PurebenchError unless draws is a whole number of at least `least`."""
+    """Check a number of draws.
+
+    Args:
+        who: name of the defense, for the error message.
+        draws: the number of draws.
+        least: the smallest number allowed.
+
+    Raises:
+        PurebenchError: If draws is not an integer of at least `least`.
+    """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < least:
         raise PurebenchError(f"{who}: expected draws, a whole number of at least {least}, but got {draws!r}.")
 
 
 def vote(*, defense: str | Mapping[str, Any], draws: int = 8, how: str = "majority", classifier: nn.Module) -> Defense:
-    """The vote of several draws of another defense: `vote(defense='diffpure(t=100)', draws=8)`.
+    """Vote over several draws of another defense: `vote(defense='diffpure(t=100)', draws=8)`.
 
-    defense: as one writes it on a board; how: `majority`, `probabilities` (their mean) or `logits` (their mean);
-    classifier: the board's. Raises PurebenchError for what cannot be made, or has nothing to vote about.
+    Args:
+        defense: the defense as it is written on a board.
+        draws: answers that are combined into one.
+        how: `majority`, `probabilities` (their mean) or `logits` (their mean).
+        classifier: the board's classifier.
+
+    Returns:
+        The voting defense.
+
+    Raises:
+        PurebenchError: If the defense cannot be created, or is not random.
     """
     made = registry.create("defenses", Spec.parse(defense), classifier=classifier)
     return voted(as_defense(made, classifier), draws=draws, how=how)

@@ -1,1 +1,1 @@
-"""Purifiers built on diffusion models."""
+"""Purifiers based on diffusion models."""

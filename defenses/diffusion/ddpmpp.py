@@ -1,7 +1,8 @@
-"""The DDPM++ network of score_sde for CIFAR-10, by the keys of its checkpoints (Song et al. 2021, arXiv:2011.13456).
+"""The DDPM++ network of score_sde for CIFAR-10, with the keys of its checkpoints (Song et al. 2021, arXiv:2011.13456).
 
-Keys: all_modules.N, numbered in the order of use. This is the VP family of that repository: BigGAN's residual blocks
-rescaled by 1/sqrt(2), resizing without filters, sinusoids of time, no progressive growing, continuous time.
+The keys are all_modules.N, numbered in the order of use. This is the VP family of that repository: BigGAN's residual
+blocks rescaled by 1/sqrt(2), resizing without filters, sinusoidal time embedding, no progressive growing, continuous
+time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from purebench.core.errors import PurebenchError
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
-    """Sines, then cosines, of a time label [N] at frequencies from 1 down to 1/10,000: [N,width]."""
+    """Embed a time label by sines, then cosines, at frequencies from 1 down to 1/10,000.
+
+    Args:
+        t: time labels [N].
+        width: length of the embedding.
+
+    Returns:
+        Embeddings [N,width].
+    """
     half = width // 2
     frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / (half - 1))
     angles = t[:, None].float() * frequencies
@@ -26,12 +35,12 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Group norm of four channels a group, but at most 32 groups."""
+    """Return a group norm of four channels a group, with at most 32 groups."""
     return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
 
 
 class Mixing(nn.Module):
-    """A linear map of each position's channels, [N,C,H,W] → [N,outer,H,W]."""
+    """Linear map of the channels of each position, [N,C,H,W] → [N,outer,H,W]."""
 
     def __init__(self, inner: int, outer: int):
         super().__init__()
@@ -39,14 +48,18 @@ class Mixing(nn.Module):
         self.b = nn.Parameter(torch.zeros(outer))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The mixed channels."""
+        """Return the mapped channels."""
         return functional.conv2d(x, self.W.T[:, :, None, None], self.b)
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions, the time's embedding [N,E] added between them; rescaled so that the variance stays.
+    """Residual block of two 3×3 convolutions that preserves the variance, with the time embedding [N,E] added between.
 
-    resize: `up` doubles H and W, `down` halves them, after the first activation and beside it.
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        embedding: length E of the time embedding.
+        resize: `up` doubles H and W, `down` halves them, after the first activation and in the shortcut.
     """
 
     def __init__(self, inner: int, outer: int, embedding: int, resize: str = ""):
@@ -60,7 +73,7 @@ class Residual(nn.Module):
         self.Conv_2: nn.Module = nn.Conv2d(inner, outer, 1) if inner != outer or resize else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """The block's features."""
+        """Return the features of the block."""
         inside = self.Conv_0(self.sized(functional.silu(self.GroupNorm_0(x))))
         inside = inside + self.Dense_0(functional.silu(embedding))[:, :, None, None]
         inside = self.Conv_1(functional.silu(self.GroupNorm_1(inside)))
@@ -68,14 +81,14 @@ class Residual(nn.Module):
         return out
 
     def sized(self, x: Tensor) -> Tensor:
-        """Resized as the block resizes."""
+        """Resize the features as `resize` states."""
         if self.resize == "up":
             return functional.interpolate(x, scale_factor=2.0, mode="nearest")
         return functional.avg_pool2d(x, 2) if self.resize == "down" else x
 
 
 class Attention(nn.Module):
-    """Self-attention of one head between an image's positions, [N,C,H,W] → the same, rescaled like Residual."""
+    """Single-head self-attention between the positions of an image, rescaled like Residual; the shape is unchanged."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -83,7 +96,7 @@ class Attention(nn.Module):
         self.NIN_0, self.NIN_1, self.NIN_2, self.NIN_3 = (Mixing(channels, channels) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x plus what its positions attend to."""
+        """Return the sum of x and the attention's output, rescaled."""
         inside = self.GroupNorm_0(x)
         query, key, value = (each(inside).flatten(2) for each in (self.NIN_0, self.NIN_1, self.NIN_2))
         weights = torch.softmax(query.transpose(1, 2) @ key / math.sqrt(x.shape[1]), -1)
@@ -93,11 +106,18 @@ class Attention(nn.Module):
 
 
 class DDPMpp(nn.Module):
-    """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise, same shape.
+    """Noise-prediction network eps(x_t, t): noisy images [N,C,H,W], scaled to [-1,1], and timesteps → the noise.
 
-    channels: of the image; width: features of the first level, multiples: of them at each level; blocks: residual
-    blocks of a level; attended: whether each level attends. The network was trained at times t in (0,1] that it is told
-    as 999·t; our timestep i is the time (i + 1)/1000 of the same noise, so it is told 0.999·(i + 1).
+    The timesteps [N] are in 0..999; the predicted noise has the shape of the images. The network was trained at times t
+    in (0,1] that it receives as 999·t. Timestep i here is the time (i + 1)/1000 of the same noise, so the network
+    receives 0.999·(i + 1).
+
+    Args:
+        channels: channels of the images.
+        width: features of the first level.
+        multiples: factor on the width at each level.
+        blocks: residual blocks of a level.
+        attended: whether each level has attention.
     """
 
     def __init__(
@@ -135,7 +155,15 @@ class DDPMpp(nn.Module):
         self.all_modules = nn.ModuleList(modules)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         modules = iter(self.all_modules)
         label = timestep_embedding(0.999 * (t + 1), self.width).to(x.dtype)
         embedding = next(modules)(label)
@@ -161,17 +189,22 @@ class DDPMpp(nn.Module):
 
 
 def is_ddpmpp(state: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint has the layout of score_sde: the whole training state, or its model's alone."""
+    """Return whether a checkpoint has the layout of score_sde: the whole training state, or only that of its model."""
     model = state.get("model", state)
     return isinstance(model, Mapping) and any("all_modules.0." in name for name in model)
 
 
 def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights by DDPMpp's keys: their moving average where the checkpoint has it, else as they are.
+    """Return the weights of a checkpoint by the keys of DDPMpp, with the moving average where the checkpoint has it.
 
     The average is a list in the order of the model's parameters, `ema.shadow_params`. The table of noise levels
-    (`sigmas`) that other networks of the repository use is left out. Raises PurebenchError for a list that does not
-    fit.
+    (`sigmas`) that other networks of the repository use is left out.
+
+    Args:
+        checkpoint: the content of a checkpoint.
+
+    Raises:
+        PurebenchError: If the number or the shapes of the averages do not fit the model.
     """
     model = checkpoint.get("model", checkpoint)
     state = {name.removeprefix("module."): value for name, value in model.items()}
@@ -188,7 +221,17 @@ def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def ddpmpp_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What keys and shapes tell of DDPMpp's arguments. Raises PurebenchError for another layout of the family."""
+    """Infer the arguments of DDPMpp from the keys and shapes of a checkpoint.
+
+    Args:
+        state: the weights by key.
+
+    Returns:
+        The arguments of DDPMpp.
+
+    Raises:
+        PurebenchError: If the checkpoint has another layout of the family.
+    """
     try:
         width, channels = state["all_modules.0.weight"].shape[1], state["all_modules.2.weight"].shape[1]
         kinds = _kinds(state)
@@ -209,7 +252,7 @@ def ddpmpp_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _kinds(state: Mapping[str, Tensor]) -> list[str]:
-    """The modules after the first convolution, in their order, up to the last norm."""
+    """Return the kinds of the modules after the first convolution, in order, up to the last norm."""
     kinds, place = [], 3
     while True:
         if f"all_modules.{place}.NIN_0.W" in state:

@@ -1,8 +1,8 @@
-"""DiffPure: noise the image to t*, then run the reverse process back to it (Nie et al. 2022, arXiv:2205.07460).
+"""DiffPure: add noise up to t*, then run the reverse process from there (Nie et al. 2022, arXiv:2205.07460).
 
 The reverse steps are those of DDPM (Ho et al. 2020, eq. 6-7 between any two timesteps) or DDIM (Song et al. 2021,
-arXiv:2010.02502, eq. 12 with eta = 0). Each step is checkpointed and its noise comes from a seed of its own, so the
-exact gradient replays the same noise, and of a step more only its state is kept.
+arXiv:2010.02502, eq. 12 with eta = 0). Each step is checkpointed and draws its noise from its own seed. The exact
+gradient therefore replays the same noise, and only the state of each step is kept in memory.
 """
 
 from __future__ import annotations
@@ -30,11 +30,21 @@ SAMPLERS = ("ddpm", "ddim")
 
 
 class DiffPure(DiffusionPurifier):
-    """Diffusion to t* and back in `steps` steps, over any noise-prediction network eps(x_t, t) on [-1,1].
+    """Diffusion to t* and back in `steps` steps, with any noise-prediction network eps(x_t, t) on [-1,1].
 
-    t: timestep t* in 1..1000 of the network's schedule; steps: reverse steps, evenly spaced from t* to the clean image,
-    at most t; sampler: ddpm or ddim; checkpointed: recompute each step in the backward pass. Only the forward noise
-    makes DDIM random. surrogate: BPDA's, `identity` or the one-step `denoiser`. Raises PurebenchError for other values.
+    With DDIM, only the noise of the forward diffusion is random.
+
+    Args:
+        network: the noise-prediction network.
+        t: timestep t* in 1..1000 of the network's schedule.
+        steps: reverse steps, evenly spaced from t* to the clean image, at most t.
+        sampler: `ddpm` or `ddim`.
+        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     def __init__(
@@ -61,7 +71,7 @@ class DiffPure(DiffusionPurifier):
         self.register_buffer("times", ladder(t, steps), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images in [0,1]; one draw of all noises from torch's global generators."""
+        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
         times = self.get_buffer("times")
         seeds = draw_seeds(len(times))
         state = diffuse(2 * x - 1, self.level(times[0]), seeded_noise(x, seeds[0]))
@@ -72,7 +82,17 @@ class DiffPure(DiffusionPurifier):
         return ((run(state, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
 
     def step(self, state: Tensor, now: Tensor, then: Tensor, seed: int) -> Tensor:
-        """One reverse step between two timesteps (-1 is the clean image); the seed decides its noise."""
+        """Take one reverse step between two timesteps.
+
+        Args:
+            state: images [N,C,H,W] at timestep `now`, scaled to [-1,1].
+            now: timestep of the state, a scalar tensor.
+            then: timestep after the step, a scalar tensor; -1 is the clean image.
+            seed: seed of the step's noise.
+
+        Returns:
+            Images [N,C,H,W] at timestep `then`.
+        """
         predicted = self.predict(state, now)
         noise = seeded_noise(state, seed) if self.sampler == "ddpm" else None
         return reverse_step(state, predicted, self.level(now), self.level(then), noise)
@@ -88,9 +108,16 @@ def diffpure(
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
 ) -> DiffPure:
-    """DiffPure: diffuse the image to t*, then denoise it in a few DDPM or DDIM steps (Nie et al. 2022).
+    """Diffuse the image to t*, then denoise it in a few DDPM or DDIM steps: DiffPure (Nie et al. 2022).
 
-    weights, architecture: of the network, as `networks.network` reads them.
+    Args:
+        weights: weights of the network, as of `networks.network`.
+        t: timestep t* in 1..1000.
+        steps: reverse steps, at most t.
+        sampler: `ddpm` or `ddim`.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+        architecture: architecture of the network, as of `networks.network`.
     """
     return DiffPure(
         network(weights, architecture),

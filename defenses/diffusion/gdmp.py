@@ -1,8 +1,9 @@
 """GDMP: purification guided by the distance to the noised input (Wang et al. 2022, arXiv:2205.14969).
 
-Each DDPM step's mean is pulled towards the input at the same noise level, by the gradient of their squared distance.
-The pull grows with the noise: s_t = 3·sqrt(1 - alpha-bar_t) / (gamma·sqrt(alpha-bar_t)), gamma being the perturbation
-to be taken away in the units of [-1,1]. The whole is repeated M times, each round noising what the last one gave.
+The mean of each DDPM step is shifted towards the input at the same noise level, by the gradient of their squared
+distance. The guidance grows with the noise: s_t = 3·sqrt(1 - alpha-bar_t) / (gamma·sqrt(alpha-bar_t)), where gamma is
+the size of the perturbation to be removed, in the units of [-1,1]. The procedure is repeated M times; each round adds
+noise to the result of the previous one.
 """
 
 from __future__ import annotations
@@ -31,12 +32,22 @@ from purebench.defenses.diffusion.unet import noise_levels
 
 
 class GDMP(DiffusionPurifier):
-    """M rounds of diffusion to t* and guided DDPM steps back, over any noise-prediction network.
+    """M rounds of diffusion to t* and guided DDPM steps back, with any noise-prediction network.
 
-    t: timestep t* in 1..1000; steps: reverse steps of a round, evenly spaced, at most t; rounds: M; eps: the
-    perturbation that is expected, in the units of x; scale: of the guidance, the factor `a` of s_t on the squared
-    distance summed over an image's values (0: none; the authors' 60,000 on the mean over a batch of 100 CIFAR-10
-    images is 0.2). checkpointed, surrogate: as of DiffPure. Raises PurebenchError for other values.
+    Args:
+        network: noise-prediction network eps(x_t, t) on [-1,1].
+        t: timestep t* in 1..1000.
+        steps: reverse steps of a round, evenly spaced, at most t.
+        rounds: number of rounds M.
+        eps: size of the expected perturbation, in the units of x.
+        scale: scale of the guidance, the factor `a` of s_t on the squared distance summed over an image's values (0: no
+            guidance). The authors' 60,000 on the mean over a batch of 100 CIFAR-10 images corresponds to 0.2.
+        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, as of DiffPure.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     def __init__(
@@ -70,7 +81,7 @@ class GDMP(DiffusionPurifier):
         self.register_buffer("times", ladder(t, steps), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images in [0,1]; one draw of all noises from torch's global generators."""
+        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
         times = self.get_buffer("times")
         seeds = iter(draw_seeds(self.rounds * (2 * len(times) - 1)))
         steps: list[Step] = []
@@ -78,17 +89,36 @@ class GDMP(DiffusionPurifier):
             steps.append(partial(self.noise, now=times[0], seed=next(seeds)))
             for now, then in pairwise(times):
                 steps.append(partial(self.step, now=now, then=then, seeds=(next(seeds), next(seeds))))
-        image = 2 * x - 1  # the input travels in the state, so that its gradient comes back
+        image = 2 * x - 1  # the state contains the input, so that gradients also reach the input directly
         state = run(torch.cat([image, image], 1), steps, self.checkpointed)[:, : x.shape[1]]
         return ((state + 1) / 2).clamp(0, 1)
 
     def noise(self, both: Tensor, now: Tensor, seed: int) -> Tensor:
-        """The clean state of a round's begin at t*, and the input as it is, [N,2C,H,W]."""
+        """Diffuse the clean state to t* at the start of a round; the input is unchanged.
+
+        Args:
+            both: state and input, concatenated, [N,2C,H,W].
+            now: timestep t*, a scalar tensor.
+            seed: seed of the noise.
+
+        Returns:
+            The noised state and the input, [N,2C,H,W].
+        """
         state, image = both.chunk(2, 1)
         return torch.cat([diffuse(state, self.level(now), seeded_noise(state, seed)), image], 1)
 
     def step(self, both: Tensor, now: Tensor, then: Tensor, seeds: tuple[int, int]) -> Tensor:
-        """One guided DDPM step, and the input as it is, [N,2C,H,W]; the seeds are of the step and the noised input."""
+        """Take one guided DDPM step; the input is unchanged.
+
+        Args:
+            both: state and input, concatenated, [N,2C,H,W].
+            now: timestep of the state, a scalar tensor.
+            then: timestep after the step, a scalar tensor; -1 is the clean image.
+            seeds: seeds of the step's noise and of the input's noise.
+
+        Returns:
+            The state at timestep `then` and the input, [N,2C,H,W].
+        """
         state, image = both.chunk(2, 1)
         level = self.level(now)
         there = diffuse(image, level, seeded_noise(image, seeds[1]))
@@ -97,7 +127,7 @@ class GDMP(DiffusionPurifier):
         return torch.cat([reverse_step(state, predicted, level, self.level(then), noise, guidance), image], 1)
 
     def strength(self, level: Tensor) -> Tensor:
-        """s_t times the scale, at an alpha-bar."""
+        """Return s_t times the scale, at an alpha-bar value."""
         return self.scale * 3 * (1 - level).sqrt() / (2 * self.eps * level.sqrt())
 
 
@@ -113,9 +143,18 @@ def gdmp(
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
 ) -> GDMP:
-    """GDMP: rounds of diffusion and denoising, guided by the distance to the noised input (Wang et al. 2022).
+    """Diffuse and denoise in rounds, guided by the distance to the noised input: GDMP (Wang et al. 2022).
 
-    weights, architecture: of the network, as `networks.network` reads them.
+    Args:
+        weights: weights of the network, as of `networks.network`.
+        t: timestep t* in 1..1000.
+        steps: reverse steps of a round, at most t.
+        rounds: number of rounds.
+        eps: size of the expected perturbation, in the units of x.
+        scale: scale of the guidance, as of `GDMP`; 0 for no guidance.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+        architecture: architecture of the network, as of `networks.network`.
     """
     return GDMP(
         network(weights, architecture),

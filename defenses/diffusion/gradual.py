@@ -1,8 +1,8 @@
-"""Gradual noise scheduling: several purifications, the later with more noise (Lee & Kim 2023, arXiv:2303.09051).
+"""Gradual noise scheduling: several purification runs with increasing noise (Lee & Kim 2023, arXiv:2303.09051).
 
-The first runs add little noise, which takes away what a small perturbation hides in; only then comes the noise that
-changes the image as well. The schedule has the shape of the paper's for CIFAR-10: four runs of a
-low t*, two of a middle one, two of a high one.
+The first runs add little noise, which is enough to remove a small perturbation. Only the later runs add noise that
+also changes the image. The default schedule has the shape of the paper's for CIFAR-10: four runs with a low t*, two
+with a middle one, two with a high one.
 """
 
 from __future__ import annotations
@@ -32,11 +32,20 @@ SCHEDULE = (30, 30, 30, 30, 50, 50, 125, 125)
 
 
 class GradualNoise(DiffusionPurifier):
-    """Diffusion to each t* of a schedule and back, one run after the other, over any noise-prediction network.
+    """Diffusion to each t* of a schedule and back, run by run, with any noise-prediction network.
 
-    schedule: the timesteps t* in 1..1000 of the runs, none smaller than the one before; steps: DDPM steps of a run,
-    evenly spaced, at most the smallest t*; checkpointed, surrogate: as of DiffPure, the surrogate with the last t*.
-    The state is clipped to [-1,1] between runs, as every step's prediction is. Raises PurebenchError for other values.
+    The state is clipped to [-1,1] between runs, like the prediction of every step.
+
+    Args:
+        network: noise-prediction network eps(x_t, t) on [-1,1].
+        schedule: timesteps t* in 1..1000 of the runs, none smaller than the one before.
+        steps: DDPM steps of a run, evenly spaced, at most the smallest t*.
+        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, as of DiffPure, with the last t*.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class GradualNoise(DiffusionPurifier):
         self.schedule, self.steps = tuple(schedule), steps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images in [0,1]; one draw of all noises from torch's global generators."""
+        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
         seeds = iter(draw_seeds(len(self.schedule) * (self.steps + 1)))
         steps: list[Step] = []
         for t in self.schedule:
@@ -74,11 +83,30 @@ class GradualNoise(DiffusionPurifier):
         return ((run(2 * x - 1, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
 
     def noise(self, state: Tensor, now: Tensor, seed: int) -> Tensor:
-        """The clean state of a run's begin at the run's t*; the seed decides the noise."""
+        """Diffuse the clean state to the run's t* at the start of a run.
+
+        Args:
+            state: clean images [N,C,H,W] in [-1,1].
+            now: timestep t* of the run, a scalar tensor.
+            seed: seed of the noise.
+
+        Returns:
+            Noised images [N,C,H,W].
+        """
         return diffuse(state, self.level(now), seeded_noise(state, seed))
 
     def step(self, state: Tensor, now: Tensor, then: Tensor, seed: int) -> Tensor:
-        """One DDPM step between two timesteps (-1 is the clean image); the seed decides its noise."""
+        """Take one DDPM step between two timesteps.
+
+        Args:
+            state: images [N,C,H,W] at timestep `now`, scaled to [-1,1].
+            now: timestep of the state, a scalar tensor.
+            then: timestep after the step, a scalar tensor; -1 is the clean image.
+            seed: seed of the step's noise.
+
+        Returns:
+            Images [N,C,H,W] at timestep `then`.
+        """
         noise = seeded_noise(state, seed)
         return reverse_step(state, self.predict(state, now), self.level(now), self.level(then), noise)
 
@@ -92,9 +120,15 @@ def gradual_noise(
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
 ) -> GradualNoise:
-    """Gradual noise scheduling: several short purifications with rising t* (Lee & Kim 2023).
+    """Purify in several short runs with increasing t*: gradual noise scheduling (Lee & Kim 2023).
 
-    weights, architecture: of the network, as `networks.network` reads them.
+    Args:
+        weights: weights of the network, as of `networks.network`.
+        schedule: timesteps t* of the runs, none smaller than the one before.
+        steps: DDPM steps of a run, at most the smallest t*.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+        architecture: architecture of the network, as of `networks.network`.
     """
     return GradualNoise(
         network(weights, architecture), schedule=schedule, steps=steps, checkpointed=checkpointed, surrogate=surrogate

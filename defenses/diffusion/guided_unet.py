@@ -1,6 +1,7 @@
-"""The U-Net of OpenAI's guided-diffusion, by the keys of its checkpoints (Dhariwal & Nichol 2021, arXiv:2105.05233).
+"""The U-Net of OpenAI's guided-diffusion, with the keys of its checkpoints (Dhariwal & Nichol 2021, arXiv:2105.05233).
 
-Keys: time_embed, input_blocks, middle_block, output_blocks, out. All but the attention heads can be told from them.
+The keys are time_embed, input_blocks, middle_block, output_blocks and out. The whole architecture except for the
+attention heads can be inferred from them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from purebench.core.errors import PurebenchError
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
-    """Cosines, then sines, of a timestep [N] at frequencies from 1 down to nearly 1/10,000: [N,width]."""
+    """Embed a timestep by cosines, then sines, at frequencies from 1 down to nearly 1/10,000.
+
+    Args:
+        t: timesteps [N].
+        width: length of the embedding.
+
+    Returns:
+        Embeddings [N,width].
+    """
     half = width // 2
     frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t[:, None].float() * frequencies
@@ -26,10 +35,16 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions around the time's embedding [N,E]; [N,inner,H,W] → [N,outer,H',W'].
+    """Residual block of two 3×3 convolutions with a time embedding [N,E]; [N,inner,H,W] → [N,outer,H',W'].
 
-    modulated: the embedding scales and shifts the second norm, else it is added before it; resize: `up` doubles H and
-    W, `down` halves them, after the first activation and beside it.
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        embedding: length E of the time embedding.
+        modulated: whether the embedding scales and shifts the output of the second norm; otherwise it is added to the
+            features before that norm.
+        resize: `up` doubles H and W, `down` halves them, after the first activation and in the shortcut.
+        groups: groups of the norms.
     """
 
     def __init__(self, inner: int, outer: int, embedding: int, *, modulated: bool, resize: str = "", groups: int = 32):
@@ -43,7 +58,7 @@ class Residual(nn.Module):
         self.skip_connection = nn.Identity() if inner == outer else nn.Conv2d(inner, outer, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """The block's features."""
+        """Return the features of the block."""
         norm, activate, convolve = self.in_layers
         inside = convolve(self.sized(activate(norm(x))))
         time = self.emb_layers(embedding)[:, :, None, None]
@@ -56,17 +71,21 @@ class Residual(nn.Module):
         return out
 
     def sized(self, x: Tensor) -> Tensor:
-        """Resized as the block resizes."""
+        """Resize the features as `resize` states."""
         if self.resize == "up":
             return functional.interpolate(x, scale_factor=2.0, mode="nearest")
         return functional.avg_pool2d(x, 2) if self.resize == "down" else x
 
 
 class Attention(nn.Module):
-    """Self-attention between an image's positions, [N,C,H,W] → the same.
+    """Self-attention between the positions of an image; the shape [N,C,H,W] is unchanged.
 
-    heads: how many. split_first: queries, keys and values are thirds of the channels, each cut into heads (the
-    authors' `use_new_attention_order`); else heads are cut first, each into its three.
+    Args:
+        channels: channels of the features.
+        heads: number of heads.
+        split_first: whether queries, keys and values are thirds of the channels, each split into heads (the authors'
+            `use_new_attention_order`); otherwise the channels are split into heads first, and each head into its three.
+        groups: groups of the norm.
     """
 
     def __init__(self, channels: int, heads: int, *, split_first: bool = False, groups: int = 32):
@@ -77,7 +96,10 @@ class Attention(nn.Module):
         self.proj_out = nn.Conv1d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x plus what its positions attend to. Plain products and a softmax, so that it can be derived twice."""
+        """Return the sum of x and the attention's output.
+
+        It uses plain matrix products and a softmax, so that second derivatives exist.
+        """
         count, channels = x.shape[:2]
         flat = x.flatten(2)
         qkv = self.qkv(self.norm(flat))
@@ -94,49 +116,59 @@ class Attention(nn.Module):
 
 
 class Down(nn.Module):
-    """Halves H and W by a strided convolution."""
+    """Strided convolution that halves H and W."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.op = nn.Conv2d(channels, channels, 3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,C,H/2,W/2]."""
+        """Return features [N,C,H/2,W/2]."""
         out: Tensor = self.op(x)
         return out
 
 
 class Up(nn.Module):
-    """Doubles H and W, then convolves."""
+    """Upsampling that doubles H and W, followed by a convolution."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,C,2H,2W]."""
+        """Return features [N,C,2H,2W]."""
         out: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return out
 
 
 class Blocks(nn.ModuleList):
-    """Layers one after the other; residual ones see the time's embedding."""
+    """Sequence of layers; the residual ones receive the time embedding."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """The last layer's features."""
+        """Return the features of the last layer."""
         for layer in self:
             x = layer(x, embedding) if isinstance(layer, Residual) else layer(x)
         return x
 
 
 class GuidedUNet(nn.Module):
-    """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise, same shape.
+    """Noise-prediction network eps(x_t, t): noisy images [N,C,H,W], scaled to [-1,1], and timesteps → the noise.
 
-    channels: of the image; outputs: twice as many where the variance was learned too (that half is not used);
-    width: features of the first level, multiples: of them at each level; blocks: residual blocks of a level;
-    attended: whether each level attends; head_width: channels of an attention head; heads: how many, instead;
-    modulated, split_first: see Residual and Attention; residual_resize: levels are joined by residual blocks, not by
-    convolutions; groups: of the norms.
+    The timesteps [N] are in 0..999; the predicted noise has the shape of the images.
+
+    Args:
+        channels: channels of the images.
+        outputs: channels of the output, twice as many where the variance was learned too (that half is not used).
+        width: features of the first level.
+        multiples: factor on the width at each level.
+        blocks: residual blocks of a level.
+        attended: whether each level has attention.
+        head_width: channels of an attention head.
+        heads: number of attention heads, instead of head_width.
+        modulated: see Residual.
+        split_first: see Attention.
+        residual_resize: whether levels are joined by residual blocks; otherwise by convolutions.
+        groups: groups of the norms.
     """
 
     def __init__(
@@ -192,7 +224,15 @@ class GuidedUNet(nn.Module):
         self.out = nn.Sequential(nn.GroupNorm(groups, wide), nn.SiLU(), nn.Conv2d(wide, outputs, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         embedding = self.time_embed(timestep_embedding(t, self.width).to(x.dtype))
         kept = []
         for block in self.input_blocks:
@@ -206,14 +246,22 @@ class GuidedUNet(nn.Module):
 
 
 def is_guided(state: Mapping[str, Tensor]) -> bool:
-    """Whether a checkpoint has the layout of guided-diffusion."""
+    """Return whether a checkpoint has the layout of guided-diffusion."""
     return {"time_embed.0.weight", "input_blocks.0.0.weight"} <= state.keys()
 
 
 def guided_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a checkpoint's keys and shapes tell of GuidedUNet's arguments: all but the heads.
+    """Infer the arguments of GuidedUNet, except for the heads, from the keys and shapes of a checkpoint.
 
-    Raises PurebenchError for a class-conditional one, which says no noise without a label, or another layout.
+    Args:
+        state: the weights by key.
+
+    Returns:
+        The arguments of GuidedUNet.
+
+    Raises:
+        PurebenchError: If the network is class-conditional, so that it predicts no noise without a label, or the
+            checkpoint has another layout.
     """
     if "label_emb.weight" in state:
         raise PurebenchError(
@@ -255,7 +303,7 @@ def guided_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _layers(state: Mapping[str, Tensor], block: str) -> list[str]:
-    """The kinds of a block's layers: in_layers for a residual one, qkv for attention, conv for Up."""
+    """Return the kinds of a block's layers: in_layers for residual, qkv for attention, conv for Up."""
     kinds: dict[int, str] = {}
     for name in state:
         if found := re.match(rf"{re.escape(block)}(\d+)\.(in_layers|qkv|conv)\.", name):

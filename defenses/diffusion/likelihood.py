@@ -1,9 +1,9 @@
-"""Likelihood maximisation: the nearby image that the diffusion model likes best (Chen et al. 2023, arXiv:2305.15241).
+"""Likelihood maximisation: search nearby images for a higher likelihood (Chen et al. 2023, arXiv:2305.15241).
 
-The log-likelihood's lower bound is, up to weights and a constant, minus the squared error of the predicted noise over
-timesteps. Its gradient with respect to the image is climbed with momentum, inside an linf ball around the image, as in
-section 3.3 there. Differentiating through a climb is a second derivative of the network, which is taken exactly; the
-authors' attacks use it too, or BPDA.
+Up to weights and a constant, the lower bound of the diffusion model's log-likelihood is minus the squared error of
+the predicted noise over timesteps. It is maximised by gradient ascent with momentum inside an linf ball around the
+image, as in section 3.3 of the paper. Differentiating through the ascent requires second derivatives of the network,
+which are computed exactly; the authors' attacks use them too, or BPDA.
 """
 
 from __future__ import annotations
@@ -29,14 +29,24 @@ from purebench.defenses.diffusion.unet import noise_levels
 
 
 class LikelihoodMaximisation(DiffusionPurifier):
-    """Steps of gradient ascent on the diffusion model's lower bound, over any noise-prediction network.
+    """Gradient ascent on the lower bound of the diffusion model's likelihood, with any noise-prediction network.
 
-    t: timesteps below it are asked, in 1..1000; draws: of them and of the noise at each step, one from each equal
-    share of the timesteps; steps: of the ascent; rate: length of a step as the root mean square over an image's values,
-    radius: of the linf ball, both in the units of x; momentum: share of the last direction that is kept.
-    signed: step by the direction's sign, as the authors do; its slope is zero almost everywhere, and what the exact
-    gradient then sees is the identity but for the box. checkpointed, surrogate: as of DiffPure.
-    Raises PurebenchError for other values.
+    Args:
+        network: noise-prediction network eps(x_t, t) on [-1,1].
+        t: the bound uses timesteps below t, in 1..1000.
+        draws: draws of timestep and noise at each step; one timestep is drawn from each of `draws` equal intervals.
+        steps: steps of the ascent.
+        rate: length of a step as the root mean square over an image's values, in the units of x.
+        radius: radius of the linf ball, in the units of x.
+        momentum: share of the previous direction that is kept.
+        signed: whether to step by the sign of the direction, as the authors do. The derivative of the sign is zero
+            almost everywhere, so the exact gradient is then the identity, except where the result is clipped.
+        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, as of DiffPure.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     def __init__(
@@ -77,13 +87,21 @@ class LikelihoodMaximisation(DiffusionPurifier):
         self.rate, self.radius, self.momentum, self.signed = rate, radius, momentum, signed
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images in [0,1], no value further than the radius; one draw of all noises and timesteps."""
+        """Return purified images in [0,1] within the radius of x; noise and timesteps are drawn once."""
         steps = [partial(self.step, seed=seed) for seed in draw_seeds(self.steps)]
-        # the input and the momentum travel in the state, so that their gradients come back
+        # the state contains the input and the momentum, so that gradients flow through them too
         return run(torch.cat([x, x, torch.zeros_like(x)], 1), steps, self.checkpointed)[:, : x.shape[1]]
 
     def step(self, triple: Tensor, seed: int) -> Tensor:
-        """One step of ascent from image, input and momentum, [N,3C,H,W]; the seed decides timesteps and noise."""
+        """Take one step of the ascent.
+
+        Args:
+            triple: image, input and momentum, concatenated, [N,3C,H,W].
+            seed: seed of timesteps and noise.
+
+        Returns:
+            The updated image, the input and the updated momentum, [N,3C,H,W].
+        """
         x, image, momentum = triple.chunk(3, 1)
         uphill = gradient_of(partial(self.bound, seed=seed), x)
         length = uphill.square().mean((1, 2, 3), keepdim=True).sqrt()
@@ -93,7 +111,15 @@ class LikelihoodMaximisation(DiffusionPurifier):
         return torch.cat([x, image, momentum], 1)
 
     def bound(self, x: Tensor, seed: int) -> Tensor:
-        """Minus the squared error of the noise over an image's values, mean over the draws, [N]; x in [0,1]."""
+        """Return minus the squared error of the predicted noise, summed over an image's values, mean over the draws.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+            seed: seed of timesteps and noise.
+
+        Returns:
+            The bound of each image, [N].
+        """
         generator = torch.Generator().manual_seed(seed)
         shares = torch.rand(self.draws, generator=generator)
         times = ((torch.arange(self.draws) + shares) * self.t / self.draws).long().clamp(max=self.t - 1)
@@ -120,9 +146,20 @@ def likelihood_maximisation(
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
 ) -> LikelihoodMaximisation:
-    """Likelihood maximisation: climb the diffusion model's likelihood inside a ball (Chen et al. 2023).
+    """Maximise the diffusion model's likelihood inside an linf ball around the image (Chen et al. 2023).
 
-    weights, architecture: of the network, as `networks.network` reads them.
+    Args:
+        weights: weights of the network, as of `networks.network`.
+        t: the bound uses timesteps below t, in 1..1000.
+        draws: draws of timestep and noise at each step.
+        steps: steps of the ascent.
+        rate: length of a step as the root mean square over an image's values, in the units of x.
+        radius: radius of the linf ball, in the units of x.
+        momentum: share of the previous direction that is kept.
+        signed: whether to step by the sign of the direction, as the authors do.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+        architecture: architecture of the network, as of `networks.network`.
     """
     return LikelihoodMaximisation(
         network(weights, architecture),

@@ -1,4 +1,4 @@
-"""Noise-prediction networks from files: ours, diffusers' folders, OpenAI's guided-diffusion, and score_sde's DDPM++."""
+"""Loads noise-prediction networks: bundled ones, diffusers' folders, guided-diffusion, and score_sde's DDPM++."""
 
 from __future__ import annotations
 
@@ -17,30 +17,48 @@ from purebench.defenses.diffusion.unet import FoldedUNet
 from purebench.defenses.mlvgm.official import ENDINGS, read_official
 
 LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "num_train_timesteps": 1000}
-"""The schedule of noise that all purifiers here assume, by diffusers' names."""
+"""The noise schedule that all purifiers here assume, by diffusers' names."""
 
 
 class Predictor(nn.Module):
-    """diffusers' UNet2DModel as eps(x_t, t)."""
+    """Noise-prediction network eps(x_t, t) that wraps diffusers' UNet2DModel."""
 
     def __init__(self, unet: nn.Module):
         super().__init__()
         self.unet = unet
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         predicted: Tensor = self.unet(x, t).sample
         return predicted
 
 
 def network(weights: str, architecture: Mapping[str, Any] | None = None) -> nn.Module:
-    """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise; in eval mode.
+    """Load a noise-prediction network eps(x_t, t), in eval mode, without parameter gradients.
 
-    weights: a bundled name or our .safetensors; a folder of diffusers' UNet2DModel (config.json and weights); or a
-    checkpoint (.pt, .pth, .ckpt) of guided-diffusion or score_sde's VP family, told apart by its keys. Only tensors and
-    plain values are read from it. architecture: what its keys do not tell, as arguments of GuidedUNet (head_width or
-    heads, split_first) or DDPMpp. All must have been trained with DDPM's linear schedule of 1,000 steps.
-    Raises PurebenchError for files that are missing, damaged, of another layout, or with keys too few or too many.
+    The network maps noisy images [N,C,H,W], scaled to [-1,1], and timesteps [N] in 0..999 to the predicted noise. It
+    must have been trained with DDPM's linear schedule of 1,000 steps.
+
+    Args:
+        weights: a bundled name or a .safetensors file of this package; a folder of diffusers' UNet2DModel (config.json
+            and weights); or a checkpoint (.pt, .pth, .ckpt) of guided-diffusion or of score_sde's VP family, recognised
+            by its keys. Only tensors and plain values are read from a checkpoint.
+        architecture: arguments of GuidedUNet (head_width or heads, split_first) or DDPMpp that cannot be inferred from
+            the keys.
+
+    Returns:
+        The network.
+
+    Raises:
+        PurebenchError: If files are missing, damaged or of another layout, or keys are missing or unexpected.
     """
     path, options = Path(weights).expanduser(), dict(architecture or {})
     if path.is_dir():
@@ -55,7 +73,7 @@ def network(weights: str, architecture: Mapping[str, Any] | None = None) -> nn.M
 
 
 def _from_checkpoint(path: Path, options: Mapping[str, Any]) -> nn.Module:
-    """A network by the layout of its checkpoint, loaded strictly."""
+    """Build a network from the layout of its checkpoint and load the weights strictly."""
     checkpoint = read_official(path)
     try:
         model: nn.Module
@@ -83,7 +101,7 @@ def _from_checkpoint(path: Path, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _from_diffusers(folder: Path) -> nn.Module:
-    """A folder that UNet2DModel saved; the schedule beside it, if any, must be the linear one."""
+    """Load a folder that UNet2DModel saved; a schedule stored with it must be the linear one."""
     from diffusers import UNet2DModel
 
     for place in (folder / "scheduler_config.json", folder.parent / "scheduler" / "scheduler_config.json"):
@@ -114,7 +132,7 @@ def _from_diffusers(folder: Path) -> nn.Module:
 
 
 def _check_schedule(place: Path) -> None:
-    """Raises PurebenchError if diffusers' description of the noise is not the linear schedule and its prediction."""
+    """Raise PurebenchError unless diffusers' configuration states the linear schedule and noise prediction."""
     try:
         stated = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -128,5 +146,5 @@ def _check_schedule(place: Path) -> None:
 
 
 def _frozen(model: nn.Module) -> nn.Module:
-    """In eval mode, without parameter gradients."""
+    """Return the model in eval mode, without parameter gradients."""
     return model.eval().requires_grad_(False)

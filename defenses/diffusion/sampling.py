@@ -1,4 +1,4 @@
-"""What all diffusion purifiers share: noising, the reverse step, seeded noise, and a chain of steps in flat memory."""
+"""Shared parts of the diffusion purifiers: noising, the reverse step, seeded noise, memory-efficient step chains."""
 
 from __future__ import annotations
 
@@ -17,14 +17,31 @@ Step = Callable[[Tensor], Tensor]
 
 
 def diffuse(x: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-    """x at noise level 1 [N,C,H,W] in [-1,1] → a draw of q(x_t | x) with that noise, alpha-bar being `level`."""
+    """Draw from q(x_t | x), given the noise.
+
+    Args:
+        x: images [N,C,H,W] in [-1,1], without noise.
+        level: alpha-bar of the timestep.
+        noise: standard normal noise like x.
+
+    Returns:
+        Noised images [N,C,H,W].
+    """
     return level.sqrt() * x + (1 - level).sqrt() * noise
 
 
 def denoise(x: Tensor, predicted: Tensor, now: Tensor) -> Tensor:
-    """The image that x at alpha-bar `now` comes from, if the predicted noise is right, clipped to [-1,1].
+    """Predict the clean image from a noisy one and its predicted noise.
 
     By Tweedie's formula it is the posterior mean of x_0 given x_t (Ho et al. 2020, eq. 15).
+
+    Args:
+        x: noisy images [N,C,H,W], scaled to [-1,1].
+        predicted: predicted noise like x.
+        now: alpha-bar of x.
+
+    Returns:
+        Images [N,C,H,W], clipped to [-1,1].
     """
     return ((x - (1 - now).sqrt() * predicted) / now.sqrt()).clamp(-1, 1)
 
@@ -32,12 +49,23 @@ def denoise(x: Tensor, predicted: Tensor, now: Tensor) -> Tensor:
 def reverse_step(
     x: Tensor, predicted: Tensor, now: Tensor, then: Tensor, noise: Tensor | None, guidance: Tensor | None = None
 ) -> Tensor:
-    """x at noise level `now` → x at the lower level `then` (alpha-bar values, scalars), from the predicted noise.
+    """Take one reverse step of DDPM or DDIM from one noise level to a lower one.
 
-    noise None: DDIM with eta = 0. Else DDPM's posterior q(x_then | x_now, x_0) with that noise and the posterior
-    variance of eq. 7; no noise is added when `then` is 1. The predicted x_0 is clipped to [-1,1], and DDIM's direction
-    follows from the clipped one, as in guided-diffusion, on which DiffPure is built. guidance: of DDPM alone, a
-    gradient like x that shifts the mean by the variance times itself (Dhariwal & Nichol 2021, alg. 1).
+    The predicted x_0 is clipped to [-1,1], and DDIM's direction follows from the clipped one, as in guided-diffusion,
+    on which DiffPure is built.
+
+    Args:
+        x: images [N,C,H,W] at noise level `now`.
+        predicted: predicted noise like x.
+        now: alpha-bar of x, a scalar.
+        then: alpha-bar after the step, a scalar.
+        noise: standard normal noise like x for a draw of DDPM's posterior q(x_then | x_now, x_0) with the posterior
+            variance of eq. 7 (no noise is added when `then` is 1); None for DDIM with eta = 0.
+        guidance: for DDPM only, a gradient like x; the mean is shifted by the variance times this gradient (Dhariwal &
+            Nichol 2021, alg. 1).
+
+    Returns:
+        Images [N,C,H,W] at noise level `then`.
     """
     origin = denoise(x, predicted, now)
     if noise is None:
@@ -53,7 +81,14 @@ def reverse_step(
 
 
 def ladder(t: int, steps: int) -> Tensor:
-    """Timesteps of `steps` even reverse steps from t* = t to the clean image: int64 [steps+1], t-1 first, -1 last.
+    """Return the timesteps of evenly spaced reverse steps from t* to the clean image.
+
+    Args:
+        t: timestep t*, at least `steps`.
+        steps: number of reverse steps.
+
+    Returns:
+        Timesteps, int64 [steps+1], from t-1 to -1 (the clean image).
 
     >>> ladder(150, 4).tolist()
     [149, 111, 74, 37, -1]
@@ -62,29 +97,34 @@ def ladder(t: int, steps: int) -> Tensor:
 
 
 def draw_seeds(count: int) -> list[int]:
-    """Seeds of `count` noises, from torch's global generator."""
+    """Draw seeds for `count` noises from torch's global generator."""
     seeds: list[int] = torch.randint(2**62, (count,)).tolist()
     return seeds
 
 
 def seeded_noise(x: Tensor, seed: int) -> Tensor:
-    """Standard normal noise like x, decided by the seed and the device's generator."""
+    """Return standard normal noise like x, determined by the seed and the device's generator.
+
+    Args:
+        x: tensor whose shape, type and device the noise has.
+        seed: seed of the noise.
+    """
     generator = torch.Generator(device=x.device).manual_seed(seed)
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
 class Chain(torch.autograd.Function):
-    """Steps one after the other, of which only the states [N,C,H,W] between them are kept for the backward pass.
+    """Sequence of steps that keeps only the states [N,C,H,W] between them for the backward pass.
 
-    There each step is taken again, from the last to the first, and its gradient with it. torch's own checkpoints would
-    keep a graph of every step without its tensors, and states here and there between the features, where they break up
-    the heap: a hundred steps took four times the memory of ten. Gradients flow to the state alone, not to the network:
-    what else a step needs of the image must travel in the state.
+    The backward pass recomputes each step, from the last to the first, together with its gradient. torch's own
+    checkpoints would keep a graph of every step without its tensors, and would place states between the features in
+    memory, where they fragment the heap: a hundred steps took four times the memory of ten. Gradients flow only to the
+    state, not to the network: everything of the image that a step needs must be part of the state.
     """
 
     @staticmethod
     def forward(context: Any, state: Tensor, steps: Sequence[Step]) -> Tensor:
-        """The state after all steps."""
+        """Return the state after all steps."""
         context.steps = steps
         kind = state.device.type
         context.autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
@@ -97,7 +137,7 @@ class Chain(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """The gradient at the state before all steps."""
+        """Return the gradient at the state before all steps."""
         (gradient,), (kept,) = gradients, context.saved_tensors
         for before, step in zip(reversed(kept), reversed(context.steps), strict=True):
             leaf = before.detach().requires_grad_()
@@ -108,7 +148,16 @@ class Chain(torch.autograd.Function):
 
 
 def run(state: Tensor, steps: Sequence[Step], checkpointed: bool) -> Tensor:
-    """The state after all steps; checkpointed: as a Chain, where a gradient is asked for."""
+    """Run steps one after the other.
+
+    Args:
+        state: the state before the steps.
+        steps: the steps.
+        checkpointed: whether to run them as a Chain when a gradient is required.
+
+    Returns:
+        The state after all steps.
+    """
     if checkpointed and torch.is_grad_enabled() and state.requires_grad:
         chained: Tensor = Chain.apply(state, steps)
         return chained
@@ -118,9 +167,17 @@ def run(state: Tensor, steps: Sequence[Step], checkpointed: bool) -> Tensor:
 
 
 def gradient_of(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """The gradient [N,…] of a function of N points ([N,…] → [N]) at them, taken even where gradients are off.
+    """Compute the gradient of a function of N points, even where gradients are disabled.
 
-    It can itself be differentiated where `at` asks for gradients: a step along it then has its exact slope.
+    The gradient can itself be differentiated where `at` requires gradients; a step along it then has its exact
+    derivative.
+
+    Args:
+        function: the function, [N,…] → [N].
+        at: the points [N,…].
+
+    Returns:
+        The gradient [N,…].
     """
     differentiated = torch.is_grad_enabled() and at.requires_grad
     with torch.enable_grad():
@@ -130,12 +187,18 @@ def gradient_of(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
 
 class DiffusionPurifier(Purifier):
-    """A purifier over any noise-prediction network eps(x_t, t) on [-1,1], with timesteps [N] counted from 0.
+    """Purifier with a noise-prediction network eps(x_t, t) on [-1,1], with timesteps [N] counted from 0.
 
-    levels: alpha-bar of the network's timesteps [T], DDPM's linear schedule unless given; t: the timestep t* in 1..T
-    whose noise the surrogate takes away; checkpointed: recompute each step in the backward pass.
-    surrogate: what BPDA differentiates: `identity`, or `denoiser`, noise to t* and one step back, with noise of its
-    own. Raises PurebenchError for other values.
+    Args:
+        network: the noise-prediction network.
+        t: timestep t* in 1..T, whose noise the surrogate removes.
+        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
+        checkpointed: whether to recompute each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates: `identity`, or `denoiser`, which adds noise up to t* and
+            takes one step back, with its own noise.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     random = True
@@ -159,17 +222,25 @@ class DiffusionPurifier(Purifier):
         self.register_buffer("levels", torch.cat([levels, torch.ones(1)]), persistent=False)
 
     def level(self, t: Tensor | int) -> Tensor:
-        """Alpha-bar at a timestep, a scalar; -1 is the clean image, 1."""
+        """Return alpha-bar at a timestep, a scalar; timestep -1 is the clean image, with alpha-bar 1."""
         level: Tensor = self.get_buffer("levels")[t]
         return level
 
     def predict(self, state: Tensor, t: Tensor) -> Tensor:
-        """The network's noise in a state [N,C,H,W] at a timestep, a scalar tensor."""
+        """Predict the noise of a state.
+
+        Args:
+            state: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timestep, a scalar tensor.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         predicted: Tensor = self.network(state, t.expand(len(state)))
         return predicted
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The identity, or the posterior mean of the image given a draw of it at t*, in [0,1]."""
+        """Return x, or the posterior mean of the image given a draw of it at t*, in [0,1]."""
         if self.stand_in == "identity":
             return x
         (seed,) = draw_seeds(1)
@@ -180,7 +251,17 @@ class DiffusionPurifier(Purifier):
 
 
 def require(name: str, good: bool, expected: str, **came: object) -> None:
-    """Raises PurebenchError, which says what was expected and what came, unless the values are good."""
+    """Raise PurebenchError that states what was expected and what was given, unless the values are valid.
+
+    Args:
+        name: name of the defense, for the error message.
+        good: whether the values are valid.
+        expected: the expected values, for the error message.
+        came: the given values by name, for the error message.
+
+    Raises:
+        PurebenchError: If not `good`.
+    """
     if not good:
         values = ", ".join(f"{key}={value}" for key, value in came.items())
         raise PurebenchError(f"{name}: expected {expected}, but got {values}.")

@@ -1,9 +1,9 @@
 """DiffPure in continuous time: the reverse VP-SDE by Euler-Maruyama (Nie et al. 2022, arXiv:2205.07460, eq. 5-6).
 
-dx = -(1/2) beta(t) x dt + sqrt(beta(t)) dw forwards (Song et al. 2021, arXiv:2011.13456, eq. 11), beta linear on [0,1].
-Backwards the steps are taken in the SDE's own clock, the integral of beta, in which its diffusion is constant:
-x + (x/2 + score)·d + sqrt(d)·noise, d being the integral over the step. To first order that is a step of beta(t)·dt,
-and the last one, which gets no noise, takes away just the noise that is left.
+The forward SDE is dx = -(1/2) beta(t) x dt + sqrt(beta(t)) dw (Song et al. 2021, arXiv:2011.13456, eq. 11), with beta
+linear on [0,1]. The reverse steps are taken in the SDE's own clock, the integral of beta, in which its diffusion is
+constant: x + (x/2 + score)·d + sqrt(d)·noise, where d is the integral over the step. To first order this is a step of
+beta(t)·dt. The last step has no noise and removes exactly the noise that is left.
 """
 
 from __future__ import annotations
@@ -25,22 +25,33 @@ TIMESTEPS = 1000
 
 
 def euler_maruyama(x: Tensor, score: Tensor, width: float, noise: Tensor | None) -> Tensor:
-    """One reverse step [N,C,H,W]; width: beta·dt or its integral; noise: standard normal, or None for the mean."""
+    """Take one reverse step.
+
+    Args:
+        x: the state [N,C,H,W].
+        score: the score at the state, like x.
+        width: beta·dt, or its integral over the step.
+        noise: standard normal noise like x, or None for the mean.
+
+    Returns:
+        The next state [N,C,H,W].
+    """
     mean = x + (x / 2 + score) * width
     return mean if noise is None else mean + math.sqrt(width) * noise
 
 
 class Adjoint(torch.autograd.Function):
-    """Reverse steps whose backward pass keeps the last state alone, as the adjoint SDE does (Li et al. 2020).
+    """Reverse steps whose backward pass keeps only the last state (adjoint SDE; Li et al. 2020, arXiv:2001.01328).
 
-    (arXiv:2001.01328.) Each state is found from the one after it, with the same noise, by the drift there in place of
-    the drift at the state itself. That is right only as steps grow short: the gradient's error is of first order in
-    their length, and there for comparison with the exact gradient, which has none.
+    Each state is reconstructed from the one after it, with the same noise, by the drift at the later state in place of
+    the drift at the state itself. This is correct only in the limit of short steps: the error of the gradient is of
+    first order in the length of the steps. It is provided for comparison with the exact gradient, which has no such
+    error.
     """
 
     @staticmethod
     def forward(context: Any, state: Tensor, purifier: DiffPureSDE, walk: Sequence[tuple[float, float, int]]) -> Tensor:
-        """The state after all steps."""
+        """Return the state after all steps."""
         for now, then, seed in walk:
             state = purifier.step(state, now, then, seed)
         context.purifier, context.walk = purifier, walk
@@ -49,7 +60,7 @@ class Adjoint(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """The adjoint at the state before all steps."""
+        """Return the adjoint at the state before all steps."""
         (adjoint,), (state,) = gradients, context.saved_tensors
         purifier = context.purifier
         for now, then, seed in reversed(context.walk):
@@ -67,12 +78,22 @@ class Adjoint(torch.autograd.Function):
 
 
 class DiffPureSDE(DiffusionPurifier):
-    """Noise to time t* and the reverse VP-SDE back to 0, over any noise-prediction network eps(x_t, t) on [-1,1].
+    """Diffusion to time t* and the reverse VP-SDE back to 0, with any noise-prediction network eps(x_t, t) on [-1,1].
 
-    t: t* in (0,1]; steps: even steps of time; first, last: beta at 0 and 1, which are a thousand times those of DDPM;
-    gradient: `exact`, or `adjoint` for comparison; checkpointed: of the exact gradient, recompute each step in the
-    backward pass. surrogate: as of DiffPure. The network is asked at timesteps 1000·t - 1, also between whole ones.
-    Raises PurebenchError for other values.
+    The network is evaluated at timesteps 1000·t - 1, which need not be integers.
+
+    Args:
+        network: the noise-prediction network.
+        t: time t* in [0.001,1].
+        steps: number of evenly spaced time steps.
+        first: beta at time 0, a thousand times that of DDPM.
+        last: beta at time 1, a thousand times that of DDPM.
+        gradient: `exact`, or `adjoint` for comparison.
+        checkpointed: whether the exact gradient recomputes each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, as of DiffPure.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     def __init__(
@@ -96,7 +117,7 @@ class DiffPureSDE(DiffusionPurifier):
         self.times = [t * (steps - step) / steps for step in range(steps + 1)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images in [0,1]; one draw of all noises from torch's global generators."""
+        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
         seeds = draw_seeds(len(self.times))
         kept = math.exp(-self.clock(self.times[0]))
         state = math.sqrt(kept) * (2 * x - 1) + math.sqrt(1 - kept) * seeded_noise(x, seeds[0])
@@ -109,29 +130,47 @@ class DiffPureSDE(DiffusionPurifier):
         return ((state + 1) / 2).clamp(0, 1)
 
     def step(self, state: Tensor, now: float, then: float, seed: int) -> Tensor:
-        """One reverse step between two times; the seed decides its noise."""
+        """Take one reverse step between two times.
+
+        Args:
+            state: images [N,C,H,W] at time `now`, scaled to [-1,1].
+            now: time of the state.
+            then: time after the step.
+            seed: seed of the step's noise.
+
+        Returns:
+            Images [N,C,H,W] at time `then`.
+        """
         noise = self.noise(state, then, seed)
         return euler_maruyama(state, self.score(state, now), self.width(now, then), noise)
 
     def drift(self, state: Tensor, now: float) -> Tensor:
-        """The reverse SDE's drift a unit of its clock, [N,C,H,W]."""
+        """Return the drift of the reverse SDE per unit of its clock, [N,C,H,W]."""
         return state / 2 + self.score(state, now)
 
     def score(self, state: Tensor, now: float) -> Tensor:
-        """The gradient of log p_t at a state, by the noise in it: -eps / sqrt(1 - alpha-bar)."""
+        """Compute the gradient of log p_t at a state from the predicted noise: -eps / sqrt(1 - alpha-bar).
+
+        Args:
+            state: images [N,C,H,W] at time `now`, scaled to [-1,1].
+            now: time of the state.
+
+        Returns:
+            The score [N,C,H,W].
+        """
         predicted = self.predict(state, torch.tensor(TIMESTEPS * now - 1, device=state.device, dtype=state.dtype))
         return -predicted / math.sqrt(-math.expm1(-self.clock(now)))
 
     def noise(self, state: Tensor, then: float, seed: int) -> Tensor | None:
-        """A step's noise; none for the last."""
+        """Return the noise of a step, or None for the last step."""
         return seeded_noise(state, seed) if then > 0 else None
 
     def clock(self, t: float) -> float:
-        """The integral of beta from 0 to a time; alpha-bar is exp(-clock)."""
+        """Return the integral of beta from 0 to a time; alpha-bar is exp(-clock)."""
         return self.first * t + (self.last - self.first) * t**2 / 2
 
     def width(self, now: float, then: float) -> float:
-        """The integral of beta over a step."""
+        """Return the integral of beta over a step from time `now` to the earlier time `then`."""
         return self.clock(now) - self.clock(then)
 
 
@@ -145,9 +184,16 @@ def diffpure_sde(
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
 ) -> DiffPureSDE:
-    """DiffPure in continuous time: the reverse VP-SDE by Euler-Maruyama, exact or adjoint gradients (Nie et al. 2022).
+    """Diffuse to time t*, then solve the reverse VP-SDE by Euler-Maruyama: continuous DiffPure (Nie et al. 2022).
 
-    weights, architecture: of the network, as `networks.network` reads them.
+    Args:
+        weights: weights of the network, as of `networks.network`.
+        t: time t* in [0.001,1].
+        steps: number of evenly spaced time steps.
+        gradient: `exact`, or `adjoint` for comparison.
+        checkpointed: whether the exact gradient recomputes each step in the backward pass.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+        architecture: architecture of the network, as of `networks.network`.
     """
     return DiffPureSDE(
         network(weights, architecture),

@@ -1,4 +1,4 @@
-"""A noise-prediction U-Net for small images: diffusers' UNet2DModel behind a pixel-unshuffle, which makes it cheap."""
+"""A noise-prediction U-Net for small images: diffusers' UNet2DModel behind a pixel-unshuffle that reduces its cost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from torch.nn import functional
 
 
 class FoldedUNet(nn.Module):
-    """eps(x_t, t): images [N,C,H,W] in [-1,1] plus noise, timesteps [N] in 0..999 → predicted noise, same shape.
+    """Noise-prediction network eps(x_t, t): noisy images [N,C,H,W], scaled to [-1,1], and timesteps → the noise.
 
-    fold: side of the pixel blocks that become channels; widths, layers, groups: as UNet2DModel's block_out_channels,
-    layers_per_block and norm_num_groups
-    (Ho et al. 2020, arXiv:2006.11239).
+    The timesteps [N] are in 0..999; the predicted noise has the shape of the images (Ho et al. 2020, arXiv:2006.11239).
+
+    Args:
+        channels: channels of the images.
+        size: pixels a side.
+        fold: side of the pixel blocks that become channels.
+        widths: UNet2DModel's block_out_channels.
+        layers: UNet2DModel's layers_per_block.
+        groups: UNet2DModel's norm_num_groups.
     """
 
     def __init__(
@@ -44,12 +50,29 @@ class FoldedUNet(nn.Module):
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predicted noise."""
+        """Predict the noise.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W].
+        """
         folded = functional.pixel_unshuffle(x, self.fold)
         return functional.pixel_shuffle(self.unet(folded, t).sample, self.fold)
 
 
 def noise_levels(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """Cumulative products alpha-bar_t of the linear schedule of DDPM, float32 [steps]."""
+    """Return the cumulative products alpha-bar_t of DDPM's linear schedule.
+
+    Args:
+        steps: number of timesteps.
+        first: beta of the first timestep.
+        last: beta of the last timestep.
+
+    Returns:
+        alpha-bar by timestep, float32 [steps].
+    """
     betas = torch.linspace(first, last, steps, dtype=torch.float64)
     return torch.cumprod(1 - betas, 0).float()

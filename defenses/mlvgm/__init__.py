@@ -1,1 +1,1 @@
-"""Purifiers built on multiple-latent-variable generative models (Serez et al., WACV 2025)."""
+"""Purifiers based on multiple-latent-variable generative models (Serez et al., WACV 2025)."""

@@ -1,8 +1,8 @@
-"""Where a search looks for alphas: a cube [0,1]^k, each point of which stands for a list of n alphas.
+"""Search spaces of alphas: each point of a cube [0,1]^k stands for a list of n alphas.
 
-`full` is the paper's space (Serez et al., WACV 2025, arXiv:2412.03453), one coordinate a latent. The others are curves
-that rise from coarse to fine, with two or three coordinates whatever the number of latents. Alphas are rounded, so that
-a list that was found is short to write down and, written down, is the very list that was asked.
+`full` is the paper's space (Serez et al., WACV 2025, arXiv:2412.03453), with one coordinate for each latent. The
+others are curves that rise from coarse to fine, with two or three coordinates for any number of latents. Alphas are
+rounded, so that a list is short when written down, and the list that is written down is exactly the evaluated one.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from purebench.core.errors import PurebenchError, nearest
 DIGITS = 4
 """Decimal places of an alpha."""
 POWERS = (0.125, 8.0)
-"""The least and largest exponent of `power`; its coordinate is the logarithm's share between them."""
+"""Smallest and largest exponent of `power`; its coordinate is linear in the logarithm of the exponent."""
 STEEPEST = 40.0
-"""The largest steepness of `sigmoid`; its coordinate is the share of it."""
+"""Largest steepness of `sigmoid`; its coordinate is the steepness as a share of it."""
 
 Point = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Space:
-    """A family of alpha lists. axes: names of the coordinates, given n. alphas: (point, n) → n numbers in [0,1].
+    """Family of lists of alphas.
 
-    seeds: named points that a search asks first, given n.
+    Attributes:
+        axes: names of the coordinates, as a function of n.
+        alphas: (point, n) → n numbers in [0,1].
+        seeds: named points that a search evaluates first, as a function of n.
     """
 
     axes: Callable[[int], list[str]]
@@ -35,27 +38,27 @@ class Space:
     seeds: Callable[[int], Mapping[str, Point]]
 
     def at(self, point: Point, n: int) -> list[float]:
-        """The n alphas that a point of the cube stands for, coarse to fine, rounded."""
+        """Return the n alphas of a point of the cube, coarse to fine, rounded."""
         return rounded(self.alphas(point, n))
 
 
 def rounded(alphas: Sequence[float]) -> list[float]:
-    """Alphas to DIGITS decimal places, in [0,1]."""
+    """Return alphas rounded to DIGITS decimal places, clipped to [0,1]."""
     return [min(max(round(float(alpha), DIGITS), 0.0), 1.0) for alpha in alphas]
 
 
 def linear(n: int) -> list[float]:
-    """a_i = i/n for i = 1..n."""
+    """Return a_i = i/n for i = 1..n."""
     return [i / n for i in range(1, n + 1)]
 
 
 def cosine(n: int) -> list[float]:
-    """a_i = (1 - cos(pi·i/n)) / 2."""
+    """Return a_i = (1 - cos(pi·i/n)) / 2 for i = 1..n."""
     return [(1 - math.cos(math.pi * i / n)) / 2 for i in range(1, n + 1)]
 
 
 def paper_seeds(n: int) -> dict[str, Point]:
-    """The five lists that the paper's search starts from: cosine, linear, all 0.5, and the first two turned over."""
+    """Return the five lists that start the paper's search: cosine, linear, all 0.5, and 1 minus the first two."""
     return {
         "cosine": tuple(cosine(n)),
         "linear": tuple(linear(n)),
@@ -66,14 +69,24 @@ def paper_seeds(n: int) -> dict[str, Point]:
 
 
 def power(point: Point, n: int) -> list[float]:
-    """a_i = height·(i/n)^p: (height, place of log p between POWERS)."""
+    """Return a_i = height·(i/n)^p for i = 1..n.
+
+    Args:
+        point: (height, position of log p between the logarithms of POWERS, in [0,1]).
+        n: number of latents.
+    """
     height, place = point
     low, high = (math.log(end) for end in POWERS)
     return [height * share ** math.exp(low + place * (high - low)) for share in linear(n)]
 
 
 def sigmoid(point: Point, n: int) -> list[float]:
-    """a_i = height / (1 + exp(-steepness·((i - 0.5)/n - middle))): (height, middle, share of STEEPEST)."""
+    """Return a_i = height / (1 + exp(-steepness·((i - 0.5)/n - middle))) for i = 1..n.
+
+    Args:
+        point: (height, middle, steepness as a share of STEEPEST).
+        n: number of latents.
+    """
     height, middle, share = point
     return [height / (1 + math.exp(-share * STEEPEST * ((i - 0.5) / n - middle))) for i in range(1, n + 1)]
 
@@ -95,7 +108,11 @@ SPACES: dict[str, Space] = {
 
 
 def find_space(name: str) -> Space:
-    """The space of this name. Raises PurebenchError naming the nearest."""
+    """Return the space of this name.
+
+    Raises:
+        PurebenchError: If the name is unknown; the message contains the most similar name.
+    """
     if name not in SPACES:
         raise PurebenchError(f"--space: {name!r} is unknown; {nearest(name, SPACES)}")
     return SPACES[name]

@@ -1,4 +1,4 @@
-"""The bundled MLVGM purifiers, by name."""
+"""The bundled MLVGM purifiers by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 
 Schedule = str | Sequence[float]
 ATTENUATION = 0.7
-"""What the paper multiplies its alphas by on images of 64 and 128 pixels."""
+"""The paper's factor on its alphas for images of 64 and 128 pixels."""
 
 
 def hvae(
@@ -22,7 +22,15 @@ def hvae(
     blur: float = 0.0,
     noise: float = 0.0,
 ) -> MLVGMPurifier:
-    """MLVGM purification by a hierarchical VAE: fine latents resampled, coarse ones kept (Serez et al. 2025)."""
+    """Purify with a hierarchical VAE: fine latents are resampled, coarse ones kept (MLVGM, Serez et al. 2025).
+
+    Args:
+        weights: a bundled name or a .safetensors file.
+        schedule: name of a schedule, `learned` for the one that a search found for these weights, or a list of alphas.
+        attenuation: factor on all alphas; None for that of the learned schedule, else 0.7.
+        blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none.
+        noise: l2 norm of Gaussian noise added before encoding, 0 for none.
+    """
     from purebench.defenses.mlvgm.hvae import HVAE
 
     return _purifier(weights, "hvae", HVAE, schedule, attenuation, blur, noise)
@@ -37,7 +45,16 @@ def nvae(
     noise: float = 0.0,
     temperature: float | None = None,
 ) -> MLVGMPurifier:
-    """MLVGM purification by an NVAE; temperature: of its samples, None for the weights' own (Serez et al. 2025)."""
+    """Purify with an NVAE: fine latents are resampled, coarse ones kept (MLVGM, Serez et al. 2025).
+
+    Args:
+        weights: a bundled name or a .safetensors file.
+        schedule: name of a schedule, `learned` for the one that a search found for these weights, or a list of alphas.
+        attenuation: factor on all alphas; None for that of the learned schedule, else 0.7.
+        blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none.
+        noise: l2 norm of Gaussian noise added before encoding, 0 for none.
+        temperature: temperature of the samples; None for that of the weights.
+    """
     from purebench.defenses.mlvgm.nvae.model import NVAE, a_temperature
 
     made = _purifier(weights, "nvae", NVAE, schedule, attenuation, blur, noise)
@@ -54,7 +71,15 @@ def stylegan(
     blur: float = 0.0,
     noise: float = 0.0,
 ) -> MLVGMPurifier:
-    """MLVGM purification by a small StyleGAN2 and its encoder: late codes resampled, early ones kept."""
+    """Purify with a small StyleGAN2 and its encoder: late codes are resampled, early ones kept (MLVGM).
+
+    Args:
+        weights: a bundled name or a .safetensors file.
+        schedule: name of a schedule, `learned` for the one that a search found for these weights, or a list of alphas.
+        attenuation: factor on all alphas; None for that of the learned schedule, else 0.7.
+        blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none.
+        noise: l2 norm of Gaussian noise added before encoding, 0 for none.
+    """
     from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 
     return _purifier(weights, "small-stylegan", SmallStyleGAN, schedule, attenuation, blur, noise)
@@ -69,7 +94,7 @@ def _purifier(
     blur: float,
     noise: float,
 ) -> MLVGMPurifier:
-    """schedule: `learned` is what a search found for these weights; attenuation: None for its own, or 0.7."""
+    """Build a purifier; the schedule `learned` is looked up by the name of the weights."""
     usual = ATTENUATION
     if schedule == "learned":
         schedule, usual = schedules.learned(weights)

@@ -1,7 +1,7 @@
-"""The paper's three classifiers: torchvision's networks under another head (Serez et al. 2025, arXiv:2412.03453).
+"""The paper's three classifiers: torchvision's networks with another head (Serez et al. 2025, arXiv:2412.03453).
 
-The head is Linear(d,d) without bias, BatchNorm1d, ReLU, Linear(d,classes); in VGG it stands in for the whole
-`classifier`, where d is 25088 and its first layer has 629 million weights.
+The head is Linear(d,d) without bias, BatchNorm1d, ReLU, Linear(d,classes). In VGG it replaces the whole `classifier`;
+there d is 25088, and the first layer of the head has 629 million weights.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ PUBLISHED = "https://huggingface.co/SerezD/gen_adversarial/tree/main/classifiers
 
 
 class PaperClassifier(nn.Module):
-    """Images [N,3,H,W] in [0,1] → logits [N,classes]; the normalisation by 0.5 and 0.5 is inside.
+    """Classifier of images [N,3,H,W] in [0,1] to logits [N,classes]; it normalises its input itself (mean, std 0.5).
 
-    network: resnet50, resnext50_32x4d or vgg11_bn. Raises PurebenchError for another.
+    Args:
+        network: `resnet50`, `resnext50_32x4d` or `vgg11_bn`.
+        classes: number of classes.
+
+    Raises:
+        PurebenchError: If the network is unknown.
     """
 
     def __init__(self, *, network: str, classes: int):
@@ -49,7 +54,7 @@ class PaperClassifier(nn.Module):
         self.architecture: dict[str, Any] = {"network": network, "classes": classes}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N,classes]."""
+        """Return logits [N,classes]."""
         logits: Tensor = self.model((x - 0.5) / 0.5)
         return logits
 
@@ -61,11 +66,20 @@ def paper_classifier(
     classes: int | None = None,
     weights: str | None = None,
 ) -> PaperClassifier:
-    """The classifiers of Serez et al. 2025 by task (gender, ids, cars), from their official files.
+    """Load a classifier of Serez et al. 2025 by task (gender, ids, cars), from its official file.
 
-    network, classes: instead of a task, with weights. weights: the authors' checkpoint or its conversion, None for
-    `classifiers/TASK.pt` in the folder of models.
-    Raises MissingFiles where it is not there, and PurebenchError for another network or number of classes in it.
+    Args:
+        task: `gender`, `ids` or `cars`.
+        network: name of the network, instead of a task; requires classes and weights.
+        classes: number of classes, instead of a task.
+        weights: the authors' checkpoint or its conversion; None for `classifiers/TASK.pt` in the models folder.
+
+    Returns:
+        The classifier, in eval mode.
+
+    Raises:
+        MissingFiles: If the file does not exist.
+        PurebenchError: If the arguments contradict each other, or the file holds another network or number of classes.
     """
     if task is not None:
         if task not in TASKS:
@@ -84,7 +98,14 @@ def paper_classifier(
 
 
 def load_classifier(path: str | Path) -> PaperClassifier:
-    """A classifier from the official file, or as `purebench convert` wrote it, in eval mode, without gradients."""
+    """Load a classifier from the official file, or from a file written by `purebench convert`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The classifier, in eval mode, without parameter gradients.
+    """
     path = Path(path)
     if path.suffix == ".safetensors":
         return load(str(path), KIND, PaperClassifier)
@@ -92,10 +113,19 @@ def load_classifier(path: str | Path) -> PaperClassifier:
 
 
 def classifier_from(path: Path, file: Mapping[str, Any]) -> PaperClassifier:
-    """A classifier from the content of its official file, {'epoch', 'global_step', 'state_dict'}.
+    """Build a classifier from the content of its official file, {'epoch', 'global_step', 'state_dict'}.
 
-    The file does not say what it is, but the shapes of its weights do; `path` only names it in errors.
-    Raises PurebenchError for none of the three networks, or keys, shapes and values that do not fit.
+    The file does not state the network; it is inferred from the shapes of the weights.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+
+    Returns:
+        The classifier, in eval mode, without parameter gradients.
+
+    Raises:
+        PurebenchError: If it is none of the three networks, or keys, shapes or values do not fit.
     """
     state = file.get("state_dict")
     if not isinstance(state, Mapping):
@@ -113,7 +143,10 @@ def classifier_from(path: Path, file: Mapping[str, Any]) -> PaperClassifier:
 
 
 def network_of(state: Mapping[str, Any]) -> str | None:
-    """Which of the three networks the keys and shapes are of; ResNeXt's 3×3 convolutions have 32 groups."""
+    """Return which of the three networks the keys and shapes belong to, or None.
+
+    ResNeXt's 3×3 convolutions have 32 groups.
+    """
     if "model.features.0.weight" in state:
         return "vgg11_bn"
     middle = state.get("model.layer1.0.conv2.weight")

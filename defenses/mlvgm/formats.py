@@ -1,4 +1,4 @@
-"""Official files by kind: which one a file is, loading it in either format, and converting it to safetensors."""
+"""Official files by kind: recognising them, loading them in either format, and converting them to safetensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from purebench.defenses.mlvgm.official import read_official
 CONVERTED = ".safetensors"
 Content = Mapping[str, Any]
 Read = Callable[[Path, Content, float], nn.Module]
-"""(path, for errors; the file's content; the temperature of an NVAE) → the model, loaded strictly."""
+"""(path, for error messages; content of the file; temperature of an NVAE) → the model, loaded strictly."""
 Build = Callable[..., nn.Module]
 """An architecture → the model."""
 
@@ -68,16 +68,24 @@ KINDS = {
     "a-vae": _a_vae,
     "nd-vae": _nd_vae,
 }
-"""Reader and builder by kind; the models are imported when asked for."""
+"""Functions that return reader and builder, by kind; they import the models only when called."""
 
 
 def header_of(kind: str) -> str:
-    """What a converted file says it is."""
+    """Return the kind that the header of a converted file states."""
     return KIND if kind == "classifier" else kind
 
 
 def kind_of(path: Path, content: Content) -> str:
-    """The kind that an official file's content is of. Raises PurebenchError for none."""
+    """Return the kind of an official file.
+
+    Args:
+        path: the file, for error messages only.
+        content: its content.
+
+    Raises:
+        PurebenchError: If the file is of no known kind.
+    """
     state = content.get("state_dict")
     weights = state if isinstance(state, Mapping) else {}
     if "configuration" in content:
@@ -97,10 +105,19 @@ def kind_of(path: Path, content: Content) -> str:
 
 
 def load_any(kind: str, path: Path, *, temperature: float) -> nn.Module:
-    """A model from its official file, or from the safetensors that it was converted to.
+    """Load a model from its official file, or from the safetensors file that it was converted to.
 
-    temperature: of an NVAE's samples; its batch statistics were estimated for one, so a converted file has only that.
-    Raises PurebenchError for a file that cannot be read, or is of another kind or temperature.
+    Args:
+        kind: a key of KINDS.
+        path: the file.
+        temperature: temperature of an NVAE's samples. Its batch statistics were estimated for one temperature, so a
+            converted file has only that one.
+
+    Returns:
+        The model, loaded strictly.
+
+    Raises:
+        PurebenchError: If the file cannot be read, or is of another kind or temperature.
     """
     read, build = KINDS[kind]()
     if path.suffix != CONVERTED:
@@ -118,11 +135,21 @@ def load_any(kind: str, path: Path, *, temperature: float) -> nn.Module:
 def convert(
     file: Path, out: Path, *, kind: str | None = None, temperature: float = 0.6, half: bool = False, trust: bool = False
 ) -> str:
-    """Writes an official file as safetensors that say what they are, after loading it strictly; the kind it was.
+    """Convert an official file to a safetensors file that states its kind, after loading it strictly.
 
-    kind: None to tell it from the content. temperature: the NVAE's. half: fp16 instead of float32, half the size.
-    trust: unpickle whatever the file holds, on the user's word.
-    Raises PurebenchError for a file that cannot be read or does not fit its kind, and another ending than .safetensors.
+    Args:
+        file: the official file.
+        out: the file to write, ending in .safetensors.
+        kind: kind of the model; None to infer it from the content.
+        temperature: temperature of the NVAE.
+        half: whether to store fp16 instead of float32, at half the size.
+        trust: whether to unpickle any content, which may run code; only at the user's request.
+
+    Returns:
+        The kind of the file.
+
+    Raises:
+        PurebenchError: If the file cannot be read or does not fit its kind, or `out` does not end in .safetensors.
     """
     if out.suffix != CONVERTED:
         raise PurebenchError(f"{out}: expected a name that ends in {CONVERTED}, but got another; rename it.")
@@ -130,7 +157,7 @@ def convert(
         raise PurebenchError(f"--kind: {kind!r} is unknown; {nearest(kind, KINDS)}")
     if file.suffix == CONVERTED:
         raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
-    if not out.parent.is_dir():  # told before a file of gigabytes is read
+    if not out.parent.is_dir():  # checked before a file of gigabytes is read
         raise PurebenchError(f"{out}: expected a folder to write to, but {out.parent} is none; make it first.")
     content = read_official(file, trust=trust)
     name = kind or kind_of(file, content)

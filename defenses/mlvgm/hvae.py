@@ -1,7 +1,7 @@
-"""A small hierarchical VAE: bottom-up encoder, top-down decoder, the prior of each group conditioned on those above.
+"""A small hierarchical VAE: bottom-up encoder, top-down decoder; each group's prior depends on the groups above it.
 
-In the manner of NVAE (Vahdat & Kautz 2020, arXiv:2007.03898: residual cells, residual normal posteriors) and VDVAE
-(Child 2021, arXiv:2011.10650: no normalisation layers, one latent a residual block of the decoder). The reconstruction
+It follows NVAE (Vahdat & Kautz 2020, arXiv:2007.03898: residual cells, residual normal posteriors) and VDVAE (Child
+2021, arXiv:2011.10650: no normalisation layers, one latent for each residual block of the decoder). The reconstruction
 term is a Gaussian with the optimal variance of the batch (sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202).
 """
 
@@ -20,24 +20,36 @@ from purebench.defenses.mlvgm.model import MLVGM, Mix
 
 @dataclass(frozen=True)
 class Normal:
-    """A diagonal normal: mean and standard deviation, [N,Z,h,w] each."""
+    """Normal distribution with diagonal covariance.
+
+    Attributes:
+        mean: mean [N,Z,h,w].
+        std: standard deviation [N,Z,h,w].
+    """
 
     mean: Tensor
     std: Tensor
 
     def sample(self, temperature: float = 1.0) -> Tensor:
-        """A sample with the standard deviation scaled by the temperature."""
+        """Return a sample with the standard deviation scaled by the temperature."""
         return self.mean + temperature * self.std * torch.randn_like(self.mean)
 
     def divergence(self, other: Normal) -> Tensor:
-        """KL(self ‖ other) in nats, [N]."""
+        """Return KL(self ‖ other) in nats, [N]."""
         ratio = self.std / other.std
         gap = (self.mean - other.mean) / other.std
         return (0.5 * (ratio.square() + gap.square() - 1) - ratio.log()).flatten(1).sum(1)
 
 
 class Cell(nn.Module):
-    """Residual bottleneck 1×1, 3×3, 3×3, 1×1 with SiLU before each; [N,inner,h,w] → [N,outer,h,w]."""
+    """Residual bottleneck of 1×1, 3×3, 3×3, 1×1 convolutions with SiLU before each; [N,inner,h,w] → [N,outer,h,w].
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        last_scale: factor on the initial weights of the last convolution.
+        shortcut: whether the input is added to the output.
+    """
 
     def __init__(self, inner: int, outer: int, *, last_scale: float = 1.0, shortcut: bool = True):
         super().__init__()
@@ -60,13 +72,19 @@ class Cell(nn.Module):
         nn.init.zeros_(last.bias) if last.bias is not None else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features; with a shortcut where the widths agree."""
+        """Return the features, with a shortcut if `shortcut` is set."""
         out: Tensor = self.layers(x)
         return x + out if self.shortcut else out
 
 
 class Group(nn.Module):
-    """One latent of the decoder: its prior from the state above it, its posterior from state and encoder features."""
+    """One latent of the decoder: prior from the state above it, posterior from that state and the encoder features.
+
+    Args:
+        width: channels of state and features.
+        z: channels of the latent.
+        scale: factor on the initial last weights of the residual cells.
+    """
 
     def __init__(self, width: int, z: int, scale: float):
         super().__init__()
@@ -77,7 +95,15 @@ class Group(nn.Module):
         self.z = z
 
     def distributions(self, state: Tensor, features: Tensor) -> tuple[Normal, Normal, Tensor]:
-        """Posterior (relative to the prior, NVAE eq. 4), prior, and the state to merge the latent into."""
+        """Compute the distributions of the latent.
+
+        Args:
+            state: state of the decoder [N,C,h,w].
+            features: features of the encoder [N,C,h,w].
+
+        Returns:
+            Posterior (relative to the prior, NVAE eq. 4), prior, and the state that the latent is to be merged into.
+        """
         mean, raw, more = self.prior(state).split([self.z, self.z, state.shape[1]], dim=1)
         shift, stretch = self.posterior(torch.cat([state, features], 1)).chunk(2, dim=1)
         prior = Normal(mean, bounded_exp(raw))
@@ -85,22 +111,26 @@ class Group(nn.Module):
         return posterior, prior, state + more
 
     def absorb(self, state: Tensor, latent: Tensor) -> Tensor:
-        """The state below this latent."""
+        """Return the state below this latent."""
         out: Tensor = self.cell(state + self.merge(latent))
         return out
 
 
 def bounded_exp(x: Tensor) -> Tensor:
-    """exp(x) with the exponent softly clamped to (-5, 5), NVAE's remedy against exploding divergences."""
+    """Return exp(x) with the exponent softly clamped to (-5, 5), NVAE's remedy against exploding divergences."""
     return (5 * torch.tanh(x / 5)).exp()
 
 
 class HVAE(MLVGM):
-    """Groups of latents at growing resolutions, coarse to fine, for images of `size`×`size`.
+    """Hierarchical VAE with groups of latents at growing resolutions, coarse to fine, for images of `size`×`size`.
 
-    groups: latents at each of the resolutions size/2^k, …, size/2, the coarsest first; widths: channels of the
-    features there; z: channels of a latent; temperature: factor on the prior's standard deviation when it is sampled
-    in `autoencode`.
+    Args:
+        channels: channels of the images.
+        size: pixels a side.
+        widths: channels of the features at each resolution, the coarsest first.
+        groups: number of latents at each of the resolutions size/2^k, …, size/2, the coarsest first.
+        z: channels of a latent.
+        temperature: factor on the prior's standard deviation when it is sampled in `autoencode`.
     """
 
     def __init__(
@@ -134,7 +164,7 @@ class HVAE(MLVGM):
         )
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Encoder features at each resolution, the coarsest first."""
+        """Return the encoder's features at each resolution, the coarsest first."""
         state, found = self.stem(2 * x - 1), []
         for level, cell in enumerate(self.encoder):
             state = cell(self.down[level - 1](state) if level else state)
@@ -142,7 +172,15 @@ class HVAE(MLVGM):
         return found[::-1]
 
     def decode(self, features: list[Tensor], choose: Callable[[int, Normal, Normal], Tensor]) -> Tensor:
-        """Images [N,C,H,W] from the latents that `choose(i, posterior, prior)` returns, top-down."""
+        """Decode images from chosen latents, top-down.
+
+        Args:
+            features: features of the encoder, as `features` returns them.
+            choose: choose(i, posterior, prior) returns latent i.
+
+        Returns:
+            Images [N,C,H,W] in [0,1].
+        """
         state = self.start.expand(len(features[0]), -1, -1, -1)
         index = 0
         for level, count in enumerate(self.levels):
@@ -156,11 +194,18 @@ class HVAE(MLVGM):
         return torch.sigmoid(self.last(state))
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; the code of a latent is its posterior's mean, as in Serez et al. 2025."""
+        """Autoencode images (see MLVGM); the code of a latent is the mean of its posterior, as in Serez et al. 2025."""
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature)))
 
     def evidence(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """For training: reconstruction [N,C,H,W], mean squared error (scalar), divergences by latent, [N] each."""
+        """Compute the terms of the evidence lower bound, for training.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+
+        Returns:
+            Reconstruction [N,C,H,W], mean squared error (scalar), and divergences by latent, [N] each.
+        """
         divergences: list[Tensor] = []
 
         def choose(_: int, posterior: Normal, prior: Normal) -> Tensor:

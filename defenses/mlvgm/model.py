@@ -1,4 +1,4 @@
-"""What every multiple-latent-variable generative model can do: autoencode with a mixer, which knows no alpha."""
+"""The interface of multiple-latent-variable generative models: autoencoding with a mixer, independent of alphas."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ from purebench.core.defense import Mix as Mix
 
 
 class MLVGM(nn.Module, ABC):
-    """A generative model with `latents` latent variables, numbered from coarse to fine."""
+    """Generative model with several latent variables, numbered from coarse to fine.
+
+    Attributes:
+        latents: number of latent variables.
+    """
 
     latents: int
 
     @abstractmethod
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """Images [N,C,H,W] in [0,1] → images of the same shape and range, each latent passed through `mix`.
+        """Autoencode images, with each latent passed through `mix`.
 
-        The prior of a latent may depend on the mixed latents above it. `mix` returning `encoded` reconstructs,
-        returning `sampled` generates.
+        The prior of a latent may depend on the mixed latents above it. A `mix` that returns `encoded` reconstructs the
+        image; one that returns `sampled` generates a new image.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+            mix: mix(i, encoded, sampled) returns latent i.
+
+        Returns:
+            Images of the same shape and range.
         """

@@ -1,4 +1,4 @@
-"""Checkpoints as authors publish them: found, and read without running what a pickle says, or refused with the cure."""
+"""Finds and reads the checkpoints that authors publish, without running code that is stored in a pickle."""
 
 from __future__ import annotations
 
@@ -18,23 +18,29 @@ from purebench.defenses.checkpoints import brief
 
 ENDINGS = (".pt", ".pth", ".ckpt")
 DAMAGED = (RuntimeError, EOFError, BadZipFile, UnpicklingError, OSError, LookupError, ValueError, TypeError)
-"""What torch.load raises for a file that is cut short, damaged, or none of its own."""
+"""Exceptions of torch.load for a file that is cut short, damaged, or not written by torch."""
 NOT_HERE = (ImportError, AttributeError)
-"""What unpickling raises for classes of a package that is not installed."""
+"""Exceptions of unpickling for classes of a package that is not installed."""
 
 
 def models_home() -> Path:
-    """Where others' models are looked for: $PUREBENCH_MODELS, else the user's data folder."""
+    """Return the folder of third-party models: $PUREBENCH_MODELS, else one in the user's data folder."""
     import platformdirs
 
     return Path(os.environ.get("PUREBENCH_MODELS") or platformdirs.user_data_path("purebench") / "models")
 
 
 def find_official(file: str, published: str, weights: str | None = None) -> Path:
-    """The place of a published file: `weights` if given, else `file` or its conversion in the folder of models.
+    """Return the path of a published file or of its conversion.
 
-    file: the authors' own name of it, relative to the folder. A conversion is the same name ending in .safetensors.
-    Raises MissingFiles, which says where it is published, if it is not there.
+    Args:
+        file: the authors' name of the file, relative to the models folder. A conversion has the same name with the
+            ending .safetensors.
+        published: address where the file is published, for the error message.
+        weights: path of the file, instead of `file` in the models folder.
+
+    Raises:
+        MissingFiles: If the file does not exist; the message states where it is published.
     """
     path = Path(weights).expanduser() if weights else models_home() / file
     for place in (path, path.with_suffix(".safetensors")):
@@ -44,12 +50,17 @@ def find_official(file: str, published: str, weights: str | None = None) -> Path
 
 
 def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
-    """The top-level dict of a checkpoint that torch saved, on the CPU; only tensors and plain values are made.
+    """Read the top-level dict of a checkpoint that torch saved, on the CPU.
 
-    trust: unpickle whatever the file holds, which runs any code in it: on the user's word alone (`purebench convert
-    --trust`). argparse's Namespaces (many authors' `opts`) then become dicts.
-    Raises PurebenchError for a missing, cut or damaged file, one that holds more than tensors and plain values, or no
-    dict.
+    Args:
+        path: the checkpoint.
+        trust: whether to unpickle any content, which runs any code in it; only at the user's request (`purebench
+            convert --trust`). argparse's Namespaces (many authors' `opts`) then become dicts. Otherwise only tensors
+            and plain values are created.
+
+    Raises:
+        PurebenchError: If the file is missing, cut short or damaged, holds more than tensors and plain values, or is
+            not a dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,7 +89,7 @@ def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
 
 
 def _forbidden(message: str) -> str | None:
-    """The global that torch refuses to load, as it names it, or None if the fault is another.
+    """Return the global that torch refuses to load, as torch names it, or None if the error has another cause.
 
     >>> _forbidden("WeightsUnpickler error: Unsupported global: GLOBAL argparse.Namespace was not an allowed global")
     'argparse.Namespace'
@@ -93,7 +104,7 @@ def _cut(path: Path, error: Exception) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Namespaces as dicts, at any depth; all else as it is."""
+    """Return the value with Namespaces converted to dicts, at any depth."""
     if isinstance(value, Namespace):
         value = vars(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The paper's purifiers by name, such as `mlvgm/gender-learned-blur`: what presets.yaml says, over its checkpoints."""
+"""The paper's purifiers by name, such as `mlvgm/gender-learned-blur`, from presets.yaml and official checkpoints."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FILE = Path(__file__).with_name("presets.yaml")
 SCHEDULES = ("linear", "cosine", "learned")
 PREPARED = ("none", "noise", "blur")
 NO_TEMPERATURE = 1.0
-"""What is handed over where presets.yaml names none: the StyleGANs do not read it."""
+"""Temperature that is passed where presets.yaml names none; the StyleGANs do not use it."""
 
 
 @cache
 def data() -> Mapping[str, Any]:
-    """presets.yaml: `models` and `tasks`."""
+    """Return the content of presets.yaml: `models` and `tasks`."""
     loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return loaded
 
 
 def preset_names() -> list[str]:
-    """The 27 purifiers of the paper, and the noise and the blur alone of its ablations.
+    """Return the names of the paper's 27 purifiers, and of the noise and the blur alone from its ablations.
 
     >>> preset_names()[:4]
     ['gender-linear', 'gender-linear-noise', 'gender-linear-blur', 'gender-cosine']
@@ -47,13 +47,18 @@ def preset_names() -> list[str]:
 
 
 def preset(*, name: str, weights: str | None = None, temperature: float | None = None) -> Purifier:
-    """The purifiers of Serez et al. 2025 for faces and cars, mlvgm/TASK-SCHEDULE[-noise|-blur]; need official files.
+    """Load a purifier of Serez et al. 2025 for faces or cars, mlvgm/TASK-SCHEDULE[-noise|-blur]; needs official files.
 
-    name: a task (gender, ids, cars), a schedule (linear, cosine, learned) and noise or blur before it; none may be
-    written or left out. A task and noise or blur without a schedule is the paper's ablation, which needs no model.
-    weights: the authors' checkpoint or its conversion, None for where `find_official` looks. temperature: of the
-    NVAE's samples, None for the paper's.
-    Raises PurebenchError for an unknown name, and MissingFiles naming the file and where it is published.
+    Args:
+        name: a task (gender, ids, cars), a schedule (linear, cosine, learned), and `noise` or `blur` for a transform
+            before encoding; `none` may be written or left out. A task with noise or blur but no schedule is the paper's
+            ablation, which needs no model.
+        weights: the authors' checkpoint or its conversion; None for the default place of `find_official`.
+        temperature: temperature of the NVAE's samples; None for the paper's.
+
+    Raises:
+        PurebenchError: If the name is unknown, or an argument does not apply to it.
+        MissingFiles: If the official file does not exist; the message states where it is published.
     """
     name = name.removesuffix("-none")
     if name not in preset_names():
@@ -83,7 +88,10 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
 
 @lru_cache(maxsize=1)
 def _model(kind: str, path: Path, changed: int, temperature: float) -> MLVGM:
-    """The model, one for all presets of a board: nine copies of hundreds of millions of weights would fill a device."""
+    """Load the model, shared by all presets of a board.
+
+    Nine copies of hundreds of millions of weights would fill a device.
+    """
     model = load_any(kind, path, temperature=temperature)
     assert isinstance(model, MLVGM)
     return model

@@ -1,6 +1,6 @@
 """Purification with a multiple-latent-variable model (Serez et al., WACV 2025, arXiv:2412.03453).
 
-Fine latents, which carry an adversarial perturbation, are drawn towards fresh samples; coarse ones, which carry the
+Fine latents, which carry an adversarial perturbation, are moved towards fresh samples; coarse ones, which carry the
 class, are kept: z_i = (1 - alpha_i)·encoded_i + alpha_i·sampled_i.
 """
 
@@ -20,13 +20,19 @@ from purebench.defenses.transforms.simple import gaussian_blur, positive
 
 
 class MLVGMPurifier(LatentPurifier):
-    """Any MLVGM under any schedule.
+    """Purifier with any MLVGM and any schedule of alphas.
 
-    schedule: a name of `schedules.SCHEDULES` or a list of alphas, coarse to fine, which is then part of the weights'
-    fingerprint, because a file may have named it. attenuation: factor on all alphas.
-    blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none. noise: l2 norm of a Gaussian
-    noise vector scaled to exactly this norm for each image and added before encoding (then clamped), 0 for none.
-    Raises PurebenchError for a schedule that does not fit the model, or a blur or noise that is negative or not finite.
+    Args:
+        model: the generative model.
+        schedule: a name of `schedules.SCHEDULES` or a list of alphas, coarse to fine. A list is part of the fingerprint
+            of the weights, because it may come from a file.
+        attenuation: factor on all alphas.
+        blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none.
+        noise: l2 norm of a Gaussian noise vector, scaled to exactly this norm for each image and added before encoding
+            (the result is clamped), 0 for none.
+
+    Raises:
+        PurebenchError: If the schedule does not fit the model, or blur or noise is negative or not finite.
     """
 
     def __init__(
@@ -53,24 +59,24 @@ class MLVGMPurifier(LatentPurifier):
         return [1 - alpha for alpha in self.alphas]
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """The image, blurred but without noise, through the model; clamped to [0,1]."""
+        """Autoencode the image with the model, blurred but without noise; the result is clamped to [0,1]."""
         return self.model.autoencode(self.blurred(x), mix).clamp(0, 1)
 
     def with_alphas(self, alphas: Sequence[float]) -> MLVGMPurifier:
-        """The same model, blur and noise under other alphas in [0,1], one a latent."""
+        """Return a purifier with the same model, blur and noise, and other alphas in [0,1], one for each latent."""
         return MLVGMPurifier(self.model, schedule=alphas, attenuation=1.0, blur=self.blur, noise=self.noise)
 
     def mix(self, i: int, encoded: Tensor, sampled: Tensor) -> Tensor:
-        """(1 - alpha_i)·encoded + alpha_i·sampled."""
+        """Return (1 - alpha_i)·encoded + alpha_i·sampled."""
         alpha = self.alphas[i]
         return (1 - alpha) * encoded + alpha * sampled
 
     def blurred(self, x: Tensor) -> Tensor:
-        """What is done to an image before anything random is."""
+        """Apply the deterministic part of the preparation, the blur."""
         return gaussian_blur(x, self.blur) if self.blur else x
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images, clamped to [0,1]."""
+        """Return purified images, clamped to [0,1]."""
         x = self.blurred(x)
         if self.noise:
             x = (x + fixed_norm_noise(x, self.noise)).clamp(0, 1)
@@ -78,9 +84,13 @@ class MLVGMPurifier(LatentPurifier):
 
 
 class FixedNormNoise(Purifier):
-    """Fresh Gaussian noise of exactly this l2 norm, clamped to [0,1]: the paper's ablation without a model.
+    """Fresh Gaussian noise of a fixed l2 norm, clamped to [0,1]: the paper's ablation without a model.
 
-    Raises PurebenchError for a norm that is not a finite number above 0.
+    Args:
+        norm: l2 norm of the noise of each image.
+
+    Raises:
+        PurebenchError: If the norm is not a finite number above 0.
     """
 
     random = True
@@ -90,12 +100,17 @@ class FixedNormNoise(Purifier):
         self.norm = positive("fixed-norm-noise", "norm", norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Noisy images."""
+        """Return noisy images."""
         return (x + fixed_norm_noise(x, self.norm)).clamp(0, 1)
 
 
 def fixed_norm_noise(x: Tensor, norm: float) -> Tensor:
-    """Gaussian noise like x, scaled so that each image's has exactly this l2 norm."""
+    """Return Gaussian noise like x, scaled so that the noise of each image has exactly this l2 norm.
+
+    Args:
+        x: images [N,C,H,W].
+        norm: l2 norm in the units of x.
+    """
     noise = torch.randn_like(x)
     scaled: Tensor = noise * (norm / noise.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)))
     return scaled

@@ -1,6 +1,6 @@
 """Alpha schedules: how much of each latent is resampled, from coarse (kept) to fine (replaced).
 
-A schedule is a function of the number of latents that knows no model (PAPER_SPEC: a_i for i = 1..n).
+A schedule is a function of the number of latents that does not depend on a model (the paper's a_i for i = 1..n).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from purebench.defenses.mlvgm.alpha_spaces import cosine, linear
 
 
 def constant(n: int) -> list[float]:
-    """a_i = 1: the attenuation alone decides."""
+    """Return a_i = 1, so that the attenuation alone decides."""
     return [1.0] * n
 
 
@@ -27,14 +27,18 @@ SCHEDULES: dict[str, Callable[[int], list[float]]] = {
 
 
 LEARNED = Path(__file__).with_name("learned.yaml")
-"""Lists found by a search, by the model they were found for: alphas, attenuation, and the command that found them."""
+"""Lists found by a search, by the model: alphas, attenuation, and the command that found them."""
 
 
 def learned(model: str, found: Path | None = None) -> tuple[list[float], float]:
-    """The list that a search found for a bundled model, and the attenuation that it was found with.
+    """Return the list of alphas that a search found for a bundled model, and the attenuation used with it.
 
-    found: the file to read, None for the one that is shipped.
-    Raises PurebenchError if none was searched for it.
+    Args:
+        model: name of the bundled weights.
+        found: the file to read; None for the shipped one.
+
+    Raises:
+        PurebenchError: If there is no list for this model.
     """
     lists = yaml.safe_load((found or LEARNED).read_text(encoding="utf-8")) or {}
     if model not in lists:
@@ -46,9 +50,15 @@ def learned(model: str, found: Path | None = None) -> tuple[list[float], float]:
 
 
 def alphas(schedule: str | Sequence[float], n: int, attenuation: float) -> list[float]:
-    """The n effective alphas in [0,1]: a schedule by name, or a list, times the attenuation in [0,1].
+    """Return the n effective alphas in [0,1]: the values of a schedule times the attenuation.
 
-    Raises PurebenchError for an unknown name, a list of another length, or entries that are no numbers in [0,1].
+    Args:
+        schedule: name of a schedule, or a list of n alphas in [0,1].
+        n: number of latents.
+        attenuation: factor on all alphas, in [0,1].
+
+    Raises:
+        PurebenchError: If the name is unknown, the list has another length, or a value is not a number in [0,1].
     """
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:

@@ -1,1 +1,1 @@
-"""Purifiers that answer with what a model of clean images makes of the image: by one pass, by choice, or by search."""
+"""Purifiers based on a generative or energy model of clean images: by one pass, by choice, or by search."""

@@ -1,11 +1,11 @@
-"""Defense-GAN: the image that a generator can draw and that is nearest to the input (Samangouei et al. 2018).
+"""Defense-GAN: the image of a generator that is nearest to the input (Samangouei et al. 2018, arXiv:1805.06605).
 
-arXiv:1805.06605, section 3: from R starts, L steps of gradient descent with momentum on the mean squared error of G(z)
-to the image; the purified image is G of the best z found. The authors' attacks do not differentiate the search; here
-the exact gradient unrolls it, step by step in flat memory, and BPDA may differentiate an encoder in its place.
+Section 3 of the paper: from R starts, L steps of gradient descent with momentum on the mean squared error of G(z) to
+the image; the purified image is G of the best z found. The authors' attacks do not differentiate the search. Here the
+exact gradient unrolls it, step by step with constant memory, and BPDA may differentiate an encoder instead.
 
-The generator's leaky ReLUs make the error's slope jump where one of them changes sign. A step of the search jumps with
-it, which no derivative sees: the unrolled gradient is exact between the jumps.
+The generator's leaky ReLUs make the gradient of the error jump where one of them changes sign. A step of the search
+jumps too, which no derivative shows: the unrolled gradient is exact between the jumps.
 """
 
 from __future__ import annotations
@@ -26,11 +26,18 @@ SURROGATES = ("identity", "encoder")
 
 
 class DefenseGAN(Purifier):
-    """The nearest image that a search in any space finds, clamped to [0,1].
+    """Purifier that returns the nearest image found by a search in any space, clamped to [0,1].
 
-    steps: L; rate: of the descent, on an image's mean squared error; momentum: share of the last step that is added to
-    the next, in [0,1). surrogate: what BPDA differentiates, `identity` or `encoder`, the space's guess without search.
-    checkpointed: take each step again in the backward pass. Raises PurebenchError for values out of range.
+    Args:
+        space: the space of the search, with its generator.
+        steps: number of steps L.
+        rate: learning rate of the descent on an image's mean squared error.
+        momentum: share of the last step that is added to the next, in [0,1).
+        surrogate: the surrogate that BPDA differentiates, `identity` or `encoder`, the space's guess without a search.
+        checkpointed: whether to recompute each step in the backward pass.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     def __init__(
@@ -57,12 +64,12 @@ class DefenseGAN(Purifier):
         self.stand_in, self.checkpointed, self.random = surrogate, checkpointed, space.random
 
     def forward(self, x: Tensor) -> Tensor:
-        """G of the best code of each image."""
+        """Return G of the best code of each image, clamped to [0,1]."""
         image: Tensor = self.space(self.search(x)).clamp(0, 1)
         return image
 
     def search(self, x: Tensor) -> Tensor:
-        """The best code [N,D] of each image [N,C,H,W] in [0,1]."""
+        """Return the best code [N,D] of each image [N,C,H,W] in [0,1]."""
         starts = self.space.starts(x)
         count, restarts, length = starts.shape
         images = x.repeat_interleave(restarts, 0)
@@ -74,7 +81,7 @@ class DefenseGAN(Purifier):
             speed = self.momentum * speed - self.rate * slope
             return torch.cat([code + speed, speed, image], 1)
 
-        # the image travels in the state, so that its gradient comes back
+        # the state contains the image, so that gradients flow to it too
         state = torch.cat([codes, torch.zeros_like(codes), images.flatten(1)], 1)
         found = run(state, [step] * self.steps, self.checkpointed)[:, :length]
         with torch.no_grad():
@@ -82,12 +89,12 @@ class DefenseGAN(Purifier):
         return found.view(count, restarts, length)[torch.arange(count, device=x.device), best]
 
     def error(self, codes: Tensor, images: Tensor) -> Tensor:
-        """Mean squared error of the codes' images, before clamping, to the images, [N]."""
+        """Return the mean squared error between the codes' images, before clamping, and the images, [N]."""
         difference: Tensor = self.space(codes) - images
         return difference.square().flatten(1).mean(1)
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The identity, or the space's guess."""
+        """Return x, or the space's guess."""
         return self.space.guess(x) if self.stand_in == "encoder" else x
 
 
@@ -104,11 +111,22 @@ def defense_gan(
     surrogate: str = "encoder",
     checkpointed: bool = True,
 ) -> DefenseGAN:
-    """Defense-GAN, but a search for StyleGAN2 codes (w+) from their mean; space=z is the paper's (Samangouei et al.).
+    """Search the nearest image over StyleGAN2's codes: Defense-GAN, in w+; space=z is the paper's (Samangouei et al.).
 
-    space: `z` searches from `restarts` draws of the prior (seed: of the draws, None for new ones each time, which makes
-    it random); `w+` from one start, `mean` or `encoder`. surrogate: `encoder` for the model's autoencoder, `identity`.
-    Raises PurebenchError for other values.
+    Args:
+        weights: weights of the StyleGAN2, a bundled name or a .safetensors file.
+        space: `z` searches from `restarts` draws of the prior, `w+` from one start.
+        start: start of the search in w+, `mean` or `encoder`.
+        restarts: number of starts in z.
+        steps: steps of gradient descent.
+        rate: learning rate of the descent on an image's mean squared error.
+        momentum: share of the last step that is added to the next, in [0,1).
+        seed: seed of the starts in z; None for new ones each time, which makes the purifier random.
+        surrogate: the surrogate that BPDA differentiates, `encoder` for the model's autoencoder, or `identity`.
+        checkpointed: whether to recompute each step in the backward pass.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
     require("defense-gan", space in SPACES, f"space {' or '.join(SPACES)}", space=space)
     least = isinstance(restarts, int) and restarts >= 1

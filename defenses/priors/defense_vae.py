@@ -1,6 +1,6 @@
-"""Defense-VAE: an autoencoder that was trained to answer attacked images with the clean ones (Li & Ji 2019).
+"""Defense-VAE: an autoencoder trained to map attacked images to the clean ones (Li & Ji 2019, arXiv:1812.06570).
 
-arXiv:1812.06570. At inference it is any VAE purifier; what is its own is the training, in `training.defense_vae`.
+At inference it is an ordinary VAE purifier. Only the training differs; see the recipe `defense_vae`.
 """
 
 from __future__ import annotations
@@ -10,5 +10,10 @@ from purebench.defenses.vae.plain import VAE, VAEPurifier
 
 
 def defense_vae(*, weights: str = "fashion-defense-vae", sampled: bool = False) -> VAEPurifier:
-    """Defense-VAE: an autoencoder trained to answer attacked images with the clean ones (Li & Ji 2019)."""
+    """Purify with an autoencoder that was trained to map attacked images to the clean ones: Defense-VAE (Li & Ji 2019).
+
+    Args:
+        weights: a bundled name or a .safetensors file.
+        sampled: whether to draw the latent from the posterior instead of using its mean.
+    """
     return VAEPurifier(load(weights, "vae", VAE), sampled=sampled)

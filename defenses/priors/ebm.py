@@ -1,10 +1,10 @@
-"""Langevin purification by an energy-based model (Hill et al. 2021, arXiv:2005.13525; Yoon et al. 2021).
+"""Langevin purification with an energy-based model (Hill et al. 2021, arXiv:2005.13525; Yoon et al. 2021).
 
-Steps of unadjusted Langevin dynamics lead the image towards low energy, where clean images are, while their noise
-forgets what was added to it: x ← x - rate·∇f(x) + sqrt(2·rate·temperature)·noise (equation 4 of Hill et al., whose
-tau² / 2 is rate·temperature). For small rates its stationary density is proportional to exp(-f/temperature). Yoon et
-al. (arXiv:2106.06041) take such steps without noise: temperature 0. Each step is checkpointed and replays its noise, so
-the exact gradient, a second derivative of the energy, needs the same memory for any number of steps.
+Steps of unadjusted Langevin dynamics move the image towards low energy, where clean images are, while their noise
+removes the perturbation: x ← x - rate·∇f(x) + sqrt(2·rate·temperature)·noise (equation 4 of Hill et al., whose tau² / 2
+is rate·temperature). For small rates the stationary density is proportional to exp(-f/temperature). Yoon et al.
+(arXiv:2106.06041) take such steps without noise, at temperature 0. Each step is checkpointed and replays its noise, so
+the exact gradient, which needs second derivatives of the energy, uses the same memory for any number of steps.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ from purebench.defenses.diffusion.sampling import draw_seeds, gradient_of, requi
 
 
 class Energy(nn.Module):
-    """Images [N,channels,size,size] in [0,1], and what is near them → energies [N], of about 1 and with no unit.
+    """Energy of images [N,channels,size,size] in or near [0,1], as energies [N] of about 1, without a unit.
 
-    widths: channels after each convolution of stride 2. Its activations are smooth, for second derivatives.
+    Its activations are smooth, for second derivatives.
+
+    Args:
+        channels: channels of the images.
+        size: pixels a side.
+        widths: channels after each convolution of stride 2.
     """
 
     def __init__(self, *, channels: int = 1, size: int = 32, widths: Sequence[int] = (24, 48, 64)):
@@ -37,22 +42,42 @@ class Energy(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inner * side * side, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return energies [N]."""
         energy: Tensor = self.layers(2 * x - 1)[:, 0]
         return energy
 
 
 def langevin(energy: Callable[[Tensor], Tensor], x: Tensor, seed: int, *, rate: float, temperature: float) -> Tensor:
-    """One step of Langevin dynamics from points [N,…]; the seed decides its noise."""
+    """Take one step of Langevin dynamics.
+
+    Args:
+        energy: the energy, [N,…] → [N].
+        x: points [N,…].
+        seed: seed of the step's noise.
+        rate: step size.
+        temperature: temperature, 0 for no noise.
+
+    Returns:
+        The next points [N,…].
+    """
     moved = x - rate * gradient_of(energy, x)
     return moved + math.sqrt(2 * rate * temperature) * seeded_noise(x, seed) if temperature else moved
 
 
 class EBMLangevin(Purifier):
-    """Langevin steps on any energy (images [N,C,H,W] → [N]) from the image on, clamped to [0,1] at the end.
+    """Langevin steps on any energy (images [N,C,H,W] → [N]), started at the image and clamped to [0,1] at the end.
 
-    steps: how many; rate, temperature: as of the module's formula, in the units of x; checkpointed: take each step
-    again in the backward pass. Without temperature nothing is random. Raises PurebenchError for values out of range.
+    At temperature 0 the purifier is deterministic.
+
+    Args:
+        energy: the energy.
+        steps: number of steps.
+        rate: step size, as in the formula of the module, in the units of x.
+        temperature: temperature, as in the formula of the module, in the units of x.
+        checkpointed: whether to recompute each step in the backward pass.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     def __init__(
@@ -77,7 +102,7 @@ class EBMLangevin(Purifier):
         self.checkpointed, self.random = checkpointed, temperature > 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images in [0,1]; one draw of all noises from torch's global generators."""
+        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
         step = partial(langevin, self.energy, rate=self.rate, temperature=self.temperature)
         steps = [partial(step, seed=seed) for seed in draw_seeds(self.steps)]
         return run(x, steps, self.checkpointed).clamp(0, 1)
@@ -91,6 +116,14 @@ def ebm_langevin(
     temperature: float = 5e-5,
     checkpointed: bool = True,
 ) -> EBMLangevin:
-    """Langevin dynamics on an energy-based model (Hill et al. 2021)."""
+    """Run Langevin dynamics on an energy-based model (Hill et al. 2021).
+
+    Args:
+        weights: a bundled name or a .safetensors file.
+        steps: number of steps.
+        rate: step size, in the units of x.
+        temperature: temperature, 0 for no noise.
+        checkpointed: whether to recompute each step in the backward pass.
+    """
     energy = load(weights, "energy", Energy)
     return EBMLangevin(energy, steps=steps, rate=rate, temperature=temperature, checkpointed=checkpointed)

@@ -1,11 +1,11 @@
-"""PuVAE: a reconstruction of the image as each class, of which the nearest is taken (Hwang et al. 2019).
+"""PuVAE: the nearest of the reconstructions of the image as each class (Hwang et al. 2019, arXiv:1903.00585).
 
-arXiv:1903.00585. A VAE that is conditioned on the class projects the image onto the manifold of every class in turn;
-the purified image is the projection with the smallest root mean squared error to the input.
+A VAE that is conditioned on the class projects the image onto the manifold of every class in turn. The purified image
+is the projection with the smallest root mean squared error to the input.
 
-The choice is an argmin. Its slope is zero wherever it exists, so the exact gradient sees the chosen projection alone,
-and nothing in it says how another could become the nearest: an attack with exact gradients is told half of the truth.
-The surrogate for BPDA tells the rest: all projections, mixed by how near they are.
+The choice is an argmin, whose derivative is zero wherever it exists. The exact gradient therefore goes through the
+chosen projection only and does not show how another one could become the nearest, so that an attack with exact
+gradients lacks half of the information. The surrogate for BPDA adds it: all projections, weighted by how near they are.
 """
 
 from __future__ import annotations
@@ -18,14 +18,20 @@ from purebench.defenses.checkpoints import load
 from purebench.defenses.transforms.simple import positive
 
 HIDDEN = 128
-"""Units of the layers in which the class meets the features and the latent."""
+"""Units of the layers that combine the class with the features and the latent."""
 TINY = 1e-12
 
 
 class ClassVAE(nn.Module):
-    """Images [N,C,32,32] in [0,1] and classes ↔ a latent vector [N,z]; both halves are told the class.
+    """Class-conditional VAE of images [N,C,32,32] in [0,1] with a latent vector [N,z].
 
-    Classes are one-hot rows [N,classes].
+    Encoder and decoder both receive the class, as one-hot rows [N,classes].
+
+    Args:
+        channels: channels of the images.
+        classes: number of classes.
+        width: channels of the first convolution.
+        z: length of the latent vector.
     """
 
     def __init__(self, *, channels: int = 1, classes: int = 10, width: int = 24, z: int = 16):
@@ -49,16 +55,32 @@ class ClassVAE(nn.Module):
         )
 
     def encode(self, features: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the posterior, [N,z] each, from an image's features and a class."""
+        """Compute the posterior.
+
+        Args:
+            features: features of the images, as `self.features` returns them.
+            label: one-hot classes [N,classes].
+
+        Returns:
+            Mean and log-variance, [N,z] each.
+        """
         mean, logvar = self.posterior(torch.cat([features, label], 1)).chunk(2, dim=1)
         return mean, 10 * torch.tanh(logvar / 10)
 
     def decode(self, z: Tensor, label: Tensor) -> Tensor:
-        """Images in [0,1]."""
+        """Return images [N,C,32,32] in [0,1] of latent vectors [N,z] and one-hot classes [N,classes]."""
         return torch.sigmoid(self.decoder(torch.cat([z, label], 1)))
 
     def project(self, x: Tensor, sampled: bool) -> Tensor:
-        """The image as each class, [N,classes,C,H,W] in [0,1]; sampled: from a draw of the posterior, not its mean."""
+        """Reconstruct the images as each class.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+            sampled: whether to draw the latent from the posterior instead of using its mean.
+
+        Returns:
+            Reconstructions [N,classes,C,H,W] in [0,1].
+        """
         count, every = len(x), torch.eye(self.classes, dtype=x.dtype, device=x.device)
         labels = every.repeat(count, 1)
         mean, logvar = self.encode(self.features(2 * x - 1).repeat_interleave(self.classes, 0), labels)
@@ -67,16 +89,21 @@ class ClassVAE(nn.Module):
 
 
 def distances(projections: Tensor, x: Tensor) -> Tensor:
-    """Root mean squared error of the projections [N,K,C,H,W] of each image to it, [N,K]."""
+    """Return the root mean squared error of each image to its projections [N,K,C,H,W], [N,K]."""
     return ((projections - x[:, None]).square().flatten(2).mean(2) + TINY).sqrt()
 
 
 class PuVAE(Purifier):
-    """The projection that is nearest to the image, by any model whose `project` gives one a class.
+    """Purifier that returns the nearest projection of the image, by any model whose `project` returns one a class.
 
-    sampled: draw the latents (random) instead of taking their mean (deterministic). temperature: of the surrogate's
-    softmin, in units of the deviation of an image's distances, so that no image saturates it.
-    Raises PurebenchError for a temperature that is not a finite number above 0.
+    Args:
+        model: the model.
+        sampled: whether to draw the latents (random) instead of using their mean (deterministic).
+        temperature: temperature of the surrogate's softmin, in units of the standard deviation of an image's distances,
+            so that it saturates for no image.
+
+    Raises:
+        PurebenchError: If the temperature is not a finite number above 0.
     """
 
     def __init__(self, model: ClassVAE, *, sampled: bool = False, temperature: float = 0.5):
@@ -85,13 +112,13 @@ class PuVAE(Purifier):
         self.temperature = positive("puvae", "temperature", temperature)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The nearest projection in [0,1]; its gradient is that of the projection chosen."""
+        """Return the nearest projection in [0,1]; the gradient is that of the chosen projection."""
         projections = self.model.project(x, self.random)
         chosen = distances(projections, x).argmin(1)
         return projections[torch.arange(len(x), device=x.device), chosen]
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """All projections, mixed by the softmin of their distances."""
+        """Return the mean of all projections, weighted by the softmin of their distances."""
         projections = self.model.project(x, self.random)
         apart = distances(projections, x)
         spread = apart.detach().std(1, keepdim=True).clamp_min(TINY)
@@ -100,5 +127,11 @@ class PuVAE(Purifier):
 
 
 def puvae(*, weights: str = "fashion-puvae", sampled: bool = False, temperature: float = 0.5) -> PuVAE:
-    """PuVAE: the image reconstructed as every class, the nearest taken (Hwang et al. 2019)."""
+    """Reconstruct the image as every class and return the nearest reconstruction: PuVAE (Hwang et al. 2019).
+
+    Args:
+        weights: a bundled name or a .safetensors file.
+        sampled: whether to draw the latents instead of using their mean.
+        temperature: temperature of the surrogate's softmin.
+    """
     return PuVAE(load(weights, "class-vae", ClassVAE), sampled=sampled, temperature=temperature)

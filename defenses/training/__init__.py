@@ -1,1 +1,1 @@
-"""Recipes that made the bundled weights; `purebench train NAME` runs one."""
+"""Training of the bundled weights; `purebench train NAME` runs a recipe."""

@@ -1,4 +1,4 @@
-"""The model card of a training: recipe, data, cost, quality."""
+"""Writes the model card of a training: recipe, data, cost, quality."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, budget: Budget) -> None:
-    """Writes NAME.md."""
+    """Write the model card NAME.md.
+
+    Args:
+        recipe: the recipe.
+        state: the finished training.
+        figures: named quality figures.
+        out: folder of the card.
+        budget: budget of the training.
+    """
     device = state.device
     parameters = sum(p.numel() for p in state.model.get_submodule(recipe.kept).parameters())
     threads = f", {torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""

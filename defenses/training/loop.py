@@ -1,8 +1,8 @@
-"""One training loop for every recipe: a budget, checkpoints, resume, a log, a progress bar.
+"""The training loop of all recipes: budget, checkpoints, resuming, log, progress bar.
 
-The learning rate follows the share of the budget that is spent (warm-up, then a cosine to zero), so the same recipe
-gives the same kind of model on a slow and on a fast machine, smaller in steps or larger. A budget in minutes makes the
-weights depend on the machine's speed; with one in steps the seed decides them.
+The learning rate follows the share of the budget that is spent (warm-up, then a cosine to zero), so a recipe produces
+the same kind of model on slow and fast machines, after fewer or more steps. With a budget in minutes the weights depend
+on the machine's speed; with a budget in steps the seed determines them.
 """
 
 from __future__ import annotations
@@ -33,19 +33,36 @@ from purebench.defenses.training.state import Budget, State
 SECONDS_BETWEEN_ROWS = 10.0
 SECONDS_BETWEEN_LINES = 20.0
 Tell = Callable[[float, str | None], None]
-"""tell(share of the budget spent, what to say about it: None for what was said last)"""
+"""tell(share of the budget spent, text, or None to keep the last text)"""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a bundled model is made.
+    """Recipe of a bundled model.
 
-    loss: (model, images [N,C,H,W] in [0,1], labels [N], share of the budget spent in [0,1]) → named scalars, the
-    first is minimised. quality: (model, test images, device) → named figures for the model card. held_out: images at
-    the end of the training set that are not trained on. minutes: the budget. save_every: seconds of training that a
-    kill may cost. betas: the optimizer's. factors: on the rate, by what parameters' names begin with. around: makes
-    what is trained of what `build` made, with a critic, say; kept: the name of the latter therein, which alone is
-    stored.
+    Attributes:
+        name: name of the weights and of the files.
+        kind: kind of the model, written to the header of the weights.
+        build: builds the model; called with `architecture`.
+        architecture: arguments of `build`.
+        loss: (model, images [N,C,H,W] in [0,1], labels [N], share of the budget spent in [0,1]) → named scalars, of
+            which the first is minimised.
+        quality: (model, test images, device) → named figures for the model card.
+        about: description of the model, for the card.
+        source: source of the method, for the card.
+        data: returns the images of a split.
+        batch: images of a step.
+        rate: learning rate.
+        decay: weight decay.
+        ema: factor of the moving average of the weights.
+        shift: largest shift of the images in pixels, for augmentation.
+        held_out: images at the end of the training set that are not trained on.
+        minutes: the budget.
+        save_every: seconds of training between two checkpoints; an interruption loses at most this much.
+        betas: betas of the optimizer.
+        factors: factors on the learning rate, by prefix of the parameters' names.
+        around: wraps the built model in the module that is trained, for example together with a critic.
+        kept: name of the built model inside that module; only this model is stored.
     """
 
     name: str
@@ -80,13 +97,28 @@ class Recipe:
         folder: str | None,
         steps: int | None = None,
     ) -> Path:
-        """Runs the recipe within `minutes` (None: its own budget) or for `steps`; see `train`."""
+        """Run the recipe within `minutes` (None: its own budget) or for `steps`; see `train`.
+
+        Args:
+            out: folder of the results.
+            device: device of the training.
+            minutes: budget in minutes.
+            seed: seed of the training.
+            folder: folder of the data set.
+            steps: budget in steps, instead of minutes.
+
+        Returns:
+            The path of the weights.
+        """
         minutes = self.minutes if minutes is None else minutes
         return train(self, out=out, device=device, minutes=minutes, seed=seed, folder=folder, steps=steps)
 
 
 def augment(images: Tensor, shift: int) -> Tensor:
-    """Half of the images mirrored; all moved by up to `shift` pixels (the padding is black, so rolling is moving)."""
+    """Mirror half of the images, and shift all of them by up to `shift` pixels.
+
+    The border of the images is black, so rolling is the same as shifting.
+    """
     mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
     images = torch.where(mirrored.to(images.device), images.flip(-1), images)
     if shift:
@@ -96,12 +128,20 @@ def augment(images: Tensor, shift: int) -> Tensor:
 
 
 def rate_at(share: float) -> float:
-    """Factor on the learning rate: 3 % linear warm-up, then half a cosine to zero."""
+    """Return the factor on the learning rate: 3 % linear warm-up, then half a cosine to zero."""
     return min(share / 0.03, 1.0) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
 def rated(model: nn.Module, factors: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The parameters in groups by the factor on their rate: of the first name in `factors` that theirs begins with."""
+    """Group the parameters by the factor on their learning rate.
+
+    Args:
+        model: the model.
+        factors: factors by prefix of the parameters' names; the first prefix that matches counts.
+
+    Returns:
+        Parameter groups for the optimizer.
+    """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = next((factors[start] for start in factors if name.startswith(start)), 1.0)
@@ -119,12 +159,26 @@ def train(
     folder: str | None,
     steps: int | None = None,
 ) -> Path:
-    """Trains, or goes on training, and writes NAME.safetensors, NAME.log.jsonl and the card NAME.md to `out`.
+    """Train a model, or resume its training, and write the results.
 
-    steps: the budget in steps, instead of minutes. NAME.state.pt in `out` is what a killed training goes on from. The
-    caller's generators are left as they were.
-    Raises PurebenchError for a folder that cannot be written, too few images, a state that does not fit, or a loss
-    that is not finite.
+    It writes NAME.safetensors, NAME.log.jsonl and the card NAME.md to `out`. An interrupted training resumes from
+    NAME.state.pt in `out`. The state of the caller's random generators is restored.
+
+    Args:
+        recipe: the recipe.
+        out: folder of the results.
+        device: device of the training.
+        minutes: budget in minutes of training time.
+        seed: seed of the training.
+        folder: folder of the data set.
+        steps: budget in steps, instead of minutes.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        PurebenchError: If the folder cannot be written, there are too few images, a saved state does not fit, or a loss
+            is not finite.
     """
     budget = Budget(minutes, steps)
     try:
@@ -165,7 +219,7 @@ def train(
 
 @contextmanager
 def _progress(name: str) -> Iterator[Tell]:
-    """A progress bar on a terminal, else a line now and then, so that a log shows the training is alive."""
+    """Show a progress bar on a terminal, else print a line now and then, so that a log shows that training goes on."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

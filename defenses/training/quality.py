@@ -1,4 +1,4 @@
-"""Figures for the model cards: how much of the classifier's accuracy a model keeps."""
+"""Quality figures of the model cards: the classifier's accuracy with and without a purifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from purebench.defenses.classifiers.resnet import fashion_resnet
 
 @torch.no_grad()
 def accuracy(predict: Callable[[Tensor], Tensor], data: ImageSet, device: torch.device, batch: int = 250) -> float:
-    """Share of images that `predict` (images [N,C,H,W] in [0,1] → logits [N,K]) gets right, one pass each."""
+    """Return the share of images that are classified correctly, with one pass each.
+
+    Args:
+        predict: images [N,C,H,W] in [0,1] → logits [N,K].
+        data: the images.
+        device: device of the classifier.
+        batch: images of a batch.
+    """
     right = 0
     for start in range(0, len(data), batch):
         part = data.take(range(start, min(start + batch, len(data))))
@@ -26,7 +33,17 @@ def accuracy(predict: Callable[[Tensor], Tensor], data: ImageSet, device: torch.
 def purified_accuracies(
     purifiers: Mapping[str, Purifier], test: ImageSet, device: torch.device, images: int = 2000
 ) -> dict[str, float]:
-    """Clean accuracy of the bundled classifier behind each purifier, on the first `images` test images, one draw."""
+    """Return the clean accuracy of the bundled classifier behind each purifier, with one draw for each image.
+
+    Args:
+        purifiers: the purifiers by name.
+        test: the test images.
+        device: device of the evaluation.
+        images: number of images, the first ones of `test`.
+
+    Returns:
+        Accuracies by description, starting with that without a purifier.
+    """
     classifier = fashion_resnet().to(device)
     some = test.take(range(min(images, len(test))))
     figures = {"no purifier": accuracy(classifier, some, device)}

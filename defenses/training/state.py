@@ -1,4 +1,4 @@
-"""How far a training is: its budget, and all that a killed one needs to go on."""
+"""Budget and state of a training, with everything that is needed to resume it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from purebench.defenses import checkpoints
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: `steps` if given, else `minutes` of training time. Raises PurebenchError if there is none."""
+    """Budget of a training: `steps` if given, else `minutes`.
+
+    Attributes:
+        minutes: minutes of training time.
+        steps: number of steps, instead of minutes.
+
+    Raises:
+        PurebenchError: If a value is not above 0.
+    """
 
     minutes: float
     steps: int | None = None
@@ -28,7 +36,7 @@ class Budget:
             raise PurebenchError(f"--steps: expected a number above 0, but got {self.steps}.")
 
     def share(self, state: State) -> float:
-        """Share spent, 1 and above when the training is over."""
+        """Return the share of the budget that is spent; 1 or more means that the training is over."""
         return state.seconds / (60 * self.minutes) if self.steps is None else state.step / self.steps
 
     def __str__(self) -> str:
@@ -37,7 +45,18 @@ class Budget:
 
 @dataclass
 class State:
-    """All that a killed training needs to go on."""
+    """State of a training that is needed to resume it.
+
+    Attributes:
+        model: the trained model.
+        average: model with the moving average of the weights.
+        optimizer: the optimizer.
+        seed: seed of the training.
+        device: device of the training.
+        step: number of steps taken.
+        seconds: seconds of training time.
+        log: rows of the log.
+    """
 
     model: nn.Module
     average: nn.Module
@@ -49,7 +68,7 @@ class State:
     log: list[dict[str, float]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Writes the state at once or not at all."""
+        """Write the state to a file, atomically."""
         buffer = io.BytesIO()
         torch.save(
             {
@@ -68,7 +87,14 @@ class State:
         checkpoints.write(path, buffer.getvalue())
 
     def load(self, path: Path) -> None:
-        """Takes up a saved state. Raises PurebenchError if it is damaged, or another recipe's or seed's."""
+        """Restore a saved state.
+
+        Args:
+            path: file that `save` wrote.
+
+        Raises:
+            PurebenchError: If the file is damaged, or belongs to another recipe or seed.
+        """
         try:
             stored = torch.load(path, map_location="cpu", weights_only=True)
             began = stored.get("seed", self.seed)

@@ -1,1 +1,1 @@
-"""Transforms of the image that need no model."""
+"""Image transforms that need no model."""

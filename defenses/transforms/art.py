@@ -1,8 +1,8 @@
-"""Any preprocessing defence of the Adversarial Robustness Toolbox by class name: `art:JpegCompression(quality=50)`
-(Nicolae et al. 2018, arXiv:1807.01069).
+"""Preprocessing defences of the Adversarial Robustness Toolbox by class name (Nicolae et al. 2018, arXiv:1807.01069).
 
-ART's own estimate of the gradient is the surrogate: what its `estimate_gradient` makes of the gradient behind it,
-which is that gradient itself unless a defence brings a better one. Defences in PyTorch are differentiated as they are.
+Example: `art:JpegCompression(quality=50)`. The surrogate is ART's own estimate of the gradient: the result of
+`estimate_gradient` for the gradient with respect to the output, which is this gradient itself unless a defence provides
+a better estimate. Defences that are written in PyTorch are differentiated exactly.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from purebench.core.errors import PurebenchError, nearest
 from purebench.core.seeds import seeded
 
 RANDOM = ("Cutout", "CutoutPyTorch", "GaussianAugmentation", "TotalVarMin")
-"""Defences whose answer to the same image differs."""
+"""Defences whose output for the same image is random."""
 KEEPS = ("FeatureSqueezing", "GaussianAugmentation")
-"""Defences that treat each value alone, so that the layout does not matter."""
+"""Defences that process each value by itself, so that the layout does not matter."""
 OURS: Mapping[str, Any] = {
     "channels_first": True,
     "clip_values": (0.0, 1.0),
@@ -32,12 +32,13 @@ OURS: Mapping[str, Any] = {
     "apply_fit": False,
     "apply_predict": True,
 }
-"""Parameters that are no options: how our images are laid out, and that they are purified and not added to."""
+"""Fixed parameters, not options: the layout of the images, and that they are purified rather than augmented."""
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "GaussianAugmentation": {"sigma": 0.1},
     "TotalVarMin": {"prob": 0.5, "lamb": 0.1},
 }
-"""Instead of ART's: noise as wide as the range of the images, and a smoothing that leaves little of small ones."""
+"""Replacements of ART's defaults: its noise is as wide as the range of the images, and its smoothing removes most of
+the content of small images."""
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "it is for sound": ("Mp3Compression", "Mp3CompressionPyTorch", "Resample"),
     "it is for videos": ("VideoCompression", "VideoCompressionPyTorch"),
@@ -52,11 +53,11 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "it needs a PixelCNN, which ART does not bring": ("PixelDefend",),
     "it is the base class": ("Preprocessor",),
 }
-"""Defences of ART 1.20 that cannot stand before an image classifier, by the reason."""
+"""Defences of ART 1.20 that cannot be used before an image classifier, by the reason."""
 
 
 def art_defences() -> dict[str, type]:
-    """ART's preprocessing defences by name, those left out too."""
+    """Return ART's preprocessing defences by name, including the excluded ones."""
     import art.defences.preprocessor as found
     from art.defences.preprocessor import Preprocessor
 
@@ -65,18 +66,18 @@ def art_defences() -> dict[str, type]:
 
 
 class Estimated(torch.autograd.Function):
-    """Forward the images as they are; backward what a defence's own estimate makes of the gradient behind it."""
+    """Identity in the forward pass; a defence's own gradient estimate in the backward pass."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, purifier: ArtPreprocessing) -> Tensor:
-        """A copy of x."""
+        """Return a copy of x."""
         context.save_for_backward(x)
         context.purifier = purifier
         return x.clone()
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """ART's estimate, in the layout of x."""
+        """Return ART's estimate of the gradient, in the layout of x."""
         (x,), (gradient,) = context.saved_tensors, gradients
         purifier = context.purifier
         found = purifier.defence.estimate_gradient(purifier.theirs(x), purifier.theirs(gradient))
@@ -84,10 +85,14 @@ class Estimated(torch.autograd.Function):
 
 
 class ArtPreprocessing(Purifier):
-    """A preprocessing defence of ART.
+    """Purifier with a preprocessing defence of ART.
 
-    defence: any ART `Preprocessor` over images in [0,1]; first: whether it wants channels first; random: whether two of
-    its answers may differ. ART draws from numpy's generator, which is seeded here from torch's.
+    ART draws from numpy's generator, which is seeded from torch's here.
+
+    Args:
+        defence: any ART `Preprocessor` over images in [0,1].
+        first: whether the defence expects channels first.
+        random: whether two outputs for the same image may differ.
     """
 
     def __init__(self, defence: Any, *, first: bool, random: bool):
@@ -98,9 +103,10 @@ class ArtPreprocessing(Purifier):
         self.differentiable = self.native = isinstance(defence, PreprocessorPyTorch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The defence's answer in [0,1]; differentiable if it is written in PyTorch, else without a gradient.
+        """Return the output of the defence in [0,1]; it has a gradient only if the defence is written in PyTorch.
 
-        Raises PurebenchError for an answer of another shape.
+        Raises:
+            PurebenchError: If the output has another shape.
         """
         with seeded("art", str(int(torch.randint(2**62, ())) if self.random else 0)):
             if self.native:
@@ -113,7 +119,7 @@ class ArtPreprocessing(Purifier):
         return found.clamp(0, 1)
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """A stand-in whose gradient is ART's estimate; its value, which BPDA does not use, is x."""
+        """Return a surrogate whose gradient is ART's estimate; its value, which BPDA does not use, is x."""
         if self.native:
             with seeded("art", "surrogate"):
                 estimate: Tensor = self.defence.estimate_forward(x)
@@ -122,21 +128,26 @@ class ArtPreprocessing(Purifier):
         return through
 
     def theirs(self, x: Tensor) -> np.ndarray:
-        """Images as ART takes them: a float32 array of its own, channels where the defence wants them."""
+        """Return images in ART's format: a new float32 array with channels where the defence expects them."""
         images = x.detach().float().cpu()
         return np.array((images if self.first else images.permute(0, 2, 3, 1)).numpy(), order="C")
 
     def ours(self, found: Any, like: Tensor) -> Tensor:
-        """An array of ART's as images [N,C,H,W] of the type of `like`."""
+        """Return an array of ART as images [N,C,H,W] with the type of `like`."""
         images = torch.as_tensor(np.asarray(found))
         return (images if self.first else images.permute(0, 3, 1, 2)).to(like)
 
 
 def from_art(name: str, **options: Any) -> ArtPreprocessing:
-    """Any ART preprocessing defence for images, by class name; its own gradient estimate is the surrogate.
+    """Purify with an ART preprocessing defence, by class name; its own gradient estimate is the surrogate.
 
-    options: of the defence. Raises PurebenchError for an unknown name or option, one that is missing or refused, and a
-    defence that cannot stand before an image classifier.
+    Args:
+        name: class name of the defence.
+        **options: parameters of the defence.
+
+    Raises:
+        PurebenchError: If the name or an option is unknown, an option is missing or invalid, or the defence cannot be
+            used before an image classifier.
     """
     known = art_defences()
     if name not in known:
@@ -163,6 +174,6 @@ def from_art(name: str, **options: Any) -> ArtPreprocessing:
 
 
 def usable(known: Mapping[str, type]) -> list[str]:
-    """The names of the defences that can be used, in alphabetical order."""
+    """Return the names of the defences that can be used, in alphabetical order."""
     out = {name for names in LEFT_OUT.values() for name in names}
     return sorted(name for name in known if name not in out)

@@ -1,4 +1,4 @@
-"""Purifiers that look at neighbourhoods: the median, total variation, random scaling and padding."""
+"""Purifiers that use neighbourhoods of pixels: median, total variation, random resizing and padding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from purebench.defenses.transforms.simple import positive
 
 
 class Median(Purifier):
-    """The median of each size×size neighbourhood (Xu et al. 2018, arXiv:1704.01155), borders reflected."""
+    """Median of each size×size neighbourhood, with reflected borders (Xu et al. 2018, arXiv:1704.01155).
+
+    Args:
+        size: side of the neighbourhood in pixels, odd and at least 3.
+    """
 
     random = False
 
@@ -23,7 +27,7 @@ class Median(Purifier):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Medians; the gradient goes to the pixel that is the median."""
+        """Return the medians; the gradient goes to the pixel that is the median."""
         half = self.size // 2
         padded = functional.pad(x, (half,) * 4, mode="reflect")
         windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
@@ -31,10 +35,17 @@ class Median(Purifier):
 
 
 class TotalVariation(Purifier):
-    """argmin_u ½‖mask·(u - x)‖² + weight·Σ sqrt(|∇u|² + smooth²), by `steps` steps of gradient descent.
+    """Total-variation minimisation by gradient descent.
 
-    Guo et al. 2018 (arXiv:1711.00117), who keep a random part of the pixels (`keep` < 1) and restore the others; the
-    smoothed variation makes each step differentiable, so the exact gradient goes through all of them.
+    It minimises ½‖mask·(u - x)‖² + weight·Σ sqrt(|∇u|² + smooth²) over u (Guo et al. 2018, arXiv:1711.00117). The
+    authors keep a random part of the pixels (`keep` < 1) and restore the others. The smoothed variation makes each step
+    differentiable, so the exact gradient goes through all of them.
+
+    Args:
+        weight: weight of the total variation, above 0.
+        steps: steps of gradient descent.
+        keep: share of the pixels that is kept, in (0,1].
+        smooth: smoothing of the total variation.
     """
 
     def __init__(self, weight: float, steps: int, keep: float, smooth: float = 0.03):
@@ -47,9 +58,9 @@ class TotalVariation(Purifier):
         self.steps, self.keep, self.smooth, self.random = steps, keep, smooth, keep < 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images of small variation near x, in [0,1]."""
+        """Return images near x with small total variation, in [0,1]."""
         mask = (torch.rand_like(x[:, :1]) < self.keep).to(x) if self.random else torch.ones_like(x[:, :1])
-        length = 1 / (1 + 8 * self.weight / self.smooth)  # one over a bound of the second derivative
+        length = 1 / (1 + 8 * self.weight / self.smooth)  # inverse of an upper bound of the second derivative
         state, before, momentum = x * mask, x * mask, 1.0
         for _ in range(self.steps):  # Nesterov's acceleration, as in FISTA
             after = 0.5 * (1 + (1 + 4 * momentum**2) ** 0.5)
@@ -59,7 +70,7 @@ class TotalVariation(Purifier):
         return state.clamp(0, 1)
 
     def slope(self, u: Tensor) -> Tensor:
-        """The gradient of the smoothed total variation at u: minus the divergence of ∇u/|∇u|."""
+        """Return the gradient of the smoothed total variation at u: minus the divergence of ∇u/|∇u|."""
         down = functional.pad(u[:, :, 1:] - u[:, :, :-1], (0, 0, 0, 1))
         right = functional.pad(u[:, :, :, 1:] - u[:, :, :, :-1], (0, 1))
         size = (down.square() + right.square() + self.smooth**2).sqrt()
@@ -68,9 +79,13 @@ class TotalVariation(Purifier):
 
 
 class ResizePad(Purifier):
-    """Each image shrunk to a random size of at least `smallest` of its side, put at a random place on black.
+    """Random resizing and padding: each image is shrunk to a random size and placed at random on black.
 
-    Xie et al. 2018 (arXiv:1711.01991), who enlarge before padding; classifiers of a fixed size need it the other way.
+    Xie et al. 2018 (arXiv:1711.01991) enlarge before padding; classifiers of a fixed input size require shrinking
+    instead.
+
+    Args:
+        smallest: smallest size as a share of the image's side, in (0,1).
     """
 
     random = True
@@ -82,9 +97,9 @@ class ResizePad(Purifier):
         self.smallest = smallest
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images of the same shape, each with its own size and place; bilinear, differentiable in x."""
+        """Return images of the same shape, each with its own size and place; bilinear, differentiable in x."""
         side = 1 - (1 - self.smallest) * torch.rand(len(x), device=x.device, dtype=x.dtype)
-        room = (1 - side) * 2  # in the grid's units, in which the image reaches from -1 to 1
+        room = (1 - side) * 2  # in the grid's units, where the image spans -1 to 1
         place = (torch.rand(len(x), 2, device=x.device, dtype=x.dtype) - 0.5) * room[:, None]
         frame = torch.zeros(len(x), 2, 3, device=x.device, dtype=x.dtype)
         frame[:, 0, 0] = frame[:, 1, 1] = 1 / side
@@ -94,15 +109,29 @@ class ResizePad(Purifier):
 
 
 def median(*, size: int = 3) -> Median:
-    """The median of each neighbourhood."""
+    """Replace each pixel by the median of its neighbourhood.
+
+    Args:
+        size: side of the neighbourhood in pixels, odd and at least 3.
+    """
     return Median(size)
 
 
 def tv_minimisation(*, weight: float = 0.1, steps: int = 40, keep: float = 1.0) -> TotalVariation:
-    """Total-variation minimisation, from all pixels or a random part of them (Guo et al. 2018)."""
+    """Minimise the total variation, from all pixels or a random part of them (Guo et al. 2018).
+
+    Args:
+        weight: weight of the total variation, above 0.
+        steps: steps of gradient descent.
+        keep: share of the pixels that is kept, in (0,1].
+    """
     return TotalVariation(weight, steps, keep)
 
 
 def random_resize_pad(*, smallest: float = 0.8) -> ResizePad:
-    """Random shrinking and placing (Xie et al. 2018)."""
+    """Shrink images to a random size and place them at random (Xie et al. 2018).
+
+    Args:
+        smallest: smallest size as a share of the image's side, in (0,1).
+    """
     return ResizePad(smallest)

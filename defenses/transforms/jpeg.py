@@ -1,7 +1,7 @@
-"""JPEG compression (Dziugaite et al. 2016, arXiv:1608.00853; Guo et al. 2018, arXiv:1711.00117) and a smooth stand-in.
+"""JPEG compression (Dziugaite et al. 2016, arXiv:1608.00853; Guo et al. 2018, arXiv:1711.00117) and a smooth surrogate.
 
-The stand-in is JPEG itself (ITU T.81: level shift, 8×8 cosine transform, division by the standard's tables, rounding,
-and back), with the rounding that differentiates: r(v) = [v] + (v - [v])³ (Shin & Song 2017).
+The surrogate is JPEG itself (ITU T.81: level shift, 8×8 cosine transform, division by the standard's tables, rounding,
+and back), with a differentiable rounding: r(v) = [v] + (v - [v])³ (Shin & Song 2017).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LUMINANCE = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
-"""Quantisation of the brightness (T.81, table K.1)."""
+"""Quantisation table of the luminance (T.81, table K.1)."""
 CHROMINANCE = (
     (17, 18, 24, 47, 99, 99, 99, 99),
     (18, 21, 26, 66, 99, 99, 99, 99),
@@ -37,14 +37,14 @@ CHROMINANCE = (
     (47, 66, 99, 99, 99, 99, 99, 99),
     *((99,) * 8,) * 4,
 )
-"""Quantisation of the two colours (T.81, table K.2)."""
+"""Quantisation table of the two chrominance channels (T.81, table K.2)."""
 TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
-"""JFIF: brightness and colours of red, green and blue."""
+"""Matrix from red, green and blue to luminance and chrominance (JFIF)."""
 
 
 @cache
 def cosines() -> Tensor:
-    """The orthonormal cosine transform of 8 values, [8,8] (T.81, A.3.3), in float64."""
+    """Return the orthonormal cosine transform of 8 values, [8,8] (T.81, A.3.3), in float64."""
     place, wave = torch.arange(8, dtype=torch.float64), torch.arange(8, dtype=torch.float64)[:, None]
     basis = 0.5 * torch.cos((2 * place + 1) * wave * math.pi / 16)
     basis[0] /= math.sqrt(2)
@@ -52,19 +52,35 @@ def cosines() -> Tensor:
 
 
 def quantisation(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
-    """A table of T.81 scaled to a quality of 1..100 as the Independent JPEG Group's library scales it, [8,8]."""
+    """Scale a quantisation table to a quality like the Independent JPEG Group's library.
+
+    Args:
+        table: table of T.81.
+        quality: quality in 1..100.
+
+    Returns:
+        The scaled table [8,8].
+    """
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return ((torch.tensor(table) * scale + 50) // 100).clamp(1, 255).double()
 
 
 def soft_round(value: Tensor) -> Tensor:
-    """[v] + (v - [v])³: rounding whose slope is 0 at whole numbers and 3/4 half-way between them."""
+    """Return [v] + (v - [v])³: rounding with derivative 0 at integers and 3/4 half-way between them."""
     whole = value.detach().round()
     return whole + (value - whole) ** 3
 
 
 def coded(plane: Tensor, table: Tensor) -> Tensor:
-    """Planes [N,H,W] in 0..255 after their blocks' coefficients were quantised softly; any H and W."""
+    """Quantise the coefficients of 8×8 blocks with soft rounding.
+
+    Args:
+        plane: planes [N,H,W] in 0..255, with any H and W.
+        table: quantisation table [8,8].
+
+    Returns:
+        The decoded planes [N,H,W].
+    """
     height, width = plane.shape[1:]
     padded = functional.pad(plane[:, None], (0, -width % 8, 0, -height % 8), mode="replicate")[:, 0]
     rows, columns = padded.shape[1] // 8, padded.shape[2] // 8
@@ -76,7 +92,11 @@ def coded(plane: Tensor, table: Tensor) -> Tensor:
 
 
 class JPEG(Purifier):
-    """Each image written as JPEG at `quality` (1..95) and read again; grey or RGB, by Pillow with its defaults."""
+    """JPEG compression of each image by Pillow with its defaults; grey or RGB.
+
+    Args:
+        quality: quality in 1..95.
+    """
 
     random = False
     differentiable = False
@@ -88,7 +108,14 @@ class JPEG(Purifier):
         self.quality = quality
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images [N,1 or 3,H,W] in [0,1] as they come back; no gradient. Raises PurebenchError for other channels."""
+        """Return the decoded images, without a gradient.
+
+        Args:
+            x: images [N,1 or 3,H,W] in [0,1].
+
+        Raises:
+            PurebenchError: If the images have another number of channels.
+        """
         if x.shape[1] not in (1, 3):
             raise PurebenchError(f"jpeg: expected images with 1 or 3 channels, but got {x.shape[1]}; use another.")
         pixels = (x.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
@@ -103,7 +130,7 @@ class JPEG(Purifier):
         return read[None] if grey else read.transpose(2, 0, 1)
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The same compression with smooth rounding, in [0,1]; colours at half resolution, as Pillow stores them."""
+        """Return the same compression with soft rounding, in [0,1]; chrominance at half resolution, as in Pillow."""
         bright = quantisation(LUMINANCE, self.quality)
         if x.shape[1] == 1:
             return coded(255 * x[:, 0], bright)[:, None] / 255
@@ -119,5 +146,9 @@ class JPEG(Purifier):
 
 
 def jpeg(*, quality: int = 50) -> JPEG:
-    """JPEG compression; its surrogate rounds smoothly."""
+    """Compress images as JPEG; the surrogate rounds smoothly.
+
+    Args:
+        quality: quality in 1..95.
+    """
     return JPEG(quality)

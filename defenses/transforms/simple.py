@@ -1,4 +1,4 @@
-"""Purifiers without a model: the controls every board needs."""
+"""Purifiers without a model, which serve as controls on every board."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from purebench.core.errors import PurebenchError
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
-    """Depthwise Gaussian blur of images [N,C,H,W], reflected borders, cut at four standard deviations (in pixels)."""
+    """Blur images by a depthwise Gaussian filter with reflected borders, cut off at four standard deviations.
+
+    Args:
+        x: images [N,C,H,W].
+        sigma: standard deviation in pixels.
+    """
     half = min(max(1, math.ceil(4 * sigma)), min(x.shape[-2:]) - 1)
     grid = torch.arange(-half, half + 1, dtype=x.dtype, device=x.device)
     kernel = torch.exp(-0.5 * (grid / sigma).square())
@@ -24,7 +29,11 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
 
 
 class GaussianBlur(Purifier):
-    """A Gaussian blur of `sigma` pixels."""
+    """Gaussian blur.
+
+    Args:
+        sigma: standard deviation in pixels.
+    """
 
     random = False
 
@@ -33,12 +42,16 @@ class GaussianBlur(Purifier):
         self.sigma = positive("gaussian-blur", "sigma", sigma)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Blurred images."""
+        """Return blurred images."""
         return gaussian_blur(x, self.sigma)
 
 
 class GaussianNoise(Purifier):
-    """Fresh Gaussian noise of standard deviation `sigma` (in units of [0,1]) at each pass, clamped to [0,1]."""
+    """Gaussian noise, drawn anew at each pass; the result is clamped to [0,1].
+
+    Args:
+        sigma: standard deviation in units of [0,1].
+    """
 
     random = True
 
@@ -47,14 +60,17 @@ class GaussianNoise(Purifier):
         self.sigma = positive("gaussian-noise", "sigma", sigma)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Noisy images."""
+        """Return noisy images."""
         return (x + self.sigma * torch.randn_like(x)).clamp(0, 1)
 
 
 class Quantise(Purifier):
-    """Rounding to `levels` grey levels: not differentiable, its exact gradient is zero almost everywhere.
+    """Rounding to a few grey levels; not differentiable, its exact gradient is zero almost everywhere.
 
-    The bit-depth reduction of Xu et al. 2018 (arXiv:1704.01155), which BPDA with the identity breaks.
+    This is the bit-depth reduction of Xu et al. 2018 (arXiv:1704.01155), which BPDA with the identity breaks.
+
+    Args:
+        levels: number of grey levels, at least 2.
     """
 
     random = False
@@ -66,32 +82,53 @@ class Quantise(Purifier):
         self.levels = levels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images whose values are multiples of 1/(levels-1)."""
+        """Return images whose values are multiples of 1/(levels-1)."""
         return torch.round(x * (self.levels - 1)) / (self.levels - 1)
 
 
 def positive(who: str, name: str, value: float) -> float:
-    """The value, or PurebenchError if it is not a finite number above 0."""
+    """Return the value after checking that it is positive and finite.
+
+    Args:
+        who: name of the defense, for the error message.
+        name: name of the parameter, for the error message.
+        value: the value.
+
+    Raises:
+        PurebenchError: If the value is not a finite number above 0.
+    """
     if not 0 < value < math.inf:
         raise PurebenchError(f"{who}: expected a finite {name} above 0, but got {value}.")
     return value
 
 
 def none(*, classifier: nn.Module) -> Defense:
-    """No defense: the board's classifier alone."""
+    """Return the board's classifier without a defense."""
     return Defense(classifier)
 
 
 def gaussian_noise(*, sigma: float = 0.1) -> GaussianNoise:
-    """Gaussian noise added to the image (a control)."""
+    """Add Gaussian noise to the image (a control).
+
+    Args:
+        sigma: standard deviation in units of [0,1].
+    """
     return GaussianNoise(sigma)
 
 
 def blur(*, sigma: float = 1.0) -> GaussianBlur:
-    """Gaussian blur of the image (a control)."""
+    """Blur the image by a Gaussian filter (a control).
+
+    Args:
+        sigma: standard deviation in pixels.
+    """
     return GaussianBlur(sigma)
 
 
 def quantise(*, levels: int = 8) -> Quantise:
-    """Rounding to a few grey levels; masks its gradient (a control)."""
+    """Round to a few grey levels, which masks the gradient (a control).
+
+    Args:
+        levels: number of grey levels, at least 2.
+    """
     return Quantise(levels)

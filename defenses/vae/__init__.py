@@ -1,1 +1,1 @@
-"""Purifiers built on variational autoencoders with a single latent."""
+"""Purifiers based on variational autoencoders with a single latent."""

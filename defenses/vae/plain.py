@@ -10,7 +10,13 @@ from purebench.defenses.checkpoints import load
 
 
 class VAE(nn.Module):
-    """Images [N,C,32,32] in [0,1] ↔ a latent vector [N,z], convolutions with stride 2."""
+    """Convolutional VAE of images [N,C,32,32] in [0,1] with a latent vector [N,z].
+
+    Args:
+        channels: channels of the images.
+        width: channels of the first convolution.
+        z: length of the latent vector.
+    """
 
     def __init__(self, *, channels: int = 1, width: int = 24, z: int = 32):
         super().__init__()
@@ -30,19 +36,21 @@ class VAE(nn.Module):
         )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the posterior, [N,z] each."""
+        """Return mean and log-variance of the posterior, [N,z] each."""
         mean, logvar = self.encoder(2 * x - 1).chunk(2, dim=1)
         return mean, 10 * torch.tanh(logvar / 10)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images in [0,1]."""
+        """Return images [N,C,32,32] in [0,1] of latent vectors [N,z]."""
         return torch.sigmoid(self.decoder(z))
 
 
 class VAEPurifier(Purifier):
-    """The image is replaced by the decoder's answer to its code.
+    """Purifier that replaces an image by its reconstruction.
 
-    sampled: draw the code from the posterior (random) instead of taking its mean (deterministic).
+    Args:
+        model: the VAE.
+        sampled: whether to draw the latent from the posterior (random) instead of using its mean (deterministic).
     """
 
     def __init__(self, model: VAE, *, sampled: bool = False):
@@ -50,12 +58,17 @@ class VAEPurifier(Purifier):
         self.model, self.random = model, sampled
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstructions in [0,1]."""
+        """Return reconstructions in [0,1]."""
         mean, logvar = self.model.encode(x)
         code = mean + (logvar / 2).exp() * torch.randn_like(mean) if self.random else mean
         return self.model.decode(code)
 
 
 def vae(*, weights: str = "fashion-vae", sampled: bool = False) -> VAEPurifier:
-    """Purification by a plain VAE: the decoder's answer to the image's code."""
+    """Purify with a plain VAE: the image is replaced by its reconstruction.
+
+    Args:
+        weights: a bundled name or a .safetensors file.
+        sampled: whether to draw the latent from the posterior instead of using its mean.
+    """
     return VAEPurifier(load(weights, "vae", VAE), sampled=sampled)

@@ -1,4 +1,4 @@
-"""The paper's competitors by task, such as `nd-vae-released/gender`: what presets.yaml says, over official files."""
+"""The paper's baselines by task, such as `nd-vae-released/gender`, from presets.yaml and official files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ from purebench.defenses.mlvgm.official import find_official
 
 FILE = Path(__file__).with_name("presets.yaml")
 NO_TEMPERATURE = 1.0
-"""What is handed over: neither kind reads it."""
+"""Temperature that is passed; neither kind uses it."""
 
 
 @cache
 def data() -> Mapping[str, Any]:
-    """presets.yaml: `published` and `tasks`."""
+    """Return the content of presets.yaml: `published` and `tasks`."""
     loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return loaded
 
 
 def task(who: str, name: str) -> Mapping[str, Any]:
-    """A task's part of presets.yaml; `who` asks. Raises PurebenchError for an unknown one."""
+    """Return a task's part of presets.yaml.
+
+    Args:
+        who: name of the defense, for the error message.
+        name: name of the task.
+
+    Raises:
+        PurebenchError: If the task is unknown.
+    """
     tasks = data()["tasks"]
     if name not in tasks:
         raise PurebenchError(f"{who}: {name!r} is unknown; {nearest(name, tasks)}")
@@ -36,11 +44,17 @@ def task(who: str, name: str) -> Mapping[str, Any]:
 
 
 def official(who: str, kind: str, name: str, weights: str | None = None) -> nn.Module:
-    """The model of a kind, a-vae or nd-vae, for a task, from the authors' file or its conversion.
+    """Load the model of a task from the authors' file or its conversion.
 
-    weights: None for where `find_official` looks.
-    Raises MissingFiles naming the file and where it is published, and PurebenchError for an unknown task or a file
-    of another architecture than the task's.
+    Args:
+        who: name of the defense, for error messages.
+        kind: `a-vae` or `nd-vae`.
+        name: name of the task.
+        weights: path of the file; None for the default place of `find_official`.
+
+    Raises:
+        MissingFiles: If the file does not exist; the message states where it is published.
+        PurebenchError: If the task is unknown, or the file has another architecture than the task's.
     """
     chosen = task(who, name)[kind]
     path = find_official(chosen["file"], data()["published"], weights)

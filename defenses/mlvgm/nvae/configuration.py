@@ -1,4 +1,4 @@
-"""What an NVAE is built from: the `configuration` of NVAE-from-scratch's files (the YAML that its training reads)."""
+"""The configuration of an NVAE: the `configuration` of NVAE-from-scratch's files (the YAML that its training reads)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,28 @@ OFFICIAL = {
     "block_cells": "num_pre-post_process_cells",
     "mixtures": "num_logistic_mixtures",
 }
-"""Our fields and their names under `autoencoder` in the files."""
+"""The fields of Configuration and their names under `autoencoder` in the files."""
 MAY_BE_ZERO = ("blocks", "flows")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """Counts that fix an NVAE's layers.
+    """Sizes that determine the layers of an NVAE.
 
-    channels: 1 or 3 of the image, size: its side in pixels; scales: resolutions with latents; groups: latents at each,
-    or at the finest if adaptive, then halved from scale to scale, never below min_groups; cells: residual cells a
-    group; z: channels of a latent; flows: normalising flows a latent, None for none; width: channels before the first
-    halving of the image; blocks: halvings before the latents, of block_cells cells each; mixtures: logistics a pixel.
+    Attributes:
+        channels: channels of the images, 1 or 3.
+        size: side of the images in pixels.
+        scales: number of resolutions with latents.
+        groups: latents at each scale; if adaptive, at the finest scale, halved from scale to scale.
+        adaptive: whether the number of latents is halved from scale to scale.
+        min_groups: smallest number of latents at a scale, if adaptive.
+        cells: residual cells of a group.
+        z: channels of a latent.
+        flows: normalising flows of a latent, None for none.
+        width: channels before the image is first halved.
+        blocks: halvings of the image before the latents.
+        block_cells: cells of each such block.
+        mixtures: logistic distributions for each pixel.
     """
 
     channels: int
@@ -51,10 +61,16 @@ class Configuration:
 
     @classmethod
     def parse(cls, configuration: Mapping[str, Any]) -> Configuration:
-        """From {'resolution': [C,R,R], 'autoencoder': {…}}; entries that the official model does not read are ignored.
+        """Parse an official configuration, {'resolution': [C,R,R], 'autoencoder': {…}}.
 
-        Raises PurebenchError for a missing field, a value that no model can be built from, or another number of
-        channels.
+        Entries that the official model does not read are ignored.
+
+        Args:
+            configuration: the configuration as plain values.
+
+        Raises:
+            PurebenchError: If a field is missing, no model can be built from a value, or the number of channels is not
+                1 or 3.
         """
         for part, kind in (("resolution", (list, tuple)), ("autoencoder", Mapping)):
             if not isinstance(configuration.get(part), kind):
@@ -80,7 +96,7 @@ class Configuration:
         return made
 
     def official(self) -> dict[str, Any]:
-        """The same as plain values under the official names; `parse` reads it back."""
+        """Return the configuration as plain values under the official names; `parse` reads it back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             "resolution": [self.channels, self.size, self.size],
@@ -88,16 +104,16 @@ class Configuration:
         }
 
     def shrink(self, scale: int) -> int:
-        """How many times smaller than the image the latents of a scale are; scale 0 is the coarsest."""
+        """Return how many times smaller than the image the latents of a scale are; scale 0 is the coarsest."""
         return int(2 ** (self.blocks + self.scales - 1 - scale))
 
     def width_at(self, scale: int) -> int:
-        """Channels of the features at a scale; they double as often as the image is halved."""
+        """Return the channels of the features at a scale; they double each time the image is halved."""
         return self.width * self.shrink(scale)
 
     @property
     def groups_per_scale(self) -> list[int]:
-        """Latents at each scale, the coarsest first."""
+        """Number of latents at each scale, the coarsest first."""
         if not self.adaptive:
             return [self.groups] * self.scales
         return [max(self.min_groups, self.groups // 2**halved) for halved in reversed(range(self.scales))]
@@ -109,7 +125,7 @@ class Configuration:
 
 
 def _check(name: str, value: Any) -> Any:
-    """The value, if it can be that field's."""
+    """Return the value if it is valid for this field, else raise PurebenchError."""
     named = OFFICIAL.get(name, name)
     if name == "adaptive":
         if not isinstance(value, bool):

@@ -1,7 +1,8 @@
-"""The optional normalising flow behind a latent, in NVAE-from-scratch's layout.
+"""The optional normalising flow after a latent, in NVAE-from-scratch's layout.
 
-Volume-preserving autoregressive steps z - m(z) (Kingma et al. 2016, arXiv:1606.04934). The official mask of the last
-1×1 convolution is zero everywhere, so m is that convolution's bias alone; computed here as the file's masks say.
+It consists of volume-preserving autoregressive steps z - m(z) (Kingma et al. 2016, arXiv:1606.04934). The official
+mask of the last 1×1 convolution is zero everywhere, so m is the bias of that convolution alone; this implementation
+follows the masks of the file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from torch.nn import functional
 
 
 class MaskedConv(nn.Module):
-    """A convolution that sees the pixels before (mirrored: behind) its own in raster order; `with_own`: and its own."""
+    """Convolution over the pixels before (`mirrored`: after) the current one in raster order.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        kernel: side of the kernel.
+        groups: groups of the convolution.
+        with_own: whether the current pixel is included.
+        mirrored: whether the pixels after the current one are used instead of those before it.
+    """
 
     mask: Tensor
 
@@ -28,13 +38,13 @@ class MaskedConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,inner,h,w] → [N,outer,h,w]."""
+        """Map [N,inner,h,w] to [N,outer,h,w]."""
         side = self.weight.shape[-1]
         return functional.conv2d(x, self.weight * self.mask, self.bias, padding=side // 2, groups=self.groups)
 
 
 class FlowCell(nn.Module):
-    """z - m(z)."""
+    """One step of the flow, z - m(z)."""
 
     def __init__(self, z: int, mirrored: bool):
         super().__init__()
@@ -48,13 +58,13 @@ class FlowCell(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """A latent [N,z,h,w] → the same shape."""
+        """Map a latent [N,z,h,w] to one of the same shape."""
         out: Tensor = z - self.layers(z)
         return out
 
 
 class Flow(nn.Module):
-    """Two cells in opposite orders."""
+    """Two cells with opposite pixel orders."""
 
     def __init__(self, z: int):
         super().__init__()
@@ -62,6 +72,6 @@ class Flow(nn.Module):
         self.cell2 = FlowCell(z, mirrored=True)
 
     def forward(self, z: Tensor) -> Tensor:
-        """A latent [N,z,h,w] → the same shape."""
+        """Map a latent [N,z,h,w] to one of the same shape."""
         out: Tensor = self.cell2(self.cell1(z))
         return out

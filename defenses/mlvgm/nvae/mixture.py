@@ -1,4 +1,4 @@
-"""The mixture of discretised logistics that NVAE says an image comes from (PixelCNN++, arXiv:1701.05517, section 2).
+"""NVAE's distribution of images: a mixture of discretised logistics (PixelCNN++, arXiv:1701.05517, section 2).
 
 Layout of the M·(1 + 2C + C(C-1)/2) channels for images of C channels: M mixture logits, then for each mixture C means,
 C log-scales and the coefficients (C = 3: green on red, blue on red, blue on green; C = 1: none).
@@ -14,17 +14,29 @@ from torch.nn import functional
 
 LEAST_LOG_SCALE = -7.0
 HALF_BIN = 1 / 255
-"""Half of an 8-bit level, for images in [-1,1]."""
+"""Half the width of an 8-bit level, for images in [-1,1]."""
 
 
 def parameters_a_pixel(mixtures: int, channels: int) -> int:
-    """Channels that the mixture takes."""
+    """Return the number of channels of the mixture's parameters.
+
+    Args:
+        mixtures: number of components M.
+        channels: channels of the images C.
+    """
     return mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
 
 
 @dataclass(frozen=True)
 class LogisticMixture:
-    """logits [N,M,1,H,W]; means and log_scales [N,M,C,H,W]; coefficients [N,M,C(C-1)/2,H,W] in (-1,1)."""
+    """Mixture of discretised logistics for each pixel, M components over images of C channels.
+
+    Attributes:
+        logits: logits of the components [N,M,1,H,W].
+        means: means [N,M,C,H,W].
+        log_scales: logarithms of the scales [N,M,C,H,W].
+        coefficients: dependence of channels on earlier ones [N,M,C(C-1)/2,H,W], in (-1,1).
+    """
 
     logits: Tensor
     means: Tensor
@@ -33,21 +45,33 @@ class LogisticMixture:
 
     @classmethod
     def split(cls, raw: Tensor, mixtures: int, channels: int) -> LogisticMixture:
-        """From the network's output [N,M·(…),H,W]."""
+        """Build the mixture from the output of a network.
+
+        Args:
+            raw: output of the network [N,M·(…),H,W].
+            mixtures: number of components M.
+            channels: channels of the images C.
+        """
         logits, rest = raw[:, :mixtures].unsqueeze(2), raw[:, mixtures:].reshape(len(raw), mixtures, -1, *raw.shape[2:])
         means, log_scales, coefficients = rest.tensor_split([channels, 2 * channels], dim=2)
         return cls(logits, means, log_scales.clamp_min(LEAST_LOG_SCALE), coefficients.tanh())
 
     def mean(self) -> Tensor:
-        """Images [N,C,H,W] in [0,1]: means averaged over the mixtures, each channel shifted by those before it."""
+        """Return images [N,C,H,W] in [0,1]: the means of the mixture, each channel shifted by those before it."""
         share = self.logits.softmax(1)
         levels = _shifted((share * self.means).sum(1), (share * self.coefficients).sum(1))
         return (torch.stack(levels, 1) + 1) / 2
 
     def log_likelihood(self, x: Tensor) -> Tensor:
-        """log p of 8-bit images [N,C,H,W] in [0,1], in nats an image, [N]; the outermost levels take the tails.
+        """Compute the log-likelihood of 8-bit images; the lowest and highest level include the tails.
 
-        By sigmoid(a) - sigmoid(b) = sigmoid(a)·sigmoid(-b)·(1 - exp(b - a)), which never cancels.
+        It uses sigmoid(a) - sigmoid(b) = sigmoid(a)·sigmoid(-b)·(1 - exp(b - a)), which has no cancellation.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+
+        Returns:
+            log p of each image in nats, [N].
         """
         level = (2 * x - 1).unsqueeze(1)
         centred = level - self.means
@@ -66,7 +90,7 @@ class LogisticMixture:
 
 
 def _shifted(means: Tensor, coefficients: Tensor) -> list[Tensor]:
-    """Channels in [-1,1], [N,H,W] each, from [N,C,H,W] and [N,C(C-1)/2,H,W]."""
+    """Return the channels in [-1,1], [N,H,W] each, from [N,C,H,W] and [N,C(C-1)/2,H,W]."""
     found: list[Tensor] = []
     used = 0
     for channel in means.unbind(1):

@@ -1,7 +1,8 @@
-"""NVAE (Vahdat & Kautz 2020, arXiv:2007.03898) in the layout of NVAE-from-scratch, which Serez et al. 2025 purify with.
+"""NVAE (Vahdat & Kautz 2020, arXiv:2007.03898) in the layout of NVAE-from-scratch, the model of Serez et al. 2025.
 
-Faithful to that implementation, also where it departs from NVlabs': encoder groups run in ascending order inside a
-scale, and the features after group g meet latent g; the encoder's normals have no floor under their deviation.
+It follows that implementation also where it differs from NVlabs': encoder groups run in ascending order inside a
+scale, and the features after group g are used for latent g; the standard deviations of the encoder's normal
+distributions have no lower bound.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ from purebench.defenses.mlvgm.nvae.mixture import LogisticMixture, parameters_a_
 from purebench.defenses.mlvgm.nvae.towers import decoder_tower, encoder_tower, postprocessing, preprocessing
 
 Choose = Callable[[int, Normal, Normal], Tensor]
-"""choose(i, posterior, prior): latent i, before its flow."""
+"""choose(i, posterior, prior) returns latent i, before its flow."""
 
 
 class NVAE(MLVGM):
-    """Latents in groups at growing resolutions, each group's prior and posterior conditioned on the latents above.
+    """NVAE: latents in groups at growing resolutions; each group's prior and posterior depend on the latents above.
 
-    configuration: {'resolution': [C,R,R], 'autoencoder': {…}}, see `Configuration`. temperature: factor on the
-    priors' standard deviation when they are sampled in `autoencode`.
-    Raises PurebenchError for a configuration that no model can be built from or a temperature that is negative or not
-    finite.
+    Args:
+        configuration: {'resolution': [C,R,R], 'autoencoder': {…}}, see `Configuration`.
+        temperature: factor on the priors' standard deviation when they are sampled in `autoencode`.
+
+    Raises:
+        PurebenchError: If no model can be built from the configuration, or the temperature is negative or not finite.
     """
 
     def __init__(self, configuration: Mapping[str, Any], temperature: float = 0.6):
@@ -70,11 +73,11 @@ class NVAE(MLVGM):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The arguments that make this model anew, as plain values."""
+        """Arguments that build this model again, as plain values."""
         return {"configuration": self.shape.official(), "temperature": self.temperature}
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Encoder features that each latent's posterior sees, coarse to fine, from images [N,C,R,R] in [0,1]."""
+        """Return the encoder's features for each latent's posterior, coarse to fine, from images [N,C,R,R] in [0,1]."""
         state, found = _packed(self.preprocessing_block(2 * x - 1)), {}
         for scale in reversed(range(self.shape.scales)):
             tower = _part(self.encoder_tower, f"scale_{scale}")
@@ -86,7 +89,16 @@ class NVAE(MLVGM):
         return [found[place] for place in self.shape.order]
 
     def distributions(self, i: int, features: Tensor, state: Tensor) -> tuple[Normal, Normal]:
-        """Posterior and prior of latent i, from the encoder's features and the decoder's state [N,C,h,w]."""
+        """Compute the distributions of a latent.
+
+        Args:
+            i: index of the latent.
+            features: the encoder's features for the latent [N,C,h,w].
+            state: the decoder's state [N,C,h,w].
+
+        Returns:
+            Posterior and prior.
+        """
         name = _name("sampler", self.shape.order[i])
         if i == 0:
             prior = torch.zeros_like(features[:, :1]).repeat(1, 2 * self.shape.z, 1, 1)
@@ -96,7 +108,15 @@ class NVAE(MLVGM):
         return normal(prior + self.enc_sampler[name](features)), normal(prior)
 
     def decode(self, features: list[Tensor], choose: Choose) -> LogisticMixture:
-        """What images come from, given the latents that `choose` returns, top-down."""
+        """Decode the distribution of images from chosen latents, top-down.
+
+        Args:
+            features: features of the encoder, as `features` returns them.
+            choose: choose(i, posterior, prior) returns latent i, before its flow.
+
+        Returns:
+            The distribution of the images.
+        """
         state = _packed(self.const_prior.expand(len(features[0]), -1, -1, -1))
         for i, (scale, group) in enumerate(self.shape.order):
             tower = _part(self.decoder_tower, f"scale_{scale}")
@@ -110,20 +130,30 @@ class NVAE(MLVGM):
         return LogisticMixture.split(raw, self.shape.mixtures, self.shape.channels)
 
     def flow(self, i: int, latent: Tensor) -> Tensor:
-        """Latent i behind its normalising flow, if it has one."""
+        """Return latent i after its normalising flow, if it has one."""
         if not self.shape.flows:
             return latent
         out: Tensor = self.nf_cells[_name("nf", self.shape.order[i])](latent)
         return out
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; the code of a latent is its posterior's mean, the image the mixture's, as in Serez et al. 2025."""
+        """Autoencode images (see MLVGM), with posterior means as codes and the mixture's mean as image.
+
+        This is as in Serez et al. 2025.
+        """
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature))).mean()
 
     def evidence(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """For training: log-likelihood [N] and divergences by latent, [N] each, in nats; images at 8 bits in [0,1].
+        """Compute the terms of the evidence lower bound, for training.
 
-        With flows a divergence is one sample's, log q(z) - log p(flow(z)): the flow preserves volume.
+        With flows a divergence is estimated from one sample, log q(z) - log p(flow(z)), because the flow preserves
+        volume.
+
+        Args:
+            x: images [N,C,R,R] in [0,1] at 8 bits.
+
+        Returns:
+            Log-likelihood [N] and divergences by latent, [N] each, in nats.
         """
         divergences: list[Tensor] = []
 
@@ -140,33 +170,40 @@ class NVAE(MLVGM):
 
 
 def a_temperature(value: Any) -> float:
-    """The factor on the samples' deviations. Raises PurebenchError unless it is a finite number of at least 0."""
+    """Return the value as a temperature, the factor on the standard deviation of samples.
+
+    Raises:
+        PurebenchError: If it is not a finite number of at least 0.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise PurebenchError(f"nvae: expected a finite temperature of at least 0, but got {value!r}.")
     return float(value)
 
 
 def _packed(state: Tensor) -> Tensor:
-    """The same with channels last in memory: depthwise convolutions' gradients take a third of the time on a CPU."""
+    """Return the tensor with channels last in memory, where depthwise gradients take a third of the time on a CPU."""
     return state.contiguous(memory_format=torch.channels_last)
 
 
 def normal(raw: Tensor) -> Normal:
-    """From [N,2z,h,w]: mean and log-deviation, both softly clamped to (-5, 5).
+    """Return the normal distribution with the given mean and log-deviation, both softly clamped to (-5, 5).
 
-    Contiguous, so that a seed's noise does not depend on how the features lie in memory.
+    The tensors are contiguous, so that the noise of a seed does not depend on the memory layout of the features.
+
+    Args:
+        raw: mean and logarithm of the standard deviation, concatenated, [N,2z,h,w].
     """
     mean, log_std = raw.contiguous().chunk(2, dim=1)
     return Normal(5 * torch.tanh(mean / 5), bounded_exp(log_std))
 
 
 def log_density(normal: Normal, z: Tensor) -> Tensor:
-    """log N(z), elementwise."""
+    """Return the log-density of a normal distribution at z, elementwise."""
     return -0.5 * ((z - normal.mean) / normal.std).square() - normal.std.log() - 0.5 * math.log(2 * math.pi)
 
 
 def _name(kind: str, place: tuple[int, int]) -> str:
-    """A latent's part as the files name it.
+    """Return the name of a latent's part in the files.
 
     >>> _name("combiner", (2, 7))
     'combiner_2:7'
@@ -175,6 +212,6 @@ def _name(kind: str, place: tuple[int, int]) -> str:
 
 
 def _part(tower: nn.Module, name: str) -> nn.Module:
-    """A named part of a tower."""
+    """Return a named part of a tower."""
     assert isinstance(tower, nn.ModuleDict)
     return tower[name]

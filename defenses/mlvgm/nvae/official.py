@@ -1,4 +1,4 @@
-"""Loading the files of NVAE-from-scratch: {'configuration', 'state_dict', 'state_dict_temp=0.6', …}, strictly."""
+"""Loads the files of NVAE-from-scratch: {'configuration', 'state_dict', 'state_dict_temp=0.6', …}, strictly."""
 
 from __future__ import annotations
 
@@ -14,37 +14,52 @@ from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.official import read_official
 
 RE_ESTIMATED = "state_dict_temp="
-"""Prefix of the weights whose batch statistics in the decoder are those of samples at a temperature."""
+"""Prefix of the weights whose batch statistics in the decoder were estimated from samples at a temperature."""
 OLD_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-"""Weight norm's parameters as torch.nn.utils.weight_norm names them, and as its parametrization does."""
+"""Names of weight norm's parameters: in torch.nn.utils.weight_norm, and in its parametrization."""
 
 
 def load_nvae(path: str | Path, temperature: float = 0.6) -> NVAE:
-    """The NVAE of an official file with the weights for this temperature, in eval mode without parameter gradients.
+    """Load the NVAE of an official file with the weights for a temperature.
 
-    Temperature 1.0 takes the training's own weights ('state_dict') if none were re-estimated for it.
-    Raises PurebenchError for a file that cannot be read without running code, lacks that temperature, or whose keys,
-    shapes or values do not fit its configuration.
+    Temperature 1.0 uses the weights of the training ('state_dict') if none were re-estimated for it.
+
+    Args:
+        path: the official file.
+        temperature: temperature of the samples.
+
+    Returns:
+        The model, in eval mode, without parameter gradients.
+
+    Raises:
+        PurebenchError: If the file cannot be read without running code, lacks that temperature, or its keys, shapes or
+            values do not fit its configuration.
     """
     path = Path(path)
     return nvae_from(path, read_official(path), temperature)
 
 
 def nvae_from(path: Path, file: Mapping[str, Any], temperature: float) -> NVAE:
-    """The same from a file's content that has been read; path: for messages."""
+    """Build the NVAE from the content of its official file, as of `load_nvae`.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+        temperature: temperature of the samples.
+    """
     configuration = file.get("configuration")
     if not isinstance(configuration, Mapping):
         raise PurebenchError(
             f"{path}: expected NVAE-from-scratch's 'configuration', but got {', '.join(map(str, file)) or 'nothing'}."
         )
     state = {_renamed(str(name)): value for name, value in _state(path, file, temperature).items()}
-    with torch.device("meta"):  # the official models are large: random weights would take longer than the file
+    with torch.device("meta"):  # the official models are large: drawing weights takes longer than the file
         model = NVAE(configuration, temperature)
     return filled(path, model, state)
 
 
 def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[Any, Any]:
-    """The weights for a temperature."""
+    """Return the weights for a temperature."""
     wanted = f"{RE_ESTIMATED}{float(temperature)}"
     if temperature == 1 and wanted not in file:
         wanted = "state_dict"
@@ -60,7 +75,7 @@ def _state(path: Path, file: Mapping[str, Any], temperature: float) -> Mapping[A
 
 
 def _renamed(name: str) -> str:
-    """A key under the parametrization's name.
+    """Return a key with the name that the parametrization uses.
 
     >>> _renamed("to_logits.1.weight_g")
     'to_logits.1.parametrizations.weight.original0'

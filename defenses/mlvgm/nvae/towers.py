@@ -1,4 +1,4 @@
-"""What lies before, between and behind an NVAE's latents: stacks of cells, named as in NVAE-from-scratch's files."""
+"""The stacks of cells before, between and after an NVAE's latents, named as in NVAE-from-scratch's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from purebench.defenses.mlvgm.nvae.configuration import Configuration
 
 
 def preprocessing(shape: Configuration) -> nn.Sequential:
-    """Images to features at the finest scale: `blocks` times cells, the last of which halves and widens."""
+    """Return the layers from images to features at the finest scale.
+
+    They are `blocks` blocks of cells; the last cell of each halves the image and doubles the channels.
+    """
     parts = nn.Sequential()
     parts.add_module("init_conv", normed(shape.channels, shape.width, 3))
     for block in range(shape.blocks):
@@ -22,7 +25,10 @@ def preprocessing(shape: Configuration) -> nn.Sequential:
 
 
 def postprocessing(shape: Configuration) -> nn.Sequential:
-    """Features at the finest scale to those of the image: `blocks` times cells, the first of which doubles."""
+    """Return the layers from features at the finest scale to features at the image's size.
+
+    They are `blocks` blocks of cells; the first cell of each doubles the image and halves the channels.
+    """
     parts = nn.Sequential()
     for block in range(shape.blocks):
         width = shape.width * 2 ** (shape.blocks - 1 - block)
@@ -32,7 +38,7 @@ def postprocessing(shape: Configuration) -> nn.Sequential:
 
 
 def encoder_tower(shape: Configuration) -> nn.ModuleDict:
-    """Scales from fine to coarse, groups of cells in each, and a halving cell below each but the coarsest."""
+    """Return the encoder: scales from fine to coarse, groups of cells in each, halving cells after all but the last."""
     tower = nn.ModuleDict()
     for scale in reversed(range(shape.scales)):
         width = shape.width_at(scale)
@@ -45,7 +51,10 @@ def encoder_tower(shape: Configuration) -> nn.ModuleDict:
 
 
 def decoder_tower(shape: Configuration) -> nn.ModuleDict:
-    """Scales from coarse to fine, groups of cells in each but the first, a doubling cell below each but the finest."""
+    """Return the decoder: scales from coarse to fine, with groups of cells, and a doubling cell in all but the finest.
+
+    The first latent of the coarsest scale has no group of cells.
+    """
     tower = nn.ModuleDict()
     for scale, groups in enumerate(shape.groups_per_scale):
         width = shape.width_at(scale)
@@ -58,5 +67,5 @@ def decoder_tower(shape: Configuration) -> nn.ModuleDict:
 
 
 def _group(cells: list[Cell]) -> nn.Sequential:
-    """cell_0, cell_1, …, one behind the other."""
+    """Return the cells in sequence, named cell_0, cell_1, …."""
     return nn.Sequential(OrderedDict((f"cell_{index}", cell) for index, cell in enumerate(cells)))

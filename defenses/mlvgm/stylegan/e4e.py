@@ -1,8 +1,8 @@
 """e4e: an encoder into the w space of StyleGAN2 (Tov et al. 2021, arXiv:2102.02766), the paper's model for faces.
 
-StyleGAN2 of FFHQ at 1024 pixels (Karras et al. 2020, arXiv:1912.04958) has 18 codes, one a style: an image's are the
-coarsest plus a difference each. Serez et al. 2025 (arXiv:2412.03453) feed and judge it at 256 pixels. Parameters are
-named as in the official file.
+StyleGAN2 for FFHQ at 1024 pixels (Karras et al. 2020, arXiv:1912.04958) has 18 codes, one for each style; the codes of
+an image are the coarsest one plus a difference each. Serez et al. 2025 (arXiv:2412.03453) use it on images of 256
+pixels, for input and output. Parameters are named as in the official file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from purebench.defenses.mlvgm.stylegan.irse import DEPTHS, REDUCTION, WIDTHS, Py
 from purebench.defenses.mlvgm.stylegan.styles import channels_by_side, check_images, mixed
 
 MIDDLE, FINE = 3, 7
-"""The first codes that are read from the medium and from the fine features."""
+"""Index of the first code that is computed from the medium features, and from the fine features."""
 
 
 class StyleBlock(nn.Module):
-    """A feature map to one code by halving it to a single pixel; [N,D,s,s] → [N,D], s = 2^halvings."""
+    """Map from features to one code by halving them to a single pixel; [N,D,s,s] → [N,D], s = 2^halvings."""
 
     def __init__(self, dim: int, halvings: int):
         super().__init__()
@@ -35,16 +35,23 @@ class StyleBlock(nn.Module):
         self.linear = EqualLinear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One code an image."""
+        """Return one code for each image."""
         code: Tensor = self.linear(self.convs(x).flatten(1))
         return code
 
 
 class Encoder(Pyramid):
-    """Images [N,3,side,side] in [-1,1] → codes [N,codes,D], D the last of `widths`; coarse to fine.
+    """Encoder of images [N,3,side,side] in [-1,1] to codes [N,codes,D], coarse to fine; D is the last of `widths`.
 
-    w_0 comes from the coarse features, w_i = w_0 + styles[i](features of its level): all differences are on, as after
-    the last stage of e4e's progressive training.
+    w_0 is computed from the coarse features, and w_i = w_0 + styles[i](features of its level). All differences are
+    active, as after the last stage of e4e's progressive training.
+
+    Args:
+        side: pixels a side of the images.
+        codes: number of codes.
+        widths: channels of the four stages.
+        depths: units of the four stages.
+        reduction: reduction of squeeze-and-excitation.
     """
 
     def __init__(self, side: int, codes: int, *, widths: Sequence[int], depths: Sequence[int], reduction: int):
@@ -55,7 +62,7 @@ class Encoder(Pyramid):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return codes [N,codes,D]."""
         coarse, medium, fine = self.features(x)
         levels = (coarse if i < MIDDLE else medium if i < FINE else fine for i in range(len(self.styles)))
         first, *rest = (style(level) for style, level in zip(self.styles, levels, strict=True))
@@ -63,12 +70,20 @@ class Encoder(Pyramid):
 
 
 class E4E(MLVGM):
-    """Images [N,3,image,image] with 2·log2(size) - 2 codes; the official numbers are the defaults.
+    """Autoencoder of images [N,3,image,image] with 2·log2(size) - 2 codes; the defaults are the official values.
 
-    size: pixels a side that the generator draws. image: pixels a side that the encoder reads, a power of two of at
-    least 32, and that the drawn image is averaged to. widths, depths, reduction: the encoder's body, whose last width
-    is the codes'. mappings, channels: the generator's. `latent_avg` [codes,D] is added to the encoder's codes, and
-    zero where its training did not start from the average.
+    The buffer `latent_avg` [codes,D] is added to the codes of the encoder. It is zero where the training did not start
+    from the average.
+
+    Args:
+        size: pixels a side of the generator's images.
+        image: pixels a side of the encoder's images, a power of two of at least 32; the generator's images are averaged
+            down to it.
+        widths: channels of the encoder's stages; the last is the length of a code.
+        depths: units of the encoder's stages.
+        reduction: reduction of squeeze-and-excitation.
+        mappings: layers of the generator from z to w.
+        channels: features of the generator at each side.
     """
 
     def __init__(
@@ -101,18 +116,24 @@ class E4E(MLVGM):
         self.latent_avg: Tensor
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes [N,L,D] of images in [0,1]."""
+        """Return codes [N,L,D] of images in [0,1]."""
         codes: Tensor = self.encoder((x - 0.5) / 0.5) + self.latent_avg
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Images [N,3,image,image] of codes [N,L,D], about [0,1] but not clamped, with the file's own noise maps."""
+        """Return images [N,3,image,image] of codes [N,L,D], with the noise maps of the file.
+
+        Values are about in [0,1], but not clamped.
+        """
         return functional.adaptive_avg_pool2d(self.decoder(codes), self.image) * 0.5 + 0.5
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; all codes are known before the first is mixed. Raises PurebenchError for images of another size.
+        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
 
-        The answer may leave [0,1] a little: the purifier clamps it.
+        The result may exceed [0,1] slightly; the purifier clamps it.
+
+        Raises:
+            PurebenchError: If the images have another size.
         """
         check_images(x, "e4e", self.image)
         return self.decode(mixed(self.encode(x), self.decoder, mix))

@@ -17,29 +17,38 @@ from purebench.defenses.mlvgm.stylegan.modulated import EqualLinear, PixelNorm, 
 __all__ = ["CHANNELS", "EqualLinear", "Generator"]
 
 CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32}
-"""Features at each side in pixels, as in all official files (channel multiplier 2)."""
+"""Number of features at each side in pixels, as in all official files (channel multiplier 2)."""
 MAPPING_RATE = 0.01
 
 
 class Constant(nn.Module):
-    """The learned map that every image begins with."""
+    """The learned features that every image starts from."""
 
     def __init__(self, width: int):
         super().__init__()
         self.input = nn.Parameter(torch.randn(1, width, 4, 4))
 
     def forward(self, count: int) -> Tensor:
-        """[count,width,4,4]."""
+        """Return features [count,width,4,4]."""
         return self.input.expand(count, -1, -1, -1)
 
 
 class Generator(nn.Module):
-    """Codes [N,L,D] → images [N,colours,size,size] of about [-1,1], L = `codes` = 2·log2(size) - 2, coarse to fine.
+    """Generator of images [N,colours,size,size], about in [-1,1], from codes [N,L,D], coarse to fine.
 
-    Code 0 draws the 4×4 features; of the later ones, 2k-1, 2k and 2k+1 draw the features and the colours at the side
-    4·2^k, so that the last of one side is the first of the next.
-    size: pixels a side, a power of two of at least 8. style_dim: D. mappings: layers from z to w. channels: features at
-    each side. Raises PurebenchError for another size, or a side without channels.
+    The number of codes is L = `codes` = 2·log2(size) - 2. Code 0 controls the 4×4 features; of the later ones, 2k-1, 2k
+    and 2k+1 control the features and the colours at the side 4·2^k, so the last code of one side is the first of the
+    next.
+
+    Args:
+        size: pixels a side, a power of two of at least 8.
+        style_dim: length of a code D.
+        mappings: layers from z to w.
+        channels: features at each side; the official ones by default.
+        colours: channels of the images.
+
+    Raises:
+        PurebenchError: If the size is not such a power of two, or a side has no channels.
     """
 
     def __init__(
@@ -78,22 +87,30 @@ class Generator(nn.Module):
             self.noises.register_buffer(f"noise_{number}", torch.randn(1, 1, side, side))
 
     def mapping(self, z: Tensor) -> Tensor:
-        """z [N,D] → w [N,D]; only the direction of z counts."""
+        """Map z [N,D] to w [N,D]; only the direction of z matters."""
         w: Tensor = self.style(z)
         return w
 
     def stored_noise(self) -> list[Tensor]:
-        """The noise maps that are part of the weights, [1,1,h,w] for each styled convolution."""
+        """Return the noise maps that are part of the weights, [1,1,h,w] for each styled convolution."""
         return list(self.noises.buffers())
 
     def fresh_noise(self, count: int) -> list[Tensor]:
-        """New noise maps, [count,1,h,w] for each styled convolution."""
+        """Return new noise maps, [count,1,h,w] for each styled convolution."""
         return [torch.randn_like(stored.expand(count, -1, -1, -1)) for stored in self.stored_noise()]
 
     def forward(self, codes: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Images, not clamped. noise: maps as `fresh_noise` makes them; None for the stored ones, which are fixed.
+        """Generate images.
 
-        Raises PurebenchError for another number or length of codes.
+        Args:
+            codes: codes [N,L,D].
+            noise: noise maps as `fresh_noise` returns them; None for the stored ones, which are fixed.
+
+        Returns:
+            Images [N,colours,size,size], not clamped.
+
+        Raises:
+            PurebenchError: If the codes have another number or length.
         """
         if codes.ndim != 3 or tuple(codes.shape[1:]) != (self.codes, self.dim):
             raise PurebenchError(f"stylegan: expected codes [N,{self.codes},{self.dim}], but got {list(codes.shape)}.")

@@ -1,8 +1,8 @@
-"""IR-SE-50 as a feature pyramid: the body under both official StyleGAN2 encoders, keys as in their files.
+"""IR-SE-50 as a feature pyramid: the body of both official StyleGAN2 encoders, with the keys of their files.
 
-Improved residual units of ArcFace (Deng et al. 2019, arXiv:1801.07698) with squeeze-and-excitation (Hu et al. 2018,
-arXiv:1709.01507), and top-down laterals in the manner of feature pyramids (Lin et al. 2017, arXiv:1612.03144), as the
-encoders pSp, e4e and Style-Transformer share them.
+It consists of improved residual units of ArcFace (Deng et al. 2019, arXiv:1801.07698) with squeeze-and-excitation (Hu
+et al. 2018, arXiv:1709.01507), and top-down lateral connections like those of feature pyramids (Lin et al. 2017,
+arXiv:1612.03144), as in the encoders pSp, e4e and Style-Transformer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WIDTHS, DEPTHS, REDUCTION = (64, 128, 256, 512), (3, 4, 14, 3), 16
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels scaled by sigmoid(fc2(relu(fc1(mean over pixels)))); [N,C,h,w] → the same."""
+    """Channels scaled by sigmoid(fc2(relu(fc1(mean over pixels)))); the shape [N,C,h,w] is unchanged."""
 
     def __init__(self, width: int, reduction: int):
         super().__init__()
@@ -28,7 +28,7 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(width // reduction, width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x times its own scale in (0,1), one a channel."""
+        """Return x times a scale in (0,1) for each channel."""
         mean = x.mean((2, 3), keepdim=True)
         scale: Tensor = self.fc2(functional.relu(self.fc1(mean))).sigmoid()
         return x * scale
@@ -37,8 +37,14 @@ class SqueezeExcitation(nn.Module):
 class Unit(nn.Module):
     """One IR-SE unit, [N,inner,h,w] → [N,outer,h/stride,w/stride].
 
-    The stride sits in the second convolution; the shortcut is every stride-th pixel where the width stays, else a 1×1
-    convolution with batch norm.
+    The stride belongs to the second convolution. The shortcut is every stride-th pixel where the width does not change,
+    else a 1×1 convolution with batch norm.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        stride: stride of the second convolution.
+        reduction: reduction of squeeze-and-excitation.
     """
 
     def __init__(self, inner: int, outer: int, stride: int, reduction: int):
@@ -58,16 +64,22 @@ class Unit(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shortcut plus residual, no activation after it."""
+        """Return the shortcut plus the residual; no activation follows."""
         found: Tensor = self.shortcut_layer(x) + self.res_layer(x)
         return found
 
 
 class Pyramid(nn.Module):
-    """Input layer, body and laterals; the encoders add what makes codes of the features.
+    """Input layer, body and lateral connections; the encoders add the layers from features to codes.
 
-    widths, depths: channels and units of the four stages. reduction: of squeeze-and-excitation.
-    Raises PurebenchError unless there are four stages of a unit or more, each width divided by the reduction.
+    Args:
+        widths: channels of the four stages.
+        depths: units of the four stages.
+        reduction: reduction of squeeze-and-excitation.
+        colours: channels of the images.
+
+    Raises:
+        PurebenchError: Unless there are four stages of at least one unit, with widths divisible by the reduction.
     """
 
     def __init__(
@@ -97,9 +109,15 @@ class Pyramid(nn.Module):
         self.latlayer2 = nn.Conv2d(widths[1], widths[3], 1)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images [N,colours,H,W] in [-1,1] → coarse, medium and fine features of H/16, H/8 and H/4 pixels a side.
+        """Compute features at three resolutions.
 
-        The official taps are the units 6, 20 and 23, the last of their stages.
+        The official features are the outputs of units 6, 20 and 23, the last ones of their stages.
+
+        Args:
+            x: images [N,colours,H,W] in [-1,1].
+
+        Returns:
+            Coarse, medium and fine features, with sides H/16, H/8 and H/4.
         """
         x, found = self.input_layer(x), []
         for number, unit in enumerate(self.body, start=1):
@@ -112,5 +130,5 @@ class Pyramid(nn.Module):
 
 
 def above(coarse: Tensor, lateral: Tensor) -> Tensor:
-    """The lateral plus the coarser map, brought to its size bilinearly with corners aligned."""
+    """Return the lateral features plus the coarser ones, resized bilinearly with aligned corners."""
     return functional.interpolate(coarse, size=lateral.shape[2:], mode="bilinear", align_corners=True) + lateral

@@ -1,7 +1,7 @@
-"""The layers of StyleGAN2 (Karras et al. 2020, arXiv:1912.04958) in plain PyTorch, keys as in rosinality's files.
+"""The layers of StyleGAN2 (Karras et al. 2020, arXiv:1912.04958) in plain PyTorch, with the keys of rosinality's files.
 
-Weights are stored at unit variance and scaled at run time (equalised learning rate); leaky ReLUs have the slope 0.2 and
-the gain sqrt(2); images are doubled with the filter [1,3,3,1] in both directions.
+Weights are stored at unit variance and scaled at run time (equalised learning rate). Leaky ReLUs have slope 0.2 and
+gain sqrt(2). Images are doubled with the filter [1,3,3,1] in both directions.
 """
 
 from __future__ import annotations
@@ -17,22 +17,29 @@ TINY = 1e-8
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU that keeps the variance."""
+    """Apply a leaky ReLU that preserves the variance."""
     return GAIN * functional.leaky_relu(x, SLOPE)
 
 
 class PixelNorm(nn.Module):
-    """Vectors [N,D] scaled to a mean square of 1."""
+    """Normalisation of vectors [N,D] to a mean square of 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return the normalised vectors."""
         return x * (x.square().mean(1, keepdim=True) + TINY).rsqrt()
 
 
 class EqualLinear(nn.Module):
-    """[N,inner] → [N,outer]: weight and bias are used times `rate`, the weight over sqrt(inner) too.
+    """Linear layer [N,inner] → [N,outer] with equalised learning rate.
 
-    start: what the bias begins with, before `rate`. activated: a leaky ReLU follows.
+    Weight and bias are multiplied by `rate`, and the weight is divided by sqrt(inner).
+
+    Args:
+        inner: length of the input.
+        outer: length of the output.
+        start: initial value of the bias, before multiplication by `rate`.
+        rate: factor on weight and bias.
+        activated: whether a leaky ReLU follows.
     """
 
     def __init__(self, inner: int, outer: int, *, start: float = 0.0, rate: float = 1.0, activated: bool = False):
@@ -42,16 +49,20 @@ class EqualLinear(nn.Module):
         self.scale, self.rate, self.activated = rate / math.sqrt(inner), rate, activated
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return vectors [N,outer]."""
         out = functional.linear(x, self.scale * self.weight, self.rate * self.bias)
         return leaky(out) if self.activated else out
 
 
 class Blur(nn.Module):
-    """Every channel filtered with a stored kernel [4,4], after `before` and `after` rows and columns of zeros.
+    """Filter of every channel with a stored kernel [4,4].
 
-    The kernel begins as [1,3,3,1] in both directions with the sum 4, which makes up for the zeros between the pixels
-    of a doubled image.
+    The kernel is initialised to [1,3,3,1] in both directions with the sum 4, which compensates the zeros between the
+    pixels of a doubled image.
+
+    Args:
+        before: rows and columns of zeros before the image.
+        after: rows and columns of zeros after the image.
     """
 
     def __init__(self, before: int, after: int):
@@ -62,28 +73,40 @@ class Blur(nn.Module):
         self.pads = (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,C,h,w] → [N,C,h + before + after - 3,…]."""
+        """Map [N,C,h,w] to [N,C,h + before + after - 3,…]."""
         filters = self.kernel.flip(0, 1).expand(x.shape[1], 1, 4, 4)
         return functional.conv2d(functional.pad(x, self.pads), filters, groups=x.shape[1])
 
 
 class Doubling(Blur):
-    """Images [N,C,h,w] → [N,C,2h,2w]: a zero after each pixel, then the filter."""
+    """Doubling of images [N,C,h,w] → [N,C,2h,2w]: a zero after each pixel, then the filter."""
 
     def __init__(self) -> None:
         super().__init__(2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class. Zeros between pixels, then a filter, is a transposed convolution; its margin is cut off."""
+        """Return images [N,C,2h,2w].
+
+        Zeros between pixels followed by a filter are a transposed convolution; its margin is cut off.
+        """
         filters = self.kernel.expand(x.shape[1], 1, 4, 4)
         return functional.conv_transpose2d(x, filters, stride=2, padding=1, groups=x.shape[1])
 
 
 class ModulatedConv(nn.Module):
-    """A convolution whose weight is scaled by a code [N,D], image by image (equations 1 and 3).
+    """Convolution whose weight is scaled by a code [N,D] for each image (equations 1 and 3).
 
-    [N,inner,h,w] → [N,outer,h,w], or [N,outer,2h,2w] with `up`. The scale of an input channel may as well be put on the
-    channel, and the norm of equation 3 on the output: one convolution for the batch instead of one an image.
+    [N,inner,h,w] → [N,outer,h,w], or [N,outer,2h,2w] with `up`. Scaling an input channel is equivalent to scaling its
+    weights, and the norm of equation 3 can be applied to the output: this takes one convolution for the batch instead
+    of one for each image.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        side: side of the kernel.
+        dim: length of a code D.
+        demodulate: whether the weights are normalised (equation 3).
+        up: whether the image is doubled.
     """
 
     def __init__(self, inner: int, outer: int, side: int, dim: int, *, demodulate: bool = True, up: bool = False):
@@ -95,7 +118,7 @@ class ModulatedConv(nn.Module):
             self.blur = Blur(1, 1)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """See the class."""
+        """Return the features [N,inner,h,w], convolved and scaled by the codes [N,D]."""
         weight, style = self.scale * self.weight[0], self.modulation(code)
         x = x * style[:, :, None, None]
         if self.up:
@@ -109,31 +132,43 @@ class ModulatedConv(nn.Module):
 
 
 class Noise(nn.Module):
-    """Adds a noise map times one learned weight, which begins at 0."""
+    """Addition of a noise map times one learned weight, initially 0."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """x: [N,C,h,w]; noise: [N,1,h,w] or [1,1,h,w]."""
+        """Add the noise.
+
+        Args:
+            x: features [N,C,h,w].
+            noise: noise map [N,1,h,w] or [1,1,h,w].
+        """
         return x + self.weight * noise
 
 
 class Activation(nn.Module):
-    """A bias a channel and a leaky ReLU."""
+    """A bias for each channel, followed by a leaky ReLU."""
 
     def __init__(self, width: int):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,width,h,w] → the same."""
+        """Return the activated features; the shape [N,width,h,w] is unchanged."""
         return leaky(x + self.bias[:, None, None])
 
 
 class StyledConv(nn.Module):
-    """Modulated convolution, noise, activation."""
+    """Modulated 3×3 convolution, noise, activation.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        dim: length of a code D.
+        up: whether the image is doubled.
+    """
 
     def __init__(self, inner: int, outer: int, dim: int, *, up: bool = False):
         super().__init__()
@@ -142,13 +177,29 @@ class StyledConv(nn.Module):
         self.activate = Activation(outer)
 
     def forward(self, x: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-        """[N,inner,h,w] → [N,outer,h,w], twice as large with `up`."""
+        """Compute the features.
+
+        Args:
+            x: features [N,inner,h,w].
+            code: codes [N,D].
+            noise: noise map of the output's size, [N,1,h,w] or [1,1,h,w].
+
+        Returns:
+            Features [N,outer,h,w], twice as large with `up`.
+        """
         out: Tensor = self.activate(self.noise(self.conv(x, code), noise))
         return out
 
 
 class ToColours(nn.Module):
-    """Features to colours by a modulated 1×1 convolution, added to the doubled image so far."""
+    """Modulated 1×1 convolution from features to colours, added to the doubled image of the previous side.
+
+    Args:
+        inner: channels of the features.
+        colours: channels of the image.
+        dim: length of a code D.
+        first: whether this is the first side, without a previous image.
+    """
 
     def __init__(self, inner: int, colours: int, dim: int, *, first: bool = False):
         super().__init__()
@@ -158,6 +209,15 @@ class ToColours(nn.Module):
             self.upsample = Doubling()
 
     def forward(self, x: Tensor, code: Tensor, image: Tensor | None = None) -> Tensor:
-        """x: [N,inner,h,w]; image: [N,colours,h/2,w/2], None for the first → [N,colours,h,w]."""
+        """Compute the image at this side.
+
+        Args:
+            x: features [N,inner,h,w].
+            code: codes [N,D].
+            image: image of the previous side [N,colours,h/2,w/2], None for the first side.
+
+        Returns:
+            Image [N,colours,h,w].
+        """
         out: Tensor = self.conv(x, code) + self.bias
         return out if image is None else out + self.upsample(image)

@@ -1,6 +1,6 @@
-"""The paper's two StyleGAN2 autoencoders from the files that their authors publish, checked key by key.
+"""Loads the paper's two StyleGAN2 autoencoders from their authors' files, checked key by key.
 
-Both are dicts of 'state_dict', 'opts' and 'latent_avg'; what training left beside them is not read.
+Both files are dicts of 'state_dict', 'opts' and 'latent_avg'; other entries, left by the training, are not read.
 """
 
 from __future__ import annotations
@@ -22,21 +22,34 @@ Autoencoder = TypeVar("Autoencoder", E4E, StyleTransformer)
 
 
 def load_e4e(path: str | Path, **sizes: Any) -> E4E:
-    """E4E from the official file, in eval mode, float32, without parameter gradients.
+    """Load E4E from the official file, in eval mode, in float32, without parameter gradients.
 
-    sizes: arguments of E4E that the file does not state, where they are not the official ones.
-    Raises PurebenchError for a file that cannot be read, other options, or keys and shapes that do not fit.
+    Args:
+        path: the file.
+        **sizes: arguments of E4E that the file does not state, where they differ from the official ones.
+
+    Raises:
+        PurebenchError: If the file cannot be read, has other options, or keys or shapes do not fit.
     """
     return e4e_from(Path(path), read_official(path), **sizes)
 
 
 def load_style_transformer(path: str | Path, **sizes: Any) -> StyleTransformer:
-    """StyleTransformer from the official file; all else as `load_e4e`."""
+    """Load StyleTransformer from the official file; otherwise like `load_e4e`."""
     return style_transformer_from(Path(path), read_official(path), **sizes)
 
 
 def e4e_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> E4E:
-    """E4E from the content of its official file; `path` only names the file in errors."""
+    """Build E4E from the content of its official file.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+        **sizes: arguments of E4E that the file does not state.
+
+    Raises:
+        PurebenchError: If the file has other options, or keys or shapes do not fit.
+    """
     opts = part(path, file, "opts", Mapping)
     if (kind := part(path, opts, "encoder_type", str)) != "Encoder4Editing":
         raise PurebenchError(f"{path}: expected an encoder of type 'Encoder4Editing', but got {kind!r}; {CURE}")
@@ -45,10 +58,18 @@ def e4e_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> E4E:
 
 
 def style_transformer_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> StyleTransformer:
-    """StyleTransformer from the content of its official file; `path` only names the file in errors.
+    """Build StyleTransformer from the content of its official file.
 
     Its networks were saved inside DataParallel: 'encoder.module.…', 'decoder.module.…'. The option learn_in_w is not
-    read: it changes only how the average is repeated, and works with it for a single image alone.
+    read: it only changes how the average is repeated, and works for a single image only.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+        **sizes: arguments of StyleTransformer that the file does not state.
+
+    Raises:
+        PurebenchError: If the file has other options, or keys or shapes do not fit.
     """
     opts = part(path, file, "opts", Mapping)
     if (colours := part(path, opts, "input_nc", int)) != 3:
@@ -58,7 +79,7 @@ def style_transformer_from(path: Path, file: Mapping[str, Any], **sizes: Any) ->
 
 
 def parallel(name: str) -> str:
-    """A parameter's name as DataParallel saves it.
+    """Return the name of a parameter as DataParallel saves it.
 
     >>> parallel("encoder.body.0.weight")
     'encoder.module.body.0.weight'
@@ -70,7 +91,17 @@ def parallel(name: str) -> str:
 def filled(
     path: Path, file: Mapping[str, Any], build: Callable[[], Autoencoder], official: Callable[[str], str]
 ) -> Autoencoder:
-    """The built model with the file's weights in float32; `official` turns its names into the file's."""
+    """Build a model and load the weights of a file in float32.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+        build: builds the model.
+        official: maps the model's names of weights to those of the file.
+
+    Raises:
+        PurebenchError: If the model cannot be built, or keys, shapes or values do not fit.
+    """
     state = part(path, file, "state_dict", Mapping)
     try:
         with torch.device("meta"):
@@ -88,7 +119,18 @@ def filled(
 
 
 def average(path: Path, file: Mapping[str, Any], like: Tensor) -> Tensor:
-    """The file's average of w as [codes,D] (it may be one for all codes), or zeros if training did not start there."""
+    """Return the file's average of w as [codes,D], or zeros if the training did not start from it.
+
+    The file may hold one average for all codes.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+        like: tensor of the shape [codes,D].
+
+    Raises:
+        PurebenchError: If an entry is missing, or the average has another shape.
+    """
     opts = part(path, file, "opts", Mapping)
     if not part(path, opts, "start_from_latent_avg", bool):
         return torch.zeros(like.shape)
@@ -103,7 +145,17 @@ def average(path: Path, file: Mapping[str, Any], like: Tensor) -> Tensor:
 
 
 def part(path: Path, whole: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
-    """An entry of the file or of its options. Raises PurebenchError if it is missing or of another kind."""
+    """Return an entry of the file or of its options.
+
+    Args:
+        path: the file, for error messages only.
+        whole: the file's content or its options.
+        name: name of the entry.
+        kind: expected type of the entry.
+
+    Raises:
+        PurebenchError: If the entry is missing or of another type.
+    """
     if name not in whole:
         raise PurebenchError(f"{path}: expected the entry {name!r}, but it is missing; name the authors' own file.")
     if not isinstance(whole[name], kind):

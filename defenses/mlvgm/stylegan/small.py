@@ -1,8 +1,8 @@
 """A small StyleGAN2 with an encoder into its w space, for images of 32 pixels.
 
-The generator is the official one (arXiv:1912.04958) with fewer channels. The encoder reads each code from features of
-its own resolution, as pSp (Richardson et al. 2021, arXiv:2008.00951), as a difference from the coarsest code, as e4e
-(Tov et al. 2021, arXiv:2102.02766).
+The generator is the official one (arXiv:1912.04958) with fewer channels. The encoder computes each code from features
+of its own resolution, like pSp (Richardson et al. 2021, arXiv:2008.00951), as a difference from the coarsest code,
+like e4e (Tov et al. 2021, arXiv:2102.02766).
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ from purebench.defenses.mlvgm.stylegan.generator import Generator
 from purebench.defenses.mlvgm.stylegan.styles import channels_by_side, mixed
 
 COARSE, MEDIUM = 3, 2
-"""Codes read from the coarse and from the medium features; all others come from the fine ones."""
+"""Number of codes from the coarse and from the medium features; all others come from the fine ones."""
 SQUEEZED = 32
 LOUDER = 5.0
-"""Factor on the encoder's last weights, whose codes would else begin far smaller than samples, and drown in them."""
+"""Factor on the initial last weights of the encoder; its codes would otherwise start far smaller than samples."""
 
 
 class Encoder(nn.Module):
-    """Images [N,colours,size,size] in [-1,1] → codes [N,codes,dim], coarse to fine; w_i = w_0 + difference_i, i > 0.
+    """Encoder of images [N,colours,size,size] in [-1,1] to codes [N,codes,dim], coarse to fine.
 
-    widths: channels of the features at size/8, size/4 and size/2 pixels a side.
+    The codes are w_i = w_0 + difference_i, i > 0.
+
+    Args:
+        size: pixels a side of the images.
+        codes: number of codes.
+        dim: length of a code.
+        widths: channels of the features with sides size/8, size/4 and size/2.
+        colours: channels of the images.
     """
 
     def __init__(self, size: int, codes: int, dim: int, widths: Sequence[int], colours: int):
@@ -54,7 +61,7 @@ class Encoder(nn.Module):
                     weight.mul_(LOUDER)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return codes [N,codes,dim]."""
         x, found = self.stem(x), []
         for level, (cell, head) in enumerate(zip(self.cells, self.heads, strict=True)):
             x = cell(self.down[level - 1](x) if level else x)
@@ -64,10 +71,20 @@ class Encoder(nn.Module):
 
 
 class SmallStyleGAN(MLVGM):
-    """Images [N,colours,size,size] with 2·log2(size) - 2 codes of `dim` numbers.
+    """Autoencoder of images [N,colours,size,size] with 2·log2(size) - 2 codes of length `dim`.
 
-    mappings: layers from z to w. channels: the generator's features at each side. widths: the encoder's features,
-    coarse to fine. The generator's noise maps are fixed. Raises PurebenchError as Generator does.
+    The noise maps of the generator are fixed.
+
+    Args:
+        size: pixels a side of the images.
+        dim: length of a code.
+        mappings: layers from z to w.
+        channels: features of the generator at each side.
+        widths: channels of the encoder's features, coarse to fine.
+        colours: channels of the images.
+
+    Raises:
+        PurebenchError: As of Generator.
     """
 
     def __init__(
@@ -88,15 +105,18 @@ class SmallStyleGAN(MLVGM):
         self.encoder = Encoder(size, self.latents, dim, widths, colours)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes [N,L,D] of images in [0,1]."""
+        """Return codes [N,L,D] of images in [0,1]."""
         codes: Tensor = self.encoder(2 * x - 1)
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Images of codes [N,L,D], about [0,1] but not clamped."""
+        """Return images of codes [N,L,D], about in [0,1] but not clamped."""
         image: Tensor = self.decoder(codes)
         return image / 2 + 0.5
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; all codes are known before the first is mixed. The answer may leave [0,1] a little, as E4E's."""
+        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
+
+        As with E4E, the result may exceed [0,1] slightly.
+        """
         return self.decode(mixed(self.encode(x), self.decoder, mix))

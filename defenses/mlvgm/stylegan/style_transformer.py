@@ -1,10 +1,10 @@
-"""Style-Transformer: queries that attend to an image become StyleGAN2's codes, the paper's model for cars.
+"""Style-Transformer: StyleGAN2's codes from queries that attend to an image, the paper's model for cars.
 
 Hu et al. 2022 (arXiv:2203.07932): learned z are mapped to w and refined by three decoder layers of a transformer
 (Vaswani et al. 2017, arXiv:1706.03762; normalised after each step, no positions) on the coarse, medium and fine
-features of the image. The generator of cars draws 512×384 in a 512×512 frame, and Serez et al. 2025 (arXiv:2412.03453)
-classify 128×128, so an image's top and bottom bars are cut off, and painted black again in the end. Parameters are
-named as in the official file.
+features of the image. The generator of cars produces 512×384 pixels in a 512×512 frame, and Serez et al. 2025
+(arXiv:2412.03453) classify images of 128×128, so the bars at the top and bottom of an image are cut off, and set to
+black again at the end. Parameters are named as in the official file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ BLACK = -1.0
 
 
 class Encoder(Pyramid):
-    """Images [N,3,H,W] in [-1,1] and queries [N,L,D] → codes [N,L,D], D the last of `widths`."""
+    """Encoder of images [N,3,H,W] in [-1,1] and queries [N,L,D] to codes [N,L,D]; D is the last of `widths`.
+
+    Args:
+        codes: number of codes L.
+        widths: channels of the four stages.
+        depths: units of the four stages.
+        reduction: reduction of squeeze-and-excitation.
+        heads: attention heads of the transformer.
+        hidden: hidden units of the transformer.
+    """
 
     def __init__(
         self,
@@ -48,7 +57,7 @@ class Encoder(Pyramid):
         self.z = nn.Parameter(torch.randn(1, codes, widths[-1]))
 
     def forward(self, x: Tensor, query: Tensor) -> Tensor:
-        """See the class; every pixel of a feature map is one memory."""
+        """Return codes [N,L,D]; every pixel of a feature map is one memory vector of the transformer."""
         coarse, medium, fine = (level.flatten(2).transpose(1, 2) for level in self.features(x))
         query = self.transformerlayer_coarse(query, coarse)
         query = self.transformerlayer_medium(query, medium)
@@ -57,12 +66,21 @@ class Encoder(Pyramid):
 
 
 class StyleTransformer(MLVGM):
-    """Images [N,3,image,image] with 2·log2(size) - 2 codes; the official numbers are the defaults.
+    """Autoencoder of images [N,3,image,image] with 2·log2(size) - 2 codes; the defaults are the official values.
 
-    size: pixels a side that the generator draws. image: pixels a side of the images, a multiple of 8, the bars
-    included. widths, depths, reduction: the encoder's body, whose last width is the codes'; heads, hidden: of its
-    transformer. mappings, channels: the generator's. `latent_avg` [codes,D] is added to the encoder's codes, and zero
-    where its training did not start from the average.
+    The buffer `latent_avg` [codes,D] is added to the codes of the encoder. It is zero where the training did not start
+    from the average.
+
+    Args:
+        size: pixels a side of the generator's images.
+        image: pixels a side of the images including the bars, a multiple of 8.
+        widths: channels of the encoder's stages; the last is the length of a code.
+        depths: units of the encoder's stages.
+        reduction: reduction of squeeze-and-excitation.
+        heads: attention heads of the transformer.
+        hidden: hidden units of the transformer.
+        mappings: layers of the generator from z to w.
+        channels: features of the generator at each side.
     """
 
     def __init__(
@@ -101,9 +119,11 @@ class StyleTransformer(MLVGM):
         self.latent_avg: Tensor
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes [N,L,D] of images in [0,1]: enlarged to twice their size, bars of an eighth cut off above and below.
+        """Return codes [N,L,D] of images in [0,1].
 
-        Enlarging mixes neighbours, so a quarter of the bars' innermost rows is still seen; nothing else of them is.
+        The images are enlarged to twice their size, and bars of an eighth of the height are cut off at the top and
+        bottom. Enlarging mixes neighbouring rows, so a quarter of the innermost row of each bar still has an effect;
+        nothing else of the bars does.
         """
         x = functional.interpolate((x - 0.5) / 0.5, size=self.inner, mode="bilinear", align_corners=False)
         query = self.decoder.mapping(self.encoder.z[0]).expand(len(x), -1, -1)
@@ -111,16 +131,19 @@ class StyleTransformer(MLVGM):
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Images [N,3,image,image] of codes [N,L,D], about [0,1] but not clamped; the bars are exactly 0."""
+        """Return images [N,3,image,image] of codes [N,L,D], about in [0,1] but not clamped; the bars are exactly 0."""
         drawn = functional.adaptive_avg_pool2d(self.decoder(codes), self.inner)
         drawn = functional.pad(drawn[:, :, self.bar : -self.bar], (0, 0, self.bar, self.bar), value=BLACK)
         small = functional.interpolate(drawn, size=self.image, mode="bilinear", align_corners=False)
         return small * 0.5 + 0.5
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """See MLVGM; all codes are known before the first is mixed. Raises PurebenchError for images of another size.
+        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
 
-        The answer may leave [0,1] a little: the purifier clamps it.
+        The result may exceed [0,1] slightly; the purifier clamps it.
+
+        Raises:
+            PurebenchError: If the images have another size.
         """
         check_images(x, "style-transformer", self.image)
         return self.decode(mixed(self.encode(x), self.decoder, mix))

@@ -1,1 +1,1 @@
-"""Recipes: how each bundled model was trained."""
+"""Training recipes of the bundled models."""

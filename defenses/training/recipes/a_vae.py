@@ -1,9 +1,10 @@
-"""Recipe of the bundled A-VAE: WGAN-GP and a divergence as released, and a reconstruction term, which is not.
+"""Recipe of the bundled A-VAE: WGAN-GP and a divergence as released, plus a reconstruction term, which is not released.
 
-The released loss asks only that answers look like some image of the data set (the critic) and that codes are normal;
-nothing asks that an answer shows the image that was given, least of all after the few steps that a small model gets.
-The mean absolute difference does. It is absolute, not squared, because squares would blur what the critic sharpens.
-Weights from this recipe are therefore not what the release's training would give, whichever way they purify.
+The released loss only requires that outputs look like some image of the data set (the critic) and that codes are
+normally distributed. Nothing requires that an output shows the input image, least of all after the few steps of
+training of a small model. The reconstruction term, a mean absolute difference, does. It is absolute rather than
+squared, because a squared one would blur what the critic sharpens. Weights from this recipe therefore differ from those
+of the released training, however they are used for purification.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from purebench.defenses.vae.a_vae.purifier import RELEASED_TEMPERATURE, AVAEPuri
 PIXELS = 100.0
 """Weight of the reconstruction. Its gradient has about three times the norm of a 1-Lipschitz critic's on 32×32."""
 DRIFT, PENALTY = 1e-3, 10.0
-"""Weights of the critic's squared answers and of its slope's distance from 1, the release's."""
+"""Weights of the critic's squared outputs and of the distance of its gradient's norm from 1, as released."""
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """The autoencoder's and the critic's loss, which sees images in [-1,1]."""
+    """Compute the loss of the autoencoder and of the critic; the critic receives images in [-1,1]."""
     assert isinstance(model, WithCritic)
     autoencoder = model.model
     assert isinstance(autoencoder, AVAE)
@@ -46,12 +47,20 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mean, exp(logvar)) ‖ N(0,1)) in nats, the mean over all latents."""
+    """Return KL(N(mean, exp(logvar)) ‖ N(0,1)) in nats, averaged over all latents."""
     return -0.5 * (1 + logvar - mean.square() - logvar.exp()).mean()
 
 
 def critic_loss(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-    """WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1) with the drift term of progressive GANs."""
+    """Compute the loss of WGAN-GP with the drift term of progressive GANs.
+
+    Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1.
+
+    Args:
+        critic: the critic.
+        real: real images [N,C,H,W] in [-1,1].
+        fake: generated images [N,C,H,W] in [-1,1].
+    """
     answer = critic(real)[0]
     between = real.lerp(fake, torch.rand(len(real), 1, 1, 1).to(real.device)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between)[0].sum(), between, create_graph=True)
@@ -61,12 +70,12 @@ def critic_loss(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def with_critic(model: nn.Module) -> WithCritic:
-    """A small critic beside the model, which judges each image by itself."""
+    """Return the model with a small critic that judges each image by itself."""
     return WithCritic(model, Critic(widths=(8, 16, 32, 64), varied=False))
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps, as meant and as released."""
+    """Measure the clean accuracy of the bundled classifier behind a-vae and a-vae-released."""
     assert isinstance(model, AVAE)
     purifiers = {
         "a-vae, nearest of 16 samples": AVAEPurifier(model, samples=16, temperature=1.0),

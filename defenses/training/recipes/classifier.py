@@ -1,4 +1,4 @@
-"""Recipe of the undefended classifier: a small ResNet by cross-entropy with label smoothing."""
+"""Recipe of the undefended classifier: a small ResNet trained by cross-entropy with label smoothing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from purebench.defenses.training.quality import accuracy
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Cross-entropy with label smoothing 0.03."""
+    """Return the cross-entropy with label smoothing 0.03."""
     logits = model(images)
     right = (logits.argmax(1) == labels).float().mean()
     return {"loss": functional.cross_entropy(logits, labels, label_smoothing=0.03), "accuracy": right}
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """Clean accuracy on the 10,000 test images."""
+    """Measure the clean accuracy on the 10,000 test images."""
     return {f"clean accuracy, {len(test):,} test images": accuracy(model, test, device)}
 
 

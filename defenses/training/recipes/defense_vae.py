@@ -1,7 +1,7 @@
-"""Recipe of the bundled Defense-VAE: attacked images in, clean ones out (Li & Ji 2019, arXiv:1812.06570, equation 5).
+"""Recipe of the bundled Defense-VAE: from attacked to clean images (Li & Ji 2019, arXiv:1812.06570, equation 5).
 
-The attacks are made on the fly, through the undefended classifier: the purifier is not attacked in training. It begins
-with the plain VAE's weights, and differs from it in what it has learned since.
+The attacks are computed during training against the undefended classifier; the purifier itself is not attacked. The
+training starts from the weights of the plain VAE.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from purebench.defenses.vae.plain import VAE
 
 
 def begun(model: nn.Module) -> nn.Module:
-    """The model with the weights of fashion-vae."""
+    """Load the weights of fashion-vae into the model."""
     model.load_state_dict(load("fashion-vae", "vae", VAE).state_dict())
     return model
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """The bound of the clean image, coded from the attacked one."""
+    """Return the negative ELBO of the clean images, encoded from the attacked ones."""
     return vae.bound(model, attacked(images, labels), images)
 
 

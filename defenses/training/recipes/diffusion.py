@@ -12,7 +12,10 @@ from purebench.defenses.training.quality import purified_accuracies
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Mean squared error of the noise; half of the timesteps uniform, half below 300, where purification works."""
+    """Return the mean squared error of the predicted noise.
+
+    Half of the timesteps are uniform, half below 300, which are those of purification.
+    """
     x = 2 * images - 1
     reach = torch.where(torch.rand(len(x)) < 0.5, 1000, 300)
     t = (torch.rand(len(x)) * reach).long().to(x.device)
@@ -23,7 +26,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps through DiffPure, one draw an image."""
+    """Measure the clean accuracy of the bundled classifier behind DiffPure, with one draw for each image."""
     from purebench.defenses.diffusion.diffpure import DiffPure
 
     settings = [(t, steps, sampler) for t in (100, 150, 200) for steps, sampler in ((4, "ddpm"), (4, "ddim"))]

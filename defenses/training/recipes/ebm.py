@@ -1,8 +1,9 @@
-"""Recipe of the bundled energy-based model: contrastive divergence with short chains that begin at noised images.
+"""Recipe of the bundled energy-based model: contrastive divergence with short chains that start at noised images.
 
-The energy of images falls, that of what Langevin chains make of noised ones rises (Hinton 2002; short-run chains:
-Nijkamp et al. 2019, arXiv:1904.09770), with the small penalty on the energies' size of Du & Mordatch 2019,
-arXiv:1903.08689. Chains that began near an image must come back to images: what a purifier asks of an energy.
+The energy of images is lowered and that of the ends of Langevin chains from noised images is raised (Hinton 2002;
+short-run chains: Nijkamp et al. 2019, arXiv:1904.09770), with the small penalty on the size of the energies of Du &
+Mordatch 2019, arXiv:1903.08689. Chains that start near an image must thus return to images, which is what a purifier
+needs.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 
 STEPS, RATE, TEMPERATURE = 6, 1.0, 5e-5
-"""Of the chains; the purifier's are the same but for their number."""
+"""Steps, rate and temperature of the chains; the purifier uses the same except for the number of steps."""
 NOISE = 0.2
-"""Largest deviation of the noise that chains begin with."""
+"""Largest standard deviation of the noise at the start of chains."""
 SIZE = 0.1
-"""Weight of the energies' squares."""
+"""Weight of the squared energies."""
 
 
 def chains(energy: nn.Module, images: Tensor) -> Tensor:
-    """Where Langevin chains from noised images end, each noised by a deviation of its own; no gradient."""
+    """Return the ends of Langevin chains from noised images, without gradients.
+
+    The standard deviation of the noise is drawn for each image.
+    """
     deviation = NOISE * torch.rand(len(images), 1, 1, 1).to(images.device)
     state = images + deviation * torch.randn_like(images)
     step = partial(langevin, energy, rate=RATE, temperature=TEMPERATURE)
@@ -37,7 +41,7 @@ def chains(energy: nn.Module, images: Tensor) -> Tensor:
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """f(images) - f(ends of chains), and the penalty."""
+    """Return f(images) - f(ends of chains), plus the penalty."""
     model.requires_grad_(False)
     ends = chains(model, images)
     model.requires_grad_(True)
@@ -50,7 +54,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps through chains of several lengths."""
+    """Measure the clean accuracy of the bundled classifier behind chains of several lengths."""
     purifiers = {f"{steps} steps": EBMLangevin(model, steps=steps) for steps in (5, 10, 20, 40)}
     return purified_accuracies(purifiers, test, device, images=1000)
 

@@ -11,15 +11,15 @@ from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 
 FREE_NATS = 4.0
-"""Below this mean divergence a group pays nothing, or the coarsest groups would go unused (Kingma et al. 2016)."""
+"""Mean divergence up to which a group adds no loss; else the coarsest groups remain unused (Kingma et al. 2016)."""
 FINEST = 1e-3
-"""Variance below which detail is not worth coding: a standard deviation of 8/255."""
+"""Variance below which detail is not encoded: a standard deviation of 8/255."""
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Negative ELBO in nats a pixel, D/2·log MSE + KL (Rybkin et al. 2021) with the constants above.
+    """Return the negative ELBO in nats per pixel, D/2·log MSE + KL (Rybkin et al. 2021), with the constants above.
 
-    The KL's weight rises over the first 20 % of the run.
+    The weight of the KL rises over the first 20 % of the run.
     """
     assert isinstance(model, HVAE)
     _, error, divergences = model.evidence(images)
@@ -33,7 +33,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps through reconstruction and through purification, one draw an image."""
+    """Measure the clean accuracy of the bundled classifier behind reconstruction and purification, one draw each."""
     from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 
     assert isinstance(model, HVAE)

@@ -1,11 +1,11 @@
-"""Recipe of the bundled ND-VAE: clean images from attacked and noisy ones, and a start that is trained.
+"""Recipe of the bundled ND-VAE: clean images from attacked and noisy ones, with a trained start of the decoder.
 
 As released by Serez et al. 2025 (arXiv:2412.03453): pairs of a clean image and its FGSM image in l2 against the
-undefended classifier, noise on top, the clean image's negative ELBO, divergences balanced while they warm up.
-Otherwise than released: what the decoder starts from is trained and kept; divergences are balanced by the areas of
-their latents, as NVAE does (the release's list has the right length for two scales only, and gives the second of the
-two latents at the top the weight of the finer scale); attacked images are not rounded to bytes; the optimizer is the
-one of all recipes.
+undefended classifier, with added noise; the negative ELBO of the clean image; divergences balanced during warm-up.
+Different from the release: the start of the decoder is trained and stored; divergences are balanced by the areas of
+their latents, as in NVAE (the release's list has the right length for two scales only, and gives the second of the two
+latents at the top the weight of the finer scale); attacked images are not rounded to bytes; the optimizer is that of
+all recipes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,29 @@ from purebench.defenses.vae.nd_vae.network import NDVAE
 from purebench.defenses.vae.nd_vae.purifier import NOISE, NDVAEPurifier
 
 BOUND = 2.0
-"""Norm of the attacked images' perturbation: on 32×32, that of the linf attack at 16/255."""
+"""l2 norm of the perturbation of attacked images; on 32×32, that of the linf attack at 16/255."""
 LATE = 1e-4
-"""Share of the run before the divergence's weight begins to rise."""
+"""Share of the run before the weight of the divergence starts to rise."""
 
 
 @cache
 def target(device: torch.device) -> ResNet:
-    """The classifier that is attacked."""
+    """Return the classifier that is attacked."""
     return fashion_resnet().to(device)
 
 
 def fgsm(classifier: nn.Module, x: Tensor, y: Tensor, bound: float) -> Tensor:
-    """Images [N,C,H,W] in [0,1], each moved by `bound` in l2 along its gradient's sign, if it is right as it is."""
+    """Move each correctly classified image by `bound` in l2 along the sign of its gradient.
+
+    Args:
+        classifier: the attacked classifier.
+        x: images [N,C,H,W] in [0,1].
+        y: labels [N].
+        bound: l2 norm of the perturbation.
+
+    Returns:
+        Attacked images [N,C,H,W] in [0,1].
+    """
     asked = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = classifier(asked)
@@ -49,7 +59,7 @@ def fgsm(classifier: nn.Module, x: Tensor, y: Tensor, bound: float) -> Tensor:
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Negative ELBO in nats a pixel of clean images, seen attacked and noisy."""
+    """Return the negative ELBO of the clean images in nats per pixel, encoded from attacked and noisy ones."""
     assert isinstance(model, NDVAE)
     start = model.start
     assert start is not None
@@ -65,7 +75,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps, as meant and as released with three starts."""
+    """Measure the clean accuracy of the bundled classifier behind nd-vae, and nd-vae-released with three starts."""
     assert isinstance(model, NDVAE)
     purifiers = {"nd-vae": NDVAEPurifier(model, noise=NOISE)}
     for seed in range(3):

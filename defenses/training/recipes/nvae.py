@@ -1,4 +1,4 @@
-"""Recipe of the bundled NVAE: evidence lower bound at 8 bits, divergences balanced while they warm up."""
+"""Recipe of the bundled NVAE: evidence lower bound at 8 bits, divergences balanced during warm-up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 
 WARM_UP = 0.3
-"""Share of the run over which the divergence's weight rises from LEAST to 1 (NVAE, appendix A)."""
+"""Share of the run over which the weight of the divergence rises from LEAST to 1 (NVAE, appendix A)."""
 LEAST = 1e-4
 CONFIGURATION: dict[str, Any] = {
     "resolution": [1, 32, 32],
@@ -34,7 +34,7 @@ CONFIGURATION: dict[str, Any] = {
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Negative ELBO in nats a pixel."""
+    """Return the negative ELBO in nats per pixel."""
     assert isinstance(model, NVAE)
     likelihood, found = model.evidence(images)
     divergences = torch.stack(found).mean(1)
@@ -51,9 +51,17 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def balance(divergences: Tensor, groups_per_scale: list[int]) -> Tensor:
-    """Weights of the divergences [L], which sum to L (NVAE, appendix A): less for groups that say little as yet.
+    """Compute weights of the divergences that are smaller for groups with little information so far (NVAE, appendix A).
 
-    In proportion to KL_i·groups/area of the group's scale, so that no group is given up in the warm-up.
+    The weights are proportional to KL_i·groups/area of the group's scale, so that no group becomes unused in the
+    warm-up.
+
+    Args:
+        divergences: divergences by latent [L].
+        groups_per_scale: number of latents at each scale, the coarsest first.
+
+    Returns:
+        Weights [L], which sum to L.
     """
     area = torch.cat([torch.full((count,), 4.0**scale / count) for scale, count in enumerate(groups_per_scale)])
     raw = divergences.abs() / area.to(divergences)
@@ -61,7 +69,7 @@ def balance(divergences: Tensor, groups_per_scale: list[int]) -> Tensor:
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps through reconstruction and through purification, one draw an image."""
+    """Measure the clean accuracy of the bundled classifier behind reconstruction and purification, one draw each."""
     from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 
     assert isinstance(model, NVAE)

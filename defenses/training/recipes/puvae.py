@@ -1,4 +1,4 @@
-"""Recipe of the bundled PuVAE: a conditional evidence lower bound, and a classifier that must see the class.
+"""Recipe of the bundled PuVAE: a conditional evidence lower bound, and a classifier's loss on reconstructions.
 
 Hwang et al. 2019, arXiv:1903.00585: reconstruction, divergence, and the cross-entropy of the source classifier on the
 reconstruction.
@@ -17,12 +17,15 @@ from purebench.defenses.training.quality import purified_accuracies
 from purebench.defenses.training.recipes.attacked import source_classifier
 
 SEEN = 0.05
-"""Weight of the cross-entropy, in nats a pixel of the bound."""
+"""Weight of the cross-entropy, relative to the bound in nats per pixel."""
 BETA = 1.0
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Negative ELBO in nats a pixel, D/2·log MSE + KL (Rybkin et al. 2021), and the classifier's cross-entropy."""
+    """Return the negative ELBO in nats per pixel, D/2·log MSE + KL, plus the classifier's cross-entropy.
+
+    The bound is that of Rybkin et al. 2021.
+    """
     assert isinstance(model, ClassVAE)
     told = functional.one_hot(labels, model.classes).to(images)
     mean, logvar = model.encode(model.features(2 * images - 1), told)
@@ -35,7 +38,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps through the choice."""
+    """Measure the clean accuracy of the bundled classifier behind the purifier."""
     assert isinstance(model, ClassVAE)
     purifiers = {"posterior mean": PuVAE(model), "posterior sample": PuVAE(model, sampled=True)}
     return purified_accuracies(purifiers, test, device)

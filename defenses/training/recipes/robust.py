@@ -1,4 +1,4 @@
-"""Recipes of the adversarially trained classifiers: TRADES and PGD adversarial training, linf 16/255.
+"""Recipes of the adversarially trained classifiers: TRADES and PGD adversarial training, linf eps 16/255.
 
 TRADES (Zhang et al. 2019, arXiv:1901.08573, equation 5): cross-entropy on the image plus `BETA` times the divergence of
 the prediction at the worst x' from that at x. PGD-AT (Madry et al. 2018, arXiv:1706.06083, equation 2.1):
@@ -24,11 +24,11 @@ from purebench.defenses.training.recipes import classifier
 THREAT = ThreatModel("linf", 16 / 255)
 BETA = 6.0
 STEPS, STEP = 7, 0.25
-"""Steps of the inner ascent, and the length of one as a share of the radius."""
+"""Number of steps of the inner ascent, and length of a step as a share of the radius."""
 SIGN_OF_LIFE = 20
-"""Steps of the ascent by which a model card measures."""
+"""Number of steps of the ascent for the figure on the model card."""
 WARM_UP = 0.15
-"""Share of the run over which the radius rises to its full size, so that the first steps learn at all."""
+"""Share of the run over which the radius rises to its full size, so that the first steps make progress."""
 
 
 def ascend(
@@ -39,9 +39,20 @@ def ascend(
     steps: int = STEPS,
     step: float = STEP,
 ) -> Tensor:
-    """x' [N,C,H,W] inside the threat model, which `objective` (logits [N,K] → scalar) rates high.
+    """Find points inside the threat model with a high objective, by projected gradient ascent from a random start.
 
-    Starts at a random point; step: length of one as a share of the radius; the model is left in training mode.
+    The model is left in training mode.
+
+    Args:
+        model: the model, images → logits [N,K].
+        x: images [N,C,H,W] in [0,1].
+        threat: the threat model.
+        objective: logits [N,K] → scalar, which is maximised.
+        steps: number of steps.
+        step: length of a step as a share of the radius.
+
+    Returns:
+        Adversarial examples [N,C,H,W] inside the threat model.
     """
     model.eval()
     norm = NORMS[threat.norm]
@@ -55,17 +66,20 @@ def ascend(
 
 
 def growing(share: float) -> ThreatModel:
-    """The threat model at this share of the run."""
+    """Return the threat model at this share of the run."""
     return replace(THREAT, radius=THREAT.radius * min(1.0, 0.1 + share / WARM_UP))
 
 
 def divergence(logits: Tensor, other: Tensor) -> Tensor:
-    """KL(softmax(logits) ‖ softmax(other)), the mean over images."""
+    """Return KL(softmax(logits) ‖ softmax(other)), averaged over images."""
     return functional.kl_div(other.log_softmax(1), logits.log_softmax(1), reduction="batchmean", log_target=True)
 
 
 def trades(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Cross-entropy plus BETA times the divergence at the worst x'; the target of the divergence is not detached."""
+    """Return the cross-entropy plus BETA times the divergence at the worst x'.
+
+    The target of the divergence is not detached.
+    """
     with torch.no_grad():
         calm = model.eval()(images)
     worst = ascend(model, images, growing(share), lambda logits: divergence(calm, logits))
@@ -76,7 +90,7 @@ def trades(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> di
 
 
 def pgd_at(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """Cross-entropy at the worst x'."""
+    """Return the cross-entropy at the worst x'."""
     worst = ascend(model, images, growing(share), lambda logits: functional.cross_entropy(logits, labels))
     attacked = model(worst)
     right = (attacked.argmax(1) == labels).float().mean()
@@ -84,9 +98,9 @@ def pgd_at(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> di
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """Clean accuracy on the test images, and accuracy on 1,000 of them after ascent on the cross-entropy.
+    """Measure the clean accuracy on the test images, and the accuracy on 1,000 of them under the training's attack.
 
-    The second is a sign of life, not an evaluation: a board says how robust the classifier is.
+    The second figure is only a sanity check, not an evaluation of robustness: use a board for that.
     """
     found = {f"clean accuracy, {len(test):,} test images": accuracy(model, test, device)}
     some = test.take(range(min(1000, len(test))))
@@ -104,7 +118,7 @@ def _held(model: nn.Module, x: Tensor, y: Tensor) -> int:
 
 
 def recipe(name: str, loss: Callable[..., dict[str, Tensor]], about: str, source: str) -> Recipe:
-    """The undefended classifier's recipe with another loss."""
+    """Return the undefended classifier's recipe with another loss."""
     return replace(
         classifier.recipe, name=name, loss=loss, quality=quality, about=about, source=source, decay=5e-4, minutes=45
     )

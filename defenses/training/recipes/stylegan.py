@@ -1,9 +1,10 @@
 """Recipe of the bundled StyleGAN2 with an encoder: generator, encoder and critic trained together.
 
-Reconstruction (pixels, and features of the critic as in Larsen et al. 2016, arXiv:1512.09300) asks that the codes hold
-the image. Mixes of an image's codes with samples, more of them the finer the code, are asked to look real, to keep what
-the codes that are kept should draw, and to be encoded as what they were made of; codes and samples have the same means
-and deviations: so they share one space, ordered from coarse to fine. No classifier is asked, so that none is built in.
+The reconstruction loss (pixels, and features of the critic as in Larsen et al. 2016, arXiv:1512.09300) requires that
+the codes describe the image. Mixes of an image's codes with samples, with larger shares of samples for finer codes,
+must look real, must preserve what the kept codes control, and must be encoded as the codes they were made from. Codes
+and samples have the same means and standard deviations. Thus both share one space, ordered from coarse to fine. No
+classifier is used in training, so that the model contains none.
 """
 
 from __future__ import annotations
@@ -32,19 +33,26 @@ from purebench.defenses.training.recipes.adversarial import (
 )
 
 PIXELS, FEATURES = 20.0, 1.0
-"""Weights of the reconstruction's pixels and features."""
+"""Weights of the reconstruction losses on pixels and on features."""
 LOOK, KEEP, CYCLE = 0.3, 10.0, 0.5
-"""Weights for a mix: that it looks real, keeps its look, is encoded back."""
+"""Weights of the losses on mixes: realism, preservation of the kept content, and re-encoding."""
 MATCH = 2.0
 """Weight of the distance between the moments of codes and of samples."""
 DRAWN = {4: 1, 8: 3, 16: 5}
-"""Side in pixels → the codes, counted from the coarsest, that draw the features of that side."""
+"""Side in pixels → number of codes, counted from the coarsest, that control the features of that side."""
 
 
 def random_alphas(count: int, latents: int) -> Tensor:
-    """Shares [count,latents] that are resampled: for each image a random ramp from coarse to fine.
+    """Draw shares that are resampled: for each image a random ramp from coarse to fine.
 
-    Its place, width and height are uniform, but that half of the ramps reach 1.
+    Position, width and height of the ramp are uniform, except that half of the ramps reach 1.
+
+    Args:
+        count: number of images.
+        latents: number of latents.
+
+    Returns:
+        Shares [count,latents] in [0,1].
     """
     place = (latents + 2) * torch.rand(count, 1) - 1
     width = 0.1 + latents * torch.rand(count, 1)
@@ -53,7 +61,13 @@ def random_alphas(count: int, latents: int) -> Tensor:
 
 
 def kept_look(mixes: Tensor, images: Tensor, alphas: Tensor) -> Tensor:
-    """Mean absolute difference of mixes and images [N,C,H,W] at the sides of DRAWN, by what is kept of their codes."""
+    """Return the mean absolute difference of mixes and images at the sides of DRAWN, weighted by the codes' kept share.
+
+    Args:
+        mixes: mixed images [N,C,H,W].
+        images: original images [N,C,H,W].
+        alphas: resampled shares [N,L].
+    """
     total = mixes.new_zeros(())
     for side, codes in DRAWN.items():
         gap = functional.adaptive_avg_pool2d(mixes - images, side).abs().mean((1, 2, 3))
@@ -62,14 +76,22 @@ def kept_look(mixes: Tensor, images: Tensor, alphas: Tensor) -> Tensor:
 
 
 def moments_apart(codes: Tensor, samples: Tensor) -> Tensor:
-    """Squared differences of the means and of the deviations over the batch of two [N,L,D], the mean over L and D."""
+    """Return the squared differences of the means and of the standard deviations over the batch, averaged over L and D.
+
+    Args:
+        codes: codes [N,L,D].
+        samples: samples [N,L,D].
+    """
     means = codes.mean(0) - samples.mean(0)
     deviations = codes.std(0) - samples.std(0)
     return (means.square() + deviations.square()).mean()
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """The generator's and the critic's loss; mixes are of the first half of the images, the critic sees the second."""
+    """Compute the loss of the generator and of the critic.
+
+    Mixes are made from the first half of the images; the critic receives the second half.
+    """
     assert isinstance(model, WithCritic)
     gan = model.model
     assert isinstance(gan, SmallStyleGAN)
@@ -104,7 +126,16 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def judged(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The critic's loss, with R1 in one of EVERY steps, and its features of the real images, detached."""
+    """Compute the critic's loss, with R1 in one of EVERY steps.
+
+    Args:
+        critic: the critic.
+        real: real images [N,C,H,W] in [-1,1].
+        fake: generated images [N,C,H,W] in [-1,1].
+
+    Returns:
+        The loss, and the critic's features of the real images, detached.
+    """
     lazy = bool(torch.rand(()) < 1 / EVERY)
     real = real.detach().requires_grad_(lazy)
     logits, features = critic(real)
@@ -115,7 +146,7 @@ def judged(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, list[Ten
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps through reconstruction and through purification, one draw an image."""
+    """Measure the clean accuracy of the bundled classifier behind reconstruction and purification, one draw each."""
     assert isinstance(model, SmallStyleGAN)
     purifiers = {"reconstruction (alpha 0)": MLVGMPurifier(model, attenuation=0.0)}
     for schedule, attenuation in product(("linear", "cosine"), (0.5, 0.7, 1.0)):

@@ -12,9 +12,14 @@ from purebench.defenses.vae.plain import VAE, VAEPurifier
 
 
 def bound(model: nn.Module, seen: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-    """Negative ELBO of `wanted` coded from `seen`, both [N,C,H,W], in nats a pixel: D/2·log MSE + KL.
+    """Return the negative ELBO in nats per pixel, D/2·log MSE + KL, and its parts.
 
     The variance is the optimal one (sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202).
+
+    Args:
+        model: the VAE.
+        seen: images that the encoder receives, [N,C,H,W] in [0,1].
+        wanted: images that the decoder should return, [N,C,H,W] in [0,1].
     """
     assert isinstance(model, VAE)
     mean, logvar = model.encode(seen)
@@ -25,12 +30,12 @@ def bound(model: nn.Module, seen: Tensor, wanted: Tensor) -> dict[str, Tensor]:
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
-    """The bound of the images themselves."""
+    """Return the negative ELBO of the images."""
     return bound(model, images, images)
 
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
-    """What the bundled classifier keeps through the autoencoder."""
+    """Measure the clean accuracy of the bundled classifier behind the autoencoder."""
     assert isinstance(model, VAE)
     purifiers = {"posterior mean": VAEPurifier(model), "posterior sample": VAEPurifier(model, sampled=True)}
     return purified_accuracies(purifiers, test, device)

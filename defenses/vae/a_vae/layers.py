@@ -1,4 +1,4 @@
-"""A-VAE's layers, those of the first StyleGAN (Karras et al. 2019, arXiv:1812.04948), keys as in the released files.
+"""A-VAE's layers, those of the first StyleGAN (Karras et al. 2019, arXiv:1812.04948), with the keys of released files.
 
 Weights are stored at unit variance and scaled by sqrt(2/fan-in) at run time (equalised learning rate): `weight_orig`.
 """
@@ -13,30 +13,33 @@ from torch.nn import functional
 
 SLOPE = 0.2
 LINE = (0.25, 0.5, 0.25)
-"""The blur behind every doubling, in both directions."""
+"""Filter of the blur after every doubling, in both directions."""
 
 
 def leaky(x: Tensor) -> Tensor:
-    """The activation of every layer."""
+    """Apply the activation of every layer."""
     return functional.leaky_relu(x, SLOPE)
 
 
 def blur_kernel(channels: int) -> Tensor:
-    """[channels,1,3,3], the sum of each 1: what the released files hold as `weight` and `weight_flip`."""
+    """Return the kernel of the blur, [channels,1,3,3], with sum 1 each.
+
+    The released files contain it as `weight` and `weight_flip`.
+    """
     line = torch.tensor(LINE)
     return torch.outer(line, line).expand(channels, 1, 3, 3)
 
 
 class Blur(nn.Module):
-    """[1,2,1]/4 in both directions over every channel, zeros beyond the border; it has no weights."""
+    """Blur of every channel by [1,2,1]/4 in both directions, with zeros beyond the border; it has no weights."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,C,h,w] → the same."""
+        """Return the blurred features; the shape [N,C,h,w] is unchanged."""
         return functional.conv2d(x, blur_kernel(x.shape[1]).to(x), padding=1, groups=x.shape[1])
 
 
 class Equalised(nn.Module):
-    """A weight of this shape, [outer,inner,…], and a bias."""
+    """Weight of a given shape, [outer,inner,…], and a bias."""
 
     def __init__(self, *shape: int):
         super().__init__()
@@ -46,12 +49,19 @@ class Equalised(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """As it is used."""
+        """The scaled weight, as it is used."""
         return self.gain * self.weight_orig
 
 
 class EqualConv(nn.Module):
-    """An odd convolution [N,inner,h,w] → [N,outer,h/stride,w/stride]."""
+    """Convolution with an odd kernel, [N,inner,h,w] → [N,outer,h/stride,w/stride].
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        side: side of the kernel.
+        stride: stride of the convolution.
+    """
 
     def __init__(self, inner: int, outer: int, side: int = 3, *, stride: int = 1):
         super().__init__()
@@ -59,24 +69,24 @@ class EqualConv(nn.Module):
         self.stride, self.padding = stride, side // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return the convolved features."""
         return functional.conv2d(x, self.conv.weight, self.conv.bias, stride=self.stride, padding=self.padding)
 
 
 class EqualLinear(nn.Module):
-    """[N,inner] → [N,outer]."""
+    """Linear layer [N,inner] → [N,outer]."""
 
     def __init__(self, inner: int, outer: int):
         super().__init__()
         self.linear = Equalised(outer, inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return vectors [N,outer]."""
         return functional.linear(x, self.linear.weight, self.linear.bias)
 
 
 class FusedUp(nn.Module):
-    """[N,inner,h,w] → [N,outer,2h,2w]: a transposed convolution by four shifted copies of the kernel, averaged."""
+    """Transposed convolution with the average of four shifted kernels; [N,inner,h,w] → [N,outer,2h,2w]."""
 
     def __init__(self, inner: int, outer: int):
         super().__init__()
@@ -85,14 +95,14 @@ class FusedUp(nn.Module):
         self.gain = math.sqrt(2 / (9 * inner))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return features [N,outer,2h,2w]."""
         padded = functional.pad(self.gain * self.weight, (1, 1, 1, 1))
         kernel = padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
         return functional.conv_transpose2d(x, kernel / 4, self.bias, stride=2, padding=1)
 
 
 class Noise(nn.Module):
-    """Adds a map [N,1,h,w] times a weight a channel, which begins at 0."""
+    """Addition of a noise map [N,1,h,w], times a weight for each channel that is initially 0."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -100,12 +110,12 @@ class Noise(nn.Module):
         self.gain = math.sqrt(2 / channels)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """[N,channels,h,w] → the same."""
+        """Return the features with noise; the shape [N,channels,h,w] is unchanged."""
         return x + self.gain * self.weight_orig * noise
 
 
 class AdaIN(nn.Module):
-    """Each channel of each image at mean 0 and deviation 1, then scaled and shifted by a style [N,style]."""
+    """Normalisation of each channel of each image to mean 0 and std 1, then scale and shift by a style [N,style]."""
 
     def __init__(self, channels: int, style: int):
         super().__init__()
@@ -114,26 +124,29 @@ class AdaIN(nn.Module):
             self.style.linear.bias[:channels] = 1
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """[N,channels,h,w] → the same."""
+        """Return the styled features; the shape [N,channels,h,w] is unchanged."""
         scale, shift = self.style(style)[:, :, None, None].chunk(2, dim=1)
         out: Tensor = scale * functional.instance_norm(x) + shift
         return out
 
 
 class Constant(nn.Module):
-    """What the decoder begins with, [1,channels,4,4]."""
+    """Learned features that the decoder starts from, [1,channels,4,4]."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,…] → [N,channels,4,4], whatever x holds."""
+        """Return features [N,channels,4,4] for any input [N,…]."""
         return self.input.expand(len(x), -1, -1, -1)
 
 
 class EncoderBlock(nn.Module):
-    """Two convolutions, the second of stride 2. (The release's instance norms between them discard their result.)"""
+    """Two convolutions, the second of stride 2.
+
+    The release has instance norms between them, whose results are discarded.
+    """
 
     def __init__(self, inner: int, outer: int):
         super().__init__()
@@ -141,14 +154,21 @@ class EncoderBlock(nn.Module):
         self.conv2 = EqualConv(outer, outer, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,inner,h,w] → [N,outer,h/2,w/2]."""
+        """Map [N,inner,h,w] to [N,outer,h/2,w/2]."""
         return leaky(self.conv2(leaky(self.conv1(x))))
 
 
 class StyledBlock(nn.Module):
-    """Twice: convolution, noise (the same map), activation, AdaIN. `first` makes what comes in, the others double it.
+    """Decoder block: twice convolution, noise (the same map), activation, AdaIN.
 
-    [N,inner,h,w] → [N,outer,2h,2w]; the first → [N,outer,4,4]. fused: by one transposed convolution.
+    The first block creates the features, [N,outer,4,4]; the others double them, [N,inner,h,w] → [N,outer,2h,2w].
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        style: length of the style.
+        first: whether this is the first block.
+        fused: whether to double by one transposed convolution.
     """
 
     def __init__(self, inner: int, outer: int, style: int, *, first: bool = False, fused: bool = False):
@@ -164,7 +184,13 @@ class StyledBlock(nn.Module):
         self.conv2 = EqualConv(outer, outer)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        """style: [N,style]; noise: [N,1,2h,2w]."""
+        """Compute the features of the block.
+
+        Args:
+            x: features [N,inner,h,w]; any tensor [N,…] for the first block.
+            style: styles [N,style].
+            noise: noise map [N,1,2h,2w].
+        """
         x = self.adain1(leaky(self.noise1(self.conv1(x), noise)), style)
         out: Tensor = self.adain2(leaky(self.noise2(self.conv2(x), noise)), style)
         return out

@@ -1,7 +1,7 @@
 """A-VAE (Zhou et al., ECCV 2020) in the form that Serez et al. 2025 (arXiv:2412.03453) released.
 
-The encoder sees the image averaged down; what it finds decides the style of a StyleGAN decoder, and its first features
-are handed to the decoder where the sides agree.
+The encoder receives the downscaled image. Its code determines the style of a StyleGAN decoder, and its first features
+are passed to the decoder at the side where they fit.
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ from purebench.defenses.mlvgm.stylegan.modulated import PixelNorm
 from purebench.defenses.vae.a_vae.layers import SLOPE, EncoderBlock, EqualConv, EqualLinear, StyledBlock
 
 STYLES = 4
-"""Layers from the code to the style."""
+"""Number of layers from the code to the style."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """skip: features [N,W/2,s/2,s/2] of an input of side s; mean and logvar of the code, [N,W,s/8,s/8]."""
+    """Output of the encoder for inputs of side s.
+
+    Attributes:
+        skip: features [N,W/2,s/2,s/2].
+        mean: mean of the code [N,W,s/8,s/8].
+        logvar: log-variance of the code [N,W,s/8,s/8].
+    """
 
     skip: Tensor
     mean: Tensor
@@ -32,20 +38,35 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Chance:
-    """What one pass draws: of the code [N,W,s/8,s/8], and a noise map [N,1,h,w] a block; all standard normal."""
+    """Random numbers of one pass, all standard normal.
+
+    Attributes:
+        code: noise of the code [N,W,s/8,s/8].
+        maps: a noise map [N,1,h,w] for each block.
+    """
 
     code: Tensor
     maps: tuple[Tensor, ...]
 
     def where(self, chosen: Tensor, other: Chance) -> Chance:
-        """This chance for the images that are chosen, bool [N], the other's for the rest."""
+        """Combine two draws image by image.
+
+        Args:
+            chosen: bool [N], True for images that use this draw.
+            other: the draw of the other images.
+        """
         pairs = zip((self.code, *self.maps), (other.code, *other.maps), strict=True)
         code, *maps = (torch.where(chosen[:, None, None, None], mine, its) for mine, its in pairs)
         return Chance(code, tuple(maps))
 
 
 class Encoder(nn.Module):
-    """Images [N,colours,s,s] in [-1,1] → what is found in them."""
+    """Encoder of images [N,colours,s,s] in [-1,1].
+
+    Args:
+        colours: channels of the images.
+        width: channels of the code.
+    """
 
     def __init__(self, colours: int, width: int):
         super().__init__()
@@ -54,14 +75,21 @@ class Encoder(nn.Module):
         self.conv4 = EncoderBlock(width, 2 * width)
 
     def forward(self, x: Tensor) -> Encoded:
-        """See the class."""
+        """Return the encoder's features, mean and log-variance."""
         skip = self.conv2(x)
         mean, logvar = self.conv4(self.conv3(skip)).chunk(2, dim=1)
         return Encoded(skip, mean, logvar)
 
 
 class Decoder(nn.Module):
-    """Blocks from 4×4 to size×size; `joins` is the side at which the encoder's features come in."""
+    """Decoder with blocks from 4×4 to size×size.
+
+    Args:
+        size: pixels a side of the images.
+        joins: side at which the encoder's features are concatenated to the decoder's.
+        colours: channels of the images.
+        width: channels of the widest blocks and of the style.
+    """
 
     def __init__(self, size: int, joins: int, colours: int, width: int):
         super().__init__()
@@ -79,7 +107,16 @@ class Decoder(nn.Module):
         self.sides, self.joins = sides, joins
 
     def forward(self, skip: Tensor, style: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
-        """Images [N,colours,size,size], about in [-1,1]."""
+        """Decode images.
+
+        Args:
+            skip: features of the encoder [N,W/2,joins,joins].
+            style: styles [N,W].
+            maps: a noise map [N,1,h,w] for each block.
+
+        Returns:
+            Images [N,colours,size,size], about in [-1,1].
+        """
         x = style
         for block, noise in zip(self.progression, maps, strict=True):
             if x.ndim == 4 and x.shape[-1] == self.joins:
@@ -90,10 +127,16 @@ class Decoder(nn.Module):
 
 
 class AVAE(nn.Module):
-    """Images [N,colours,size,size] in [0,1] ↔ a code and features of their copies of side `inside`.
+    """Autoencoder of images [N,colours,size,size] in [0,1], whose encoder receives copies of side `inside`.
 
-    width: channels of the code and of the widest blocks, 512 in the official files, with `inside` 32.
-    Raises PurebenchError for sides or a width from which no such network can be built.
+    Args:
+        size: pixels a side of the images.
+        inside: pixels a side of the encoder's input, 32 in the official files.
+        colours: channels of the images.
+        width: channels of the code and of the widest blocks, 512 in the official files.
+
+    Raises:
+        PurebenchError: If no such network can be built for these sides or this width.
     """
 
     def __init__(self, *, size: int, inside: int = 32, colours: int = 3, width: int = 512):
@@ -114,12 +157,12 @@ class AVAE(nn.Module):
         self.architecture: dict[str, Any] = {"size": size, "inside": inside, "colours": colours, "width": width}
 
     def encode(self, x: Tensor) -> Encoded:
-        """What the encoder finds in images in [0,1]."""
+        """Encode images in [0,1]."""
         found: Encoded = self.encoder(functional.avg_pool2d(2 * x - 1, x.shape[-1] // self.architecture["inside"]))
         return found
 
     def chance(self, encoded: Encoded) -> Chance:
-        """A fresh draw for as many images."""
+        """Draw fresh random numbers for as many images."""
         count, like = len(encoded.mean), encoded.mean
         maps = tuple(
             torch.randn(count, 1, side, side, dtype=like.dtype, device=like.device) for side in self.generator.sides
@@ -127,7 +170,16 @@ class AVAE(nn.Module):
         return Chance(torch.randn_like(like), maps)
 
     def decode(self, encoded: Encoded, chance: Chance, temperature: float = 1.0) -> Tensor:
-        """Images [N,colours,size,size], about in [0,1]; temperature: factor on the code's deviation."""
+        """Decode images.
+
+        Args:
+            encoded: output of the encoder.
+            chance: random numbers of the pass.
+            temperature: factor on the code's standard deviation.
+
+        Returns:
+            Images [N,colours,size,size], about in [0,1].
+        """
         code = encoded.mean + temperature * (encoded.logvar / 2).exp() * chance.code
         out: Tensor = self.generator(encoded.skip, self.style(code.flatten(1)), chance.maps)
         return (out + 1) / 2

@@ -1,6 +1,6 @@
-"""A-VAE from the files of Serez et al. 2025: a flat state dict of their generator's running mean, checked key by key.
+"""Loads A-VAE from the files of Serez et al. 2025: a flat state dict of their generator's running mean.
 
-The file does not say what it is built like, but the shapes of its weights do.
+The keys are checked one by one. The file does not state the architecture, which is inferred from the weights' shapes.
 """
 
 from __future__ import annotations
@@ -21,20 +21,32 @@ from purebench.defenses.vae.a_vae.network import AVAE
 
 FIRST = "encoder.conv2.conv1.conv.weight_orig"
 COLOURS, CODE = "generator.to_rgb.conv.weight_orig", "style.1.linear.weight_orig"
-"""Keys that tell an A-VAE, and what its sizes are read off."""
+"""Keys that identify an A-VAE; its sizes are inferred from their shapes."""
 
 
 def load_a_vae(path: str | Path) -> AVAE:
-    """A-VAE from the official file, in eval mode, float32, without parameter gradients.
+    """Load A-VAE from the official file, in eval mode, in float32, without parameter gradients.
 
-    Raises PurebenchError for a file that cannot be read without running code, or keys, shapes or values that do not
-    fit: each names itself.
+    Args:
+        path: the file.
+
+    Raises:
+        PurebenchError: If the file cannot be read without running code, or keys, shapes or values do not fit; the
+            message names the key.
     """
     return a_vae_from(Path(path), read_official(path))
 
 
 def a_vae_from(path: Path, file: Mapping[str, Any]) -> AVAE:
-    """The same from the content of its file; `path` only names it in errors."""
+    """Build A-VAE from the content of its file.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+
+    Raises:
+        PurebenchError: If keys, shapes or values do not fit; the message names the key.
+    """
     state = tensors(path, file)
     architecture = _architecture(path, state)
     try:
@@ -51,7 +63,15 @@ def a_vae_from(path: Path, file: Mapping[str, Any]) -> AVAE:
 
 
 def tensors(path: Path, file: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A flat state dict as it is. Raises PurebenchError, naming the first entry that is no tensor."""
+    """Return a flat state dict after checking that all entries are tensors.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+
+    Raises:
+        PurebenchError: If an entry is not a tensor; the message names the first.
+    """
     for name, value in file.items():
         if not isinstance(value, Tensor):
             raise PurebenchError(
@@ -62,7 +82,7 @@ def tensors(path: Path, file: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def official_blurs(model: AVAE) -> dict[str, Tensor]:
-    """The blurs' buffers, which the official file holds and ours needs not, by name."""
+    """Return the blurs' buffers by name, which the official file contains and this model does not need."""
     found: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if isinstance(module, Blur):
@@ -73,7 +93,7 @@ def official_blurs(model: AVAE) -> dict[str, Tensor]:
 
 
 def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, int]:
-    """What the shapes say: width, colours, the side that the encoder sees, and the size by the number of blocks."""
+    """Infer width, colours, the encoder's side, and the size (from the number of blocks) from the shapes."""
     for name, dimensions in ((FIRST, 4), (COLOURS, 4), (CODE, 2)):
         if name not in state:
             raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")

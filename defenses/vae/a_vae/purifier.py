@@ -1,4 +1,4 @@
-"""Purification by A-VAE: what the decoder makes of a small copy of the image, once as meant and once as released.
+"""Purification by A-VAE: a reconstruction from the downscaled image, in the original and in the released form.
 
 The network is that of Serez et al. 2025 (arXiv:2412.03453).
 """
@@ -19,12 +19,18 @@ RELEASED_TEMPERATURE = 0.6
 
 
 class AVAEPurifier(Purifier):
-    """The sample of the decoder that is nearest to the image it is given, of `samples` fresh ones.
+    """Purifier that returns the nearest of several fresh samples of the decoder.
 
-    The nearest is picked image by image in squared distance, as the original A-VAE does with 128. Which one it is
-    changes almost nowhere, so the gradient through the one picked is the exact one; no other is differentiated.
-    temperature: factor on the deviation of the code.
-    Raises PurebenchError for fewer than one sample, or a temperature that is negative.
+    The nearest sample is chosen for each image by squared distance, as the original A-VAE does with 128. The choice is
+    constant almost everywhere, so the gradient through the chosen sample is exact; the others are not differentiated.
+
+    Args:
+        model: the network.
+        samples: number of samples, at least 1.
+        temperature: factor on the standard deviation of the code, at least 0.
+
+    Raises:
+        PurebenchError: If a value is out of range.
     """
 
     random = True
@@ -39,7 +45,7 @@ class AVAEPurifier(Purifier):
         self.model, self.samples, self.temperature = model, samples, temperature
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images, clamped to [0,1] (the release does not clamp)."""
+        """Return purified images, clamped to [0,1] (the release does not clamp)."""
         encoded = self.model.encode(x)
         chance = self.model.chance(encoded)
         if self.samples > 1:
@@ -48,7 +54,16 @@ class AVAEPurifier(Purifier):
 
     @torch.no_grad()
     def nearest(self, x: Tensor, encoded: Encoded, first: Chance) -> Chance:
-        """Of the first chance and samples - 1 more, for each image the one whose answer is nearest to it."""
+        """Choose, for each image, the draw whose sample is nearest to it.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+            encoded: output of the encoder.
+            first: the first draw; samples - 1 more are made.
+
+        Returns:
+            The chosen draws.
+        """
         best, least = first, self.distance(x, encoded, first)
         for _ in range(self.samples - 1):
             other = self.model.chance(encoded)
@@ -58,33 +73,43 @@ class AVAEPurifier(Purifier):
         return best
 
     def distance(self, x: Tensor, encoded: Encoded, chance: Chance) -> Tensor:
-        """Mean squared difference of the answer and the image, [N]."""
+        """Return the mean squared difference of the sample and the image, [N]."""
         return (self.model.decode(encoded, chance, self.temperature) - x).square().mean((1, 2, 3))
 
 
 def a_vae(
     *, name: str | None = None, weights: str | None = None, samples: int = 16, temperature: float = 1.0
 ) -> AVAEPurifier:
-    """A-VAE as its authors use it: the nearest of several samples (the original takes 128); bundled, or a-vae/TASK.
+    """Purify with A-VAE as its authors use it: the nearest of several samples; bundled, or a-vae/TASK.
 
-    The bundled weights were trained with a reconstruction term, which neither the original nor the release has; those
-    of the paper's tasks (gender, ids, cars) are official files, trained without. name: a task. weights: another file.
+    The bundled weights were trained with a reconstruction term, which neither the original nor the release has. The
+    weights for the paper's tasks (gender, ids, cars) are official files, trained without it.
+
+    Args:
+        name: a task; None for the bundled weights.
+        weights: another file.
+        samples: number of samples; the original takes 128.
+        temperature: factor on the standard deviation of the code.
     """
     return AVAEPurifier(_model("a-vae", name, weights), samples=samples, temperature=temperature)
 
 
 def a_vae_released(*, name: str | None = None, weights: str | None = None) -> AVAEPurifier:
-    """A-VAE as Serez et al. 2025 evaluate it: one sample a pass, at temperature 0.6; bundled, or a-vae-released/TASK.
+    """Purify with A-VAE as Serez et al. 2025 evaluate it: one sample, temperature 0.6; bundled, or a-vae-released/TASK.
 
-    Weaker than A-VAE is meant to be; faithful with the official files, a-vae-released/gender, ids and cars. The bundled
-    weights are those of `a-vae`, trained with a reconstruction term that the release lacks: what is as released there
-    is the purification, not the training. name: a task. weights: another file.
+    This is weaker than the original A-VAE. It is faithful with the official files, a-vae-released/gender, ids and cars.
+    The bundled weights are those of `a-vae`, trained with a reconstruction term that the release lacks: with them, only
+    the purification is as released, not the training.
+
+    Args:
+        name: a task; None for the bundled weights.
+        weights: another file.
     """
     return AVAEPurifier(_model("a-vae-released", name, weights), samples=1, temperature=RELEASED_TEMPERATURE)
 
 
 def _model(who: str, name: str | None, weights: str | None) -> AVAE:
-    """The bundled model, or a task's."""
+    """Load the bundled model, or that of a task."""
     if name is None:
         return load(weights or BUNDLED, "a-vae", AVAE)
     model = official(who, "a-vae", name, weights)

@@ -1,1 +1,1 @@
-"""ND-VAE: a hierarchical VAE that answers attacked images with clean ones, as released by Serez et al. 2025."""
+"""ND-VAE: a hierarchical VAE that maps attacked images to clean ones, as released by Serez et al. 2025."""

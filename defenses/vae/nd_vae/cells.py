@@ -1,6 +1,7 @@
 """ND-VAE's layers: NVAE's cells with plain convolutions, without the factor 0.1 on the residual branch.
 
-What the released files call each layer of a cell besides its number stands in NAMES.
+RESIDUAL_NAMES and GENERATIVE_NAMES hold the second name of each layer of a cell in the released files, besides its
+number.
 """
 
 from __future__ import annotations
@@ -29,14 +30,20 @@ EXPANSION = 2
 
 
 class Cell(nn.Module):
-    """skip(x) + cell(x). names: what the files call the layers of `cell`, by number."""
+    """Residual cell, skip(x) + cell(x).
+
+    Args:
+        skip: the shortcut.
+        cell: the residual branch.
+        names: names of the layers of `cell` in the files, by number.
+    """
 
     def __init__(self, skip: nn.Module, cell: nn.Sequential, names: Mapping[int, str]):
         super().__init__()
         self.skip, self.cell, self.names = skip, cell, names
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features [N,C,h,w]."""
+        """Return features [N,C,h,w]."""
         out: Tensor = self.skip(x) + self.cell(x)
         return out
 
@@ -53,7 +60,7 @@ class Halve(nn.Module):
         self.conv_4 = nn.Conv2d(inner, outer - 3 * quarter, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,inner,h,w] → [N,outer,h/2,w/2]."""
+        """Map [N,inner,h,w] to [N,outer,h/2,w/2]."""
         x = functional.silu(x)
         corners = (
             self.conv_1(x),
@@ -65,15 +72,15 @@ class Halve(nn.Module):
 
 
 class Bilinear(nn.Module):
-    """Twice the side, corners aligned."""
+    """Bilinear doubling of the side with aligned corners."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,C,h,w] → [N,C,2h,2w]."""
+        """Map [N,C,h,w] to [N,C,2h,2w]."""
         return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
 
 
 class Separable(nn.Module):
-    """A depthwise 5×5 convolution and a 1×1 one."""
+    """Depthwise 5×5 convolution, followed by a 1×1 one."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -81,39 +88,45 @@ class Separable(nn.Module):
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,channels,h,w] → the same."""
+        """Return the convolved features; the shape [N,channels,h,w] is unchanged."""
         out: Tensor = self.pointwise(self.depthwise(x))
         return out
 
 
 class Join(nn.Module):
-    """A 1×1 convolution of two features, [N,first,h,w] and [N,second,h,w] → [N,outer,h,w]."""
+    """1×1 convolution of two features, [N,first,h,w] and [N,second,h,w] → [N,outer,h,w]."""
 
     def __init__(self, first: int, second: int, outer: int):
         super().__init__()
         self.conv = nn.Conv2d(first + second, outer, 1)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """See the class."""
+        """Return the joined features."""
         out: Tensor = self.conv(torch.cat([first, second], dim=1))
         return out
 
 
 class AddDecoded(nn.Module):
-    """Encoder features plus a 1×1 convolution of the decoder's."""
+    """Sum of the encoder's features and a 1×1 convolution of the decoder's."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 1)
 
     def forward(self, encoded: Tensor, decoded: Tensor) -> Tensor:
-        """[N,channels,h,w] twice → the same."""
+        """Return the sum of two features [N,channels,h,w], the second one convolved."""
         out: Tensor = encoded + self.conv(decoded)
         return out
 
 
 def residual_cell(inner: int, outer: int, *, down: bool = False) -> Cell:
-    """Twice BN, SiLU, 3×3 convolution, then the gate; the first convolution halves the side if `down`."""
+    """Return a cell of twice BN, SiLU, 3×3 convolution, then the gate.
+
+    Args:
+        inner: channels of the input.
+        outer: channels of the output.
+        down: whether the first convolution halves the side.
+    """
     layers = nn.Sequential(
         nn.BatchNorm2d(inner),
         nn.SiLU(),
@@ -127,7 +140,13 @@ def residual_cell(inner: int, outer: int, *, down: bool = False) -> Cell:
 
 
 def generative_cell(inner: int, *, expansion: int = EXPANSION, up: bool = False) -> Cell:
-    """1×1 expansion, separable 5×5, 1×1 back, each between BNs, then the gate; `up` halves channels, doubles sides."""
+    """Return a cell of 1×1 expansion, separable 5×5 and 1×1 convolution, each between BNs, then the gate.
+
+    Args:
+        inner: channels of the input.
+        expansion: factor on the channels inside the cell.
+        up: whether the cell halves the channels and doubles the side.
+    """
     wide, outer = expansion * inner, inner // 2 if up else inner
     layers: list[nn.Module] = [
         nn.BatchNorm2d(inner),

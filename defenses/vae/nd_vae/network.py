@@ -1,7 +1,7 @@
-"""ND-VAE (IEEE Xplore 10387596) in the form that Serez et al. 2025 (arXiv:2412.03453) released: an NVAE that denoises.
+"""ND-VAE (IEEE Xplore 10387596) as released by Serez et al. 2025 (arXiv:2412.03453): an NVAE that denoises.
 
-Bottom-up encoder, top-down decoder, one latent at the top and one below each scale. Prior and posterior of a latent
-are read off the *same* features, which hold the image: the prior alone cannot generate.
+It has a bottom-up encoder and a top-down decoder, with one latent at the top and one after each scale. Prior and
+posterior of a latent are computed from the *same* features, which contain the image: the prior alone cannot generate.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ from purebench.defenses.vae.nd_vae.cells import AddDecoded, Cell, Join, generati
 
 LEAST_DEVIATION = 1e-2
 Choose = Callable[[Normal, Normal], Tensor]
-"""(posterior, prior) → the latent that is decoded."""
+"""choose(posterior, prior) returns the latent that is decoded."""
 
 
 class Halvings(nn.Module):
-    """Groups of cells, the last of each doubling the channels and halving the side."""
+    """Groups of cells; the last cell of each doubles the channels and halves the side.
+
+    Args:
+        width: channels of the input.
+        halvings: number of groups.
+        cells: cells of a group.
+    """
 
     def __init__(self, width: int, halvings: int, cells: int):
         super().__init__()
@@ -35,13 +41,21 @@ class Halvings(nn.Module):
         self.tower = nn.Sequential(*groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,width,h,w] → [N,width·2^halvings,h/2^halvings,…]."""
+        """Map [N,width,h,w] to [N,width·2^halvings,h/2^halvings,…]."""
         out: Tensor = self.tower(x)
         return out
 
 
 class Doublings(nn.Module):
-    """The way back; cells that keep the side expand their channels by as much as they have, as in the release."""
+    """Inverse of Halvings.
+
+    Cells that keep the side expand their channels by a factor equal to their number, as in the release.
+
+    Args:
+        width: channels of the output.
+        halvings: number of doublings.
+        cells: cells for each doubling.
+    """
 
     def __init__(self, width: int, halvings: int, cells: int):
         super().__init__()
@@ -53,13 +67,20 @@ class Doublings(nn.Module):
         self.tower = nn.Sequential(*tower)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,width·2^halvings,h,w] → [N,width,h·2^halvings,…]."""
+        """Map [N,width·2^halvings,h,w] to [N,width,h·2^halvings,…]."""
         out: Tensor = self.tower(x)
         return out
 
 
 class Encoder(nn.Module):
-    """Scales of groups of cells; all but the last end with a cell that halves the side and doubles the channels."""
+    """Scales of groups of cells; all but the last end with a cell that halves the side and doubles the channels.
+
+    Args:
+        width: channels of the input.
+        scales: number of scales.
+        groups: groups of cells of a scale.
+        cells: cells of a group.
+    """
 
     def __init__(self, width: int, scales: int, groups: int, cells: int):
         super().__init__()
@@ -76,7 +97,7 @@ class Encoder(nn.Module):
         self.combiner_cells = nn.ModuleList(AddDecoded(width * 2**scale) for scale in reversed(range(scales)))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """What comes in and what each scale makes of it, the last first."""
+        """Return the input and the output of each scale, the last first."""
         found = [x]
         for scale in self.enc_tower:
             found.append(scale(found[-1]))
@@ -84,7 +105,12 @@ class Encoder(nn.Module):
 
 
 class Group(nn.Module):
-    """Generative cells, whose answer is joined to what they were asked."""
+    """Generative cells whose output is joined to their input.
+
+    Args:
+        width: channels of the features.
+        cells: number of cells.
+    """
 
     def __init__(self, width: int, cells: int):
         super().__init__()
@@ -92,13 +118,13 @@ class Group(nn.Module):
         self.group = nn.Sequential(*(generative_cell(width) for _ in range(cells)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,width,h,w] → the same."""
+        """Return the features; the shape [N,width,h,w] is unchanged."""
         out: Tensor = self.combiner(x, self.group(x))
         return out
 
 
 class Sampler(nn.Module):
-    """Posterior and prior of a latent, both from the same features; the posterior's moments add to the prior's."""
+    """Posterior and prior of a latent from the same features; the posterior's moments are added to the prior's."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -106,13 +132,21 @@ class Sampler(nn.Module):
         self.prior_cell = nn.Sequential(nn.ELU(), nn.Conv2d(width, 2 * width, 1))
 
     def forward(self, x: Tensor) -> tuple[Normal, Normal]:
-        """[N,width,h,w] → two normals of that shape."""
+        """Return posterior and prior, normals of the shape of the features [N,width,h,w]."""
         prior = self.prior_cell(x)
         return normal(prior + self.cell(x)), normal(prior)
 
 
 class Decoder(nn.Module):
-    """side: of what the decoder starts from, [width·2^(scales-1),side,side] in [0,1) at first; None for none."""
+    """Decoder with one sampler for each latent.
+
+    Args:
+        width: channels before the encoder's scales.
+        scales: number of scales.
+        groups: groups of cells of a scale.
+        cells: cells of a group.
+        side: side of the start of the decoder, [width·2^(scales-1),side,side], initialised in [0,1); None for no start.
+    """
 
     def __init__(self, width: int, scales: int, groups: int, cells: int, side: int | None):
         super().__init__()
@@ -131,12 +165,21 @@ class Decoder(nn.Module):
 
 
 class NDVAE(nn.Module):
-    """Images [N,colours,s,s] in [0,1], attacked or noisy → the distribution of the clean ones.
+    """Model from images [N,colours,s,s] in [0,1], attacked or noisy, to the distribution of the clean images.
 
-    width: channels after the stem; halvings: of the side before the latents; scales, groups, cells: as in NVAE;
-    mixtures: logistics a pixel; side: of what the decoder starts from, s/2^(halvings+scales-1), None if the weights do
-    not hold it, as the released ones.
-    Raises PurebenchError for counts below 1, or a width that two does not divide.
+    Args:
+        colours: channels of the images, 1 or 3.
+        width: channels after the first convolution.
+        halvings: halvings of the side before the latents.
+        scales: number of scales, as in NVAE.
+        groups: groups of cells of a scale, as in NVAE.
+        cells: cells of a group, as in NVAE.
+        mixtures: logistic distributions for each pixel.
+        side: side of the start of the decoder, s/2^(halvings+scales-1); None if the weights do not contain the start,
+            like the released ones.
+
+    Raises:
+        PurebenchError: If a count is below 1, the width is odd, or the number of colours is not 1 or 3.
     """
 
     def __init__(
@@ -171,17 +214,29 @@ class NDVAE(nn.Module):
 
     @property
     def start(self) -> Tensor | None:
-        """What the decoder starts from, if the weights hold it."""
+        """Start of the decoder, if the weights contain it."""
         return self.decoder.h
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Features [N,C,h,w] for each latent, coarse to fine, from images in [0,1]."""
+        """Return features [N,C,h,w] for each latent, coarse to fine, from images in [0,1]."""
         state = (2 * x - 1).contiguous(memory_format=torch.channels_last)
         found: list[Tensor] = self.encoder(self.pre_proc(self.stem(state)))
         return found
 
     def decode(self, features: list[Tensor], start: Tensor, choose: Choose) -> LogisticMixture:
-        """What images come from, given the latents that `choose` returns, top-down; start: [C,h,w]."""
+        """Decode the distribution of images from chosen latents, top-down.
+
+        Args:
+            features: features of the encoder, as `features` returns them.
+            start: start of the decoder [C,h,w].
+            choose: choose(posterior, prior) returns the latent that is decoded.
+
+        Returns:
+            The distribution of the clean images.
+
+        Raises:
+            PurebenchError: If the start does not fit the size of the images.
+        """
         top = features[0]
         if start.shape != top.shape[1:]:
             raise PurebenchError(
@@ -199,7 +254,16 @@ class NDVAE(nn.Module):
         return LogisticMixture.split(raw, self.mixtures, self.colours)
 
     def evidence(self, x: Tensor, clean: Tensor, start: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """For training: log-likelihood [N] of clean images, seen as x, and divergences by latent, [N], in nats."""
+        """Compute the terms of the evidence lower bound, for training.
+
+        Args:
+            x: images that the encoder receives, [N,C,H,W] in [0,1].
+            clean: the clean images.
+            start: start of the decoder [C,h,w].
+
+        Returns:
+            Log-likelihood of the clean images [N] and divergences by latent, [N] each, in nats.
+        """
         divergences: list[Tensor] = []
 
         def choose(posterior: Normal, prior: Normal) -> Tensor:
@@ -210,9 +274,13 @@ class NDVAE(nn.Module):
 
 
 def normal(raw: Tensor) -> Normal:
-    """From [N,2C,h,w]: mean and log-deviation, both softly clamped to (-5, 5); the deviation plus LEAST_DEVIATION.
+    """Return the normal distribution with the given mean and log-deviation, both softly clamped to (-5, 5).
 
-    Contiguous, so that a seed's noise does not depend on how the features lie in memory.
+    LEAST_DEVIATION is added to the standard deviation. The tensors are contiguous, so that the noise of a seed does not
+    depend on the memory layout of the features.
+
+    Args:
+        raw: mean and logarithm of the standard deviation, concatenated, [N,2C,h,w].
     """
     mean, log_std = raw.contiguous().chunk(2, dim=1)
     return Normal(5 * torch.tanh(mean / 5), bounded_exp(log_std) + LEAST_DEVIATION)

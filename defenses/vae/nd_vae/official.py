@@ -1,8 +1,8 @@
-"""ND-VAE from the files of Serez et al. 2025: a flat state dict in which most weights stand twice or four times.
+"""Loads ND-VAE from the files of Serez et al. 2025: a flat state dict with most weights stored twice or four times.
 
-A layer of a cell stands under its name and under its number in the cell, a group before the latents in `groups_list`
-and in `tower`: all spellings must be there and agree. `decoder.h`, which the decoder starts from, is not in the
-published files; it is taken from files that have it. `decoder.post_encoder` is in them, but nothing uses it.
+A layer of a cell is stored under its name and under its number in the cell, and a group before the latents in
+`groups_list` and in `tower`. All keys of a weight must be present and agree. `decoder.h`, the start of the decoder, is
+not in the published files; it is read from files that contain it. `decoder.post_encoder` is in them, but is not used.
 """
 
 from __future__ import annotations
@@ -25,21 +25,34 @@ from purebench.defenses.vae.nd_vae.network import NDVAE
 
 START = "decoder.h"
 STEM, LAST, TOP = "stem.weight", "image_conditional.1.weight", "decoder.samplers.0.cell.weight"
-"""Keys that the sizes are read off."""
+"""Keys of weights whose shapes determine the sizes."""
 UNUSED = "decoder.post_encoder.cell.1"
 
 
 def load_nd_vae(path: str | Path) -> NDVAE:
-    """ND-VAE from the official file, in eval mode, float32, without parameter gradients.
+    """Load ND-VAE from the official file, in eval mode, in float32, without parameter gradients.
 
-    Raises PurebenchError for a file that cannot be read without running code, keys, shapes or values that do not fit,
-    or two spellings of one weight that disagree: each names itself.
+    Args:
+        path: the file.
+
+    Raises:
+        PurebenchError: If the file cannot be read without running code, keys, shapes or values do not fit, or two keys
+            of one weight disagree; the message names the keys.
     """
     return nd_vae_from(Path(path), read_official(path))
 
 
 def nd_vae_from(path: Path, file: Mapping[str, Any]) -> NDVAE:
-    """The same from the content of its file; `path` only names it in errors."""
+    """Build ND-VAE from the content of its file.
+
+    Args:
+        path: the file, for error messages only.
+        file: its content.
+
+    Raises:
+        PurebenchError: If keys, shapes or values do not fit, or two keys of one weight disagree; the message names the
+            keys.
+    """
     state = tensors(path, file)
     if START in state and state[START].ndim == 4 and len(state[START]) == 1:
         state[START] = state[START][0]
@@ -62,7 +75,7 @@ def nd_vae_from(path: Path, file: Mapping[str, Any]) -> NDVAE:
 
 
 def spellings(model: NDVAE) -> dict[str, list[str]]:
-    """All names that the official file has for each of our weights."""
+    """Return all keys in the official file of each weight of the model."""
     cells = {name: module for name, module in model.named_modules() if isinstance(module, Cell)}
     found = {}
     for name in model.state_dict():
@@ -77,14 +90,14 @@ def spellings(model: NDVAE) -> dict[str, list[str]]:
 
 
 def unused(model: NDVAE) -> dict[str, Tensor]:
-    """What the official file holds besides, by name, with its shape."""
+    """Return the other weights in the official file by key, as tensors of their shapes on the meta device."""
     top = len(model.get_parameter("decoder.combiner_cells.0.conv.bias"))
     shapes = {"weight": (top, top, 1, 1), "bias": (top,)}
     return {f"{UNUSED}.{name}": torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What the shapes and the numbers in the keys say."""
+    """Infer the architecture from the shapes and from the numbers in the keys."""
     for name in (STEM, LAST, TOP):
         if name not in state:
             raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
@@ -106,7 +119,7 @@ def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _count(state: Mapping[str, Tensor], start: str) -> int:
-    """How many numbers follow this in the keys.
+    """Return how many different numbers follow this prefix in the keys.
 
     >>> _count({"tower.0.bias": torch.ones(1), "tower.0.weight": torch.ones(1)}, "tower.")
     1

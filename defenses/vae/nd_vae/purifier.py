@@ -1,4 +1,4 @@
-"""Purification by ND-VAE: noise, then the clean image that it expects, from a trained start or from a random one.
+"""Purification by ND-VAE: noise, then the predicted clean image, with a trained or a random start of the decoder.
 
 The network is that of Serez et al. 2025 (arXiv:2412.03453).
 """
@@ -17,15 +17,20 @@ from purebench.defenses.vae.presets import official, task
 
 BUNDLED = "fashion-nd-vae"
 NOISE = 0.05
-"""What the bundled weights were trained with."""
+"""Standard deviation of the noise that the bundled weights were trained with."""
 
 
 class NDVAEPurifier(Purifier):
     """Gaussian noise, clamped to [0,1], then the mean of the clean image's distribution under sampled latents.
 
-    noise: its standard deviation in units of [0,1]. seed: None for the trained start of the decoder; a number to draw
-    it, uniform in [0,1), anew from that seed, as the release does whenever it loads the weights.
-    Raises PurebenchError for a noise that is negative, or without a seed for weights that hold no start.
+    Args:
+        model: the network.
+        noise: standard deviation of the noise in units of [0,1].
+        seed: None for the trained start of the decoder; an integer to draw the start, uniform in [0,1), from that seed,
+            as the release does whenever it loads the weights.
+
+    Raises:
+        PurebenchError: If the noise is negative, or there is no seed for weights without a start.
     """
 
     random = True
@@ -42,7 +47,7 @@ class NDVAEPurifier(Purifier):
         self.model, self.noise, self.seed = model, noise, seed
 
     def start(self, top: Tensor) -> Tensor:
-        """What the decoder starts from, [C,h,w], for features [N,C,h,w]; the global generators are left alone."""
+        """Return the start of the decoder, [C,h,w], for features [N,C,h,w]; global generators are not used."""
         if self.seed is None:
             assert self.model.start is not None
             return self.model.start
@@ -50,22 +55,26 @@ class NDVAEPurifier(Purifier):
         return drawn.to(top)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images."""
+        """Return purified images."""
         noisy = (x + self.noise * torch.randn_like(x)).clamp(0, 1)
         features = self.model.features(noisy)
         return self.model.decode(features, self.start(features[0]), _sampled).mean()
 
 
 def _sampled(posterior: Normal, prior: Normal) -> Tensor:
-    """The posterior is always sampled."""
+    """Return a sample of the posterior."""
     return posterior.sample()
 
 
 def nd_vae(*, name: str | None = None, weights: str | None = None, noise: float | None = None) -> NDVAEPurifier:
-    """ND-VAE as it is meant: what the decoder starts from is trained with it and kept; bundled, or nd-vae/TASK.
+    """Purify with ND-VAE as intended: the start of the decoder is trained and stored; bundled, or nd-vae/TASK.
 
-    nd-vae/gender, ids and cars need files of somebody who mended the training: the published ones hold no start. name:
-    a task. weights: another file. noise: None for what the weights were trained with (Serez et al. 2025: 0.05 to 0.1).
+    nd-vae/gender, ids and cars need files from a corrected training, because the published ones contain no start.
+
+    Args:
+        name: a task; None for the bundled weights.
+        weights: another file.
+        noise: standard deviation of the noise; None for that of the training (Serez et al. 2025: 0.05 to 0.1).
     """
     model, usual = _model("nd-vae", name, weights)
     return NDVAEPurifier(model, noise=usual if noise is None else noise)
@@ -74,18 +83,24 @@ def nd_vae(*, name: str | None = None, weights: str | None = None, noise: float 
 def nd_vae_released(
     *, name: str | None = None, weights: str | None = None, noise: float | None = None, seed: int = 0
 ) -> NDVAEPurifier:
-    """ND-VAE as Serez et al. 2025 release it: its decoder starts from random numbers; bundled, or nd-vae-released/TASK.
+    """Purify with ND-VAE as released by Serez et al. 2025: the decoder starts from random numbers; bundled, or /TASK.
 
-    In the release they are never trained nor saved but drawn anew at each load, here from `seed`, so the network meets
-    others than in training. The bundled weights are those of `nd-vae`, whose trained start is thrown away: the network
-    was trained with a start that moved, the release's with one that was fixed. name: a task (gender, ids, cars).
+    In the release the numbers are neither trained nor saved but drawn anew at each load (here from `seed`), so the
+    network receives other ones than in training. The bundled weights are those of `nd-vae`, whose trained start is
+    discarded: that network was trained with a changing start, the release's with a fixed one.
+
+    Args:
+        name: a task (gender, ids, cars), as nd-vae-released/TASK; None for the bundled weights.
+        weights: another file.
+        noise: standard deviation of the noise; None for that of the training.
+        seed: seed of the start.
     """
     model, usual = _model("nd-vae-released", name, weights)
     return NDVAEPurifier(model, noise=usual if noise is None else noise, seed=seed)
 
 
 def _model(who: str, name: str | None, weights: str | None) -> tuple[NDVAE, float]:
-    """The bundled model, or a task's, and its noise."""
+    """Load the bundled model, or that of a task, and its noise."""
     if name is None:
         return load(weights or BUNDLED, "nd-vae", NDVAE), NOISE
     model = official(who, "nd-vae", name, weights)
