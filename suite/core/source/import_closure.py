@@ -1,7 +1,7 @@
-"""Every module that a module or a file imports, found in the source without running any of it.
+"""Finds all modules that a module or a file imports, from the source and without running it.
 
-Followed are purebench, local code (outside of site-packages) and the distribution that one starts from; of all others
-the versions of their distributions are noted.
+Modules of purebench, local code (outside of site-packages) and the distribution of the start are followed; for all
+others, the versions of their distributions are recorded.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ NAMESPACE = "namespace"
 
 @dataclass(frozen=True)
 class Closure:
-    """All that is imported, directly or not.
+    """All modules and packages that are imported, directly or indirectly.
 
-    modules: digest of every module that was followed, by name; files: where they are; packages: version of every other
-    distribution that is imported, by its name, or `not installed`.
+    Attributes:
+        modules: the digest of every module that was followed, by name.
+        files: the files of these modules, by name.
+        packages: the version of every other distribution that is imported, by its name, or `not installed`.
     """
 
     modules: Mapping[str, str]
@@ -43,7 +45,7 @@ class Closure:
 
 @dataclass(frozen=True)
 class _Reach:
-    """What an imported name leads to: modules that are followed, and versions of other packages.
+    """The modules that an imported name leads to, and the versions of other packages.
 
     whole: whether the name itself is a module that is followed.
     """
@@ -54,12 +56,16 @@ class _Reach:
 
 
 class ImportGraph:
-    """Modules and what they import, as the files are now; made anew for every look.
+    """The modules and their imports, as the files are at present; a new graph is created for every examination.
 
-    own: the distribution whose modules are followed although they are installed. folder: of a file one starts from,
-    where modules are looked for that are not on `sys.path`. skip: a top-level module that is left out.
-    beside: modules that are found in the folder alone; hidden: those that are there too, but found elsewhere first,
-    with both places.
+    Args:
+        own: the distribution whose modules are followed although they are installed.
+        folder: the folder of a start file, which is searched for modules that are not on `sys.path`.
+        skip: a top-level module that is left out.
+
+    Attributes:
+        beside: modules that are found in the folder alone.
+        hidden: modules that are in the folder but are found elsewhere first, with both places.
     """
 
     def __init__(self, own: str = "purebench", folder: Path | None = None, *, skip: str = ""):
@@ -79,8 +85,8 @@ class ImportGraph:
             start: the dotted name of a module, or the path of a file, which has the name `<file>`.
 
         Returns:
-            The modules that were followed, and the versions of the other packages. Without modules, if there is no
-            such module or file.
+            The modules that were followed, and the versions of the other packages. There are no modules if the module
+                or file does not exist.
         """
         if isinstance(start, str):
             first = self.reach(start)
@@ -102,7 +108,7 @@ class ImportGraph:
         )
 
     def direct(self, name: str) -> _Reach:
-        """What a module that is followed imports itself."""
+        """Return the direct imports of a module that is followed."""
         if name not in self.needs:
             modules: dict[str, None] = {}
             packages: dict[str, str] = {}
@@ -114,7 +120,7 @@ class ImportGraph:
         return self.needs[name]
 
     def _imported(self, name: str) -> Iterator[str]:
-        """Dotted names of all that a module may import; also of what is no module, but a name in one."""
+        """Yield the dotted names of everything that a module may import, also of names inside modules."""
         found = self.sources[name]
         if found is None:
             return
@@ -127,12 +133,12 @@ class ImportGraph:
                 yield from self._below(module)
             elif one.name and self.reach(module).whole:
                 yield f"{module}.{one.name}"
-        if name.partition(".")[0] != "purebench":  # whose computed names are entry points, or not of a job
+        if name.partition(".")[0] != "purebench":  # computed names in purebench are entry points, or not used by a job
             for written in source.computed:
                 yield from self._below(written) if written else self._anything(name, path)
 
     def _below(self, package: str) -> Iterator[str]:
-        """All modules right below a package that is followed."""
+        """Yield all modules directly below a package that is followed."""
         spec = self.spec(package) if self.reach(package).whole else None
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             yield from (f"{package}.{name}" for name in _names_in(Path(folder)))
@@ -170,7 +176,7 @@ class ImportGraph:
         return _Reach((*around.modules, name), {}, True)
 
     def spec(self, name: str) -> ModuleSpec | None:
-        """Where a module is, by Python's own finders, which run none of it; None if it is nowhere."""
+        """Find a module by Python's own finders, without running it; return None if it does not exist."""
         if name not in self.specs:
             above = name.rpartition(".")[0]
             around = self.spec(above) if above else None
@@ -203,17 +209,17 @@ class ImportGraph:
 
 
 def is_installed(places: Iterable[str | Path]) -> bool:
-    """Whether one of the paths is in a folder of installed packages."""
+    """Return whether one of the paths is in a folder of installed packages."""
     return any(part in INSTALLED for place in places for part in Path(place).parts)
 
 
 def _absolute(one: Import, package: str) -> str:
-    """The dotted name of what an import in a package takes from; empty if it leads out of all packages."""
+    """Return the absolute dotted name of a relative import in a package; empty if it leads out of all packages."""
     if not one.level:
         return one.module
     around = package.split(".") if package else []
     if len(around) < one.level:
-        return ""  # an error when it is run
+        return ""  # raises an error when the code runs
     return ".".join([*around[: len(around) - one.level + 1], *([one.module] if one.module else [])])
 
 
@@ -234,12 +240,12 @@ def _names_in(folder: Path) -> Iterator[str]:
 
 
 def owners_of(top: str) -> tuple[str, ...]:
-    """Find the distributions that installed a top-level module, by name, in alphabetical order."""
+    """Return the names of the distributions that installed a top-level module, in alphabetical order."""
     return tuple(sorted({found.name for found in _owners(_installed_state()).get(top, ())}))
 
 
 def installed_version(distribution: str) -> str:
-    """Find the version of a distribution, or `not installed`."""
+    """Return the version of a distribution, or `not installed`."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -247,7 +253,7 @@ def installed_version(distribution: str) -> str:
 
 
 def _installed_state() -> tuple[tuple[str, int], ...]:
-    """What changes when a package is installed."""
+    """Return a value that changes when a package is installed."""
     return tuple(
         (place, os.stat(place).st_mtime_ns) for place in sys.path if is_installed([place]) and os.path.exists(place)
     )
