@@ -129,7 +129,7 @@ def open_streams() -> None:
 
 
 def _reopened(stream: TextIO) -> TextIO:
-    """The stream over `_Pipe`; as it is where it is none of the process's own (a test's, a notebook's)."""
+    """Return the stream over `_Pipe`; streams of tests or notebooks are returned unchanged."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     try:

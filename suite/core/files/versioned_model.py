@@ -142,7 +142,7 @@ def from_plain(kind: type[T], data: Any, place: str = "") -> T:
 
 
 def dumps_with_schema(value: Mapping[str, Any], version: int) -> str:
-    """A mapping as JSON with the version of its schema; the order of keys is kept, as boards need."""
+    """Serialize a mapping as JSON with its schema version; the order of keys is kept, as boards need."""
     return json.dumps({"schema": version, **value})
 
 

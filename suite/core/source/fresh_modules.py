@@ -111,7 +111,7 @@ def _drop_old_bytecode(path: Path, stale: bool) -> None:
 
 
 def _started() -> float:
-    """When this process began, in seconds since 1970; where the system does not say, when this module was imported."""
+    """Return the start time of this process in seconds since 1970; if it is unknown, the current time."""
     try:
         fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         boot = next(

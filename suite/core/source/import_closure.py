@@ -47,7 +47,10 @@ class Closure:
 class _Reach:
     """The modules that an imported name leads to, and the versions of other packages.
 
-    whole: whether the name itself is a module that is followed.
+    Attributes:
+        modules: the modules that are followed.
+        packages: the versions of other packages.
+        whole: whether the name itself is a module that is followed.
     """
 
     modules: tuple[str, ...] = ()
@@ -144,7 +147,7 @@ class ImportGraph:
             yield from (f"{package}.{name}" for name in _names_in(Path(folder)))
 
     def _anything(self, name: str, path: Path) -> Iterator[str]:
-        """What a computed name may stand for: all of one's package, or all files beside one's file."""
+        """Yield what a computed name may refer to: all modules of its package, or all files in its folder."""
         top = self.sources.get(name.partition(".")[0])
         if top is None or top[1].name != "__init__.py":
             yield from (beside for beside in _names_in(path.parent) if beside != path.stem)
@@ -154,7 +157,7 @@ class ImportGraph:
             yield ".".join([name.partition(".")[0], *file.relative_to(folder).with_suffix("").parts])
 
     def reach(self, name: str) -> _Reach:
-        """What importing a dotted name leads to: the packages around it, and the module itself."""
+        """Return what the import of a dotted name leads to: the packages around it, and the module itself."""
         if name not in self.reached:
             self.reached[name] = self._reach(name)
         return self.reached[name]
@@ -200,7 +203,7 @@ class ImportGraph:
         return here
 
     def _is_followed(self, spec: ModuleSpec) -> bool:
-        """Whether a top-level module is purebench, one's own, local, or of no distribution."""
+        """Return whether a top-level module is purebench, local, or of the followed or of no distribution."""
         places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
         if spec.name == "purebench" or not is_installed(places):
             return spec.origin not in ("built-in", "frozen")
@@ -261,7 +264,7 @@ def _installed_state() -> tuple[tuple[str, int], ...]:
 
 @lru_cache(maxsize=1)
 def _owners(state: tuple[tuple[str, int], ...]) -> dict[str, list[Distribution]]:
-    """As `importlib.metadata.packages_distributions`, which takes over a second where torch is installed."""
+    """Like `importlib.metadata.packages_distributions`, which takes over a second with torch installed."""
     found: dict[str, list[Distribution]] = {}
     for distribution in distributions():
         for top in _tops(distribution):
