@@ -1,4 +1,4 @@
-"""An attack's own verdict beside ours: libraries count what they think they broke, verification asks again."""
+"""Compares an attack's own verdict with ours; attack libraries count what they claim to break, and we verify it."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ class Reach:
     """The adversarial images that a minimum-norm attack found.
 
     Attributes:
-        median: the median distance over all images asked, infinite where none was found; None if that makes the median
-            infinite.
+        median: the median distance over all images asked, where images without an adversarial image count as infinite;
+            None if the median is infinite.
         found: the number of images for which it found an adversarial image.
         asked: the number of images for which it answered.
     """

@@ -68,9 +68,14 @@ def load_results(folder: Path) -> list[DefenseResult]:
 
 
 def check_others(folder: Path, rows: Collection[str]) -> None:
-    """Reads the results of other defenses in the folder, whose ranks `export_results` would write beside these rows'.
+    """Check the files of other defenses in the folder, whose ranks `export_results` would write again.
 
-    Raises PurebenchError for a file that is no result of this version.
+    Args:
+        folder: the folder of results.
+        rows: the names of the rows to be written, whose files are not read.
+
+    Raises:
+        PurebenchError: a file is not a result of this version.
     """
     try:
         timings = _read_timings(folder)
