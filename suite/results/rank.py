@@ -146,7 +146,7 @@ def rank(results: Iterable[DefenseResult]) -> list[Row]:
 
 
 def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
-    """Where the rows stand that have a rank, best first; None where there are none, or they share no image."""
+    """Return the standing of the rows that have a rank; None without such rows, or if they share no image."""
     rows = sorted((_row(result) for result in results), key=_order)
     return standing([row.result for row in rows if not _unknown(row)])
 
@@ -234,7 +234,7 @@ def _most_broken(result: DefenseResult) -> str | None:
 
 
 def _lowest(cells: Iterable[Cell], no_attacks: Collection[str]) -> str | None:
-    """The attack with the lowest accuracy over the images it answered for: an error is not strength."""
+    """Return the attack with the lowest accuracy over the images that did not ERROR."""
     found = {
         cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)
         for cell in cells

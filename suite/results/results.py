@@ -223,10 +223,14 @@ class DefenseResult:
         return doubtful
 
     def scores(self, *, errored: float = 0.0) -> Floats:
-        """[images]: the share of right fresh draws at the picked adversarial example, NaN where no attack applies.
+        """Return the share of correct fresh draws at the picked adversarial example of each image.
 
-        errored: what a doubtful image counts as: 0 for wrong, the lower bound; 1 for right (no worse than its pick),
-        the upper bound.
+        Args:
+            errored: the largest value of a doubtful image: 0 counts it as wrong, for the lower bound; 1 counts it as
+                its pick, or as correct without one, for the upper bound.
+
+        Returns:
+            Shares [images] in [0,1], NaN where no attack applies.
         """
         found = np.where(self.scored, self.fresh.mean(axis=1), np.nan)
         return np.where(self.doubtful, np.fmin(found, errored), found)
