@@ -102,7 +102,7 @@ def falls_with_radius(near: DefenseResult, far: DefenseResult, tolerance: float)
     if here is None or there is None:
         return Suspicion(name, "no attack that follows gradients applies")
     told = f"{_percent(here)} at the radius, {_percent(there)} far beyond it, of {here.size} images"
-    # far - near / 2 is in [-1/2, 1]: 0 if half is lost, tolerance / 2 if `tolerance` is robust and nothing is lost
+    # far - near / 2 is in [-1/2, 1]: 0 if half is lost, tolerance / 2 if the accuracy is `tolerance` at both radii
     return counted(name, told, (there - here / 2 + 0.5) / 1.5, 0.5 / 1.5, tolerance / 2 / 1.5)
 
 

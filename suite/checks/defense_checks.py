@@ -186,7 +186,7 @@ def _faded(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Floats
 def _disagree(
     defense: Defense, x: Tensor, y: Tensor, slope: Tensor, directions: Sequence[Tensor], batch: DeviceBatch
 ) -> Tensor:
-    """Where the slopes and finite differences along some direction differ, bool [N]; all [N,C,H,W]."""
+    """Return where slopes and finite differences along some direction differ, bool [N]; inputs are [N,C,H,W]."""
     off = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for direction in directions:
         expected = (slope * direction).flatten(1).sum(1)

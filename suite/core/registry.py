@@ -233,10 +233,16 @@ def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
 
 
 def create(group: str, spec: Spec, **context: Any) -> Any:
-    """What the factory makes of the spec's parameters.
+    """Call the factory of a spec with the spec's parameters, and return the object that it makes.
 
-    context: objects handed over to factories that have a parameter of that name (the board's classifier, say).
-    Raises PurebenchError for an unknown name or parameter; a factory's own PurebenchError passes through.
+    Args:
+        group: the group of the registry, such as `attacks`.
+        spec: the name and the parameters.
+        context: objects that are passed to factories with a parameter of that name, such as the board's classifier.
+
+    Raises:
+        PurebenchError: the name or a parameter is unknown, or the factory fails; its own PurebenchError is passed on.
+        Inapplicable: raised by the factory.
     """
     make, params = factory(group, spec.name)
     params |= dict(spec.params)
