@@ -42,7 +42,7 @@ def isolate(work: Work[T], rows: Sequence[int], cheap: Work[object] | None = Non
     Args:
         work: the work.
         rows: the rows to process.
-        cheap: a cheaper work that fails for the same rows in most cases.
+        cheap: cheaper work, with which failing rows are searched first; None for none.
 
     Returns:
         The rows that succeed with their result, and the errors of the other rows.
@@ -90,7 +90,7 @@ class _Search:
         self.test, self.left = test, 4 * ceil(log2(max(rows, 2))) + 8
 
     def of(self, rows: list[int], error: BaseException) -> dict[int, BaseException]:
-        """The rows that fail, of some that fail together with this error; empty if none fails without the others."""
+        """Return the failing rows among rows that fail together; empty if no row fails without the others."""
         singles = sorted({rows[0], rows[len(rows) // 2], rows[-1]})
         if len(rows) > len(singles):
             alone = [self._run([row]) for row in singles]

@@ -119,7 +119,7 @@ class Context:
         return build_defense(choice, self.board, classifier).to(self.device)
 
     def device_batch(self, defense: str) -> int:
-        """How many images pass through a defense at once here; found by a probe when first asked for."""
+        """Return the number of images that pass through a defense at once; a probe at the first call determines it."""
         if defense not in self.sizes:
             with seeded("probe", device=self.device):
                 image = torch.as_tensor(self.images.take([0]).floats()).to(self.device)
@@ -225,7 +225,7 @@ def _if_here(make: Callable[[], T], missing: list[Missing]) -> T | None:
 
 
 def _missing_of_rows(board: Board) -> list[Missing]:
-    """What the rows of a board that cannot be run need besides; made before a classifier that passes images on."""
+    """Return the missing files of a board's rows; the rows are built with an identity classifier."""
     missing: list[Missing] = []
     for choice in board.defenses:
         with suppress(PurebenchError):  # other faults of a row are reported when the board can run

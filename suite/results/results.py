@@ -329,10 +329,16 @@ class DefenseResult:
         return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"], anytime=self.anytime)
 
     def spared(self, attack: AttackResult) -> Bools:
-        """The images [images] that a cascade spared this attack, because one before it had broken them on every draw.
+        """Return the images that a cascade did not attack because an earlier attack broke them on every draw.
 
-        Over the others its accuracy is conditional. All False on a board without a cascade, and for an attack that
-        is not for defenses of this kind.
+        The attack's accuracy is conditional on the other images.
+
+        Args:
+            attack: one of the attacks of this result.
+
+        Returns:
+            bool [images], all False on a board without a cascade, and for an attack that is not for defenses of this
+                kind.
         """
         gone = np.zeros(len(self.images), dtype=np.bool_)
         only = self.board["attacks"][attack.name]["only"]
