@@ -70,10 +70,11 @@ def evaluate(
     Raises:
         PurebenchError: invalid input, before anything is run.
 
-    >>> import purebench
-    >>> report = purebench.evaluate("none", images=2, progress=False)  # doctest: +SKIP
-    >>> report.robust.percent()  # doctest: +SKIP
-    '0.0 % [0.0, 84.2]'
+    Examples:
+        >>> import purebench
+        >>> report = purebench.evaluate("none", images=2, progress=False)  # doctest: +SKIP
+        >>> report.robust.percent()  # doctest: +SKIP
+        '0.0 % [0.0, 84.2]'
     """
     find_device(device)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
@@ -148,7 +149,7 @@ def _board(board: str | Path | Board, images: int | None, radius: str | float | 
 def _row(board: Board, name: str, one: Asked) -> DefenseChoice:
     """Return the row of a requested defense: the board's own row if it has this one, so that it replays exactly."""
     spec = Spec.parse(one)
-    if name in (one, str(spec)):  # it was given no name
+    if name in (one, str(spec)):  # the caller gave no name
         return selection.row(board, name)
     if not NAME.fullmatch(name):
         raise PurebenchError(f"evaluate: expected names of letters, digits and . _ + -, but got {name!r}.")

@@ -26,7 +26,12 @@ LEFT = 0.05
 
 
 def more_draws(found: DefenseResult, tolerance: float) -> Suspicion:
-    """Check that APGD with gradients over several draws (EOT) is at least as strong as with those of one draw."""
+    """Check that APGD with gradients over several draws (EOT) is at least as strong as with those of one draw.
+
+    Args:
+        found: the result of the defense on the board of `for_strength`.
+        tolerance: the difference, a share of the images, that must be detected.
+    """
     name = "more draws do not weaken the attack"
     if not found.random:
         return Suspicion(name, "the defense is not random")
@@ -51,6 +56,10 @@ def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
     """Check that attacks with gradients are at least as strong as attacks without gradients of the defense.
 
     The attacks without are random search, and the transfer of images found against the board's classifier alone.
+
+    Args:
+        found: the result of the defense on the board of `for_strength`.
+        tolerance: the difference, a share of the images, that must be detected.
     """
     name = "white-box is at least as strong as black-box"
     strong = _values(found, WHITE)
@@ -63,7 +72,12 @@ def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
 
 
 def reaches_zero(found: DefenseResult, tolerance: float) -> Suspicion:
-    """Check that an attack that may turn any image into any other leaves an accuracy of almost zero."""
+    """Check that an attack that may turn any image into any other leaves an accuracy of almost zero.
+
+    Args:
+        found: the result at the radius of `everything`.
+        tolerance: the excess over `LEFT`, a share of the images, that must be detected.
+    """
     name = "an unbounded attack reaches 0 %"
     values = _values(found, WHITE)
     if values is None:

@@ -53,7 +53,13 @@ class Effort:
 
 
 def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
-    """Return the board with all attacks at the board's radius."""
+    """Return the board with all attacks at the board's radius.
+
+    Args:
+        board: the board to derive it from.
+        row: the defense.
+        effort: the effort of the checks.
+    """
     apgd, square = Spec("apgd", {"steps": effort.steps}), Spec("square", {"queries": effort.queries})
     margin = Spec("apgd", {"steps": effort.steps, "loss": "cw", "stop": False})
     alone = DefenseChoice(next(name for name in UNDEFENDED if name != row.name), Spec("none"), only_source=True)
@@ -73,7 +79,14 @@ def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
 
 
 def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) -> Board:
-    """Return the board with the white-box attacks at another radius."""
+    """Return the board with the white-box attacks at another radius.
+
+    Args:
+        board: the board to derive it from.
+        row: the defense.
+        effort: the effort of the checks.
+        radius: the radius, in the units of images in [0,1].
+    """
     apgd = Spec("apgd", {"steps": effort.steps})
     white = [AttackChoice(MANY, apgd, "exact", effort.draws), AttackChoice(BPDA, apgd, "bpda", effort.draws)]
     threat = ThreatModel(board.threat.norm, radius)
@@ -99,6 +112,10 @@ def far_radius(radius: float, most: float) -> float:
     """Return a radius far from the board's but below the largest one: the geometric mean of both.
 
     Linf 8/255 gives 0.18, where adversarially trained classifiers have lost almost all accuracy.
+
+    Args:
+        radius: the board's radius.
+        most: the largest radius (see `everything`).
     """
     return math.sqrt(radius * most)
 

@@ -117,7 +117,15 @@ def worst(suspicions: Sequence[Suspicion]) -> Suspicion:
 
 
 def judged(suspicions: Sequence[Suspicion], level: float) -> list[Finding]:
-    """Return a finding for each suspicion; each kind of error has a probability of at most `level`, in (0,1)."""
+    """Judge all suspicions together.
+
+    Args:
+        suspicions: the suspicions of all checks.
+        level: the largest probability of each kind of error, in (0,1).
+
+    Returns:
+        One finding for each suspicion.
+    """
     adjusted = iter(holm([one.wrong for one in suspicions if one.wrong is not None]).tolist())
     found = []
     for one in suspicions:

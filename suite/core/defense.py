@@ -314,7 +314,7 @@ def as_defense(
         thing: a `Defense`, which is returned itself, a `Purifier`, which is placed before `classifier`, or another
             module or callable, which returns logits.
         classifier: the classifier behind a purifier.
-        random: whether a module or callable that is neither is random.
+        random: whether a plain module or callable is random.
 
     Returns:
         The defense.

@@ -46,12 +46,17 @@ class Inapplicable(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown name.
+    """Return a hint for an unknown name: the nearest known names, or else all known names.
 
-    The hint lists the nearest known names, else those that begin with the word, else all known names.
+    If no name is near, names that begin with the word come before all known names.
 
-    >>> nearest("squar", ["square", "apgd"])
-    "did you mean 'square'?"
+    Args:
+        word: the unknown name.
+        known: the known names.
+
+    Examples:
+        >>> nearest("squar", ["square", "apgd"])
+        "did you mean 'square'?"
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.55)
@@ -62,7 +67,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(value: object, longest: int = 60) -> str:
-    """Return a value in one short line for a message, even if `repr` fails, as for an int of 5,000 digits."""
+    """Return a value in one short line for a message, even if `repr` fails, as for an int of 5,000 digits.
+
+    Args:
+        value: any value.
+        longest: the largest number of characters.
+    """
     try:
         text = " ".join(repr(value).split())
     except Exception:

@@ -37,7 +37,15 @@ class Norm:
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """Reshape `values` [N] to [N,1,…] so that they broadcast against `like`."""
+    """Reshape values so that they broadcast against a batch.
+
+    Args:
+        values: one value per image, [N].
+        like: the batch [N,…].
+
+    Returns:
+        The values as [N,1,…].
+    """
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
@@ -62,7 +70,12 @@ def l2_direction(gradient: Tensor) -> Tensor:
 
 
 def l2_project(delta: Tensor, radius: float) -> Tensor:
-    """Shorten perturbations that are longer than the radius to the radius."""
+    """Shorten perturbations that are longer than the radius to the radius.
+
+    Args:
+        delta: perturbations [N,…].
+        radius: the largest l2 norm.
+    """
     return delta * per_image((radius / l2_size(delta).clamp_min(1e-12)).clamp_max(1.0), delta)
 
 
@@ -126,7 +139,12 @@ def shrunk(delta: Tensor, room: Tensor, radius: float) -> Tensor:
 
 
 def l1_project(delta: Tensor, radius: float) -> Tensor:
-    """Return the nearest perturbation of at most the radius: every component shrinks by the same amount."""
+    """Return the nearest perturbation of at most the radius: every component shrinks by the same amount.
+
+    Args:
+        delta: perturbations [N,…].
+        radius: the largest l1 norm.
+    """
     return shrunk(delta, delta.abs(), radius)
 
 
@@ -134,6 +152,10 @@ def l1_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
     """Return a function that maps to the nearest point in both the ball around x and the box.
 
     Projecting on one after the other would waste a part of the radius.
+
+    Args:
+        x: images [N,…] in [0,1].
+        radius: the largest l1 norm of a perturbation.
     """
 
     def within(point: Tensor) -> Tensor:
@@ -147,18 +169,32 @@ def l2_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
     """Return a function that projects on the ball around x, then on the box.
 
     The result stays in the ball, because x itself is in [0,1].
+
+    Args:
+        x: images [N,…] in [0,1].
+        radius: the largest l2 norm of a perturbation.
     """
     return lambda point: (x + l2_project(point - x, radius)).clamp_(0, 1)
 
 
 def linf_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
-    """Return a function that clips every component to x ± radius and to [0,1]."""
+    """Return a function that clips every component to x ± radius and to [0,1].
+
+    Args:
+        x: images [N,…] in [0,1].
+        radius: the largest linf norm of a perturbation.
+    """
     low, high = (x - radius).clamp_(min=0), (x + radius).clamp_(max=1)
     return lambda point: point.clamp(low, high)
 
 
 def linf_project(delta: Tensor, radius: float) -> Tensor:
-    """Clip every component to ± the radius."""
+    """Clip every component to ± the radius.
+
+    Args:
+        delta: perturbations [N,…].
+        radius: the largest linf norm.
+    """
     return delta.clamp(-radius, radius)
 
 

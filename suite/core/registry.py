@@ -51,8 +51,9 @@ class Spec:
         Raises:
             PurebenchError: the value has another form, or a parameter is not a number, word or list.
 
-        >>> Spec.parse("apgd(steps=20, loss=ce)")
-        Spec(name='apgd', params={'steps': 20, 'loss': 'ce'})
+        Examples:
+            >>> Spec.parse("apgd(steps=20, loss=ce)")
+            Spec(name='apgd', params={'steps': 20, 'loss': 'ce'})
         """
         if isinstance(value, Spec):
             return value
@@ -263,7 +264,7 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
         made = make(**params)
     except (PurebenchError, Inapplicable):
         raise
-    except (Exception, SystemExit) as error:  # a factory may be anybody's
+    except (Exception, SystemExit) as error:  # factories of third parties may raise any error
         raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error
     if made is None:
         raise PurebenchError(f"{spec.name}: expected what it makes, but got None; is a `return` missing?")

@@ -50,8 +50,9 @@ def printable(text: str, *, lines: bool = False) -> str:
         text: any text, such as a title or a reason from a third party's file.
         lines: whether line breaks and tabs stay as they are.
 
-    >>> printable("a\x1b[31mb")
-    'a\\x1b[31mb'
+    Examples:
+        >>> printable("a\x1b[31mb")
+        'a\\x1b[31mb'
     """
     kept = "\n\t" if lines else ""
     if text.isascii() and text.isprintable():
@@ -89,7 +90,12 @@ class _Escaped:
 
 
 def make_console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """Return a rich console that escapes what it prints (see `printable`)."""
+    """Return a rich console that escapes what it prints (see `printable`).
+
+    Args:
+        stderr: whether it prints on stderr instead of stdout.
+        width: the number of columns; None for that of the terminal.
+    """
     console = Console(stderr=stderr, width=width)
     console.push_render_hook(_Escaping())
     return console

@@ -78,7 +78,7 @@ def _error(found: list[T], work: Work[T], rows: list[int]) -> BaseException | No
         found.append(work(rows))
     except Inapplicable:
         raise
-    except (Exception, SystemExit) as error:  # whatever a library or a defense raises
+    except (Exception, SystemExit) as error:  # a library or a defense may raise any error
         return error
     return None
 

@@ -140,6 +140,11 @@ class Context:
 def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Module) -> Defense:
     """Build the defense of a board's row with its factory; a purifier is placed before the board's classifier.
 
+    Args:
+        choice: the row.
+        board: the board.
+        classifier: the board's classifier.
+
     Raises:
         PurebenchError: the factory fails, or its result is not a defense.
     """

@@ -38,7 +38,14 @@ class Run:
 
 
 def found_by(run: Run, board: Board) -> tuple[Context, DefenseResult]:
-    """Run a board that has one shown defense, and return the context and the result.
+    """Run a board that has one shown defense.
+
+    Args:
+        run: where and how to run it.
+        board: the board.
+
+    Returns:
+        The context, and the result of the defense.
 
     Raises:
         PurebenchError: invalid input.
@@ -67,6 +74,10 @@ def steps(board: Board, limits: Limits) -> Iterator[Board]:
     """Yield the board on its first block, then on more blocks, up to all of its images or to a limit.
 
     The subsets are whole blocks, so that results on fewer images are found in the store again.
+
+    Args:
+        board: the board.
+        limits: the limits after which to stop.
     """
     began, dataset = time.monotonic(), board.dataset
     images = dataset.images if limits.images is None else min(limits.images, dataset.images)

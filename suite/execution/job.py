@@ -215,6 +215,10 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
 def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
     """Return an attack's answer for some of its images.
 
+    Args:
+        answer: the answer.
+        rows: the positions of the images.
+
     Raises:
         Violation: the answer does not contain an image for each of them.
     """

@@ -189,7 +189,19 @@ def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatc
 
 @torch.no_grad()
 def ask(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) -> Asked:
-    """Call `verify`, and return its notes as well."""
+    """Verify images like `verify`, and return its notes as well.
+
+    Args:
+        defense: as for `verify`.
+        x: images [N,C,H,W] in [0,1].
+        y: their labels [N].
+        draws: the number of draws of a random defense.
+        batch: the device batch.
+
+    Raises:
+        DefenseFault: as for `verify`.
+        WholeFault: as for `verify`.
+    """
     kept = x.clone()
 
     def logits_of(images: Tensor) -> tuple[Tensor]:
@@ -257,11 +269,15 @@ def same_again(defense: Defense, x: Tensor, logits: Tensor, batch: DeviceBatch) 
 
 @torch.no_grad()
 def same_under_one_seed(defense: Defense, x: Tensor) -> None:
-    """Check that a random defense answers equally under one seed, on the first of images x [N,C,H,W].
+    """Check that a random defense answers equally under one seed.
 
     Two passes must agree, also with a pass with gradients, and the first image's answer must not depend on the other
     image of the batch. The latter is not a fault where random numbers are drawn after a look at the images; in this
     case the distribution of the answers decides (see `batch_decides`).
+
+    Args:
+        defense: the defense.
+        x: images [N,C,H,W], of which the first two are passed.
 
     Raises:
         WholeFault: the answers differ; the message names the cause.

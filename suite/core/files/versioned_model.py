@@ -47,7 +47,11 @@ def told(text: str) -> PydanticCustomError:
 def plain(value: Any, depth: int = 0) -> Any:
     """Return the value if JSON can represent it.
 
-    Accepted are finite numbers below 2^63, text, lists, and mappings with text keys, with limited nesting.
+    Accepted are finite numbers below 2^63, text, lists, and mappings with text keys, with at most DEEPEST levels.
+
+    Args:
+        value: any value.
+        depth: the level of the value inside an outer value.
 
     Raises:
         PydanticCustomError: JSON cannot represent the value.
@@ -171,6 +175,11 @@ def sentence(error: ValidationError, kind: Any, place: str = "") -> str:
     """Return the first validation error as one sentence: the place, what was expected, and what was given.
 
     Unknown keys come first, because they are often typing errors that explain missing keys.
+
+    Args:
+        error: pydantic's error.
+        kind: the model or type that was validated.
+        place: the name of the whole in messages.
     """
     found = error.errors(include_url=False)
     unknown = [one for one in found if one["type"] in UNKNOWN]

@@ -42,7 +42,11 @@ class Facts:
 
 
 def facts(defense: Defense, x: Tensor) -> Facts:
-    """Determine the facts about a defense that was never called, on images x [N,C,H,W].
+    """Determine the facts about a defense that was never called.
+
+    Args:
+        defense: a copy of the defense.
+        x: images [N,C,H,W] in [0,1].
 
     Raises:
         PurebenchError: as for `shares_draws`.
