@@ -349,7 +349,7 @@ def _pictures(job: Job, context: Context, adversarial: Tensor, start: int, rows:
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
         purified = defense.purify(images)
         predicted = check_logits(defense.classifier(purified), len(images)).argmax(1)
-        return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # of votes, the first
+        return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # the first vote
 
     try:
         with eagerly(), seeded(job.stream, "picture", device=context.device):

@@ -73,7 +73,7 @@ class Row:
         cells: one cell per attack.
         strongest: the attack with the lowest accuracy on images where it did not ERROR; in a cascade, where accuracies
             are conditional, the attack that broke the most images.
-        errored: the number of images on which some attack ERRORED.
+        errored: the number of images whose score is unknown because of an error (see `DefenseResult.errored`).
         reason: the first reason of an error; empty without errors.
         cost: the cost of all jobs.
         place: the place among all rows, None where they share no image.

@@ -144,7 +144,7 @@ class _Builder:
         text = event.value
         if not event.implicit[0]:  # quoted, or a block scalar
             return self._text(event)
-        if len(text) > LONGEST_NUMBER:  # no word or number is that long
+        if len(text) > LONGEST_NUMBER:  # too long for a word or a number
             if _NUMBER.fullmatch(text):
                 raise _error(event, f"expected numbers of at most {LONGEST_NUMBER} characters, but got {len(text)}")
             return self._text(event)

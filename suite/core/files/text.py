@@ -17,7 +17,7 @@ _SHORT.maxlevel = 3
 
 def shown(value: object) -> str:
     """Return the value as an error message shows it: its repr in one short line, whatever its size."""
-    if isinstance(value, int) and abs(value) >= 10**40:  # longer ones cannot even be written in decimal
+    if isinstance(value, int) and abs(value) >= 10**40:  # Python refuses to convert much longer ones to text
         return "a whole number of more than 40 digits"
     text = _SHORT.repr(value)
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -228,7 +228,7 @@ def _absolute(one: Import, package: str) -> str:
 
 def _find(name: str, places: list[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
-        find = getattr(finder, "find_spec", None)  # Python 3.11 still has finders without
+        find = getattr(finder, "find_spec", None)  # Python 3.11 has finders without it
         if find is not None and (spec := find(name, places)) is not None:
             return spec  # type: ignore[no-any-return]
     return None

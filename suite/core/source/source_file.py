@@ -138,8 +138,8 @@ class _Reader:
         self.typing += skipped
         for value in values:
             if not isinstance(value, ast.AST):
-                self.parts.append(repr(value))  # None, of a dictionary's `**`, or a name
-            elif not (isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant)):  # which does nothing
+                self.parts.append(repr(value))  # None for `**` in a dictionary, or a name
+            elif not (isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant)):  # has no effect
                 self.add(value)
         self.parts.append("]")
         self.typing -= skipped
