@@ -125,8 +125,8 @@ def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], 
 def expected_half_widths(images: int, accuracy: float, confidence: float, anytime: bool = False) -> tuple[float, float]:
     """Return the expected half-widths of the confidence interval, of a deterministic row and of a random row.
 
-    They are simulated with a fixed seed. For the random row it is the widest possible interval at this accuracy, where
-    every image is either always or never correct.
+    For the random row it is the widest possible interval at this accuracy, where every image is either always or never
+    correct. It is simulated with a fixed seed.
 
     Args:
         images: the number of images.
