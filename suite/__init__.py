@@ -1,8 +1,9 @@
-"""purebench: how robust is a defended image classifier against an attacker who knows the defense?
+"""Evaluation of the adversarial robustness of defended image classifiers.
 
-Everything that the documentation shows is importable from here, or from `purebench.attacks`. Nothing heavy is imported
-until it is asked for, so that ``import purebench`` and the command line answer at once. From Python,
-``purebench.evaluate(defense, board="fashion-quick")`` gives a report that a notebook shows as a table.
+The attacker knows the defense. Everything that the documentation shows is importable from here, or from
+`purebench.attacks`. Modules are imported when one of their names is first used, so that ``import purebench`` and the
+command line start quickly. ``purebench.evaluate(defense, board="fashion-quick")`` returns a report that a notebook
+displays as a table.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ _PLACES = {
     "results.export": ("load_results",),
     "statistics": ("Estimate",),
 }
-"""Modules and the public names that are imported from them when they are first asked for."""
+"""The modules of the public names; each is imported when one of its names is first used."""
 
 moved_modules.install()
 

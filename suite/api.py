@@ -1,4 +1,4 @@
-"""`purebench.evaluate`: a board from Python, for the defenses one names or holds in one's hands."""
+"""Defines `purebench.evaluate`, which runs a board from Python for named defenses or for objects in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from purebench.report import Report
 from purebench.results.merge import merge
 
 Asked = str | Spec | Thing
-"""A defense as one asks for it: a name, a spec, `path.py:name`, or an object."""
+"""A defense as the caller gives it: a name, a spec, `path.py:name`, or an object."""
 
 
 def evaluate(
@@ -40,28 +40,41 @@ def evaluate(
     retry_errors: bool = False,
     progress: bool | Progress = True,
 ) -> Report:
-    """Evaluates defenses on a board, going on where an earlier run stopped; the report shows itself in a notebook.
+    """Evaluate defenses on a board and return a report that a notebook displays as a table.
 
-    defense: a row of the board, a spec such as "gaussian-blur(sigma=2)" or "path/to/file.py:name", or an object: a
-    `Purifier` (put before the board's classifier), a `Defense`, a module or a callable from images [N,C,H,W] in [0,1]
-    to logits [N,K], deterministic unless it is a `Defense` that says otherwise. Or several of them, as a list or by the
-    names that they shall have; None for all rows of the board.
-    board: a bundled one, the path of a board.yaml, or a `Board`; images: only its first so many; radius: another than
-    its own, such as "4/255" or 0.5. device: cpu, cuda or cuda:0. workers: processes (a script that asks for more than
-    one needs `if __name__ == "__main__":`). retry_errors: run jobs again that ended in an error.
-    store: SQLite file of all records, by default that of the command line; what is in it is not run again.
-    progress: whether to show how far it is, or whom to tell.
+    A run that was interrupted continues from the records in the store. Defenses that exist only as objects in memory
+    have no identity under which a store could keep their records: two objects with the same weights may run different
+    code. If at least one of the defenses is such an object, all jobs run in this process, and all records are computed
+    anew in a temporary store that is deleted at the end. The same object gives the same report. To keep the records and
+    to use several workers, save the defense in a file and pass "path/to/file.py:name".
 
-    An object has no identity that a store could know it by: two with the same weights may run different code. So where
-    one takes part, the jobs run in this process and every record is made anew, in a store that is gone at the end. The
-    same object gives the same report. Save it as a file and name it to keep what was found and to use more workers.
+    Args:
+        defense: a row of the board, a spec such as "gaussian-blur(sigma=2)" or "path/to/file.py:name", or an object: a
+            `Purifier` (placed before the board's classifier), a `Defense`, or a module or callable from images
+            [N,C,H,W] in [0,1] to logits [N,K], which is taken as deterministic unless it is a `Defense` that declares
+            otherwise. Several defenses are passed as a list, or as a mapping from names to defenses. None evaluates all
+            rows of the board.
+        board: the name of a bundled board, the path of a board.yaml, or a `Board`.
+        images: the number of images to use, the first of the board; None for all.
+        radius: a radius that replaces the board's own, such as "4/255" or 0.5.
+        device: `cpu`, `cuda` or `cuda:0`.
+        store: the SQLite file of all records, by default that of the command line. Jobs whose records are in it are not
+            run again.
+        workers: the number of processes. A script that uses more than one needs `if __name__ == "__main__":`.
+        retry_errors: whether to run jobs again that ended in an error.
+        progress: whether to show the progress, or a function to call with it.
 
-    >>> import purebench
-    >>> report = purebench.evaluate("none", images=2, progress=False)  # doctest: +SKIP
-    >>> report.robust.percent()  # doctest: +SKIP
-    '0.0 % [0.0, 84.2]'
+    Returns:
+        The report of all evaluated defenses.
 
-    Raises PurebenchError for bad input, before anything is run.
+    Raises:
+        PurebenchError: invalid input, before anything is run.
+
+    Examples:
+        >>> import purebench
+        >>> report = purebench.evaluate("none", images=2, progress=False)  # doctest: +SKIP
+        >>> report.robust.percent()  # doctest: +SKIP
+        '0.0 % [0.0, 84.2]'
     """
     find_device(device)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
@@ -92,7 +105,7 @@ def evaluate(
 
 
 def _by_name(defense: Asked | Sequence[Asked] | Mapping[str, Asked] | None) -> dict[str, Asked]:
-    """What is asked for, by the name of its row; strings that are not named keep their own text for now."""
+    """Return the requested defenses by row name; unnamed strings keep their own text as their name for now."""
     if defense is None:
         return {}
     several: list[Any] = list(defense) if isinstance(defense, list | tuple | Mapping) else [defense]
@@ -112,7 +125,7 @@ def _by_name(defense: Asked | Sequence[Asked] | Mapping[str, Asked] | None) -> d
 
 
 def _only_here(names: Sequence[str], store: str | Path | None, workers: int) -> None:
-    """Raises PurebenchError for what an object in memory cannot have: a store that lasts, and other processes."""
+    """Raise PurebenchError if an object in memory is combined with a store or several workers."""
     cure = "save it as a file and name it, 'path/to/file.py:name'."
     if store is not None:
         raise PurebenchError(
@@ -134,9 +147,9 @@ def _board(board: str | Path | Board, images: int | None, radius: str | float | 
 
 
 def _row(board: Board, name: str, one: Asked) -> DefenseChoice:
-    """The row for what was asked under this name: the board's own where it has it, so that it replays exactly."""
+    """Return the row of a requested defense: the board's own row if it has this one, so that it replays exactly."""
     spec = Spec.parse(one)
-    if name in (one, str(spec)):  # it was given no name
+    if name in (one, str(spec)):  # the caller gave no name
         return selection.row(board, name)
     if not NAME.fullmatch(name):
         raise PurebenchError(f"evaluate: expected names of letters, digits and . _ + -, but got {name!r}.")

@@ -1,4 +1,4 @@
-"""What an evaluation found, to look at, to count with and to draw."""
+"""Defines the report of an evaluation, with methods for tables, comparisons, plots and an HTML page."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 WIDTH = 100
-"""Columns of the report as text."""
+"""Columns of the text version of the report."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The defenses that were evaluated on a board, ranked by robust accuracy; every number has its interval.
+    """The defenses that were evaluated on a board, ranked by robust accuracy, each number with its confidence interval.
 
-    results: what was found, one a defense. classes: the names of the classes. left_out: rows that were not run, because
-    their files are not on this machine.
+    Attributes:
+        board: the board that was run.
+        results: the results, one per defense.
+        classes: the names of the classes.
+        left_out: rows that were not run because their files are not on this machine.
     """
 
     board: Board
@@ -45,7 +48,10 @@ class Report:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """One a defense: `name`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more, best first."""
+        """One row per defense, best first.
+
+        Each has `name`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more.
+        """
         return rank(self.results)
 
     def __len__(self) -> int:
@@ -55,7 +61,11 @@ class Report:
         return iter(self.rows)
 
     def __getitem__(self, name: str) -> Row:
-        """The row of a defense. Raises PurebenchError naming the nearest."""
+        """Return the row of a defense.
+
+        Raises:
+            PurebenchError: the report has no defense of this name; the message suggests the nearest names.
+        """
         found = {row.name: row for row in self.rows}
         if name not in found:
             raise PurebenchError(f"report: {name!r} is unknown; {nearest(str(name), found)}")
@@ -63,12 +73,20 @@ class Report:
 
     @property
     def robust(self) -> Estimate | None:
-        """Robust accuracy of the only defense. Raises PurebenchError if there are several."""
+        """Robust accuracy of the only defense.
+
+        Raises:
+            PurebenchError: there are several defenses.
+        """
         return self._only.robust
 
     @property
     def clean(self) -> Estimate | None:
-        """Clean accuracy of the only defense. Raises PurebenchError if there are several."""
+        """Clean accuracy of the only defense.
+
+        Raises:
+            PurebenchError: there are several defenses.
+        """
         return self._only.clean
 
     @property
@@ -79,34 +97,64 @@ class Report:
         return self.rows[0]
 
     def to_frame(self, *, attacks: bool = False) -> DataFrame:
-        """A pandas DataFrame, a line a defense, or with `attacks` a line for each of its attacks; fractions in [0,1].
+        """Return a pandas DataFrame with one line per defense; accuracies are fractions in [0,1].
 
-        Raises PurebenchError if pandas is not installed.
+        Args:
+            attacks: whether to return one line for each attack of each defense instead.
+
+        Raises:
+            PurebenchError: pandas is not installed.
         """
         frame: Any = _optional("frame", "pandas", "to_frame")
         made: DataFrame = frame.of_attacks(self.rows) if attacks else frame.of_defenses(self.rows)
         return made
 
     def compare(self, a: str, b: str) -> Pair:
-        """Two of the defenses on the same images: `found.difference` of their robust accuracies, with its interval.
+        """Compare two of the defenses on the same images.
 
-        Raises PurebenchError for a name that is not here, naming the nearest.
+        Args:
+            a: the name of the first defense.
+            b: the name of the second defense.
+
+        Returns:
+            The comparison; its `found.difference` is the difference of the robust accuracies with its confidence
+                interval.
+
+        Raises:
+            PurebenchError: the report has no defense of this name; the message suggests the nearest names.
         """
         sides = (Side(self[a].name, self[a].result), Side(self[b].name, self[b].result))
         (pair,) = comparisons([sides])
         return pair
 
     def plot(self, ax: Any = None) -> Figure:
-        """Robust accuracies with their intervals and clean ones, as a matplotlib figure; drawn into `ax` if given.
+        """Plot robust accuracies with their confidence intervals, and clean accuracies.
 
-        Raises PurebenchError if matplotlib is not installed.
+        Args:
+            ax: the matplotlib axes to draw into; None for a new figure.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            PurebenchError: matplotlib is not installed.
         """
         figure: Any = _optional("figure", "matplotlib", "plot")
         drawn: Figure = figure.intervals(self.board, self.rows, ax)
         return drawn
 
     def page(self, path: str | Path) -> Path:
-        """Writes the board's page, one self-contained HTML file with pictures. Raises PurebenchError if it cannot."""
+        """Write the board's page, one self-contained HTML file with pictures.
+
+        Args:
+            path: the file to write.
+
+        Returns:
+            The path.
+
+        Raises:
+            PurebenchError: the file cannot be written.
+        """
         data: ImageSet = registry.create("datasets", self.board.dataset.use)
         shown = originals(data, range(len(data)), self.results)
         site.write_page(Path(path), site.render(self.board, self.results, self.classes, shown, self.left_out))
@@ -123,7 +171,7 @@ class Report:
 
 
 def _optional(module: str, package: str, what: str) -> Any:
-    """A module of leaderboards/ that needs a package which purebench itself does not."""
+    """Import a module of leaderboards/ that needs a package which purebench itself does not need."""
     from importlib import import_module
 
     try:

@@ -1,8 +1,8 @@
-"""Checks: can this evaluation be trusted?
+"""Checks whether an evaluation can be trusted.
 
-finding          what a check says, and how several are judged together
-defense_checks   what the defense itself is asked: gradients, finite differences, seeds
-attack_strength  what attacks of different strength say of each other
+finding          results of checks, and the joint decision over several
+defense_checks   checks of the defense itself: gradients, finite differences, seeds
+attack_strength  comparisons of attacks of different strength
 attack_variants  the boards that those attacks run on
-evaluation       all of them
+evaluation       all checks of a defense
 """

@@ -1,4 +1,4 @@
-"""What attacks of different strength say of each other: knowing more, or being allowed more, must not help a defense.
+"""Checks by comparison of attacks: more knowledge or a larger threat must not make the attacks weaker.
 
 Athalye et al. 2018 (arXiv:1802.00420), section 3; Carlini et al. 2019 (arXiv:1902.06705), section 3. Attacks are
 compared on the same images.
@@ -20,13 +20,18 @@ from purebench.results.scores import under
 Floats = npt.NDArray[np.float64]
 
 WITHOUT = {BLACK: "by random search (Square)", TRANSFER: "by images found against the classifier alone"}
-"""The attacks that know no gradient of the defense, and how each works."""
+"""The attacks without gradients of the defense, and how each works."""
 LEFT = 0.05
-"""Accuracy that may be left where an attack may do anything: attacks of a few steps miss some images."""
+"""Accuracy that is accepted under an unbounded attack: attacks of a few steps miss some images."""
 
 
 def more_draws(found: DefenseResult, tolerance: float) -> Suspicion:
-    """Whether APGD does at least as well with gradients that average over more draws (EOT) as with those of one."""
+    """Check that APGD with gradients over several draws (EOT) is at least as strong as with those of one draw.
+
+    Args:
+        found: the result of the defense on the board of `for_strength`.
+        tolerance: the difference, a share of the images, that must be detected.
+    """
     name = "more draws do not weaken the attack"
     if not found.random:
         return Suspicion(name, "the defense is not random")
@@ -34,7 +39,13 @@ def more_draws(found: DefenseResult, tolerance: float) -> Suspicion:
 
 
 def beats_blind(found: DefenseResult, tolerance: float, *, purifies: bool) -> Suspicion:
-    """Whether attacks that know the purifier do at least as well as one that does not."""
+    """Check that attacks that know the purifier are at least as strong as one that does not.
+
+    Args:
+        found: the result of the defense on the board of `for_strength`.
+        tolerance: the difference, a share of the images, that must be detected.
+        purifies: whether the defense has a purifier.
+    """
     name = "white-box is at least as strong as blind"
     if not purifies:
         return Suspicion(name, "there is no purifier that an attacker could know of")
@@ -42,8 +53,14 @@ def beats_blind(found: DefenseResult, tolerance: float, *, purifies: bool) -> Su
 
 
 def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
-    """Whether attacks that follow gradients do at least as well as those that know none: random search, and images
-    that were found against the board's classifier alone."""
+    """Check that attacks with gradients are at least as strong as attacks without gradients of the defense.
+
+    The attacks without are random search, and the transfer of images found against the board's classifier alone.
+
+    Args:
+        found: the result of the defense on the board of `for_strength`.
+        tolerance: the difference, a share of the images, that must be detected.
+    """
     name = "white-box is at least as strong as black-box"
     strong = _values(found, WHITE)
     weak = {how: values for other, how in WITHOUT.items() if (values := _values(found, (other,))) is not None}
@@ -55,7 +72,12 @@ def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
 
 
 def reaches_zero(found: DefenseResult, tolerance: float) -> Suspicion:
-    """Whether an attack that may turn any image into any other leaves next to nothing."""
+    """Check that an attack that may turn any image into any other leaves an accuracy of almost zero.
+
+    Args:
+        found: the result at the radius of `everything`.
+        tolerance: the excess over `LEFT`, a share of the images, that must be detected.
+    """
     name = "an unbounded attack reaches 0 %"
     values = _values(found, WHITE)
     if values is None:
@@ -65,7 +87,12 @@ def reaches_zero(found: DefenseResult, tolerance: float) -> Suspicion:
 
 
 def does_not_rise(found: Mapping[float, DefenseResult], tolerance: float) -> Suspicion:
-    """Whether robustness does not rise from a radius to the next; radius → what was found there."""
+    """Check that the robust accuracy does not increase from a radius to the next.
+
+    Args:
+        found: the result at each radius.
+        tolerance: the difference, a share of the images, that must be detected.
+    """
     name = "robustness does not rise with the radius"
     radii = sorted(found)
     values = {radius: _values(found[radius], WHITE) for radius in radii}
@@ -77,18 +104,30 @@ def does_not_rise(found: Mapping[float, DefenseResult], tolerance: float) -> Sus
 
 
 def falls_with_radius(near: DefenseResult, far: DefenseResult, tolerance: float) -> Suspicion:
-    """Whether at least half of what holds at the board's radius is lost at one far beyond it (`far_radius`)."""
+    """Check that at least half of the robust accuracy at the board's radius is lost far beyond it.
+
+    Args:
+        near: the result at the board's radius.
+        far: the result at a radius far beyond it (`far_radius`).
+        tolerance: the difference, a share of the images, that must be detected.
+    """
     name = "robustness falls far beyond the radius"
     here, there = _values(near, WHITE), _values(far, WHITE)
     if here is None or there is None:
         return Suspicion(name, "no attack that follows gradients applies")
     told = f"{_percent(here)} at the radius, {_percent(there)} far beyond it, of {here.size} images"
-    # far - near / 2 lies in [-1/2, 1]: 0 where half is lost, tolerance / 2 where `tolerance` holds and nothing is lost
+    # far - near / 2 is in [-1/2, 1]: 0 if half is lost, tolerance / 2 if the accuracy is `tolerance` at both radii
     return counted(name, told, (there - here / 2 + 0.5) / 1.5, 0.5 / 1.5, tolerance / 2 / 1.5)
 
 
 def more_steps(found: DefenseResult, longer: DefenseResult, tolerance: float) -> Suspicion:
-    """Whether an attack with more steps leaves as much, so that the attack at hand has converged."""
+    """Check that an attack with more steps is not stronger, which means that the attack has converged.
+
+    Args:
+        found: the result of the attack.
+        longer: the result of the same attack with more steps.
+        tolerance: the difference, a share of the images, that must be detected.
+    """
     name = "more steps do not break more"
     (attack,) = (attack.name for attack in longer.attacks)
     short, long = _values(found, (attack,)), _values(longer, (attack,))
@@ -101,7 +140,7 @@ def more_steps(found: DefenseResult, longer: DefenseResult, tolerance: float) ->
 
 
 def stronger_view(found: DefenseResult) -> str:
-    """The view of the white-box attack that leaves least: `exact`, or `bpda`."""
+    """Return the view of the strongest white-box attack: `exact` or `bpda`."""
     left = {name: values.mean() for name in WHITE if (values := _values(found, (name,))) is not None}
     best = min(left, key=lambda name: left[name], default=MANY)
     return "exact" if best == MANY else "bpda"
@@ -110,7 +149,7 @@ def stronger_view(found: DefenseResult) -> str:
 def _against(
     name: str, found: DefenseResult, knowing: Sequence[str], other: str, tolerance: float, how: str, instead: str
 ) -> Suspicion:
-    """Whether the best of the attacks `knowing` leaves no more than another one does."""
+    """Compare the strongest of the attacks `knowing` with another attack, which should not be stronger."""
     strong, weak = _values(found, knowing), _values(found, (other,))
     if strong is None or weak is None:
         return Suspicion(name, "one of the attacks to compare does not apply")
@@ -119,7 +158,7 @@ def _against(
 
 
 def _values(found: DefenseResult, attacks: Sequence[str]) -> Floats | None:
-    """How often the defense is right under the worst of these attacks, image by image; None where none answers."""
+    """Return the share of correct draws of each image under the worst of these attacks; None if none answered."""
     some = [attack for attack in found.attacks if attack.name in attacks and not (attack.failed or attack.skipped)]
     return under(found, some) if some else None
 

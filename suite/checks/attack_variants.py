@@ -1,6 +1,6 @@
-"""The boards that the checks run: one defense, a few attacks that should not beat each other, several radii.
+"""The boards of the checks: one defense, a few attacks to compare, several radii.
 
-Their records lie in the same store as those of the board they are made from, under a name of their own.
+Their records are in the same store as those of the board they are derived from, under a different board name.
 """
 
 from __future__ import annotations
@@ -16,20 +16,28 @@ from purebench.core.threat import ThreatModel, largest_radius
 MANY, FEW = "many-draws", "one-draw"
 BPDA, BLIND, BLACK, TRANSFER, MARGIN = "bpda", "blind", "black-box", "transfer", "margin"
 WHITE = (MANY, BPDA)
-"""The attacks with white-box knowledge that a check takes the best of."""
+"""The white-box attacks; a check uses the strongest of them."""
 LONGER = 4
-"""How many times the steps an attack takes to see whether it had converged."""
+"""Factor of the number of steps in the check whether an attack has converged."""
 UNDEFENDED = ("undefended", "no-defense")
-"""Names for the board's classifier alone, whose adversarial images are tried on the defense; one is not the row's."""
+"""Names for the board's classifier alone, whose adversarial images are transferred to the defense; the one that is not
+the row's name is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How closely the checks look. steps: of APGD; draws: of its looks; queries: of Square.
+    """The computational effort of the checks, and their sensitivity.
 
-    tolerance: what a check must not miss, as a share of the images, in (0,1): an attack that leaves so much more than
-    one that should be weaker, or as many images with a false gradient beyond what chance allows. Smaller takes more
-    images: at least 30 for 0.2, 60 for 0.1. Raises PurebenchError for values out of range.
+    Attributes:
+        steps: the number of steps of APGD.
+        draws: EOT samples of APGD.
+        queries: the number of queries of Square.
+        tolerance: the smallest violation that the checks must detect, as a share of the images, in (0,1): the margin by
+            which an attack leaves more images than one that should be weaker, or the share of images with a wrong
+            gradient beyond what chance explains. Smaller values need more images: at least 30 for 0.2, 60 for 0.1.
+
+    Raises:
+        PurebenchError: a value is out of range.
     """
 
     steps: int = 10
@@ -45,7 +53,13 @@ class Effort:
 
 
 def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
-    """All attacks at the board's radius."""
+    """Return the board with all attacks at the board's radius.
+
+    Args:
+        board: the board to derive it from.
+        row: the defense.
+        effort: the effort of the checks.
+    """
     apgd, square = Spec("apgd", {"steps": effort.steps}), Spec("square", {"queries": effort.queries})
     margin = Spec("apgd", {"steps": effort.steps, "loss": "cw", "stop": False})
     alone = DefenseChoice(next(name for name in UNDEFENDED if name != row.name), Spec("none"), only_source=True)
@@ -65,7 +79,14 @@ def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
 
 
 def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) -> Board:
-    """The white-box attacks at another radius."""
+    """Return the board with the white-box attacks at another radius.
+
+    Args:
+        board: the board to derive it from.
+        row: the defense.
+        effort: the effort of the checks.
+        radius: the radius, in the units of images in [0,1].
+    """
     apgd = Spec("apgd", {"steps": effort.steps})
     white = [AttackChoice(MANY, apgd, "exact", effort.draws), AttackChoice(BPDA, apgd, "bpda", effort.draws)]
     threat = ThreatModel(board.threat.norm, radius)
@@ -74,22 +95,33 @@ def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) 
 
 
 def for_steps(board: Board, row: DefenseChoice, effort: Effort, gradient: str) -> Board:
-    """The white-box attack through a view (`exact` or `bpda`) at the board's radius, with `LONGER` times the steps."""
+    """Return the board with a white-box attack of `LONGER` times the steps, at the board's radius.
+
+    Args:
+        board: the board to derive it from.
+        row: the defense.
+        effort: the effort of the checks.
+        gradient: the view of the attack, `exact` or `bpda`.
+    """
     apgd = Spec("apgd", {"steps": LONGER * effort.steps})
     made = _board(board, row, AttackChoice(MANY if gradient == "exact" else BPDA, apgd, gradient, effort.draws))
     return replace(made, name=f"{made.name}-steps")
 
 
 def far_radius(radius: float, most: float) -> float:
-    """A radius far from the board's, but not everything: the geometric mean of both.
+    """Return a radius far from the board's but below the largest one: the geometric mean of both.
 
-    Linf 8/255 gives 0.18, at which adversarially trained classifiers have lost nearly all.
+    Linf 8/255 gives 0.18, where adversarially trained classifiers have lost almost all accuracy.
+
+    Args:
+        radius: the board's radius.
+        most: the largest radius (see `everything`).
     """
     return math.sqrt(radius * most)
 
 
 def everything(norm: str, shape: tuple[int, ...]) -> float:
-    """The radius within which any image [C,H,W] in [0,1] can be made of any other."""
+    """Return the radius within which any image [C,H,W] in [0,1] can become any other."""
     return largest_radius(norm, shape)
 
 

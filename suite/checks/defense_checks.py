@@ -1,8 +1,8 @@
-"""What a defense is asked itself: whether a gradient arrives, whether it is the right one, whether seeds decide.
+"""Checks of a defense itself: gradients exist, agree with finite differences, and seeds determine the draws.
 
-The function that is differentiated is the margin, the logit of the true class minus the largest of the others: unlike
-the cross-entropy its gradient does not fade where the classifier is sure, so a zero comes from the defense. Whether the
-cross-entropy's fades, which most attacks follow, is asked apart.
+The function that is differentiated is the margin, the logit of the true class minus the largest other logit. Unlike the
+gradient of the cross-entropy, its gradient does not vanish where the classifier is confident, so a zero gradient comes
+from the defense. Whether the gradient of the cross-entropy, which most attacks follow, vanishes is checked separately.
 """
 
 from __future__ import annotations
@@ -32,27 +32,33 @@ SEEDS = "seeds are honoured"
 SMALLER = "; divide the logits by a constant, which changes no answer, and attacks that follow it see a slope again"
 COARSE = "; the defense computes in {}, which is coarser than float32 and can do that: evaluate it in float32"
 FINE = (torch.float32, torch.float64)
-"""Floating-point types that are not too coarse for finite differences."""
+"""Floating-point types that are precise enough for finite differences."""
 CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
 BY_CHANCE = 0.1
-"""Share of images on which an honest defense may have no gradient (clamped, dead units) or a kink beside the image."""
+"""Share of images on which a correct defense may have no gradient (clamped, dead units) or a kink near the image."""
 STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-"""Lengths of the finite differences, in units of [0,1] per pixel: too long meets kinks, too short meets rounding."""
+"""Step sizes of the finite differences, in units of [0,1] per pixel: long steps cross kinks, short ones suffer from
+rounding."""
 BESIDE = 0.02
-"""How far beside the image a pixel is asked, at most: images of 256 levels have ties, where a median has its kinks."""
+"""Largest random offset of a pixel before the check: images with 256 levels have ties, where a median has its kinks."""
 OTHERS = 20
-"""Other seeds that must all change nothing before a random defense is blamed; one that tosses a coin is random too."""
+"""Number of other seeds that must all give the same answer before a random defense fails; a defense that flips a coin
+is random too."""
 AGREE = 0.2
-"""Relative difference up to which a slope and a finite difference are the same; a masked one is off by its size."""
+"""Relative difference up to which a slope and a finite difference agree; a masked gradient differs by its whole
+size."""
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """What was seen at images, 0 or 1 each.
+    """Observations about gradients at images, 0 or 1 each.
 
-    faded [n]: the cross-entropy has no gradient. flat [n]: no gradient of the margin arrives; off [m]: one that does
-    differs from the finite differences. missing: why no gradient arrives at all, empty where one may. coarse: the
-    floating-point types coarser than float32 that the defense computes in.
+    Attributes:
+        faded: the cross-entropy has no gradient, [n].
+        flat: no gradient of the margin reaches the image, [n].
+        off: the gradient differs from the finite differences, [m], for images that have a gradient.
+        missing: why no gradient reaches any image; empty if gradients can.
+        coarse: the floating-point types less precise than float32 that the defense computes in.
     """
 
     faded: Floats
@@ -75,11 +81,17 @@ NOTHING_YET = Slopes(np.zeros(0), np.zeros(0), np.zeros(0))
 
 
 def slopes(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Slopes:
-    """Whether gradients arrive at images x [N,C,H,W], labels y [N], and agree with central finite differences.
+    """Check that gradients reach the images and agree with central finite differences.
 
-    Along directions of ±1, the signs of the gradient and random ones, under one seed for all passes; in batches as
-    attacks pass them and image by image, because a gradient may be another there. The best of `STEPS` counts. Asked
-    beside the images (`BESIDE`), and so far inside that no step leaves [0,1].
+    The directions have components ±1: the signs of the gradient, and random signs, with one seed for all passes. Images
+    pass both in batches, as in attacks, and one by one, because the gradient may differ. The best of `STEPS` counts.
+    The check is done at random points near the images (`BESIDE`), which are moved inwards so that no step leaves [0,1].
+
+    Args:
+        defense: the defense.
+        x: images [N,C,H,W] in [0,1].
+        y: their labels [N].
+        batch: the device batch.
     """
     faded, none = _faded(defense, x, y, batch), np.zeros(0)
     if not _declares(defense):
@@ -103,7 +115,13 @@ def slopes(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Slopes
 
 
 def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspicion]:
-    """Whether gradients arrive, are the right ones, and leave attacks a slope; found: at the images so far."""
+    """Check that gradients exist, are correct, and leave attacks a slope.
+
+    Args:
+        defense: the defense.
+        found: the observations at all images so far.
+        tolerance: the share of images that must be detected.
+    """
     faded = int(found.faded.sum())
     told = f"float32 rounds its gradient to zero on {faded} of {found.faded.size} images"
     told += SMALLER if faded > BY_CHANCE * found.faded.size else ""
@@ -126,7 +144,7 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
 
 
 class _Types(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the types of all tensors that are computed inside it."""
+    """Records the types of all tensors that are computed inside it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -141,7 +159,7 @@ class _Types(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def coarse_types(defense: Defense, x: Tensor) -> tuple[str, ...]:
-    """The floating-point types coarser than float32 that a pass of x [N,C,H,W] computes in, by name."""
+    """Return the names of floating-point types less precise than float32 in a pass of x [N,C,H,W]."""
     with torch.no_grad(), _Types() as types:
         defense(x)
     return tuple(sorted(str(t).removeprefix("torch.") for t in types.seen if t.is_floating_point and t not in FINE))
@@ -158,7 +176,7 @@ def _declares(defense: Defense) -> bool:
 
 
 def _faded(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Floats:
-    """Where no probability is larger than the smallest that arithmetic tells from zero, but that of the true class."""
+    """Return where all probabilities except that of the true class are below the smallest normal number."""
     logits = _asked(defense, x, batch, "probabilities")
     others = logits.softmax(1).masked_fill(_one_hot(logits, y), 0.0)
     faded: Floats = (others.amax(1) < torch.finfo(logits.dtype).tiny).double().cpu().numpy()
@@ -168,7 +186,7 @@ def _faded(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Floats
 def _disagree(
     defense: Defense, x: Tensor, y: Tensor, slope: Tensor, directions: Sequence[Tensor], batch: DeviceBatch
 ) -> Tensor:
-    """Where the slopes and finite differences along some direction differ, bool [N]; all [N,C,H,W]."""
+    """Return where slopes and finite differences along some direction differ, bool [N]; inputs are [N,C,H,W]."""
     off = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for direction in directions:
         expected = (slope * direction).flatten(1).sum(1)
@@ -183,7 +201,13 @@ def _disagree(
 
 
 def seeds(defense: Defense, x: Tensor, batch: DeviceBatch) -> Suspicion:
-    """Whether the seed decides what a random defense answers, and nothing decides what a deterministic one does."""
+    """Check that the seed determines a random defense's answers, and that a deterministic defense repeats its answers.
+
+    Args:
+        defense: the defense.
+        x: images [N,C,H,W] in [0,1].
+        batch: the device batch.
+    """
     logits = _asked(defense, x, batch, "one seed")
     try:
         if not defense.random:
@@ -214,7 +238,7 @@ def _margin_of(logits: Tensor, y: Tensor) -> Tensor:
 
 def _margin(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Tensor:
     def ask(part: Tensor, labels: Tensor) -> tuple[Tensor]:
-        # finite differences meet rounding: the margin is taken in double precision
+        # finite differences suffer from rounding, so the margin is computed in double precision
         return (_margin_of(check_logits(defense(part), len(part)).double(), labels),)
 
     with torch.no_grad(), seeded("checks", "gradients", device=x.device):

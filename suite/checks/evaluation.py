@@ -1,4 +1,4 @@
-"""All checks of a defense, on as many images as they take: can the evaluation of it be trusted?"""
+"""Runs all checks of a defense, on as many images as they need, to decide whether its evaluation can be trusted."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ from purebench.results.results import DefenseResult
 
 ANSWERS = "it answers"
 NEARER = 0.5
-"""The share of the board's radius at which robustness is compared with that at the radius."""
+"""The share of the board's radius at which the robust accuracy is compared with that at the radius."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What every check says; seen: of the attacks at the board's radius, on all images that were taken."""
+    """The findings of all checks.
+
+    Attributes:
+        findings: one finding per check.
+        seen: the context and the result of the attacks at the board's radius, on all images that were used.
+    """
 
     findings: Sequence[Finding]
     seen: tuple[Context, DefenseResult]
 
     @property
     def images(self) -> int:
-        """How many were taken."""
+        """The number of images that were used."""
         return len(self.seen[1].images)
 
     @property
     def result(self) -> Result:
-        """HOLDS where every check that applies does, FAILS where one fails, else UNDECIDED."""
+        """HOLDS if every check that applies holds, FAILS if one fails, else UNDECIDED."""
         return verdict(self.findings)
 
 
@@ -48,10 +53,20 @@ def honest(
     confidence: float = 0.95,
     limits: Limits | None = None,
 ) -> Trust:
-    """What every check says of a defense of a board, after the first images that decide, or at the limits.
+    """Run all checks of a defense, until the images decide or a limit is reached.
 
-    confidence: either kind of wrong decision has a probability of at most half of what is left to 1, in (0,1). A
-    defense that fails to answer fails the first check, and no other is made. Raises PurebenchError for bad input.
+    A defense that returns no valid answers fails the first check, and no other check is made.
+
+    Args:
+        board: the board that the checks are derived from.
+        row: the defense.
+        run: where and how boards are run.
+        effort: the effort and sensitivity of the checks; None for the default.
+        confidence: in (0,1); each of the two kinds of wrong decision has a probability of at most (1 - confidence) / 2.
+        limits: when to stop undecided; None for no limits.
+
+    Raises:
+        PurebenchError: invalid input.
     """
     effort, limits = effort or Effort(), limits or Limits()
     slopes, seeds, done = defense_checks.NOTHING_YET, None, 0
@@ -85,7 +100,7 @@ def honest(
 def _asked(
     context: Context, row: DefenseChoice, done: int, seeds: Suspicion | None
 ) -> tuple[defense_checks.Slopes, Suspicion]:
-    """What the defense itself says on the images that come after `done`; `seeds` of those before, where it is bad."""
+    """Check the defense itself on the images after the first `done`; the seeds are checked again unless they failed."""
     defense = context.defenses[row.name]
     x = torch.as_tensor(context.images.floats()[done:]).to(context.device)
     y = torch.as_tensor(context.images.labels[done:]).to(context.device)
@@ -98,7 +113,7 @@ def _asked(
 def _elsewhere(
     board: Board, row: DefenseChoice, run: Run, effort: Effort, found: DefenseResult, context: Context
 ) -> list[Suspicion]:
-    """The checks that need other radii."""
+    """Run the checks that need other radii."""
     shape = tuple(context.images.floats().shape[1:])
     most = everything(board.threat.norm, shape)
     _, unbounded = found_by(run, for_radius(board, row, effort, most))
@@ -113,5 +128,5 @@ def _elsewhere(
 
 
 def _longer(board: Board, row: DefenseChoice, run: Run, effort: Effort, found: DefenseResult) -> DefenseResult:
-    """What the stronger of the white-box attacks finds with more steps."""
+    """Run the strongest of the white-box attacks with more steps."""
     return found_by(run, for_steps(board, row, effort, attack_strength.stronger_view(found)))[1]

@@ -1,8 +1,9 @@
-"""What a check says: two p-values, of "all is well" and of "it is badly wrong", judged with those of the other checks.
+"""Results of checks: each has p-values for "all is well" and "it is badly wrong", which are judged jointly.
 
-Both are valid at any time, so one may look after every block of images and stop at any. A sound evaluation fails any
-check with a probability of at most the level (Holm); one that a check sees to be wrong by `tolerance` passes that check
-with at most the same probability, and so all of them, because all must hold (Berger, Technometrics 24, 1982).
+Both p-values are anytime-valid, so the checks may be evaluated after every block of images and stopped at any time. A
+sound evaluation fails any check with a probability of at most the level (Holm). An evaluation that violates a check by
+`tolerance` passes this check with at most the same probability, and therefore also passes all checks, because all must
+hold (Berger, Technometrics 24, 1982).
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Result(StrEnum):
-    """What became of a check or a claim; NOT_APPLICABLE: it has nothing to ask of this defense."""
+    """The result of a check or a claim.
+
+    Attributes:
+        HOLDS: the check holds.
+        FAILS: the check fails.
+        UNDECIDED: the images so far do not decide.
+        NOT_APPLICABLE: the check does not apply to this defense.
+    """
 
     HOLDS = "holds"
     FAILS = "fails"
@@ -30,7 +38,13 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A check's result. sentence: what was seen, with its numbers."""
+    """The result of one check.
+
+    Attributes:
+        name: the name of the check.
+        result: the result.
+        sentence: the observations, with their numbers.
+    """
 
     name: str
     result: Result
@@ -39,10 +53,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What a check saw before it is judged.
+    """The observations of a check before it is judged.
 
-    wrong, right: p-values in [0,1] of "all is well" and of "it is wrong by the tolerance at least"; the first is small
-    where something is wrong, the second where nothing is. None where the check does not apply.
+    Attributes:
+        name: the name of the check.
+        sentence: the observations, with their numbers.
+        wrong: the p-value in [0,1] of "all is well", small if something is wrong; None if the check does not apply.
+        right: the p-value in [0,1] of "it is wrong by at least the tolerance", small if nothing is wrong; None if the
+            check does not apply.
     """
 
     name: str
@@ -52,12 +70,26 @@ class Suspicion:
 
 
 def certain(name: str, fault: str, else_: str = "") -> Suspicion:
-    """Of what needs no counting: `fault` says what is wrong; where it is empty all is well, and `else_` says why."""
+    """Create a suspicion that needs no statistics.
+
+    Args:
+        name: the name of the check.
+        fault: what is wrong; empty if nothing is.
+        else_: why nothing is wrong.
+    """
     return Suspicion(name, fault or else_, 0.0 if fault else 1.0, 1.0 if fault else 0.0)
 
 
 def counted(name: str, sentence: str, values: Floats, well: float, tolerance: float) -> Suspicion:
-    """Of the mean of values [n] in [0,1] in the board's order: `well` at most, or more by `tolerance` at least."""
+    """Create a suspicion about a mean: at most `well`, or larger by at least `tolerance`.
+
+    Args:
+        name: the name of the check.
+        sentence: the observations.
+        values: values [n] in [0,1] in the board's order.
+        well: the largest mean of a correct defense.
+        tolerance: the violation that must be detected.
+    """
     values = np.asarray(values, dtype=np.float64)
     return Suspicion(
         name, sentence, anytime_p_above(values, well), anytime_p_above(1 - values, max(0.0, 1 - well - tolerance))
@@ -65,19 +97,35 @@ def counted(name: str, sentence: str, values: Floats, well: float, tolerance: fl
 
 
 def compared(name: str, sentence: str, above: Floats, below: Floats, tolerance: float) -> Suspicion:
-    """Of the mean of above - below, [n] in [0,1] each: 0 at most, or `tolerance` at least."""
+    """Create a suspicion about the mean of above - below: at most 0, or at least `tolerance`.
+
+    Args:
+        name: the name of the check.
+        sentence: the observations.
+        above: values [n] in [0,1] in the board's order.
+        below: values [n] in [0,1] in the board's order.
+        tolerance: the violation that must be detected.
+    """
     return counted(name, sentence, (1 + above - below) / 2, 0.5, tolerance / 2)
 
 
 def worst(suspicions: Sequence[Suspicion]) -> Suspicion:
-    """One of several of a kind, under the first one's name and sentence: any may be wrong, all must be right."""
+    """Merge suspicions of one kind under the first one's name and sentence: any may be wrong, all must be right."""
     wrong = [one.wrong for one in suspicions if one.wrong is not None]
     right = [one.right for one in suspicions if one.right is not None]
     return replace(suspicions[0], wrong=min(1.0, len(wrong) * min(wrong)), right=max(right))
 
 
 def judged(suspicions: Sequence[Suspicion], level: float) -> list[Finding]:
-    """A finding for each suspicion; either kind of error has a probability of at most `level`, in (0,1)."""
+    """Judge all suspicions together.
+
+    Args:
+        suspicions: the suspicions of all checks.
+        level: the largest probability of each kind of error, in (0,1).
+
+    Returns:
+        One finding for each suspicion.
+    """
     adjusted = iter(holm([one.wrong for one in suspicions if one.wrong is not None]).tolist())
     found = []
     for one in suspicions:
@@ -91,6 +139,6 @@ def judged(suspicions: Sequence[Suspicion], level: float) -> list[Finding]:
 
 
 def verdict(findings: Sequence[Finding]) -> Result:
-    """FAILS if any fails, else UNDECIDED if any is, else HOLDS."""
+    """Return FAILS if any finding fails, else UNDECIDED if any is undecided, else HOLDS."""
     results = {finding.result for finding in findings}
     return next((r for r in (Result.FAILS, Result.UNDECIDED) if r in results), Result.HOLDS)

@@ -1,1 +1,1 @@
-"""Definitions everything else builds on: threat models, defenses, protocols, the registry, errors."""
+"""Definitions that all other packages build on: threat models, defenses, protocols, the registry, errors."""

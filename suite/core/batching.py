@@ -1,4 +1,7 @@
-"""Work on a device in batches that fit: out of memory halves the batch, never the block, and says so."""
+"""Splits work on a device into batches that fit in memory.
+
+When memory runs out, the device batch is halved, never the block, and a note is kept.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the device, or the machine, had no memory left."""
+    """Return whether an exception says that the device, or the machine, ran out of memory."""
     told = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
@@ -18,19 +21,23 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 LARGEST = {"cpu": 128, "cuda": 2048}
-"""More images at once bring nothing: on a CPU core a ResNet, a hierarchical VAE and a diffusion U-Net reach the least
-time an image at 64 to 128 once freed memory is kept (see `allocator`)."""
+"""Largest device batch. Larger ones are not faster: on a CPU core a ResNet, a hierarchical VAE and a diffusion U-Net
+reach their shortest time per image at 64 to 128 images if freed memory is kept (see `core.memory`)."""
 ROOM = {"cpu": 2**31, "cuda": 2**34}
 """Bytes that the activations of a batch may take."""
 
 
 def fitting(model: nn.Module, image: Tensor) -> int:
-    """How many images to pass through the model at once: a power of two, at most LARGEST of the image's device.
+    """Return how many images to pass through the model at once: a power of two, at most LARGEST of the image's device.
 
-    image: [1,C,H,W] in [0,1]. A short probe passes it and adds up what the model's layers answer, a layer that is used
-    again counted once, because long chains are checkpointed. Bytes and not seconds decide: a result must not depend on
-    how busy a machine was, and random numbers are drawn batch by batch. A model that cannot answer gets LARGEST here,
-    and its error when it is asked in earnest.
+    One image is passed as a probe, and the sizes of the outputs of the model's layers are added up. A layer that is
+    used several times counts once, because long chains are checkpointed. The size is derived from bytes and not from
+    seconds, because random numbers are drawn batch by batch and a result must not depend on the load of the machine.
+    For a model that raises an error the answer is LARGEST; the error is raised again when the model is evaluated.
+
+    Args:
+        model: the model.
+        image: one image [1,C,H,W] in [0,1].
     """
     kind = image.device.type if image.device.type in LARGEST else "cpu"
     bytes_of: dict[int, int] = {}
@@ -53,15 +60,27 @@ def fitting(model: nn.Module, image: Tensor) -> int:
 
 @dataclass
 class DeviceBatch:
-    """How many images pass through the model at once; `notes` tells of every halving."""
+    """The number of images that pass through the model at once.
+
+    Attributes:
+        size: the number of images.
+        notes: one note for each time that the size was halved.
+    """
 
     size: int = 128
     notes: list[str] = field(default_factory=list)
 
     def map(self, work: Callable[..., tuple[Tensor, ...]], *batches: Tensor) -> tuple[Tensor, ...]:
-        """work(*parts) over parts of the batches along their first axis, the answers put together again.
+        """Call work(*parts) on parts of the batches along their first axis, and concatenate the answers.
 
-        When a part does not fit, half of it is tried. Raises what `work` raises once a single image does not fit.
+        If a part does not fit in memory, half of its size is tried.
+
+        Args:
+            work: a function of one part of each batch, which returns a tuple of tensors.
+            batches: tensors of equal length.
+
+        Raises:
+            Exception: any error of `work`, also out of memory if a single image does not fit.
         """
         done: list[tuple[Tensor, ...]] = []
         start, total = 0, len(batches[0])

@@ -1,4 +1,4 @@
-"""A defense is a classifier behind a purifier; it is what is evaluated."""
+"""Defines purifiers and defenses; a defense, a classifier behind a purifier, is what is evaluated."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Purifier(nn.Module, ABC):
-    """Cleans images [N,C,H,W] in [0,1] before the classifier sees them.
+    """A module that removes perturbations from images [N,C,H,W] in [0,1] before the classifier.
 
-    `random` says whether two passes over one image may differ. Randomness comes from torch's global generators, so
-    that seeding them decides a result; images of a batch must not influence each other. `differentiable` is False for a
-    purifier through which no gradient can come (a file in between, say): attacks through it are SKIPPED there, and BPDA
-    takes their place. One that only forgot to pass its gradient on is ERRORED. `resizes` is True for a purifier whose
-    images have another size than it was given, which the classifier behind it takes.
+    Randomness comes from torch's global generators, so that seeding them determines a result. Images of a batch must
+    not influence each other.
+
+    Attributes:
+        random: whether two passes over the same image may differ.
+        differentiable: False for a purifier through which no gradient can pass (because of a file in between, for
+            example). Attacks through it are SKIPPED, and BPDA takes their place. A purifier that merely does not pass
+            its gradient on by mistake is ERRORED.
+        resizes: True for a purifier whose output has another size than its input; the classifier takes that size.
     """
 
     random: bool
@@ -33,24 +37,29 @@ class Purifier(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images, same shape; differentiable wherever the method is, so no `torch.no_grad` inside."""
+        """Return the purified images, of the same shape.
+
+        It is differentiable wherever the method is, so it must not use `torch.no_grad` inside.
+        """
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """A differentiable stand-in, used in the backward pass of BPDA (Athalye et al. 2018, arXiv:1802.00420).
+        """Return a differentiable approximation for the backward pass of BPDA (Athalye et al. 2018, arXiv:1802.00420).
 
-        The identity unless a purifier brings a better one.
+        The default is the identity; a purifier may override it with a better approximation.
         """
         return x
 
 
 Mix = Callable[[int, Tensor, Tensor], Tensor]
-"""mix(i, encoded, sampled): latent i as decoded, from the image's code and a sample of the prior, [N,…] each."""
+"""mix(i, encoded, sampled): returns latent i for decoding, from the image's code and a sample of the prior, [N,…]
+each."""
 
 
 class LatentPurifier(Purifier):
-    """A purifier that mixes the latents of a generative model: keeps some of each, and samples the rest.
+    """A purifier that mixes the latents of a generative model: it keeps a part of each latent and samples the rest.
 
-    An attacker who knows it reads the codes and how much of each is kept; who wants to understand it mixes otherwise.
+    An attacker who knows the purifier reads the codes and the kept share of each latent. Tools for its inspection apply
+    other mixtures.
     """
 
     @property
@@ -60,16 +69,26 @@ class LatentPurifier(Purifier):
 
     @abstractmethod
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """Images [N,C,H,W] in [0,1] → images of the same shape and range, each latent passed through `mix`.
+        """Encode images, pass each latent through `mix`, and decode.
 
-        `mix` is called for each latent once, coarse to fine; returning `encoded` always, it reconstructs. Whatever
-        purification does to an image before encoding is done here too, unless it is random. Differentiable.
+        Differentiable. Deterministic processing of images before encoding is part of it; random processing is not.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+            mix: called once for each latent, coarse to fine. If it always returns `encoded`, the image is
+                reconstructed.
+
+        Returns:
+            Images of the same shape and range.
         """
 
     def codes(self, x: Tensor) -> list[Tensor]:
-        """The latents [N,…] that the reconstruction of images [N,C,H,W] in [0,1] is decoded from, coarse to fine.
+        """Return the latents [N,…] from which the reconstruction of images is decoded, coarse to fine.
 
-        Differentiable; nothing random is in them.
+        Differentiable and deterministic.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
         """
         found: list[Tensor] = []
 
@@ -81,16 +100,22 @@ class LatentPurifier(Purifier):
         return found
 
     def with_alphas(self, alphas: Sequence[float]) -> LatentPurifier:
-        """The same model under other alphas: the share of each latent that is resampled, in [0,1], coarse to fine.
+        """Return a purifier with the same model and other alphas.
 
-        What is done to an image before encoding stays; a purifier that does something random there overrides this.
-        Raises PurebenchError for another number of them, or what is not in [0,1].
+        The processing before encoding stays the same. A purifier that does something random there overrides this
+        method.
+
+        Args:
+            alphas: the share of each latent that is resampled, in [0,1], coarse to fine.
+
+        Raises:
+            PurebenchError: the number of alphas is wrong, or a value is not in [0,1].
         """
         return Remixed(self, alphas)
 
 
 class Remixed(LatentPurifier):
-    """Another latent purifier, mixing by alphas of its own: z_i = (1 - alpha_i)·encoded_i + alpha_i·sampled_i."""
+    """A latent purifier that applies its own alphas to another: z_i = (1 - alpha_i)·encoded_i + alpha_i·sampled_i."""
 
     def __init__(self, purifier: LatentPurifier, alphas: Sequence[float]):
         super().__init__()
@@ -106,20 +131,27 @@ class Remixed(LatentPurifier):
         return [1 - alpha for alpha in self.alphas]
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """The other purifier's."""
+        """Call the wrapped purifier's `autoencode`."""
         return self.purifier.autoencode(x, mix)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Purified images."""
+        """Return the purified images."""
         return self.autoencode(x, lambda i, code, sample: (1 - self.alphas[i]) * code + self.alphas[i] * sample)
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The other purifier's."""
+        """Call the wrapped purifier's `surrogate`."""
         return self.purifier.surrogate(x)
 
 
 class Function(Purifier):
-    """Any callable on images as a purifier, with any other as its surrogate; for the rest see `Purifier`."""
+    """A purifier made of any callable on images, with an optional surrogate; for the rest see `Purifier`.
+
+    Args:
+        function: a callable from images [N,C,H,W] in [0,1] to purified images.
+        random: whether two passes over the same image may differ.
+        differentiable: False if no gradient can pass through the function.
+        surrogate: a differentiable callable for the backward pass of BPDA; None for the identity.
+    """
 
     def __init__(
         self,
@@ -133,21 +165,24 @@ class Function(Purifier):
         self.function, self.random, self.differentiable, self.stand_in = function, random, differentiable, surrogate
 
     def forward(self, x: Tensor) -> Tensor:
-        """The function's answer."""
+        """Call the function."""
         return self.function(x)
 
     def surrogate(self, x: Tensor) -> Tensor:
-        """The surrogate given, else the identity."""
+        """Call the given surrogate, or return x if there is none."""
         return x if self.stand_in is None else self.stand_in(x)
 
 
 class Defense(nn.Module):
     """classifier ∘ purifier: images [N,C,H,W] in [0,1] → logits [N,K]; one call is one draw.
 
-    classifier: any module or callable from images in [0,1] to logits. purifier: None for the classifier alone.
-    random: True if the classifier itself is random. passes: images that one answer passes through the classifier.
-    shares_draws: whether all images of a call get the same random choice (a model of an ensemble, a crop), so that each
-    draw needs a call of its own; None until somebody found out (see `draw_independence`).
+    Attributes:
+        classifier: a module or callable from images in [0,1] to logits.
+        purifier: None for the classifier alone.
+        classifier_random: whether the classifier itself is random; the argument `random` of the constructor.
+        passes: the number of images that pass through the classifier for one answer.
+        shares_draws: whether all images of a call get the same random choice (a model of an ensemble, a crop), so that
+            each draw needs a call of its own; None until it has been determined (see `draw_independence`).
     """
 
     passes: int = 1
@@ -166,19 +201,26 @@ class Defense(nn.Module):
 
     @property
     def random(self) -> bool:
-        """Whether the answer to the same image may differ next time."""
+        """Whether repeated answers to the same image may differ."""
         return self.classifier_random or (self.purifier is not None and self.purifier.random)
 
     def purify(self, x: Tensor) -> Tensor:
-        """What the classifier sees, [N,C,H,W]; of a defense that votes, the images of all votes, [N,votes,C,H,W]."""
+        """Return the input of the classifier.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+
+        Returns:
+            Images [N,C,H,W]. A defense that votes returns the images of all votes, [N,votes,C,H,W].
+        """
         return x if self.purifier is None else self.purifier(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N,K] of one draw."""
+        """Return the logits [N,K] of one draw."""
         return self.classifier(self.purify(x))
 
     def train(self, mode: bool = True) -> Self:
-        """Sets the mode of every part; what `keep_random_layers_on` marked stays random in any."""
+        """Set the mode of all parts; layers marked by `keep_random_layers_on` stay random in either mode."""
         super().train(mode)
         for part in self.modules():
             if vars(part).get(STAYS_RANDOM):
@@ -187,11 +229,11 @@ class Defense(nn.Module):
 
 
 STAYS_RANDOM = "stays_random"
-"""The attribute of a layer that is random in evaluation too."""
+"""The attribute of a layer that is also random in evaluation."""
 
 
 def random_layers(module: nn.Module) -> list[nn.Module]:
-    """The layers of a module that answer randomly in training mode: dropout, and what drops inside other layers."""
+    """Return the layers that are random in training mode: dropout, and layers with dropout inside."""
     return [part for part in module.modules() if _drops(part)]
 
 
@@ -204,18 +246,18 @@ def _drops(layer: nn.Module) -> bool:
 
 
 def keep_random_layers_on(module: Module, *kinds: type[nn.Module]) -> Module:
-    """Keeps the dropout of a module on while it is evaluated (Monte Carlo dropout); batch norm stays in eval mode.
+    """Keep the dropout layers of a module on in evaluation (Monte Carlo dropout); batch norm stays in eval mode.
 
     Args:
-        module: any module; the same one is returned.
+        module: any module; it is modified in place and returned.
         kinds: classes of further layers that are random in training mode.
 
     Returns:
-        The module, whose dropout layers stay in training mode inside a `Defense`:
-        `Defense(keep_random_layers_on(model), random=True)`.
+        The module, whose dropout layers stay in training mode inside a `Defense`, as in
+            `Defense(keep_random_layers_on(model), random=True)`.
 
     Raises:
-        PurebenchError: if there is no such layer.
+        PurebenchError: the module has no such layer.
     """
     layers = [*random_layers(module), *(part for part in module.modules() if isinstance(part, kinds))]
     if not layers:
@@ -230,10 +272,13 @@ def keep_random_layers_on(module: Module, *kinds: type[nn.Module]) -> Module:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is proven of a defense's answers to N images.
+    """Certified classes and radii of a defense for N images.
 
-    classes: int [N], the class that it answers, -1 where it abstains. radii: float64 [N], how far in l2 an image may be
-    moved before that can change, 0 where it abstains. passes: images passed to find out.
+    Attributes:
+        classes: int [N], the predicted class, -1 where the defense abstains.
+        radii: float64 [N], the largest l2 norm of a perturbation under which the prediction provably stays the same, 0
+            where the defense abstains.
+        passes: images passed to compute the certificate.
     """
 
     classes: Tensor
@@ -243,12 +288,17 @@ class Certificate:
 
 @runtime_checkable
 class Certifier(Protocol):
-    """A defense that can prove something of its answers."""
+    """A defense that can certify its answers."""
 
     def certify(self, x: Tensor, *, n0: int, n: int, alpha: float, batch: DeviceBatch) -> Certificate:
-        """What is proven of the answers to images [N,C,H,W], each wrong with a probability of at most alpha.
+        """Certify the answers to images; each certificate is wrong with a probability of at most alpha.
 
-        n0, n: draws to guess the class and to measure its probability; batch: how many pass at once.
+        Args:
+            x: images [N,C,H,W].
+            n0: draws to guess the class.
+            n: draws to estimate its probability.
+            alpha: the largest probability of a wrong certificate.
+            batch: the device batch, the number of images that pass at once.
         """
 
 
@@ -258,10 +308,19 @@ def as_defense(
     *,
     random: bool = False,
 ) -> Defense:
-    """The one wrapper: a defense as it is, a purifier before `classifier`, any other module or callable as logits.
+    """Wrap anything that can be evaluated as a `Defense`, in eval mode and without parameter gradients.
 
-    Everything is put in eval mode and keeps no parameter gradients.
-    Raises TypeError if a purifier comes without a classifier, or something that cannot be called.
+    Args:
+        thing: a `Defense`, which is returned itself, a `Purifier`, which is placed before `classifier`, or another
+            module or callable, which returns logits.
+        classifier: the classifier behind a purifier.
+        random: whether a plain module or callable is random.
+
+    Returns:
+        The defense.
+
+    Raises:
+        TypeError: a purifier is given without a classifier or does not declare `random`, or the object is not callable.
     """
     if isinstance(thing, Defense):
         defense = thing
@@ -279,9 +338,10 @@ def as_defense(
 
 
 def fingerprint(module: nn.Module) -> str:
-    """sha256 over the names, types, shapes and bytes of all weights and buffers, 64 hex digits.
+    """Return the sha256 of the names, types, shapes and bytes of all weights and buffers, 64 hex digits.
 
-    What a quantised layer keeps instead of tensors counts by its parts: integers, scales, packed weights.
+    A quantised layer stores other values than tensors; these are hashed by their parts: integers, scales, packed
+    weights.
     """
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():

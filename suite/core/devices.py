@@ -1,4 +1,4 @@
-"""Devices by name."""
+"""Finds torch devices by name, and configures them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from purebench.core.errors import PurebenchError
 
 
 def find_device(name: str) -> torch.device:
-    """`cpu`, `cuda` or `cuda:0` as a device that works. Raises PurebenchError if it is not to be had here."""
+    """Return the device of a name, such as `cpu`, `cuda` or `cuda:0`, after a check that it works.
+
+    Raises:
+        PurebenchError: the device is not available.
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -21,9 +25,9 @@ def find_device(name: str) -> torch.device:
 
 
 def _full_float32() -> None:
-    """Makes float32 on a GPU what it is on a CPU: no TF32, and convolutions whose sums have a fixed order.
+    """Give float32 on a GPU the precision of a CPU: no TF32, and convolutions with a fixed order of summation.
 
-    By default torch takes TF32, with a mantissa of 10 bits, for convolutions.
+    By default torch uses TF32, with a mantissa of 10 bits, for convolutions.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

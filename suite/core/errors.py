@@ -1,4 +1,4 @@
-"""The one error that a user can mend: the command line prints it as a line and exits with 2."""
+"""Defines the errors for invalid input; the command line prints a PurebenchError as one line and exits with 2."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from numbers import Real
 
 
 class PurebenchError(Exception):
-    """Bad input. The message says what was expected, what came, and the cure."""
+    """Invalid input. The message says what was expected, what was given, and how to fix it."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A file or folder that others publish: where it was looked for, and where it is to be had."""
+    """A file or folder published by a third party that is missing on this machine.
+
+    Attributes:
+        place: the path where it was looked for.
+        published: the address where it is published.
+    """
 
     place: str
     published: str
@@ -25,7 +30,7 @@ class Missing:
 
 
 class MissingFiles(PurebenchError):
-    """What others publish, and this machine does not have."""
+    """Files published by third parties that are not on this machine."""
 
     def __init__(self, *files: Missing):
         super().__init__(*files)
@@ -37,14 +42,21 @@ class MissingFiles(PurebenchError):
 
 
 class Inapplicable(Exception):
-    """The attack does not apply to this defense: the job is SKIPPED, with this as its reason."""
+    """The attack does not apply to this defense; the job is SKIPPED with this message as its reason."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a name that was not found: the nearest known ones, else those it begins, else all of them.
+    """Return a hint for an unknown name: the nearest known names, or else all known names.
 
-    >>> nearest("squar", ["square", "apgd"])
-    "did you mean 'square'?"
+    If no name is near, names that begin with the word come before all known names.
+
+    Args:
+        word: the unknown name.
+        known: the known names.
+
+    Examples:
+        >>> nearest("squar", ["square", "apgd"])
+        "did you mean 'square'?"
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.55)
@@ -55,7 +67,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(value: object, longest: int = 60) -> str:
-    """Return a value in one short line for a message, also one that `repr` refuses, such as an int of 5,000 digits."""
+    """Return a value in one short line for a message, even if `repr` fails, as for an int of 5,000 digits.
+
+    Args:
+        value: any value.
+        longest: the largest number of characters.
+    """
     try:
         text = " ".join(repr(value).split())
     except Exception:
@@ -64,7 +81,16 @@ def shown(value: object, longest: int = 60) -> str:
 
 
 def require_fraction(name: str, value: object, *, ends: bool = True) -> float:
-    """The value, if it is a fraction in [0,1], or in (0,1) without the ends; else raises PurebenchError."""
+    """Return the value if it is a fraction in [0,1].
+
+    Args:
+        name: the name of the value, for the message.
+        value: the value to check.
+        ends: whether 0 and 1 are accepted; without them the range is (0,1).
+
+    Raises:
+        PurebenchError: the value is not a number in the range.
+    """
     number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     if not (0 <= number <= 1 if ends else 0 < number < 1):
         raise PurebenchError(f"{name}: expected a fraction, such as 0.4 for 40 %, but got {value!r}.")

@@ -1,10 +1,10 @@
-"""Keeps glibc from handing freed memory back to the system after every large tensor.
+"""Configures glibc so that it does not return freed memory to the system after every large tensor.
 
-By default glibc takes each block above 128 KiB to 32 MiB (a moving threshold) from the system and gives it back when it
-is freed, so that every forward pass maps and clears its activations anew. With both thresholds raised a process keeps
-what it once had: a forward + backward of the bundled ResNet at batch 64 falls from 0.52 to 0.38 ms an image on one core
-(compare `python benchmarks/speed.py --part ratio` with and without `--default-malloc`), and the process's memory stays
-at its peak.
+By default glibc requests each block above 128 KiB to 32 MiB (an adaptive threshold) from the system and returns it when
+it is freed, so that every forward pass maps and clears its activations again. With both thresholds raised, a process
+keeps the memory that it has once allocated: a forward + backward pass of the bundled ResNet at batch 64 takes 0.38
+instead of 0.52 ms per image on one core (compare `python benchmarks/speed.py --part ratio` with and without
+`--default-malloc`), and the process's memory stays at its peak.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ LARGE = 2**30
 
 @cache
 def keep_freed_memory() -> bool:
-    """Raises glibc's thresholds for mapping and trimming, once a process; whether that was done (Linux with glibc)."""
+    """Raise glibc's thresholds for mapping and trimming, once per process.
+
+    Returns:
+        Whether the thresholds were raised, which requires Linux with glibc.
+    """
     if not sys.platform.startswith("linux"):
         return False
     try:

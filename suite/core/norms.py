@@ -1,6 +1,6 @@
-"""Norms of images, steepest-ascent directions and projections; the only place that knows a norm's geometry.
+"""Norms of images, steepest-ascent directions and projections; the only module that implements the geometry of norms.
 
-Every function works on batches [N,…] and treats each image apart. A new norm is one `Norm` in `NORMS`.
+Every function works on batches [N,…] and treats each image separately. A new norm is one `Norm` in `NORMS`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from torch import Tensor
 class Norm:
     """The geometry of one norm on perturbations [N,…].
 
-    size: its value, [N]. direction: the perturbation of norm 1 that raises a linear function of this gradient most
-    (zero where the gradient is). project: the nearest perturbation of at most the radius. random: a perturbation like
-    x, inside the ball of radius 1. around: (x, radius) → a function that brings points into the ball around x and into
-    [0,1]: to the nearest such ones in linf and l1, to the ball's projection cut off at the box in l2.
+    Attributes:
+        name: the name of the norm.
+        size: the value of the norm, [N].
+        direction: the perturbation of norm 1 that maximally increases the linear function with this gradient (zero
+            where the gradient is zero).
+        project: the nearest perturbation whose norm is at most the radius.
+        random: a random perturbation of the shape of x inside the ball of radius 1.
+        around: (x, radius) → a function that maps points into the ball around x and into [0,1]: to the nearest such
+            point in linf and l1, and to the projection on the ball clipped to the box in l2.
     """
 
     name: str
@@ -32,63 +37,90 @@ class Norm:
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """values [N] reshaped to [N,1,…] so that they broadcast against `like`."""
+    """Reshape values so that they broadcast against a batch.
+
+    Args:
+        values: one value per image, [N].
+        like: the batch [N,…].
+
+    Returns:
+        The values as [N,1,…].
+    """
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def linf_size(delta: Tensor) -> Tensor:
-    """Largest absolute value of each perturbation, [N]."""
+    """Return the largest absolute value of each perturbation, [N]."""
     return delta.flatten(1).abs().amax(1)
 
 
 def l2_size(delta: Tensor) -> Tensor:
-    """Euclidean length of each perturbation, [N]."""
+    """Return the Euclidean length of each perturbation, [N]."""
     size: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
     return size
 
 
 def l2_direction(gradient: Tensor) -> Tensor:
-    """Gradient over its length; scaled by its largest value first, so that tiny gradients do not underflow."""
+    """Return the gradient divided by its length.
+
+    The gradient is first scaled by its largest value, so that tiny gradients do not underflow.
+    """
     scaled = gradient / per_image(linf_size(gradient).clamp_min(1e-38), gradient)
     return scaled / per_image(l2_size(scaled).clamp_min(1e-12), gradient)
 
 
 def l2_project(delta: Tensor, radius: float) -> Tensor:
-    """Perturbations longer than the radius are shortened to it."""
+    """Shorten perturbations that are longer than the radius to the radius.
+
+    Args:
+        delta: perturbations [N,…].
+        radius: the largest l2 norm.
+    """
     return delta * per_image((radius / l2_size(delta).clamp_min(1e-12)).clamp_max(1.0), delta)
 
 
 def l2_random(x: Tensor) -> Tensor:
-    """Uniform in the unit ball: a uniform direction, its length the d-th root of a uniform number."""
+    """Sample uniformly from the unit ball.
+
+    The direction is uniform, and the length is the d-th root of a uniform number.
+    """
     lengths = torch.rand(len(x), device=x.device, dtype=x.dtype) ** (1.0 / math.prod(x.shape[1:]))
     return l2_direction(torch.randn_like(x)) * per_image(lengths, x)
 
 
 def l1_size(delta: Tensor) -> Tensor:
-    """Sum of the absolute values of each perturbation, [N]."""
+    """Return the sum of the absolute values of each perturbation, [N]."""
     return delta.flatten(1).abs().sum(1)
 
 
 def l1_direction(gradient: Tensor) -> Tensor:
-    """The sign of the largest component, all else zero: the corner of the ball in which a linear function peaks."""
+    """Return the sign of the largest component, with all other components zero.
+
+    This is the corner of the ball where a linear function is largest.
+    """
     flat = gradient.flatten(1)
     place = flat.abs().argmax(1, keepdim=True)
     return torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign()).view_as(gradient)
 
 
 def l1_random(x: Tensor) -> Tensor:
-    """Uniform in the unit ball: exponential variables over their sum and one more, with random signs."""
+    """Sample uniformly from the unit ball: d of d + 1 exponential variables divided by their sum, with random signs."""
     draws = -torch.rand(len(x), math.prod(x.shape[1:]) + 1, device=x.device, dtype=x.dtype).clamp_min(1e-30).log()
     shares = draws[:, 1:] / draws.sum(1, keepdim=True)
     return shares.view_as(x) * (torch.randint(0, 2, x.shape, device=x.device).to(x) * 2 - 1)
 
 
 def shrunk(delta: Tensor, room: Tensor, radius: float) -> Tensor:
-    """The perturbation nearest to delta with |d_i| ≤ room_i and an l1 norm of at most the radius.
+    """Return the perturbation nearest to delta with |d_i| ≤ room_i and an l1 norm of at most the radius.
 
-    It is sign(delta)·clamp(|delta| - t, 0, room), where the threshold t ≥ 0 is the smallest for which the norm fits
-    (Croce & Hein 2021, arXiv:2103.01208, proposition 2.1). The norm as a function of t is piecewise linear, its slope
-    changes where a component leaves its bound or reaches zero: t is found along the sorted changes.
+    It is sign(delta)·clamp(|delta| - t, 0, room), where the threshold t ≥ 0 is the smallest for which the norm is
+    within the radius (Croce & Hein 2021, arXiv:2103.01208, proposition 2.1). The norm is piecewise linear in t; its
+    slope changes where a component leaves its bound or reaches zero. The threshold is found along the sorted changes.
+
+    Args:
+        delta: perturbations [N,…].
+        room: the bounds of the components, of the shape of delta.
+        radius: the largest l1 norm.
     """
     size, bound = delta.flatten(1).abs().double(), room.flatten(1).double()
     bound = torch.minimum(bound, size)
@@ -107,12 +139,24 @@ def shrunk(delta: Tensor, room: Tensor, radius: float) -> Tensor:
 
 
 def l1_project(delta: Tensor, radius: float) -> Tensor:
-    """The nearest perturbation of at most the radius: every component shrinks by the same amount."""
+    """Return the nearest perturbation of at most the radius: every component shrinks by the same amount.
+
+    Args:
+        delta: perturbations [N,…].
+        radius: the largest l1 norm.
+    """
     return shrunk(delta, delta.abs(), radius)
 
 
 def l1_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
-    """The nearest point of the ball and the box at once; cutting one after the other would waste radius."""
+    """Return a function that maps to the nearest point in both the ball around x and the box.
+
+    Projecting on one after the other would waste a part of the radius.
+
+    Args:
+        x: images [N,…] in [0,1].
+        radius: the largest l1 norm of a perturbation.
+    """
 
     def within(point: Tensor) -> Tensor:
         delta = point - x
@@ -122,23 +166,40 @@ def l1_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
 
 
 def l2_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
-    """The ball's projection, then the box: it stays in the ball, because x itself is in [0,1]."""
+    """Return a function that projects on the ball around x, then on the box.
+
+    The result stays in the ball, because x itself is in [0,1].
+
+    Args:
+        x: images [N,…] in [0,1].
+        radius: the largest l2 norm of a perturbation.
+    """
     return lambda point: (x + l2_project(point - x, radius)).clamp_(0, 1)
 
 
 def linf_around(x: Tensor, radius: float) -> Callable[[Tensor], Tensor]:
-    """Every component cut off at x ± radius and at 0 and 1."""
+    """Return a function that clips every component to x ± radius and to [0,1].
+
+    Args:
+        x: images [N,…] in [0,1].
+        radius: the largest linf norm of a perturbation.
+    """
     low, high = (x - radius).clamp_(min=0), (x + radius).clamp_(max=1)
     return lambda point: point.clamp(low, high)
 
 
 def linf_project(delta: Tensor, radius: float) -> Tensor:
-    """Every component cut off at ± the radius."""
+    """Clip every component to ± the radius.
+
+    Args:
+        delta: perturbations [N,…].
+        radius: the largest linf norm.
+    """
     return delta.clamp(-radius, radius)
 
 
 def linf_random(x: Tensor) -> Tensor:
-    """Uniform in the unit ball."""
+    """Sample uniformly from the unit ball."""
     return torch.empty_like(x).uniform_(-1, 1)
 
 

@@ -1,4 +1,4 @@
-"""What the runner asks of a view and of an attack; both are created by name."""
+"""Protocols of views and attacks, and validation of logits. Views and attacks are created by name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from purebench.core.warning_codes import ResultWarning
 
 
 class View(Protocol):
-    """What an attacker sees of a defense; counts what it costs.
+    """An attacker's view of a defense; it counts the passes.
 
-    precision: the attack's arithmetic, `float32` or `bf16`; verification is always in float32.
+    Attributes:
+        batch: the device batch in which images pass through the defense.
+        forwards: images passed forward so far.
+        backwards: images passed backward so far.
+        precision: the arithmetic of the attack, `float32` or `bf16`; verification is always in float32.
     """
 
     batch: DeviceBatch
@@ -27,22 +31,26 @@ class View(Protocol):
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the record must know."""
+        """Notes that the record of the job keeps for its readers."""
 
     @property
     def warnings(self) -> list[ResultWarning]:
-        """Why the accuracy under the attack may be too high."""
+        """Warnings that the accuracy under the attack may be too high."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an attack says beyond the images.
+    """The result of an attack, where it consists of more than the images.
 
-    images: x' [N,C,H,W]. nearest: True if these are the nearest adversarial images found (a minimum-norm attack), which
-    may lie beyond the threat's radius; where none was found, x' is the image itself. claims: the attack's own verdict,
-    bool [N], True where it thinks the defense is broken at x', wherever that is; None if it has none. certified: of a
-    certificate, the radius in the threat's norm within which the answer is proven right, one an image, None where it is
-    wrong or nothing was proven; None for an attack. passes: images passed besides those that the view counted.
+    Attributes:
+        images: adversarial images x' [N,C,H,W].
+        nearest: True if the images are the nearest adversarial images found (a minimum-norm attack). They may lie
+            beyond the threat's radius; where none was found, x' is the image itself.
+        claims: the attack's own verdict, bool [N], True where it claims that the defense is misclassified at x', at any
+            distance; None if the attack gives none.
+        certified: for a certificate, the radius in the threat's norm within which the answer is proven right, one value
+            per image, None where the answer is wrong or nothing was proven; None for an attack.
+        passes: images passed in addition to those that the view counted.
     """
 
     images: Tensor
@@ -53,38 +61,59 @@ class Answer:
 
 
 class Attack(Protocol):
-    """(view, x, y, threat) → x': images near x [N,C,H,W] in [0,1] that the defense should get wrong.
+    """A function (view, x, y, threat) → x' that searches for adversarial images near x.
 
-    x' has the shape of x and obeys the threat up to rounding (unless it is an `Answer` with `nearest`); the runner
-    checks.
+    The images x' have the shape of x and lie in the threat model up to rounding, unless they are an `Answer` with
+    `nearest`. The runner checks this.
     """
 
     @property
     def knowledge(self) -> Knowledge:
-        """What the attack uses of the defense."""
+        """The knowledge of the defense that the attack uses."""
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, /) -> Tensor | Answer:
-        """Adversarial images. Raises Inapplicable where the attack has nothing to attack in this defense."""
+        """Return adversarial images.
+
+        Args:
+            view: the attacker's view of the defense.
+            x: images [N,C,H,W] in [0,1].
+            y: their labels [N].
+            threat: the threat model.
+
+        Returns:
+            Images x' of the shape of x that the defense should misclassify, or an `Answer` with more than the images.
+
+        Raises:
+            Inapplicable: the attack does not apply to this defense.
+        """
 
 
 class DefenseFault(Exception):
-    """The defense gave an answer that is none: another shape, or values that are not finite."""
+    """The defense returned an invalid answer: another shape, or values that are not finite."""
 
 
 class NotLogits(DefenseFault):
-    """The answer is no tensor [N,K] of floating-point numbers, whatever the images."""
+    """The answer is not a tensor [N,K] of floating-point numbers, whatever the images."""
 
 
 class WholeFault(DefenseFault):
-    """A fault of the defense itself, which no single image causes: it keeps a state, or treats passes unlike."""
+    """A fault of the defense itself that no single image causes.
+
+    The defense keeps a state, or answers differently in different kinds of passes.
+    """
 
 
 def check_logits(answer: object, images: int) -> Tensor:
-    """The logits of an answer, finite and [images,K], in single precision at least.
+    """Return the logits of an answer, finite, of shape [images,K], at least in single precision.
 
-    answer: the tensor itself, or what holds it: an attribute or a key `logits`, as the outputs of Hugging Face's models
-    have it, else the only two-dimensional floating-point tensor of a tuple, list or mapping.
-    Raises NotLogits for anything else, with the cure, and DefenseFault for NaN or infinity.
+    Args:
+        answer: the logits, or an object that contains them: in an attribute or under a key `logits`, as in the outputs
+            of Hugging Face models, else as the only two-dimensional floating-point tensor of a tuple, list or mapping.
+        images: the number of images that the defense was given.
+
+    Raises:
+        NotLogits: the answer has no such tensor; the message says how to fix it.
+        DefenseFault: the logits contain NaN or infinity.
     """
     import math
 
@@ -97,14 +126,14 @@ def check_logits(answer: object, images: int) -> Tensor:
         raise NotLogits(f"expected floating-point logits, but got {logits.dtype}")
     if logits.dtype.itemsize < torch.float32.itemsize:
         logits = logits.float()
-    # the sum is finite only if every value is, and quicker to ask
+    # the sum is finite only if every value is finite, and it is faster to check
     if not math.isfinite(float(logits.detach().sum())) and not bool(torch.isfinite(logits).all()):
         raise DefenseFault("expected finite logits, but got NaN or infinity")
     return logits
 
 
 def _held(answer: object, images: int) -> Tensor:
-    """The logits that a container holds. Raises NotLogits where it is not clear which they are."""
+    """Return the logits inside a container; raise NotLogits if it is not clear which tensor they are."""
     import torch
 
     named = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", None)
@@ -127,9 +156,9 @@ def _held(answer: object, images: int) -> Tensor:
 
 
 SUM_TO_ONE = 1e-4
-"""How far the sum of probabilities may be from 1."""
+"""Largest accepted distance of a sum of probabilities from 1."""
 
 
 def are_probabilities(logits: Tensor) -> bool:
-    """Whether answers [N,K] are all probabilities: none below 0, and the sum of each image's is 1."""
+    """Return whether all answers [N,K] are probabilities: no value is below 0, and each image's values sum to 1."""
     return bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() <= SUM_TO_ONE).all())

@@ -1,7 +1,7 @@
-"""Names → factories: entry points of any package, a decorator for local code, and `path/to/file.py:name`.
+"""Registry of factories by name: entry points, a decorator for local code, and `path/to/file.py:name`.
 
-Built-ins come through the same entry-point groups as everybody else's. Nothing is imported until it is asked for, and a
-`Spec` records what was asked, so that a result can replay itself.
+Built-in factories use the same entry-point groups as those of other packages. A module is imported only when one of its
+factories is used. A `Spec` records the name and the arguments, so that a result can be replayed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from purebench.core.source.fresh_modules import refresh_entry_point, refresh_fil
 GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
 LOCAL: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in GROUPS}
 IN_MEMORY = "in-memory:"
-"""How the specs of objects begin that live in one process, so that nobody takes them for registered names."""
+"""Prefix of the specs of objects that exist in one process only, so that they are not taken for registered names."""
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
@@ -35,8 +35,10 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 class Spec:
     """A registered name and the keyword arguments for its factory.
 
-    name: an entry-point name (`apgd`), one of another package behind its prefix (`foolbox:LinfPGD`), one of a family
-    behind its name (`mlvgm/gender-linear`), or `path/to/file.py:name`.
+    Attributes:
+        name: an entry-point name (`apgd`), a name of another package behind its prefix (`foolbox:LinfPGD`), a member of
+            a family behind its name (`mlvgm/gender-linear`), or `path/to/file.py:name`.
+        params: the keyword arguments.
     """
 
     name: str
@@ -44,10 +46,14 @@ class Spec:
 
     @classmethod
     def parse(cls, value: Any) -> Spec:
-        """From `name`, `name(key=value, …)` or `{name: {key: value}}`; values are Python literals or bare words.
+        """Parse `name`, `name(key=value, …)` or `{name: {key: value}}`; values are Python literals or bare words.
 
-        >>> Spec.parse("apgd(steps=20, loss=ce)")
-        Spec(name='apgd', params={'steps': 20, 'loss': 'ce'})
+        Raises:
+            PurebenchError: the value has another form, or a parameter is not a number, word or list.
+
+        Examples:
+            >>> Spec.parse("apgd(steps=20, loss=ce)")
+            Spec(name='apgd', params={'steps': 20, 'loss': 'ce'})
         """
         if isinstance(value, Spec):
             return value
@@ -84,11 +90,11 @@ class Spec:
         return cls(name, params)
 
     def plain(self) -> Any:
-        """What `parse` takes: the name alone, or {name: params}."""
+        """Return a value that `parse` accepts: the name alone, or {name: params}."""
         return {self.name: dict(self.params)} if self.params else self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a job's key, which holds the code behind the name besides (see `code_identity`)."""
+        """Return plain values for a job's key, which also contains the code behind the name (see `code_identity`)."""
         return {"name": self.name, "params": dict(self.params)}
 
     @property
@@ -103,11 +109,11 @@ class Spec:
 
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "null": None}
-"""Bare words that are values, as in YAML."""
+"""Bare words with a value of their own, as in YAML."""
 
 
 def _value(source: str, node: ast.expr) -> Any:
-    """A Python literal, or a bare word such as `ce-scaled`. Raises ValueError for anything else."""
+    """Return the value of a Python literal, or a bare word such as `ce-scaled`; raise ValueError for anything else."""
     text = ast.get_source_segment(source, node) or ""
     if re.fullmatch(r"[A-Za-z_][\w.-]*", text) and not isinstance(node, ast.Constant):
         return WORDS.get(text.lower(), text)
@@ -118,7 +124,15 @@ def _value(source: str, node: ast.expr) -> Any:
 
 
 def register(group: str, name: str) -> Callable[[Factory], Factory]:
-    """Registers a factory for this process: `@register("defenses", "mine")` above a function or class."""
+    """Register a factory for this process, as a decorator of a function or class: `@register("defenses", "mine")`.
+
+    Args:
+        group: a name in GROUPS.
+        name: the name of the factory.
+
+    Raises:
+        PurebenchError: the group is unknown.
+    """
     if group not in GROUPS:
         raise PurebenchError(f"register: the group {group!r} is unknown; {nearest(group, GROUPS)}")
 
@@ -130,7 +144,7 @@ def register(group: str, name: str) -> Callable[[Factory], Factory]:
 
 
 def installed(group: str) -> dict[str, EntryPoint]:
-    """The group's entry points by name, of all installed packages, in alphabetical order."""
+    """Return the group's entry points of all installed packages by name, in alphabetical order."""
     changed = tuple((folder, os.stat(folder).st_mtime_ns) for folder in sys.path if os.path.exists(folder))
     found = [point for point in _points(changed) if point.group == f"purebench.{group}"]
     return {point.name: point for point in sorted(found, key=lambda point: point.name)}
@@ -138,15 +152,21 @@ def installed(group: str) -> dict[str, EntryPoint]:
 
 @lru_cache(maxsize=1)
 def _points(changed: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
-    """All entry points, read anew where a folder of packages has changed: a notebook may install one."""
+    """Return all entry points; they are read again when a package folder changes, as after an installation."""
     every = entry_points()
     return tuple(point for group in every.groups for point in every.select(group=group))
 
 
 def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The factory behind a name, and the arguments that its prefix stands for.
+    """Return the factory of a name, and the arguments that its prefix stands for.
 
-    Raises PurebenchError, naming the nearest names, if there is none or its module cannot be imported.
+    Args:
+        group: the group of the registry, such as `attacks`.
+        name: the name, or `path/to/file.py:name`.
+
+    Raises:
+        PurebenchError: there is no such factory (the message suggests the nearest names), or its module cannot be
+            imported.
     """
     if name.endswith(".py"):
         raise PurebenchError(f"{group}: expected path/to/file.py:name, but got {name!r}; say which name in the file.")
@@ -166,14 +186,14 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
 
 
 def registered(group: str, name: str) -> tuple[str, Callable[..., Any] | EntryPoint | None]:
-    """Find what is registered under a name, or under its prefix.
+    """Find the factory that is registered under a name, or under its prefix.
 
     Args:
-        group: of the registry, such as `attacks`.
-        name: such as `apgd`, or `foolbox:LinfPGD`, which the prefix `foolbox` stands for.
+        group: the group of the registry, such as `attacks`.
+        name: a name such as `apgd`, or `foolbox:LinfPGD`, of which `foolbox` is the prefix.
 
     Returns:
-        The registered name, and its factory or entry point; None where there is neither.
+        The registered name, and its factory or entry point; None instead of a factory if there is neither.
     """
     points = installed(group)
     prefix = name.partition(":" if ":" in name else "/")[0]
@@ -188,7 +208,7 @@ def registered(group: str, name: str) -> tuple[str, Callable[..., Any] | EntryPo
 def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
     if not path.is_file():
         raise PurebenchError(f"{group}: expected a Python file, but {path} is none.")
-    # by its contents too: a notebook lives on while the file changes, and a job's key holds the contents of now
+    # the name depends on the contents too: a file may change while a notebook runs, and a job's key has the new ones
     decides = f"{path.resolve()}\0{refresh_file(path)}".encode()
     module_name = f"purebench_local_{hashlib.sha256(decides).hexdigest()[:12]}"
     module = sys.modules.get(module_name)
@@ -214,10 +234,16 @@ def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
 
 
 def create(group: str, spec: Spec, **context: Any) -> Any:
-    """What the factory makes of the spec's parameters.
+    """Call the factory of a spec with the spec's parameters, and return the object that it makes.
 
-    context: objects handed over to factories that have a parameter of that name (the board's classifier, say).
-    Raises PurebenchError for an unknown name or parameter; a factory's own PurebenchError passes through.
+    Args:
+        group: the group of the registry, such as `attacks`.
+        spec: the name and the parameters.
+        context: objects that are passed to factories with a parameter of that name, such as the board's classifier.
+
+    Raises:
+        PurebenchError: the name or a parameter is unknown, or the factory fails; its own PurebenchError is passed on.
+        Inapplicable: raised by the factory.
     """
     make, params = factory(group, spec.name)
     params |= dict(spec.params)
@@ -238,7 +264,7 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
         made = make(**params)
     except (PurebenchError, Inapplicable):
         raise
-    except (Exception, SystemExit) as error:  # a factory may be anybody's
+    except (Exception, SystemExit) as error:  # factories of third parties may raise any error
         raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error
     if made is None:
         raise PurebenchError(f"{spec.name}: expected what it makes, but got None; is a `return` missing?")
@@ -246,5 +272,5 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
 
 
 def names(group: str) -> list[str]:
-    """All registered names of a group, entry points and local ones, sorted."""
+    """Return all registered names of a group, entry points and local ones, sorted."""
     return sorted({*installed(group), *LOCAL[group]})

@@ -1,4 +1,4 @@
-"""Randomness is an argument: every generator seeded from a job's key, the caller's state restored."""
+"""Seeds all random number generators from a job's key, and restores the caller's state afterwards."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ import torch
 
 
 def seed_of(*words: str) -> int:
-    """A 63-bit seed decided by the words."""
+    """Return a 63-bit seed that is determined by the words."""
     return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:8], "big") >> 1
 
 
 @contextmanager
 def seeded(*words: str, device: torch.device | None = None) -> Iterator[int]:
-    """Seeds torch (CPU and `device`), numpy and random from the words, and puts the caller's state back at the end."""
+    """Seed torch, numpy and random from the words inside a `with` block; the caller's state is restored at its end.
+
+    Args:
+        words: the text that determines the seed.
+        device: a device whose generator is seeded besides the CPU's.
+
+    Yields:
+        The seed.
+    """
     seed = seed_of(*words)
     devices = [device] if device is not None and device.type == "cuda" else []
     python, numpy = random.getstate(), np.random.get_state()

@@ -1,4 +1,4 @@
-"""Text for terminals: no control characters from data, no error from an encoding or from a pipe that was closed."""
+"""Prints text on terminals safely: control characters are escaped, and encodings and closed pipes raise no errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook,
 from rich.segment import Segment
 
 DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that change the direction of writing, so that a reader sees another text than is there."""
+"""Marks that change the direction of writing, so that the text that is displayed differs from the text that is
+there."""
 HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories that are escaped: control characters, halves of surrogates, separators of lines."""
+"""Unicode categories that are escaped: control characters, halves of surrogates, line separators."""
 PLAIN = str.maketrans(
     {
         **dict.fromkeys("─╌━╸╺–—−", "-"),
@@ -37,20 +38,21 @@ PLAIN = str.maketrans(
         "\u00a0": " ",
     }
 )
-"""Our own signs for a terminal that lacks them."""
+"""ASCII replacements of our own symbols, for terminals that lack them."""
 ERRORS = "purebench-plain"
-"""The name of the handler of characters that an encoding lacks."""
+"""The name of the error handler for characters that an encoding lacks."""
 
 
 def printable(text: str, *, lines: bool = False) -> str:
     r"""Return the text with control characters and direction marks written as escapes.
 
     Args:
-        text: Any text, such as a title or a reason from somebody's file.
-        lines: Whether line breaks and tabs stay as they are.
+        text: any text, such as a title or a reason from a third party's file.
+        lines: whether line breaks and tabs stay as they are.
 
-    >>> printable("a\x1b[31mb")
-    'a\\x1b[31mb'
+    Examples:
+        >>> printable("a\x1b[31mb")
+        'a\\x1b[31mb'
     """
     kept = "\n\t" if lines else ""
     if text.isascii() and text.isprintable():
@@ -67,14 +69,14 @@ def _escape(one: str) -> str:
 
 
 class _Escaping(RenderHook):
-    """Escapes everything that a console prints, whatever it is made of."""
+    """A render hook that escapes everything that a console prints."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_Escaped(one) for one in renderables]
 
 
 class _Escaped:
-    """A renderable whose text is escaped; the control codes that rich itself adds are not text."""
+    """A renderable whose text is escaped; the control codes that rich itself adds are not changed."""
 
     def __init__(self, inner: ConsoleRenderable):
         self.inner = inner
@@ -88,20 +90,25 @@ class _Escaped:
 
 
 def make_console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """Return a console of rich that escapes what it prints (see `printable`)."""
+    """Return a rich console that escapes what it prints (see `printable`).
+
+    Args:
+        stderr: whether it prints on stderr instead of stdout.
+        width: the number of columns; None for that of the terminal.
+    """
     console = Console(stderr=stderr, width=width)
     console.push_render_hook(_Escaping())
     return console
 
 
 def complain(lines: str | Iterable[str]) -> None:
-    """Print a line, or several, on stderr, escaped."""
+    """Print one or several lines on stderr, escaped."""
     for line in [lines] if isinstance(lines, str) else lines:
         print(printable(line), file=sys.stderr, flush=True)
 
 
 class _Pipe(io.FileIO):
-    """A stream that swallows what is written once nobody reads it any more, as after `| head`."""
+    """A stream that discards what is written after the reader has closed the pipe, as `| head` does."""
 
     def write(self, data: Any) -> int:
         try:
@@ -111,7 +118,7 @@ class _Pipe(io.FileIO):
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """A handler of encoding errors: our own signs become ASCII, everything else an escape."""
+    """Handle an encoding error: our own symbols are replaced by ASCII, all other characters by escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     found = []
@@ -122,13 +129,13 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def open_streams() -> None:
-    """Make stdout and stderr take any text: unknown characters are replaced, and a closed pipe is no error."""
+    """Make stdout and stderr accept any text: unknown characters are replaced, and a closed pipe is not an error."""
     codecs.register_error(ERRORS, _plain)
     sys.stdout, sys.stderr = _reopened(sys.stdout), _reopened(sys.stderr)
 
 
 def _reopened(stream: TextIO) -> TextIO:
-    """The stream over `_Pipe`; as it is where it is none of the process's own (a test's, a notebook's)."""
+    """Return the stream over `_Pipe`; streams of tests or notebooks are returned unchanged."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     try:

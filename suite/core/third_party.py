@@ -1,4 +1,4 @@
-"""Makes `import robustbench` work; nothing else in purebench may import it, or AutoAttack's package, directly.
+"""Imports robustbench and AutoAttack's package; no other module of purebench may import them directly.
 
 robustbench 1.1.1 imports `autoattack`, but depends on `pyautoattack`, the same code under another name.
 """
@@ -24,7 +24,7 @@ MODULES = (
 
 
 def autoattack() -> ModuleType:
-    """AutoAttack's package (Croce & Hein 2020), known as `autoattack` from now on."""
+    """Import AutoAttack's package (Croce & Hein 2020), and register it as `autoattack`."""
     if "autoattack" not in sys.modules:
         try:
             return importlib.import_module("autoattack")
@@ -37,7 +37,7 @@ def autoattack() -> ModuleType:
 
 
 def robustbench() -> ModuleType:
-    """RobustBench (Croce et al. 2021, arXiv:2010.09670)."""
+    """Import RobustBench (Croce et al. 2021, arXiv:2010.09670)."""
     autoattack()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

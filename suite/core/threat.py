@@ -1,4 +1,4 @@
-"""The threat model: how far the attacker may move an image, and what it knows."""
+"""Threat models: the perturbations that an attacker may apply, and the attacker's knowledge."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 
 NORM_NAMES = ("linf", "l2", "l1")
 SMALLEST, LARGEST = 1e-12, 1e9
-"""Radii outside of these are mistakes: float32 images do not resolve the first, and no two images are so far apart."""
+"""Radii outside of this range are mistakes: float32 images do not resolve the smallest, and no two images are as far
+apart as the largest."""
 NUMBER = re.compile(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
-"""A decimal number of bounded length, so that reading it takes no time and no memory."""
+"""A decimal number of bounded length, so that parsing it takes bounded time and memory."""
 
 
 class Knowledge(StrEnum):
-    """What an attack uses: gradients of the defense, its scores, its decisions, or nothing of it."""
+    """The knowledge of the defense that an attack uses.
+
+    Attributes:
+        WHITE_BOX: gradients of the defense.
+        SCORE: its scores.
+        DECISION: its decisions.
+        NONE: nothing of the defense.
+    """
 
     WHITE_BOX = "white-box"
     SCORE = "score"
@@ -36,7 +44,12 @@ class Knowledge(StrEnum):
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """x' with |x' - x| ≤ radius in `norm` and x' in [0,1]. radius: in the units of images in [0,1], above 0."""
+    """All images x' with |x' - x| ≤ radius in `norm` and x' in [0,1].
+
+    Attributes:
+        norm: a name in NORM_NAMES.
+        radius: the largest norm of a perturbation, above 0, in the units of images in [0,1].
+    """
 
     norm: str
     radius: float
@@ -47,13 +60,13 @@ class ThreatModel:
         _in_range(self.radius, self.radius)
 
     def check_shape(self, shape: Sequence[int]) -> None:
-        """Refuses a radius within which any image becomes any other.
+        """Raise an error for a radius within which any image can become any other image.
 
         Args:
-            shape: of one image, [C,H,W].
+            shape: the shape [C,H,W] of one image.
 
         Raises:
-            PurebenchError: The radius exceeds `largest_radius`.
+            PurebenchError: the radius exceeds `largest_radius`.
         """
         most = largest_radius(self.norm, shape)
         if self.radius > most:
@@ -63,17 +76,22 @@ class ThreatModel:
             )
 
     def size(self, delta: Tensor) -> Tensor:
-        """Norm of each perturbation [N,…], [N]."""
+        """Return the norm of each perturbation [N,…] as [N]."""
         from purebench.core.norms import NORMS
 
         return NORMS[self.norm].size(delta)
 
     def project(self, adversarial: Tensor, x: Tensor) -> Tensor:
-        """`adversarial` brought back into the ball around x and into [0,1]; what is inside stays as it is."""
+        """Project images into the ball around x and into [0,1]; images inside are unchanged.
+
+        Args:
+            adversarial: images [N,C,H,W].
+            x: the clean images [N,C,H,W] in [0,1].
+        """
         return self.around(x)(adversarial)
 
     def around(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        """`project` for many points around the same x: what depends on x alone is computed once."""
+        """Return `project` for many points around the same x; what depends on x alone is computed once."""
         from purebench.core.norms import NORMS
 
         return NORMS[self.norm].around(x, self.radius)
@@ -84,23 +102,23 @@ def largest_radius(norm: str, shape: Sequence[int]) -> float:
 
     Args:
         norm: a name in NORM_NAMES.
-        shape: of one image, [C,H,W].
+        shape: the shape [C,H,W] of one image.
     """
     values = float(math.prod(shape))
     return {"linf": 1.0, "l2": math.sqrt(values), "l1": values}[norm]
 
 
 def parse_radius(text: str | float) -> float:
-    """Read a radius.
+    """Parse a radius.
 
     Args:
-        text: a number, or one as text (`0.03`, `1e-2`), or a fraction of two (`8/255`, `0.5/255`).
+        text: a number, a number as text (`0.03`, `1e-2`), or a fraction of two numbers (`8/255`, `0.5/255`).
 
     Returns:
         The radius, correctly rounded.
 
     Raises:
-        PurebenchError: It is neither, or it is below 1e-12 or above 1e9.
+        PurebenchError: the text is neither a number nor a fraction, or the value is below 1e-12 or above 1e9.
     """
     if isinstance(text, str):
         return _in_range(_fraction(text), text)
@@ -108,7 +126,7 @@ def parse_radius(text: str | float) -> float:
 
 
 def _fraction(text: str) -> float:
-    """A number or a quotient of two, correctly rounded; NaN for another text."""
+    """Return a number or a quotient of two numbers, correctly rounded; NaN for any other text."""
     parts = [part.strip() for part in text.split("/")]
     if len(parts) > 2 or not all(NUMBER.fullmatch(part) for part in parts):
         return math.nan
@@ -120,7 +138,7 @@ def _fraction(text: str) -> float:
 
 
 def _in_range(radius: object, given: object) -> float:
-    """The radius as a float. Raises PurebenchError for what is no number, or none that can be a radius."""
+    """Return the radius as a float; raise PurebenchError if it is not a number, or out of range."""
     number = math.nan
     if isinstance(radius, Real) and not isinstance(radius, bool):
         with suppress(OverflowError):
@@ -139,5 +157,5 @@ def _in_range(radius: object, given: object) -> float:
 
 
 def _over_255(radius: float) -> str:
-    """The cure for a radius of images in [0,255]."""
+    """Return the hint for a radius that was probably meant for images in [0,255]."""
     return f"{radius:g}/255 meant?" if radius <= 255 else "give a smaller one, such as 8/255."

@@ -1,6 +1,6 @@
-"""Warnings with codes: reasons why a number may be too high, or must be read with care.
+"""Warnings with codes: reasons why a number may be too high, or must be interpreted with care.
 
-Code decides by the code of a warning; its text is for people.
+Program logic depends on the code of a warning; its text is for people.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from purebench.core.files.versioned_model import STRICT, Text, Whole
 
 
 class WarningCode(StrEnum):
-    """What a warning says.
+    """The kind of a warning.
 
-    ZERO_GRADIENT: the gradient is zero at points that are still classified correctly. NON_FINITE_GRADIENT: it is NaN or
-    infinite. GRADIENT_MODE: the defense answers differently while gradients are computed. GRADIENT_FREE_STRONGER:
-    attacks without the defense's gradient break more images than those with it. NO_STARTING_POINT: an attack found no
-    misclassified point to start from. LIBRARY: a warning of the library that ran the attack. CONDITIONAL: in a cascade,
-    earlier attacks broke some of the images. PROBABILITIES: the defense gives probabilities where logits are expected.
-    SHARED_DRAWS: the defense draws once a call for all images, so it is asked one call a draw.
+    Attributes:
+        ZERO_GRADIENT: the gradient is zero at points that are still classified correctly.
+        NON_FINITE_GRADIENT: the gradient is NaN or infinite.
+        GRADIENT_MODE: the defense answers differently while gradients are computed.
+        GRADIENT_FREE_STRONGER: attacks without the defense's gradient break more images than attacks with it.
+        NO_STARTING_POINT: an attack found no misclassified point to start from.
+        LIBRARY: a warning of the library that ran the attack.
+        CONDITIONAL: in a cascade, earlier attacks broke some of the images.
+        PROBABILITIES: the defense returns probabilities where logits are expected.
+        SHARED_DRAWS: the defense draws once per call for all images, so each draw is a call of its own.
     """
 
     ZERO_GRADIENT = "zero-gradient"
@@ -38,7 +42,8 @@ class WarningCode(StrEnum):
 
 
 OF_GRADIENTS = frozenset({WarningCode.ZERO_GRADIENT, WarningCode.NON_FINITE_GRADIENT, WarningCode.GRADIENT_MODE})
-"""Warnings that an attack had bad gradients. They do not count where another attack had better ones."""
+"""Warnings that the gradients of an attack were invalid. They are ignored if another attack had valid gradients and
+broke more images."""
 OF_ONE_ATTACK = frozenset(
     {WarningCode.NO_STARTING_POINT, WarningCode.LIBRARY, WarningCode.CONDITIONAL, WarningCode.SHARED_DRAWS}
 )
@@ -49,8 +54,11 @@ OF_ONE_ATTACK = frozenset(
 class ResultWarning:
     """A warning of a record, an attack's result or a row.
 
-    code: what it says. text: a sentence, without the numbers. count, of: how many of how many (the text says of what),
-    None where nothing was counted.
+    Attributes:
+        code: the kind of the warning.
+        text: a sentence without the numbers.
+        count: the number of cases; the text names what is counted. None where nothing was counted.
+        of: the total that `count` is a part of; None where nothing was counted.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -62,7 +70,7 @@ class ResultWarning:
 
     @property
     def sentence(self) -> str:
-        """The text, and how many of how many."""
+        """The text, with the count and the total."""
         return self.text if self.count is None else f"{self.text}: {self.count} of {self.of}"
 
     def __str__(self) -> str:
@@ -70,7 +78,10 @@ class ResultWarning:
 
 
 def joined(warnings: Iterable[ResultWarning]) -> tuple[ResultWarning, ...]:
-    """The distinct warnings in the order of their first; equal code and text are one, with their counts added."""
+    """Return the distinct warnings, in the order of their first occurrence.
+
+    Warnings with equal code and text are merged, and their counts are added.
+    """
     found: dict[tuple[WarningCode, str], ResultWarning] = {}
     for warning in warnings:
         before = found.setdefault((warning.code, warning.text), replace(warning, count=None, of=None))

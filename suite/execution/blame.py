@@ -14,12 +14,18 @@ from purebench.core.protocols import WholeFault
 T = TypeVar("T")
 
 Work = Callable[[list[int]], T]
-"""work(rows): does something with the images of these rows, and raises where one of them fails."""
+"""work(rows): processes the images of these rows, and raises an error if one of them fails."""
 
 
 @dataclass(frozen=True)
 class Isolated(Generic[T]):
-    """rows: those that work; found: what was found of them together, None if there are none; faults: of the others."""
+    """The result of work whose failing rows were left out.
+
+    Attributes:
+        rows: the rows that work.
+        found: the result for these rows together, None if there are none.
+        faults: the errors of the other rows.
+    """
 
     rows: list[int]
     found: T | None
@@ -27,11 +33,22 @@ class Isolated(Generic[T]):
 
 
 def isolate(work: Work[T], rows: Sequence[int], cheap: Work[object] | None = None) -> Isolated[T]:
-    """Does the work for all rows that allow it, together; those that fail are left out.
+    """Run the work for all rows that succeed together, and leave out the rows that fail.
 
-    Where the work fails, failing rows are looked for with the cheap work first, by bisection. A fault of all images
-    costs a few runs: if the first, the middle and the last one fail alone with one message, it is the fault of all.
-    Raises Inapplicable.
+    If the work fails, failing rows are searched by bisection, with the cheap work first. A fault that is common to all
+    images costs only a few runs: if the first, the middle and the last row fail alone with the same message, the fault
+    is attributed to all rows.
+
+    Args:
+        work: the work.
+        rows: the rows to process.
+        cheap: cheaper work, with which failing rows are searched first; None for none.
+
+    Returns:
+        The rows that succeed with their result, and the errors of the other rows.
+
+    Raises:
+        Inapplicable: raised by the work.
     """
     left, faults = list(rows), dict[int, BaseException]()
     error: BaseException | None = None
@@ -56,24 +73,24 @@ def isolate(work: Work[T], rows: Sequence[int], cheap: Work[object] | None = Non
 
 
 def _error(found: list[T], work: Work[T], rows: list[int]) -> BaseException | None:
-    """What the work raises; what it finds is added to the list."""
+    """Return the error that the work raises, or None; the result of the work is appended to the list."""
     try:
         found.append(work(rows))
     except Inapplicable:
         raise
-    except (Exception, SystemExit) as error:  # whatever a library or a defense raises
+    except (Exception, SystemExit) as error:  # a library or a defense may raise any error
         return error
     return None
 
 
 class _Search:
-    """Bisection with a limited number of runs; where they are spent, all rows in question are blamed."""
+    """Bisection with a limited number of runs; when they are used up, all rows in question are blamed."""
 
     def __init__(self, test: Work[object], rows: int):
         self.test, self.left = test, 4 * ceil(log2(max(rows, 2))) + 8
 
     def of(self, rows: list[int], error: BaseException) -> dict[int, BaseException]:
-        """The rows that fail, of some that fail together with this error; empty if none fails without the others."""
+        """Return the failing rows among rows that fail together; empty if no row fails without the others."""
         singles = sorted({rows[0], rows[len(rows) // 2], rows[-1]})
         if len(rows) > len(singles):
             alone = [self._run([row]) for row in singles]
@@ -96,7 +113,7 @@ class _Search:
 
 
 def same(one: BaseException, other: BaseException) -> bool:
-    """Whether two errors are of one type and say the same, but for numbers, such as how many images there were."""
+    """Return whether two errors have the same type and message; numbers, such as the number of images, are ignored."""
     return type(one) is type(other) and _words(one) == _words(other)
 
 

@@ -1,4 +1,4 @@
-"""Runs a board: plan, skip what the store has, run the rest, save each job as it ends."""
+"""Runs a board: plans its jobs, skips those in the store, runs the rest, and saves each job when it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from purebench.records.record import Outcome, Record
 from purebench.results.stopping import Ending, ending
 
 Progress = Callable[[int, int, Record | None], None]
-"""progress(jobs done, jobs in all, the record just saved or None at the start)."""
+"""progress(finished jobs, all jobs, the record just saved or None at the start)."""
 
 
 def run_board(
@@ -34,14 +34,27 @@ def run_board(
     tell: Callable[[str], None] = lambda line: None,
     order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
 ) -> tuple[Context, list[Record]]:
-    """Runs what is missing of a board into the store at `path`; the context and all records in plan order.
+    """Run the missing jobs of a board, and save their records in the store at `path`.
 
-    Where the board has a rule of stopping the records are those of the blocks that count (see `stopping`).
+    If the board has a stopping rule, the records are those of the blocks that count (see `stopping`).
 
-    workers: processes, None for as many as the device has use for. wait: seconds to wait for another writer.
-    retry_errors: run ERRORED jobs again. tell: is told, a line each, of rows that are left out because their files are
-    not on this machine; another run with them goes on from here. order: the order of running, which changes no result.
-    Raises PurebenchError for bad input, before anything is written.
+    Args:
+        board: the board.
+        path: the store.
+        device: `cpu`, `cuda` or `cuda:0`.
+        workers: the number of processes; None for as many as are useful on the device.
+        wait: seconds to wait for another process that writes to the store.
+        retry_errors: whether to run ERRORED jobs again.
+        progress: called at the start and after each job.
+        tell: called with one line for each warning, and for each row that is left out because its files are not on this
+            machine. Another run with these files continues from here.
+        order: the order of execution, which does not affect results.
+
+    Returns:
+        The context, and all records in plan order.
+
+    Raises:
+        PurebenchError: invalid input, before anything is written.
     """
     context = prepare(board, device)
     for name, error in context.left_out.items():
@@ -55,7 +68,7 @@ def run_board(
     end: Ending | None = None
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
-        if retry_errors:  # now, so that a run which is killed leaves no record that rests on a removed one
+        if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one
             saved.remove(job.key for job in jobs if job.key not in found)
         saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
         progress(len(found), len(jobs), None)
@@ -66,7 +79,7 @@ def run_board(
         done = {key: Finding(record) for key, record in found.items()}
 
         def given(job: AnyJob) -> Given:
-            """What the jobs that a job needs have found; their images come from the store."""
+            """Return the results of the jobs that a job needs; their images are read from the store."""
             needed = {key: replace(done[key], adversarial=saved.adversarial(key)) for key in job.needs}
             if isinstance(job, WorstCaseJob):
                 return Given([needed[key] for key in job.needs])
@@ -92,7 +105,7 @@ def run_board(
 
 
 def _whole_blocks(left: Counter[int], board: Board) -> int:
-    """How many of the first blocks have no job left."""
+    """Return the number of first blocks without a remaining job."""
     return next((block for block in range(board.most_blocks) if left[block]), board.most_blocks)
 
 
@@ -106,14 +119,15 @@ def _found(path: Path, jobs: Sequence[AnyJob], retry_errors: bool) -> dict[str, 
     try:
         with store.reading(path) as saved:
             return _kept(saved, jobs, retry_errors)
-    except PurebenchError:  # begun and cut off, or no store at all: opening it for writing tells
+    except PurebenchError:  # an interrupted or invalid store: opening it for writing reports it
         return {}
 
 
 def _kept(saved: store.Store, jobs: Sequence[AnyJob], retry_errors: bool) -> dict[str, Record]:
-    """The records that need not be found again, by key.
+    """Return the records that need not be computed again, by key.
 
-    retry_errors: without those that ERRORED, and those of jobs that were given what an ERRORED job had found.
+    With `retry_errors`, records that ERRORED are left out, and so are those of jobs that used the result of an ERRORED
+    job.
     """
     found = {job.key: record for job in jobs if (record := saved.get(job.key)) is not None}
     if retry_errors:

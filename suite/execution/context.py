@@ -1,4 +1,4 @@
-"""What the jobs of a board share: its images, its classifier and its defenses, built once a process."""
+"""The context that all jobs of a board share: images, classifier and defenses, built once per process."""
 
 from __future__ import annotations
 
@@ -35,10 +35,16 @@ T = TypeVar("T")
 
 
 def balanced_order(labels: Array, seed: int) -> Array:
-    """A random order of the images, decided by the seed, in which every prefix is as class-balanced as can be.
+    """Return a random order of the images in which every prefix is as class-balanced as possible.
 
-    labels: int [N]. The classes take turns, in a new random order each round; within a class the order is random.
-    Returns positions int64 [N].
+    The classes take turns, in a new random order each round; within a class the order is random.
+
+    Args:
+        labels: int [N].
+        seed: determines the order.
+
+    Returns:
+        Positions, int64 [N].
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
@@ -51,11 +57,20 @@ def balanced_order(labels: Array, seed: int) -> Array:
 
 @dataclass(frozen=True)
 class Context:
-    """A board made ready on a device: `images` in the board's order, `order` their positions in the dataset.
+    """A board that is prepared to run on a device.
 
-    data: hash of the whole dataset that they were taken from. left_out: rows of the board as it was asked for that
-    `board` lacks, because they need files that are not on this machine. warnings: sentences on images that do not fit
-    the classifier.
+    Attributes:
+        board: the board, without the rows that are left out.
+        images: the images, in the board's order.
+        order: their positions in the dataset.
+        defenses: the defenses by row.
+        fingerprints: the sha256 of the weights of each defense.
+        data: the hash of the whole dataset.
+        device: the device.
+        left_out: rows of the requested board that `board` lacks, because they need files that are not on this machine.
+        sizes: the device batch of each defense, once it is known.
+        warnings: sentences about images that do not fit the classifier.
+        known: the facts about each defense, once they are known.
     """
 
     board: Board
@@ -71,23 +86,24 @@ class Context:
     known: dict[str, Facts] = field(default_factory=dict, init=False)
 
     def pristine(self, name: str) -> Defense:
-        """A copy of a defense of which nothing was ever asked; `defenses` themselves are never called by jobs.
+        """Return a copy of a defense that was never called; jobs never call `defenses` themselves.
 
-        Raises PurebenchError where the defense lives in memory and cannot be copied.
+        Raises:
+            PurebenchError: the defense exists only in memory and cannot be copied.
         """
         made = self._copy(name)
         made.shares_draws = self.facts(name).shares_draws
         return made
 
     def facts(self, name: str) -> Facts:
-        """What is known of a defense; found out when first asked for, at the board's first images."""
+        """Return the facts about a defense; they are determined at the first request, on the board's first images."""
         if name not in self.known:
             images = torch.as_tensor(self.images.take(range(min(2, len(self.images)))).floats()).to(self.device)
             try:
                 self.known[name] = facts(self._copy(name), images)
             except PurebenchError:
                 raise
-            except Exception:  # the jobs tell, for the images that it is about
+            except Exception:  # the jobs report it for the images that cause it
                 self.known[name] = Facts()
         return self.known[name]
 
@@ -103,7 +119,7 @@ class Context:
         return build_defense(choice, self.board, classifier).to(self.device)
 
     def device_batch(self, defense: str) -> int:
-        """How many images pass through a defense at once here; found by a probe when first asked for."""
+        """Return the number of images that pass through a defense at once; a probe at the first call determines it."""
         if defense not in self.sizes:
             with seeded("probe", device=self.device):
                 image = torch.as_tensor(self.images.take([0]).floats()).to(self.device)
@@ -111,18 +127,27 @@ class Context:
         return self.sizes[defense]
 
     def jobs(self) -> list[AnyJob]:
-        """The board's plan."""
+        """Return the board's plan."""
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
         return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code_of_board(self.board))
 
     def block(self, number: int) -> ImageSet:
-        """The images of a block, in their order."""
+        """Return the images of a block, in their order."""
         start = number * self.board.dataset.block
         return self.images.take(range(start, min(start + self.board.dataset.block, len(self.images))))
 
 
 def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Module) -> Defense:
-    """The defense of a board's row: what the factory makes, before the board's classifier where it is a purifier."""
+    """Build the defense of a board's row with its factory; a purifier is placed before the board's classifier.
+
+    Args:
+        choice: the row.
+        board: the board.
+        classifier: the board's classifier.
+
+    Raises:
+        PurebenchError: the factory fails, or its result is not a defense.
+    """
     made = registry.create("defenses", choice.use, classifier=classifier)
     try:
         return as_defense(made, classifier)
@@ -131,10 +156,16 @@ def build_defense(choice: DefenseChoice, board: Board, classifier: torch.nn.Modu
 
 
 def prepare(board: Board, device: str = "cpu") -> Context:
-    """Loads images and models, of the rows whose files are on this machine; the others are left out.
+    """Load the images and the models of the rows whose files are on this machine; other rows are left out.
 
-    Raises PurebenchError for what cannot be found or made, and MissingFiles with all that others publish and is not
-    here, if the images or the classifier are among it, or no row is left.
+    Args:
+        board: the board.
+        device: `cpu`, `cuda` or `cuda:0`.
+
+    Raises:
+        PurebenchError: something cannot be found or made.
+        MissingFiles: files of the images or the classifier are not on this machine, or those of all rows; all missing
+            files are listed.
     """
     place = find_device(device)
     needed: list[Missing] = []
@@ -164,7 +195,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
 
 
 def _check_numbers(board: Board, data: ImageSet) -> None:
-    """Raises PurebenchError for more images than there are, and for a radius that allows every change of them."""
+    """Raise PurebenchError for more images than there are, or for a radius that permits every change of them."""
     for key, value in (("images", board.dataset.images), ("block", board.dataset.block)):
         if value > len(data):
             raise PurebenchError(
@@ -178,10 +209,10 @@ def _check_numbers(board: Board, data: ImageSet) -> None:
 
 
 def _check_classifier(classifier: torch.nn.Module, data: ImageSet, device: torch.device) -> str | None:
-    """A warning where the classifier's outputs do not fit the classes of the images.
+    """Return a warning if the classifier's outputs do not match the classes of the images.
 
-    Asks a copy, so that nothing was ever asked of the classifier itself. Raises PurebenchError where labels have no
-    output. A classifier that cannot answer is told by the jobs it fails.
+    A copy is called, so that the classifier itself is never called. Raises PurebenchError if labels have no output. If
+    the classifier fails, the jobs report it.
     """
     outputs: tuple[int, ...] = ()
     with suppress(Exception), torch.no_grad(), seeded("probe", device=device):
@@ -190,7 +221,7 @@ def _check_classifier(classifier: torch.nn.Module, data: ImageSet, device: torch
 
 
 def _if_here(make: Callable[[], T], missing: list[Missing]) -> T | None:
-    """What is made; None if it needs files that are not on this machine, which are then added to `missing`."""
+    """Return the object that `make` makes; None if files are missing, which are appended to `missing`."""
     try:
         return make()
     except MissingFiles as error:
@@ -199,18 +230,21 @@ def _if_here(make: Callable[[], T], missing: list[Missing]) -> T | None:
 
 
 def _missing_of_rows(board: Board) -> list[Missing]:
-    """What the rows of a board that cannot be run need besides; made before a classifier that passes images on."""
+    """Return the missing files of a board's rows; the rows are built with an identity classifier."""
     missing: list[Missing] = []
     for choice in board.defenses:
-        with suppress(PurebenchError):  # another fault of a row is told when the board can be run
+        with suppress(PurebenchError):  # other faults of a row are reported when the board can run
             _if_here(lambda row=choice: build_defense(row, board, torch.nn.Identity()), missing)  # type: ignore[misc]
     return missing
 
 
 def check_defenses(context: Context) -> None:
-    """Asks every defense once. Raises PurebenchError for what is no defense of images, before anything is run.
+    """Call every defense once, to find invalid defenses before anything is run.
 
-    Apart from `prepare`, because a finished board needs none.
+    It is separate from `prepare`, because a finished board does not need it.
+
+    Raises:
+        PurebenchError: a defense breaks the contract (see `check_contract`).
     """
     images = torch.as_tensor(context.images.take([0, len(context.images) - 1]).floats()).to(context.device)
     for name in context.defenses:
@@ -223,16 +257,24 @@ def check_defenses(context: Context) -> None:
 
 @runtime_checkable
 class Particular(Protocol):
-    """An attack that knows, before it runs, what threats it does not run under."""
+    """An attack that knows, before it runs, which threat models it does not support."""
 
     def check(self, threat: ThreatModel) -> None:
-        """Raises PurebenchError where the attack cannot run under the threat, or cannot be made."""
+        """Check that the attack can run under the threat model.
+
+        Raises:
+            PurebenchError: it cannot run under the threat model, or cannot be made.
+        """
 
 
 def check_attacks(board: Board) -> None:
-    """Makes every attack once. Raises PurebenchError for what cannot be made or run, before anything is run.
+    """Create every attack once, to find invalid attacks before anything is run.
 
-    Apart from `prepare`, because libraries of attacks take seconds to import and a finished board needs none.
+    It is separate from `prepare`, because attack libraries take seconds to import and a finished board does not need
+    them.
+
+    Raises:
+        PurebenchError: an attack cannot be created or run.
     """
     for attack in board.attacks:
         where = f"attacks.{attack.name}"

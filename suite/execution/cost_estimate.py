@@ -1,8 +1,9 @@
-"""What a board will cost and tell, before it is run: a short probe on this device, and what statistics expect.
+"""Estimates the cost of a board and the width of its confidence intervals, with a short probe on this device.
 
-The probe runs jobs on one image, the cheapest rows first, as long as its budget lasts. An attack passes as many images
-through one random row as through another, so what it was not tried on is told from the row of the same kind whose pass
-takes nearest to as long. A single image fills a device less well than a block does; how much less is timed by passes.
+The probe runs jobs on one image, the fastest rows first, until its time budget is used up. An attack passes equally
+many images through all random rows, so pairs that were not tried are estimated from the row of the same kind with the
+most similar time per pass. A single image uses a device less efficiently than a block does; the difference is measured
+with timed passes.
 """
 
 from __future__ import annotations
@@ -25,16 +26,21 @@ from purebench.records.record import WORST_CASE, Outcome, Record
 from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method
 
 Tell = Callable[[str, int, int], None]
-"""tell(what is tried, how many were, of how many)."""
+"""tell(the current trial, the number of finished trials, the number of all trials)."""
 
 LARGEST = 32
-"""Images of the larger of the two passes that are timed."""
+"""Images of the larger of the two timed passes."""
 BETTING_REPEATS = 20
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of a defense: seconds an image alone (with as many draws as an attack asks at once), and in a block."""
+    """The time of one pass of a defense.
+
+    Attributes:
+        alone: seconds per image of a single image (with as many draws as an attack requests at once).
+        filled: seconds per image in a block.
+    """
 
     alone: float
     filled: float
@@ -42,8 +48,17 @@ class Pass:
 
 @dataclass(frozen=True)
 class Price:
-    """A defense under an attack, an image: seconds, and images passed. measured: whether it was tried, or is told from
-    another row; skipped: whether the attack does not apply."""
+    """The cost per image of a defense under an attack.
+
+    Attributes:
+        defense: the name of the row.
+        attack: the name of the attack.
+        seconds: seconds per image.
+        forwards: images passed forward per image.
+        backwards: images passed backward per image.
+        measured: whether it was measured, or else estimated from another row.
+        skipped: whether the attack does not apply.
+    """
 
     defense: str
     attack: str
@@ -55,10 +70,17 @@ class Price:
 
 
 def forecast(context: Context, budget: float, tell: Tell = lambda what, done, total: None) -> list[Price]:
-    """The price of every row under every attack, in a block of the board; of rows that are run for their images alone,
-    under those that are reused.
+    """Estimate the cost of every row under every attack, in a block of the board.
 
-    budget: seconds of the probe, about.
+    Rows that are run only for their adversarial images are included under the attacks that are reused.
+
+    Args:
+        context: the prepared board.
+        budget: approximate seconds for the probe.
+        tell: called with the progress.
+
+    Returns:
+        One price for each pair of row and attack, and one for the worst-case job of each shown row.
     """
     board = context.board
     with single_thread(context.device):
@@ -76,7 +98,7 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
             tell(f"{row.name} · {attack.name}", number, len(tasks))
             reference = _reference(row, attack, context, tried, passes)
             if reference is None:
-                _tried(row, attack, one)  # the first time an attack runs it loads and prepares what it needs
+                _tried(row, attack, one)  # the first run of an attack includes loading and preparation
             if reference is None or time.perf_counter() + reference.seconds < end:
                 tried[row.name, attack.name] = _tried(row, attack, one)
         tell("probed", len(tasks), len(tasks))
@@ -90,7 +112,7 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
 
 
 def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], one: Pass) -> Price:
-    """The price of picking and scoring an image's adversarial example: forwards alone, whose number is known."""
+    """Return the cost of picking and scoring an image's adversarial example: a known number of forward passes."""
     defense = context.defenses[row.name]
     applying = sum(price.defense == row.name and not price.skipped for price in attacks)
     draws = 1
@@ -101,10 +123,16 @@ def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], 
 
 
 def expected_half_widths(images: int, accuracy: float, confidence: float, anytime: bool = False) -> tuple[float, float]:
-    """Half the interval to expect of a deterministic row and of a random one.
+    """Return the expected half-widths of the confidence interval, of a deterministic row and of a random row.
 
-    accuracy: in [0,1]. The random row's is the widest that one of this accuracy may have, where every image is always
-    right or always wrong. anytime: of a run that may stop early. Simulated with the same seed every time.
+    For the random row it is the widest possible interval at this accuracy, where every image is either always or never
+    correct. It is simulated with a fixed seed.
+
+    Args:
+        images: the number of images.
+        accuracy: the assumed accuracy, in [0,1].
+        confidence: the confidence of the interval.
+        anytime: whether the run may stop early.
     """
     right = min(images, max(0, round(accuracy * images)))
     values = np.repeat([1.0, 0.0], [right, images - right])
@@ -117,13 +145,13 @@ def expected_half_widths(images: int, accuracy: float, confidence: float, anytim
 
 
 def _one_image(context: Context) -> Context:
-    """The same board with its first image alone."""
+    """Return the same board with only its first image."""
     alone = replace(context.board, dataset=replace(context.board.dataset, images=1, block=1))
     return replace(context, board=alone, images=context.images.take([0]), order=context.order[:1])
 
 
 def _timed_pass(context: Context, row: DefenseChoice) -> Pass:
-    """The quickest of a few passes, of one image and of a block, each with the draws of a look."""
+    """Time the fastest of a few passes, of one image and of a block, each with the draws of one gradient query."""
     board, defense = context.board, context.defenses[row.name]
     size = context.device_batch(row.name)
     eots = sorted(attack.eot for attack in board.attacks)
@@ -142,13 +170,13 @@ def _timed_pass(context: Context, row: DefenseChoice) -> Pass:
 def _seconds_of_pass(defense: torch.nn.Module, batch: torch.Tensor) -> float:
     with seeded("plan", "pass", device=batch.device):
         began = time.perf_counter()
-        with suppress(Exception):  # a row that fails costs what it takes to fail; its records will say why
+        with suppress(Exception):  # a failing row costs the time until it fails; its records will contain the error
             float(defense(batch).sum())
         return max(time.perf_counter() - began, 1e-9)
 
 
 def _tried(row: DefenseChoice, attack: AttackChoice, one: Context) -> Price:
-    """A job on one image; what it is given are the clean images."""
+    """Run a job on one image; the reused images are the clean ones."""
     seed = f"plan {row.name} {attack.name}"
     job = Job(seed, seed, row, attack, 0)
     clean = Record("", "", "", "", 0, [], [], [Outcome.MISCLASSIFIED], ["0"], [None])
@@ -167,12 +195,13 @@ def _reference(
     tried: Mapping[tuple[str, str], Price],
     passes: Mapping[str, Pass],
 ) -> Price | None:
-    """The price as told from the row of the same kind whose pass takes nearest to as long; None without one.
+    """Estimate the cost from the row of the same kind with the most similar time per pass; None without such a row.
 
-    Rows to which the attack does not apply say nothing of the others, so they count where there is none else.
+    Rows to which the attack does not apply contain no information about the others, so they are used only if there are
+    no other rows.
     """
     if attack.only == SOURCE:
-        return None  # most rows skip it, which costs nothing to try
+        return None  # most rows skip it, so trying it is cheap
     random = context.defenses[row.name].random
     same = [
         price
@@ -185,7 +214,7 @@ def _reference(
     here = passes[row.name].alone
     near = min(applying or same, key=lambda price: abs(np.log(passes[price.defense].alone / here)))
     there = passes[near.defense].alone
-    # what the defense itself took, about: a gradient costs twice a pass, and the rest does not depend on the defense
+    # approximate time of the defense itself: a gradient costs two passes, and the rest does not depend on the defense
     busy = min(near.seconds, (near.forwards + 2 * near.backwards) * there)
     seconds = near.seconds - busy + busy * here / there
     return replace(near, defense=row.name, seconds=seconds, measured=False)

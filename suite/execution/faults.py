@@ -1,4 +1,4 @@
-"""An exception as the reason of a record: its type, its message, and where in the user's own code it came from."""
+"""Formats an exception as the reason of a record: its type, its message, and its place in the user's code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 
 
 def explain(error: BaseException) -> str:
-    """One line: `RuntimeError: no answer today (mine.py:12)`.
+    """Format an exception in one line: `RuntimeError: no answer today (mine.py:12)`.
 
     The place is the innermost frame outside of this package, of Python and of installed packages, if there is one; else
-    the innermost of an installed package other than torch.
+    the innermost frame of an installed package other than torch.
     """
     told = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
     place = _place(error)
@@ -47,6 +47,6 @@ def _folders(part: str) -> list[str]:
 
 
 def _short(name: str) -> str:
-    """The path from the working directory, if the file is below it; else its last two parts."""
+    """Return the path relative to the working directory if the file is below it; else its last two parts."""
     path = Path(name).resolve()
     return str(path.relative_to(Path.cwd())) if Path.cwd() in path.parents else "/".join(path.parts[-2:])

@@ -1,4 +1,4 @@
-"""Defenses that live in this process alone, as rows of a board for as long as a run takes."""
+"""Registers defenses that exist only in this process as rows of a board, for the duration of a run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from purebench.core.registry import IN_MEMORY, LOCAL, Spec
 from purebench.execution.contract.pristine import copied
 
 Thing = Defense | Purifier | nn.Module | Callable[[Tensor], Tensor]
-"""What `as_defense` takes."""
+"""Everything that `as_defense` accepts."""
 
 
 def label(thing: Thing) -> str:
-    """A row's name for an object: that of its function, else that of its class."""
+    """Return a row's name for an object: the name of a function, else that of the object's class."""
     name = thing.__name__ if inspect.isroutine(thing) else type(thing).__name__
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-._+") or "defense"
 
 
 def checked(thing: Thing) -> Thing:
-    """The object, if it can be called with images. Raises PurebenchError with the cure for a class or a factory."""
+    """Return the object if it can be called with images.
+
+    Raises:
+        PurebenchError: it is a class, or cannot be called with images; the message says how to fix it.
+    """
     if inspect.isclass(thing):
         raise PurebenchError(
             f"evaluate: expected a defense, but got the class {thing.__name__}; make one: {thing.__name__}(…)."
@@ -41,16 +45,23 @@ def checked(thing: Thing) -> Thing:
             f"evaluate: expected a callable that takes images [N,C,H,W], but {label(thing)} does not ({error}); "
             "if it makes a defense, call it and pass what it gives."
         ) from error
-    except ValueError:  # written in C, without a signature: that it takes images shows when it is asked
+    except ValueError:  # written in C, without a signature: whether it accepts images shows when it is called
         pass
     return thing
 
 
 @contextmanager
 def lent(things: Mapping[str, Thing]) -> Iterator[dict[str, Spec]]:
-    """Specs that make copies of the objects, by their names, inside the block; the objects themselves stay as they are.
+    """Register factories that copy the objects, inside a `with` block; the objects themselves do not change.
 
-    Raises PurebenchError, when a spec is used, for what cannot be copied.
+    Args:
+        things: the objects by name.
+
+    Yields:
+        The specs of the factories, by the objects' names.
+
+    Raises:
+        PurebenchError: an object cannot be copied; raised when its spec is used.
     """
     specs = {name: Spec(f"{IN_MEMORY}{name}") for name in things}
     try:

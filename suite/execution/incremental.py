@@ -1,4 +1,4 @@
-"""A board on more and more images, for whoever stops as soon as enough is known."""
+"""Runs a board on growing subsets of its images, for callers that stop once the result is decided."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
 
 WAIT = 3600.0
-"""Seconds to wait for another process that writes to the store; it lets go between two steps."""
+"""Seconds to wait for another process that writes to the store; it releases the store between two steps."""
 CLOSELY = 8
-"""A step is one block, and an eighth of what there is where that is more: models are loaded anew for each."""
+"""A step is one block, or an eighth of the finished blocks where that is more, because models are loaded again for each
+step."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how boards are run. store: the SQLite file. progress: is told of every job."""
+    """Where and how boards are run.
+
+    Attributes:
+        store: the SQLite file.
+        device: `cpu`, `cuda` or `cuda:0`.
+        workers: the number of processes.
+        progress: called after every job.
+    """
 
     store: Path
     device: str = "cpu"
@@ -30,7 +38,18 @@ class Run:
 
 
 def found_by(run: Run, board: Board) -> tuple[Context, DefenseResult]:
-    """What is found of the board's one shown defense. Raises PurebenchError for bad input."""
+    """Run a board that has one shown defense.
+
+    Args:
+        run: where and how to run it.
+        board: the board.
+
+    Returns:
+        The context, and the result of the defense.
+
+    Raises:
+        PurebenchError: invalid input.
+    """
     context, records = run_board(
         board, run.store, device=run.device, workers=run.workers, wait=WAIT, progress=run.progress
     )
@@ -40,16 +59,25 @@ def found_by(run: Run, board: Board) -> tuple[Context, DefenseResult]:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where to stop undecided. images: of the board, None for all. minutes: no step is begun after so many."""
+    """Limits after which to stop undecided.
+
+    Attributes:
+        images: the number of images of the board, None for all.
+        minutes: no step is started after this time; None for no limit.
+    """
 
     images: int | None = None
     minutes: float | None = None
 
 
 def steps(board: Board, limits: Limits) -> Iterator[Board]:
-    """The board on its first block, then on more, up to all of its images or to a limit.
+    """Yield the board on its first block, then on more blocks, up to all of its images or to a limit.
 
-    Whole blocks, so that what was found on fewer images is found again in the store.
+    The subsets are whole blocks, so that results on fewer images are found in the store again.
+
+    Args:
+        board: the board.
+        limits: the limits after which to stop.
     """
     began, dataset = time.monotonic(), board.dataset
     images = dataset.images if limits.images is None else min(limits.images, dataset.images)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: everything is put away, one line is said, and the exit code tells which it was."""
+"""Handles SIGTERM and Ctrl-C: cleans up, prints one line, and exits with a code that identifies the signal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end. No Exception, so that no job takes it for its own failure."""
+    """A signal requested the end of the process.
+
+    It is not an Exception, so that no job records it as its own failure.
+    """
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -23,7 +26,7 @@ class Stopped(BaseException):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for one in SIGNALS:  # a second one must not cut short the putting away
+    for one in SIGNALS:  # a second signal must not interrupt the cleanup
         signal.signal(one, signal.SIG_IGN)
     raise Stopped(number)
 
@@ -32,7 +35,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def ending_in_order() -> Iterator[None]:
     """End the process with one line and the exit code 128 + the signal's number on SIGINT or SIGTERM.
 
-    Inside, a signal is raised as `Stopped`, so that files are removed and workers ended on the way out.
+    Inside the `with` block, a signal is raised as `Stopped`, so that files are removed and workers are ended.
     """
     before = {one: signal.signal(one, _stop) for one in SIGNALS}
     try:
@@ -48,14 +51,14 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Keep SIGINT from processes that are started inside: a terminal sends Ctrl-C to a whole group of processes.
+    """Shield processes that are started inside from SIGINT: a terminal sends Ctrl-C to a whole group of processes.
 
-    It is delivered to this process afterwards; the started ones are ended by it.
+    The signal is delivered to this process afterwards, which ends the processes that it started.
     """
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # its start would let the signal through again
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

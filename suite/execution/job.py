@@ -1,4 +1,7 @@
-"""One job: attack, check the constraint, verify with fresh randomness, record. Its key alone decides the result."""
+"""Runs one job: attack, check of the threat model, verification with fresh randomness, record.
+
+The job's key alone determines the result.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,12 @@ SPARED = "the accuracy is conditional: in a cascade, images that earlier attacks
 
 @dataclass(frozen=True)
 class Finding:
-    """A record, and the adversarial images float32 [N,C,H,W] behind it (None where there are none)."""
+    """The result of a job.
+
+    Attributes:
+        record: the record.
+        adversarial: the adversarial images of the record, float32 [N,C,H,W]; None where there are none.
+    """
 
     record: Record
     adversarial: Array | None = None
@@ -42,9 +50,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Given:
-    """What the jobs that a job needs have found.
+    """The results of the jobs that a job needs.
 
-    before: of the attacks before this one, in a cascade; source: of the job whose adversarial images are reused.
+    Attributes:
+        before: in a cascade, the results of the attacks before this one.
+        source: the result of the job whose adversarial images are reused.
     """
 
     before: Sequence[Finding] = ()
@@ -52,7 +62,16 @@ class Given:
 
 
 def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
-    """Runs one job. A failing attack or defense gives an ERRORED record with its reason; the board goes on."""
+    """Run one job; if the attack or the defense fails, the record is ERRORED with the reason.
+
+    Args:
+        job: the job.
+        context: the prepared board.
+        given: the results of the jobs that it needs.
+
+    Returns:
+        The record and the adversarial images.
+    """
     board, defense = context.board, context.defenses[job.defense.name]
     given = given or Given()
     start = job.block * board.dataset.block
@@ -62,9 +81,9 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     blank = blank_record(job, context, len(part))
     if (inapplicable := _not_for(job, board, defense.random)) is not None:
         return Finding(_all(blank, Outcome.SKIPPED, inapplicable))
-    spared = {} if job.attack.only == SOURCE else _broken_before(given.before)  # others reuse all of its images
+    spared = {} if job.attack.only == SOURCE else _broken_before(given.before)  # other rows reuse all of its images
     rest = [row for row in range(len(part)) if row not in spared]
-    everything = x.cpu().numpy().copy()  # on the CPU it would be the memory of x itself
+    everything = x.cpu().numpy().copy()  # without the copy, it would share the memory of x on the CPU
     for row, image in spared.items():
         everything[row] = image
     if not rest:
@@ -93,7 +112,7 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
 
 
 def _not_for(job: Job, board: Board, random: bool) -> str | None:
-    """Why the board does not want this attack on this defense; None where it does."""
+    """Return why the board does not run this attack on this defense; None if it does."""
     only = job.attack.only
     if only == SOURCE:
         wanted = board.reuses(job.defense.name, job.attack.name)
@@ -104,10 +123,13 @@ def _not_for(job: Job, board: Board, random: bool) -> str | None:
 
 @dataclass(frozen=True)
 class _Found:
-    """What came of an attack.
+    """The result of an attack on some images.
 
-    rows: images that were attacked and verified. images: their adversarial images, None where there are none. told:
-    what the record says of them. faults: why the other images failed.
+    Attributes:
+        rows: the images that were attacked and verified.
+        images: their adversarial images, None where there are none.
+        told: the fields of the record about them.
+        faults: why the other images failed.
     """
 
     rows: list[int]
@@ -118,16 +140,16 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """An attack's answer to some images, the view that it had, and the images passed by it."""
+    """An attack's answer for some images, and the view that it used."""
 
     answer: Answer
     view: View
 
 
 def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: Tensor, rest: Sequence[int]) -> _Found:
-    """Attacks the images of the rows `rest`, and verifies what was found; what fails is told image by image.
+    """Attack the images of the rows `rest` and verify the result; errors are attributed to single images.
 
-    Attack and verification each get a defense that was never asked anything, and random numbers of their own.
+    Attack and verification each get a copy of the defense that was never called, and random numbers of their own.
     """
     board, began = context.board, time.perf_counter()
     reused = _reused(job, source, x)
@@ -191,7 +213,15 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
 
 
 def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
-    """An attack's answer to some of its images. Raises Violation where it has not one for each."""
+    """Return an attack's answer for some of its images.
+
+    Args:
+        answer: the answer.
+        rows: the positions of the images.
+
+    Raises:
+        Violation: the answer does not contain an image for each of them.
+    """
     try:
         return replace(
             answer,
@@ -211,7 +241,7 @@ def _unchanged(defense: torch.nn.Module, state: list[tuple[int, int]]) -> None:
 
 
 def _versions(defense: torch.nn.Module) -> list[tuple[int, int]]:
-    """What changes when a weight or a buffer is written to or replaced."""
+    """Return a value that changes when a weight or a buffer is written to or replaced."""
     return [(id(value), value._version) for value in (*defense.parameters(), *defense.buffers())]
 
 
@@ -223,11 +253,11 @@ NOT_ASKED: dict[str, Any] = {
     "claims": None,
     "certified": None,
 }
-"""What a record says of an image that the attack was spared, for each of its lists."""
+"""The values of a record's lists for an image that was not attacked."""
 
 
 def _spread(told: Mapping[str, Any], rest: Sequence[int], count: int) -> dict[str, Any]:
-    """The lists of a record for all images of the block, of which `rest` were attacked."""
+    """Extend the lists of a record to all images of the block, of which `rest` were attacked."""
     whole = dict(told)
     for name, blank in NOT_ASKED.items():
         if told[name]:
@@ -238,7 +268,7 @@ def _spread(told: Mapping[str, Any], rest: Sequence[int], count: int) -> dict[st
 
 
 def _broken_before(before: Sequence[Finding]) -> dict[int, Array]:
-    """The images that were wrong on every verification draw of an earlier attack: row → adversarial image."""
+    """Return the images that were wrong on every verification draw of an earlier attack: row → adversarial image."""
     broken: dict[int, Array] = {}
     for finding in before:
         for row, (outcome, draws) in enumerate(zip(finding.record.outcomes, finding.record.draws, strict=True)):
@@ -248,7 +278,10 @@ def _broken_before(before: Sequence[Finding]) -> dict[int, Array]:
 
 
 def _reused(job: Job, source: Finding | None, x: Tensor) -> Tensor | None:
-    """The adversarial images of the job's source. Raises Inapplicable where there are none, or the source is itself."""
+    """Return the adversarial images of the job's source.
+
+    Raises Inapplicable if there are none, or if the source is the same defense.
+    """
     if job.attack.source is None:
         return None
     if job.attack.source.defense == job.defense.name:
@@ -260,7 +293,13 @@ def _reused(job: Job, source: Finding | None, x: Tensor) -> Tensor | None:
 
 
 def blank_record(job: AnyJob, context: Context, count: int) -> Record:
-    """The job's record before anything was found. count: images of its block."""
+    """Return the job's record before it is run.
+
+    Args:
+        job: the job.
+        context: the prepared board.
+        count: the number of images of its block.
+    """
     defense, start = context.defenses[job.defense.name], job.block * context.board.dataset.block
     return Record(
         key=job.key,
@@ -302,7 +341,7 @@ def _all(blank: Record, outcome: Outcome, reason: str) -> Record:
 
 @torch.no_grad()
 def _pictures(job: Job, context: Context, adversarial: Tensor, start: int, rows: Sequence[int]) -> list[Picture]:
-    """Pictures of the first of these rows; none where the defense fails to show what it sees."""
+    """Return pictures of the first of these rows; none if the defense fails on them."""
     defense, batch = context.pristine(job.defense.name), DeviceBatch(context.device_batch(job.defense.name))
     rows = rows[:PICTURES]
     some = adversarial[list(rows)].to(context.device)
@@ -310,12 +349,12 @@ def _pictures(job: Job, context: Context, adversarial: Tensor, start: int, rows:
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
         purified = defense.purify(images)
         predicted = check_logits(defense.classifier(purified), len(images)).argmax(1)
-        return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # of votes, the first
+        return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # the first vote
 
     try:
         with eagerly(), seeded(job.stream, "picture", device=context.device):
             purified, predicted = batch.map(look, some)
-    except Exception:  # it may fail at a draw; nothing hangs on a picture
+    except Exception:  # a random defense may fail on this draw; the pictures affect no result
         return []
     return [
         Picture(

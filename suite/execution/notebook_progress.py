@@ -1,4 +1,4 @@
-"""How far a run is, where it is watched: a bar in a notebook that goes when it is done, else what a terminal shows."""
+"""Shows the progress of a run: a bar that is removed at the end in a notebook, else the display for terminals."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from purebench.execution.board_run import Progress
 from purebench.records.record import Record
 
 SECONDS_BETWEEN = 0.2
-"""The bar is drawn again after so long at the earliest."""
+"""Shortest time between two updates of the bar."""
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook; IPython is not imported for the question."""
+    """Return whether this process is the kernel of a notebook; IPython is not imported for this."""
     if "IPython" not in sys.modules:
         return False
     shell = import_module("IPython").get_ipython()
@@ -29,7 +29,14 @@ def in_notebook() -> bool:
 
 @contextmanager
 def watching(wanted: bool) -> Iterator[Progress]:
-    """Whom `run_board` tells how far it is: no one, a bar of the notebook, or a terminal."""
+    """Show the progress inside a `with` block, in a notebook or a terminal.
+
+    Args:
+        wanted: whether to show it.
+
+    Yields:
+        The function that `run_board` calls with its progress.
+    """
     if not wanted:
         yield lambda done, total, record: None
     elif in_notebook():
@@ -55,14 +62,20 @@ def _bar() -> Iterator[Progress]:
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "IProgress not found")  # of a library whose bars are not shown here
+            warnings.filterwarnings("ignore", "IProgress not found")  # of a library whose bars are not shown
             yield tell
     finally:
         handle.update(shown.HTML(""))
 
 
 def bar(done: int, total: int, what: str) -> str:
-    """The bar as HTML; a total of 0 is not known yet."""
+    """Return the bar as HTML.
+
+    Args:
+        done: the number of finished jobs.
+        total: the number of all jobs, 0 while it is unknown.
+        what: the text beside the bar.
+    """
     share = f' value="{done}" max="{total}"' if total else ""
     count = f"{done} of {total} jobs, " if total else ""
     return f"<div><progress{share}></progress> {count}{escape(what)}</div>"

@@ -19,12 +19,15 @@ SECONDS_BETWEEN_LINES = 20.0
 
 @contextmanager
 def progress(*, parts: bool = False) -> Iterator[Progress]:
-    """Show a progress bar on a terminal, else a line now and then, so that a log shows the run is alive.
+    """Show a progress bar on a terminal, else a line from time to time, so that a log shows that the run is alive.
 
     Each distinct reason of an error is printed once, and at the end how to run those jobs again.
 
     Args:
-        parts: Whether many small runs are watched, whose beginnings and ends are not worth a line each.
+        parts: whether many small runs are shown, whose starts and ends are not printed.
+
+    Yields:
+        The function that `run_board` calls with its progress.
     """
     console = make_console(stderr=True)
     columns = (

@@ -1,7 +1,7 @@
-"""Runs jobs here, in this process or in several; a result does not depend on how many.
+"""Runs jobs in this process or in several; the number of processes does not affect results.
 
-On a CPU every job runs on one thread, whatever the number of workers, because the order of floating-point sums
-depends on the number of threads.
+On a CPU every job runs on one thread, whatever the number of workers, because the order of floating-point sums depends
+on the number of threads.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from purebench.execution.worst_case_job import run_worst_case
 
 
 def default_workers(device: str) -> int:
-    """A worker for each core on the CPU, one on any other device."""
+    """Return the number of cores on a CPU, and 1 on any other device."""
     if torch.device(device).type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Asking = Callable[[AnyJob], Given]
-"""What the jobs that a job needs have found; asked when they are all done."""
+"""Returns the results of the jobs that a job needs; called when all of them are finished."""
 
 
 def execute(
@@ -44,10 +44,20 @@ def execute(
     done: Collection[str] = (),
     given: Asking = lambda job: Given(),
 ) -> Generator[Finding, None, None]:
-    """The findings of the jobs as they come, in any order but that a job follows those it needs.
+    """Run jobs and yield their results as they finish; a job starts after those it needs.
 
-    done: keys of jobs that were finished before. Raises PurebenchError if a worker dies; what it was doing is not lost
-    but undone, and a later run does it.
+    Args:
+        jobs: the jobs.
+        context: the prepared board.
+        workers: the number of processes.
+        done: keys of jobs that were finished before.
+        given: returns the results of the jobs that a job needs.
+
+    Yields:
+        The results, in any order.
+
+    Raises:
+        PurebenchError: a worker died. Its current job has no record, and a later run runs it again.
     """
     keep_freed_memory()
     queue = Queue(jobs, done)
@@ -61,34 +71,45 @@ def execute(
 
 
 def run(job: AnyJob, context: Context, given: Given) -> Finding:
-    """Runs a job of either kind."""
+    """Run an attack job or a worst-case job.
+
+    Args:
+        job: the job.
+        context: the prepared board.
+        given: the results of the jobs that it needs.
+    """
     if isinstance(job, WorstCaseJob):
         return run_worst_case(job, context, given.before)
     return run_job(job, context, given)
 
 
 class Queue:
-    """Jobs to run, each once those it needs are done."""
+    """Jobs to run, each once the jobs that it needs are finished.
+
+    Args:
+        jobs: the jobs.
+        done: keys of jobs that were finished before.
+    """
 
     def __init__(self, jobs: Sequence[AnyJob], done: Collection[str] = ()):
         self.todo = {job.key: job for job in jobs}
-        # what is not to be run here counts as done, so that no job can wait for it
+        # jobs that are not in the queue count as finished, so that no job waits for them
         self.missing = {job.key: {key for key in job.needs if key in self.todo and key not in done} for job in jobs}
 
     def take(self) -> AnyJob | None:
-        """The first job that may begin; None if all have been taken, or the others wait for one that has."""
+        """Remove and return the first job that may start; None if no job remains, or all wait for running jobs."""
         key = next((key for key in self.todo if not self.missing[key]), None)
         return None if key is None else self.todo.pop(key)
 
     def finish(self, job: AnyJob) -> None:
-        """Those that waited for this job need not any more."""
+        """Mark a job as finished, so that jobs that need it may start."""
         for waits in self.missing.values():
             waits.discard(job.key)
 
 
 @contextmanager
 def single_thread(device: torch.device) -> Iterator[None]:
-    """One thread for torch on the CPU, for the time being."""
+    """Use one thread of torch on the CPU inside a `with` block."""
     before = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -137,7 +158,7 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
                 idle.append(link)
     finally:
         for link in [*idle, *doing]:
-            link.close()  # an idle worker ends by itself
+            link.close()  # an idle worker then ends by itself
         for process in processes:
             if doing:
                 process.terminate()

@@ -1,4 +1,4 @@
-"""Checks an attack's answer: the constraint, and what the defense itself says, asked with fresh randomness."""
+"""Verifies an attack's answer: checks the threat model, and calls the defense with fresh randomness."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from purebench.core.threat import ThreatModel
 from purebench.execution.contract.pristine import copied
 
 ROUNDING = 1e-3
-"""Share of the radius by which a library may overshoot through rounding (it is projected back and that is noted), and
-of the logits' spread by which a defense may answer otherwise when asked again."""
+"""Share of the radius by which an attack library may exceed it through rounding (the image is projected back, and a
+note is kept), and share of the logits' spread by which the answers of a defense may differ when it is called again."""
 
 
 RUNS = 32
-"""Draws of each of two batches by which a random defense is compared."""
+"""Draws of each of two batches with which a random defense is compared."""
 ORDERS = 10_000
-"""Random orders that they are compared with."""
+"""Random orders of the permutation test."""
 MASKED = 1e3
-"""How much farther from the largest logit a masked class is than any other."""
+"""Factor by which a masked class is farther from the largest logit than any other class."""
 ALL_EQUAL = "it is declared random, but all draws of every image are equal to the last bit"
 UNLIKE_BATCH = "expected an answer that the other images of a batch do not change; look at each image by itself"
 UNLIKE_GRADIENTS = (
@@ -33,16 +33,20 @@ UNLIKE_GRADIENTS = (
 
 
 class Violation(Exception):
-    """An attack's answer lies outside the threat model."""
+    """An attack's answer is outside the threat model."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the defense said of an answer.
+    """The answers of the defense to the images of an attack.
 
-    images: x' inside the threat model [N,C,H,W]. right: whether each verification draw was right there, bool [N,draws].
-    nearest: of a minimum-norm attack, the distance at which most draws were wrong, None where they were not.
-    notes: what had to be corrected. passes: images passed.
+    Attributes:
+        images: adversarial images x' inside the threat model [N,C,H,W].
+        right: whether each verification draw was correct on them, bool [N,draws].
+        nearest: for a minimum-norm attack, the distance if most draws were wrong at it, None otherwise; empty for other
+            attacks.
+        notes: the corrections that were made, and what readers must know of the draws.
+        passes: images passed.
     """
 
     images: Tensor
@@ -55,10 +59,23 @@ class Verdict:
 def judge(
     defense: Defense, answer: Answer, x: Tensor, y: Tensor, threat: ThreatModel, draws: int, batch: DeviceBatch
 ) -> Verdict:
-    """The verdict on an attack's answer.
+    """Verify an attack's answer.
 
-    The nearest images of a minimum-norm attack that lie beyond the radius are asked where they are, for their distance,
-    and again where they are projected to, for the threat model. Raises Violation and DefenseFault.
+    The nearest images of a minimum-norm attack that lie beyond the radius are verified twice: where they are, for their
+    distance, and after projection, for the threat model.
+
+    Args:
+        defense: a copy that was never called (`Context.pristine`).
+        answer: the attack's answer.
+        x: clean images [N,C,H,W] in [0,1].
+        y: their labels [N].
+        threat: the threat model.
+        draws: the number of verification draws.
+        batch: the device batch.
+
+    Raises:
+        Violation: the answer is outside the threat model.
+        DefenseFault: the defense breaks its contract (see `verify`).
     """
     if not answer.nearest:
         images, notes = constrain(answer.images, x, threat)
@@ -83,10 +100,18 @@ def judge(
 
 
 def constrain(adversarial: Tensor, x: Tensor, threat: ThreatModel) -> tuple[Tensor, list[str]]:
-    """The attack's answer inside the threat model, and what had to be corrected.
+    """Project the attack's answer into the threat model; only rounding errors are corrected, and noted.
 
-    Overshooting by rounding is projected back and noted. Raises Violation for more, another shape, or values that
-    are not finite.
+    Args:
+        adversarial: the images of the attack [N,C,H,W].
+        x: clean images [N,C,H,W] in [0,1].
+        threat: the threat model.
+
+    Returns:
+        The images inside the threat model, and the notes of what was corrected.
+
+    Raises:
+        Violation: the images exceed the threat model by more than rounding, have another shape, or are not finite.
     """
     adversarial, notes = inside_box(adversarial, x)
     over = float((threat.size(adversarial - x) - threat.radius).max())
@@ -101,7 +126,18 @@ def constrain(adversarial: Tensor, x: Tensor, threat: ThreatModel) -> tuple[Tens
 
 
 def inside_box(images: Tensor, x: Tensor) -> tuple[Tensor, list[str]]:
-    """Images of the shape and type of x in [0,1], and what had to be corrected. Raises Violation for other ones."""
+    """Clip images to [0,1], with the type of x; only rounding errors are corrected, and noted.
+
+    Args:
+        images: the images of the attack.
+        x: clean images [N,C,H,W] in [0,1].
+
+    Returns:
+        The images, and the notes of what was corrected.
+
+    Raises:
+        Violation: the images leave [0,1] by more than rounding, have another shape than x, or are not finite.
+    """
     if images.shape != x.shape:
         raise Violation(f"expected images of shape {list(x.shape)}, but the attack gave {list(images.shape)}")
     images = images.detach().to(x)
@@ -116,27 +152,56 @@ def inside_box(images: Tensor, x: Tensor) -> tuple[Tensor, list[str]]:
 
 @dataclass(frozen=True)
 class Asked:
-    """Verification draws: whether each was right, bool [N,draws] on the CPU, and what a reader must know of them."""
+    """Verification draws.
+
+    Attributes:
+        right: whether each draw was correct, bool [N,draws] on the CPU.
+        notes: what readers must know of the draws.
+    """
 
     right: Tensor
     notes: list[str]
 
 
 def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) -> Tensor:
-    """Whether the defense is right on each image at each draw, bool [N,draws] on the CPU (one draw if deterministic).
+    """Return whether the defense is correct on each image at each draw.
 
-    defense: one that was never asked anything (`Context.pristine`), so that it cannot answer from memory.
-    The draws of an image pass together, or in a call each where the defense `shares_draws`. Raises DefenseFault for
-    logits that are none, and WholeFault for a defense that calls itself deterministic but answers otherwise when asked
-    again (see `same_again`), for a random one that two passes under one seed do not agree on (see
-    `same_under_one_seed`), and for one that changes the images that it is given.
+    The draws of an image pass together, or in one call each if the defense `shares_draws`.
+
+    Args:
+        defense: a copy that was never called (`Context.pristine`), so that it cannot answer from memory.
+        x: images [N,C,H,W] in [0,1].
+        y: their labels [N].
+        draws: the number of draws of a random defense; a deterministic one has one draw.
+        batch: the device batch.
+
+    Returns:
+        bool [N,draws] on the CPU.
+
+    Raises:
+        DefenseFault: the logits are invalid.
+        WholeFault: a deterministic defense answers differently when it is called again (see `same_again`), a random
+            defense answers differently under one seed (see `same_under_one_seed`), or a defense changes its input
+            images.
     """
     return ask(defense, x, y, draws, batch).right
 
 
 @torch.no_grad()
 def ask(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) -> Asked:
-    """`verify`, with its notes."""
+    """Verify images like `verify`, and return its notes as well.
+
+    Args:
+        defense: as for `verify`.
+        x: images [N,C,H,W] in [0,1].
+        y: their labels [N].
+        draws: the number of draws of a random defense.
+        batch: the device batch.
+
+    Raises:
+        DefenseFault: as for `verify`.
+        WholeFault: as for `verify`.
+    """
     kept = x.clone()
 
     def logits_of(images: Tensor) -> tuple[Tensor]:
@@ -166,10 +231,19 @@ def _enough_classes(logits: Tensor, y: Tensor) -> None:
 
 
 def same_again(defense: Defense, x: Tensor, logits: Tensor, batch: DeviceBatch) -> None:
-    """Raises WholeFault unless images x [N,C,H,W] get these logits [N,K] again.
+    """Check that a deterministic defense returns the same logits again.
 
-    They are asked in reverse order, in batches of half the size, and with gradients on: what keeps a state, looks at
-    the other images of a batch, or treats an attacker's passes unlike others answers otherwise.
+    The images pass in reverse order, in batches of half the size, and with gradients on. A defense that keeps a state,
+    looks at the other images of a batch, or treats an attacker's passes differently returns other logits.
+
+    Args:
+        defense: the defense.
+        x: images [N,C,H,W].
+        logits: its logits [N,K] from a first call.
+        batch: the device batch of the first call.
+
+    Raises:
+        WholeFault: the logits differ; the message names the cause.
     """
 
     def again(images: Tensor) -> tuple[Tensor]:
@@ -180,7 +254,7 @@ def same_again(defense: Defense, x: Tensor, logits: Tensor, batch: DeviceBatch) 
         (found,) = halves.map(lambda images: (_with_gradients(defense, images),), x.flip(0))
     except DefenseFault:
         raise
-    except Exception:  # it may not be differentiable at all, which is no fault
+    except Exception:  # a defense that is not differentiable is not a fault
         (found,) = halves.map(again, x.flip(0))
     if close(logits, found.flip(0)):
         return
@@ -195,11 +269,18 @@ def same_again(defense: Defense, x: Tensor, logits: Tensor, batch: DeviceBatch) 
 
 @torch.no_grad()
 def same_under_one_seed(defense: Defense, x: Tensor) -> None:
-    """Raises WholeFault unless a random defense answers alike under one seed, at the first of images x [N,C,H,W].
+    """Check that a random defense answers equally under one seed.
 
-    Two passes must agree, one with gradients must, and the first image's answer must not depend on the other image of a
-    batch. The last is no fault where random numbers are drawn after a look at the images: there the distribution of the
-    answers decides (see `batch_decides`).
+    Two passes must agree, also with a pass with gradients, and the first image's answer must not depend on the other
+    image of the batch. The latter is not a fault where random numbers are drawn after a look at the images; in this
+    case the distribution of the answers decides (see `batch_decides`).
+
+    Args:
+        defense: the defense.
+        x: images [N,C,H,W], of which the first two are passed.
+
+    Raises:
+        WholeFault: the answers differ; the message names the cause.
     """
     first, other = x[:1], x[1:2] if len(x) > 1 else x[:1].flip(-1)
     pair, changed = torch.cat([first, other]), torch.cat([first, 1 - other])
@@ -221,7 +302,7 @@ def same_under_one_seed(defense: Defense, x: Tensor) -> None:
         slope = under_one_seed(pair, gradients=True)
     except DefenseFault:
         raise
-    except Exception:  # as above
+    except Exception:  # not differentiable, as above
         slope = logits
     if not close(logits, slope):
         raise WholeFault(UNLIKE_GRADIENTS)
@@ -230,9 +311,14 @@ def same_under_one_seed(defense: Defense, x: Tensor) -> None:
 
 
 def batch_decides(defense: Defense, pair: Tensor, changed: Tensor) -> bool:
-    """Whether the first image's answers differ in distribution between two batches [2,C,H,W] that begin with it.
+    """Return whether the first image's answers differ in distribution between two batches that begin with it.
 
-    A permutation test on the ranks of its log-probabilities; a defense without a fault fails it once in 10,000.
+    A permutation test on the ranks of its log-probabilities; a correct defense fails it with a probability of 1/10,000.
+
+    Args:
+        defense: the defense.
+        pair: a batch [2,C,H,W].
+        changed: a batch [2,C,H,W] with the same first image and another second one.
     """
     found = []
     for number in range(RUNS):
@@ -260,9 +346,9 @@ def _untouched(x: Tensor, kept: Tensor) -> None:
 
 
 def close(logits: Tensor, others: Tensor) -> bool:
-    """Whether logits [N,K] agree up to ROUNDING times their spread, image by image.
+    """Return whether logits [N,K] agree up to ROUNDING times their spread on every image.
 
-    Classes that a mask puts out of reach (-1e9) count by a spread of their own; see `reachable`.
+    Classes that are masked (-1e9) are compared by a spread of their own; see `reachable`.
     """
     if logits.shape != others.shape:
         return False
@@ -274,10 +360,10 @@ def close(logits: Tensor, others: Tensor) -> bool:
 
 
 def reachable(logits: Tensor) -> Tensor:
-    """Which classes of logits [N,K] are not masked, bool [N,K].
+    """Return which classes of logits [N,K] are not masked, bool [N,K].
 
-    A mask shows as a jump: in order of distance from the largest logit, one class is MASKED times as far as the one
-    before it. The second class alone proves little, because it may be tied with the first.
+    A mask appears as a jump: in order of distance from the largest logit, one class is MASKED times as far as the one
+    before it. The second class alone is weak evidence, because it may be tied with the first.
     """
     far = (logits.amax(1, keepdim=True) - logits).double()
     sorted_far = far.sort(1).values

@@ -1,7 +1,7 @@
-"""A worst-case job: picks one adversarial example for each image of a block, and scores it on fresh draws.
+"""Runs a worst-case job: picks one adversarial example for each image of a block, and scores it on fresh draws.
 
-The attack jobs' own verification draws are the first rung of a successive halving; the attacks that stay in contention
-are asked again, and the pick alone is scored, on draws that nothing else saw (see `statistics.halving`).
+The attack jobs' verification draws are the first rung of a successive halving. The attacks that remain get more draws,
+and only the pick is scored, on draws that were not used before (see `statistics.halving`).
 """
 
 from __future__ import annotations
@@ -39,10 +39,17 @@ NOTHING_ANSWERED = "every attack that applies ERRORED"
 
 
 def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]) -> Finding:
-    """Runs one worst-case job. Its adversarial images are the picked ones, the clean image where nothing was picked.
+    """Run one worst-case job.
 
-    An image for which the defense fails is ERRORED with its reason; the others keep their results. found: what the
-    attack jobs of the defense and block found, in the board's order.
+    An image on which the defense fails is ERRORED with the reason; the others keep their results.
+
+    Args:
+        job: the job.
+        context: the prepared board.
+        found: the results of the attack jobs of this defense and block, in the board's order.
+
+    Returns:
+        The record, and the picked adversarial images; the clean image where nothing was picked.
     """
     part = context.block(job.block)
     x = torch.as_tensor(part.floats()).to(context.device)
@@ -69,7 +76,15 @@ def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]
 
 @dataclass(frozen=True)
 class _Scored:
-    """What came of some images: lists of a record by name, picked images [N,C,H,W], notes, images passed, seconds."""
+    """The result for some images.
+
+    Attributes:
+        told: the lists of a record by name.
+        images: the picked images [N,C,H,W].
+        notes: the notes of the record.
+        passes: images passed.
+        seconds: wall time by phase.
+    """
 
     told: Mapping[str, Sequence[Any]]
     images: Tensor
@@ -81,7 +96,7 @@ class _Scored:
 def _picked_and_scored(
     job: WorstCaseJob, context: Context, found: Sequence[Finding], x: Tensor, y: Tensor, rows: list[int]
 ) -> _Scored:
-    """Picks and scores for the images of these rows."""
+    """Pick and score the adversarial examples of the images of these rows."""
     board, defense = context.board, context.pristine(job.defense.name)
     records = [finding.record for finding in found]
     outcomes = [[record.outcomes[row] for record in records] for row in rows]
@@ -134,9 +149,16 @@ def _reason(outcomes: Sequence[Outcome]) -> str:
 
 @dataclass
 class _Votes:
-    """Asks a defense about adversarial examples by attack and image; `passes` counts images passed.
+    """Calls a defense on adversarial examples by attack and image.
 
-    rows: of the block, of the images x [N,C,H,W] with labels y [N].
+    Attributes:
+        defense: the defense.
+        found: the results of the attacks.
+        rows: the positions in the block of the images x.
+        x: images [N,C,H,W].
+        y: their labels [N].
+        batch: the device batch.
+        passes: images passed.
     """
 
     defense: Defense
@@ -148,7 +170,7 @@ class _Votes:
     passes: int = field(default=0)
 
     def images(self, attacks: Counts, images: Counts) -> Tensor:
-        """The adversarial examples of these attacks for these images, [pairs,C,H,W]."""
+        """Return the adversarial examples of these attacks for these images, [pairs,C,H,W]."""
         some = []
         for attack, image in zip(attacks, images, strict=True):
             adversarial = self.found[attack].adversarial
@@ -157,7 +179,7 @@ class _Votes:
         return torch.stack(some).to(self.x) if some else self.x[:0]
 
     def ask(self, attacks: Counts, images: Counts, draws: int) -> Bools:
-        """Whether each draw is right, bool [pairs, draws]."""
+        """Return whether each draw is correct, bool [pairs, draws]."""
         if not len(images):
             return np.zeros((0, draws), dtype=np.bool_)
         self.passes += len(images) * draws

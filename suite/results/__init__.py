@@ -1,1 +1,1 @@
-"""Results: checks that what a file says of a defense agrees with itself and with its board."""
+"""Results of boards: merging of records, ranking, comparisons, export, and validation."""

@@ -1,4 +1,4 @@
-"""An attack's own verdict beside ours: libraries count what they think they broke, verification asks again."""
+"""Compares an attack's own verdict with ours; attack libraries count what they claim to break, and we verify it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from purebench.results.results import ANSWERED, AttackResult
 
 @dataclass(frozen=True)
 class OwnVerdict:
-    """What an attack says of itself, over the images for which it said so.
+    """An attack's own verdict, over the images for which it gave one.
 
-    holding: images that it thinks hold, of `asked`. overclaimed: it calls them misclassified, but they are robust on
-    verification. overlooked: it thinks they hold, but they are misclassified.
+    Attributes:
+        holding: the number of images that the attack claims are robust.
+        asked: the number of images for which it gave a verdict.
+        overclaimed: images that it claims are misclassified, but that are robust on verification.
+        overlooked: images that it claims are robust, but that are misclassified on verification.
     """
 
     holding: int
@@ -28,7 +31,7 @@ class OwnVerdict:
 
     @property
     def remark(self) -> str:
-        """Where it differs from verification, and in which direction; empty where it does not."""
+        """The number and direction of differences from verification; empty if there are none."""
         differing = self.overclaimed + self.overlooked
         if not differing:
             return ""
@@ -41,10 +44,10 @@ class OwnVerdict:
 
 
 def own_verdict(attack: AttackResult) -> OwnVerdict | None:
-    """The attack's verdict; None where it has none.
+    """Return the attack's own verdict, or None if it gave none.
 
-    None too for a minimum-norm attack: what it claims is an adversarial image at any distance, which says nothing of
-    the threat's radius (how many it found is in `distances.reach`).
+    The result is also None for a minimum-norm attack: it claims an adversarial image at any distance, which says
+    nothing about the threat's radius (`distances.reach` counts how many it found).
     """
     if not attack.claims or attack.nearest:
         return None

@@ -1,4 +1,4 @@
-"""What a defense proves of itself: the share of images with a certificate at least as large as the threat."""
+"""Certified accuracy: the share of images whose certified radius is at least the threat's radius."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from purebench.statistics import Estimate, security_curve
 class Certificates:
     """The certified radii of a defense's images, in the threat's norm.
 
-    attack: the name of what asked for them. distances: one an image, 0 where the answer is wrong, the defense abstained
-    or an error came between. estimate: the share whose radius is above the threat's, Clopper–Pearson over the images,
-    or a betting sequence if anytime: results decided where the run ended.
+    Attributes:
+        attack: the name of the attack of the board that computes the certificates.
+        distances: one radius per image, 0 where the answer is wrong, the defense abstained or an error occurred.
+        estimate: the share of images whose radius is above the threat's radius; a Clopper–Pearson interval over the
+            images, or a betting sequence if `anytime`.
+        anytime: whether the results determined where the run ended.
     """
 
     attack: str
@@ -26,15 +29,15 @@ class Certificates:
 
 
 def certifies(attack: AttackResult) -> bool:
-    """Whether this is a certificate and no attack."""
+    """Return whether this is a certificate and not an attack."""
     return bool(attack.certified)
 
 
 def certificates(result: DefenseResult) -> Certificates | None:
-    """The certified radii of a defense; None where nothing asked for them, or it has none.
+    """Return the certified radii of a defense, or None if there are no certificates.
 
-    Of several the first counts: the larger of two radii would be wrong with twice the probability. Images that a
-    cascade spared it, broken as they are, count as not certified.
+    If there are several certificates, the first is used: the larger of two radii would be wrong with twice the
+    probability. Images that were broken before in a cascade, and were therefore not certified, count as not certified.
     """
     asked = next((attack for attack in result.attacks if certifies(attack)), None)
     if asked is None:

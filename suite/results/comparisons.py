@@ -1,4 +1,4 @@
-"""Rows of a board compared in pairs, on the same images, with Holm's correction over the pairs."""
+"""Compares rows of a board in pairs, on the same images, with Holm's correction over the pairs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from purebench.statistics.signs import RESAMPLES
 Floats = npt.NDArray[np.float64]
 
 SIGNS_A_PAIR = 200
-"""Random signs for each pair that Holm corrects for, so that a p-value can become small enough to survive it."""
+"""Random signs for each pair that Holm corrects for, so that p-values can be small enough to stay significant after the
+correction."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Row a against row b. adjusted: the p-value by Holm over all pairs that were asked for; apart: whether it tells
-    them apart."""
+    """The comparison of row a with row b.
+
+    Attributes:
+        a: the name of the first row.
+        b: the name of the second row.
+        found: the comparison.
+        adjusted: the p-value adjusted by Holm over all requested pairs.
+        apart: whether the adjusted p-value shows that the rows differ.
+    """
 
     a: str
     b: str
@@ -33,14 +41,19 @@ class Pair:
     apart: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         comparison = {**asdict(self.found), "difference": self.found.difference.to_dict()}
         return {"a": self.a, "b": self.b, "adjusted": self.adjusted, "apart": self.apart, **comparison}
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: what to call it, and what was found of it."""
+    """One side of a comparison.
+
+    Attributes:
+        name: the name to show.
+        result: the result of the defense.
+    """
 
     name: str
     result: DefenseResult
@@ -53,12 +66,21 @@ def comparisons(
     confidence: float | None = None,
     shared: bool = False,
 ) -> list[Pair]:
-    """The pairs, in their order.
+    """Compare pairs of results.
 
-    attack: compares the accuracy under this attack, None the robust accuracy. confidence: None for the board's.
-    shared: compares on the images that both have; otherwise other images are refused. Where results decided where a run
-    ended, tests and intervals are those that hold at any time. Raises PurebenchError for an unknown attack, and for
-    other images, or none.
+    If the results determined where a run ended, the tests and intervals are anytime-valid.
+
+    Args:
+        pairs: the pairs to compare.
+        attack: the attack under which accuracies are compared; None for the robust accuracies.
+        confidence: the confidence of the intervals; None for the board's.
+        shared: whether to compare on the images that both sides have; otherwise different images are an error.
+
+    Returns:
+        The compared pairs, in their order.
+
+    Raises:
+        PurebenchError: the attack is unknown, or the images differ, or there are none.
     """
     wanted = list(pairs)
     resamples = max(RESAMPLES, SIGNS_A_PAIR * len(wanted))
@@ -71,7 +93,10 @@ def comparisons(
 
 
 def other_settings(a: DefenseResult, b: DefenseResult) -> list[str]:
-    """What the boards of two results differ in, by name; their difference is then one of the boards as well."""
+    """Return the names of the settings in which the boards of two results differ.
+
+    If there are any, the difference of the results is also one of the boards.
+    """
     return sorted(key for key in {*a.board, *b.board} if a.board.get(key) != b.board.get(key))
 
 
@@ -84,7 +109,7 @@ def _pair(
     if ids is not None and not ids:
         raise PurebenchError(f"{a.name}, {b.name}: expected images that both have, but they share none.")
     here, there = (ids or list(side) for side in (left, right))
-    if len(here) != len(there):  # `compare` tells of it, and needs as many values as ids
+    if len(here) != len(there):  # `compare` reports it, but needs equally many values
         size = min(len(here), len(there))
         first, second = _array(left, here)[:size], _array(right, there)[:size]
     else:
@@ -108,7 +133,7 @@ def _array(values: dict[str, float], ids: Sequence[str]) -> Floats:
 
 
 def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
-    """How often it was right, by image: its place in the data set, and the data set's hash."""
+    """Return the share of correct answers by image, identified by the data set's hash and the position in it."""
     data = result.provenance.get("data", "")
     if attack is None:
         if not result.attacked:

@@ -1,4 +1,4 @@
-"""How near the adversarial images are: what minimum-norm attacks found, by attack and image by image."""
+"""Distances of the adversarial images that minimum-norm attacks found, by attack and by image."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ NORM_SIGNS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
 
 @dataclass(frozen=True)
 class Reach:
-    """What a minimum-norm attack found: adversarial images for `found` of the `asked` ones.
+    """The adversarial images that a minimum-norm attack found.
 
-    median: distance over all asked, infinite where none was found; None where that makes the median infinite.
+    Attributes:
+        median: the median distance over all images asked, where images without an adversarial image count as infinite;
+            None if the median is infinite.
+        found: the number of images for which it found an adversarial image.
+        asked: the number of images for which it answered.
     """
 
     median: float | None
@@ -26,12 +30,17 @@ class Reach:
 
 @dataclass(frozen=True)
 class Nearest:
-    """The smallest distance at which anything broke each image of a defense.
+    """The smallest distance at which any attack broke each image of a defense.
 
-    distances: one an image, None where nothing broke it; 0 where the image itself is wrong, or where an attack ERRORED,
-    which never counts as robust. attacks: the minimum-norm ones. missing, errored: how many distances are None, or 0
-    for an error; spared: images that no minimum-norm attack was asked about, because a cascade had broken them before.
-    anytime: whether results decided where the run ended, so that intervals must hold at any time.
+    Attributes:
+        distances: one per image; None where nothing broke it, 0 where the image itself is misclassified, or where an
+            attack ERRORED, which never counts as robust.
+        attacks: the minimum-norm attacks.
+        missing: the number of distances that are None.
+        errored: the number of distances that are 0 because of an error.
+        spared: the number of images on which no minimum-norm attack was run, because earlier attacks in a cascade had
+            broken them.
+        anytime: whether the results determined where the run ended, so that intervals must be anytime-valid.
     """
 
     distances: tuple[float | None, ...]
@@ -43,7 +52,7 @@ class Nearest:
 
 
 def reach(attack: AttackResult) -> Reach | None:
-    """What the attack found; None if it is no minimum-norm attack, or answered for no image."""
+    """Return the distances that the attack found; None if it is not a minimum-norm attack, or answered for no image."""
     asked = [d for d, outcome in zip(attack.nearest, attack.outcomes, strict=False) if outcome in ANSWERED]
     if not asked:
         return None
@@ -51,11 +60,11 @@ def reach(attack: AttackResult) -> Reach | None:
 
 
 def nearest(result: DefenseResult) -> Nearest | None:
-    """The images' smallest distances; None without a minimum-norm attack that answered.
+    """Return the smallest distance of each image; None without a minimum-norm attack that answered.
 
-    The images with which other attacks broke the defense count as well, at their distance: so for a deterministic
-    defense the share above the threat's radius is its robust accuracy, with a cascade or without.
-    An image is left out where no minimum-norm attack was asked about it and nothing broke it.
+    Images that other attacks broke count as well, at their distance. So for a deterministic defense the share of images
+    above the threat's radius is its robust accuracy, with or without a cascade. An image is left out if no minimum-norm
+    attack was run on it and nothing broke it.
     """
     searching = [attack for attack in result.attacks if reach(attack) is not None]
     if not searching:
@@ -78,14 +87,17 @@ def nearest(result: DefenseResult) -> Nearest | None:
 
 
 def _known(result: DefenseResult, image: int, radius: float) -> list[float]:
-    """The distances at which an image was broken; those under the threat model pass the radius by rounding only."""
+    """Return the distances at which an image was broken.
+
+    Those of attacks within the threat model exceed the radius by rounding only, so they are clipped to it.
+    """
     found = [attack.nearest[image] for attack in result.attacks if attack.nearest]
     inside = [attack.distances[image] for attack in result.attacks if attack.outcomes[image] is Outcome.MISCLASSIFIED]
     return [d for d in found if d is not None] + [min(d, radius) for d in inside if d is not None]
 
 
 def distance_text(norm: str, distance: float | None) -> str:
-    """A distance as people of the norm write it: "8.7/255" for linf, "0.034" for the others; "∞" for None."""
+    """Format a distance in the usual units of the norm: "8.7/255" for linf, "0.034" for the others, "∞" for None."""
     if distance is None:
         return "∞"
     return f"{255 * distance:.1f}/255" if norm == "linf" else f"{distance:.3g}"

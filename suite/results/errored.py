@@ -1,4 +1,4 @@
-"""Why attacks ERRORED: each distinct reason once, with its attacks and how many images of each."""
+"""Collects the reasons of ERRORED outcomes: each distinct reason once, with its attacks and their numbers of images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from purebench.results.results import AttackResult
 
 RETRY = "to try them again, run again with --retry-errors (in Python: retry_errors=True)"
-"""The cure of an error that has passed; one that has not comes again."""
+"""How to rerun jobs after a temporary error; a permanent error occurs again."""
 
 
 @dataclass(frozen=True)
 class ErrorReason:
     """A reason why images ERRORED.
 
-    reason: the error's type and message. attacks: the name of each attack it stopped, and on how many images (None in a
-    result that does not say). of: images of the row.
+    Attributes:
+        reason: the error's type and message.
+        attacks: the name of each attack with this error, and the number of images (None in a result that does not
+            contain it).
+        of: the number of images of the row.
     """
 
     reason: str
@@ -34,7 +37,7 @@ class ErrorReason:
 
 
 def errors_of(attacks: Iterable[AttackResult]) -> tuple[ErrorReason, ...]:
-    """The distinct reasons, in the order in which the attacks have them."""
+    """Return the distinct reasons, in the order of the attacks."""
     found: dict[tuple[str, int], list[tuple[str, int | None]]] = {}
     for attack in attacks:
         counts = attack.reason_images or (None,) * len(attack.reasons)

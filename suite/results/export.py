@@ -1,4 +1,4 @@
-"""Results ↔ files: one JSON a defense, the same bytes for the same records; one about time, one of the ranks."""
+"""Writes and reads result files: one JSON per defense, equal bytes for equal records; one of timings, one of ranks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,24 @@ Timings = dict[str, dict[str, dict[str, float]]]
 TIMINGS = "timings.json"
 RANKS = "ranks.json"
 BESIDE = (TIMINGS, RANKS)
-"""Files of the folder that are no defense's."""
+"""Files of the folder that belong to no single defense."""
 
 
 def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]:
-    """Writes `<folder>/<defense>.json` for each result, `timings.json` and `ranks.json`; returns the paths.
+    """Write `<folder>/<defense>.json` for each result, `timings.json` and `ranks.json`.
 
-    Files of other defenses stay, and so do their timings; the ranks are those of all defenses in the folder, as far as
-    they were found on the same board. Raises PurebenchError if one cannot be written; then none has changed.
+    Files and timings of other defenses are kept. The ranks are those of all defenses in the folder that were evaluated
+    on the same board.
+
+    Args:
+        folder: the folder of results.
+        results: the results to write.
+
+    Returns:
+        The paths of the written files.
+
+    Raises:
+        PurebenchError: a file cannot be written; in this case no file has changed.
     """
     results = list(results)
     timings = _read_timings(folder)
@@ -48,15 +58,24 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
 
 
 def load_results(folder: Path) -> list[DefenseResult]:
-    """The results that `export_results` wrote there, by name. Raises PurebenchError for any other file."""
+    """Load the results that `export_results` wrote to a folder, sorted by name.
+
+    Raises:
+        PurebenchError: a file is not a result of this version.
+    """
     timings = _read_timings(folder)
     return [_named_result(path, timings) for path in _result_files(folder)]
 
 
 def check_others(folder: Path, rows: Collection[str]) -> None:
-    """Reads the results of other defenses in the folder, whose ranks `export_results` would write beside these rows'.
+    """Check the files of other defenses in the folder, whose ranks `export_results` would write again.
 
-    Raises PurebenchError for a file that is no result of this version.
+    Args:
+        folder: the folder of results.
+        rows: the names of the rows to be written, whose files are not read.
+
+    Raises:
+        PurebenchError: a file is not a result of this version.
     """
     try:
         timings = _read_timings(folder)
@@ -68,7 +87,11 @@ def check_others(folder: Path, rows: Collection[str]) -> None:
 
 
 def load_result(path: Path) -> DefenseResult:
-    """The result of one defense that `export_results` wrote. Raises PurebenchError for any other file."""
+    """Load the result of one defense that `export_results` wrote.
+
+    Raises:
+        PurebenchError: the file is not a result of this version.
+    """
     return _read_result(path, _read_timings(path.parent))
 
 
@@ -77,13 +100,17 @@ def _result_files(folder: Path) -> list[Path]:
 
 
 def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:
-    """Where the rows of the first one's board stand; empty where they cannot be compared."""
+    """Return the ranks of all rows of the first result's board; empty if the rows cannot be compared."""
     found = standing_of(result for result in results if result.board == results[0].board)
     return {} if found is None else found.to_dict()
 
 
 def as_json(value: Any) -> str:
-    """How our JSON files are laid out. Raises PurebenchError for NaN and infinity, which JSON has not."""
+    """Serialize a value in the layout of our JSON files.
+
+    Raises:
+        PurebenchError: the value contains NaN or infinity, which JSON does not have.
+    """
     try:
         return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
@@ -91,9 +118,13 @@ def as_json(value: Any) -> str:
 
 
 def write_files(files: Mapping[Path, str]) -> None:
-    """Writes all files or, as far as a file system allows, none: each beside its place, then all moved.
+    """Write all files or, as far as a file system allows, none: temporary files first, which are then moved.
 
-    Raises PurebenchError naming the file; nothing half-written is left.
+    Args:
+        files: the text of each file.
+
+    Raises:
+        PurebenchError: a file cannot be written; the message contains its path, and no partial file remains.
     """
     beside = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
     path = None
@@ -125,7 +156,7 @@ def _read_result(path: Path, timings: Timings) -> DefenseResult:
 
 
 def _named_result(path: Path, timings: Timings) -> DefenseResult:
-    """The result of a file in a folder of results, where two files must not hold the same row."""
+    """Return the result of a file in a folder of results, where two files must not contain the same row."""
     found = _read_result(path, timings)
     if found.name != path.stem:
         raise PurebenchError(f"{path}: expected the result of {path.stem!r}, but it is of {found.name!r}; rename it.")

@@ -1,8 +1,8 @@
-"""Warnings that a row's accuracy may be too high because gradients are masked (Athalye et al. 2018, arXiv:1802.00420).
+"""Warnings that a row's accuracy may be too high because of gradient masking (Athalye et al. 2018, arXiv:1802.00420).
 
-Two signs are looked for: what an attack noted of its own gradients, and attacks that follow no gradient of the defense
-but break more images than those that do (Carlini et al. 2019, arXiv:1902.06705, section 3). Other warnings of its
-attacks are the row's as they are.
+Two signs are checked: the warnings of an attack about its own gradients, and attacks without gradients of the defense
+that break more images than attacks with them (Carlini et al. 2019, arXiv:1902.06705, section 3). Other warnings of the
+attacks are passed on to the row unchanged.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ BEATEN = (
     "masked (Carlini et al. 2019); images that only they break"
 )
 WITHOUT = ("none", "blind")
-"""Views that show no gradient of the defense itself."""
+"""Views that contain no gradient of the defense itself."""
 LEVEL = 0.05
-"""Of the two-sided test of the attacks without the gradient against those with it."""
+"""Significance level of the two-sided test of attacks without the gradient against attacks with it."""
 
 
 def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
-    """Warnings of a row, why its robust accuracy may be too high.
+    """Return the warnings that a row's robust accuracy may be too high.
 
     Args:
-        result: all that was found of a defense.
+        result: the result of a defense.
 
     Returns:
-        Those about gradients only where some image holds at all, because no gradient is needed where none does.
+        The warnings. Those about gradients are included only if some image is robust, because without one a gradient is
+            not needed.
     """
     asked = [attack for attack in result.attacks if not (attack.skipped or attack.failed)]
     following = [attack for attack in asked if attack.gradient.partition("(")[0] not in WITHOUT]
@@ -49,7 +50,7 @@ def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
 
 
 def _named(attacks: Sequence[AttackResult], codes: Set[WarningCode]) -> Iterator[ResultWarning]:
-    """The attacks' warnings of these codes, equal ones once, each after the names of its attacks."""
+    """Yield the attacks' warnings with these codes, equal ones once, each preceded by the names of its attacks."""
     told = [(attack.name, warning) for attack in attacks for warning in attack.warnings if warning.code in codes]
     for one in joined(warning for _, warning in told):
         names = dict.fromkeys(name for name, warning in told if (warning.code, warning.text) == (one.code, one.text))
@@ -61,7 +62,7 @@ def _held(outcomes: Sequence[Outcome]) -> bool:
 
 
 def _noted(following: Sequence[AttackResult]) -> Iterator[ResultWarning]:
-    """Attacks' warnings of their gradients, unless another one had better gradients and broke more images."""
+    """Yield attacks' warnings about their gradients, unless an attack without one broke more images."""
     warned = [attack for attack in following if any(warning.code in OF_GRADIENTS for warning in attack.warnings)]
     most = max((attack.count(Outcome.MISCLASSIFIED) for attack in warned), default=0)
     if not any(attack.count(Outcome.MISCLASSIFIED) > most for attack in following if attack not in warned):
@@ -71,9 +72,10 @@ def _noted(following: Sequence[AttackResult]) -> Iterator[ResultWarning]:
 def _beaten(
     result: DefenseResult, following: Sequence[AttackResult], others: Sequence[AttackResult]
 ) -> Iterator[ResultWarning]:
-    """A warning if all attacks without the gradient together break more than all with it together.
+    """Yield a warning if all attacks without the gradient together break more images than all attacks with it together.
 
-    By McNemar's exact test on images that no attack ERRORED on. Not for a cascade, whose attacks have other images.
+    It uses McNemar's exact test on images without an ERRORED attack. It does not apply to a cascade, whose attacks have
+    different images.
     """
     if not following or not others:
         return
@@ -87,20 +89,20 @@ def _beaten(
 
 
 def _by_image(attacks: Sequence[AttackResult]) -> Iterator[tuple[Outcome, ...]]:
-    """The outcome of each image under every attack."""
+    """Return the outcome of each image under every attack."""
     return zip(*(attack.outcomes for attack in attacks), strict=True)
 
 
 def _answered(pool: Sequence[AttackResult]) -> Bools:
-    """The images that some attack of the pool answered for."""
+    """Return the images for which some attack of the pool answered."""
     return np.array([any(outcome in ANSWERED for outcome in found) for found in _by_image(pool)])
 
 
 def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
-    """The images [images] that are misclassified under the strongest attack of the pool.
+    """Return the images [images] that are misclassified under the strongest attack of the pool.
 
-    On a random defense the strongest is picked on the first half of the draws, and the majority of the other half
-    decides: a larger pool must not break more images by luck alone.
+    For a random defense the strongest attack is picked on the first half of the draws, and the majority of the other
+    half decides, so that a larger pool does not break more images by chance alone.
     """
     answered = np.array([[outcome in ANSWERED for outcome in attack.outcomes] for attack in pool])
     right = np.stack([result.right(attack) for attack in pool]) | ~answered[:, :, None]

@@ -1,7 +1,7 @@
-"""Records → results: all blocks of a defense merged in image order.
+"""Merges records into results: all blocks of a defense, in image order.
 
-A board in progress is fine: a block counts once all attacks of the board have a record for it, so every
-number of a defense is over the same images.
+Boards in progress are supported: a block counts once all attacks of the board have a record for it, so that all numbers
+of a defense are over the same images.
 """
 
 from __future__ import annotations
@@ -27,11 +27,20 @@ T = TypeVar("T")
 
 
 def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
-    """The results of the board's defenses, in its order, whatever the order of the records.
+    """Merge records into the results of the board's defenses, in the board's order.
 
-    A defense without a finished block is left out; records of other boards, defenses and attacks are passed
-    over, and so are blocks after the one where the board's rule says stop. Raises PurebenchError where records
-    contradict each other or the board.
+    A defense without a finished block is left out. Records of other boards, defenses and attacks are ignored, and so
+    are blocks after the one at which the board's stopping rule holds.
+
+    Args:
+        board: the board.
+        records: the records, in any order.
+
+    Returns:
+        One result per defense.
+
+    Raises:
+        PurebenchError: records contradict each other or the board.
     """
     records = list(records)
     end = ending(board, records)
@@ -129,12 +138,12 @@ def _worst_case(records: Sequence[Record]) -> WorstCase:
 
 
 def _spares(record: Record) -> bool:
-    """True if a cascade spared the attack some of its images: their reason is in the warning."""
+    """Return whether a cascade skipped the attack on some of its images; the warning contains the reason."""
     return any(warning.code is WarningCode.CONDITIONAL for warning in record.warnings)
 
 
 def _reasons(records: Iterable[Record], outcome: Outcome) -> dict[str, int]:
-    """The distinct reasons of the images with this outcome, and how many images each is about."""
+    """Return the distinct reasons of the images with this outcome, and the number of images of each."""
     told = (
         reason
         for record in records
@@ -149,7 +158,7 @@ def _finite(distance: float | None) -> float | None:
 
 
 def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -> tuple[T | None, ...]:
-    """The records' lists joined, None for the images of a record that has none; empty where none of them has one."""
+    """Concatenate the records' lists, with None for the images of a record without one; empty if no record has one."""
     if not any(lists):
         return ()
     return tuple(
@@ -158,13 +167,13 @@ def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -
 
 
 def _header(board: Board) -> dict[str, Any]:
-    """The board as a defense's result keeps it: another title or defense beside it changes nothing."""
+    """Return the board as a result stores it, without the title and the defenses, which do not affect the numbers."""
     kept: dict[str, Any] = _plain(board.to_dict())
     return {name: value for name, value in kept.items() if name not in ("title", "about", "defenses", "only_sources")}
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON gives it back, so that a merged result equals the one read from its file."""
+    """Return the value after a round trip through JSON, so that a merged result equals the one read from its file."""
     return json.loads(json.dumps(value, default=str))
 
 
@@ -179,7 +188,7 @@ def _the_one(defense: str, name: str, facts: Sequence[Mapping[str, Any]], defaul
 
 
 def _shared(name: str, records: Sequence[Record]) -> Any:
-    """What the records say under this name; where they differ (two machines, say), all of it, joined."""
+    """Return the records' value under this name; different values (of two machines, for example) are joined."""
     values = {json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance}
     found = [json.loads(value) for value in sorted(values)]
     if found and all(isinstance(value, dict) for value in found):

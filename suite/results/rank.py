@@ -1,7 +1,8 @@
-"""Results → rows in the order of robust accuracy, with all that a table of any kind shows of them.
+"""Ranks results by robust accuracy, and collects everything that a table shows of each row.
 
-A rank is a plain position, the same for rows whose robust and clean accuracy are the same; `place` says how sure it is:
-between which ranks the row lies, and which others it cannot be told apart from (see `standing`).
+A rank is a plain position; rows with equal robust and clean accuracy have the same rank. `place` quantifies its
+uncertainty: the interval of ranks in which the row lies, and the rows from which it is statistically indistinguishable
+(see `standing`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,15 @@ from purebench.statistics import Estimate, OutcomeShares, outcome_shares
 
 @dataclass(frozen=True)
 class Cell:
-    """One attack on one defense: its accuracy (None if SKIPPED); images that ERRORED count as wrong.
+    """One attack on one defense.
 
-    spared: images that a cascade spared it, so that its accuracy is conditional; exhausted: those were all of them.
+    Attributes:
+        attack: the name of the attack.
+        estimate: the accuracy under the attack, None if it was SKIPPED; images that ERRORED count as wrong.
+        errored: the number of images that ERRORED.
+        failed: whether every image ERRORED.
+        spared: the number of images that were not attacked because of a cascade, which makes the accuracy conditional.
+        exhausted: whether no image was attacked because of a cascade.
     """
 
     attack: str
@@ -38,10 +45,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an evaluation took.
+    """The cost of an evaluation.
 
-    seconds: wall time of all jobs; forwards, backwards: images passed by all attacks and their verification;
-    draw_ms: milliseconds to verify one image once; None where the phase "verify" was not timed.
+    Attributes:
+        seconds: wall time of all jobs.
+        forwards: images passed forward by all attacks and their verification.
+        backwards: images passed backward by all attacks.
+        draw_ms: milliseconds to verify one image once; None where the phase "verify" was not timed.
     """
 
     seconds: float
@@ -52,17 +62,27 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A defense on a board. rank, robust: None where something ERRORED, which `reason` then explains, and where the
-    board's attacks do not apply.
+    """A defense on a board, with everything that a table shows of it.
 
-    robust: accuracy at the picked adversarial examples. bounds: its lower and upper bound where images ERRORED, with
-    all of these wrong and all right. bracket: ends for the mean of min_a q of a random defense. shares: of images by
-    their share of right draws.
-    place: where it stands among all, None where they share no image. strongest: the attack with the lowest accuracy
-    where it did not ERROR; in a cascade, where those are conditional, the one that broke the most images.
-    clean: None where it ERRORED or the board has none. certified: share of images that the defense proves to hold at
-    the threat's radius, None where nothing was proven. errored: images on which some attack ERRORED. warnings: why
-    the robust accuracy may be too high.
+    Attributes:
+        rank: the position by robust accuracy, from 1; None under the same conditions as `robust`.
+        result: the result of the defense.
+        clean: the clean accuracy; None where it ERRORED or the board has none.
+        robust: the accuracy at the picked adversarial examples; None where something ERRORED, which `reason` then
+            explains, and where the board's attacks do not apply.
+        cells: one cell per attack.
+        strongest: the attack with the lowest accuracy on images where it did not ERROR; in a cascade, where accuracies
+            are conditional, the attack that broke the most images.
+        errored: the number of images whose score is unknown because of an error (see `DefenseResult.errored`).
+        reason: the first reason of an error; empty without errors.
+        cost: the cost of all jobs.
+        place: the place among all rows, None where they share no image.
+        certified: the share of images with a certificate at the threat's radius, None where nothing was certified.
+        warnings: reasons why the robust accuracy may be too high.
+        bounds: the lower and upper bound of the robust accuracy where images ERRORED, with all of these wrong and all
+            right.
+        bracket: lower and upper limit of the mean of min_a q of a random defense.
+        shares: the shares of images by their share of correct draws.
     """
 
     rank: int | None
@@ -88,12 +108,12 @@ class Row:
 
     @property
     def spec(self) -> str:
-        """The defense's spec, as one writes it."""
+        """The defense's spec as text."""
         return spec_text(self.result.spec)
 
     @property
     def errors(self) -> tuple[ErrorReason, ...]:
-        """Why images ERRORED: each distinct reason once, with its attacks and how many images of each."""
+        """The distinct reasons why images ERRORED, each with its attacks and their numbers of images."""
         return errors_of(self.result.attacks)
 
     @property
@@ -103,9 +123,13 @@ class Row:
 
 
 def rank(results: Iterable[DefenseResult]) -> list[Row]:
-    """The rows by robust accuracy, then clean accuracy, then name; last those of which nothing is known.
+    """Return the rows sorted by robust accuracy, then clean accuracy, then name; rows without a result come last.
 
-    Raises PurebenchError where a worst case cannot be estimated (see `DefenseResult.robust`).
+    Args:
+        results: the results of one board.
+
+    Raises:
+        PurebenchError: a worst case cannot be estimated (see `DefenseResult.robust`).
     """
     rows = sorted((_row(result) for result in results), key=_order)
     known = [row.result for row in rows if not _unknown(row)]
@@ -122,13 +146,16 @@ def rank(results: Iterable[DefenseResult]) -> list[Row]:
 
 
 def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
-    """Where the rows stand that have a rank, best first; None where there are none, or they share no image."""
+    """Return the standing of the rows that have a rank; None without such rows, or if they share no image."""
     rows = sorted((_row(result) for result in results), key=_order)
     return standing([row.result for row in rows if not _unknown(row)])
 
 
 def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
-    """Shares of images by their share of right fresh draws; None for a deterministic defense, and with errors."""
+    """Return the shares of images by their share of correct fresh draws.
+
+    The result is None for a deterministic defense, and if an image ERRORED.
+    """
     scored = result.scored
     if not result.random or not scored.any() or result.errored:
         return None
@@ -137,7 +164,7 @@ def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
 
 
 def cost_of(result: DefenseResult) -> Cost:
-    """The cost of all jobs of a defense."""
+    """Return the cost of all jobs of a defense."""
     attacks, picking = cost(result.attacks), result.worst_case
     return replace(
         attacks, seconds=attacks.seconds + sum(picking.seconds.values()), forwards=attacks.forwards + picking.forwards
@@ -145,7 +172,7 @@ def cost_of(result: DefenseResult) -> Cost:
 
 
 def cost(attacks: Sequence[AttackResult]) -> Cost:
-    """What these attacks and their verification took."""
+    """Return the cost of these attacks and their verification."""
     draws = sum(len(answers) for attack in attacks for answers in attack.draws)
     verify = sum(attack.seconds.get("verify", 0.0) for attack in attacks)
     return Cost(
@@ -192,12 +219,12 @@ def _cell(result: DefenseResult, attack: AttackResult) -> Cell:
 
 
 def _no_attacks(result: DefenseResult) -> set[str]:
-    """The names of what changes nothing: the clean images, and certificates."""
+    """Return the names of attacks that change nothing: the clean images, and certificates."""
     return {CLEAN, *(attack.name for attack in result.attacks if certifies(attack))}
 
 
 def _most_broken(result: DefenseResult) -> str | None:
-    """The attack that broke the most images; the first of the board's order where several did."""
+    """Return the attack that broke the most images; of several, the first in the board's order."""
     none = _no_attacks(result)
     asked = (
         attack for attack in result.attacks if attack.name not in none and not attack.skipped and not attack.failed
@@ -207,7 +234,7 @@ def _most_broken(result: DefenseResult) -> str | None:
 
 
 def _lowest(cells: Iterable[Cell], no_attacks: Collection[str]) -> str | None:
-    """The attack with the lowest accuracy over the images it answered for: an error is not strength."""
+    """Return the attack with the lowest accuracy over the images that did not ERROR."""
     found = {
         cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)
         for cell in cells

@@ -1,4 +1,4 @@
-"""What was found about one defense on one board, and the estimates over it; `merge` makes it from records."""
+"""The result of one defense on one board, and the estimates derived from it; `merge` creates it from records."""
 
 from __future__ import annotations
 
@@ -38,18 +38,38 @@ SCHEMA: Final = 1
 """The version of the schema of result files."""
 CURE = "export it again (purebench run BOARD --results FOLDER)"
 CLEAN = "clean"
-"""The name of the attack that changes nothing: its accuracy is the clean accuracy."""
+"""The name of the attack that leaves images unchanged; its accuracy is the clean accuracy."""
 
 
 @dataclass(frozen=True)
 class AttackResult:
     """One attack on one defense over all its finished blocks; tuples are in the order of its images.
 
-    spec, gradient, eot: what was run (eot is 1 on a deterministic defense). source: defense and attack whose
-    adversarial images it reuses, None for most. nearest, claims, certified: as in a record, empty where no block has
-    them, None for images of blocks that have none. reasons: why it ERRORED; skips: why it was SKIPPED; these and
-    notes, warnings: the distinct ones. reason_images: how many images each of `reasons` is about. seconds: wall time by
-    phase; all else is the same in another run, so `to_dict` leaves them out.
+    The fields `nearest`, `claims` and `certified` are as in a record: empty if no block has them, with None for the
+    images of blocks without them. The fields `reasons`, `skips`, `notes` and `warnings` contain each distinct value
+    once.
+
+    Attributes:
+        name: the name of the attack on the board.
+        spec: the spec of the attack.
+        gradient: the gradient mode.
+        eot: EOT samples, 1 for a deterministic defense.
+        source: the defense and attack whose adversarial images are reused; None for most attacks.
+        outcomes: one outcome per image.
+        draws: the verification draws per image, a string of 1 (correct) and 0 (wrong).
+        distances: the norm of each perturbation, None where there is no adversarial image.
+        nearest: the smallest adversarial distances, of a minimum-norm attack.
+        claims: the attack's own verdict.
+        reasons: why images ERRORED.
+        skips: why images were SKIPPED.
+        notes: the notes of the records.
+        forwards: images passed forward.
+        backwards: images passed backward.
+        pictures: images to show.
+        seconds: wall time by phase. All other fields are the same in another run, so `to_dict` leaves this one out.
+        certified: the certified radii.
+        warnings: the warnings of the records.
+        reason_images: the number of images of each of `reasons`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -76,12 +96,12 @@ class AttackResult:
     reason_images: PerImage[Whole] = ()
 
     def count(self, outcome: Outcome) -> int:
-        """How many images had this outcome."""
+        """Return the number of images with this outcome."""
         return self.outcomes.count(outcome)
 
     @property
     def skipped(self) -> bool:
-        """Whether no image was attacked: the attack does not apply, or a cascade spared it all of them."""
+        """Whether no image was attacked, because the attack does not apply, or because of a cascade."""
         return self.count(Outcome.SKIPPED) == len(self.outcomes)
 
     @property
@@ -91,23 +111,29 @@ class AttackResult:
 
     @property
     def median_distance(self) -> float | None:
-        """Median norm of the perturbations that there are, in the units of images in [0,1]."""
+        """Median norm of the perturbations where there is one, in the units of images in [0,1]."""
         known = [distance for distance in self.distances if distance is not None]
         return median(known) if known else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the seconds; `certified` only where there are certificates."""
+        """Return plain JSON values without the seconds; `certified` is included only if there are certificates."""
         without = {"seconds"} if self.certified else {"seconds", "certified"}
         return {name: value for name, value in asdict(self).items() if name not in without}
 
 
 @dataclass(frozen=True)
 class WorstCase:
-    """The pick of each image and its score; tuples are in the order of the images.
+    """The picked adversarial example of each image and its score; tuples are in the order of the images.
 
-    picked: the attack whose adversarial example was picked, None where no attack answered. draws: the fresh draws there
-    (a string of 1 for right and 0 for wrong, "" where there is no pick). outcomes, distances, reasons, notes: as in a
-    record. forwards: images passed to pick and to score. seconds: wall time by phase.
+    Attributes:
+        picked: the attack whose adversarial example was picked, None where no attack answered.
+        outcomes: one outcome per image, as in a record.
+        draws: the fresh draws at the pick, a string of 1 (correct) and 0 (wrong), "" where there is no pick.
+        distances: the norm of each perturbation, as in a record.
+        reasons: the distinct reasons of errors.
+        notes: the distinct notes of the records.
+        forwards: images passed to pick and to score.
+        seconds: wall time by phase.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -122,7 +148,7 @@ class WorstCase:
     seconds: Mapping[str, Distance] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the seconds."""
+        """Return plain JSON values without the seconds."""
         return {name: value for name, value in asdict(self).items() if name != "seconds"}
 
 
@@ -130,11 +156,21 @@ class WorstCase:
 class DefenseResult:
     """All finished blocks of one defense on one board.
 
-    board: what decides the numbers (images, classifier, threat, attacks, draws, confidence, seed) in plain
-    values, without title, about and the other defenses. images: positions in the dataset, in the board's
-    random order; labels: their classes. complete: whether every block of the board is there. parameters,
-    weights (a sha256), provenance (data, versions, commit, device): from the records. schema: the version of this
-    schema.
+    Attributes:
+        board: everything that determines the numbers (images, classifier, threat, attacks, draws, confidence, seed) in
+            plain values, without title, about and the other defenses.
+        name: the name of the defense.
+        spec: the spec of the defense.
+        random: whether the defense is random.
+        parameters: the number of parameters, from the records.
+        weights: the sha256 of the weights, from the records.
+        images: positions in the dataset, in the board's random order.
+        labels: the classes of the images.
+        complete: whether all blocks of the board are included.
+        attacks: the results of the attacks, in the board's order.
+        worst_case: the picked adversarial examples and their scores.
+        provenance: data, versions, commit and device, from the records.
+        schema: the version of this schema.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -165,20 +201,20 @@ class DefenseResult:
 
     @property
     def fresh(self) -> Bools:
-        """True where a fresh draw at the picked adversarial example was right, bool [images, draws]; see `scored`."""
+        """Whether each fresh draw at the picked adversarial example was correct, bool [images, draws]; see `scored`."""
         return right_answers(self.worst_case.outcomes, self.worst_case.draws, self.fresh_draws)
 
     @property
     def scored(self) -> Bools:
-        """[images]: whether an adversarial example was picked and scored."""
+        """Whether an adversarial example was picked and scored, bool [images]."""
         scored: Bools = np.array([outcome in ANSWERED for outcome in self.worst_case.outcomes], dtype=np.bool_)
         return scored
 
     @property
     def doubtful(self) -> Bools:
-        """[images]: whether the score is not known, because an attack or the scoring ERRORED on the image.
+        """Whether the score is unknown because an attack or the scoring ERRORED on the image, bool [images].
 
-        An attack that ERRORED might have found a worse example; where no draw at the pick was right, none is worse.
+        An attack that ERRORED might have found a worse example, unless no draw at the pick was correct.
         """
         failed = np.zeros(len(self.images), dtype=np.bool_)
         for outcomes in (*(attack.outcomes for attack in self.attacks), self.worst_case.outcomes):
@@ -187,35 +223,39 @@ class DefenseResult:
         return doubtful
 
     def scores(self, *, errored: float = 0.0) -> Floats:
-        """[images]: the share of right fresh draws at the picked adversarial example, NaN where no attack applies.
+        """Return the share of correct fresh draws at the picked adversarial example of each image.
 
-        errored: what a doubtful image counts as: 0 for wrong, the lower bound; 1 for right (no worse than its pick),
-        the upper bound.
+        Args:
+            errored: the largest value of a doubtful image: 0 counts it as wrong, for the lower bound; 1 counts it as
+                its pick, or as correct without one, for the upper bound.
+
+        Returns:
+            Shares [images] in [0,1], NaN where no attack applies.
         """
         found = np.where(self.scored, self.fresh.mean(axis=1), np.nan)
         return np.where(self.doubtful, np.fmin(found, errored), found)
 
     @property
     def cascade(self) -> bool:
-        """Whether images that one attack broke on every draw were spared the attacks after it."""
+        """Whether images that one attack broke on every draw were left out of the attacks after it."""
         return bool(self.board["cascade"])
 
     @property
     def anytime(self) -> bool:
-        """Whether results decided where the run ended, so that its intervals must hold at any time."""
+        """Whether the results determined where the run ended, so that its intervals must be anytime-valid."""
         rule = self.board.get("stop", {})
         return "half_width" in rule or "decided" in rule
 
     @property
     def answers(self) -> Answers | None:
-        """What it answered under every attack that applies, clean included; None where none does."""
+        """The answers under all attacks that apply, clean included; None where none applies."""
         return gather([(attack.outcomes, attack.draws) for attack in self.attacks], self.draws)
 
     @property
     def failed(self) -> bool:
         """Whether every image of every attack that applies ERRORED, so that nothing is known.
 
-        What changes nothing, the clean images and certificates, is asked only where no attack applies.
+        The clean images and certificates, which change nothing, are considered only where no attack applies.
         """
         applying = [attack for attack in self.attacks if not attack.skipped]
         attacks = [attack for attack in applying if attack.name != CLEAN and not attack.certified]
@@ -223,9 +263,9 @@ class DefenseResult:
 
     @property
     def attacked(self) -> bool:
-        """Whether some attack says how robust it is; if none applies, its clean accuracy does not.
+        """Whether some attack measures the robustness; if none applies, the clean accuracy does not measure it.
 
-        A board without any attack has nothing else to go by.
+        A board without any attack has no other measure, so the result is True there unless all images ERRORED.
         """
         attacks = [attack for attack in self.attacks if attack.name != CLEAN and not attack.certified]
         applies = any(not attack.skipped or self.spared(attack).any() for attack in attacks)
@@ -233,36 +273,37 @@ class DefenseResult:
 
     @property
     def errored(self) -> int:
-        """Images whose score is not known, because something ERRORED on them; see `doubtful`."""
+        """The number of images whose score is unknown because of an error; see `doubtful`."""
         return int(self.doubtful.sum())
 
     @property
     def clean(self) -> Estimate | None:
         """Accuracy without an attack; None on a board without an attack named "clean".
 
-        None as well where a cascade has another attack before it, which makes it conditional.
+        It is also None if a cascade has another attack before it, which makes it conditional.
         """
         clean = next((attack for attack in self.attacks if attack.name == CLEAN), None)
         return None if clean is None or self.spared(clean).any() else self.accuracy(clean)
 
     @property
     def robust(self) -> Estimate | None:
-        """Accuracy at the picked adversarial examples; None where no attack applies, or it is known within `bounds`.
+        """Accuracy at the picked adversarial examples.
 
-        For each image the worst example of all attacks (clean included) was picked on earlier draws; the fresh draws
-        there are unbiased for the accuracy at what was picked, which is an upper bound of mean_i min_a q[i,a].
+        It is None where no attack applies, or where it is known only within `bounds`. For each image the worst example
+        of all attacks (clean included) was picked on earlier draws. The fresh draws there are unbiased for the accuracy
+        at the pick, which is an upper bound of mean_i min_a q[i,a].
         """
         return None if self.doubtful.any() else self._mean(self.scores())
 
     @property
     def bounds(self) -> tuple[Estimate, Estimate] | None:
-        """The robust accuracy with all doubtful images wrong, and with all right; None where there is none."""
+        """The robust accuracy with all doubtful images wrong, and with all correct; None without doubtful images."""
         low, high = self._mean(self.scores(errored=0.0)), self._mean(self.scores(errored=1.0))
         return None if low is None or high is None or not self.doubtful.any() else (low, high)
 
     @property
     def bracket(self) -> Estimate | None:
-        """Ends for mean_i min_a q[i,a] of a random defense (see `statistics.bracket`); None for others."""
+        """Limits for mean_i min_a q[i,a] of a random defense (see `statistics.bracket`); None for other defenses."""
         answers, some = self.answers, self.scored
         if not self.random or answers is None or self.doubtful.any() or not some.any():
             return None
@@ -280,7 +321,7 @@ class DefenseResult:
         return interval(known, interval_method(not self.random, self.anytime), self.board["confidence"])
 
     def accuracy(self, attack: AttackResult) -> Estimate | None:
-        """Accuracy under one attack over the images it applies to; None if it was SKIPPED on all."""
+        """Return the accuracy under one attack over the images it applies to; None if all images were SKIPPED."""
         applies = np.array([outcome is not Outcome.SKIPPED for outcome in attack.outcomes])
         if not applies.any():
             return None
@@ -288,10 +329,16 @@ class DefenseResult:
         return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"], anytime=self.anytime)
 
     def spared(self, attack: AttackResult) -> Bools:
-        """The images [images] that a cascade spared this attack, because one before it had broken them on every draw.
+        """Return the images that a cascade did not attack because an earlier attack broke them on every draw.
 
-        Over the others its accuracy is conditional. All False on a board without a cascade, and for an attack that
-        is not for defenses of this kind.
+        The attack's accuracy is conditional on the other images.
+
+        Args:
+            attack: one of the attacks of this result.
+
+        Returns:
+            bool [images], all False on a board without a cascade, and for an attack that is not for defenses of this
+                kind.
         """
         gone = np.zeros(len(self.images), dtype=np.bool_)
         only = self.board["attacks"][attack.name]["only"]
@@ -304,7 +351,7 @@ class DefenseResult:
         return np.logical_and(gone, skipped)
 
     def right(self, attack: AttackResult) -> Bools:
-        """Whether each verification draw was right, [images, draws]; False where there is no answer."""
+        """Return whether each verification draw was correct, bool [images, draws]; False where there is no answer."""
         return right_answers(attack.outcomes, attack.draws, self.draws)
 
     @property
@@ -314,7 +361,7 @@ class DefenseResult:
         return {**timed, WORST_CASE: dict(self.worst_case.seconds)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values that depend on the records alone: no seconds."""
+        """Return plain JSON values that depend only on the records, so without the seconds."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         attacks = [attack.to_dict() for attack in self.attacks]
         return {**plain, "attacks": attacks, "worst_case": self.worst_case.to_dict()}
@@ -323,25 +370,30 @@ class DefenseResult:
     def from_dict(
         cls, data: Mapping[str, Any], seconds: Mapping[str, Mapping[str, float]] | None = None
     ) -> DefenseResult:
-        """What `to_dict` wrote, with the seconds by attack and phase that were kept elsewhere.
+        """Create a result from the values of `to_dict`.
+
+        Args:
+            data: the values of `to_dict`.
+            seconds: the wall time by attack and phase, which is stored separately.
 
         Raises:
-            PurebenchError: as `from_json` does.
+            PurebenchError: as for `from_json`.
         """
         return cls.from_json(json.dumps(data)).with_seconds(seconds or {})
 
     def with_seconds(self, seconds: Mapping[str, Mapping[str, float]]) -> DefenseResult:
-        """The same result with the wall time by attack and phase."""
+        """Return the same result with the wall time by attack and phase."""
         attacks = (replace(attack, seconds=dict(seconds.get(attack.name, {}))) for attack in self.attacks)
         picking = replace(self.worst_case, seconds=dict(seconds.get(WORST_CASE, {})))
         return replace(self, attacks=tuple(attacks), worst_case=picking)
 
     @classmethod
     def from_json(cls, text: str) -> DefenseResult:
-        """The result whose `to_dict` this JSON holds, without seconds.
+        """Create a result, without seconds, from the JSON of its `to_dict`.
 
         Raises:
-            PurebenchError: it is of another version, breaks the schema, or contradicts itself or its board.
+            PurebenchError: the JSON is of another version, does not match the schema, or contradicts itself or its
+                board.
         """
         from purebench.results.validation import check_name, check_result
 
@@ -352,5 +404,5 @@ class DefenseResult:
 
 
 def spec_text(spec: Mapping[str, Any]) -> str:
-    """A spec's plain values as one writes it: "apgd(steps=20)"."""
+    """Format a spec's plain values as text, such as "apgd(steps=20)"."""
     return str(Spec(spec["name"], spec.get("params", {})))

@@ -1,4 +1,4 @@
-"""The share of right draws of each image: at its picked adversarial example, or under the worst of some attacks."""
+"""The share of correct draws of each image: at its picked adversarial example, or under the worst of some attacks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ Floats = npt.NDArray[np.float64]
 
 
 def per_image(found: DefenseResult, *, errored: float = 0.0) -> Floats:
-    """[images] in [0,1], in the board's random order: the share of right fresh draws at the picked adversarial example.
+    """Return the share of correct fresh draws at the picked adversarial example of each image.
 
-    errored: what an image counts as whose value is not known because something ERRORED on it (see
-    `DefenseResult.scores`): 0 for wrong, 1 for right. Raises PurebenchError where no attack applies to an image.
+    Args:
+        found: the result of the defense.
+        errored: the value of an image whose score is unknown because of an error (see `DefenseResult.scores`): 0 for
+            wrong, 1 for correct.
+
+    Returns:
+        Shares [images] in [0,1], in the board's random order.
+
+    Raises:
+        PurebenchError: no attack applies to an image.
     """
     scores = found.scores(errored=errored)
     if np.isnan(scores).any():
@@ -28,9 +36,17 @@ def per_image(found: DefenseResult, *, errored: float = 0.0) -> Floats:
 
 
 def under(found: DefenseResult, attacks: Sequence[AttackResult]) -> Floats:
-    """[images] in [0,1]: the split-draw worst case under some attacks of the defense; an ERRORED draw is wrong.
+    """Return the split-draw worst case of each image under some attacks of the defense.
 
-    Raises PurebenchError where none of them applies to an image.
+    Args:
+        found: the result of the defense.
+        attacks: the attacks; a draw that ERRORED counts as wrong.
+
+    Returns:
+        Shares of correct draws [images] in [0,1].
+
+    Raises:
+        PurebenchError: none of the attacks applies to an image.
     """
     answers = gather([(attack.outcomes, attack.draws) for attack in attacks], found.draws)
     if answers is None or not answers.counts.any(axis=0).all():

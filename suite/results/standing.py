@@ -1,4 +1,4 @@
-"""Where each row of a board stands, with its uncertainty: rank intervals, groups that cannot be told apart.
+"""Rank confidence intervals of the rows of a board, and groups of statistically indistinguishable rows.
 
 Rows are compared on the images that all of them have, so a board in progress is compared on its finished blocks.
 """
@@ -22,10 +22,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Place:
-    """A row's rank lies in low…high, for all rows of the board at once.
+    """The confidence interval of a row's rank, simultaneous for all rows of the board.
 
-    letters: one for each group it belongs to; two rows that share a letter cannot be told apart. best: the probability
-    of having the highest robust accuracy, over resampled images. images: on which all rows were compared.
+    Attributes:
+        low: the lowest rank.
+        high: the highest rank.
+        letters: one letter for each group of the row; two rows that share a letter are statistically indistinguishable.
+        best: the probability of the highest robust accuracy, over resampled images.
+        images: the number of images on which all rows were compared.
     """
 
     low: int
@@ -36,15 +40,20 @@ class Place:
 
     @property
     def text(self) -> str:
-        """The interval as one reads it: "2–5", or "2" where it is a point."""
+        """The interval as text: "2–5", or "2" if it is a single rank."""
         return f"{self.low}" if self.low == self.high else f"{self.low}–{self.high}"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The places of the rows by name, compared on so many images.
+    """The places of all rows.
 
-    p_values: of "equally good", adjusted for all pairs. method: how they were made.
+    Attributes:
+        places: the places by row, best first.
+        p_values: of the hypothesis that two rows are equally good, adjusted for all pairs.
+        images: the number of images on which the rows were compared.
+        method: the method of the p-values.
+        confidence: the confidence of the intervals.
     """
 
     places: Mapping[str, Place]
@@ -54,7 +63,7 @@ class Standing:
     confidence: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: the places by row, best first, and the adjusted p-values of the pairs."""
+        """Return plain JSON values: the places by row, best first, and the adjusted p-values of the pairs."""
         return {
             "places": [{"defense": name, **asdict(place)} for name, place in self.places.items()],
             "p_values": [{"a": a, "b": b, "p": round(p, 10)} for (a, b), p in self.p_values.items()],
@@ -65,10 +74,12 @@ class Standing:
 
 
 def standing(results: Sequence[DefenseResult]) -> Standing | None:
-    """Where these rows stand; None where they share no image.
+    """Compare the rows of a board; None if they share no image.
 
-    results: of one board, best first, each with a robust accuracy. Where results decided where the run ended the
-    p-values are those of bets, which hold at any time.
+    If the results determined where the run ended, the p-values are anytime-valid p-values of bets.
+
+    Args:
+        results: the results of one board, best first, each with a robust accuracy.
     """
     if not results:
         return None
@@ -89,9 +100,14 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
 
 
 def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Floats]:
-    """The images that all these rows have, in the order of the first, and how often each was right [rows, images].
+    """Return the images that all these rows have, and the share of correct fresh draws of each row on them.
 
-    At the picked adversarial examples; images on which no attack applies are left out.
+    Args:
+        results: the results of one board.
+
+    Returns:
+        The images, in the order of the first row, and the shares at the picked adversarial examples [rows, images].
+            Images to which no attack applies are left out.
     """
     scores = [_scores(result) for result in results]
     shared = [image for image in results[0].images if all(image in score for score in scores)]
@@ -100,13 +116,16 @@ def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Float
 
 
 def letter(number: int) -> str:
-    """The name of a group: a, b, … z, A, … Z, then (53), (54), …"""
+    """Return the name of a group.
+
+    The names are a, b, … z, A, … Z, then (53), (54) and so on.
+    """
     letters = string.ascii_letters
     return letters[number] if number < len(letters) else f"({number + 1})"
 
 
 def _scores(result: DefenseResult) -> dict[int, float]:
-    """The share of right fresh draws at the picked adversarial example, by image."""
+    """Return the share of correct fresh draws at the picked adversarial example, by image."""
     return {image: float(v) for image, v in zip(result.images, result.scores(), strict=True) if not np.isnan(v)}
 
 

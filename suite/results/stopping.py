@@ -1,8 +1,8 @@
-"""When a run may stop, and which blocks then count: the first ones, up to where the board's rule first holds.
+"""Stopping rules: a run may stop after the first block at which the board's rule holds; only blocks up to it count.
 
-The rule is looked at after every block, in the board's random order of images, and what it says depends on the records
-of the blocks so far alone. So a run that was killed and resumed, or had other workers, ends at the same block; jobs
-that parallel workers did beyond it stay in the store and are not counted.
+The rule is evaluated after every block, in the board's random order of images, and depends only on the records of the
+blocks so far. So a run that was interrupted and resumed, or used another number of workers, stops at the same block.
+Jobs that parallel workers finished beyond it stay in the store and are not counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ Cells = dict[tuple[str, int], Record]
 
 @dataclass(frozen=True)
 class Ending:
-    """Where a run may stop: after so many blocks, which are so many images, because of `why`."""
+    """The block after which a run may stop.
+
+    Attributes:
+        blocks: the number of blocks that count.
+        images: the number of their images.
+        why: the rule that holds.
+    """
 
     blocks: int
     images: int
@@ -32,10 +38,13 @@ class Ending:
 
 
 def ending(board: Board, records: Iterable[Record], begin: int = 1) -> Ending | None:
-    """The first block after which the board's rule holds; None if it does not yet, or the board has none.
+    """Return the first block after which the board's stopping rule holds; None if there is no such block or no rule.
 
-    records: of the board, in any order. The rows that have any are judged; blocks that one of them lacks, and all after
-    it, are not looked at. begin: blocks to look after first, where fewer were looked at before.
+    Args:
+        board: the board.
+        records: records of the board, in any order. Rows with at least one record are considered; a block that one of
+            them lacks, and all blocks after it, are ignored.
+        begin: the number of blocks after which the rule is first evaluated, where earlier blocks were evaluated before.
     """
     rule = board.stop
     if rule is None or not rule.early:
@@ -60,7 +69,7 @@ def ending(board: Board, records: Iterable[Record], begin: int = 1) -> Ending | 
 
 
 def _first(rule: Stop, values: Floats | None, ends: Sequence[int], total: int, confidence: float) -> Iterable[bool]:
-    """Whether the rule holds after each of these numbers of images."""
+    """Return whether the rule holds after each of these numbers of images."""
     if values is None:
         return (False for _ in ends)
     wide = [half_widths(row[np.newaxis, ~np.isnan(row)], confidence)[0] for row in values]
@@ -82,9 +91,9 @@ def _holds(rule: Stop, values: Floats, wide: Sequence[Floats], total: int, confi
 
 
 def _values(row: Cells, blocks: int) -> Floats | None:
-    """[images] of the first blocks: the share of right fresh draws at the picked adversarial examples.
+    """Return the share of correct fresh draws at the picked adversarial examples, [images] of the first blocks.
 
-    An image that ERRORED counts as wrong; NaN where no attack applies. None where none applies to any image.
+    An image that ERRORED counts as wrong; NaN where no attack applies. None if no attack applies to any image.
     """
     records = [row[WORST_CASE, block] for block in range(blocks)]
     values = np.array(

@@ -22,7 +22,7 @@ from purebench.results.results import DefenseResult
 
 
 def at_hand(board: Board) -> ImageSet | None:
-    """The data set of a board that came from somewhere: None unless it is built in and on this machine."""
+    """Load the data set of a board from a third party; None unless it is built in and on this machine."""
     use = board.dataset.use
     if not built_in("datasets", use):
         return None
@@ -37,9 +37,14 @@ def at_hand(board: Board) -> ImageSet | None:
 
 
 def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
-    """A board as it was last run into a store, and its records so far. Raises PurebenchError for one that is not there.
+    """Return a board as it was last run into a store, and its records so far.
 
-    name: of the board.
+    Args:
+        path: the store.
+        name: the name of the board.
+
+    Raises:
+        PurebenchError: the board is not in the store, or its plan is damaged.
     """
     with store.reading(path) as saved:
         plans = saved.plans()
@@ -54,9 +59,12 @@ def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
 
 
 def originals(data: ImageSet, order: Sequence[int] | Array, found: Sequence[DefenseResult]) -> dict[int, str]:
-    """The clean images that the page shows, as PNG files in base64, by their position in the dataset.
+    """Return the clean images that the page shows, as PNG files in base64, by their position in the data set.
 
-    data: clean images; order: their positions in the data set.
+    Args:
+        data: clean images.
+        order: their positions in the data set.
+        found: the results whose pictures are shown.
     """
     shown = {picture.image for result in found for attack in result.attacks for picture in attack.pictures}
     rows = {int(index): row for row, index in enumerate(order) if int(index) in shown}

@@ -1,4 +1,4 @@
-"""When a result contradicts itself or the board that it says it was found on."""
+"""Checks that a result does not contradict itself or its board."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from purebench.results.results import AttackResult, DefenseResult
 
 TOLERANCE = 1e-3
-"""Share of the radius by which a distance may lie beyond it: as in verification, rounding."""
+"""Share of the radius by which a distance may exceed it because of rounding, as in verification."""
 
 
 def check_result(result: DefenseResult) -> None:
-    """Checks a result against itself and its board: one attack of the board each, images, draws, outcomes, distances.
+    """Check a result against itself and its board: the attacks, images, draws, outcomes and distances.
 
     Raises:
-        PurebenchError: they contradict each other.
+        PurebenchError: the result contradicts itself or its board.
     """
     board = from_plain(BoardCore, dict(result.board), "board")
     require_whole(board, result.board)
@@ -48,7 +48,7 @@ def check_result(result: DefenseResult) -> None:
 
 
 def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
-    """Raises PurebenchError where what was picked and scored contradicts the attacks, the draws or the board."""
+    """Raise PurebenchError if the picks and scores contradict the attacks, the draws or the board."""
     worst, answered = result.worst_case, {attack.name: attack.outcomes for attack in result.attacks}
     lists = {"picked": worst.picked, "outcomes": worst.outcomes, "draws": worst.draws, "distances": worst.distances}
     try:
@@ -65,7 +65,11 @@ def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raises PurebenchError unless a name can be a defense's in a file."""
+    """Check that a name is a valid name of a defense in a file.
+
+    Raises:
+        PurebenchError: the name is not valid.
+    """
     check_file_name(name, "name")
     if not NAME.fullmatch(name):
         raise PurebenchError(f"name: expected a name of letters, digits and . _ + -, but got {shown(name)}.")
@@ -126,7 +130,7 @@ def _check_pictures(result: DefenseResult, attack: AttackResult) -> None:
 
 
 def _require_spec(spec: Any, expected: Spec | None, name: str) -> None:
-    """Raises PurebenchError unless the plain values are a spec's, and of the expected one."""
+    """Raise PurebenchError unless the plain values are a spec, and equal to the expected one."""
     if set(spec) != {"name", "params"} or not isinstance(spec["name"], str) or not isinstance(spec["params"], dict):
         raise PurebenchError(f"{name}: expected a name and params, but got {shown(dict(spec))}.")
     if expected is not None and Spec(spec["name"], spec["params"]) != expected:

@@ -1,4 +1,4 @@
-"""Names of boards and defenses that are also names of files, on any system."""
+"""Checks that names of boards and defenses are valid file names on all operating systems."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from collections.abc import Iterable
 from purebench.core.errors import PurebenchError
 
 LONGEST = 100
-"""Characters: a file system takes 255 bytes, and endings and temporary names need some."""
+"""Most characters of a name: a file system accepts 255 bytes, and suffixes and temporary names need some of them."""
 OURS = frozenset({"timings", "ranks"})
-"""Files that stand beside those of the defenses in a folder of results."""
+"""Files that are beside those of the defenses in a folder of results."""
 DEVICES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 )
-"""Names that Windows takes for devices, with any ending."""
+"""Names that Windows reserves for devices, with any suffix."""
 
 
 def check_file_name(name: str, where: str) -> None:
-    """Raise PurebenchError for a name that cannot be a file's on every system.
+    """Check that a name is a valid file name on all operating systems.
 
     Args:
-        name: Of a board or a defense.
-        where: What it names, for the message, such as "defenses".
+        name: the name of a board or a defense.
+        where: the place of the name, for the message, such as "defenses".
+
+    Raises:
+        PurebenchError: the name cannot be a file name.
     """
     fault = ""
     if len(name) > LONGEST:
@@ -39,7 +42,15 @@ def check_file_name(name: str, where: str) -> None:
 
 
 def check_file_names(names: Iterable[str], where: str) -> None:
-    """Raise PurebenchError for a name that cannot be a file's, and for two that differ only in case."""
+    """Check that all names are valid file names that differ by more than case.
+
+    Args:
+        names: the names of boards or defenses.
+        where: the place of the names, for the message, such as "defenses".
+
+    Raises:
+        PurebenchError: a name cannot be a file name, or two names differ only in case.
+    """
     seen: dict[str, str] = {}
     for name in names:
         check_file_name(name, where)

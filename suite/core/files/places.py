@@ -1,4 +1,4 @@
-"""Where things are kept unless one says otherwise."""
+"""Default paths of files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def default_store() -> Path:
-    """Where records go unless told otherwise: the user's data folder."""
+    """Return the default path of the record store, in the user's data folder."""
     import platformdirs
 
     return platformdirs.user_data_path("purebench") / "records.sqlite"

@@ -1,4 +1,4 @@
-"""JSON with the mistakes that `json` lets pass refused: duplicate keys, NaN, and files too large for the memory."""
+"""Parses JSON and rejects mistakes that `json` accepts: duplicate keys, NaN, and documents too large for the memory."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
 
 MOST_BYTES = 200 * 2**20
-"""Largest JSON file that is read."""
+"""Size of the largest JSON file that is read."""
 MOST_VALUES = 4_000_000
-"""Most values of one document: each takes some eighty bytes of memory."""
+"""Most values of one document: each takes about eighty bytes of memory."""
 MOST_KEYS = 10_000
 """Most keys of one object."""
 
 
 def load_json(text: str) -> Any:
-    """The plain values of a JSON document.
+    """Parse a JSON document into plain values.
 
     Raises:
-        PurebenchError: it is not JSON, holds NaN or infinity, has a key twice, or is too large or too deeply nested.
+        PurebenchError: it is not JSON, contains NaN or infinity, has a duplicate key, or is too large or too deeply
+            nested.
     """
     if sum(text.count(mark) for mark in ",:[{") > MOST_VALUES:
         raise PurebenchError(f"expected at most {MOST_VALUES:,} values, but there are more.")

@@ -1,7 +1,8 @@
-"""YAML of plain values, for files that anybody may have written.
+"""Parses YAML files of plain values that may come from untrusted sources.
 
-Built from the parser's events, so that duplicate keys are errors and size, nesting and aliases are bounded before
-anything is built. Accepted: mappings with text keys, lists, text, numbers, true, false, null, anchors and `<<`.
+The values are built from the parser's events, so that duplicate keys are errors, and size, nesting and aliases are
+limited before anything is built. Accepted are mappings with text keys, lists, text, numbers, true, false, null, anchors
+and `<<`.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
 
 MOST_VALUES = 20_000
-"""Most values of one document, those behind aliases counted each time."""
+"""Most values of one document; those behind aliases count each time."""
 DEEPEST = 50
 LONGEST_NUMBER = 40
 LARGEST = 2**63 - 1
 _TAG = "tag:yaml.org,2002:"
 _NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXobOB_.:eE+-]*")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where PyYAML was built with it
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 
 
 def load_yaml(text: str) -> Any:
-    """The plain values of a YAML document.
+    """Parse a YAML document into plain values.
 
     Raises:
-        PurebenchError: it is not YAML, or not of the accepted kind; the message names the line.
+        PurebenchError: it is not YAML, or contains something that is not accepted; the message contains the line.
     """
     try:
         return _Builder(yaml.parse(text, Loader=_LOADER)).document()
@@ -51,7 +52,7 @@ def load_yaml(text: str) -> Any:
 
 
 class _Merge:
-    """The key `<<`."""
+    """Marks the key `<<`."""
 
 
 class _Builder:
@@ -63,7 +64,7 @@ class _Builder:
         self.values = 0
 
     def document(self) -> Any:
-        """The only document; None if there is none."""
+        """Return the only document; None if there is none."""
         next(self.events)  # the stream's start
         if isinstance(next(self.events), StreamEndEvent):
             return None
@@ -141,9 +142,9 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Any:
         text = event.value
-        if not event.implicit[0]:  # in quotes, or a block of text
+        if not event.implicit[0]:  # quoted, or a block scalar
             return self._text(event)
-        if len(text) > LONGEST_NUMBER:  # no word or number is that long
+        if len(text) > LONGEST_NUMBER:  # too long for a word or a number
             if _NUMBER.fullmatch(text):
                 raise _error(event, f"expected numbers of at most {LONGEST_NUMBER} characters, but got {len(text)}")
             return self._text(event)
@@ -158,7 +159,7 @@ class _Builder:
             "bool": self.constructor.construct_yaml_bool,
             "null": self.constructor.construct_yaml_null,
         }.get(tag)
-        if build is None or ":" in text:  # 4:30 is text, and no number of base 60
+        if build is None or ":" in text:  # 4:30 is text, not a base-60 number
             return self._text(event)
         try:
             value = build(ScalarNode(_TAG + tag, text))

@@ -1,4 +1,4 @@
-"""Reading text files that anybody may have written: bounded size, UTF-8, one sentence for everything else."""
+"""Reads text files from untrusted sources: limited size, UTF-8, and one-sentence errors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ _SHORT.maxlevel = 3
 
 
 def shown(value: object) -> str:
-    """The value as an error message shows it: its repr in one short line, whatever its size."""
-    if isinstance(value, int) and abs(value) >= 10**40:  # longer ones cannot even be written in decimal
+    """Return the value as an error message shows it: its repr in one short line, whatever its size."""
+    if isinstance(value, int) and abs(value) >= 10**40:  # Python refuses to convert much longer ones to text
         return "a whole number of more than 40 digits"
     text = _SHORT.repr(value)
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def read_text(path: Path, most: int) -> str:
-    """The contents of a UTF-8 text file, without a byte order mark.
+    """Read a UTF-8 text file, without its byte order mark.
 
     Args:
         path: the file.
-        most: largest accepted size in bytes.
+        most: the largest accepted size in bytes.
+
+    Returns:
+        The contents of the file.
 
     Raises:
         PurebenchError: the file is missing, is not a regular file, is too large or is not UTF-8.

@@ -1,7 +1,7 @@
-"""Validated schemas: a strict pydantic model, the types that several kinds of files share, errors as one sentence.
+"""Validated schemas: a strict pydantic model, shared field types, and validation errors as one sentence.
 
-A dataclass becomes a schema by `__pydantic_config__: ClassVar[ConfigDict] = STRICT`: `from_json` then validates what it
-is given by the annotations of the fields, while the constructor stays as it is.
+A dataclass becomes a schema by `__pydantic_config__: ClassVar[ConfigDict] = STRICT`. `from_json` then validates its
+input by the annotations of the fields; the constructor does not change.
 """
 
 from __future__ import annotations
@@ -25,30 +25,36 @@ from purebench.core.files.text import shown
 T = TypeVar("T")
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-"""No value is converted, no key is ignored, every number is finite."""
+"""No value is converted, unknown keys are errors, and every number is finite."""
 MOST_IMAGES = 10_000_000
 MOST_DRAWS = 10_000
 DEEPEST = 20
-"""Levels of a value that no schema describes further, such as an attack's parameters."""
+"""Most levels of a value that no schema describes further, such as an attack's parameters."""
 
 
 class StrictModel(BaseModel):
-    """The base of all schemas: frozen, strict, no unknown key."""
+    """The base of all schemas: frozen, strict, without unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 def told(text: str) -> PydanticCustomError:
-    """The error of a validator whose message is this sentence; the middle of a long one is left out."""
+    """Return a validator's error with this sentence as its message; the middle of a long sentence is left out."""
     text = text if len(text) <= 500 else f"{text[:350]} … {text[-100:]}"
     return PydanticCustomError("told", "{text}", {"text": text})
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The value, if JSON can hold it: finite numbers below 2^63, text, lists, mappings with text keys, few levels.
+    """Return the value if JSON can represent it.
+
+    Accepted are finite numbers below 2^63, text, lists, and mappings with text keys, with at most DEEPEST levels.
+
+    Args:
+        value: any value.
+        depth: the level of the value inside an outer value.
 
     Raises:
-        PydanticCustomError: it cannot.
+        PydanticCustomError: JSON cannot represent the value.
     """
     if depth > DEEPEST:
         raise told(f"expected at most {DEEPEST} levels, but it is nested more deeply")
@@ -87,26 +93,26 @@ Position = Annotated[int, Field(ge=0, lt=2**31)]
 Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Norms and seconds."""
 DrawString = Annotated[str, Field(pattern=r"^[01]*$", max_length=MOST_DRAWS)]
-"""Verification draws of one image: 1 (right) and 0 (wrong); empty where there were none."""
+"""Verification draws of one image: 1 (correct) and 0 (wrong); empty if there are none."""
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*=?=?$", max_length=16 * 2**20)]
 """A small file in base64."""
 BlockList = Annotated[list[T], Field(max_length=MOST_IMAGES), FailFast()]
-"""A list with one value an image of a block."""
+"""A list with one value per image of a block."""
 PerImage = Annotated[tuple[T, ...], Field(max_length=MOST_IMAGES), FailFast()]
-"""A tuple with one value an image."""
+"""A tuple with one value per image."""
 
 
 def from_json(kind: type[T], text: str, *, version: int, cure: str) -> T:
-    """An object of a dataclass or model from its JSON, which must have the key "schema".
+    """Create an object of a dataclass or model from its JSON, which must have the key "schema".
 
     Args:
         kind: a dataclass with the configuration STRICT, or a StrictModel.
         text: the JSON.
         version: the version of the schema that `kind` describes.
-        cure: what to do about another version's file.
+        cure: how to replace a file of another version, for the message.
 
     Raises:
-        PurebenchError: another version's file, or one that breaks the schema.
+        PurebenchError: the JSON is of another version, or does not match the schema.
     """
     data = load_json(text)
     if isinstance(data, dict):
@@ -121,10 +127,15 @@ def from_json(kind: type[T], text: str, *, version: int, cure: str) -> T:
 
 
 def from_plain(kind: type[T], data: Any, place: str = "") -> T:
-    """An object of a model from plain Python values; `place` names the whole in messages.
+    """Create an object of a model from plain Python values.
+
+    Args:
+        kind: the model or type.
+        data: the plain values.
+        place: the name of the whole in messages.
 
     Raises:
-        PurebenchError: the values break the schema.
+        PurebenchError: the values do not match the schema.
     """
     schema: Any = kind
     try:
@@ -135,12 +146,21 @@ def from_plain(kind: type[T], data: Any, place: str = "") -> T:
 
 
 def dumps_with_schema(value: Mapping[str, Any], version: int) -> str:
-    """A mapping as JSON with the version of its schema; the order of keys is kept, as boards need."""
+    """Serialize a mapping as JSON with its schema version; the order of keys is kept, as boards need."""
     return json.dumps({"schema": version, **value})
 
 
 def require_version(data: Mapping[str, Any], version: int, cure: str) -> None:
-    """Raises PurebenchError, with the cure, unless the data say that they are of this version of their schema."""
+    """Check that the data declare the expected version of their schema.
+
+    Args:
+        data: the plain values of a file.
+        version: the expected version.
+        cure: how to replace a file of another version, for the message.
+
+    Raises:
+        PurebenchError: the version is missing or another one.
+    """
     if "schema" not in data:
         raise PurebenchError(f"expected schema {version}, but it has none, as in purebench 0.4.0 and before; {cure}.")
     found = data["schema"]
@@ -152,9 +172,14 @@ def require_version(data: Mapping[str, Any], version: int, cure: str) -> None:
 
 
 def sentence(error: ValidationError, kind: Any, place: str = "") -> str:
-    """The first thing wrong as one sentence: the place, what was expected, what came.
+    """Return the first validation error as one sentence: the place, what was expected, and what was given.
 
-    Unknown keys come first: they are typing errors that explain missing ones.
+    Unknown keys come first, because they are often typing errors that explain missing keys.
+
+    Args:
+        error: pydantic's error.
+        kind: the model or type that was validated.
+        place: the name of the whole in messages.
     """
     found = error.errors(include_url=False)
     unknown = [one for one in found if one["type"] in UNKNOWN]
@@ -182,7 +207,7 @@ EXPECTED = {
     "less_than_equal": "a number of at most {le}",
     "less_than": "a number below {lt}",
 }
-"""What was expected, by the type of pydantic's error."""
+"""The expected value, by the type of pydantic's error."""
 
 
 def _sentence(error: ErrorDetails, kind: Any, place: str) -> str:
@@ -217,7 +242,7 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 
 
 def _known(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], str]:
-    """The keys of the schema at a place within another, and the description of the field that stands there."""
+    """Return the keys of the schema at a place within another, and the description of the field at this place."""
     schema, description = kind, ""
     for part in loc:
         fields = _fields(schema)
@@ -228,7 +253,7 @@ def _known(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], str]:
 
 
 def _fields(kind: Any) -> dict[str, tuple[Any, str]]:
-    """The annotation and description of each field of a schema, by the name that it has in a file."""
+    """Return the annotation and description of each field of a schema, by the field's name in a file."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         each: dict[str, FieldInfo] = kind.model_fields
         return {info.alias or name: (info.annotation, info.description or "") for name, info in each.items()}
@@ -238,7 +263,7 @@ def _fields(kind: Any) -> dict[str, tuple[Any, str]]:
 
 
 def _schema_in(annotation: Any) -> Any:
-    """The first schema within an annotation such as dict[str, Model]."""
+    """Return the first schema within an annotation such as dict[str, Model]."""
     if _fields(annotation):
         return annotation
     inner = (_schema_in(part) for part in get_args(annotation))

@@ -1,1 +1,1 @@
-"""Source code as data: syntax trees, imports, and modules that changed on disk."""
+"""Analysis of source code: syntax trees, imports, and modules that changed on disk."""

@@ -1,5 +1,6 @@
-"""Modules of local code and plug-ins are imported anew when their files have changed, so that a run uses what its key
-holds.
+"""Imports modules of local code and plug-ins again when their files have changed.
+
+So a run uses the code that its key contains.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from purebench.core.source.import_closure import FILE, Closure, ImportGraph, is_
 
 OWN = "purebench"
 _KNOWN: dict[str, str] = {}
-"""Digest of the source of every module that was looked at, as it was imported."""
+"""Digest of the source of every module that was examined, at the time of its import."""
 
 
 def refresh_file(path: Path) -> str:
-    """Make ready to run a file: what it imports of local code is imported anew where it has changed.
+    """Prepare to run a file: local modules that it imports are imported again where they have changed.
 
     Args:
         path: a Python file.
 
     Returns:
-        What changes with the file and with the local modules that it imports, directly or not.
+        A text that changes with the file and with the local modules that it imports, directly or indirectly.
 
     Raises:
         PurebenchError: a module has one file beside this one and another on `sys.path`, or has changed and cannot be
@@ -42,16 +43,16 @@ def refresh_file(path: Path) -> str:
                 f"{path}: expected one module {name!r}, but Python finds {here} before {there}; rename one of them."
             )
     if graph.beside & found.modules.keys() and str(folder) not in sys.path:
-        sys.path.append(str(folder))  # for good: a function may import when it is called
+        sys.path.append(str(folder))  # permanently: a function may import when it is called
     _refresh(found)
     return " ".join(f"{name}={digest}" for name, digest in found.modules.items())
 
 
 def refresh_entry_point(point: EntryPoint) -> None:
-    """Make ready to import an entry point of another package: its modules are imported anew where they have changed.
+    """Prepare to import an entry point of another package: its modules are imported again where they have changed.
 
     Args:
-        point: an entry point of a plug-in; purebench's own are left as they are.
+        point: an entry point of a plug-in; those of purebench itself are left unchanged.
 
     Raises:
         PurebenchError: a module has changed and cannot be imported again.
@@ -61,7 +62,14 @@ def refresh_entry_point(point: EntryPoint) -> None:
 
 
 def require_unchanged(found: Closure) -> None:
-    """Raise PurebenchError where purebench's own files have changed since this was first called in this process."""
+    """Check that purebench's own files have not changed since the first call of this function in this process.
+
+    Args:
+        found: the modules and files to check; those of other packages are ignored.
+
+    Raises:
+        PurebenchError: a file of purebench has changed.
+    """
     for name, path in found.files.items():
         if name.partition(".")[0] == OWN and _KNOWN.setdefault(name, found.modules[name]) != found.modules[name]:
             raise PurebenchError(f"{path} has changed since Python imported it; start Python again.")
@@ -73,7 +81,7 @@ def _refresh(found: Closure) -> None:
     for name in stale:
         if files[name].suffix != ".py":
             raise PurebenchError(f"{files[name]} has changed since Python imported it; start Python again.")
-    if stale:  # what imports them may hold what they were
+    if stale:  # modules that import them may hold the old objects
         for name in list(sys.modules):
             if any(name == one or name.startswith(f"{one}.") for one in files):
                 del sys.modules[name]
@@ -94,7 +102,7 @@ def _is_stale(name: str, path: Path, digest: str) -> bool:
 
 
 def _drop_old_bytecode(path: Path, stale: bool) -> None:
-    """Remove compiled code that Python would take for that of a source file of the same second and size."""
+    """Remove compiled code that Python would use for a changed source file of the same second and size."""
     with suppress(OSError, NotImplementedError):
         compiled, source = Path(importlib.util.cache_from_source(str(path))), path.stat()
         young = compiled.stat().st_mtime < max(source.st_mtime, source.st_ctime) + 2
@@ -103,7 +111,7 @@ def _drop_old_bytecode(path: Path, stale: bool) -> None:
 
 
 def _started() -> float:
-    """When this process began, in seconds since 1970; where the system does not say, when this module was imported."""
+    """Return the start time of this process in seconds since 1970; if it is unknown, the current time."""
     try:
         fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         boot = next(

@@ -1,7 +1,7 @@
-"""Every module that a module or a file imports, found in the source without running any of it.
+"""Finds all modules that a module or a file imports, from the source and without running it.
 
-Followed are purebench, local code (outside of site-packages) and the distribution that one starts from; of all others
-the versions of their distributions are noted.
+Modules of purebench, local code (outside of site-packages) and the distribution of the start are followed; for all
+others, the versions of their distributions are recorded.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ NAMESPACE = "namespace"
 
 @dataclass(frozen=True)
 class Closure:
-    """All that is imported, directly or not.
+    """All modules and packages that are imported, directly or indirectly.
 
-    modules: digest of every module that was followed, by name; files: where they are; packages: version of every other
-    distribution that is imported, by its name, or `not installed`.
+    Attributes:
+        modules: the digest of every module that was followed, by name.
+        files: the files of these modules, by name.
+        packages: the version of every other distribution that is imported, by its name, or `not installed`.
     """
 
     modules: Mapping[str, str]
@@ -44,9 +46,12 @@ class Closure:
 
 @dataclass(frozen=True)
 class _Reach:
-    """What an imported name leads to: modules that are followed, and versions of other packages.
+    """The modules that an imported name leads to, and the versions of other packages.
 
-    whole: whether the name itself is a module that is followed.
+    Attributes:
+        modules: the modules that are followed.
+        packages: the versions of other packages.
+        whole: whether the name itself is a module that is followed.
     """
 
     modules: tuple[str, ...] = ()
@@ -55,12 +60,16 @@ class _Reach:
 
 
 class ImportGraph:
-    """Modules and what they import, as the files are now; made anew for every look.
+    """The modules and their imports, as the files are at present; a new graph is created for every examination.
 
-    own: the distribution whose modules are followed although they are installed. folder: of a file one starts from,
-    where modules are looked for that are not on `sys.path`. skip: a top-level module that is left out.
-    beside: modules that are found in the folder alone; hidden: those that are there too, but found elsewhere first,
-    with both places.
+    Args:
+        own: the distribution whose modules are followed although they are installed.
+        folder: the folder of a start file, which is searched for modules that are not on `sys.path`.
+        skip: a top-level module that is left out.
+
+    Attributes:
+        beside: modules that are found in the folder alone.
+        hidden: modules that are in the folder but are found elsewhere first, with both places.
     """
 
     def __init__(self, own: str = "purebench", folder: Path | None = None, *, skip: str = ""):
@@ -80,8 +89,8 @@ class ImportGraph:
             start: the dotted name of a module, or the path of a file, which has the name `<file>`.
 
         Returns:
-            The modules that were followed, and the versions of the other packages. Without modules, if there is no
-            such module or file.
+            The modules that were followed, and the versions of the other packages. There are no modules if the module
+                or file does not exist.
         """
         if isinstance(start, str):
             first = self.reach(start)
@@ -103,7 +112,7 @@ class ImportGraph:
         )
 
     def direct(self, name: str) -> _Reach:
-        """What a module that is followed imports itself."""
+        """Return the direct imports of a module that is followed."""
         if name not in self.needs:
             modules: dict[str, None] = {}
             packages: dict[str, str] = {}
@@ -115,7 +124,7 @@ class ImportGraph:
         return self.needs[name]
 
     def _imported(self, name: str) -> Iterator[str]:
-        """Dotted names of all that a module may import; also of what is no module, but a name in one."""
+        """Yield the dotted names of everything that a module may import, also of names inside modules."""
         found = self.sources[name]
         if found is None:
             return
@@ -128,18 +137,18 @@ class ImportGraph:
                 yield from self._below(module)
             elif one.name and self.reach(module).whole:
                 yield f"{module}.{one.name}"
-        if name.partition(".")[0] != "purebench":  # whose computed names are entry points, or not of a job
+        if name.partition(".")[0] != "purebench":  # computed names in purebench are entry points, or not used by a job
             for written in source.computed:
                 yield from self._below(written) if written else self._anything(name, path)
 
     def _below(self, package: str) -> Iterator[str]:
-        """All modules right below a package that is followed."""
+        """Yield all modules directly below a package that is followed."""
         spec = self.spec(package) if self.reach(package).whole else None
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             yield from (f"{package}.{name}" for name in _names_in(Path(folder)))
 
     def _anything(self, name: str, path: Path) -> Iterator[str]:
-        """What a computed name may stand for: all of one's package, or all files beside one's file."""
+        """Yield what a computed name may refer to: all modules of its package, or all files in its folder."""
         top = self.sources.get(name.partition(".")[0])
         if top is None or top[1].name != "__init__.py":
             yield from (beside for beside in _names_in(path.parent) if beside != path.stem)
@@ -149,7 +158,7 @@ class ImportGraph:
             yield ".".join([name.partition(".")[0], *file.relative_to(folder).with_suffix("").parts])
 
     def reach(self, name: str) -> _Reach:
-        """What importing a dotted name leads to: the packages around it, and the module itself."""
+        """Return what the import of a dotted name leads to: the packages around it, and the module itself."""
         if name not in self.reached:
             self.reached[name] = self._reach(name)
         return self.reached[name]
@@ -171,7 +180,7 @@ class ImportGraph:
         return _Reach((*around.modules, name), {}, True)
 
     def spec(self, name: str) -> ModuleSpec | None:
-        """Where a module is, by Python's own finders, which run none of it; None if it is nowhere."""
+        """Find a module by Python's own finders, without running it; return None if it does not exist."""
         if name not in self.specs:
             above = name.rpartition(".")[0]
             around = self.spec(above) if above else None
@@ -195,7 +204,7 @@ class ImportGraph:
         return here
 
     def _is_followed(self, spec: ModuleSpec) -> bool:
-        """Whether a top-level module is purebench, one's own, local, or of no distribution."""
+        """Return whether a top-level module is purebench, local, or of the followed or of no distribution."""
         places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
         if spec.name == "purebench" or not is_installed(places):
             return spec.origin not in ("built-in", "frozen")
@@ -204,17 +213,17 @@ class ImportGraph:
 
 
 def is_installed(places: Iterable[str | Path]) -> bool:
-    """Whether one of the paths is in a folder of installed packages."""
+    """Return whether one of the paths is in a folder of installed packages."""
     return any(part in INSTALLED for place in places for part in Path(place).parts)
 
 
 def _absolute(one: Import, package: str) -> str:
-    """The dotted name of what an import in a package takes from; empty if it leads out of all packages."""
+    """Return the absolute dotted name of a relative import in a package; empty if it leads out of all packages."""
     if not one.level:
         return one.module
     around = package.split(".") if package else []
     if len(around) < one.level:
-        return ""  # an error when it is run
+        return ""  # raises an error when the code runs
     return ".".join([*around[: len(around) - one.level + 1], *([one.module] if one.module else [])])
 
 
@@ -222,7 +231,7 @@ def _find(name: str, places: list[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         if finder is MovedModules:  # it finds nothing, and raises where a module has moved
             continue
-        find = getattr(finder, "find_spec", None)  # Python 3.11 still has finders without
+        find = getattr(finder, "find_spec", None)  # Python 3.11 has finders without it
         if find is not None and (spec := find(name, places)) is not None:
             return spec  # type: ignore[no-any-return]
     return None
@@ -237,12 +246,12 @@ def _names_in(folder: Path) -> Iterator[str]:
 
 
 def owners_of(top: str) -> tuple[str, ...]:
-    """Find the distributions that installed a top-level module, by name, in alphabetical order."""
+    """Return the names of the distributions that installed a top-level module, in alphabetical order."""
     return tuple(sorted({found.name for found in _owners(_installed_state()).get(top, ())}))
 
 
 def installed_version(distribution: str) -> str:
-    """Find the version of a distribution, or `not installed`."""
+    """Return the version of a distribution, or `not installed`."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -250,7 +259,7 @@ def installed_version(distribution: str) -> str:
 
 
 def _installed_state() -> tuple[tuple[str, int], ...]:
-    """What changes when a package is installed."""
+    """Return a value that changes when a package is installed."""
     return tuple(
         (place, os.stat(place).st_mtime_ns) for place in sys.path if is_installed([place]) and os.path.exists(place)
     )
@@ -258,7 +267,7 @@ def _installed_state() -> tuple[tuple[str, int], ...]:
 
 @lru_cache(maxsize=1)
 def _owners(state: tuple[tuple[str, int], ...]) -> dict[str, list[Distribution]]:
-    """As `importlib.metadata.packages_distributions`, which takes over a second where torch is installed."""
+    """Like `importlib.metadata.packages_distributions`, which takes over a second with torch installed."""
     found: dict[str, list[Distribution]] = {}
     for distribution in distributions():
         for top in _tops(distribution):

@@ -1,6 +1,6 @@
-"""Names the new place of a module that moved in version 0.5.0, where the old one is imported.
+"""Tells the new name of a module that moved in version 0.5.0 when the old one is imported.
 
-Nothing is imported in its stead: two modules of one content would have two classes of each name.
+The new module is not imported in its place: two modules with the same content would have two classes of each name.
 """
 
 from __future__ import annotations
@@ -193,20 +193,20 @@ MOVED = {
     "warning_codes": "core.warning_codes",
     "worst_case_job": "execution.worst_case_job",
 }
-"""Old name → new name, both without the package's."""
+"""Old name → new name, both without the package's name."""
 
 
 class MovedModules:
-    """A finder that is asked last, and knows only modules that are gone."""
+    """A finder that is asked last, and that knows only modules which have moved."""
 
     @classmethod
     def find_spec(
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find nothing.
+        """Return None for all modules that have not moved.
 
         Raises:
-            ModuleNotFoundError: If a module of that name has moved; the message has its new name.
+            ModuleNotFoundError: a module of that name has moved; the message contains its new name.
         """
         new = MOVED.get(name.removeprefix(f"{PACKAGE}.")) if name.startswith(f"{PACKAGE}.") else None
         if new is None:
@@ -218,6 +218,6 @@ class MovedModules:
 
 
 def install() -> None:
-    """Ask the finder after all others."""
+    """Add the finder after all others."""
     if MovedModules not in sys.meta_path:
         sys.meta_path.append(MovedModules)

@@ -1,6 +1,6 @@
-"""One Python file as what decides a result: a hash of its syntax tree, and the imports that stand in it.
+"""Reads the parts of a Python file that affect a result: a hash of its syntax tree, and its imports.
 
-Comments, docstrings and formatting are not part of the tree, so they change no hash.
+Comments, docstrings and formatting are not part of the tree, so they do not change the hash.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DYNAMIC = ("import_module", "__import__")
-"""Functions that import what they are given as a string."""
+"""Functions that import a module given as a string."""
 NOT_CODE = ("ctx", "kind", "type_comment", "type_ignores")
-"""Fields of a syntax tree that follow from others, or that the interpreter ignores."""
+"""Fields of a syntax tree that follow from other fields, or that the interpreter ignores."""
 
 
 @dataclass(frozen=True)
 class Import:
     """One import statement, or one name of a `from` import.
 
-    module: dotted name, empty in `from . import name`; level: number of leading dots; name: what a `from` import takes
-    from the module, which may be a submodule; empty for `import module`, `*` for all.
+    Attributes:
+        module: the dotted name, empty in `from . import name`.
+        level: the number of leading dots.
+        name: the name that a `from` import takes from the module, which may be a submodule; empty for `import module`,
+            `*` for all names.
     """
 
     module: str
@@ -33,11 +36,13 @@ class Import:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """The content of a file that counts.
+    """The parts of a file that affect a result.
 
-    digest: sha256 of the syntax tree, or of the bytes where the file cannot be parsed, 64 hex digits. imports: anywhere
-    in the file, also inside functions, but not below `if TYPE_CHECKING`. computed: packages of imported modules whose
-    names are not written out, such as `a.b` for `import_module(f"a.b.{name}")`; empty where the package is not either.
+    Attributes:
+        digest: sha256 of the syntax tree, or of the bytes if the file cannot be parsed, 64 hex digits.
+        imports: the imports anywhere in the file, also inside functions, but not below `if TYPE_CHECKING`.
+        computed: packages of imported modules whose names are computed, such as `a.b` for
+            `import_module(f"a.b.{name}")`; empty where the package is computed as well.
     """
 
     digest: str
@@ -46,10 +51,10 @@ class SourceFile:
 
 
 def read(path: Path) -> SourceFile:
-    """Read a file, or recall it where its inode, size and times are those of the last reading.
+    """Read a file, or return the cached result if its inode, size and times are unchanged since it was last read.
 
     Args:
-        path: a Python source file, or any other file, which counts by its bytes.
+        path: a Python source file, or any other file, which is hashed by its bytes.
 
     Returns:
         The hash of the file and its imports.
@@ -76,7 +81,7 @@ def parsed(content: bytes) -> SourceFile:
         content: the bytes of the file.
 
     Returns:
-        The hash of its syntax tree and its imports; the hash of the bytes, and no imports, where it cannot be parsed.
+        The hash of its syntax tree and its imports; if the file cannot be parsed, the hash of its bytes and no imports.
     """
     try:
         tree = ast.parse(content)
@@ -93,7 +98,7 @@ def _by_bytes(content: bytes) -> SourceFile:
 
 
 class _Reader:
-    """Walks a syntax tree once; `parts` describe it without what is empty, so that versions of Python agree."""
+    """Walks a syntax tree once; `parts` describe the tree without empty fields, so that Python versions agree."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -102,7 +107,7 @@ class _Reader:
         self.typing = 0
 
     def add(self, node: ast.AST) -> None:
-        """Add a node and all below it."""
+        """Add a node and all nodes below it."""
         parts, kind = self.parts, type(node)
         if kind is ast.Name:  # more than half of all nodes are names and constants
             parts += ("Name", node.id)  # type: ignore[attr-defined]
@@ -133,8 +138,8 @@ class _Reader:
         self.typing += skipped
         for value in values:
             if not isinstance(value, ast.AST):
-                self.parts.append(repr(value))  # None, of a dictionary's `**`, or a name
-            elif not (isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant)):  # which does nothing
+                self.parts.append(repr(value))  # None for `**` in a dictionary, or a name
+            elif not (isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant)):  # has no effect
                 self.add(value)
         self.parts.append("]")
         self.typing -= skipped

@@ -1,1 +1,1 @@
-"""What a defense must keep to before it is attacked: shape, range, independence of draws."""
+"""Requirements on a defense before it is attacked: shape, range, independence of draws."""

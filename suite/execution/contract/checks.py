@@ -1,6 +1,6 @@
-"""What a defense must be before a board is run on it: a first pass over two images finds what no job should have to.
+"""Checks the contract of a defense before a board is run on it, with a pass over two images.
 
-An error of the defense itself, and NaN, are left to the jobs, where they belong to the images that cause them.
+Errors of the defense itself, and NaN, are left to the jobs, which attribute them to the images that cause them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from purebench.execution.contract.draw_independence import SHARED, shares_draws
 from purebench.execution.contract.global_state import changed, snapshot
 
 SLACK = 0.5
-"""How far beyond [0,1] a purifier's images may go: generative models overshoot, another scale does so by more."""
+"""Largest accepted distance of a purifier's images from [0,1]: generative models overshoot, a wrong scale exceeds it by
+more."""
 PROBABILITIES = (
     "its answers are probabilities, each row sums to 1: attacks on the cross-entropy lose their gradient; return the "
     "logits, without the softmax"
@@ -29,16 +30,27 @@ PROBABILITIES = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out about a defense. shares_draws: see `Defense`; warnings: for the record of every job."""
+    """Properties of a defense that were determined by calling it.
+
+    Attributes:
+        shares_draws: see `Defense`.
+        warnings: the warnings for the record of every job.
+    """
 
     shares_draws: bool = False
     warnings: tuple[ResultWarning, ...] = ()
 
 
 def facts(defense: Defense, x: Tensor) -> Facts:
-    """What is to be known of a defense that nobody has asked before, at images x [N,C,H,W].
+    """Determine the facts about a defense that was never called.
 
-    Raises what `shares_draws` raises.
+    Args:
+        defense: a copy of the defense.
+        x: images [N,C,H,W] in [0,1].
+
+    Raises:
+        PurebenchError: as for `shares_draws`.
+        DefenseFault: the logits are invalid.
     """
     known = defense.shares_draws
     shared = shares_draws(defense, x) if known is None else known and defense.random
@@ -51,17 +63,22 @@ def facts(defense: Defense, x: Tensor) -> Facts:
 
 @torch.no_grad()
 def check_contract(defense: Defense, x: Tensor) -> None:
-    """Checks a defense that nobody needs afterwards, at two images x [2,C,H,W] in [0,1].
+    """Check a defense on two images; the defense is not used afterwards.
 
-    Raises PurebenchError for a purifier that gives images of another shape, type or range, for answers that are no
-    logits, and for a memory outside of the defense, each with the cure.
+    Args:
+        defense: a copy of the defense.
+        x: images [2,C,H,W] in [0,1].
+
+    Raises:
+        PurebenchError: the purifier returns images of another shape, type or range, the answers are not logits, or the
+            defense keeps a state outside of itself; the message says how to fix it.
     """
     try:
         with seeded("contract", device=x.device):
             purified = defense.purify(x[:1].clone())
             _check_purified(defense, x[:1], purified)
             check_logits(_classified(defense, x[:1], purified), 1)
-            before = snapshot(defense)  # caches of its shapes are filled by now
+            before = snapshot(defense)  # caches that depend on the shapes are filled at this point
             defense(x[1:].clone())
             written = changed(before, snapshot(defense))
             _check_range(defense, x, purified)
@@ -69,7 +86,7 @@ def check_contract(defense: Defense, x: Tensor) -> None:
         raise
     except NotLogits as fault:
         raise PurebenchError(f"{fault}.") from fault
-    except Exception:  # told by the jobs, for the images that it is about
+    except Exception:  # reported by the jobs, for the images that cause it
         return
     if written:
         raise PurebenchError(
@@ -77,7 +94,7 @@ def check_contract(defense: Defense, x: Tensor) -> None:
             f"{', '.join(written)}; keep it in an attribute of the defense, of which verification takes a fresh copy."
         )
     if defense.random and any(not layer.training for layer in random_layers(defense)):
-        shares_draws(defense, x)  # raises where nothing but switched-off dropout was random
+        shares_draws(defense, x)  # raises an error if only switched-off dropout was random
 
 
 def _classified(defense: Defense, x: Tensor, purified: Tensor) -> object:
@@ -111,9 +128,12 @@ def _check_purified(defense: Defense, x: Tensor, purified: object) -> None:
 
 
 def _check_range(defense: Defense, x: Tensor, purified: Tensor) -> None:
-    """Images of another scale than [0,1]; black and white ones show it best, where the purifier can clean them."""
+    """Raise PurebenchError for images of another scale than [0,1].
+
+    Black and white images show the scale best, if the purifier accepts them.
+    """
     some = [purified]
-    with suppress(Exception):  # a constant image may be too strange for it
+    with suppress(Exception):  # the purifier may fail on a constant image
         some.append(defense.purify(torch.cat([torch.zeros_like(x[:1]), torch.ones_like(x[:1])])))
     values = torch.cat([one.flatten().float() for one in some])
     values = values[values.isfinite()]

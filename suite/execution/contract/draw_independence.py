@@ -1,7 +1,7 @@
-"""Finds defenses that choose something once a call, for all images of it: a model of an ensemble, a crop, a noise.
+"""Detects defenses that make one random choice per call for all images: a model of an ensemble, a crop, a noise.
 
-The draws of an image that pass in one call are then one draw, and say less than their number. Copies of an image within
-a call are compared with those of other calls.
+The draws of an image that pass in one call are then a single draw, and contain less information than their number
+suggests. Copies of an image within a call are compared with those of other calls.
 """
 
 from __future__ import annotations
@@ -17,24 +17,33 @@ from purebench.core.protocols import check_logits
 from purebench.core.seeds import seeded
 
 CALLS, COPIES = 16, 4
-"""Calls, and copies of each image in one: a choice among two models made once a call is missed with 2^-15."""
+"""Calls, and copies of each image in one call: a choice among two models made once per call is missed with a
+probability of 2^-15."""
 FEW = 8
-"""Calls after which draws that look independent (a p-value above CLEARLY) are believed."""
+"""Calls after which draws that look independent (a p-value above CLEARLY) are accepted."""
 CLEARLY = 0.2
 TRIED = 2
-"""Images that are asked; an answer of one alone may be too sure to move."""
+"""Number of images that are passed; the answer to a single image may be too confident to change."""
 FALSE_ALARM = 1e-3
-"""Probability to take independent draws for shared ones; each draw is then a call of its own: slower, never wrong."""
+"""Probability that independent draws are taken for shared ones; each draw is then a call of its own, which is slower
+but not wrong."""
 ORDERS = 4000
-"""Random orders that the variance between calls is compared with, for a p-value down to 1/4001."""
+"""Random orders with which the variance between calls is compared, for a p-value down to 1/4001."""
 ENOUGH = 20
-"""So many orders with as large a variance settle that the draws are taken for independent."""
+"""Number of orders with as large a variance after which the draws are accepted as independent."""
 SHARED = "a random choice is shared by all images of a call: each draw is a call of its own"
 
 
 @torch.no_grad()
 def answers(defense: Defense, x: Tensor, numbers: range, copies: int = COPIES) -> Tensor:
-    """Logits [calls,copies,N,K] of images x [N,C,H,W], all copies in one call, a call for each of these seeds."""
+    """Return logits [calls,copies,N,K]: one call for each seed, with all copies in one call.
+
+    Args:
+        defense: the defense.
+        x: images [N,C,H,W].
+        numbers: the seeds, one per call.
+        copies: copies of each image in a call.
+    """
     found = []
     many = x.repeat(copies, 1, 1, 1)
     for number in numbers:
@@ -44,10 +53,17 @@ def answers(defense: Defense, x: Tensor, numbers: range, copies: int = COPIES) -
 
 
 def shares_draws(defense: Defense, x: Tensor) -> bool:
-    """Whether draws of a random defense that pass in one call depend on each other; asked at the first images of x.
+    """Return whether draws of a random defense in one call depend on each other.
 
-    They do where copies agree to the bit while calls differ, or where copies vary less than calls do, by a permutation
-    test. Raises PurebenchError where nothing ever differs and layers of dropout are switched off, and DefenseFault.
+    They do if copies agree exactly while calls differ, or if copies vary less than calls do, by a permutation test.
+
+    Args:
+        defense: the defense.
+        x: images [N,C,H,W], of which the first are passed.
+
+    Raises:
+        PurebenchError: all draws are equal, and dropout layers are switched off.
+        DefenseFault: the logits are invalid.
     """
     if not defense.random:
         return False
@@ -65,15 +81,18 @@ def shares_draws(defense: Defense, x: Tensor) -> bool:
 
 
 def excess_between_calls(found: npt.NDArray[np.float64]) -> float:
-    """One-sided p-value of draws that are independent within a call; answers [calls,copies,images,classes].
+    """Return the one-sided p-value of the hypothesis that draws are independent within a call.
 
-    The statistic is the variance of the calls' mean ranks, over all images and classes; under independence draws may
-    change places between calls, images together.
+    The statistic is the variance of the calls' mean ranks, over all images and classes. Under independence, draws are
+    exchangeable between calls, with all images together.
+
+    Args:
+        found: logits [calls,copies,images,classes].
     """
     calls, copies = found.shape[:2]
     flat = found.reshape(calls * copies, -1)
     flat = flat[:, flat.std(0) > 0]
-    # ranks, so that the heavy tails of one class do not decide alone
+    # ranks, so that the heavy tails of a single class do not dominate
     flat = ((flat[:, np.newaxis] > flat).sum(1) + (flat[:, np.newaxis] >= flat).sum(1) + 1) / 2
     flat -= flat.mean(0)
     rng = np.random.default_rng(0)
@@ -90,7 +109,7 @@ def excess_between_calls(found: npt.NDArray[np.float64]) -> float:
 
 
 def _refuse_silent_dropout(defense: Defense) -> None:
-    """Raises PurebenchError where a defense that never answers otherwise has layers of dropout that are off."""
+    """Raise PurebenchError if a defense without any randomness has dropout layers that are off."""
     off = [layer for layer in random_layers(defense) if not layer.training]
     if off:
         raise PurebenchError(

@@ -1,4 +1,4 @@
-"""Models that `torch.compile` made run as they were before: a job's batches have many sizes, each a compilation."""
+"""Runs models of `torch.compile` uncompiled: a job's batches have many sizes, and each would need a compilation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """Nothing is compiled inside."""
-    if "torch._dynamo" not in sys.modules:  # nothing was
+    """Disable compilation inside a `with` block."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled
         yield
         return
     with torch.compiler.set_stance("force_eager"):

@@ -1,6 +1,6 @@
-"""What the code of a defense keeps outside of its objects: global variables, and attributes of its classes.
+"""Detects state that the code of a defense keeps outside of its objects: global variables and class attributes.
 
-A copy of a defense shares them with the original, so that a memory there survives from the attack to the verification.
+A copy of a defense shares them with the original, so that such a state survives from the attack to the verification.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from torch import Tensor, nn
 INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 VALUES = (bool, int, float, complex, str, bytes, type(None))
 MANY = 1000
-"""Elements of a container that are looked at."""
+"""Number of elements of a container that are examined."""
 
 
 def snapshot(defense: nn.Module) -> dict[str, Any]:
-    """What global variables and class attributes hold that a defense's own code names, by their names.
+    """Record the global variables and class attributes that a defense's own code names.
 
-    Code of installed packages and of this one is not looked at. Two snapshots are compared by `changed`.
+    Code of installed packages and of this package is not examined. Two snapshots are compared by `changed`.
+
+    Args:
+        defense: the defense.
+
+    Returns:
+        A description of the values, by name.
     """
     found: dict[str, Any] = {}
     for function in _functions(defense):
@@ -40,7 +46,7 @@ def snapshot(defense: nn.Module) -> dict[str, Any]:
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """The names of what is not as it was."""
+    """Return the names of the values that differ between two snapshots."""
     return [name for name in after if name in before and before[name] != after[name]]
 
 
@@ -64,7 +70,7 @@ def _note(found: dict[str, Any], name: str, value: Any) -> None:
 
 @functools.cache
 def _own(module: str | None) -> bool:
-    """Whether a module is neither installed nor of this package."""
+    """Return whether a module is neither installed nor part of this package."""
     if module is None or module.partition(".")[0] in ("builtins", "purebench"):
         return False
     where = getattr(sys.modules.get(module), "__file__", None)
@@ -72,7 +78,7 @@ def _own(module: str | None) -> bool:
 
 
 def _functions(defense: nn.Module) -> Iterator[types.FunctionType]:
-    """The functions of a defense's own code, and those that they name or keep."""
+    """Yield the functions of a defense's own code, and those that they name or keep."""
     seen: set[int] = set()
     left: list[Any] = [value for part in defense.modules() for value in (part, *vars(part).values())]
     while left:
@@ -102,6 +108,6 @@ def _filled(cell: types.CellType) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names that a piece of code, and code within it, looks up outside of itself."""
+    """Return the global names that a piece of code, and code within it, uses."""
     inner = [_names(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return set(code.co_names).union(*inner)

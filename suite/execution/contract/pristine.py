@@ -1,7 +1,8 @@
-"""Copies of a defense that was never asked anything: one with a memory must not be verified on what it remembers.
+"""Copies a defense that was never called: a defense with a state must not be verified with what it has stored.
 
-`copy.deepcopy` takes functions for constants, so the variables that a closure keeps would be shared with the copy; here
-they are copied too. Modules, which are most of a defense, are copied attribute by attribute, several times as fast.
+`copy.deepcopy` treats functions as constants, so that the variables of a closure would be shared with the copy; here
+they are copied too. Modules, which are most of a defense, are copied attribute by attribute, which is several times as
+fast.
 """
 
 from __future__ import annotations
@@ -21,22 +22,24 @@ T = TypeVar("T")
 CONSTANTS = {bool, int, float, complex, str, bytes, type(None), types.ModuleType, types.BuiltinFunctionType}
 SAYS_HOW = {"__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__new__"}
 SAYS_HOW |= {"__getnewargs__", "__getnewargs_ex__"}
-"""What a class defines whose objects are more than their attributes."""
+"""Methods of classes whose objects consist of more than their attributes."""
 OLD_FILES = (nn.Module, nn.modules.conv._ConvNd)
-"""Classes whose `__setstate__` only completes the objects of old versions."""
+"""Classes whose `__setstate__` only completes objects of old versions."""
 HEAP = 1 << 9
-"""The flag of classes that were made in Python."""
+"""The flag of classes that are defined in Python."""
 CURE = "give it as a file and a name, 'path/to/file.py:name', so that it can be made anew"
 
 
 def copied(defense: T) -> T:
-    """A deep copy of a defense, variables of closures and default arguments included.
+    """Return a deep copy of a defense, including variables of closures and default arguments.
 
-    Raises PurebenchError, with the cure, for what cannot be copied (an open file, a session of another library).
+    Raises:
+        PurebenchError: a part cannot be copied (an open file, a session of another library); the message says how to
+            fix it.
     """
     try:
         made: T = _copy(defense, {})
-    except Exception as error:  # whatever a part has against it
+    except Exception as error:  # parts may raise any error
         raise PurebenchError(
             "expected a defense that can be copied before it is attacked, because it is verified on a copy that saw no "
             f"attack, but {type(error).__name__}: {error}; {CURE}."
@@ -84,7 +87,7 @@ def _filled(kind: type, value: dict[Any, Any], memo: dict[int, Any]) -> Any:
 
 @functools.cache
 def _plain(kind: type) -> bool:
-    """Whether objects of a class are their attributes, and nothing says that they are copied otherwise."""
+    """Return whether objects of a class consist of their attributes, and no method defines another way of copying."""
     if issubclass(kind, Tensor) or any(vars(base).get("__slots__") for base in kind.__mro__):
         return False
     bases = [base for base in kind.__mro__ if base is not object and base not in OLD_FILES]
@@ -93,7 +96,7 @@ def _plain(kind: type) -> bool:
 
 
 def _function(function: types.FunctionType, memo: dict[int, Any]) -> types.FunctionType:
-    """The same code with a copy of what it keeps: variables of the functions around it, defaults, attributes."""
+    """Return the same code with copies of its variables: closure cells, defaults, attributes."""
     kept = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *function.__dict__.values())
     if not function.__closure__ and all(type(one) in CONSTANTS for one in kept):
         return function
@@ -104,7 +107,7 @@ def _function(function: types.FunctionType, memo: dict[int, Any]) -> types.Funct
             unfilled.append(old)
         cells.append(memo[id(old)])
     made = types.FunctionType(function.__code__, function.__globals__, function.__name__, None, tuple(cells) or None)
-    memo[id(function)] = made  # before its variables, of which it may be one
+    memo[id(function)] = made  # before its variables, because it may be one of them
     made.__qualname__, made.__doc__, made.__module__ = function.__qualname__, function.__doc__, function.__module__
     made.__defaults__ = _copy(function.__defaults__, memo)
     made.__kwdefaults__ = _copy(function.__kwdefaults__, memo)
@@ -112,7 +115,7 @@ def _function(function: types.FunctionType, memo: dict[int, Any]) -> types.Funct
     for old in unfilled:
         try:
             held = old.cell_contents
-        except ValueError:  # a variable that was never set
+        except ValueError:  # a variable without a value
             continue
         memo[id(old)].cell_contents = _copy(held, memo)
     return made
