@@ -19,8 +19,7 @@ class Estimate:
 
     Attributes:
         value: Point estimate, in the unit of the quantity (a fraction in [0,1] for an accuracy, a distance in the units
-        of
-            x for a median distance).
+            of x for a median distance).
         low: Lower end of the interval, at most `value`, in the same unit.
         high: Upper end of the interval, at least `value`, in the same unit.
         confidence: Nominal coverage of [low, high], in (0,1).

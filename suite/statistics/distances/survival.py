@@ -125,12 +125,10 @@ def median_with_ends(
 
     Args:
         distances: One per image, >= 0; None where nothing was found, which is farther than all others. If anytime, in
-        the
-            board's random order.
+            the board's random order.
         confidence: In (0,1); for very few images the interval is everything, from 0 on.
         anytime: Whether the interval holds at any time, for a run that may stop at any time: every m for which the
-        betting
-            sequences of P(distance > m) and P(distance >= m) do not exclude that it is the median.
+            betting sequences of P(distance > m) and P(distance >= m) do not exclude that it is the median.
 
     Returns:
         The median and the ends of its interval.

@@ -44,8 +44,7 @@ def bca(
         confidence: In (0,1).
         seed: Decides the resamples.
         calibrate: Whether to add the artificial image at each end and use the calibrated level; False for the interval
-        as
-            published ("bca-approximate"), which is a point where all values are alike.
+            as published ("bca-approximate"), which is a point where all values are alike.
         resamples: Number of resamples, >= 100.
 
     Returns:

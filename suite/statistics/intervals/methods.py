@@ -49,8 +49,7 @@ def interval(values: npt.ArrayLike, method: str, confidence: float = 0.95) -> Es
 
     Raises:
         ValueError: For an unknown method (the message names the known ones), values that are not [n] in [0,1], values
-        that
-            are not 0/1 where the method needs them, and a confidence outside (0,1).
+            that are not 0/1 where the method needs them, and a confidence outside (0,1).
     """
     maker = METHODS.get(method) or APPROXIMATE.get(method)
     if maker is None:

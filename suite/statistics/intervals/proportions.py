@@ -90,9 +90,8 @@ def wilson(successes: int, n: int, confidence: float = 0.95, *, calibrated: bool
         n: Number of images, >= 1.
         confidence: In (0,1).
         calibrated: Whether to use the level that makes the coverage >= confidence for every p in [0.02, 0.98]; False
-        for
-            the interval as published ("wilson-approximate"), whose coverage averaged over p is close to `confidence`
-            and for some p 5 points lower.
+            for the interval as published ("wilson-approximate"), whose coverage averaged over p is close to
+            `confidence` and for some p 5 points lower.
 
     Returns:
         A fraction in [0,1].

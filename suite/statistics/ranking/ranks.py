@@ -43,8 +43,7 @@ class Ranking:
         low: The best rank that each may have, 1 is best; all intervals hold at once with `confidence`.
         high: The worst rank that each may have.
         groups: Sets of statistically indistinguishable defenses, none inside another; ordered by best mean, as are
-        their
-            members.
+            their members.
         best: The probability of being the best of all, over resampled images; it sums to 1, and ties share.
         p_values: [J][J], adjusted, of "equal accuracy at the adversarial examples picked for each"; 1 on the diagonal.
         confidence: In (0,1), of all rank intervals at once.
@@ -76,8 +75,7 @@ def rank(
         seed: Decides the random signs and the resampled images.
         resamples: Number of random sign vectors and of resamples, >= 99.
         anytime: Whether p-values are those of bets, with Holm's correction, for a run that may stop at any time; the
-        images
-            in the board's random order.
+            images in the board's random order.
 
     Returns:
         The ranking.

@@ -1,4 +1,4 @@
-"""Sequential tests by betting: p-values of a difference, or of a mean above a limit, that are valid at any stopping time.
+"""Sequential tests by betting: p-values of a difference, or of a mean, that are valid at any stopping time.
 
 Under "equally good" the differences d_i in [-1,1] have mean 0, and so
 
@@ -20,7 +20,7 @@ from purebench.statistics.estimate import require_unit_values
 Floats = npt.NDArray[np.float64]
 
 STAKES = np.concatenate([side * np.geomspace(0.02, 0.9, 16) for side in (-1, 1)])
-"""Stakes of the mixture: small ones detect small differences of many images, large ones large differences of few images."""
+"""Stakes of the mixture: small ones detect small differences of many images, large ones large differences of few."""
 
 
 def anytime_p_values(differences: npt.ArrayLike) -> Floats:

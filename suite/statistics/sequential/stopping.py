@@ -82,7 +82,7 @@ def half_width_reached(
         half_width: A fraction in (0,1/2).
         confidence: Of the intervals, in (0,1).
         together: Whether all rows' intervals hold at once, each with its part of the error (Bonferroni), or each by
-        itself.
+            itself.
 
     Returns:
         Whether all intervals are short enough.

@@ -14,8 +14,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Score = Callable[[npt.NDArray[np.int64], int], Floats]
-"""A function of right draws [attacks, images] and their number of draws that returns a score in [0,1], such as their share
-or a power of it.
+"""A function of right draws [attacks, images] and the number of draws that returns a score in [0,1], such as their
+share or a power of it.
 """
 
 
@@ -24,13 +24,11 @@ def split_score(right: Bools, counts: Bools, score: Score, *, in_order: bool = F
 
     Args:
         right: bool [attacks, images, draws]. A single draw both picks and is scored; with an odd number one half has
-        one
-            more.
+            one more.
         counts: bool [attacks, images], False where the attack is left out; at least one counts on every image.
         score: Score of right draws.
         in_order: Whether ties on an image are broken by the images before it instead of all images, so that its score
-        never
-            changes when images are added, as a confidence sequence needs.
+            never changes when images are added, as a confidence sequence needs.
 
     Returns:
         [images] in [0,1].
@@ -46,7 +44,7 @@ def split_score(right: Bools, counts: Bools, score: Score, *, in_order: bool = F
 
 
 def _right(right: Bools) -> npt.NDArray[np.int64]:
-    """Return [attacks, images]: the number of right draws; image by image in memory, so it is summed attack by attack."""
+    """Return right draws [attacks, images]; the array is image by image in memory, so it is summed attack by attack."""
     return np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right])
 
 
@@ -61,7 +59,8 @@ def _scored(
     """Return [images]: the score of the attack with the fewest right draws in `picking`.
 
     draws: numbers of draws in `picking` and in `scoring`. Ties on an image are broken by the right draws on all images,
-    or on those before; the scores of attacks that still tie are averaged.
+        or
+    on those before; the scores of attacks that still tie are averaged.
     """
     picking_draws, scoring_draws = draws
     right = np.where(counts, picking / picking_draws, 0.0)

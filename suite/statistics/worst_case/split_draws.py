@@ -39,8 +39,7 @@ def robust_per_image(right: Bools, counts: Bools | None = None, *, in_order: boo
         right: bool [attacks, images, draws], whether the verification draw was right; an ERRORED one is False.
         counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
         in_order: Whether ties are broken by right draws over the images before instead of all images, for a run that
-        may
-            stop at any time: more images then never change the score of one.
+            may stop at any time: more images then never change the score of one.
 
     Returns:
         [images] in [0,1].
