@@ -1,4 +1,4 @@
-"""The `robustness` fixture: assertions such as `robustness.at_least(defense, 0.4)`, decided on as few images as possible."""
+"""The `robustness` fixture: assertions such as `robustness.at_least(defense, 0.4)`, decided on few images."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
 
 
 def _note(item: pytest.Item, number: int, claim: Claim) -> None:
-    """Store the properties of a claim for JUnit and the summary table; plain text, because workers of xdist send them."""
+    """Store the properties of a claim for JUnit and the summary table; as text, because workers of xdist send them."""
     told = {"claim": claim.text, "result": str(claim.result), "images": str(claim.images)}
     if claim.estimate is not None:
         told["estimate"] = claim.estimate.percent()
