@@ -190,7 +190,7 @@ class Bench:
         return parts[0], parts[1]
 
     def _flipped(self, data: ImageSet, order: Array, wanted: int) -> tuple[Array, Array]:
-        """Return places and adversarial images of those that the reconstruction has right before FGSM and wrong after it.
+        """Return places and adversarial images of those that the reconstruction has right before FGSM and wrong after.
 
         They are kept as float32: rounded to whole grey levels, some would be right again. The steepest l2 step is
         along the gradient; the authors' code steps along its sign.

@@ -76,7 +76,7 @@ class Journal:
             alphas: The list.
 
         Returns:
-            A string of 1 and 0 for each image, or None.
+            A string for each image with 1 or 0 for each draw, or None.
         """
         for row in _lines(self.folder / FRESH):
             if (row["what"], row["images"], tuple(row["alphas"])) == (what, images, alphas):
@@ -90,7 +90,7 @@ class Journal:
             what: `attacked` or `clean`.
             images: Hash of the images.
             alphas: The list.
-            draws: A string of 1 and 0 for each image.
+            draws: A string for each image with 1 (right) or 0 for each draw.
         """
         self._keep(self.folder / FRESH, {"what": what, "images": images, "alphas": list(alphas), "draws": draws})
 

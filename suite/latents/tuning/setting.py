@@ -1,4 +1,4 @@
-"""Defines the setting of a search: the purifier, the images that it is tuned on, and the attack that it is tuned against."""
+"""Defines the setting of a search: the purifier, the images that it is tuned on, and the attack."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Setting:
 
     Attributes:
         defense: A defense that makes a LatentPurifier, without its schedule and attenuation.
-        board: The board whose images are kept apart.
-        classifier: The classifier behind the purifier.
+        board: The board that the purifier is tuned for; its images are kept apart.
+        classifier: The classifier behind the purifier, by default the board's.
         dataset: Data set that the images are taken from.
         skip: Number of images to leave out at its beginning.
         images: Number of images of the search.

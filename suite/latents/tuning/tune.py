@@ -1,4 +1,4 @@
-"""Runs a search from its setting to its result: on the bench, kept in a folder, the best evaluated again on fresh images."""
+"""Runs a search from its setting to its result: on the bench, kept in a folder, then the best on fresh images."""
 
 from __future__ import annotations
 
