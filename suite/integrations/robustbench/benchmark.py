@@ -106,7 +106,9 @@ def benchmark(
     confidence: float = 0.95,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Evaluate a model of the zoo by RobustBench's protocol: its two accuracies, AutoAttack's verdict and our verification.
+    """Evaluate a model of the zoo by RobustBench's protocol.
+
+    It reports the two accuracies of RobustBench's function, AutoAttack's verdict and our verification.
 
     Args:
         model: See `robustbench_zoo.find`.
@@ -223,7 +225,7 @@ def _check_images(dataset: str, data_dir: Path, count: int) -> None:
 
 
 def _check_imagenet(folder: Path, count: int) -> None:
-    """Check the class folders: the loader takes the labels from their order, so a missing one would shift the labels."""
+    """Check the class folders: the loader takes labels from their order, so a missing one would shift the labels."""
     listed = Path(third_party.robustbench().__path__[0], "helper_files", "imagenet_test_image_ids.txt")
     wanted = [folder / name for name in listed.read_text(encoding="utf-8").split()[:count]]
     lost = [path for path in wanted if not path.is_file()]
