@@ -1,4 +1,7 @@
-"""Implements `purebench show --results`: prints results from their files alone, without store, images, models or code."""
+"""Implements `purebench show --results`: prints results from their files alone, without store, images or models.
+
+No code of the results is run.
+"""
 
 from __future__ import annotations
 

@@ -69,6 +69,11 @@ class Robustness:
     A defense is a row of the board, a spec such as "median" or "path/to/file.py:name", or an object: a `Purifier` (put
     before the board's classifier), a `Defense`, a module or a callable from images to logits. Results of defenses with
     a name are kept in the store; objects are evaluated anew each time, because nothing identifies them.
+
+    Args:
+        settings: Settings of all claims.
+        settle: Called with each claim once it is decided.
+        progress: Makes a context whose function is called as jobs end.
     """
 
     def __init__(
@@ -130,7 +135,7 @@ class Robustness:
 
         Args:
             defense: A row of the board, a spec or an object.
-            effort: Steps, draws and queries of the checks; None for the defaults.
+            effort: Steps, draws, queries and tolerance of the checks; None for the defaults.
             **changes: Fields of `Settings` to change for this claim.
 
         Returns:

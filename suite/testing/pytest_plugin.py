@@ -121,7 +121,7 @@ def _settings(item: pytest.Item) -> Settings:
             given[name] = _placed(name, value, config.rootpath)
     folder = Path(given.pop("store", "") or _cache(config))
     test = re.sub(r"[^\w.-]+", "-", item.nodeid)[-LONGEST:]
-    # the checksum distinguishes names that differ only in the characters that were replaced
+    # the checksum distinguishes names that differ only in characters that were replaced or cut off
     images = folder / "adversarial" / f"{test}-{crc32(item.nodeid.encode()):08x}"
     changes: dict[str, object] = {**given}
     if "max_images" in given:

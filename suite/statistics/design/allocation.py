@@ -168,14 +168,17 @@ def comparison_power(
     """Compute the probability that a paired comparison distinguishes two defenses, by the normal approximation.
 
     Args:
-        images: Number of images.
+        images: Number of images, >= 1.
         difference: Of their means, a fraction.
         deviation: Standard deviation of the images' differences, > 0.
-        comparisons: Number of comparisons that share the error alpha (Bonferroni, the first step of Holm).
+        comparisons: Number of comparisons that share the error alpha (Bonferroni, the first step of Holm), >= 1.
         alpha: Family-wise error rate.
 
     Returns:
         A probability.
+
+    Raises:
+        ValueError: For arguments out of their range.
     """
     if deviation <= 0 or images < 1 or comparisons < 1:
         raise ValueError(
@@ -203,6 +206,9 @@ def images_for_power(
 
     Returns:
         The number of images.
+
+    Raises:
+        ValueError: If difference is 0 or power is outside (0,1).
     """
     if difference == 0 or not 0 < power < 1:
         raise ValueError(f"expected a difference other than 0 and a power in (0,1), but got {difference!r}, {power!r}")
