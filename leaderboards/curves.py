@@ -55,7 +55,16 @@ class Scale:
 
 @dataclass(frozen=True)
 class Frame:
-    """The drawing's size and margins, in its own units; the margins leave room for larger letters on a small screen."""
+    """The drawing's size and margins, in its own units.
+
+    Attributes:
+        width: Width of the drawing.
+        height: Height of the drawing.
+        left: Left margin; the margins leave room for larger letters on a small screen.
+        right: Right margin.
+        top: Top margin.
+        bottom: Bottom margin.
+    """
 
     width: int
     height: int

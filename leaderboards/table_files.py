@@ -40,7 +40,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def latex(rows: Sequence[Row], caption: str) -> str:
-    """Return the table in LaTeX, which needs the package booktabs.
+    """Return the table in LaTeX; the only package it needs is booktabs.
 
     Args:
         rows: In the order of their ranks.

@@ -66,6 +66,10 @@ class Bench:
 
     Its attributes `search` and `fresh` are its images, `latents` is the number of alphas.
 
+    Args:
+        setting: The setting.
+        device: cpu, cuda or cuda:0.
+
     Raises:
         PurebenchError: For a part that cannot be found or made, a defense without a LatentPurifier, too few images, and
             images that belong to a board.

@@ -47,12 +47,26 @@ class Journal:
             raise PurebenchError(f"--out: {folder} holds a search of another setting ({was}); name another folder.")
 
     def trials(self, how: str, space: str) -> list[Trial]:
-        """Return the trials of one search so far, in order."""
+        """Return the trials of one search so far, in order.
+
+        Args:
+            how: Name in PROPOSERS.
+            space: Name in SPACES.
+
+        Returns:
+            The trials.
+        """
         rows = _lines(self._trials(how, space))
         return [Trial(**row | {"point": tuple(row["point"]), "alphas": tuple(row["alphas"])}) for row in rows]
 
     def keep(self, how: str, space: str, trial: Trial) -> None:
-        """Add a trial to its search."""
+        """Add a trial to its search.
+
+        Args:
+            how: Name in PROPOSERS.
+            space: Name in SPACES.
+            trial: The trial.
+        """
         self._keep(self._trials(how, space), asdict(trial))
 
     def searches(self) -> dict[tuple[str, str], list[Trial]]:

@@ -49,14 +49,32 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimat
 
 
 def wilson_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """Return the ends of the score interval: all p that a z-test does not reject."""
+    """Compute the ends of the score interval: all p that a z-test does not reject.
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
     centre = (successes + z**2 / 2) / (n + z**2)
     half = z * np.sqrt(successes * (n - successes) / n + z**2 / 4) / (n + z**2)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
 def corrected_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """Return the ends of the score interval with half a success less and more (Newcombe 1998, method 4)."""
+    """Compute the ends of the score interval with half a success less and more (Newcombe 1998, method 4).
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
 
     def lower(k: Counts) -> Floats:
         inner = z**2 - 2 - 1 / n + 4 * k * ((n - k) + 1) / n
@@ -67,7 +85,16 @@ def corrected_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]
 
 
 def jeffreys_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """Return quantiles of the posterior beta(k+1/2, n-k+1/2); the end is 0 for no success and 1 for no failure."""
+    """Compute quantiles of the posterior beta(k+1/2, n-k+1/2); the end is 0 for no success and 1 for no failure.
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
     tail = float(ndtr(-z))
     low = np.where(successes == 0, 0.0, betaincinv(successes + 0.5, n - successes + 0.5, tail))
     high = np.where(successes == n, 1.0, betainccinv(successes + 0.5, n - successes + 0.5, tail))
@@ -75,7 +102,16 @@ def jeffreys_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
 
 
 def agresti_coull_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """Return the ends of the normal interval after z²/2 successes and z²/2 failures are added."""
+    """Compute the ends of the normal interval after z²/2 successes and z²/2 failures are added.
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
     more = n + z**2
     centre = (successes + z**2 / 2) / more
     half = z * np.sqrt(centre * (1 - centre) / more)

@@ -104,7 +104,15 @@ def vote_per_image(right: Bools, voters: int, counts: Bools | None = None, *, in
 
 
 def most_times(right: Bools, counts: Bools | None = None) -> int:
-    """Return the largest N and K that the draws allow: half of the draws where an attack is picked, else all."""
+    """Return the largest N and K that the draws allow: half of the draws where an attack is picked, else all.
+
+    Args:
+        right: bool [attacks, images, draws].
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+
+    Returns:
+        A number of draws.
+    """
     draws = int(right.shape[2])
     return draws // 2 if _picks(right, counts) else draws
 
