@@ -2,7 +2,7 @@
 
 `benchmark` calls RobustBench's function of the same name: its images and preprocessing, AutoAttack `standard`, its
 accuracy. It reports that number beside AutoAttack's verdict and our verification, each with an interval, and keeps the
-images' outcomes. Nothing is downloaded, neither models (see `robustbench_zoo`) nor images.
+images' outcomes. Nothing is downloaded, neither models (see `zoo`) nor images.
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ def benchmark(
     It reports the two accuracies of RobustBench's function, AutoAttack's verdict and our verification.
 
     Args:
-        model: See `robustbench_zoo.find`.
-        model_dir: See `robustbench_zoo.find`.
+        model: See `zoo.find`.
+        model_dir: See `zoo.find`.
         data_dir: For CIFAR the folder that holds torchvision's cifar-10-batches-py or cifar-100-python, for ImageNet
             the one that holds val.
-        dataset: See `robustbench_zoo.find`.
-        threat_model: See `robustbench_zoo.find`.
+        dataset: See `zoo.find`.
+        threat_model: See `zoo.find`.
         eps: Radius in the units of images in [0,1]; None for the leaderboard's.
         n_examples: Number of test images, from the first; None for all of the protocol.
         batch_size: Images at once; as in RobustBench it decides, with the seed, the random numbers of an image.

@@ -155,7 +155,7 @@ class Bench:
         )
 
     def _run(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> Finding:
-        """Run one job on the part's images. Raises PurebenchError with its reason if it failed."""
+        """Run one job on the part's images. Raise PurebenchError with its reason if it failed."""
         row = DefenseChoice("searched", self.setting.defense)
         context = Context(
             board=self._board(attack, row, len(part.images)),

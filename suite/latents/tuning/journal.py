@@ -112,7 +112,7 @@ class Journal:
         return self.folder / f"{TRIALS}-{how}-{space}.jsonl"
 
     def _keep(self, path: Path, row: Mapping[str, Any]) -> None:
-        """Add a line, and the setting before the first. Raises PurebenchError if the file cannot be written."""
+        """Add a line, and the setting before the first. Raise PurebenchError if the file cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             place = self.folder / SETTING
