@@ -1,1 +1,1 @@
-"""Boards and their pages: what is run, what was found, and how it is shown."""
+"""Boards and their pages: definitions, committed results and presentation."""

@@ -1,4 +1,4 @@
-"""Security curves as inline SVG: where everything stands is computed here, `templates/curve.svg.j2` writes it down.
+"""Draws security curves as inline SVG: this module computes all positions, `templates/curve.svg.j2` writes the markup.
 
 All charts of a page share their scale, so that they can be compared by eye.
 """
@@ -14,29 +14,35 @@ from purebench.results.distances import NORM_SIGNS, Nearest, distance_text
 from purebench.statistics import Estimate, median_distance, security_curve
 
 COLOURS = 8
-"""Colours of lines in style.css; the ninth line begins again, dashed."""
+"""Number of line colours in style.css; the ninth line starts again, dashed."""
 STEPS = {"linf": (0.5, 1, 2, 4, 8, 16, 32, 64), "l2": (0.1, 0.2, 0.5, 1, 2, 5, 10), "l1": (1, 2, 5, 10, 20, 50, 100)}
-"""Distances between the ticks of a radius, in 1/255 for linf."""
+"""Possible distances between the ticks of a radius, in 1/255 for linf."""
 TICKS = 7
 
 
 class Measured(Protocol):
-    """Distances, one an image, None where there is no end: of attacks (`Nearest`), or certified ones."""
+    """Distances, one per image: of attacks (`Nearest`), or certified ones."""
 
     @property
     def distances(self) -> tuple[float | None, ...]:
-        """In the units of the radius."""
+        """Distances in the units of the radius; None where there is no limit."""
 
     @property
     def anytime(self) -> bool:
-        """Whether intervals must hold at any time."""
+        """Whether intervals must be valid at any stopping time."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The charts' common scale: radii of `norm` from 0 to `limit`, with ticks (radius, label).
+    """The common scale of the charts.
 
-    radius: the threat's, and as its author wrote it.
+    Attributes:
+        norm: Norm of the radii.
+        limit: Largest radius; the smallest is 0.
+        ticks: (radius, label) of each tick.
+        label: Label of the axis.
+        radius: Radius of the threat model.
+        radius_text: The same as its author wrote it.
     """
 
     norm: str
@@ -49,7 +55,16 @@ class Scale:
 
 @dataclass(frozen=True)
 class Frame:
-    """The drawing's size and margins, in its own units; the margins hold a small screen's larger letters."""
+    """The drawing's size and margins, in its own units.
+
+    Attributes:
+        width: Width of the drawing.
+        height: Height of the drawing.
+        left: Left margin; the margins leave room for larger letters on a small screen.
+        right: Right margin.
+        top: Top margin.
+        bottom: Bottom margin.
+    """
 
     width: int
     height: int
@@ -59,19 +74,26 @@ class Frame:
     bottom: int = 58
 
     def x(self, share: float) -> float:
-        """Where a share of the scale stands; what is beyond its end stands at the end."""
+        """Return the horizontal position of a share of the scale; shares above 1 are placed at its end."""
         return self.left + min(share, 1.0) * (self.width - self.left - self.right)
 
     def y(self, accuracy: float) -> float:
-        """Where an accuracy in [0,1] stands."""
+        """Return the vertical position of an accuracy in [0,1]."""
         return self.top + (1 - accuracy) * (self.height - self.top - self.bottom)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One defense's curve: SVG paths of the steps and of the band around them, and where they are at the radius.
+    """The curve of one defense.
 
-    style: CSS classes of its colour. at: the accuracy at the threat's radius; median: its median distance, as text.
+    Attributes:
+        name: Name of the defense.
+        style: CSS classes of its colour.
+        path: SVG path of the steps.
+        band: SVG path of the confidence band around them.
+        point: (x, y) of the curve at the threat's radius.
+        at: The accuracy at the threat's radius.
+        median: Its median distance, as text.
     """
 
     name: str
@@ -85,7 +107,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing of one or more curves. summary: what a reader who does not see it must know; banded: with bands."""
+    """A drawing of one or more curves.
+
+    Attributes:
+        id: Anchor in the page.
+        title: Title.
+        summary: Description for readers who cannot see the drawing.
+        frame: Size and margins.
+        scale: Scale of the radii.
+        lines: The curves.
+        banded: Whether bands are drawn.
+    """
 
     id: str
     title: str
@@ -101,7 +133,16 @@ OVERLAID = Frame(760, 380)
 
 
 def scale(threat: ThreatModel, radius_text: str, found: Iterable[Measured]) -> Scale:
-    """A scale that shows the threat's radius and 19 in 20 of the distances found."""
+    """Choose a scale that shows the threat's radius and 95 % of the distances found.
+
+    Args:
+        threat: Threat model.
+        radius_text: Its radius as its author wrote it.
+        found: Distances of all defenses.
+
+    Returns:
+        The scale.
+    """
     known = sorted(d for of in found for d in of.distances if d is not None)
     most = known[int(0.95 * (len(known) - 1))] if known else 0.0
     limit = max(1.5 * threat.radius, 1.05 * most)
@@ -121,7 +162,19 @@ def scale(threat: ThreatModel, radius_text: str, found: Iterable[Measured]) -> S
 
 
 def line(name: str, found: Measured, confidence: float, scale: Scale, frame: Frame, number: int = 0) -> Line:
-    """The curve of a defense. number: its place among the lines of the chart, which decides its colour."""
+    """Compute the curve of a defense.
+
+    Args:
+        name: Name of the defense.
+        found: Its distances.
+        confidence: Of the band, in (0,1).
+        scale: Scale of the radii.
+        frame: Size and margins.
+        number: Its number among the lines of the chart, which decides its colour.
+
+    Returns:
+        The curve.
+    """
     corners = sorted({0.0, *(d for d in found.distances if d is not None and d <= scale.limit)})
     curve = security_curve(found.distances, [*corners, scale.radius], confidence, anytime=found.anytime)
     at, curve = curve[-1], curve[:-1]
@@ -143,7 +196,19 @@ def line(name: str, found: Measured, confidence: float, scale: Scale, frame: Fra
 def single(
     anchor: str, name: str, found: Nearest | None, confidence: float, scale: Scale, proven: Measured | None = None
 ) -> Chart | None:
-    """The chart of one defense, with bands: under attack, and dashed what is certified; None without either."""
+    """Compute the chart of one defense, with bands: under attack, and certified (dashed).
+
+    Args:
+        anchor: Anchor of the defense's section.
+        name: Name of the defense.
+        found: Distances of attacks, None if there are none.
+        confidence: Of the bands, in (0,1).
+        scale: Scale of the radii.
+        proven: Certified distances, None if there are none.
+
+    Returns:
+        The chart; None without any distances.
+    """
     lines, told = [], []
     if found is not None:
         lines.append(drawn := line(name, found, confidence, scale, SINGLE))
@@ -158,7 +223,16 @@ def single(
 
 
 def overlaid(found: Mapping[str, Nearest], confidence: float, scale: Scale) -> Chart | None:
-    """The chart of all defenses of which there is a curve, in this order; None if there are fewer than two."""
+    """Compute the chart of all defenses that have a curve.
+
+    Args:
+        found: Distances by name, in the order of the lines.
+        confidence: In (0,1).
+        scale: Scale of the radii.
+
+    Returns:
+        The chart; None if there are fewer than two curves.
+    """
     if len(found) < 2:
         return None
     lines = tuple(
@@ -173,7 +247,7 @@ def _told(drawn: Line, scale: Scale) -> str:
 
 
 def _steps(xs: Sequence[float], ys: Sequence[float], end: float) -> list[tuple[float, float]]:
-    """The corners of a line that holds each y from its x on, to `end`; those that share a place are drawn once."""
+    """Return the corners of a line that keeps each y from its x on, up to `end`; equal corners are returned once."""
     corners = [(round(xs[0], 1), round(ys[0], 1))]
     for x, y in zip([*xs[1:], end], [*ys[1:], ys[-1]], strict=True):
         x, y = round(x, 1), round(y, 1)

@@ -1,6 +1,7 @@
-"""What randomness gives a defense and what attacks take: clean beside attacked, asked often, voting, and the noise.
+"""Computes the page's section on randomness: clean and attacked accuracy, repeated queries, votes, sources of noise.
 
-Clean and attacked are the same estimand image by image, so what randomness alone costs is not blamed on the attack.
+Clean and attacked accuracy are the same estimand image by image, so the loss due to randomness alone is not attributed
+to the attack.
 """
 
 from __future__ import annotations
@@ -32,9 +33,15 @@ FRAME = Frame(640, 300)
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of a drawing: its points by how many draws are used, as SVG paths.
+    """One curve of a drawing, as SVG paths.
 
-    style: CSS classes. points: (x, y) of the marks; band: around them, empty for none; told: in words.
+    Attributes:
+        name: Name of the curve.
+        style: CSS classes.
+        path: SVG path of the line through its points.
+        band: SVG path of the confidence band, empty for none.
+        points: (x, y) of the marks.
+        told: Description in words.
     """
 
     name: str
@@ -47,7 +54,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class DrawChart:
-    """Accuracy against the number of draws that are used. ticks: (x, label)."""
+    """Accuracy against the number of draws that are used.
+
+    Attributes:
+        id: Anchor in the page.
+        title: Title.
+        frame: Size and margins.
+        ticks: (x, label) of each tick.
+        curves: The curves.
+    """
 
     id: str
     title: str
@@ -57,7 +72,7 @@ class DrawChart:
 
     @property
     def summary(self) -> str:
-        """What a reader who does not see it must know."""
+        """Description for readers who cannot see the drawing."""
         return " ".join(f"{curve.name}: {curve.told}." for curve in self.curves)
 
 
@@ -65,8 +80,12 @@ class DrawChart:
 class Noise:
     """The sources of the noise of robust accuracy, and the cheapest way to halve its interval.
 
-    shares: of the mean's variance, by what they come from, in percent. advice: images and fresh draws that would halve
-    the interval; None where the costs are not known.
+    Attributes:
+        parts: Variance components.
+        shares: Shares of the mean's variance by source, in percent.
+        images: Number of images that were scored.
+        draws: Number of fresh draws of each image.
+        advice: Images and fresh draws that would halve the interval; None where the costs are not known.
     """
 
     parts: VarianceParts
@@ -77,9 +96,14 @@ class Noise:
 
 
 def loss(result: DefenseResult) -> Estimate | None:
-    """What the attacks take: clean minus attacked accuracy, image by image; None without clean images and attacks.
+    """Estimate the accuracy lost to the attacks: clean minus attacked accuracy, image by image.
 
-    None too in a cascade that attacks before it asks for the clean images.
+    Args:
+        result: Results of the defense.
+
+    Returns:
+        A difference in [-1,1]; None without clean images and attacks, and in a cascade that attacks before it evaluates
+        the clean images.
     """
     clean, rest = _clean(result), [attack for attack in result.attacks if attack.name != CLEAN]
     if clean is None or all(attack.skipped for attack in rest) or result.errored:
@@ -89,15 +113,20 @@ def loss(result: DefenseResult) -> Estimate | None:
     if not asked.any():
         return None
     before, after, confidence = before[asked], after[asked], result.board["confidence"]
-    if not result.random:  # the worst case holds the clean image, so it is never right where that is wrong
+    if not result.random:  # the worst case includes the clean image, so it is never right where that is wrong
         return interval(before - after, interval_method(True, result.anytime), confidence)
     return attributable_loss(before, after, confidence, anytime=result.anytime)
 
 
 def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
-    """resubmission@N and vote@K, clean and at the picked adversarial examples.
+    """Compute the chart of resubmission@N and vote@K, clean and at the picked adversarial examples.
 
-    None for a deterministic defense, with too few draws, and where images ERRORED.
+    Args:
+        anchor: Anchor of the defense's section.
+        result: Results of the defense.
+
+    Returns:
+        The chart; None for a deterministic defense, with too few draws, and where images ERRORED.
     """
     if not result.random or result.errored or not result.scored.any():
         return None
@@ -124,7 +153,7 @@ def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
 
 
 def noise(result: DefenseResult) -> Noise | None:
-    """The sources of the noise of robust accuracy; None where they cannot be estimated."""
+    """Estimate the sources of the noise of robust accuracy; None where they cannot be estimated."""
     scored = result.scored
     if not result.random or result.errored or result.fresh_draws < 2 or scored.sum() < 2:
         return None
@@ -140,7 +169,7 @@ def noise(result: DefenseResult) -> Noise | None:
 
 
 def _advice(result: DefenseResult, parts: VarianceParts) -> Allocation | None:
-    """The cheapest images and fresh draws that halve the interval, in seconds of this device; None if not timed."""
+    """Return the cheapest images and fresh draws that halve the interval, costed in seconds; None without times."""
     robust = result.robust
     attacks = sum(sum(attack.seconds.values()) for attack in result.attacks)
     picking, fresh = (result.worst_case.seconds.get(phase, 0.0) for phase in ("pick", "verify"))
@@ -158,7 +187,7 @@ def _advice(result: DefenseResult, parts: VarianceParts) -> Allocation | None:
 
 
 def _clean(result: DefenseResult) -> AttackResult | None:
-    """The clean images' answers, if all of them were asked or are told to have failed."""
+    """Return the answers on the clean images, if all of them were evaluated or have a recorded error."""
     clean = next((attack for attack in result.attacks if attack.name == CLEAN), None)
     return None if clean is None or clean.skipped or result.spared(clean).any() else clean
 

@@ -1,4 +1,4 @@
-"""Robust accuracies with their intervals as a matplotlib figure; matplotlib comes with the extra `notebook`."""
+"""Draws robust accuracies with their intervals as a matplotlib figure; the extra `notebook` installs matplotlib."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCENT, SOFT = "#0b6e74", "#6a665f"
 
 
 class Picture(Figure):
-    """A figure that a notebook shows by itself: it is no figure of pyplot, so it is shown once."""
+    """A figure that a notebook displays by itself; it is not a pyplot figure, so it is displayed once."""
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
@@ -27,9 +27,15 @@ class Picture(Figure):
 
 
 def intervals(board: Board, rows: Sequence[Row], ax: Axes | None = None) -> Figure:
-    """A line a defense, best on top: the interval, the robust accuracy (dot) and the clean accuracy (ring).
+    """Draw a line for each defense, best on top: the interval, the robust accuracy (dot) and the clean accuracy (ring).
 
-    A defense of which nothing is known has its name only. Drawn into `ax` if given, whose figure is then returned.
+    Args:
+        board: The board.
+        rows: Its rows, best first. A row without results shows its name only.
+        ax: Axes to draw into; None for a new figure.
+
+    Returns:
+        The figure, that of `ax` if given.
     """
     if ax is None:
         figure: Any = Picture(figsize=(7.2, 1.6 + 0.36 * max(len(rows), 1)), layout="constrained")

@@ -1,4 +1,4 @@
-"""Rows as a pandas DataFrame; pandas comes with the extra `notebook`."""
+"""Rows as a pandas DataFrame; the extra `notebook` installs pandas."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from purebench.statistics import Estimate
 
 
 def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
-    """A line a defense, best first. `robust`, `clean` and `certified` are fractions, with their intervals beside them.
+    """Return a table with a line for each defense, best first.
 
-    rank, accuracies and strongest are missing where nothing is known. warnings: the
-    codes of the reasons why the robust accuracy may be too high, and `warning_text` the reasons in words.
+    `robust`, `clean` and `certified` are fractions, with the ends of their intervals in columns beside them. rank,
+    accuracies and strongest are missing where nothing is known. warnings has the codes of the reasons why the robust
+    accuracy may be too high, and `warning_text` the reasons in words.
+
+    Args:
+        rows: In the order of their ranks.
+
+    Returns:
+        The table.
     """
     return pd.DataFrame(
         [
@@ -44,7 +51,16 @@ def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def of_attacks(rows: Sequence[Row]) -> pd.DataFrame:
-    """A line for each attack on each defense: `accuracy` is missing where it was SKIPPED or failed; `reason`: why."""
+    """Return a table with a line for each attack on each defense.
+
+    `accuracy` is missing where the attack was SKIPPED or failed; `reason` says why.
+
+    Args:
+        rows: In the order of their ranks.
+
+    Returns:
+        The table.
+    """
     return pd.DataFrame(
         [
             {
@@ -68,7 +84,7 @@ def of_attacks(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _columns(name: str, estimate: Estimate | None) -> dict[str, Any]:
-    """An estimate as three columns."""
+    """Return an estimate as three columns."""
     if estimate is None:
         return {name: nan, f"{name}_low": nan, f"{name}_high": nan}
     return {name: float(estimate.value), f"{name}_low": float(estimate.low), f"{name}_high": float(estimate.high)}

@@ -1,4 +1,4 @@
-"""A board's rows as a piece of HTML for a notebook: styles of its own, no script, legible on light and dark."""
+"""Renders a board's rows as HTML for a notebook: its own styles, no script, readable on light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ if TYPE_CHECKING:
 
 
 def table(board: Board, rows: Sequence[Row], left_out: Collection[str] = ()) -> str:
-    """The ranked table with drawn intervals, each attack's accuracies folded away below, and the notes.
+    """Return the ranked table with drawn intervals, followed by each attack's accuracies, folded, and the notes.
 
-    left_out: rows that were not run because their files are not on the machine.
+    Args:
+        board: The board.
+        rows: Its rows, in the order of their ranks.
+        left_out: Rows that were not run because their files are not on the machine.
+
+    Returns:
+        The HTML.
     """
     attacks = [attack.name for attack in board.attacks]
     told = [note.plain for note in notes(board, rows, (False, False), left_out)]

@@ -17,9 +17,15 @@ from purebench.results.stored_board import originals
 
 
 def check_outputs(page: Path | None, results: Path | None, rows: Collection[str] = ()) -> None:
-    """Raises PurebenchError for places that cannot be written, before hours are spent on what goes there.
+    """Check that the page and the results can be written, before the evaluation, which takes hours.
 
-    rows: the defenses whose results will be written; files of others in the folder must be results of this version.
+    Args:
+        page: A file for the page, None for none.
+        results: A folder for the results, None for none. Files of other defenses in it must be results of this version.
+        rows: Names of the defenses whose results will be written.
+
+    Raises:
+        PurebenchError: If something cannot be written.
     """
     if page is not None and page.is_dir():
         raise PurebenchError(f"--page: expected a file to write, but {page} is a folder; name a file in it.")
@@ -38,19 +44,19 @@ def finish(
     order: Sequence[int] | Array,
     left_out: Collection[str] = (),
 ) -> list[DefenseResult]:
-    """Write the results and the page where asked, then print the ranking.
+    """Write the results and the page if requested, then print the ranking.
 
     Args:
         board: As it was run.
-        records: What the store has of it.
+        records: Its records in the store.
         page: A file for the page, None for none.
         results: A folder for the results, None for none.
-        data: Clean images, None where they are not at hand: the page then has none.
+        data: Clean images, None where they are not available: the page then has none.
         order: Their positions in the data set.
         left_out: Rows whose files are not on this machine.
 
     Returns:
-        What was found of each row.
+        The results of each row.
     """
     from purebench.results import export
 
@@ -71,8 +77,17 @@ def present(
     left_out: Collection[str] = (),
     results: Path | None = None,
 ) -> None:
-    """Write the page where asked, then print the table and the places of what was written."""
+    """Write the page if requested, then print the table and the paths of the files written.
 
+    Args:
+        board: As it was run.
+        found: Results of each row.
+        page: A file for the page, None for none.
+        classes: Names of the classes.
+        pictures: Base64 PNG of clean images by their position in the data set.
+        left_out: Rows whose files are not on this machine.
+        results: The folder that the results were written to, None for none.
+    """
     if page is not None:
         site.write_page(page, site.render(board, found, classes, pictures, left_out))
     terminal.print_board(board, found, left_out=left_out)

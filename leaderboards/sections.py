@@ -1,4 +1,4 @@
-"""A defense's section of the page: its attacks line by line, its curve, pictures, and the command that repeats it."""
+"""Builds a defense's section of the page: its attacks, curve and pictures, and the command that repeats it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,15 @@ TRIPLES = 4
 
 @dataclass(frozen=True)
 class Triple:
-    """Three pictures of one image: original (None if it is not at hand), attacked, and purified again."""
+    """Three pictures of one image: original, attacked, and purified again.
+
+    Attributes:
+        picture: The attacked and the purified image.
+        original: The original, None if it is not available.
+        true: Name of the true class.
+        predicted: Name of the predicted class.
+        fooled: Whether the attack succeeded.
+    """
 
     picture: Picture
     original: str | None
@@ -39,12 +47,19 @@ class Triple:
 
 @dataclass(frozen=True)
 class Line:
-    """One attack in a defense's section: what was run, and its accuracy, cost, distances and outcomes.
+    """One attack in a defense's section.
 
-    source: whose adversarial images it reuses, empty if no one's. distance: the median under the threat, or that of
-    the nearest images of a minimum-norm attack, of which `found` then says how many there are ("" for others).
-    counts: (style, label, images). own: its own verdict. remarks: (kind, text), what else a reader must know
-    (errors stand in the row).
+    Attributes:
+        result: Its result.
+        spec: The attack, as in a board.yaml.
+        source: The defense or attack whose adversarial images it reuses, empty for none.
+        cell: Its cell in the ranked table.
+        cost: Its cost.
+        distance: The median under the threat, or that of the nearest images of a minimum-norm attack.
+        found: For a minimum-norm attack, how many nearest images there are; "" for others.
+        counts: (style, label, images) of each outcome.
+        own: The attack's own verdict.
+        remarks: (kind, text) of other information (errors are in the row).
     """
 
     result: AttackResult
@@ -61,11 +76,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """A defense's section: its row, the anchor it is linked by, its attacks, its curve and pictures of one attack.
+    """A defense's section.
 
-    nearest, proven, chart: None without a minimum-norm attack, a certificate, either. judged: whether some attack has a
-    verdict of its own. median: the median distance and its interval, as text. loss: what the attacks take, in [-1,1];
-    asked: accuracy asked several times; noise: where its noise comes from; None where that is not known.
+    Attributes:
+        row: Its row.
+        anchor: Anchor of the section in links.
+        lines: Its attacks.
+        judged: Whether some attack has its own verdict.
+        nearest: Nearest adversarial images, None without a minimum-norm attack.
+        proven: Certificates, None if there are none.
+        chart: Security curve, None without nearest images and certificates.
+        pictured: The attack of the pictures, None if there are none.
+        triples: The pictures.
+        command: The command line that repeats the evaluation.
+        median: The median distance and its interval, as text.
+        loss: Accuracy lost to the attacks, in [-1,1]; None where it is not known.
+        asked: Accuracy under repeated queries and votes; None where it is not known.
+        noise: Sources of its noise; None where they are not known.
     """
 
     row: Row
@@ -94,7 +121,21 @@ def section(
     classes: Sequence[str],
     originals: Mapping[int, str],
 ) -> Section:
-    """The section of a row. found: its nearest adversarial images; proven: its certificates; scale: of the curves."""
+    """Build the section of a row.
+
+    Args:
+        board: The board.
+        row: The row.
+        anchor: Anchor of the section.
+        found: Its nearest adversarial images.
+        proven: Its certificates.
+        scale: Scale of the curves.
+        classes: Names of the classes.
+        originals: Base64 PNG of clean images by their position in the data set.
+
+    Returns:
+        The section.
+    """
     pictured = _pictured(row)
     pictures = pictured.pictures[:TRIPLES] if pictured else ()
     lines = tuple(_line(board, attack, cell) for attack, cell in zip(row.result.attacks, row.cells, strict=True))
@@ -117,14 +158,14 @@ def section(
 
 
 def _median(board: Board, found: Nearest) -> str:
-    """The median distance and its interval: "8.7/255 [6.1/255, ∞]"."""
+    """Return the median distance and its interval: "8.7/255 [6.1/255, ∞]"."""
     norm, median = board.threat.norm, median_with_ends(found.distances, board.confidence, anytime=found.anytime)
     low, high = distance_text(norm, median.low), distance_text(norm, median.high)
     return f"{distance_text(norm, median.value)} [{low}, {high}]"
 
 
 def anchors(names: Sequence[str]) -> dict[str, str]:
-    """An id for each name that is safe in a link; the names that a board.yaml allows stay as they are."""
+    """Return an id for each name that is safe in a link; names that a board.yaml allows are unchanged."""
     found: dict[str, str] = {}
     for name in names:
         plain = "defense-" + re.sub(r"[^A-Za-z0-9._+-]", "-", name)
@@ -135,7 +176,7 @@ def anchors(names: Sequence[str]) -> dict[str, str]:
 
 
 def _pictured(row: Row) -> AttackResult | None:
-    """The attack whose pictures are shown: the strongest, else one that has some, the clean one last."""
+    """Return the attack whose pictures are shown: the strongest, else one that has some, the clean one last."""
     shown = [attack for attack in row.result.attacks if attack.pictures]
     return min(shown, key=lambda attack: (attack.name == CLEAN, attack.name != row.strongest), default=None)
 
@@ -181,6 +222,6 @@ def _remarks(attack: AttackResult, own: OwnVerdict | None) -> Iterator[tuple[str
     yield from (("skipped", reason) for reason in attack.skips)
     if own is not None and own.remark:
         yield "verdict", own.remark
-    # that a cascade makes accuracies conditional is said once, for all attacks
+    # the warning that a cascade makes accuracies conditional is shown once, for all attacks
     yield from (("warning", str(one)) for one in attack.warnings if one.code is not WarningCode.CONDITIONAL)
     yield from (("", note) for note in attack.notes)

@@ -1,4 +1,4 @@
-"""A board as one HTML file that needs nothing else: no network, no folder beside it."""
+"""Renders a board as one self-contained HTML file: it needs no network and no other files."""
 
 from __future__ import annotations
 
@@ -32,11 +32,20 @@ def render(
     originals: Mapping[int, str],
     left_out: Collection[str] = (),
 ) -> str:
-    """The board's page.
+    """Render the board's page.
 
-    classes: the names of the classes. originals: base64 PNG of clean images by their position in the dataset,
-    for the pictures in the results. left_out: rows that were not run because their files are not on the machine.
-    Raises PurebenchError where `rank` does.
+    Args:
+        board: The board.
+        results: Results of its defenses.
+        classes: Names of the classes.
+        originals: Base64 PNG of clean images by their position in the data set, for the pictures in the results.
+        left_out: Rows that were not run because their files are not on the machine.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        PurebenchError: Where `rank` does.
     """
     rows = rank(results)
     ids = anchors([row.name for row in rows])
@@ -76,14 +85,14 @@ def render(
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),
         provenance=[(row.name, row.result.provenance) for row in rows],
         shared=rows[0].result.provenance if rows else {},
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own files, not data
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, which needs no escaping
         script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
     )
     return page.rstrip() + "\n"
 
 
 def templates() -> Environment:
-    """Where our templates are read from: what they are given is escaped, and what they are not given is an error."""
+    """Return the environment of our templates: values are escaped, and an undefined variable is an error."""
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -94,7 +103,15 @@ def templates() -> Environment:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Writes the page, or raises PurebenchError and leaves what was there."""
+    """Write the page; if that fails, an existing file is left unchanged.
+
+    Args:
+        path: The file.
+        html: The page.
+
+    Raises:
+        PurebenchError: If it cannot be written.
+    """
     write_files({path: html})
 
 
@@ -108,7 +125,7 @@ def _percent(fraction: float) -> str:
 
 
 def _bracket(estimate: Any) -> str:
-    """The interval of `Estimate.percent`: "[58.2, 64.4]"."""
+    """Return the interval of `Estimate.percent`: "[58.2, 64.4]"."""
     told = str(estimate.percent())
     return told[told.index("[") :]
 
@@ -118,14 +135,14 @@ def _share(part: int, whole: int) -> str:
 
 
 def _chance(probability: float) -> str:
-    """A probability as people say it: "37 %", "< 1 %"."""
+    """Format a probability: "37 %", "< 1 %"."""
     if 0 < probability < 0.01 or 0.99 < probability < 1:
         return "<\u00a01\u00a0%" if probability < 0.5 else ">\u00a099\u00a0%"
     return f"{100 * probability:.0f}\u00a0%"
 
 
 def _duration(seconds: float) -> str:
-    """A time as people say it: 8.3 s, 12 min, 3.4 h."""
+    """Format a duration: 8.3 s, 12 min, 3.4 h."""
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"

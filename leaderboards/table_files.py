@@ -1,4 +1,4 @@
-"""The ranked table as Markdown, LaTeX and CSV."""
+"""Writes the ranked table as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATEX = str.maketrans(
     }
 )
 FORMULA = tuple("=+-@\t\r")
-"""First characters of a cell that a spreadsheet takes for a formula."""
+"""First characters of a cell that a spreadsheet interprets as a formula."""
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -40,11 +40,14 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def latex(rows: Sequence[Row], caption: str) -> str:
-    """Return the table in LaTeX; it needs no package but booktabs.
+    """Return the table in LaTeX; the only package it needs is booktabs.
 
     Args:
         rows: In the order of their ranks.
         caption: Plain text.
+
+    Returns:
+        The LaTeX code.
     """
     lines = [[one.translate(LATEX) for one in line] for line in (COLUMNS, *map(_texts, rows))]
     head, *body = [f"  {' & '.join(line)} \\\\\n" for line in lines]
@@ -56,7 +59,7 @@ def latex(rows: Sequence[Row], caption: str) -> str:
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """Return the table as CSV with fractions in [0,1]; text that a spreadsheet would run gets a `'` before it."""
+    """Return the table as CSV with fractions in [0,1]; text that a spreadsheet would run is prefixed with `'`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -69,7 +72,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as a cell of CSV that no spreadsheet takes for a formula.
+    """Return a value as a cell of CSV that no spreadsheet interprets as a formula.
 
     >>> cell("=1+1")
     "'=1+1"

@@ -1,4 +1,4 @@
-"""The ranked table in a terminal: 100 columns show all of it, 80 still fit."""
+"""Prints the ranked table in a terminal: 100 columns show all of it, 80 are enough."""
 
 from __future__ import annotations
 
@@ -31,13 +31,20 @@ METHOD_NAMES = {
 }
 ALIKE = "alike"
 BARS_FROM, LETTERS_FROM = 10, 84
-"""Columns that bars need to be drawn at all, and those of a terminal that has room for the letters."""
+"""Smallest width of a bar, and smallest width of a terminal in which the letters are shown, in columns."""
 
 
 def print_board(
     board: Board, results: Iterable[DefenseResult], console: Console | None = None, left_out: Collection[str] = ()
 ) -> None:
-    """Prints `board_table` as wide as the console is."""
+    """Print `board_table` at the width of the console.
+
+    Args:
+        board: The board.
+        results: Results of its defenses.
+        console: Where to print; None for stdout.
+        left_out: Rows that were not run because their files are not on the machine.
+    """
     console = console or make_console()
     console.print(board_table(board, list(results), console.width, left_out))
 
@@ -45,9 +52,16 @@ def print_board(
 def board_table(
     board: Board, results: Sequence[DefenseResult], width: int = 100, left_out: Collection[str] = ()
 ) -> RenderableType:
-    """The board's heading, its ranked table and the notes below it.
+    """Return the board's heading, its ranked table and the notes below it.
 
-    width: columns of the terminal. left_out: rows that were not run because their files are not on the machine.
+    Args:
+        board: The board.
+        results: Results of its defenses.
+        width: Columns of the terminal.
+        left_out: Rows that were not run because their files are not on the machine.
+
+    Returns:
+        A renderable of rich.
     """
     rows = rank(results)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
@@ -81,13 +95,22 @@ def board_table(
 
 
 def axis(width: int) -> str:
-    """The scale above the bars, `width` characters: "0        50       100"."""
+    """Return the scale above the bars, `width` characters: "0        50       100"."""
     left = "0" + " " * (width // 2 - 2) + "50"
     return left + "100".rjust(width - len(left))
 
 
 def draw(estimate: Estimate, width: int, clean: Estimate | None = None) -> Text:
-    """A fraction's interval on a scale from 0 to 1 of `width` characters, ├─●──┤, and the clean one's ○."""
+    """Draw the interval of a fraction on a scale from 0 to 1, ├─●──┤, and the clean accuracy as ○.
+
+    Args:
+        estimate: The fraction.
+        width: Characters of the scale.
+        clean: The clean accuracy, None for none.
+
+    Returns:
+        The text.
+    """
     ends = (estimate.low, estimate.value, estimate.high)
     low, value, high = (min(width - 1, int(end * width)) for end in ends)
     marks = ["╌"] * width
@@ -103,12 +126,12 @@ def draw(estimate: Estimate, width: int, clean: Estimate | None = None) -> Text:
 
 
 def threat_text(board: Board) -> str:
-    """The threat as the board's author wrote it: "linf 8/255"."""
+    """Return the threat as the board's author wrote it: "linf 8/255"."""
     return f"{board.threat.norm} {board.radius_text or f'{board.threat.radius:g}'}"
 
 
 def methods_text(rows: Iterable[Row]) -> str:
-    """The names of the intervals' methods, and what each is for."""
+    """Return the names of the interval methods, and the purpose of each."""
     uses = {(row.robust.method, "random" if row.random else "deterministic") for row in rows if row.robust}
     return ", ".join(f"{METHOD_NAMES.get(method, method)} ({use})" for method, use in sorted(uses))
 
@@ -139,14 +162,22 @@ def _letters(row: Row) -> Text:
 
 
 def compared_text(rows: Sequence[Row]) -> str:
-    """On which images ranks were compared; empty where all rows have the same."""
+    """Describe the images on which ranks were compared; empty where all rows have the same."""
     shared = next((row.place.images for row in rows if row.place), None)
     most = max((len(row.result.images) for row in rows if row.place), default=0)
     return "" if shared is None or shared == most else f"ranks: compared on the {shared} images that all rows have"
 
 
 def stopped_text(board: Board, rows: Sequence[Row]) -> str:
-    """How far a run with a rule of stopping has come, and how many blocks it saved; empty without a rule."""
+    """Describe the progress of a run with a stopping rule, and how many blocks it saved; empty without a rule.
+
+    Args:
+        board: The board.
+        rows: Its rows.
+
+    Returns:
+        The text.
+    """
     if board.stop is None or not rows:
         return ""
     images = max(len(row.result.images) for row in rows)
@@ -189,7 +220,17 @@ def _strongest(row: Row) -> Text:
 
 
 def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out: Collection[str]) -> list[Text]:
-    """What a reader of the table must know, a line each; marks: whether there are bars, and letters."""
+    """Return the notes below the table, a line each.
+
+    Args:
+        board: The board.
+        rows: Its rows.
+        marks: Whether the table has bars, and letters.
+        left_out: Rows that were not run because their files are not on the machine.
+
+    Returns:
+        The lines.
+    """
     bars, lettered = marks
     notes = [stopped] if (stopped := stopped_text(board, rows)) else []
     notes += [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []

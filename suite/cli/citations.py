@@ -1,4 +1,4 @@
-"""Declarations of defenses → BibTeX, from papers.bib files beside them or from what the declaration says."""
+"""Makes BibTeX entries for the declared papers of defenses, from papers.bib or from the declarations themselves."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ def bibtex(defenses: Iterable[str], version: str) -> str:
     """Return the BibTeX entries of purebench and of the papers that defenses declare as their source.
 
     Args:
-        defenses: Registered names; of a family, the name before `/` or `:` counts. What is not declared is left out.
-        version: Of purebench.
+        defenses: Registered names; of a family, the name before `/` or `:` counts. Undeclared ones are left out.
+        version: Version of purebench.
+
+    Returns:
+        The entries, separated by blank lines.
     """
     declarations, _ = declared()
     known = papers()
@@ -36,13 +39,22 @@ def bibtex(defenses: Iterable[str], version: str) -> str:
 
 
 def papers() -> dict[str, str]:
-    """The entries of our own papers.bib, by their number at arXiv."""
+    """Return the entries of our own papers.bib, by their arXiv number."""
     text = files("purebench.defenses").joinpath("papers.bib").read_text(encoding="utf-8")
     return {number[1]: one for one in ENTRY.findall(text) if (number := EPRINT.search(one))}
 
 
 def entry(authors: str, year: str, number: str) -> str:
-    """A minimal entry for a paper of which no more is known than a declaration says."""
+    """Return a minimal entry for a paper of which only the declaration is known.
+
+    Args:
+        authors: Authors as in the declaration.
+        year: Year of publication.
+        number: arXiv number.
+
+    Returns:
+        The entry.
+    """
     first = re.split(" et al| & ", authors)[0]
     several = " and ".join(re.sub(" et al\\.?", " and others", authors).split(" & "))
     key = re.sub(r"[^a-z]", "", first.lower()) + year

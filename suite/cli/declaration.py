@@ -1,6 +1,6 @@
-"""What a defense declares of itself, read from data: listing defenses imports none of them.
+"""Reads the declared properties of defenses from data files, so that listing defenses imports none of them.
 
-A package declares its defenses in a YAML file that travels with it, and names the file under the entry-point group
+A package declares its defenses in a YAML file in its package data, and names the file under the entry-point group
 `purebench.declarations`, as this package does: `mine = "my_package:defenses.yaml"`, a line of which is
 
     my-defense: {random: true, gradient: exact, surrogate: identity, forwards: 1, licence: MIT, source: 'arXiv:…'}
@@ -24,20 +24,24 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError, nearest
 
 VARIES = "varies"
-"""A fact that depends on what the defense is given: its class, its files, another defense."""
+"""Value of a property that depends on the defense's arguments: its class, its files, another defense."""
 GRADIENTS = ("exact", "zero", "none", VARIES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What a defense is at its default settings; a fact may be `varies`.
+    """Properties of a defense at its default settings; each may be `varies`.
 
-    random: whether two answers to an image may differ. gradient: `exact` where the slope comes through the purifier,
-    `zero` where it is zero almost everywhere, `none` where it cannot come through, so that exact attacks are SKIPPED.
-    surrogate: what BPDA differentiates: `identity`, `none` where there is no purifier, or what it is in a few words.
-    forwards: how often one draw passes an image through the defense's own networks (most layers of them); passes:
-    through the classifier. ms: CPU milliseconds an image of a draw, classifier included, None where nobody
-    measured. licence: of code and weights. source: the paper.
+    Attributes:
+        random: Whether two answers to an image may differ.
+        gradient: `exact` where the gradient passes through the purifier, `zero` where it is zero almost everywhere,
+            `none` where it cannot pass, so that exact attacks are SKIPPED.
+        surrogate: The function that BPDA differentiates: `identity`, `none` where there is no purifier, or a few words.
+        forwards: How often one draw passes an image through the defense's own networks (most layers of them).
+        passes: How often one draw passes an image through the classifier.
+        ms: CPU milliseconds per image of a draw, classifier included, None if it was not measured.
+        licence: Licence of code and weights.
+        source: The paper.
     """
 
     random: bool | str
@@ -51,9 +55,17 @@ class Declaration:
 
 
 def read(text: str, costs: Mapping[str, float] | None = None) -> dict[str, Declaration]:
-    """Declarations by the defense's name, from the YAML of a file and times by name; the file's own times come first.
+    """Read declarations from YAML.
 
-    Raises PurebenchError for an unknown, missing or mistyped key, naming the defense.
+    Args:
+        text: Content of the YAML file.
+        costs: Measured times by name, in milliseconds; times in the file take precedence.
+
+    Returns:
+        Declarations by the defense's name.
+
+    Raises:
+        PurebenchError: For an unknown, missing or mistyped key; the message names the defense.
     """
     try:
         data = yaml.safe_load(text)
@@ -97,14 +109,23 @@ def _check(name: str, key: str, expected: str, good: bool) -> None:
 
 
 def of_package(point: EntryPoint) -> dict[str, Declaration]:
-    """The declarations in the file that an entry point names, `package:file.yaml`.
+    """Read the declarations in the file that an entry point names, `package:file.yaml`.
 
-    Of a top-level package nothing is imported; of `a.b:file.yaml`, a is. Raises PurebenchError naming the file.
+    Nothing is imported of a top-level package; for `a.b:file.yaml`, a is imported.
+
+    Args:
+        point: The entry point.
+
+    Returns:
+        Declarations by the defense's name.
+
+    Raises:
+        PurebenchError: If the file cannot be read; the message names it.
     """
     package, _, file = point.value.partition(":")
     try:
         found = importlib.util.find_spec(package)
-    except Exception as error:  # the parent of somebody's package may raise anything
+    except Exception as error:  # the parent of a third-party package may raise anything
         raise PurebenchError(f"{point.value}: {package} cannot be found: {error}") from error
     places = [] if found is None else list(found.submodule_search_locations or [])
     path = next((path for place in places if (path := Path(place, file)).is_file()), None)
@@ -119,7 +140,7 @@ def of_package(point: EntryPoint) -> dict[str, Declaration]:
 
 
 def declared() -> tuple[dict[str, Declaration], list[str]]:
-    """What is declared of the installed defenses, by name, and what is wrong with files of which nothing is taken.
+    """Return the declarations of the installed defenses by name, and the errors of the files that were left out.
 
     A package declares only the defenses that it registers itself.
     """

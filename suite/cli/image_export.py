@@ -1,4 +1,4 @@
-"""Adversarial examples of a store → npz files and PNG files, one attack after the other."""
+"""Exports the adversarial examples of a store to npz files and PNG files, one attack after the other."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
 
     Args:
         saved: The store, open.
-        board: Its rows and attacks, whose names become those of files.
+        board: The board, whose rows and attacks give the names of the files.
         records: Of the board, in any order.
-        folder: Where to write.
+        folder: Folder to write into.
         formats: "npz", "png" or both.
 
     Returns:
-        How many images were written.
+        The number of images written.
     """
     count = 0
     for defense in board.shown:

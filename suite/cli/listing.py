@@ -1,4 +1,4 @@
-"""`purebench list`: names and a line on each, without importing what they name."""
+"""Implements `purebench list`: prints names with a line on each, without importing the objects."""
 
 from __future__ import annotations
 
@@ -46,15 +46,22 @@ forwards   of a draw: times that it passes an image through its own networks + t
 ms         CPU milliseconds an image of a draw, one thread, classifier included (defenses/costs.json says where)
 All at default settings; varies: with what it is given; ?: not declared (purebench/declaration.py says how)"""
 LONGEST, LEAST = 39, 20
-"""Characters of a name in a row, and of one in a narrow terminal; what is longer goes on in the next row."""
+"""Number of characters of a name in a row, and in a narrow terminal; the rest is printed in the next row."""
 OTHERS = 60
-"""Columns that a table needs beside its names."""
+"""Number of columns that a table needs beside its names."""
 PIPED = 160
-"""Columns where no terminal says how many it has: a line for each attack."""
+"""Number of columns if the output is not a terminal: a line for each attack."""
 
 
 def print_names(what: str | None) -> None:
-    """Prints one group, or all. Raises PurebenchError for an unknown group."""
+    """Print one group, or all.
+
+    Args:
+        what: The group, None for all.
+
+    Raises:
+        PurebenchError: For an unknown group.
+    """
     if what is not None and what not in ABOUT:
         raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
     console = make_console()
@@ -77,7 +84,7 @@ def print_names(what: str | None) -> None:
 
 
 def print_attacks(console: Console) -> None:
-    """Prints every attack with what it takes, and at the end those that are left out."""
+    """Print every attack with its parameters, and at the end those that are left out."""
     console.print(LEGEND, style="dim", markup=False, highlight=False)
     points = {name: point for name, point in registry.installed("attacks").items() if name not in LIBRARIES}
     _print_entries(console, "attacks", [entry for name, entry in NATIVE.items() if name in points])
@@ -98,7 +105,7 @@ def print_attacks(console: Console) -> None:
 
 
 def print_defenses(console: Console) -> None:
-    """Prints every defense with what it declares; what one is and where it comes from beside it, or below if narrow."""
+    """Print every defense with its declaration; summary and source are in the same row, or below it if narrow."""
     console.print(FACTS, style="dim", markup=False, highlight=False)
     points = registry.installed("defenses")
     declarations, faults = declared()
@@ -118,7 +125,7 @@ def print_defenses(console: Console) -> None:
 
 
 def facts(one: Declaration | None) -> list[str]:
-    """A declaration's cells: random, gradient, surrogate, forwards, ms, licence; `?` for what nobody says.
+    """Return a declaration's cells: random, gradient, surrogate, forwards, ms, licence; `?` for undeclared ones.
 
     >>> facts(None)
     ['?', '?', '?', '?', '?', '?']
@@ -133,7 +140,7 @@ def facts(one: Declaration | None) -> list[str]:
 
 
 def about(summary: str, source: str) -> str:
-    """What a defense is and where it comes from, no name twice.
+    """Return a defense's summary and source, without repeated names.
 
     >>> about("DiffPure (Nie et al. 2022)", "Nie et al. 2022, arXiv:2205.07460")
     'DiffPure (Nie et al. 2022); arXiv:2205.07460'
@@ -143,7 +150,7 @@ def about(summary: str, source: str) -> str:
 
 
 def left_out() -> list[tuple[str, str, list[str]]]:
-    """The libraries' attacks that cannot be run: library, reason, names."""
+    """Return the libraries' attacks that cannot be run: library, reason, names."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for library, entries in LIBRARIES.items():
         for entry in entries.values():
@@ -172,10 +179,10 @@ def _print_entries(console: Console, title: str, entries: Iterable[Entry]) -> No
 
 
 def in_rows(name: str, longest: int) -> str:
-    """A name too long for a row, broken where a word of it begins.
+    r"""Break a name that is too long for a row at the beginning of a word.
 
     >>> in_rows("L2ClippingAwareRepeatedAdditiveUniformNoiseAttack", 39)
-    'L2ClippingAwareRepeatedAdditiveUniform\\n  NoiseAttack'
+    'L2ClippingAwareRepeatedAdditiveUniform\n  NoiseAttack'
     """
     if len(name) <= longest:
         return name
@@ -219,18 +226,18 @@ def _rows(group: str) -> list[tuple[str, str, str]]:
 
 
 def _package(point: EntryPoint) -> str:
-    """Whose it is, if it is not this package's."""
+    """Return the package of an entry point, if it is not this one."""
     return "" if point.dist is None or (name := _name(point.dist)) == "purebench" else name
 
 
 @cache
 def _name(distribution: Distribution) -> str:
-    """Its name, for which all of its metadata is parsed each time that it is asked for."""
+    """Return the distribution's name, cached because each access parses all of its metadata."""
     return distribution.name
 
 
 def _title(text: str) -> str:
     import yaml
 
-    quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where PyYAML was built with it
+    quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if PyYAML was built with it
     return str(yaml.load(text, quick).get("title", ""))

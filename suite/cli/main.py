@@ -1,4 +1,4 @@
-"""The command line: `purebench run`, `show`, `list` and more; what is heavy is imported when needed."""
+"""The command line: `purebench run`, `show`, `list` and more; heavy modules are imported when needed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ app.add_typer(new, name="new")
 
 
 def main() -> None:
-    """Entry point: a PurebenchError is one line on stderr and exit code 2; see `interruption` for signals."""
+    """Run the command line.
+
+    A PurebenchError is printed as one line on stderr, with exit code 2; see `interruption` for signals.
+    """
     open_streams()
     with ending_in_order():
         try:

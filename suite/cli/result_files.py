@@ -1,4 +1,7 @@
-"""`purebench show --results`: a table and a page from result files alone; no store, images, models or code."""
+"""Implements `purebench show --results`: prints results from their files alone, without store, images or models.
+
+No code of the results is run.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,14 @@ if TYPE_CHECKING:
 
 
 def show_results(folder: Path, page: Path | None) -> None:
-    """Write the page where asked and print the ranking of the results in a folder.
+    """Write the page if requested and print the ranking of the results in a folder.
+
+    Args:
+        folder: The folder.
+        page: A file for the page, None for none.
 
     Raises:
-        PurebenchError: If there are none, if they are of several boards, or if a file is no result.
+        PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
     """
     from purebench.leaderboards.output import check_outputs, present
 
@@ -31,7 +38,17 @@ def show_results(folder: Path, page: Path | None) -> None:
 
 
 def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
-    """Return the board and the results that `purebench run --results FOLDER` wrote."""
+    """Return the board and the results that `purebench run --results FOLDER` wrote.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The board, and the results of its defenses.
+
+    Raises:
+        PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
+    """
     from purebench.results.export import load_results
 
     if not folder.is_dir():
@@ -50,9 +67,15 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
 
 
 def board_of(found: Sequence[DefenseResult]) -> Board:
-    """The board of results: what they say of it, and the rows that there are.
+    """Return the board of results, with the rows that have results.
 
     Title and description are those of the bundled board of the same name, if there is one.
+
+    Args:
+        found: Results of one board.
+
+    Returns:
+        The board.
     """
     header = dict(found[0].board)
     rows: dict[str, Any] = {one.name: _plain(one) for one in found}

@@ -1,4 +1,4 @@
-"""A defense or an attack of one's own, as files to begin with: they run, and a test and a board are beside them."""
+"""Writes a runnable skeleton of a defense or an attack, with a test and a board."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ from string import Template
 from purebench.core.errors import PurebenchError
 
 SUFFIX = {"defense": "Purifier", "attack": "Attack"}
-"""What can be made, and how its class is called behind the name."""
+"""Kinds of skeletons, and the suffix of their class names."""
 
 
 LONGEST = 60
-"""Characters of a name, so that the files made of it can be named."""
+"""Largest number of characters of a name, so that the files can be named after it."""
 
 
 def write(kind: str, name: str, folder: Path) -> list[Path]:
-    """Writes NAME.py, its test and a board.yaml into a folder, made if need be; the files' paths in this order.
+    """Write NAME.py, its test and a board.yaml into a folder, which is made if needed.
 
-    Raises PurebenchError for a name that Python cannot use and for a file that is there already; then nothing is
-    written.
+    Args:
+        kind: A key of `SUFFIX`.
+        name: Name of the defense or attack in Python.
+        folder: The folder.
+
+    Returns:
+        The paths of the three files, in this order.
+
+    Raises:
+        PurebenchError: For a name that Python cannot use and for a file that exists already; then nothing is written.
     """
     _check_name(name)
     words = {
@@ -60,20 +68,20 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
 
 
 def _check_name(name: str) -> None:
-    """Raises PurebenchError for what is no name in Python, or is one already where the file would hide it."""
+    """Raise PurebenchError for an invalid Python name, or one that the new file would shadow."""
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise PurebenchError(f"new: expected a name in Python, such as my_method, but got {name!r}.")
     if name.startswith("_") or len(name) > LONGEST:
         raise PurebenchError(
             f"new: expected a letter and at most {LONGEST - 1} more characters, such as my_method, but got {name!r}."
         )
-    found = find_spec(name)  # a folder of that name has no origin, and is in nobody's way
+    found = find_spec(name)  # a plain folder of that name has no origin and does no harm
     if name in dir(builtins) or name in sys.stdlib_module_names or (found is not None and found.origin is not None):
         raise PurebenchError(f"new: expected a new name, but Python or a package has {name!r} already; choose another.")
 
 
 def _check_taken(name: str, source: str, board: str) -> None:
-    """Raises PurebenchError for a name that the file itself, or its board, uses for something else."""
+    """Raise PurebenchError for a name that the file itself, or its board, uses for something else."""
     tree = ast.parse(source)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     used += [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]

@@ -1,4 +1,4 @@
-"""What an entry point says of itself, read from its source without importing it."""
+"""Reads the one-line summary of an entry point from its source, without importing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def summary(point: EntryPoint) -> str:
-    """First line of the factory's docstring, read from the source without importing it; empty if there is none."""
+    """Return the first line of the factory's docstring, read from the source without import; empty if there is none."""
     module, _, name = point.value.partition(":")
     told = _summaries(module)
     return told.get(name, told.get("", ""))
@@ -18,7 +18,7 @@ def summary(point: EntryPoint) -> str:
 
 @cache
 def _summaries(module: str) -> dict[str, str]:
-    """First lines of the docstrings of a module's functions and classes, by name; of the module itself under ""."""
+    """Return first lines of the docstrings of a module's functions and classes, by name; the module's own under ""."""
     try:
         found = find_spec(module)
         tree = ast.parse(Path(str(found and found.origin)).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""What each latent of a purifier carries: the classifier asked with some latents resampled and all others kept.
+"""Measures the information in each latent of a purifier: accuracy with some latents resampled and all others kept.
 
-It is what one needs to know to choose the alphas of a purifier that mixes latents (Serez et al. 2025,
-arXiv:2412.03453): a latent that can be resampled without loss of accuracy costs nothing to give up.
+It helps to choose the alphas of a purifier that mixes latents (Serez et al. 2025, arXiv:2412.03453): a latent that can
+be resampled without loss of accuracy can be given up at no cost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from purebench.latents.resampling import Answers, Asker, held_codes, resample
 from purebench.statistics import Estimate, accuracy, interval
 
 Progress = Callable[[int, int], None]
-"""progress(passes over all images done, passes in all)."""
+"""progress(passes over all images done, number of passes)."""
 
 MEANING = {
     "resampled": "accuracy with this latent alone resampled",
@@ -41,19 +41,28 @@ MEANING = {
     "change": "mean |change| of the classifier's margin when this latent alone is resampled",
     "slope": "the same by gradient: mean |d margin / d latent · (sampled - encoded)| at the reconstruction",
 }
-"""What the numbers on a latent are. The margin is the label's logit less the largest other one."""
+"""Meaning of the numbers of a latent. The margin is the label's logit less the largest other one."""
 KEPT = {
     False: "kept latents are encoded given the ones above, as in purification: they mend what was resampled there",
     True: "kept latents hold their codes from the reconstruction",
 }
-"""What becomes of the latents that are not resampled, by `hold`."""
+"""Treatment of the latents that are not resampled, by `hold`."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What MEANING says of one latent, numbered from 0, coarse to fine. kept: the share that purification keeps.
+    """The numbers of one latent; MEANING describes them.
 
-    slope: None if the classifier passes no gradient.
+    Attributes:
+        latent: Number of the latent, from 0, coarse to fine.
+        kept: Share of the latent that purification keeps.
+        resampled: Accuracy with this latent alone resampled.
+        difference: `resampled` less the reconstruction's accuracy, on the same images.
+        from_here: Accuracy with this latent and all finer ones resampled.
+        alone: Accuracy with this latent alone kept.
+        distance: Mean l2 distance from the reconstruction with this latent alone resampled.
+        change: Mean |change| of the classifier's margin with this latent alone resampled.
+        slope: The same change by gradient; None if the classifier passes no gradient.
     """
 
     latent: int
@@ -71,9 +80,12 @@ class Finding:
 class Pictures:
     """Columns of pictures: the original, its reconstruction, purified, and with each latent alone resampled.
 
-    images: [columns,R,C,H,W] in [0,1]. changes: [columns,H,W], mean |difference| over images, draws and channels: of
-    the reconstruction from the original, of the columns after it from the reconstruction. distances: [columns], the
-    mean l2 distance likewise.
+    Attributes:
+        names: Names of the columns.
+        images: [columns,R,C,H,W] in [0,1].
+        changes: [columns,H,W], mean |difference| over images, draws and channels: of the reconstruction from the
+            original, of the columns after it from the reconstruction.
+        distances: [columns], the mean l2 distance between the same images.
     """
 
     names: tuple[str, ...]
@@ -84,7 +96,19 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Accuracy on the images, their reconstructions, purified ones, and with all latents resampled; then by latent."""
+    """Accuracies of a classifier on versions of the images, and the findings for each latent.
+
+    Attributes:
+        draws: Number of draws of everything that is random.
+        seed: Seed of the draws.
+        hold: Whether kept latents hold their codes, see KEPT.
+        clean: Accuracy on the images.
+        reconstructed: Accuracy on their reconstructions.
+        purified: Accuracy on the purified images.
+        generated: Accuracy with all latents resampled.
+        latents: Findings by latent, coarse to fine.
+        pictures: Pictures of some images.
+    """
 
     draws: int
     seed: int
@@ -97,7 +121,7 @@ class Inspection:
     pictures: Pictures
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the pictures."""
+        """Return plain JSON values, without the pictures."""
         rates = {name: getattr(self, name).to_dict() for name in ("clean", "reconstructed", "purified", "generated")}
         latents = [
             {name: value.to_dict() if isinstance(value, Estimate) else value for name, value in vars(finding).items()}
@@ -120,13 +144,28 @@ def inspect_defense(
     pictures: list[int] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Inspection:
-    """Resamples each latent of the defense's purifier alone, with all finer ones, and all others but it.
+    """Resample each latent of the defense's purifier alone, with all finer ones, and all others but it.
 
-    x: images [N,C,H,W] in [0,1] in random order, N at least 2. y: labels [N]. draws: of whatever is random.
-    hold: whether kept latents hold their codes or are encoded given what was resampled above them, see KEPT.
-    pictures: positions of the images to keep pictures of, none by default. Intervals of accuracies are Clopper–Pearson
-    where nothing is random, else `gaffke`; of distances and margins Student's t. Each holds by itself, not all at once.
-    Raises PurebenchError if the purifier mixes no latents, or images, labels and classifier do not fit each other.
+    Intervals of accuracies are Clopper–Pearson where nothing is random, else `gaffke`; those of distances and margins
+    are Student's t. Each holds by itself, not all at once.
+
+    Args:
+        defense: A defense whose purifier mixes latents.
+        x: Images [N,C,H,W] in [0,1] in random order, N at least 2.
+        y: Labels [N].
+        draws: Number of draws of everything that is random.
+        seed: Seed of the draws.
+        hold: Whether kept latents hold their codes or are encoded given what was resampled above them, see KEPT.
+        confidence: Of the intervals, in (0,1).
+        batch: Device and batch size; None for the default.
+        pictures: Positions of the images to keep pictures of, none by default.
+        progress: Called with the passes over all images that are done and their total number.
+
+    Returns:
+        The accuracies and the findings for each latent.
+
+    Raises:
+        PurebenchError: If the purifier mixes no latents, or images, labels and classifier do not fit each other.
     """
     purifier = latents_of(defense)
     require_fit(defense, x, y, draws)
@@ -192,12 +231,30 @@ def inspect_defense(
 
 
 def subsets(i: int, n: int) -> tuple[tuple[int, ...], ...]:
-    """Which of n latents are resampled to learn about latent i: it alone, it and all finer ones, all others."""
+    """Return the sets of latents to resample for latent i: it alone, it and all finer ones, all others.
+
+    Args:
+        i: Number of the latent, from 0.
+        n: Number of latents.
+
+    Returns:
+        Three tuples of numbers of latents.
+    """
     return (i,), tuple(range(i, n)), tuple(j for j in range(n) if j != i)
 
 
 def latents_of(defense: Defense) -> LatentPurifier:
-    """The defense's purifier. Raises PurebenchError, naming the registered defenses that will do, if it mixes none."""
+    """Return the defense's purifier as a purifier that mixes latents.
+
+    Args:
+        defense: The defense.
+
+    Returns:
+        The purifier.
+
+    Raises:
+        PurebenchError: If it mixes none; the message names the registered defenses that do.
+    """
     if isinstance(defense.purifier, LatentPurifier):
         return defense.purifier
     got = "no purifier" if defense.purifier is None else type(defense.purifier).__name__
@@ -206,16 +263,17 @@ def latents_of(defense: Defense) -> LatentPurifier:
 
 
 def latent_defenses() -> list[str]:
-    """The registered defenses whose factories say that they make a LatentPurifier; those that cannot load are left out.
+    """Return the registered defenses whose factories declare a LatentPurifier.
 
-    They say it by being one, or by what their signature returns; nothing is made.
+    A factory declares it by being one, or by the return type of its signature; none is called. Those that cannot be
+    imported are left out.
     """
     found = []
     for name in registry.names("defenses"):
         try:
             make, _ = registry.factory("defenses", name)
             made = make if inspect.isclass(make) else typing.get_type_hints(make).get("return")
-        except Exception:  # a factory may be anybody's
+        except Exception:  # a third-party factory may raise anything
             continue
         kinds = [kind for kind in (made, *typing.get_args(made)) if inspect.isclass(kind)]
         if any(issubclass(kind, LatentPurifier) for kind in kinds):
@@ -224,13 +282,24 @@ def latent_defenses() -> list[str]:
 
 
 def require_fit(defense: Defense, x: Tensor, y: Tensor, draws: int) -> None:
-    """Raises PurebenchError for too few images or draws, images that the defense cannot take, and labels it lacks."""
+    """Check that a defense can be inspected on images.
+
+    Args:
+        defense: The defense.
+        x: Images [N,C,H,W] in [0,1].
+        y: Labels [N].
+        draws: Number of draws.
+
+    Raises:
+        PurebenchError: For too few images or draws, images that the defense cannot take, and labels that it does not
+            have.
+    """
     if len(x) < 2 or draws < 1:
         raise PurebenchError(f"inspect: expected at least 2 images and 1 draw, but got {len(x)} and {draws}.")
     try:
         with torch.no_grad(), seeded("probe", device=x.device):
             classes = check_logits(defense(x[:2]), 2).shape[1]
-    except Exception as error:  # a defense may be anybody's
+    except Exception as error:  # a third-party defense may raise anything
         shape = list(x.shape[1:])
         raise PurebenchError(
             f"inspect: expected images that the defense can take, but those of shape {shape} it cannot ({error}); "
@@ -244,14 +313,31 @@ def require_fit(defense: Defense, x: Tensor, y: Tensor, draws: int) -> None:
 
 
 def mean(values: Array, confidence: float) -> Estimate:
-    """The mean of values [N], N at least 2, of any size with Student's t interval, which is approximate."""
+    """Estimate the mean of values of any size, with Student's t interval, which is approximate.
+
+    Args:
+        values: [N], N at least 2.
+        confidence: In (0,1).
+
+    Returns:
+        The mean with its interval.
+    """
     centre, n = float(values.mean()), len(values)
     half = -float(stdtrit(n - 1, (1 - confidence) / 2)) * float(values.std(ddof=1)) / math.sqrt(n)
     return Estimate(centre, centre - half, centre + half, confidence, n, "student-t")
 
 
 def mean_difference(a: Array, b: Array, confidence: float) -> Estimate:
-    """The mean of a - b by image, [N] in [0,1] each: the `gaffke` interval of (1 + a - b) / 2, scaled back."""
+    """Estimate the mean of a - b by image, with the `gaffke` interval of (1 + a - b) / 2, scaled back.
+
+    Args:
+        a: [N] in [0,1].
+        b: [N] in [0,1], the same images.
+        confidence: In (0,1).
+
+    Returns:
+        A difference in [-1,1].
+    """
     found = interval((1 + a - b) / 2, "gaffke", confidence)
     value, low, high = (2 * end - 1 for end in (found.value, found.low, found.high))
     return Estimate(value, low, high, confidence, found.n, "paired-gaffke")

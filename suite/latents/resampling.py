@@ -1,4 +1,4 @@
-"""Asks a classifier about images with some latents resampled: right or wrong, by what margin, and how far away."""
+"""Evaluates a classifier on images with some latents resampled: right or wrong, margin, and distance."""
 
 from __future__ import annotations
 
@@ -17,28 +17,59 @@ from purebench.data.datasets import Array
 
 
 def resample(where: Iterable[int], codes: Sequence[Tensor] | None = None) -> Mix:
-    """The mixer that takes these latents from the prior and keeps all others: as encoded, or from `codes` if given."""
+    """Return the mixer that samples some latents from the prior and keeps all others.
+
+    Args:
+        where: Numbers of the latents to resample.
+        codes: Codes of the kept latents; None to keep them as encoded.
+
+    Returns:
+        The mixer.
+    """
     resampled = frozenset(where)
     return lambda i, encoded, sampled: sampled if i in resampled else encoded if codes is None else codes[i]
 
 
 def held_codes(purifier: LatentPurifier, x: Tensor, hold: bool) -> list[Tensor] | None:
-    """The reconstruction's codes if they are to be held, else None: a latent is encoded given those above it."""
+    """Return the codes of the reconstruction if they are to be held, else None.
+
+    With None, a latent is encoded given those above it.
+
+    Args:
+        purifier: The purifier.
+        x: Images [N,C,H,W] in [0,1].
+        hold: Whether codes are held.
+
+    Returns:
+        One tensor per latent, or None.
+    """
     return purifier.codes(x) if hold else None
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The label's logit less the largest other one, [N]; above 0 where the classifier is right."""
+    """Compute the label's logit less the largest other one.
+
+    Args:
+        logits: [N,K].
+        y: Labels [N].
+
+    Returns:
+        [N]; above 0 where the classifier is right.
+    """
     own = logits.gather(1, y[:, None])
     return (own - logits.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the classifier said of N images at D draws each.
+    """Answers of the classifier on N images at D draws each.
 
-    right: bool [N,D]. margin: [N,D]. distance: l2 from the reference, [N,D]. pictures: of the first draw,
-    [R,C,H,W] in [0,1]. change: mean |difference| from the reference over images, draws and channels, [H,W].
+    Attributes:
+        right: bool [N,D], whether it was right.
+        margin: [N,D], the label's logit less the largest other one.
+        distance: [N,D], l2 distance from the reference.
+        pictures: [R,C,H,W] in [0,1], of the first draw.
+        change: [H,W], mean |difference| from the reference over images, draws and channels.
     """
 
     right: Array
@@ -50,9 +81,16 @@ class Answers:
 
 @dataclass(frozen=True)
 class Asker:
-    """Asks about images x [N,C,H,W] in [0,1] with labels y [N]; the seed and what is asked decide the answer.
+    """Evaluates a classifier on images; the seed and the question decide the answers.
 
-    pictures: positions [R] of the images to keep pictures of. tick: called after every pass over all images.
+    Attributes:
+        classifier: A function from images [N,C,H,W] in [0,1] to logits [N,K].
+        x: Images [N,C,H,W] in [0,1].
+        y: Labels [N].
+        batch: Device and batch size.
+        seed: Seed of the draws.
+        pictures: Positions [R] of the images to keep pictures of.
+        tick: Called after every pass over all images.
     """
 
     classifier: Callable[[Tensor], Tensor]
@@ -66,9 +104,16 @@ class Asker:
     def ask(
         self, what: str, make: Callable[[Tensor], Tensor], draws: int, reference: Tensor | None = None
     ) -> tuple[Answers, Tensor]:
-        """The answers to make(x), and its images at the first draw [N,C,H,W] on the CPU.
+        """Evaluate the classifier on make(x).
 
-        what: words for the seed. reference: images like x that distances are from; x itself if None.
+        Args:
+            what: Words that, with the seed, decide the random numbers.
+            make: A function from images to images of the same shape.
+            draws: Number of draws.
+            reference: Images like x that distances are measured from; x itself if None.
+
+        Returns:
+            The answers, and the images make(x) of the first draw [N,C,H,W] on the CPU.
         """
 
         def look(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,10 +138,16 @@ class Asker:
         return Answers(rights, margins_found, distances, shown, change.numpy()), kept[0]
 
     def slopes(self, purifier: LatentPurifier, draws: int, hold: bool = False) -> Array | None:
-        """|gradient of the margin by latent i · (sampled - encoded)| at the reconstruction, [latents,N,D].
+        """Compute |gradient of the margin by latent i · (sampled - encoded)| at the reconstruction.
 
-        Finer latents follow the one that moves, as in purification, unless `hold`. None if the classifier passes no
-        gradient.
+        Args:
+            purifier: The purifier.
+            draws: Number of draws.
+            hold: Whether finer latents hold their codes; if not, they follow the latent that changes, as in
+                purification.
+
+        Returns:
+            [latents,N,D], or None if the classifier passes no gradient.
         """
 
         def look(x: Tensor, y: Tensor) -> tuple[Tensor]:

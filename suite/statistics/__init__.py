@@ -1,37 +1,36 @@
-"""What the answers of a defense say about it, and how surely: pure functions on numpy arrays, no I/O, no
-torch.
+"""Statistical inference from the answers of a defense: pure functions on numpy arrays, without I/O and without torch.
 
-estimate       `Estimate`: a number with its interval, its n and its method; no number leaves without them
-intervals/     of a mean of values in [0,1], one an image
-  methods      `interval`: one door to the methods by name; `METHODS`, and `APPROXIMATE`: those of the textbooks
-  proportions  `clopper_pearson`, `wilson`, …: right or wrong once an image (a deterministic defense)
-  calibration  `least_coverage`: the exact coverage of such an interval; the level at which it keeps its word
-  gaffke       `gaffke`: of values in [0,1] (a random defense), whatever their order; `one_sided_bound`
-  betting      `betting_sequence`: at any time; `betting`: for a fixed number of images, in an order
-  bernstein    `empirical_bernstein` and its sequence: the same in closed form, longer
+estimate       `Estimate`: a number with its interval, its n and its method; every reported number is one
+intervals/     confidence intervals of a mean of values in [0,1], one value per image
+  methods      `interval`: computes an interval by the name of its method; `METHODS`, and `APPROXIMATE` (textbook ones)
+  proportions  `clopper_pearson`, `wilson`, …: one right or wrong answer per image (a deterministic defense)
+  calibration  `least_coverage`: the exact coverage of such an interval; the level that gives the nominal coverage
+  gaffke       `gaffke`: of values in [0,1] (a random defense), in any order; `one_sided_bound`
+  betting      `betting_sequence`: valid at any time; `betting`: for a fixed number of images, in a fixed order
+  bernstein    `empirical_bernstein` and its sequence: in closed form, and wider
   bootstrap    `bca`: by resampling images
 worst_case/    accuracy under the worst attack of each image
-  halving      `contenders`, `picked`: one adversarial example an image, by successive halving over `RUNGS`
-  bracket      `bracket`: both sides of mean_i min_a q[i,a]
-  picking      `split_score`: the worst attack of every image is picked on other draws than it is scored on
+  halving      `contenders`, `picked`: one adversarial example per image, by successive halving over `RUNGS`
+  bracket      `bracket`: a lower and an upper bound of mean_i min_a q[i,a]
+  picking      `split_score`: the worst attack of an image is picked on some draws and scored on other draws
   split_draws  `robust_accuracy`: the worst attack of every image, on plain arrays; `accuracy`: a single attack
-  outcome_shares  images that are right nearly always, mostly, nearly never
-  resubmission `resubmission_curve`, `vote_curve`: asked N times, and voting
+  outcome_shares  shares of images that are nearly always, mostly and nearly never right
+  resubmission `resubmission_curve`, `vote_curve`: N queries of the same image, and majority votes
 ranking/       comparisons of defenses on the same images
-  paired       `compare`, `attributable_loss`: two answers about the same images
-  skewness     a guard where differences of equal means need not be symmetric
-  ranks        `rank`: rank intervals, groups that cannot be told apart, the probability of being best
+  paired       `compare`, `attributable_loss`: paired differences of two defenses
+  skewness     a guard for differences of equal means that are not symmetric
+  ranks        `rank`: rank intervals, groups of indistinguishable defenses, the probability of being best
 signs          the null distribution of paired differences: random signs
-multiplicity   `holm`, `romano_wolf`: many comparisons
-sequential/    inference that holds at any time
-  anytime      `anytime_p_values`, `anytime_p_above`: whether two differ, or a mean is too large, after every image
-  stopping     `half_width_reached`, `decided`: when a run may stop
-design/        how many images and draws
-  variance     `variance_parts`: what of the noise comes from images, restarts and draws
-  allocation   `advise`: images and draws for an interval that short; power of a comparison
+multiplicity   `holm`, `romano_wolf`: corrections for multiple comparisons
+sequential/    inference that is valid at any time
+  anytime      `anytime_p_values`, `anytime_p_above`: sequential tests of a difference and of a mean
+  stopping     `half_width_reached`, `decided`: stopping rules of a run
+design/        the number of images and draws
+  variance     `variance_parts`: variance components of images, restarts and draws
+  allocation   `advise`: images and draws for a given half-width; power of a comparison
 distances/     of minimum-norm attacks
   curve        `security_curve`: accuracy against radius; `median_distance`
-  survival     `survival_band`, `kaplan_meier`, `median_with_ends`: the same where some distances were not found
+  survival     `survival_band`, `kaplan_meier`, `median_with_ends`: the same for partly unknown distances
 
 The sampling unit is everywhere the image, never the draw.
 """

@@ -1,6 +1,6 @@
-"""An estimate: a number with its interval, its n and the method that made it; never a bare float.
+"""Defines `Estimate`, a number with its interval, its n and its method, which is reported instead of a bare float.
 
-Beside the class stand the two argument checks that every maker of estimates shares.
+The module also holds the argument checks that all functions that make estimates share.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A point value inside a confidence interval.
+    """A point value with its confidence interval.
 
-    value, low, high: in the unit of the quantity (a fraction in [0,1] for an accuracy, a distance in the
-        units of x for a median distance), with low <= value <= high.
-    confidence: the nominal coverage of [low, high], in (0,1).
-    n: the number of images behind it, >= 1 (the sampling unit is the image, not the draw).
-    method: the name of the interval's method, such as "clopper-pearson".
+    Attributes:
+        value: Point estimate, in the unit of the quantity (a fraction in [0,1] for an accuracy, a distance in the units
+            of x for a median distance).
+        low: Lower end of the interval, at most `value`, in the same unit.
+        high: Upper end of the interval, at least `value`, in the same unit.
+        confidence: Nominal coverage of [low, high], in (0,1).
+        n: Number of images behind the estimate, >= 1 (the sampling unit is the image, not the draw).
+        method: Name of the method that made the interval, such as "clopper-pearson".
 
-    Raises ValueError where one of these does not hold; a NaN never passes.
+    Raises:
+        ValueError: If one of these conditions does not hold; NaN is never accepted.
     """
 
     value: float
@@ -54,17 +58,27 @@ class Estimate:
         return (self.high - self.low) / 2
 
     def percent(self) -> str:
-        """The estimate of a fraction as people read it: "61.3 % [58.2, 64.4]"."""
+        """Format a fraction in percent with its interval: "61.3 % [58.2, 64.4]"."""
         return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values; `from_dict` gives the same estimate back."""
+        """Return the fields as plain JSON values; `from_dict` gives the same estimate back."""
         plain = {name: float(number) for name, number in asdict(self).items() if name not in ("n", "method")}
         return {**plain, "n": int(self.n), "method": str(self.method)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
-        """The estimate `to_dict` wrote. Raises ValueError where a field is missing, unknown or invalid."""
+        """Make the estimate that `to_dict` wrote.
+
+        Args:
+            data: The fields by name.
+
+        Returns:
+            The same estimate.
+
+        Raises:
+            ValueError: If a field is missing, unknown or invalid.
+        """
         names = {field.name for field in fields(cls)}
         if set(data) != names:
             raise ValueError(
@@ -75,7 +89,14 @@ class Estimate:
 
 
 def require_confidence(confidence: float) -> None:
-    """Raises ValueError unless `confidence` is a fraction strictly between 0 and 1."""
+    """Check that a confidence is a fraction strictly between 0 and 1.
+
+    Args:
+        confidence: The value to check.
+
+    Raises:
+        ValueError: If it is outside (0,1).
+    """
     if not 0 < confidence < 1:
         raise ValueError(
             f"expected confidence to be strictly between 0 and 1, but got {confidence!r}; "
@@ -84,9 +105,16 @@ def require_confidence(confidence: float) -> None:
 
 
 def require_unit_values(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """`values` as a float array [n], one per image, each in [0,1], n >= 1.
+    """Check values in [0,1], one per image.
 
-    Raises ValueError for another shape, no values, and values that are NaN or outside [0,1].
+    Args:
+        values: [n] in [0,1], n >= 1.
+
+    Returns:
+        The values as a float array [n].
+
+    Raises:
+        ValueError: For another shape, no values, and values that are NaN or outside [0,1].
     """
     checked = np.asarray(values, dtype=np.float64)
     if checked.ndim != 1 or checked.size == 0:
@@ -106,7 +134,17 @@ def require_unit_values(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def require_outcomes(outcomes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """`outcomes` as a float array [defenses, images] in [0,1], each at least 1; raises ValueError for another."""
+    """Check outcomes in [0,1] of several defenses on the same images.
+
+    Args:
+        outcomes: [defenses, images] in [0,1], at least 1 of each.
+
+    Returns:
+        The outcomes as a float array [defenses, images].
+
+    Raises:
+        ValueError: For another shape, and for values that are NaN or outside [0,1].
+    """
     values = np.asarray(outcomes, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(

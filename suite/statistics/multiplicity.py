@@ -1,10 +1,10 @@
-"""Many comparisons at once: p-values adjusted so that one false alarm among all is as rare as was asked for.
+"""Adjusts p-values for multiple comparisons, so that the family-wise error rate is at most the level asked for.
 
 holm          Holm, Scandinavian Journal of Statistics 6, 1979: any p-values, whatever their dependence
 romano_wolf   Romano & Wolf, Econometrica 73, 2005 (adjusted p-values: Statistics & Probability Letters 113, 2016): from
-              the differences themselves, and so sharper where the comparisons depend on each other, as those of the
-              same defenses do. The null distribution is that of random signs (see `signs`), not of a bootstrap, which
-              is exact where differences are symmetric, also for few images; see `skewness` for those that are not.
+              the differences themselves, and so more powerful for dependent comparisons, such as those that share a
+              defense. The null distribution is that of random signs (see `signs`), not of a bootstrap, which is exact
+              for symmetric differences, also for few images; see `skewness` for differences that are not symmetric.
 """
 
 from __future__ import annotations
@@ -16,13 +16,22 @@ from purebench.statistics.signs import RESAMPLES, sign_flipped, studentised
 
 Floats = npt.NDArray[np.float64]
 
-_SLACK = 1e-9  # a sum in another order
+_SLACK = 1e-9  # sums in another order differ by rounding
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
-    """The adjusted p-values, in the order given: reject those <= alpha and the family-wise error is <= alpha.
+    """Adjust p-values by Holm's step-down method.
 
-    p_values: [comparisons] in [0,1]. Raises ValueError for others.
+    Rejecting the hypotheses with an adjusted p-value <= alpha keeps the family-wise error rate at or below alpha.
+
+    Args:
+        p_values: [comparisons] in [0,1].
+
+    Returns:
+        The adjusted p-values [comparisons], in the order given.
+
+    Raises:
+        ValueError: If p_values is not a list of numbers in [0,1].
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
@@ -35,11 +44,18 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def romano_wolf(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
-    """[comparisons]: two-sided step-down adjusted p-values for "the mean difference is 0".
+    """Compute two-sided step-down adjusted p-values of "the mean difference is 0".
 
-    differences: [comparisons, images], the same images in each. seed: decides the signs.
-    A p-value is (1 + exceedances) / (1 + resamples), so never 0.
-    Raises ValueError for another shape, NaN, and fewer than 99 resamples.
+    Args:
+        differences: [comparisons, images], of the same images in each comparison.
+        seed: Decides the random signs.
+        resamples: Number of random sign vectors, >= 99.
+
+    Returns:
+        [comparisons]: p-values (1 + exceedances) / (1 + resamples), so never 0.
+
+    Raises:
+        ValueError: For another shape, NaN, and fewer than 99 resamples.
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 2 or d.shape[1] == 0 or not np.isfinite(d).all():
@@ -54,7 +70,7 @@ def romano_wolf(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = R
     observed = studentised(d)
     order = np.argsort(-observed, kind="stable")
     drawn = sign_flipped(d, resamples, seed)[:, order]
-    # the largest of those not yet rejected: from the weakest comparison upwards
+    # the maximum over the hypotheses that are not rejected yet, accumulated from the weakest comparison upwards
     largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
     exceeding = (largest >= observed[order] - _SLACK).sum(axis=0)
     adjusted = np.empty(d.shape[0])

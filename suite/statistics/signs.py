@@ -1,8 +1,8 @@
-"""Sums with random signs: what differences look like when nothing differs.
+"""Computes the null distribution of paired differences: their sums under random signs.
 
-If two defenses are alike, the difference on an image is as likely d as -d. So the sum of the differences is
-compared with the sums under random signs, one sign an image for all comparisons at once, which keeps the dependence
-between comparisons. Divided by sqrt(sum d²), which no sign changes: Fisher's randomisation test, self-normalised.
+If two defenses are equal, the difference on an image is as likely d as -d. So the sum of the differences is
+compared with the sums under random signs, one sign per image for all comparisons at once, which keeps the dependence
+between comparisons. It is divided by sqrt(sum d²), which no sign changes: Fisher's randomisation test, self-normalised.
 """
 
 from __future__ import annotations
@@ -18,12 +18,28 @@ _AT_ONCE = 4_000_000  # signs held at a time
 
 
 def studentised(differences: Floats) -> Floats:
-    """[comparisons]: |sum d| / sqrt(sum d²), 0 where all are 0. differences: [comparisons, images]."""
+    """Compute the self-normalised statistic |sum d| / sqrt(sum d²).
+
+    Args:
+        differences: [comparisons, images].
+
+    Returns:
+        [comparisons]; 0 where all differences are 0.
+    """
     return np.asarray(np.abs(differences.sum(axis=1)) / _scale(differences), dtype=np.float64)
 
 
 def sign_flipped(differences: Floats, resamples: int, seed: int) -> Floats:
-    """[resamples, comparisons]: the same statistic under random signs of the images."""
+    """Compute the statistic of `studentised` under random signs of the images.
+
+    Args:
+        differences: [comparisons, images].
+        resamples: Number of random sign vectors.
+        seed: Decides the signs.
+
+    Returns:
+        [resamples, comparisons].
+    """
     rng = np.random.default_rng(seed)
     kept = differences[:, np.any(differences != 0, axis=0)].T
     found = np.empty((resamples, differences.shape[0]))

@@ -1,1 +1,1 @@
-"""The pytest plugin: robustness claims in tests."""
+"""The pytest plugin: assertions about robustness in tests."""

@@ -1,7 +1,8 @@
-"""What is claimed of an accuracy, decided as soon as a confidence sequence allows it: pure functions of scores.
+"""Decides claims about an accuracy as soon as a confidence sequence allows it: pure functions of scores.
 
-The interval holds at all times at once (`betting_sequence`), so one may look after every image and stop at any: a claim
-that is wrong is called right with a probability of at most (1 - confidence) / 2, and the other way round.
+The interval holds at all times at once (`betting_sequence`), so it may be inspected after every image, and the run may
+stop at any image: a false claim is accepted with a probability of at most (1 - confidence) / 2, and a true claim is
+rejected with at most the same probability.
 """
 
 from __future__ import annotations
@@ -19,20 +20,44 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a claim holds after so many images, and the estimate that decided it."""
+    """The decision on a claim.
+
+    Attributes:
+        result: Whether the claim holds, fails or is undecided.
+        estimate: The estimate that decided it.
+    """
 
     result: Result
     estimate: Estimate
 
 
 def at_least(scores: Floats, accuracy: float, confidence: float) -> Decision:
-    """Whether the mean of scores [n] in [0,1], in the board's random order, is at least `accuracy`."""
+    """Decide whether a mean is at least a given accuracy.
+
+    Args:
+        scores: [n] in [0,1], in the board's random order.
+        accuracy: The claimed lower limit of the mean, in [0,1].
+        confidence: Of the decision, in (0,1).
+
+    Returns:
+        The decision, with the estimate of the mean.
+    """
     found = interval(scores, "betting-sequence", confidence)
     return Decision(_side(found, accuracy), found)
 
 
 def not_worse(scores: Floats, others: Floats, margin: float, confidence: float) -> Decision:
-    """Whether the mean of scores - others, [n] in [0,1] on the same images, is at least -margin."""
+    """Decide whether the mean of scores - others is at least -margin.
+
+    Args:
+        scores: [n] in [0,1], in the board's random order.
+        others: [n] in [0,1], on the same images.
+        margin: Largest difference that is accepted, a fraction.
+        confidence: Of the decision, in (0,1).
+
+    Returns:
+        The decision, with the estimate of the mean difference.
+    """
     found = paired_difference(scores, others, confidence, anytime=True)
     return Decision(_side(found, -margin), found)
 

@@ -1,4 +1,7 @@
-"""What stands behind a claim, for whom it surprises: numbers, the strongest attack, its images, how to see it again."""
+"""Builds the failure report of a robustness assertion: estimates, the strongest attack, its images, and a command.
+
+The command repeats the evaluation.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,19 @@ from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate
 
 SHOWN = 8
-"""Images in a picture."""
+"""Number of images in a picture."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A defense of a claim, and what was found of it so far.
+    """A defense of a claim, and its results so far.
 
-    asked: how the defense was named, empty for an object; board: how its board was.
+    Attributes:
+        row: The defense as a row of a board.
+        asked: The name by which the defense was given, empty for an object.
+        board: The name by which its board was given.
+        run: The run that its results come from.
+        seen: The board as it was run and the results, None before anything was run.
     """
 
     row: DefenseChoice
@@ -41,17 +49,33 @@ class Evidence:
     seen: tuple[Context, DefenseResult] | None = None
 
     def after(self, context: Context, found: DefenseResult) -> Evidence:
-        """The same after more was found."""
+        """Return the same defense with newer results.
+
+        Args:
+            context: The board as it was run.
+            found: The results.
+
+        Returns:
+            A new `Evidence`.
+        """
         return replace(self, seen=(context, found))
 
     @property
     def context(self) -> Context:
-        """The board as it was run. Raises PurebenchError before anything was."""
+        """The board as it was run.
+
+        Raises:
+            PurebenchError: If nothing was run yet.
+        """
         return self._seen[0]
 
     @property
     def found(self) -> DefenseResult:
-        """What was found. Raises PurebenchError before anything was."""
+        """The results.
+
+        Raises:
+            PurebenchError: If nothing was run yet.
+        """
         return self._seen[1]
 
     @property
@@ -62,22 +86,22 @@ class Evidence:
 
     @cached_property
     def ranked(self) -> Row:
-        """The row of a table that it would be."""
+        """The results as a row of the ranked table."""
         return rank([self.found])[0]
 
     @property
     def strongest(self) -> str | None:
-        """The attack that left least."""
+        """The attack with the lowest accuracy, if any."""
         return self.ranked.strongest
 
     @property
     def warnings(self) -> tuple[ResultWarning, ...]:
-        """Why its accuracy may be too high."""
+        """The reasons why the accuracy may be too high."""
         return self.ranked.warnings
 
     @property
     def command(self) -> str:
-        """What shows the same on a command line, or in Python for an object."""
+        """The command line that repeats the evaluation; for an object, a call in Python."""
         images = len(self.found.images)
         if not self.asked:
             return f"purebench.evaluate(defense, board={self.board!r}, images={images}) with the object itself"
@@ -93,7 +117,7 @@ class Evidence:
 
 
 def near(path: str | Path) -> str:
-    """A path as one would type it here: from the folder that one is in, where it lies below."""
+    """Return a path relative to the current folder if it lies below it, else the path itself."""
     here = Path.cwd()
     return str(Path(path).relative_to(here) if Path(path).is_relative_to(here) else path)
 
@@ -101,10 +125,17 @@ def near(path: str | Path) -> str:
 def explain(
     sides: Sequence[Evidence], estimate: Estimate | None, folder: Path, *, of: str = "", again: str = ""
 ) -> list[str]:
-    """The lines of a message, after the adversarial images were written into `folder`.
+    """Write the adversarial images of a claim's defenses into a folder, and return the lines of its message.
 
-    of: what the estimate is of, where the claim's own line does not say so. again: what shows the same on a command
-    line; where it is empty each side's own command.
+    Args:
+        sides: The defenses of the claim.
+        estimate: The estimate that decided the claim, None if there is none.
+        folder: Folder for the images.
+        of: Name of the estimated quantity, where the claim's own line does not say it.
+        again: Command line that repeats the claim; if empty, each defense's own command.
+
+    Returns:
+        The lines.
     """
     lines = []
     if estimate is not None:
@@ -129,10 +160,18 @@ def _of(side: Evidence, folder: Path, name: str, again: str) -> list[str]:
 
 
 def keep_images(side: Evidence, folder: Path) -> Path | None:
-    """Writes the images of the strongest attack, or the clean ones where there is none; None if it made none.
+    """Write the images of the strongest attack, or the clean ones if there is none.
 
-    adversarial.npz: images and adversarial float32 [N,C,H,W] in [0,1], labels, positions in the dataset, broken;
-    adversarial.png: the first that are broken, above what they were made from.
+    adversarial.npz holds images and adversarial (float32 [N,C,H,W] in [0,1]), labels, positions in the data set, and
+    broken (whether an image is misclassified); adversarial.png shows the first misclassified ones above their
+    originals.
+
+    Args:
+        side: The defense.
+        folder: Folder for the two files, made if needed.
+
+    Returns:
+        The folder; None if the attack made no images.
     """
     attack = side.strongest or CLEAN
     keys = [job.key for job in side.context.jobs() if (job.defense.name, job.label) == (side.row.name, attack)]
@@ -162,6 +201,6 @@ def keep_images(side: Evidence, folder: Path) -> Path | None:
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
-    """A line for each finding, in columns."""
+    """Return a line for each finding, in columns."""
     wide = max(len(finding.result) for finding in findings)
     return [f"  {finding.result:<{wide}}  {finding.name}: {finding.sentence}" for finding in findings]

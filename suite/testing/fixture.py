@@ -1,4 +1,4 @@
-"""What a test claims of a defense, `robustness.at_least(defense, 0.4)` and the like, on as few images as it takes."""
+"""The `robustness` fixture: assertions such as `robustness.at_least(defense, 0.4)`, decided on few images."""
 
 from __future__ import annotations
 
@@ -33,10 +33,18 @@ from purebench.testing.settings import Settings
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that was looked at. message: all there is to say of it, for whom it surprises.
+    """A claim and its result.
 
-    estimate: of the accuracy or difference claimed, None where nothing is known. images: that were asked. strongest:
-    the attack that left least, if any. findings: of `honest`. warnings: why its accuracy may be too high.
+    Attributes:
+        text: The claim in words.
+        result: Whether it holds, fails or is undecided.
+        estimate: Of the accuracy or difference claimed, None where nothing is known.
+        images: Number of images that were evaluated.
+        message: The full report.
+        strongest: The attack with the lowest accuracy, if any.
+        findings: Results of the checks of `honest`.
+        warnings: Reasons why the accuracy may be too high.
+        undecided: Effect of an undecided claim on the test: fail, skip or warn.
     """
 
     text: str
@@ -51,16 +59,21 @@ class Claim:
 
 
 def silent() -> AbstractContextManager[Progress]:
-    """Tells nobody of the jobs that end."""
+    """Return a context whose progress function ignores all jobs."""
     return nullcontext(lambda done, total, record: None)
 
 
 class Robustness:
-    """Claims about defenses: each is decided at its confidence on as few images as that takes.
+    """Claims about defenses, each decided at its confidence on as few images as possible.
 
     A defense is a row of the board, a spec such as "median" or "path/to/file.py:name", or an object: a `Purifier` (put
-    before the board's classifier), a `Defense`, a module or a callable from images to logits. What was found of those
-    with a name is kept in the store; objects are asked anew, because nothing says who they are.
+    before the board's classifier), a `Defense`, a module or a callable from images to logits. Results of defenses with
+    a name are kept in the store; objects are evaluated anew each time, because nothing identifies them.
+
+    Args:
+        settings: Settings of all claims.
+        settle: Called with each claim once it is decided.
+        progress: Makes a context whose function is called as jobs end.
     """
 
     def __init__(
@@ -72,25 +85,65 @@ class Robustness:
         self.settings, self.settle, self.progress = settings, settle, progress
 
     def at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
-        """Claims that the robust accuracy is at least this fraction; `changes` of the `Settings` for this claim."""
+        """Claim that the robust accuracy is at least a given fraction.
+
+        Args:
+            defense: A row of the board, a spec or an object.
+            accuracy: The claimed fraction, in [0,1].
+            **changes: Fields of `Settings` to change for this claim.
+
+        Returns:
+            The claim with its result.
+        """
         __tracebackhide__ = True
         require_fraction("accuracy", accuracy)
         return self._settled(self._claim([defense], "robust accuracy", accuracy, changes))
 
     def clean_at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
-        """Claims that the accuracy without an attack is at least this fraction."""
+        """Claim that the accuracy without an attack is at least a given fraction.
+
+        Args:
+            defense: A row of the board, a spec or an object.
+            accuracy: The claimed fraction, in [0,1].
+            **changes: Fields of `Settings` to change for this claim.
+
+        Returns:
+            The claim with its result.
+        """
         __tracebackhide__ = True
         require_fraction("accuracy", accuracy)
         return self._settled(self._claim([defense], "clean accuracy", accuracy, changes, clean_only))
 
     def not_worse_than(self, defense: Asked, other: Asked, *, margin: float = 0.01, **changes: object) -> Claim:
-        """Claims that the robust accuracy is at most `margin` below that of another defense, on the same images."""
+        """Claim that the robust accuracy is at most `margin` below that of another defense, on the same images.
+
+        Args:
+            defense: A row of the board, a spec or an object.
+            other: The defense to compare with.
+            margin: Largest difference that is accepted, a fraction.
+            **changes: Fields of `Settings` to change for this claim.
+
+        Returns:
+            The claim with its result.
+        """
         __tracebackhide__ = True
         require_fraction("margin", margin)
         return self._settled(self._claim([defense, other], "robust accuracy", margin, changes))
 
     def honest(self, defense: Asked, *, effort: Effort | None = None, **changes: object) -> Claim:
-        """Claims that the evaluation can be trusted (see docs/checks.md); effort: how closely the checks look."""
+        """Claim that the evaluation can be trusted (see docs/checks.md).
+
+        Args:
+            defense: A row of the board, a spec or an object.
+            effort: Steps, draws, queries and tolerance of the checks; None for the defaults.
+            **changes: Fields of `Settings` to change for this claim.
+
+        Returns:
+            The claim with its result.
+
+        Raises:
+            PurebenchError: If effort is not an `Effort`.
+        """
         __tracebackhide__ = True
         settings, effort = self.settings.but(changes), Effort() if effort is None else effort
         if not isinstance(effort, Effort):
@@ -125,7 +178,7 @@ class Robustness:
         changes: Mapping[str, object],
         only: Callable[[Board], Board] | None = None,
     ) -> Claim:
-        """Asks for more images until the claim is decided; of one defense, or of the first against the second."""
+        """Evaluate more images until the claim is decided; of one defense, or of the first against the second."""
         __tracebackhide__ = True
         settings = self.settings.but(changes)
         confidence = settings.confidence
@@ -168,10 +221,10 @@ class Robustness:
 
     @contextmanager
     def _evidence(self, settings: Settings, board: Board, asked: Sequence[Asked]) -> Iterator[Sequence[Evidence]]:
-        """Rows and stores for defenses, before anything is found; objects are there inside the block only.
+        """Yield the rows and stores of defenses, before anything is evaluated; objects exist inside the block only.
 
-        A store has one writer at a time: one for each defense lets tests of different ones run side by side, while
-        those of the same wait for each other and reuse what was found.
+        A store has one writer at a time: one store per defense lets tests of different defenses run side by side, while
+        tests of the same defense wait for each other and reuse the results.
         """
         with ExitStack() as stack:
             progress = stack.enter_context(self.progress())
@@ -193,13 +246,23 @@ class Robustness:
 def looked(
     sides: Sequence[Evidence], board: Board, most: Limits, decide: Callable[[Sequence[Floats]], Decision]
 ) -> tuple[Sequence[Evidence], Decision | None]:
-    """What is found on more and more images until it decides; None where a defense fails to answer at all."""
+    """Evaluate more and more images until the claim is decided.
+
+    Args:
+        sides: The defenses of the claim.
+        board: The board.
+        most: Limits of images and time.
+        decide: Makes a decision from the scores [n] in [0,1] of each defense.
+
+    Returns:
+        The defenses with their results, and the decision; None instead of a decision where a defense fails altogether.
+    """
     decision = None
     for part in steps(board, most):
         sides = [side.after(*found_by(side.run, selection.with_rows(part, [side.row]))) for side in sides]
         if any(side.found.failed for side in sides):
             return sides, None
-        # whether images that ERRORED are wrong or right, of either side, must not matter
+        # the decision must be the same whether images that ERRORED count as wrong or as right, on either side
         worst, best = (
             decide([per_image(side.found, errored=value) for side, value in zip(sides, errored, strict=False)])
             for errored in ((0.0, 1.0), (1.0, 0.0))
@@ -211,7 +274,14 @@ def looked(
 
 
 def require_attacked(sides: Sequence[Evidence]) -> None:
-    """Raises PurebenchError where no attack applied, because a clean accuracy is no robust one."""
+    """Check that an attack applied to each defense, because a clean accuracy is not a robust accuracy.
+
+    Args:
+        sides: The defenses with their results.
+
+    Raises:
+        PurebenchError: If no attack applied to one of them.
+    """
     for side in sides:
         attacks = {attack.name for attack in side.found.attacks} - {CLEAN}
         if not side.found.failed and not (attacks and side.found.attacked):
@@ -222,21 +292,37 @@ def require_attacked(sides: Sequence[Evidence]) -> None:
 
 
 def find(board: str | Path | Board) -> Board:
-    """The board, read from its file where it is a name or a path; claims have their own rule of stopping.
+    """Find the board, without its stopping rule, because claims have their own.
 
-    Raises PurebenchError for what is none.
+    Args:
+        board: A board, the name of a bundled one, or the path of a board.yaml.
+
+    Returns:
+        The board.
+
+    Raises:
+        PurebenchError: If there is no such board.
     """
     found = board if isinstance(board, Board) else load_board(find_board(str(board)))
     return replace(found, stop=None)
 
 
 def limits(settings: Settings) -> Limits:
-    """Where a claim stops undecided."""
+    """Return the limits at which a claim stops undecided."""
     return Limits(settings.max_images, settings.budget)
 
 
 def stopped(settings: Settings, board: Board, images: int) -> list[str]:
-    """Why no more images were taken, and what would decide."""
+    """Explain why no more images were evaluated, and what may decide the claim.
+
+    Args:
+        settings: Of the claim.
+        board: The board.
+        images: Number of images that were evaluated.
+
+    Returns:
+        The lines of the message.
+    """
     if images >= board.dataset.images:
         return ["  stopped    the board has no more images; one with more may decide"]
     if settings.max_images is not None and images >= settings.max_images:
@@ -246,7 +332,16 @@ def stopped(settings: Settings, board: Board, images: int) -> list[str]:
 
 
 def check_command(side: Evidence, effort: Effort, images: int) -> str:
-    """The command line that says the same."""
+    """Return the command line `purebench check` that repeats the checks.
+
+    Args:
+        side: The defense.
+        effort: Effort of the checks.
+        images: Number of images.
+
+    Returns:
+        The command line.
+    """
     return command(
         "check",
         side.asked,
@@ -259,6 +354,6 @@ def check_command(side: Evidence, effort: Effort, images: int) -> str:
 
 
 def clean_only(board: Board) -> Board:
-    """The board without attacks; its own clean job, where it has one, so that it is not run twice."""
+    """Return the board without attacks; its own clean job is kept, if it has one, so that it is not run twice."""
     own = [attack for attack in board.attacks if attack.name == CLEAN]
     return replace(board, attacks=tuple(own or [AttackChoice(CLEAN, Spec("clean"))]))

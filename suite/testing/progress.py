@@ -1,4 +1,4 @@
-"""What a claim is at while its test runs: a few words after pytest's own, on a terminal only, and gone when it ends."""
+"""Shows the progress of a claim on pytest's line while its test runs, on a terminal only; it is erased at the end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from purebench.records.record import Record
 
 KEEP, BACK, ERASE = "\x1b7", "\x1b8", "\x1b[K"
-"""To a terminal: remember where the cursor stands, go there again, erase what is right of it."""
+"""Terminal sequences: save the cursor position, restore it, erase to the right of it."""
 
 
 @contextmanager
 def progress(config: pytest.Config) -> Iterator[Progress]:
-    """Tells of every job; silent where nobody watches: not on a terminal, with -q, in a worker of pytest-xdist."""
+    """Yield a function that shows every job that ends.
+
+    It shows nothing if stdout is not a terminal, with -q, and in a worker of pytest-xdist.
+    """
     watched = config.pluginmanager.has_plugin("terminalreporter") and config.get_verbosity() >= 0
     if not watched or hasattr(config, "workerinput"):
         yield lambda done, total, record: None
@@ -36,7 +39,7 @@ def progress(config: pytest.Config) -> Iterator[Progress]:
 
 
 def _beside(config: pytest.Config, text: str) -> None:
-    """Writes the text where the line of pytest ends, as far as it fits, and leaves the cursor where it was."""
+    """Write the text after pytest's own on its line, as far as it fits, and leave the cursor where it was."""
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         writer = config.get_terminal_writer()

@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture `robustness`, a marker with its settings, a table at the end, properties for JUnit.
+"""The pytest plugin: the fixture `robustness`, a marker with its settings, a summary table, and properties for JUnit.
 
 Every pytest start imports this file, so nothing heavy is imported before a test asks for the fixture.
 """
@@ -31,18 +31,18 @@ OPTIONS = {
 }
 COLUMNS = ("result", "claim", "estimate", "images", "strongest", "test")
 LONGEST = 150
-"""Characters of a test's name in that of a folder."""
+"""Number of characters of a test's name that are used in a folder's name."""
 LEAST = 12
-"""Characters that a column of the table keeps in a narrow terminal."""
+"""Smallest width of a column of the table in a narrow terminal, in characters."""
 PROPERTY = re.compile(r"robustness\.(\d+)\.(\w+)")
 
 
 class RobustnessWarning(UserWarning):
-    """A claim that stays undecided, or holds but should be doubted."""
+    """Warning of a claim that is undecided, or that holds with warnings."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Every option may be given on the command line, or in the ini file with underscores."""
+    """Add every option to the command line and, with underscores, to the ini file."""
     group = parser.getgroup("purebench", "purebench: robustness of image classifiers")
     for name, help in OPTIONS.items():
         group.addoption(f"--robustness-{name}", default=None, help=help)
@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
         "robustness(board=…, confidence=…, max_images=…, budget=…, undecided=…, device=…): settings of the fixture "
@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Marks tests that use the fixture, so that -m robustness finds them."""
+    """Mark tests that use the fixture, so that -m robustness finds them."""
     if isinstance(item, pytest.Function) and "robustness" in item.fixturenames:
         item.add_marker("robustness")
 
@@ -67,14 +67,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture
 def robustness(request: pytest.FixtureRequest) -> Robustness:
     """Claims about the robustness of defenses: at_least, clean_at_least, not_worse_than, honest."""
-    settings = _settings(request.node)  # before what takes seconds to import
+    settings = _settings(request.node)  # before the imports, which take seconds
     from purebench.testing.fixture import Robustness
     from purebench.testing.progress import progress
 
     made = 0
 
     def settle(claim: Claim) -> None:
-        """Notes what became of a claim, and lets the test fail, skip or warn where it does not hold."""
+        """Record the result of a claim, and let the test fail, skip or warn if it does not hold."""
         __tracebackhide__ = True
         nonlocal made
         made += 1
@@ -96,7 +96,7 @@ def robustness(request: pytest.FixtureRequest) -> Robustness:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Of bad input the sentence that says how to mend it is all there is to read."""
+    """Report bad input by its message alone, without a traceback."""
     report = yield
     if call.excinfo is not None and "robustness" in getattr(item, "fixturenames", ()):
         from purebench.core.errors import PurebenchError
@@ -107,7 +107,7 @@ def pytest_runtest_makereport(
 
 
 def _settings(item: pytest.Item) -> Settings:
-    """From the command line, else the ini file; changed by the test's markers, the nearest last."""
+    """Return the settings from the command line, else the ini file, changed by the test's markers, the nearest last."""
     from purebench.core.errors import PurebenchError
     from purebench.testing.settings import Settings
 
@@ -121,7 +121,7 @@ def _settings(item: pytest.Item) -> Settings:
             given[name] = _placed(name, value, config.rootpath)
     folder = Path(given.pop("store", "") or _cache(config))
     test = re.sub(r"[^\w.-]+", "-", item.nodeid)[-LONGEST:]
-    # the number keeps those apart that differ in other characters alone
+    # the checksum distinguishes names that differ only in characters that were replaced or cut off
     images = folder / "adversarial" / f"{test}-{crc32(item.nodeid.encode()):08x}"
     changes: dict[str, object] = {**given}
     if "max_images" in given:
@@ -137,13 +137,13 @@ def _settings(item: pytest.Item) -> Settings:
 
 
 def _placed(name: str, value: str, folder: Path) -> str:
-    """A setting's text; a path is seen from this folder, wherever a test goes."""
+    """Return a setting's text; a relative path is resolved against this folder, even if a test changes the folder."""
     is_path = name == "store" or (name == "board" and value.endswith((".yaml", ".yml")))
     return str(folder / value) if is_path else value
 
 
 def _cache(config: pytest.Config) -> Path:
-    """In pytest's cache, which --cache-clear empties; without a cache in .purebench."""
+    """Return the folder in pytest's cache, which --cache-clear empties; without a cache, .purebench."""
     if config.pluginmanager.has_plugin("cacheprovider") and config.cache is not None:
         return config.cache.mkdir("purebench")
     return config.rootpath / ".purebench" / "pytest"
@@ -160,7 +160,7 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
 
 
 def _note(item: pytest.Item, number: int, claim: Claim) -> None:
-    """What JUnit and the table at the end show; plain words, because workers of xdist send them."""
+    """Store the properties of a claim for JUnit and the summary table; as text, because workers of xdist send them."""
     told = {"claim": claim.text, "result": str(claim.result), "images": str(claim.images)}
     if claim.estimate is not None:
         told["estimate"] = claim.estimate.percent()
@@ -171,7 +171,7 @@ def _note(item: pytest.Item, number: int, claim: Claim) -> None:
 
 
 def _told(reports: list[pytest.TestReport]) -> Iterator[dict[str, str]]:
-    """The claims of all tests; a report has those of its test's set-up and call as well as its own."""
+    """Yield the claims of all tests; a report has those of its test's set-up and call as well as its own."""
     tests: dict[str, dict[str, dict[str, str]]] = {}
     for report in reports:
         for name, value in report.user_properties:
@@ -183,7 +183,7 @@ def _told(reports: list[pytest.TestReport]) -> Iterator[dict[str, str]]:
 
 
 def _narrowed(widths: Sequence[int], most: int) -> list[int]:
-    """Widths of columns that fit side by side: the widest gives way, down to `LEAST`.
+    """Compute widths of columns that fit side by side: the widest is reduced first, down to `LEAST`.
 
     >>> _narrowed([5, 70, 60], 100)
     [5, 46, 45]
@@ -195,21 +195,21 @@ def _narrowed(widths: Sequence[int], most: int) -> list[int]:
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """A row of the table, cells that are too wide below each other."""
+    """Yield the lines of a row of the table; cells that are too wide continue in the next line."""
     cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
     for parts in zip_longest(*cells, fillvalue=""):
         yield "  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A table of all claims; nothing where there was none."""
+    """Print a table of all claims; nothing if there are none."""
     every = [report for some in terminalreporter.stats.values() for report in some]
     told = list(_told([report for report in every if isinstance(report, pytest.TestReport)]))
     if not told:
         return
     rows = [[claim.get(column, "") for column in COLUMNS] for claim in told]
     wide = [max(len(row[place]) for row in [list(COLUMNS), *rows]) for place in range(len(COLUMNS))]
-    if terminalreporter.isatty:  # a log has any width
+    if terminalreporter.isatty:  # only a terminal limits the width
         wide = _narrowed(wide, terminalreporter._tw.fullwidth - 1)
     terminalreporter.section("robustness")
     for row in [list(COLUMNS), *rows]:

@@ -1,4 +1,4 @@
-"""What holds for the claims of a test, from the command line, the ini file, a marker or the claim itself."""
+"""Defines the settings of a test's claims: from the command line, the ini file, a marker or the claim itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ UNDECIDED = ("fail", "skip", "warn")
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for all claims of a test unless one says otherwise.
+    """Settings of all claims of a test, unless a claim changes them.
 
-    board: a bundled one, or the path of a board.yaml. confidence: that a claim is decided rightly. max_images: of the
-    board, None for all. budget: minutes after which a claim takes no more images, None for any number; what is decided
-    then hangs on how fast the machine is. device: cpu, cuda or cuda:0. store: folder of what was found. images: folder
-    for the adversarial images of claims that do not hold. undecided: what then happens to the test, fail, skip or warn.
+    Attributes:
+        store: Folder of the results.
+        images: Folder for the adversarial images of claims that do not hold.
+        board: A bundled board, or the path of a board.yaml.
+        confidence: Probability with which a claim is decided correctly, in (0,1).
+        max_images: Number of images of the board to evaluate at most, None for all.
+        budget: Minutes after which a claim evaluates no more images, None for no limit; the decision then depends on
+            the speed of the machine.
+        device: cpu, cuda or cuda:0.
+        undecided: Effect of an undecided claim on the test: fail, skip or warn.
     """
 
     store: Path
@@ -34,7 +40,17 @@ class Settings:
     undecided: str = "fail"
 
     def but(self, changes: Mapping[str, object]) -> Settings:
-        """The same with other values. Raises PurebenchError for a name that there is not, naming the nearest."""
+        """Return the settings with other values.
+
+        Args:
+            changes: New values by the name of the setting.
+
+        Returns:
+            The new settings.
+
+        Raises:
+            PurebenchError: For an unknown name (the message names the nearest one) and for a value out of its range.
+        """
         known = [each.name for each in fields(self)]
         for name in changes:
             if name not in known:

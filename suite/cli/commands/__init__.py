@@ -1,1 +1,1 @@
-"""Commands of the command line that have a room of their own; each imports what is heavy when it runs."""
+"""Commands of the command line that have their own module; each imports heavy modules when it runs."""

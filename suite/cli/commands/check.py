@@ -1,4 +1,4 @@
-"""`purebench check`."""
+"""The command `purebench check`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from purebench.checks.finding import Finding
 
 UNDECIDED = 3
-"""The exit code where no check fails, but one would need more images; 2 is that of bad input."""
+"""Exit code if no check fails, but one would need more images; 2 is that of bad input."""
 
 
 def check(
@@ -41,8 +41,8 @@ def check(
 ) -> None:
     """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails, 3 if one is undecided.
 
-    Asks for gradients that are there, and right; for attacks that get stronger with knowledge, draws and radius; for
-    an unbounded attack that reaches 0 %; for seeds that decide. Takes more and more images until all is decided.
+    Checks that gradients exist and are correct; that attacks get stronger with knowledge, draws and radius; that an
+    unbounded attack reaches 0 %; and that seeds decide the result. Takes more and more images until all is decided.
 
     Example: purebench check vae --board fashion-quick
     """

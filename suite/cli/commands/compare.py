@@ -1,4 +1,4 @@
-"""`purebench compare`: two rows of a board, or all of them, on the same images."""
+"""The command `purebench compare`: compares two rows of a board, or all of them, on the same images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def compare(
     confidence: Annotated[float | None, typer.Option(help="Such as 0.99; default: the board's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON here.")] = None,
 ) -> None:
-    """Compare two rows of a board on the same images: the difference, how sure it is, and how large.
+    """Compare two rows of a board on the same images: the difference, its significance and the effect size.
 
     Runs nothing. Example: purebench compare trades gdmp
     Example: purebench compare --all --board fashion-quick
@@ -101,7 +101,7 @@ def _folders(first: Path, second: Path) -> list[tuple[Side, Side]]:
 
 
 def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
-    """Every two rows that have a robust accuracy, the better first."""
+    """Return every two rows that have a robust accuracy, the better first."""
     from purebench.results.comparisons import Side
     from purebench.results.rank import rank
 
@@ -112,7 +112,7 @@ def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
 
 
 def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseResult]:
-    """The rows of a folder, a store, or of the board's committed results."""
+    """Return the rows of a folder, a store, or of the board's committed results."""
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
     from purebench.results.export import load_results
@@ -134,7 +134,7 @@ def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseR
 
 
 def _table(pairs: list[Pair], width: int) -> Table:
-    """A row a pair; effect sizes where the terminal has room for them."""
+    """Return the table, with a row for each pair; effect sizes are shown where the terminal has room for them."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -164,7 +164,7 @@ def _table(pairs: list[Pair], width: int) -> Table:
 
 
 def _notes(pairs: list[Pair]) -> list[str]:
-    """What a reader of the table must know, a line each."""
+    """Return the notes below the table, a line each."""
     first = pairs[0].found.difference
     tests = {
         "mcnemar": "exact McNemar test (both deterministic)",

@@ -1,4 +1,4 @@
-"""`purebench convert`."""
+"""The command `purebench convert`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def convert(
         ),
     ] = False,
 ) -> None:
-    """Convert an official checkpoint to safetensors, which run no code; every key and shape is checked on the way.
+    """Convert an official checkpoint to safetensors, which cannot run code; every key and shape is checked.
 
     Example: purebench convert e4e_ffhq_encoder.pt e4e_ffhq_encoder.safetensors
     """

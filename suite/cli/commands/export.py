@@ -1,4 +1,4 @@
-"""`purebench export`: what a store holds of a board, as files for other programs and for papers."""
+"""The command `purebench export`: writes a store's results of a board as files for other programs and for papers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def export(
         ),
     ] = "npz,md,tex,csv,bib",
 ) -> None:
-    """Write adversarial examples, the table and citations of a board that was run; runs nothing.
+    """Write the adversarial examples, the table and the citations of a board that was run; runs nothing.
 
     Example: purebench export fashion-quick -o exported --format npz,csv
     """
@@ -73,7 +73,17 @@ def export(
 
 
 def chosen(text: str) -> set[str]:
-    """The formats of "npz,csv". Raises PurebenchError for none and for unknown ones."""
+    """Parse a list of formats such as "npz,csv".
+
+    Args:
+        text: Formats with commas.
+
+    Returns:
+        The formats.
+
+    Raises:
+        PurebenchError: If there is none, or one is unknown.
+    """
     found = [one.strip() for one in text.split(",") if one.strip()]
     for one in found:
         if one not in FORMATS:

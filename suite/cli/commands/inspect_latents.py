@@ -1,4 +1,4 @@
-"""`purebench inspect`: what each latent of a purifier carries, as a table, a picture and a JSON file."""
+"""The command `purebench inspect`: measures each latent of a purifier, as a table, a picture and a JSON file."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from purebench.statistics import Estimate
 
 ROWS = 8
-"""Images in the picture, one a class."""
+"""Number of images in the picture, one of each class."""
 PIPED = 100
-"""Columns where no terminal says how many it has."""
+"""Number of columns if the output is not a terminal."""
 LEGEND = {
     "it alone": "what resampling this latent alone does to the accuracy of the reconstruction",
     "it and finer": "accuracy with it and all finer ones resampled",
@@ -35,7 +35,7 @@ LEGEND = {
     "margin": "mean |change| of the margin (label's logit less the largest other), it alone resampled",
     "slope": "the same to first order: |gradient of the margin · (sampled - encoded)|",
 }
-"""The table's columns of numbers, and what they say."""
+"""The table's columns of numbers, and their meaning."""
 
 
 def inspect_latents(
@@ -63,7 +63,7 @@ def inspect_latents(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     trust: TrustOption = False,
 ) -> None:
-    """Show what each latent of a purifier carries: resampled alone, with all finer ones, and kept alone.
+    """Show the effect of each latent of a purifier on accuracy: resampled alone, with all finer ones, and kept alone.
 
     Example: purebench inspect mlvgm-hvae --images 50
     """
@@ -110,7 +110,18 @@ def inspect_latents(
 
 
 def chosen(name: str, defense: str, dataset: str | None, classifier: str | None, images: int) -> Board:
-    """The board with this defense alone, on other images or before another classifier where they are named."""
+    """Return the board with one defense alone.
+
+    Args:
+        name: The board.
+        defense: The defense, a row of the board or a spec.
+        dataset: Other images, None for the board's.
+        classifier: Another classifier, None for the board's.
+        images: Number of images.
+
+    Returns:
+        The board.
+    """
     from dataclasses import replace
 
     from purebench.boards.selection import choose
@@ -121,23 +132,31 @@ def chosen(name: str, defense: str, dataset: str | None, classifier: str | None,
         board = replace(board, dataset=replace(board.dataset, use=Spec.parse(dataset)))
     if classifier is not None:
         board = replace(board, classifier=Spec.parse(classifier))
-    return replace(board, defenses=board.defenses[:1])  # without the rows whose images its attacks reuse
+    return replace(board, defenses=board.defenses[:1])  # drops the rows whose images its attacks reuse
 
 
 def one_a_class(context: Context) -> list[int]:
-    """Positions of the first image of each class, by class, ROWS at most."""
+    """Return positions of the first image of each class, by class, at most ROWS."""
     import numpy as np
 
     return [int(place) for place in np.unique(context.images.labels, return_index=True)[1][:ROWS]]
 
 
 def labels(context: Context) -> list[int]:
-    """The classes of the images that are shown."""
+    """Return the classes of the images that are shown."""
     return [int(context.images.labels[place]) for place in one_a_class(context)]
 
 
 def table(found: Inspection, classes: list[str]) -> PictureTable:
-    """A row for each image, and below them where each latent changes the images most."""
+    """Return a picture table: a row for each image, then a row with the places where each latent changes images most.
+
+    Args:
+        found: The inspection.
+        classes: Names of the classes of the images.
+
+    Returns:
+        The table.
+    """
     import numpy as np
 
     from purebench.data.pictures import PictureTable, to_bytes
@@ -161,7 +180,15 @@ def table(found: Inspection, classes: list[str]) -> PictureTable:
 
 
 def report(context: Context, found: Inspection) -> dict[str, object]:
-    """All numbers as JSON values, with what decides them."""
+    """Return all numbers as JSON values, with the settings that decide them.
+
+    Args:
+        context: The board as it was run.
+        found: The inspection.
+
+    Returns:
+        The content of the JSON file.
+    """
     from purebench.records.provenance import device_name, versions
 
     ((row,), board) = context.board.defenses, context.board
@@ -178,7 +205,13 @@ def report(context: Context, found: Inspection) -> dict[str, object]:
 
 
 def print_table(context: Context, found: Inspection, console: Console) -> None:
-    """Heading, a line for each latent, and what the columns say; where one line is too long, two."""
+    """Print the heading, a line for each latent (two on a narrow console), and the meaning of the columns.
+
+    Args:
+        context: The board as it was run.
+        found: The inspection.
+        console: Where to print.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -203,7 +236,15 @@ def print_table(context: Context, found: Inspection, console: Console) -> None:
 
 
 def latents_table(found: Inspection, gap: str) -> Table:
-    """A row for each latent. gap: between a number and its interval, a space or a new line."""
+    """Return the table with a row for each latent.
+
+    Args:
+        found: The inspection.
+        gap: Text between a number and its interval, a space or a new line.
+
+    Returns:
+        The table.
+    """
     from rich import box
     from rich.table import Table
 
@@ -225,7 +266,7 @@ def latents_table(found: Inspection, gap: str) -> Table:
 
 
 def console() -> Console:
-    """The terminal; where there is none, PIPED columns."""
+    """Return the console, with PIPED columns if stdout is not a terminal."""
     from purebench.core.terminal_output import make_console
 
     found = make_console()
@@ -234,7 +275,7 @@ def console() -> Console:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress bar on a terminal; nothing elsewhere."""
+    """Show a progress bar on a terminal, and nothing elsewhere."""
     from rich.progress import Progress as Bar
 
     from purebench.core.terminal_output import make_console
@@ -246,6 +287,15 @@ def progress() -> Iterator[Progress]:
 
 
 def points(estimate: Estimate, gap: str = " ", sign: str = "") -> str:
-    """A fraction in points of a hundred with its interval behind the gap: "61.3 [58.2, 64.4]"."""
+    """Format a fraction in percentage points with its interval: "61.3 [58.2, 64.4]".
+
+    Args:
+        estimate: The fraction.
+        gap: Text between the number and its interval.
+        sign: Format option of the sign, such as "+".
+
+    Returns:
+        The text.
+    """
     value, low, high = (100 * end for end in (estimate.value, estimate.low, estimate.high))
     return f"{value:{sign}.1f}{gap}[{low:{sign}.1f}, {high:{sign}.1f}]"

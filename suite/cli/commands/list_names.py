@@ -1,4 +1,4 @@
-"""`purebench list`."""
+"""The command `purebench list`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def list_names(
         str | None, typer.Argument(help="defenses, attacks, views, classifiers, datasets, recipes or boards.")
     ] = None,
 ) -> None:
-    """List what is registered, by this package and by others, with a line on each."""
+    """List the registered names, of this package and of others, with a line on each."""
     from purebench.cli.listing import print_names
 
     print_names(what)

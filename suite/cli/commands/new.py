@@ -1,4 +1,4 @@
-"""`purebench new`: a defense or an attack of one's own, as files that run."""
+"""The command `purebench new`: writes a runnable skeleton of a defense or an attack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Folder = Annotated[Path | None, typer.Option(help="Where to write; made if need 
 
 @app.command()
 def defense(name: Name, folder: Folder = None) -> None:
-    """Write a purifier, a test of what it promises and a board to run it on; nothing that exists is overwritten.
+    """Write a purifier, a test of its required properties and a board to run it on; existing files are not overwritten.
 
     Example: purebench new defense my_method
     """
@@ -24,7 +24,7 @@ def defense(name: Name, folder: Folder = None) -> None:
 
 @app.command()
 def attack(name: Name, folder: Folder = None) -> None:
-    """Write an attack, a test of it and a board to run it on; nothing that exists is overwritten.
+    """Write an attack, a test of it and a board to run it on; existing files are not overwritten.
 
     Example: purebench new attack my_attack
     """

@@ -1,4 +1,4 @@
-"""`purebench plan`: what a board will cost and how much it will tell, before it is run."""
+"""The command `purebench plan`: estimates the cost of a board and the precision of its results before it is run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 20.0
 ACCURACIES = (0.1, 0.5, 0.9)
 DISCORDANT = 0.25
-"""Share of images on which just one of two rows is right, where nothing is known of them."""
+"""Share of images on which exactly one of two rows is right, where nothing is known of them."""
 POWER = 0.8
 
 
@@ -40,7 +40,7 @@ def plan(
     budget: Annotated[float, typer.Option(help="Seconds of the probe, about.", min=0)] = 60.0,
     trust: TrustOption = False,
 ) -> None:
-    """Say what a board will cost on this device, how wide its intervals will be, and which differences it will see.
+    """Estimate the cost of a board on this device, the width of its intervals, and the smallest detectable differences.
 
     A short probe runs jobs on one image. Example: purebench plan fashion-linf -d vae --images 200
     """
@@ -72,7 +72,7 @@ def plan(
 
 @contextmanager
 def progress() -> Iterator[Tell]:
-    """A progress bar on a terminal, else a line now and then."""
+    """Show a progress bar on a terminal, else a line now and then."""
     import time
 
     from rich.progress import Progress
@@ -138,7 +138,7 @@ def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
 
 
 def _telling(board: Board) -> list[str]:
-    """What intervals and comparisons to expect of so many images."""
+    """Return the intervals and detectable differences to expect of this number of images."""
     from purebench.execution.cost_estimate import expected_half_widths
     from purebench.statistics import smallest_difference
 
@@ -170,7 +170,7 @@ def _points(least: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 8.3 s, 12 min, 3.4 h."""
+    """Format a duration: 8.3 s, 12 min, 3.4 h."""
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"

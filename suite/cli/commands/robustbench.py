@@ -1,4 +1,4 @@
-"""`purebench robustbench`."""
+"""The command `purebench robustbench`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`purebench run`."""
+"""The command `purebench run`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(
     ] = None,
     trust: TrustOption = False,
 ) -> None:
-    """Evaluate a board, going on where an earlier run stopped, and print its ranking.
+    """Evaluate a board, continuing an earlier run, and print its ranking.
 
     Examples: purebench run fashion-quick --page board.html
 
@@ -76,7 +76,7 @@ def run(
 
     purebench run fashion-linf -d vae -d trades --until decided --until half-width=0.05
 
-    The exit code is 1 where images of a row ERRORED, so that the row has bounds and no number; --retry-errors runs
+    The exit code is 1 if images of a row ERRORED, so that the row has bounds instead of a number; --retry-errors runs
     those jobs again.
     """
     from purebench.boards.bundled import find_board
@@ -114,4 +114,4 @@ def run(
         )
     found = finish(chosen, records, page, results, context.images, context.order, context.left_out)
     if any(result.errored for result in found):
-        raise typer.Exit(1)  # there is a row without a number
+        raise typer.Exit(1)  # a row has bounds instead of a number

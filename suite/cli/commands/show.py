@@ -1,4 +1,4 @@
-"""`purebench show`."""
+"""The command `purebench show`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def show(
         ),
     ] = None,
 ) -> None:
-    """Show what a store or a folder of results holds: its boards, or the ranking of one, also while a run is at work.
+    """Show the contents of a store or a folder of results: its boards, or the ranking of one, also during a run.
 
     Runs no code that the store names. Example: purebench show --results my-results --page board.html
     """
@@ -40,7 +40,14 @@ def show(
 
 
 def print_stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:
-    """Print the boards of a store, or one of them. Runs no code that the store names."""
+    """Print the boards of a store, or one of them; runs no code that the store names.
+
+    Args:
+        path: The store.
+        name: Name of the board, None for a list of all.
+        page: A file for the page, None for none.
+        results: A folder for the results, None for none.
+    """
     from purebench.core.terminal_output import printable
     from purebench.leaderboards.output import finish
     from purebench.records import store

@@ -1,4 +1,4 @@
-"""`purebench train`."""
+"""The command `purebench train`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     data: Annotated[str | None, typer.Option(help="Folder of the data set; default: found or downloaded.")] = None,
 ) -> None:
-    """Train a bundled model by its recipe; started again with the same --out it goes on where it stopped."""
+    """Train a bundled model by its recipe; with the same --out an interrupted training continues."""
     from purebench.core import registry
     from purebench.core.devices import find_device
     from purebench.core.registry import Spec

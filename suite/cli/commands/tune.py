@@ -1,4 +1,4 @@
-"""`purebench tune`: the alphas of a purifier that mixes latents, by search."""
+"""The command `purebench tune`: searches the alphas of a purifier that mixes latents."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def tune(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     trust: TrustOption = False,
 ) -> None:
-    """Search the alphas of a purifier that mixes latents, on held-out images, and check the best on fresh ones.
+    """Search the alphas of a purifier that mixes latents, on held-out images, and evaluate the best on fresh ones.
 
     Example: purebench tune mlvgm-hvae --evaluations 60 --images 96
     """
@@ -120,7 +120,7 @@ def tune(
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress bar on a terminal, else a line now and then, so that a log shows the search is alive."""
+    """Show a progress bar on a terminal, else a line now and then, so that a log shows that the search is running."""
     from rich.progress import Progress as Bar
 
     from purebench.core.terminal_output import make_console
@@ -142,7 +142,7 @@ def progress() -> Iterator[Progress]:
 
 
 def print_table(found: Tuned, console: Console | None = None) -> None:
-    """The finalists, the winner first, and what the columns say; 100 columns hold it."""
+    """Print the finalists, the winner first, and the meaning of the columns; 100 columns are enough."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,8 +1,8 @@
 """RobustBench's own protocol, by RobustBench's own function (Croce et al. 2021, arXiv:2010.09670).
 
-`benchmark` calls its `benchmark`: its images and preprocessing, AutoAttack `standard`, its accuracy. That number stands
-beside AutoAttack's verdict and our verification, each with an interval, and the images' outcomes are kept. Nothing is
-downloaded, neither models (see `robustbench_zoo`) nor images.
+`benchmark` calls RobustBench's function of the same name: its images and preprocessing, AutoAttack `standard`, its
+accuracy. It reports that number beside AutoAttack's verdict and our verification, each with an interval, and keeps the
+images' outcomes. Nothing is downloaded, neither models (see `zoo`) nor images.
 """
 
 from __future__ import annotations
@@ -34,19 +34,36 @@ from purebench.statistics import Estimate, clopper_pearson
 __all__ = ["Entry", "Result", "available", "benchmark", "classifier", "command", "find", "load"]
 
 IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
-"""Test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
+"""Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
 VERSIONS = ("standard", "plus", "rand")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `benchmark` found. The estimates are accuracies in [0,1], with Clopper–Pearson intervals over the images.
+    """The result of `benchmark`.
 
-    clean, robust: RobustBench's own two numbers. claimed: accuracy by AutoAttack's verdict. verified: accuracy when the
-    model is asked once more what AutoAttack's images are, each brought back into the threat model first.
-    Image by image: labels; claims, whether AutoAttack says that it broke the image; outcomes, by our verification;
-    distances, of AutoAttack's image as it came, in the threat's norm.
-    seed: of AutoAttack; notes: its warnings, and what is unusual; seconds: wall time.
+    The estimates are accuracies in [0,1], with Clopper–Pearson intervals over the images.
+
+    Attributes:
+        model: Name in the zoo.
+        dataset: cifar10, cifar100 or imagenet.
+        threat_model: Linf or L2.
+        eps: Radius in the units of images in [0,1].
+        version: Version of AutoAttack.
+        seed: Seed of AutoAttack.
+        batch_size: Images at once.
+        clean: RobustBench's own clean accuracy.
+        robust: RobustBench's own robust accuracy.
+        claimed: Accuracy by AutoAttack's verdict.
+        verified: Accuracy of the model queried once more with AutoAttack's images, each first brought back into the
+            threat model.
+        labels: Labels, image by image.
+        claims: Whether AutoAttack reports that it broke the image.
+        outcomes: Outcomes by our verification.
+        distances: Distance of AutoAttack's image as it was returned, in the threat's norm.
+        notes: Warnings of AutoAttack, and deviations from the protocol.
+        device: Device that it ran on.
+        seconds: Wall time.
     """
 
     model: str
@@ -69,7 +86,7 @@ class Result:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, with the versions of the packages."""
+        """Return plain JSON values, with the versions of the packages."""
         return {**asdict(self), "versions": versions()}
 
 
@@ -89,17 +106,33 @@ def benchmark(
     confidence: float = 0.95,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Evaluates a model of the zoo as RobustBench does: the two accuracies of its `benchmark`, and what is behind them.
+    """Evaluate a model of the zoo by RobustBench's protocol.
 
-    model, model_dir, dataset, threat_model: see `robustbench_zoo.find`. data_dir: for CIFAR the folder that holds
-    torchvision's cifar-10-batches-py or cifar-100-python, for ImageNet the one that holds val. eps: radius in the units
-    of images in [0,1]; None for the leaderboard's. n_examples: the first so many test images; None for all of the
-    protocol. batch_size: as in RobustBench it decides, with the seed, which random numbers an image meets. version: of
-    AutoAttack; anything but standard is not RobustBench's protocol, and a note says so. seed: None for the clock's, as
-    RobustBench has it. confidence: of the intervals. tell: is handed AutoAttack's progress, line by line.
-    Raises PurebenchError for what is missing, unknown or out of range, before anything is run.
+    It reports the two accuracies of RobustBench's function, AutoAttack's verdict and our verification.
+
+    Args:
+        model: See `zoo.find`.
+        model_dir: See `zoo.find`.
+        data_dir: For CIFAR the folder that holds torchvision's cifar-10-batches-py or cifar-100-python, for ImageNet
+            the one that holds val.
+        dataset: See `zoo.find`.
+        threat_model: See `zoo.find`.
+        eps: Radius in the units of images in [0,1]; None for the leaderboard's.
+        n_examples: Number of test images, from the first; None for all of the protocol.
+        batch_size: Images at once; as in RobustBench it decides, with the seed, the random numbers of an image.
+        device: cpu, cuda or cuda:0.
+        version: Version of AutoAttack; anything but standard is not RobustBench's protocol, and a note says so.
+        seed: Seed of AutoAttack; None for the clock's, as in RobustBench.
+        confidence: Of the intervals, in (0,1).
+        tell: Called with AutoAttack's progress, line by line.
+
+    Returns:
+        The result.
+
+    Raises:
+        PurebenchError: For anything missing, unknown or out of range, before anything is run.
     """
-    entry = find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)  # a wrong name is told first
+    entry = find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)  # reports a wrong name first
     eps = EPS[dataset, threat_model] if eps is None else eps
     threat = ThreatModel(threat_model.lower(), eps)
     count = IMAGES[dataset] if n_examples is None else n_examples
@@ -166,14 +199,14 @@ def _differences(broken: list[bool], right: list[bool]) -> list[str]:
 
 @torch.no_grad()
 def _verify(model: nn.Module, x: Tensor, y: Tensor, adversarial: Tensor, place: torch.device, size: int) -> list[bool]:
-    """Whether the model is right on each adversarial image [N,C,H,W]; in batches of other images than AutoAttack's."""
+    """Return whether the model is right on each adversarial image [N,C,H,W]; batches differ from AutoAttack's."""
     parts = zip(torch.split(adversarial.flip(0), size), torch.split(y.flip(0), size), strict=True)
     right = [(check_logits(model(part.to(place)), len(part)).argmax(1).cpu() == labels) for part, labels in parts]
     return torch.cat(right).flip(0).tolist()
 
 
 def _check_images(dataset: str, data_dir: Path, count: int) -> None:
-    """Raises PurebenchError unless RobustBench's loader will find its images; it would download CIFAR's otherwise."""
+    """Raise PurebenchError unless RobustBench's loader will find its images; it would download CIFAR's otherwise."""
     if not 1 <= count <= IMAGES[dataset]:
         raise PurebenchError(f"n_examples: expected 1 to {IMAGES[dataset]} for {dataset}, but got {count!r}.")
     if dataset == "imagenet":
@@ -192,7 +225,7 @@ def _check_images(dataset: str, data_dir: Path, count: int) -> None:
 
 
 def _check_imagenet(folder: Path, count: int) -> None:
-    """The loader takes the labels from the order of the class folders: a missing one would shift them."""
+    """Check the class folders: the loader takes labels from their order, so a missing one would shift the labels."""
     listed = Path(third_party.robustbench().__path__[0], "helper_files", "imagenet_test_image_ids.txt")
     wanted = [folder / name for name in listed.read_text(encoding="utf-8").split()[:count]]
     lost = [path for path in wanted if not path.is_file()]
@@ -206,7 +239,7 @@ def _check_imagenet(folder: Path, count: int) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Raises PurebenchError for a file that cannot be written, before hours are spent on what goes there."""
+    """Raise PurebenchError for a file that cannot be written, before the evaluation, which takes hours."""
     if not out.parent.is_dir():
         raise PurebenchError(f"--out: expected a file in a folder that exists, but got {out}.")
     if out.is_dir():
@@ -216,10 +249,16 @@ def _check_out(out: Path) -> None:
 
 
 def command(model: str | None, *, model_dir: Path, out: Path | None, **options: Any) -> None:
-    """`purebench robustbench`: prints the benchmark of a model, or without one what there is in `model_dir`.
+    """Run `purebench robustbench`: print the benchmark of a model, or list the models in `model_dir`.
 
-    out: a JSON file for the result; options: of `benchmark`. Raises PurebenchError as `benchmark` does, and for an
-    `out` that cannot be written.
+    Args:
+        model: Name in the zoo; None to list the models.
+        model_dir: Folder of the models.
+        out: A JSON file for the result, None for none.
+        **options: Of `benchmark`.
+
+    Raises:
+        PurebenchError: As `benchmark` does, and for an `out` that cannot be written.
     """
     from rich.table import Table
 
@@ -228,7 +267,7 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
         check_folder(model_dir)
         if not model_dir.is_dir():
             raise PurebenchError(f"--models: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is none.")
-        models(options.get("dataset", "cifar10"), options.get("threat_model", "Linf"))  # a wrong name is told
+        models(options.get("dataset", "cifar10"), options.get("threat_model", "Linf"))  # reports a wrong name
         for entry in available(model_dir):
             table.add_row(entry.name, entry.dataset, entry.threat_model)
         console.print(table if table.rows else f"no model of RobustBench's zoo in {model_dir}", markup=False)

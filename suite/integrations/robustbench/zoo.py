@@ -1,11 +1,11 @@
-"""The models of RobustBench's zoo from a local folder (Croce et al. 2021, arXiv:2010.09670).
+"""Loads the models of RobustBench's zoo from a local folder (Croce et al. 2021, arXiv:2010.09670).
 
-RobustBench's own loader makes them, but nothing is downloaded: what is missing is an error that says where it is
-published and where it belongs. A model of the zoo is a classifier and, without a purifier, a defense:
+RobustBench's own loader makes them, but nothing is downloaded: for a missing file, the error says where it is published
+and where to put it. A model of the zoo is a classifier and, without a purifier, a defense:
 `robustbench:Standard(model_dir=models)`.
 
-Checkpoints are pickles, and RobustBench leaves it to torch how they are read. Since 2.6 torch takes weights alone
-(weights_only); beside them we let pass the plain values that training scripts leave in their files.
+Checkpoints are pickles, and RobustBench leaves it to torch to read them. Since 2.6 torch loads only weights
+(weights_only); in addition we allow the plain values that training scripts leave in their files.
 """
 
 from __future__ import annotations
@@ -33,11 +33,19 @@ EPS = {
     ("cifar100", "Linf"): 8 / 255,
     ("imagenet", "Linf"): 4 / 255,
 }
-"""The zoo's datasets and threat models, with the radius of RobustBench's leaderboard, for images in [0,1]."""
+"""The zoo's data sets and threat models, with the radius of RobustBench's leaderboard, for images in [0,1]."""
 
 
 class NumberType:
-    """Stands for numpy's dtype of a number where a checkpoint is read, because torch does not let that pass."""
+    """Replaces numpy's dtype of a number while a checkpoint is read, because torch does not allow it.
+
+    Args:
+        kind: The dtype's code, such as f8.
+        *_: Ignored.
+
+    Raises:
+        pickle.UnpicklingError: If it is not the dtype of a number.
+    """
 
     def __init__(self, kind: str, *_: object):
         if kind not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
@@ -49,7 +57,7 @@ class NumberType:
 
 
 def number(kind: NumberType, data: bytes) -> float:
-    """A number of numpy as it stands in a pickle."""
+    """Return a number of numpy from its pickled form."""
     return float(np.frombuffer(data, kind.kind)[0])
 
 
@@ -59,18 +67,26 @@ PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (number, "numpy.core.multiarray.scalar"),
     (number, "numpy._core.multiarray.scalar"),
 ]
-"""What may stand in a checkpoint beside weights: a script's options, and numbers of numpy. None of it runs code."""
+"""Allowed in a checkpoint beside weights: a script's options, and numbers of numpy. None of it runs code."""
 
 
 MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"
-"""The number with which torch began its checkpoints before they were zip files."""
+"""Magic number of torch's checkpoints before they were zip files."""
 SHOWN = 3
-"""Names that are told where none is near."""
+"""Number of names to show where none is near."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the zoo: `files` are where RobustBench looks for its weights, `sources` where each is published."""
+    """A model of the zoo.
+
+    Attributes:
+        name: Name in the zoo.
+        dataset: cifar10, cifar100 or imagenet.
+        threat_model: Linf or L2.
+        files: Paths at which RobustBench looks for its weights.
+        sources: URL at which each file is published.
+    """
 
     name: str
     dataset: str
@@ -80,17 +96,29 @@ class Entry:
 
     @property
     def missing(self) -> list[tuple[Path, str]]:
-        """Files that are not there, each with its source."""
+        """Missing files, each with its source."""
         return [(file, source) for file, source in zip(self.files, self.sources, strict=True) if not file.is_file()]
 
 
 def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_model: str = "Linf") -> Entry:
-    """The zoo's entry of that name, and the files that it needs, whether they are there or not.
+    """Find the zoo's entry of a name, and the files that it needs, whether they exist or not.
 
-    They are model_dir/dataset/threat_model/NAME.pt; for an ensemble NAME.pt_m0.pt, NAME.pt_m1.pt and so on. What
-    RobustBench lets timm or torchvision fetch (XCiT, ImageNet's Standard_R50) is in the cache of torch.hub instead.
-    Raises PurebenchError for a dataset, threat model or name that is not in the zoo, for corruptions, and where
-    model_dir is a file.
+    The files are model_dir/dataset/threat_model/NAME.pt; for an ensemble NAME.pt_m0.pt, NAME.pt_m1.pt and so on. Those
+    that RobustBench lets timm or torchvision fetch (XCiT, ImageNet's Standard_R50) are in the cache of torch.hub
+    instead.
+
+    Args:
+        model: Name in the zoo.
+        model_dir: Folder of the models.
+        dataset: cifar10, cifar100 or imagenet.
+        threat_model: Linf or L2.
+
+    Returns:
+        The entry.
+
+    Raises:
+        PurebenchError: For a data set, threat model or name that is not in the zoo, for corruptions, and if model_dir
+            is a file.
     """
     zoo = models(dataset, threat_model)
     if model not in zoo:
@@ -110,7 +138,14 @@ def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
 
 
 def check_folder(model_dir: Path) -> None:
-    """Raises PurebenchError where a file is given for the folder of the models."""
+    """Check that the folder of the models is not a file.
+
+    Args:
+        model_dir: Folder of the models.
+
+    Raises:
+        PurebenchError: If it is a file.
+    """
     if model_dir.is_file():
         raise PurebenchError(
             f"model_dir: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is a file; name the folder that "
@@ -119,7 +154,7 @@ def check_folder(model_dir: Path) -> None:
 
 
 def _like(model: str, zoo: Mapping[str, Any]) -> str:
-    """The names near one that is not in the zoo; where none is, a few of the many, and where the others stand."""
+    """Return the names near an unknown one; where none is near, a few examples and a link to all."""
     names = {name.lower(): name for name in zoo}
     near = difflib.get_close_matches(model.lower(), names, n=SHOWN)
     near = near or [name for name in names if model and name.startswith(model.lower())][:SHOWN]
@@ -129,7 +164,18 @@ def _like(model: str, zoo: Mapping[str, Any]) -> str:
 
 
 def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
-    """RobustBench's table of the models for a dataset and a threat model, by name. Raises PurebenchError as `find`."""
+    """Return RobustBench's table of the models for a data set and a threat model, by name.
+
+    Args:
+        dataset: cifar10, cifar100 or imagenet.
+        threat_model: Linf or L2.
+
+    Returns:
+        The table.
+
+    Raises:
+        PurebenchError: For a data set or threat model that is not in the zoo, and for corruptions.
+    """
     known = sorted({name for name, _ in EPS})
     if dataset not in known:
         raise PurebenchError(f"robustbench: the dataset {dataset!r} is unknown; {nearest(dataset, known)}")
@@ -157,7 +203,7 @@ def _hub_url(model: str, dataset: str, threat_model: str) -> str:
 
 
 def available(model_dir: str | Path) -> list[Entry]:
-    """The zoo's entries whose files are all there, by dataset and threat model, in the zoo's order."""
+    """Return the zoo's entries whose files all exist, by data set and threat model, in the zoo's order."""
     entries = [
         find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)
         for dataset, threat_model in EPS
@@ -167,9 +213,20 @@ def available(model_dir: str | Path) -> list[Entry]:
 
 
 def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_model: str = "Linf") -> nn.Module:
-    """A model of the zoo by RobustBench's own loader: images [N,3,H,W] in [0,1] → logits [N,K]; in eval mode, frozen.
+    """Load a model of the zoo with RobustBench's own loader.
 
-    Raises PurebenchError as `find`, if a file is missing (naming it and its source), and if it cannot be loaded.
+    Args:
+        model: Name in the zoo.
+        model_dir: Folder of the models.
+        dataset: cifar10, cifar100 or imagenet.
+        threat_model: Linf or L2.
+
+    Returns:
+        A module from images [N,3,H,W] in [0,1] to logits [N,K], in eval mode, with frozen weights.
+
+    Raises:
+        PurebenchError: As `find` does, if a file is missing (the message names it and its source), and if it cannot be
+            loaded.
     """
     entry = find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)
     if entry.missing:
@@ -182,7 +239,7 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
         _check_checkpoint(file)
     files = ", ".join(str(file) for file in entry.files)
     try:
-        with seeded("robustbench", model), torch.serialization.safe_globals(PLAIN):  # layers draw their first weights
+        with seeded("robustbench", model), torch.serialization.safe_globals(PLAIN):  # layers draw initial weights
             found: nn.Module = third_party.robustbench().utils.load_model(model, model_dir, dataset, threat_model)
     except pickle.UnpicklingError as error:
         raise PurebenchError(
@@ -191,14 +248,14 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
             "makers, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, with which loading it may run any code. "
             f"What torch says: {str(error)[:300]}"
         ) from error
-    except Exception as error:  # the loader raises whatever a model of the zoo does
+    except Exception as error:  # a model of the zoo may raise anything while it is loaded
         told = f"{type(error).__name__}: {str(error)[:300]}"
         raise PurebenchError(f"robustbench: {model}: cannot be made from {files}: {told}") from error
     return found.eval().requires_grad_(False)
 
 
 def _check_checkpoint(file: Path) -> None:
-    """Raises PurebenchError for a file that torch never wrote; what torch itself says of it names nothing."""
+    """Raise PurebenchError for a file that torch did not write; torch's own message does not name the file."""
     with file.open("rb") as opened:
         head = opened.read(64)
     if not zipfile.is_zipfile(file) and MAGIC not in head:
@@ -211,5 +268,15 @@ def _check_checkpoint(file: Path) -> None:
 
 
 def classifier(name: str, *, model_dir: str, dataset: str = "cifar10", threat_model: str = "Linf") -> nn.Module:
-    """Any model of RobustBench's zoo, from a local folder: `robustbench:Standard(model_dir=models)`."""
+    """Load any model of RobustBench's zoo from a local folder: `robustbench:Standard(model_dir=models)`.
+
+    Args:
+        name: Name in the zoo.
+        model_dir: Folder of the models.
+        dataset: cifar10, cifar100 or imagenet.
+        threat_model: Linf or L2.
+
+    Returns:
+        A module from images [N,3,H,W] in [0,1] to logits [N,K], in eval mode, with frozen weights.
+    """
     return load(name, model_dir=model_dir, dataset=dataset, threat_model=threat_model)

@@ -1,14 +1,17 @@
 """Choosing the alphas of a purifier that mixes latents, by search (Serez et al., WACV 2025, arXiv:2412.03453, §4).
 
-spaces      where: all lists of alphas, or curves with two or three parameters
-propose     what to ask next: at random, or by a Gaussian process (Optuna)
+propose     proposes the next point: at random, or by a Gaussian process (Optuna)
 loop        `search`: the search itself, on any function of alphas
-images      held-out images, apart from every board's
-setting     `Setting`: the purifier, the images, and the attack it is tuned against
-bench       `Bench`: what a list is worth, attacked and verified by the runner
-finalists   the best again, on fresh images and draws
-journal     all of it on disk, so that a killed search goes on
-tune        `tune`: all of them together
+images      held-out images, disjoint from every board's
+setting     `Setting`: the purifier, the images, and the attack that it is tuned against
+bench       `Bench`: the value of a list of alphas, attacked and verified by the runner
+finalists   evaluates the best lists again, on fresh images and draws
+journal     keeps all evaluations on disk, so that an interrupted search continues
+picture     draws the search
+tune        `tune`: the whole procedure
+
+The search spaces (all lists of alphas, or curves with two or three parameters) are in
+`purebench.defenses.mlvgm.alpha_spaces`.
 """
 
 from purebench.latents.tuning.loop import best_few, search

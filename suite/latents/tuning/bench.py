@@ -1,8 +1,8 @@
-"""What a list of alphas is worth: the runner attacks and verifies the defense that has it, as on a board.
+"""Measures the value of a list of alphas: the runner attacks and verifies the defense that has it, as on a board.
 
-All lists meet the same random numbers (the attack's, the defense's and the verification's), so that their difference
-is not drowned in noise; common random numbers, of Law & Kelton's book on simulation. Different parts of the images have
-others.
+All lists get the same random numbers (the attack's, the defense's and the verification's), so that their difference
+has less noise: common random numbers, Law & Kelton's book on simulation. Different parts of the images have
+different random numbers.
 """
 
 from __future__ import annotations
@@ -33,16 +33,20 @@ from purebench.records.record import Outcome, Record
 CLEAN = AttackChoice("clean", Spec("clean"))
 ONCE = AttackChoice("once", Spec("fgsm"), "exact")
 AGAIN = AttackChoice("again", Spec("transfer"), source=Source("reconstruction", "once"))
-"""The paper's objective: FGSM once, against the reconstruction, and its images again, against every list."""
+"""The paper's objective: FGSM once, against the reconstruction; its images are reused against every list."""
 CHUNK = 128
-"""Images that are tried at once for the paper's objective."""
+"""Number of images that are attacked at once for the paper's objective."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the images: `places` [N] are their positions in the dataset, `words` decide their random numbers.
+    """A part of the images.
 
-    adversarial: float32 [N,C,H,W], where the objective has images made once.
+    Attributes:
+        words: Words that decide the random numbers of this part.
+        images: The images.
+        places: [N], their positions in the data set.
+        adversarial: float32 [N,C,H,W] in [0,1], where the objective has images made once; else None.
     """
 
     words: str
@@ -52,16 +56,23 @@ class Part:
 
     @property
     def hash(self) -> str:
-        """sha256 of what is asked: images, labels, and adversarial images if there are any."""
+        """sha256 of the images, the labels, and the adversarial images if there are any."""
         once = () if self.adversarial is None else (self.adversarial,)
         return array_hash(self.images.images, self.images.labels, *once)
 
 
 class Bench:
-    """A setting made ready on a device: `search` and `fresh` are its images, `latents` the number of alphas.
+    """A setting that is ready to be evaluated on a device.
 
-    Raises PurebenchError for what cannot be found or made, a defense without a LatentPurifier, too few images, and
-    images that are a board's.
+    Its attributes `search` and `fresh` are its images, `latents` is the number of alphas.
+
+    Args:
+        setting: The setting.
+        device: cpu, cuda or cuda:0.
+
+    Raises:
+        PurebenchError: For a part that cannot be found or made, a defense without a LatentPurifier, too few images, and
+            images that belong to a board.
     """
 
     def __init__(self, setting: Setting, device: str = "cpu"):
@@ -87,22 +98,38 @@ class Bench:
         self.apart_from = refuse_shared(both, boards_of(setting.dataset, [setting.board]))
 
     def ask(self, alphas: Sequence[float], part: Part) -> Array:
-        """Whether the defense with these alphas (before attenuation) is right on the part's images, bool [N,draws]."""
+        """Return whether the defense with these alphas is right under attack.
+
+        Args:
+            alphas: Before attenuation, coarse to fine.
+            part: Images.
+
+        Returns:
+            bool [N,draws].
+        """
         if part.adversarial is None:
             return right(self._run(alphas, self.setting.attack, part).record)
         blank = self._run([0.0] * self.latents, CLEAN, part).record
         return right(self._run(alphas, AGAIN, part, Given(source=Finding(blank, part.adversarial))).record)
 
     def clean(self, alphas: Sequence[float], part: Part) -> Array:
-        """The same on the images as they are."""
+        """Return whether the defense with these alphas is right on the clean images.
+
+        Args:
+            alphas: Before attenuation, coarse to fine.
+            part: Images.
+
+        Returns:
+            bool [N,draws].
+        """
         return right(self._run(alphas, CLEAN, part).record)
 
     def value(self, alphas: Sequence[float]) -> float:
-        """What the search makes large: the share of right draws on its images, in [0,1]."""
+        """Return the objective of the search: the share of right draws on its images, in [0,1]."""
         return float(self.ask(alphas, self.search).mean())
 
     def random(self, alphas: Sequence[float]) -> bool:
-        """Whether the defense with these alphas is random."""
+        """Return whether the defense with these alphas is random."""
         return self._with(alphas).random
 
     def _with(self, alphas: Sequence[float]) -> Defense:
@@ -111,7 +138,7 @@ class Bench:
         return as_defense(made).to(self.device)
 
     def _board(self, attack: AttackChoice, row: DefenseChoice, images: int) -> Board:
-        """A board of one row, one column and one block."""
+        """Return a board of one row, one column and one block."""
         setting = self.setting
         return Board(
             name="tune",
@@ -128,7 +155,7 @@ class Bench:
         )
 
     def _run(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> Finding:
-        """One job on the part's images. Raises PurebenchError with its reason if it failed."""
+        """Run one job on the part's images. Raise PurebenchError with its reason if it failed."""
         row = DefenseChoice("searched", self.setting.defense)
         context = Context(
             board=self._board(attack, row, len(part.images)),
@@ -147,7 +174,7 @@ class Bench:
         return found
 
     def _parts(self, data: ImageSet, order: Array) -> tuple[Part, Part]:
-        """The images of the search, and as many fresh ones as the setting wants; no image is in both."""
+        """Return the images of the search, and as many fresh ones as the setting wants; no image is in both."""
         setting = self.setting
         wanted = setting.images + setting.fresh
         if setting.objective == "paper":
@@ -167,7 +194,7 @@ class Bench:
         return parts[0], parts[1]
 
     def _flipped(self, data: ImageSet, order: Array, wanted: int) -> tuple[Array, Array]:
-        """Places and adversarial images of those that the reconstruction has right before FGSM and wrong after it.
+        """Return places and adversarial images of those that the reconstruction has right before FGSM and wrong after.
 
         They are kept as float32: rounded to whole grey levels, some would be right again. The steepest l2 step is
         along the gradient; the authors' code steps along its sign.
@@ -189,5 +216,5 @@ class Bench:
 
 
 def right(record: Record) -> Array:
-    """A record's draws as bool [N,draws]."""
+    """Return a record's draws as bool [N,draws]."""
     return np.array([[draw == "1" for draw in draws] for draws in record.draws], dtype=np.bool_)

@@ -1,8 +1,8 @@
-"""The best of a search are asked again on images and draws that it has not seen.
+"""Evaluates the best lists of a search again, on images and draws that the search did not use.
 
-The largest of many noisy values is mostly lucky (the winner's curse), and the more were tried the luckier. So the fresh
-images fall in two halves: on the one the winner is chosen, from the other come its number and its interval. Nothing
-chose the second half, so that its mean is unbiased for every list.
+The largest of many noisy values is mostly due to chance (the winner's curse), the more so the more lists were tried. So
+the fresh images are split in two halves: the winner is chosen on the first half, and its number and interval come from
+the second half. Nothing was chosen on the second half, so that its mean is unbiased for every list.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ what: `attacked` or `clean`; the same images in the same random order for every 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A list to be asked again. searched: its value in the search, None if the search did not ask it."""
+    """A list of alphas to be evaluated again.
+
+    Attributes:
+        name: Name of the list.
+        alphas: Coarse to fine, before attenuation.
+        searched: Its value in the search, None if the search did not evaluate it.
+    """
 
     name: str
     alphas: tuple[float, ...]
@@ -36,9 +42,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Finalist:
-    """What the fresh images say of a list: `chosen` on the half that picks the winner, the others on the other half.
+    """Results of a list on the fresh images.
 
-    difference: of robust accuracies from the best baseline, None for that one.
+    Attributes:
+        candidate: The list.
+        chosen: Robust accuracy on the half that picks the winner.
+        robust: Robust accuracy on the other half.
+        clean: Clean accuracy on the other half.
+        difference: Robust accuracy less that of the best baseline, on the other half; None for that baseline.
     """
 
     candidate: Candidate
@@ -48,21 +59,31 @@ class Finalist:
     difference: Estimate | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         rates = {name: getattr(self, name) for name in ("chosen", "robust", "clean", "difference")}
         return {**asdict(self.candidate), **{k: v.to_dict() if v is not None else None for k, v in rates.items()}}
 
 
 def baselines(n: int) -> list[Candidate]:
-    """Lists that need no search."""
+    """Return the lists of n alphas that need no search."""
     lists = {"cosine": cosine(n), "linear": linear(n), "constant": [1.0] * n}
     return [Candidate(name, tuple(rounded(alphas))) for name, alphas in lists.items()]
 
 
 def with_baselines(best: Sequence[Candidate], n: int) -> list[Candidate]:
-    """The best few and all baselines, no list twice; a baseline among the best keeps its name and its value."""
+    """Return the best few lists and all baselines, no list twice.
+
+    A baseline among the best keeps its name and its value.
+
+    Args:
+        best: The best lists of the search.
+        n: Number of latents.
+
+    Returns:
+        The candidates.
+    """
     found = {candidate.alphas: candidate for candidate in best}
-    for base in reversed(baselines(n)):  # of baselines that agree the first names them
+    for base in reversed(baselines(n)):  # of equal baselines the first gives the name
         found[base.alphas] = replace(found.get(base.alphas, base), name=base.name)
     return [*(found.pop(c.alphas) for c in best), *reversed(found.values())]
 
@@ -74,9 +95,17 @@ def ask_again(
     confidence: float = 0.95,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Finalist]:
-    """All candidates on the fresh images, the winner first, then by the half that chose it.
+    """Evaluate all candidates on the fresh images.
 
-    n: latents. told: progress(answers so far, answers in all). The first of equals wins.
+    Args:
+        candidates: The lists.
+        ask: Evaluates a list on the fresh images.
+        n: Number of latents.
+        confidence: Of the intervals, in (0,1).
+        told: Called with the number of answers so far and in all.
+
+    Returns:
+        The results, the winner first, then ordered by the half that chose it; of equals the first comes first.
     """
     answers: dict[Candidate, tuple[Array, Array, bool]] = {}
     for candidate in candidates:

@@ -1,4 +1,4 @@
-"""Which images a search may see: held-out ones, none of them a board's."""
+"""Finds the images of a search: held-out ones that belong to no board."""
 
 from __future__ import annotations
 
@@ -16,16 +16,23 @@ from purebench.data.datasets import Array, ImageSet, array_hash
 from purebench.execution.context import balanced_order
 
 HELD_OUT: Mapping[str, tuple[Spec, int]] = {"fashion-mnist": (Spec("fashion-mnist", {"split": "train"}), 55_000)}
-"""Where the images are that no recipe trains on, by the name of a board's dataset: the dataset, and how many to skip.
+"""Held-out images that no recipe trains on, by the name of a board's data set: the data set, and how many to skip.
 
 The recipes in defenses/training leave out the last 5,000 of the training images.
 """
 
 
 def held_out(board: Board) -> tuple[Spec, int]:
-    """The dataset, and how many of its images to skip to come to those that nothing was trained on.
+    """Find the images that nothing was trained on.
 
-    Raises PurebenchError if none are known.
+    Args:
+        board: A board on the same data.
+
+    Returns:
+        The data set, and how many of its images to skip.
+
+    Raises:
+        PurebenchError: If none are known.
     """
     name = board.dataset.use.name
     if name not in HELD_OUT:
@@ -37,9 +44,18 @@ def held_out(board: Board) -> tuple[Spec, int]:
 
 
 def shuffled_tail(data: ImageSet, skip: int, seed: int) -> Array:
-    """Positions [N - skip] of the images after the first `skip`, in a random order whose prefixes are balanced.
+    """Return positions of the images after the first `skip`, in a random order whose prefixes are balanced.
 
-    Raises PurebenchError if none is left.
+    Args:
+        data: The images.
+        skip: Number of images to leave out at the beginning.
+        seed: Decides the order.
+
+    Returns:
+        [N - skip].
+
+    Raises:
+        PurebenchError: If none is left.
     """
     if not 0 <= skip < len(data):
         raise PurebenchError(f"--skip: expected 0 to {len(data) - 1} for {len(data)} images, but got {skip}.")
@@ -47,7 +63,15 @@ def shuffled_tail(data: ImageSet, skip: int, seed: int) -> Array:
 
 
 def boards_of(dataset: Spec, named: Sequence[Board] = ()) -> list[Board]:
-    """The boards named, and all bundled ones on the same dataset."""
+    """Return the given boards, and all bundled ones on the same data set.
+
+    Args:
+        dataset: The data set.
+        named: Boards to include.
+
+    Returns:
+        The boards.
+    """
     found = {board.name: board for board in named}
     for name, path in bundled().items():
         board = load_board(path)
@@ -57,9 +81,19 @@ def boards_of(dataset: Spec, named: Sequence[Board] = ()) -> list[Board]:
 
 
 def refuse_shared(images: ImageSet, boards: Sequence[Board]) -> list[str]:
-    """The boards whose images were compared, by name. Raises PurebenchError if any image, pixel by pixel, is theirs.
+    """Check that no image, pixel by pixel, belongs to a board.
 
     A board whose images are not on this machine cannot be compared, and is left out.
+
+    Args:
+        images: Images of the search.
+        boards: Boards to compare with.
+
+    Returns:
+        Names of the boards whose images were compared.
+
+    Raises:
+        PurebenchError: If a board has one of the images.
     """
     here = {array_hash(image) for image in images.images}
     compared = []

@@ -1,6 +1,7 @@
-"""A search on disk: its setting, a line for each evaluation as it ends, so that a killed one goes on.
+"""Keeps a search on disk: its setting, and a line for each evaluation as it ends, so that an interrupted one continues.
 
-Plain lines of JSON rather than a study's database: what a proposal depends on is in them, and anybody can read them.
+The files are lines of JSON rather than a study's database: they hold all that a proposal depends on, and are readable
+without a library.
 """
 
 from __future__ import annotations
@@ -19,11 +20,17 @@ SETTING, TRIALS, FRESH = "setting.json", "trials", "fresh.jsonl"
 
 
 class Journal:
-    """The folder of one setting: trials-HOW-SPACE.jsonl of each search in it, and fresh.jsonl of what was asked again.
+    """The folder of one setting.
 
-    decides: plain values of all that decides a list's value. Nothing is written before there is something to keep, so
-    that a setting whose first evaluation fails leaves no trace. Raises PurebenchError if the folder holds another
-    setting, naming what differs, or files that are no journal's.
+    It holds trials-HOW-SPACE.jsonl for each search, and fresh.jsonl for the evaluations on fresh images. Nothing is
+    written before there is something to keep, so that a setting whose first evaluation fails leaves no files.
+
+    Args:
+        folder: The folder, which need not exist.
+        decides: Plain values of everything that decides a list's value.
+
+    Raises:
+        PurebenchError: If the folder holds another setting (the message names the difference), or other files.
     """
 
     def __init__(self, folder: Path, decides: Mapping[str, Any]):
@@ -40,16 +47,30 @@ class Journal:
             raise PurebenchError(f"--out: {folder} holds a search of another setting ({was}); name another folder.")
 
     def trials(self, how: str, space: str) -> list[Trial]:
-        """The trials of one search so far, in order."""
+        """Return the trials of one search so far, in order.
+
+        Args:
+            how: Name in PROPOSERS.
+            space: Name in SPACES.
+
+        Returns:
+            The trials.
+        """
         rows = _lines(self._trials(how, space))
         return [Trial(**row | {"point": tuple(row["point"]), "alphas": tuple(row["alphas"])}) for row in rows]
 
     def keep(self, how: str, space: str, trial: Trial) -> None:
-        """Adds a trial to its search."""
+        """Add a trial to its search.
+
+        Args:
+            how: Name in PROPOSERS.
+            space: Name in SPACES.
+            trial: The trial.
+        """
         self._keep(self._trials(how, space), asdict(trial))
 
     def searches(self) -> dict[tuple[str, str], list[Trial]]:
-        """All searches of the folder, by (how, space)."""
+        """Return all searches of the folder, by (how, space)."""
         found = {}
         for path in sorted(self.folder.glob(f"{TRIALS}-*-*.jsonl")):
             _, how, space = path.stem.split("-", 2)
@@ -57,25 +78,41 @@ class Journal:
         return found
 
     def known(self) -> dict[tuple[float, ...], float]:
-        """Values of all lists that any search of the folder has asked: they are the same for all."""
+        """Return the values of all lists that any search of the folder evaluated: they are the same for all."""
         return {trial.alphas: trial.value for trials in self.searches().values() for trial in trials}
 
     def answer(self, what: str, images: str, alphas: tuple[float, ...]) -> list[str] | None:
-        """The draws of a list on other images, as they were kept, or None."""
+        """Return the stored draws of a list on other images, or None.
+
+        Args:
+            what: `attacked` or `clean`.
+            images: Hash of the images.
+            alphas: The list.
+
+        Returns:
+            A string for each image with 1 or 0 for each draw, or None.
+        """
         for row in _lines(self.folder / FRESH):
             if (row["what"], row["images"], tuple(row["alphas"])) == (what, images, alphas):
                 return [str(draws) for draws in row["draws"]]
         return None
 
     def keep_answer(self, what: str, images: str, alphas: tuple[float, ...], draws: list[str]) -> None:
-        """Keeps the draws of a list: what was asked, the hash of the images, a string of 1 and 0 for each."""
+        """Store the draws of a list.
+
+        Args:
+            what: `attacked` or `clean`.
+            images: Hash of the images.
+            alphas: The list.
+            draws: A string for each image with 1 (right) or 0 for each draw.
+        """
         self._keep(self.folder / FRESH, {"what": what, "images": images, "alphas": list(alphas), "draws": draws})
 
     def _trials(self, how: str, space: str) -> Path:
         return self.folder / f"{TRIALS}-{how}-{space}.jsonl"
 
     def _keep(self, path: Path, row: Mapping[str, Any]) -> None:
-        """Adds a line, and the setting before the first. Raises PurebenchError if the disk will not take it."""
+        """Add a line, and the setting before the first. Raise PurebenchError if the file cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             place = self.folder / SETTING
@@ -91,7 +128,7 @@ class Journal:
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    """Adds a line; of a last line that a kill cut short the file is shortened first, the others left where they are."""
+    """Add a line; a last line that is incomplete is removed first, and the other lines are left unchanged."""
     if path.is_file() and (text := path.read_bytes()) and not text.endswith(b"\n"):
         os.truncate(path, text.rfind(b"\n") + 1)
     with path.open("a", encoding="utf-8") as file:
@@ -99,7 +136,7 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file, none if there is no file."""
+    """Return the complete lines of a file, none if there is no file."""
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8")

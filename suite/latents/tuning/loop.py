@@ -1,4 +1,4 @@
-"""The search itself, on any function of alphas: seed points first, then what the proposer says, one at a time."""
+"""The search loop, on any function of alphas: first the seed points, then one proposal at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from purebench.defenses.mlvgm.alpha_spaces import find_space
 from purebench.latents.tuning.propose import Trial, find_proposer
 
 Measure = Callable[[Sequence[float]], float]
-"""measure(alphas, coarse to fine) → the value to be made large; the same alphas always give the same value."""
+"""measure(alphas, coarse to fine) → the value to be maximised; the same alphas always give the same value."""
 
 
 def search(
@@ -25,12 +25,26 @@ def search(
     before: Sequence[Trial] = (),
     keep: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
-    """Looks for the n alphas in [0,1] at which `measure` is largest; all trials in the order in which they were made.
+    """Search for the n alphas in [0,1] that maximise `measure`.
 
-    evaluations: trials in all, those of `before` counted, which an earlier run has made and which must be its first
-    ones. how, space: names in PROPOSERS and SPACES. minutes: no trial begins after so many. keep: is told every new
-    trial. The best of noisy values is too good to be true: ask the best few again before they are believed.
-    Raises PurebenchError for an unknown name or a number out of range.
+    The largest of noisy values is biased upwards: evaluate the best few again before reporting them.
+
+    Args:
+        measure: The function to maximise.
+        n: Number of latents.
+        evaluations: Number of trials in all, those of `before` included.
+        how: Name in PROPOSERS.
+        space: Name in SPACES.
+        seed: Decides the proposals.
+        minutes: No trial begins after this time; None for no limit.
+        before: Trials that an earlier run has made, which must be the first ones of this search.
+        keep: Called with every new trial.
+
+    Returns:
+        All trials in the order in which they were made.
+
+    Raises:
+        PurebenchError: For an unknown name or a number out of range.
     """
     if n < 1 or evaluations < 1:
         raise PurebenchError(f"search: expected at least 1 latent and 1 evaluation, but got {n} and {evaluations}.")
@@ -53,7 +67,15 @@ def search(
 
 
 def best_few(trials: Sequence[Trial], count: int) -> list[Trial]:
-    """The trials of the largest values, the earlier of equals first, no list of alphas twice."""
+    """Return the trials of the largest values, no list of alphas twice; of equals the earlier comes first.
+
+    Args:
+        trials: Trials in the order in which they were made.
+        count: Number of trials to return at most.
+
+    Returns:
+        The trials, best first.
+    """
     found: dict[tuple[float, ...], Trial] = {}
     for trial in sorted(trials, key=lambda trial: -trial.value):
         found.setdefault(trial.alphas, trial)

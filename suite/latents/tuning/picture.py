@@ -1,4 +1,4 @@
-"""The picture of a search: what it found as it went on, and the winner's alphas beside those that need no search."""
+"""Draws the course of a search, and the winner's alphas beside those that need no search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ GREY = "#8a8a8a"
 
 
 def draw(tuned: Tuned, path: Path) -> None:
-    """Writes the picture as PNG or SVG, by the ending of `path`. Raises PurebenchError if matplotlib is missing."""
+    """Write the picture as PNG or SVG, by the ending of the path.
+
+    Args:
+        tuned: The search.
+        path: The file.
+
+    Raises:
+        PurebenchError: If matplotlib is missing.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -34,7 +42,7 @@ def draw(tuned: Tuned, path: Path) -> None:
 
 
 def _course(axes: Any, tuned: Tuned) -> None:
-    """All values over the number of the evaluation, the best so far as steps, seed points ringed."""
+    """Draw all values over the number of the evaluation, the best so far as steps, seed points with rings."""
     seeds: list[tuple[int, float]] = []
     for colour, ((how, space), trials) in zip(COLOURS, tuned.searches.items(), strict=False):
         numbers, values = [trial.number + 1 for trial in trials], [100 * trial.value for trial in trials]
@@ -57,7 +65,7 @@ def _course(axes: Any, tuned: Tuned) -> None:
 
 
 def _lists(axes: Any, tuned: Tuned) -> None:
-    """The winner's alphas by latent, with the attenuation, against the baselines'."""
+    """Draw the winner's alphas by latent, with the attenuation, against the baselines'."""
     won = tuned.winner.candidate
     factor, latents = tuned.setting.attenuation, range(1, len(won.alphas) + 1)
     axes.bar(

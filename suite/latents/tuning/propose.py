@@ -1,7 +1,7 @@
-"""Which point of the cube to ask next: drawn at random, or where a Gaussian process expects the most.
+"""Proposes the next point of the unit cube: at random, or by the expected improvement under a Gaussian process.
 
-A proposal depends on the seed, its number and the trials before it, and on nothing else: a search that was killed goes
-on as if it had not been.
+A proposal depends only on the seed, its number and the trials before it: an interrupted search continues as if it had
+not been interrupted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ from purebench.defenses.mlvgm.alpha_spaces import Point
 
 @dataclass(frozen=True)
 class Trial:
-    """One evaluation: the point asked, its alphas before the attenuation, and the value found there.
+    """One evaluation of the search.
 
-    name: of a seed point, else empty. seconds: what it took.
+    Attributes:
+        number: Number of the trial, from 0.
+        point: The point in the search space.
+        alphas: Its alphas before attenuation, coarse to fine.
+        value: The value measured.
+        name: Name of a seed point, else empty.
+        seconds: Duration.
     """
 
     number: int
@@ -36,14 +42,34 @@ Proposer = Callable[[Sequence[Trial], Sequence[str], int], Point]
 
 
 def at_random(trials: Sequence[Trial], axes: Sequence[str], seed: int) -> Point:
-    """Uniform in the cube; it is what the paper calls grid search."""
+    """Propose a point that is uniform in the cube, which the paper calls grid search.
+
+    Args:
+        trials: Trials so far.
+        axes: Names of the coordinates.
+        seed: Seed of the search.
+
+    Returns:
+        The point.
+    """
     return tuple(np.random.default_rng([seed % 2**32, len(trials)]).random(len(axes)).tolist())
 
 
 def by_gaussian_process(trials: Sequence[Trial], axes: Sequence[str], seed: int) -> Point:
-    """The largest expected improvement (in logarithms) under a Gaussian process, by Optuna's GPSampler.
+    """Propose the point of the largest expected improvement (in logarithms), by Optuna's GPSampler.
 
-    Study and sampler are made anew from the trials each time. Raises PurebenchError if optuna is not installed.
+    Study and sampler are made anew from the trials each time.
+
+    Args:
+        trials: Trials so far.
+        axes: Names of the coordinates.
+        seed: Seed of the search.
+
+    Returns:
+        The point.
+
+    Raises:
+        PurebenchError: If optuna is not installed.
     """
     try:
         import optuna
@@ -53,7 +79,7 @@ def by_gaussian_process(trials: Sequence[Trial], axes: Sequence[str], seed: int)
             "--search: gp needs Optuna, which is not installed; pip install 'purebench[tune]', or take random."
         ) from error
     told = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a line on every study, and on how to make it quicker
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs a line on every study and a hint on speed
     number = seed_of("gp", str(seed), str(len(trials))) % 2**32
     sampler = optuna.samplers.GPSampler(seed=number, n_startup_trials=1)
     study = optuna.create_study(direction="maximize", sampler=sampler)
@@ -73,11 +99,21 @@ def by_gaussian_process(trials: Sequence[Trial], axes: Sequence[str], seed: int)
 
 
 PROPOSERS: dict[str, Proposer] = {"gp": by_gaussian_process, "random": at_random}
-"""The ways of searching, by name."""
+"""Proposers by name."""
 
 
 def find_proposer(name: str) -> Proposer:
-    """The way of searching of this name. Raises PurebenchError naming the nearest."""
+    """Return the proposer of this name.
+
+    Args:
+        name: Name in PROPOSERS.
+
+    Returns:
+        The proposer.
+
+    Raises:
+        PurebenchError: If the name is unknown; the message names the nearest one.
+    """
     if name not in PROPOSERS:
         raise PurebenchError(f"--search: {name!r} is unknown; {nearest(name, PROPOSERS)}")
     return PROPOSERS[name]

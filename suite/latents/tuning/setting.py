@@ -1,4 +1,4 @@
-"""What a search is about: the purifier, the images it is tuned on, and the attack it is tuned against."""
+"""Defines the setting of a search: the purifier, the images that it is tuned on, and the attack."""
 
 from __future__ import annotations
 
@@ -13,25 +13,35 @@ from purebench.latents.tuning.images import held_out
 
 OBJECTIVES = ("adaptive", "paper")
 SEARCHED = ("schedule", "attenuation")
-"""Parameters of a defense that a search sets by itself."""
+"""Parameters of a defense that a search sets itself."""
 PAPER_RADIUS = 2.0
 """l2 radius of the paper's FGSM images at 64 pixels."""
 ATTENUATION = 0.7
-"""What the paper multiplies its alphas by at 64 and 128 pixels."""
+"""Factor by which the paper multiplies its alphas at 64 and 128 pixels."""
 
 ATTACK = AttackChoice("attack", Spec("apgd", {"steps": 5}), "exact", 2)
-"""A short attack through the whole purifier: a search asks it a hundred times."""
+"""A short attack through the whole purifier: a search runs it a hundred times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """Everything that decides the value of a list of alphas.
 
-    defense: whatever makes a LatentPurifier, without its schedule and attenuation. board: its classifier stands behind
-    the purifier, and its images are kept apart. dataset, skip: where images are taken from, after the first so many.
-    images: on which the search goes; fresh: as many others, on which the best are asked again. objective: `adaptive`
-    (attacked anew for every list) or `paper` (images made once against the reconstruction). attack: of `adaptive`.
-    draws: verification draws an image. attenuation: factor on the alphas that are searched.
+    Attributes:
+        defense: A defense that makes a LatentPurifier, without its schedule and attenuation.
+        board: The board that the purifier is tuned for; its images are kept apart.
+        classifier: The classifier behind the purifier, by default the board's.
+        dataset: Data set that the images are taken from.
+        skip: Number of images to leave out at its beginning.
+        images: Number of images of the search.
+        fresh: Number of other images, on which the best lists are evaluated again.
+        threat: Threat model.
+        objective: `adaptive` (attacked anew for every list) or `paper` (images made once against the reconstruction).
+        attack: Attack of the objective `adaptive`.
+        draws: Verification draws per image.
+        attenuation: Factor on the alphas that are searched, in (0,1].
+        confidence: Of the intervals, in (0,1).
+        seed: Seed of images, proposals, attacks and draws.
     """
 
     defense: Spec
@@ -65,18 +75,18 @@ class Setting:
                 raise PurebenchError(f"--{name}: expected at least {least}, but got {getattr(self, name)}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of all that decides a list's value on the images of the search."""
+        """Return plain values of everything that decides a list's value on the images of the search."""
         plain = {name: value for name, value in asdict(self).items() if name not in ("confidence", "board", "fresh")}
         specs = {name: getattr(self, name).to_dict() for name in ("defense", "classifier", "dataset")}
         attack = {**plain["attack"], "use": self.attack.use.to_dict()}
         return {**plain, **specs, "attack": attack if self.objective == "adaptive" else "fgsm, once"}
 
     def attenuated(self, alphas: Any) -> list[float]:
-        """What the purifier is given."""
+        """Return the alphas that the purifier is given."""
         return [self.attenuation * alpha for alpha in alphas]
 
     def spec(self, alphas: Any) -> Spec:
-        """The defense with these alphas, as a board names it; of factories that take schedule and attenuation."""
+        """Return the spec of the defense with these alphas; its factory must take schedule and attenuation."""
         params = {**self.defense.params, "schedule": list(alphas), "attenuation": self.attenuation}
         return Spec(self.defense.name, params)
 
@@ -90,10 +100,21 @@ def setting_for(
     threat: ThreatModel | None = None,
     **options: Any,
 ) -> Setting:
-    """The setting that a board suggests: its classifier, its threat, and held-out images of its dataset.
+    """Make the setting of a board: its classifier, its threat, and held-out images of its data set.
 
-    dataset, skip: other images. threat: another; of the objective `paper`, l2 with PAPER_RADIUS if None. options: the
-    other fields of `Setting`. Raises PurebenchError for what does not fit.
+    Args:
+        defense: Spec of the defense.
+        board: The board.
+        dataset: Other images; None for held-out ones of the board's data.
+        skip: Number of images to leave out at the beginning; None for the default of the data.
+        threat: Another threat model; if None, the board's, or l2 with PAPER_RADIUS for the objective `paper`.
+        **options: The other fields of `Setting`.
+
+    Returns:
+        The setting.
+
+    Raises:
+        PurebenchError: If the arguments do not fit each other.
     """
     if dataset is None:
         use, after = held_out(board)

@@ -1,4 +1,4 @@
-"""A search from its setting to its result: on the bench, kept in a folder, the best asked again on fresh images."""
+"""Runs a search from its setting to its result: on the bench, kept in a folder, then the best on fresh images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ from purebench.latents.tuning.setting import Setting
 from purebench.records.provenance import commit, device_name, versions
 
 Progress = Callable[[str, int, int], None]
-"""progress(what is being done, how much of it, of how much)."""
+"""progress(what is being done, how much is done, of how much)."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was found: all searches of the folder by (how, space), and the finalists, the winner first.
+    """The result of a search.
 
-    apart_from: the boards whose images were compared with those of the search.
+    Attributes:
+        setting: The setting.
+        searches: All searches of the folder, by (how, space).
+        finalists: The finalists, the winner first.
+        apart_from: Names of the boards whose images were compared with those of the search.
+        device: Device that it ran on.
     """
 
     setting: Setting
@@ -43,11 +48,18 @@ class Tuned:
 
     @property
     def winner(self) -> Finalist:
-        """The list that was best on the half of the fresh images that chooses."""
+        """The list that was best on the half of the fresh images that chooses the winner."""
         return self.finalists[0]
 
     def learned(self, command: str = "") -> dict[str, Any]:
-        """The winner as learned.yaml of the MLVGM purifiers has it, by the model's name."""
+        """Return the winner in the format of learned.yaml of the MLVGM purifiers, by the model's name.
+
+        Args:
+            command: Command line that made it.
+
+        Returns:
+            The content of the file.
+        """
         return {model_name(self.setting): self._entry(command)}
 
     def _entry(self, command: str) -> dict[str, Any]:
@@ -55,7 +67,7 @@ class Tuned:
         return {"alphas": alphas, "attenuation": self.setting.attenuation, "command": command, "found": self.told()}
 
     def told(self) -> str:
-        """One line on the winner: what it reached, how it was measured, and what the search thought of it."""
+        """Return one line on the winner: its robust accuracy, how it was measured, and its value in the search."""
         won, setting = self.winner, self.setting
         asked = sum(len(trials) for trials in self.searches.values())
         searched = "not asked" if won.candidate.searched is None else f"{100 * won.candidate.searched:.1f} %"
@@ -66,7 +78,14 @@ class Tuned:
         )
 
     def to_dict(self, command: str = "") -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as plain JSON values.
+
+        Args:
+            command: Command line that made it.
+
+        Returns:
+            The values.
+        """
         return {
             "command": command,
             "setting": self.setting.to_dict(),
@@ -93,14 +112,26 @@ def tune(
     device: str = "cpu",
     progress: Progress = lambda what, done, total: None,
 ) -> Tuned:
-    """Searches alphas for a setting in the folder `out`, going on where an earlier run stopped.
+    """Search alphas for a setting in a folder; an earlier run is continued.
 
-    how, space: names in PROPOSERS and SPACES; searches of one setting share a folder and the values they found.
-    evaluations: of this search, earlier runs' counted. minutes: no evaluation begins after so many. finalists: so many
-    of the best of all searches of the folder are asked again, with the baselines.
-    Raises PurebenchError for bad input, before anything is written, and for a folder of another setting.
+    Args:
+        setting: The setting.
+        out: The folder.
+        how: Name in PROPOSERS.
+        space: Name in SPACES; searches of one setting share a folder and the values that they found.
+        evaluations: Evaluations of this search, those of earlier runs included.
+        minutes: No evaluation begins after this time; None for no limit.
+        finalists: Number of the best lists of all searches of the folder to evaluate again, beside the baselines.
+        device: cpu, cuda or cuda:0.
+        progress: Called as the work proceeds.
+
+    Returns:
+        The result.
+
+    Raises:
+        PurebenchError: For invalid arguments, before anything is written, and for a folder of another setting.
     """
-    find_proposer(how)((), find_space(space).axes(1), setting.seed)  # a package that is missing is missed here
+    find_proposer(how)((), find_space(space).axes(1), setting.seed)  # fails early if a package is missing
     if finalists < 1 or evaluations < 1:
         raise PurebenchError(f"tune: expected at least 1 evaluation and finalist, but got {evaluations}, {finalists}.")
     progress("preparing", 0, evaluations)
@@ -145,7 +176,7 @@ def tune(
 
 
 def decides(setting: Setting, bench: Bench) -> dict[str, Any]:
-    """All that decides the value of a list in a search, as plain values."""
+    """Return everything that decides the value of a list in a search, as plain values."""
     plain = {**setting.to_dict(), "weights": bench.weights, "images_hash": bench.search.hash}
     for group, use in (
         ("defenses", setting.defense),
@@ -157,12 +188,12 @@ def decides(setting: Setting, bench: Bench) -> dict[str, Any]:
 
 
 def _with_value(candidate: Candidate, values: Mapping[tuple[float, ...], float]) -> Candidate:
-    """The candidate with its value in the search, where it was asked."""
+    """Return the candidate with its value in the search, if it was evaluated there."""
     return Candidate(candidate.name, candidate.alphas, values.get(candidate.alphas, candidate.searched))
 
 
 def _ask(bench: Bench, journal: Journal, what: str, alphas: tuple[float, ...]) -> tuple[Array, bool]:
-    """The answer on the fresh images, from the journal if it is there."""
+    """Return the answer on the fresh images, from the journal if it is there."""
     import numpy as np
 
     images = bench.fresh.hash
@@ -175,9 +206,18 @@ def _ask(bench: Bench, journal: Journal, what: str, alphas: tuple[float, ...]) -
 
 
 def write(tuned: Tuned, out: Path, command: str = "") -> list[Path]:
-    """Writes learned.yaml (the winner), result.json (everything) and search.png; their places.
+    """Write learned.yaml (the winner), result.json (everything) and search.png.
 
-    Raises PurebenchError if matplotlib is not installed, after the other two are written.
+    Args:
+        tuned: The result.
+        out: The folder.
+        command: Command line that made it.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        PurebenchError: If matplotlib is not installed, after the other two are written.
     """
     from purebench.latents.tuning.picture import draw
 
@@ -193,7 +233,7 @@ def write(tuned: Tuned, out: Path, command: str = "") -> list[Path]:
 
 
 def attack_text(setting: Setting) -> str:
-    """What the lists were asked under, in words."""
+    """Describe in words how the lists were attacked."""
     own = setting.threat == setting.board.threat and setting.board.radius_text
     where = f"{setting.threat.norm} {own or f'{setting.threat.radius:.4g}'}"
     if setting.objective == "paper":
@@ -203,7 +243,10 @@ def attack_text(setting: Setting) -> str:
 
 
 def model_name(setting: Setting) -> str:
-    """What a list is filed under: the weights of the defense's factory, given or its own, else the defense's name."""
+    """Return the name that a list is filed under.
+
+    It is the weights of the defense's factory, given or its default, else the defense's name.
+    """
     make, _ = registry.factory("defenses", setting.defense.name)
     takes = inspect.signature(make).parameters
     usual = takes["weights"].default if "weights" in takes else None

@@ -1,1 +1,1 @@
-"""How many images and draws an evaluation needs."""
+"""Computes how many images and draws an evaluation needs."""

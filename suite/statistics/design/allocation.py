@@ -1,4 +1,4 @@
-"""How many images, and how many draws of each: the cheapest way to an interval that short, and what a comparison sees.
+"""Computes the cheapest numbers of images and draws for an interval of given width, and the power of comparisons.
 
 An image costs c_image once (the attack) and c_draw for each draw. With the variances of `variance`, the mean over n
 images of m draws has the variance (s2_image + s2_draw / m) / n, and n (c_image + m c_draw) is least, for a given
@@ -8,8 +8,8 @@ variance, at
 
 (Cochran, Sampling Techniques, 3rd ed. 1977, §10.6, two-stage sampling). Two things are added to that rule.
 
-* No interval of n values in [0,1] is a point: where all n agree, half of it is about log(2/alpha) / (2 n) (Clopper and
-  Pearson's 1 - (alpha/2)^(1/n)). With a standard error s, half the interval is about the square root of
+* No interval of n values in [0,1] is a point: where all n agree, its half-width is about log(2/alpha) / (2 n) (Clopper
+  and Pearson's 1 - (alpha/2)^(1/n)). With a standard error s, the half-width is about the square root of
   (k s)² + (log(2/alpha) / 2n)²; k is the normal quantile (1.96), and sqrt(2 log(2/alpha)) = 2.72 for betting.
 * The bracket of a worst case does not shrink to a point with the number of images. The distance between the accuracy of
   the pick and the mean of the smallest fractions falls about as the square root of the draws: `picking` / sqrt(m).
@@ -27,12 +27,19 @@ from purebench.statistics.design.variance import VarianceParts
 from purebench.statistics.estimate import require_confidence
 
 MOST_DRAWS = 1_000
-"""More draws of an image are never advised."""
+"""Largest number of draws per image that is ever advised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """images, draws: how many, and of each image. half_width: to expect, a fraction. cost: in the unit given."""
+    """Numbers of images and draws, with the half-width to expect and the cost.
+
+    Attributes:
+        images: Number of images.
+        draws: Number of draws of each image.
+        half_width: Half-width of the interval to expect, a fraction.
+        cost: Total cost, in the unit of the costs given.
+    """
 
     images: int
     draws: int
@@ -41,7 +48,15 @@ class Allocation:
 
 
 def widths_per_error(method: str, confidence: float) -> float:
-    """k: half the interval in standard errors, for many images."""
+    """Return k, the half-width of an interval in standard errors, for many images.
+
+    Args:
+        method: Of the interval, as in `Estimate.method`.
+        confidence: Of the interval, in (0,1).
+
+    Returns:
+        The number of standard errors.
+    """
     require_confidence(confidence)
     if "betting" in method or method.endswith("-sequence"):
         return sqrt(2 * log(2 / (1 - confidence)))
@@ -57,12 +72,12 @@ def expected_half_width(
     method: str = "gaffke",
     picking: float = 0.0,
 ) -> float:
-    """Expect half the width of an interval.
+    """Compute the expected half-width of an interval.
 
     Args:
         parts: Variances of one answer.
-        images: How many, >= 1.
-        draws: Of each image, >= 1.
+        images: Number of images, >= 1.
+        draws: Number of draws of each image, >= 1.
         confidence: Of the interval, in (0,1).
         method: Of the interval, as in `Estimate.method`.
         picking: Distance between the ends of a bracket times the square root of its draws, as for `advise`.
@@ -94,11 +109,11 @@ def advise(
     Args:
         parts: Variances of one answer.
         half_width: A fraction in (0,1/2).
-        cost_image: Of one image whatever its draws, >= 0.
-        cost_draw: Of one draw, > 0.
+        cost_image: Cost of one image whatever its draws, >= 0.
+        cost_draw: Cost of one draw, > 0.
         confidence: Of the interval, in (0,1).
         method: Of the interval, as in `Estimate.method`.
-        least_draws: 2 where a worst attack is picked among several.
+        least_draws: Smallest number of draws; 2 where a worst attack is picked among several.
         picking: For a bracket, (mean of the pick's fresh fractions - mean of the smallest fractions) * sqrt(draws of
             those fractions), from a first run; it holds the regret of the pick and the bias of the minimum. 0 for the
             accuracy under one attack or at picked examples. `least_draws` and `draws` are then those of every attack.
@@ -128,7 +143,7 @@ def advise(
         for draws in range(least_draws, MOST_DRAWS + 1)
         if (images := _images(k, parts.of_mean(1, draws), half_width - picking / sqrt(draws) / 2, confidence))
     ]
-    # nothing reaches it: as many draws as are ever advised, and images until the rest is as short as that part
+    # no allocation reaches it: use the most draws, and images until the sampling part is as short as the picking part
     if not found:
         images = _images(k, parts.of_mean(1, MOST_DRAWS), half_width, confidence)
         found = [Allocation(images, MOST_DRAWS, 0.0, images * (cost_image + MOST_DRAWS * cost_draw))]
@@ -138,8 +153,7 @@ def advise(
 
 
 def _images(k: float, variance: float, half_width: float, confidence: float) -> int:
-    """The fewest n with (k² variance / n) + (L / 2n)² <= half_width², L = log(2/alpha); 0 where half_width is not above
-    0."""
+    """Fewest n with (k² variance / n) + (L / 2n)² <= half_width², L = log(2/alpha); 0 for half_width <= 0."""
     if half_width <= 0:
         return 0
     sampling, least = k**2 * variance, _least_half_width(1, confidence)
@@ -151,10 +165,20 @@ def _images(k: float, variance: float, half_width: float, confidence: float) -> 
 def comparison_power(
     images: int, difference: float, deviation: float, *, comparisons: int = 1, alpha: float = 0.05
 ) -> float:
-    """The probability that a paired comparison tells two defenses apart, by the normal approximation.
+    """Compute the probability that a paired comparison distinguishes two defenses, by the normal approximation.
 
-    difference: of their means, a fraction. deviation: the standard deviation of the images' differences, > 0.
-    comparisons: how many share the error alpha (Bonferroni, the first step of Holm).
+    Args:
+        images: Number of images, >= 1.
+        difference: Of their means, a fraction.
+        deviation: Standard deviation of the images' differences, > 0.
+        comparisons: Number of comparisons that share the error alpha (Bonferroni, the first step of Holm), >= 1.
+        alpha: Family-wise error rate.
+
+    Returns:
+        A probability.
+
+    Raises:
+        ValueError: For arguments out of their range.
     """
     if deviation <= 0 or images < 1 or comparisons < 1:
         raise ValueError(
@@ -169,7 +193,23 @@ def comparison_power(
 def images_for_power(
     difference: float, deviation: float, power: float = 0.9, *, comparisons: int = 1, alpha: float = 0.05
 ) -> int:
-    """How many images a paired comparison of fixed size needs: (z_alpha + z_power)² deviation² / difference²."""
+    """Compute the number of images of a paired comparison of fixed size.
+
+    It is (z_alpha + z_power)² deviation² / difference².
+
+    Args:
+        difference: Of the two means, a fraction other than 0.
+        deviation: Standard deviation of the images' differences, > 0.
+        power: Probability of distinguishing the two, in (0,1).
+        comparisons: Number of comparisons that share the error alpha (Bonferroni, the first step of Holm).
+        alpha: Family-wise error rate.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ValueError: If difference is 0 or power is outside (0,1).
+    """
     if difference == 0 or not 0 < power < 1:
         raise ValueError(f"expected a difference other than 0 and a power in (0,1), but got {difference!r}, {power!r}")
     z = -float(ndtri(alpha / comparisons / 2) + ndtri(1 - power))
@@ -179,21 +219,21 @@ def images_for_power(
 def smallest_difference(
     images: int, discordant: float, power: float = 0.8, *, comparisons: int = 1, alpha: float = 0.05
 ) -> float:
-    """Find the smallest difference that an exact McNemar test tells apart with a given power.
+    """Find the smallest difference that an exact McNemar test detects with a given power.
 
     The power is computed exactly, with the discreteness of the test: the number of discordant images is binomial, and
     of those the number on which the better one is right.
 
     Args:
-        images: How many, >= 1.
-        discordant: Share of images on which just one of the two is right, in (0,1]. A larger difference than that is
+        images: Number of images, >= 1.
+        discordant: Share of images on which exactly one of the two is right, in (0,1]. A larger difference than that is
             taken to come with as many discordant images.
-        power: Probability of telling the two apart, in (0,1).
-        comparisons: How many comparisons share the error alpha (Bonferroni, the first step of Holm).
-        alpha: Probability of telling equal ones apart, in (0,1).
+        power: Probability of detecting the difference, in (0,1).
+        comparisons: Number of comparisons that share the error alpha (Bonferroni, the first step of Holm).
+        alpha: Probability of distinguishing equal defenses, in (0,1).
 
     Returns:
-        The difference, a fraction; infinite where no difference is told apart with that power on so few images.
+        The difference, a fraction; infinite where no difference is detected with that power on so few images.
 
     Raises:
         ValueError: For arguments out of their range.
@@ -220,15 +260,15 @@ def mcnemar_power(images: int, difference: float, discordant: float, alpha: floa
     """Compute the power of the exact two-sided McNemar test.
 
     Args:
-        images: How many, >= 1.
+        images: Number of images, >= 1.
         difference: Between the two accuracies, in [0, discordant].
-        discordant: Share of images on which just one of the two is right, in (0,1].
+        discordant: Share of images on which exactly one of the two is right, in (0,1].
         alpha: Level of the test, in (0,1).
 
     Returns:
         The probability that the test rejects at that level.
     """
-    from scipy.stats import binom  # a second, which the import of the package need not take
+    from scipy.stats import binom  # imported here because it takes a second
 
     few, many = binom.ppf([1e-9, 1 - 1e-9], images, discordant)
     moved = np.arange(int(few), int(many) + 1)

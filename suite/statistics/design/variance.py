@@ -1,8 +1,8 @@
-"""Where the noise of an accuracy comes from: from the images, from restarts of the attack, or from draws.
+"""Estimates the variance components of an accuracy: images, restarts of the attack, and draws.
 
 The random-effects analysis of variance: an answer is mean + image + restart in image + draw in restart, independent,
 with variances s2_image, s2_restart and s2_draw. The mean squares of a balanced nested layout give each without
-bias (Searle, Casella & McCulloch, Variance Components, 1992, chapter 3); one that comes out negative is 0. The mean
+bias (Searle, Casella & McCulloch, Variance Components, 1992, chapter 3); a negative estimate is set to 0. The mean
 over n images, r restarts and m draws has the variance (s2_image + s2_restart / r + s2_draw / (r m)) / n.
 """
 
@@ -18,7 +18,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class VarianceParts:
-    """Variances of one answer by where they come from, each >= 0; restarts is 0 where there was one restart."""
+    """Variance components of a single answer, each >= 0.
+
+    Attributes:
+        images: Variance between images.
+        restarts: Variance between restarts of the attack on an image; 0 if there was one restart.
+        draws: Variance between draws of a restart.
+    """
 
     images: float
     restarts: float
@@ -30,11 +36,28 @@ class VarianceParts:
         return self.images + self.restarts + self.draws
 
     def of_mean(self, images: int, draws: int, restarts: int = 1) -> float:
-        """The variance of the mean over that many images, with so many restarts each and draws for each restart."""
+        """Compute the variance of the mean over images.
+
+        Args:
+            images: Number of images.
+            draws: Number of draws of each restart.
+            restarts: Number of restarts of each image.
+
+        Returns:
+            The variance of the mean.
+        """
         return (self.images + self.restarts / restarts + self.draws / (restarts * draws)) / images
 
     def shares(self, draws: int, restarts: int = 1) -> tuple[float, float, float]:
-        """The parts of the mean's variance that images, restarts and draws make; they sum to 1, or are all 0."""
+        """Compute the shares of the mean's variance that are due to images, restarts and draws.
+
+        Args:
+            draws: Number of draws of each restart.
+            restarts: Number of restarts of each image.
+
+        Returns:
+            The three shares, in this order; they sum to 1, or are all 0.
+        """
         parts = (self.images, self.restarts / restarts, self.draws / (restarts * draws))
         whole = sum(parts)
         first, second, third = (part / whole if whole > 0 else 0.0 for part in parts)
@@ -42,11 +65,17 @@ class VarianceParts:
 
 
 def variance_parts(answers: npt.ArrayLike) -> VarianceParts:
-    """The parts from the answers themselves.
+    """Estimate the variance components from answers.
 
-    answers: [images, draws] or [images, restarts, draws], bool or numbers; at least 2 images and 2 draws. A single
-    restart leaves its part at 0, for it cannot be told from the image's.
-    Raises ValueError for another shape and for NaN.
+    Args:
+        answers: [images, draws] or [images, restarts, draws], bool or numbers; at least 2 images and 2 draws. With a
+            single restart its component is 0, because it cannot be separated from the image's.
+
+    Returns:
+        The components.
+
+    Raises:
+        ValueError: For another shape and for NaN.
     """
     values = np.asarray(answers, dtype=np.float64)
     if values.ndim == 2:

@@ -1,4 +1,4 @@
-"""Accuracy against radius: what minimum-norm attacks say of a defense at every radius at once.
+"""Computes security curves: accuracy against radius, from the distances of a minimum-norm attack.
 
 An attack that looks for the nearest adversarial image gives a distance for each image. The share of images whose
 distance is above r is an upper bound on the robust accuracy at radius r; as a function of r it is the security
@@ -21,13 +21,20 @@ Floats = npt.NDArray[np.float64]
 def security_curve(
     distances: Sequence[float | None], radii: Sequence[float], confidence: float = 0.95, *, anytime: bool = False
 ) -> list[Estimate]:
-    """The accuracy at each of `radii`, in their order: the share of images that no found image of at most r breaks.
+    """Estimate the accuracy at each radius: the share of images without an adversarial example within it.
 
-    distances: one an image, >= 0, in the units of the radii; None where nothing was found, which holds at every radius.
-    confidence: in (0,1), of each point by itself (Clopper–Pearson), not of the curve as a whole.
-    anytime: betting sequences instead, for a run that may stop at any time; the distances in the board's random order.
-    Returns fractions in [0,1] over all images; they never rise with r.
-    Raises ValueError for no images, and for distances and radii that are negative or NaN.
+    Args:
+        distances: One per image, >= 0, in the units of the radii; None where nothing was found, which counts as robust
+            at every radius. If anytime, in the board's random order.
+        radii: Radii >= 0, in any order.
+        confidence: In (0,1), of each point by itself (Clopper–Pearson), not of the curve as a whole.
+        anytime: Whether to use betting sequences instead, for a run that may stop at any time.
+
+    Returns:
+        Fractions in [0,1] over all images, in the order of `radii`; they never rise with the radius.
+
+    Raises:
+        ValueError: For no images, and for distances and radii that are negative or NaN.
     """
     given = _require_distances(distances)
     found = np.sort(given)
@@ -35,7 +42,7 @@ def security_curve(
     if asked.ndim != 1 or not (asked >= 0).all():
         raise ValueError(f"expected radii to be a list of numbers of at least 0, but got {radii!r}; leave out NaN")
     holding = found.size - np.searchsorted(found, asked, side="right")
-    # a curve has a point for each image, but many of them share their count
+    # a curve has a point for each image, but many points have the same count
     first = {int(count): radius for count, radius in zip(holding[::-1], asked[::-1], strict=True)}
     estimates = {
         count: interval(given > radius, "betting-sequence" if anytime else "clopper-pearson", confidence)
@@ -45,10 +52,17 @@ def security_curve(
 
 
 def median_distance(distances: Sequence[float | None]) -> float | None:
-    """The median of the images' distances; None where it is infinite, because nothing was found for half of them.
+    """Compute the median of the images' distances.
 
-    distances: one an image, >= 0; None where nothing was found. Of an even number, the mean of the middle two.
-    Raises ValueError for no images, and for distances that are negative or NaN.
+    Args:
+        distances: One per image, >= 0; None where nothing was found.
+
+    Returns:
+        The median (of an even number, the mean of the middle two); None if it is infinite, because nothing was found
+        for half of the images.
+
+    Raises:
+        ValueError: For no images, and for distances that are negative or NaN.
     """
     found = np.sort(_require_distances(distances))
     middle = float(found[(found.size - 1) // 2] + found[found.size // 2]) / 2
@@ -56,7 +70,7 @@ def median_distance(distances: Sequence[float | None]) -> float | None:
 
 
 def _require_distances(distances: Sequence[float | None]) -> Floats:
-    """The distances [n], infinite where nothing was found."""
+    """Return the distances [n], infinite where nothing was found."""
     given = [np.inf if distance is None else float(distance) for distance in distances]
     if not given:
         raise ValueError("expected at least 1 distance, but got none; leave the curve out where no image was asked")

@@ -1,7 +1,7 @@
-"""Distances at which images break, some of them unknown because nothing was found: survival analysis.
+"""Survival analysis of adversarial distances, some of which are unknown because nothing was found.
 
 The share of images that survive radius r is the security curve (`curve`). An image on which nothing was found is
-censored at the largest radius searched there: it survives at least so far, and nothing is known beyond.
+censored at the largest radius searched there: it survives at least up to that radius, and nothing is known beyond.
 
 kaplan_meier       images may have been searched up to different radii; Kaplan & Meier, JASA 53, 1958, with Greenwood's
                    variance on the scale log(-log S), which keeps the ends in [0,1]. Each point by itself, approximate;
@@ -30,9 +30,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MedianDistance:
-    """The median distance, in the units of the distances; None means farther than was searched.
+    """The median distance with its interval; None means farther than was searched.
 
-    low, high: the ends of its interval. n: images. method: "order-statistics", or "betting-sequence".
+    Attributes:
+        value: The median, in the units of the distances.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        confidence: Nominal coverage of the interval, in (0,1).
+        n: Number of images.
+        method: "order-statistics", or "betting-sequence".
     """
 
     value: float | None
@@ -49,11 +55,19 @@ def kaplan_meier(
     searched: float | Sequence[float],
     confidence: float = 0.95,
 ) -> list[Estimate]:
-    """The share that survives each of `radii`, in their order ("kaplan-meier").
+    """Estimate the share of images that survives each radius ("kaplan-meier").
 
-    distances: one an image, >= 0; None where nothing was found. radii: >= 0, none beyond all that was searched.
-    searched: the largest radius searched, for all or by image. confidence: in (0,1), of each point by itself.
-    Raises ValueError for others.
+    Args:
+        distances: One per image, >= 0; None where nothing was found.
+        radii: Radii >= 0, none beyond the largest radius searched.
+        searched: The largest radius searched, for all images or one per image.
+        confidence: In (0,1), of each point by itself.
+
+    Returns:
+        Fractions in [0,1], in the order of `radii`.
+
+    Raises:
+        ValueError: For arguments out of their range.
     """
     require_confidence(confidence)
     times, broke = _observed(distances, searched)
@@ -79,11 +93,19 @@ def kaplan_meier(
 def survival_band(
     distances: Sequence[float | None], radii: Sequence[float], searched: float, confidence: float = 0.95
 ) -> list[Estimate]:
-    """The share that survives each of `radii`, inside a band that holds the whole curve at once ("dkw-band").
+    """Estimate the share that survives each radius, with a band that holds the whole curve at once ("dkw-band").
 
-    distances: one an image, >= 0; None where nothing was found. radii: in [0, searched].
-    searched: the largest radius searched, the same for all images. confidence: in (0,1), of the curve as a whole.
-    Raises ValueError for others.
+    Args:
+        distances: One per image, >= 0; None where nothing was found.
+        radii: Radii in [0, searched].
+        searched: The largest radius searched, the same for all images.
+        confidence: In (0,1), of the curve as a whole.
+
+    Returns:
+        Fractions in [0,1], in the order of `radii`.
+
+    Raises:
+        ValueError: For arguments out of their range.
     """
     require_confidence(confidence)
     times, broke = _observed(distances, searched)
@@ -99,13 +121,20 @@ def survival_band(
 def median_with_ends(
     distances: Sequence[float | None], confidence: float = 0.95, *, anytime: bool = False
 ) -> MedianDistance:
-    """The median distance with its exact interval, between two order statistics.
+    """Estimate the median distance, with its exact interval between two order statistics.
 
-    distances: one an image, >= 0; None where nothing was found, which is farther than all others.
-    confidence: in (0,1); for very few images the interval is everything, from 0 on.
-    anytime: every m for which the betting sequences of P(distance > m) and P(distance >= m) do not exclude that it is
-    the median, for a run that may stop at any time; the distances in the board's random order.
-    Raises ValueError for no images, distances that are negative or NaN, and a confidence outside (0,1).
+    Args:
+        distances: One per image, >= 0; None where nothing was found, which is farther than all others. If anytime, in
+            the board's random order.
+        confidence: In (0,1); for very few images the interval is everything, from 0 on.
+        anytime: Whether the interval holds at any time, for a run that may stop at any time: every m for which the
+            betting sequences of P(distance > m) and P(distance >= m) do not exclude that it is the median.
+
+    Returns:
+        The median and the ends of its interval.
+
+    Raises:
+        ValueError: For no images, distances that are negative or NaN, and a confidence outside (0,1).
     """
     require_confidence(confidence)
     value = median_distance(distances)
@@ -122,7 +151,7 @@ def median_with_ends(
 
 def _median_at_any_time(value: float | None, distances: Sequence[float | None], confidence: float) -> MedianDistance:
     given = np.array([np.inf if distance is None else float(distance) for distance in distances])
-    # between two neighbouring distances nothing changes, so each stands for the stretch above it, or below
+    # nothing changes between two neighbouring distances, so each one represents the interval above it, or below
     places = [0.0, *(float(d) for d in np.unique(given[np.isfinite(given)]))]
     above = (m for m in places if interval(given > m, "betting-sequence", confidence).low <= 0.5)
     below = (m for m in [np.inf, *reversed(places)] if interval(given >= m, "betting-sequence", confidence).high >= 0.5)
@@ -134,7 +163,18 @@ def _median_at_any_time(value: float | None, distances: Sequence[float | None], 
 
 
 def images_for_band(half_width: float, confidence: float = 0.95) -> int:
-    """How many images a band of that half-width needs, whatever the curve. half_width: in (0,1)."""
+    """Compute the number of images that a band of a given half-width needs, whatever the curve.
+
+    Args:
+        half_width: Half-width of the band, in (0,1).
+        confidence: In (0,1), of the curve as a whole.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ValueError: For arguments out of their range.
+    """
     require_confidence(confidence)
     if not 0 < half_width < 1:
         raise ValueError(f"expected a half-width in (0,1), but got {half_width!r}; 0.05 is five points")
@@ -144,7 +184,7 @@ def images_for_band(half_width: float, confidence: float = 0.95) -> int:
 def _observed(
     distances: Sequence[float | None], searched: float | Sequence[float]
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """[n] distances, or how far was searched, and [n] whether the image broke there."""
+    """Return [n] distances (or the radius searched), and [n] whether an adversarial example was found there."""
     limits = np.broadcast_to(np.asarray(searched, dtype=np.float64), (len(distances),))
     broke = np.array([distance is not None for distance in distances], dtype=np.bool_)
     times = np.array([limit if d is None else d for d, limit in zip(distances, limits, strict=True)], dtype=np.float64)

@@ -1,6 +1,7 @@
-"""The mean of independent values in [0,1] from their variance: empirical Bernstein intervals.
+"""Empirical Bernstein intervals: the mean of independent values in [0,1] from their variance.
 
-Longer than betting, and in closed form: the two ends can be checked on paper. L = log(2/alpha) for two sides.
+They are wider than those of betting, and in closed form: the two ends can be checked on paper. L = log(2/alpha) for
+two sides.
 
 fixed n   Maurer & Pontil, "Empirical Bernstein bounds and sample-variance penalization", COLT 2009 (arXiv:0907.3740),
           Theorem 4 on either side:  mean ± sqrt(2 V log(4/alpha) / n) + 7 log(4/alpha) / (3 (n-1))
@@ -25,11 +26,17 @@ _MOST = 0.5
 
 
 def empirical_bernstein(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
-    """The interval of Maurer & Pontil for a number of images fixed in advance; the order does not matter.
+    """Compute the interval of Maurer & Pontil for a number of images fixed in advance.
 
-    values: [n] in [0,1], one per image. confidence: in (0,1). One image says nothing: [0, 1].
-    Returns the sample mean inside an interval with coverage >= confidence whatever the values' distribution.
-    Raises ValueError for values that are not [n] in [0,1] and for a confidence outside (0,1).
+    Args:
+        values: [n] in [0,1], one per image, in any order. The interval of a single image is [0, 1].
+        confidence: In (0,1).
+
+    Returns:
+        The sample mean, with an interval whose coverage is >= confidence for every distribution of the values.
+
+    Raises:
+        ValueError: If values are not [n] in [0,1], or confidence is outside (0,1).
     """
     require_confidence(confidence)
     x = require_unit_values(values)
@@ -43,11 +50,17 @@ def empirical_bernstein(values: npt.ArrayLike, confidence: float = 0.95) -> Esti
 
 
 def empirical_bernstein_sequence(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """The confidence sequence: intervals that hold at all times at once, so a run may stop whenever it likes.
+    """Compute a confidence sequence: intervals that hold at all times at once, so that a run may stop at any time.
 
-    values: [n] in [0,1], one per image, in the board's random image order. confidence: in (0,1).
-    Returns (low [n], high [n]), intersected over time as in `betting_sequence`, which is shorter.
-    Raises ValueError for values that are not [n] in [0,1] and for a confidence outside (0,1).
+    Args:
+        values: [n] in [0,1], one per image, in the board's random image order.
+        confidence: In (0,1).
+
+    Returns:
+        (low [n], high [n]), intersected over time as in `betting_sequence`, which is shorter.
+
+    Raises:
+        ValueError: If values are not [n] in [0,1], or confidence is outside (0,1).
     """
     require_confidence(confidence)
     x = require_unit_values(values)

@@ -1,9 +1,11 @@
-"""The mean of independent values in [0,1] by betting: Waudby-Smith & Ramdas, "Estimating means of bounded
-random variables by betting", JRSS-B 86(1), 2024 (arXiv 2010.09686); the hedged capital process, Theorem 3.
+"""Confidence intervals of the mean of independent values in [0,1] by betting.
 
-A gambler who doubts that the mean is m stakes half her money on "above" and half on "below", value by value.
-If m is the mean, her capital is a martingale and ever reaches 1/alpha with probability at most alpha (Ville's
-inequality), so an m against which one half alone grew that rich is left out:
+Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86(1), 2024 (arXiv
+2010.09686); the hedged capital process, Theorem 3.
+
+To test whether the mean is m, a bettor stakes one half of the capital on "above" and the other half on "below", value
+by value. If m is the mean, the capital is a martingale and ever reaches 1/alpha with probability at most alpha
+(Ville's inequality), so an m is excluded when one half alone makes the capital reach it:
 
     K+_t(m) = prod_{i<=t} 1 + min(lambda_i, c/m)     (x_i - m)      bets that the mean is above m
     K-_t(m) = prod_{i<=t} 1 - min(lambda_i, c/(1-m)) (x_i - m)      bets that it is below
@@ -13,8 +15,8 @@ lambda does not depend on m, so K+ falls in m and K- rises in m: the set is an i
 each end. Replacing x by 1-x and m by 1-m turns K- into K+ and leaves lambda as it is, so one routine finds
 both ends.
 
-**The order of the values matters**: the bet on image i may know only the images before it. The order is the
-board's random image order, fixed before any result was seen; sorted by size they have no valid interval.
+**The order of the values matters**: the bet on image i may depend only on the images before it. The order is the
+board's random image order, fixed before any result was seen; values that are sorted by size have no valid interval.
 """
 
 from __future__ import annotations
@@ -29,24 +31,31 @@ from purebench.statistics.estimate import Estimate, require_confidence, require_
 Floats = npt.NDArray[np.float64]
 
 TRUNCATION = 0.75
-"""c, the part of the capital that one bet may lose at most. The paper proposes 1/2 or 3/4: alike in the
-middle, and 3/4 gives intervals a fifth shorter for few images and an accuracy near 0 or 1."""
+"""c, the largest part of the capital that one bet may lose. The paper proposes 1/2 or 3/4: they are alike in the
+middle, and 3/4 gives intervals a fifth shorter for few images and an accuracy near 0 or 1.
+"""
 
 WARM_UP = 120.0
-"""The least horizon of a bet of the sequence: that of image 34."""
+"""The smallest horizon of a bet of the sequence: that of image 34."""
 
 _TOLERANCE = 1e-9
 
 
 def betting(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
-    """The interval for a number of images fixed in advance (hedged capital, intersected over time).
+    """Compute the interval for a number of images fixed in advance (hedged capital, intersected over time).
 
-    values: [n] in [0,1], one per image, in the board's random image order. confidence: in (0,1).
-    Returns the sample mean inside an interval with coverage >= confidence whatever the values' distribution;
-    its ends lie at most 1e-9 outside the exact ones. Time: proportional to n, some 60 passes over the values.
-    Raises ValueError for values that are not [n] in [0,1] and for a confidence outside (0,1).
+    It is not valid for a run that stops depending on its results; use `betting_sequence` there.
 
-    Valid for an n fixed in advance, not for a run that stops when it looks good: that is `betting_sequence`.
+    Args:
+        values: [n] in [0,1], one per image, in the board's random image order.
+        confidence: In (0,1).
+
+    Returns:
+        The sample mean, with an interval whose coverage is >= confidence for every distribution of the values; its ends
+        lie at most 1e-9 outside the exact ones. Time: proportional to n, some 60 passes over the values.
+
+    Raises:
+        ValueError: If values are not [n] in [0,1], or confidence is outside (0,1).
     """
     require_confidence(confidence)
     x = require_unit_values(values)
@@ -55,26 +64,32 @@ def betting(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     low = _lower_end(x, bets, alpha)
     high = 1 - _lower_end(1 - x, bets, alpha)
     mean = float(x.mean())
-    # The mean can fall outside by rounding, and an order that is not random (the right answers first) can
-    # reject every m, low > high. Widening never lowers the coverage, so the interval is made to hold all.
+    # Rounding can put the mean outside, and an order that is not random (right answers first) can reject
+    # every m, low > high. Widening never lowers the coverage, so the interval is widened to hold all three.
     return Estimate(mean, min(low, high, mean), max(low, high, mean), confidence, x.size, "betting")
 
 
 def betting_sequence(
     values: npt.ArrayLike, confidence: float = 0.95, *, resolution: float = 1e-3
 ) -> tuple[Floats, Floats]:
-    """The confidence sequence: intervals that hold at all times at once, so a run may stop whenever it likes.
+    """Compute a confidence sequence: intervals that hold at all times at once, so that a run may stop at any time.
 
-    values: [n] in [0,1], one per image, in the board's random image order. confidence: in (0,1).
-    resolution: ends are rounded outwards to this grid, which keeps the coverage; in (0, 0.1].
-    Returns (low [n], high [n]): after t images the mean lies in [low[t-1], high[t-1]], for all t together
-    with probability >= confidence. The entries up to t depend on the first t values alone. The interval only
-    shrinks (it is intersected over time), and it need not hold the running mean.
-    Raises ValueError for values that are not [n] in [0,1], and a confidence or a resolution out of its range.
-
-    The bets are the paper's predictable plug-in, sqrt(2 log(2/alpha) / (variance_{t-1} t log(1+t))), but that
+    The bets are the paper's predictable plug-in, sqrt(2 log(2/alpha) / (variance_{t-1} t log(1+t))), except that
     t log(1+t) is at least `WARM_UP`: few images decide nothing, and large bets on them cost up to a third of the
-    width after 2,000. Any rule that only looks back keeps the coverage.
+    width after 2,000. Any rule that uses earlier values only keeps the coverage.
+
+    Args:
+        values: [n] in [0,1], one per image, in the board's random image order.
+        confidence: In (0,1).
+        resolution: Ends are rounded outwards to this grid, which keeps the coverage; in (0, 0.1].
+
+    Returns:
+        (low [n], high [n]): after t images the mean lies in [low[t-1], high[t-1]], for all t together with probability
+        >= confidence. The entries up to t depend on the first t values alone. The interval only shrinks (it is
+        intersected over time), and it need not hold the running mean.
+
+    Raises:
+        ValueError: If values are not [n] in [0,1], or confidence or resolution is out of its range.
     """
     require_confidence(confidence)
     if not 0 < resolution <= 0.1:
@@ -88,9 +103,20 @@ def betting_sequence(
 
 
 def betting_at_any_time(values: npt.ArrayLike, confidence: float = 0.95, *, resolution: float = 1e-3) -> Estimate:
-    """The last interval of `betting_sequence`, which holds whenever one stops, widened to hold the mean.
+    """Compute the last interval of `betting_sequence`, which is valid at any stopping time, widened to hold the mean.
 
-    Arguments and errors as there. Quicker: only the last is looked for, by bisection over the grid.
+    It is faster, because only the last interval is computed, by bisection over the grid.
+
+    Args:
+        values: [n] in [0,1], one per image, in the board's random image order.
+        confidence: In (0,1).
+        resolution: Ends are rounded outwards to this grid, which keeps the coverage; in (0, 0.1].
+
+    Returns:
+        The sample mean with the interval.
+
+    Raises:
+        ValueError: If values are not [n] in [0,1], or confidence is outside (0,1).
     """
     require_confidence(confidence)
     x = require_unit_values(values)
@@ -108,10 +134,10 @@ def _sequence_bets(x: Floats, alpha: float) -> Floats:
 
 
 def _bets(x: Floats, alpha: float, horizon: Floats) -> Floats:
-    """lambda [n] before truncation: sqrt(2 log(2/alpha) / (horizon_t variance_{t-1})).
+    """Return lambda [n] before truncation: sqrt(2 log(2/alpha) / (horizon_t variance_{t-1})).
 
     horizon: [n], n itself for an interval at a fixed n, t log(1+t) for a sequence. Mean and variance include
-    one made-up value of mean 1/2 and variance 1/4; the bet on x_t sees the values before it only.
+    one artificial value of mean 1/2 and variance 1/4; the bet on x_t depends on the values before it only.
     """
     t = np.arange(1, x.size + 1)
     mean = (0.5 + np.cumsum(x)) / (t + 1)
@@ -121,7 +147,7 @@ def _bets(x: Floats, alpha: float, horizon: Floats) -> Floats:
 
 
 def _rejected(x: Floats, bets: Floats, m: float, alpha: float) -> npt.NDArray[np.bool_]:
-    """[n]: whether K+_t(m) / 2 >= 1/alpha after each t; in logarithms, for the capital overflows a float."""
+    """Return [n]: whether K+_t(m) / 2 >= 1/alpha after each t; in logarithms, because the capital overflows a float."""
     stakes = np.minimum(bets, TRUNCATION / m if m > 0 else inf)
     return np.cumsum(np.log1p(stakes * (x - m))) >= log(2 / alpha)
 

@@ -1,4 +1,4 @@
-"""The bootstrap over images: bias-corrected and accelerated (BCa), Efron, JASA 82, 1987.
+"""The bias-corrected and accelerated (BCa) bootstrap over images: Efron, JASA 82, 1987.
 
 Images are resampled, never draws: an image's value is the mean of its draws, so the draws stay in their cluster. With
 
@@ -6,11 +6,11 @@ Images are resampled, never draws: an image's value is the mean of its draws, so
 
 the ends are the quantiles Phi(z0 + (z0 ± z) / (1 - a (z0 ± z))) of the resampled means.
 
-As published it covers too little where few images are wrong: where none is, it is a point. So the low end is that of
-the sample with one made-up wrong image, the high end that of the sample with one made-up right image (Clopper &
-Pearson's k and k+1 do the same), and z is the one at which the interval covers what it says for yes/no answers, whose
-resampled means are binomial: nothing is simulated for that (see `calibration`). For fractions of draws, whose variance
-is smaller, the coverage is simulated (benchmarks/statistical.py).
+As published its coverage is too low where few images are wrong: where none is, it is a point. So the low end is that of
+the sample with one artificial wrong image, the high end that of the sample with one artificial right image (Clopper &
+Pearson's k and k+1 do the same), and z is the one at which the interval has its nominal coverage for yes/no answers,
+whose resampled means are binomial: nothing is simulated for that (see `calibration`). For fractions of draws, whose
+variance is smaller, the coverage is simulated (benchmarks/statistical.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 RESAMPLES = 9_999
-_AT_ONCE = 2_000_000  # numbers held while resampling
+_AT_ONCE = 2_000_000  # numbers held in memory while resampling
 
 
 def bca(
@@ -37,12 +37,21 @@ def bca(
     calibrate: bool = True,
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """The BCa interval of the mean over images.
+    """Compute the BCa interval of the mean over images.
 
-    values: [n] in [0,1], one per image. confidence: in (0,1). seed: decides the resamples. resamples: >= 100.
-    calibrate: with the made-up image at each end and the calibrated level; False: as published ("bca-approximate"), a
-        point where all values are alike.
-    Raises ValueError for values that are not [n] in [0,1], a confidence outside (0,1), and fewer than 100 resamples.
+    Args:
+        values: [n] in [0,1], one per image.
+        confidence: In (0,1).
+        seed: Decides the resamples.
+        calibrate: Whether to add the artificial image at each end and use the calibrated level; False for the interval
+            as published ("bca-approximate"), which is a point where all values are alike.
+        resamples: Number of resamples, >= 100.
+
+    Returns:
+        The sample mean with its interval.
+
+    Raises:
+        ValueError: If values are not [n] in [0,1], confidence is outside (0,1), or resamples is below 100.
     """
     require_confidence(confidence)
     x = require_unit_values(values)
@@ -61,14 +70,31 @@ def bca(
 
 
 def binary_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """The ends for yes/no answers with the made-up images, in the limit of infinitely many resamples."""
+    """Compute the ends for yes/no answers with the artificial images, in the limit of infinitely many resamples.
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
     return _binary_end(successes, n + 1, -z), _binary_end(successes + 1, n + 1, z)
 
 
 def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """[resamples]: means of as many images drawn with replacement. values: [n].
+    """Compute means of samples of the same size drawn with replacement.
 
-    Values that repeat are drawn together, by how often each comes: a few numbers a resample instead of n.
+    Values that repeat are drawn together, by how often each occurs: a few numbers per resample instead of n.
+
+    Args:
+        values: [n].
+        resamples: Number of resamples.
+        rng: Generator of the resamples.
+
+    Returns:
+        [resamples].
     """
     levels, counts = np.unique(values, return_counts=True)
     share = counts / values.size
@@ -78,7 +104,7 @@ def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) ->
 
 
 def _binary_end(successes: Counts, n: int, z: float) -> Floats:
-    from scipy.stats import binom  # a second, of which only this method needs it
+    from scipy.stats import binom  # imported here because it takes a second and only this method needs it
 
     p = successes / n
     torn = (p > 0) & (p < 1)
@@ -90,14 +116,14 @@ def _binary_end(successes: Counts, n: int, z: float) -> Floats:
 
 
 def _end(sample: Floats, z: float, seed: int, resamples: int) -> float:
-    """The low end for z < 0, the high one for z > 0; rounded outwards to a resampled mean."""
+    """Return the low end for z < 0, the high one for z > 0; rounded outwards to a resampled mean."""
     mean = float(sample.mean())
     offsets = sample - mean
     squares = float((offsets**2).sum())
     if np.ptp(sample) == 0:
         return mean
     means = np.sort(resampled_means(sample, resamples, np.random.default_rng(seed)))
-    slack = 1e-12  # sums of the same values in another order
+    slack = 1e-12  # sums of the same values in another order differ by rounding
     below = int(np.searchsorted(means, mean - slack) + np.searchsorted(means, mean + slack))
     share = min(max(below / (2 * resamples), 0.5 / resamples), 1 - 0.5 / resamples)
     level = float(_level(share, float((offsets**3).sum()) / (6 * squares**1.5), z)) * (resamples - 1)

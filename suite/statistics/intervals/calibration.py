@@ -1,9 +1,9 @@
-"""How surely an interval for a proportion covers, exactly, and the level at which it covers what it says.
+"""Computes the exact coverage of an interval for a proportion, and the level at which it has its nominal coverage.
 
 The textbook intervals of Wilson, Jeffreys and Agresti & Coull cover 95 % on average over p and less for some p (Brown,
-Cai & DasGupta, Statistical Science 16, 2001, doi:10.1214/ss/1009213286). Here an interval is asked at the smallest
-level, for its n, at which its least coverage over p in [0.02, 0.98] is what was asked for. Nothing is simulated: the
-coverage at p is a sum over the binomial distribution, and its infimum over p is found without a grid.
+Cai & DasGupta, Statistical Science 16, 2001, doi:10.1214/ss/1009213286). Here an interval is computed at the smallest
+level, for its n, at which its least coverage over p in [0.02, 0.98] is the confidence asked for. Nothing is simulated:
+the coverage at p is a sum over the binomial distribution, and its infimum over p is found without a grid.
 """
 
 from __future__ import annotations
@@ -17,23 +17,32 @@ from scipy.special import bdtr, ndtri
 
 Floats = npt.NDArray[np.float64]
 Ends = Callable[[npt.NDArray[np.int64], int, float], tuple[Floats, Floats]]
-"""successes [any], n, and the normal quantile z of the level (1.96 for 95 %) → the low and the high ends."""
+"""A function of successes [any], n and the normal quantile z of the level (1.96 for 95 %) that returns low and high
+ends.
+"""
 
 WITHIN = (0.02, 0.98)
-"""Between these p a calibrated interval keeps its promise. Nearer to 0 and 1 only Clopper–Pearson does: no finite level
-mends the others for all p at once without becoming longer than it."""
+"""Range of p in which a calibrated interval has its nominal coverage. Nearer to 0 and 1 only Clopper–Pearson has it: no
+finite level corrects the others for all p at once without making them longer than it.
+"""
 
 _HALVINGS = 14
 
 
 def least_coverage(low: Floats, high: Floats, within: tuple[float, float] = WITHIN) -> float:
-    """The infimum over p in `within` of the probability that [low[X], high[X]] holds p, X binomial(n, p).
+    """Compute the infimum over p of the probability that [low[X], high[X]] contains p, for X binomial(n, p).
 
-    low, high: [n+1], the ends by number of successes 0..n.
-
-    Between two neighbouring ends the numbers of successes whose intervals hold p are the same run a..b, and
+    Between two neighbouring ends the numbers of successes whose intervals contain p are the same run a..b, and
     P(a <= X <= b) rises and then falls with p; so the infimum is a limit at one of the ends, from one of its sides.
-    Ends that do not rise with the successes are treated as if they did, which never raises the answer.
+    Ends that do not rise with the successes are treated as if they did, which never raises the result.
+
+    Args:
+        low: [n+1], the low ends by number of successes 0..n.
+        high: [n+1], the high ends.
+        within: Range of p.
+
+    Returns:
+        The least coverage, in [0,1].
     """
     n = low.size - 1
     low = np.maximum.accumulate(low)
@@ -48,10 +57,17 @@ def least_coverage(low: Floats, high: Floats, within: tuple[float, float] = WITH
 
 @lru_cache(maxsize=4096)
 def calibrated(ends: Ends, n: int, confidence: float) -> float:
-    """The smallest z, at least the nominal one, at which `ends` covers `confidence` for every p in `WITHIN`.
+    """Find the smallest z, at least the nominal one, at which `ends` has coverage `confidence` for every p in `WITHIN`.
 
-    ends: an interval whose length grows with z. n: images, >= 1. confidence: in (0,1).
-    Takes milliseconds up to n = 2,000 and grows with n; an answer is kept for the rest of the process.
+    It takes milliseconds up to n = 2,000 and grows with n; the result is cached for the rest of the process.
+
+    Args:
+        ends: An interval whose length grows with z.
+        n: Number of images, >= 1.
+        confidence: In (0,1).
+
+    Returns:
+        The normal quantile z.
     """
     successes = np.arange(n + 1)
     nominal = -float(ndtri((1 - confidence) / 2))

@@ -1,6 +1,6 @@
-"""The mean of independent values in [0,1] from random weights of the values: an interval for a fixed number of images.
+"""Confidence interval of the mean of values in [0,1] from random weights, for a fixed number of images.
 
-Give each of the n values, and one made-up value 0, a weight; the weights (D_0, …, D_n) are uniform on the simplex,
+Give each of the n values, and one artificial value 0, a weight; the weights (D_0, …, D_n) are uniform on the simplex,
 Dirichlet(1, …, 1). The lower confidence bound at level 1 - alpha is the alpha quantile of sum_i D_i x_i:
 
     low = the t with P(sum_i D_i x_i <= t) = alpha          high = 1 - (the same for 1 - x_i)
@@ -65,7 +65,7 @@ def gaffke(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
         ValueError: If values are not [n] in [0,1], or confidence is outside (0,1).
     """
     require_confidence(confidence)
-    x = np.sort(require_unit_values(values))  # the last bit of a sum depends on the order
+    x = np.sort(require_unit_values(values))  # because the last bit of a sum depends on the order
     each = (1 + confidence) / 2
     mean = float(x.mean())
     low, high = min(one_sided_bound(x, each, "low"), mean), max(one_sided_bound(x, each, "high"), mean)
@@ -73,12 +73,12 @@ def gaffke(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
 
 
 def one_sided_bound(values: npt.ArrayLike, confidence: float, side: Literal["low", "high"]) -> float:
-    """Bound the mean of values in [0,1] from one side.
+    """Compute a one-sided confidence bound of the mean of values in [0,1].
 
     Args:
         values: [n] in [0,1], one per image, in any order.
         confidence: Probability with which the bound holds, in (0,1).
-        side: "low" for a number that the mean is not below, "high" for one that it is not above.
+        side: "low" for a lower bound of the mean, "high" for an upper bound.
 
     Returns:
         The bound, in [0,1].
@@ -138,7 +138,7 @@ def _lower_quantile(x: Floats, alpha: float) -> float:
 
 
 def _weighted_mean_below(distinct: Floats, times: npt.NDArray[np.int64], t: float) -> float:
-    """P(sum_i D_i x_i <= t). distinct: the values, sorted, each `times` times; the made-up 0 is added here."""
+    """P(sum_i D_i x_i <= t). distinct: the values, sorted, each `times` times; the artificial 0 is added here."""
     if t >= distinct[-1]:
         return 1.0
     if t <= 0:
@@ -166,7 +166,7 @@ def _weighted_mean_below(distinct: Floats, times: npt.NDArray[np.int64], t: floa
 
 
 def _abscissa(y: Floats, times: Floats) -> float:
-    """c < 0, near the minimum of exp(K(c)) / |c| on the real line, where the integrand does not oscillate.
+    """Return c < 0, near the minimum of exp(K(c)) / |c| on the real line, where the integrand does not oscillate.
 
     Its logarithm is convex between 1 / min(y) and 0 and infinite at both; its derivative is bisected to a few percent,
     as the integral is the same along every path.

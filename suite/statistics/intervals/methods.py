@@ -1,9 +1,9 @@
-"""One door to the intervals for an accuracy: values by image in, an estimate out, the method chosen by name.
+"""Computes an interval for an accuracy by the name of its method, from one value per image.
 
-A new method is one function and one line in a table. Those in `METHODS` cover what they say: 95 % is at least 94.5 %
-for every mean from 0.02 to 0.98 and 20 to 2,000 images, for yes/no answers and for fractions of draws whose probability
-differs from image to image (docs/statistics.md says which is proved and which is simulated). Those in `APPROXIMATE`,
-the textbooks', do so on average only.
+A new method is one function and one line in a table. Those in `METHODS` have their nominal coverage: 95 % is at least
+94.5 % for every mean from 0.02 to 0.98 and 20 to 2,000 images, for yes/no answers and for fractions of draws whose
+probability differs from image to image (docs/statistics.md says which is proved and which is simulated). Those in
+`APPROXIMATE`, of the textbooks, have it on average only.
 """
 
 from __future__ import annotations
@@ -29,20 +29,27 @@ from purebench.statistics.intervals.proportions import (
 
 Floats = npt.NDArray[np.float64]
 Maker = Callable[[Floats, float], Estimate]
-"""values [n] in [0,1], one per image, and the confidence → the estimate of their mean."""
+"""A function of values [n] in [0,1], one per image, and the confidence that returns the estimate of their mean."""
 
 
 def interval(values: npt.ArrayLike, method: str, confidence: float = 0.95) -> Estimate:
-    """The mean of `values` with its confidence interval.
+    """Estimate the mean of values with a confidence interval.
 
-    values: [n] in [0,1], one per image: 0 or 1 for a deterministic defense, the fraction of right draws for a
-        random one. In the board's random image order, which "betting" and the sequences depend on; the others do not.
-    method: a name in `METHODS` or `APPROXIMATE`. The intervals for a proportion take 0/1 values alone; "gaffke",
-        "betting", the bootstrap and empirical Bernstein take any. That of a sequence is its last one, which holds at
-        any time.
-    confidence: in (0,1).
-    Raises ValueError for an unknown method (naming the known ones), values that are not [n] in [0,1], values
-    that are not 0/1 where the method needs them, and a confidence outside (0,1).
+    Args:
+        values: [n] in [0,1], one per image: 0 or 1 for a deterministic defense, the fraction of right draws for a
+            random one. In the board's random image order, which "betting" and the sequences depend on; the others do
+            not.
+        method: A name in `METHODS` or `APPROXIMATE`. The intervals for a proportion take 0/1 values only; "gaffke",
+            "betting", the bootstrap and empirical Bernstein take any. A sequence gives its last interval, which is
+            valid at any stopping time.
+        confidence: In (0,1).
+
+    Returns:
+        The mean with its interval.
+
+    Raises:
+        ValueError: For an unknown method (the message names the known ones), values that are not [n] in [0,1], values
+            that are not 0/1 where the method needs them, and a confidence outside (0,1).
     """
     maker = METHODS.get(method) or APPROXIMATE.get(method)
     if maker is None:
@@ -51,7 +58,7 @@ def interval(values: npt.ArrayLike, method: str, confidence: float = 0.95) -> Es
 
 
 def _of_successes(name: str, proportion: Callable[[int, int, float], Estimate]) -> Maker:
-    """`proportion`, which counts successes, as a maker that takes 0/1 values and refuses others."""
+    """Wrap `proportion`, which takes a number of successes, as a maker that takes 0/1 values and refuses others."""
 
     def maker(values: Floats, confidence: float) -> Estimate:
         between = (values != 0) & (values != 1)
@@ -68,7 +75,7 @@ def _of_successes(name: str, proportion: Callable[[int, int, float], Estimate]) 
 
 
 def _at_the_end(name: str, sequence: Callable[[Floats, float], tuple[Floats, Floats]]) -> Maker:
-    """The last interval of a confidence sequence, widened to hold the mean where it does not."""
+    """Return a maker of the last interval of a confidence sequence, widened to hold the mean where it does not."""
 
     def maker(values: Floats, confidence: float) -> Estimate:
         low, high = sequence(values, confidence)
@@ -91,7 +98,7 @@ METHODS: dict[str, Maker] = {
     "empirical-bernstein-sequence": _at_the_end("empirical-bernstein-sequence", empirical_bernstein_sequence),
     "bca": bca,
 }
-"""Methods that cover what they say."""
+"""Methods with their nominal coverage."""
 
 APPROXIMATE: dict[str, Maker] = {
     "wilson-approximate": _of_successes("wilson-approximate", partial(wilson, calibrated=False)),
@@ -99,4 +106,4 @@ APPROXIMATE: dict[str, Maker] = {
     "agresti-coull-approximate": _of_successes("agresti-coull-approximate", partial(agresti_coull, calibrated=False)),
     "bca-approximate": partial(bca, calibrate=False),
 }
-"""The textbooks' methods: outside the guarantee, for comparison with what others print."""
+"""Textbook methods, which may cover less than they say; for comparison with published numbers."""

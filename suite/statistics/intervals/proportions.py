@@ -1,8 +1,9 @@
 """Intervals for a proportion of n independent yes/no answers: a deterministic defense, right or wrong.
 
-`clopper_pearson` never covers less than it says, for any p and n, and is what a board reports. `wilson_corrected` is
-near it in closed form. `wilson`, `jeffreys` and `agresti_coull` are calibrated (see `calibration`): they cover what
-they say for every p in [0.02, 0.98]; as in the textbooks, with calibrated=False, they do so on average over p only.
+The coverage of `clopper_pearson` is never below the nominal one, for any p and n; a board reports it.
+`wilson_corrected` is close to it in closed form. `wilson`, `jeffreys` and `agresti_coull` are calibrated (see
+`calibration`): they have their nominal coverage for every p in [0.02, 0.98]; as in the textbooks, with
+calibrated=False, they have it on average over p only.
 """
 
 from __future__ import annotations
@@ -22,14 +23,22 @@ Counts = npt.NDArray[np.int64]
 
 
 def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """The exact interval of Clopper & Pearson (Biometrika 26, 1934): what two exact tests keep.
+    """Compute the exact interval of Clopper & Pearson (Biometrika 26, 1934).
 
-    successes: right answers, 0..n. n: images, >= 1. confidence: in (0,1); each end leaves half of the rest.
-    Returns a fraction in [0,1] with coverage >= confidence for every p and n.
-    Raises ValueError where an argument is out of its range, TypeError where a count is not a whole number.
+    It holds the values that two exact tests do not reject. The ends are quantiles of the beta distribution (binomtest's
+    "exact" finds the same numbers with a root search, which is slower and ends at its tolerance).
 
-    The ends are quantiles of the beta distribution (binomtest's "exact" finds the same numbers with a root
-    search, which is slower and ends at its tolerance).
+    Args:
+        successes: Right answers, 0..n.
+        n: Number of images, >= 1.
+        confidence: In (0,1); each end has half of the remaining error.
+
+    Returns:
+        A fraction in [0,1] with coverage >= confidence for every p and n.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If a count is not a whole number.
     """
     successes, n = _require_counts(successes, n)
     require_confidence(confidence)
@@ -40,14 +49,32 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimat
 
 
 def wilson_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """The score interval: the p that a z-test does not reject."""
+    """Compute the ends of the score interval: all p that a z-test does not reject.
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
     centre = (successes + z**2 / 2) / (n + z**2)
     half = z * np.sqrt(successes * (n - successes) / n + z**2 / 4) / (n + z**2)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
 def corrected_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """The score interval of the half successes on either side (Newcombe 1998, method 4)."""
+    """Compute the ends of the score interval with half a success less and more (Newcombe 1998, method 4).
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
 
     def lower(k: Counts) -> Floats:
         inner = z**2 - 2 - 1 / n + 4 * k * ((n - k) + 1) / n
@@ -58,7 +85,16 @@ def corrected_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]
 
 
 def jeffreys_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """Quantiles of the posterior beta(k+1/2, n-k+1/2); the end at 0 for no success and at 1 for no failure."""
+    """Compute quantiles of the posterior beta(k+1/2, n-k+1/2); the end is 0 for no success and 1 for no failure.
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
     tail = float(ndtr(-z))
     low = np.where(successes == 0, 0.0, betaincinv(successes + 0.5, n - successes + 0.5, tail))
     high = np.where(successes == n, 1.0, betainccinv(successes + 0.5, n - successes + 0.5, tail))
@@ -66,7 +102,16 @@ def jeffreys_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
 
 
 def agresti_coull_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """The normal interval after z²/2 successes and z²/2 failures were added."""
+    """Compute the ends of the normal interval after z²/2 successes and z²/2 failures are added.
+
+    Args:
+        successes: Right answers, each in 0..n, any shape.
+        n: Number of images, >= 1.
+        z: Normal quantile of the level (1.96 for 95 %).
+
+    Returns:
+        The low and the high ends, of the shape of `successes`.
+    """
     more = n + z**2
     centre = (successes + z**2 / 2) / more
     half = z * np.sqrt(centre * (1 - centre) / more)
@@ -74,39 +119,82 @@ def agresti_coull_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Flo
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95, *, calibrated: bool = True) -> Estimate:
-    """The score interval of Wilson (JASA 22, 1927), without continuity correction.
+    """Compute the score interval of Wilson (JASA 22, 1927), without continuity correction.
 
-    successes: right answers, 0..n. n: images, >= 1. confidence: in (0,1).
-    calibrated: at the level that makes the coverage >= confidence for every p in [0.02, 0.98]; False: as published
-        ("wilson-approximate"), whose coverage averaged over p is close to `confidence` and for some p 5 points lower.
-    Returns a fraction in [0,1].
-    Raises ValueError where an argument is out of its range, TypeError where a count is not a whole number.
+    Args:
+        successes: Right answers, 0..n.
+        n: Number of images, >= 1.
+        confidence: In (0,1).
+        calibrated: Whether to use the level that makes the coverage >= confidence for every p in [0.02, 0.98]; False
+            for the interval as published ("wilson-approximate"), whose coverage averaged over p is close to
+            `confidence` and for some p 5 points lower.
+
+    Returns:
+        A fraction in [0,1].
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If a count is not a whole number.
     """
     return _proportion("wilson", wilson_ends, successes, n, confidence, calibrated)
 
 
 def jeffreys(successes: int, n: int, confidence: float = 0.95, *, calibrated: bool = True) -> Estimate:
-    """The equal-tailed Bayesian interval under Jeffreys' prior beta(1/2, 1/2), as Brown, Cai & DasGupta 2001 use it.
+    """Compute the equal-tailed Bayesian interval under Jeffreys' prior beta(1/2, 1/2).
 
-    Arguments, what `calibrated` means, what is returned and raised: as for `wilson`.
+    Brown, Cai & DasGupta 2001 use it in this form.
+
+    Args:
+        successes: Right answers, 0..n.
+        n: Number of images, >= 1.
+        confidence: In (0,1).
+        calibrated: As for `wilson`.
+
+    Returns:
+        A fraction in [0,1].
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If a count is not a whole number.
     """
     return _proportion("jeffreys", jeffreys_ends, successes, n, confidence, calibrated)
 
 
 def agresti_coull(successes: int, n: int, confidence: float = 0.95, *, calibrated: bool = True) -> Estimate:
-    """ "Add two successes and two failures" (Agresti & Coull, The American Statistician 52, 1998), for few images.
+    """Compute the interval "add two successes and two failures", for few images.
 
-    Arguments, what `calibrated` means, what is returned and raised: as for `wilson`.
+    Agresti & Coull, The American Statistician 52, 1998.
+
+    Args:
+        successes: Right answers, 0..n.
+        n: Number of images, >= 1.
+        confidence: In (0,1).
+        calibrated: As for `wilson`.
+
+    Returns:
+        A fraction in [0,1].
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If a count is not a whole number.
     """
     return _proportion("agresti-coull", agresti_coull_ends, successes, n, confidence, calibrated)
 
 
 def wilson_corrected(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """The score interval with continuity correction: method 4 of Newcombe (Statistics in Medicine 17, 1998).
+    """Compute the score interval with continuity correction: method 4 of Newcombe (Statistics in Medicine 17, 1998).
 
-    successes: right answers, 0..n. n: images, >= 1. confidence: in (0,1).
-    Returns a fraction in [0,1]; at 95 % its exact coverage is >= 95 % for p in [0.02, 0.98] and n from 20 to 2,000.
-    Raises ValueError where an argument is out of its range, TypeError where a count is not a whole number.
+    Args:
+        successes: Right answers, 0..n.
+        n: Number of images, >= 1.
+        confidence: In (0,1).
+
+    Returns:
+        A fraction in [0,1]; at 95 % its exact coverage is >= 95 % for p in [0.02, 0.98] and n from 20 to 2,000.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If a count is not a whole number.
     """
     return _of_ends("wilson-cc", corrected_ends, successes, n, confidence, None)
 
@@ -147,5 +235,5 @@ def _require_counts(successes: int, n: int) -> tuple[int, int]:
 
 def _estimate(successes: int, n: int, low: float, high: float, confidence: float, method: str) -> Estimate:
     value = successes / n
-    # Nearly every interval holds successes/n; rounding, or an end that is no test's, may move past it.
+    # Nearly every interval holds successes/n; rounding, or an end that does not come from a test, may exclude it.
     return Estimate(value, min(low, value), max(high, value), confidence, n, method)

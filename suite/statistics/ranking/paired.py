@@ -1,9 +1,9 @@
-"""Two answers about the same images: the difference of their means, image by image.
+"""Paired comparisons of two defenses: the difference of their means on the same images.
 
 Most of what makes two defenses differ from board to board is the images; on the same images it cancels. The difference
 d = a - b of values in [0,1] lies in [-1,1]; (1 + d)/2 lies in [0,1], so intervals for means hold for it.
 
-mcnemar        exact: of the images on which just one is right, is that one equally often a and b? (McNemar,
+mcnemar        exact: of the images on which exactly one is right, is that one equally often a and b? (McNemar,
                Psychometrika 12, 1947; the binomial test of scipy)
 sign flips     the same question for fractions of draws (Fisher's randomisation test; see `signs`), with a guard against
                skewed differences (see `skewness`)
@@ -31,14 +31,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Defense a against defense b.
+    """A paired comparison of defense a with defense b.
 
-    difference: mean of a - b, in [-1,1], with its interval.
-    p_value: two-sided, of equal accuracy at the adversarial examples that were picked for each; test: "mcnemar",
-    "sign-flip" or "betting", how it was made. That of sign flips is at least the guard's (see `skewness`).
-    better, worse: images on which a is above b, and below.
-    odds_ratio: better to worse, half an image added to each (Haldane–Anscombe), so that it is finite.
-    cohen_g: better/(better+worse) - 1/2, in [-1/2,1/2]: 0.05 small, 0.15 medium, 0.25 large; 0 where none differs.
+    Attributes:
+        difference: Mean of a - b, in [-1,1], with its interval.
+        p_value: Two-sided p-value of equal accuracy at the adversarial examples that were picked for each. That of sign
+            flips is at least the guard's (see `skewness`).
+        test: Name of the test that made the p-value: "mcnemar", "sign-flip" or "betting".
+        better: Number of images on which a is above b.
+        worse: Number of images on which a is below b.
+        odds_ratio: better / worse, with half an image added to each (Haldane–Anscombe), so that it is finite.
+        cohen_g: better/(better+worse) - 1/2, in [-1/2,1/2]: 0.05 small, 0.15 medium, 0.25 large; 0 where none differs.
     """
 
     difference: Estimate
@@ -51,7 +54,15 @@ class Comparison:
 
 
 def require_same_images(a: Sequence[object], b: Sequence[object]) -> None:
-    """Raises PurebenchError unless both are the same image ids in the same order, each once."""
+    """Check that two defenses have the same image ids in the same order, each once.
+
+    Args:
+        a: Ids of the images of one defense.
+        b: Ids of the images of the other defense.
+
+    Raises:
+        PurebenchError: If they differ or an id occurs twice.
+    """
     if len(set(a)) != len(a):
         raise PurebenchError(f"expected each image once, but got {len(a) - len(set(a))} again; compare one board")
     if list(a) == list(b):
@@ -67,12 +78,22 @@ def require_same_images(a: Sequence[object], b: Sequence[object]) -> None:
 def paired_difference(
     a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95, *, anytime: bool = False
 ) -> Estimate:
-    """The mean of a - b over images with the `gaffke` interval of (1 + a - b) / 2, scaled back ("paired-gaffke").
+    """Estimate the mean of a - b over images ("paired-gaffke").
 
-    a, b: [n] in [0,1], the same images in the same order. confidence: in (0,1).
-    anytime: that of the betting sequence, "paired-betting-sequence", for a run that may stop at any time; the images in
-    the board's random order.
-    Returns a difference in [-1,1]. Raises ValueError for values that are not that, or not as many.
+    The interval is the `gaffke` interval of (1 + a - b) / 2, scaled back.
+
+    Args:
+        a: [n] in [0,1], one per image.
+        b: [n] in [0,1], the same images in the same order.
+        confidence: In (0,1).
+        anytime: Whether to use the betting sequence instead ("paired-betting-sequence"), for a run that may stop at any
+            time; the images in the board's random order.
+
+    Returns:
+        A difference in [-1,1].
+
+    Raises:
+        ValueError: If the values are not [n] in [0,1], or their numbers differ.
     """
     d = _differences(a, b)
     method = "betting-sequence" if anytime else "gaffke"
@@ -85,24 +106,51 @@ def paired_difference(
 def attributable_loss(
     clean: npt.ArrayLike, attacked: npt.ArrayLike, confidence: float = 0.95, *, anytime: bool = False
 ) -> Estimate:
-    """What the attack takes: clean minus attacked, image by image; what randomness alone costs is in both.
+    """Estimate the accuracy lost to the attack: clean minus attacked, image by image.
 
-    clean, attacked: [n] in [0,1], the same estimand on both (accuracy, resubmission@N or vote@K by image), the same
-    images in the board's random order. Raises ValueError as `paired_difference` does.
+    The loss due to randomness alone is in both and cancels.
+
+    Args:
+        clean: [n] in [0,1], one per image.
+        attacked: [n] in [0,1], the same estimand (accuracy, resubmission@N or vote@K by image) on the same images.
+        confidence: In (0,1).
+        anytime: Whether the interval holds for a run that may stop at any time; the images in the board's random order.
+
+    Returns:
+        A difference in [-1,1].
+
+    Raises:
+        ValueError: If the values are not [n] in [0,1], or their numbers differ.
     """
     return paired_difference(clean, attacked, confidence, anytime=anytime)
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """The exact two-sided p-value; 1 where no image is discordant. better, worse: images, >= 0."""
-    # under equality either is right on half of the discordant images; the two tails are alike
+    """Compute the exact two-sided p-value of McNemar's test.
+
+    Args:
+        better: Number of images on which only the first is right, >= 0.
+        worse: Number of images on which only the second is right, >= 0.
+
+    Returns:
+        The p-value; 1 where no image is discordant.
+    """
+    # if both are equal, each is right on half of the discordant images; the two tails are equal
     return min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))
 
 
 def sign_flip(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> float:
-    """The two-sided p-value of "the differences are as likely d as -d". differences: [n].
+    """Compute the two-sided p-value of "the differences are as likely d as -d".
 
-    Rows of equal accuracy whose differences are skewed need the guard as well (see `skewness`); `compare` has it.
+    Defenses of equal accuracy whose differences are skewed need the guard as well (see `skewness`); `compare` has it.
+
+    Args:
+        differences: [n].
+        seed: Decides the random signs.
+        resamples: Number of random sign vectors.
+
+    Returns:
+        The p-value, in (0,1].
     """
     d = np.asarray(differences, dtype=np.float64)[np.newaxis]
     exceeding = int((sign_flipped(d, resamples, seed)[:, 0] >= studentised(d)[0] - 1e-9).sum())
@@ -119,12 +167,23 @@ def compare(
     resamples: int = RESAMPLES,
     anytime: bool = False,
 ) -> Comparison:
-    """Two defenses on the same images.
+    """Compare two defenses on the same images.
 
-    a, b: [n] in [0,1], one per image, in the board's random order: 0 or 1, or fractions of draws.
-    images: the ids of a's images and of b's. confidence: in (0,1). seed: decides the random signs, where they are used;
-    resamples: how many. anytime: interval and p-value ("betting") that hold however the number of images came about.
-    Raises PurebenchError where the images differ, ValueError for values that are not [n] in [0,1].
+    Args:
+        a: [n] in [0,1], one per image, in the board's random order: 0 or 1, or fractions of draws.
+        b: [n] in [0,1], as a.
+        images: The ids of a's images and of b's.
+        confidence: In (0,1).
+        seed: Decides the random signs, where they are used.
+        resamples: Number of random sign vectors.
+        anytime: Whether interval and p-value ("betting") hold however the number of images was chosen.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        PurebenchError: If the images differ.
+        ValueError: If the values are not [n] in [0,1].
     """
     require_same_images(*images)
     d = _differences(a, b)

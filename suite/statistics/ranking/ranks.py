@@ -1,14 +1,14 @@
-"""Ranks with their uncertainty: on finitely many images a place on a board is an interval.
+"""Computes ranks with their uncertainty: on finitely many images the rank on a board is an interval.
 
 The null hypothesis of a pair is that both have equal accuracy at the adversarial examples that were picked for each,
-over images of the data set's distribution. It says nothing of the best possible attack: a row against which the attacks
-are weak is ranked too high, and no test on answers can tell.
+over images of the data set's distribution. It says nothing about the best possible attack: a defense against which the
+attacks are weak is ranked too high, and no test on answers can detect that.
 
-All pairs are compared on the same images, and the comparisons that survive a step-down correction over all of them
-(`romano_wolf`) say who is surely better than whom. A defense's rank lies between 1 + those surely better than it and
-J - those surely worse, for all J defenses at once with the confidence asked for: Mogstad, Romano, Shaikh & Wilhelm,
-"Inference for ranks with applications to mobility across neighbourhoods and academic achievement across countries",
-Review of Economic Studies 91, 2024 (arXiv:1906.08726).
+All pairs are compared on the same images, and the comparisons that are significant after a step-down correction over
+all of them (`romano_wolf`) say which defense is better than which. A defense's rank lies between 1 + the number of
+those significantly better than it and J - the number of those significantly worse, for all J defenses at once with the
+confidence asked for: Mogstad, Romano, Shaikh & Wilhelm, "Inference for ranks with applications to mobility across
+neighbourhoods and academic achievement across countries", Review of Economic Studies 91, 2024 (arXiv:1906.08726).
 """
 
 from __future__ import annotations
@@ -28,20 +28,26 @@ from purebench.statistics.signs import RESAMPLES
 Floats = npt.NDArray[np.float64]
 
 GUARD_SHARE = 1.5
-"""The guard errs with alpha/1.5 at most, for its errors and those of the sign flips add up. Simulated: with 1,
-a row that is nearly constant is told apart from 0/1 rows of equal accuracy on 6.9 % of boards; with 1.5, on 4.3 %."""
+"""The guard has a level of at most alpha/1.5, because its errors and those of the sign flips add up. Simulated: with 1,
+a row that is nearly constant is distinguished from 0/1 rows of equal accuracy on 6.9 % of boards; with 1.5, on 4.3 %.
+"""
 
-_AT_ONCE = 2_000_000  # resampled images held at a time
+_AT_ONCE = 2_000_000  # resampled images held in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Where each of J defenses stands; tuples are in the order the defenses were given.
+    """Ranks of J defenses; tuples are in the order in which the defenses were given.
 
-    low, high: the best and the worst rank each may have, 1 is best; all hold at once with `confidence`.
-    groups: sets of defenses no two of which can be told apart, none inside another; by best mean, members too.
-    best: the probability of being the best of all, over resampled images; sums to 1, ties share.
-    p_values: [J][J], adjusted, of "equal accuracy at the adversarial examples picked for each"; 1 on the diagonal.
+    Attributes:
+        low: The best rank that each may have, 1 is best; all intervals hold at once with `confidence`.
+        high: The worst rank that each may have.
+        groups: Sets of statistically indistinguishable defenses, none inside another; ordered by best mean, as are
+            their members.
+        best: The probability of being the best of all, over resampled images; it sums to 1, and ties share.
+        p_values: [J][J], adjusted, of "equal accuracy at the adversarial examples picked for each"; 1 on the diagonal.
+        confidence: In (0,1), of all rank intervals at once.
+        n: Number of images.
     """
 
     low: tuple[int, ...]
@@ -61,13 +67,21 @@ def rank(
     resamples: int = RESAMPLES,
     anytime: bool = False,
 ) -> Ranking:
-    """Rank intervals, groups and the probabilities of being best.
+    """Compute rank intervals, groups and the probabilities of being best.
 
-    outcomes: [defenses, images] in [0,1], the same images for all; higher is better. confidence: in (0,1).
-    seed: decides the random signs and the resampled images. resamples: >= 99.
-    anytime: p-values by betting, with Holm's correction, for a run that may stop at any time; the images in the board's
-    random order.
-    Raises ValueError for another shape, values outside [0,1], and a confidence outside (0,1).
+    Args:
+        outcomes: [defenses, images] in [0,1], the same images for all; higher is better.
+        confidence: In (0,1), of all rank intervals at once.
+        seed: Decides the random signs and the resampled images.
+        resamples: Number of random sign vectors and of resamples, >= 99.
+        anytime: Whether p-values are those of bets, with Holm's correction, for a run that may stop at any time; the
+            images in the board's random order.
+
+    Returns:
+        The ranking.
+
+    Raises:
+        ValueError: For another shape, values outside [0,1], and a confidence outside (0,1).
     """
     require_confidence(confidence)
     values = require_outcomes(outcomes)
@@ -90,7 +104,7 @@ def rank(
 def pair_p_values(
     outcomes: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, anytime: bool = False
 ) -> Floats:
-    """Adjust the p-values of all pairs for one another: those that `rank` goes by.
+    """Compute the p-values of all pairs, adjusted for one another, as `rank` uses them.
 
     The null hypothesis of a pair is equal accuracy at each row's picked adversarial examples. A p-value is the larger
     of the sign flips' (`romano_wolf` over all pairs) and of the guard against skewed differences (`skewness`), times
@@ -99,7 +113,7 @@ def pair_p_values(
     Args:
         outcomes: [defenses, images] in [0,1], the same images for all.
         seed: Decides the random signs.
-        resamples: Random signs, >= 99.
+        resamples: Number of random sign vectors, >= 99.
         anytime: Whether the p-values are those of bets, with Holm's correction; the images in the board's random order.
 
     Returns:
@@ -124,9 +138,16 @@ def pair_p_values(
 
 
 def alike_groups(apart: npt.NDArray[np.bool_], mean: Floats) -> tuple[tuple[int, ...], ...]:
-    """The largest sets no two of which are apart: the maximal cliques of "not apart" (Bron & Kerbosch, CACM 16, 1973).
+    """Find the largest sets of defenses of which no two are apart.
 
-    apart: bool [J, J], symmetric. mean: [J], decides the order, best first.
+    They are the maximal cliques of "not apart" (Bron & Kerbosch, CACM 16, 1973).
+
+    Args:
+        apart: bool [J, J], symmetric; whether two defenses are significantly different.
+        mean: [J], decides the order, best first.
+
+    Returns:
+        The sets, as tuples of positions.
     """
     defenses = len(mean)
     alike = [{b for b in range(defenses) if b != a and not apart[a, b]} for a in range(defenses)]
@@ -148,9 +169,18 @@ def alike_groups(apart: npt.NDArray[np.bool_], mean: Floats) -> tuple[tuple[int,
 
 
 def probability_best(outcomes: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
-    """[defenses]: how often each has the highest mean when the images are drawn again; those that tie share.
+    """Estimate how often each defense has the highest mean when the images are resampled; ties share.
 
-    outcomes: [defenses, images] in [0,1]. Raises ValueError for another shape and values outside [0,1].
+    Args:
+        outcomes: [defenses, images] in [0,1].
+        seed: Decides the resampled images.
+        resamples: Number of resamples.
+
+    Returns:
+        [defenses], sums to 1.
+
+    Raises:
+        ValueError: For another shape and values outside [0,1].
     """
     values = require_outcomes(outcomes)
     images = values.shape[1]

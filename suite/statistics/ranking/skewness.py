@@ -1,13 +1,13 @@
-"""A guard for sign-flip tests: are there enough images to know the mean of differences that may be skewed?
+"""A guard for sign-flip tests of skewed differences: it tests the mean itself, for any distribution.
 
 Sign flips test that differences are as likely d as -d. Two rows of equal accuracy need not be like that: a row that is
 right on 98 % of the draws of every image, against one that is always right on 98 % of the images and always wrong on
 the others, differs by -0.02 on most images and by +0.98 on a few. Where no such image is among the 48 of a board, all
-differences have one sign, and sign flips tell the two apart. They do so on 39 to 69 % of such boards.
+differences have one sign, and sign flips distinguish the two. They do so on 39 to 69 % of such boards.
 
-The guard is the mean itself: the one-sided `mean_p_value` of the differences, which allows for images that were not
-seen. It holds for any distribution. A difference counts where both the sign flips and the guard reject. Differences of
-0/1 answers need no guard, as equal accuracy makes them symmetric: d = 1 is then as likely as d = -1.
+The guard is the one-sided `mean_p_value` of the differences, which allows for images that were not seen. It holds for
+any distribution. A difference counts where both the sign flips and the guard reject. Differences of 0/1 answers need
+no guard, as equal accuracy makes them symmetric: d = 1 is then as likely as d = -1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def guard_p_values(differences: npt.ArrayLike) -> Floats:
-    """Test that the mean difference is 0 or has the other sign than the one seen.
+    """Test that the mean difference is 0 or has the opposite sign to the observed one.
 
     Args:
         differences: [comparisons, images] in [-1,1], of the same images.

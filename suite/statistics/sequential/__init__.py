@@ -1,1 +1,1 @@
-"""Inference that holds at any time."""
+"""Inference that is valid at any time."""

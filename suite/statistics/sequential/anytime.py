@@ -1,4 +1,4 @@
-"""Whether two differ, or a mean is too large, asked after every image: bets whose p-values hold whenever one stops.
+"""Sequential tests by betting: p-values of a difference, or of a mean, that are valid at any stopping time.
 
 Under "equally good" the differences d_i in [-1,1] have mean 0, and so
 
@@ -20,13 +20,20 @@ from purebench.statistics.estimate import require_unit_values
 Floats = npt.NDArray[np.float64]
 
 STAKES = np.concatenate([side * np.geomspace(0.02, 0.9, 16) for side in (-1, 1)])
-"""The mixture: small stakes see small differences of many images, large ones see large differences of few."""
+"""Stakes of the mixture: small ones detect small differences of many images, large ones large differences of few."""
 
 
 def anytime_p_values(differences: npt.ArrayLike) -> Floats:
-    """[pairs]: p-values of "the mean difference is 0" that are valid whenever one stops.
+    """Compute p-values of "the mean difference is 0" that are valid at any stopping time.
 
-    differences: [pairs, images so far] in [-1,1], in the board's random order. Raises ValueError for others.
+    Args:
+        differences: [pairs, images so far] in [-1,1], in the board's random order.
+
+    Returns:
+        [pairs].
+
+    Raises:
+        ValueError: For another shape and values outside [-1,1].
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 2 or not ((d >= -1) & (d <= 1)).all():
@@ -35,10 +42,17 @@ def anytime_p_values(differences: npt.ArrayLike) -> Floats:
 
 
 def anytime_p_above(values: npt.ArrayLike, mean: float) -> float:
-    """The p-value of "the mean is at most `mean`", valid whenever one stops: small where the values lie above it.
+    """Compute the p-value of "the mean is at most `mean`", valid at any stopping time.
 
-    values: [images so far] in [0,1], in the board's random order, of any distribution. mean: in [0,1).
-    Raises ValueError for others.
+    Args:
+        values: [images so far] in [0,1], in the board's random order, of any distribution.
+        mean: The mean under the null hypothesis, in [0,1).
+
+    Returns:
+        The p-value, which is small where the values lie above `mean`.
+
+    Raises:
+        ValueError: If values are not [n] in [0,1], or mean is outside [0,1).
     """
     x = require_unit_values(values)
     if not 0 <= mean < 1:
@@ -49,7 +63,7 @@ def anytime_p_above(values: npt.ArrayLike, mean: float) -> float:
 
 
 def _least_p_value(d: Floats, stakes: Floats = STAKES) -> float:
-    """1 over the largest capital so far of bets on d; images of 0 leave the capital as it is."""
+    """Return 1 over the largest capital so far of bets on d; images of 0 leave the capital as it is."""
     if d.size == 0:
         return 1.0
     capital = np.cumsum(np.log1p(stakes[:, np.newaxis] * d), axis=1)

@@ -1,12 +1,12 @@
-"""When a run may stop: an interval is short enough, or all neighbours are told apart, or more images would not help.
+"""Stopping rules of a run: intervals are short enough, all neighbours are decided, or more images would not help.
 
-Everything here may be looked at after every image, or never, and stopped at for any reason: what it says is still true.
+All of these may be evaluated after every image, or never, and the run may stop for any reason: they stay valid.
 
 half-width   the betting sequence of each row (`betting_sequence`)
-decided      a bet on every pair at once (`anytime`); Holm's correction makes it one for all pairs
+decided      a bet on every pair at once (`anytime`), with Holm's correction over all pairs
 futile       by stochastic curtailment (Lan, Simon & Halperin, Communications in Statistics C 1, 1982): even a
-             difference somewhat larger than that of the images so far would hardly be seen by the last image. A futile
-             stop rejects nothing, so it costs power and never errors.
+             difference somewhat larger than that of the images so far would hardly be detected by the last image. A
+             futile stop rejects nothing, so it costs power and never causes an error.
 """
 
 from __future__ import annotations
@@ -28,17 +28,23 @@ from purebench.statistics.sequential.anytime import STAKES, anytime_p_values
 Floats = npt.NDArray[np.float64]
 
 OPTIMISM = 1.0
-"""Standard errors that futility adds to the difference seen so far, in favour of going on."""
+"""Number of standard errors that futility adds to the difference seen so far, in favour of continuing."""
 
 HARDLY = 0.1
-"""The chance of being told apart by the last image below which a pair is futile."""
+"""A pair is futile if its probability of being decided by the last image is below this."""
 
 FEW = 20
-"""Images before which no pair is called futile."""
+"""Number of images before which no pair is called futile."""
 
 
 class Verdict(Enum):
-    """What is known of a pair of neighbours."""
+    """The state of a pair of neighbours.
+
+    Attributes:
+        APART: The two are significantly different.
+        FUTILE: The remaining images would hardly decide it.
+        OPEN: More images may decide it.
+    """
 
     APART = "apart"
     FUTILE = "futile"
@@ -47,10 +53,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Two defenses that stand next to each other by mean.
+    """Two defenses that are next to each other by mean.
 
-    better, worse: their rows. p_value: valid at any time, Holm-corrected over all pairs. difference: of their means so
-    far, >= 0. chance: of being told apart by the last image, 1 where they are.
+    Attributes:
+        better: Row of the defense with the larger mean.
+        worse: Row of the other one.
+        verdict: State of the pair.
+        p_value: Valid at any time, Holm-corrected over all pairs.
+        difference: Of their means so far, >= 0.
+        chance: Probability of being distinguished by the last image; 1 where they are distinguished already.
     """
 
     better: int
@@ -64,11 +75,20 @@ class Neighbours:
 def half_width_reached(
     outcomes: npt.ArrayLike, half_width: float, confidence: float = 0.95, *, together: bool = False
 ) -> bool:
-    """Whether the interval of every row is at most `half_width` to either side.
+    """Return whether the half-width of every row's interval is at most `half_width`.
 
-    outcomes: [defenses, images so far] in [0,1], in the board's random order. half_width: a fraction in (0,1/2).
-    together: whether all rows' intervals hold at once, each at its part of the error (Bonferroni), or each by itself.
-    Raises ValueError for another shape, values outside [0,1], and arguments out of their range.
+    Args:
+        outcomes: [defenses, images so far] in [0,1], in the board's random order.
+        half_width: A fraction in (0,1/2).
+        confidence: Of the intervals, in (0,1).
+        together: Whether all rows' intervals hold at once, each with its part of the error (Bonferroni), or each by
+            itself.
+
+    Returns:
+        Whether all intervals are short enough.
+
+    Raises:
+        ValueError: For another shape, values outside [0,1], and arguments out of their range.
     """
     values = require_outcomes(outcomes)
     require_confidence(confidence)
@@ -79,10 +99,17 @@ def half_width_reached(
 
 
 def half_widths(outcomes: npt.ArrayLike, confidence: float = 0.95) -> Floats:
-    """[defenses, images]: half of each row's interval after each image, of the sequence, widened to hold the mean.
+    """Compute the half-width of each row's betting sequence after each image, widened to hold the mean.
 
-    outcomes: [defenses, images] in [0,1], in the board's random order. The entries up to t depend on the first t images
-    alone. Raises ValueError for another shape, values outside [0,1], and a confidence outside (0,1).
+    Args:
+        outcomes: [defenses, images] in [0,1], in the board's random order.
+        confidence: Of the intervals, in (0,1).
+
+    Returns:
+        [defenses, images]. The entries up to t depend on the first t images alone.
+
+    Raises:
+        ValueError: For another shape, values outside [0,1], and a confidence outside (0,1).
     """
     values = require_outcomes(outcomes)
     found = np.empty_like(values)
@@ -94,13 +121,19 @@ def half_widths(outcomes: npt.ArrayLike, confidence: float = 0.95) -> Floats:
 
 
 def decided(outcomes: npt.ArrayLike, total: int, confidence: float = 0.95) -> list[Neighbours]:
-    """Every pair of neighbours and what is known of it; a run may stop when none is OPEN.
+    """Find the state of every pair of neighbours; a run may stop when none is OPEN.
 
-    outcomes: [defenses, images so far] in [0,1], the same images for all, in the board's random order.
-    total: the images there will be if the run is not stopped, at least those so far.
-    confidence: in (0,1), that no two equally good defenses are called apart, however often one looks.
-    Returns J - 1 pairs, best first; at the last image none is OPEN.
-    Raises ValueError for another shape, values outside [0,1], and arguments out of their range.
+    Args:
+        outcomes: [defenses, images so far] in [0,1], the same images for all, in the board's random order.
+        total: Number of images if the run is not stopped, at least the images so far.
+        confidence: In (0,1), the probability that no two equally good defenses are called apart, however often this is
+            evaluated.
+
+    Returns:
+        J - 1 pairs for J defenses, best first; at the last image none is OPEN.
+
+    Raises:
+        ValueError: For another shape, values outside [0,1], and arguments out of their range.
     """
     values = require_outcomes(outcomes)
     require_confidence(confidence)
@@ -111,7 +144,7 @@ def decided(outcomes: npt.ArrayLike, total: int, confidence: float = 0.95) -> li
     adjusted = holm(anytime_p_values(np.array([values[a] - values[b] for a, b in pairs]).reshape(len(pairs), seen)))
     p_values = dict(zip(pairs, adjusted.tolist(), strict=True))
     order = [int(one) for one in np.argsort(-values.mean(axis=1), kind="stable")]
-    # Holm asks of the next pair that its p-value be alpha over the pairs that are left
+    # Holm compares the next pair's p-value with alpha divided by the number of pairs that are left
     still = sum(p > 1 - confidence for p in p_values.values())
     found = []
     for better, worse in pairwise(order):
@@ -127,15 +160,16 @@ def decided(outcomes: npt.ArrayLike, total: int, confidence: float = 0.95) -> li
 
 
 def _chance(d: Floats, total: int, alpha: float) -> float:
-    """The chance that by the last image the pair is told apart, if the true difference is `OPTIMISM` errors larger.
+    """Return the probability that the pair is distinguished by the last image.
 
-    The mean of all images is normal around the trend; to reach 1/alpha the mixture needs about
-    sqrt(2 log(stakes/alpha)) standard errors, half of the stakes being on the wrong side and few of the rest near.
+    The true difference is taken to be `OPTIMISM` standard errors larger than the observed one. The mean of all images
+    is normal around the trend; to reach 1/alpha the mixture needs about sqrt(2 log(stakes/alpha)) standard errors, as
+    half of the stakes have the wrong sign and few of the rest are near.
     """
     seen = d.size
     if seen == total:
         return 0.0
-    # half a differing image either way, so that a spread of zero is never believed
+    # adds half a differing image in either direction, so that the spread is never zero
     spread = sqrt((float(((d - d.mean()) ** 2).sum()) + 0.5) / seen)
     drift = abs(float(d.mean())) + OPTIMISM * spread / sqrt(seen)
     expected = (abs(float(d.mean())) * seen + drift * (total - seen)) / total

@@ -1,1 +1,1 @@
-"""The worst attack of each image, from a few draws."""
+"""Estimates the accuracy under the worst attack of each image from a few draws."""

@@ -23,7 +23,7 @@ from purebench.statistics.intervals.gaffke import one_sided_bound
 def bracket(
     lowest: npt.ArrayLike, fresh: npt.ArrayLike, confidence: float = 0.95, *, anytime: bool = False
 ) -> Estimate:
-    """Bracket mean_i min_a q[i,a] between a low end that errs downwards and a high end that errs upwards.
+    """Compute a lower and an upper confidence bound of mean_i min_a q[i,a].
 
     Args:
         lowest: [n] in [0,1], one per image: the smallest fraction of right draws over attacks, from the same number of
@@ -31,7 +31,7 @@ def bracket(
         fresh: [n] in [0,1], the same images: the fraction of right draws of the picked attack, from draws that did not
             pick it.
         confidence: Probability in (0,1) with which both ends hold; each holds with (1 + confidence) / 2.
-        anytime: Whether the ends hold however the number of images came about; the images in the board's random order.
+        anytime: Whether the ends hold however the number of images was chosen; the images in the board's random order.
 
     Returns:
         The mean of `fresh` in the bracket; its method is "bracket", or "bracket-sequence" if anytime. Where the ends

@@ -1,19 +1,19 @@
-"""Picks one adversarial example an image among those of several attacks, by successive halving.
+"""Picks one adversarial example per image among those of several attacks, by successive halving.
 
 Every attack's x' is first verified with the same number of draws (the columns). Then, rung by rung, the attacks in
-contention on an image get more draws, and one is picked; it is scored on fresh draws that nothing here has seen. See
+contention on an image get more draws, and one is picked; it is scored on fresh draws that were not used here. See
 Karnin, Koren & Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013, for successive halving.
 
-The attack with the fewest right draws is a bad pick: of several noisy fractions the smallest is mostly luck (the
-winner's curse), and "the attack that is strongest over the block, on every image" can be better. So the estimates are
-shrunk towards what is expected of that attack on that image (empirical Bayes):
+The attack with the fewest right draws is a bad pick: of several noisy fractions the smallest is mostly due to chance
+(the winner's curse), and "the attack that is strongest over the block, on every image" can be better. So the estimates
+are shrunk towards what is expected of that attack on that image (empirical Bayes):
 
     right[a,i] ~ Binomial(draws[a,i], q[a,i]),   logit q[a,i] ~ N(image_i + attack_a, s²)
 
 The effects are fitted by penalised maximum likelihood, s² by moments, both from the block at hand. With s = 0 the
 smallest posterior mean is that of one attack on every image; with large s it is that of the fewest right draws; the
 constant policies are thus in the set that is picked from, as far as the block supports them. The posterior mean does
-not depend on why an attack was asked more often than another, so adaptive draws do no harm here.
+not depend on why an attack got more draws than another, so adaptive draws cause no bias here.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of the halving.
+    """One step of successive halving.
 
     Attributes:
-        keep: Attacks an image that are asked again, >= 1.
-        draws: Draws that each of them gets, >= 1.
+        keep: Number of attacks per image that get more draws, >= 1.
+        draws: Number of draws that each of them gets, >= 1.
     """
 
     keep: int
@@ -43,14 +43,15 @@ class Rung:
 
 
 RUNGS: tuple[Rung, ...] = (Rung(3, 16), Rung(2, 24))
-"""The rungs after the columns: at most 96 draws an image. docs/statistics.md has the regret of the pick, which more
-draws lower where attacks differ from image to image."""
+"""The rungs after the columns: at most 96 draws per image. docs/statistics.md has the regret of the pick, which more
+draws lower where attacks differ from image to image.
+"""
 
 FRESH = 32
-"""Draws that score the pick."""
+"""Number of draws that score the pick."""
 
 _PRECISION = 1 / 9
-"""Of the penalty on image and attack effects, in logits^-2: a standard deviation of 3 logits."""
+"""Precision of the penalty on image and attack effects, in logits^-2: a standard deviation of 3 logits."""
 
 _LEAST_VARIANCE, _MOST_VARIANCE = 1e-4, 25.0
 """Bounds of s², in logits²."""
@@ -58,20 +59,20 @@ _LEAST_VARIANCE, _MOST_VARIANCE = 1e-4, 25.0
 _FITS = 8
 _NODES, _WEIGHTS = roots_hermitenorm(9)
 _DECIMALS = 9
-"""Posterior means that agree to so many decimals are tied: the attack that comes first is picked."""
+"""Posterior means that agree to this many decimals are tied: the attack that comes first is picked."""
 
 
 def contenders(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike, keep: int) -> Bools:
-    """Choose which attacks are asked again on each image.
+    """Choose the attacks that get more draws on each image.
 
     Args:
         right: int [attacks, images], right draws so far.
         draws: int [attacks, images], draws so far, at least 1 where the attack counts.
         counts: bool [attacks, images], False where the attack has no x' (skipped or failed).
-        keep: Attacks an image to keep, >= 1.
+        keep: Number of attacks per image to keep, >= 1.
 
     Returns:
-        bool [attacks, images], at most `keep` attacks an image: those with the smallest expected accuracy. Ties go to
+        bool [attacks, images], at most `keep` attacks per image: those with the smallest expected accuracy. Ties go to
         the attack that comes first.
 
     Raises:
@@ -86,7 +87,7 @@ def contenders(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike
 
 
 def picked(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike) -> Counts:
-    """Pick the attack that is expected to hurt most on each image.
+    """Pick the attack with the smallest expected accuracy on each image.
 
     With one draw of each attack (a deterministic defense) that is the first attack that is wrong, or else the first.
 
@@ -107,7 +108,7 @@ def picked(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike) ->
 
 
 def _checked(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Counts, Counts, Bools]:
-    """The arrays [..., attacks, images]; blocks of equal size may be stacked in front."""
+    """Return the arrays [..., attacks, images]; blocks of equal size may be stacked in front."""
     found, asked, some = np.asarray(right), np.asarray(draws), np.asarray(counts)
     if found.ndim < 2 or found.shape != asked.shape or found.shape != some.shape or some.dtype != np.bool_:
         raise ValueError(
@@ -120,12 +121,12 @@ def _checked(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike) 
             "expected 0 <= right <= draws and at least 1 draw wherever an attack counts, but got others; "
             "set counts to False where an attack was not asked"
         )
-    # what does not count weighs nothing
+    # attacks that do not count get weight 0
     return np.where(some, found, 0).astype(np.int64), np.where(some, asked, 0).astype(np.int64), some
 
 
 def _expected(right: Counts, draws: Counts, counts: Bools) -> Floats:
-    """[..., attacks, images]: the posterior mean of q, infinite where the attack does not count."""
+    """Return [..., attacks, images]: the posterior mean of q, infinite where the attack does not count."""
     if draws.size and draws.max() <= 1:
         return np.where(counts, right, np.inf).astype(np.float64)
     mean = _fitted(right, draws)
@@ -142,7 +143,7 @@ def _expected(right: Counts, draws: Counts, counts: Bools) -> Floats:
 
 
 def _fitted(right: Counts, draws: Counts) -> Floats:
-    """[..., attacks, images]: image_i + attack_a in logits, by Newton steps on either in turn."""
+    """Return [..., attacks, images]: image_i + attack_a in logits, by Newton steps on either in turn."""
     total = np.maximum(draws.sum(axis=(-2, -1), keepdims=True), 1)
     share = (right.sum(axis=(-2, -1), keepdims=True) + 0.5) / (total + 1)
     center = np.log(share / (1 - share))
@@ -162,7 +163,7 @@ def _newton(effect: Floats, rest: Floats, right: Counts, draws: Counts, axis: in
 
 
 def _residual_variance(residual: Floats, information: Floats, counts: Bools) -> Floats:
-    """s² [..., 1, 1] by moments: E residual² = information + s² information², less what the fit took."""
+    """Return s² [..., 1, 1] by moments: E residual² = information + s² information², less what the fit took."""
     cells = counts.sum(axis=(-2, -1), keepdims=True)
     fitted = counts.any(axis=-1, keepdims=True).sum(axis=-2, keepdims=True) + counts.any(axis=-2, keepdims=True).sum(
         axis=-1, keepdims=True

@@ -1,6 +1,6 @@
-"""Shares of images by how often the defense is right on them.
+"""Computes the shares of images by how often the defense is right on them.
 
-A mean of 50 % may be half of the images always, or all of them half the time.
+A mean of 50 % can mean that half of the images are always right, or that all of them are right half of the time.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class OutcomeShares:
     has a fraction of at least 0.95 (31 of 32) with a probability of 52 %. More draws bring the two closer.
 
     Attributes:
-        nearly_always: Fraction at least 0.95.
-        majority: Fraction above 1/2.
-        nearly_never: Fraction at most 0.05.
-        draws: Draws of each image.
+        nearly_always: Share of images with a fraction of at least 0.95.
+        majority: Share of images with a fraction above 1/2.
+        nearly_never: Share of images with a fraction of at most 0.05.
+        draws: Number of draws of each image.
     """
 
     nearly_always: Estimate
@@ -35,11 +35,11 @@ class OutcomeShares:
 
 
 def outcome_shares(right: npt.ArrayLike, draws: int, confidence: float = 0.95) -> OutcomeShares:
-    """Count images that are right nearly always, mostly and nearly never.
+    """Compute the shares of images that are right nearly always, mostly and nearly never.
 
     Args:
-        right: int [images], right draws of each image, from 0 to draws, of draws that picked nothing.
-        draws: Draws of each image, >= 1, the same for all.
+        right: int [images], right draws of each image, from 0 to draws, of draws that were not used to pick an attack.
+        draws: Number of draws of each image, >= 1, the same for all.
         confidence: Of each interval by itself, in (0,1).
 
     Returns:
@@ -55,7 +55,7 @@ def outcome_shares(right: npt.ArrayLike, draws: int, confidence: float = 0.95) -
             f"expected right draws [images] from 0 to draws, at least 1 image and draw, but got shape "
             f"{list(found.shape)} and {draws!r} draws; count the right draws of each image"
         )
-    # counts against counts: fractions such as 0.95 have no exact float
+    # compares counts, because fractions such as 0.95 have no exact float
     limits = (found * 20 >= draws * 19, found * 2 > draws, found * 20 <= draws)
     always, mostly, never = (clopper_pearson(int(one.sum()), found.size, confidence) for one in limits)
     return OutcomeShares(always, mostly, never, draws)

@@ -1,7 +1,7 @@
-"""Which attack hurts most on each image, found on some draws so that it can be scored on others.
+"""Picks the worst attack of each image on some draws and scores it on others.
 
-The smallest of several noisy fractions lies below the smallest probability (the winner's curse), so what is picked on
-one half of the draws is scored on the other half, and the halves change places.
+The smallest of several noisy fractions lies below the smallest probability (the winner's curse), so the attack that is
+picked on one half of the draws is scored on the other half, and the halves are then swapped.
 """
 
 from __future__ import annotations
@@ -14,16 +14,24 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Score = Callable[[npt.NDArray[np.int64], int], Floats]
-"""right draws [attacks, images] and of how many → what they are worth, in [0,1]: their share, or a power of it."""
+"""A function of right draws [attacks, images] and the number of draws that returns a score in [0,1], such as their
+share or a power of it.
+"""
 
 
 def split_score(right: Bools, counts: Bools, score: Score, *, in_order: bool = False) -> Floats:
-    """[images] in [0,1]: `score` of the picked attack, on the draws that did not pick it; both ways round, averaged.
+    """Compute the score of the picked attack on the draws that did not pick it, averaged over both ways round.
 
-    right: bool [attacks, images, draws]. counts: bool [attacks, images], False where the attack is out; one at least is
-    in on every image. One draw picks and is scored. With an odd number one half has one more.
-    in_order: what ties on an image is told apart by the images before it, not by all, so that its score never changes
-    when images are added, as a confidence sequence needs.
+    Args:
+        right: bool [attacks, images, draws]. A single draw both picks and is scored; with an odd number one half has
+            one more.
+        counts: bool [attacks, images], False where the attack is left out; at least one counts on every image.
+        score: Score of right draws.
+        in_order: Whether ties on an image are broken by the images before it instead of all images, so that its score
+            never changes when images are added, as a confidence sequence needs.
+
+    Returns:
+        [images] in [0,1].
     """
     draws = right.shape[2]
     half = draws // 2
@@ -36,7 +44,7 @@ def split_score(right: Bools, counts: Bools, score: Score, *, in_order: bool = F
 
 
 def _right(right: Bools) -> npt.NDArray[np.int64]:
-    """[attacks, images]: the number of right draws; image by image in memory, so it is summed attack by attack."""
+    """Return right draws [attacks, images]; the array is image by image in memory, so it is summed attack by attack."""
     return np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right])
 
 
@@ -48,10 +56,11 @@ def _scored(
     score: Score,
     in_order: bool,
 ) -> Floats:
-    """[images]: the score of the attack with the fewest right draws in `picking`; draws: that pick, and that score.
+    """Return [images]: the score of the attack with the fewest right draws in `picking`.
 
-    Attacks that tie on an image are told apart by how they do on all images, or on those before; what still ties,
-    shares.
+    draws: numbers of draws in `picking` and in `scoring`. Ties on an image are broken by the right draws on all images,
+        or
+    on those before; the scores of attacks that still tie are averaged.
     """
     picking_draws, scoring_draws = draws
     right = np.where(counts, picking / picking_draws, 0.0)
@@ -59,7 +68,7 @@ def _scored(
     if in_order:
         seen: npt.NDArray[np.int64] = np.cumsum(counts, axis=1) - counts
         overall = (np.cumsum(right, axis=1) - right) / np.maximum(seen, 1)
-    # less than one draw's worth, so that it decides between equal counts only
+    # adds less than one draw, so that it decides between equal counts only
     tally = np.where(counts, right + 0.5 * overall / picking_draws, np.inf)
     picked = tally == tally.min(axis=0)
     return np.asarray((score(scoring, scoring_draws) * picked).sum(axis=0) / picked.sum(axis=0), dtype=np.float64)

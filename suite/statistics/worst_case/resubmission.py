@@ -1,12 +1,13 @@
-"""What randomness gives and takes: a defense asked N times about the same image, or asked to vote.
+"""Accuracy of a random defense that is queried N times with the same image, or that answers by majority vote.
 
 For image i and attack a let q[i,a] be the probability that a draw of the defense is right.
 
-resubmission@N   mean_i min_a q[i,a]^N : an attacker may submit the same image N times and wins once it is misread
+resubmission@N   mean_i min_a q[i,a]^N : an attacker may submit the same image N times and succeeds if any answer is
+                 wrong
 vote@K           mean_i min_a P(more than half of K draws are right) : the defense answers with a majority
 
 Of m draws of which c are right, C(c,N) / C(m,N) is an unbiased estimate of q^N, and the hypergeometric probability that
-more than half of K of them, drawn without putting back, are right is one of P(Binomial(K, q) > K/2): every set of draws
+more than half of K of them, drawn without replacement, are right is one of P(Binomial(K, q) > K/2): every set of draws
 is as likely as any other. Plugging c/m into the power is not: by Jensen's inequality it is too large. Both rise with q,
 so the attack that is worst for one draw is worst for many; it is picked on one half of the draws and scored on the
 other (see `picking`), which leaves N and K up to half of the draws. A single attack, or none, needs no
@@ -28,7 +29,16 @@ Counts = npt.NDArray[np.int64]
 
 
 def power_of_share(count: npt.ArrayLike, draws: int, times: int) -> Floats:
-    """C(count, times) / C(draws, times): the unbiased estimate of q^times. count: any shape, 0..draws."""
+    """Compute C(count, times) / C(draws, times): the unbiased estimate of q^times.
+
+    Args:
+        count: Right draws, any shape, 0..draws.
+        draws: Number of draws.
+        times: N, at most draws.
+
+    Returns:
+        An array of the shape of `count`.
+    """
     left = np.asarray(count, dtype=np.float64)
     value = np.ones_like(left)
     for used in range(times):
@@ -37,7 +47,16 @@ def power_of_share(count: npt.ArrayLike, draws: int, times: int) -> Floats:
 
 
 def majority_of_share(count: npt.ArrayLike, draws: int, voters: int) -> Floats:
-    """The unbiased estimate of P(more than half of `voters` draws are right). count: any shape, 0..draws."""
+    """Compute the unbiased estimate of P(more than half of `voters` draws are right).
+
+    Args:
+        count: Right draws, any shape, 0..draws.
+        draws: Number of draws.
+        voters: K, at most draws.
+
+    Returns:
+        An array of the shape of `count`.
+    """
     right = np.arange(draws + 1)[:, np.newaxis]
     wins = np.arange(voters // 2 + 1, voters + 1)
     by_count = (comb(right, wins) * comb(draws - right, voters - wins)).sum(axis=1) / comb(draws, voters)
@@ -45,21 +64,39 @@ def majority_of_share(count: npt.ArrayLike, draws: int, voters: int) -> Floats:
 
 
 def resubmission_per_image(right: Bools, times: int, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
-    """[images] in [0,1]: whether the defense stays right `times` times in a row under the worst attack.
+    """Estimate the probability that the defense is right `times` times in a row under the worst attack, per image.
 
-    right: bool [attacks, images, draws]. counts: bool [attacks, images], False where SKIPPED; None means all count.
-    times: N, from 1 to `most_times(right, counts)`. in_order: as for `robust_per_image`.
-    Raises ValueError for another shape or dtype, an image on which no attack counts, and N out of its range.
+    Args:
+        right: bool [attacks, images, draws].
+        times: N, from 1 to `most_times(right, counts)`.
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+        in_order: As for `robust_per_image`.
+
+    Returns:
+        [images] in [0,1].
+
+    Raises:
+        ValueError: For another shape or dtype, an image on which no attack counts, and N out of its range.
     """
     return _per_image(right, counts, times, lambda count, draws: power_of_share(count, draws, times), in_order)
 
 
 def vote_per_image(right: Bools, voters: int, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
-    """[images] in [0,1]: how often the majority of `voters` draws is right under the worst attack.
+    """Estimate the probability that the majority of `voters` draws is right under the worst attack, per image.
 
-    right, counts, in_order: as for `resubmission_per_image`. voters: K, odd, from 1 to `most_times(right, counts)`.
     More than half must be right, which is a lower bound where several wrong classes share the votes.
-    Raises ValueError for another shape or dtype, an image on which no attack counts, and K even or out of its range.
+
+    Args:
+        right: bool [attacks, images, draws].
+        voters: K, odd, from 1 to `most_times(right, counts)`.
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+        in_order: As for `robust_per_image`.
+
+    Returns:
+        [images] in [0,1].
+
+    Raises:
+        ValueError: For another shape or dtype, an image on which no attack counts, and K even or out of its range.
     """
     if voters % 2 == 0:
         raise ValueError(f"expected an odd number of voters, but got {voters}; an even one can tie")
@@ -67,7 +104,15 @@ def vote_per_image(right: Bools, voters: int, counts: Bools | None = None, *, in
 
 
 def most_times(right: Bools, counts: Bools | None = None) -> int:
-    """The largest N and K that the draws allow: half of them where an attack is picked, else all."""
+    """Return the largest N and K that the draws allow: half of the draws where an attack is picked, else all.
+
+    Args:
+        right: bool [attacks, images, draws].
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+
+    Returns:
+        A number of draws.
+    """
     draws = int(right.shape[2])
     return draws // 2 if _picks(right, counts) else draws
 
@@ -80,12 +125,20 @@ def resubmission_curve(
     counts: Bools | None = None,
     upto: int | None = None,
 ) -> list[Estimate]:
-    """resubmission@N for N = 1, 2, … `most_times`: entry N-1. It falls with N, of each picked attack at least.
+    """Estimate resubmission@N for N = 1, 2, … `most_times`.
 
-    right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked attack.
-    method: of the interval over images (see `interval`), of each point by itself; a sequence needs the board's random
-    order of images and picks in that order.
-    upto: the largest N to ask for, None for all. An empty list: too few draws.
+    Args:
+        right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked
+            attack.
+        confidence: In (0,1), of each point by itself.
+        method: Of the interval over images (see `interval`), of each point by itself; a sequence needs the board's
+            random order of images and picks in that order.
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+        upto: Largest N to compute, None for all.
+
+    Returns:
+        Entry N-1 is resubmission@N, a fraction in [0,1], which falls with N at least for each picked attack. Empty if
+        there are too few draws.
     """
     most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
     found = (resubmission_per_image(right, n, counts, in_order=in_order) for n in range(1, most + 1))
@@ -100,7 +153,19 @@ def vote_curve(
     counts: Bools | None = None,
     upto: int | None = None,
 ) -> list[Estimate]:
-    """vote@K for K = 1, 3, 5, … up to `most_times`: entry (K-1)/2. Arguments as for `resubmission_curve`."""
+    """Estimate vote@K for K = 1, 3, 5, … up to `most_times`.
+
+    Args:
+        right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked
+            attack.
+        confidence: In (0,1), of each point by itself.
+        method: Of the interval over images, as for `resubmission_curve`.
+        counts: bool [attacks, images], False where SKIPPED; None means all count.
+        upto: Largest K to compute, None for all.
+
+    Returns:
+        Entry (K-1)/2 is vote@K, a fraction in [0,1]. Empty if there are too few draws.
+    """
     most, in_order = _upto(right, counts, upto), method.endswith("-sequence")
     found = (vote_per_image(right, k, counts, in_order=in_order) for k in range(1, most + 1, 2))
     return [interval(values, method, confidence) for values in found]

@@ -1,11 +1,11 @@
-"""Robust accuracy: on every image the defense is as good as the attack that hurts it most.
+"""Estimates robust accuracy: the accuracy under the worst attack of each image.
 
 For image i and attack a let q[i,a] be the probability that a draw of the defense is right. Robust accuracy is
 mean_i min_a q[i,a], but q is known from a few draws only, and the smallest of several noisy fractions lies
-below the smallest q (the winner's curse): with 16 draws, six attacks that change nothing about a coin toss
-would take 15 points off it. If the attack is picked on one half of the draws and scored on the other, the mean lies
-above it, by 2 to 6 points where attacks differ from image to image. So what is reported is a bracket between the two
-(see `bracket`); its value, the accuracy under the picked attacks, is an upper bound in expectation. A board picks on
+below the smallest q (the winner's curse): with 16 draws, six attacks without any effect on a coin toss would lower it
+by 15 points. If the attack is picked on one half of the draws and scored on the other, the mean lies
+above it, by 2 to 6 points where attacks differ from image to image. So the reported value is in a bracket of the two
+(see `bracket`); the value, the accuracy under the picked attacks, is an upper bound in expectation. A board picks on
 more draws (see `halving`).
 """
 
@@ -24,27 +24,35 @@ Bools = npt.NDArray[np.bool_]
 
 
 def robust_per_image(right: Bools, counts: Bools | None = None, *, in_order: bool = False) -> Floats:
-    """How often the defense is right under the worst attack, image by image: the split-draw worst case.
+    """Estimate the accuracy under the worst attack image by image: the split-draw worst case.
 
-    right: bool [attacks, images, draws], whether the verification draw was right; an ERRORED one is False.
-    counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
-    Returns [images] in [0,1]. One draw (a deterministic defense): the plain minimum over attacks. More: the
-    attack with the fewest right draws in one half, scored on the other half, both ways round, averaged.
-    Attacks that tie in the picking are told apart by their right draws over all images of that half, and share
-    (their scores are averaged, which needs no random choice) if that ties too. With an odd number of draws one half
-    has one more. in_order: by their right draws over the images before instead, for a run that may stop at any time:
-    more images then never change the score of one.
+    With one draw (a deterministic defense) it is the plain minimum over attacks. With more, the attack with the fewest
+    right draws in one half is scored on the other half, both ways round, and the two scores are averaged; with an odd
+    number of draws one half has one more. Attacks that tie are distinguished by their right draws over all images of
+    that half; if that ties too their scores are averaged, which needs no random choice.
+
     The score is an unbiased estimate of the picked attack's q, and no attack's q is below min_a q: the
     expectation is min_a q where the picking cannot err (equal attacks, a clear worst one) and above it where
     it can, never below.
-    Raises ValueError for another shape or dtype, and for an image on which no attack counts.
+
+    Args:
+        right: bool [attacks, images, draws], whether the verification draw was right; an ERRORED one is False.
+        counts: bool [attacks, images], False where the attack was SKIPPED on the image; None means all count.
+        in_order: Whether ties are broken by right draws over the images before instead of all images, for a run that
+            may stop at any time: more images then never change the score of one.
+
+    Returns:
+        [images] in [0,1].
+
+    Raises:
+        ValueError: For another shape or dtype, and for an image on which no attack counts.
     """
     right = require_bool(right, "right", ("attacks", "images", "draws"))
     return split_score(right, require_counts(counts, right), lambda count, draws: count / draws, in_order=in_order)
 
 
 def lowest_per_image(right: Bools, counts: Bools | None = None) -> Floats:
-    """Find the smallest fraction of right draws on each image, which lies below min_a q[i,a] in expectation.
+    """Compute the smallest fraction of right draws on each image, which lies below min_a q[i,a] in expectation.
 
     Args:
         right: bool [attacks, images, draws], equally many draws of every attack, fixed in advance.
@@ -77,13 +85,13 @@ def robust_accuracy(
         deterministic: Whether the same image always gets the same answer.
         confidence: Of the interval, in (0,1).
         counts: bool [attacks, images], False where SKIPPED; None means all count.
-        anytime: Whether the interval holds however the number of images came about; the images in the board's random
+        anytime: Whether the interval holds however the number of images was chosen; the images in the board's random
             order.
 
     Returns:
-        A fraction in [0,1]; n is the number of images. Of a deterministic defense its value is the share of images that
-        no attack breaks, with the Clopper–Pearson interval (anytime: a betting sequence). Of a random one it is the
-        accuracy under the attack that half of the draws pick, scored on the other half (`robust_per_image`), in the
+        A fraction in [0,1]; n is the number of images. Of a deterministic defense its value is the share of images on
+        which no attack succeeds, with the Clopper–Pearson interval (anytime: a betting sequence). Of a random one it is
+        the accuracy under the attack that half of the draws pick, scored on the other half (`robust_per_image`), in the
         `bracket` between that and the mean of the smallest fractions (`lowest_per_image`). Where a single attack counts
         on each image nothing is picked, and the value has the interval of `accuracy`.
 
@@ -105,13 +113,19 @@ def robust_accuracy(
 
 
 def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95, anytime: bool = False) -> Estimate:
-    """Accuracy under a single attack (or none: the clean images), with its interval over images.
+    """Estimate the accuracy under a single attack (or none: the clean images), with its interval over images.
 
-    right: bool [images, draws]; if anytime, the images in the board's random order.
-    deterministic: whether the same image always gets the same answer: Clopper–Pearson if so, else `gaffke`.
-    confidence: in (0,1). anytime: as for `robust_accuracy`.
-    Returns a fraction in [0,1]; n is the number of images.
-    Raises ValueError for another shape or dtype, and for a deterministic defense whose draws disagree.
+    Args:
+        right: bool [images, draws]; if anytime, the images in the board's random order.
+        deterministic: Whether the same image always gets the same answer: Clopper–Pearson if so, else `gaffke`.
+        confidence: Of the interval, in (0,1).
+        anytime: As for `robust_accuracy`.
+
+    Returns:
+        A fraction in [0,1]; n is the number of images.
+
+    Raises:
+        ValueError: For another shape or dtype, and for a deterministic defense whose draws disagree.
     """
     right = require_bool(right, "right", ("images", "draws"))[np.newaxis]
     counts = require_counts(None, right)
@@ -119,7 +133,15 @@ def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95, any
 
 
 def interval_method(deterministic: bool, anytime: bool = False) -> str:
-    """The name of the interval that a defense of that kind gets."""
+    """Return the name of the interval method for a deterministic or random defense.
+
+    Args:
+        deterministic: Whether the same image always gets the same answer.
+        anytime: Whether the interval must be valid at any stopping time.
+
+    Returns:
+        A name in `METHODS`.
+    """
     if anytime:
         return "betting-sequence"
     return "clopper-pearson" if deterministic else "gaffke"
@@ -141,7 +163,19 @@ def _estimate(
 
 
 def require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
-    """`array` as a bool array with those axes, none of them empty; raises ValueError for another."""
+    """Check a bool array.
+
+    Args:
+        array: The array to check.
+        name: Its name in the message.
+        axes: Names of its axes, none of which may be empty.
+
+    Returns:
+        The array as a numpy array.
+
+    Raises:
+        ValueError: For another dtype or shape.
+    """
     array = np.asarray(array)
     if array.dtype != np.bool_ or array.ndim != len(axes) or 0 in array.shape:
         raise ValueError(
@@ -152,7 +186,18 @@ def require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
 
 
 def require_counts(counts: Bools | None, right: Bools) -> Bools:
-    """`counts` as a bool array [attacks, images], all True for None; raises ValueError where no attack counts."""
+    """Check `counts`, or make it.
+
+    Args:
+        counts: bool [attacks, images], or None, which means that all count.
+        right: bool [attacks, images, draws].
+
+    Returns:
+        bool [attacks, images].
+
+    Raises:
+        ValueError: For another shape or dtype, and if no attack counts on an image.
+    """
     if counts is None:
         return np.ones(right.shape[:2], dtype=np.bool_)
     counts = require_bool(counts, "counts", ("attacks", "images"))
