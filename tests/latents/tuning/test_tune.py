@@ -172,7 +172,7 @@ def call(board, world, out, *more):
     words = [f"{world}:pixels", "--board", str(board), "--search", "random", "--evaluations", "12"]
     words += [] if out is None else ["--out", str(out)]
     words += ["--images", "60", "--fresh", "40", "--attack", "fgsm", "--draws", "2", "--attenuation", "1"]
-    return CliRunner().invoke(app, ["tune", *words, *more], env={"COLUMNS": "100"})
+    return CliRunner().invoke(app, ["tune", *words, "--trust", *more], env={"COLUMNS": "100"})
 
 
 def test_the_command_searches_and_prints_a_table_of_100_columns(board, world, tmp_path):
