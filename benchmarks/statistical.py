@@ -342,7 +342,7 @@ def worst_case(report: Report, options: argparse.Namespace) -> None:
 def unequal_ranks(report: Report, options: argparse.Namespace) -> None:
     """Family-wise error of ranks for rows of equal accuracy whose differences are skewed."""
     rows = []
-    sizes = (48,) if options.quick else (20, 48, 100, 180, 250)
+    sizes = (48,) if options.quick else (20, 48, 100, 250, 500, 2000)
     with progress() as bars:
         bar = bars.add_task("skewed ranks", total=len(RANK_WORLDS) * len(sizes) * options.repeats)
         for number, (what, world) in enumerate(RANK_WORLDS.items()):
@@ -497,7 +497,7 @@ def main(arguments: list[str] | None = None) -> int:
     made = parser(__doc__)
     made.add_argument("--part", action="append", choices=sorted(PARTS), help="only this part; may be repeated (all)")
     made.add_argument("--repeats", type=int, default=1000, help="repeats of a simulation (1000)")
-    made.add_argument("--images", type=int, action="append", help="boards of the worst case (48 and 500)")
+    made.add_argument("--images", type=int, action="append", help="images of the worst case; may be repeated (48 and 500)")
     made.add_argument("--quick", action="store_true", help="few repeats and sizes")
     options = made.parse_args(arguments)
     if options.quick:
