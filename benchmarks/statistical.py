@@ -26,6 +26,8 @@ import numpy.typing as npt
 from reporting import Column, Report, fixed, parser, percent, perform, progress, text
 from worlds import COLUMNS, RANK_WORLDS, SURE, WORLDS, World, play
 
+from purebench.boards.bundled import bundled
+from purebench.results.export import load_results
 from purebench.statistics import (
     METHODS,
     Verdict,
@@ -47,6 +49,7 @@ from purebench.statistics import (
     resubmission_per_image,
     robust_accuracy,
     robust_per_image,
+    romano_wolf,
 )
 from purebench.statistics.intervals.bootstrap import binary_ends
 from purebench.statistics.intervals.calibration import calibrated
@@ -360,6 +363,32 @@ def unequal_ranks(report: Report, options: argparse.Namespace) -> None:
     report.told(f"ranks of skewed rows: family-wise error {error:.3f} <= 0.06", error, met=bool(error <= 0.06 + chance))
 
 
+def committed_ranks(report: Report, options: argparse.Namespace) -> None:
+    """How many pairs of the committed boards the guard against skewed differences leaves told apart."""
+    rows = []
+    for name, path in bundled().items():
+        results = load_results(path.parent / "results") if (path.parent / "results").is_dir() else []
+        if results:
+            values = np.array([result.scores() for result in results])
+            differences = np.array([a - b for a, b in combinations(values, 2)])
+            pairs = np.triu_indices(len(values), 1)
+            rows.append(
+                {
+                    "board": name,
+                    "alone": int((romano_wolf(differences) <= 0.05).sum()),
+                    "guarded": int((pair_p_values(values)[pairs] <= 0.05).sum()),
+                }
+            )
+    columns: list[Column] = [
+        ("board", "board", text),
+        ("alone", "sign flips alone", text),
+        ("guarded", "guarded", text),
+    ]
+    report.show("Pairs of rows that are told apart", rows, columns)
+    alone, guarded = (sum(int(row[key]) for row in rows) for key in ("alone", "guarded"))
+    report.told(f"the guard keeps {guarded} of {alone} >= 85 %", guarded / alone, met=guarded >= 0.85 * alone)
+
+
 def board(accuracies: Floats, images: int, rng: np.random.Generator) -> Floats:
     """Right or wrong [defenses, images]; half of the answers follow how hard the image is for all."""
     shared = rng.random((accuracies.size, images)) < 0.5
@@ -487,6 +516,7 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "bias": bias,
     "worst-case": worst_case,
     "skewed-ranks": unequal_ranks,
+    "committed-ranks": committed_ranks,
     "ranks": ranks,
     "stopping": stopping,
     "size": size,
@@ -497,7 +527,9 @@ def main(arguments: list[str] | None = None) -> int:
     made = parser(__doc__)
     made.add_argument("--part", action="append", choices=sorted(PARTS), help="only this part; may be repeated (all)")
     made.add_argument("--repeats", type=int, default=1000, help="repeats of a simulation (1000)")
-    made.add_argument("--images", type=int, action="append", help="images of the worst case; may be repeated (48 and 500)")
+    made.add_argument(
+        "--images", type=int, action="append", help="images of the worst case; may be repeated (48 and 500)"
+    )
     made.add_argument("--quick", action="store_true", help="few repeats and sizes")
     options = made.parse_args(arguments)
     if options.quick:
