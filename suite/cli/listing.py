@@ -62,8 +62,8 @@ def print_names(what: str | None) -> None:
     Raises:
         PurebenchError: For an unknown group.
     """
-    if what is not None and what not in ABOUT:
-        raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
+    if what is not None:
+        check_group(what)
     console = make_console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = make_console(width=PIPED)
@@ -81,6 +81,19 @@ def print_names(what: str | None) -> None:
         if group in MORE:
             console.print(f"  {MORE[group]}: purebench list {group}", style="dim")
         console.print()
+
+
+def check_group(what: str) -> None:
+    """Check the name of a group.
+
+    Args:
+        what: Name of a group, such as "defenses".
+
+    Raises:
+        PurebenchError: If there is no such group.
+    """
+    if what not in ABOUT:
+        raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
 
 
 def print_attacks(console: Console) -> None:

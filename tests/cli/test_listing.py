@@ -1,5 +1,6 @@
 """`purebench list attacks`: every attack and what it takes, readable in a terminal and through a pipe."""
 
+import inspect
 import io
 import os
 import subprocess
@@ -10,9 +11,11 @@ import pytest
 from rich.console import Console
 
 from purebench.attacks.catalogue import LIBRARIES, NATIVE
+from purebench.cli import describe as describing
 from purebench.cli import listing
 from purebench.cli.listing import LEAST, in_rows, print_attacks, print_names
 from purebench.core import registry
+from purebench.core.errors import PurebenchError
 
 
 def printed(width: int) -> str:
@@ -86,3 +89,34 @@ def test_it_needs_no_torch() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "art:NAME" in done.stdout
+
+
+def described(monkeypatch: pytest.MonkeyPatch, group: str, name: str) -> str:
+    console = Console(width=100, file=io.StringIO())
+    monkeypatch.setattr(describing, "make_console", lambda: console)
+    describing.describe(group, name)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return " ".join(file.getvalue().split())
+
+
+def test_a_name_is_described_by_its_own_signature_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = described(monkeypatch, "defenses", "diffpure")
+    make, _ = registry.factory("defenses", "diffpure")
+    for name, parameter in inspect.signature(make).parameters.items():
+        assert f"{name} {parameter.default!r}" in text
+    for told in ("Nie et al. 2022", "arXiv:2205.07460", "timestep t* in 1..1000", "licence MIT"):
+        assert told in text
+    assert "[height, width]" in described(monkeypatch, "datasets", "image-folder")  # no markup of the terminal's
+    assert "name: fashion-quick" in described(monkeypatch, "boards", "fashion-quick")
+
+
+def test_every_registered_name_can_be_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    for group in ("defenses", "attacks", "classifiers", "views", "recipes"):
+        for name in registry.installed(group):
+            assert described(monkeypatch, group, name).startswith(name)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PurebenchError, match="did you mean 'diffpure'"):
+        described(monkeypatch, "defenses", "difpure")

@@ -1,0 +1,100 @@
+"""Describes one registered name: its text, its parameters with defaults, what a defense declares of itself."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from purebench.boards.bundled import find_board
+from purebench.cli.declaration import declared
+from purebench.cli.listing import FACTS, facts
+from purebench.core import registry
+from purebench.core.registry import factory
+from purebench.core.terminal_output import make_console
+
+GIVEN = ("classifier", "defense", "images", "threat", "eot", "view", "x", "y")
+"""Parameters that the board gives, not its author."""
+SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Examples?):")
+
+
+def describe(group: str, name: str) -> None:
+    """Print what a name stands for and what it takes.
+
+    Args:
+        group: A group of the registry, such as "defenses".
+        name: A registered name, one behind a prefix (`foolbox:LinfPGD`), or `path/to/file.py:name`.
+
+    Raises:
+        PurebenchError: If the name is unknown, with the nearest ones.
+    """
+    console = make_console()
+    if group == "boards":
+        console.print(find_board(name).read_text(encoding="utf-8"), markup=False, highlight=False)
+        return
+    make, _ = factory(group, name)
+    text, told = sections(inspect.getdoc(make) or "")
+    console.print(f"[bold]{name}[/bold]", highlight=False)
+    paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
+    console.print("\n\n".join(paragraphs), markup=False, highlight=False)
+    table = _parameters(make, told)
+    if table.row_count:
+        console.print("", table)
+    declaration = declared()[0].get(name) if group == "defenses" else None
+    if declaration is not None:
+        names = ("random", "gradient", "surrogate", "forwards", "ms", "licence")
+        known = dict(zip(names, facts(declaration), strict=True)) | {"source": declaration.source}
+        meanings = dict(line.split(maxsplit=1) for line in FACTS.splitlines()[:5])
+        rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for key, value in known.items():
+            rows.add_row(key, Text(value), meanings.get(key, ""))
+        console.print("", rows)
+    if name in registry.installed(group):
+        console.print(f"\nin a board.yaml: {name}, or {name}(parameter=value, …)", style="dim", markup=False)
+
+
+def sections(docstring: str) -> tuple[str, dict[str, str]]:
+    """Split a Google-style docstring.
+
+    Args:
+        docstring: As `inspect.getdoc` gives it.
+
+    Returns:
+        The text before the first section, and the descriptions under `Args:` or `Attributes:` by name.
+
+    Examples:
+        >>> sections("Blur.\\n\\nArgs:\\n    sigma: in pixels,\\n        above 0.")
+        ('Blur.', {'sigma': 'in pixels, above 0.'})
+    """
+    text: list[str] = []
+    told: dict[str, str] = {}
+    section, last = "", ""
+    for line in docstring.splitlines():
+        if SECTION.fullmatch(line):
+            section = line[:-1]
+        elif not section:
+            text.append(line)
+        elif section in ("Args", "Attributes"):
+            found = re.match(r" {4}\**(\w+)(?: \([^)]*\))?: (.*)", line)
+            if found:
+                last = found[1]
+                told[last] = found[2]
+            elif last and line.strip():
+                told[last] += f" {line.strip()}"
+    return "\n".join(text).strip(), told
+
+
+def _parameters(make: Callable[..., Any], told: dict[str, str]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for head in ("parameter", "default", ""):
+        table.add_column(head, no_wrap=head == "parameter")
+    for name, parameter in inspect.signature(make).parameters.items():
+        if name in GIVEN or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        default = "required" if parameter.default is parameter.empty else repr(parameter.default)
+        table.add_row(name, default, Text(told.get(name, "")))
+    return table
