@@ -237,8 +237,8 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
     if bars:
         notes.append("├─● robust accuracy (at the picked adversarial examples) and its interval, ○ clean accuracy")
     if any(row.place and row.place.low < row.place.high for row in rows):
-        alike = f"; rows that share a letter ({ALIKE}) cannot be told apart" if lettered else ""
-        notes.append(f"rank: between which places it lies, for all rows at once{alike}")
+        alike = f"; rows that share a letter ({ALIKE}) are statistically indistinguishable" if lettered else ""
+        notes.append(f"rank: simultaneous {100 * board.confidence:g} % confidence interval{alike}")
     notes += [compared] if (compared := compared_text(rows)) else []
     if any(row.bounds and not row.result.failed for row in rows):
         notes.append("! an attack failed to run on these images: bounds with all of them wrong and all right; no rank")

@@ -7,9 +7,7 @@ from typing import Any
 
 from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
-from purebench.records.record import Outcome, Record
-
-ANSWERED = (Outcome.ROBUST, Outcome.MISCLASSIFIED)
+from purebench.records.record import ANSWERED, Outcome, Record
 
 
 def check_record(record: Record) -> None:
@@ -26,7 +24,7 @@ def check_record(record: Record) -> None:
         "distances": record.distances,
     }
     optional: dict[str, Sequence[Any]] = {"nearest": record.nearest, "claims": record.claims}
-    optional |= {"certified": record.certified, "reasons": record.reasons}
+    optional |= {"certified": record.certified, "reasons": record.reasons, "picked": record.picked}
     check_lengths(record.images, lists, optional)
     lengths = {len(draws) for draws in record.draws if draws}
     if len(lengths) > 1:

@@ -68,7 +68,7 @@ def test_another_packages_attack_is_listed_by_its_docstring(monkeypatch: pytest.
     monkeypatch.setattr(registry, "installed", lambda group: {"theirs": point})
     row = next(line.split() for line in printed(100).splitlines() if line.split()[:1] == ["theirs"])
     assert row[1:4] == ["?", "?", "?"]
-    assert "Bad input." in " ".join(row)
+    assert "Invalid input." in " ".join(row)
 
 
 def test_through_a_pipe_every_attack_has_one_line(

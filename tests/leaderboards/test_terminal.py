@@ -51,7 +51,7 @@ def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
     assert errors.count("size mismatch") == 1
     assert "run again with --retry-errors" in errors
     assert "no finished block yet: styletransformer" in text
-    assert "rank: between which places it lies, for all rows at once" in text
+    assert "rank: simultaneous 95 % confidence interval" in text
     assert "ranks: compared on the 192 images that all rows have" in text
 
 

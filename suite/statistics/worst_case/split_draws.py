@@ -1,4 +1,4 @@
-"""Estimates robust accuracy: the accuracy under the worst attack of each image.
+"""Estimates the accuracy under the worst attack of each image from plain arrays.
 
 For image i and attack a let q[i,a] be the probability that a draw of the defense is right. Robust accuracy is
 mean_i min_a q[i,a], but q is known from a few draws only, and the smallest of several noisy fractions lies
