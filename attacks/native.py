@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from purebench.attacks.views.view import View, exact
-from purebench.core.defense import Defense, as_defense
+from purebench.core.defense import STAYS_RANDOM, Defense, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Answer
 from purebench.core.threat import ThreatModel
@@ -83,22 +85,39 @@ class NativeAttack(ABC):
         if eps is None:
             raise PurebenchError("expected eps, the largest norm of the perturbation, but got none; pass eps=8/255.")
         _check(view, x, y)
-        defense = view if isinstance(view, Defense) else _unregistered(view)
         allowed = ThreatModel(norm, eps)
         allowed.check_shape(x.shape[1:])
-        found = self.run(exact(defense, eot=eot), x.detach(), y.long(), allowed)
+        with _evaluated(view) as defense:
+            found = self.run(exact(defense, eot=eot), x.detach(), y.long(), allowed)
         if isinstance(found, Answer):
             return found.images.detach().clamp(0, 1)
         return allowed.project(found.detach(), x.detach())
 
 
-def _unregistered(model: Model) -> Defense:
-    """Wrap a model in a defense that does not own it, so that neither its mode nor its parameters are changed."""
-    return as_defense(lambda images: model(images))
+@contextmanager
+def _evaluated(model: Model | Defense) -> Iterator[Defense]:
+    """Provide the defense in eval mode; the modes of its parts are restored at the end.
+
+    A plain model is wrapped in a function, so that neither its mode nor its parameters change. Whether a random defense
+    shares random choices among the images of a call is not known here: each draw is a call of its own.
+    """
+    if not isinstance(model, Defense):
+        yield as_defense(lambda images: model(images))
+        return
+    modes = [(part, part.training) for part in model.modules()]
+    defense = copy(model)
+    defense.shares_draws = model.shares_draws is None or model.shares_draws
+    try:
+        model.eval()
+        yield defense
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def _check(model: object, x: Tensor, y: Tensor) -> None:
-    if isinstance(model, nn.Module) and model.training and not isinstance(model, Defense):
+    parts = model.modules() if isinstance(model, nn.Module) and not isinstance(model, Defense) else ()
+    if any(part.training and not vars(part).get(STAYS_RANDOM) for part in parts):
         raise PurebenchError("expected a model in eval mode, but it is in training mode; call model.eval() first.")
     if x.ndim != 4 or not x.is_floating_point() or not bool(((x >= 0) & (x <= 1)).all()):
         told = f"{x.dtype} of shape {list(x.shape)}"

@@ -120,7 +120,8 @@ class _Keys:
         code: BoardCode,
     ):
         self.board, self.block_hashes, self.fingerprints, self.version = board, block_hashes, fingerprints, version
-        self._code, self._worst_case_code = cache(code.of_job), code.worst_case.to_dict()
+        self._code = cache(code.of_job)
+        self._picking = {"purebench": code.worst_case.to_dict(), "packages": dict(code.worst_case.packages)}
         self.defenses = {defense.name: defense for defense in board.defenses}
         self.attacks = {attack.name: attack for attack in board.attacks}
         self.known: dict[tuple[int, str, str], Job] = {}
@@ -143,10 +144,9 @@ class _Keys:
     def worst_case(self, block: int, defense: DefenseChoice, attacks: Sequence[Job]) -> WorstCaseJob:
         """Return the job that picks among the results of these jobs; deterministic defenses take one draw."""
         needs = tuple(job.key for job in attacks)
-        code = self._worst_case_code
-        key = _hash({"version": self.version, "code": code, "attacks": needs, "fresh": self.board.fresh})
+        key = _hash({"version": self.version, "code": self._picking, "attacks": needs, "fresh": self.board.fresh})
         stream = _hash({"seed": self.board.seed, "data": self.block_hashes[block], "job": WORST_CASE})
-        return WorstCaseJob(key, stream, defense, block, needs, {"purebench": code})
+        return WorstCaseJob(key, stream, defense, block, needs, self._picking)
 
     def _stream(self, block: int, attack: AttackChoice) -> str:
         seeds = {"seed": self.board.seed, "data": self.block_hashes[block], "attack": _attack(attack)}

@@ -86,24 +86,27 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> Finding:
     everything = x.cpu().numpy().copy()  # without the copy, it would share the memory of x on the CPU
     for row, image in spared.items():
         everything[row] = image
-    if not rest:
+    lost = _lost(job, given.source, rest)
+    rest = [row for row in rest if row not in lost]
+    if not rest and not lost:
         spared_all = ResultWarning(WarningCode.CONDITIONAL, SPARED, len(part), len(part))
         skipped = _all(blank, Outcome.SKIPPED, "every image of the block was broken before")
         return Finding(replace(skipped, warnings=[spared_all]), everything)
     try:
         with eagerly():
-            found = _attacked(job, context, given.source, x, y, rest)
+            found = _attacked(job, context, given.source, x, y, rest) if rest else _Found([], None, {}, {})
     except Inapplicable as why:
         return Finding(_all(blank, Outcome.SKIPPED, str(why)))
     outcomes = [Outcome.SKIPPED if row in spared else Outcome.ERRORED for row in range(len(part))]
-    reasons = [explain(found.faults[row]) if row in found.faults else "" for row in range(len(part))]
+    failed = lost | {row: explain(fault) for row, fault in found.faults.items()}
+    reasons = [failed.get(row, "") for row in range(len(part))]
     if found.images is None:
         return Finding(replace(_all(blank, Outcome.ERRORED, ""), outcomes=outcomes, reasons=reasons))
     everything[found.rows] = found.images.cpu().numpy()
     told = _spread(found.told, found.rows, len(part))
-    for row in found.faults:
+    for row in failed:
         told["outcomes"][row] = Outcome.ERRORED
-    if found.faults:
+    if failed:
         told["reasons"] = reasons
     if spared:
         told["warnings"].append(ResultWarning(WarningCode.CONDITIONAL, SPARED, len(spared), len(part)))
@@ -165,7 +168,9 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
             view.batch.size, view.precision = context.device_batch(job.defense.name), board.attack_precision
             answer = made(view, x[rows], y[rows], board.threat)
         _unchanged(defense, state)
-        return _Attempt(answer if isinstance(answer, Answer) else Answer(answer), view)
+        answer = answer if isinstance(answer, Answer) else Answer(answer)
+        _check_lengths(answer, len(rows))
+        return _Attempt(answer, view)
 
     def plain(rows: list[int]) -> None:
         defense, batch = context.pristine(job.defense.name), DeviceBatch(context.device_batch(job.defense.name))
@@ -210,6 +215,20 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
         "seconds": {"attack": attacked - began, "verify": time.perf_counter() - attacked},
     }
     return _Found(checked.rows, verdict.images, told, faults)
+
+
+def _check_lengths(answer: Answer, count: int) -> None:
+    """Check that an attack's claims and certificates are one per image.
+
+    Raises:
+        Violation: if they are not.
+    """
+    claims = answer.claims
+    if claims is not None and (not isinstance(claims, Tensor) or claims.shape != (count,)):
+        given = f"shape {list(claims.shape)}" if isinstance(claims, Tensor) else type(claims).__name__
+        raise Violation(f"expected claims of the attack as a tensor [{count}], one per image, but got {given}")
+    if answer.certified is not None and len(answer.certified) != count:
+        raise Violation(f"expected {count} certified radii, one per image, but got {len(answer.certified)}")
 
 
 def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
@@ -275,6 +294,15 @@ def _broken_before(before: Sequence[Finding]) -> dict[int, Array]:
             if outcome is Outcome.MISCLASSIFIED and "1" not in draws and finding.adversarial is not None:
                 broken.setdefault(row, finding.adversarial[row])
     return broken
+
+
+def _lost(job: Job, source: Finding | None, rows: Sequence[int]) -> dict[int, str]:
+    """Return the images on which the source ERRORED: row → reason. There is no adversarial example to reuse."""
+    used = job.attack.source
+    if used is None or source is None or used.defense == job.defense.name:
+        return {}
+    why = f"nothing to reuse: {used.attack} on {used.defense} is errored"
+    return {row: why for row in rows if source.record.outcomes[row] is Outcome.ERRORED}
 
 
 def _reused(job: Job, source: Finding | None, x: Tensor) -> Tensor | None:

@@ -238,7 +238,7 @@ def _lowest(cells: Iterable[Cell], no_attacks: Collection[str]) -> str | None:
     found = {
         cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)
         for cell in cells
-        if cell.attack not in no_attacks and cell.estimate is not None and not cell.failed
+        if cell.attack not in no_attacks and cell.estimate is not None and cell.estimate.n > cell.errored
     }
     return min(found, key=lambda attack: found[attack]) if found else None
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purebench import Defense, PurebenchError, ThreatModel
+from purebench import Defense, PurebenchError, ThreatModel, keep_random_layers_on
 from purebench.attacks import APGD, CW, FMN, PGD, Clean, DeepFool, Square
 
 EPS = 0.05
@@ -23,6 +23,13 @@ def images(model: nn.Module) -> tuple[Tensor, Tensor]:
     """Images that no perturbation of EPS takes to the ends of [0,1], with the labels that the model gives."""
     x = 0.3 + 0.4 * torch.rand(40, 1, 8, 8)
     return x, model(x).argmax(1)
+
+
+def half_trained(model: nn.Module) -> nn.Module:
+    """In eval mode but for one layer of batch norm."""
+    made = nn.Sequential(nn.BatchNorm2d(1), model).eval()
+    made[0].train()
+    return made
 
 
 def margins(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -91,6 +98,20 @@ def test_torchs_seed_decides_and_a_defense_may_be_random(model: nn.Module, image
     assert not torch.equal(found(1), found(1, eot=4))
 
 
+def test_a_defense_is_attacked_in_eval_mode_and_gets_its_modes_back(images: tuple[Tensor, Tensor]) -> None:
+    x, y = images
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout(0.5), nn.Linear(72, 2))
+    defense = Defense(keep_random_layers_on(net), random=True).train()
+    seen: list[tuple[bool, bool, int]] = []
+    net[4].register_forward_hook(lambda *given: seen.append((net[1].training, net[3].training, len(given[1][0]))))
+    PGD(steps=2)(defense, x, y, eps=EPS, eot=4)
+    assert {mode[:2] for mode in seen} == {(False, True)}
+    assert max(size for *_, size in seen) == len(x)  # a call a draw: what the images of one share is not known
+    assert net[1].num_batches_tracked == 0
+    assert all(part.training for part in defense.modules())
+    assert defense.shares_draws is None
+
+
 def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     x, y = images
     attack = Clean()
@@ -103,6 +124,7 @@ def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tenso
         "'l7' is unknown": lambda: attack(model, x, y, eps=EPS, norm="l7"),
         "any image may become any other": lambda: attack(model, x, y, eps=8.0),
         r"call model\.eval\(\)": lambda: attack(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, y, eps=EPS),
+        r"eval\(\) first": lambda: attack(half_trained(model), x, y, eps=EPS),
         "expected a view with": lambda: attack(model, x, y, ThreatModel("linf", EPS)),  # type: ignore[call-overload]
     }.items():
         with pytest.raises(PurebenchError, match=told):

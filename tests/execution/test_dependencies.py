@@ -91,8 +91,34 @@ def test_a_source_that_failed_leaves_nothing_to_reuse(tmp_path: Path) -> None:
     }
     found = run(board(tmp_path, attacks=attacks), tmp_path / "s", workers=1)
     assert found["none", "bad", 0].outcomes == [Outcome.ERRORED] * 4
-    assert found["noise", "transfer", 0].outcomes == [Outcome.SKIPPED] * 4
+    assert found["noise", "transfer", 0].outcomes == [Outcome.ERRORED] * 4  # not "does not apply": it is not known
     assert "nothing to reuse: bad on none is errored" in found["noise", "transfer", 0].reason
+
+
+def test_an_image_whose_source_failed_is_errored_and_not_counted_as_robust(tmp_path: Path) -> None:
+    """There is no adversarial example of it: its clean image must not stand for one."""
+    (tmp_path / "some.py").write_text(
+        "import torch\nfrom purebench import Knowledge\n"
+        "class Some:\n    knowledge = Knowledge.NONE\n"
+        "    def __call__(self, view, x, y, threat):\n"
+        "        bright = x.flatten(1).mean(1) >= LIMIT\n"
+        "        return torch.where(bright[:, None, None, None], torch.nan, x)\n"
+        "def some(limit: float):\n    global LIMIT\n    LIMIT = limit\n    return Some()\n",
+        encoding="utf-8",
+    )
+    attacks = {
+        "bad": {"use": f"{tmp_path}/some.py:some(limit=0.18)"},
+        "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "bad"}},
+    }
+    found = run(board(tmp_path, attacks=attacks), tmp_path / "s", workers=1)
+    source, target = found["none", "bad", 0], found["noise", "transfer", 0]
+    lost = [outcome is Outcome.ERRORED for outcome in source.outcomes]
+    assert any(lost)
+    assert not all(lost)
+    assert [outcome is Outcome.ERRORED for outcome in target.outcomes] == lost
+    for gone, draws, distance, reason in zip(lost, target.draws, target.distances, target.reasons, strict=True):
+        assert (draws == "") == (distance is None) == gone
+        assert ("nothing to reuse: bad on none is errored" in reason) == gone
 
 
 @pytest.mark.parametrize(

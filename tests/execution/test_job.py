@@ -249,6 +249,31 @@ def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> N
     assert "linf distance" in find(ready, "none", "a").record.reason
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("claims=torch.zeros(1, dtype=torch.bool)", "one per image, but got shape [1]"),
+        ("claims=torch.zeros(9, dtype=torch.bool)", "one per image, but got shape [9]"),
+        ("claims=[True] * len(x)", "one per image, but got list"),
+        ("certified=[0.1]", "certified radii, one per image, but got 1"),
+    ],
+)
+def test_claims_of_another_length_are_an_error_of_the_attack_and_name_the_field(
+    tmp_path: Path, given: str, told: str
+) -> None:
+    file = tmp_path / "claims.py"
+    file.write_text(
+        "import torch\nfrom purebench import Knowledge\nfrom purebench.core.protocols import Answer\n"
+        "class Claims:\n    knowledge = Knowledge.NONE\n"
+        f"    def __call__(self, view, x, y, threat):\n        return Answer(x, {given})\n"
+        "def attack():\n    return Claims()\n",
+        encoding="utf-8",
+    )
+    record = find(context(tmp_path, attacks={"a": {"use": f"{file}:attack"}}), "none", "a").record
+    assert set(record.outcomes) == {Outcome.ERRORED}
+    assert told in record.reason
+
+
 def test_a_purifier_that_no_gradient_comes_through_is_spared_the_attacks_through_it(tmp_path: Path) -> None:
     ready = context(tmp_path)
     blocked = Function(lambda x: x.detach() * 0.9, random=False)

@@ -345,7 +345,7 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
         ),
         (
             f"UPDATE records SET json = json_remove(json, '$.picked[0]') {PICKS}",
-            "on the same images, but worst-case and",
+            "picked: expected one value for each of 4 images, but got 3",
         ),
         (
             f"UPDATE records SET json = json_set(json, '$.picked', json('[]')) {PICKS}",

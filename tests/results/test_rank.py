@@ -52,6 +52,14 @@ def test_rows_that_cannot_be_told_apart_share_a_letter_and_their_ranks(build):
     ]
 
 
+def test_an_attack_that_errored_wherever_it_applied_is_not_the_strongest(build):
+    """SKIPPED on one block and ERRORED on the other: there is no image to divide by."""
+    answers = {"a": {"clean": ["1"] * 4, "apgd": [S, S, E, E]}, "b": counted(4, 2)}
+    found = {row.name: row for row in rows(build, answers, block=2)}
+    assert found["a"].strongest is None
+    assert found["b"].strongest == "apgd"
+
+
 def test_rows_where_images_errored_come_last_unranked_with_their_reason(demo):
     *ranked, some, last = rank(demo.results)
     assert (some.name, some.rank, some.robust, some.errored) == ("diffpure-t0.15", None, None, some.result.errored)

@@ -4,7 +4,7 @@ Most of what makes two defenses differ from board to board is the images; on the
 d = a - b of values in [0,1] lies in [-1,1]; (1 + d)/2 lies in [0,1], so intervals for means hold for it.
 
 mcnemar        exact: of the images on which exactly one is right, is that one equally often a and b? (McNemar,
-               Psychometrika 12, 1947; the binomial test of scipy)
+               Psychometrika 12, 1947)
 sign flips     the same question for fractions of draws (Fisher's randomisation test; see `signs`), with a guard against
                skewed differences (see `skewness`)
 effect sizes   the risk difference; the odds ratio and Cohen's g of the discordant images (Cohen 1988, chapter 5)
@@ -22,7 +22,7 @@ from scipy.special import bdtr
 from purebench.core.errors import PurebenchError
 from purebench.statistics.estimate import Estimate, require_unit_values
 from purebench.statistics.intervals.methods import interval
-from purebench.statistics.ranking.skewness import guard_p_values
+from purebench.statistics.ranking.skewness import GUARD_SHARE, guard_p_values
 from purebench.statistics.sequential.anytime import anytime_p_values
 from purebench.statistics.signs import RESAMPLES, sign_flipped, studentised
 
@@ -196,7 +196,7 @@ def compare(
         test, p_value = "mcnemar", mcnemar(better, worse)
     else:
         test, p_value = "sign-flip", sign_flip(d, seed=seed, resamples=resamples)
-        p_value = max(p_value, float(guard_p_values(d[np.newaxis])[0]))
+        p_value = max(p_value, min(1.0, GUARD_SHARE * float(guard_p_values(d[np.newaxis])[0])))
     return Comparison(
         difference=paired_difference(a, b, confidence, anytime=anytime),
         p_value=p_value,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import comb
+from scipy.special import gammaln
 
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals.methods import interval
@@ -59,8 +59,18 @@ def majority_of_share(count: npt.ArrayLike, draws: int, voters: int) -> Floats:
     """
     right = np.arange(draws + 1)[:, np.newaxis]
     wins = np.arange(voters // 2 + 1, voters + 1)
-    by_count = (comb(right, wins) * comb(draws - right, voters - wins)).sum(axis=1) / comb(draws, voters)
+    # in logarithms, as binomial coefficients of many draws overflow
+    log = _log_choose(right, wins) + _log_choose(draws - right, voters - wins) - _log_choose(draws, voters)
+    by_count = np.minimum(np.exp(log).sum(axis=1), 1.0)
     return np.asarray(by_count[np.asarray(count, dtype=np.int64)], dtype=np.float64)
+
+
+def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
+    """Return the logarithm of the binomial coefficient, -inf where k > n."""
+    of, some = np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64)
+    inside = np.maximum(of - some, 0.0)
+    value = gammaln(of + 1) - gammaln(some + 1) - gammaln(inside + 1)
+    return np.asarray(np.where(some > of, -np.inf, value), dtype=np.float64)
 
 
 def resubmission_per_image(right: Bools, times: int, counts: Bools | None = None, *, in_order: bool = False) -> Floats:

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, hypergeom
 
 from purebench.statistics import (
     accuracy,
@@ -96,3 +96,14 @@ def test_too_many_times_and_even_votes_are_refused():
         vote_per_image(right, 2)
     with pytest.raises(ValueError, match="bool array"):
         resubmission_per_image(np.ones((2, 3, 8)), 1)
+
+
+@pytest.mark.parametrize("draws", [1, 2, 31, 48, 64, 100, 128, 256, 1030, 2048])
+def test_votes_of_any_number_of_draws_are_those_of_scipy_and_probabilities(draws: int) -> None:
+    """Binomial coefficients of a thousand draws overflow; a sum of probabilities may exceed 1 by rounding."""
+    counts = np.arange(draws + 1)
+    for voters in {1, min(3, draws), draws // 2 or 1, draws}:
+        found = majority_of_share(counts, draws, voters)
+        assert found.min() >= 0
+        assert found.max() <= 1
+        np.testing.assert_allclose(found, hypergeom.sf(voters // 2, draws, counts, voters), rtol=1e-9, atol=1e-12)
