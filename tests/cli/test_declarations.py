@@ -273,7 +273,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     installed = registry.installed
-    owner = SimpleNamespace(name="their-package")
+    owner = type("Distribution", (), {"name": "their-package"})()
 
     def point(name: str, value: str, group: str) -> EntryPoint:
         made = EntryPoint(name, value, group)

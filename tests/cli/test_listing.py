@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from purebench.attacks.catalogue import LIBRARIES, NATIVE
 from purebench.cli import describe as describing
-from purebench.cli import listing
+from purebench.cli import listing, summaries
 from purebench.cli.listing import LEAST, in_rows, print_attacks, print_names
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
@@ -120,3 +121,31 @@ def test_every_registered_name_can_be_described(monkeypatch: pytest.MonkeyPatch)
 def test_an_unknown_name_is_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PurebenchError, match="did you mean 'diffpure'"):
         described(monkeypatch, "defenses", "difpure")
+
+
+def test_the_quick_look_at_a_source_finds_what_parsing_it_finds() -> None:
+    for group in registry.GROUPS:
+        for point in registry.installed(group).values():
+            module, _, name = point.value.partition(":")
+            parsed = summaries._summaries(summaries._text(module))
+            assert summaries.summary(point) == parsed.get(name, parsed.get("", "")), point
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'def f(a="x:y", b={"k": 1}):\n    """Told."""\n',
+        'def f(\n    a: int = 1,\n) -> dict[str, int]:\n    """Told."""\n',
+        'def f():\n    return 1\n\n\ndef g():\n    """Not this."""\n',
+        'class f:\n    """Told.\n\n    More.\n    """\n',
+        'def f():\n    r"""Told."""\n',
+        "def f():\n    '''Told.'''\n",
+        'def ff():\n    """Not this."""\n\n\ndef f():\n    """Told "here"."""\n',
+    ],
+)
+def test_the_quick_look_is_not_fooled(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_module.py").write_text(f'"""Of the module."""\n\n{source}', encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    summaries._text.cache_clear()
+    found = summaries.summary(EntryPoint("f", "some_module:f", "purebench.attacks"))
+    assert found == summaries._summaries(f'"""Of the module."""\n\n{source}').get("f")

@@ -193,7 +193,7 @@ def test_the_source_of_reused_images_is_kept(nearby):
         ({"claims": [1, 0, 1]}, "same images"),
         ({"images": [1, 2]}, "same images"),
         ({"labels": [0]}, "same images"),
-        ({"draws": ["11", "10"]}, "apgd.draws.0.: expected 1 verification draws of an image that is held, but got 2"),
+        ({"draws": ["11", "10"]}, "apgd.draws.0.: expected 1 verification draws of an image that is robust, but got 2"),
         ({"provenance": {"defense": {"random": False, "weights": "ef"}}}, "the same 'weights'"),
     ],
 )

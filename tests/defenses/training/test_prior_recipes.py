@@ -12,8 +12,7 @@ from purebench.data.datasets import fashion_mnist
 from purebench.defenses.checkpoints import load
 from purebench.defenses.priors.ebm import Energy
 from purebench.defenses.priors.puvae import ClassVAE
-from purebench.defenses.training import attacked
-from purebench.defenses.training.recipes import defense_vae, ebm, puvae
+from purebench.defenses.training.recipes import attacked, defense_vae, ebm, puvae
 from purebench.defenses.vae.plain import VAE
 
 DATA = fashion_mnist().take(range(20))
