@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from purebench.attacks.views.view import View, exact
 from purebench.core.defense import STAYS_RANDOM, Defense, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Answer
-from purebench.core.threat import ThreatModel
+from purebench.core.protocols import Answer, check_logits
+from purebench.core.threat import ThreatModel, parse_radius
 
 Model = Callable[[Tensor], Tensor]
 
@@ -42,7 +42,7 @@ class NativeAttack(ABC):
 
     @overload
     def __call__(
-        self, model: Model | Defense, x: Tensor, y: Tensor, /, *, eps: float, norm: str = "linf", eot: int = 1
+        self, model: Model | Defense, x: Tensor, y: Tensor, /, *, eps: float | str, norm: str = "linf", eot: int = 1
     ) -> Tensor: ...
 
     def __call__(
@@ -53,7 +53,7 @@ class NativeAttack(ABC):
         threat: ThreatModel | None = None,
         /,
         *,
-        eps: float | None = None,
+        eps: float | str | None = None,
         norm: str = "linf",
         eot: int = 1,
     ) -> Tensor | Answer:
@@ -66,7 +66,7 @@ class NativeAttack(ABC):
             x: Images [N,C,H,W] in [0,1].
             y: Labels [N], integers.
             threat: The threat model; only with a view.
-            eps: With a model: the largest norm of the perturbation, in the units of x, such as 8/255.
+            eps: With a model: the largest norm of the perturbation, in the units of x, such as 8/255 or "8/255".
             norm: With a model: linf, l2 or l1.
             eot: With a random `Defense`: number of EOT samples per gradient.
 
@@ -85,9 +85,10 @@ class NativeAttack(ABC):
         if eps is None:
             raise PurebenchError("expected eps, the largest norm of the perturbation, but got none; pass eps=8/255.")
         _check(view, x, y)
-        allowed = ThreatModel(norm, eps)
+        allowed = ThreatModel(norm, parse_radius(eps))
         allowed.check_shape(x.shape[1:])
         with _evaluated(view) as defense:
+            _check_labels(defense, x, y)
             found = self.run(exact(defense, eot=eot), x.detach(), y.long(), allowed)
         if isinstance(found, Answer):
             return found.images.detach().clamp(0, 1)
@@ -115,7 +116,26 @@ def _evaluated(model: Model | Defense) -> Iterator[Defense]:
             part.training = mode
 
 
-def _check(model: object, x: Tensor, y: Tensor) -> None:
+@torch.no_grad()
+def _check_labels(defense: Defense, x: Tensor, y: Tensor) -> None:
+    if len(x):
+        classes = check_logits(defense(x[:1].clone()), 1).shape[1]
+        if int(y.min()) < 0 or int(y.max()) >= classes:
+            raise PurebenchError(
+                f"expected labels from 0 to {classes - 1} for a model with {classes} outputs, but got labels from "
+                f"{int(y.min())} to {int(y.max())}."
+            )
+
+
+def _check(model: object, x: object, y: object) -> None:
+    for what, given in (("images", x), ("labels", y)):
+        if not isinstance(given, Tensor):
+            raise PurebenchError(
+                f"expected {what} as a torch tensor, but got {type(given).__module__}.{type(given).__name__}; "
+                "convert them, as with torch.from_numpy."
+            )
+    assert isinstance(x, Tensor)
+    assert isinstance(y, Tensor)
     parts = model.modules() if isinstance(model, nn.Module) and not isinstance(model, Defense) else ()
     if any(part.training and not vars(part).get(STAYS_RANDOM) for part in parts):
         raise PurebenchError("expected a model in eval mode, but it is in training mode; call model.eval() first.")

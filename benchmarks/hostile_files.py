@@ -153,10 +153,15 @@ def _record(board: Board, job: Job, rng: np.random.Generator) -> Record:
 
 
 def _worst_case(board: Board, job: WorstCaseJob, attacks: list[Record], rng: np.random.Generator) -> Record:
-    """The record that picks, image by image, any attack that answered."""
-    first = attacks[0]
-    picked = [rng.choice([one.attack for one in attacks if one.draws[i]]) for i in range(len(first.images))]
-    draws = ["".join(rng.choice(["0", "1"], board.fresh if job.defense.name == "noise" else 1)) for _ in picked]
+    """The record that picks any attack that answered; of a deterministic row the first that is wrong."""
+    first, is_random = attacks[0], job.defense.name == "noise"
+    asked = [[one for one in attacks if one.draws[i]] for i in range(len(first.images))]
+    picks = [
+        rng.choice(some) if is_random else min(some, key=lambda one: one.draws[i])  # type: ignore[arg-type]
+        for i, some in enumerate(asked)
+    ]
+    picked = [one.attack for one in picks]
+    draws = ["".join(rng.choice(["0", "1"], board.fresh)) if is_random else one.draws[i] for i, one in enumerate(picks)]
     return Record(
         key=job.key,
         board=board.name,

@@ -34,7 +34,7 @@ def describe(group: str, name: str) -> None:
     """
     console = make_console()
     if group == "boards":
-        console.print(find_board(name).read_text(encoding="utf-8"), markup=False, highlight=False)
+        print(find_board(name).read_text(encoding="utf-8"), end="")  # as it is: a board to copy from
         return
     make, _ = factory(group, name)
     text, told = sections(inspect.getdoc(make) or "")

@@ -176,6 +176,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
     _check_numbers(board, data)
     order = balanced_order(data.labels, board.dataset.seed)[: board.dataset.images]
     classifier.eval().requires_grad_(False).to(place)
+    as_made = _identity(classifier)
     defenses: dict[str, Defense] = {}
     left_out: dict[str, MissingFiles] = {}
     for choice in board.defenses:
@@ -183,6 +184,11 @@ def prepare(board: Board, device: str = "cpu") -> Context:
             defenses[choice.name] = build_defense(choice, board, classifier).to(place)
         except MissingFiles as error:
             left_out[choice.name] = error
+        if _identity(classifier) != as_made:
+            raise PurebenchError(
+                f"{choice.name}: expected a factory that leaves the board's classifier, which other rows share, as it "
+                "is, but its weights, layers or hooks have changed; change a copy.deepcopy of it."
+            )
     if not any(choice.name in defenses for choice in board.shown):
         raise MissingFiles(*(file for error in left_out.values() for file in error.files))
     board = replace(board, defenses=tuple(choice for choice in board.defenses if choice.name in defenses))
@@ -192,6 +198,16 @@ def prepare(board: Board, device: str = "cpu") -> Context:
     return Context(
         board, data.take(order), order, defenses, prints, data.hash, place, left_out, warnings=(told,) if told else ()
     )
+
+
+def _identity(classifier: torch.nn.Module) -> tuple[str, list[tuple[object, ...]]]:
+    """Return a value that changes when a weight, a layer, a hook or a method of an instance does."""
+    layers: list[tuple[object, ...]] = []
+    for name, layer in classifier.named_modules():
+        known = vars(layer)
+        hooks = tuple((key, tuple(map(id, value.values()))) for key, value in known.items() if key.endswith("_hooks"))
+        layers.append((name, id(layer), type(layer), hooks, id(known.get("forward"))))
+    return fingerprint(classifier), layers
 
 
 def _check_numbers(board: Board, data: ImageSet) -> None:

@@ -218,11 +218,13 @@ def _attacked(job: Job, context: Context, source: Finding | None, x: Tensor, y: 
 
 
 def _check_lengths(answer: Answer, count: int) -> None:
-    """Check that an attack's claims and certificates are one per image.
+    """Check that an attack's images, claims and certificates are one per image.
 
     Raises:
         Violation: if they are not.
     """
+    if isinstance(answer.images, Tensor) and len(answer.images) != count:
+        raise Violation(f"expected an attack that gives {count} images, as it was given, but got {len(answer.images)}")
     claims = answer.claims
     if claims is not None and (not isinstance(claims, Tensor) or claims.shape != (count,)):
         given = f"shape {list(claims.shape)}" if isinstance(claims, Tensor) else type(claims).__name__

@@ -60,6 +60,14 @@ def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
                 raise PurebenchError(f"picked[{row}]: {shown(name)} contradicts the outcome {outcome}.")
             if name is not None and (name not in answered or answered[name][row] not in ANSWERED):
                 raise PurebenchError(f"picked[{row}]: expected an attack that answered, but got {shown(name)}.")
+            if name is not None and not result.random and outcome is not answered[name][row]:
+                raise PurebenchError(
+                    f"outcomes[{row}]: expected that of {name}, {answered[name][row]}, of a deterministic defense, but "
+                    f"got {outcome}."
+                )
+            wrong = [attack for attack, found in answered.items() if found[row] is Outcome.MISCLASSIFIED]
+            if not result.random and outcome is Outcome.ROBUST and wrong:
+                raise PurebenchError(f"outcomes[{row}]: robust contradicts {shown(wrong[0])}, which found an error.")
     except PurebenchError as error:
         raise PurebenchError(f"worst_case.{error}") from error
 

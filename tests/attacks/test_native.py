@@ -83,6 +83,11 @@ def test_the_model_is_left_as_it_is(model: nn.Module, images: tuple[Tensor, Tens
     assert torch.equal(x, before)
 
 
+def test_eps_may_be_a_fraction_in_words(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    found = [FMN(steps=3)(model, *images, eps=eps) for eps in ("8/255", 8 / 255)]
+    assert torch.equal(found[0], found[1])  # type: ignore[arg-type]
+
+
 def test_torchs_seed_decides_and_a_defense_may_be_random(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     x, y = images
 
@@ -119,6 +124,8 @@ def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tenso
         "pass eps=8/255": lambda: attack(model, x, y),  # type: ignore[call-overload]
         r"from 76\.5\d* to 178": lambda: attack(model, x * 255, y, eps=EPS),
         "expected images": lambda: attack(model, x[0], y, eps=EPS),
+        "images as a torch tensor, but got numpy.ndarray": lambda: attack(model, x.numpy(), y, eps=EPS),  # type: ignore[call-overload]
+        "labels from 0 to 1 for a model with 2 outputs": lambda: attack(model, x, y + 2, eps=EPS),
         "expected labels": lambda: attack(model, x, y[:3], eps=EPS),
         "integers, but got torch.float32": lambda: attack(model, x, y.float(), eps=EPS),
         "'l7' is unknown": lambda: attack(model, x, y, eps=EPS, norm="l7"),

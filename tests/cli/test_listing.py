@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from purebench.attacks.catalogue import LIBRARIES, NATIVE
+from purebench.boards.bundled import bundled
 from purebench.cli import describe as describing
 from purebench.cli import listing, summaries
 from purebench.cli.listing import LEAST, in_rows, print_attacks, print_names
@@ -109,7 +110,11 @@ def test_a_name_is_described_by_its_own_signature_and_text(monkeypatch: pytest.M
     for told in ("Nie et al. 2022", "arXiv:2205.07460", "timestep t* in 1..1000", "licence MIT"):
         assert told in text
     assert "[height, width]" in described(monkeypatch, "datasets", "image-folder")  # no markup of the terminal's
-    assert "name: fashion-quick" in described(monkeypatch, "boards", "fashion-quick")
+
+
+def test_a_board_is_shown_as_it_is_to_copy_from(capsys: pytest.CaptureFixture[str]) -> None:
+    describing.describe("boards", "fashion-quick")
+    assert capsys.readouterr().out == bundled()["fashion-quick"].read_text(encoding="utf-8")
 
 
 def test_every_registered_name_can_be_described(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,3 +123,24 @@ def test_probabilities_in_the_place_of_logits_are_told() -> None:
     assert warning == ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES)
     assert facts(as_defense(logits), X).warnings == ()
     assert facts(as_defense(lambda x: logits(x).softmax(1).log()), X).warnings == ()
+
+
+class Parts(Defense):
+    """The same function in other words."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.purify(x)) * 1.0
+
+
+class Another(Defense):
+    """What is verified rounds its images; what attacks differentiate does not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier((x * 2).round() / 2)
+
+
+def test_a_defense_that_answers_otherwise_than_its_parts_is_refused() -> None:
+    x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    check_contract(Parts(logits), x)
+    with pytest.raises(PurebenchError, match="Another overrides `forward`"):
+        check_contract(Another(logits), x)

@@ -121,3 +121,20 @@ def test_layers_of_ones_own_are_kept_on_by_their_class() -> None:
         keep_random_layers_on(nn.Linear(2, 2))
     kept = Defense(keep_random_layers_on(Dropping(), nn.Linear), random=True).eval()
     assert [part.training for part in kept.modules() if isinstance(part, nn.Linear)] == [True]
+
+
+def seeds_itself(x: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    return own_noise(x)
+
+
+def another_generator(x: Tensor) -> Tensor:
+    noise = np.random.default_rng(0).normal(size=tuple(x.shape))
+    return (x + 0.1 * torch.as_tensor(noise, dtype=x.dtype)).flatten(1) @ W[0]
+
+
+@pytest.mark.parametrize("function", [seeds_itself, another_generator])
+def test_a_random_defense_that_seeds_its_numbers_itself_is_refused(function: Callable[[Tensor], Tensor]) -> None:
+    """Its fresh draws would be those that the attack saw and that picked the examples."""
+    with pytest.raises(PurebenchError, match="it seeds its random numbers itself"):
+        shares_draws(as_defense(function, random=True), X)

@@ -14,6 +14,7 @@ import torch
 from purebench.boards.parse import load_board
 from purebench.core.batching import DeviceBatch
 from purebench.core.defense import Function, as_defense
+from purebench.core.errors import PurebenchError
 from purebench.core.protocols import DefenseFault
 from purebench.core.threat import ThreatModel
 from purebench.execution.context import Context, prepare
@@ -256,6 +257,7 @@ def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> N
         ("claims=torch.zeros(9, dtype=torch.bool)", "one per image, but got shape [9]"),
         ("claims=[True] * len(x)", "one per image, but got list"),
         ("certified=[0.1]", "certified radii, one per image, but got 1"),
+        ("images=x[:-1]", "as it was given, but got"),
     ],
 )
 def test_claims_of_another_length_are_an_error_of_the_attack_and_name_the_field(
@@ -265,7 +267,7 @@ def test_claims_of_another_length_are_an_error_of_the_attack_and_name_the_field(
     file.write_text(
         "import torch\nfrom purebench import Knowledge\nfrom purebench.core.protocols import Answer\n"
         "class Claims:\n    knowledge = Knowledge.NONE\n"
-        f"    def __call__(self, view, x, y, threat):\n        return Answer(x, {given})\n"
+        f"    def __call__(self, view, x, y, threat):\n        return Answer(**{{'images': x}} | dict({given}))\n"
         "def attack():\n    return Claims()\n",
         encoding="utf-8",
     )
@@ -283,3 +285,21 @@ def test_a_purifier_that_no_gradient_comes_through_is_spared_the_attacks_through
         record = find(replace(ready, defenses={**ready.defenses, "none": defense}), "none", "apgd").record
         assert set(record.outcomes) == {outcome}
         assert "gradient" in record.reason
+
+
+def test_a_factory_that_changes_the_classifier_of_other_rows_is_refused(tmp_path: Path) -> None:
+    """The row `none` would be measured on what the other row made of it."""
+    for name, change in {
+        "hooked": "classifier.register_forward_pre_hook(lambda module, given: (given[0].round(),))",
+        "edited": "classifier.weight.data.mul_(0.9) if hasattr(classifier, 'weight') else "
+        "[value.data.mul_(0.9) for value in classifier.parameters()]",
+        "patched": "setattr(classifier, 'forward', lambda x: x.flatten(1)[:, :10])",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(
+            f"from purebench import Defense\ndef changed(classifier):\n    {change}\n    return Defense(classifier)\n",
+            encoding="utf-8",
+        )
+        rows = {"none": "none", name: f"{tmp_path}/{name}.py:changed"}
+        board = load_board(write_board(tmp_path / name, defenses=rows))
+        with pytest.raises(PurebenchError, match=f"{name}: expected a factory that leaves the board's classifier"):
+            prepare(board)

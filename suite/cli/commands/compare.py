@@ -69,6 +69,7 @@ def compare(
 
 
 def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -> list[tuple[Side, Side]]:
+    from purebench.core.files.places import default_store
     from purebench.results.comparisons import Side
     from purebench.results.export import load_result
 
@@ -85,7 +86,10 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
         elif text in rows:
             sides.append(Side(text, rows[text]))
         else:
-            raise PurebenchError(f"compare: there is no row {text!r}; {nearest(text, rows)}")
+            hint = (
+                "" if store or results else f" These are the board's committed results; add --store {default_store()}."
+            )
+            raise PurebenchError(f"compare: there is no row {text!r}; {nearest(text, rows)}{hint}")
     return [(sides[0], sides[1])]
 
 

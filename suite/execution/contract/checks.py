@@ -77,7 +77,8 @@ def check_contract(defense: Defense, x: Tensor) -> None:
         with seeded("contract", device=x.device):
             purified = defense.purify(x[:1].clone())
             _check_purified(defense, x[:1], purified)
-            check_logits(_classified(defense, x[:1], purified), 1)
+            logits = check_logits(_classified(defense, x[:1], purified), 1)
+            _check_forward(defense, x[:1], logits)
             before = snapshot(defense)  # caches that depend on the shapes are filled at this point
             defense(x[1:].clone())
             written = changed(before, snapshot(defense))
@@ -95,6 +96,23 @@ def check_contract(defense: Defense, x: Tensor) -> None:
         )
     if defense.random and any(not layer.training for layer in random_layers(defense)):
         shares_draws(defense, x)  # raises an error if only switched-off dropout was random
+
+
+@torch.no_grad()
+def _check_forward(defense: Defense, x: Tensor, logits: Tensor) -> None:
+    """Raise PurebenchError if an overridden `forward` is another function than classifier(purify(x))."""
+    if type(defense).forward is Defense.forward:
+        return
+    with seeded("contract", device=x.device):
+        whole = check_logits(defense(x.clone()), 1)
+    if whole.shape != logits.shape or not torch.allclose(
+        whole, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())
+    ):
+        raise PurebenchError(
+            f"expected a defense that answers classifier(purify(x)), which is what attacks differentiate, but "
+            f"{type(defense).__name__} overrides `forward` by something else; put it into a Purifier, or into the "
+            "classifier."
+        )
 
 
 def _classified(defense: Defense, x: Tensor, purified: Tensor) -> object:

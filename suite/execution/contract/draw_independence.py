@@ -31,6 +31,10 @@ ORDERS = 4000
 """Random orders with which the variance between calls is compared, for a p-value down to 1/4001."""
 ENOUGH = 20
 """Number of orders with as large a variance after which the draws are accepted as independent."""
+RESEEDED = (
+    "expected other draws of a random defense under another seed, but all calls give the same ones; "
+    "it seeds its random numbers itself: let torch's generator decide, or draw once and declare random=False."
+)
 SHARED = "a random choice is shared by all images of a call: each draw is a call of its own"
 
 
@@ -62,13 +66,16 @@ def shares_draws(defense: Defense, x: Tensor) -> bool:
         x: images [N,C,H,W], of which the first are passed.
 
     Raises:
-        PurebenchError: all draws are equal, and dropout layers are switched off.
+        PurebenchError: all draws are equal, and dropout layers are switched off; or the defense seeds its random
+            numbers itself.
         DefenseFault: the logits are invalid.
     """
     if not defense.random:
         return False
     found = answers(defense, x[:TRIED], range(FEW))
     alike = bool((found == found[:, :1]).all())
+    if not alike and bool((found == found[:1]).all()):
+        raise PurebenchError(RESEEDED)
     if not alike and excess_between_calls(found.double().cpu().numpy()) > CLEARLY:
         return False
     found = torch.cat([found, answers(defense, x[:TRIED], range(FEW, CALLS))])
