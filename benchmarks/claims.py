@@ -2,7 +2,7 @@
 
 Simulates what pytest's fixture does: images come block by block, and the claim is looked at after every step, up to
 1,000 images. Three kinds: `at_least` and `not_worse_than` at a truth that lies exactly at, or just beyond, the number
-claimed (the hardest to tell), and `honest` as twelve checks of paired attacks, all sound or one of them off by the
+claimed (the hardest to tell), and `honest` as eight checks of paired attacks, all sound or one of them off by the
 tolerance. Bars: either kind of error in at most (1 - confidence) / 2 of the runs, within three standard errors.
 """
 
@@ -70,7 +70,7 @@ def claim_of_no_loss(loss: float, margin: float) -> Callable[[np.random.Generato
 
 
 def claim_of_trust(fault: float) -> Callable[[np.random.Generator], Decide]:
-    """Twelve checks, the first of which is off by `fault`."""
+    """Eight checks, the first of which is off by `fault`."""
 
     def begin(rng: np.random.Generator) -> Decide:
         strong, weak = answers(rng, 0.4, CHECKS), answers(rng, 0.4, CHECKS)
