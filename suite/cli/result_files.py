@@ -63,7 +63,26 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
             f"({found[0].board.get('name')}) and {other.name} ({other.board.get('name')}) differ; keep each in a "
             "folder of its own."
         )
-    return board_of(found), found
+    board = board_of(found)
+    _check_images(folder, board, found)
+    return board, found
+
+
+def _check_images(folder: Path, board: Board, found: Sequence[DefenseResult]) -> None:
+    """Raise PurebenchError if the rows are not of one set of labelled images, as those of a board are."""
+    labels: dict[int, int] = {}
+    for one in found:
+        for image, label in zip(one.images, one.labels, strict=True):
+            if labels.setdefault(image, label) != label:
+                raise PurebenchError(
+                    f"{folder}: expected one label of image {image} in all results, but {one.name} has another; run "
+                    "the board again."
+                )
+    if len(labels) > board.dataset.images:
+        raise PurebenchError(
+            f"{folder}: expected results on the {board.dataset.images} images of one board, but together they have "
+            f"{len(labels)}; keep those of each board in a folder of its own."
+        )
 
 
 def board_of(found: Sequence[DefenseResult]) -> Board:

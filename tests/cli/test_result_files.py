@@ -1,0 +1,42 @@
+"""`purebench show --results`: rows of one set of labelled images, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from purebench.boards.bundled import bundled
+from purebench.cli.result_files import from_results
+from purebench.core.errors import PurebenchError
+
+
+def shifted(result: dict[str, Any]) -> None:
+    result["images"] = [image + 10_000 for image in result["images"]]
+
+
+def relabelled(result: dict[str, Any]) -> None:
+    result["labels"] = [(label + 1) % 10 for label in result["labels"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [(shifted, "together they have"), (relabelled, "expected one label of image")]
+)
+def test_rows_of_other_images_or_labels_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(bundled()["fashion-certified"].parent / "results", folder)
+    board, found = from_results(folder)
+    assert len(found[0].images) == board.dataset.images
+    result = json.loads((folder / "trades.json").read_text(encoding="utf-8"))
+    change(result)
+    for attack in result["attacks"]:
+        attack["pictures"] = []
+    (folder / "trades.json").write_text(json.dumps(result), encoding="utf-8")
+    with pytest.raises(PurebenchError, match=told):
+        from_results(folder)
