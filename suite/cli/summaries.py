@@ -9,7 +9,9 @@ from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 
-PLAIN = r'^(?:def|class) {name}\b(?:(?!:\n    ).)*:\n    """((?:[^"\\\n])+)(?:\n|""")'
+PLAIN = re.compile(
+    r'^(?:def|class) (\w+)\b(?:(?!:\n    ).)*:\n    """((?:[^"\\\n])+)(?:\n|""")', re.MULTILINE | re.DOTALL
+)
 """A definition whose first indented line begins a docstring, and the first line of it."""
 
 
@@ -18,10 +20,15 @@ def summary(point: EntryPoint) -> str:
     module, _, name = point.value.partition(":")
     text = _text(module)
     # parsing a module takes twenty times as long as this look, and finds the same
-    if found := re.search(PLAIN.format(name=re.escape(name)), text, re.MULTILINE | re.DOTALL):
-        return found[1].strip()
+    if found := _plain(text).get(name):
+        return found
     told = _summaries(text)
     return told.get(name, told.get("", ""))
+
+
+@cache
+def _plain(text: str) -> dict[str, str]:
+    return {name: line.strip() for name, line in PLAIN.findall(text)}
 
 
 @cache

@@ -93,7 +93,7 @@ def test_a_run_goes_on_where_it_stopped(board: Board, expected: dict[str, bytes]
     assert exported(board, records, tmp_path / "results") == expected
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_the_results_are_the_same_bytes(
     board: Board, expected: dict[str, bytes], tmp_path: Path, kills: int
 ) -> None:
