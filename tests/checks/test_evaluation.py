@@ -16,6 +16,7 @@ from purebench.checks.finding import Result
 from purebench.cli.main import app
 from purebench.core.registry import Spec
 from purebench.execution.incremental import Limits, Run
+from purebench.records import store
 
 from claimed import write_claimed  # isort: skip
 
@@ -77,10 +78,14 @@ def test_right_gradients_that_lead_nowhere_are_not(tmp_path: Path) -> None:
 
 
 def test_a_random_defense_that_seeds_itself_is_not(tmp_path: Path) -> None:
-    code, found = check(f"{tmp_path}/own.py:reseeded", tmp_path)
     """It is refused by the contract, so that no job of it has a result."""
+    code, found = check(f"{tmp_path}/own.py:reseeded", tmp_path)
     assert code == 1
     assert found == {"check": "result", "it answers": "fails"}
+    with store.reading(tmp_path / "store") as saved:
+        plans = saved.plans()
+        reasons = {record.reason for _, keys in plans.values() for key in keys if (record := saved.get(key))}
+    assert any("seeds random numbers itself" in reason for reason in reasons)
 
 
 def test_of_a_crash_nothing_else_is_asked(tmp_path: Path) -> None:

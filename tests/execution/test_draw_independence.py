@@ -128,13 +128,19 @@ def seeds_itself(x: Tensor) -> Tensor:
     return own_noise(x)
 
 
+def seeds_the_next(x: Tensor) -> Tensor:
+    found = own_noise(x)
+    torch.manual_seed(0)
+    return found
+
+
 def another_generator(x: Tensor) -> Tensor:
     noise = np.random.default_rng(0).normal(size=tuple(x.shape))
     return (x + 0.1 * torch.as_tensor(noise, dtype=x.dtype)).flatten(1) @ W[0]
 
 
-@pytest.mark.parametrize("function", [seeds_itself, another_generator])
+@pytest.mark.parametrize("function", [seeds_itself, seeds_the_next, another_generator])
 def test_a_random_defense_that_seeds_its_numbers_itself_is_refused(function: Callable[[Tensor], Tensor]) -> None:
     """Its fresh draws would be those that the attack saw and that picked the examples."""
-    with pytest.raises(PurebenchError, match="it seeds its random numbers itself"):
+    with pytest.raises(PurebenchError, match="it seeds random numbers itself"):
         shares_draws(as_defense(function, random=True), X)

@@ -6,6 +6,8 @@ suggests. Copies of an image within a call are compared with those of other call
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -32,8 +34,8 @@ ORDERS = 4000
 ENOUGH = 20
 """Number of orders with as large a variance after which the draws are accepted as independent."""
 RESEEDED = (
-    "expected other draws of a random defense under another seed, but all calls give the same ones; "
-    "it seeds its random numbers itself: let torch's generator decide, or draw once and declare random=False."
+    "expected a random defense whose draws follow from torch's generator, but it seeds random numbers itself, so that "
+    "calls give the same ones; drop the seed, or draw once and declare random=False."
 )
 SHARED = "a random choice is shared by all images of a call: each draw is a call of its own"
 
@@ -74,7 +76,7 @@ def shares_draws(defense: Defense, x: Tensor) -> bool:
         return False
     found = answers(defense, x[:TRIED], range(FEW))
     alike = bool((found == found[:, :1]).all())
-    if not alike and bool((found == found[:1]).all()):
+    if (not alike and bool((found == found[:1]).all())) or _leaves_a_seed(defense, x[:TRIED]):
         raise PurebenchError(RESEEDED)
     if not alike and excess_between_calls(found.double().cpu().numpy()) > CLEARLY:
         return False
@@ -85,6 +87,21 @@ def shares_draws(defense: Defense, x: Tensor) -> bool:
     if bool((found == found[:, :1]).all()):
         return True
     return excess_between_calls(found.double().cpu().numpy()) <= FALSE_ALARM
+
+
+@torch.no_grad()
+def _leaves_a_seed(defense: Defense, x: Tensor) -> bool:
+    """Return whether a generator has the same state after calls under two seeds: the next draws would be the same."""
+    after = []
+    for number in range(2):
+        with seeded("draws", str(number), device=x.device):
+            defense(x.clone())
+            numpy = np.random.get_state(legacy=False)["state"]
+            states = [torch.get_rng_state().numpy().tobytes(), numpy["key"].tobytes(), repr(random.getstate())]
+            if x.device.type == "cuda":
+                states.append(torch.cuda.get_rng_state(x.device).numpy().tobytes())
+            after.append(states)
+    return any(one == other for one, other in zip(*after, strict=True))
 
 
 def excess_between_calls(found: npt.NDArray[np.float64]) -> float:
