@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable
 
 import pytest
@@ -100,11 +102,73 @@ class Remembers(nn.Module):
         return logits(x)
 
 
+class Memory:
+    """Keeps images in an instance, or in its class."""
+
+    everywhere: list[Tensor] = []  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+
+MEMORY, NESTED = Memory(), {"a": {"seen": [torch.zeros(1)]}}
+OTHER = types.ModuleType("notes_of_others")
+OTHER.__dict__.update(__file__="/home/me/notes_of_others.py", IMAGES=[], keep=None)
+sys.modules["notes_of_others"] = OTHER
+exec("def keep(x):\n    IMAGES.append(x)\n", OTHER.__dict__)
+
+
+def by_instance(x: Tensor) -> Tensor:
+    MEMORY.seen.append(x)
+    return logits(x)
+
+
+def by_class(x: Tensor) -> Tensor:
+    Memory.everywhere.append(x)
+    return logits(x)
+
+
+def by_nesting(x: Tensor) -> Tensor:
+    NESTED["a"]["seen"].append(x)
+    return logits(x)
+
+
+def looked_up(x: Tensor, before: list[Tensor] = []) -> Tensor:  # noqa: B006
+    before.append(x)
+    return x
+
+
+def by_default(x: Tensor) -> Tensor:
+    return logits(looked_up(x))
+
+
+def by_module(x: Tensor) -> Tensor:
+    OTHER.IMAGES.append(x)
+    return logits(x)
+
+
+def by_function_of_module(x: Tensor) -> Tensor:
+    OTHER.keep(x)
+    return logits(x)
+
+
 @pytest.mark.parametrize(
-    ("thing", "name"), [(remembers, "SEEN"), (counts, "CALLS"), (by_way, "SEEN"), (Remembers(), "seen")]
+    ("thing", "name"),
+    [
+        (remembers, "SEEN"),
+        (counts, "CALLS"),
+        (by_way, "SEEN"),
+        (Remembers(), "seen"),
+        (by_instance, r"MEMORY\.seen"),
+        (by_class, r"Memory\.everywhere"),
+        (by_nesting, r"NESTED\.a\.seen"),
+        (by_default, r"looked_up\.defaults\.0"),
+        (by_module, r"OTHER\.IMAGES"),
+        (by_function_of_module, "IMAGES"),
+    ],
 )
 def test_a_memory_outside_of_the_defense_is_refused(thing: Callable[[Tensor], Tensor], name: str) -> None:
-    with pytest.raises(PurebenchError, match=rf"keeps nothing .*{name}; keep it in an attribute"):
+    with pytest.raises(PurebenchError, match=rf"keeps nothing .*{name}\b.*; keep it in an attribute"):
         check_contract(as_defense(thing), X)
 
 

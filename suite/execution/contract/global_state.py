@@ -10,7 +10,8 @@ import sys
 import sysconfig
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 VALUES = (bool, int, float, complex, str, bytes, type(None))
 MANY = 1000
 """Number of elements of a container that are examined."""
+DEPTH = 3
+"""Levels of containers in containers, and of attributes of attributes, that are examined."""
 
 
 def snapshot(defense: nn.Module) -> dict[str, Any]:
@@ -35,13 +38,12 @@ def snapshot(defense: nn.Module) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for function in _functions(defense):
-        for name in sorted(_names(function.__code__)):
-            if name in function.__globals__:
-                _note(found, f"{function.__module__}.{name}", function.__globals__[name])
+        names = _names(function.__code__)
+        for name in sorted(names & function.__globals__.keys()):
+            _note(found, f"{function.__module__}.{name}", function.__globals__[name], names)
+        _note(found, f"{function.__module__}.{function.__qualname__}", function, names)
     for kind in {base for part in defense.modules() for base in type(part).__mro__ if _own(base.__module__)}:
-        for name, value in vars(kind).items():
-            if not name.startswith("__"):
-                _note(found, f"{kind.__module__}.{kind.__qualname__}.{name}", value)
+        _note(found, f"{kind.__module__}.{kind.__qualname__}", kind, set())
     return found
 
 
@@ -50,22 +52,35 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [name for name in after if name in before and before[name] != after[name]]
 
 
-def _note(found: dict[str, Any], name: str, value: Any) -> None:
+def _note(found: dict[str, Any], name: str, value: Any, names: set[str], depth: int = DEPTH) -> None:
+    """Describe a value, and the values in it; of a module those that the code names."""
+    inner: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, VALUES):
         found[name] = repr(value)
     elif isinstance(value, list | tuple | set | frozenset | deque):
-        found[name] = (len(value), [id(one) for one, _ in zip(value, range(MANY), strict=False)])
+        found[name] = (len(value), [id(one) for one in islice(value, MANY)])
+        inner = enumerate(value) if isinstance(value, list | tuple | deque) else ()
     elif isinstance(value, dict):
-        found[name] = (
-            len(value),
-            [(id(key), id(one)) for (key, one), _ in zip(value.items(), range(MANY), strict=False)],
-        )
+        found[name] = (len(value), [(id(key), id(one)) for key, one in islice(value.items(), MANY)])
+        inner = value.items()
     elif isinstance(value, Tensor):
         found[name] = (id(value), value._version)
     elif isinstance(value, np.ndarray):
         found[name] = (id(value), value.tobytes() if value.size <= MANY else None)
     elif isinstance(value, types.FunctionType):
         found[name] = {key: id(one) for key, one in vars(value).items()}
+        kept = (
+            {"defaults": value.__defaults__, "keyword defaults": value.__kwdefaults__} if _own(value.__module__) else {}
+        )
+        inner = kept.items()
+    elif isinstance(value, types.ModuleType):
+        inner = [(one, vars(value)[one]) for one in sorted(names & vars(value).keys())] if _own(value.__name__) else ()
+    elif isinstance(value, type):
+        inner = [(key, one) for key, one in vars(value).items() if key[:2] != "__"] if _own(value.__module__) else ()
+    elif _own(type(value).__module__) and hasattr(value, "__dict__"):
+        inner = vars(value).items()
+    for key, one in islice(inner, MANY) if depth else ():
+        _note(found, f"{name}.{key}", one, names, depth - 1)
 
 
 @functools.cache
@@ -93,7 +108,10 @@ def _functions(defense: nn.Module) -> Iterator[types.FunctionType]:
         elif isinstance(value, types.FunctionType):
             if _own(value.__module__):
                 yield value
-                left += [value.__globals__.get(name) for name in _names(value.__code__)]
+                names = _names(value.__code__)
+                used = [value.__globals__.get(name) for name in names]
+                own = [one for one in used if isinstance(one, types.ModuleType) and _own(one.__name__)]
+                left += [*used, *(vars(module).get(name) for module in own for name in names)]
             left += [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         elif _own(type(value).__module__) or (isinstance(value, type) and _own(value.__module__)):
             kinds = type(value).__mro__ if not isinstance(value, type) else value.__mro__
