@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from purebench.core.defense import Defense, Function, as_defense, fingerprint
 
@@ -66,3 +69,33 @@ def test_a_fingerprint_sees_what_quantised_layers_keep() -> None:
     three = torch.ao.quantization.quantize_dynamic(other, {torch.nn.Linear}, dtype=torch.qint8)
     assert fingerprint(one) == fingerprint(two)
     assert fingerprint(one) != fingerprint(three)
+
+
+def kept_in_a_closure(weight: Tensor) -> Defense:
+    return as_defense(lambda x: x.flatten(1) @ weight)
+
+
+def kept_in_a_list(weight: Tensor) -> Defense:
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.Linear(*weight.shape, bias=False)
+            layer.weight.data = weight.T.clone()
+            self.parts = [{"layer": layer}]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.parts[0]["layer"](x.flatten(1))
+
+    return as_defense(Listed())
+
+
+def kept_in_a_partial(weight: Tensor) -> Defense:
+    return as_defense(functools.partial(lambda w, x: x.flatten(1) @ torch.as_tensor(w), weight.numpy()))
+
+
+@pytest.mark.parametrize("make", [kept_in_a_closure, kept_in_a_list, kept_in_a_partial])
+def test_a_fingerprint_sees_weights_that_the_state_dictionary_lacks(make: Callable[[Tensor], Defense]) -> None:
+    """Else a defense that was trained again would be shown with the number of its old weights."""
+    weight = torch.arange(32.0).view(16, 2)
+    assert fingerprint(make(weight.clone())) == fingerprint(make(weight.clone()))
+    assert fingerprint(make(weight.clone())) != fingerprint(make(weight + 1))
