@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def gradients(self) -> bool:
-        """Whether the attack needs gradients."""
+        """True if the attack needs gradients."""
         return self.knowledge is WHITE
 
 

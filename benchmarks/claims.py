@@ -1,4 +1,4 @@
-"""How often claims in tests are decided wrongly, and on how many images: `python benchmarks/claims.py`
+"""Simulates how often claims in tests are decided wrongly, and on how many images: `python benchmarks/claims.py`
 
 Simulates what pytest's fixture does: images come block by block, and the claim is looked at after every step, up to
 1,000 images. Three kinds: `at_least` and `not_worse_than` at a truth that lies exactly at, or just beyond, the number
@@ -21,7 +21,7 @@ from purebench.testing.decision import at_least, not_worse
 
 Floats = npt.NDArray[np.float64]
 Decide = Callable[[int], Result]
-"""What is said after so many images."""
+"""The result after so many images."""
 
 CONFIDENCE, TOLERANCE, CHECKS, MOST, BLOCK = 0.95, 0.2, 8, 1000, 16
 EPSILON = 1e-9
@@ -96,7 +96,7 @@ CASES = {
     "honest, one off by the tolerance": (claim_of_trust(TOLERANCE), Result.HOLDS),
     "honest, one off by twice the tolerance": (claim_of_trust(2 * TOLERANCE), Result.HOLDS),
 }
-"""What is claimed, and the result that would be wrong."""
+"""The claims, each with the result that would be wrong."""
 
 
 def simulate(report: Report, options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Who takes part: PGD and APGD of purebench and of its peers, each through the library's own door, on equal terms.
+"""The contestants: PGD and APGD of purebench and of its peers, each through the library's own door, on equal terms.
 
 All have a random start, one restart, cross-entropy, and for PGD a step of 2.5 · radius ÷ steps. Each averages over the
 draws of a random model in its own way; a library that has none sees a module that averages log-probabilities.
@@ -24,7 +24,7 @@ from purebench.core.threat import ThreatModel
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be attacked, within a linf threat: `steps` steps of `eot` draws each."""
+    """A model and images to be attacked within a linf threat: `steps` steps of `eot` draws each."""
 
     subject: Subject
     threat: ThreatModel
@@ -58,7 +58,7 @@ class Contestant:
 
     @property
     def ours(self) -> bool:
-        """Whether it is purebench's."""
+        """True if it is purebench's."""
         return self.module == "purebench"
 
 

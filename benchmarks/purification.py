@@ -1,4 +1,4 @@
-"""What a purification costs, in time and memory: `python benchmarks/purification.py`.
+"""Measures the time and memory of a purification: `python benchmarks/purification.py`.
 
     python benchmarks/purification.py --threads 1 --json purification.json      all, on a CPU
     python benchmarks/purification.py --case e4e --images 8 --device cuda       a batch of faces on a GPU
@@ -64,7 +64,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a case is measured, in plain values that another process can be told."""
+    """The settings of a measurement, as plain values that are passed to another process."""
 
     images: int
     repeats: int
@@ -110,7 +110,7 @@ def whole(name: str) -> Case:
 
 
 def bundled_defenses() -> dict[str, Case]:
-    """What the catalogue of this package declares, but for what is nothing until it is given files or a defense."""
+    """Return the declared defenses of this package that need neither files nor another defense."""
     declarations = of_package(registry.installed("declarations")["purebench"])
     return {name: whole(name) for name, one in declarations.items() if one.ms != VARIES}
 

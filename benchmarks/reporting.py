@@ -1,4 +1,4 @@
-"""What every benchmark shares: its flags, its tables, its JSON file, and the bars that decide the exit code."""
+"""The parts that all benchmarks share: flags, its tables, its JSON file, and the bars that decide the exit code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass
 class Report:
-    """What a benchmark found. Tables are printed as they come; `close` prints the bars and writes the file."""
+    """The results of a benchmark. Tables are printed as they come; `close` prints the bars and writes the file."""
 
     name: str
     settings: dict[str, Any]

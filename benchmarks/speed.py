@@ -1,4 +1,4 @@
-"""What PGD and APGD cost, beside their peers, in one run: `python benchmarks/speed.py` (see benchmarks/peers.sh).
+"""Measures the cost of PGD and APGD beside their peers, in one run: `python benchmarks/speed.py` (see benchmarks/peers.sh).
 
     benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
     /tmp/peers/bin/python benchmarks/speed.py --part ratio --model fashion-resnet --json ratio.json
@@ -73,7 +73,7 @@ def unit_seconds(found: dict[str, Timed]) -> list[float]:
 
 
 def described(options: argparse.Namespace, count: int, repeats: int) -> str:
-    """How it was measured, for a title."""
+    """Describe the measurement, for a title."""
     _, clock = find_clock(options.device, options.threads)
     where = f"{options.threads} thread(s)" if options.device.type == "cpu" else str(options.device)
     return f"{count} images, {where}, {clock}, median of {repeats}"

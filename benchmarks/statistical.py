@@ -149,7 +149,7 @@ def simulated_coverage(report: Report, options: argparse.Namespace) -> None:
 
 
 def any_time(report: Report, options: argparse.Namespace) -> None:
-    """Whether the sequences hold the mean at every look."""
+    """Count how often the sequences hold the mean at every look."""
     repeats, looks = max(20, options.repeats // 2), 2000
     sequences = {"betting-sequence": betting_sequence, "empirical-bernstein-sequence": empirical_bernstein_sequence}
     rows = []
@@ -364,7 +364,7 @@ def unequal_ranks(report: Report, options: argparse.Namespace) -> None:
 
 
 def committed_ranks(report: Report, options: argparse.Namespace) -> None:
-    """How many pairs of the committed boards the guard against skewed differences leaves told apart."""
+    """Count the pairs of rows of the committed boards that differ significantly, with and without the guard."""
     rows = []
     for name, path in bundled().items():
         results = load_results(path.parent / "results") if (path.parent / "results").is_dir() else []
@@ -397,7 +397,7 @@ def board(accuracies: Floats, images: int, rng: np.random.Generator) -> Floats:
 
 
 def ranks(report: Report, options: argparse.Namespace) -> None:
-    """How often equally good defenses are told apart: on ten times as many boards, for they are quick."""
+    """Count how often equally good defenses are told apart, on ten times as many boards, because they are quick."""
     repeats = 10 * options.repeats
     rows = []
     cases = (("all equal", np.full(8, 0.6)), ("one clear winner", np.array([0.85] + [0.6] * 7)))

@@ -1,4 +1,4 @@
-"""How strong the attacks are on random defenses, beside their peers at equal gradient cost.
+"""Measures the strength of the attacks on random defenses, beside their peers at equal gradient cost.
 
     benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
     /tmp/peers/bin/python benchmarks/strength.py --defense noise --json noise.json
@@ -86,7 +86,7 @@ def subject(name: str, count: int, options: argparse.Namespace) -> Subject:
 
 @dataclass
 class Left:
-    """What an attack left: right answers [N,draws] as 0 and 1, what it cost in images × steps × EOT, its seconds."""
+    """The outcome of an attack: right answers [N,draws] as 0 and 1, what it cost in images × steps × EOT, its seconds."""
 
     right: npt.NDArray[np.float64]
     gradients: float

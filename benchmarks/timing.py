@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Timed:
-    """What one contestant took at each round, in seconds; how many gradients and forwards; its last answer."""
+    """The seconds of one contestant in each round; how many gradients and forwards; its last answer."""
 
     seconds: list[float]
     gradients: int = 0

@@ -29,7 +29,7 @@ class Measured(Protocol):
 
     @property
     def anytime(self) -> bool:
-        """Whether intervals must be valid at any stopping time."""
+        """True if intervals must be valid at any stopping time."""
 
 
 @dataclass(frozen=True)

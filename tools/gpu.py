@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def steps(options: argparse.Namespace, folder: Path) -> Iterator[Step]:
-    """What is to be run, in this order."""
+    """The steps to run, in this order."""
     if options.what == "tests":
         report = folder / "junit.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junit-xml={report}", str(ROOT / "tests/gpu")]

@@ -23,7 +23,7 @@ DENSE, SPARSER = 0.2, 1.5
 """DENSE is the share of components that the first steps change; later steps change as many as the best point, divided
 by SPARSER."""
 SLOWER, SLOWEST = 1.5, 10.0
-"""When the sparsity has settled the step is divided by SLOWER, down to the first step divided by SLOWEST."""
+"""Once the sparsity has settled, the step is divided by SLOWER, down to the first step divided by SLOWEST."""
 SETTLED = 0.95
 """The sparsity has settled when at least this share of the components is still changed."""
 

@@ -19,7 +19,7 @@ class Space(nn.Module, ABC):
     """Space of vectors [N,D] from which a generator creates images [N,C,H,W], about in [0,1]."""
 
     random: bool = False
-    """Whether the starts of a search are random."""
+    """True if the starts of a search are random."""
 
     @abstractmethod
     def starts(self, x: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class DefenseChoice:
 
 @dataclass(frozen=True)
 class Stop:
-    """When a run ends before the board's last image; evaluated after every block, and intervals stay valid.
+    """A rule that ends a run before the board's last image; evaluated after every block, and intervals stay valid.
 
     If both `half_width` and `decided` are set, both must hold.
 
@@ -99,7 +99,7 @@ class Stop:
 
     @property
     def early(self) -> bool:
-        """Whether results decide where the run ends, so that its intervals must be valid at any time."""
+        """True if results decide where the run ends, so that its intervals must be valid at any time."""
         return self.half_width is not None or self.decided
 
     @property

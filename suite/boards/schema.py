@@ -160,7 +160,7 @@ class AttackSchema(StrictModel):
 
 
 class StopSchema(StrictModel):
-    """When a run may end early; see `purebench.boards.board.Stop`."""
+    """The rule by which a run may end early; see `purebench.boards.board.Stop`."""
 
     half_width: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
         default=None, description="a number in (0, 0.5), such as 0.02 for two points"

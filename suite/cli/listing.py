@@ -44,7 +44,7 @@ gradient   exact: the slope comes through; zero: it is zero almost everywhere; n
 surrogate  what BPDA differentiates; none: nothing stands before the classifier
 forwards   of a draw: times that it passes an image through its own networks + through the classifier
 ms         CPU milliseconds an image of a draw, one thread, classifier included (defenses/costs.json says where)
-All at default settings; varies: with what it is given; ?: not declared (purebench/declaration.py says how)"""
+All at default settings; varies: with what it is given; ?: not declared (see purebench/cli/declaration.py)"""
 LONGEST, LEAST = 39, 20
 """Number of characters of a name in a row, and in a narrow terminal; the rest is printed in the next row."""
 OTHERS = 60

@@ -204,7 +204,7 @@ class Defense(nn.Module):
 
     @property
     def random(self) -> bool:
-        """Whether repeated answers to the same image may differ."""
+        """True if repeated answers to the same image may differ."""
         return self.classifier_random or (self.purifier is not None and self.purifier.random)
 
     def purify(self, x: Tensor) -> Tensor:

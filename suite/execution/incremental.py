@@ -22,7 +22,7 @@ step."""
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how boards are run.
+    """The store, the device and the workers with which boards are run.
 
     Attributes:
         store: the SQLite file.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from purebench.results.results import AttackResult
 
 RETRY = "to try them again, run again with --retry-errors (in Python: retry_errors=True)"
-"""How to rerun jobs after a temporary error; a permanent error occurs again."""
+"""The advice to rerun jobs after a temporary error; a permanent error occurs again."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Row:
 
     @property
     def random(self) -> bool:
-        """Whether the defense is random."""
+        """True if the defense is random."""
         return self.result.random
 
 

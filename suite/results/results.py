@@ -101,12 +101,12 @@ class AttackResult:
 
     @property
     def skipped(self) -> bool:
-        """Whether no image was attacked, because the attack does not apply, or because of a cascade."""
+        """True if no image was attacked, because the attack does not apply, or because of a cascade."""
         return self.count(Outcome.SKIPPED) == len(self.outcomes)
 
     @property
     def failed(self) -> bool:
-        """Whether every image ERRORED."""
+        """True if every image ERRORED."""
         return self.count(Outcome.ERRORED) == len(self.outcomes)
 
     @property
@@ -201,18 +201,18 @@ class DefenseResult:
 
     @property
     def fresh(self) -> Bools:
-        """Whether each fresh draw at the picked adversarial example was correct, bool [images, draws]; see `scored`."""
+        """True where each fresh draw at the picked adversarial example was correct, bool [images, draws]; see `scored`."""
         return right_answers(self.worst_case.outcomes, self.worst_case.draws, self.fresh_draws)
 
     @property
     def scored(self) -> Bools:
-        """Whether an adversarial example was picked and scored, bool [images]."""
+        """True where an adversarial example was picked and scored, bool [images]."""
         scored: Bools = np.array([outcome in ANSWERED for outcome in self.worst_case.outcomes], dtype=np.bool_)
         return scored
 
     @property
     def doubtful(self) -> Bools:
-        """Whether the score is unknown because an attack or the scoring ERRORED on the image, bool [images].
+        """True where the score is unknown because an attack or the scoring ERRORED on the image, bool [images].
 
         An attack that ERRORED might have found a worse example, unless no draw at the pick was correct.
         """
@@ -237,12 +237,12 @@ class DefenseResult:
 
     @property
     def cascade(self) -> bool:
-        """Whether images that one attack broke on every draw were left out of the attacks after it."""
+        """True if images that one attack broke on every draw were left out of the attacks after it."""
         return bool(self.board["cascade"])
 
     @property
     def anytime(self) -> bool:
-        """Whether the results determined where the run ended, so that its intervals must be anytime-valid."""
+        """True if the results determined where the run ended, so that its intervals must be anytime-valid."""
         rule = self.board.get("stop", {})
         return "half_width" in rule or "decided" in rule
 
@@ -253,7 +253,7 @@ class DefenseResult:
 
     @property
     def failed(self) -> bool:
-        """Whether every image of every attack that applies ERRORED, so that nothing is known.
+        """True if every image of every attack that applies ERRORED, so that nothing is known.
 
         The clean images and certificates, which change nothing, are considered only where no attack applies.
         """
@@ -263,7 +263,7 @@ class DefenseResult:
 
     @property
     def attacked(self) -> bool:
-        """Whether some attack measures the robustness; if none applies, the clean accuracy does not measure it.
+        """True if some attack measures the robustness; if none applies, the clean accuracy does not measure it.
 
         A board without any attack has no other measure, so the result is True there unless all images ERRORED.
         """
