@@ -1,4 +1,4 @@
-"""Measures the cost of PGD and APGD beside their peers, in one run: `python benchmarks/speed.py` (see benchmarks/peers.sh).
+"""Measures what PGD and APGD cost beside their peers: `python benchmarks/speed.py` (see benchmarks/peers.sh).
 
     benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
     /tmp/peers/bin/python benchmarks/speed.py --part ratio --model fashion-resnet --json ratio.json

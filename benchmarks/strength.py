@@ -86,7 +86,7 @@ def subject(name: str, count: int, options: argparse.Namespace) -> Subject:
 
 @dataclass
 class Left:
-    """The outcome of an attack: right answers [N,draws] as 0 and 1, what it cost in images × steps × EOT, its seconds."""
+    """The outcome of an attack: right answers [N,draws] as 0 and 1, cost in images × steps × EOT, seconds."""
 
     right: npt.NDArray[np.float64]
     gradients: float

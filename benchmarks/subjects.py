@@ -1,4 +1,4 @@
-"""The models that the benchmarks attack: the bundled classifier, a ResNet-18, a tiny model, behind noise or a bundled purifier."""
+"""The attacked models: the bundled classifier, a ResNet-18, a tiny model, behind noise or a bundled purifier."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ class DefenseResult:
 
     @property
     def fresh(self) -> Bools:
-        """True where each fresh draw at the picked adversarial example was correct, bool [images, draws]; see `scored`."""
+        """True where a fresh draw at the picked adversarial example was correct, bool [images, draws]; see `scored`."""
         return right_answers(self.worst_case.outcomes, self.worst_case.draws, self.fresh_draws)
 
     @property
