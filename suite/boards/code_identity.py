@@ -18,8 +18,9 @@ from purebench.boards.board import Board
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import IN_MEMORY, Spec
+from purebench.core.source.distributions import installed_version
 from purebench.core.source.fresh_modules import require_unchanged
-from purebench.core.source.import_closure import Closure, ImportGraph, installed_version
+from purebench.core.source.import_closure import Closure, ImportGraph
 
 ALWAYS = ("torch", "torchvision")
 """Distributions that decide every result."""

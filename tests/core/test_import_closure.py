@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from purebench.core.source.import_closure import ABSENT, FILE, ImportGraph
+from purebench.core.errors import PurebenchError
+from purebench.core.source import import_closure
+from purebench.core.source.distributions import ABSENT
+from purebench.core.source.import_closure import FILE, ImportGraph
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -65,6 +68,40 @@ def test_local_modules_are_followed(tmp_path: Path, text: str, expected: list[st
 def test_a_computed_name_in_a_file_stands_for_all_files_beside_it(tmp_path: Path) -> None:
     file = write(tmp_path, mine="import_module(name)", helper="", other="import deep", deep="", pack_init="")
     assert names(file) == [FILE, "deep", "helper", "other", "pack"]
+
+
+@pytest.mark.parametrize(
+    "text", ["import_module(name)", "spec_from_file_location(n, p)", "SourceFileLoader(n, p)", "runpy.run_path(p)"]
+)
+def test_a_computed_name_stands_for_the_files_of_subfolders_too(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path, mine=text, helper="")
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    for hidden in (".git", "__pycache__", "env"):
+        (tmp_path / hidden).mkdir()
+        (tmp_path / hidden / "other.py").write_text("", encoding="utf-8")
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    (tmp_path / "sub" / "part.py").write_text("", encoding="utf-8")
+    (tmp_path / "sub" / "deep" / "no-name.py").write_text("x = 1", encoding="utf-8")
+    before = ImportGraph("", tmp_path).closure(file).modules
+    assert list(before) == [FILE, f"{FILE}/sub/deep/no-name.py", "helper", "sub", "sub.part"]
+    (tmp_path / "sub" / "deep" / "no-name.py").write_text("x = 2", encoding="utf-8")
+    after = ImportGraph("", tmp_path).closure(file).modules
+    assert [name for name in after if after[name] != before[name]] == [f"{FILE}/sub/deep/no-name.py"]
+
+
+def test_a_folder_without_init_is_a_package(tmp_path: Path) -> None:
+    file = write(tmp_path, mine="import sub.part")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "part.py").write_text("", encoding="utf-8")
+    assert names(file) == [FILE, "sub", "sub.part"]
+
+
+def test_a_computed_name_among_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_closure, "MOST_FILES", 2)
+    assert names(write(tmp_path, mine="import_module(name)", helper=""))
+    file = write(tmp_path, mine="import_module(name)", helper="", third="")
+    with pytest.raises(PurebenchError, match=r"at most 2 Python files below .* folder of its own"):
+        names(file)
 
 
 def test_other_packages_count_by_their_versions(tmp_path: Path) -> None:

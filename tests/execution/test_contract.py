@@ -57,6 +57,26 @@ def test_a_purifier_of_another_type_than_its_classifier_takes_is_refused() -> No
     check_contract(Defense(net.double(), Function(lambda x: x.double(), random=False)), X)
 
 
+@pytest.mark.parametrize(
+    "defense",
+    [
+        before(lambda x: x.mul_(0.5)),
+        as_defense(lambda x: logits(x.sub_(0.1))),
+        Defense(lambda x: logits(x.sub_(0.1)), Function(lambda x: x, random=False)),
+    ],
+    ids=["purifier", "classifier", "both"],
+)
+def test_a_defense_that_changes_its_input_in_place_is_refused(defense: Defense) -> None:
+    kept = X.clone()
+    with pytest.raises(PurebenchError, match=r"changes them in place; work on a copy: x = x.clone\(\)"):
+        check_contract(defense, X)
+    assert torch.equal(X, kept)
+
+
+def test_a_classifier_may_change_the_images_of_its_purifier_in_place() -> None:
+    check_contract(Defense(lambda x: logits(x.sub_(0.1)), Function(lambda x: x.clone(), random=False)), X)
+
+
 def test_what_keeps_the_contract_is_let_through() -> None:
     check_contract(before(lambda x: x), X)
     check_contract(before(lambda x: 1.2 * x - 0.1), X)  # generative models overshoot

@@ -14,7 +14,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from purebench.core.errors import PurebenchError
-from purebench.core.source.import_closure import FILE, Closure, ImportGraph, is_installed
+from purebench.core.source.distributions import is_installed
+from purebench.core.source.import_closure import FILE, Closure, ImportGraph
 
 OWN = "purebench"
 _KNOWN: dict[str, str] = {}

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.machinery import ModuleSpec
-from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
+from purebench.core.errors import PurebenchError
+from purebench.core.source.distributions import ABSENT, installed_version, is_installed, owners_of
 from purebench.core.source.moved_modules import MovedModules
 from purebench.core.source.source_file import Import, SourceFile, read
 
-INSTALLED = ("site-packages", "dist-packages")
-"""Folders of installed packages."""
-ABSENT = "not installed"
 FILE = "<file>"
 """The name of a file that is not imported by a name."""
+MOST_FILES = 2000
+"""Largest number of files below a folder that count as possible targets of a computed import."""
 NAMESPACE = "namespace"
 """The digest of a package without a file."""
 
@@ -129,7 +127,7 @@ class ImportGraph:
         if found is None:
             return
         source, path = found
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        package = "" if "/" in name else name if path.name == "__init__.py" else name.rpartition(".")[0]
         for one in source.imports:
             module = _absolute(one, package)
             yield module
@@ -139,7 +137,7 @@ class ImportGraph:
                 yield f"{module}.{one.name}"
         if name.partition(".")[0] != "purebench":  # computed names in purebench are entry points, or not used by a job
             for written in source.computed:
-                yield from self._below(written) if written else self._anything(name, path)
+                yield from self._anything(name, path, written)
 
     def _below(self, package: str) -> Iterator[str]:
         """Yield all modules directly below a package that is followed."""
@@ -147,15 +145,32 @@ class ImportGraph:
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             yield from (f"{package}.{name}" for name in _names_in(Path(folder)))
 
-    def _anything(self, name: str, path: Path) -> Iterator[str]:
-        """Yield what a computed name may refer to: all modules of its package, or all files in its folder."""
-        top = self.sources.get(name.partition(".")[0])
-        if top is None or top[1].name != "__init__.py":
-            yield from (beside for beside in _names_in(path.parent) if beside != path.stem)
-            return
-        folder = top[1].parent
-        for file in sorted(folder.rglob("*.py")):
-            yield ".".join([name.partition(".")[0], *file.relative_to(folder).with_suffix("").parts])
+    def _anything(self, name: str, path: Path, package: str) -> Iterator[str]:
+        """Yield what a computed name may refer to: every file of the package, or of the folder of the file."""
+        top, inside = name.partition(".")[0], self.sources.get(name.partition(".")[0])
+        if package:
+            spec = self.spec(package) if self.reach(package).whole else None
+            folders = {Path(place): package for place in (spec.submodule_search_locations or ())} if spec else {}
+        elif inside is not None and inside[1].name == "__init__.py":
+            folders = {inside[1].parent: top}
+        else:
+            folders = {path.parent: ""}
+        for folder, above in folders.items():
+            for file in _files_below(folder):
+                if file != path:
+                    yield self._file(top, above, file.relative_to(folder), file)
+
+    def _file(self, start: str, above: str, place: Path, path: Path) -> str:
+        """Return the dotted name of a file, or a name with slashes if Python would not find it by a dotted name."""
+        parts = [*above.split("."), *place.with_suffix("").parts] if above else list(place.with_suffix("").parts)
+        dotted = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if all(part.isidentifier() for part in parts) and self.reach(dotted).whole:
+            found = self.sources[dotted]
+            if found is not None and found[1].resolve() == path.resolve():
+                return dotted
+        name = f"{start}/{place.as_posix()}"
+        self.sources[name], self.reached[name] = (read(path), path), _Reach((name,), {}, True)
+        return name
 
     def reach(self, name: str) -> _Reach:
         """Return what the import of a dotted name leads to: the packages around it, and the module itself."""
@@ -194,12 +209,12 @@ class ImportGraph:
     def _top(self, name: str) -> ModuleSpec | None:
         here = _find(name, None)
         there = _find(name, [str(self.folder)]) if self.folder else None
-        if there is None or there.origin is None:
+        if there is None:
             return here
         if here is None:
             self.beside.add(name)
             return there
-        if here.origin != there.origin:
+        if there.origin is not None and here.origin != there.origin:
             self.hidden[name] = (str(here.origin), there.origin)
         return here
 
@@ -210,11 +225,6 @@ class ImportGraph:
             return spec.origin not in ("built-in", "frozen")
         owners = owners_of(spec.name)
         return not owners or self.own in owners
-
-
-def is_installed(places: Iterable[str | Path]) -> bool:
-    """Return whether one of the paths is in a folder of installed packages."""
-    return any(part in INSTALLED for place in places for part in Path(place).parts)
 
 
 def _absolute(one: Import, package: str) -> str:
@@ -245,38 +255,24 @@ def _names_in(folder: Path) -> Iterator[str]:
             yield path.name
 
 
-def owners_of(top: str) -> tuple[str, ...]:
-    """Return the names of the distributions that installed a top-level module, in alphabetical order."""
-    return tuple(sorted({found.name for found in _owners(_installed_state()).get(top, ())}))
+def _files_below(folder: Path) -> list[Path]:
+    """Return the Python files below a folder in a fixed order, without those of hidden folders and of environments.
 
-
-def installed_version(distribution: str) -> str:
-    """Return the version of a distribution, or `not installed`."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ABSENT
-
-
-def _installed_state() -> tuple[tuple[str, int], ...]:
-    """Return a value that changes when a package is installed."""
-    return tuple(
-        (place, os.stat(place).st_mtime_ns) for place in sys.path if is_installed([place]) and os.path.exists(place)
-    )
-
-
-@lru_cache(maxsize=1)
-def _owners(state: tuple[tuple[str, int], ...]) -> dict[str, list[Distribution]]:
-    """Like `importlib.metadata.packages_distributions`, which takes over a second with torch installed."""
-    found: dict[str, list[Distribution]] = {}
-    for distribution in distributions():
-        for top in _tops(distribution):
-            found.setdefault(top, []).append(distribution)
+    Raises:
+        PurebenchError: there are too many.
+    """
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            each
+            for each in folders
+            if not each.startswith((".", "__")) and not os.path.exists(f"{place}/{each}/pyvenv.cfg")
+        )
+        found += [Path(place, file) for file in sorted(files) if file.endswith(".py")]
+        if len(found) > MOST_FILES:
+            raise PurebenchError(
+                f"expected at most {MOST_FILES} Python files below {folder}, since code there imports a module whose "
+                "name is computed, and so all of them belong to the key of a result; move that code to a folder of "
+                "its own, or import by a fixed name."
+            )
     return found
-
-
-def _tops(distribution: Distribution) -> set[str]:
-    listed = distribution.read_text("top_level.txt")
-    if listed is not None:
-        return set(listed.split())
-    return set(re.findall(r"^[^/.,\n]+", distribution.read_text("RECORD") or "", re.MULTILINE))

@@ -14,6 +14,8 @@ from pathlib import Path
 
 DYNAMIC = ("import_module", "__import__")
 """Functions that import a module given as a string."""
+FROM_FILES = ("spec_from_file_location", "SourceFileLoader", "run_path", "run_module")
+"""Functions that run a file given by its path, or a module, whose names are not followed."""
 NOT_CODE = ("ctx", "kind", "type_comment", "type_ignores")
 """Fields of a syntax tree that follow from other fields, or that the interpreter ignores."""
 
@@ -42,7 +44,7 @@ class SourceFile:
         digest: sha256 of the syntax tree, or of the bytes if the file cannot be parsed, 64 hex digits.
         imports: the imports anywhere in the file, also inside functions, but not below `if TYPE_CHECKING`.
         computed: packages of imported modules whose names are computed, such as `a.b` for
-            `import_module(f"a.b.{name}")`; empty where the package is computed as well.
+            `import_module(f"a.b.{name}")`; empty where the package is computed as well, or a file is run by its path.
     """
 
     digest: str
@@ -149,6 +151,8 @@ class _Reader:
             yield from (Import(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (Import(node.module or "", node.level, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and _called(node.func) in FROM_FILES:
+            self.computed.append("")
         elif isinstance(node, ast.Call) and _called(node.func) in DYNAMIC:
             target = next(
                 (each for each in (*node.args[:1], *(word.value for word in node.keywords if word.arg == "name"))), None

@@ -71,16 +71,20 @@ def check_contract(defense: Defense, x: Tensor) -> None:
 
     Raises:
         PurebenchError: the purifier returns images of another shape, type or range, the answers are not logits, or the
-            defense keeps a state outside of itself; the message says how to fix it.
+            defense changes its input or keeps a state outside of itself; the message says how to fix it.
     """
     try:
         with seeded("contract", device=x.device):
-            purified = defense.purify(x[:1].clone())
+            given = x[:1].clone()
+            purified = defense.purify(given)
             _check_purified(defense, x[:1], purified)
+            _check_input(given, x[:1])
             logits = check_logits(_classified(defense, x[:1], purified), 1)
             _check_forward(defense, x[:1], logits)
             before = snapshot(defense)  # caches that depend on the shapes are filled at this point
-            defense(x[1:].clone())
+            given = x[1:].clone()
+            defense(given)
+            _check_input(given, x[1:])
             written = changed(before, snapshot(defense))
             _check_range(defense, x, purified)
     except PurebenchError:
@@ -112,6 +116,15 @@ def _check_forward(defense: Defense, x: Tensor, logits: Tensor) -> None:
             f"expected a defense that answers classifier(purify(x)), which is what attacks differentiate, but "
             f"{type(defense).__name__} overrides `forward` by something else; put it into a Purifier, or into the "
             "classifier."
+        )
+
+
+def _check_input(given: Tensor, x: Tensor) -> None:
+    """Raise PurebenchError if a call changed the images x that it was given."""
+    if not bool(((given == x) | x.isnan()).all()):
+        raise PurebenchError(
+            "expected a defense that leaves the images that it is given as they are, but it changes them in place; "
+            "work on a copy: x = x.clone()."
         )
 
 
