@@ -33,8 +33,13 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("old", ["defense", "runner", "leaderboards.results", "attacks.apgd", "statistics.halving"])
 def test_a_module_that_moved_says_where_to(old: str) -> None:
-    with pytest.raises(ModuleNotFoundError, match=rf"has moved to purebench\.{MOVED[old]}"):
+    with pytest.raises(ImportError, match=rf"has moved to purebench\.{MOVED[old]}"):
         importlib.import_module(f"purebench.{old}")
+
+
+def test_a_moved_module_is_named_too_where_it_is_imported_from_the_package() -> None:
+    with pytest.raises(ImportError, match=r"purebench\.registry has moved to purebench\.core\.registry"):
+        from purebench import registry  # type: ignore[attr-defined]  # noqa: F401
 
 
 def test_every_new_place_exists_and_no_module_is_both_there_and_moved() -> None:
@@ -42,7 +47,7 @@ def test_every_new_place_exists_and_no_module_is_both_there_and_moved() -> None:
         assert importlib.util.find_spec(f"purebench.{new}") is not None, new
         try:
             spec = importlib.util.find_spec(f"purebench.{old}")
-        except ModuleNotFoundError:
+        except ImportError:
             continue
         # the name of a module that is now that of a package
         assert spec is not None

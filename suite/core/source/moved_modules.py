@@ -206,12 +206,13 @@ class MovedModules:
         """Return None for all modules that have not moved.
 
         Raises:
-            ModuleNotFoundError: a module of that name has moved; the message contains its new name.
+            ImportError: a module of that name has moved; the message contains its new name. (`from purebench import
+                name` would hide a ModuleNotFoundError.)
         """
         new = MOVED.get(name.removeprefix(f"{PACKAGE}.")) if name.startswith(f"{PACKAGE}.") else None
         if new is None:
             return None
-        raise ModuleNotFoundError(
+        raise ImportError(
             f"{name} has moved to {PACKAGE}.{new}; what the documentation shows is importable from {PACKAGE} itself",
             name=name,
         )
