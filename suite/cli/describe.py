@@ -65,10 +65,6 @@ def sections(docstring: str) -> tuple[str, dict[str, str]]:
 
     Returns:
         The text before the first section, and the descriptions under `Args:` or `Attributes:` by name.
-
-    Examples:
-        >>> sections("Blur.\\n\\nArgs:\\n    sigma: in pixels,\\n        above 0.")
-        ('Blur.', {'sigma': 'in pixels, above 0.'})
     """
     text: list[str] = []
     told: dict[str, str] = {}

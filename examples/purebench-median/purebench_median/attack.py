@@ -20,7 +20,7 @@ class Salt:
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """x' inside the threat of images x [N,C,H,W]."""
+        """X' inside the threat of images x [N,C,H,W]."""
         hit = torch.rand_like(x) < self.share
         signs = torch.where(torch.rand_like(x) < 0.5, -1.0, 1.0)
         return threat.project(torch.where(hit, x + signs, x), x)
