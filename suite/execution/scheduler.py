@@ -11,6 +11,8 @@ import os
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
@@ -92,19 +94,26 @@ class Queue:
     """
 
     def __init__(self, jobs: Sequence[AnyJob], done: Collection[str] = ()):
-        self.todo = {job.key: job for job in jobs}
+        self.jobs = {job.key: job for job in jobs}
+        self.place = {key: place for place, key in enumerate(self.jobs)}
         # jobs that are not in the queue count as finished, so that no job waits for them
-        self.missing = {job.key: {key for key in job.needs if key in self.todo and key not in done} for job in jobs}
+        waits = {
+            key: [other for other in job.needs if other in self.jobs and other not in done]
+            for key, job in self.jobs.items()
+        }
+        self.sorter = TopologicalSorter(waits)
+        self.sorter.prepare()
+        self.ready: list[tuple[int, str]] = []
 
     def take(self) -> AnyJob | None:
         """Remove and return the first job that may start; None if no job remains, or all wait for running jobs."""
-        key = next((key for key in self.todo if not self.missing[key]), None)
-        return None if key is None else self.todo.pop(key)
+        for key in self.sorter.get_ready():
+            heappush(self.ready, (self.place[key], key))
+        return self.jobs[heappop(self.ready)[1]] if self.ready else None
 
     def finish(self, job: AnyJob) -> None:
         """Mark a job as finished, so that jobs that need it may start."""
-        for waits in self.missing.values():
-            waits.discard(job.key)
+        self.sorter.done(job.key)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import ResultWarning
 from purebench.data.pictures import PictureTable, to_bytes
 from purebench.execution.context import Context
-from purebench.execution.incremental import Run
+from purebench.execution.incremental import Runner
 from purebench.records import store
 from purebench.records.record import Outcome
 from purebench.results.rank import Row, rank
@@ -45,7 +45,7 @@ class Evidence:
     row: DefenseChoice
     asked: str
     board: str
-    run: Run
+    run: Runner
     seen: tuple[Context, DefenseResult] | None = None
 
     def after(self, context: Context, found: DefenseResult) -> Evidence:

@@ -22,7 +22,7 @@ from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning
 from purebench.execution.board_run import Progress
 from purebench.execution.in_memory import checked, label, lent
-from purebench.execution.incremental import Limits, Run, found_by, steps
+from purebench.execution.incremental import Limits, Runner, largest, steps
 from purebench.results.results import CLEAN
 from purebench.results.scores import Floats, per_image
 from purebench.statistics import Estimate
@@ -239,7 +239,7 @@ class Robustness:
                     row, text = DefenseChoice(name, spec), ""
                     store = Path(stack.enter_context(TemporaryDirectory())) / "records.sqlite"
                 row = replace(row, only_source=False)
-                sides.append(Evidence(row, text, named, Run(store, settings.device, progress=progress)))
+                sides.append(Evidence(row, text, named, Runner(store, settings.device, progress=progress)))
             yield sides
 
 
@@ -258,8 +258,10 @@ def looked(
         The defenses with their results, and the decision; None instead of a decision where a defense fails altogether.
     """
     decision = None
+    for side in sides:
+        side.run.prepare(selection.with_rows(largest(board, most), [side.row]))
     for part in steps(board, most):
-        sides = [side.after(*found_by(side.run, selection.with_rows(part, [side.row]))) for side in sides]
+        sides = [side.after(*side.run.result(selection.with_rows(part, [side.row]))) for side in sides]
         if any(side.found.failed for side in sides):
             return sides, None
         # the decision must be the same whether images that ERRORED count as wrong or as right, on either side

@@ -17,7 +17,8 @@ from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
 from purebench.execution.board_run import run_board
-from purebench.execution.context import check_attacks, prepare
+from purebench.execution.context import prepare
+from purebench.execution.early_checks import check_attacks
 from purebench.execution.job import _broken_before
 from purebench.execution.scheduler import Queue
 from purebench.records import store

@@ -55,7 +55,7 @@ def check(
     from purebench.checks.finding import Result
     from purebench.core.errors import PurebenchError, require_fraction
     from purebench.core.files.places import default_store
-    from purebench.execution.incremental import Limits, Run
+    from purebench.execution.incremental import Limits, Runner
     from purebench.execution.progress import progress
 
     require_fraction("--confidence", confidence, ends=False)
@@ -65,7 +65,7 @@ def check(
     check_trust(board, load_board(find_board(board)), trust=trust)
     effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
     with progress(parts=True) as watch:
-        run = Run(store or default_store(), device, workers, watch)
+        run = Runner(store or default_store(), device, workers, watch)
         row, limits = chosen.shown[0], Limits(max_images, minutes)
         found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
     _print_findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)
