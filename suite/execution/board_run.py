@@ -12,10 +12,10 @@ from purebench.boards.jobs import AnyJob, WorstCaseJob
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.execution.early_checks import check_attacks, check_defenses
-from purebench.execution.job import Finding, Given
+from purebench.execution.job_record import Given, JobResult
 from purebench.execution.scheduler import Asking, default_workers, execute
 from purebench.records import store
-from purebench.records.record import Outcome, Record
+from purebench.records.record import Record
 from purebench.results.stopping import Ending, ending
 
 Progress = Callable[[int, int, Record | None], None]
@@ -136,7 +136,7 @@ def _inputs(saved: store.Store, found: Mapping[str, Record]) -> Asking:
     """Return a function that reads the results of the jobs that a job needs from the store."""
 
     def given(job: AnyJob) -> Given:
-        needed = {key: Finding(found[key], saved.adversarial(key)) for key in job.needs}
+        needed = {key: JobResult(found[key], saved.adversarial(key)) for key in job.needs}
         if isinstance(job, WorstCaseJob):
             return Given([needed[key] for key in job.needs])
         return Given([needed[key] for key in job.after], needed[job.source] if job.source else None)
@@ -194,7 +194,7 @@ def _kept(saved: store.Store, jobs: Sequence[AnyJob], retry_errors: bool) -> dic
     """
     found = {job.key: record for job in jobs if (record := saved.get(job.key)) is not None}
     if retry_errors:
-        found = {key: record for key, record in found.items() if Outcome.ERRORED not in record.outcomes}
+        found = {key: record for key, record in found.items() if not record.errored}
         while rests := [job.key for job in jobs if job.key in found and any(key not in found for key in job.needs)]:
             found = {key: record for key, record in found.items() if key not in rests}
     return found

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from purebench.core.terminal_output import complain, make_console, printable
 from purebench.execution.board_run import Progress
-from purebench.records.record import Outcome, Record
+from purebench.records.record import Record
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -44,7 +44,7 @@ def progress(*, parts: bool = False) -> Iterator[Progress]:
 
         def tell(done: int, total: int, record: Record | None) -> None:
             what = printable(f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run")
-            if record and Outcome.ERRORED in record.outcomes:
+            if record and record.errored:
                 told = (record.defense, record.reason)
                 reasons[told] = reasons.get(told, 0) + 1
                 if reasons[told] == 1:

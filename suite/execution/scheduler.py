@@ -24,7 +24,8 @@ from purebench.core.errors import PurebenchError
 from purebench.core.memory import keep_freed_memory
 from purebench.execution.context import Context, prepare
 from purebench.execution.interruption import shielded
-from purebench.execution.job import Finding, Given, run_job
+from purebench.execution.job import run_job
+from purebench.execution.job_record import Given, JobResult
 from purebench.execution.worst_case_job import run_worst_case
 
 
@@ -45,7 +46,7 @@ def execute(
     workers: int,
     done: Collection[str] = (),
     given: Asking = lambda job: Given(),
-) -> Generator[Finding, None, None]:
+) -> Generator[JobResult, None, None]:
     """Run jobs and yield their results as they finish; a job starts after those it needs.
 
     Args:
@@ -72,7 +73,7 @@ def execute(
         yield from _parallel(queue, given, context.board, str(context.device), min(workers, len(jobs)))
 
 
-def run(job: AnyJob, context: Context, given: Given) -> Finding:
+def run(job: AnyJob, context: Context, given: Given) -> JobResult:
     """Run an attack job or a worst-case job.
 
     Args:
@@ -128,7 +129,7 @@ def single_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: int) -> Generator[Finding, None, None]:
+def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: int) -> Generator[JobResult, None, None]:
     fork = multiprocessing.get_context("spawn")
     idle: list[Connection] = []
     processes = []

@@ -139,6 +139,16 @@ class Record:
     schema: Literal[1] = SCHEMA
 
     @property
+    def errored(self) -> bool:
+        """True if an image is ERRORED."""
+        return Outcome.ERRORED in self.outcomes
+
+    @property
+    def skipped(self) -> bool:
+        """True if every image is SKIPPED."""
+        return all(outcome is Outcome.SKIPPED for outcome in self.outcomes)
+
+    @property
     def reason(self) -> str:
         """The distinct reasons of all images, joined."""
         return "; ".join(dict.fromkeys(reason for reason in self.reasons if reason))

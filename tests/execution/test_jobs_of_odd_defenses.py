@@ -18,7 +18,8 @@ from purebench.core.warning_codes import WarningCode
 from purebench.execution.context import Context, prepare
 from purebench.execution.early_checks import check_defenses
 from purebench.execution.faults import explain
-from purebench.execution.job import Given, run_job
+from purebench.execution.job import run_job
+from purebench.execution.job_record import Given
 from purebench.records.record import Outcome, Record
 
 from boards import write_board  # isort: skip
