@@ -10,7 +10,7 @@ import torch
 from purebench.boards.board import Board, DefenseChoice
 from purebench.checks import attack_strength, defense_checks
 from purebench.checks.attack_variants import Effort, everything, far_radius, for_radius, for_steps, for_strength
-from purebench.checks.finding import Finding, Result, Suspicion, judged, verdict
+from purebench.checks.finding import CheckResult, Result, Suspicion, judged, verdict
 from purebench.core.batching import DeviceBatch
 from purebench.execution.context import Context
 from purebench.execution.incremental import Limits, Runner, largest, steps
@@ -30,7 +30,7 @@ class Trust:
         seen: the context and the result of the attacks at the board's radius, on all images that were used.
     """
 
-    findings: Sequence[Finding]
+    findings: Sequence[CheckResult]
     seen: tuple[Context, DefenseResult]
 
     @property
@@ -76,9 +76,11 @@ def honest(
         images = len(attacked.images)
         reasons = [f"{attack.name}: {reason}" for attack in attacked.attacks for reason in attack.reasons]
         if attacked.failed:
-            return Trust([Finding(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], (context, attacked))
+            return Trust(
+                [CheckResult(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], (context, attacked)
+            )
         told = f"some attacks failed, {reasons[0]}" if reasons else f"no attack failed on {images} images"
-        first = Finding(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
+        first = CheckResult(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
         new, seeds = _asked(context, row, done, seeds)
         slopes, done = slopes + new, images
         suspicions = [

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from purebench.core.threat import parse_radius
 from purebench.records.record import Outcome
-from purebench.results.results import AttackResult, DefenseResult
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate, security_curve
 
 

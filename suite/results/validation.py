@@ -16,7 +16,8 @@ from purebench.records.record import ANSWERED, Outcome
 from purebench.records.validation import check_draws, check_lengths
 
 if TYPE_CHECKING:
-    from purebench.results.results import AttackResult, DefenseResult
+    from purebench.results.attack_result import AttackResult
+    from purebench.results.results import DefenseResult
 
 TOLERANCE = 1e-3
 """Share of the radius by which a distance may exceed it because of rounding, as in verification."""

@@ -17,7 +17,8 @@ from zlib import crc32
 import pytest
 
 if TYPE_CHECKING:
-    from purebench.testing.fixture import Claim, Robustness
+    from purebench.testing.claim import Claim
+    from purebench.testing.fixture import Robustness
     from purebench.testing.settings import Settings
 
 OPTIONS = {

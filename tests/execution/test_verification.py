@@ -1,4 +1,4 @@
-"""The verification of a minimum-norm attack: its distance where its image is, the threat model where it is projected to."""
+"""Minimum-norm attacks are verified where their images are, for the distance, and projected, for the threat model."""
 
 from __future__ import annotations
 

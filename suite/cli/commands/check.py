@@ -10,7 +10,7 @@ import typer
 from purebench.cli.options import StoreOption, TrustOption
 
 if TYPE_CHECKING:
-    from purebench.checks.finding import Finding
+    from purebench.checks.finding import CheckResult
 
 UNDECIDED = 3
 """Exit code if no check fails, but one would need more images; 2 is that of bad input."""
@@ -73,7 +73,7 @@ def check(
         raise typer.Exit(code)
 
 
-def _print_findings(title: str, found: Sequence[Finding]) -> None:
+def _print_findings(title: str, found: Sequence[CheckResult]) -> None:
     """Print a line for each check, with its sentence."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
