@@ -12,7 +12,8 @@ from purebench.core.registry import Spec
 from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.curves import Chart, Scale, single
 from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
-from purebench.records.record import Outcome, Picture
+from purebench.records.outcome import Outcome
+from purebench.records.record import Picture
 from purebench.results.attack_claims import OwnVerdict, own_verdict
 from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import Certificates

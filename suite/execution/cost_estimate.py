@@ -23,7 +23,7 @@ from purebench.execution.context import Context
 from purebench.execution.job import run_job
 from purebench.execution.job_record import Given, answered_wrong
 from purebench.execution.scheduler import single_thread
-from purebench.records.record import WORST_CASE
+from purebench.records.outcome import WORST_CASE
 from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method
 
 Tell = Callable[[str, int, int], None]

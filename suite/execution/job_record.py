@@ -19,8 +19,9 @@ from purebench.data.datasets import Array
 from purebench.execution.context import Context
 from purebench.execution.verification import Verification
 from purebench.records.answers import ANSWERED
+from purebench.records.outcome import Outcome
 from purebench.records.provenance import commit, device_name, versions
-from purebench.records.record import Outcome, Picture, Record
+from purebench.records.record import Picture, Record
 
 Counts = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -34,7 +34,7 @@ from purebench.execution.job_record import (
 )
 from purebench.execution.verification import verify
 from purebench.records.answers import ANSWERED
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.statistics import RUNGS, contenders, picked
 
 Bools = npt.NDArray[np.bool_]

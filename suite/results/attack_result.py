@@ -11,7 +11,8 @@ from pydantic import ConfigDict
 
 from purebench.core.files.versioned_model import STRICT, Distance, DrawString, Line, PerImage, Plain, Text, Whole
 from purebench.core.warning_codes import ResultWarning
-from purebench.records.record import Outcome, Picture
+from purebench.records.outcome import Outcome
+from purebench.records.record import Picture
 
 
 @dataclass(frozen=True)

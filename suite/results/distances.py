@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from purebench.core.threat import parse_radius
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, DefenseResult
 from purebench.statistics import median_distance

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode, joined
-from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.record import Record
 from purebench.results.attack_result import AttackResult, WorstCase
 from purebench.results.results import DefenseResult
 from purebench.results.stopping import ending

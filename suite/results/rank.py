@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from purebench.core.warning_codes import ResultWarning
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of

@@ -26,7 +26,7 @@ from purebench.core.files.versioned_model import (
 from purebench.core.registry import Spec
 from purebench.records.answers import ANSWERED as ANSWERED
 from purebench.records.answers import Answers, gather, right_answers
-from purebench.records.record import WORST_CASE, Outcome
+from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.results.attack_result import AttackResult, WorstCase
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 

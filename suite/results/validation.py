@@ -12,7 +12,7 @@ from purebench.core.files.names import check_file_name
 from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import from_plain
 from purebench.core.registry import Spec
-from purebench.records.record import ANSWERED, Outcome
+from purebench.records.outcome import ANSWERED, Outcome
 from purebench.records.validation import check_draws, check_lengths
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from purebench.data.pictures import PictureTable, to_bytes
 from purebench.execution.context import Context
 from purebench.execution.incremental import Runner
 from purebench.records import store
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate

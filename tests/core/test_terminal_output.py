@@ -18,7 +18,8 @@ from purebench.boards.parse import load_board
 from purebench.core.terminal_output import DIRECTIONS, make_console, printable
 from purebench.execution.progress import progress
 from purebench.leaderboards.terminal import print_board
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 

@@ -10,7 +10,8 @@ from purebench.boards.parse import load_board
 from purebench.execution.context import Context, prepare
 from purebench.execution.job_record import Given, JobResult
 from purebench.execution.scheduler import run
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 from purebench.results.export import export_results, load_results
 from purebench.results.merge import merge
 from purebench.results.rank import rank

@@ -22,7 +22,8 @@ from purebench.execution.early_checks import check_attacks
 from purebench.execution.job_record import broken_before
 from purebench.execution.scheduler import Queue
 from purebench.records import store
-from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 

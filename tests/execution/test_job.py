@@ -23,7 +23,8 @@ from purebench.execution.job_record import JobResult
 from purebench.execution.scheduler import single_thread
 from purebench.execution.threat_check import Violation, constrain
 from purebench.execution.verification import verify
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 

@@ -20,7 +20,8 @@ from purebench.execution.early_checks import check_defenses
 from purebench.execution.faults import explain
 from purebench.execution.job import run_job
 from purebench.execution.job_record import Given
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 

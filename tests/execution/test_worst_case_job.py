@@ -19,7 +19,8 @@ from purebench.execution.context import prepare
 from purebench.execution.job_record import JobResult
 from purebench.execution.worst_case_job import NOTHING_ANSWERED, run_worst_case
 from purebench.records import store
-from purebench.records.record import ANSWERED, WORST_CASE, Outcome, Record
+from purebench.records.outcome import ANSWERED, WORST_CASE, Outcome
+from purebench.records.record import Record
 from purebench.statistics import RUNGS
 
 from boards import write_board  # isort: skip

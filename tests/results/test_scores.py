@@ -13,7 +13,7 @@ from purebench.boards.parse import load_board
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.execution.incremental import Limits, Runner, steps
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.scores import per_image, under
 
 from claimed import write_claimed  # isort: skip

@@ -99,7 +99,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from purebench.records.record import WORST_CASE
+    from purebench.records.outcome import WORST_CASE
 
     images = board.images_of(board.most_blocks)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
