@@ -18,7 +18,7 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
-def progress(*, parts: bool = False) -> Iterator[Progress]:
+def run_progress(*, parts: bool = False) -> Iterator[Progress]:
     """Show a progress bar on a terminal, else a line from time to time, so that a log shows that the run is alive.
 
     Each distinct reason of an error is printed once, and at the end how to run those jobs again.

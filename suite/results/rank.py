@@ -69,8 +69,8 @@ class Row:
         rank: the position by robust accuracy, from 1; None under the same conditions as `robust`.
         result: the result of the defense.
         clean: the clean accuracy; None where it ERRORED or the board has none.
-        robust: the accuracy at the picked adversarial examples; None where something ERRORED, which `reason` then
-            explains, and where the board's attacks do not apply.
+        robust: the accuracy at the picked adversarial examples (`DefenseResult.robust` in results.py); None where
+            something ERRORED, which `reason` then explains, and where the board's attacks do not apply.
         cells: one cell per attack.
         strongest: the attack with the lowest accuracy on images where it did not ERROR; in a cascade, where accuracies
             are conditional, the attack that broke the most images.

@@ -56,7 +56,7 @@ def check(
     from purebench.core.errors import PurebenchError, require_fraction
     from purebench.core.files.places import default_store
     from purebench.execution.incremental import Limits, Runner
-    from purebench.execution.progress import progress
+    from purebench.execution.progress import run_progress
 
     require_fraction("--confidence", confidence, ends=False)
     if minutes is not None and not minutes > 0:
@@ -64,7 +64,7 @@ def check(
     chosen = choose(board, [defense], None)
     check_trust(board, load_board(find_board(board)), trust=trust)
     effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
-    with progress(parts=True) as watch:
+    with run_progress(parts=True) as watch:
         run = Runner(store or default_store(), device, workers, watch)
         row, limits = chosen.shown[0], Limits(max_images, minutes)
         found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
