@@ -117,11 +117,10 @@ def attack_and_verify(
         verified,
         answer,
         board.threat.size(verified.images - x[checked.rows]).tolist(),
-        [*view.notes, *view.batch.notes, *batches[-1].notes],
+        notes=[*view.notes, *view.batch.notes, *batches[-1].notes],
         warnings=[*known, *view.warnings],
-        forwards=passes * (view.forwards + verified.passes) + answer.passes,
-        backwards=passes * view.backwards,
-        seconds={"attack": attacked - began, "verify": time.perf_counter() - attacked},
+        passes=(passes * (view.forwards + verified.passes) + answer.passes, passes * view.backwards),
+        phases={"attack": attacked - began, "verify": time.perf_counter() - attacked},
     )
     return Attacked(checked.rows, verified.images, fields, faults)
 

@@ -182,9 +182,9 @@ def _tried(row: DefenseChoice, attack: AttackChoice, one: Context) -> Price:
     job = Job(seed, seed, row, attack, 0)
     given = Given((), answered_wrong(one.images.floats()))
     began = time.perf_counter()
-    result = run_job(job, one, given)
-    seconds = 0.0 if result.record.skipped else result.seconds or time.perf_counter() - began
-    return Price(row.name, attack.name, seconds, *result.passes, True, result.record.skipped)
+    record = run_job(job, one, given).record
+    seconds = 0.0 if record.skipped else record.wall_time or time.perf_counter() - began
+    return Price(row.name, attack.name, seconds, *record.passes, True, record.skipped)
 
 
 def _reference(

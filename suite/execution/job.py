@@ -85,4 +85,4 @@ def _lost(job: Job, source: JobResult | None, rows: Sequence[int]) -> dict[int, 
     if used is None or source is None or used.defense == job.defense.name:
         return {}
     why = f"nothing to reuse: {used.attack} on {used.defense} is errored"
-    return dict.fromkeys(source.errored.intersection(rows), why)
+    return dict.fromkeys(source.record.errored_rows.intersection(rows), why)

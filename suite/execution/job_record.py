@@ -18,13 +18,11 @@ from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.data.datasets import Array
 from purebench.execution.context import Context
 from purebench.execution.verification import Verification
-from purebench.records.answers import ANSWERED
 from purebench.records.outcome import Outcome
 from purebench.records.provenance import commit, device_name, versions
 from purebench.records.record import Picture, Record
 
 Counts = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 SPARED = "the accuracy is conditional: in a cascade, images that earlier attacks broke are not attacked"
 
@@ -40,36 +38,6 @@ class JobResult:
 
     record: Record
     adversarial: Array | None = None
-
-    @property
-    def errored(self) -> set[int]:
-        """The rows of the images that are ERRORED."""
-        return {row for row, outcome in enumerate(self.record.outcomes) if outcome is Outcome.ERRORED}
-
-    @property
-    def robust(self) -> Bools:
-        """True where the image is ROBUST, bool [N]."""
-        return np.array([outcome is Outcome.ROBUST for outcome in self.record.outcomes])
-
-    @property
-    def right(self) -> Bools:
-        """True where a verification draw was correct, bool [N,draws]; every image must have been answered."""
-        return np.array([[draw == "1" for draw in draws] for draws in self.record.draws], dtype=np.bool_)
-
-    @property
-    def passes(self) -> tuple[int, int]:
-        """The images passed forward and backward through the defense."""
-        return self.record.forwards, self.record.backwards
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of all phases."""
-        return sum(self.record.seconds.values())
-
-    @property
-    def failure(self) -> str | None:
-        """The reasons if the first image is ERRORED or SKIPPED, None if it was answered."""
-        return None if self.record.outcomes[0] in ANSWERED else self.record.reason
 
 
 @dataclass(frozen=True)
@@ -167,7 +135,14 @@ def _same_for_all(blank: Record, outcome: Outcome, reason: str) -> Record:
 
 
 def attack_fields(
-    verified: Verification, answer: Answer, distances: Sequence[float], notes: Sequence[str], **costs: Any
+    verified: Verification,
+    answer: Answer,
+    distances: Sequence[float],
+    *,
+    notes: Sequence[str],
+    warnings: Sequence[ResultWarning],
+    passes: tuple[int, int],
+    phases: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the fields of a record about the images that were attacked and verified.
 
@@ -176,7 +151,9 @@ def attack_fields(
         answer: the attack's answer for them.
         distances: the norm of each perturbation.
         notes: the notes of the attack's view and of the batches.
-        **costs: the fields `warnings`, `forwards`, `backwards` and `seconds`.
+        warnings: the warnings of the attack and of the defense.
+        passes: the images passed forward and backward.
+        phases: wall time of each phase in seconds.
     """
     right = verified.right
     return {
@@ -187,7 +164,10 @@ def attack_fields(
         "claims": [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()],
         "certified": list(answer.certified or []),
         "notes": [*notes, *verified.notes],
-        **costs,
+        "warnings": list(warnings),
+        "forwards": passes[0],
+        "backwards": passes[1],
+        "seconds": dict(phases),
     }
 
 
@@ -261,13 +241,22 @@ class PickedScore:
     reason: str = ""
 
 
-def worst_case_record(blank: Record, scores: Sequence[PickedScore], **fields: Any) -> Record:
+def worst_case_record(
+    blank: Record,
+    scores: Sequence[PickedScore],
+    *,
+    notes: Sequence[str] = (),
+    passes: int = 0,
+    phases: Mapping[str, float] | None = None,
+) -> Record:
     """Return the record of a worst-case job.
 
     Args:
         blank: the job's record before it is run.
         scores: the score of each image of the block.
-        **fields: the fields `notes`, `forwards` and `seconds`, if an image was scored.
+        notes: what readers must know.
+        passes: the images passed forward to pick and to score.
+        phases: wall time of each phase in seconds.
     """
     return replace(
         blank,
@@ -276,7 +265,9 @@ def worst_case_record(blank: Record, scores: Sequence[PickedScore], **fields: An
         distances=[score.distance for score in scores],
         picked=[score.picked for score in scores],
         reasons=[score.reason for score in scores],
-        **fields,
+        notes=list(notes),
+        forwards=passes,
+        seconds=dict(phases or {}),
     )
 
 

@@ -74,7 +74,7 @@ def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[JobResul
         scores[row] = score
     x[tried.rows] = tried.found.images
     some = tried.found
-    record = worst_case_record(blank, scores, notes=some.notes, forwards=some.passes, seconds=some.seconds)
+    record = worst_case_record(blank, scores, notes=some.notes, passes=some.passes, phases=some.seconds)
     return JobResult(record, x.cpu().numpy())
 
 

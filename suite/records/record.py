@@ -23,7 +23,7 @@ from purebench.core.files.versioned_model import (
     from_json,
 )
 from purebench.core.warning_codes import ResultWarning
-from purebench.records.outcome import Outcome
+from purebench.records.outcome import ANSWERED, Outcome
 from purebench.records.validation import check_record
 
 SCHEMA: Final = 1
@@ -147,6 +147,36 @@ class Record:
             None if outcome is Outcome.SKIPPED else draws.count("1") / max(1, len(draws))
             for outcome, draws in zip(self.outcomes, self.draws, strict=True)
         ]
+
+    @property
+    def errored_rows(self) -> set[int]:
+        """The rows of the images that are ERRORED."""
+        return {row for row, outcome in enumerate(self.outcomes) if outcome is Outcome.ERRORED}
+
+    @property
+    def robust(self) -> list[bool]:
+        """Whether each image is ROBUST."""
+        return [outcome is Outcome.ROBUST for outcome in self.outcomes]
+
+    @property
+    def correct(self) -> list[list[bool]]:
+        """Whether each draw of each image was right, as [images][draws]."""
+        return [[draw == "1" for draw in draws] for draws in self.draws]
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """The images passed forward and backward through the defense."""
+        return self.forwards, self.backwards
+
+    @property
+    def wall_time(self) -> float:
+        """Wall time of all phases, in seconds."""
+        return sum(self.seconds.values())
+
+    @property
+    def failure(self) -> str | None:
+        """The reasons if the first image is ERRORED or SKIPPED; None if it was answered."""
+        return None if self.outcomes[0] in ANSWERED else self.reason
 
     @property
     def errored(self) -> bool:

@@ -108,9 +108,9 @@ class Bench:
             bool [N,draws].
         """
         if part.adversarial is None:
-            return self._run(alphas, self.setting.attack, part).right
+            return self._right(alphas, self.setting.attack, part)
         blank = self._run([0.0] * self.latents, CLEAN, part).record
-        return self._run(alphas, AGAIN, part, Given(source=JobResult(blank, part.adversarial))).right
+        return self._right(alphas, AGAIN, part, Given(source=JobResult(blank, part.adversarial)))
 
     def clean(self, alphas: Sequence[float], part: Part) -> Array:
         """Return whether the defense with these alphas is right on the clean images.
@@ -122,7 +122,7 @@ class Bench:
         Returns:
             bool [N,draws].
         """
-        return self._run(alphas, CLEAN, part).right
+        return self._right(alphas, CLEAN, part)
 
     def value(self, alphas: Sequence[float]) -> float:
         """Return the objective of the search: the share of right draws on its images, in [0,1]."""
@@ -154,6 +154,9 @@ class Bench:
             seed=setting.seed,
         )
 
+    def _right(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> Array:
+        return np.array(self._run(alphas, attack, part, given).record.correct, dtype=np.bool_)
+
     def _run(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> JobResult:
         """Run one job on the part's images. Raise PurebenchError with its reason if it failed."""
         row = DefenseChoice("searched", self.setting.defense)
@@ -169,7 +172,7 @@ class Bench:
         )
         key = f"{seed_of('tune', str(self.setting.seed), part.words):x}"
         found = run_job(Job(key, key, row, attack, 0), context, given)
-        if (reason := found.failure) is not None:
+        if (reason := found.record.failure) is not None:
             raise PurebenchError(f"tune: {attack.use} on {self.setting.defense}: {reason}")
         return found
 
@@ -204,7 +207,8 @@ class Bench:
             some = order[start : start + CHUNK]
             part = Part(f"once {start}", data.take(some), some)
             before, after = (self._run(zeros, attack, part) for attack in (CLEAN, ONCE))
-            flipped = before.robust & ~after.robust
+            held, still = np.array(before.record.robust), np.array(after.record.robust)
+            flipped = held & ~still
             assert after.adversarial is not None
             places.append(some[flipped])
             made.append(after.adversarial[flipped])
