@@ -39,7 +39,8 @@ from purebench.cli.commands.show import print_stored
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.terminal import print_board
 from purebench.records import store
-from purebench.records.record import Outcome, Picture, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Picture, Record
 from purebench.results.export import export_results, load_results
 from purebench.results.merge import merge
 from purebench.results.rank import rank

@@ -17,8 +17,9 @@ from reporting import Column, Report, fixed, parser, perform, progress, text
 from purebench.boards.selection import choose
 from purebench.core.memory import keep_freed_memory
 from purebench.execution.board_run import run_board
-from purebench.execution.context import check_attacks, prepare
+from purebench.execution.context import prepare
 from purebench.execution.cost_estimate import forecast
+from purebench.execution.early_checks import check_attacks
 
 
 def compare(report: Report, options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from purebench.boards.selection import choose
 from purebench.execution.board_run import run_board
-from purebench.execution.progress import progress
+from purebench.execution.progress import run_progress
 from purebench.results.merge import merge
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     board = choose(given.board, [given.defense], given.images)
     found = []
     for seed in range(given.seeds):
-        with progress() as tell:
+        with run_progress() as tell:
             one = replace(board, seed=seed)
             store = given.store.with_stem(f"{given.store.stem}-{seed}")
             context, records = run_board(one, store, workers=given.workers, progress=tell)

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.leaderboards.curves import Frame
-from purebench.results.results import ANSWERED, CLEAN, AttackResult, DefenseResult
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 from purebench.statistics import (
     Allocation,
     Estimate,

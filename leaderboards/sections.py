@@ -12,12 +12,14 @@ from purebench.core.registry import Spec
 from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.curves import Chart, Scale, single
 from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
-from purebench.records.record import Outcome, Picture
+from purebench.records.outcome import Outcome
+from purebench.records.record import Picture
 from purebench.results.attack_claims import OwnVerdict, own_verdict
+from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import Certificates
 from purebench.results.distances import Nearest, distance_text, reach
 from purebench.results.rank import Cell, Cost, Row, cost
-from purebench.results.results import CLEAN, AttackResult, spec_text
+from purebench.results.results import CLEAN, spec_text
 from purebench.statistics import Estimate, median_with_ends
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from purebench.boards.bundled import bundled
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.execution import notebook_progress
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.report import Report
 from purebench.results.export import load_results
 

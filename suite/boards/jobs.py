@@ -11,7 +11,7 @@ from typing import Any
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice
 from purebench.boards.code_identity import BoardCode
-from purebench.records.record import WORST_CASE
+from purebench.records.outcome import WORST_CASE
 
 
 @dataclass(frozen=True)

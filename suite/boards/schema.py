@@ -13,7 +13,7 @@ from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import MOST_DRAWS, MOST_IMAGES, StrictModel, Whole, plain, told
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel, parse_radius
-from purebench.records.record import WORST_CASE
+from purebench.records.outcome import WORST_CASE
 
 SCHEMA: Final = 1
 """Version of the schema of boards."""

@@ -22,7 +22,8 @@ from purebench.core.batching import DeviceBatch
 from purebench.core.defense import Defense
 from purebench.core.protocols import DefenseFault, check_logits
 from purebench.core.seeds import seeded
-from purebench.execution.verification import close, same_again, same_under_one_seed
+from purebench.execution.logit_comparison import close
+from purebench.execution.repeatability import same_again, same_under_one_seed
 
 ZERO = "gradients are not zero"
 EXACT = "gradients are those of the defense"

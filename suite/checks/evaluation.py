@@ -10,10 +10,10 @@ import torch
 from purebench.boards.board import Board, DefenseChoice
 from purebench.checks import attack_strength, defense_checks
 from purebench.checks.attack_variants import Effort, everything, far_radius, for_radius, for_steps, for_strength
-from purebench.checks.finding import Finding, Result, Suspicion, judged, verdict
+from purebench.checks.finding import CheckResult, Result, Suspicion, judged, verdict
 from purebench.core.batching import DeviceBatch
 from purebench.execution.context import Context
-from purebench.execution.incremental import Limits, Run, found_by, steps
+from purebench.execution.incremental import Limits, Runner, largest, steps
 from purebench.results.results import DefenseResult
 
 ANSWERS = "it answers"
@@ -30,7 +30,7 @@ class Trust:
         seen: the context and the result of the attacks at the board's radius, on all images that were used.
     """
 
-    findings: Sequence[Finding]
+    findings: Sequence[CheckResult]
     seen: tuple[Context, DefenseResult]
 
     @property
@@ -47,7 +47,7 @@ class Trust:
 def honest(
     board: Board,
     row: DefenseChoice,
-    run: Run,
+    run: Runner,
     *,
     effort: Effort | None = None,
     confidence: float = 0.95,
@@ -70,14 +70,17 @@ def honest(
     """
     effort, limits = effort or Effort(), limits or Limits()
     slopes, seeds, done = defense_checks.NOTHING_YET, None, 0
+    run.prepare(for_strength(largest(board, limits), row, effort))
     for part in steps(board, limits):
-        context, attacked = found_by(run, for_strength(part, row, effort))
+        context, attacked = run.result(for_strength(part, row, effort))
         images = len(attacked.images)
         reasons = [f"{attack.name}: {reason}" for attack in attacked.attacks for reason in attack.reasons]
         if attacked.failed:
-            return Trust([Finding(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], (context, attacked))
+            return Trust(
+                [CheckResult(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], (context, attacked)
+            )
         told = f"some attacks failed, {reasons[0]}" if reasons else f"no attack failed on {images} images"
-        first = Finding(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
+        first = CheckResult(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
         new, seeds = _asked(context, row, done, seeds)
         slopes, done = slopes + new, images
         suspicions = [
@@ -101,7 +104,7 @@ def _asked(
     context: Context, row: DefenseChoice, done: int, seeds: Suspicion | None
 ) -> tuple[defense_checks.Slopes, Suspicion]:
     """Check the defense itself on the images after the first `done`; the seeds are checked again unless they failed."""
-    defense = context.defenses[row.name]
+    defense = context.pristine(row.name)  # a copy, because later steps use the defense again
     x = torch.as_tensor(context.images.floats()[done:]).to(context.device)
     y = torch.as_tensor(context.images.labels[done:]).to(context.device)
     batch = DeviceBatch(context.device_batch(row.name))
@@ -111,15 +114,15 @@ def _asked(
 
 
 def _elsewhere(
-    board: Board, row: DefenseChoice, run: Run, effort: Effort, found: DefenseResult, context: Context
+    board: Board, row: DefenseChoice, run: Runner, effort: Effort, found: DefenseResult, context: Context
 ) -> list[Suspicion]:
     """Run the checks that need other radii."""
     shape = tuple(context.images.floats().shape[1:])
     most = everything(board.threat.norm, shape)
-    _, unbounded = found_by(run, for_radius(board, row, effort, most))
+    _, unbounded = run.result(for_radius(board, row, effort, most))
     here, far = board.threat.radius, far_radius(board.threat.radius, most)
     radii = [NEARER * here, far] if here < far else [NEARER * here]
-    others = {radius: found_by(run, for_radius(board, row, effort, radius))[1] for radius in radii}
+    others = {radius: run.result(for_radius(board, row, effort, radius))[1] for radius in radii}
     return [
         attack_strength.does_not_rise({**others, here: found}, effort.tolerance),
         attack_strength.falls_with_radius(found, others.get(far, unbounded), effort.tolerance),
@@ -127,6 +130,6 @@ def _elsewhere(
     ]
 
 
-def _longer(board: Board, row: DefenseChoice, run: Run, effort: Effort, found: DefenseResult) -> DefenseResult:
+def _longer(board: Board, row: DefenseChoice, run: Runner, effort: Effort, found: DefenseResult) -> DefenseResult:
     """Run the strongest of the white-box attacks with more steps."""
-    return found_by(run, for_steps(board, row, effort, attack_strength.stronger_view(found)))[1]
+    return run.result(for_steps(board, row, effort, attack_strength.stronger_view(found)))[1]

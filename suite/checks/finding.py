@@ -37,7 +37,7 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check.
 
     Attributes:
@@ -116,7 +116,7 @@ def worst(suspicions: Sequence[Suspicion]) -> Suspicion:
     return replace(suspicions[0], wrong=min(1.0, len(wrong) * min(wrong)), right=max(right))
 
 
-def judged(suspicions: Sequence[Suspicion], level: float) -> list[Finding]:
+def judged(suspicions: Sequence[Suspicion], level: float) -> list[CheckResult]:
     """Judge all suspicions together.
 
     Args:
@@ -134,11 +134,11 @@ def judged(suspicions: Sequence[Suspicion], level: float) -> list[Finding]:
             wrong = next(adjusted)
             result = Result.FAILS if wrong <= level else Result.HOLDS if one.right <= level else Result.UNDECIDED
             sentence += f" (p = {wrong:.2g}, Holm)" if result is Result.FAILS else ""
-        found.append(Finding(one.name, result, sentence))
+        found.append(CheckResult(one.name, result, sentence))
     return found
 
 
-def verdict(findings: Sequence[Finding]) -> Result:
+def verdict(findings: Sequence[CheckResult]) -> Result:
     """Return FAILS if any finding fails, else UNDECIDED if any is undecided, else HOLDS."""
     results = {finding.result for finding in findings}
     return next((r for r in (Result.FAILS, Result.UNDECIDED) if r in results), Result.HOLDS)

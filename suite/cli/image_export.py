@@ -9,7 +9,8 @@ import numpy as np
 
 from purebench.boards.board import Board
 from purebench.data.pictures import picture, to_bytes
-from purebench.records.record import WORST_CASE, Record
+from purebench.records.outcome import WORST_CASE
+from purebench.records.record import Record
 from purebench.records.store import Store
 
 
@@ -40,10 +41,11 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
             if not found:
                 continue
             images = np.concatenate([part for _, part in found])
-            labels = np.array([label for one, _ in found for label in one.labels], dtype=np.int64)
-            positions = np.array([place for one, _ in found for place in one.images], dtype=np.int64)
-            outcome = np.array([value.value for one, _ in found for value in one.outcomes])
-            attacks = [from_ or "" for one, _ in found for from_ in one.picked or [name] * len(one.images)]
+            told = [image for one, _ in found for image in one.by_image]
+            labels = np.array([image.label for image in told], dtype=np.int64)
+            positions = np.array([image.image for image in told], dtype=np.int64)
+            outcome = np.array([image.outcome.value for image in told])
+            attacks = [image.attack for image in told]
             place = folder / defense.name
             place.mkdir(parents=True, exist_ok=True)
             if "npz" in formats:
@@ -59,7 +61,7 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
             if "png" in formats:
                 pictures = place / name
                 pictures.mkdir(exist_ok=True)
-                for image, label, position, told in zip(images, labels, positions, outcome, strict=True):
-                    picture(to_bytes(image)).save(pictures / f"{position:06}-class{label}-{told}.png")
+                for image, label, position, word in zip(images, labels, positions, outcome, strict=True):
+                    picture(to_bytes(image)).save(pictures / f"{position:06}-class{label}-{word}.png")
             count += len(images)
     return count

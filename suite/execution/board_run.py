@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, WorstCaseJob
 from purebench.core.errors import PurebenchError
-from purebench.execution.context import Context, check_attacks, check_defenses, prepare
-from purebench.execution.job import Finding, Given
-from purebench.execution.scheduler import default_workers, execute
+from purebench.execution.context import Context, prepare
+from purebench.execution.early_checks import check_attacks, check_defenses
+from purebench.execution.job_record import Given, JobResult
+from purebench.execution.scheduler import Asking, default_workers, execute
 from purebench.records import store
-from purebench.records.record import Outcome, Record
+from purebench.records.record import Record
 from purebench.results.stopping import Ending, ending
 
 Progress = Callable[[int, int, Record | None], None]
@@ -61,52 +61,115 @@ def run_board(
         tell(f"{name} is not run: {error}")
     for warning in context.warnings:
         tell(warning)
+    many = default_workers(device) if workers is None else workers
+    return context, run_prepared(
+        board,
+        context,
+        path,
+        workers=many,
+        wait=wait,
+        retry_errors=retry_errors,
+        progress=progress,
+        tell=tell,
+        order=order,
+    )
+
+
+def run_prepared(
+    board: Board,
+    context: Context,
+    path: Path,
+    *,
+    workers: int = 1,
+    wait: float = 0.0,
+    retry_errors: bool = False,
+    progress: Progress = lambda done, total, record: None,
+    tell: Callable[[str], None] = lambda line: None,
+    order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
+) -> list[Record]:
+    """Run the missing jobs of a board whose images and models are loaded; the arguments are those of `run_board`.
+
+    Args:
+        board: the board as it was requested, which the store keeps; rows of it may be left out of the context.
+        context: the prepared board.
+        path: the store.
+        workers: the number of processes.
+        wait: seconds to wait for another process that writes to the store.
+        retry_errors: whether to run ERRORED jobs again.
+        progress: called at the start and after each job.
+        tell: called with one line if the stopping rule ends the run.
+        order: the order of execution.
+
+    Returns:
+        All records in plan order, or those of the blocks that count.
+
+    Raises:
+        PurebenchError: invalid input, before anything is written.
+    """
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
         check_defenses(context)
-    end: Ending | None = None
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one
             saved.remove(job.key for job in jobs if job.key not in found)
         saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
         progress(len(found), len(jobs), None)
-        end = ending(context.board, found.values())
-        todo = [] if end else list(order([job for job in jobs if job.key not in found]))
-        left = Counter(job.block for job in todo)
-        looked = _whole_blocks(left, board)
-        done = {key: Finding(record) for key, record in found.items()}
-
-        def given(job: AnyJob) -> Given:
-            """Return the results of the jobs that a job needs; their images are read from the store."""
-            needed = {key: replace(done[key], adversarial=saved.adversarial(key)) for key in job.needs}
-            if isinstance(job, WorstCaseJob):
-                return Given([needed[key] for key in job.needs])
-            return Given([needed[key] for key in job.after], needed[job.source] if job.source else None)
-
-        many = default_workers(device) if workers is None else workers
-        with closing(execute(todo, context, many, done, given)) as findings:
-            for finding in findings:
-                done[finding.record.key] = Finding(finding.record)
-                saved.add(finding.record, finding.adversarial)
-                found[finding.record.key] = finding.record
-                progress(len(found), len(jobs), finding.record)
-                left[finding.record.block] -= 1
-                if (whole := _whole_blocks(left, board)) > looked:
-                    end, looked = ending(context.board, found.values(), looked + 1), whole
-                    if end is not None:
-                        break
-        if end is not None:
-            jobs = [job for job in jobs if job.block < end.blocks]
+        rule = _StoppingRule(context.board, jobs, found)
+        todo = [] if rule.end else list(order([job for job in jobs if job.key not in found]))
+        with closing(execute(todo, context, workers, found, _inputs(saved, found))) as results:
+            for result in results:
+                saved.add(result.record, result.adversarial)
+                found[result.record.key] = result.record
+                progress(len(found), len(jobs), result.record)
+                if rule.after(result.record):
+                    break
+        if rule.end is not None:
+            jobs = [job for job in jobs if job.block < rule.end.blocks]
             saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
-            tell(_told(board, end))
-    return context, [found[job.key] for job in jobs]
+            tell(_told(board, rule.end))
+    return [found[job.key] for job in jobs]
 
 
-def _whole_blocks(left: Counter[int], board: Board) -> int:
-    """Return the number of first blocks without a remaining job."""
-    return next((block for block in range(board.most_blocks) if left[block]), board.most_blocks)
+def _inputs(saved: store.Store, found: Mapping[str, Record]) -> Asking:
+    """Return a function that reads the results of the jobs that a job needs from the store."""
+
+    def given(job: AnyJob) -> Given:
+        needed = {key: JobResult(found[key], saved.adversarial(key)) for key in job.needs}
+        if isinstance(job, WorstCaseJob):
+            return Given([needed[key] for key in job.needs])
+        return Given([needed[key] for key in job.after], needed[job.source] if job.source else None)
+
+    return given
+
+
+class _StoppingRule:
+    """Evaluates the stopping rule of a board whenever one more of its first blocks is finished.
+
+    Args:
+        board: the board.
+        jobs: its jobs.
+        found: the records by key; those that are added later count as well.
+    """
+
+    def __init__(self, board: Board, jobs: Sequence[AnyJob], found: Mapping[str, Record]):
+        self.board, self.found = board, found
+        self.end: Ending | None = ending(board, found.values())
+        self.left = Counter(job.block for job in jobs if job.key not in found)
+        self.looked = self._whole_blocks()
+
+    def after(self, record: Record) -> bool:
+        """Return whether the run ends with this record, which was just added."""
+        self.left[record.block] -= 1
+        if (whole := self._whole_blocks()) > self.looked:
+            self.end, self.looked = ending(self.board, self.found.values(), self.looked + 1), whole
+        return self.end is not None
+
+    def _whole_blocks(self) -> int:
+        """Return the number of first blocks without a remaining job."""
+        most = self.board.most_blocks
+        return next((block for block in range(most) if self.left[block]), most)
 
 
 def _told(board: Board, end: Ending) -> str:
@@ -131,7 +194,7 @@ def _kept(saved: store.Store, jobs: Sequence[AnyJob], retry_errors: bool) -> dic
     """
     found = {job.key: record for job in jobs if (record := saved.get(job.key)) is not None}
     if retry_errors:
-        found = {key: record for key, record in found.items() if Outcome.ERRORED not in record.outcomes}
+        found = {key: record for key, record in found.items() if not record.errored}
         while rests := [job.key for job in jobs if job.key in found and any(key not in found for key in job.needs)]:
             found = {key: record for key, record in found.items() if key not in rests}
     return found

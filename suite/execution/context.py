@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,14 +19,11 @@ from purebench.core.batching import fitting
 from purebench.core.defense import Defense, as_defense, fingerprint
 from purebench.core.devices import find_device
 from purebench.core.errors import Missing, MissingFiles, PurebenchError, shown
-from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
-from purebench.core.threat import Knowledge, ThreatModel
 from purebench.data.adapt import load_images
 from purebench.data.datasets import Array, ImageSet
 from purebench.data.validation import check_classes
-from purebench.execution.contract.checks import Facts, check_contract, facts
-from purebench.execution.contract.eager import eagerly
+from purebench.execution.contract.checks import Facts, facts
 from purebench.execution.contract.pristine import copied
 from purebench.records.provenance import versions
 
@@ -70,7 +66,9 @@ class Context:
         left_out: rows of the requested board that `board` lacks, because they need files that are not on this machine.
         sizes: the device batch of each defense, once it is known.
         warnings: sentences about images that do not fit the classifier.
-        known: the facts about each defense, once they are known.
+        known: the facts about each defense, once they are known, by its name and the number of images they are known
+            from.
+        checked: the defenses that `check_defenses` has accepted.
     """
 
     board: Board
@@ -83,7 +81,8 @@ class Context:
     left_out: dict[str, MissingFiles] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    known: dict[str, Facts] = field(default_factory=dict, init=False)
+    known: dict[tuple[str, int], Facts] = field(default_factory=dict)
+    checked: set[str] = field(default_factory=set)
 
     def pristine(self, name: str) -> Defense:
         """Return a copy of a defense that was never called; jobs never call `defenses` themselves.
@@ -91,23 +90,61 @@ class Context:
         Raises:
             PurebenchError: the defense exists only in memory and cannot be copied.
         """
-        made = self._copy(name)
+        made = self.uncalled(name)
         made.shares_draws = self.facts(name).shares_draws
         return made
 
     def facts(self, name: str) -> Facts:
         """Return the facts about a defense; they are determined at the first request, on the board's first images."""
-        if name not in self.known:
-            images = torch.as_tensor(self.images.take(range(min(2, len(self.images)))).floats()).to(self.device)
+        count = min(2, len(self.images))
+        if (name, count) not in self.known:
+            images = torch.as_tensor(self.images.take(range(count)).floats()).to(self.device)
             try:
-                self.known[name] = facts(self._copy(name), images)
+                self.known[name, count] = facts(self.uncalled(name), images)
             except PurebenchError:
                 raise
             except Exception:  # the jobs report it for the images that cause it
-                self.known[name] = Facts()
-        return self.known[name]
+                self.known[name, count] = Facts()
+        return self.known[name, count]
 
-    def _copy(self, name: str) -> Defense:
+    def covers(self, board: Board) -> bool:
+        """Return whether all images and models of a board are those of this one, so that `on` can return its context.
+
+        Args:
+            board: a board with its own attacks, threat model, and number of images.
+        """
+        own, rows = self.board, {row.name: row.use for row in self.board.defenses}
+        same_data = (board.dataset.use, board.dataset.seed) == (own.dataset.use, own.dataset.seed)
+        return (
+            same_data
+            and board.classifier == own.classifier
+            and board.dataset.images <= len(self.images)
+            and all(rows.get(row.name) == row.use for row in board.defenses if row.name not in self.left_out)
+        )
+
+    def on(self, board: Board) -> Context:
+        """Return the context of a board that this one covers, without loading images or models again.
+
+        Args:
+            board: the board, such as this one on its first blocks, or with other attacks.
+
+        Returns:
+            Its context. It shares the defenses and what is known about them with this one.
+        """
+        _check_threat(board, self.images)
+        rows = tuple(row for row in board.defenses if row.name in self.defenses)
+        names, images = [row.name for row in board.defenses], board.dataset.images
+        return replace(
+            self,
+            board=replace(board, defenses=rows),
+            images=self.images.take(range(images)),
+            order=self.order[:images],
+            defenses={row.name: self.defenses[row.name] for row in rows},
+            left_out={name: error for name, error in self.left_out.items() if name in names},
+        )
+
+    def uncalled(self, name: str) -> Defense:
+        """Return a copy of a defense that was never called, as its factory made it; see `pristine`."""
         try:
             return copied(self.defenses[name])
         except PurebenchError:
@@ -123,7 +160,7 @@ class Context:
         if defense not in self.sizes:
             with seeded("probe", device=self.device):
                 image = torch.as_tensor(self.images.take([0]).floats()).to(self.device)
-                self.sizes[defense] = fitting(self._copy(defense), image)
+                self.sizes[defense] = fitting(self.uncalled(defense), image)
         return self.sizes[defense]
 
     def jobs(self) -> list[AnyJob]:
@@ -218,6 +255,10 @@ def _check_numbers(board: Board, data: ImageSet) -> None:
                 f"dataset.{key}: expected at most {len(data)}, the images of {data.name}, but got {shown(value)}; "
                 "take fewer."
             )
+    _check_threat(board, data)
+
+
+def _check_threat(board: Board, data: ImageSet) -> None:
     try:
         board.threat.check_shape(data.images.shape[1:])
     except PurebenchError as error:
@@ -252,65 +293,3 @@ def _missing_of_rows(board: Board) -> list[Missing]:
         with suppress(PurebenchError):  # other faults of a row are reported when the board can run
             _if_here(lambda row=choice: build_defense(row, board, torch.nn.Identity()), missing)  # type: ignore[misc]
     return missing
-
-
-def check_defenses(context: Context) -> None:
-    """Call every defense once, to find invalid defenses before anything is run.
-
-    It is separate from `prepare`, because a finished board does not need it.
-
-    Raises:
-        PurebenchError: a defense breaks the contract (see `check_contract`).
-    """
-    images = torch.as_tensor(context.images.take([0, len(context.images) - 1]).floats()).to(context.device)
-    for name in context.defenses:
-        try:
-            with eagerly():
-                check_contract(context._copy(name), images)
-        except PurebenchError as error:
-            raise PurebenchError(f"defenses.{name}: {error}") from error
-
-
-@runtime_checkable
-class Particular(Protocol):
-    """An attack that knows, before it runs, which threat models it does not support."""
-
-    def check(self, threat: ThreatModel) -> None:
-        """Check that the attack can run under the threat model.
-
-        Raises:
-            PurebenchError: it cannot run under the threat model, or cannot be made.
-        """
-
-
-def check_attacks(board: Board) -> None:
-    """Create every attack once, to find invalid attacks before anything is run.
-
-    It is separate from `prepare`, because attack libraries take seconds to import and a finished board does not need
-    them.
-
-    Raises:
-        PurebenchError: an attack cannot be created or run.
-    """
-    for attack in board.attacks:
-        where = f"attacks.{attack.name}"
-        try:
-            made = registry.create("attacks", attack.use)
-            if isinstance(made, Particular):
-                made.check(board.threat)
-        except PurebenchError as error:
-            raise PurebenchError(f"{where}: {error}") from error
-        takes = inspect.signature(registry.factory("attacks", attack.use.name)[0]).parameters
-        if attack.source is not None and "found" not in takes:
-            raise PurebenchError(
-                f"{where}.source: expected an attack that reuses images, such as transfer, "
-                f"but {attack.use.name} takes none; leave the source out."
-            )
-        if attack.source is None and attack.use.name == "transfer":
-            raise PurebenchError(f"{where}: expected a source, {{defense: …, attack: …}}, but got none.")
-        knowledge = getattr(made, "knowledge", None)  # a local attack may be a plain function
-        if knowledge is Knowledge.WHITE_BOX and Spec.parse(attack.gradient).name == "none":
-            raise PurebenchError(
-                f"{where}.gradient: expected a view with gradients, which {attack.use.name} needs, but got none; "
-                "take exact, or bpda where the purifier has none."
-            )

@@ -20,9 +20,10 @@ from purebench.boards.board import SOURCE, AttackChoice, DefenseChoice
 from purebench.boards.jobs import Job
 from purebench.core.seeds import seeded
 from purebench.execution.context import Context
-from purebench.execution.job import Finding, Given, run_job
+from purebench.execution.job import run_job
+from purebench.execution.job_record import Given, answered_wrong
 from purebench.execution.scheduler import single_thread
-from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.records.outcome import WORST_CASE
 from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method
 
 Tell = Callable[[str, int, int], None]
@@ -179,13 +180,11 @@ def _tried(row: DefenseChoice, attack: AttackChoice, one: Context) -> Price:
     """Run a job on one image; the reused images are the clean ones."""
     seed = f"plan {row.name} {attack.name}"
     job = Job(seed, seed, row, attack, 0)
-    clean = Record("", "", "", "", 0, [], [], [Outcome.MISCLASSIFIED], ["0"], [None])
-    given = Given((), Finding(clean, one.images.floats()))
+    given = Given((), answered_wrong(one.images.floats()))
     began = time.perf_counter()
     record = run_job(job, one, given).record
-    skipped = record.outcomes == [Outcome.SKIPPED]
-    seconds = 0.0 if skipped else sum(record.seconds.values()) or time.perf_counter() - began
-    return Price(row.name, attack.name, seconds, record.forwards, record.backwards, True, skipped)
+    seconds = 0.0 if record.skipped else record.wall_time or time.perf_counter() - began
+    return Price(row.name, attack.name, seconds, *record.passes, True, record.skipped)
 
 
 def _reference(

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from purebench.boards.board import Board
-from purebench.execution.board_run import Progress, run_board
-from purebench.execution.context import Context
+from purebench.execution.board_run import Progress, run_prepared
+from purebench.execution.context import Context, prepare
 from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
 
 WAIT = 3600.0
 """Seconds to wait for another process that writes to the store; it releases the store between two steps."""
 CLOSELY = 8
-"""A step is one block, or an eighth of the finished blocks where that is more, because models are loaded again for each
-step."""
+"""A step is one block, or an eighth of the finished blocks where that is more, because the plan is made anew and the
+store is read again at each step."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """The store, the device and the workers with which boards are run.
+@dataclass
+class Runner:
+    """Runs boards that share images and models, which are loaded once: a board on its first blocks, or its variants.
 
     Attributes:
         store: the SQLite file.
@@ -35,26 +35,38 @@ class Run:
     device: str = "cpu"
     workers: int = 1
     progress: Progress = lambda done, total, record: None
+    _loaded: Context | None = field(default=None, init=False, repr=False)
 
+    def prepare(self, board: Board) -> None:
+        """Load the images and models of a board, for all later calls of `result` on boards that it covers.
 
-def found_by(run: Run, board: Board) -> tuple[Context, DefenseResult]:
-    """Run a board that has one shown defense.
+        Args:
+            board: the board with all images and rows that may be run.
 
-    Args:
-        run: where and how to run it.
-        board: the board.
+        Raises:
+            PurebenchError: as for `prepare`.
+        """
+        self._loaded = prepare(board, self.device)
 
-    Returns:
-        The context, and the result of the defense.
+    def result(self, board: Board) -> tuple[Context, DefenseResult]:
+        """Run a board that has one shown defense; its images and models are loaded if they are not yet.
 
-    Raises:
-        PurebenchError: invalid input.
-    """
-    context, records = run_board(
-        board, run.store, device=run.device, workers=run.workers, wait=WAIT, progress=run.progress
-    )
-    (found,) = merge(context.board, records)
-    return context, found
+        Args:
+            board: the board.
+
+        Returns:
+            The context, and the result of the defense.
+
+        Raises:
+            PurebenchError: invalid input.
+        """
+        if self._loaded is None or not self._loaded.covers(board):
+            self.prepare(board)
+        assert self._loaded is not None
+        context = self._loaded.on(board)
+        records = run_prepared(board, context, self.store, workers=self.workers, wait=WAIT, progress=self.progress)
+        (found,) = merge(context.board, records)
+        return context, found
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,17 @@ class Limits:
     minutes: float | None = None
 
 
+def largest(board: Board, limits: Limits) -> Board:
+    """Return the board on all images that the limits allow.
+
+    Args:
+        board: the board.
+        limits: the limits after which to stop.
+    """
+    images = board.dataset.images if limits.images is None else min(limits.images, board.dataset.images)
+    return replace(board, dataset=replace(board.dataset, images=images))
+
+
 def steps(board: Board, limits: Limits) -> Iterator[Board]:
     """Yield the board on its first block, then on more blocks, up to all of its images or to a limit.
 
@@ -79,11 +102,11 @@ def steps(board: Board, limits: Limits) -> Iterator[Board]:
         board: the board.
         limits: the limits after which to stop.
     """
-    began, dataset = time.monotonic(), board.dataset
-    images = dataset.images if limits.images is None else min(limits.images, dataset.images)
-    blocks, done = -(-images // dataset.block), 0
+    began, block = time.monotonic(), board.dataset.block
+    most = largest(board, limits).dataset.images
+    blocks, done = -(-most // block), 0
     while done < blocks:
         if done and limits.minutes is not None and time.monotonic() - began > 60 * limits.minutes:
             return
         done = min(blocks, done + max(1, done // CLOSELY))
-        yield replace(board, dataset=replace(dataset, images=min(images, done * dataset.block)))
+        yield replace(board, dataset=replace(board.dataset, images=min(most, done * block)))

@@ -11,8 +11,8 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from purebench.execution import progress
 from purebench.execution.board_run import Progress
+from purebench.execution.progress import run_progress
 from purebench.records.record import Record
 
 SECONDS_BETWEEN = 0.2
@@ -43,7 +43,7 @@ def watching(wanted: bool) -> Iterator[Progress]:
         with _bar() as tell:
             yield tell
     else:
-        with progress.progress() as tell:
+        with run_progress() as tell:
             yield tell
 
 

@@ -12,13 +12,13 @@ from rich.text import Text
 
 from purebench.core.terminal_output import complain, make_console, printable
 from purebench.execution.board_run import Progress
-from purebench.records.record import Outcome, Record
+from purebench.records.record import Record
 
 SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
-def progress(*, parts: bool = False) -> Iterator[Progress]:
+def run_progress(*, parts: bool = False) -> Iterator[Progress]:
     """Show a progress bar on a terminal, else a line from time to time, so that a log shows that the run is alive.
 
     Each distinct reason of an error is printed once, and at the end how to run those jobs again.
@@ -44,7 +44,7 @@ def progress(*, parts: bool = False) -> Iterator[Progress]:
 
         def tell(done: int, total: int, record: Record | None) -> None:
             what = printable(f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run")
-            if record and Outcome.ERRORED in record.outcomes:
+            if record and record.errored:
                 told = (record.defense, record.reason)
                 reasons[told] = reasons.get(told, 0) + 1
                 if reasons[told] == 1:

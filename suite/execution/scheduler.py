@@ -11,6 +11,8 @@ import os
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
@@ -22,7 +24,8 @@ from purebench.core.errors import PurebenchError
 from purebench.core.memory import keep_freed_memory
 from purebench.execution.context import Context, prepare
 from purebench.execution.interruption import shielded
-from purebench.execution.job import Finding, Given, run_job
+from purebench.execution.job import run_job
+from purebench.execution.job_record import Given, JobResult
 from purebench.execution.worst_case_job import run_worst_case
 
 
@@ -43,7 +46,7 @@ def execute(
     workers: int,
     done: Collection[str] = (),
     given: Asking = lambda job: Given(),
-) -> Generator[Finding, None, None]:
+) -> Generator[JobResult, None, None]:
     """Run jobs and yield their results as they finish; a job starts after those it needs.
 
     Args:
@@ -70,7 +73,7 @@ def execute(
         yield from _parallel(queue, given, context.board, str(context.device), min(workers, len(jobs)))
 
 
-def run(job: AnyJob, context: Context, given: Given) -> Finding:
+def run(job: AnyJob, context: Context, given: Given) -> JobResult:
     """Run an attack job or a worst-case job.
 
     Args:
@@ -92,19 +95,26 @@ class Queue:
     """
 
     def __init__(self, jobs: Sequence[AnyJob], done: Collection[str] = ()):
-        self.todo = {job.key: job for job in jobs}
+        self.jobs = {job.key: job for job in jobs}
+        self.place = {key: place for place, key in enumerate(self.jobs)}
         # jobs that are not in the queue count as finished, so that no job waits for them
-        self.missing = {job.key: {key for key in job.needs if key in self.todo and key not in done} for job in jobs}
+        waits = {
+            key: [other for other in job.needs if other in self.jobs and other not in done]
+            for key, job in self.jobs.items()
+        }
+        self.sorter = TopologicalSorter(waits)
+        self.sorter.prepare()
+        self.ready: list[tuple[int, str]] = []
 
     def take(self) -> AnyJob | None:
         """Remove and return the first job that may start; None if no job remains, or all wait for running jobs."""
-        key = next((key for key in self.todo if not self.missing[key]), None)
-        return None if key is None else self.todo.pop(key)
+        for key in self.sorter.get_ready():
+            heappush(self.ready, (self.place[key], key))
+        return self.jobs[heappop(self.ready)[1]] if self.ready else None
 
     def finish(self, job: AnyJob) -> None:
         """Mark a job as finished, so that jobs that need it may start."""
-        for waits in self.missing.values():
-            waits.discard(job.key)
+        self.sorter.done(job.key)
 
 
 @contextmanager
@@ -119,7 +129,7 @@ def single_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: int) -> Generator[Finding, None, None]:
+def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: int) -> Generator[JobResult, None, None]:
     fork = multiprocessing.get_context("spawn")
     idle: list[Connection] = []
     processes = []

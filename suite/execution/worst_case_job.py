@@ -1,15 +1,15 @@
 """Runs a worst-case job: picks one adversarial example for each image of a block, and scores it on fresh draws.
 
 The attack jobs' verification draws are the first rung of a successive halving. The attacks that remain get more draws,
-and only the pick is scored, on draws that were not used before (see `statistics.halving`).
+and only the pick is scored, on draws that were not used before (see `statistics.halving`). The mean of these scores is
+the robust accuracy (`DefenseResult.robust`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,17 @@ from purebench.execution.blame import isolate
 from purebench.execution.context import Context
 from purebench.execution.contract.eager import eagerly
 from purebench.execution.faults import explain
-from purebench.execution.job import Finding, blank_record
+from purebench.execution.job_record import (
+    JobResult,
+    PickedScore,
+    blank_record,
+    counted_draws,
+    outcomes_of,
+    worst_case_record,
+)
 from purebench.execution.verification import verify
 from purebench.records.answers import ANSWERED
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.statistics import RUNGS, contenders, picked
 
 Bools = npt.NDArray[np.bool_]
@@ -38,7 +45,7 @@ NOTHING_APPLIES = "no attack of the board applies"
 NOTHING_ANSWERED = "every attack that applies ERRORED"
 
 
-def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]) -> Finding:
+def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[JobResult]) -> JobResult:
     """Run one worst-case job.
 
     An image on which the defense fails is ERRORED with the reason; the others keep their results.
@@ -57,21 +64,18 @@ def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[Finding]
     blank, count = blank_record(job, context, len(part)), len(part)
     with eagerly():
         tried = isolate(lambda rows: _picked_and_scored(job, context, found, x, y, rows), range(count))
-    whole: dict[str, Any] = {
-        "outcomes": [Outcome.ERRORED] * count,
-        "draws": [""] * count,
-        "distances": [None] * count,
-        "picked": [None] * count,
-        "reasons": [explain(tried.faults[row]) if row in tried.faults else "" for row in range(count)],
-    }
+    scores = [
+        PickedScore(Outcome.ERRORED, reason=explain(tried.faults[row]) if row in tried.faults else "")
+        for row in range(count)
+    ]
     if tried.found is None:
-        return Finding(replace(blank, **whole))
-    for place, row in enumerate(tried.rows):
-        for name, values in whole.items():
-            values[row] = tried.found.told[name][place]
+        return JobResult(worst_case_record(blank, scores))
+    for score, row in zip(tried.found.scores, tried.rows, strict=True):
+        scores[row] = score
     x[tried.rows] = tried.found.images
-    scored = replace(blank, **whole, notes=tried.found.notes, forwards=tried.found.passes, seconds=tried.found.seconds)
-    return Finding(scored, x.cpu().numpy())
+    some = tried.found
+    record = worst_case_record(blank, scores, notes=some.notes, passes=some.passes, phases=some.seconds)
+    return JobResult(record, x.cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,14 @@ class _Scored:
     """The result for some images.
 
     Attributes:
-        told: the lists of a record by name.
+        scores: the score of each image.
         images: the picked images [N,C,H,W].
         notes: the notes of the record.
         passes: images passed.
         seconds: wall time by phase.
     """
 
-    told: Mapping[str, Sequence[Any]]
+    scores: list[PickedScore]
     images: Tensor
     notes: list[str]
     passes: int
@@ -94,15 +98,13 @@ class _Scored:
 
 
 def _picked_and_scored(
-    job: WorstCaseJob, context: Context, found: Sequence[Finding], x: Tensor, y: Tensor, rows: list[int]
+    job: WorstCaseJob, context: Context, found: Sequence[JobResult], x: Tensor, y: Tensor, rows: list[int]
 ) -> _Scored:
     """Pick and score the adversarial examples of the images of these rows."""
     board, defense = context.board, context.pristine(job.defense.name)
-    records = [finding.record for finding in found]
-    outcomes = [[record.outcomes[row] for record in records] for row in rows]
+    outcomes = [outcomes_of(found, row) for row in rows]
     counts = np.array([[outcome in ANSWERED for outcome in of_image] for of_image in outcomes]).T
-    right = np.array([[record.draws[row].count("1") for row in rows] for record in records], dtype=np.int64)
-    asked = np.array([[len(record.draws[row]) for row in rows] for record in records], dtype=np.int64)
+    right, asked = counted_draws(found, rows)
     votes = _Votes(defense, found, rows, x[rows], y[rows], DeviceBatch(context.device_batch(job.defense.name)))
     began = time.perf_counter()
     if defense.random:
@@ -123,16 +125,20 @@ def _picked_and_scored(
     moved = x[rows].clone()
     moved[torch.as_tensor(images, device=x.device)] = votes.images(pick[images], images)
     answers = dict(zip(images.tolist(), fresh, strict=True))
-    everyone, sizes = range(len(rows)), board.threat.size(moved - x[rows]).tolist()
-    told: dict[str, Sequence[Any]] = {
-        "outcomes": [_outcome(answers[i]) if i in answers else _no_pick(outcomes[i]) for i in everyone],
-        "draws": ["".join("01"[int(one)] for one in answers[i]) if i in answers else "" for i in everyone],
-        "distances": [round(sizes[i], 7) if i in answers else None for i in everyone],
-        "picked": [records[int(a)].attack if a >= 0 else None for a in pick],
-        "reasons": ["" if i in answers else _reason(outcomes[i]) for i in everyone],
-    }
+    sizes = board.threat.size(moved - x[rows]).tolist()
+    scores = [
+        PickedScore(
+            _outcome(answers[i]),
+            "".join("01"[int(one)] for one in answers[i]),
+            round(sizes[i], 7),
+            found[int(pick[i])].record.attack,
+        )
+        if i in answers
+        else PickedScore(_no_pick(outcomes[i]), reason=_reason(outcomes[i]))
+        for i in range(len(rows))
+    ]
     seconds = {"pick": scored - began, "verify": time.perf_counter() - scored}
-    return _Scored(told, moved, votes.batch.notes, defense.passes * votes.passes, seconds)
+    return _Scored(scores, moved, votes.batch.notes, defense.passes * votes.passes, seconds)
 
 
 def _outcome(fresh: Bools) -> Outcome:
@@ -162,7 +168,7 @@ class _Votes:
     """
 
     defense: Defense
-    found: Sequence[Finding]
+    found: Sequence[JobResult]
     rows: Sequence[int]
     x: Tensor
     y: Tensor

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.records.record import ANSWERED as ANSWERED
-from purebench.records.record import Outcome
+from purebench.records.outcome import ANSWERED as ANSWERED
+from purebench.records.outcome import Outcome
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
@@ -24,33 +23,12 @@ from purebench.core.files.versioned_model import (
     from_json,
 )
 from purebench.core.warning_codes import ResultWarning
+from purebench.records.outcome import ANSWERED, Outcome
+from purebench.records.validation import check_record
 
 SCHEMA: Final = 1
 """Version of the schema of records."""
 CURE = "run the board again into another store (--store)"
-
-WORST_CASE = "worst-case"
-"""Name in the place of an attack's in the record of a worst-case job; an attack of a board must not have it."""
-
-
-class Outcome(StrEnum):
-    """Outcome of an image under an attack, decided by verification alone.
-
-    Attributes:
-        ROBUST: More than half of the verification draws were right.
-        MISCLASSIFIED: At most half of the verification draws were right.
-        ERRORED: The attack or the defense failed; never counted as robust.
-        SKIPPED: The attack does not apply to this defense.
-    """
-
-    ROBUST = "robust"
-    MISCLASSIFIED = "misclassified"
-    ERRORED = "errored"
-    SKIPPED = "skipped"
-
-
-ANSWERED = (Outcome.ROBUST, Outcome.MISCLASSIFIED)
-"""Outcomes of images that the defense answered."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +50,23 @@ class Picture:
     adversarial: Base64
     purified: Base64
     predicted: Position
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What a record says of one image.
+
+    Attributes:
+        image: Position of the image in the data set.
+        label: Its true class.
+        outcome: Its outcome.
+        attack: The attack of its adversarial example; of a worst-case job the picked one, "" where none applied.
+    """
+
+    image: int
+    label: int
+    outcome: Outcome
+    attack: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +134,61 @@ class Record:
     schema: Literal[1] = SCHEMA
 
     @property
+    def by_image(self) -> list[ImageOutcome]:
+        """Position, label, outcome and attack of each image."""
+        attacks = [name or "" for name in self.picked] if self.picked else [self.attack] * len(self.images)
+        columns = zip(self.images, self.labels, self.outcomes, attacks, strict=True)
+        return [ImageOutcome(*values) for values in columns]
+
+    @property
+    def shares(self) -> list[float | None]:
+        """Share of right draws of each image: 0 where it is ERRORED, None where it is SKIPPED."""
+        return [
+            None if outcome is Outcome.SKIPPED else draws.count("1") / max(1, len(draws))
+            for outcome, draws in zip(self.outcomes, self.draws, strict=True)
+        ]
+
+    @property
+    def errored_rows(self) -> set[int]:
+        """The rows of the images that are ERRORED."""
+        return {row for row, outcome in enumerate(self.outcomes) if outcome is Outcome.ERRORED}
+
+    @property
+    def robust(self) -> list[bool]:
+        """Whether each image is ROBUST."""
+        return [outcome is Outcome.ROBUST for outcome in self.outcomes]
+
+    @property
+    def correct(self) -> list[list[bool]]:
+        """Whether each draw of each image was right, as [images][draws]."""
+        return [[draw == "1" for draw in draws] for draws in self.draws]
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """The images passed forward and backward through the defense."""
+        return self.forwards, self.backwards
+
+    @property
+    def wall_time(self) -> float:
+        """Wall time of all phases, in seconds."""
+        return sum(self.seconds.values())
+
+    @property
+    def failure(self) -> str | None:
+        """The reasons if the first image is ERRORED or SKIPPED; None if it was answered."""
+        return None if self.outcomes[0] in ANSWERED else self.reason
+
+    @property
+    def errored(self) -> bool:
+        """True if an image is ERRORED."""
+        return Outcome.ERRORED in self.outcomes
+
+    @property
+    def skipped(self) -> bool:
+        """True if every image is SKIPPED."""
+        return all(outcome is Outcome.SKIPPED for outcome in self.outcomes)
+
+    @property
     def reason(self) -> str:
         """The distinct reasons of all images, joined."""
         return "; ".join(dict.fromkeys(reason for reason in self.reasons if reason))
@@ -154,8 +204,6 @@ class Record:
         Raises:
             PurebenchError: If it has another version, violates the schema, or contradicts itself.
         """
-        from purebench.records.validation import check_record
-
         record = from_json(cls, text, version=SCHEMA, cure=CURE)
         check_record(record)
         return record

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +15,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from purebench.core.errors import PurebenchError
-from purebench.core.files.strict_json import load_json
 from purebench.core.files.text import shown
-from purebench.core.files.versioned_model import dumps_with_schema, require_version
+from purebench.core.files.versioned_model import dumps_with_schema
 from purebench.data.datasets import Array
+from purebench.records import cells
+from purebench.records.cells import SCHEMA
 from purebench.records.record import Record
 
-SCHEMA = 1
-"""Version of the tables (SQLite's user_version), and of the plans."""
 TABLES = {
     "records": "CREATE TABLE records (key TEXT PRIMARY KEY, board TEXT NOT NULL, json TEXT NOT NULL) STRICT",
     "adversarial": "CREATE TABLE adversarial "
@@ -31,13 +29,6 @@ TABLES = {
     "plans": "CREATE TABLE plans (board TEXT PRIMARY KEY, json TEXT NOT NULL, keys TEXT NOT NULL) STRICT",
     "by_board": "CREATE INDEX by_board ON records(board)",
 }
-CURE = "name another file (--store), or move this one away"
-MOST_PIXELS = 2**28
-"""Largest number of values of the adversarial images of one job."""
-MOST_KEYS = 1_000_000
-MOST_PACKED = 1100
-"""Largest compression ratio of zlib, in bytes per compressed byte."""
-CHUNK = 2**20
 
 
 class Store:
@@ -62,7 +53,7 @@ class Store:
         except (sqlite3.Error, UnicodeError) as error:
             cure = "free some space, then start again: everything saved so far is kept"
             if "full" not in str(error) and "I/O" not in str(error):
-                cure = CURE
+                cure = cells.CURE
             raise PurebenchError(f"{self.path}: the store cannot be used ({error}); {cure}.") from error
 
     def add(self, record: Record, adversarial: Array | None = None) -> None:
@@ -92,7 +83,7 @@ class Store:
             if row is None:
                 return None
             try:
-                found = Record.from_json(_text(row[0]))
+                found = Record.from_json(cells.text(row[0]))
                 if found.key != key:
                     raise PurebenchError(f"key: expected that of its row, but got {shown(found.key)}.")
             except PurebenchError as error:
@@ -122,15 +113,15 @@ class Store:
             row = self.connection.execute(query, (key,)).fetchone()
             if row is None:
                 return None
-            shape = _shape(row[0])
+            shape = cells.shape(row[0])
             size = 4 * int(np.prod(shape, dtype=np.int64))
-            possible = range(size // MOST_PACKED, size + size // 100 + 1000)
+            possible = range(size // cells.MOST_PACKED, size + size // 100 + 1000)
             if row[1] not in possible:
                 raise PurebenchError(
                     f"adversarial images: {row[1]:,} bytes cannot hold {size:,} for the shape {row[0]}."
                 )
             packed = self.connection.execute("SELECT pixels FROM adversarial WHERE key = ?", (key,)).fetchone()[0]
-            return _unpack(packed, shape, size)
+            return cells.images(packed, shape, size)
 
     def set_plan(self, board: str, definition: dict[str, Any], keys: Sequence[str], origin: str = "") -> None:
         """Save the definition of a board as it was last run, and the keys of its jobs in their order.
@@ -150,73 +141,17 @@ class Store:
         """Return the boards that were run with this store, each with its definition and the keys of its jobs."""
         with self._guard():
             rows = self.connection.execute("SELECT board, json, keys FROM plans ORDER BY board").fetchall()
-            return {_text(board): (_definition(_text(plan)), _keys(_text(keys))) for board, plan, keys in rows}
+            return {
+                cells.text(board): (cells.definition(cells.text(plan)), cells.keys(cells.text(keys)))
+                for board, plan, keys in rows
+            }
 
     def origin(self, board: str) -> str:
         """Return the board as the user named it when it was last run; empty if that is not known."""
         with self._guard():
             row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
-            found = _plan(_text(row[0])).get("origin", "") if row else ""
+            found = cells.plan(cells.text(row[0])).get("origin", "") if row else ""
             return found if isinstance(found, str) else ""
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise PurebenchError(f"expected text in a cell, but got {shown(value)}; {CURE}.")
-    return value
-
-
-def _shape(text: Any) -> tuple[int, ...]:
-    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9}){3}", text):
-        raise PurebenchError(f"adversarial images: expected a shape such as 12,1,32,32, but got {shown(text)}.")
-    shape = tuple(int(side) for side in text.split(","))
-    if int(np.prod([float(side) for side in shape])) > MOST_PIXELS:
-        raise PurebenchError(f"adversarial images: expected at most {MOST_PIXELS:,} numbers, but got the shape {text}.")
-    return shape
-
-
-def _unpack(packed: Any, shape: tuple[int, ...], size: int) -> Array:
-    """Return the images of a blob that zlib compressed; decompresses `size` bytes at most."""
-    if not isinstance(packed, bytes):
-        raise PurebenchError(f"adversarial images: expected bytes, but got {shown(packed)}.")
-    images = np.empty(shape, dtype="<f4")
-    place, filled = images.reshape(-1).view(np.uint8), 0
-    unpacker, rest = zlib.decompressobj(), packed
-    try:
-        while not unpacker.eof and filled <= size:
-            part = unpacker.decompress(rest, CHUNK)
-            if not part and unpacker.unconsumed_tail == rest:
-                break  # truncated
-            rest = unpacker.unconsumed_tail
-            place[filled : filled + len(part)] = np.frombuffer(part, dtype=np.uint8)[: size - filled]
-            filled += len(part)
-    except zlib.error as error:
-        raise PurebenchError(f"adversarial images: the bytes are damaged ({error}).") from error
-    if filled != size or not unpacker.eof:
-        raise PurebenchError(f"adversarial images: expected {size:,} bytes for the shape {shape}, but got others.")
-    return images
-
-
-def _plan(text: str) -> dict[str, Any]:
-    data = load_json(text)
-    if not isinstance(data, dict):
-        raise PurebenchError(f"expected the plan of a board, but got {shown(data)}; {CURE}.")
-    require_version(data, SCHEMA, CURE)
-    return data
-
-
-def _definition(text: str) -> dict[str, Any]:
-    """Return the board of a plan, in plain values that `parse_board` validates."""
-    if not isinstance(board := _plan(text).get("board"), dict):
-        raise PurebenchError(f"expected the plan of a board, but got {shown(board)}; {CURE}.")
-    return board
-
-
-def _keys(text: str) -> list[str]:
-    keys = load_json(text)
-    if not isinstance(keys, list) or len(keys) > MOST_KEYS or not all(isinstance(key, str) for key in keys):
-        raise PurebenchError(f"expected the keys of a plan, but got {shown(keys)}; {CURE}.")
-    return keys
 
 
 @contextmanager
@@ -313,9 +248,9 @@ def _require_ours(path: Path, tables: dict[str, Any], version: int) -> None:
     if version == 0 and set(tables) == set(TABLES):
         raise PurebenchError(
             f"{path}: expected a store of schema {SCHEMA}, but this one is of purebench 0.4.0 or before, whose results "
-            f"are no longer comparable; {CURE}."
+            f"are no longer comparable; {cells.CURE}."
         )
     if version != SCHEMA and version != 0:
-        raise PurebenchError(f"{path}: expected a store of schema {SCHEMA}, but got {version}; {CURE}.")
+        raise PurebenchError(f"{path}: expected a store of schema {SCHEMA}, but got {version}; {cells.CURE}.")
     if tables != TABLES:
-        raise PurebenchError(f"{path}: expected a store of purebench, but its tables are others; {CURE}.")
+        raise PurebenchError(f"{path}: expected a store of purebench, but its tables are others; {cells.CURE}.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
-from purebench.records.record import ANSWERED, Outcome, Record
+from purebench.records.outcome import ANSWERED, Outcome
+
+if TYPE_CHECKING:
+    from purebench.records.record import Record
 
 
 def check_record(record: Record) -> None:

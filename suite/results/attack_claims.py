@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from purebench.records.record import Outcome
-from purebench.results.results import ANSWERED, AttackResult
+from purebench.records.outcome import Outcome
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import ANSWERED
 
 
 @dataclass(frozen=True)

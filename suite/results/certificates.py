@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from purebench.core.threat import parse_radius
-from purebench.records.record import Outcome
-from purebench.results.results import AttackResult, DefenseResult
+from purebench.records.outcome import Outcome
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate, security_curve
 
 

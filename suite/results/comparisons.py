@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.core.errors import PurebenchError, nearest
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.results import DefenseResult
 from purebench.statistics import Comparison, compare, holm
 from purebench.statistics.signs import RESAMPLES

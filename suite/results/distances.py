@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from purebench.core.threat import parse_radius
-from purebench.records.record import Outcome
-from purebench.results.results import ANSWERED, AttackResult, DefenseResult
+from purebench.records.outcome import Outcome
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import ANSWERED, DefenseResult
 from purebench.statistics import median_distance
 
 NORM_SIGNS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from purebench.results.results import AttackResult
+from purebench.results.attack_result import AttackResult
 
 RETRY = "to try them again, run again with --retry-errors (in Python: retry_errors=True)"
 """The advice to rerun jobs after a temporary error; a permanent error occurs again."""

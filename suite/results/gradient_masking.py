@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.core.warning_codes import OF_GRADIENTS, OF_ONE_ATTACK, ResultWarning, WarningCode, joined
-from purebench.records.record import Outcome
-from purebench.results.results import ANSWERED, CLEAN, AttackResult, DefenseResult
+from purebench.records.outcome import Outcome
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 from purebench.statistics import mcnemar
 
 Bools = npt.NDArray[np.bool_]

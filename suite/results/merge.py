@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode, joined
-from purebench.records.record import WORST_CASE, Outcome, Record
-from purebench.results.results import AttackResult, DefenseResult, WorstCase
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.record import Record
+from purebench.results.attack_result import AttackResult, WorstCase
+from purebench.results.results import DefenseResult
 from purebench.results.stopping import ending
 from purebench.results.validation import check_result
 

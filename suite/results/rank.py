@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from purebench.core.warning_codes import ResultWarning
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
+from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.gradient_masking import doubts
-from purebench.results.results import CLEAN, AttackResult, DefenseResult, spec_text
+from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.results.standing import Place, Standing, standing
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
 
@@ -68,8 +69,8 @@ class Row:
         rank: the position by robust accuracy, from 1; None under the same conditions as `robust`.
         result: the result of the defense.
         clean: the clean accuracy; None where it ERRORED or the board has none.
-        robust: the accuracy at the picked adversarial examples; None where something ERRORED, which `reason` then
-            explains, and where the board's attacks do not apply.
+        robust: the accuracy at the picked adversarial examples (`DefenseResult.robust` in results.py); None where
+            something ERRORED, which `reason` then explains, and where the board's attacks do not apply.
         cells: one cell per attack.
         strongest: the attack with the lowest accuracy on images where it did not ERROR; in a cascade, where accuracies
             are conditional, the attack that broke the most images.

@@ -1,11 +1,13 @@
-"""The result of one defense on one board, and the estimates derived from it; `merge` creates it from records."""
+"""The result of one defense on one board, and the estimates derived from it.
+
+`merge` creates it from records; the page shows `robust`, which is `statistics.interval` of `scores`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from statistics import median
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -14,21 +16,18 @@ from pydantic import ConfigDict
 
 from purebench.core.files.versioned_model import (
     STRICT,
-    Distance,
-    DrawString,
     Line,
     PerImage,
     Plain,
     Position,
-    Text,
     Whole,
     from_json,
 )
 from purebench.core.registry import Spec
-from purebench.core.warning_codes import ResultWarning
 from purebench.records.answers import ANSWERED as ANSWERED
 from purebench.records.answers import Answers, gather, right_answers
-from purebench.records.record import WORST_CASE, Outcome, Picture
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.results.attack_result import AttackResult, WorstCase
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 
 Bools = npt.NDArray[np.bool_]
@@ -39,117 +38,6 @@ SCHEMA: Final = 1
 CURE = "export it again (purebench run BOARD --results FOLDER)"
 CLEAN = "clean"
 """The name of the attack that leaves images unchanged; its accuracy is the clean accuracy."""
-
-
-@dataclass(frozen=True)
-class AttackResult:
-    """One attack on one defense over all its finished blocks; tuples are in the order of its images.
-
-    The fields `nearest`, `claims` and `certified` are as in a record: empty if no block has them, with None for the
-    images of blocks without them. The fields `reasons`, `skips`, `notes` and `warnings` contain each distinct value
-    once.
-
-    Attributes:
-        name: the name of the attack on the board.
-        spec: the spec of the attack.
-        gradient: the gradient mode.
-        eot: EOT samples, 1 for a deterministic defense.
-        source: the defense and attack whose adversarial images are reused; None for most attacks.
-        outcomes: one outcome per image.
-        draws: the verification draws per image, a string of 1 (correct) and 0 (wrong).
-        distances: the norm of each perturbation, None where there is no adversarial image.
-        nearest: the smallest adversarial distances, of a minimum-norm attack.
-        claims: the attack's own verdict.
-        reasons: why images ERRORED.
-        skips: why images were SKIPPED.
-        notes: the notes of the records.
-        forwards: images passed forward.
-        backwards: images passed backward.
-        pictures: images to show.
-        seconds: wall time by phase. All other fields are the same in another run, so `to_dict` leaves this one out.
-        certified: the certified radii.
-        warnings: the warnings of the records.
-        reason_images: the number of images of each of `reasons`.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    name: Line
-    spec: Mapping[str, Plain]
-    gradient: Text
-    eot: Whole
-    source: Mapping[str, Line] | None
-    outcomes: PerImage[Outcome]
-    draws: PerImage[DrawString]
-    distances: PerImage[Distance | None]
-    nearest: PerImage[Distance | None]
-    claims: PerImage[Literal[0, 1] | None]
-    reasons: PerImage[Text]
-    skips: PerImage[Text]
-    notes: PerImage[Text]
-    forwards: Whole
-    backwards: Whole
-    pictures: PerImage[Picture]
-    seconds: Mapping[str, Distance] = field(default_factory=dict)
-    certified: PerImage[Distance | None] = ()
-    warnings: PerImage[ResultWarning] = ()
-    reason_images: PerImage[Whole] = ()
-
-    def count(self, outcome: Outcome) -> int:
-        """Return the number of images with this outcome."""
-        return self.outcomes.count(outcome)
-
-    @property
-    def skipped(self) -> bool:
-        """True if no image was attacked, because the attack does not apply, or because of a cascade."""
-        return self.count(Outcome.SKIPPED) == len(self.outcomes)
-
-    @property
-    def failed(self) -> bool:
-        """True if every image ERRORED."""
-        return self.count(Outcome.ERRORED) == len(self.outcomes)
-
-    @property
-    def median_distance(self) -> float | None:
-        """Median norm of the perturbations where there is one, in the units of images in [0,1]."""
-        known = [distance for distance in self.distances if distance is not None]
-        return median(known) if known else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values without the seconds; `certified` is included only if there are certificates."""
-        without = {"seconds"} if self.certified else {"seconds", "certified"}
-        return {name: value for name, value in asdict(self).items() if name not in without}
-
-
-@dataclass(frozen=True)
-class WorstCase:
-    """The picked adversarial example of each image and its score; tuples are in the order of the images.
-
-    Attributes:
-        picked: the attack whose adversarial example was picked, None where no attack answered.
-        outcomes: one outcome per image, as in a record.
-        draws: the fresh draws at the pick, a string of 1 (correct) and 0 (wrong), "" where there is no pick.
-        distances: the norm of each perturbation, as in a record.
-        reasons: the distinct reasons of errors.
-        notes: the distinct notes of the records.
-        forwards: images passed to pick and to score.
-        seconds: wall time by phase.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    picked: PerImage[Line | None]
-    outcomes: PerImage[Outcome]
-    draws: PerImage[DrawString]
-    distances: PerImage[Distance | None]
-    reasons: PerImage[Text]
-    notes: PerImage[Text]
-    forwards: Whole
-    seconds: Mapping[str, Distance] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values without the seconds."""
-        return {name: value for name, value in asdict(self).items() if name != "seconds"}
 
 
 @dataclass(frozen=True)
@@ -287,11 +175,13 @@ class DefenseResult:
 
     @property
     def robust(self) -> Estimate | None:
-        """Accuracy at the picked adversarial examples.
+        """Accuracy at the picked adversarial examples, which the page shows.
 
-        It is None where no attack applies, or where it is known only within `bounds`. For each image the worst example
-        of all attacks (clean included) was picked on earlier draws. The fresh draws there are unbiased for the accuracy
-        at the pick, which is an upper bound of mean_i min_a q[i,a].
+        It is the mean of `scores` with an interval (`statistics.intervals.methods.interval`), and the draws behind them
+        are those of `execution.worst_case_job`; `merge` only joins the blocks. It is None where no attack applies, or
+        where it is known only within `bounds`. For each image the worst example of all attacks (clean included) was
+        picked on earlier draws. The fresh draws there are unbiased for the accuracy at the pick, which is an upper
+        bound of mean_i min_a q[i,a].
         """
         return None if self.doubtful.any() else self._mean(self.scores())
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from purebench.core.errors import PurebenchError
 from purebench.records.answers import gather
-from purebench.results.results import AttackResult, DefenseResult
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import DefenseResult
 from purebench.statistics import robust_per_image
 
 Floats = npt.NDArray[np.float64]

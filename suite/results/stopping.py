@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.boards.board import Board, Stop
-from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.records.outcome import WORST_CASE
+from purebench.records.record import Record
 from purebench.statistics import Verdict, decided, half_widths
 
 Floats = npt.NDArray[np.float64]
@@ -96,11 +97,6 @@ def _values(row: Cells, blocks: int) -> Floats | None:
     An image that ERRORED counts as wrong; NaN where no attack applies. None if no attack applies to any image.
     """
     records = [row[WORST_CASE, block] for block in range(blocks)]
-    values = np.array(
-        [
-            np.nan if outcome is Outcome.SKIPPED else draws.count("1") / max(1, len(draws))
-            for record in records
-            for outcome, draws in zip(record.outcomes, record.draws, strict=True)
-        ]
-    )
+    shares = [share for record in records for share in record.shares]
+    values = np.array([np.nan if share is None else share for share in shares])
     return None if np.isnan(values).all() else values

@@ -12,11 +12,12 @@ from purebench.core.files.names import check_file_name
 from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import from_plain
 from purebench.core.registry import Spec
-from purebench.records.record import ANSWERED, Outcome
+from purebench.records.outcome import ANSWERED, Outcome
 from purebench.records.validation import check_draws, check_lengths
 
 if TYPE_CHECKING:
-    from purebench.results.results import AttackResult, DefenseResult
+    from purebench.results.attack_result import AttackResult
+    from purebench.results.results import DefenseResult
 
 TOLERANCE = 1e-3
 """Share of the radius by which a distance may exceed it because of rounding, as in verification."""

@@ -12,19 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from purebench.boards.board import DefenseChoice
+from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.replay import command
-from purebench.checks.finding import Finding
+from purebench.checks.attack_variants import Effort
+from purebench.checks.finding import CheckResult
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import ResultWarning
 from purebench.data.pictures import PictureTable, to_bytes
 from purebench.execution.context import Context
-from purebench.execution.incremental import Run
+from purebench.execution.incremental import Runner
 from purebench.records import store
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate
+from purebench.testing.settings import Settings
 
 SHOWN = 8
 """Number of images in a picture."""
@@ -45,7 +47,7 @@ class Evidence:
     row: DefenseChoice
     asked: str
     board: str
-    run: Run
+    run: Runner
     seen: tuple[Context, DefenseResult] | None = None
 
     def after(self, context: Context, found: DefenseResult) -> Evidence:
@@ -200,7 +202,48 @@ def keep_images(side: Evidence, folder: Path) -> Path | None:
     return folder
 
 
-def table(findings: Sequence[Finding]) -> list[str]:
+def stopped(settings: Settings, board: Board, images: int) -> list[str]:
+    """Explain why no more images were evaluated, and what may decide the claim.
+
+    Args:
+        settings: Of the claim.
+        board: The board.
+        images: Number of images that were evaluated.
+
+    Returns:
+        The lines of the message.
+    """
+    if images >= board.dataset.images:
+        return ["  stopped    the board has no more images; one with more may decide"]
+    if settings.max_images is not None and images >= settings.max_images:
+        return [f"  stopped    at max_images = {settings.max_images}; more may decide"]
+    why = "an attack failed" if settings.budget is None else f"a budget of {settings.budget:g} minutes was spent"
+    return [f"  stopped    {why}; more images may decide"]
+
+
+def check_command(side: Evidence, effort: Effort, images: int) -> str:
+    """Return the command line `purebench check` that repeats the checks.
+
+    Args:
+        side: The defense.
+        effort: Effort of the checks.
+        images: Number of images.
+
+    Returns:
+        The command line.
+    """
+    return command(
+        "check",
+        side.asked,
+        board=side.board,
+        store=near(side.run.store),
+        max_images=images,
+        **{name: value for name, value in vars(effort).items() if value != getattr(Effort(), name)},
+        device=None if side.run.device == "cpu" else side.run.device,
+    )
+
+
+def table(findings: Sequence[CheckResult]) -> list[str]:
     """Return a line for each finding, in columns."""
     wide = max(len(finding.result) for finding in findings)
     return [f"  {finding.result:<{wide}}  {finding.name}: {finding.sentence}" for finding in findings]

@@ -4,58 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from purebench.api import Asked
 from purebench.boards import selection
-from purebench.boards.board import AttackChoice, Board, DefenseChoice
-from purebench.boards.bundled import find_board
-from purebench.boards.parse import load_board
-from purebench.boards.replay import command
+from purebench.boards.board import Board, DefenseChoice
 from purebench.checks.attack_variants import Effort
 from purebench.checks.evaluation import honest
-from purebench.checks.finding import Finding, Result
+from purebench.checks.finding import Result
 from purebench.core.errors import PurebenchError, require_fraction
 from purebench.core.registry import Spec
-from purebench.core.warning_codes import ResultWarning
 from purebench.execution.board_run import Progress
 from purebench.execution.in_memory import checked, label, lent
-from purebench.execution.incremental import Limits, Run, found_by, steps
-from purebench.results.results import CLEAN
-from purebench.results.scores import Floats, per_image
-from purebench.statistics import Estimate
+from purebench.execution.incremental import Runner
+from purebench.results.scores import Floats
+from purebench.testing.claim import Claim
+from purebench.testing.claim_evaluation import clean_only, find, limits, looked, require_attacked
 from purebench.testing.decision import Decision, at_least, not_worse
-from purebench.testing.failure_report import Evidence, explain, near, table
+from purebench.testing.failure_report import Evidence, check_command, explain, near, stopped, table
 from purebench.testing.settings import Settings
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim and its result.
-
-    Attributes:
-        text: The claim in words.
-        result: Whether it holds, fails or is undecided.
-        estimate: Of the accuracy or difference claimed, None where nothing is known.
-        images: Number of images that were evaluated.
-        message: The full report.
-        strongest: The attack with the lowest accuracy, if any.
-        findings: Results of the checks of `honest`.
-        warnings: Reasons why the accuracy may be too high.
-        undecided: Effect of an undecided claim on the test: fail, skip or warn.
-    """
-
-    text: str
-    result: Result
-    estimate: Estimate | None
-    images: int
-    message: str
-    strongest: str | None = None
-    findings: Sequence[Finding] = ()
-    warnings: Sequence[ResultWarning] = ()
-    undecided: str = field(default="fail", compare=False)
 
 
 def silent() -> AbstractContextManager[Progress]:
@@ -239,121 +208,5 @@ class Robustness:
                     row, text = DefenseChoice(name, spec), ""
                     store = Path(stack.enter_context(TemporaryDirectory())) / "records.sqlite"
                 row = replace(row, only_source=False)
-                sides.append(Evidence(row, text, named, Run(store, settings.device, progress=progress)))
+                sides.append(Evidence(row, text, named, Runner(store, settings.device, progress=progress)))
             yield sides
-
-
-def looked(
-    sides: Sequence[Evidence], board: Board, most: Limits, decide: Callable[[Sequence[Floats]], Decision]
-) -> tuple[Sequence[Evidence], Decision | None]:
-    """Evaluate more and more images until the claim is decided.
-
-    Args:
-        sides: The defenses of the claim.
-        board: The board.
-        most: Limits of images and time.
-        decide: Makes a decision from the scores [n] in [0,1] of each defense.
-
-    Returns:
-        The defenses with their results, and the decision; None instead of a decision where a defense fails altogether.
-    """
-    decision = None
-    for part in steps(board, most):
-        sides = [side.after(*found_by(side.run, selection.with_rows(part, [side.row]))) for side in sides]
-        if any(side.found.failed for side in sides):
-            return sides, None
-        # the decision must be the same whether images that ERRORED count as wrong or as right, on either side
-        worst, best = (
-            decide([per_image(side.found, errored=value) for side, value in zip(sides, errored, strict=False)])
-            for errored in ((0.0, 1.0), (1.0, 0.0))
-        )
-        decision = worst if worst.result is best.result else replace(worst, result=Result.UNDECIDED)
-        if decision.result is not Result.UNDECIDED:
-            break
-    return sides, decision
-
-
-def require_attacked(sides: Sequence[Evidence]) -> None:
-    """Check that an attack applied to each defense, because a clean accuracy is not a robust accuracy.
-
-    Args:
-        sides: The defenses with their results.
-
-    Raises:
-        PurebenchError: If no attack applied to one of them.
-    """
-    for side in sides:
-        attacks = {attack.name for attack in side.found.attacks} - {CLEAN}
-        if not side.found.failed and not (attacks and side.found.attacked):
-            raise PurebenchError(
-                f"{side.row.name}: expected an attack on {side.board} that applies to it, but there is none; take a "
-                "board with an attack through BPDA, or with one that needs no gradient, such as square."
-            )
-
-
-def find(board: str | Path | Board) -> Board:
-    """Find the board, without its stopping rule, because claims have their own.
-
-    Args:
-        board: A board, the name of a bundled one, or the path of a board.yaml.
-
-    Returns:
-        The board.
-
-    Raises:
-        PurebenchError: If there is no such board.
-    """
-    found = board if isinstance(board, Board) else load_board(find_board(str(board)))
-    return replace(found, stop=None)
-
-
-def limits(settings: Settings) -> Limits:
-    """Return the limits at which a claim stops undecided."""
-    return Limits(settings.max_images, settings.budget)
-
-
-def stopped(settings: Settings, board: Board, images: int) -> list[str]:
-    """Explain why no more images were evaluated, and what may decide the claim.
-
-    Args:
-        settings: Of the claim.
-        board: The board.
-        images: Number of images that were evaluated.
-
-    Returns:
-        The lines of the message.
-    """
-    if images >= board.dataset.images:
-        return ["  stopped    the board has no more images; one with more may decide"]
-    if settings.max_images is not None and images >= settings.max_images:
-        return [f"  stopped    at max_images = {settings.max_images}; more may decide"]
-    why = "an attack failed" if settings.budget is None else f"a budget of {settings.budget:g} minutes was spent"
-    return [f"  stopped    {why}; more images may decide"]
-
-
-def check_command(side: Evidence, effort: Effort, images: int) -> str:
-    """Return the command line `purebench check` that repeats the checks.
-
-    Args:
-        side: The defense.
-        effort: Effort of the checks.
-        images: Number of images.
-
-    Returns:
-        The command line.
-    """
-    return command(
-        "check",
-        side.asked,
-        board=side.board,
-        store=near(side.run.store),
-        max_images=images,
-        **{name: value for name, value in vars(effort).items() if value != getattr(Effort(), name)},
-        device=None if side.run.device == "cpu" else side.run.device,
-    )
-
-
-def clean_only(board: Board) -> Board:
-    """Return the board without attacks; its own clean job is kept, if it has one, so that it is not run twice."""
-    own = [attack for attack in board.attacks if attack.name == CLEAN]
-    return replace(board, attacks=tuple(own or [AttackChoice(CLEAN, Spec("clean"))]))

@@ -18,7 +18,7 @@ KEEP, BACK, ERASE = "\x1b7", "\x1b8", "\x1b[K"
 
 
 @contextmanager
-def progress(config: pytest.Config) -> Iterator[Progress]:
+def claim_progress(config: pytest.Config) -> Iterator[Progress]:
     """Yield a function that shows every job that ends.
 
     It shows nothing if stdout is not a terminal, with -q, and in a worker of pytest-xdist.

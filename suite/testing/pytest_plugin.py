@@ -17,7 +17,8 @@ from zlib import crc32
 import pytest
 
 if TYPE_CHECKING:
-    from purebench.testing.fixture import Claim, Robustness
+    from purebench.testing.claim import Claim
+    from purebench.testing.fixture import Robustness
     from purebench.testing.settings import Settings
 
 OPTIONS = {
@@ -69,7 +70,7 @@ def robustness(request: pytest.FixtureRequest) -> Robustness:
     """Claims about the robustness of defenses: at_least, clean_at_least, not_worse_than, honest."""
     settings = _settings(request.node)  # before the imports, which take seconds
     from purebench.testing.fixture import Robustness
-    from purebench.testing.progress import progress
+    from purebench.testing.progress import claim_progress
 
     made = 0
 
@@ -89,7 +90,7 @@ def robustness(request: pytest.FixtureRequest) -> Robustness:
         if undecided:
             warnings.warn(RobustnessWarning(claim.message), stacklevel=4)
 
-    return Robustness(settings, settle, lambda: progress(request.config))
+    return Robustness(settings, settle, lambda: claim_progress(request.config))
 
 
 @pytest.hookimpl(wrapper=True)

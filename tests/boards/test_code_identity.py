@@ -21,7 +21,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.core.source import fresh_modules
 from purebench.core.source.import_closure import Closure
-from purebench.records.record import WORST_CASE
+from purebench.records.outcome import WORST_CASE
 from purebench.testing.fixture import Robustness
 from purebench.testing.settings import Settings
 

@@ -20,7 +20,7 @@ from purebench.data.datasets import image_folder
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
 from purebench.records import store
-from purebench.records.record import WORST_CASE, Outcome
+from purebench.records.outcome import WORST_CASE, Outcome
 
 from boards import write_board  # isort: skip
 

@@ -16,8 +16,9 @@ from purebench.checks.attack_strength import (
 )
 from purebench.checks.attack_variants import BLACK, BLIND, BPDA, FEW, MANY, TRANSFER
 from purebench.checks.finding import Result, Suspicion, judged
-from purebench.records.record import Outcome
-from purebench.results.results import AttackResult, DefenseResult, WorstCase
+from purebench.records.outcome import Outcome
+from purebench.results.attack_result import AttackResult, WorstCase
+from purebench.results.results import DefenseResult
 
 IMAGES, TOLERANCE = 48, 0.2
 NO_PICK = WorstCase(

@@ -13,7 +13,7 @@ from purebench.boards.parse import load_board
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.execution.board_run import run_board
-from purebench.execution.context import check_attacks
+from purebench.execution.early_checks import check_attacks
 
 from boards import write_board  # isort: skip
 

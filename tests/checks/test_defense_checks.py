@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.checks.defense_checks import EXACT, FADES, ZERO, coarse_types, gradients, seeds, slopes
-from purebench.checks.finding import Finding, Result, judged
+from purebench.checks.finding import CheckResult, Result, judged
 from purebench.core.batching import DeviceBatch
 from purebench.core.defense import Defense, Function
 
@@ -25,7 +25,7 @@ def linear(x: Tensor) -> Tensor:
     return x.flatten(1) @ WEIGHTS.T
 
 
-def asked(defense: Defense) -> dict[str, Finding]:
+def asked(defense: Defense) -> dict[str, CheckResult]:
     first, then = (slopes(defense, X[part], Y[part], DeviceBatch(4)) for part in (slice(8), slice(8, None)))
     found = judged([*gradients(defense, first + then, 0.2), seeds(defense, X, DeviceBatch(4))], 0.05)
     return {one.name: one for one in found}

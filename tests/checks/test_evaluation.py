@@ -15,7 +15,7 @@ from purebench.checks.evaluation import honest
 from purebench.checks.finding import Result
 from purebench.cli.main import app
 from purebench.core.registry import Spec
-from purebench.execution.incremental import Limits, Run
+from purebench.execution.incremental import Limits, Runner
 from purebench.records import store
 
 from claimed import write_claimed  # isort: skip
@@ -52,7 +52,7 @@ def test_no_more_images_are_taken_than_decide(tmp_path: Path) -> None:
     """A fault in every image shows at once; nothing wrong takes as many as rule out a share of `tolerance`."""
     board = load_board(write_claimed(tmp_path, images=64))
     effort = Effort(steps=4, queries=2, draws=2, tolerance=0.5)
-    run = Run(tmp_path / "store.sqlite")
+    run = Runner(tmp_path / "store.sqlite")
     masked = DefenseChoice("masked", Spec(f"{tmp_path}/own.py:masked"))
     bad = honest(board, masked, run, effort=effort)
     good = honest(board, board.defenses[0], run, effort=effort)

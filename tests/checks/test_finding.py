@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purebench.checks.finding import (
-    Finding,
+    CheckResult,
     Result,
     Suspicion,
     certain,
@@ -47,7 +47,7 @@ def test_of_several_any_may_be_wrong_and_all_must_be_right() -> None:
 
 def test_the_worst_finding_is_the_verdict() -> None:
     def all_of(*results: Result) -> Result:
-        return verdict([Finding("", result, "") for result in results])
+        return verdict([CheckResult("", result, "") for result in results])
 
     assert all_of(Result.HOLDS, Result.NOT_APPLICABLE) is Result.HOLDS
     assert all_of(Result.HOLDS, Result.UNDECIDED) is Result.UNDECIDED

@@ -21,7 +21,7 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.data.pictures import to_bytes
 from purebench.records import store
-from purebench.records.record import WORST_CASE
+from purebench.records.outcome import WORST_CASE
 
 from boards import write_board  # isort: skip
 

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from purebench.boards.parse import load_board
 from purebench.core.terminal_output import DIRECTIONS, make_console, printable
-from purebench.execution.progress import progress
+from purebench.execution.progress import run_progress
 from purebench.leaderboards.terminal import print_board
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 
@@ -75,7 +76,7 @@ def errored(block: int, reason: str) -> Record:
 
 
 def test_each_reason_is_told_once_and_how_to_run_again(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress() as tell:
+    with run_progress() as tell:
         tell(0, 3, None)
         for block, reason in enumerate(("it broke\x1b[2J", "it broke\x1b[2J", "another")):
             tell(block + 1, 3, errored(block, reason))

@@ -18,7 +18,8 @@ from purebench.boards.parse import load_board
 from purebench.core.errors import PurebenchError
 from purebench.execution.board_run import run_board
 from purebench.records import store
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 from purebench.results.export import export_results
 from purebench.results.merge import merge
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from purebench.boards.parse import load_board
 from purebench.execution.context import Context, prepare
-from purebench.execution.job import Finding, Given
+from purebench.execution.job_record import Given, JobResult
 from purebench.execution.scheduler import run
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 from purebench.results.export import export_results, load_results
 from purebench.results.merge import merge
 from purebench.results.rank import rank
@@ -31,7 +32,7 @@ PARTS = {
 
 def all_records(ready: Context) -> list[Record]:
     """The records of all jobs, each given what the jobs that it needs have found."""
-    done: dict[str, Finding] = {}
+    done: dict[str, JobResult] = {}
     for job in ready.jobs():
         done[job.key] = run(job, ready, Given([done[key] for key in job.needs]))
     return [finding.record for finding in done.values()]

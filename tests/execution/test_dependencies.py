@@ -17,11 +17,13 @@ from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
 from purebench.execution.board_run import run_board
-from purebench.execution.context import check_attacks, prepare
-from purebench.execution.job import _broken_before
+from purebench.execution.context import prepare
+from purebench.execution.early_checks import check_attacks
+from purebench.execution.job_record import broken_before
 from purebench.execution.scheduler import Queue
 from purebench.records import store
-from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 
@@ -176,7 +178,7 @@ def test_only_what_is_wrong_on_every_draw_is_spared() -> None:
     draws = ["0000", "0001", "0111", "", "0000"]
     outcomes = [Outcome.MISCLASSIFIED, Outcome.MISCLASSIFIED, Outcome.ROBUST, Outcome.SKIPPED, Outcome.ERRORED]
     record = SimpleNamespace(outcomes=outcomes, draws=draws)
-    assert list(_broken_before([SimpleNamespace(record=record, adversarial=np.zeros((5, 1)))])) == [0]
+    assert list(broken_before([SimpleNamespace(record=record, adversarial=np.zeros((5, 1)))])) == [0]
 
 
 def test_a_cascade_spares_what_is_broken_on_every_draw_and_finds_the_same_worst_case(tmp_path: Path) -> None:

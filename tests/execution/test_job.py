@@ -18,10 +18,13 @@ from purebench.core.errors import PurebenchError
 from purebench.core.protocols import DefenseFault
 from purebench.core.threat import ThreatModel
 from purebench.execution.context import Context, prepare
-from purebench.execution.job import Finding, run_job
+from purebench.execution.job import run_job
+from purebench.execution.job_record import JobResult
 from purebench.execution.scheduler import single_thread
-from purebench.execution.verification import Violation, constrain, verify
-from purebench.records.record import Outcome, Record
+from purebench.execution.threat_check import Violation, constrain
+from purebench.execution.verification import verify
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 
@@ -30,7 +33,7 @@ def context(folder: Path, **parts: object) -> Context:
     return prepare(load_board(write_board(folder, images=4, **parts)))
 
 
-def find(context: Context, defense: str, attack: str) -> Finding:
+def find(context: Context, defense: str, attack: str) -> JobResult:
     (job,) = (j for j in context.jobs() if (j.defense.name, j.label, j.block) == (defense, attack, 0))
     return run_job(job, context)
 

@@ -15,10 +15,13 @@ from purebench.boards.parse import load_board
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
-from purebench.execution.context import Context, check_defenses, prepare
+from purebench.execution.context import Context, prepare
+from purebench.execution.early_checks import check_defenses
 from purebench.execution.faults import explain
-from purebench.execution.job import Given, run_job
-from purebench.records.record import Outcome, Record
+from purebench.execution.job import run_job
+from purebench.execution.job_record import Given
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 

@@ -18,7 +18,7 @@ from purebench.execution.context import prepare
 from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import print_board
 from purebench.records import store
-from purebench.records.record import WORST_CASE, Outcome
+from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.results.export import as_json
 from purebench.results.merge import merge
 

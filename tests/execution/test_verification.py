@@ -1,4 +1,4 @@
-"""The verdict on a minimum-norm attack: its distance where its image is, the threat model where it is projected to."""
+"""Minimum-norm attacks are verified where their images are, for the distance, and projected, for the threat model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from purebench.core.batching import DeviceBatch
 from purebench.core.defense import Defense, as_defense
 from purebench.core.protocols import Answer, DefenseFault, WholeFault
 from purebench.core.threat import ThreatModel
-from purebench.execution.verification import Violation, ask, batch_decides, close, judge, same_under_one_seed, verify
+from purebench.execution.logit_comparison import close
+from purebench.execution.repeatability import batch_decides, same_under_one_seed
+from purebench.execution.threat_check import Violation
+from purebench.execution.verification import ask, judge, verify
 
 THREAT = ThreatModel("linf", 0.1)
 Y = torch.zeros(3, dtype=torch.long)
@@ -36,15 +39,15 @@ def bright(*values: float) -> torch.Tensor:
 def test_the_nearest_images_count_where_they_are_and_are_projected_for_the_threat_model() -> None:
     x = bright(0.5, 0.5, 0.5)
     found = bright(0.56, 0.7, 0.5)  # wrong within the radius; wrong beyond it; nothing found
-    verdict = judge(border(0.55), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
-    assert verdict.nearest == pytest.approx([0.06, 0.2, None])
+    verified = judge(border(0.55), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
+    assert verified.fooling_distances == pytest.approx([0.06, 0.2, None])
     # at the radius the second one, brought back to 0.6, is beyond the border as well
-    assert verdict.right.squeeze(1).tolist() == [False, False, True]
-    torch.testing.assert_close(verdict.images, bright(0.56, 0.6, 0.5))
-    assert verdict.passes == 4  # three where they are projected to, one where it was
-    verdict = judge(border(0.65), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
-    assert verdict.nearest == pytest.approx([None, 0.2, None])  # a claim that does not hold is no distance
-    assert verdict.right.all()
+    assert verified.right.squeeze(1).tolist() == [False, False, True]
+    torch.testing.assert_close(verified.images, bright(0.56, 0.6, 0.5))
+    assert verified.passes == 4  # three where they are projected to, one where it was
+    verified = judge(border(0.65), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
+    assert verified.fooling_distances == pytest.approx([None, 0.2, None])  # a claim that does not hold is no distance
+    assert verified.right.all()
 
 
 def test_a_random_defense_is_broken_at_a_distance_where_most_draws_are_wrong() -> None:
@@ -55,23 +58,23 @@ def test_a_random_defense_is_broken_at_a_distance_where_most_draws_are_wrong() -
     torch.manual_seed(0)
     found = bright(0.05, 0.9, 0.2)
     answer = Answer(found, nearest=True)
-    verdict = judge(as_defense(half, random=True), answer, bright(0.0, 0.0, 0.0), Y, THREAT, 64, DeviceBatch())
-    assert verdict.nearest == pytest.approx([None, 0.9, None])
-    assert verdict.right.shape == (3, 64)
+    verified = judge(as_defense(half, random=True), answer, bright(0.0, 0.0, 0.0), Y, THREAT, 64, DeviceBatch())
+    assert verified.fooling_distances == pytest.approx([None, 0.9, None])
+    assert verified.right.shape == (3, 64)
 
 
 def test_an_answer_outside_of_the_box_is_a_violation_and_rounding_is_noted() -> None:
     x = bright(0.5, 0.5, 0.5)
     with pytest.raises(Violation, match=r"outside \[0,1\]"):
         judge(border(0.5), Answer(x + 0.6, nearest=True), x, Y, THREAT, 1, DeviceBatch())
-    verdict = judge(border(0.5), Answer(x + 0.5 + 1e-6, nearest=True), x, Y, THREAT, 1, DeviceBatch())
-    assert any("rounding" in note for note in verdict.notes)
-    assert verdict.images.max() <= 1
+    verified = judge(border(0.5), Answer(x + 0.5 + 1e-6, nearest=True), x, Y, THREAT, 1, DeviceBatch())
+    assert any("rounding" in note for note in verified.notes)
+    assert verified.images.max() <= 1
 
 
 def test_a_bounded_attack_has_no_nearest() -> None:
     x = bright(0.5, 0.5, 0.5)
-    assert judge(border(0.5), Answer(x), x, Y, THREAT, 1, DeviceBatch()).nearest == []
+    assert judge(border(0.5), Answer(x), x, Y, THREAT, 1, DeviceBatch()).fooling_distances == []
     with pytest.raises(Violation, match="linf distance"):
         judge(border(0.5), Answer(x + 0.2), x, Y, THREAT, 1, DeviceBatch())
 

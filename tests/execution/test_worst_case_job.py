@@ -16,10 +16,11 @@ from purebench.core.seeds import seeded
 from purebench.execution import worst_case_job
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
-from purebench.execution.job import Finding
+from purebench.execution.job_record import JobResult
 from purebench.execution.worst_case_job import NOTHING_ANSWERED, run_worst_case
 from purebench.records import store
-from purebench.records.record import ANSWERED, WORST_CASE, Outcome, Record
+from purebench.records.outcome import ANSWERED, WORST_CASE, Outcome
+from purebench.records.record import Record
 from purebench.statistics import RUNGS
 
 from boards import write_board  # isort: skip
@@ -162,14 +163,14 @@ def test_what_no_attack_answered_for_is_errored_or_skipped(tmp_path: Path) -> No
         assert not set(record.outcomes) & set(ANSWERED)
 
 
-def _answered(key: str, attack: str, images: np.ndarray, draws: str) -> Finding:
+def _answered(key: str, attack: str, images: np.ndarray, draws: str) -> JobResult:
     outcome = Outcome.ROBUST if "1" in draws else Outcome.MISCLASSIFIED
     count = len(images)
     record = Record(
         key, "small", "marked", attack, 0, [0] * count, [0] * count, [outcome] * count, [draws] * count, [0.0]
     )
-    return Finding(record, images)
+    return JobResult(record, images)
 
 
-def _gone(outcome: Outcome) -> Finding:
-    return Finding(Record("k", "small", "none", "a", 0, [0] * 4, [0] * 4, [outcome] * 4, [""] * 4, [None] * 4))
+def _gone(outcome: Outcome) -> JobResult:
+    return JobResult(Record("k", "small", "none", "a", 0, [0] * 4, [0] * 4, [outcome] * 4, [""] * 4, [None] * 4))

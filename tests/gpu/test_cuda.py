@@ -16,7 +16,8 @@ from purebench.core.batching import DeviceBatch, fitting
 from purebench.core.seeds import seeded
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
-from purebench.records.record import Outcome, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Record
 
 pytestmark = pytest.mark.gpu
 NAME = os.environ.get("PUREBENCH_TEST_DEVICE", "cuda")

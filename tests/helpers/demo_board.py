@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from purebench.records.record import Outcome, Picture
+from purebench.records.outcome import Outcome
+from purebench.records.record import Picture
 
 import synthetic  # isort: skip
 from synthetic import Demo, judged, make_board, make_png, make_record, merge  # isort: skip

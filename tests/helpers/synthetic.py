@@ -11,7 +11,8 @@ from purebench.boards.board import AttackChoice, Board, DatasetChoice, DefenseCh
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel
 from purebench.core.warning_codes import ResultWarning, WarningCode
-from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.record import Record
 from purebench.results.merge import merge as merge_all
 
 CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")

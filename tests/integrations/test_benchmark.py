@@ -17,7 +17,7 @@ from purebench.core import third_party
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.integrations.robustbench import benchmark
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.statistics import clopper_pearson
 
 from tiny_zoo import NAME, Tiny, save, tiny_in_the_zoo  # isort: skip

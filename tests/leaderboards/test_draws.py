@@ -10,7 +10,7 @@ from purebench.leaderboards.draws import FRAME, draw_chart, loss, noise
 
 from synthetic import merge  # isort: skip
 from purebench.leaderboards.site import render
-from purebench.records.record import WORST_CASE, Outcome
+from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.statistics import (
     clopper_pearson,
     paired_difference,

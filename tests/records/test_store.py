@@ -11,7 +11,8 @@ import pytest
 
 from purebench.core.errors import PurebenchError
 from purebench.records import store
-from purebench.records.record import Outcome, Picture, Record
+from purebench.records.outcome import Outcome
+from purebench.records.record import Picture, Record
 
 
 def record(key: str = "k", **fields: object) -> Record:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from purebench.results.distances import nearest
 
 from synthetic import merge  # isort: skip
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.rank import rank
 from purebench.statistics import clopper_pearson
 

@@ -10,7 +10,7 @@ from purebench.results.certificates import certificates
 from synthetic import merge  # isort: skip
 from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import board_table
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.statistics import clopper_pearson
 
 RADIUS = 16 / 255

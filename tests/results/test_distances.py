@@ -5,7 +5,7 @@ import pytest
 from purebench.results.distances import Reach, distance_text, nearest, reach
 
 from synthetic import merge  # isort: skip
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.attack_claims import OwnVerdict, own_verdict
 from purebench.statistics import security_curve
 

@@ -23,7 +23,7 @@ from purebench.core.threat import ThreatModel
 from purebench.core.warning_codes import OF_GRADIENTS, OF_ONE_ATTACK, ResultWarning, WarningCode
 from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import print_board
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.rank import rank
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED

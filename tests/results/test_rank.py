@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.rank import rank
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED

@@ -11,7 +11,7 @@ import pytest
 from purebench.core.errors import PurebenchError
 
 from synthetic import merge  # isort: skip
-from purebench.records.record import WORST_CASE, Outcome
+from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.results.results import DefenseResult
 from purebench.statistics import clopper_pearson
 

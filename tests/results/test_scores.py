@@ -12,8 +12,8 @@ import pytest
 from purebench.boards.parse import load_board
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
-from purebench.execution.incremental import Limits, Run, found_by, steps
-from purebench.records.record import Outcome
+from purebench.execution.incremental import Limits, Runner, steps
+from purebench.records.outcome import Outcome
 from purebench.results.scores import per_image, under
 
 from claimed import write_claimed  # isort: skip
@@ -24,7 +24,7 @@ def test_scores_stay_when_images_are_added_and_steps_are_whole_blocks(tmp_path: 
     board = choose(str(path), [f"{tmp_path}/own.py:smooth"], None)
     sizes = [part.dataset.images for part in steps(board, Limits())]
     assert sizes == [8, 16, 20]
-    few, many = (found_by(Run(tmp_path / "store"), part)[1] for part in list(steps(board, Limits()))[:2])
+    few, many = (Runner(tmp_path / "store").result(part)[1] for part in list(steps(board, Limits()))[:2])
     assert per_image(few).tolist() == per_image(many)[:8].tolist()
     answers = [draws.count("1") / board.fresh for draws in many.worst_case.draws]
     assert per_image(many).tolist() == answers
@@ -34,7 +34,7 @@ def test_scores_stay_when_images_are_added_and_steps_are_whole_blocks(tmp_path: 
 
 def test_deterministic_defenses_are_right_where_every_attack_fails(tmp_path: Path) -> None:
     board = choose(str(write_claimed(tmp_path, images=8)), ["none"], None)
-    _, found = found_by(Run(tmp_path / "store"), board)
+    _, found = Runner(tmp_path / "store").result(board)
     right = np.stack([found.right(attack)[:, 0] for attack in found.attacks])
     assert per_image(found).tolist() == right.all(axis=0).tolist()
     assert under(found, found.attacks).tolist() == right.all(axis=0).tolist()
@@ -44,7 +44,7 @@ def test_deterministic_defenses_are_right_where_every_attack_fails(tmp_path: Pat
 
 def test_an_image_that_errored_counts_as_asked_and_one_without_an_attack_as_nothing(tmp_path: Path) -> None:
     board = choose(str(write_claimed(tmp_path, images=8)), [f"{tmp_path}/own.py:crash"], None)
-    _, found = found_by(Run(tmp_path / "store"), board)
+    _, found = Runner(tmp_path / "store").result(board)
     assert [per_image(found, errored=value).tolist() for value in (0.0, 1.0)] == [[0.0] * 8, [1.0] * 8]
     nothing = replace(found.worst_case, outcomes=(Outcome.SKIPPED,) * 8)
     attacks = tuple(replace(attack, outcomes=nothing.outcomes) for attack in found.attacks)

@@ -9,7 +9,7 @@ from purebench.boards.board import Stop
 from purebench.results.export import export_results, load_results
 
 from synthetic import merge  # isort: skip
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 from purebench.results.rank import rank, standing_of
 from purebench.results.standing import letter, on_shared_images, standing
 from purebench.statistics import anytime_p_values, holm

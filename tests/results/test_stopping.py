@@ -20,7 +20,8 @@ from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.board_run import run_board
 from purebench.records import store
-from purebench.records.record import WORST_CASE, Outcome, Record
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.record import Record
 from purebench.results.export import export_results
 from purebench.results.merge import merge
 from purebench.results.stopping import ending

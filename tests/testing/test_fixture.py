@@ -13,7 +13,8 @@ from purebench.checks.attack_variants import Effort
 from purebench.checks.finding import Result
 from purebench.core.defense import Function
 from purebench.core.errors import PurebenchError
-from purebench.testing.fixture import Claim, Robustness
+from purebench.testing.claim import Claim
+from purebench.testing.fixture import Robustness
 from purebench.testing.settings import Settings
 
 from claimed import write_claimed  # isort: skip

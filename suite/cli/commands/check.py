@@ -10,7 +10,7 @@ import typer
 from purebench.cli.options import StoreOption, TrustOption
 
 if TYPE_CHECKING:
-    from purebench.checks.finding import Finding
+    from purebench.checks.finding import CheckResult
 
 UNDECIDED = 3
 """Exit code if no check fails, but one would need more images; 2 is that of bad input."""
@@ -55,8 +55,8 @@ def check(
     from purebench.checks.finding import Result
     from purebench.core.errors import PurebenchError, require_fraction
     from purebench.core.files.places import default_store
-    from purebench.execution.incremental import Limits, Run
-    from purebench.execution.progress import progress
+    from purebench.execution.incremental import Limits, Runner
+    from purebench.execution.progress import run_progress
 
     require_fraction("--confidence", confidence, ends=False)
     if minutes is not None and not minutes > 0:
@@ -64,8 +64,8 @@ def check(
     chosen = choose(board, [defense], None)
     check_trust(board, load_board(find_board(board)), trust=trust)
     effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
-    with progress(parts=True) as watch:
-        run = Run(store or default_store(), device, workers, watch)
+    with run_progress(parts=True) as watch:
+        run = Runner(store or default_store(), device, workers, watch)
         row, limits = chosen.shown[0], Limits(max_images, minutes)
         found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
     _print_findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)
@@ -73,7 +73,7 @@ def check(
         raise typer.Exit(code)
 
 
-def _print_findings(title: str, found: Sequence[Finding]) -> None:
+def _print_findings(title: str, found: Sequence[CheckResult]) -> None:
     """Print a line for each check, with its sentence."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

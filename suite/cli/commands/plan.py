@@ -50,8 +50,9 @@ def plan(
     from purebench.boards.trust import check_trust
     from purebench.core.memory import keep_freed_memory
     from purebench.core.terminal_output import make_console
-    from purebench.execution.context import check_attacks, prepare
+    from purebench.execution.context import prepare
     from purebench.execution.cost_estimate import forecast
+    from purebench.execution.early_checks import check_attacks
     from purebench.execution.scheduler import default_workers
 
     chosen = choose(board, defense, images, until=until, max_images=max_images)
@@ -98,7 +99,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from purebench.records.record import WORST_CASE
+    from purebench.records.outcome import WORST_CASE
 
     images = board.images_of(board.most_blocks)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")

@@ -85,7 +85,7 @@ def run(
     from purebench.boards.trust import check_trust
     from purebench.core.terminal_output import complain
     from purebench.execution.board_run import run_board
-    from purebench.execution.progress import progress
+    from purebench.execution.progress import run_progress
     from purebench.leaderboards.output import check_outputs, finish
 
     name = the_one(board, named)
@@ -101,7 +101,7 @@ def run(
     )
     check_trust(name, load_board(find_board(name)), trust=trust)
     check_outputs(page, results, [row.name for row in chosen.shown])
-    with progress() as watch:
+    with run_progress() as watch:
         context, records = run_board(
             chosen,
             store or default_store(),

@@ -27,8 +27,8 @@ from purebench.core.terminal_output import make_console
 from purebench.core.threat import ThreatModel
 from purebench.integrations.robustbench.watch import Listener, Watched, instead_of_autoattack
 from purebench.integrations.robustbench.zoo import EPS, Entry, available, check_folder, classifier, find, load, models
+from purebench.records.outcome import Outcome
 from purebench.records.provenance import device_name, versions
-from purebench.records.record import Outcome
 from purebench.statistics import Estimate, clopper_pearson
 
 __all__ = ["Entry", "Result", "available", "benchmark", "classifier", "command", "find", "load"]

@@ -25,10 +25,10 @@ from purebench.core.seeds import seed_of, seeded
 from purebench.data.adapt import load_images
 from purebench.data.datasets import Array, ImageSet, array_hash
 from purebench.execution.context import Context, build_defense
-from purebench.execution.job import Finding, Given, run_job
+from purebench.execution.job import run_job
+from purebench.execution.job_record import Given, JobResult
 from purebench.latents.tuning.images import boards_of, refuse_shared, shuffled_tail
 from purebench.latents.tuning.setting import Setting
-from purebench.records.record import Outcome, Record
 
 CLEAN = AttackChoice("clean", Spec("clean"))
 ONCE = AttackChoice("once", Spec("fgsm"), "exact")
@@ -108,9 +108,9 @@ class Bench:
             bool [N,draws].
         """
         if part.adversarial is None:
-            return right(self._run(alphas, self.setting.attack, part).record)
+            return self._right(alphas, self.setting.attack, part)
         blank = self._run([0.0] * self.latents, CLEAN, part).record
-        return right(self._run(alphas, AGAIN, part, Given(source=Finding(blank, part.adversarial))).record)
+        return self._right(alphas, AGAIN, part, Given(source=JobResult(blank, part.adversarial)))
 
     def clean(self, alphas: Sequence[float], part: Part) -> Array:
         """Return whether the defense with these alphas is right on the clean images.
@@ -122,7 +122,7 @@ class Bench:
         Returns:
             bool [N,draws].
         """
-        return right(self._run(alphas, CLEAN, part).record)
+        return self._right(alphas, CLEAN, part)
 
     def value(self, alphas: Sequence[float]) -> float:
         """Return the objective of the search: the share of right draws on its images, in [0,1]."""
@@ -154,7 +154,10 @@ class Bench:
             seed=setting.seed,
         )
 
-    def _run(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> Finding:
+    def _right(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> Array:
+        return np.array(self._run(alphas, attack, part, given).record.correct, dtype=np.bool_)
+
+    def _run(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> JobResult:
         """Run one job on the part's images. Raise PurebenchError with its reason if it failed."""
         row = DefenseChoice("searched", self.setting.defense)
         context = Context(
@@ -169,8 +172,8 @@ class Bench:
         )
         key = f"{seed_of('tune', str(self.setting.seed), part.words):x}"
         found = run_job(Job(key, key, row, attack, 0), context, given)
-        if found.record.outcomes[0] in (Outcome.ERRORED, Outcome.SKIPPED):
-            raise PurebenchError(f"tune: {attack.use} on {self.setting.defense}: {found.record.reason}")
+        if (reason := found.record.failure) is not None:
+            raise PurebenchError(f"tune: {attack.use} on {self.setting.defense}: {reason}")
         return found
 
     def _parts(self, data: ImageSet, order: Array) -> tuple[Part, Part]:
@@ -204,7 +207,7 @@ class Bench:
             some = order[start : start + CHUNK]
             part = Part(f"once {start}", data.take(some), some)
             before, after = (self._run(zeros, attack, part) for attack in (CLEAN, ONCE))
-            held, still = (np.array([o is Outcome.ROBUST for o in each.record.outcomes]) for each in (before, after))
+            held, still = np.array(before.record.robust), np.array(after.record.robust)
             flipped = held & ~still
             assert after.adversarial is not None
             places.append(some[flipped])
@@ -213,8 +216,3 @@ class Bench:
             if count >= wanted:
                 break
         return np.concatenate(places)[:wanted], np.concatenate(made)[:wanted]
-
-
-def right(record: Record) -> Array:
-    """Return a record's draws as bool [N,draws]."""
-    return np.array([[draw == "1" for draw in draws] for draws in record.draws], dtype=np.bool_)

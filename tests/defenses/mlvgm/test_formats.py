@@ -28,7 +28,7 @@ from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
 from purebench.execution.board_run import run_board
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 
 CONFIGURATION = {
     "resolution": [3, 32, 32],

@@ -1,0 +1,83 @@
+"""Checks the attacks and the defenses of a board before its first job, so that invalid ones cost no computation."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from purebench.boards.board import Board
+from purebench.core import registry
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
+from purebench.core.threat import Knowledge, ThreatModel
+from purebench.execution.context import Context
+from purebench.execution.contract.checks import check_contract
+from purebench.execution.contract.eager import eagerly
+
+
+def check_defenses(context: Context) -> None:
+    """Call every defense once, to find invalid defenses before anything is run.
+
+    It is separate from `prepare`, because a finished board does not need it. Defenses that were accepted on another
+    subset of the images (see `Context.on`) are not called again.
+
+    Raises:
+        PurebenchError: a defense breaks the contract (see `check_contract`).
+    """
+    images = torch.as_tensor(context.images.take([0, len(context.images) - 1]).floats()).to(context.device)
+    for name in context.defenses:
+        if name in context.checked:
+            continue
+        try:
+            with eagerly():
+                check_contract(context.uncalled(name), images)
+        except PurebenchError as error:
+            raise PurebenchError(f"defenses.{name}: {error}") from error
+        context.checked.add(name)
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """An attack that knows, before it runs, which threat models it does not support."""
+
+    def check(self, threat: ThreatModel) -> None:
+        """Check that the attack can run under the threat model.
+
+        Raises:
+            PurebenchError: it cannot run under the threat model, or cannot be made.
+        """
+
+
+def check_attacks(board: Board) -> None:
+    """Create every attack once, to find invalid attacks before anything is run.
+
+    It is separate from `prepare`, because attack libraries take seconds to import and a finished board does not need
+    them.
+
+    Raises:
+        PurebenchError: an attack cannot be created or run.
+    """
+    for attack in board.attacks:
+        where = f"attacks.{attack.name}"
+        try:
+            made = registry.create("attacks", attack.use)
+            if isinstance(made, Particular):
+                made.check(board.threat)
+        except PurebenchError as error:
+            raise PurebenchError(f"{where}: {error}") from error
+        takes = inspect.signature(registry.factory("attacks", attack.use.name)[0]).parameters
+        if attack.source is not None and "found" not in takes:
+            raise PurebenchError(
+                f"{where}.source: expected an attack that reuses images, such as transfer, "
+                f"but {attack.use.name} takes none; leave the source out."
+            )
+        if attack.source is None and attack.use.name == "transfer":
+            raise PurebenchError(f"{where}: expected a source, {{defense: …, attack: …}}, but got none.")
+        knowledge = getattr(made, "knowledge", None)  # a local attack may be a plain function
+        if knowledge is Knowledge.WHITE_BOX and Spec.parse(attack.gradient).name == "none":
+            raise PurebenchError(
+                f"{where}.gradient: expected a view with gradients, which {attack.use.name} needs, but got none; "
+                "take exact, or bpda where the purifier has none."
+            )

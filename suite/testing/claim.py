@@ -1,0 +1,37 @@
+"""Defines a claim of a test and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from purebench.checks.finding import CheckResult, Result
+from purebench.core.warning_codes import ResultWarning
+from purebench.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and its result.
+
+    Attributes:
+        text: The claim in words.
+        result: Whether it holds, fails or is undecided.
+        estimate: Of the accuracy or difference claimed, None where nothing is known.
+        images: Number of images that were evaluated.
+        message: The full report.
+        strongest: The attack with the lowest accuracy, if any.
+        findings: Results of the checks of `honest`.
+        warnings: Reasons why the accuracy may be too high.
+        undecided: Effect of an undecided claim on the test: fail, skip or warn.
+    """
+
+    text: str
+    result: Result
+    estimate: Estimate | None
+    images: int
+    message: str
+    strongest: str | None = None
+    findings: Sequence[CheckResult] = ()
+    warnings: Sequence[ResultWarning] = ()
+    undecided: str = field(default="fail", compare=False)
