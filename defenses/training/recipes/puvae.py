@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.data.datasets import ImageSet, fashion_mnist
-from purebench.defenses.priors.puvae import ClassVAE, PuVAE
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 from purebench.defenses.training.recipes.attacked import source_classifier
+from purebench.defenses.vae.puvae import ClassVAE, PuVAE
 
 SEEN = 0.05
 """Weight of the cross-entropy, relative to the bound in nats per pixel."""

@@ -13,9 +13,10 @@ from torch import nn
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
+from purebench.defenses.diffusion.chain import seeded_noise
 from purebench.defenses.diffusion.diffpure import DiffPure
-from purebench.defenses.diffusion.sampling import seeded_noise
-from purebench.defenses.diffusion.unet import FoldedUNet, noise_levels
+from purebench.defenses.diffusion.sampling import noise_levels
+from purebench.defenses.diffusion.unet import FoldedUNet
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -204,8 +205,8 @@ def test_the_seed_decides_the_result(network, x):
 def test_each_step_draws_noise_of_its_own(network, x):
     seen = []
     purifier = DiffPure(network, t=8, steps=4)
-    step = purifier.step
-    purifier.step = lambda state, now, then, seed: seen.append(seed) or step(state, now, then, seed)
+    reverse = purifier.reverse
+    purifier.reverse = lambda state, now, then, seed: seen.append(seed) or reverse(state, now, then, seed)
     answer(purifier, x)
     assert len(set(seen)) == 4
 

@@ -12,13 +12,13 @@ from purebench.attacks.views.view import bpda
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
+from purebench.defenses.diffusion.chain import seeded_noise
 from purebench.defenses.diffusion.diffpure import DiffPure
 from purebench.defenses.diffusion.gdmp import GDMP
 from purebench.defenses.diffusion.gradual import GradualNoise
 from purebench.defenses.diffusion.likelihood import LikelihoodMaximisation
-from purebench.defenses.diffusion.sampling import denoise, diffuse, ladder, reverse_step, seeded_noise
+from purebench.defenses.diffusion.sampling import denoise, diffuse, ladder, noise_levels, reverse_step
 from purebench.defenses.diffusion.sde import DiffPureSDE
-from purebench.defenses.diffusion.unet import noise_levels
 
 MAKE = {
     "ddpm": lambda network, **more: DiffPure(network, t=60, steps=5, **more),

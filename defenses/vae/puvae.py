@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
-from purebench.defenses.transforms.simple import positive
+from purebench.defenses.parameters import positive
 
 HIDDEN = 128
 """Units of the layers that combine the class with the features and the latent."""
