@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
-from purebench.defenses.diffusion.ddpmpp import DDPMpp, ddpmpp_architecture
+from purebench.defenses.diffusion.checkpoint_layouts import ddpmpp_architecture, guided_architecture
+from purebench.defenses.diffusion.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.diffpure import diffpure
-from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture
+from purebench.defenses.diffusion.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.unet import FoldedUNet
 
