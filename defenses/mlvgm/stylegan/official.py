@@ -15,10 +15,11 @@ from torch import Tensor
 from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import CURE, check_keys, in_float32
 from purebench.defenses.mlvgm.official import read_official
+from purebench.defenses.mlvgm.stylegan.autoencoder import OfficialAutoencoder
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
 
-Autoencoder = TypeVar("Autoencoder", E4E, StyleTransformer)
+Autoencoder = TypeVar("Autoencoder", bound=OfficialAutoencoder)
 
 
 def load_e4e(path: str | Path, **sizes: Any) -> E4E:
