@@ -128,6 +128,24 @@ def in_float32(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
+def empty(path: Path, expected: str, build: Callable[[], Model]) -> Model:
+    """Build the model of a file without memory for its weights, on the meta device.
+
+    Args:
+        path: the file, for error messages only.
+        expected: the part of the file that decides the model, for error messages only.
+        build: builds the model.
+
+    Raises:
+        PurebenchError: If the model cannot be built.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: expected {expected}, but they make none: {error}") from error
+
+
 def filled(path: Path, model: Model, state: Mapping[str, Any]) -> Model:
     """Load weights into a model in float32.
 

@@ -24,9 +24,10 @@ from purebench.core.protocols import check_logits
 from purebench.core.registry import Spec
 from purebench.defenses.composition.voting import Voter, Votes, require_draws
 from purebench.defenses.diffusion.networks import network
-from purebench.defenses.diffusion.sampling import DiffusionPurifier, denoise
-from purebench.defenses.diffusion.unet import noise_levels
-from purebench.defenses.transforms.simple import GaussianNoise, positive
+from purebench.defenses.diffusion.purifier import DiffusionPurifier
+from purebench.defenses.diffusion.sampling import denoise, noise_levels
+from purebench.defenses.parameters import positive
+from purebench.defenses.transforms.simple import GaussianNoise
 from purebench.statistics import clopper_pearson
 
 ONE_STEP = "ddpm"

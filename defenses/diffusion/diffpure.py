@@ -9,22 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
 from purebench.core.errors import PurebenchError
+from purebench.defenses.diffusion.chain import draw_seeds, run
 from purebench.defenses.diffusion.networks import network
-from purebench.defenses.diffusion.sampling import (
-    DiffusionPurifier,
-    diffuse,
-    draw_seeds,
-    ladder,
-    reverse_step,
-    run,
-    seeded_noise,
-)
-from purebench.defenses.diffusion.unet import noise_levels
+from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
+from purebench.defenses.diffusion.sampling import ladder
+from purebench.defenses.parameters import require
 
 SAMPLERS = ("ddpm", "ddim")
 
@@ -39,9 +34,7 @@ class DiffPure(DiffusionPurifier):
         t: timestep t* in 1..1000 of the network's schedule.
         steps: reverse steps, evenly spaced from t* to the clean image, at most t.
         sampler: `ddpm` or `ddim`.
-        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
-        checkpointed: whether to recompute each step in the backward pass.
-        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+        **options: `levels`, `checkpointed` and `surrogate`, as of DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -54,48 +47,27 @@ class DiffPure(DiffusionPurifier):
         t: int = 150,
         steps: int = 4,
         sampler: str = "ddpm",
-        levels: Tensor | None = None,
-        checkpointed: bool = True,
-        surrogate: str = "identity",
+        **options: Unpack[Options],
     ):
-        levels = noise_levels() if levels is None else levels
+        total, whole = timesteps(options), isinstance(t, int) and isinstance(steps, int)
         if sampler not in SAMPLERS:
             raise PurebenchError(f"diffpure: expected sampler ddpm or ddim, but got {sampler!r}.")
-        whole = isinstance(t, int) and isinstance(steps, int)
-        if not (whole and 1 <= t <= len(levels) and 1 <= steps <= t):
-            raise PurebenchError(
-                f"diffpure: expected whole t in 1..{len(levels)} and steps in 1..t, but got t={t}, steps={steps}."
-            )
-        super().__init__(network, t=t, levels=levels, checkpointed=checkpointed, surrogate=surrogate)
+        good = whole and 1 <= t <= total and 1 <= steps <= t
+        require("diffpure", good, f"whole t in 1..{total} and steps in 1..t", t=t, steps=steps)
+        super().__init__(network, t=t, **options)
         self.sampler = sampler
         self.register_buffer("times", ladder(t, steps), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
         times = self.get_buffer("times")
-        seeds = draw_seeds(len(times))
-        state = diffuse(2 * x - 1, self.level(times[0]), seeded_noise(x, seeds[0]))
+        first, *seeds = draw_seeds(len(times))
+        state = self.diffuse(2 * x - 1, times[0], first)
         steps = [
-            partial(self.step, now=now, then=then, seed=seed)
-            for now, then, seed in zip(times[:-1], times[1:], seeds[1:], strict=True)
+            partial(self.reverse, now=now, then=then, seed=seed if self.sampler == "ddpm" else None)
+            for (now, then), seed in zip(pairwise(times), seeds, strict=True)
         ]
         return ((run(state, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
-
-    def step(self, state: Tensor, now: Tensor, then: Tensor, seed: int) -> Tensor:
-        """Take one reverse step between two timesteps.
-
-        Args:
-            state: images [N,C,H,W] at timestep `now`, scaled to [-1,1].
-            now: timestep of the state, a scalar tensor.
-            then: timestep after the step, a scalar tensor; -1 is the clean image.
-            seed: seed of the step's noise.
-
-        Returns:
-            Images [N,C,H,W] at timestep `then`.
-        """
-        predicted = self.predict(state, now)
-        noise = seeded_noise(state, seed) if self.sampler == "ddpm" else None
-        return reverse_step(state, predicted, self.level(now), self.level(then), noise)
 
 
 def diffpure(

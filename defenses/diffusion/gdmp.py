@@ -11,24 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from purebench.defenses.diffusion.chain import Step, draw_seeds, run
 from purebench.defenses.diffusion.networks import network
-from purebench.defenses.diffusion.sampling import (
-    DiffusionPurifier,
-    Step,
-    diffuse,
-    draw_seeds,
-    ladder,
-    require,
-    reverse_step,
-    run,
-    seeded_noise,
-)
-from purebench.defenses.diffusion.unet import noise_levels
+from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
+from purebench.defenses.diffusion.sampling import ladder
+from purebench.defenses.parameters import require
 
 
 class GDMP(DiffusionPurifier):
@@ -42,9 +34,7 @@ class GDMP(DiffusionPurifier):
         eps: size of the expected perturbation, in the units of x.
         scale: scale of the guidance, the factor `a` of s_t on the squared distance summed over an image's values (0: no
             guidance). The authors' 60,000 on the mean over a batch of 100 CIFAR-10 images corresponds to 0.2.
-        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
-        checkpointed: whether to recompute each step in the backward pass.
-        surrogate: the surrogate that BPDA differentiates, as of DiffPure.
+        **options: `levels`, `checkpointed` and `surrogate`, as of DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -59,16 +49,14 @@ class GDMP(DiffusionPurifier):
         rounds: int = 2,
         eps: float = 16 / 255,
         scale: float = 0.2,
-        levels: Tensor | None = None,
-        checkpointed: bool = True,
-        surrogate: str = "identity",
+        **options: Unpack[Options],
     ):
-        levels = noise_levels() if levels is None else levels
+        total = timesteps(options)
         whole = isinstance(t, int) and isinstance(steps, int) and isinstance(rounds, int)
         require(
             "gdmp",
-            whole and 1 <= t <= len(levels) and 1 <= steps <= t and rounds >= 1,
-            f"whole t in 1..{len(levels)}, steps in 1..t and rounds from 1",
+            whole and 1 <= t <= total and 1 <= steps <= t and rounds >= 1,
+            f"whole t in 1..{total}, steps in 1..t and rounds from 1",
             t=t,
             steps=steps,
             rounds=rounds,
@@ -76,7 +64,7 @@ class GDMP(DiffusionPurifier):
         require(
             "gdmp", 0 < eps <= 1 and 0 <= scale < float("inf"), "eps in (0,1] and scale from 0", eps=eps, scale=scale
         )
-        super().__init__(network, t=t, levels=levels, checkpointed=checkpointed, surrogate=surrogate)
+        super().__init__(network, t=t, **options)
         self.rounds, self.eps, self.scale = rounds, eps, scale
         self.register_buffer("times", ladder(t, steps), persistent=False)
 
@@ -105,7 +93,7 @@ class GDMP(DiffusionPurifier):
             The noised state and the input, [N,2C,H,W].
         """
         state, image = both.chunk(2, 1)
-        return torch.cat([diffuse(state, self.level(now), seeded_noise(state, seed)), image], 1)
+        return torch.cat([self.diffuse(state, now, seed), image], 1)
 
     def step(self, both: Tensor, now: Tensor, then: Tensor, seeds: tuple[int, int]) -> Tensor:
         """Take one guided DDPM step; the input is unchanged.
@@ -120,11 +108,9 @@ class GDMP(DiffusionPurifier):
             The state at timestep `then` and the input, [N,2C,H,W].
         """
         state, image = both.chunk(2, 1)
-        level = self.level(now)
-        there = diffuse(image, level, seeded_noise(image, seeds[1]))
-        guidance = -self.strength(level) * 2 * (state - there)
-        predicted, noise = self.predict(state, now), seeded_noise(state, seeds[0])
-        return torch.cat([reverse_step(state, predicted, level, self.level(then), noise, guidance), image], 1)
+        there = self.diffuse(image, now, seeds[1])
+        guidance = -self.strength(self.level(now)) * 2 * (state - there)
+        return torch.cat([self.reverse(state, now, then, seeds[0], guidance), image], 1)
 
     def strength(self, level: Tensor) -> Tensor:
         """Return s_t times the scale, at an alpha-bar value."""

@@ -7,15 +7,11 @@ attention heads can be inferred from them.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from purebench.core.errors import PurebenchError
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
@@ -243,69 +239,3 @@ class GuidedUNet(nn.Module):
             x = block(torch.cat([x, kept.pop()], 1), embedding)
         out: Tensor = self.out(x)[:, : self.channels]
         return out
-
-
-def is_guided(state: Mapping[str, Tensor]) -> bool:
-    """Return whether a checkpoint has the layout of guided-diffusion."""
-    return {"time_embed.0.weight", "input_blocks.0.0.weight"} <= state.keys()
-
-
-def guided_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Infer the arguments of GuidedUNet, except for the heads, from the keys and shapes of a checkpoint.
-
-    Args:
-        state: the weights by key.
-
-    Returns:
-        The arguments of GuidedUNet.
-
-    Raises:
-        PurebenchError: If the network is class-conditional, so that it predicts no noise without a label, or the
-            checkpoint has another layout.
-    """
-    if "label_emb.weight" in state:
-        raise PurebenchError(
-            "guided-diffusion: expected an unconditional network, but got one conditioned on classes (label_emb); "
-            "name the unconditional checkpoint."
-        )
-    width = state["time_embed.0.weight"].shape[1]
-    ends: list[int] = []  # the last block of each level but the first
-    multiples: list[int] = []
-    attended: list[bool] = []
-    residual_resize, seen = False, 0
-    while f"output_blocks.{seen}.0.in_layers.2.weight" in state:
-        layers = _layers(state, f"output_blocks.{seen}.")
-        if layers[-1] == "conv" or layers.count("in_layers") == 2:
-            ends.append(seen)
-            residual_resize |= layers[-1] == "in_layers"
-        seen += 1
-    try:
-        blocks = ends[0] if ends else seen - 1  # of the deepest level
-        for start in range(0, seen, blocks + 1):
-            outer = state[f"output_blocks.{start}.0.in_layers.2.weight"].shape[0]
-            multiples.insert(0, outer // width)
-            attended.insert(0, "qkv" in _layers(state, f"output_blocks.{start}."))
-        outer = state["output_blocks.0.0.in_layers.2.weight"].shape[0]
-        return {
-            "channels": state["input_blocks.0.0.weight"].shape[1],
-            "outputs": state["out.2.weight"].shape[0],
-            "width": width,
-            "multiples": multiples,
-            "blocks": blocks,
-            "attended": attended,
-            "modulated": state["output_blocks.0.0.emb_layers.1.weight"].shape[0] == 2 * outer,
-            "residual_resize": residual_resize,
-        }
-    except (LookupError, ZeroDivisionError) as error:
-        raise PurebenchError(
-            f"guided-diffusion: expected the keys of a whole U-Net, but {error} is missing; fetch the file again."
-        ) from error
-
-
-def _layers(state: Mapping[str, Tensor], block: str) -> list[str]:
-    """Return the kinds of a block's layers: in_layers for residual, qkv for attention, conv for Up."""
-    kinds: dict[int, str] = {}
-    for name in state:
-        if found := re.match(rf"{re.escape(block)}(\d+)\.(in_layers|qkv|conv)\.", name):
-            kinds[int(found.group(1))] = found.group(2)
-    return [kinds[place] for place in sorted(kinds)]

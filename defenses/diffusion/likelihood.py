@@ -10,22 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
 from purebench.defenses.diffusion.networks import network
-from purebench.defenses.diffusion.sampling import (
-    DiffusionPurifier,
-    diffuse,
-    draw_seeds,
-    gradient_of,
-    require,
-    run,
-    seeded_noise,
-)
-from purebench.defenses.diffusion.unet import noise_levels
+from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
+from purebench.defenses.diffusion.sampling import diffuse
+from purebench.defenses.parameters import require
 
 
 class LikelihoodMaximisation(DiffusionPurifier):
@@ -41,9 +35,7 @@ class LikelihoodMaximisation(DiffusionPurifier):
         momentum: share of the previous direction that is kept.
         signed: whether to step by the sign of the direction, as the authors do. The derivative of the sign is zero
             almost everywhere, so the exact gradient is then the identity, except where the result is clipped.
-        levels: alpha-bar of the network's timesteps [T]; DDPM's linear schedule by default.
-        checkpointed: whether to recompute each step in the backward pass.
-        surrogate: the surrogate that BPDA differentiates, as of DiffPure.
+        **options: `levels`, `checkpointed` and `surrogate`, as of DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -60,16 +52,14 @@ class LikelihoodMaximisation(DiffusionPurifier):
         radius: float = 32 / 255,
         momentum: float = 0.5,
         signed: bool = False,
-        levels: Tensor | None = None,
-        checkpointed: bool = True,
-        surrogate: str = "identity",
+        **options: Unpack[Options],
     ):
-        levels = noise_levels() if levels is None else levels
+        total = timesteps(options)
         whole = isinstance(t, int) and isinstance(draws, int) and isinstance(steps, int)
         require(
             "likelihood-maximisation",
-            whole and 1 <= draws <= t <= len(levels) and steps >= 1,
-            f"whole t in 1..{len(levels)}, draws in 1..t and steps from 1",
+            whole and 1 <= draws <= t <= total and steps >= 1,
+            f"whole t in 1..{total}, draws in 1..t and steps from 1",
             t=t,
             draws=draws,
             steps=steps,
@@ -82,7 +72,7 @@ class LikelihoodMaximisation(DiffusionPurifier):
             radius=radius,
             momentum=momentum,
         )
-        super().__init__(network, t=t, levels=levels, checkpointed=checkpointed, surrogate=surrogate)
+        super().__init__(network, t=t, **options)
         self.t, self.draws, self.steps = t, draws, steps
         self.rate, self.radius, self.momentum, self.signed = rate, radius, momentum, signed
 

@@ -11,8 +11,15 @@ from torch import Tensor, nn
 
 from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import brief, check_keys, in_float32, load
-from purebench.defenses.diffusion.ddpmpp import DDPMpp, averaged, ddpmpp_architecture, is_ddpmpp
-from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture, is_guided
+from purebench.defenses.diffusion.checkpoint_layouts import (
+    averaged,
+    ddpmpp_architecture,
+    guided_architecture,
+    is_ddpmpp,
+    is_guided,
+)
+from purebench.defenses.diffusion.ddpmpp import DDPMpp
+from purebench.defenses.diffusion.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.unet import FoldedUNet
 from purebench.defenses.mlvgm.official import ENDINGS, read_official
 

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purebench.defenses.diffusion.chain import draw_seeds, run, seeded_noise
 from purebench.defenses.diffusion.networks import network
-from purebench.defenses.diffusion.sampling import DiffusionPurifier, draw_seeds, require, run, seeded_noise
+from purebench.defenses.diffusion.purifier import DiffusionPurifier
+from purebench.defenses.parameters import require
 
 GRADIENTS = ("exact", "adjoint")
 TIMESTEPS = 1000

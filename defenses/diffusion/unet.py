@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -61,18 +60,3 @@ class FoldedUNet(nn.Module):
         """
         folded = functional.pixel_unshuffle(x, self.fold)
         return functional.pixel_shuffle(self.unet(folded, t).sample, self.fold)
-
-
-def noise_levels(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """Return the cumulative products alpha-bar_t of DDPM's linear schedule.
-
-    Args:
-        steps: number of timesteps.
-        first: beta of the first timestep.
-        last: beta of the last timestep.
-
-    Returns:
-        alpha-bar by timestep, float32 [steps].
-    """
-    betas = torch.linspace(first, last, steps, dtype=torch.float64)
-    return torch.cumprod(1 - betas, 0).float()

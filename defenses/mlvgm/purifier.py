@@ -16,7 +16,8 @@ from purebench.core.defense import LatentPurifier, Purifier
 from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.model import MLVGM, Mix
 from purebench.defenses.mlvgm.schedules import alphas
-from purebench.defenses.transforms.simple import gaussian_blur, positive
+from purebench.defenses.parameters import positive
+from purebench.defenses.transforms.simple import gaussian_blur
 
 
 class MLVGMPurifier(LatentPurifier):

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from purebench.core.defense import Purifier
 from purebench.core.errors import PurebenchError
-from purebench.defenses.transforms.simple import positive
+from purebench.defenses.parameters import positive
 
 
 class Median(Purifier):

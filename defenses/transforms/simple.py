@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from purebench.core.defense import Defense, Purifier
 from purebench.core.errors import PurebenchError
+from purebench.defenses.parameters import positive
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
@@ -84,22 +85,6 @@ class Quantise(Purifier):
     def forward(self, x: Tensor) -> Tensor:
         """Return images whose values are multiples of 1/(levels-1)."""
         return torch.round(x * (self.levels - 1)) / (self.levels - 1)
-
-
-def positive(who: str, name: str, value: float) -> float:
-    """Return the value after checking that it is positive and finite.
-
-    Args:
-        who: name of the defense, for the error message.
-        name: name of the parameter, for the error message.
-        value: the value.
-
-    Raises:
-        PurebenchError: If the value is not a finite number above 0.
-    """
-    if not 0 < value < math.inf:
-        raise PurebenchError(f"{who}: expected a finite {name} above 0, but got {value}.")
-    return value
 
 
 def none(*, classifier: nn.Module) -> Defense:

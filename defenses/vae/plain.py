@@ -9,6 +9,17 @@ from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
 
 
+def posterior(parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and log-variance [N,z], the latter within ±10, from the output [N,2z] of an encoder."""
+    mean, logvar = parameters.chunk(2, dim=1)
+    return mean, 10 * torch.tanh(logvar / 10)
+
+
+def reparametrised(mean: Tensor, logvar: Tensor) -> Tensor:
+    """Return a draw from N(mean, exp(logvar)) that is differentiable in both (Kingma & Welling 2014, section 2.4)."""
+    return mean + (logvar / 2).exp() * torch.randn_like(mean)
+
+
 class VAE(nn.Module):
     """Convolutional VAE of images [N,C,32,32] in [0,1] with a latent vector [N,z].
 
@@ -37,8 +48,7 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the posterior, [N,z] each."""
-        mean, logvar = self.encoder(2 * x - 1).chunk(2, dim=1)
-        return mean, 10 * torch.tanh(logvar / 10)
+        return posterior(self.encoder(2 * x - 1))
 
     def decode(self, z: Tensor) -> Tensor:
         """Return images [N,C,32,32] in [0,1] of latent vectors [N,z]."""
@@ -60,8 +70,7 @@ class VAEPurifier(Purifier):
     def forward(self, x: Tensor) -> Tensor:
         """Return reconstructions in [0,1]."""
         mean, logvar = self.model.encode(x)
-        code = mean + (logvar / 2).exp() * torch.randn_like(mean) if self.random else mean
-        return self.model.decode(code)
+        return self.model.decode(reparametrised(mean, logvar) if self.random else mean)
 
 
 def vae(*, weights: str = "fashion-vae", sampled: bool = False) -> VAEPurifier:

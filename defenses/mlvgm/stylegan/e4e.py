@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.defenses.mlvgm.model import MLVGM, Mix
-from purebench.defenses.mlvgm.stylegan.generator import EqualLinear, Generator
+from purebench.defenses.mlvgm.stylegan.autoencoder import OfficialAutoencoder
+from purebench.defenses.mlvgm.stylegan.generator import EqualLinear
 from purebench.defenses.mlvgm.stylegan.irse import DEPTHS, REDUCTION, WIDTHS, Pyramid
-from purebench.defenses.mlvgm.stylegan.styles import channels_by_side, check_images, mixed
 
 MIDDLE, FINE = 3, 7
 """Index of the first code that is computed from the medium features, and from the fine features."""
@@ -69,11 +68,8 @@ class Encoder(Pyramid):
         return torch.stack([first, *(first + difference for difference in rest)], dim=1)
 
 
-class E4E(MLVGM):
-    """Autoencoder of images [N,3,image,image] with 2·log2(size) - 2 codes; the defaults are the official values.
-
-    The buffer `latent_avg` [codes,D] is added to the codes of the encoder. It is zero where the training did not start
-    from the average.
+class E4E(OfficialAutoencoder):
+    """The autoencoder e4e; the defaults are the official values.
 
     Args:
         size: pixels a side of the generator's images.
@@ -86,6 +82,8 @@ class E4E(MLVGM):
         channels: features of the generator at each side.
     """
 
+    name = "e4e"
+
     def __init__(
         self,
         *,
@@ -97,23 +95,10 @@ class E4E(MLVGM):
         mappings: int = 8,
         channels: Mapping[int, int] | Mapping[str, int] | None = None,
     ):
-        super().__init__()
-        table = channels_by_side(channels)
-        self.architecture: dict[str, Any] = {
-            "size": size,
-            "image": image,
-            "widths": list(widths),
-            "depths": list(depths),
-            "reduction": reduction,
-            "mappings": mappings,
-            "channels": table,
-        }
-        self.image, dim = image, widths[-1]
-        self.decoder = Generator(size=size, style_dim=dim, mappings=mappings, channels=table)
-        self.latents = self.decoder.codes
-        self.encoder = Encoder(image, self.latents, widths=widths, depths=depths, reduction=reduction)
-        self.register_buffer("latent_avg", torch.zeros(self.latents, dim))
-        self.latent_avg: Tensor
+        super().__init__(size=size, image=image, dim=widths[-1], mappings=mappings, channels=channels)
+        sizes: dict[str, Any] = {"widths": list(widths), "depths": list(depths), "reduction": reduction}
+        self.architecture |= sizes
+        self.encoder = Encoder(image, self.latents, **sizes)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return codes [N,L,D] of images in [0,1]."""
@@ -126,14 +111,3 @@ class E4E(MLVGM):
         Values are about in [0,1], but not clamped.
         """
         return functional.adaptive_avg_pool2d(self.decoder(codes), self.image) * 0.5 + 0.5
-
-    def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
-
-        The result may exceed [0,1] slightly; the purifier clamps it.
-
-        Raises:
-            PurebenchError: If the images have another size.
-        """
-        check_images(x, "e4e", self.image)
-        return self.decode(mixed(self.encode(x), self.decoder, mix))

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from purebench.core.errors import PurebenchError
-from purebench.defenses.checkpoints import CURE, check_keys, in_float32
+from purebench.defenses.checkpoints import CURE, check_keys, empty, in_float32
 from purebench.defenses.mlvgm.official import read_official
+from purebench.defenses.mlvgm.stylegan.autoencoder import OfficialAutoencoder
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
 
-Autoencoder = TypeVar("Autoencoder", E4E, StyleTransformer)
+Autoencoder = TypeVar("Autoencoder", bound=OfficialAutoencoder)
 
 
 def load_e4e(path: str | Path, **sizes: Any) -> E4E:
@@ -103,11 +104,7 @@ def filled(
         PurebenchError: If the model cannot be built, or keys, shapes or values do not fit.
     """
     state = part(path, file, "state_dict", Mapping)
-    try:
-        with torch.device("meta"):
-            model = build()
-    except PurebenchError as error:
-        raise PurebenchError(f"{path}: expected options that make a model, but they make none: {error}") from error
+    model = empty(path, "options that make a model", build)
     wanted = model.state_dict()
     names = {name: official(name) for name in wanted if name != "latent_avg"}
     check_keys(path, {names[name]: wanted[name] for name in names}, state)

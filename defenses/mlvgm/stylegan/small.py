@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from purebench.defenses.mlvgm.hvae import Cell
 from purebench.defenses.mlvgm.model import MLVGM, Mix
+from purebench.defenses.mlvgm.stylegan.autoencoder import channels_by_side, mixed
 from purebench.defenses.mlvgm.stylegan.generator import Generator
-from purebench.defenses.mlvgm.stylegan.styles import channels_by_side, mixed
 
 COARSE, MEDIUM = 3, 2
 """Number of codes from the coarse and from the medium features; all others come from the fine ones."""

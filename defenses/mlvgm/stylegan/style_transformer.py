@@ -16,10 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.defenses.mlvgm.model import MLVGM, Mix
-from purebench.defenses.mlvgm.stylegan.generator import Generator
+from purebench.defenses.mlvgm.stylegan.autoencoder import OfficialAutoencoder
 from purebench.defenses.mlvgm.stylegan.irse import DEPTHS, REDUCTION, WIDTHS, Pyramid
-from purebench.defenses.mlvgm.stylegan.styles import channels_by_side, check_images, mixed
 
 BLACK = -1.0
 
@@ -65,11 +63,8 @@ class Encoder(Pyramid):
         return codes
 
 
-class StyleTransformer(MLVGM):
-    """Autoencoder of images [N,3,image,image] with 2·log2(size) - 2 codes; the defaults are the official values.
-
-    The buffer `latent_avg` [codes,D] is added to the codes of the encoder. It is zero where the training did not start
-    from the average.
+class StyleTransformer(OfficialAutoencoder):
+    """The autoencoder Style-Transformer; the defaults are the official values.
 
     Args:
         size: pixels a side of the generator's images.
@@ -82,6 +77,8 @@ class StyleTransformer(MLVGM):
         mappings: layers of the generator from z to w.
         channels: features of the generator at each side.
     """
+
+    name = "style-transformer"
 
     def __init__(
         self,
@@ -96,27 +93,17 @@ class StyleTransformer(MLVGM):
         mappings: int = 8,
         channels: Mapping[int, int] | Mapping[str, int] | None = None,
     ):
-        super().__init__()
-        table = channels_by_side(channels)
-        self.architecture: dict[str, Any] = {
-            "size": size,
-            "image": image,
+        super().__init__(size=size, image=image, dim=widths[-1], mappings=mappings, channels=channels)
+        sizes: dict[str, Any] = {
             "widths": list(widths),
             "depths": list(depths),
             "reduction": reduction,
             "heads": heads,
             "hidden": hidden,
-            "mappings": mappings,
-            "channels": table,
         }
-        self.image, self.inner, self.bar, dim = image, 2 * image, image // 4, widths[-1]
-        self.decoder = Generator(size=size, style_dim=dim, mappings=mappings, channels=table)
-        self.latents = self.decoder.codes
-        self.encoder = Encoder(
-            self.latents, widths=widths, depths=depths, reduction=reduction, heads=heads, hidden=hidden
-        )
-        self.register_buffer("latent_avg", torch.zeros(self.latents, dim))
-        self.latent_avg: Tensor
+        self.architecture |= sizes
+        self.inner, self.bar = 2 * image, image // 4
+        self.encoder = Encoder(self.latents, **sizes)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return codes [N,L,D] of images in [0,1].
@@ -136,14 +123,3 @@ class StyleTransformer(MLVGM):
         drawn = functional.pad(drawn[:, :, self.bar : -self.bar], (0, 0, self.bar, self.bar), value=BLACK)
         small = functional.interpolate(drawn, size=self.image, mode="bilinear", align_corners=False)
         return small * 0.5 + 0.5
-
-    def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """Autoencode images (see MLVGM); all codes are known before the first is mixed.
-
-        The result may exceed [0,1] slightly; the purifier clamps it.
-
-        Raises:
-            PurebenchError: If the images have another size.
-        """
-        check_images(x, "style-transformer", self.image)
-        return self.decode(mixed(self.encode(x), self.decoder, mix))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from purebench.data.datasets import ImageSet, fashion_mnist
-from purebench.defenses.diffusion.unet import FoldedUNet, noise_levels
+from purebench.defenses.diffusion.sampling import noise_levels
+from purebench.defenses.diffusion.unet import FoldedUNet
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 

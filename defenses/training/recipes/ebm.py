@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from purebench.data.datasets import ImageSet, fashion_mnist
-from purebench.defenses.diffusion.sampling import draw_seeds
-from purebench.defenses.priors.ebm import EBMLangevin, Energy, langevin
+from purebench.defenses.diffusion.chain import draw_seeds
+from purebench.defenses.ebm.langevin import EBMLangevin, Energy, langevin
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 

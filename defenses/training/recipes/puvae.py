@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.data.datasets import ImageSet, fashion_mnist
-from purebench.defenses.priors.puvae import ClassVAE, PuVAE
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 from purebench.defenses.training.recipes.attacked import source_classifier
+from purebench.defenses.vae.plain import reparametrised
+from purebench.defenses.vae.puvae import ClassVAE, PuVAE
 
 SEEN = 0.05
 """Weight of the cross-entropy, relative to the bound in nats per pixel."""
@@ -29,7 +30,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
     assert isinstance(model, ClassVAE)
     told = functional.one_hot(labels, model.classes).to(images)
     mean, logvar = model.encode(model.features(2 * images - 1), told)
-    again = model.decode(mean + (logvar / 2).exp() * torch.randn_like(mean), told)
+    again = model.decode(reparametrised(mean, logvar), told)
     error = (again - images).square().mean()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()
     seen = functional.cross_entropy(source_classifier(images.device)(again), labels)

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from purebench.data.datasets import ImageSet, fashion_mnist
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
+from purebench.defenses.mlvgm.stylegan.autoencoder import mixed
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
-from purebench.defenses.mlvgm.stylegan.styles import mixed
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 from purebench.defenses.training.recipes.adversarial import (

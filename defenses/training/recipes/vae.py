@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from purebench.data.datasets import ImageSet, fashion_mnist
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
-from purebench.defenses.vae.plain import VAE, VAEPurifier
+from purebench.defenses.vae.plain import VAE, VAEPurifier, reparametrised
 
 
 def bound(model: nn.Module, seen: Tensor, wanted: Tensor) -> dict[str, Tensor]:
@@ -23,7 +23,7 @@ def bound(model: nn.Module, seen: Tensor, wanted: Tensor) -> dict[str, Tensor]:
     """
     assert isinstance(model, VAE)
     mean, logvar = model.encode(seen)
-    error = (model.decode(mean + (logvar / 2).exp() * torch.randn_like(mean)) - wanted).square().mean()
+    error = (model.decode(reparametrised(mean, logvar)) - wanted).square().mean()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()
     objective = 0.5 * (error + 1e-4).log() + divergence / wanted[0].numel()
     return {"loss": objective, "mse": error.detach(), "kl": divergence.detach()}

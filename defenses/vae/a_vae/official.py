@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from purebench.core.errors import PurebenchError
-from purebench.defenses.checkpoints import CURE, check_keys, filled
+from purebench.defenses.checkpoints import check_keys, empty, filled
 from purebench.defenses.mlvgm.official import read_official
 from purebench.defenses.vae.a_vae.layers import Blur, blur_kernel
 from purebench.defenses.vae.a_vae.network import AVAE
+from purebench.defenses.vae.flat_state import check_dimensions, tensors
 
 FIRST = "encoder.conv2.conv1.conv.weight_orig"
 COLOURS, CODE = "generator.to_rgb.conv.weight_orig", "style.1.linear.weight_orig"
@@ -49,36 +50,13 @@ def a_vae_from(path: Path, file: Mapping[str, Any]) -> AVAE:
     """
     state = tensors(path, file)
     architecture = _architecture(path, state)
-    try:
-        with torch.device("meta"):
-            model = AVAE(**architecture)
-    except PurebenchError as error:
-        raise PurebenchError(f"{path}: expected shapes that make an A-VAE, but they make none: {error}") from error
+    model = empty(path, "shapes that make an A-VAE", lambda: AVAE(**architecture))
     blurs = official_blurs(model)
     check_keys(path, model.state_dict() | blurs, state)
     for name, kernel in blurs.items():
         if not torch.allclose(state[name].float(), kernel):
             raise PurebenchError(f"{path}: expected {name!r} to be the blur [1,2,1] × [1,2,1] / 16, but got another.")
     return filled(path, model, {name: value for name, value in state.items() if name not in blurs})
-
-
-def tensors(path: Path, file: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return a flat state dict after checking that all entries are tensors.
-
-    Args:
-        path: the file, for error messages only.
-        file: its content.
-
-    Raises:
-        PurebenchError: If an entry is not a tensor; the message names the first.
-    """
-    for name, value in file.items():
-        if not isinstance(value, Tensor):
-            raise PurebenchError(
-                f"{path}: expected a flat dict of tensors, but {name!r} is a {type(value).__name__}; "
-                "name the file of the weights alone, not of the whole training."
-            )
-    return dict(file)
 
 
 def official_blurs(model: AVAE) -> dict[str, Tensor]:
@@ -94,13 +72,7 @@ def official_blurs(model: AVAE) -> dict[str, Tensor]:
 
 def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, int]:
     """Infer width, colours, the encoder's side, and the size (from the number of blocks) from the shapes."""
-    for name, dimensions in ((FIRST, 4), (COLOURS, 4), (CODE, 2)):
-        if name not in state:
-            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
-        if state[name].ndim != dimensions:
-            raise PurebenchError(
-                f"{path}: expected {name!r} of {dimensions} dimensions, but got {list(state[name].shape)}; {CURE}"
-            )
+    check_dimensions(path, state, {FIRST: 4, COLOURS: 4, CODE: 2})
     blocks = {name.split(".")[2] for name in state if name.startswith("generator.progression.")}
     width, inner = state[CODE].shape
     return {

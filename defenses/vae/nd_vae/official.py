@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from purebench.core.errors import PurebenchError
-from purebench.defenses.checkpoints import CURE, check_keys, filled
+from purebench.defenses.checkpoints import CURE, check_keys, empty, filled
 from purebench.defenses.mlvgm.nvae.mixture import parameters_a_pixel
 from purebench.defenses.mlvgm.official import read_official
-from purebench.defenses.vae.a_vae.official import tensors
+from purebench.defenses.vae.flat_state import check_dimensions, tensors
 from purebench.defenses.vae.nd_vae.cells import Cell
 from purebench.defenses.vae.nd_vae.network import NDVAE
 
@@ -57,11 +57,7 @@ def nd_vae_from(path: Path, file: Mapping[str, Any]) -> NDVAE:
     if START in state and state[START].ndim == 4 and len(state[START]) == 1:
         state[START] = state[START][0]
     architecture = _architecture(path, state)
-    try:
-        with torch.device("meta"):
-            model = NDVAE(**architecture)
-    except PurebenchError as error:
-        raise PurebenchError(f"{path}: expected shapes that make an ND-VAE, but they make none: {error}") from error
+    model = empty(path, "shapes that make an ND-VAE", lambda: NDVAE(**architecture))
     own, names = model.state_dict(), spellings(model)
     wanted = {spelling: own[name] for name, all_of_it in names.items() for spelling in all_of_it}
     check_keys(path, wanted | unused(model), state)
@@ -98,13 +94,7 @@ def unused(model: NDVAE) -> dict[str, Tensor]:
 
 def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Infer the architecture from the shapes and from the numbers in the keys."""
-    for name in (STEM, LAST, TOP):
-        if name not in state:
-            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
-        if state[name].ndim != 4:
-            raise PurebenchError(
-                f"{path}: expected {name!r} of 4 dimensions, but got {list(state[name].shape)}; {CURE}"
-            )
+    check_dimensions(path, state, dict.fromkeys((STEM, LAST, TOP), 4))
     width, colours = state[STEM].shape[:2]
     return {
         "colours": colours,

@@ -12,7 +12,7 @@ from purebench.core.defense import Certifier, Function
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.defenses.composition.smoothing import Denoised, OneStep, Smoothed, lower_bound, noisy, smoothing
-from purebench.defenses.diffusion.unet import noise_levels
+from purebench.defenses.diffusion.sampling import noise_levels
 from purebench.defenses.transforms.simple import GaussianBlur, GaussianNoise
 
 

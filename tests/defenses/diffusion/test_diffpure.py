@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import math
-import weakref
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+from smooth_network import Smooth, answer
 from torch import nn
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
+from purebench.defenses.diffusion.chain import seeded_noise
 from purebench.defenses.diffusion.diffpure import DiffPure
-from purebench.defenses.diffusion.sampling import seeded_noise
-from purebench.defenses.diffusion.unet import FoldedUNet, noise_levels
+from purebench.defenses.diffusion.sampling import noise_levels
+from purebench.defenses.diffusion.unet import FoldedUNet
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
-
-
-class Smooth(nn.Module):
-    """A small smooth noise predictor that looks at its neighbours and at the time.
-
-    It keeps weak references to its hidden features, which tells how many are alive at once.
-    """
-
-    def __init__(self, depth: int = 1):
-        super().__init__()
-        with seeded("smooth"):
-            self.first = nn.Conv2d(1, 6, 3, padding=1)
-            self.hidden = nn.ModuleList(nn.Conv2d(6, 6, 3, padding=1) for _ in range(depth))
-            self.last = nn.Conv2d(6, 1, 3, padding=1)
-        self.alive: list[weakref.ref] = []
-        self.calls = self.most_alive = 0
-
-    def forward(self, x, t):
-        self.calls += 1
-        state = torch.tanh(self.first(x) + (t.to(x.dtype) / 500).sin().view(-1, 1, 1, 1))
-        for layer in self.hidden:
-            state = torch.tanh(layer(state))
-        self.alive = [one for one in self.alive if one() is not None] + [weakref.ref(state)]
-        self.most_alive = max(self.most_alive, len(self.alive))
-        return self.last(state)
-
-
-@pytest.fixture
-def network() -> Smooth:
-    return Smooth().requires_grad_(False)
-
-
-@pytest.fixture
-def x() -> torch.Tensor:
-    return 0.3 + 0.4 * torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-def answer(purifier, images, words="diffusion"):
-    with seeded(words):
-        return purifier(images)
 
 
 def by_diffusers(scheduler, network, x, timesteps, seeds, **options):
@@ -70,7 +31,7 @@ def by_diffusers(scheduler, network, x, timesteps, seeds, **options):
     return ((state + 1) / 2).clamp(0, 1)
 
 
-def seeds_of(steps: int, words="diffusion") -> list[int]:
+def seeds_of(steps: int, words="purifiers") -> list[int]:
     with seeded(words):
         return torch.randint(2**62, (steps + 1,)).tolist()
 
@@ -204,8 +165,8 @@ def test_the_seed_decides_the_result(network, x):
 def test_each_step_draws_noise_of_its_own(network, x):
     seen = []
     purifier = DiffPure(network, t=8, steps=4)
-    step = purifier.step
-    purifier.step = lambda state, now, then, seed: seen.append(seed) or step(state, now, then, seed)
+    reverse = purifier.reverse
+    purifier.reverse = lambda state, now, then, seed: seen.append(seed) or reverse(state, now, then, seed)
     answer(purifier, x)
     assert len(set(seen)) == 4
 

@@ -25,9 +25,9 @@ from purebench.defenses.diffusion.likelihood import LikelihoodMaximisation
 from purebench.defenses.diffusion.sde import DiffPureSDE
 from purebench.defenses.diffusion.unet import FoldedUNet
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
-from purebench.defenses.priors.defense_gan import DefenseGAN
-from purebench.defenses.priors.ebm import EBMLangevin, Energy
-from purebench.defenses.priors.spaces import CodeSpace
+from purebench.defenses.gan.defense_gan import DefenseGAN
+from purebench.defenses.ebm.langevin import EBMLangevin, Energy
+from purebench.defenses.gan.search_spaces import CodeSpace
 from purebench.core.seeds import seeded
 
 torch.set_num_threads(1)

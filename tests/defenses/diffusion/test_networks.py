@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 
+import plain_networks as plain
 import pytest
 import torch
 from diffusers import UNet2DModel
-from torch.nn import functional as F
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
-from purebench.defenses.diffusion.ddpmpp import DDPMpp, ddpmpp_architecture
+from purebench.defenses.diffusion.checkpoint_layouts import ddpmpp_architecture, guided_architecture
+from purebench.defenses.diffusion.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.diffpure import diffpure
-from purebench.defenses.diffusion.guided_unet import GuidedUNet, guided_architecture
+from purebench.defenses.diffusion.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.unet import FoldedUNet
 
@@ -34,130 +35,21 @@ DDPMPP = {
 }
 
 
-def random_state(model) -> dict[str, torch.Tensor]:
-    """Weights that no layer starts from, zeros least of all, by the model's keys."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: torch.randn(value.shape, generator=generator) / math.sqrt(max(value[0].numel(), 4) if value.dim() else 4)
-        for name, value in model.state_dict().items()
-    }
-
-
 def inputs(channels=3, size=8):
     generator = torch.Generator().manual_seed(1)
     return torch.randn(2, channels, size, size, generator=generator), torch.tensor([3, 420])
 
 
-def by_position(query, key, value):
-    """Attention of one image and head [C,P], position by position."""
-    seen = []
-    for position in range(query.shape[1]):
-        scores = torch.stack([(query[:, position] * key[:, other]).sum() for other in range(key.shape[1])])
-        weights = torch.exp(scores / math.sqrt(len(query)))
-        seen.append((value * weights / weights.sum()).sum(1))
-    return torch.stack(seen, 1)
-
-
-class SlowGuided:
-    """guided-diffusion's forward pass, read off the names and shapes of a state dict."""
-
-    def __init__(self, state, groups, head_width, split_first):
-        self.state, self.groups, self.head_width, self.split_first = state, groups, head_width, split_first
-
-    def has(self, name):
-        return f"{name}.weight" in self.state
-
-    def norm(self, name, x):
-        return F.group_norm(x, self.groups, self.state[f"{name}.weight"], self.state[f"{name}.bias"])
-
-    def conv(self, name, x, stride=1):
-        weight = self.state[f"{name}.weight"]
-        return F.conv2d(x, weight, self.state[f"{name}.bias"], stride, weight.shape[-1] // 2)
-
-    def linear(self, name, x):
-        return x @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
-
-    def residual(self, name, x, time, resize):
-        h = F.silu(self.norm(f"{name}.in_layers.0", x))
-        h, x = resize(h), resize(x)
-        h = self.conv(f"{name}.in_layers.2", h)
-        added = self.linear(f"{name}.emb_layers.1", F.silu(time))[:, :, None, None]
-        if added.shape[1] == 2 * h.shape[1]:
-            scale, shift = added[:, : h.shape[1]], added[:, h.shape[1] :]
-            h = self.norm(f"{name}.out_layers.0", h) * (1 + scale) + shift
-        else:
-            h = self.norm(f"{name}.out_layers.0", h + added)
-        h = self.conv(f"{name}.out_layers.3", F.silu(h))
-        return h + (self.conv(f"{name}.skip_connection", x) if self.has(f"{name}.skip_connection") else x)
-
-    def attention(self, name, x):
-        channels, width = x.shape[1], self.head_width
-        weight, bias = self.state[f"{name}.qkv.weight"][:, :, 0], self.state[f"{name}.qkv.bias"]
-        out = []
-        for image in self.norm(f"{name}.norm", x).flatten(2):
-            qkv, heads = weight @ image + bias[:, None], []
-            for head in range(channels // width):
-                if self.split_first:
-                    rows = [part * channels + head * width for part in range(3)]
-                else:
-                    rows = [(3 * head + part) * width for part in range(3)]
-                heads.append(by_position(*(qkv[row : row + width] for row in rows)))
-            out.append(torch.cat(heads))
-        mixed = self.state[f"{name}.proj_out.weight"][:, :, 0] @ torch.stack(out)
-        return x + (mixed + self.state[f"{name}.proj_out.bias"][:, None]).view_as(x)
-
-    def block(self, name, x, time, resize):
-        """A block's layers in turn; what resizes is its last residual layer of the same width, as told."""
-        layer = 0
-        while any(key.startswith(f"{name}.{layer}.") for key in self.state) or self.has(f"{name}.{layer}"):
-            here = f"{name}.{layer}"
-            if self.has(f"{here}.in_layers.0"):
-                last = not any(key.startswith(f"{name}.{layer + 1}.") for key in self.state)
-                change = resize if last and (layer or name.startswith("input")) else (lambda h: h)
-                x = self.residual(here, x, time, change)
-            elif self.has(f"{here}.qkv"):
-                x = self.attention(here, x)
-            elif self.has(f"{here}.op"):
-                x = self.conv(f"{here}.op", x, 2)
-            elif self.has(f"{here}.conv"):
-                x = self.conv(f"{here}.conv", F.interpolate(x, scale_factor=2, mode="nearest"))
-            else:
-                x = self.conv(here, x)
-            layer += 1
-        return x
-
-    def __call__(self, x, t, levels, blocks):
-        width = self.state["time_embed.0.weight"].shape[1]
-        angles = torch.stack([t.float() / 10000 ** (2 * i / width) for i in range(width // 2)], 1)
-        time = self.linear("time_embed.0", torch.cat([angles.cos(), angles.sin()], 1))
-        time = self.linear("time_embed.2", F.silu(time))
-        kept = []
-        for place in range(levels * (blocks + 1)):
-            joint = place > 0 and place % (blocks + 1) == 0
-            x = self.block(f"input_blocks.{place}", x, time, (lambda h: F.avg_pool2d(h, 2)) if joint else lambda h: h)
-            kept.append(x)
-        x = self.residual("middle_block.0", x, time, lambda h: h)
-        x = self.residual("middle_block.2", self.attention("middle_block.1", x), time, lambda h: h)
-        for place in range(levels * (blocks + 1)):
-            x = self.block(
-                f"output_blocks.{place}",
-                torch.cat([x, kept.pop()], 1),
-                time,
-                lambda h: F.interpolate(h, scale_factor=2, mode="nearest"),
-            )
-        return self.conv("out.2", F.silu(self.norm("out.0", x)))[:, :3]
-
-
 @pytest.mark.parametrize("architecture", GUIDED.values(), ids=GUIDED)
 def test_guided_diffusions_checkpoint_gives_what_its_keys_say(tmp_path, architecture):
-    state = random_state(GuidedUNet(**architecture))
+    state = plain.random_state(GuidedUNet(**architecture))
     torch.save(state, path := tmp_path / "256x256_uncond.pt")
     told = {name: architecture[name] for name in ("head_width", "groups", "split_first") if name in architecture}
     model = network(str(path), told)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     x, t = inputs()
-    slow = SlowGuided(state, 8, 16, architecture.get("split_first", False))
+    slow = plain.GuidedUNet(state, 8, 16, architecture.get("split_first", False))
     expected = slow(x, t, len(architecture["multiples"]), architecture["blocks"])
     assert torch.allclose(model(x, t), expected, atol=1e-4 * float(expected.abs().max()))
     assert model(x, t).shape == x.shape
@@ -184,75 +76,9 @@ def test_the_published_networks_have_the_published_sizes():
             assert size == pytest.approx(millions, abs=0.05)
 
 
-def slow_ddpmpp(state, x, t, levels, blocks, attended):
-    """DDPM++'s forward pass from the names and shapes of a state dict, modules taken in their order."""
-    place = 3
-
-    def conv(name, x):
-        weight = state[f"{name}.weight"]
-        return F.conv2d(x, weight, state[f"{name}.bias"], padding=weight.shape[-1] // 2)
-
-    def norm(name, x):
-        weight = state[f"{name}.weight"]
-        return F.group_norm(x, min(len(weight) // 4, 32), weight, state[f"{name}.bias"], eps=1e-6)
-
-    def linear(name, x):
-        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
-
-    def residual(x, resize=lambda h: h):
-        nonlocal place
-        name = f"all_modules.{place}"
-        place += 1
-        h = conv(f"{name}.Conv_0", resize(F.silu(norm(f"{name}.GroupNorm_0", x))))
-        h = h + linear(f"{name}.Dense_0", F.silu(time))[:, :, None, None]
-        h = conv(f"{name}.Conv_1", F.silu(norm(f"{name}.GroupNorm_1", h)))
-        x = resize(x)
-        return ((conv(f"{name}.Conv_2", x) if f"{name}.Conv_2.weight" in state else x) + h) / math.sqrt(2)
-
-    def attention(x):
-        nonlocal place
-        name = f"all_modules.{place}"
-        place += 1
-        normal, out = norm(f"{name}.GroupNorm_0", x), []
-
-        def mixed(number, image):
-            return (
-                torch.einsum("cp,cd->dp", image, state[f"{name}.NIN_{number}.W"])
-                + state[f"{name}.NIN_{number}.b"][:, None]
-            )
-
-        for image in normal.flatten(2):
-            out.append(mixed(3, by_position(*(mixed(number, image) for number in range(3)))))
-        return (x + torch.stack(out).view_as(x)) / math.sqrt(2)
-
-    width = state["all_modules.0.weight"].shape[1]
-    label = 999 * (t + 1).float() / 1000
-    angles = torch.stack([label / 10000 ** (i / (width // 2 - 1)) for i in range(width // 2)], 1)
-    time = linear("all_modules.1", F.silu(linear("all_modules.0", torch.cat([angles.sin(), angles.cos()], 1))))
-    kept = [conv("all_modules.2", x)]
-    for level in range(levels):
-        for _ in range(blocks):
-            x = residual(kept[-1])
-            kept.append(attention(x) if attended[level] else x)
-        if level < levels - 1:
-            kept.append(
-                residual(
-                    kept[-1],
-                    lambda h: (h[..., ::2, ::2] + h[..., 1::2, ::2] + h[..., ::2, 1::2] + h[..., 1::2, 1::2]) / 4,
-                )
-            )
-    x = residual(attention(residual(kept[-1])))
-    for level in reversed(range(levels)):
-        for _ in range(blocks + 1):
-            x = residual(torch.cat([x, kept.pop()], 1))
-        x = attention(x) if attended[level] else x
-        x = residual(x, lambda h: h.repeat_interleave(2, 2).repeat_interleave(2, 3)) if level else x
-    return conv(f"all_modules.{place + 1}", F.silu(norm(f"all_modules.{place}", x)))
-
-
 def training_state(architecture, averaged=True):
     """A file as score_sde saves it: optimizer, model by DataParallel's names, moving averages, step."""
-    model = random_state(DDPMpp(**architecture))
+    model = plain.random_state(DDPMpp(**architecture))
     names = {f"module.{name}": value for name, value in model.items()}
     shadows = [value * 0.7 for value in model.values()]
     found = {
@@ -272,9 +98,8 @@ def test_score_sdes_checkpoint_gives_what_its_keys_say(tmp_path, architecture, a
     torch.save(found, path := tmp_path / "checkpoint_8.pth")
     model = network(str(path))
     x, t = inputs(architecture.get("channels", 3))
-    expected = slow_ddpmpp(
-        state, x, t, len(architecture["multiples"]), architecture["blocks"], architecture["attended"]
-    )
+    slow = plain.DDPMpp(state)
+    expected = slow(x, t, len(architecture["multiples"]), architecture["blocks"], architecture["attended"])
     assert torch.allclose(model(x, t), expected, atol=1e-4 * float(expected.abs().max()))
     assert (model(x, t) - model(x, t + 100)).abs().max() > 1e-3
     told = ddpmpp_architecture(state)
@@ -285,7 +110,7 @@ def test_score_sdes_checkpoint_gives_what_its_keys_say(tmp_path, architecture, a
 
 
 def guided_state():
-    return random_state(GuidedUNet(**GUIDED["blocks resize"]))
+    return plain.random_state(GuidedUNet(**GUIDED["blocks resize"]))
 
 
 def lacking(state, name):

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from purebench.core.seeds import seeded
-from purebench.defenses.diffusion.sampling import draw_seeds, reverse_step, seeded_noise
+from purebench.defenses.diffusion.chain import draw_seeds, seeded_noise
+from purebench.defenses.diffusion.sampling import noise_levels, reverse_step
 from purebench.defenses.diffusion.sde import DiffPureSDE, euler_maruyama
-from purebench.defenses.diffusion.unet import noise_levels
 
 DOUBLE = torch.float64
 

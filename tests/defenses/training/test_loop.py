@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from torch import nn
 from purebench.core.errors import PurebenchError
 from purebench.data.datasets import ImageSet
 from purebench.defenses import checkpoints
-from purebench.defenses.training.loop import Recipe, augment, rate_at, train
+from purebench.defenses.training.loop import Recipe, rate_at, train
 
 CPU = torch.device("cpu")
 
@@ -238,33 +237,6 @@ def test_what_is_saved_is_the_moving_average_of_the_weights(tmp_path, ema):
             expected = keep * expected + (1 - keep) * now[name].double()
         assert torch.allclose(average, expected.float(), atol=1e-6), name
         assert torch.equal(load_file(weights)[name], average.half())
-
-
-def test_augmenting_mirrors_half_of_the_images_and_moves_them_all_alike():
-    torch.manual_seed(0)
-    x = torch.zeros(400, 1, 12, 12)
-    x[:, :, 3:9, 3:9] = torch.rand(400, 1, 6, 6)  # in a black border that is wider than the shift
-    mirrored, moves = 0, set()
-    for _ in range(12):
-        out, fits = augment(x, 2), []
-        for move in product(range(-2, 3), repeat=2):
-            moved = x.roll(move, (-2, -1))
-            as_it_was = (out == moved).flatten(1).all(1)
-            turned = (out == x.flip(-1).roll(move, (-2, -1))).flatten(1).all(1)
-            if (as_it_was | turned).all():
-                fits.append((move, int(turned.sum())))
-        ((move, number),) = fits
-        moves.add(move)
-        mirrored += number
-    assert len(moves) > 3
-    assert mirrored / (12 * 400) == pytest.approx(0.5, abs=0.03)  # four standard errors
-
-
-def test_without_a_shift_images_are_only_mirrored():
-    torch.manual_seed(0)
-    x = torch.rand(50, 3, 6, 6)
-    out = augment(x, 0)
-    assert ((out == x).flatten(1).all(1) | (out == x.flip(-1)).flatten(1).all(1)).all()
 
 
 def test_a_log_without_a_terminal_gets_a_line_now_and_then(tmp_path, capsys):

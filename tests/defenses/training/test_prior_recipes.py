@@ -10,10 +10,10 @@ from purebench.core import registry
 from purebench.core.seeds import seeded
 from purebench.data.datasets import fashion_mnist
 from purebench.defenses.checkpoints import load
-from purebench.defenses.priors.ebm import Energy
-from purebench.defenses.priors.puvae import ClassVAE
+from purebench.defenses.ebm.langevin import Energy
 from purebench.defenses.training.recipes import attacked, defense_vae, ebm, puvae
 from purebench.defenses.vae.plain import VAE
+from purebench.defenses.vae.puvae import ClassVAE
 
 DATA = fashion_mnist().take(range(20))
 X, LABELS = torch.as_tensor(DATA.floats()), torch.as_tensor(DATA.labels)

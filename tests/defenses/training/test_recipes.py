@@ -8,7 +8,7 @@ from torch import distributions, nn
 
 from purebench.core import registry
 from purebench.core.seeds import seeded
-from purebench.defenses.diffusion.unet import noise_levels
+from purebench.defenses.diffusion.sampling import noise_levels
 from purebench.defenses.mlvgm.hvae import HVAE
 from purebench.defenses.training.recipes import classifier, diffusion, hvae, vae
 from purebench.defenses.vae.plain import VAE

@@ -9,7 +9,7 @@ import torch
 from purebench.defenses.mlvgm.stylegan.official import load_e4e, load_style_transformer
 
 sys.path.insert(0, str(Path(__file__).parent))
-import plain_stylegan as plain  # isort: skip
+import official_layout as layout  # isort: skip
 
 IMAGE, HIDDEN = 32, 24
 EXTRAS = {"global_step": 200_000, "discriminator_state_dict": {"weight": torch.zeros(2)}}
@@ -22,9 +22,9 @@ def e4e_file(tmp_path_factory):
     def write(change=None, **options):
         opts = {"encoder_type": "Encoder4Editing", "stylegan_size": 64, "start_from_latent_avg": True, "device": "cuda"}
         file = {
-            "state_dict": plain.random_state(plain.e4e_shapes(64, IMAGE, plain.TINY), seed=3),
+            "state_dict": layout.random_state(layout.e4e_shapes(64, IMAGE, layout.TINY), seed=3),
             "opts": opts | options,
-            "latent_avg": torch.randn(10, plain.TINY.widths[-1], generator=torch.Generator().manual_seed(4)),
+            "latent_avg": torch.randn(10, layout.TINY.widths[-1], generator=torch.Generator().manual_seed(4)),
         } | EXTRAS
         return saved(tmp_path_factory.mktemp("e4e") / "e4e_ffhq_encoder.pt", file, change)
 
@@ -35,10 +35,10 @@ def e4e_file(tmp_path_factory):
 def transformer_file(tmp_path_factory):
     """transformer_file(average=shape, **options): likewise, drawing 128 pixels in 12 codes."""
 
-    def write(change=None, average=(1, plain.TINY.widths[-1]), **options):
+    def write(change=None, average=(1, layout.TINY.widths[-1]), **options):
         opts = {"output_size": 128, "input_nc": 3, "start_from_latent_avg": True, "device": "cuda"}
         file = {
-            "state_dict": plain.random_state(plain.transformer_shapes(128, HIDDEN, plain.TINY), seed=6),
+            "state_dict": layout.random_state(layout.transformer_shapes(128, HIDDEN, layout.TINY), seed=6),
             "opts": opts | options,
             "latent_avg": torch.randn(average, generator=torch.Generator().manual_seed(7)),
         } | EXTRAS
@@ -57,12 +57,12 @@ def saved(path, file, change):
 
 @pytest.fixture(scope="session")
 def e4e(e4e_file):
-    return load_e4e(e4e_file()[0], **plain.architecture(plain.TINY, image=IMAGE))
+    return load_e4e(e4e_file()[0], **layout.architecture(layout.TINY, image=IMAGE))
 
 
 @pytest.fixture(scope="session")
 def transformer(transformer_file):
-    architecture = plain.architecture(plain.TINY, image=IMAGE, hidden=HIDDEN)
+    architecture = layout.architecture(layout.TINY, image=IMAGE, hidden=HIDDEN)
     return load_style_transformer(transformer_file()[0], **architecture)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import official_layout as layout
 import plain_stylegan as plain
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.official import load_e4e
 
-CODES, DIM, DEPTHS, IMAGE = 10, plain.TINY.widths[-1], plain.TINY.depths, 32
+CODES, DIM, DEPTHS, IMAGE = 10, layout.TINY.widths[-1], layout.TINY.depths, 32
 ALPHAS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0]
 
 
@@ -19,7 +20,7 @@ ALPHAS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0]
 @pytest.mark.parametrize("start", [True, False])
 def test_a_file_in_the_official_layout_computes_what_the_papers_say(e4e_file, dtype, tolerance, start):
     path, file = e4e_file(start_from_latent_avg=start)
-    model = load_e4e(path, **plain.architecture(plain.TINY, image=IMAGE)).to(dtype)
+    model = load_e4e(path, **layout.architecture(layout.TINY, image=IMAGE)).to(dtype)
     x = torch.rand(3, 3, IMAGE, IMAGE, dtype=dtype, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(5)
     found = model.autoencode(x, lambda i, code, sample: (1 - ALPHAS[i]) * code + ALPHAS[i] * sample)
@@ -44,7 +45,7 @@ def test_keys_and_shapes_at_full_size_are_the_official_files():
         model = E4E()
     found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert found.pop("latent_avg") == (18, 512)
-    wanted = plain.e4e_shapes(1024, 256, plain.OFFICIAL)
+    wanted = layout.e4e_shapes(1024, 256, layout.OFFICIAL)
     assert {name: found.get(name) for name in wanted} == wanted
     assert set(found) == set(wanted)
     assert model.latents == 18

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import official_layout as layout
 import plain_stylegan as plain
 import pytest
 import torch
@@ -11,14 +12,14 @@ from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.stylegan.generator import Generator
 from purebench.defenses.mlvgm.stylegan.modulated import Doubling, ModulatedConv, PixelNorm
 
-DIM = plain.TINY.widths[-1]
+DIM = layout.TINY.widths[-1]
 
 
 def made(size: int) -> tuple[Generator, dict[str, torch.Tensor]]:
     """A generator with random weights, those of the noise maps too, and these weights."""
-    shapes = plain.prefixed("decoder.", plain.generator_shapes(size, plain.TINY))
-    state = plain.under(plain.random_state(shapes, seed=size), "decoder.")
-    generator = Generator(size=size, style_dim=DIM, mappings=plain.TINY.mappings, channels=plain.TINY.channels)
+    shapes = layout.prefixed("decoder.", layout.generator_shapes(size, layout.TINY))
+    state = plain.under(layout.random_state(shapes, seed=size), "decoder.")
+    generator = Generator(size=size, style_dim=DIM, mappings=layout.TINY.mappings, channels=layout.TINY.channels)
     generator.load_state_dict(state)
     return generator.requires_grad_(False), state
 
@@ -49,7 +50,7 @@ def test_the_mapping_is_that_of_the_formulas_and_sees_the_direction_alone():
 def test_the_official_sizes_have_the_official_keys_and_shapes(size):
     with torch.device("meta"):
         generator = Generator(size=size)
-    wanted = plain.generator_shapes(size, plain.OFFICIAL)
+    wanted = layout.generator_shapes(size, layout.OFFICIAL)
     assert {name: tuple(value.shape) for name, value in generator.state_dict().items()} == wanted
     assert generator.codes == {512: 16, 1024: 18}[size]
 

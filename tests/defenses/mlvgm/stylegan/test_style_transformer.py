@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import official_layout as layout
 import plain_stylegan as plain
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from purebench.defenses.mlvgm.stylegan.official import load_style_transformer
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
 
-CODES, DIM, DEPTHS, IMAGE, BAR = 12, plain.TINY.widths[-1], plain.TINY.depths, 32, 4
+CODES, DIM, DEPTHS, IMAGE, BAR = 12, layout.TINY.widths[-1], layout.TINY.depths, 32, 4
 ALPHAS = [i / (CODES - 1) for i in range(CODES)]
 
 
@@ -18,7 +19,7 @@ ALPHAS = [i / (CODES - 1) for i in range(CODES)]
 @pytest.mark.parametrize("shape", [(DIM,), (1, DIM), (CODES, DIM)])
 def test_a_file_in_the_official_layout_computes_what_the_papers_say(transformer_file, dtype, tolerance, shape):
     path, file = transformer_file(average=shape)
-    model = load_style_transformer(path, **plain.architecture(plain.TINY, image=IMAGE, hidden=24)).to(dtype)
+    model = load_style_transformer(path, **layout.architecture(layout.TINY, image=IMAGE, hidden=24)).to(dtype)
     x = torch.rand(2, 3, IMAGE, IMAGE, dtype=dtype, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(5)
     found = model.autoencode(x, lambda i, code, sample: (1 - ALPHAS[i]) * code + ALPHAS[i] * sample)
@@ -43,7 +44,7 @@ def test_keys_and_shapes_at_full_size_are_the_official_files():
     found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert found.pop("latent_avg") == (16, 512)
     official = {name.replace("coder.", "coder.module.", 1): shape for name, shape in found.items()}
-    assert official == plain.transformer_shapes(512, 1024, plain.OFFICIAL)
+    assert official == layout.transformer_shapes(512, 1024, layout.OFFICIAL)
     assert model.latents == 16
     encoder, decoder = plain.under(found, "encoder."), plain.under(found, "decoder.")
     # the body as e4e's; z; three layers of two attentions of 4, two linear of 2, three norms of 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-import plain_stylegan as plain
+import official_layout as layout
 import pytest
 import torch
 
@@ -15,7 +15,7 @@ from purebench.defenses.mlvgm.stylegan.irse import Pyramid
 from purebench.defenses.mlvgm.stylegan.official import load_e4e, load_style_transformer
 
 IMAGE = 32
-TINY = plain.architecture(plain.TINY, image=IMAGE)
+TINY = layout.architecture(layout.TINY, image=IMAGE)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_mix_is_called_once_a_code_from_coarse_to_fine_with_its_own_sample(autoe
         return code
 
     assert autoencoder.autoencode(x, mix).shape == x.shape
-    assert calls == [(i, (4, plain.TINY.widths[-1])) for i in range(autoencoder.latents)]
+    assert calls == [(i, (4, layout.TINY.widths[-1])) for i in range(autoencoder.latents)]
     rows = torch.cat(samples)
     assert (torch.cdist(rows, rows) + 1e3 * torch.eye(len(rows))).min() > 0.1
 

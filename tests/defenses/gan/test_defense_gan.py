@@ -7,9 +7,9 @@ import torch
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
+from purebench.defenses.gan.defense_gan import DefenseGAN, defense_gan
+from purebench.defenses.gan.search_spaces import CodeSpace, PriorSpace, Space, normal_starts
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
-from purebench.defenses.priors.defense_gan import DefenseGAN, defense_gan
-from purebench.defenses.priors.spaces import CodeSpace, PriorSpace, Space, normal_starts
 
 SHAPE, LENGTH = (1, 4, 4), 5
 

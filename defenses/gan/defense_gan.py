@@ -17,9 +17,10 @@ from torch import Tensor
 
 from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
-from purebench.defenses.diffusion.sampling import gradient_of, require, run
+from purebench.defenses.diffusion.chain import gradient_of, run
+from purebench.defenses.gan.search_spaces import CodeSpace, PriorSpace, Space
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
-from purebench.defenses.priors.spaces import CodeSpace, PriorSpace, Space
+from purebench.defenses.parameters import require
 
 SPACES = ("z", "w+")
 SURROGATES = ("identity", "encoder")

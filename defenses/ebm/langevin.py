@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
-from purebench.defenses.diffusion.sampling import draw_seeds, gradient_of, require, run, seeded_noise
+from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
+from purebench.defenses.parameters import require
 
 
 class Energy(nn.Module):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
 from purebench.defenses.checkpoints import load
-from purebench.defenses.transforms.simple import positive
+from purebench.defenses.parameters import positive
+from purebench.defenses.vae.plain import posterior, reparametrised
 
 HIDDEN = 128
 """Units of the layers that combine the class with the features and the latent."""
@@ -64,8 +65,7 @@ class ClassVAE(nn.Module):
         Returns:
             Mean and log-variance, [N,z] each.
         """
-        mean, logvar = self.posterior(torch.cat([features, label], 1)).chunk(2, dim=1)
-        return mean, 10 * torch.tanh(logvar / 10)
+        return posterior(self.posterior(torch.cat([features, label], 1)))
 
     def decode(self, z: Tensor, label: Tensor) -> Tensor:
         """Return images [N,C,32,32] in [0,1] of latent vectors [N,z] and one-hot classes [N,classes]."""
@@ -84,7 +84,7 @@ class ClassVAE(nn.Module):
         count, every = len(x), torch.eye(self.classes, dtype=x.dtype, device=x.device)
         labels = every.repeat(count, 1)
         mean, logvar = self.encode(self.features(2 * x - 1).repeat_interleave(self.classes, 0), labels)
-        code = mean + (logvar / 2).exp() * torch.randn_like(mean) if sampled else mean
+        code = reparametrised(mean, logvar) if sampled else mean
         return self.decode(code, labels).view(count, self.classes, *x.shape[1:])
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
-from purebench.defenses.priors.puvae import ClassVAE, PuVAE, distances
+from purebench.defenses.vae.puvae import ClassVAE, PuVAE, distances
 
 CLASSES = 4
 

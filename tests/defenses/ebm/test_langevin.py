@@ -10,7 +10,7 @@ from torch import nn
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
-from purebench.defenses.priors.ebm import EBMLangevin, Energy
+from purebench.defenses.ebm.langevin import EBMLangevin, Energy
 
 MIDDLE = 0.5
 

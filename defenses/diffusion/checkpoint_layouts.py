@@ -1,0 +1,155 @@
+"""Recognises the checkpoints of guided-diffusion and score_sde, and infers the architecture from their keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from purebench.core.errors import PurebenchError
+
+
+def is_guided(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a checkpoint has the layout of guided-diffusion."""
+    return {"time_embed.0.weight", "input_blocks.0.0.weight"} <= state.keys()
+
+
+def guided_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Infer the arguments of GuidedUNet, except for the heads, from the keys and shapes of a checkpoint.
+
+    Args:
+        state: the weights by key.
+
+    Returns:
+        The arguments of GuidedUNet.
+
+    Raises:
+        PurebenchError: If the network is class-conditional, so that it predicts no noise without a label, or the
+            checkpoint has another layout.
+    """
+    if "label_emb.weight" in state:
+        raise PurebenchError(
+            "guided-diffusion: expected an unconditional network, but got one conditioned on classes (label_emb); "
+            "name the unconditional checkpoint."
+        )
+    width = state["time_embed.0.weight"].shape[1]
+    ends: list[int] = []  # the last block of each level but the first
+    multiples: list[int] = []
+    attended: list[bool] = []
+    residual_resize, seen = False, 0
+    while f"output_blocks.{seen}.0.in_layers.2.weight" in state:
+        layers = _layers(state, f"output_blocks.{seen}.")
+        if layers[-1] == "conv" or layers.count("in_layers") == 2:
+            ends.append(seen)
+            residual_resize |= layers[-1] == "in_layers"
+        seen += 1
+    try:
+        blocks = ends[0] if ends else seen - 1  # of the deepest level
+        for start in range(0, seen, blocks + 1):
+            outer = state[f"output_blocks.{start}.0.in_layers.2.weight"].shape[0]
+            multiples.insert(0, outer // width)
+            attended.insert(0, "qkv" in _layers(state, f"output_blocks.{start}."))
+        outer = state["output_blocks.0.0.in_layers.2.weight"].shape[0]
+        return {
+            "channels": state["input_blocks.0.0.weight"].shape[1],
+            "outputs": state["out.2.weight"].shape[0],
+            "width": width,
+            "multiples": multiples,
+            "blocks": blocks,
+            "attended": attended,
+            "modulated": state["output_blocks.0.0.emb_layers.1.weight"].shape[0] == 2 * outer,
+            "residual_resize": residual_resize,
+        }
+    except (LookupError, ZeroDivisionError) as error:
+        raise PurebenchError(
+            f"guided-diffusion: expected the keys of a whole U-Net, but {error} is missing; fetch the file again."
+        ) from error
+
+
+def _layers(state: Mapping[str, Tensor], block: str) -> list[str]:
+    """Return the kinds of a block's layers: in_layers for residual, qkv for attention, conv for Up."""
+    kinds: dict[int, str] = {}
+    for name in state:
+        if found := re.match(rf"{re.escape(block)}(\d+)\.(in_layers|qkv|conv)\.", name):
+            kinds[int(found.group(1))] = found.group(2)
+    return [kinds[place] for place in sorted(kinds)]
+
+
+def is_ddpmpp(state: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint has the layout of score_sde: the whole training state, or only that of its model."""
+    model = state.get("model", state)
+    return isinstance(model, Mapping) and any("all_modules.0." in name for name in model)
+
+
+def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint by the keys of DDPMpp, with the moving average where the checkpoint has it.
+
+    The average is a list in the order of the model's parameters, `ema.shadow_params`. The table of noise levels
+    (`sigmas`) that other networks of the repository use is left out.
+
+    Args:
+        checkpoint: the content of a checkpoint.
+
+    Raises:
+        PurebenchError: If the number or the shapes of the averages do not fit the model.
+    """
+    model = checkpoint.get("model", checkpoint)
+    state = {name.removeprefix("module."): value for name, value in model.items()}
+    state.pop("sigmas", None)
+    shadows = checkpoint.get("ema", {}).get("shadow_params")
+    if shadows is None:
+        return state
+    if [value.shape for value in state.values()] != [value.shape for value in shadows]:
+        raise PurebenchError(
+            f"score_sde: expected as many moving averages, of the same shapes, as the model's {len(state)} weights, "
+            f"but got {len(shadows)} that do not fit; fetch the file again."
+        )
+    return dict(zip(state, shadows, strict=True))
+
+
+def ddpmpp_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Infer the arguments of DDPMpp from the keys and shapes of a checkpoint.
+
+    Args:
+        state: the weights by key.
+
+    Returns:
+        The arguments of DDPMpp.
+
+    Raises:
+        PurebenchError: If the checkpoint has another layout of the family.
+    """
+    try:
+        width, channels = state["all_modules.0.weight"].shape[1], state["all_modules.2.weight"].shape[1]
+        kinds = _kinds(state)
+        joints = [place for place, kind in enumerate(kinds) if kind == "resized"]
+        residuals = kinds.count("residual")  # blocks of each level, twice and one more, and two in the middle
+        blocks = kinds[: joints[0]].count("residual") if joints else (residuals - 3) // 2
+        multiples, attended, place = [], [], 0
+        for _ in range(len(joints) // 2 + 1):
+            multiples.append(state[f"all_modules.{place + 3}.Conv_0.weight"].shape[0] // width)
+            attended.append(kinds[place + 1] == "attention")
+            place += blocks * (1 + attended[-1]) + 1
+    except (LookupError, ZeroDivisionError) as error:
+        raise PurebenchError(
+            f"score_sde: expected the keys of a DDPM++ network (BigGAN blocks, sinusoids of time), but {error} does "
+            "not fit; name a checkpoint of the VP family (cifar10_ddpmpp…)."
+        ) from error
+    return {"channels": channels, "width": width, "multiples": multiples, "blocks": blocks, "attended": attended}
+
+
+def _kinds(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the kinds of the modules after the first convolution, in order, up to the last norm."""
+    kinds, place = [], 3
+    while True:
+        if f"all_modules.{place}.NIN_0.W" in state:
+            kinds.append("attention")
+        elif f"all_modules.{place}.Conv_0.weight" in state:
+            outer, inner = state[f"all_modules.{place}.Conv_0.weight"].shape[:2]
+            resized = inner == outer and f"all_modules.{place}.Conv_2.weight" in state
+            kinds.append("resized" if resized else "residual")
+        else:
+            return kinds
+        place += 1

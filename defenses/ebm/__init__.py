@@ -1,0 +1,1 @@
+"""Purification by Langevin dynamics on an energy-based model."""

@@ -1,0 +1,1 @@
+"""Purification by searching the nearest image of a GAN."""
