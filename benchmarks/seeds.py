@@ -20,7 +20,7 @@ from purebench.execution.progress import run_progress
 from purebench.results.merge import merge
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="fashion-families", help="a bundled board, or the path of a board.yaml")
     parser.add_argument("--defense", default="mlvgm-cosine", help="a row of the board, or a spec")
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=None, help="only the first so many images")
     parser.add_argument("--store", type=Path, default=Path(".purebench/seeds.sqlite"), help="where the records go")
     parser.add_argument("--workers", type=int, default=None, help="processes")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.seeds < 2:
         parser.error(f"--seeds: expected at least 2, but got {given.seeds}.")
     board = choose(given.board, [given.defense], given.images)

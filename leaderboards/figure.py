@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from purebench.boards.board import Board
-from purebench.leaderboards.terminal import threat_text
+from purebench.leaderboards.notes import threat_text
 from purebench.results.rank import Row
 
 ACCENT, SOFT = "#0b6e74", "#6a665f"

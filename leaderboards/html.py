@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from purebench.leaderboards.notes import notes, threat_text
 from purebench.leaderboards.site import templates
-from purebench.leaderboards.terminal import notes, threat_text
 from purebench.results.rank import Row
 
 if TYPE_CHECKING:

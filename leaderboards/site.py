@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from purebench.boards.board import SOURCE
 from purebench.leaderboards.curves import overlaid, scale
+from purebench.leaderboards.notes import METHOD_NAMES, compared_text, duration, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
-from purebench.leaderboards.terminal import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.results.certificates import certificates
 from purebench.results.distances import NORM_SIGNS, nearest
 from purebench.results.export import write_files
@@ -58,7 +58,7 @@ def render(
     environment.filters |= {
         "percent": _percent,
         "bracket": _bracket,
-        "duration": _duration,
+        "duration": duration,
         "share": _share,
         "chance": _chance,
     }
@@ -139,11 +139,3 @@ def _chance(probability: float) -> str:
     if 0 < probability < 0.01 or 0.99 < probability < 1:
         return "<\u00a01\u00a0%" if probability < 0.5 else ">\u00a099\u00a0%"
     return f"{100 * probability:.0f}\u00a0%"
-
-
-def _duration(seconds: float) -> str:
-    """Format a duration: 8.3 s, 12 min, 3.4 h."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

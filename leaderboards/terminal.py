@@ -11,25 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
-from purebench.results.attack_claims import own_verdict
-from purebench.results.errored import RETRY
+from purebench.leaderboards.notes import ALIKE, notes, threat_text
 from purebench.results.rank import Row, rank
-from purebench.results.results import CLEAN, DefenseResult
+from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
 
 if TYPE_CHECKING:
     from purebench.boards.board import Board
 
-METHOD_NAMES = {
-    "clopper-pearson": "Clopper–Pearson",
-    "wilson": "Wilson",
-    "gaffke": "Gaffke",
-    "bracket": "bracket of the worst case",
-    "bracket-sequence": "bracket of the worst case, valid at any time",
-    "betting": "betting",
-    "betting-sequence": "betting sequence, valid at any time",
-}
-ALIKE = "alike"
 BARS_FROM, LETTERS_FROM = 10, 84
 """Smallest width of a bar, and smallest width of a terminal in which the letters are shown, in columns."""
 
@@ -125,17 +114,6 @@ def draw(estimate: Estimate, width: int, clean: Estimate | None = None) -> Text:
     return bar
 
 
-def threat_text(board: Board) -> str:
-    """Return the threat as the board's author wrote it: "linf 8/255"."""
-    return f"{board.threat.norm} {board.radius_text or f'{board.threat.radius:g}'}"
-
-
-def methods_text(rows: Iterable[Row]) -> str:
-    """Return the names of the interval methods, and the purpose of each."""
-    uses = {(row.robust.method, "random" if row.random else "deterministic") for row in rows if row.robust}
-    return ", ".join(f"{METHOD_NAMES.get(method, method)} ({use})" for method, use in sorted(uses))
-
-
 def _heading(board: Board) -> Text:
     heading = Text(printable(board.title), style="bold")
     facts = [
@@ -159,36 +137,6 @@ def _rank(row: Row) -> Text:
 
 def _letters(row: Row) -> Text:
     return Text(row.place.letters if row.place else "", style="dim")
-
-
-def compared_text(rows: Sequence[Row]) -> str:
-    """Describe the images on which ranks were compared; empty where all rows have the same."""
-    shared = next((row.place.images for row in rows if row.place), None)
-    most = max((len(row.result.images) for row in rows if row.place), default=0)
-    return "" if shared is None or shared == most else f"ranks: compared on the {shared} images that all rows have"
-
-
-def stopped_text(board: Board, rows: Sequence[Row]) -> str:
-    """Describe the progress of a run with a stopping rule, and how many blocks it saved; empty without a rule.
-
-    Args:
-        board: The board.
-        rows: Its rows.
-
-    Returns:
-        The text.
-    """
-    if board.stop is None or not rows:
-        return ""
-    images = max(len(row.result.images) for row in rows)
-    spared = board.blocks - -(-images // board.dataset.block)
-    so_far = f"{images} of {board.dataset.images} images"
-    if not all(row.result.complete for row in rows):
-        return f"{so_far} so far; it stops as soon as {board.stop.text}" if board.stop.early else ""
-    if not spared:
-        return ""
-    why = board.stop.text if board.stop.early and board.images_of(board.most_blocks) > images else "the most asked for"
-    return f"stopped at {so_far}, {spared} of {board.blocks} blocks saved: {why}"
 
 
 def _name(row: Row) -> Text:
@@ -217,63 +165,3 @@ def _clean(clean: Estimate | None) -> Text:
 
 def _strongest(row: Row) -> Text:
     return Text(printable(row.strongest or "–"), style="" if row.strongest else "dim")
-
-
-def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out: Collection[str]) -> list[Text]:
-    """Return the notes below the table, a line each.
-
-    Args:
-        board: The board.
-        rows: Its rows.
-        marks: Whether the table has bars, and letters.
-        left_out: Rows that were not run because their files are not on the machine.
-
-    Returns:
-        The lines.
-    """
-    bars, lettered = marks
-    notes = [stopped] if (stopped := stopped_text(board, rows)) else []
-    notes += [f"{100 * board.confidence:g} % intervals: {methods_text(rows)}"] if rows else []
-    if bars:
-        notes.append("├─● robust accuracy (at the picked adversarial examples) and its interval, ○ clean accuracy")
-    if any(row.place and row.place.low < row.place.high for row in rows):
-        alike = f"; rows that share a letter ({ALIKE}) are statistically indistinguishable" if lettered else ""
-        notes.append(f"rank: simultaneous {100 * board.confidence:g} % confidence interval{alike}")
-    notes += [compared] if (compared := compared_text(rows)) else []
-    if any(row.bounds and not row.result.failed for row in rows):
-        notes.append("! an attack failed to run on these images: bounds with all of them wrong and all right; no rank")
-    notes += [
-        f"{row.name}: mean of the least accuracy under any attack between {100 * row.bracket.low:.1f} and "
-        f"{100 * row.bracket.high:.1f} %"
-        for row in rows
-        if row.bracket
-    ]
-    errors = [f"! {row.name}: {error}" for row in rows for error in row.errors]
-    notes += [*errors, f"! {RETRY}"] if errors else []
-    notes += [f"⚠ {row.name}: {warning}" for row in rows for warning in row.warnings]
-    if board.cascade and rows:
-        notes.append(
-            "† cascade: images broken on every draw are spared the attacks after; single attacks' accuracies are "
-            "conditional, so the strongest is the one that broke the most images"
-        )
-    notes += [
-        f"{row.name}: certified {row.certified.percent()}: proven to hold at the radius, whatever the attack"
-        for row in rows
-        if row.certified
-    ]
-    notes += [
-        f"{row.name}, {attack.name}: {own.remark}"
-        for row in rows
-        for attack in row.result.attacks
-        if (own := own_verdict(attack)) and own.remark
-    ]
-    if not any(attack.name == CLEAN for attack in board.attacks):
-        notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')
-    elif board.cascade and board.attacks[0].name != CLEAN:
-        notes.append(f'– clean: conditional, because "{CLEAN}" is not the first attack of the cascade')
-    if absent := [defense.name for defense in board.shown if defense.name in left_out]:
-        notes.append(f"not run: file missing: {', '.join(absent)}")
-    known = {row.name for row in rows}.union(left_out)
-    if waiting := [defense.name for defense in board.shown if defense.name not in known]:
-        notes.append(f"no finished block yet: {', '.join(waiting)}")
-    return [Text(printable(note), style="dim") for note in notes]

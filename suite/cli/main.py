@@ -14,6 +14,7 @@ from purebench.cli.commands.compare import compare
 from purebench.cli.commands.convert import convert
 from purebench.cli.commands.export import export
 from purebench.cli.commands.inspect_latents import inspect_latents
+from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
 from purebench.cli.commands.new import app as new
 from purebench.cli.commands.plan import plan
@@ -62,6 +63,7 @@ app.command()(train)
 app.command("inspect")(inspect_latents)
 app.command()(plan)
 app.command()(compare)
+app.command()(interval)
 app.command()(export)
 app.command()(tune)
 app.command()(convert)

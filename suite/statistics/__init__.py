@@ -53,7 +53,7 @@ from purebench.statistics.intervals.betting import betting, betting_at_any_time,
 from purebench.statistics.intervals.bootstrap import bca
 from purebench.statistics.intervals.calibration import least_coverage
 from purebench.statistics.intervals.gaffke import gaffke, mean_p_value, one_sided_bound
-from purebench.statistics.intervals.methods import APPROXIMATE, METHODS, interval
+from purebench.statistics.intervals.methods import APPROXIMATE, IN_ORDER, METHODS, interval
 from purebench.statistics.intervals.proportions import (
     agresti_coull,
     clopper_pearson,
@@ -95,6 +95,7 @@ from purebench.statistics.worst_case.split_draws import (
 __all__ = [
     "APPROXIMATE",
     "FRESH",
+    "IN_ORDER",
     "METHODS",
     "RUNGS",
     "Allocation",

@@ -35,14 +35,16 @@ def test_the_quick_parts_run_and_write_their_bars(script, tmp_path):
 def test_a_missed_bar_is_exit_code_1(script, monkeypatch):
     statistical = script("statistical")
     # a picked attack that is scored on the draws that picked it: the winner's curse
-    monkeypatch.setattr(statistical, "robust_per_image", lambda right: right.mean(axis=2).min(axis=0))
+    monkeypatch.setattr(
+        script("statistical_parts.worst_case"), "robust_per_image", lambda right: right.mean(axis=2).min(axis=0)
+    )
     assert statistical.main(["--quick", "--part", "bias", "--default-malloc"]) == 1
 
 
 def test_the_reference_is_the_same_interval_with_the_papers_truncation(script):
     values = np.random.default_rng(0).beta(4, 2, 300)
     width = 2 * betting(values).half_width
-    assert script("statistical").reference_width(values) == pytest.approx(width, rel=0.03)
+    assert script("statistical_parts.intervals").reference_width(values) == pytest.approx(width, rel=0.03)
 
 
 def test_the_bars_of_the_worst_case_hold_in_a_short_run(script, tmp_path):
@@ -56,12 +58,12 @@ def test_the_bars_of_the_worst_case_hold_in_a_short_run(script, tmp_path):
 
 
 def test_a_pick_that_is_scored_on_what_picked_it_misses_the_bars(script, monkeypatch):
-    statistical = script("statistical")
-    play = statistical.play
+    statistical, worst_case = script("statistical"), script("statistical_parts.worst_case")
+    play = worst_case.play
 
     def naive(q, rng):
         played = play(q, rng)
         return replace(played, fresh=played.lowest)  # the smallest fraction over the columns
 
-    monkeypatch.setattr(statistical, "play", naive)
+    monkeypatch.setattr(worst_case, "play", naive)
     assert statistical.main(["--quick", "--part", "worst-case", "--repeats", "10", "--default-malloc"]) == 1

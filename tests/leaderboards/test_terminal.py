@@ -1,6 +1,7 @@
 """The table in a terminal: its width, its numbers, its bars and its marks."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,9 @@ from rich.console import Console
 from purebench.boards.board import Stop
 
 from synthetic import merge  # isort: skip
+from purebench.leaderboards.notes import duration
 from purebench.leaderboards.terminal import axis, draw, print_board
+from purebench.records.outcome import Outcome
 from purebench.results.rank import rank
 from purebench.statistics import Estimate
 
@@ -53,6 +56,30 @@ def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
     assert "no finished block yet: styletransformer" in text
     assert "rank: simultaneous 95 % confidence interval" in text
     assert "ranks: compared on the 192 images that all rows have" in text
+
+
+def test_brackets_of_random_defenses_stand_in_one_note(demo):
+    text = " ".join(shown(demo.board, demo.results, 100).split())
+    (note,) = re.findall(
+        r"bracket \(95 % confidence\) of the accuracy under the worst attack of each image: ([^!⚠]*)", text
+    )
+    rows = [row for row in rank(demo.results) if row.bracket]
+    assert rows
+    for row in rows:
+        assert f"{row.name} {100 * row.bracket.low:.1f}–{100 * row.bracket.high:.1f} %" in note
+
+
+def test_without_an_interval_no_note_names_its_method(build):
+    text = shown(*build.results({"plain": {"clean": [Outcome.ERRORED] * 4, "apgd": [Outcome.ERRORED] * 4}})[::2], 100)
+    assert "errored" in text
+    assert "intervals:" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.04, "0.0 s"), (89.9, "89.9 s"), (90, "1.5 min"), (5399, "90.0 min"), (5400, "1.5 h")]
+)
+def test_durations_are_in_the_unit_that_is_read_most_easily(seconds, told):
+    assert duration(seconds) == told
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -13,13 +13,14 @@ median_with_ends   order statistics: the number of distances below the median is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log, sqrt
+from math import log, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr
 
 from purebench.statistics.distances.curve import median_distance
 from purebench.statistics.estimate import Estimate, require_confidence
@@ -69,25 +70,22 @@ def kaplan_meier(
     Raises:
         ValueError: For arguments out of their range.
     """
+    from scipy.stats import CensoredData, ecdf  # imported here because it takes a second
+
     require_confidence(confidence)
     times, broke = _observed(distances, searched)
-    asked = _radii(radii, float(times.max()))
-    z = -float(ndtri((1 - confidence) / 2))
-    events = np.unique(times[broke])
-    at_risk = np.array([(times >= event).sum() for event in events], dtype=np.float64)
-    lost = np.array([(times[broke] == event).sum() for event in events], dtype=np.float64)
-    survival = np.concatenate([[1.0], np.cumprod(1 - lost / at_risk)])
-    left = at_risk - lost
-    greenwood = np.concatenate([[0.0], np.cumsum(lost / (at_risk * np.where(left > 0, left, 1.0)))])
-    found = []
-    for place in np.searchsorted(events, asked, side="right"):
-        s = float(survival[place])
-        low, high = s, s
-        if 0 < s < 1:
-            spread = z * sqrt(greenwood[place]) / log(s)
-            low, high = s ** np.exp(-spread), s ** np.exp(spread)
-        found.append(Estimate(s, min(low, s), max(high, s), confidence, times.size, "kaplan-meier"))
-    return found
+    asked = _radii(radii, float(np.max(searched)))
+    survival = ecdf(CensoredData(uncensored=times[broke], right=times[~broke])).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the interval is undefined where the curve is 0 or 1
+        ends = survival.confidence_interval(confidence, method="log-log")
+    value, low, high = (np.asarray(curve.evaluate(asked)) for curve in (survival, ends.low, ends.high))
+    inner = (value > 0) & (value < 1)
+    low, high = np.where(inner, low, value), np.where(inner, high, value)
+    return [
+        Estimate(s, min(a, s), max(b, s), confidence, times.size, "kaplan-meier")
+        for s, a, b in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
+    ]
 
 
 def survival_band(
@@ -160,25 +158,6 @@ def _median_at_any_time(value: float | None, distances: Sequence[float | None], 
         low, high = min(low, value), max(high, value)
     ends = (low if low < np.inf else None, high if high < np.inf else None)
     return MedianDistance(value, *ends, confidence, given.size, "betting-sequence")
-
-
-def images_for_band(half_width: float, confidence: float = 0.95) -> int:
-    """Compute the number of images that a band of a given half-width needs, whatever the curve.
-
-    Args:
-        half_width: Half-width of the band, in (0,1).
-        confidence: In (0,1), of the curve as a whole.
-
-    Returns:
-        The number of images.
-
-    Raises:
-        ValueError: For arguments out of their range.
-    """
-    require_confidence(confidence)
-    if not 0 < half_width < 1:
-        raise ValueError(f"expected a half-width in (0,1), but got {half_width!r}; 0.05 is five points")
-    return ceil(log(2 / (1 - confidence)) / (2 * half_width**2))
 
 
 def _observed(

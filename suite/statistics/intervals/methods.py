@@ -37,8 +37,7 @@ def interval(values: npt.ArrayLike, method: str, confidence: float = 0.95) -> Es
 
     Args:
         values: [n] in [0,1], one per image: 0 or 1 for a deterministic defense, the fraction of right draws for a
-            random one. In the board's random image order, which "betting" and the sequences depend on; the others do
-            not.
+            random one. In the board's random image order, on which the methods of `IN_ORDER` depend; the others do not.
         method: A name in `METHODS` or `APPROXIMATE`. The intervals for a proportion take 0/1 values only; "gaffke",
             "betting", the bootstrap and empirical Bernstein take any. A sequence gives its last interval, which is
             valid at any stopping time.
@@ -107,3 +106,6 @@ APPROXIMATE: dict[str, Maker] = {
     "bca-approximate": partial(bca, calibrate=False),
 }
 """Textbook methods, which may cover less than they say; for comparison with published numbers."""
+
+IN_ORDER = frozenset({"betting", "betting-sequence", "empirical-bernstein-sequence"})
+"""Methods whose interval depends on the order of the values, which must be random."""

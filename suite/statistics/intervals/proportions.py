@@ -1,14 +1,13 @@
 """Intervals for a proportion of n independent yes/no answers: a deterministic defense, right or wrong.
 
 The coverage of `clopper_pearson` is never below the nominal one, for any p and n; a board reports it.
-`wilson_corrected` is close to it in closed form. `wilson`, `jeffreys` and `agresti_coull` are calibrated (see
+`wilson_corrected` is close to it. `wilson`, `jeffreys` and `agresti_coull` are calibrated (see
 `calibration`): they have their nominal coverage for every p in [0.02, 0.98]; as in the textbooks, with
 calibrated=False, they have it on average over p only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from operator import index
 
 import numpy as np
@@ -62,26 +61,6 @@ def wilson_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
     centre = (successes + z**2 / 2) / (n + z**2)
     half = z * np.sqrt(successes * (n - successes) / n + z**2 / 4) / (n + z**2)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
-
-
-def corrected_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
-    """Compute the ends of the score interval with half a success less and more (Newcombe 1998, method 4).
-
-    Args:
-        successes: Right answers, each in 0..n, any shape.
-        n: Number of images, >= 1.
-        z: Normal quantile of the level (1.96 for 95 %).
-
-    Returns:
-        The low and the high ends, of the shape of `successes`.
-    """
-
-    def lower(k: Counts) -> Floats:
-        inner = z**2 - 2 - 1 / n + 4 * k * ((n - k) + 1) / n
-        low = (2 * k + z**2 - 1 - z * np.sqrt(np.maximum(inner, 0.0))) / (2 * (n + z**2))
-        return np.asarray(np.where(k == 0, 0.0, np.maximum(low, 0.0)), dtype=np.float64)
-
-    return lower(successes), 1 - lower(n - successes)
 
 
 def jeffreys_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
@@ -196,29 +175,22 @@ def wilson_corrected(successes: int, n: int, confidence: float = 0.95) -> Estima
         ValueError: If an argument is out of its range.
         TypeError: If a count is not a whole number.
     """
-    return _of_ends("wilson-cc", corrected_ends, successes, n, confidence, None)
+    from scipy.stats import binomtest  # imported here because it takes a second and only this method needs it
+
+    successes, n = _require_counts(successes, n)
+    require_confidence(confidence)
+    low, high = binomtest(successes, n).proportion_ci(confidence, method="wilsoncc")
+    return _estimate(successes, n, float(low), float(high), confidence, "wilson-cc")
 
 
 def _proportion(name: str, ends: Ends, successes: int, n: int, confidence: float, calibrate: bool) -> Estimate:
-    if calibrate:
-        return _of_ends(name, ends, successes, n, confidence, calibrated)
-    return _of_ends(f"{name}-approximate", ends, successes, n, confidence, None)
-
-
-def _of_ends(
-    name: str,
-    ends: Ends,
-    successes: int,
-    n: int,
-    confidence: float,
-    level: Callable[[Ends, int, float], float] | None,
-) -> Estimate:
-    """The interval at the z that `level` gives, or at the nominal one."""
+    """Return the interval at the calibrated level, or at the nominal one."""
     successes, n = _require_counts(successes, n)
     require_confidence(confidence)
-    z = -float(ndtri((1 - confidence) / 2)) if level is None else level(ends, n, confidence)
+    z = calibrated(ends, n, confidence) if calibrate else -float(ndtri((1 - confidence) / 2))
     low, high = ends(np.array([successes]), n, z)
-    return _estimate(successes, n, float(low[0]), float(high[0]), confidence, name)
+    method = name if calibrate else f"{name}-approximate"
+    return _estimate(successes, n, float(low[0]), float(high[0]), confidence, method)
 
 
 def _require_counts(successes: int, n: int) -> tuple[int, int]:

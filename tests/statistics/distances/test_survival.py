@@ -7,7 +7,6 @@ import pytest
 from statsmodels.duration.survfunc import SurvfuncRight
 
 from purebench.statistics import kaplan_meier, median_distance, median_with_ends, security_curve, survival_band
-from purebench.statistics.distances.survival import images_for_band
 
 
 def censored(distances, limits):
@@ -49,7 +48,20 @@ def test_the_band_by_hand():
         pytest.approx((1 - half, 1.0, 1.0)),
         pytest.approx((0.5 - half, 0.5, 0.5 + half)),
     ]
-    assert images_for_band(half) == 100
+
+
+def test_738_images_give_a_band_of_five_points():
+    half_widths = []
+    for n in (737, 738):
+        (point,) = survival_band([None] * n, [0.0], 1.0)
+        half_widths.append(point.value - point.low)
+    assert half_widths[1] <= 0.05 < half_widths[0]
+
+
+def test_kaplan_meier_is_a_point_where_nothing_or_everything_broke():
+    for broken, survival in ((None, 1.0), (0.5, 0.0)):
+        (point,) = kaplan_meier([broken] * 5, [0.7], 1.0)
+        assert (point.low, point.value, point.high) == (survival, survival, survival)
 
 
 def test_the_band_holds_the_whole_curve_and_the_points_do_not():
@@ -93,5 +105,3 @@ def test_impossible_arguments_are_refused():
         survival_band([0.5], [1.1], 1.0)
     with pytest.raises(ValueError, match="at least one distance"):
         survival_band([], [0.1], 1.0)
-    with pytest.raises(ValueError, match="five points"):
-        images_for_band(5)

@@ -1,0 +1,1 @@
+"""The parts of `python benchmarks/statistical.py`, by subject."""
