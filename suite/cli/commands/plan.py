@@ -98,6 +98,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
     from rich import box
     from rich.table import Table
 
+    from purebench.execution.cost_estimate import duration
     from purebench.records.record import WORST_CASE
 
     images = board.images_of(board.most_blocks)
@@ -122,6 +123,8 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
 
 
 def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
+    from purebench.execution.cost_estimate import duration
+
     images = board.images_of(board.most_blocks)
     seconds = images * sum(price.seconds for price in found)
     jobs = len(found) * board.most_blocks
@@ -167,11 +170,3 @@ def _telling(board: Board) -> list[str]:
 
 def _points(least: float) -> str:
     return "no size (too few images)" if least == inf else f"{100 * least:.1f} points"
-
-
-def duration(seconds: float) -> str:
-    """Format a duration: 8.3 s, 12 min, 3.4 h."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
