@@ -98,7 +98,7 @@ def evaluate(
         path = folder / "records.sqlite" if folder else Path(store) if store else default_store()
         tell = progress if callable(progress) else stack.enter_context(watching(progress))
         context, records = run_board(
-            chosen, path, device=device, workers=workers, retry_errors=retry_errors, progress=tell
+            chosen, path, device=device, workers=workers, retry_errors=retry_errors, keep_rows=True, progress=tell
         )
         kept = temporary.pop_all()  # the folder is deleted with the report
     stored = StoredExamples(path, records, kept.close)

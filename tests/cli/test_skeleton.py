@@ -60,6 +60,22 @@ def test_the_next_commands_of_an_attack_run(own_folder: Path) -> None:
     call_test(second.split()[-1], "test_it_breaks_what_has_no_defense")
 
 
+@pytest.mark.parametrize("kind", ["defense", "attack"])
+@pytest.mark.parametrize(
+    ("place", "board"), [("mine", "board.yaml"), (".", "mine/board.yaml"), ("other", "../mine/board.yaml")]
+)
+def test_a_board_runs_from_any_folder(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, place: str, board: str
+) -> None:
+    write(kind, "my_own", Path("mine"))
+    (own_folder / "other").mkdir()
+    monkeypatch.chdir(own_folder / place)
+    chosen = ("-d", "my_own") if kind == "defense" else ("-d", "none")
+    done = command("run", board, *chosen, "--images", 1, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert "errored" not in done.output
+
+
 @pytest.mark.slow
 def test_what_a_new_defense_promises_is_kept(own_folder: Path) -> None:
     if not any(point.value.startswith("purebench.") for point in entry_points(group="pytest11")):
