@@ -55,8 +55,8 @@ class Manifest:
             )
         if data.get("board") != board:
             raise PurebenchError(
-                f"{folder}: expected no export of another board, but it holds one of {data.get('board')!r}; name another "
-                "folder (-o)."
+                f"{folder}: expected no export of another board, but it holds one of {data.get('board')!r}; name "
+                "another folder (-o)."
             )
         return cls(folder, board, tuple(files), str(data.get("records")))
 
