@@ -33,14 +33,6 @@ def threat_text(board: Board) -> str:
     return f"{board.threat.norm} {board.radius_text or f'{board.threat.radius:g}'}"
 
 
-def duration(seconds: float) -> str:
-    """Format a duration: "8.3 s", "12.0 min", "3.4 h"."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
 def methods_text(rows: Iterable[Row]) -> str:
     """Return the names of the interval methods, and the purpose of each."""
     uses = {(row.robust.method, "random" if row.random else "deterministic") for row in rows if row.robust}

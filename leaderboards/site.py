@@ -10,8 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from purebench.boards.board import SOURCE
+from purebench.core.files.text import duration
 from purebench.leaderboards.curves import overlaid, scale
-from purebench.leaderboards.notes import METHOD_NAMES, compared_text, duration, methods_text, stopped_text
+from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import NORM_SIGNS, nearest

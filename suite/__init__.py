@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from purebench.core.warning_codes import WarningCode
     from purebench.data.image_set import ImageSet
     from purebench.report import Report
+    from purebench.results.adversarial import AdversarialExamples
     from purebench.results.export import load_results
     from purebench.statistics import Estimate
 
@@ -30,6 +31,7 @@ __version__ = "0.5.0"
 
 __all__ = [
     "NORMS",
+    "AdversarialExamples",
     "AttackChoice",
     "Board",
     "Certifier",
@@ -66,6 +68,7 @@ _PLACES = {
     "core.warning_codes": ("WarningCode",),
     "data.image_set": ("ImageSet",),
     "report": ("Report",),
+    "results.adversarial": ("AdversarialExamples",),
     "results.export": ("load_results",),
     "statistics": ("Estimate",),
 }

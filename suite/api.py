@@ -22,6 +22,7 @@ from purebench.execution.board_run import Progress, run_board
 from purebench.execution.in_memory import Thing, checked, label, lent
 from purebench.execution.notebook_progress import watching
 from purebench.report import Report
+from purebench.results.adversarial import StoredExamples
 from purebench.results.merge import merge
 
 Asked = str | Spec | Thing
@@ -45,8 +46,8 @@ def evaluate(
     A run that was interrupted continues from the records in the store. Defenses that exist only as objects in memory
     have no identity under which a store could keep their records: two objects with the same weights may run different
     code. If at least one of the defenses is such an object, all jobs run in this process, and all records are computed
-    anew in a temporary store that is deleted at the end. The same object gives the same report. To keep the records and
-    to use several workers, save the defense in a file and pass "path/to/file.py:name".
+    anew in a temporary store that is deleted with the report. The same object gives the same report. To keep the
+    records and to use several workers, save the defense in a file and pass "path/to/file.py:name".
 
     Args:
         defense: a row of the board, a spec such as "gaussian-blur(sigma=2)" or "path/to/file.py:name", or an object: a
@@ -92,16 +93,19 @@ def evaluate(
             chosen = selection.with_rows(
                 chosen, [_row(chosen, name, specs.get(name, one)) for name, one in asked.items()]
             )
-        folder = Path(stack.enter_context(TemporaryDirectory())) if things else None
+        temporary = stack.enter_context(ExitStack())
+        folder = Path(temporary.enter_context(TemporaryDirectory())) if things else None
         path = folder / "records.sqlite" if folder else Path(store) if store else default_store()
         tell = progress if callable(progress) else stack.enter_context(watching(progress))
         context, records = run_board(
-            chosen, path, device=device, workers=workers, retry_errors=retry_errors, progress=tell
+            chosen, path, device=device, workers=workers, retry_errors=retry_errors, keep_rows=True, progress=tell
         )
+        kept = temporary.pop_all()  # the folder is deleted with the report
+    stored = StoredExamples(path, records, kept.close)
     for warning in context.warnings:
         warnings.warn(warning, stacklevel=2)
     found = merge(chosen, records)
-    return Report(chosen, tuple(found), context.images.classes, tuple(context.left_out))
+    return Report(chosen, tuple(found), context.images.classes, tuple(context.left_out), stored)
 
 
 def _by_name(defense: Asked | Sequence[Asked] | Mapping[str, Asked] | None) -> dict[str, Asked]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError, nearest
 from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
+from purebench.records.record import WORST_CASE
+from purebench.results.adversarial import AdversarialExamples, StoredExamples
 from purebench.results.comparisons import Pair, Side, comparisons
 from purebench.results.rank import Row, rank
 from purebench.results.results import DefenseResult
@@ -39,12 +41,14 @@ class Report:
         results: the results, one per defense.
         classes: the names of the classes.
         left_out: rows that were not run because their files are not on this machine.
+        stored: the place of the adversarial examples; None if the report was not made by an evaluation.
     """
 
     board: Board
     results: tuple[DefenseResult, ...]
     classes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    stored: StoredExamples | None = field(default=None, repr=False)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -126,6 +130,31 @@ class Report:
         sides = (Side(self[a].name, self[a].result), Side(self[b].name, self[b].result))
         (pair,) = comparisons([sides])
         return pair
+
+    def adversarial(self, defense: str, attack: str | None = None) -> AdversarialExamples:
+        """Return the adversarial examples of a defense, with the clean images and their outcomes.
+
+        Args:
+            defense: the name of the defense.
+            attack: the name of an attack; None for the worst case, the picked example of each image, at which the
+                robust accuracy is measured.
+
+        Returns:
+            A named tuple `(x_adv, x, y, outcomes, attacks, positions)`; images are float32 [N,C,H,W] in [0,1]. Images
+                on which the attack ERRORED or was SKIPPED are left out.
+
+        Raises:
+            PurebenchError: the report has no defense or attack of this name, the attack has no example, or the store
+                is gone.
+        """
+        names = [*(cell.name for cell in self.board.attacks), WORST_CASE]
+        wanted = WORST_CASE if attack is None else attack
+        row = self[defense]
+        if wanted not in names:
+            raise PurebenchError(f"adversarial: the attack {wanted!r} is unknown; {nearest(str(wanted), names)}")
+        if self.stored is None:
+            raise PurebenchError("adversarial: expected a report of purebench.evaluate, but this one has no store.")
+        return self.stored.read(self.board, row.name, wanted)
 
     def plot(self, ax: Any = None) -> Figure:
         """Plot robust accuracies with their confidence intervals, and clean accuracies.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
+from purebench.boards.local_paths import beside
 from purebench.boards.schema import CURE, MOST_JOBS, AttackSchema, BoardSchema
 from purebench.boards.schema import NAME as NAME
 from purebench.boards.schema import SCHEMA as SCHEMA
@@ -20,7 +21,7 @@ from purebench.core.registry import Spec, factory, names
 
 
 def load_board(path: Path) -> Board:
-    """Read a board.yaml.
+    """Read a board.yaml; the Python files that it names are looked for beside it first (see `local_paths`).
 
     Raises:
         PurebenchError: If the file cannot be read or is not a valid board; the message gives file, place and cure.
@@ -30,7 +31,7 @@ def load_board(path: Path) -> Board:
     except PurebenchError as error:
         raise PurebenchError(f"{error} A board.yaml is expected there.") from error
     try:
-        return parse_board(load_yaml(text))
+        return beside(parse_board(load_yaml(text)), path.parent)
     except PurebenchError as error:
         raise PurebenchError(f"{path}: {error}") from error
 

@@ -5,4 +5,5 @@ defense_checks   checks of the defense itself: gradients, finite differences, se
 attack_strength  comparisons of attacks of different strength
 attack_variants  the boards that those attacks run on
 evaluation       all checks of a defense
+trial            a first look at a defense in about a minute
 """

@@ -97,7 +97,7 @@ def slopes(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Slopes
     faded, none = _faded(defense, x, y, batch), np.zeros(0)
     if not _declares(defense):
         return Slopes(faded, none, none)
-    x = _beside(x)
+    x = beside(x)
     with seeded("checks", "directions", device=x.device):
         random = torch.where(torch.rand_like(x) < 0.5, -1.0, 1.0)
     flat, off = (torch.zeros(len(x), dtype=torch.bool, device=x.device) for _ in range(2))
@@ -166,7 +166,8 @@ def coarse_types(defense: Defense, x: Tensor) -> tuple[str, ...]:
     return tuple(sorted(str(t).removeprefix("torch.") for t in types.seen if t.is_floating_point and t not in FINE))
 
 
-def _beside(x: Tensor) -> Tensor:
+def beside(x: Tensor) -> Tensor:
+    """Return random points near images [N,C,H,W], at least `STEPS[0]` inside of [0,1]; see `BESIDE`."""
     edge = STEPS[0] + BESIDE
     with seeded("checks", "beside", device=x.device):
         return edge + (1 - 2 * edge) * x + BESIDE * (2 * torch.rand_like(x) - 1)

@@ -14,7 +14,7 @@ from purebench.records.record import Record
 from purebench.records.store import Store
 
 
-def export_images(saved: Store, board: Board, records: Sequence[Record], folder: Path, formats: set[str]) -> int:
+def export_images(saved: Store, board: Board, records: Sequence[Record], folder: Path, formats: set[str]) -> list[Path]:
     """Write `DEFENSE/ATTACK.npz` and `DEFENSE/ATTACK/POSITION-CLASS-OUTCOME.png` into a folder.
 
     An npz holds `images` (float32 [N,C,H,W] in [0,1], exactly as they were verified), `labels` and `positions` in the
@@ -30,9 +30,9 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
         formats: "npz", "png" or both.
 
     Returns:
-        The number of images written.
+        The paths of the files written.
     """
-    count = 0
+    written: list[Path] = []
     for defense in board.shown:
         for name in (*(attack.name for attack in board.attacks), WORST_CASE):
             those = [one for one in records if (one.defense, one.attack) == (defense.name, name)]
@@ -49,8 +49,9 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
             place = folder / defense.name
             place.mkdir(parents=True, exist_ok=True)
             if "npz" in formats:
+                written.append(place / f"{name}.npz")
                 np.savez_compressed(
-                    place / f"{name}.npz",
+                    written[-1],
                     images=images,
                     labels=labels,
                     positions=positions,
@@ -62,6 +63,6 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
                 pictures = place / name
                 pictures.mkdir(exist_ok=True)
                 for image, label, position, word in zip(images, labels, positions, outcome, strict=True):
-                    picture(to_bytes(image)).save(pictures / f"{position:06}-class{label}-{word}.png")
-            count += len(images)
-    return count
+                    written.append(pictures / f"{position:06}-class{label}-{word}.png")
+                    picture(to_bytes(image)).save(written[-1])
+    return written

@@ -22,6 +22,7 @@ from purebench.cli.commands.robustbench import robustbench
 from purebench.cli.commands.run import run
 from purebench.cli.commands.show import show
 from purebench.cli.commands.train import train
+from purebench.cli.commands.try_defense import try_defense
 from purebench.cli.commands.tune import tune
 from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import complain, open_streams
@@ -56,6 +57,7 @@ def _options(
 
 
 app.command()(run)
+app.command("try")(try_defense)
 app.command()(show)
 app.command("list")(list_names)
 app.command()(robustbench)

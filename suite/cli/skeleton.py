@@ -1,4 +1,4 @@
-"""Writes a runnable skeleton of a defense or an attack, with a test and a board."""
+"""Writes a runnable skeleton of a defense, an attack or a data set, with a test and a board."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from string import Template
 
 from purebench.core.errors import PurebenchError
 
-SUFFIX = {"defense": "Purifier", "attack": "Attack"}
+SUFFIX = {"defense": "Purifier", "attack": "Attack", "dataset": ""}
 """Kinds of skeletons, and the suffix of their class names."""
 
 
@@ -27,7 +27,7 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
 
     Args:
         kind: A key of `SUFFIX`.
-        name: Name of the defense or attack in Python.
+        name: Name of the defense, attack or data set in Python.
         folder: The folder.
 
     Returns:
@@ -54,7 +54,7 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
             ("board.yaml", "board.yaml.txt"),
         )
     }
-    _check_taken(name, texts[folder / f"{name}.py"], texts[folder / "board.yaml"])
+    _check_taken(name, texts[folder / f"{name}.py"], "" if kind == "dataset" else texts[folder / "board.yaml"])
     try:
         for path in texts:
             if path.exists():
@@ -81,10 +81,18 @@ def _check_name(name: str) -> None:
 
 
 def _check_taken(name: str, source: str, board: str) -> None:
-    """Raise PurebenchError for a name that the file itself, or its board, uses for something else."""
+    """Raise PurebenchError for a name that the file itself, or its board, uses for something else.
+
+    Args:
+        name: The name.
+        source: The text of the file.
+        board: The text of the board; empty if the name is none of its rows and attacks.
+    """
     tree = ast.parse(source)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     used += [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
     used += [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    if name in used or len(re.findall(rf"^  {name}:", board, re.MULTILINE)) != 1:
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    twice = functions.count(name) > 1 or (board and len(re.findall(rf"^  {name}:", board, re.MULTILINE)) != 1)
+    if name in used or twice:
         raise PurebenchError(f"new: expected a new name, but the files themselves use {name!r}; choose another.")

@@ -11,6 +11,7 @@ from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, WorstCaseJob
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
+from purebench.execution.earlier_rows import with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
 from purebench.execution.job_record import Given, JobResult
 from purebench.execution.scheduler import Asking, default_workers, execute
@@ -30,6 +31,7 @@ def run_board(
     workers: int | None = None,
     wait: float = 0.0,
     retry_errors: bool = False,
+    keep_rows: bool = False,
     progress: Progress = lambda done, total, record: None,
     tell: Callable[[str], None] = lambda line: None,
     order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
@@ -45,6 +47,8 @@ def run_board(
         workers: the number of processes; None for as many as are useful on the device.
         wait: seconds to wait for another process that writes to the store.
         retry_errors: whether to run ERRORED jobs again.
+        keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run (see
+            `earlier_rows`).
         progress: called at the start and after each job.
         tell: called with one line for each warning, and for each row that is left out because its files are not on this
             machine. Another run with these files continues from here.
@@ -69,6 +73,7 @@ def run_board(
         workers=many,
         wait=wait,
         retry_errors=retry_errors,
+        keep_rows=keep_rows,
         progress=progress,
         tell=tell,
         order=order,
@@ -83,6 +88,7 @@ def run_prepared(
     workers: int = 1,
     wait: float = 0.0,
     retry_errors: bool = False,
+    keep_rows: bool = False,
     progress: Progress = lambda done, total, record: None,
     tell: Callable[[str], None] = lambda line: None,
     order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
@@ -96,6 +102,7 @@ def run_prepared(
         workers: the number of processes.
         wait: seconds to wait for another process that writes to the store.
         retry_errors: whether to run ERRORED jobs again.
+        keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run.
         progress: called at the start and after each job.
         tell: called with one line if the stopping rule ends the run.
         order: the order of execution.
@@ -114,7 +121,9 @@ def run_prepared(
         found = _kept(saved, jobs, retry_errors)
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one
             saved.remove(job.key for job in jobs if job.key not in found)
-        saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
+        whole, others = with_earlier_rows(board, context, saved) if keep_rows else (board, [])
+        keys = dict.fromkeys([*(job.key for job in jobs), *others])
+        saved.set_plan(board.name, whole.to_dict(), list(keys), board.origin)
         progress(len(found), len(jobs), None)
         rule = _StoppingRule(context.board, jobs, found)
         todo = [] if rule.end else list(order([job for job in jobs if job.key not in found]))

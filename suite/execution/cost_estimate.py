@@ -88,7 +88,7 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
         passes = {}
         for number, row in enumerate(board.defenses):
             tell(f"a pass of {row.name}", number, len(board.defenses))
-            passes[row.name] = _timed_pass(context, row)
+            passes[row.name] = timed_pass(context, row)
         attacks = [job for job in context.jobs() if isinstance(job, Job)]
         planned = {(job.defense.name, job.attack.name): (job.defense, job.attack) for job in attacks}
         tasks = sorted(planned.values(), key=lambda task: passes[task[0].name].alone)
@@ -151,7 +151,7 @@ def _one_image(context: Context) -> Context:
     return replace(context, board=alone, images=context.images.take([0]), order=context.order[:1])
 
 
-def _timed_pass(context: Context, row: DefenseChoice) -> Pass:
+def timed_pass(context: Context, row: DefenseChoice) -> Pass:
     """Time the fastest of a few passes, of one image and of a block, each with the draws of one gradient query."""
     board, defense = context.board, context.defenses[row.name]
     size = context.device_batch(row.name)

@@ -68,6 +68,62 @@ def test_adversarial_examples_are_those_of_the_store(ran: Path) -> None:
                     assert np.array_equal(pixels, to_bytes(expected[0])[0])
 
 
+def test_a_later_run_leaves_no_file_of_an_earlier_one(tmp_path: Path) -> None:
+    """The rows, attacks and outcomes of the run before are gone; what another program put there stays."""
+    attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
+    both = {"plain": "none", "noise_1": "gaussian-noise(sigma=0.1)"}
+    words = ["--store", tmp_path / "s", "--workers", 1]
+    out = tmp_path / "e"
+    export = ["export", "small", "--store", tmp_path / "s", "-o", out, "--format"]
+    call("run", write_board(tmp_path, images=4, attacks=attacks, defenses=both), *words)
+    assert call(*export, "npz,png").exit_code == 0
+    assert (out / "adversarial" / "noise_1" / "square.npz").is_file()
+    (out / "mine.png").touch()
+    assert call(*export, "csv").exit_code == 0  # the same run: what was exported before stays
+    assert (out / "adversarial" / "noise_1" / "square.npz").is_file()
+    call(
+        "run", write_board(tmp_path, images=4, attacks={"clean": attacks["clean"]}, defenses={"plain": "none"}), *words
+    )
+    assert call(*export, "npz").exit_code == 0
+    left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert left == ["adversarial/plain/clean.npz", "adversarial/plain/worst-case.npz", "export.json", "mine.png"]
+    assert json.loads((out / "export.json").read_text(encoding="utf-8"))["files"] == left[:2]
+
+
+def test_a_folder_of_another_board_is_refused(ran: Path, tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text('{"board": "other", "records": "", "files": []}', encoding="utf-8")
+    done = call("export", "small", "--store", ran / "s", "-o", tmp_path)
+    assert isinstance(done.exception, PurebenchError)
+    assert "expected no export of another board, but it holds one of 'other'" in str(done.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["export.json"]
+
+
+def test_only_files_of_an_export_are_deleted(ran: Path, tmp_path: Path) -> None:
+    """The list is a file that anyone may have written."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("code.py", "../outside.png"):
+        (out / name).touch()
+    listed = {"board": "small", "records": "", "files": ["code.py", "../outside.png", str(tmp_path / "outside.png")]}
+    (out / "export.json").write_text(json.dumps(listed), encoding="utf-8")
+    assert call("export", "small", "--store", ran / "s", "-o", out, "--format", "csv").exit_code == 0
+    assert (out / "code.py").exists()
+    assert (tmp_path / "outside.png").exists()
+
+
+def test_images_of_a_block_that_is_not_behind_the_table_are_not_exported(ran: Path, tmp_path: Path) -> None:
+    """As during a run: the second block has its clean images, and no attack yet."""
+    copy = tmp_path / "s"
+    copy.write_bytes((ran / "s").read_bytes())
+    with store.writing(copy) as saved:
+        _, keys = saved.plans()["small"]
+        records = [record for key in keys if (record := saved.get(key)) is not None]
+        saved.remove([one.key for one in records if one.block == 1 and one.attack != "clean"])
+    assert call("export", "small", "--store", copy, "-o", tmp_path / "e", "--format", "npz").exit_code == 0
+    with np.load(tmp_path / "e" / "adversarial" / "plain" / "clean.npz", allow_pickle=False) as found:
+        assert len(found["images"]) == 4
+
+
 def test_tables_hold_the_numbers_of_the_results(ran: Path) -> None:
     from purebench.results.export import load_results
     from purebench.results.rank import rank

@@ -16,6 +16,7 @@ from purebench.boards.parse import load_board
 from purebench.cli.main import app
 from purebench.cli.skeleton import write
 from purebench.core.errors import PurebenchError
+from purebench.data.adapt import load_images
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +37,8 @@ def command(*words: object) -> Result:
 
 def test_the_next_commands_of_a_defense_run(own_folder: Path) -> None:
     told = command("new", "defense", "my_method").output
-    first, second, third = re.findall(r"^  (.*)$", told, re.MULTILINE)
+    tried, first, second, third = re.findall(r"^  (.*)$", told, re.MULTILINE)
+    assert tried == "purebench try my_method/my_method.py:my_method"
     assert first == "purebench run my_method/board.yaml"
     assert second == "purebench run --defense my_method/my_method.py:my_method --board fashion-quick"
     assert third == "python -m pytest my_method/test_my_method.py"
@@ -60,6 +62,37 @@ def test_the_next_commands_of_an_attack_run(own_folder: Path) -> None:
     call_test(second.split()[-1], "test_it_breaks_what_has_no_defense")
 
 
+def test_the_next_commands_of_a_data_set_run(own_folder: Path) -> None:
+    told = command("new", "dataset", "my_images").output
+    first, second = re.findall(r"^  (.*)$", told, re.MULTILINE)
+    run = command(*first.split()[1:], "-d", "none", "--images", 4, "--workers", 1)
+    assert run.exit_code == 0
+    assert "errored" not in run.output
+    board = load_board(Path("my_images/board.yaml"))
+    assert board.dataset.use.name == "my_images/my_images.py:my_images"
+    data = load_images(board.dataset.use)
+    assert data.images.shape == (60, 1, 16, 16)
+    assert data.classes == ("horizontal", "vertical", "diagonal")
+    call_test(second.split()[-1], "test_every_class_has_images_of_one_size")
+    call_test(second.split()[-1], "test_the_classifier_knows_the_classes")
+
+
+@pytest.mark.parametrize("kind", ["defense", "attack", "dataset"])
+@pytest.mark.parametrize(
+    ("place", "board"), [("mine", "board.yaml"), (".", "mine/board.yaml"), ("other", "../mine/board.yaml")]
+)
+def test_a_board_runs_from_any_folder(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, place: str, board: str
+) -> None:
+    write(kind, "my_own", Path("mine"))
+    (own_folder / "other").mkdir()
+    monkeypatch.chdir(own_folder / place)
+    chosen = ("-d", "my_own") if kind == "defense" else ("-d", "none")
+    done = command("run", board, *chosen, "--images", 1, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert "errored" not in done.output
+
+
 @pytest.mark.slow
 def test_what_a_new_defense_promises_is_kept(own_folder: Path) -> None:
     if not any(point.value.startswith("purebench.") for point in entry_points(group="pytest11")):
@@ -75,7 +108,7 @@ def call_test(path: str, name: str) -> None:
     runpy.run_path(path)[name]()
 
 
-@pytest.mark.parametrize("kind", ["defense", "attack"])
+@pytest.mark.parametrize("kind", ["defense", "attack", "dataset"])
 def test_what_is_written_is_clean_by_our_own_rules(own_folder: Path, kind: str) -> None:
     """As a user's formatter and linter would have it, unused imports and long lines included."""
     write(kind, "my_own_thing", Path("my_own_thing"))
@@ -103,6 +136,8 @@ def test_what_is_written_is_clean_by_our_own_rules(own_folder: Path, kind: str) 
         ("defense", "Tensor", "themselves use 'Tensor'"),
         ("defense", "without", "themselves use 'without'"),
         ("attack", "clean", "themselves use 'clean'"),
+        ("dataset", "classifier", "themselves use 'classifier'"),
+        ("dataset", "patterns", "themselves use 'patterns'"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(own_folder: Path, kind: str, name: str, told: str) -> None:

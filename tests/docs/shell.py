@@ -123,7 +123,7 @@ def names_are_known(command: str, params: dict[str, Any]) -> None:
         assert params["what"] in (None, *ABOUT)
     elif command == "train":
         registry.factory("recipes", Spec.parse(params["name"]).name)
-    elif command in ("inspect", "tune"):
+    elif command in ("inspect", "tune", "try"):
         assert find_board(params["board"])
         registry.factory("defenses", Spec.parse(params["defense"]).name)
 

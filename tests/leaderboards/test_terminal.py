@@ -10,7 +10,7 @@ from rich.console import Console
 from purebench.boards.board import Stop
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.notes import duration
+from purebench.core.files.text import duration
 from purebench.leaderboards.terminal import axis, draw, print_board
 from purebench.records.outcome import Outcome
 from purebench.results.rank import rank

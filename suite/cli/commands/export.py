@@ -16,7 +16,9 @@ FORMATS = ("npz", "png", "md", "tex", "csv", "bib")
 def export(
     board: Annotated[str, typer.Argument(help="The board's name in the store, or the path of its board.yaml.")],
     store: Annotated[Path | None, typer.Option("--store", help="SQLite file. Default: the user's data folder.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("exported"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write into; files of an earlier export of the board go.")
+    ] = Path("exported"),
     formats: Annotated[
         str,
         typer.Option(
@@ -31,6 +33,7 @@ def export(
     """
     from purebench.boards.parse import load_board
     from purebench.cli.citations import bibtex
+    from purebench.cli.export_manifest import Manifest
     from purebench.cli.image_export import export_images
     from purebench.core.files.places import default_store
     from purebench.core.terminal_output import printable
@@ -48,7 +51,8 @@ def export(
     path = store or default_store()
     name = load_board(Path(board)).name if board.endswith((".yaml", ".yml")) else board
     found, records = from_store(path, name)
-    rows = rank(merge(found, records))
+    results = merge(found, records)
+    rows = rank(results)
     names = [defense.use.name for defense in found.shown]
     texts: dict[str, Callable[[], str]] = {
         "md": lambda: markdown(rows),
@@ -57,19 +61,23 @@ def export(
         "bib": lambda: bibtex(names, versions()["purebench"]),
     }
     written = {out / f"{name}.{kind}": make() for kind, make in texts.items() if kind in asked}
+    before = Manifest.of(out, name)  # raises for the folder of another board
     write_files(written)
     images = asked & {"npz", "png"}
-    count = 0
-    if images:
-        with reading(path) as saved:
-            try:
-                count = export_images(saved, found, records, out / "adversarial", images)
-            except OSError as error:
-                raise PurebenchError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    pictures: list[Path] = []
+    try:
+        if images:
+            counted = {result.name: set(result.images) for result in results}  # those behind the table
+            kept = [one for one in records if counted.get(one.defense, set()).issuperset(one.images)]
+            with reading(path) as saved:
+                pictures = export_images(saved, found, kept, out / "adversarial", images)
+        before.replace_by([*written, *pictures], (one.key for one in records))
+    except OSError as error:
+        raise PurebenchError(f"{out}: cannot be written ({error.strerror or error}).") from error
     for place in written:
         print(printable(f"wrote {place}"))
     if images:
-        print(printable(f"wrote {count} adversarial examples below {out / 'adversarial'}"))
+        print(printable(f"wrote {len(pictures)} files of adversarial examples below {out / 'adversarial'}"))
 
 
 def chosen(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The command `purebench new`: writes a runnable skeleton of a defense or an attack."""
+"""The command `purebench new`: writes a runnable skeleton of a defense, an attack or a data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Write a runnable skeleton of a defense or an attack of your own.")
+app = typer.Typer(
+    no_args_is_help=True, help="Write a runnable skeleton of a defense, an attack or a data set of your own."
+)
 
 Name = Annotated[str, typer.Argument(help="Its name in Python, such as my_method.")]
 Folder = Annotated[Path | None, typer.Option(help="Where to write; made if need be. Default: a folder of that name.")]
@@ -31,6 +33,15 @@ def attack(name: Name, folder: Folder = None) -> None:
     _write("attack", name, folder)
 
 
+@app.command()
+def dataset(name: Name, folder: Folder = None) -> None:
+    """Write a data set with a classifier, a test of both and a board on them; existing files are not overwritten.
+
+    Example: purebench new dataset my_images
+    """
+    _write("dataset", name, folder)
+
+
 def _write(kind: str, name: str, folder: Path | None) -> None:
     from purebench.cli.skeleton import write
 
@@ -38,6 +49,8 @@ def _write(kind: str, name: str, folder: Path | None) -> None:
     for path in written:
         typer.echo(f"wrote {path}")
     typer.echo("next, from here:")
+    if kind == "defense":
+        typer.echo(f"  purebench try {written[0]}:{name}")
     typer.echo(f"  purebench run {written[-1]}")
     if kind == "defense":
         typer.echo(f"  purebench run --defense {written[0]}:{name} --board fashion-quick")

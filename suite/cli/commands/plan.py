@@ -99,7 +99,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from purebench.leaderboards.notes import duration
+    from purebench.core.files.text import duration
     from purebench.records.outcome import WORST_CASE
 
     images = board.images_of(board.most_blocks)
@@ -124,7 +124,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
 
 
 def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
-    from purebench.leaderboards.notes import duration
+    from purebench.core.files.text import duration
 
     images = board.images_of(board.most_blocks)
     seconds = images * sum(price.seconds for price in found)

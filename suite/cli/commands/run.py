@@ -109,6 +109,7 @@ def run(
             workers=workers,
             wait=wait,
             retry_errors=retry_errors,
+            keep_rows=True,
             progress=watch,
             tell=complain,
         )

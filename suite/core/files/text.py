@@ -53,3 +53,11 @@ def read_text(path: Path, most: int) -> str:
         raise PurebenchError(
             f"{path}: expected UTF-8 text, but it cannot be read (byte {error.start} is invalid); save it again."
         ) from error
+
+
+def duration(seconds: float) -> str:
+    """Format a duration: "8.3 s", "12.0 min", "3.4 h"."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

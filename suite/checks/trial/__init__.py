@@ -1,0 +1,1 @@
+"""A trial of a defense in about a minute (`purebench try`)."""

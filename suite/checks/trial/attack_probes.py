@@ -1,0 +1,129 @@
+"""Probes that attack: a step along the gradient, a short attack, and the cost of the whole board."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from purebench.attacks.gradient.losses import margin
+from purebench.boards.board import AttackChoice, Board, DefenseChoice
+from purebench.boards.jobs import Job
+from purebench.boards.selection import with_rows
+from purebench.checks.defense_checks import BY_CHANCE, CURE, beside
+from purebench.checks.finding import Result
+from purebench.checks.trial.state import Probe, Trial, late
+from purebench.core import registry
+from purebench.core.defense import Defense
+from purebench.core.files.text import duration
+from purebench.core.registry import Spec
+from purebench.core.seeds import seeded
+from purebench.execution.context import prepare
+from purebench.execution.cost_estimate import forecast
+from purebench.execution.job import run_job
+from purebench.records.record import Outcome
+
+GRADIENT, ATTACK, COST = "gradient", "short attack", "cost of the board"
+PROBED = 16
+"""Images of the gradient probe."""
+STEPS = (1e-2, 1e-3)
+"""Lengths of the steps along the gradient's sign, in units of [0,1] per pixel; long ones cross kinks, short ones suffer
+from rounding."""
+RISES = 0.75
+"""Share of the images on which the loss must rise along the gradient; along a random direction it is about a half."""
+EFFORTS = ((8, 4), (8, 2), (8, 1), (4, 1), (2, 1), (1, 1))
+"""Images and EOT samples of the short attack; the first that fit the time are taken."""
+ATTACK_STEPS = 10
+PROBE_OF_BOARD = 15.0
+"""Seconds that the cost of a board takes to estimate, about, beside the passes of the defense."""
+STAND_IN = "stand-in"
+"""Name of the fast row from which the board's cost is told."""
+
+
+def mode_of(defense: Defense) -> str:
+    """Return the strongest gradient mode that the defense declares."""
+    return "exact" if defense.purifier is None or defense.purifier.differentiable else "bpda"
+
+
+def gradient(trial: Trial) -> Probe:
+    """Look for a gradient that is finite and not zero, and step along it; one seed for all passes."""
+    if not trial.fits(passes := PROBED * (3.0 + len(STEPS))):
+        return late(GRADIENT, trial, passes)
+    x, y = trial.images(PROBED)
+    x, mode = beside(x), mode_of(trial.defense)
+    view = registry.create("views", Spec(mode), defense=trial.context.pristine(trial.row.name), eot=1)
+    view.batch, view.folds = trial.batch(), False
+    with seeded("try", "gradient", device=x.device):
+        look = view.look(x, y, margin)
+    slope, rises = look.gradient, torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for step in STEPS:
+        with seeded("try", "gradient", device=x.device):
+            after = view.scores((x + step * slope.sign()).clamp(0, 1), 1)[:, 0]
+        rises |= margin(after, y) > look.loss
+    there = slope.flatten(1).any(1)
+    flat, bad, raised, known = int((~there).sum()), view.not_finite, int((rises & there).sum()), int(there.sum())
+    numbers = {"mode": mode, "images": len(x), "zero": flat - bad, "not_finite": bad, "loss_rises": raised}
+    told = f"{mode}: on {known} of {len(x)} images finite and not zero"
+    if flat > BY_CHANCE * len(x):
+        return Probe(GRADIENT, Result.FAILS, told + (CURE if mode == "exact" else ""), numbers)
+    told += f"; a small step along it raises the loss on {raised} of {known}"
+    if raised > RISES * known:
+        return Probe(GRADIENT, Result.HOLDS, told, numbers)
+    if mode == "exact":
+        return Probe(GRADIENT, Result.FAILS, f"{told}; it is the gradient of another function", numbers)
+    return Probe(GRADIENT, Result.UNDECIDED, f"{told}; a surrogate nearer to the purifier attacks better", numbers)
+
+
+def attack(trial: Trial) -> Probe:
+    """Run APGD on a few images that are classified correctly without an attack, and verify what it finds."""
+    wanted = [row for row, right in enumerate(trial.right) if right][: EFFORTS[0][0]]
+    if not trial.right:
+        return Probe(ATTACK, Result.UNDECIDED, "not done: it needs the clean accuracy")
+    if not wanted:
+        return Probe(ATTACK, Result.UNDECIDED, "not done: no image is classified correctly without an attack")
+    random, board, mode = trial.defense.random, trial.context.board, mode_of(trial.defense)
+    verify = board.draws if random else 4
+    efforts = [(min(n, len(wanted)), eot if random else 1) for n, eot in EFFORTS]
+    passes = {effort: effort[0] * (3.0 * (ATTACK_STEPS + 2) * effort[1] + verify) for effort in efforts}
+    if (fitting := next((effort for effort in efforts if trial.fits(passes[effort])), None)) is None:
+        return late(ATTACK, trial, min(passes.values()))
+    count, eot = fitting
+    rows, dataset = wanted[:count], replace(board.dataset, images=count, block=count)
+    few = replace(
+        trial.context,
+        board=replace(board, dataset=dataset),
+        images=trial.context.images.take(rows),
+        order=trial.context.order[rows],
+    )
+    attack = AttackChoice("apgd", Spec("apgd", {"steps": ATTACK_STEPS}), mode, eot)
+    record = run_job(Job("try", "try", trial.row, attack, 0), few).record
+    if Outcome.ERRORED in record.outcomes:
+        return Probe(ATTACK, Result.FAILS, record.reason, {"errored": record.outcomes.count(Outcome.ERRORED)})
+    broken = record.outcomes.count(Outcome.MISCLASSIFIED)
+    samples = f", {eot} EOT sample{'s' if eot > 1 else ''}" if random else ""
+    told = f"{broken} of {count} images broken by APGD ({mode}, {ATTACK_STEPS} steps{samples}) at {_radius(board)}"
+    told += "".join(f"; {warning.sentence}" for warning in record.warnings)
+    return Probe(ATTACK, None, told, {"broken": broken, "images": count, "eot": eot, "mode": mode})
+
+
+def _radius(board: Board) -> str:
+    return f"{board.threat.norm} {board.radius_text or f'{board.threat.radius:g}'}"
+
+
+def cost(trial: Trial) -> Probe:
+    """Estimate the seconds that the board takes for this defense, from those of a fast row of its kind."""
+    if trial.left < PROBE_OF_BOARD or not trial.fits(100):
+        return Probe(COST, Result.UNDECIDED, "not done: too little time is left; purebench plan estimates it")
+    board, row = trial.context.board, trial.row
+    fast = Spec("gaussian-noise", {"sigma": 0.1}) if trial.defense.random else Spec("none")
+    rows = [row] if row.use == fast else [row, DefenseChoice(STAND_IN, fast)]
+    context = prepare(with_rows(board, rows), str(trial.context.device))
+    prices = [price for price in forecast(context, trial.left / 4) if price.defense == row.name and not price.skipped]
+    if mode_of(trial.defense) != "exact":
+        without = {attack.name for attack in board.attacks if Spec.parse(attack.gradient).name == "exact"}
+        prices = [price for price in prices if price.attack not in without]
+    images = board.images_of(board.most_blocks)
+    seconds = images * sum(price.seconds for price in prices)
+    passes = sum(price.forwards + 2 * price.backwards for price in prices)
+    told = f"{board.name}, {images} images: about {duration(seconds)} on one core, right within a factor of three"
+    return Probe(COST, None, told, {"seconds": seconds, "images": images, "passes_an_image": passes})

@@ -1,0 +1,75 @@
+"""Tries a defense within a time limit, probe by probe. Nothing is stored.
+
+Each probe knows about how many passes of the defense it takes, and is left out if the time that is left is too short.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from purebench.boards.board import Board
+from purebench.checks.finding import Result
+from purebench.checks.trial import attack_probes, defense_probes
+from purebench.checks.trial.state import Probe, Trial
+from purebench.core.errors import PurebenchError
+from purebench.core.protocols import DefenseFault
+from purebench.execution.context import prepare
+from purebench.execution.faults import explain
+from purebench.execution.scheduler import single_thread
+
+Tell = Callable[[str, int, int], None]
+"""tell(the current probe, the number of finished probes, the number of all probes)."""
+
+
+def tried(
+    board: Board,
+    *,
+    seconds: float = 60.0,
+    device: str = "cpu",
+    tell: Tell = lambda what, done, total: None,
+) -> list[Probe]:
+    """Try the only shown defense of a board.
+
+    Args:
+        board: the board; its data set, classifier and threat model are used.
+        seconds: the time limit, about; a single probe that has begun is finished.
+        device: `cpu`, `cuda` or `cuda:0`.
+        tell: called with the progress.
+
+    Returns:
+        The results, up to a defense that gives no answer, of which nothing else can be known.
+
+    Raises:
+        PurebenchError: the board or the defense cannot be made.
+    """
+    end, (row,) = time.monotonic() + seconds, board.shown
+    trial = Trial(prepare(board, device), row, end)
+    probes = {
+        defense_probes.ANSWERS: defense_probes.answers,
+        defense_probes.CONTRACT: defense_probes.contract,
+        defense_probes.DRAWS: defense_probes.randomness,
+        defense_probes.CLEAN: defense_probes.clean,
+        attack_probes.GRADIENT: attack_probes.gradient,
+        attack_probes.ATTACK: attack_probes.attack,
+        attack_probes.COST: attack_probes.cost,
+    }
+    found: list[Probe] = []
+    with single_thread(trial.context.device):  # as in jobs, whose cost is estimated
+        for name, probe in probes.items():
+            tell(name, len(found), len(probes))
+            found.append(_result(name, probe, trial))
+            if name == defense_probes.ANSWERS and found[-1].failed:
+                break
+    tell("done", len(found), len(found))
+    return found
+
+
+def _result(name: str, probe: Callable[[Trial], Probe], trial: Trial) -> Probe:
+    """Return the result of a probe; an error of the defense is a failure."""
+    try:
+        return probe(trial)
+    except (PurebenchError, DefenseFault) as fault:
+        return Probe(name, Result.FAILS, str(fault))
+    except Exception as error:
+        return Probe(name, Result.FAILS, explain(error))

@@ -1,0 +1,188 @@
+"""`purebench try`: each fault of a defense is found by its probe, a good one passes, and nothing is stored."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from purebench.checks.trial import attack_probes
+from purebench.cli.main import app
+from purebench.core.errors import PurebenchError
+
+from boards import write_board  # isort: skip
+
+DEFENSES = '''
+import time
+import torch
+from purebench import Defense, Function
+
+
+def identity():
+    return Function(lambda x: x, random=False)
+
+def noise():
+    return Function(lambda x: (x + 0.05 * torch.randn_like(x)).clamp(0, 1), random=True)
+
+def shared():
+    """One choice for all images of a call."""
+    return Function(lambda x: (x + 0.1 * torch.rand(1)).clamp(0, 1), random=True)
+
+def crash():
+    def purify(x):
+        raise RuntimeError("no answer today")
+    return Function(purify, random=False)
+
+def wrong_range():
+    return Function(lambda x: 255 * x, random=False)
+
+def probabilities(classifier):
+    return Defense(lambda x: classifier(x).softmax(1))
+
+def secretly_random():
+    return Function(lambda x: (x + 0.05 * torch.randn_like(x)).clamp(0, 1), random=False)
+
+def never_random():
+    return Function(lambda x: x, random=True)
+
+def one_class(classifier):
+    return Defense(lambda x: classifier(x).roll(1, 1))
+
+def detached():
+    return Function(lambda x: x.detach(), random=False)
+
+def rounded():
+    return Function(lambda x: (x * 8).round() / 8, random=False)
+
+def rounded_and_says_so():
+    return Function(lambda x: (x * 8).round() / 8, random=False, differentiable=False)
+
+class Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+def reversed_gradient():
+    return Function(Reversed.apply, random=False)
+
+def slow():
+    def purify(x):
+        time.sleep(0.05 * len(x))
+        return x
+    return Function(purify, random=False)
+'''
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the defenses and a board of 24 images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    write_board(tmp_path, images=24, block=12)
+    (tmp_path / "mine.py").write_text(DEFENSES, encoding="utf-8")
+    return tmp_path
+
+
+def tried(defense: str, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit code, and the report by the names of the probes."""
+    done = CliRunner().invoke(app, ["try", defense, "--board", "board.yaml", "--json", "--seconds", "600", *words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    told = json.loads(done.stdout)
+    return done.exit_code, {**told, "probes": {probe["name"]: probe for probe in told["probes"]}}
+
+
+def test_a_good_defense_passes_every_probe_and_nothing_is_stored(own_folder: Path) -> None:
+    before = sorted(own_folder.rglob("*.sqlite"))
+    code, told = tried("mine.py:noise")
+    probes = told["probes"]
+    assert (code, told["failed"]) == (0, False)
+    assert [probes[name]["result"] for name in ("it answers", "contract", "randomness", "gradient")] == ["holds"] * 4
+    assert probes["randomness"]["numbers"] == {"declared_random": True, "draws_independent": True}
+    assert probes["clean accuracy"]["numbers"]["n"] == 24
+    assert probes["clean accuracy"]["numbers"]["accuracy"] > 0.5
+    assert probes["short attack"]["numbers"]["images"] == 8
+    assert probes["short attack"]["numbers"]["eot"] == 4
+    assert probes["short attack"]["numbers"]["broken"] >= 2
+    assert 0 < probes["it answers"]["numbers"]["seconds_in_a_batch"] < 1
+    assert probes["cost of the board"]["numbers"]["images"] == 24
+    assert probes["cost of the board"]["numbers"]["seconds"] > 0
+    assert told["next"] == "purebench run board.yaml --defense mine.py:noise"
+    assert sorted(own_folder.rglob("*.sqlite")) == before == []
+
+
+@pytest.mark.parametrize(
+    ("name", "probe", "sentence"),
+    [
+        ("crash", "it answers", "no answer today (mine.py:"),
+        ("wrong_range", "contract", "divide by 255"),
+        ("probabilities", "contract", "without the softmax"),
+        ("secretly_random", "randomness", "declare it random=True"),
+        ("never_random", "randomness", "another seed changes nothing"),
+        ("one_class", "clean accuracy", "no better than guessing among 10 classes"),
+        ("detached", "gradient", "no gradient arrives"),
+        ("rounded", "gradient", "differentiable = False"),
+        ("reversed_gradient", "gradient", "the gradient of another function"),
+    ],
+)
+def test_a_fault_is_found_by_its_probe(name: str, probe: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_probes, "PROBE_OF_BOARD", float("inf"))  # the cost is not looked at here
+    code, told = tried(f"mine.py:{name}")
+    assert (code, told["failed"]) == (1, True)
+    assert told["probes"][probe]["result"] == "fails"
+    assert sentence in told["probes"][probe]["sentence"]
+    assert told["next"] == f"purebench try mine.py:{name} --board board.yaml"
+
+
+def test_draws_that_are_shared_by_a_call_are_told_and_are_no_fault() -> None:
+    code, told = tried("mine.py:shared")
+    assert code == 0
+    assert told["probes"]["randomness"]["numbers"]["draws_independent"] is False
+    assert "share a random choice" in told["probes"]["randomness"]["sentence"]
+
+
+def test_a_purifier_without_a_gradient_is_attacked_through_its_surrogate() -> None:
+    code, told = tried("mine.py:rounded_and_says_so")
+    assert code == 0
+    assert told["probes"]["gradient"]["numbers"]["mode"] == told["probes"]["short attack"]["numbers"]["mode"] == "bpda"
+
+
+def test_what_does_not_fit_the_time_is_left_out_and_the_next_command_gives_it_more() -> None:
+    code, told = tried("mine.py:slow", "--seconds", "4")
+    assert code == 0
+    late = [probe for probe in told["probes"].values() if probe["result"] == "undecided"]
+    assert {"short attack", "cost of the board"} <= {probe["name"] for probe in late}
+    assert "raise --seconds" in told["probes"]["gradient"]["sentence"]
+    words = shlex.split(told["next"])
+    assert words[:5] == ["purebench", "try", "mine.py:slow", "--board", "board.yaml"]
+    assert int(words[words.index("--seconds") + 1]) > 8
+
+
+def test_the_report_is_a_table_that_ends_with_the_next_command() -> None:
+    done = CliRunner().invoke(app, ["try", "mine.py:identity", "--board", "board.yaml"])
+    assert done.exit_code == 0
+    for word in ("contract", "clean accuracy", "gradient", "short attack", "holds", "measured"):
+        assert word in done.stdout
+    assert done.stdout.rstrip().endswith("purebench run board.yaml --defense mine.py:identity")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere.py:mine"], "expected a Python file, but nowhere.py is none"),
+        (["mine.py:identiti"], "did you mean 'identity'"),
+        (["mine.py:identity", "--seconds", "0"], "--seconds: expected a number above 0"),
+        (["mine.py:identity", "--board", "fashion-quik"], "did you mean 'fashion-quick'"),
+    ],
+)
+def test_bad_input_is_refused(words: list[str], told: str) -> None:
+    """`main` prints such an error in a line, with exit code 2."""
+    done = CliRunner().invoke(app, ["try", *words])
+    assert isinstance(done.exception, PurebenchError)
+    assert told in str(done.exception)

@@ -1,0 +1,124 @@
+"""A run of one row leaves the complete rows of the run before it in `show`, as long as their keys are current."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from purebench.boards.parse import load_board
+from purebench.cli.main import app
+from purebench.execution.board_run import run_board
+from purebench.records import store
+from purebench.results.merge import merge
+from purebench.results.stored_board import from_store
+
+from boards import write_board  # isort: skip
+
+ATTACKS = {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=1)", "gradient": "exact"}}
+DEFENSE = """
+import torch
+from purebench import Function
+
+SHARE = {share}
+
+def dim():
+    weights = torch.load({weights!r})
+    purifier = Function(lambda x: SHARE * x, random=False)
+    purifier.register_buffer("weights", weights)
+    return purifier
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A board of three rows that was run; the row `dim` has a file of code and one of weights."""
+    monkeypatch.chdir(tmp_path)
+    write_code(tmp_path, 0.9)
+    write_weights(tmp_path, 0.0)
+    defenses = {"none": "none", "dim": "dim.py:dim", "blur": "gaussian-blur(sigma=1)"}
+    write_board(tmp_path, images=4, attacks=ATTACKS, defenses=defenses)
+    run()
+    return tmp_path
+
+
+def write_code(folder: Path, share: float) -> None:
+    text = DEFENSE.format(share=share, weights=str(folder / "weights.pt"))
+    (folder / "dim.py").write_text(text, encoding="utf-8")
+
+
+def write_weights(folder: Path, value: float) -> None:
+    torch.save(torch.tensor(value), folder / "weights.pt")
+
+
+def run(*words: str) -> None:
+    done = CliRunner().invoke(app, ["run", "board.yaml", "--store", "s", "--workers", "1", *words])
+    assert done.exit_code == 0, done.output
+
+
+def listed(folder: Path) -> list[str]:
+    board, records = from_store(folder / "s", "small")
+    return [result.name for result in merge(board, records)]
+
+
+def test_the_other_rows_stay_in_their_order(folder: Path) -> None:
+    run("-d", "blur")
+    assert listed(folder) == ["none", "dim", "blur"]
+    run("-d", "median")
+    assert listed(folder) == ["none", "dim", "blur", "median"]
+    shown = CliRunner().invoke(app, ["show", "small", "--store", "s"]).stdout
+    assert all(name in shown for name in ("none", "dim", "blur", "median"))
+
+
+def test_a_row_whose_code_changed_is_left_out(folder: Path) -> None:
+    write_code(folder, 0.8)
+    run("-d", "none")
+    assert listed(folder) == ["none", "blur"]
+    write_code(folder, 0.9)  # back in the store, but no longer in the plan
+    run("-d", "dim")
+    assert listed(folder) == ["none", "blur", "dim"]
+
+
+def test_a_row_whose_weights_changed_is_left_out(folder: Path) -> None:
+    write_weights(folder, 1.0)
+    run("-d", "none")
+    assert listed(folder) == ["none", "blur"]
+
+
+def test_a_row_whose_file_is_gone_is_left_out_and_the_run_goes_on(folder: Path) -> None:
+    (folder / "dim.py").unlink()
+    run("-d", "none")
+    assert listed(folder) == ["none", "blur"]
+
+
+def test_other_images_are_another_evaluation(folder: Path) -> None:
+    run("-d", "none", "--images", "2")
+    assert listed(folder) == ["none"]
+
+
+def test_a_row_that_is_not_complete_is_left_out(folder: Path) -> None:
+    _, records = from_store(folder / "s", "small")
+    with store.writing(folder / "s") as saved:
+        saved.remove([next(record.key for record in records if record.defense == "dim")])
+    run("-d", "none")
+    assert listed(folder) == ["none", "blur"]
+
+
+def test_rows_are_kept_only_where_it_is_asked_for(folder: Path) -> None:
+    """Claims run many boards of one row; each would build the rows of those before it."""
+    board = load_board(folder / "board.yaml")
+    run_board(replace(board, defenses=board.defenses[:1]), folder / "s", workers=1)
+    assert listed(folder) == ["none"]
+
+
+def test_a_source_that_was_a_row_stays_one(folder: Path) -> None:
+    """`none` is needed for its images alone by a run of `blur`, and was a row before."""
+    attacks = {**ATTACKS, "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}}}
+    rows = {"none": "none", "blur": "gaussian-blur(sigma=1)"}
+    write_board(folder, images=4, attacks=attacks, defenses=rows)
+    run()
+    run("-d", "blur")
+    assert listed(folder) == ["none", "blur"]
