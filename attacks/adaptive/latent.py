@@ -19,7 +19,8 @@ from torch import Tensor
 from purebench.attacks.adaptive.off_manifold import climb
 from purebench.attacks.gradient import losses
 from purebench.attacks.parameters import a_number, at_least_one
-from purebench.attacks.views.view import View, passes_gradient
+from purebench.attacks.views.view import View
+from purebench.attacks.views.view_module import passes_gradient
 from purebench.core.defense import LatentPurifier
 from purebench.core.protocols import Inapplicable
 from purebench.core.threat import Knowledge, ThreatModel

@@ -51,6 +51,10 @@ class Transfer:
         return threat.project(self.found.to(x), x)
 
 
-def transfer(*, found: Tensor | None = None) -> Transfer:
-    """Return an attack that reuses the adversarial images found against another defense of the board (its `source`)."""
+def transfer(*, found: Tensor | None) -> Transfer:
+    """Return an attack that reuses the adversarial images found against another defense of the board (its `source`).
+
+    Args:
+        found: The images, which the board's job passes. Because it has no default, the attack needs a source.
+    """
     return Transfer(found)

@@ -133,7 +133,7 @@ class APGD(NativeAttack):
         """Return the labels of each run: [N], or [N,2] with the target class. clean: the image's logits [N,draws,K]."""
         if not self.targets:
             return [y] * self.restarts
-        scores = clean.log_softmax(2).mean(1).scatter(1, y[:, None], float("-inf"))
+        scores = losses.others(clean.log_softmax(2).mean(1), y)
         likely = scores.argsort(1, descending=True)[:, : min(self.targets, scores.shape[1] - 1)]
         return [torch.stack([y, aim], 1) for aim in likely.unbind(1)] * self.restarts
 

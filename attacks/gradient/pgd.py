@@ -132,8 +132,7 @@ def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss)
         The loss [M], and which images need further attack, bool [M].
     """
     logits = view.scores(point)
-    labels = best.y[index].repeat_interleave(logits.shape[1])
-    value = loss(logits.flatten(0, 1), labels).view(len(index), -1).mean(1)
+    value = losses.mean_over_draws(loss, logits, best.y[index])
     return value, best.see(index, point, value, logits, scored=True)
 
 

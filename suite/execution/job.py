@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from purebench.boards.board import SOURCE, Board
 from purebench.boards.jobs import AnyJob, Job
 from purebench.core import registry
 from purebench.core.batching import DeviceBatch
-from purebench.core.protocols import Answer, Attack, Inapplicable, View, WholeFault, check_logits
+from purebench.core.protocols import Answer, Inapplicable, WholeFault, check_logits
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.core.warning_codes import ResultWarning, WarningCode
@@ -30,6 +30,10 @@ from purebench.execution.faults import explain
 from purebench.execution.verification import Verdict, Violation, judge
 from purebench.records.provenance import commit, device_name, versions
 from purebench.records.record import Outcome, Picture, Record
+
+if TYPE_CHECKING:
+    from purebench.attacks.native import Attack
+    from purebench.attacks.views.view import View
 
 PICTURES = 4
 SPARED = "the accuracy is conditional: in a cascade, images that earlier attacks broke are not attacked"

@@ -15,7 +15,7 @@ from purebench.attacks import catalogue
 from purebench.attacks.catalogue import ART, AUTOATTACK, FOOLBOX, LIBRARIES, NATIVE, find
 from purebench.attacks.libraries.art import art_classes
 from purebench.attacks.libraries.foolbox import foolbox_classes
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Inapplicable
 from purebench.core.registry import Spec, create, installed
