@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import Best, rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin, mean_over_draws
 from purebench.attacks.gradient.pgd import see_scores
 from purebench.attacks.native import NativeAttack
@@ -151,6 +152,7 @@ def l2_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
 MOVES = {"linf": (stripes, linf_proposal, 1), "l2": (l2_start, l2_proposal, 3)}
 
 
+@listed("random squares that raise the loss; averages draws", norms="linf l2", sees="score", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Square(NativeAttack):
     """Square Attack in linf and l2.

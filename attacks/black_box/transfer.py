@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from purebench.attacks.entry import listed
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import Knowledge, ThreatModel
@@ -51,6 +52,7 @@ class Transfer:
         return threat.project(self.found.to(x), x)
 
 
+@listed("images found against another defense of the board", sees="none", bounded=True)
 def transfer(*, found: Tensor | None) -> Transfer:
     """Return an attack that reuses the adversarial images found against another defense of the board (its `source`).
 

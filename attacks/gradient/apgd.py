@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import Best, rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd_l1 import WIDER, SparseSteps
 from purebench.attacks.gradient.apgd_random import Annealed
@@ -77,6 +78,7 @@ class Momentum:
             run.go_back(halve)
 
 
+@listed("Auto-PGD: halves its step where it stalls", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class APGD(NativeAttack):
     """Auto-PGD with any loss, in any norm, through any view.
@@ -204,6 +206,7 @@ def aimed(loss: Loss, aims: Tensor) -> Loss:
     return lambda logits, _: loss(logits, aims.repeat_interleave(len(logits) // len(aims), 0))
 
 
+@listed("Auto-PGD towards each likely class in turn", sees="white-box", bounded=True)
 def apgd_t(*, loss: str = "dlr", targets: int = 9, steps: int = 100, restarts: int = 1) -> APGD:
     """Return APGD targeted at each of the most likely wrong classes, by default with the targeted DLR loss.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import Best, rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, yes_or_no
@@ -28,6 +29,7 @@ def random_start(x: Tensor, threat: ThreatModel) -> Tensor:
     return threat.project(x + threat.radius * NORMS[threat.norm].random(x), x)
 
 
+@listed("projected gradient descent", norms="linf l2", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class PGD(NativeAttack):
     """Projected gradient descent: x ← P(x + step · direction(gradient)), from the image or from random starts.
@@ -155,11 +157,13 @@ def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, 
         best.settle(index[stay], point[stay], value[stay])
 
 
+@listed("one step along the gradient", norms="linf l2", sees="white-box", bounded=True)
 def fgsm(*, loss: str = "ce") -> PGD:
     """Return PGD with one step of the whole radius from the image itself (Goodfellow et al. 2015)."""
     return PGD(loss=loss, steps=1, step=1.0, random=False)
 
 
+@listed("gradient steps with momentum", norms="linf l2", sees="white-box", bounded=True)
 def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
     """Return PGD with steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018).
 
@@ -172,6 +176,7 @@ def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
     return PGD(loss=loss, steps=steps, step=1 / steps, random=False, momentum=momentum)
 
 
+@listed("no attack: the image itself", sees="none", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Clean(NativeAttack):
     """No attack: returns the image itself. The first column of every board."""

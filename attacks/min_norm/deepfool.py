@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import others, targeted_margin
 from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
@@ -29,6 +30,7 @@ BEYOND = 1e-4
 follow."""
 
 
+@listed("steps to the nearest boundary of a linear model", norms="linf l2", sees="white-box", bounded=False)
 @dataclass(frozen=True, kw_only=True)
 class DeepFool(NativeAttack):
     """DeepFool in l2 and linf.
