@@ -1,7 +1,9 @@
 """Describes an attack in its own file for `purebench list attacks`, which reads the description without importing it.
 
-@listed("projected gradient descent", norms="linf l2", sees="white-box", bounded=True)
-class PGD: ...
+    @listed("projected gradient descent", norms="linf l2", sees="white-box", bounded=True)
+    class PGD: ...
+
+The arguments are literals, so that they can be read from the source.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 FGSM (Goodfellow et al. 2015, arXiv:1412.6572) is one step of the whole radius from the image itself; MI-FGSM (Dong et
 al. 2018, arXiv:1710.06081) adds up the gradients, each divided by its mean absolute value, with the decay `momentum`.
+
+The step is x ← P(x + length · d(g)) with the gradient g of the loss, averaged over draws by `View.look`. d is the
+steepest perturbation of norm 1: sign(g) in linf, g / |g|_2 in l2 (`NORMS` in core/norms.py has the formula of each
+norm). P projects to the ball of the radius around the image and to the box [0,1] (`ThreatModel.around`).
 """
 
 from __future__ import annotations
@@ -100,11 +104,11 @@ class PGD(NativeAttack):
         for step in range(self.steps):
             seen = clean if first and step == 0 else point
             look = view.look(seen, best.y[index], loss)
-            stay = best.see(index, seen, look.loss, look.logits)
+            stay = best.see(index, seen, look.loss, look.logits)  # False for the images that are broken
             gradient = look.gradient
             if heading is not None:
                 gradient = heading = self.momentum * heading + normalised(gradient)
-            point = project(direction(gradient).mul_(length).add_(point))
+            point = project(direction(gradient).mul_(length).add_(point))  # in place: no copy of the images
             if not bool(stay.all()):
                 index, clean, point = index[stay], clean[stay], point[stay]
                 project = threat.around(clean)

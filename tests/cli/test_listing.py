@@ -43,7 +43,8 @@ def test_every_attack_is_there_with_what_it_takes() -> None:
             assert ("∇" in words) == entry.gradients
             assert ("bounded" if entry.bounded else "min-norm") in words
     for name, entry in native().items():
-        assert rows[name][: len(entry.norms) + 1] == [*entry.norms, str(entry.knowledge)]
+        row = [name, *entry.norms, str(entry.knowledge)]  # a library may have an attack of the same name
+        assert any(words[: len(row)] == row for words in lines)
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
