@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from purebench.attacks.black_box.square import Square
     from purebench.attacks.black_box.transfer import Transfer
     from purebench.attacks.certify import Certify
+    from purebench.attacks.entry import listed
     from purebench.attacks.gradient.apgd import APGD
     from purebench.attacks.gradient.losses import margin
     from purebench.attacks.gradient.pgd import PGD, Clean
@@ -32,6 +33,7 @@ __all__ = [
     "Square",
     "Transfer",
     "View",
+    "listed",
     "margin",
 ]
 
@@ -44,6 +46,7 @@ _PLACES = {
     "gradient.apgd": ("APGD",),
     "gradient.losses": ("margin",),
     "gradient.pgd": ("PGD", "Clean"),
+    "entry": ("listed",),
     "min_norm.cw": ("CW",),
     "min_norm.deepfool": ("DeepFool",),
     "min_norm.fmn": ("FMN",),

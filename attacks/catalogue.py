@@ -1,53 +1,15 @@
-"""Tables of all attacks with their norms, required knowledge and kind; plain data, so that listing imports no library.
+"""Tables of the libraries' attacks with norms, required knowledge and kind; plain data, so listing imports no library.
 
-The tables cover the evasion attacks of ART 1.20 and of Foolbox 3.3.4, AutoAttack's package and the native attacks. An
-attack that a library has but that cannot be run here on an image classifier in PyTorch is listed too, with the reason.
+The tables cover the evasion attacks of ART 1.20 and of Foolbox 3.3.4, and AutoAttack's package. An attack that a
+library has but that cannot be run here on an image classifier in PyTorch is listed too, with the reason. The native
+attacks describe themselves (see entry.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from purebench.attacks.entry import ALL, ANY, DECISION, NONE, SCORE, WHITE, Entry
 from purebench.core.errors import PurebenchError, nearest
 from purebench.core.threat import NORM_NAMES, Knowledge
-
-WHITE, SCORE, DECISION, NONE = Knowledge.WHITE_BOX, Knowledge.SCORE, Knowledge.DECISION, Knowledge.NONE
-ANY = "any"
-"""Norms of an attack with its own distance measure: its result counts as the nearest image found, in the board's
-norm."""
-ALL = " ".join(NORM_NAMES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """An attack in the catalogue.
-
-    Attributes:
-        name: Name without the library's prefix.
-        norms: Norms of the threat models that it supports.
-        own: True if its own constraint or objective is in none of these norms.
-        knowledge: What it uses of the defense.
-        bounded: True if it keeps to the radius; False if it looks for the nearest adversarial example.
-        note: A short description.
-        aliases: The library's other names for it.
-        needs: A package that must be installed for it.
-        left_out: Reason why it cannot be run; empty if it can.
-    """
-
-    name: str
-    norms: tuple[str, ...] = ()
-    own: bool = False
-    knowledge: Knowledge = NONE
-    bounded: bool = False
-    note: str = ""
-    aliases: tuple[str, ...] = ()
-    needs: str = ""
-    left_out: str = ""
-
-    @property
-    def gradients(self) -> bool:
-        """True if the attack needs gradients."""
-        return self.knowledge is WHITE
 
 
 def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also: str = "") -> Entry:
@@ -100,23 +62,6 @@ def table(*rows: Entry | list[Entry]) -> dict[str, Entry]:
     entries = [entry for row in rows for entry in (row if isinstance(row, list) else [row])]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name.lower())}
 
-
-NATIVE = table(
-    bounded("clean", ALL, NONE, "no attack: the image itself"),
-    bounded("pgd", "linf l2", WHITE, "projected gradient descent"),
-    bounded("fgsm", "linf l2", WHITE, "one step along the gradient"),
-    bounded("mi-fgsm", "linf l2", WHITE, "gradient steps with momentum"),
-    bounded("apgd", ALL, WHITE, "Auto-PGD: halves its step where it stalls"),
-    bounded("apgd-t", ALL, WHITE, "Auto-PGD towards each likely class in turn"),
-    bounded("square", "linf l2", SCORE, "random squares that raise the loss; averages draws"),
-    minimum("cw", "l2", WHITE, "Carlini & Wagner"),
-    minimum("deepfool", "linf l2", WHITE, "steps to the nearest boundary of a linear model"),
-    minimum("fmn", ALL, WHITE, "fast minimum norm: a ball that shrinks and grows"),
-    bounded("latent", ALL, WHITE, "moves the latents that the purifier keeps"),
-    bounded("transfer", ALL, NONE, "images found against another defense of the board"),
-    bounded("off-manifold", ALL, WHITE, "pushes what the purifier gives away from the image"),
-    bounded("certify", ALL, NONE, "no attack: the radii that the defense can prove"),
-)
 
 AUTOATTACK = table(
     bounded("standard", ALL, WHITE, "apgd-ce, apgd-t, fab-t and square in turn; deterministic defenses"),

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient.pgd import at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.defense import Certifier
@@ -34,6 +35,7 @@ def within(norm: str, radius: float, values: int) -> float:
     return math.floor(found * 1e7) / 1e7
 
 
+@listed("no attack: the radii that the defense can prove", sees="none", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Certify:
     """Certified radii of a defense that provides them, such as `smoothing`; the images stay as they are.

@@ -1,4 +1,4 @@
-"""Defines the base class of the native attacks, which accept a view (on a board) or a plain model."""
+"""Defines the protocol of attacks, and the base class of the native ones, which accept a view or a plain model."""
 
 from __future__ import annotations
 
@@ -6,18 +6,47 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import overload
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor, nn
 
-from purebench.attacks.views.view import View, exact
+from purebench.attacks.views.gradient_modes import exact
+from purebench.attacks.views.view import View
 from purebench.core.defense import STAYS_RANDOM, Defense, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Answer, check_logits
-from purebench.core.threat import ThreatModel, parse_radius
+from purebench.core.threat import Knowledge, ThreatModel, parse_radius
 
 Model = Callable[[Tensor], Tensor]
+
+
+class Attack(Protocol):
+    """A function (view, x, y, threat) → x' that a board can run: it searches for adversarial images near x.
+
+    The images x' have the shape of x and lie in the threat model up to rounding, unless they are an `Answer` with
+    `nearest`. The board's job checks this.
+    """
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """The knowledge of the defense that the attack uses."""
+
+    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, /) -> Tensor | Answer:
+        """Return adversarial images.
+
+        Args:
+            view: the attacker's view of the defense.
+            x: images [N,C,H,W] in [0,1].
+            y: their labels [N].
+            threat: the threat model.
+
+        Returns:
+            Images x' of the shape of x that the defense should misclassify, or an `Answer` with more than the images.
+
+        Raises:
+            Inapplicable: the attack does not apply to this defense.
+        """
 
 
 class NativeAttack(ABC):

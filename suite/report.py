@@ -16,7 +16,7 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError, nearest
 from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
-from purebench.records.record import WORST_CASE
+from purebench.records.outcome import WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
 from purebench.results.comparisons import Pair, Side, comparisons
 from purebench.results.rank import Row, rank

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.adaptive.off_manifold import climb
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.parameters import a_number, at_least_one
-from purebench.attacks.views.view import View, passes_gradient
+from purebench.attacks.views.view import View
+from purebench.attacks.views.view_module import passes_gradient
 from purebench.core.defense import LatentPurifier
 from purebench.core.protocols import Inapplicable
 from purebench.core.threat import Knowledge, ThreatModel
@@ -78,6 +80,7 @@ def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor
     return torch.where(some[:, None], mean - own, 0), some
 
 
+@listed("moves the latents that the purifier keeps", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Latent:
     """Maximises |c(x') - c(x)|² - mean_t |c(x') - c(t)|² with c the scaled codes and t images of other classes.

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import Best, rows
-from purebench.attacks.black_box.square import mean_margin
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient.apgd_l1 import largest
-from purebench.attacks.gradient.losses import margin
+from purebench.attacks.gradient.losses import margin, mean_over_draws
 from purebench.attacks.gradient.pgd import arrive, random_start, see_scores
 from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
@@ -114,9 +114,10 @@ def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
     Returns:
         Which of these images need further attack, bool [M].
     """
-    return best.see(index, points, mean_margin(logits, best.y[index]), logits)
+    return best.see(index, points, mean_over_draws(margin, logits, best.y[index]), logits)
 
 
+@listed("pushes what the purifier gives away from the image", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class OffManifold:
     """Maximises |purify(x') - x|², the mean over the view's draws.

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import Best, rows
-from purebench.attacks.gradient.losses import margin
+from purebench.attacks.entry import listed
+from purebench.attacks.gradient.losses import margin, mean_over_draws
 from purebench.attacks.gradient.pgd import see_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
@@ -151,6 +152,7 @@ def l2_proposal(x: Tensor, point: Tensor, radius: float, s: int) -> Tensor:
 MOVES = {"linf": (stripes, linf_proposal, 1), "l2": (l2_start, l2_proposal, 3)}
 
 
+@listed("random squares that raise the loss; averages draws", norms="linf l2", sees="score", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Square(NativeAttack):
     """Square Attack in linf and l2.
@@ -218,19 +220,13 @@ def _look(
     if not len(index):
         return index, proposal, torch.zeros(0, device=proposal.device)
     logits = view.scores(proposal)
-    value = mean_margin(logits, best.y[index])
+    value = mean_over_draws(margin, logits, best.y[index])
     point, worst = proposal, value
     if incumbent is not None:
         old_point, old_worst = incumbent
         if view.random:
-            old_worst = mean_margin(view.scores(old_point), best.y[index])
+            old_worst = mean_over_draws(margin, view.scores(old_point), best.y[index])
         point = torch.where(rows(value > old_worst, proposal), proposal, old_point)
         worst = torch.maximum(value, old_worst)
     stay = best.see(index, proposal, value, logits, scored=True)
     return index[stay], point[stay], worst[stay]
-
-
-def mean_margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over draws of the margin loss, [N], for logits [N,draws,K] and labels [N]."""
-    values = margin(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
-    return values.view(len(labels), -1).mean(1)

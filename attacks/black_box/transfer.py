@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from purebench.attacks.entry import listed
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import Knowledge, ThreatModel
@@ -51,6 +52,11 @@ class Transfer:
         return threat.project(self.found.to(x), x)
 
 
-def transfer(*, found: Tensor | None = None) -> Transfer:
-    """Return an attack that reuses the adversarial images found against another defense of the board (its `source`)."""
+@listed("images found against another defense of the board", sees="none", bounded=True)
+def transfer(*, found: Tensor | None) -> Transfer:
+    """Return an attack that reuses the adversarial images found against another defense of the board (its `source`).
+
+    Args:
+        found: The images, which the board's job passes. Because it has no default, the attack needs a source.
+    """
     return Transfer(found)

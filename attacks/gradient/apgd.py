@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import Best, rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd_l1 import WIDER, SparseSteps
 from purebench.attacks.gradient.apgd_random import Annealed
@@ -77,6 +78,7 @@ class Momentum:
             run.go_back(halve)
 
 
+@listed("Auto-PGD: halves its step where it stalls", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class APGD(NativeAttack):
     """Auto-PGD with any loss, in any norm, through any view.
@@ -133,7 +135,7 @@ class APGD(NativeAttack):
         """Return the labels of each run: [N], or [N,2] with the target class. clean: the image's logits [N,draws,K]."""
         if not self.targets:
             return [y] * self.restarts
-        scores = clean.log_softmax(2).mean(1).scatter(1, y[:, None], float("-inf"))
+        scores = losses.others(clean.log_softmax(2).mean(1), y)
         likely = scores.argsort(1, descending=True)[:, : min(self.targets, scores.shape[1] - 1)]
         return [torch.stack([y, aim], 1) for aim in likely.unbind(1)] * self.restarts
 
@@ -204,6 +206,7 @@ def aimed(loss: Loss, aims: Tensor) -> Loss:
     return lambda logits, _: loss(logits, aims.repeat_interleave(len(logits) // len(aims), 0))
 
 
+@listed("Auto-PGD towards each likely class in turn", sees="white-box", bounded=True)
 def apgd_t(*, loss: str = "dlr", targets: int = 9, steps: int = 100, restarts: int = 1) -> APGD:
     """Return APGD targeted at each of the most likely wrong classes, by default with the targeted DLR loss.
 

@@ -42,8 +42,18 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
         The margin of each row, [M].
     """
     own = logits.gather(1, labels[:, None]).squeeze(1)
-    others = logits.scatter(1, labels[:, None], float("-inf"))
-    return others.amax(1) - own
+    return others(logits, labels).amax(1) - own
+
+
+def others(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logits [M,K] with -inf at the true classes [M], which leaves the other classes to be ranked."""
+    return logits.scatter(1, labels[:, None], -torch.inf)
+
+
+def mean_over_draws(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean of a loss over draws, [N], for logits [N,draws,K] and labels [N]."""
+    values = loss(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
+    return values.view(len(labels), -1).mean(1)
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,10 @@
 
 FGSM (Goodfellow et al. 2015, arXiv:1412.6572) is one step of the whole radius from the image itself; MI-FGSM (Dong et
 al. 2018, arXiv:1710.06081) adds up the gradients, each divided by its mean absolute value, with the decay `momentum`.
+
+The step is x ← P(x + length · d(g)) with the gradient g of the loss, averaged over draws by `View.look`. d is the
+steepest perturbation of norm 1: sign(g) in linf, g / |g|_2 in l2 (`NORMS` in core/norms.py has the formula of each
+norm). P projects to the ball of the radius around the image and to the box [0,1] (`ThreatModel.around`).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import Best, rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, yes_or_no
@@ -28,6 +33,7 @@ def random_start(x: Tensor, threat: ThreatModel) -> Tensor:
     return threat.project(x + threat.radius * NORMS[threat.norm].random(x), x)
 
 
+@listed("projected gradient descent", norms="linf l2", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class PGD(NativeAttack):
     """Projected gradient descent: x ← P(x + step · direction(gradient)), from the image or from random starts.
@@ -98,11 +104,11 @@ class PGD(NativeAttack):
         for step in range(self.steps):
             seen = clean if first and step == 0 else point
             look = view.look(seen, best.y[index], loss)
-            stay = best.see(index, seen, look.loss, look.logits)
+            stay = best.see(index, seen, look.loss, look.logits)  # False for the images that are broken
             gradient = look.gradient
             if heading is not None:
                 gradient = heading = self.momentum * heading + normalised(gradient)
-            point = project(direction(gradient).mul_(length).add_(point))
+            point = project(direction(gradient).mul_(length).add_(point))  # in place: no copy of the images
             if not bool(stay.all()):
                 index, clean, point = index[stay], clean[stay], point[stay]
                 project = threat.around(clean)
@@ -132,8 +138,7 @@ def see_scores(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss)
         The loss [M], and which images need further attack, bool [M].
     """
     logits = view.scores(point)
-    labels = best.y[index].repeat_interleave(logits.shape[1])
-    value = loss(logits.flatten(0, 1), labels).view(len(index), -1).mean(1)
+    value = losses.mean_over_draws(loss, logits, best.y[index])
     return value, best.see(index, point, value, logits, scored=True)
 
 
@@ -156,11 +161,13 @@ def arrive(view: View, best: Best, index: Tensor, point: Tensor, loss: Loss, *, 
         best.settle(index[stay], point[stay], value[stay])
 
 
+@listed("one step along the gradient", norms="linf l2", sees="white-box", bounded=True)
 def fgsm(*, loss: str = "ce") -> PGD:
     """Return PGD with one step of the whole radius from the image itself (Goodfellow et al. 2015)."""
     return PGD(loss=loss, steps=1, step=1.0, random=False)
 
 
+@listed("gradient steps with momentum", norms="linf l2", sees="white-box", bounded=True)
 def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
     """Return PGD with steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018).
 
@@ -173,6 +180,7 @@ def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
     return PGD(loss=loss, steps=steps, step=1 / steps, random=False, momentum=momentum)
 
 
+@listed("no attack: the image itself", sees="none", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Clean(NativeAttack):
     """No attack: returns the image itself. The first column of every board."""

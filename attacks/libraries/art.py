@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from purebench.attacks.catalogue import check_norm, find, missing
-from purebench.attacks.libraries.foolbox import nearest_found, runner_up
-from purebench.attacks.libraries.model_wrapper import Asked, Lost, overheard
+from purebench.attacks.libraries.confirmation import nearest_found
+from purebench.attacks.libraries.model_wrapper import Asked, Lost, overheard, runner_up
 from purebench.attacks.parameters import check_options
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from purebench.attacks.best import rows
 from purebench.attacks.catalogue import find
+from purebench.attacks.gradient.losses import others
 from purebench.attacks.libraries.model_wrapper import Asked, overheard
 from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
@@ -173,8 +174,8 @@ def tries(package: Any, view: View, x: Tensor, y: Tensor) -> Iterator[Tensor]:
         part = package.apgd_targeted if name == "apgd-t" else package.apgd
         part.init_hyperparam(x)
         if name == "apgd-t":
-            others = view.scores(x, FRESH).mean(1).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
-            targets = list(others[:, : part.n_target_classes].T)
+            likely = others(view.scores(x, FRESH).mean(1), y).argsort(1, descending=True)
+            targets = list(likely[:, : part.n_target_classes].T)
         else:
             part.loss, targets = name.removeprefix("apgd-"), [None]
         for target in targets:

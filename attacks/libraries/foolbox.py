@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from purebench.attacks.best import rows
 from purebench.attacks.catalogue import check_norm, find, missing
-from purebench.attacks.libraries.model_wrapper import Asked
+from purebench.attacks.libraries.confirmation import nearest_found
+from purebench.attacks.libraries.model_wrapper import Asked, runner_up
 from purebench.attacks.parameters import check_options
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
@@ -47,10 +48,6 @@ BEGINNINGS = {BLENDED: {"directions": 100, "steps": 50}, SALTED: {"steps": 200}}
 OTHERS = 20
 """Images of the batch that are tried as a starting point if that attack found none."""
 NO_START = "images without a misclassified point to start from, which come back unchanged"
-FRESH = 16
-"""Fresh draws that show whether a point fools a random defense more often than the image itself."""
-OUTWARDS = (0.0, 1e-3, 1e-2)
-"""Shares of its distance by which a point is moved outwards until it is adversarial."""
 
 
 def foolbox_classes() -> dict[str, type]:
@@ -264,41 +261,6 @@ def project_l2(x: Any, x0: Any, epsilon: Any) -> Any:
     shape = (len(x0),) + (1,) * (x0.ndim - 1)
     size = delta.reshape((len(x0), -1)).norms.l2(axis=1)
     return x0 + delta * (epsilon / size.maximum(1e-12)).minimum(1.0).reshape(shape)
-
-
-def runner_up(view: View, x: Tensor, y: Tensor) -> Tensor:
-    """Return the most likely class except the true one, according to the view, [N]."""
-    return view.scores(x).mean(1).scatter(1, y[:, None], -torch.inf).argmax(1)
-
-
-def nearest_found(view: View, x: Tensor, y: Tensor, answer: Answer) -> Answer:
-    """Confirm the images of a minimum-norm attack.
-
-    A point just short of the boundary is moved outwards by shares of its distance. A random view is fooled if it is
-    wrong more often than on the image itself, on fresh draws.
-
-    Args:
-        view: The defense as the attack sees it.
-        x: Images [N,C,H,W] in [0,1].
-        y: Labels [N].
-        answer: The attack's images and claims.
-
-    Returns:
-        The answer with the confirmed images, and the image itself where none was confirmed; the claims are unchanged.
-    """
-
-    def wrong(images: Tensor) -> Tensor:
-        return (view.scores(images, FRESH).argmax(2) != y[:, None]).sum(1)
-
-    least = wrong(x) if view.random else torch.zeros_like(y)
-    found, fooled = x, torch.zeros_like(y, dtype=torch.bool)
-    for share in OUTWARDS:
-        points = torch.where(rows(fooled, x), found, (x + (1 + share) * (answer.images - x)).clamp(0, 1))
-        fooled = fooled | (wrong(points) > least)
-        found = torch.where(rows(fooled, x), points, x)
-        if bool(fooled.all()):
-            break
-    return Answer(found, nearest=True, claims=answer.claims)
 
 
 def from_foolbox(name: str, **options: Any) -> FoolboxAttack:

@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from purebench.attacks.gradient.losses import others
 from purebench.attacks.views.view import View
 from purebench.core.warning_codes import WarningCode
 
@@ -113,3 +114,8 @@ def overheard(view: View, logger: str, library: str) -> Iterator[None]:
     finally:
         source.removeHandler(handler)
         source.propagate = before
+
+
+def runner_up(view: View, x: Tensor, y: Tensor) -> Tensor:
+    """Return the most likely class except the true one, according to the view, [N]."""
+    return others(view.scores(x).mean(1), y).argmax(1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
@@ -75,6 +76,7 @@ class Adam:
         self.w = self.w - rate * mean / (square.sqrt() + 1e-8)
 
 
+@listed("Carlini & Wagner", norms="l2", sees="white-box", bounded=False)
 @dataclass(frozen=True, kw_only=True)
 class CW(NativeAttack):
     """Carlini & Wagner's l2 attack.

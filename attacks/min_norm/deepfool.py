@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import rows
-from purebench.attacks.gradient.losses import targeted_margin
+from purebench.attacks.entry import listed
+from purebench.attacks.gradient.losses import others, targeted_margin
 from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
@@ -29,6 +30,7 @@ BEYOND = 1e-4
 follow."""
 
 
+@listed("steps to the nearest boundary of a linear model", norms="linf l2", sees="white-box", bounded=False)
 @dataclass(frozen=True, kw_only=True)
 class DeepFool(NativeAttack):
     """DeepFool in l2 and linf.
@@ -91,7 +93,7 @@ class DeepFool(NativeAttack):
 
     def _others(self, nearest: Nearest, index: Tensor) -> Tensor:
         """Return the classes other than the true one to consider, the most likely of the clean images first, [M,L]."""
-        logits = nearest.clean[index].scatter(1, nearest.y[index, None], -torch.inf)
+        logits = others(nearest.clean[index], nearest.y[index])
         count = logits.shape[1] if self.candidates is None else min(self.candidates, logits.shape[1])
         return logits.topk(count - 1, dim=1).indices
 

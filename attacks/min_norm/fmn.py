@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import rows
+from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
@@ -51,6 +52,7 @@ def shortened(norm: str, x: Tensor, delta: Tensor, radius: Tensor) -> Tensor:
     return (x + NORMS[norm].project(delta / scale, 1.0) * scale).clamp(0, 1) - x
 
 
+@listed("fast minimum norm: a ball that shrinks and grows", sees="white-box", bounded=False)
 @dataclass(frozen=True, kw_only=True)
 class FMN(NativeAttack):
     """Fast minimum-norm attack.

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from purebench.attacks.views.folding import Folding, folded
+from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.batching import DeviceBatch, out_of_memory
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Inapplicable, check_logits
+from purebench.core.protocols import check_logits
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -32,10 +32,6 @@ OFTEN = 0.05
 """Share of evaluated gradients that are zero above which there is a warning."""
 FLAT = "gradients may be masked; gradients of zero at images still classified correctly"
 NOT_FINITE = "gradients may be masked; gradients that are not finite, which count as zero"
-NO_GRADIENT = (
-    "no gradient arrives at the image through this view (a detach or a no_grad on the way?); "
-    "expected one for this attack: take the view bpda, or an attack that needs none."
-)
 
 
 @dataclass(frozen=True)
@@ -280,115 +276,4 @@ class View:
         The module maps images [N,C,H,W] to the draws' mean log-probabilities [N,K], or to the logits if there is one
         draw.
         """
-        return _Module(self)
-
-
-class _Module(nn.Module):
-    """A view as a module in eval mode; its gradient is exact, BPDA's, or the classifier's alone."""
-
-    def __init__(self, view: View):
-        super().__init__()
-        self.view = view
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        view, count = self.view, self.view.draws
-        x = x.float()  # some libraries pass float64
-        apart = count > 1 and bool(view.defense.shares_draws)
-        many = x if count == 1 or apart else x.repeat_interleave(count, 0)
-        if torch.is_grad_enabled() and x.requires_grad:
-            view.backwards += len(x) * count
-            passes = [passes_gradient(view.logits(many, coarse=True)) for _ in range(count if apart else 1)]
-            logits = torch.stack(passes, 1).flatten(0, 1) if apart else passes[0]
-        else:
-            logits = view.scores(x, count).flatten(0, 1)
-        if count == 1:
-            return logits
-        view.note("sees the mean of the draws' log-probabilities")
-        return logits.log_softmax(1).view(len(x), count, -1).mean(1)
-
-
-def passes_gradient(values: Tensor) -> Tensor:
-    """Return the values unchanged if a gradient can flow back from them.
-
-    Raises:
-        PurebenchError: If the values do not require a gradient.
-    """
-    if not values.requires_grad:
-        raise PurebenchError(NO_GRADIENT)
-    return values
-
-
-def exact(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view of the whole defense, purifier included, with its own gradient.
-
-    Args:
-        defense: The defense to attack.
-        eot: EOT samples per gradient.
-
-    Raises:
-        Inapplicable: If the purifier declares that it has no gradient.
-    """
-    if defense.purifier is not None and not defense.purifier.differentiable:
-        raise Inapplicable("its purifier declares that no gradient comes through; bpda takes the surrogate's")
-    return View(defense, defense.purify, defense.random, True, eot)
-
-
-def bpda(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view with the true purifier forward and its surrogate backward (BPDA).
-
-    Args:
-        defense: The defense to attack.
-        eot: EOT samples per gradient.
-    """
-    surrogate = None if defense.purifier is None else defense.purifier.surrogate
-    return View(defense, straight_through(defense, surrogate), defense.random, True, eot)
-
-
-def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None) -> Callable[[Tensor], Tensor]:
-    """Return a function that applies the true purifier forward and `surrogate` backward.
-
-    Args:
-        defense: The defense with the purifier.
-        surrogate: Differentiable stand-in for the purifier; None if there is no purifier, which gives the identity.
-
-    Returns:
-        A function of images [N,C,H,W].
-    """
-    if surrogate is None:
-        return lambda x: x
-
-    def purify(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            purified = defense.purify(x)
-        stand_in = surrogate(x)
-        stand_in = stand_in if stand_in.ndim == purified.ndim else stand_in[:, None]  # one image for several votes
-        # the stand-in cancels exactly, so that the value is bitwise equal to the purifier's
-        through: Tensor = purified + (stand_in - stand_in.detach())
-        return through
-
-    return purify
-
-
-def blind(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view of the classifier alone, for an attacker who does not know of the purifier.
-
-    Args:
-        defense: The defense to attack.
-        eot: EOT samples per gradient.
-    """
-    return View(defense, lambda x: x, defense.classifier_random, defense.purifier is None, eot)
-
-
-def no_gradient(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view of the defense's scores only, for attacks that need no gradient.
-
-    Args:
-        defense: The defense to attack.
-        eot: Draws that are averaged.
-    """
-
-    def purify(x: Tensor) -> Tensor:
-        return defense.purify(x.detach())
-
-    return View(defense, purify, defense.random, True, eot)
+        return ViewModule(self)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from purebench.attacks.gradient.losses import margin
 from purebench.checks.finding import Floats, Suspicion, certain, counted
 from purebench.core.batching import DeviceBatch
 from purebench.core.defense import Defense
@@ -233,15 +234,10 @@ def _one_hot(logits: Tensor, y: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(y, logits.shape[1]).bool()
 
 
-def _margin_of(logits: Tensor, y: Tensor) -> Tensor:
-    true = _one_hot(logits, y)
-    return logits[true] - logits.masked_fill(true, -torch.inf).amax(1)
-
-
 def _margin(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Tensor:
     def ask(part: Tensor, labels: Tensor) -> tuple[Tensor]:
         # finite differences suffer from rounding, so the margin is computed in double precision
-        return (_margin_of(check_logits(defense(part), len(part)).double(), labels),)
+        return (-margin(check_logits(defense(part), len(part)).double(), labels),)
 
     with torch.no_grad(), seeded("checks", "gradients", device=x.device):
         return batch.map(ask, x, y)[0]
@@ -250,8 +246,8 @@ def _margin(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Tenso
 def _gradient(defense: Defense, x: Tensor, y: Tensor, batch: DeviceBatch) -> Tensor:
     def ask(part: Tensor, labels: Tensor) -> tuple[Tensor]:
         leaf = part.detach().requires_grad_()
-        margin = _margin_of(check_logits(defense(leaf), len(leaf)), labels)
-        (gradient,) = torch.autograd.grad(margin.sum(), leaf)
+        value = -margin(check_logits(defense(leaf), len(leaf)), labels)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return (gradient,)
 
     with torch.enable_grad(), seeded("checks", "gradients", device=x.device):

@@ -17,7 +17,7 @@ from purebench.core import registry
 from purebench.core.registry import factory
 from purebench.core.terminal_output import make_console
 
-GIVEN = ("classifier", "defense", "images", "threat", "eot", "view", "x", "y")
+GIVEN = ("classifier", "defense", "images", "threat", "eot", "view", "x", "y", "found")
 """Parameters that the board gives, not its author."""
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Examples?):")
 

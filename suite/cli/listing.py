@@ -11,7 +11,8 @@ from importlib.metadata import Distribution, EntryPoint
 from rich.console import Console
 from rich.table import Table
 
-from purebench.attacks.catalogue import LIBRARIES, NATIVE, Entry
+from purebench.attacks.catalogue import LIBRARIES
+from purebench.attacks.entry import Entry, entry_of, native
 from purebench.boards.bundled import bundled
 from purebench.cli.declaration import VARIES, Declaration, declared
 from purebench.cli.summaries import summary
@@ -100,12 +101,14 @@ def print_attacks(console: Console) -> None:
     """Print every attack with its parameters, and at the end those that are left out."""
     console.print(LEGEND, style="dim", markup=False, highlight=False)
     points = {name: point for name, point in registry.installed("attacks").items() if name not in LIBRARIES}
-    _print_entries(console, "attacks", [entry for name, entry in NATIVE.items() if name in points])
-    others = {name: point for name, point in points.items() if name not in NATIVE}
+    own = native()
+    _print_entries(console, "attacks", own.values())
+    others = {name: point for name, point in points.items() if name not in own}
     if others:
         table = _attack_table("attacks of other packages")
         for name, point in others.items():
-            table.add_row(name, "?", "?", "?", summary(point))
+            entry = entry_of(point)
+            table.add_row(*((name, "?", "?", "?", summary(point)) if entry is None else _cells(entry, len(name))))
         console.print("", table)
     for library, title in LIBRARY_TITLES.items():
         _print_entries(console, title, [entry for entry in LIBRARIES[library].values() if not entry.left_out])
@@ -176,19 +179,24 @@ def _print_entries(console: Console, title: str, entries: Iterable[Entry]) -> No
     table = _attack_table(title)
     longest = min(LONGEST, max(LEAST, console.width - OTHERS)) if console.width < PIPED else PIPED
     for entry in entries:
-        parts = [
-            entry.note,
-            f"also {', '.join(entry.aliases)}" if entry.aliases else "",
-            f"needs {entry.needs}" if entry.needs else "",
-        ]
-        table.add_row(
-            in_rows(entry.name, longest),
-            "any" if entry.own else " ".join(entry.norms),
-            f"{entry.knowledge}{' ∇' if entry.gradients else ''}",
-            "bounded" if entry.bounded else "min-norm",
-            "; ".join(part for part in parts if part),
-        )
+        table.add_row(*_cells(entry, longest))
     console.print("", table)
+
+
+def _cells(entry: Entry, longest: int) -> list[str]:
+    """Return the row of an attack: name, norms, what it sees, kind, notes."""
+    parts = [
+        entry.note,
+        f"also {', '.join(entry.aliases)}" if entry.aliases else "",
+        f"needs {entry.needs}" if entry.needs else "",
+    ]
+    return [
+        in_rows(entry.name, longest),
+        "any" if entry.own else " ".join(entry.norms),
+        f"{entry.knowledge}{' ∇' if entry.gradients else ''}",
+        "bounded" if entry.bounded else "min-norm",
+        "; ".join(part for part in parts if part),
+    ]
 
 
 def in_rows(name: str, longest: int) -> str:

@@ -1,41 +1,13 @@
-"""Protocols of views and attacks, and validation of logits. Views and attacks are created by name."""
+"""Answers of attacks and defenses: the answer of an attack, faults of a defense's answer, validation of logits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
-from purebench.core.batching import DeviceBatch
 from purebench.core.errors import Inapplicable as Inapplicable
-from purebench.core.threat import Knowledge, ThreatModel
-from purebench.core.warning_codes import ResultWarning
-
-
-class View(Protocol):
-    """An attacker's view of a defense; it counts the passes.
-
-    Attributes:
-        batch: the device batch in which images pass through the defense.
-        forwards: images passed forward so far.
-        backwards: images passed backward so far.
-        precision: the arithmetic of the attack, `float32` or `bf16`; verification is always in float32.
-    """
-
-    batch: DeviceBatch
-    forwards: int
-    backwards: int
-    precision: str
-
-    @property
-    def notes(self) -> list[str]:
-        """Notes that the record of the job keeps for its readers."""
-
-    @property
-    def warnings(self) -> list[ResultWarning]:
-        """Warnings that the accuracy under the attack may be too high."""
 
 
 @dataclass(frozen=True)
@@ -58,34 +30,6 @@ class Answer:
     claims: Tensor | None = None
     certified: Sequence[float | None] | None = None
     passes: int = 0
-
-
-class Attack(Protocol):
-    """A function (view, x, y, threat) → x' that searches for adversarial images near x.
-
-    The images x' have the shape of x and lie in the threat model up to rounding, unless they are an `Answer` with
-    `nearest`. The runner checks this.
-    """
-
-    @property
-    def knowledge(self) -> Knowledge:
-        """The knowledge of the defense that the attack uses."""
-
-    def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, /) -> Tensor | Answer:
-        """Return adversarial images.
-
-        Args:
-            view: the attacker's view of the defense.
-            x: images [N,C,H,W] in [0,1].
-            y: their labels [N].
-            threat: the threat model.
-
-        Returns:
-            Images x' of the shape of x that the defense should misclassify, or an `Answer` with more than the images.
-
-        Raises:
-            Inapplicable: the attack does not apply to this defense.
-        """
 
 
 class DefenseFault(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from purebench.boards.jobs import Job
 from purebench.core import registry
 from purebench.core.batching import DeviceBatch
-from purebench.core.protocols import Answer, Attack, Inapplicable, View, WholeFault, check_logits
+from purebench.core.protocols import Answer, Inapplicable, WholeFault, check_logits
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.execution.blame import isolate
@@ -21,6 +21,10 @@ from purebench.execution.context import Context
 from purebench.execution.job_record import JobResult, attack_fields, outcomes_of
 from purebench.execution.threat_check import Violation
 from purebench.execution.verification import Verification, judge
+
+if TYPE_CHECKING:
+    from purebench.attacks.native import Attack
+    from purebench.attacks.views.view import View
 
 
 @dataclass(frozen=True)

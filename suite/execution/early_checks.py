@@ -62,18 +62,18 @@ def check_attacks(board: Board) -> None:
     for attack in board.attacks:
         where = f"attacks.{attack.name}"
         try:
-            made = registry.create("attacks", attack.use)
+            takes = inspect.signature(registry.factory("attacks", attack.use.name)[0]).parameters
+            made = registry.create("attacks", attack.use, found=None)  # no images of a source yet
             if isinstance(made, Particular):
                 made.check(board.threat)
         except PurebenchError as error:
             raise PurebenchError(f"{where}: {error}") from error
-        takes = inspect.signature(registry.factory("attacks", attack.use.name)[0]).parameters
         if attack.source is not None and "found" not in takes:
             raise PurebenchError(
                 f"{where}.source: expected an attack that reuses images, such as transfer, "
                 f"but {attack.use.name} takes none; leave the source out."
             )
-        if attack.source is None and attack.use.name == "transfer":
+        if attack.source is None and "found" in takes and takes["found"].default is inspect.Parameter.empty:
             raise PurebenchError(f"{where}: expected a source, {{defense: …, attack: …}}, but got none.")
         knowledge = getattr(made, "knowledge", None)  # a local attack may be a plain function
         if knowledge is Knowledge.WHITE_BOX and Spec.parse(attack.gradient).name == "none":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purebench.attacks.gradient.losses import margin
 from purebench.core.batching import DeviceBatch
 from purebench.core.defense import LatentPurifier, Mix
 from purebench.core.protocols import check_logits
@@ -44,20 +45,6 @@ def held_codes(purifier: LatentPurifier, x: Tensor, hold: bool) -> list[Tensor] 
         One tensor per latent, or None.
     """
     return purifier.codes(x) if hold else None
-
-
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """Compute the label's logit less the largest other one.
-
-    Args:
-        logits: [N,K].
-        y: Labels [N].
-
-    Returns:
-        [N]; above 0 where the classifier is right.
-    """
-    own = logits.gather(1, y[:, None])
-    return (own - logits.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -119,7 +106,7 @@ class Asker:
         def look(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             images = make(x)
             logits = check_logits(self.classifier(images), len(images))
-            return images.cpu(), (logits.argmax(1) == y).cpu(), margin(logits, y).double().cpu()
+            return images.cpu(), (logits.argmax(1) == y).cpu(), -margin(logits, y).double().cpu()
 
         origin = self.x.cpu() if reference is None else reference
         kept: list[Tensor] = []
@@ -161,7 +148,7 @@ class Asker:
                 ways.append((sampled - kept).detach())
                 return kept + steps[-1]
 
-            value = margin(self.classifier(purifier.autoencode(x, mix)), y)
+            value = -margin(self.classifier(purifier.autoencode(x, mix)), y)
             if not value.requires_grad:
                 return (torch.full((len(x), len(steps)), torch.nan),)
             gradients = torch.autograd.grad(value.sum(), steps, materialize_grads=True)

@@ -13,7 +13,8 @@ from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 from purebench.data.adapt import load_images
 from purebench.records import store
-from purebench.records.record import ANSWERED, WORST_CASE, Outcome, Record
+from purebench.records.outcome import ANSWERED, WORST_CASE, Outcome
+from purebench.records.record import Record
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ import torch
 from purebench.attacks.best import EARNED, FRESH, Best
 from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.gradient.pgd import PGD
-from purebench.attacks.views.view import blind, exact
+from purebench.attacks.views.gradient_modes import blind, exact
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel

@@ -6,23 +6,31 @@ import inspect
 import subprocess
 import sys
 from contextlib import nullcontext, suppress
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, version
 from typing import get_args
 
 import pytest
 
 from purebench.attacks import catalogue
-from purebench.attacks.catalogue import ART, AUTOATTACK, FOOLBOX, LIBRARIES, NATIVE, find
+from purebench.attacks.catalogue import ART, AUTOATTACK, FOOLBOX, LIBRARIES, find
+from purebench.attacks.entry import entry_of, listed, native
 from purebench.attacks.libraries.art import art_classes
 from purebench.attacks.libraries.foolbox import foolbox_classes
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Inapplicable
+from purebench.core.protocols import Answer, Inapplicable
 from purebench.core.registry import Spec, create, installed
 from purebench.core.seeds import seeded
 from purebench.core.third_party import autoattack
 from purebench.core.threat import NORM_NAMES, Knowledge, ThreatModel
 
+NATIVE = native()
+WRONG = {
+    "norm": '"", norms="linv", sees="none", bounded=True',
+    "name": '"", sees=NONE, bounded=True',
+    "extra": '"", sees="none", bounded=True, more=1',
+    "few": '""',
+}
 ENTRIES = [entry for entries in (NATIVE, *LIBRARIES.values()) for entry in entries.values()]
 
 
@@ -56,7 +64,18 @@ def test_it_has_every_part_of_autoattack():
 
 def test_it_has_every_native_attack():
     points = {name for name, point in installed("attacks").items() if point.dist and point.dist.name == "purebench"}
-    assert points - LIBRARIES.keys() <= NATIVE.keys()
+    assert points - LIBRARIES.keys() == NATIVE.keys()
+
+
+def test_a_wrong_description_is_refused_when_it_is_imported_and_not_listed(tmp_path, monkeypatch):
+    with pytest.raises(PurebenchError, match="norm 'linv' is unknown; did you mean 'linf'"):
+        listed("", norms="linv", sees="none", bounded=True)
+    with pytest.raises(PurebenchError, match="sees='scores' is unknown; did you mean 'score'"):
+        listed("", sees="scores", bounded=True)
+    source = "".join(f"@listed({given})\ndef {name}():\n    pass\n\n\n" for name, given in WRONG.items())
+    (tmp_path / "wrong.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not any(entry_of(EntryPoint(name, f"wrong:{name}", "purebench.attacks")) for name in WRONG)
 
 
 @pytest.mark.parametrize("norm", NORM_NAMES)
@@ -67,7 +86,8 @@ def test_the_native_attacks_run_under_the_norms_it_says_and_refuse_the_others(sm
     # where it would run, had the defense a purifier, it says that it does not apply
     refused = nullcontext() if norm in entry.norms else pytest.raises(PurebenchError, match=norm)
     with refused, suppress(Inapplicable), seeded("norms", name, norm):
-        attack(exact(case.defense), case.x, case.y, ThreatModel(norm, 0.05))
+        found = attack(exact(case.defense), case.x, case.y, ThreatModel(norm, 0.05))
+        assert entry.bounded is not (isinstance(found, Answer) and found.nearest)
     assert attack.knowledge is entry.knowledge
 
 

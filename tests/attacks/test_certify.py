@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.certify import Certify, within
-from purebench.attacks.views.view import no_gradient
+from purebench.attacks.views.gradient_modes import no_gradient
 from purebench.core.batching import DeviceBatch
 from purebench.core.defense import Certificate, Defense
 from purebench.core.errors import PurebenchError

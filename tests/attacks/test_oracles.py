@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from purebench.attacks.black_box.square import Square, bump
 from purebench.attacks.gradient.apgd import APGD, apgd_t
 from purebench.attacks.gradient.pgd import PGD, Clean, mi_fgsm
-from purebench.attacks.views.view import bpda, exact, no_gradient
+from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

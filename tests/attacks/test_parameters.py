@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from purebench.attacks.catalogue import NATIVE
+from purebench.attacks.entry import native
 from purebench.attacks.libraries.art import from_art
 from purebench.attacks.libraries.foolbox import from_foolbox
 from purebench.attacks.parameters import MOST, a_number, at_least_one
@@ -16,7 +16,7 @@ from purebench.core.registry import Spec
 NO_NUMBERS = ["x", "", "1", True, [1], math.nan, math.inf, -math.inf, -1, 1e30, 10**400]
 NUMBERS = [
     (name, parameter.name, parameter.default)
-    for name in sorted(set(NATIVE) - {"certify"})
+    for name in sorted(set(native()) - {"certify"})
     for parameter in inspect.signature(registry.factory("attacks", name)[0]).parameters.values()
     if parameter.default is None or isinstance(parameter.default, int | float)
     if not isinstance(parameter.default, bool)

@@ -13,7 +13,7 @@ from scipy import stats
 from torch import nn
 
 from purebench.attacks.gradient.pgd import PGD
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from purebench.attacks.catalogue import LIBRARIES, NATIVE
+from purebench.attacks.catalogue import LIBRARIES
+from purebench.attacks.entry import native
 from purebench.boards.bundled import bundled
 from purebench.cli import describe as describing
 from purebench.cli import listing, summaries
@@ -41,8 +42,9 @@ def test_every_attack_is_there_with_what_it_takes() -> None:
             assert words[: len(norms) + 1] == [*norms, str(entry.knowledge)]
             assert ("∇" in words) == entry.gradients
             assert ("bounded" if entry.bounded else "min-norm") in words
-    for name in NATIVE.keys() & registry.installed("attacks").keys():
-        assert name in rows
+    for name, entry in native().items():
+        row = [name, *entry.norms, str(entry.knowledge)]  # a library may have an attack of the same name
+        assert any(words[: len(row)] == row for words in lines)
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
@@ -71,6 +73,31 @@ def test_another_packages_attack_is_listed_by_its_docstring(monkeypatch: pytest.
     row = next(line.split() for line in printed(100).splitlines() if line.split()[:1] == ["theirs"])
     assert row[1:4] == ["?", "?", "?"]
     assert "Invalid input." in " ".join(row)
+
+
+def test_another_packages_attack_that_describes_itself_is_listed_with_its_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """from purebench.attacks import listed
+
+
+@listed(
+    "random pixels (salt)",
+    norms="linf l2",
+    sees="none",
+    bounded=True,
+)
+@print
+def salt():
+    pass
+"""
+    (tmp_path / "salted.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("salt", "salted:salt", "purebench.attacks")
+    monkeypatch.setattr(registry, "installed", lambda group: {"salt": point})
+    row = next(line.split() for line in printed(100).splitlines() if line.split()[:1] == ["salt"])
+    assert row[1:] == ["linf", "l2", "none", "bounded", "random", "pixels", "(salt)"]
+    assert "salted" not in sys.modules
 
 
 def test_through_a_pipe_every_attack_has_one_line(

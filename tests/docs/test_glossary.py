@@ -8,7 +8,7 @@ import pytest
 
 from purebench.core.registry import installed
 from purebench.core.warning_codes import WarningCode
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 
 from blocks import ROOT  # isort: skip
 

@@ -158,6 +158,15 @@ def test_a_source_belongs_to_attacks_that_reuse_images(tmp_path: Path, attack: o
         check_attacks(board(tmp_path, attacks={"clean": {"use": "clean"}, "a": attack}))
 
 
+def test_an_attack_of_ones_own_says_by_its_parameter_whether_it_needs_a_source(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    source = "def needs(*, found):\n    return print\n\n\ndef may(*, found=None):\n    return print\n"
+    file.write_text(source, encoding="utf-8")
+    with pytest.raises(PurebenchError, match="expected a source"):
+        check_attacks(board(tmp_path, attacks={"clean": {"use": "clean"}, "a": {"use": f"{file}:needs"}}))
+    check_attacks(board(tmp_path, attacks={"clean": {"use": "clean"}, "a": {"use": f"{file}:may"}}))
+
+
 def test_the_key_of_a_job_holds_those_of_the_jobs_it_needs(tmp_path: Path) -> None:
     made = board(tmp_path)
     stronger = replace(made.attacks[1], eot=3)

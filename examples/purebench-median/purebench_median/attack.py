@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from purebench import Knowledge, ThreatModel
-from purebench.attacks import View
+from purebench.attacks import View, listed
 
 
+@listed("random pixels, as far as the threat allows", sees="none", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Salt:
     """Random pixels go as far up or down as the threat allows. share: of the pixels, in [0,1]."""

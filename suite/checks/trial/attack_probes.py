@@ -21,7 +21,7 @@ from purebench.core.seeds import seeded
 from purebench.execution.context import prepare
 from purebench.execution.cost_estimate import forecast
 from purebench.execution.job import run_job
-from purebench.records.record import Outcome
+from purebench.records.outcome import Outcome
 
 GRADIENT, ATTACK, COST = "gradient", "short attack", "cost of the board"
 PROBED = 16

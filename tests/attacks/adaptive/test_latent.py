@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from purebench.attacks.adaptive.latent import ALONE, Codes, Latent, directions
-from purebench.attacks.views.view import bpda, exact
+from purebench.attacks.views.gradient_modes import bpda, exact
 from purebench.core.defense import Defense, Function, LatentPurifier, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Inapplicable

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from purebench.attacks.adaptive.off_manifold import L1_SHARE, OffManifold, climb, heading
-from purebench.attacks.views.view import blind, exact, no_gradient
+from purebench.attacks.views.gradient_modes import blind, exact, no_gradient
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Inapplicable

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from purebench.attacks.black_box.square import Square, area, bump, l2_proposal, l2_start, linf_proposal, side, stripes
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

@@ -10,7 +10,7 @@ from purebench.attacks.gradient.apgd import APGD, Momentum, apgd_t, checkpoints
 from purebench.attacks.gradient.apgd_random import Annealed
 from purebench.attacks.gradient.apgd_state import Run
 from purebench.attacks.libraries.foolbox import from_foolbox
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from purebench.attacks.gradient import losses
-from purebench.attacks.views.view import bpda, exact
+from purebench.attacks.views.gradient_modes import bpda, exact
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.seeds import seeded
 

@@ -23,6 +23,17 @@ def test_margin_by_hand():
     assert losses.margin(LOGITS, LABELS).tolist() == [-1.0, 3.0]
 
 
+def test_the_other_classes_are_ranked_without_the_true_one():
+    found = losses.others(LOGITS, LABELS)
+    assert found.gather(1, LABELS[:, None]).flatten().tolist() == [-math.inf] * len(LABELS)
+    assert (found.amax(1) - LOGITS.gather(1, LABELS[:, None]).flatten()).tolist() == [-1.0, 3.0]
+
+
+def test_the_mean_over_draws_is_that_of_each_image():
+    logits = torch.stack([LOGITS, 2 * LOGITS, 6 * LOGITS], 1)  # the margin grows with the scale: 1 + 2 + 6 = 3 · 3
+    assert losses.mean_over_draws(losses.margin, logits, LABELS).tolist() == [-3.0, 9.0]
+
+
 def test_dlr_by_hand():
     # -(2 - 1) / (2 - 0) and -(0 - 3) / (3 - 0)
     assert losses.difference_of_logits_ratio(LOGITS, LABELS).tolist() == pytest.approx([-0.5, 1.0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from purebench.attacks.gradient.pgd import PGD, fgsm, mi_fgsm, random_start
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

@@ -11,7 +11,7 @@ from torch import nn
 
 from purebench.attacks.catalogue import ART
 from purebench.attacks.libraries.art import Lost, art_classes, from_art, guides, holding, surroundings
-from purebench.attacks.views.view import bpda, exact, no_gradient
+from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import Inapplicable, PurebenchError
 from purebench.core.seeds import seeded

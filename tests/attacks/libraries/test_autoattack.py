@@ -12,7 +12,7 @@ from torch import nn
 from purebench.attacks.catalogue import AUTOATTACK
 from purebench.attacks.libraries.autoattack import FOR_RANDOM, VERSIONS, from_autoattack, most_wrong, shorten
 from purebench.attacks.libraries.model_wrapper import Asked
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Inapplicable

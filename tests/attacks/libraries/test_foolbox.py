@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from purebench.attacks.catalogue import FOOLBOX
-from purebench.attacks.libraries.foolbox import foolbox_classes, from_foolbox, nearest_found
-from purebench.attacks.views.view import bpda, exact, no_gradient
+from purebench.attacks.libraries.confirmation import nearest_found
+from purebench.attacks.libraries.foolbox import foolbox_classes, from_foolbox
+from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Answer

@@ -10,7 +10,7 @@ from purebench.attacks.libraries.art import from_art
 from purebench.attacks.libraries.autoattack import from_autoattack
 from purebench.attacks.libraries.foolbox import from_foolbox
 from purebench.attacks.libraries.model_wrapper import Asked, Lost, overheard
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel

@@ -5,7 +5,7 @@ import torch
 
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.min_norm.cw import CW, Adam
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import ThreatModel
 

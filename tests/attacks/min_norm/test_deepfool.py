@@ -5,7 +5,7 @@ import torch
 
 from purebench.attacks.min_norm.deepfool import BEYOND, DeepFool
 from purebench.attacks.min_norm.nearest import Nearest
-from purebench.attacks.views.view import exact
+from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import ThreatModel

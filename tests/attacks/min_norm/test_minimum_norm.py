@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from purebench.attacks.min_norm.cw import CW
 from purebench.attacks.min_norm.deepfool import DeepFool
 from purebench.attacks.min_norm.fmn import FMN
-from purebench.attacks.views.view import bpda, exact, no_gradient
+from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
 from purebench.core import registry
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import PurebenchError

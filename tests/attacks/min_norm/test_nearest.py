@@ -5,7 +5,7 @@ import torch
 
 from purebench.attacks.min_norm.fmn import FMN
 from purebench.attacks.min_norm.nearest import ALLOWED, RANDOM, Nearest
-from purebench.attacks.views.view import blind, exact
+from purebench.attacks.views.gradient_modes import blind, exact
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel

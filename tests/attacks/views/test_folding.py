@@ -13,7 +13,7 @@ from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.gradient.pgd import PGD
 from purebench.attacks.views.folding import folded
-from purebench.attacks.views.view import blind, bpda, exact
+from purebench.attacks.views.gradient_modes import blind, bpda, exact
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel

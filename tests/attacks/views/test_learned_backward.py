@@ -8,8 +8,8 @@ import torch
 
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.pgd import PGD
+from purebench.attacks.views.gradient_modes import bpda
 from purebench.attacks.views.learned_backward import Imitation, bpda_learned, nearby
-from purebench.attacks.views.view import bpda
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

@@ -1,15 +1,22 @@
 """What an attack sees: gradients against their definition, draws, micro-batches and faults."""
 
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from purebench import attacks
 from purebench.attacks.best import Best
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.gradient.pgd import PGD
-from purebench.attacks.views.view import blind, bpda, exact, no_gradient
+from purebench.attacks.native import Attack
+from purebench.attacks.views.gradient_modes import blind, bpda, exact, no_gradient
 from purebench.core.batching import DeviceBatch
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import PurebenchError
@@ -319,3 +326,16 @@ def test_what_is_wrong_in_bf16_only_is_not_broken():
     assert look.logits[0, 0, 0] == look.logits[0, 0, 1]
     assert best.see(torch.tensor([0]), x, look.loss, torch.tensor([[[0.0, 1.0]]])).all()
     assert best.open.all()
+
+
+def test_the_view_that_attack_authors_import_is_the_one_that_attacks_get(small):
+    case = small(images=2)
+    for make in (exact, bpda, blind, no_gradient):
+        assert type(make(case.defense)) is attacks.View
+    for name in ("look", "scores", "logits", "as_module", "warn", "note"):
+        assert callable(getattr(attacks.View, name))
+    assert get_type_hints(Attack.__call__)["view"] is attacks.View
+    package = Path(str(files("purebench")))
+    paths = [path for folder in (package, Path(attacks.__file__).parent) for path in folder.rglob("*.py")]
+    defined = [path for path in paths if re.search(r"^class View\b", path.read_text("utf-8"), re.MULTILINE)]
+    assert [path.name for path in defined] == ["view.py"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from purebench.attacks.views.view import blind, exact
+from purebench.attacks.views.gradient_modes import blind, exact
 from purebench.core.defense import Certifier, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, create

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from purebench.attacks.views.view import blind, bpda, exact, no_gradient
+from purebench.attacks.views.gradient_modes import blind, bpda, exact, no_gradient
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, create

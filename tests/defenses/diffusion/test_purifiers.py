@@ -9,7 +9,7 @@ import torch
 from smooth_network import Smooth, answer
 from torch import nn
 
-from purebench.attacks.views.view import bpda
+from purebench.attacks.views.gradient_modes import bpda
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

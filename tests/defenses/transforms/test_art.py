@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from purebench.attacks.views.view import bpda
+from purebench.attacks.views.gradient_modes import bpda
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, create
