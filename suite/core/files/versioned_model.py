@@ -32,6 +32,17 @@ DEEPEST = 20
 """Most levels of a value that no schema describes further, such as an attack's parameters."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """The values of a field in the words of an error message, in place of pydantic's: `Annotated[float, Expected(…)]`.
+
+    Attributes:
+        words: completes "expected …".
+    """
+
+    words: str
+
+
 class StrictModel(BaseModel):
     """The base of all schemas: frozen, strict, without unknown keys."""
 
@@ -66,7 +77,14 @@ def plain(value: Any, depth: int = 0) -> Any:
     elif isinstance(value, list | tuple):
         for inner in value:
             plain(inner, depth + 1)
-    elif isinstance(value, str):
+    else:
+        _check_scalar(value)
+    return value
+
+
+def _check_scalar(value: Any) -> None:
+    """Raise an error for a value that is neither null, true, false, a finite number below 2^63 nor text."""
+    if isinstance(value, str):
         if not value.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in value):
             raise told("expected text, but got half of a surrogate pair")
     elif isinstance(value, float):
@@ -77,7 +95,6 @@ def plain(value: Any, depth: int = 0) -> Any:
             raise told("expected whole numbers below 2^63, but got a larger one")
     elif value is not None:
         raise told(f"expected numbers, text, lists and mappings, but got {shown(value)}")
-    return value
 
 
 Plain = Annotated[Any, AfterValidator(plain)]
@@ -227,12 +244,12 @@ def _sentence(error: ErrorDetails, kind: Any, place: str) -> str:
     elif sort == "json_invalid":
         said = f"expected JSON, but {error['ctx']['error']}."
     else:
-        names, description = _known(kind, loc)
+        names, expected = _known(kind, loc)
         if sort in ("model_type", "model_attributes_type", "dataclass_type"):
-            description = f"a mapping with {', '.join(sorted(names))}"
+            expected = f"a mapping with {', '.join(sorted(names))}"
         usual = EXPECTED.get(sort, error["msg"].removeprefix("Input should be ")).format(**error.get("ctx", {}))
         usual = usual.replace("a number", "a whole number", 1) if isinstance(value, int) else usual
-        said = f"expected {description or usual}, but got {shown(value)}."
+        said = f"expected {expected or usual}, but got {shown(value)}."
     return f"{where}: {said}" if where else said
 
 
@@ -242,24 +259,28 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 
 
 def _known(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], str]:
-    """Return the keys of the schema at a place within another, and the description of the field at this place."""
-    schema, description = kind, ""
+    """Return the keys of the schema at a place within another, and the `Expected` words of the field at this place."""
+    schema, expected = kind, ""
     for part in loc:
         fields = _fields(schema)
         if part in fields:
-            schema, description = fields[str(part)]
+            schema, expected = fields[str(part)]
             schema = _schema_in(schema)
-    return list(_fields(schema)), description
+    return list(_fields(schema)), expected
 
 
 def _fields(kind: Any) -> dict[str, tuple[Any, str]]:
-    """Return the annotation and description of each field of a schema, by the field's name in a file."""
+    """Return the annotation and the `Expected` words of each field of a schema, by the field's name in a file."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         each: dict[str, FieldInfo] = kind.model_fields
-        return {info.alias or name: (info.annotation, info.description or "") for name, info in each.items()}
+        return {info.alias or name: (info.annotation, _words(info)) for name, info in each.items()}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return {name: (hint, "") for name, hint in get_type_hints(kind, include_extras=True).items() if name[0] != "_"}
     return {}
+
+
+def _words(info: FieldInfo) -> str:
+    return next((one.words for one in info.metadata if isinstance(one, Expected)), "")
 
 
 def _schema_in(annotation: Any) -> Any:
