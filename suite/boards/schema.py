@@ -24,7 +24,8 @@ from purebench.boards.schema_fields import (
     Title,
 )
 from purebench.core.errors import PurebenchError
-from purebench.core.files.versioned_model import Expected, StrictModel, Whole, told
+from purebench.core.files.validation_errors import Expected, told
+from purebench.core.files.versioned_model import StrictModel, Whole
 from purebench.core.threat import ThreatModel, parse_radius
 
 SCHEMA: Final = 1

@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
-from purebench.core.files.versioned_model import MOST_DRAWS, MOST_IMAGES, plain, told
+from purebench.core.files.validation_errors import told
+from purebench.core.files.versioned_model import MOST_DRAWS, MOST_IMAGES, plain
 from purebench.core.registry import Spec
 from purebench.core.threat import NORM_NAMES, ThreatModel, parse_radius
 from purebench.records.record import WORST_CASE
