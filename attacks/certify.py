@@ -14,6 +14,7 @@ from torch import Tensor
 
 from purebench.attacks.gradient.pgd import at_least_one
 from purebench.attacks.views.view import View
+from purebench.core.arguments import KnownParameters
 from purebench.core.defense import Certifier
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Answer, Inapplicable
@@ -35,7 +36,7 @@ def within(norm: str, radius: float, values: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Certify:
+class Certify(KnownParameters):
     """Certified radii of a defense that provides them, such as `smoothing`; the images stay as they are.
 
     Attributes:

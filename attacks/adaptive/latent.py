@@ -20,6 +20,7 @@ from purebench.attacks.adaptive.off_manifold import climb
 from purebench.attacks.gradient import losses
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View, passes_gradient
+from purebench.core.arguments import KnownParameters
 from purebench.core.defense import LatentPurifier
 from purebench.core.protocols import Inapplicable
 from purebench.core.threat import Knowledge, ThreatModel
@@ -79,7 +80,7 @@ def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latent:
+class Latent(KnownParameters):
     """Maximises |c(x') - c(x)|² - mean_t |c(x') - c(t)|² with c the scaled codes and t images of other classes.
 
     The squares of c(x') cancel: what remains is a direction in the latents, along which the attack goes as far as the

@@ -21,6 +21,7 @@ from purebench.attacks.gradient.losses import margin
 from purebench.attacks.gradient.pgd import arrive, random_start, see_scores
 from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
+from purebench.core.arguments import KnownParameters
 from purebench.core.errors import PurebenchError
 from purebench.core.norms import NORMS
 from purebench.core.protocols import Inapplicable, check_logits
@@ -118,7 +119,7 @@ def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffManifold:
+class OffManifold(KnownParameters):
     """Maximises |purify(x') - x|², the mean over the view's draws.
 
     Attributes:

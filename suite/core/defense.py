@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from purebench.core.arguments import known_parameters
 from purebench.core.batching import DeviceBatch
 from purebench.core.errors import PurebenchError
 
@@ -156,6 +157,7 @@ class Function(Purifier):
         surrogate: a differentiable callable for the backward pass of BPDA; None for the identity.
     """
 
+    @known_parameters
     def __init__(
         self,
         function: Callable[[Tensor], Tensor],
@@ -191,6 +193,7 @@ class Defense(nn.Module):
     passes: int = 1
     shares_draws: bool | None = None
 
+    @known_parameters
     def __init__(
         self,
         classifier: nn.Module | Callable[[Tensor], Tensor],
