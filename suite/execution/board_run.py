@@ -64,7 +64,8 @@ def run_board(
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
-        check_defenses(context)
+        for warning in check_defenses(context):
+            tell(warning)
     end: Ending | None = None
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)

@@ -254,21 +254,27 @@ def _missing_of_rows(board: Board) -> list[Missing]:
     return missing
 
 
-def check_defenses(context: Context) -> None:
-    """Call every defense once, to find invalid defenses before anything is run.
+def check_defenses(context: Context) -> list[str]:
+    """Call every defense, to find invalid defenses before anything is run.
 
     It is separate from `prepare`, because a finished board does not need it.
+
+    Returns:
+        Sentences about defenses that declare random=True and look deterministic.
 
     Raises:
         PurebenchError: a defense breaks the contract (see `check_contract`).
     """
     images = torch.as_tensor(context.images.take([0, len(context.images) - 1]).floats()).to(context.device)
+    found = []
     for name in context.defenses:
         try:
             with eagerly():
-                check_contract(context._copy(name), images)
+                warning = check_contract(context._copy(name), images)
         except PurebenchError as error:
             raise PurebenchError(f"defenses.{name}: {error}") from error
+        found += [f"defenses.{name}: {warning}."] if warning else []
+    return found
 
 
 @runtime_checkable
