@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from purebench.core.errors import PurebenchError, nearest
-from purebench.core.threat import NORM_NAMES, Knowledge
+from purebench.core.norm_facts import NORM_NAMES
+from purebench.core.threat import Knowledge
 
 WHITE, SCORE, DECISION, NONE = Knowledge.WHITE_BOX, Knowledge.SCORE, Knowledge.DECISION, Knowledge.NONE
 ANY = "any"

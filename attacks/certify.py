@@ -17,6 +17,7 @@ from purebench.attacks.views.view import View
 from purebench.core.arguments import KnownParameters
 from purebench.core.defense import Certifier
 from purebench.core.errors import PurebenchError
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.core.protocols import Answer, Inapplicable
 from purebench.core.threat import Knowledge, ThreatModel
 
@@ -31,8 +32,7 @@ def within(norm: str, radius: float, values: int) -> float:
         radius: Radius of the l2 ball.
         values: Number of dimensions.
     """
-    found = radius / math.sqrt(values) if norm == "linf" else radius
-    return math.floor(found * 1e7) / 1e7
+    return math.floor(NORM_FACTS[norm].inside_l2(radius, values) * 1e7) / 1e7
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from purebench.boards.board import SOURCE
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.sections import anchors, section
 from purebench.leaderboards.terminal import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.results.certificates import certificates
-from purebench.results.distances import NORM_SIGNS, nearest
+from purebench.results.distances import nearest
 from purebench.results.export import write_files
 from purebench.results.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
@@ -116,7 +117,7 @@ def write_page(path: Path, html: str) -> None:
 
 
 def _threat(board: Board) -> str:
-    norm = NORM_SIGNS.get(board.threat.norm, board.threat.norm)
+    norm = NORM_FACTS[board.threat.norm].sign
     return f"{norm} ≤ {board.radius_text or f'{board.threat.radius:g}'}"
 
 
