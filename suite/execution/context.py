@@ -266,7 +266,7 @@ def check_defenses(context: Context) -> list[str]:
         PurebenchError: a defense breaks the contract (see `check_contract`).
     """
     images = torch.as_tensor(context.images.take([0, len(context.images) - 1]).floats()).to(context.device)
-    found = []
+    found: list[str] = []
     for name in context.defenses:
         try:
             with eagerly():
