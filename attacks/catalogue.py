@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from purebench.attacks.entry import ALL, ANY, DECISION, NONE, SCORE, WHITE, Entry
 from purebench.core.errors import PurebenchError, nearest
-from purebench.core.threat import NORM_NAMES, Knowledge
+from purebench.core.norm_facts import NORM_NAMES
+from purebench.core.threat import Knowledge
 
 
 def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also: str = "") -> Entry:

@@ -15,8 +15,10 @@ from torch import Tensor
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient.pgd import at_least_one
 from purebench.attacks.views.view import View
+from purebench.core.arguments import KnownParameters
 from purebench.core.defense import Certifier
 from purebench.core.errors import PurebenchError
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.core.protocols import Answer, Inapplicable
 from purebench.core.threat import Knowledge, ThreatModel
 
@@ -31,13 +33,12 @@ def within(norm: str, radius: float, values: int) -> float:
         radius: Radius of the l2 ball.
         values: Number of dimensions.
     """
-    found = radius / math.sqrt(values) if norm == "linf" else radius
-    return math.floor(found * 1e7) / 1e7
+    return math.floor(NORM_FACTS[norm].inside_l2(radius, values) * 1e7) / 1e7
 
 
 @listed("no attack: the radii that the defense can prove", sees="none", bounded=True)
 @dataclass(frozen=True, kw_only=True)
-class Certify:
+class Certify(KnownParameters):
     """Certified radii of a defense that provides them, such as `smoothing`; the images stay as they are.
 
     Attributes:

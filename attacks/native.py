@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from purebench.attacks.views.gradient_modes import exact
 from purebench.attacks.views.view import View
+from purebench.core.arguments import KnownParameters, UnknownParameter, unknown_parameter
 from purebench.core.defense import STAYS_RANDOM, Defense, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import Answer, check_logits
@@ -49,7 +50,7 @@ class Attack(Protocol):
         """
 
 
-class NativeAttack(ABC):
+class NativeAttack(KnownParameters, ABC):
     """Base class of attacks: subclasses implement `run`; callers pass a view and a threat model, or a plain model."""
 
     @abstractmethod
@@ -85,6 +86,7 @@ class NativeAttack(ABC):
         eps: float | str | None = None,
         norm: str = "linf",
         eot: int = 1,
+        **unknown: object,
     ) -> Tensor | Answer:
         """Attack a model, or a defense through a view.
 
@@ -98,6 +100,7 @@ class NativeAttack(ABC):
             eps: With a model: the largest norm of the perturbation, in the units of x, such as 8/255 or "8/255".
             norm: With a model: linf, l2 or l1.
             eot: With a random `Defense`: number of EOT samples per gradient.
+            **unknown: Refused by name.
 
         Returns:
             With a model: images [N,C,H,W] in [0,1]. Those of a bounded attack are within eps of x. Those of a
@@ -107,6 +110,8 @@ class NativeAttack(ABC):
         Raises:
             PurebenchError: If x, y, eps or norm are not as described, or the model is in training mode.
         """
+        for name in unknown:
+            raise _unknown(type(self).__name__, name)
         if isinstance(view, View) or threat is not None:
             if threat is None or not isinstance(view, View):
                 raise PurebenchError("expected a view with a threat model, or a model with eps=8/255 and norm='linf'.")
@@ -122,6 +127,12 @@ class NativeAttack(ABC):
         if isinstance(found, Answer):
             return found.images.detach().clamp(0, 1)
         return allowed.project(found.detach(), x.detach())
+
+
+def _unknown(attack: str, name: str) -> UnknownParameter:
+    if name in ("radius", "threat"):
+        return UnknownParameter(f"{attack}: the parameter {name!r} is unknown; pass eps=8/255 and norm='linf'.")
+    return unknown_parameter(f"{attack} on a model", name, ("eps", "norm", "eot"))
 
 
 @contextmanager

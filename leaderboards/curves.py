@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.core.threat import ThreatModel
-from purebench.results.distances import NORM_SIGNS, Nearest, distance_text
+from purebench.results.distances import Nearest, distance_text
 from purebench.statistics import Estimate, median_distance, security_curve
 
 COLOURS = 8
 """Number of line colours in style.css; the ninth line starts again, dashed."""
-STEPS = {"linf": (0.5, 1, 2, 4, 8, 16, 32, 64), "l2": (0.1, 0.2, 0.5, 1, 2, 5, 10), "l1": (1, 2, 5, 10, 20, 50, 100)}
-"""Possible distances between the ticks of a radius, in 1/255 for linf."""
 TICKS = 7
 
 
@@ -146,16 +145,15 @@ def scale(threat: ThreatModel, radius_text: str, found: Iterable[Measured]) -> S
     known = sorted(d for of in found for d in of.distances if d is not None)
     most = known[int(0.95 * (len(known) - 1))] if known else 0.0
     limit = max(1.5 * threat.radius, 1.05 * most)
-    unit = 255 if threat.norm == "linf" else 1
-    steps = STEPS[threat.norm]
-    step = next((step for step in steps if limit * unit / step <= TICKS), limit * unit / TICKS)
+    facts = NORM_FACTS[threat.norm]
+    unit = facts.unit
+    step = next((step for step in facts.ticks if limit * unit / step <= TICKS), limit * unit / TICKS)
     count = int(limit * unit / step + 1e-9)
-    sign = NORM_SIGNS[threat.norm]
     return Scale(
         norm=threat.norm,
         limit=limit,
         ticks=tuple((i * step / unit, f"{i * step:.3g}") for i in range(count + 1)),
-        label=f"radius, {sign} in 1/255" if threat.norm == "linf" else f"radius, {sign}",
+        label=f"radius, {facts.sign} in 1/{unit}" if unit > 1 else f"radius, {facts.sign}",
         radius=threat.radius,
         radius_text=radius_text or f"{threat.radius:g}",
     )

@@ -11,11 +11,12 @@ from markupsafe import Markup
 
 from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates
-from purebench.results.distances import NORM_SIGNS, nearest
+from purebench.results.distances import nearest
 from purebench.results.export import write_files
 from purebench.results.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
@@ -117,7 +118,7 @@ def write_page(path: Path, html: str) -> None:
 
 
 def _threat(board: Board) -> str:
-    norm = NORM_SIGNS.get(board.threat.norm, board.threat.norm)
+    norm = NORM_FACTS[board.threat.norm].sign
     return f"{norm} ≤ {board.radius_text or f'{board.threat.radius:g}'}"
 
 

@@ -1,7 +1,8 @@
-"""A hook of mkdocs: lays the four folders of the checkout out as the package that they are, for the API reference.
+"""A hook of mkdocs: lays the four folders of the checkout out as the package, and publishes the schema of boards.
 
 mkdocstrings reads the source without running it and looks for a folder `purebench`; in the checkout its parts are
-`suite`, `attacks`, `defenses` and `leaderboards`. A folder of links stands for the package.
+`suite`, `attacks`, `defenses` and `leaderboards`. A folder of links stands for the package. The JSON schema of boards
+is kept beside the bundled boards, which refer to it; the site has a copy at its root.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build" / "source"
+SCHEMA = ROOT / "leaderboards" / "boards" / "board.schema.json"
 
 
 def lay_out() -> None:
@@ -21,6 +26,12 @@ def lay_out() -> None:
     parts = [*(ROOT / "suite").iterdir(), *(ROOT / name for name in ("attacks", "defenses", "leaderboards"))]
     for part in parts:
         (package / part.name).symlink_to(part)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the JSON schema of boards."""
+    files.append(File.generated(config, SCHEMA.name, abs_src_path=str(SCHEMA)))
+    return files
 
 
 lay_out()  # when mkdocs reads its configuration: plugins look for the folder before any event of theirs

@@ -22,6 +22,7 @@ from purebench.attacks.gradient import losses
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.attacks.views.view_module import passes_gradient
+from purebench.core.arguments import KnownParameters
 from purebench.core.defense import LatentPurifier
 from purebench.core.protocols import Inapplicable
 from purebench.core.threat import Knowledge, ThreatModel
@@ -82,7 +83,7 @@ def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor
 
 @listed("moves the latents that the purifier keeps", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
-class Latent:
+class Latent(KnownParameters):
     """Maximises |c(x') - c(x)|² - mean_t |c(x') - c(t)|² with c the scaled codes and t images of other classes.
 
     The squares of c(x') cancel: what remains is a direction in the latents, along which the attack goes as far as the

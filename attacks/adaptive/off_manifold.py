@@ -21,6 +21,7 @@ from purebench.attacks.gradient.losses import margin, mean_over_draws
 from purebench.attacks.gradient.pgd import arrive, random_start, see_scores
 from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
+from purebench.core.arguments import KnownParameters
 from purebench.core.errors import PurebenchError
 from purebench.core.norms import NORMS
 from purebench.core.protocols import Inapplicable, check_logits
@@ -119,7 +120,7 @@ def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
 
 @listed("pushes what the purifier gives away from the image", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
-class OffManifold:
+class OffManifold(KnownParameters):
     """Maximises |purify(x') - x|², the mean over the view's draws.
 
     Attributes:

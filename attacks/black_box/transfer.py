@@ -13,12 +13,13 @@ from torch import Tensor
 
 from purebench.attacks.entry import listed
 from purebench.attacks.views.view import View
+from purebench.core.arguments import KnownParameters
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import Knowledge, ThreatModel
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(KnownParameters):
     """Transfer attack, which returns the adversarial examples of another defense.
 
     Attributes:

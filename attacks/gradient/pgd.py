@@ -24,6 +24,7 @@ from purebench.attacks.parameters import a_number, yes_or_no
 from purebench.attacks.parameters import at_least_one as at_least_one
 from purebench.attacks.views.view import Loss, View
 from purebench.core.errors import PurebenchError
+from purebench.core.norm_facts import DENSE
 from purebench.core.norms import NORMS
 from purebench.core.threat import Knowledge, ThreatModel
 
@@ -72,8 +73,11 @@ class PGD(NativeAttack):
         Raises:
             PurebenchError: If the norm is l1, where the steepest step moves a single pixel.
         """
-        if threat.norm == "l1":
-            raise PurebenchError("pgd: expected the norm linf or l2, but got l1; use apgd, which has steps of its own.")
+        if threat.norm not in DENSE:
+            raise PurebenchError(
+                f"pgd: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd, which has steps of its "
+                "own."
+            )
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Return the best point found for each image, [N,C,H,W].

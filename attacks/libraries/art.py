@@ -27,11 +27,11 @@ from purebench.attacks.libraries.model_wrapper import Asked, Lost, overheard, ru
 from purebench.attacks.parameters import check_options
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.core.protocols import Answer, Inapplicable
 from purebench.core.seeds import seeded
 from purebench.core.threat import Knowledge, ThreatModel
 
-ART_NORMS = {"linf": np.inf, "l2": 2, "l1": 1}
 OURS = {"estimator", "classifier", "estimator_orig", "attacks", "norm", "targeted", "verbose"}
 OURS |= {"parallel_pool_size", "summary_writer", "debug"}
 """Parameters that a board cannot set: objects, or parameters that follow from the board."""
@@ -251,7 +251,7 @@ class ArtAttack:
         """
         settings: dict[str, Any] = {"verbose": False, "targeted": False}
         if not self.entry.own:
-            settings["norm"] = ART_NORMS[threat.norm]
+            settings["norm"] = NORM_FACTS[threat.norm].order
         if self.entry.bounded:
             step = FIRST_STEPS.get(self.name, STEP) * threat.radius
             settings |= {"eps": threat.radius, "delta": threat.radius, "eps_step": step, "step_size": step}

@@ -34,7 +34,6 @@ FOR_RANDOM = ("rand", "apgd-ce", "apgd-dlr", "apgd-t")
 LEAST_CLASSES = {"standard": 4, "plus": 4, "rand": 3, "apgd-dlr": 3, "apgd-t": 4}
 """Fewest classes. Targeted DLR divides by a difference of the four largest logits, DLR of the three largest; the others
 need two."""
-NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 EOT = 20
 """Passes that `rand` averages over."""
 FRESH = 16
@@ -130,7 +129,7 @@ class AutoAttack:
         whole = self.name in VERSIONS
         attack = autoattack().AutoAttack(
             model,
-            norm=NORM_NAMES[threat.norm],
+            norm=threat.norm.capitalize(),  # Linf, L2, L1
             eps=threat.radius,
             version=self.name if whole else "rand" if view.random else "standard",
             device=next(model.parameters()).device,

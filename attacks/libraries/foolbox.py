@@ -8,7 +8,6 @@ whenever they evaluate it again, and refuse the whole batch if one image has no 
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from typing import Any
 
@@ -22,11 +21,11 @@ from purebench.attacks.libraries.model_wrapper import Asked, runner_up
 from purebench.attacks.parameters import check_options
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.core.protocols import Answer
 from purebench.core.threat import Knowledge, ThreatModel
 from purebench.core.warning_codes import WarningCode
 
-FOOLBOX_NORMS = {"linf": math.inf, "l2": 2, "l1": 1}
 OURS = ("distance", "init_attack", "tensorboard")
 """Parameters that a board cannot set: objects, or parameters that do not concern the attack."""
 DEFAULTS: dict[str, dict[str, Any]] = {"VirtualAdversarialAttack": {"steps": 10}}
@@ -130,7 +129,7 @@ class FoolboxAttack:
 
         check_norm("foolbox", self.entry, threat.norm)
         takes = inspect.signature(self.kind).parameters
-        norm = {"distance": LpDistance(FOOLBOX_NORMS[threat.norm]), "constraint": threat.norm}
+        norm = {"distance": LpDistance(NORM_FACTS[threat.norm].order), "constraint": threat.norm}
         chosen = {key: value for key, value in norm.items() if key in takes}
         try:
             attack = self.kind(**DEFAULTS.get(self.entry.name, {}) | self.options | chosen)

@@ -21,6 +21,7 @@ from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
+from purebench.core.norm_facts import DENSE
 from purebench.core.norms import NORMS
 from purebench.core.protocols import Answer
 from purebench.core.threat import Knowledge, ThreatModel
@@ -61,8 +62,8 @@ class DeepFool(NativeAttack):
         Raises:
             PurebenchError: If the norm is l1, where every step would move one pixel and the box would stop it.
         """
-        if threat.norm not in ("l2", "linf"):
-            raise PurebenchError(f"deepfool: expected the norm l2 or linf, but got {threat.norm}; take fmn.")
+        if threat.norm not in DENSE:
+            raise PurebenchError(f"deepfool: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; take fmn.")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Return the nearest adversarial examples found; an image is done when it has crossed a boundary.

@@ -10,8 +10,8 @@ from typing import Any
 from purebench.boards.board import SOURCE, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
 from purebench.boards.local_paths import beside
 from purebench.boards.schema import CURE, MOST_JOBS, AttackSchema, BoardSchema
-from purebench.boards.schema import NAME as NAME
 from purebench.boards.schema import SCHEMA as SCHEMA
+from purebench.boards.schema_fields import NAME as NAME
 from purebench.core.errors import PurebenchError, nearest
 from purebench.core.files.names import check_file_name, check_file_names
 from purebench.core.files.strict_yaml import load_yaml

@@ -1,123 +1,70 @@
-"""Defines the schema of a board.yaml, and of the board that is stored in a result."""
+"""Defines the schema of a board.yaml, and of the board that is stored in a result.
+
+The descriptions of the fields are shown by editors, which read the JSON schema (`purebench schema`).
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from purebench.boards.schema_fields import (
+    NAMES_SCHEMA,
+    BoardName,
+    Draws,
+    Gradient,
+    Images,
+    Named,
+    Norm,
+    NotWorstCase,
+    Radius,
+    SpecField,
+    Title,
+)
 from purebench.core.errors import PurebenchError
-from purebench.core.files.text import shown
-from purebench.core.files.versioned_model import MOST_DRAWS, MOST_IMAGES, StrictModel, Whole, plain, told
-from purebench.core.registry import Spec
+from purebench.core.files.validation_errors import Expected, told
+from purebench.core.files.versioned_model import StrictModel, Whole
 from purebench.core.threat import ThreatModel, parse_radius
-from purebench.records.outcome import WORST_CASE
 
 SCHEMA: Final = 1
 """Version of the schema of boards."""
 CURE = "write it again for this purebench, or use the purebench that it was written for"
-BOARD_NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[0-9.e+-]+)?")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""Pattern of the names of attacks and defenses."""
-MOST_ROWS = 1_000
 MOST_JOBS = 1_000_000
-LONGEST_SPEC = 2_000
-LONGEST_TEXT = 20_000
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not BOARD_NAME.fullmatch(value):
-        raise told(f"expected small letters, digits and dashes, but got {shown(value)}")
-    return value
-
-
-def _named(value: Any) -> Any:
-    """Return the mapping, if its keys are names; its values are validated later."""
-    if not isinstance(value, dict) or not value:
-        raise told(f"expected a mapping of names, but got {shown(value)}")
-    if len(value) > MOST_ROWS:
-        raise told(f"expected at most {MOST_ROWS:,} names, but got {len(value):,}")
-    for name in value:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise told(f"expected names of letters, digits and . _ + -, but got {shown(name)}")
-    return value
-
-
-def _attack_names(value: Any) -> Any:
-    if isinstance(value, dict) and WORST_CASE in value:
-        raise told(f"{WORST_CASE!r} is the name of what is picked among attacks; choose another")
-    return value
-
-
-def _spec(value: Any) -> Spec:
-    if isinstance(value, str) and len(value) > LONGEST_SPEC:
-        raise told(f"expected at most {LONGEST_SPEC:,} characters, but got {len(value):,}")
-    if isinstance(value, dict):
-        plain(value)
-    try:
-        spec = Spec.parse(value)
-    except PurebenchError as error:
-        raise told(str(error)) from error
-    except (RecursionError, MemoryError) as error:  # raised by the parser for nested brackets
-        raise told("expected key=value arguments, but they are nested too deeply") from error
-    plain(spec.params)
-    return spec
-
-
-def _gradient(value: Any) -> str:
-    return value if isinstance(_spec(value), Spec) and isinstance(value, str) else str(_spec(value))
-
-
-def _title(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise told(f"expected text, but got {shown(value)}")
-    if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        raise told(f"expected at most {LONGEST_TEXT:,} characters, but got {len(value):,}")
-    return str(value)
-
-
-def _radius(value: Any) -> str | float:
-    """Return the radius as it is written. A long exponent would give a number that fills the memory."""
-    if isinstance(value, str) and (len(value) > 40 or re.search(r"[eE][+-]?\d{4}", value)):
-        raise told(f"expected a number or a fraction such as 8/255, but got {shown(value)}")
-    if isinstance(value, bool):
-        raise told(f"expected a number or a fraction such as 8/255, but got {shown(value)}")
-    try:
-        parse_radius(value)
-    except PurebenchError as error:
-        raise told(str(error).removeprefix("radius: ")) from error
-    return value  # type: ignore[no-any-return]
-
-
-def _norm(value: Any) -> str:
-    try:
-        return ThreatModel(value if isinstance(value, str) else shown(value), 1.0).norm
-    except PurebenchError as error:
-        raise told(str(error).removeprefix("norm: ")) from error
-
-
-SpecField = Annotated[Spec, PlainValidator(_spec)]
-"""A registered name, with or without parameters."""
-Draws = Annotated[int, Field(ge=1, le=MOST_DRAWS)]
-Images = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 
 
 class DatasetSchema(StrictModel):
-    """The images of a board; see `purebench.boards.board.DatasetChoice`."""
+    """The images of the board."""
 
-    use: SpecField
-    images: Images
-    block: Images
-    seed: Whole = 0
+    use: SpecField = Field(
+        description="A registered data set (fashion-mnist, cifar10, image-folder), or path/to/file.py:name."
+    )
+    images: Images = Field(
+        description="Number of images that are used, the first ones of an order that `seed` decides."
+    )
+    block: Images = Field(
+        description="Images per job: the unit of randomness and of storage, at most the size of the data set."
+    )
+    seed: Whole = Field(default=0, description="Seed of the order of the images.")
+
+
+def _radius_or_eps(schema: dict[str, Any]) -> None:
+    """State in the JSON schema that `eps` may stand in the place of `radius`."""
+    schema["properties"]["eps"] = {**schema["properties"]["radius"], "description": "The same as radius."}
+    schema["required"] = ["norm"]
+    schema["oneOf"] = [{"required": ["radius"]}, {"required": ["eps"]}]
 
 
 class ThreatSchema(StrictModel):
     """Norm and radius of the threat model."""
 
-    norm: Annotated[str, PlainValidator(_norm)]
-    radius: Annotated[Any, PlainValidator(_radius)]
+    model_config = ConfigDict(json_schema_extra=_radius_or_eps)
+
+    norm: Norm = Field(description="Norm of the perturbation.")
+    radius: Radius = Field(
+        description="Largest norm of a perturbation, in units of images in [0,1]: a number or fraction, such as 8/255."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -136,37 +83,52 @@ class ThreatSchema(StrictModel):
 
 
 class VerifySchema(StrictModel):
-    """Settings of the verification; see `purebench.boards.board.Board`."""
+    """Number of draws of a random defense that decide its results."""
 
-    draws: Draws = 16
-    fresh: Draws = 32
+    draws: Draws = Field(default=16, description="Draws at each attack's adversarial example of an image.")
+    fresh: Draws = Field(default=32, description="Draws that score the picked adversarial example of an image.")
 
 
 class SourceSchema(StrictModel):
-    """The job whose adversarial images are reused; see `purebench.boards.board.Source`."""
+    """The job whose adversarial images are reused."""
 
-    defense: str
-    attack: str
+    defense: str = Field(description="Name of the defense, a key of `defenses`.")
+    attack: str = Field(description="Name of the attack, a key of `attacks` above this one.")
 
 
 class AttackSchema(StrictModel):
-    """An attack of a board; see `purebench.boards.board.AttackChoice`."""
+    """An attack of the board."""
 
-    use: SpecField
-    gradient: Annotated[str, PlainValidator(_gradient)] = "none"
-    eot: Draws = 1
-    only: Literal["all", "deterministic", "random", "source"] = "all"
-    source: SourceSchema | None = None
+    use: SpecField = Field(
+        description="A registered attack, such as apgd(steps=50) or foolbox:LinfPGD, or path/to/file.py:name."
+    )
+    gradient: Gradient = Field(
+        default="none",
+        description="What the attacker differentiates: exact, bpda, bpda-learned, blind, or none (no gradient).",
+    )
+    eot: Draws = Field(
+        default=1, description="EOT samples: draws of a random defense that each gradient or score averages over."
+    )
+    only: Literal["all", "deterministic", "random", "source"] = Field(
+        default="all",
+        description="The defenses that it attacks; source: only those whose images another attack reuses.",
+    )
+    source: SourceSchema | None = Field(
+        default=None, description="The job whose adversarial images the attack gets, as transfer does."
+    )
 
 
 class StopSchema(StrictModel):
-    """The rule by which a run may end early; see `purebench.boards.board.Stop`."""
+    """A rule by which a run may end before the last image; intervals stay valid."""
 
-    half_width: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
-        default=None, description="a number in (0, 0.5), such as 0.02 for two points"
+    half_width: Annotated[
+        Annotated[float, Field(gt=0, lt=0.5)] | None, Expected("a number in (0, 0.5), such as 0.02 for two points")
+    ] = Field(default=None, description="Largest half-width of every row's interval, such as 0.02 for two points.")
+    decided: bool = Field(
+        default=False,
+        description="End when neighbours by robust accuracy are distinguished, or unlikely to be by the last image.",
     )
-    decided: bool = False
-    max_images: Images | None = None
+    max_images: Images | None = Field(default=None, description="Largest number of images to run, at least one block.")
 
 
 class BoardCore(StrictModel):
@@ -175,18 +137,33 @@ class BoardCore(StrictModel):
     The fields are those of `purebench.boards.board.Board`; `verify` contains `draws` and `fresh`.
     """
 
-    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
-    name: Annotated[str, PlainValidator(_name)]
-    dataset: DatasetSchema
-    classifier: SpecField
-    threat: ThreatSchema
-    verify: VerifySchema = VerifySchema()
-    confidence: Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, such as 0.95")] = 0.95
-    seed: Whole = 0
-    cascade: bool = False
-    attack_precision: Literal["float32", "bf16"] = "float32"
-    attacks: Annotated[dict[str, AttackSchema], BeforeValidator(_attack_names), BeforeValidator(_named)]
-    stop: StopSchema | None = None
+    schema_version: Literal[1] = Field(
+        default=SCHEMA, alias="schema", description="Version of the schema; may be left out."
+    )
+    name: BoardName = Field(
+        description="Name of the board, under which its results are kept: small letters, digits and dashes."
+    )
+    dataset: DatasetSchema = Field(description="The images.")
+    classifier: SpecField = Field(
+        description="The classifier behind the purifiers: a registered name, or path/to/file.py:name."
+    )
+    threat: ThreatSchema = Field(description="The threat model.")
+    verify: VerifySchema = Field(default=VerifySchema(), description="Draws of random defenses.")
+    confidence: Annotated[float, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")] = Field(
+        default=0.95, description="Confidence level of every interval."
+    )
+    seed: Whole = Field(default=0, description="Seed of all random numbers.")
+    cascade: bool = Field(
+        default=False, description="Spare an image that was wrong on every draw under one attack the attacks after it."
+    )
+    attack_precision: Literal["float32", "bf16"] = Field(
+        default="float32", description="Arithmetic of the attacks; verification is in float32."
+    )
+    attacks: Annotated[dict[str, AttackSchema], NotWorstCase, Named] = Field(
+        description="The attacks by name, in order. The one named clean gives the clean accuracy.",
+        json_schema_extra=NAMES_SCHEMA,
+    )
+    stop: StopSchema | None = Field(default=None, description="When a run may end before its last image.")
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -202,15 +179,19 @@ class BoardCore(StrictModel):
 
 
 class BoardSchema(BoardCore):
-    """The schema of a board.yaml.
+    """A leaderboard of purebench: images, classifier, threat model, attacks and defenses (docs/boards.md)."""
 
-    The fields are those of `purebench.boards.board.Board`; `only_sources` names the defenses with `only_source`.
-    """
-
-    title: Annotated[str, PlainValidator(_title)] = ""
-    about: Annotated[str, PlainValidator(_title)] = ""
-    defenses: Annotated[dict[str, SpecField], BeforeValidator(_named)]
-    only_sources: Annotated[list[Any], Field(default_factory=list, description="a list of defenses")]
+    title: Title = Field(default="", description="Title for display.")
+    about: Title = Field(default="", description="Description of the board.")
+    defenses: Annotated[dict[str, SpecField], Named] = Field(
+        description="The defenses by name, one per row: registered names, or path/to/file.py:name.",
+        json_schema_extra=NAMES_SCHEMA,
+    )
+    only_sources: Annotated[list[Any], Expected("a list of defenses")] = Field(
+        default_factory=list,
+        description="Defenses that only provide adversarial images for attacks on others, and are not shown.",
+        json_schema_extra={"items": {"type": "string"}},
+    )
 
 
 def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:

@@ -13,23 +13,27 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import Field
 
 from purebench.core import registry
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError
+from purebench.core.files.strict_yaml import load_yaml
+from purebench.core.files.text import shown
+from purebench.core.files.validation_errors import Expected
+from purebench.core.files.versioned_model import StrictModel, Whole, from_plain
 
 VARIES = "varies"
 """Value of a property that depends on the defense's arguments: its class, its files, another defense."""
-GRADIENTS = ("exact", "zero", "none", VARIES)
+Varies = Literal["varies"]
+Count = Annotated[Whole | Varies, Expected("a whole number (or varies)")]
+Words = Annotated[str, Field(pattern=r"\S"), Expected("words (or varies)")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Declaration:
+class Declaration(StrictModel):
     """Properties of a defense at its default settings; each may be `varies`.
 
     Attributes:
@@ -44,14 +48,14 @@ class Declaration:
         source: The paper.
     """
 
-    random: bool | str
-    gradient: str
-    surrogate: str
-    forwards: int | str
-    passes: int | str = 1
-    ms: float | str | None = None
-    licence: str
-    source: str
+    random: Annotated[bool | Varies, Expected("true, false (or varies)")]
+    gradient: Literal["exact", "zero", "none", "varies"]
+    surrogate: Words
+    forwards: Count
+    passes: Count = 1
+    ms: Annotated[Annotated[float, Field(gt=0)] | Varies | None, Expected("milliseconds above 0 (or varies)")] = None
+    licence: Words
+    source: Words
 
 
 def read(text: str, costs: Mapping[str, float] | None = None) -> dict[str, Declaration]:
@@ -67,45 +71,20 @@ def read(text: str, costs: Mapping[str, float] | None = None) -> dict[str, Decla
     Raises:
         PurebenchError: For an unknown, missing or mistyped key; the message names the defense.
     """
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PurebenchError("expected YAML, but " + " ".join(str(error).split())) from error
+    data = load_yaml(text)
     if not isinstance(data, dict):
-        raise PurebenchError(f"expected a mapping of defenses, but got {data!r}.")
-    times = costs or {}
-    return {str(name): _declaration(str(name), facts, times.get(str(name))) for name, facts in data.items()}
+        raise PurebenchError(f"expected a mapping of defenses, but got {shown(data)}.")
+    for name, ms in (costs or {}).items():
+        if isinstance(data.get(name), dict):
+            data[name] = {"ms": ms, **data[name]}
+    return {name: _declaration(name, facts) for name, facts in data.items()}
 
 
-def _declaration(name: str, facts: Any, ms: float | None) -> Declaration:
-    known = {field.name: field for field in fields(Declaration)}
-    if not isinstance(facts, dict):
-        raise PurebenchError(f"{name}: expected a mapping with {', '.join(known)}, but got {facts!r}.")
-    for key in facts:
-        if key not in known:
-            raise PurebenchError(f"{name}: the key {key!r} is unknown; {nearest(str(key), known)}")
-    for key, field in known.items():
-        if field.default is MISSING and key not in facts:
-            raise PurebenchError(f"{name}: expected the key {key!r}, but it is missing.")
-    made = Declaration(**{"ms": ms, **facts})
-    _check(name, "random", "true, false", made.random in (True, False, VARIES) and not _number(made.random))
-    _check(name, "gradient", " or ".join(GRADIENTS[:-1]), made.gradient in GRADIENTS)
-    for key in ("forwards", "passes"):
-        value = vars(made)[key]
-        _check(name, key, "a whole number", value == VARIES or (isinstance(value, int) and _number(value)))
-    _check(name, "ms", "milliseconds", made.ms in (None, VARIES) or (_number(made.ms) and float(made.ms or 0) > 0))
-    for key in ("surrogate", "licence", "source"):
-        _check(name, key, "words", isinstance(vars(made)[key], str) and vars(made)[key].strip() != "")
-    return made
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-def _check(name: str, key: str, expected: str, good: bool) -> None:
-    if not good:
-        raise PurebenchError(f"{name}: {key}: expected {expected} (or {VARIES}).")
+def _declaration(name: str, facts: Any) -> Declaration:
+    try:
+        return from_plain(Declaration, facts)
+    except PurebenchError as error:
+        raise PurebenchError(f"{name}: {error}") from error
 
 
 def of_package(point: EntryPoint) -> dict[str, Declaration]:

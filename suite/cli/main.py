@@ -20,6 +20,7 @@ from purebench.cli.commands.new import app as new
 from purebench.cli.commands.plan import plan
 from purebench.cli.commands.robustbench import robustbench
 from purebench.cli.commands.run import run
+from purebench.cli.commands.schema import schema
 from purebench.cli.commands.show import show
 from purebench.cli.commands.train import train
 from purebench.cli.commands.try_defense import try_defense
@@ -70,6 +71,7 @@ app.command()(export)
 app.command()(tune)
 app.command()(convert)
 app.command()(check)
+app.command()(schema)
 app.add_typer(new, name="new")
 
 

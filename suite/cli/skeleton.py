@@ -1,4 +1,4 @@
-"""Writes a runnable skeleton of a defense, an attack or a data set, with a test and a board."""
+"""Writes a runnable skeleton of a defense, an attack or a data set: code, a test, a board and the boards' JSON schema."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
+from purebench.boards.json_schema import FILE_NAME, board_json_schema
 from purebench.core.errors import PurebenchError
 
 SUFFIX = {"defense": "Purifier", "attack": "Attack", "dataset": ""}
@@ -23,7 +24,7 @@ LONGEST = 60
 
 
 def write(kind: str, name: str, folder: Path) -> list[Path]:
-    """Write NAME.py, its test and a board.yaml into a folder, which is made if needed.
+    """Write NAME.py, its test, the JSON schema of boards and a board.yaml into a folder, which is made if needed.
 
     Args:
         kind: A key of `SUFFIX`.
@@ -31,7 +32,7 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
         folder: The folder.
 
     Returns:
-        The paths of the three files, in this order.
+        The paths of the four files, in this order.
 
     Raises:
         PurebenchError: For a name that Python cannot use and for a file that exists already; then nothing is written.
@@ -46,13 +47,15 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
     if re.search(r"[()\s':]", words["folder"]):
         raise PurebenchError(f"--folder: expected a path without spaces, brackets and colons, but got {str(folder)!r}.")
     source = files("purebench") / "skeletons" / kind
+
+    def filled(template: str) -> str:
+        return Template((source / template).read_text(encoding="utf-8")).substitute(words)
+
     texts = {
-        folder / target: Template((source / template).read_text(encoding="utf-8")).substitute(words)
-        for target, template in (
-            (f"{name}.py", "own.py.txt"),
-            (f"test_{name}.py", "test_own.py.txt"),
-            ("board.yaml", "board.yaml.txt"),
-        )
+        folder / f"{name}.py": filled("own.py.txt"),
+        folder / f"test_{name}.py": filled("test_own.py.txt"),
+        folder / FILE_NAME: board_json_schema(),
+        folder / "board.yaml": filled("board.yaml.txt"),
     }
     _check_taken(name, texts[folder / f"{name}.py"], "" if kind == "dataset" else texts[folder / "board.yaml"])
     try:

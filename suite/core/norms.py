@@ -1,6 +1,7 @@
 """Norms of images, steepest-ascent directions and projections; the only module that implements the geometry of norms.
 
-Every function works on batches [N,…] and treats each image separately. A new norm is one `Norm` in `NORMS`.
+Every function works on batches [N,…] and treats each image separately. A new norm is one `Norm` in `NORMS`, and one
+`NormFacts` in `norm_facts`.
 """
 
 from __future__ import annotations

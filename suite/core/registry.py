@@ -21,6 +21,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+from purebench.core.arguments import unknown_parameter
 from purebench.core.errors import Inapplicable, PurebenchError, nearest
 from purebench.core.source.fresh_modules import refresh_entry_point, refresh_file
 
@@ -251,7 +252,7 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
     for key in params:
         if key not in takes and not anything:
-            raise PurebenchError(f"{spec.name}: the parameter {key!r} is unknown; {nearest(key, takes)}")
+            raise unknown_parameter(spec.name, key, takes)
     params |= {key: value for key, value in context.items() if key in takes and key not in params}
     for key, parameter in takes.items():
         required = parameter.default is parameter.empty and parameter.kind not in (

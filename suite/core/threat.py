@@ -12,13 +12,13 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 from purebench.core.errors import PurebenchError, nearest, shown
+from purebench.core.norm_facts import NORM_FACTS, NORM_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-NORM_NAMES = ("linf", "l2", "l1")
 SMALLEST, LARGEST = 1e-12, 1e9
 """Radii outside of this range are mistakes: float32 images do not resolve the smallest, and no two images are as far
 apart as the largest."""
@@ -104,8 +104,7 @@ def largest_radius(norm: str, shape: Sequence[int]) -> float:
         norm: a name in NORM_NAMES.
         shape: the shape [C,H,W] of one image.
     """
-    values = float(math.prod(shape))
-    return {"linf": 1.0, "l2": math.sqrt(values), "l1": values}[norm]
+    return NORM_FACTS[norm].largest(math.prod(shape))
 
 
 def parse_radius(text: str | float) -> float:

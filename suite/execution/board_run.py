@@ -116,7 +116,8 @@ def run_prepared(
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
-        check_defenses(context)
+        for warning in check_defenses(context):
+            tell(warning)
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one

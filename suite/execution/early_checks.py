@@ -17,25 +17,31 @@ from purebench.execution.contract.checks import check_contract
 from purebench.execution.contract.eager import eagerly
 
 
-def check_defenses(context: Context) -> None:
-    """Call every defense once, to find invalid defenses before anything is run.
+def check_defenses(context: Context) -> list[str]:
+    """Call every defense, to find invalid defenses before anything is run.
 
     It is separate from `prepare`, because a finished board does not need it. Defenses that were accepted on another
     subset of the images (see `Context.on`) are not called again.
 
+    Returns:
+        Sentences about defenses that declare random=True and look deterministic.
+
     Raises:
         PurebenchError: a defense breaks the contract (see `check_contract`).
     """
+    found: list[str] = []
     images = torch.as_tensor(context.images.take([0, len(context.images) - 1]).floats()).to(context.device)
     for name in context.defenses:
         if name in context.checked:
             continue
         try:
             with eagerly():
-                check_contract(context.uncalled(name), images)
+                warning = check_contract(context.uncalled(name), images)
         except PurebenchError as error:
             raise PurebenchError(f"defenses.{name}: {error}") from error
+        found += [f"defenses.{name}: {warning}."] if warning else []
         context.checked.add(name)
+    return found
 
 
 @runtime_checkable

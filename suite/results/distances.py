@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from purebench.core.norm_facts import NORM_FACTS
 from purebench.core.threat import parse_radius
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, DefenseResult
 from purebench.statistics import median_distance
-
-NORM_SIGNS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
 
 
 @dataclass(frozen=True)
@@ -101,4 +100,5 @@ def distance_text(norm: str, distance: float | None) -> str:
     """Format a distance in the usual units of the norm: "8.7/255" for linf, "0.034" for the others, "∞" for None."""
     if distance is None:
         return "∞"
-    return f"{255 * distance:.1f}/255" if norm == "linf" else f"{distance:.3g}"
+    unit = NORM_FACTS[norm].unit
+    return f"{unit * distance:.1f}/{unit}" if unit > 1 else f"{distance:.3g}"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from purebench.boards.board import SOURCE
-from purebench.boards.schema import NAME, AttackSchema, BoardCore, require_whole
+from purebench.boards.schema import AttackSchema, BoardCore, require_whole
+from purebench.boards.schema_fields import NAME
 from purebench.core.errors import PurebenchError
 from purebench.core.files.names import check_file_name
 from purebench.core.files.text import shown

@@ -134,7 +134,7 @@ def _settings(item: pytest.Item) -> Settings:
         if marker.args:
             raise PurebenchError(f"robustness: expected settings by name, such as board=…, but got {marker.args}.")
         changes |= marker.kwargs
-    return Settings(folder, images).but(changes)
+    return Settings(store=folder, images=images).but(changes)
 
 
 def _placed(name: str, value: str, folder: Path) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from numbers import Real
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SkipValidation
 
 from purebench.boards.board import Board
-from purebench.core.errors import PurebenchError, nearest, require_fraction
+from purebench.core.files.validation_errors import Expected
+from purebench.core.files.versioned_model import StrictModel, from_plain
 
-UNDECIDED = ("fail", "skip", "warn")
+
+def _path(value: Any) -> Any:
+    return Path(value) if isinstance(value, str) else value
 
 
-@dataclass(frozen=True)
-class Settings:
+Folder = Annotated[Path, BeforeValidator(_path), Expected("a folder")]
+
+
+class Settings(StrictModel):
     """Settings of all claims of a test, unless a claim changes them.
 
     Attributes:
@@ -30,14 +35,14 @@ class Settings:
         undecided: Effect of an undecided claim on the test: fail, skip or warn.
     """
 
-    store: Path
-    images: Path
-    board: str | Path | Board = "fashion-quick"
-    confidence: float = 0.95
-    max_images: int | None = None
-    budget: float | None = None
-    device: str = "cpu"
-    undecided: str = "fail"
+    store: Folder
+    images: Folder
+    board: SkipValidation[str | Path | Board] = "fashion-quick"
+    confidence: Annotated[float, Field(gt=0, lt=1), Expected("a fraction, such as 0.4 for 40 %")] = 0.95
+    max_images: Annotated[int, Field(ge=1)] | None = None
+    budget: Annotated[Annotated[float, Field(gt=0)] | None, Expected("minutes, such as 10 or 0.5")] = None
+    device: Annotated[str, BeforeValidator(str)] = "cpu"
+    undecided: Literal["fail", "skip", "warn"] = "fail"
 
     def but(self, changes: Mapping[str, object]) -> Settings:
         """Return the settings with other values.
@@ -51,22 +56,4 @@ class Settings:
         Raises:
             PurebenchError: For an unknown name (the message names the nearest one) and for a value out of its range.
         """
-        known = [each.name for each in fields(self)]
-        for name in changes:
-            if name not in known:
-                raise PurebenchError(f"robustness: the setting {name!r} is unknown; {nearest(name, known)}")
-        made = replace(self, **changes)  # type: ignore[arg-type]
-        for name in ("store", "images"):
-            if not isinstance(folder := getattr(made, name), str | Path):
-                raise PurebenchError(f"{name}: expected a folder, but got {folder!r}.")
-        made = replace(made, store=Path(made.store), images=Path(made.images), device=str(made.device))
-        if made.undecided not in UNDECIDED:
-            raise PurebenchError(f"undecided: expected {', '.join(UNDECIDED)}, but got {made.undecided!r}.")
-        require_fraction("confidence", made.confidence, ends=False)
-        most = made.max_images
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise PurebenchError(f"max_images: expected a whole number of at least 1, but got {most!r}.")
-        minutes = isinstance(made.budget, Real) and not isinstance(made.budget, bool) and 0 < made.budget < math.inf
-        if made.budget is not None and not minutes:
-            raise PurebenchError(f"budget: expected minutes, such as 10 or 0.5, but got {made.budget!r}.")
-        return made
+        return from_plain(Settings, {**vars(self), **changes}, "robustness")

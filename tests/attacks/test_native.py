@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from purebench import Defense, PurebenchError, ThreatModel, keep_random_layers_on
-from purebench.attacks import APGD, CW, FMN, PGD, Clean, DeepFool, Square
+from purebench import Defense, Function, PurebenchError, ThreatModel, keep_random_layers_on
+from purebench.attacks import APGD, CW, FMN, PGD, Clean, DeepFool, Latent, Square
 
 EPS = 0.05
 
@@ -136,3 +139,37 @@ def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tenso
     }.items():
         with pytest.raises(PurebenchError, match=told):
             call()
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            lambda: APGD(step=10),
+            "APGD: the parameter 'step' is unknown; did you mean 'steps' or 'stop'? It takes loss, steps",
+        ),  # type: ignore[call-arg]
+        (lambda: PGD(size=3), "PGD: the parameter 'size' is unknown; known: loss, momentum, random"),  # type: ignore[call-arg]
+        (lambda: Latent(step=3), "Latent: the parameter 'step' is unknown; did you mean 'steps'?"),  # type: ignore[call-arg]
+        (lambda: Function(abs, randm=True), "Function: the parameter 'randm' is unknown; did you mean 'random'?"),  # type: ignore[call-arg]
+        (lambda: Defense(abs, randm=True), "Defense: the parameter 'randm' is unknown; did you mean 'random'?"),  # type: ignore[call-arg]
+    ],
+)
+def test_an_unknown_parameter_is_refused_with_the_known_ones(call: Callable[[], object], told: str) -> None:
+    for kind in (PurebenchError, TypeError):
+        with pytest.raises(kind, match=re.escape(told)):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("radius", "APGD: the parameter 'radius' is unknown; pass eps=8/255 and norm='linf'"),
+        ("epsilon", "APGD on a model: the parameter 'epsilon' is unknown; did you mean 'eps'?"),
+        ("nrom", "did you mean 'norm'? It takes eps, norm, eot."),
+    ],
+)
+def test_an_unknown_keyword_of_a_call_is_refused(
+    name: str, told: str, model: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
+    with pytest.raises(PurebenchError, match=re.escape(told)):
+        APGD()(model, *images, **{name: EPS})  # type: ignore[call-overload]

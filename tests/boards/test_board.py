@@ -15,6 +15,7 @@ from purebench.boards.jobs import Job, WorstCaseJob, plan
 from purebench.boards.parse import load_board, parse_board
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
+from purebench.core.files.strict_yaml import load_yaml
 
 from boards import write_board  # isort: skip
 
@@ -135,6 +136,32 @@ def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
         load_board(path)
     with pytest.raises(PurebenchError, match="absent"):
         load_board(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "attacks:\n  pgd: {use: pgd(steps=10, restarts=2), gradient: exact}",
+            "line 2: expected quotes around a value with commas in braces, but got pgd(steps=10, restarts=2); "
+            "write 'pgd(steps=10, restarts=2)'.",
+        ),
+        ("a: {use: pgd(steps=10, loss='ce', restarts=2)}", """write "pgd(steps=10, loss='ce', restarts=2)"."""),
+        ("defenses: {mix: vote(alphas=[0.1, 0.2])}", "put a spec with commas, brackets or colons in quotes"),
+    ],
+)
+def test_a_spec_with_a_comma_in_braces_needs_quotes(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "board.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(PurebenchError) as caught:
+        load_board(tmp_path / "board.yaml")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["{a: 'b(', c: }", "{a: b(c), d: }", "{a: b(c, d: e}", "{a: b, c: , d)}", "a: b(c\nd:"]
+)
+def test_other_brackets_in_braces_are_read_as_yaml_has_them(text: str) -> None:
+    assert load_yaml(text) == yaml.safe_load(text)
 
 
 def test_the_plan_has_every_pair_on_every_block_once() -> None:

@@ -103,7 +103,7 @@ def test_a_helper_that_a_helper_imports_counts_too(tmp_path: Path) -> None:
 def test_a_claim_does_not_stay_green(tmp_path: Path, board: Board) -> None:
     (tmp_path / "mine.py").write_text(MINE.format(helper="helper"), encoding="utf-8")
     more = replace(board, dataset=replace(board.dataset, images=16, block=8))
-    claims = Robustness(replace(Settings(tmp_path / "found", tmp_path / "images"), board=more, confidence=0.8))
+    claims = Robustness(Settings(store=tmp_path / "found", images=tmp_path / "images", board=more, confidence=0.8))
     results = []
     for text in (RIGHT, WRONG):
         (tmp_path / "helper.py").write_text(text, encoding="utf-8")

@@ -36,7 +36,7 @@ def test_the_attacks_of_every_bundled_board_pass(name: str) -> None:
         ("pgd", "l1", "expected the norm linf or l2, but got l1"),
         ("square", "l1", "expected the norm linf or l2, but got l1"),
         ("cw", "linf", "expected the norm l2, but got linf"),
-        ("deepfool", "l1", "expected the norm l2 or linf, but got l1"),
+        ("deepfool", "l1", "expected the norm linf or l2, but got l1"),
         ("foolbox:L2PGD", "linf", "expected an attack in linf, but it is one in l2"),
         ("art:DeepFool", "linf", "expected an attack in linf, but it is one in l2"),
         ("art:SquareAttack(p_init=5)", "linf", "cannot be made from {'p_init': 5}: .*p_init"),

@@ -249,15 +249,19 @@ def test_a_line_is_a_declaration_and_times_come_from_beside_it() -> None:
     [
         ("a: {randm: true}", "a: the key 'randm' is unknown; did you mean 'random'?"),
         (f"a: {LINE.replace('random: true, ', '')}", "a: expected the key 'random', but it is missing"),
-        (f"a: {LINE.replace('true', '1')}", "a: random: expected true, false"),
-        (f"a: {LINE.replace('exact', 'yes')}", "a: gradient: expected exact or zero or none"),
-        (f"a: {LINE.replace('2', '-2')}", "a: forwards: expected a whole number"),
+        (f"a: {LINE.replace('true', '1')}", "a: random: expected true, false (or varies), but got 1"),
+        (f"a: {LINE.replace('exact', 'yes')}", "a: gradient: True is unknown; known: exact, none, varies, zero"),
+        (f"a: {LINE.replace('2', '-2')}", "a: forwards: expected a whole number (or varies), but got -2"),
         (f"a: {LINE.replace('2', 'true')}", "a: forwards: expected a whole number"),
-        (f"a: {LINE.replace('2', '2, ms: 0')}", "a: ms: expected milliseconds"),
-        (f"a: {LINE.replace('MIT', '~')}", "a: licence: expected words"),
-        ("a: 3", "a: expected a mapping with random"),
+        (f"a: {LINE.replace('2', '2, ms: 0')}", "a: ms: expected milliseconds above 0 (or varies), but got 0"),
+        (f"a: {LINE.replace('MIT', '~')}", "a: licence: expected words (or varies), but got None"),
+        (
+            "a: 3",
+            "a: expected a mapping with forwards, gradient, licence, ms, passes, random, source, surrogate, but got 3",
+        ),
         ("[1]", "expected a mapping of defenses"),
         ("a: {", "expected YAML"),
+        (f"a: {LINE}\na: {LINE}", "line 2: the key 'a' comes twice"),
     ],
 )
 def test_a_wrong_declaration_says_what_is_wrong(text: str, message: str) -> None:

@@ -146,7 +146,7 @@ def test_a_name_that_cannot_be_is_refused(own_folder: Path, kind: str, name: str
     assert list(own_folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("there", ["mine.py", "test_mine.py", "board.yaml"])
+@pytest.mark.parametrize("there", ["mine.py", "test_mine.py", "board.schema.json", "board.yaml"])
 def test_nothing_is_written_over(own_folder: Path, there: str) -> None:
     (own_folder / "mine").mkdir()
     (own_folder / "mine" / there).write_text("precious", encoding="utf-8")

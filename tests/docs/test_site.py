@@ -13,6 +13,8 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
+from purebench.boards.json_schema import board_json_schema
+
 from blocks import ROOT  # isort: skip
 
 WORDS = {
@@ -52,6 +54,7 @@ def test_it_builds_strictly_and_needs_nothing_from_elsewhere(tmp_path: Path, qui
     site = built(ROOT / "docs", tmp_path / "site")
     pages = [path for path in site.glob("*.html") if path.name != "404.html"]
     assert {path.stem for path in pages} == {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert (site / "board.schema.json").read_text(encoding="utf-8") == board_json_schema()
     for page in pages:
         fetched = re.findall(
             r'<(?:script|link|img)[^>]*(?:src|href)="(https?://[^"]*)"', page.read_text(encoding="utf-8")

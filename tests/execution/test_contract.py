@@ -97,6 +97,70 @@ def test_answers_that_are_no_logits_are_refused_with_the_cure() -> None:
     check_contract(as_defense(lambda x: {"logits": logits(x), "b": logits(x)}), X)  # type: ignore[arg-type,return-value]
 
 
+@pytest.mark.parametrize(
+    ("net", "told"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(3)),
+            r"a classifier that takes images of shape \[1, 4, 4\], .* but it takes \[3, 4, 4\] \(Given",
+        ),
+        (nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 3)), r"but it takes \[1, 28, 28\] \(mat1 and mat2 shapes"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)), r"but it takes \[3, 32, 32\] .*; convert them inside"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(999, 3)), r"but it fails \(mat1 and mat2 shapes cannot be multiplied"),
+    ],
+    ids=["channels", "size", "both", "unknown"],
+)
+def test_a_classifier_of_images_of_another_shape_is_refused(net: nn.Module, told: str) -> None:
+    if isinstance(net[-1], nn.LazyLinear):  # type: ignore[index]
+        net(torch.rand(1, 3, 4, 4))
+    with pytest.raises(PurebenchError, match=told):
+        check_contract(as_defense(net), X)
+
+
+def test_a_purifier_of_images_of_another_shape_is_refused() -> None:
+    net = nn.Conv2d(3, 3, 3, padding=1)
+    with pytest.raises(PurebenchError, match=r"a purifier that takes images of shape \[1, 4, 4\].* takes \[3, 4, 4\]"):
+        check_contract(Defense(logits, Function(net, random=False)), X)
+
+
+def test_an_error_at_some_images_is_left_to_the_jobs() -> None:
+    """Whatever its words: it passes another image of the same shape."""
+
+    def dark(x: Tensor) -> Tensor:
+        if float(x.mean()) != 0.5:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        return logits(x)
+
+    assert check_contract(as_defense(dark), X) is None
+
+
+def test_a_random_defense_that_declares_otherwise_is_refused() -> None:
+    noise = Function(lambda x: x + 0.1 * torch.randn_like(x), random=False)
+    with pytest.raises(PurebenchError, match=r"same answer twice .* random=False.*declare it random=True"):
+        check_contract(Defense(logits, noise), X)
+    assert check_contract(Defense(logits, Function(noise.function, random=True)), X) is None
+    tiny = Function(lambda x: x + 1e-6 * torch.rand_like(x), random=False)  # as large as rounding on a GPU
+    assert check_contract(Defense(logits, tiny), X) is None
+
+
+def test_a_deterministic_defense_that_declares_otherwise_is_told() -> None:
+    told = check_contract(as_defense(logits, random=True), X)
+    assert told is not None
+    assert told.startswith("it declares random=True, but 8 draws are equal to the last bit")
+    rounded = Function(lambda x: x + 1e-3 * torch.randn_like(x), random=True)  # hidden by the classifier's rounding
+    assert check_contract(Defense(lambda x: logits(x).round(), rounded), X) is None
+
+    def seeds(x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return logits(x + torch.rand_like(x))
+
+    with pytest.raises(PurebenchError, match="it seeds random numbers itself"):
+        check_contract(as_defense(seeds, random=True), X)
+    dropout = nn.Sequential(nn.Flatten(), nn.Dropout(0.5))
+    with pytest.raises(PurebenchError, match="dropout is off in eval mode"):
+        check_contract(as_defense(dropout, random=True), X)
+
+
 def remembers(x: Tensor) -> Tensor:
     SEEN.append(x)
     return logits(x)

@@ -226,3 +226,21 @@ def test_a_row_that_is_no_defense_of_images_is_refused_by_its_name(ready: Contex
     net = classifier(ready)
     with pytest.raises(PurebenchError, match=r"defenses.none: .*wrap it"):
         check_defenses(replace(ready, defenses={"none": as_defense(lambda x: (net(x), net(x)))}))  # type: ignore[arg-type,return-value]
+
+
+def test_what_a_defense_declares_is_compared_with_its_answers_before_the_run(ready: Context) -> None:
+    net = classifier(ready)
+    noisy = as_defense(lambda x: net(x + 0.3 * torch.randn_like(x)))
+    with pytest.raises(PurebenchError, match=r"defenses.none: .*declare it random=True"):
+        check_defenses(replace(ready, defenses={"none": noisy}))
+    (told,) = check_defenses(replace(ready, defenses={"none": as_defense(net, random=True)}))
+    assert told.startswith("defenses.none: it declares random=True")
+    assert check_defenses(ready) == []
+
+
+def test_a_model_of_other_images_is_refused_before_the_run(ready: Context) -> None:
+    colour = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    shape = list(ready.images.images.shape[1:])
+    with pytest.raises(PurebenchError) as caught:
+        check_defenses(replace(ready, defenses={"none": as_defense(colour)}))
+    assert f"images of shape {shape}, as it gets them, but it takes {[3, *shape[1:]]}" in str(caught.value)

@@ -22,7 +22,7 @@ from claimed import write_claimed  # isort: skip
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(tmp_path / "found", tmp_path / "images", board=write_claimed(tmp_path, images=16))
+    return Settings(store=tmp_path / "found", images=tmp_path / "images", board=write_claimed(tmp_path, images=16))
 
 
 def test_an_object_is_asked_anew_and_leaves_nothing_behind(settings: Settings) -> None:
@@ -61,7 +61,7 @@ def test_a_crash_fails_a_claim_that_anything_would_fulfil(settings: Settings, tm
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"bord": "x"}, "the setting 'bord' is unknown; did you mean 'board'"),
+        ({"bord": "x"}, "robustness: the key 'bord' is unknown; did you mean 'board'"),
         ({"board": "fashion-quik"}, "'fashion-quik' is unknown; did you mean 'fashion-quick'"),
         ({"max_images": 0}, "max_images: expected a whole number of at least 1, but got 0"),
         ({"confidence": 95}, "confidence: expected a fraction, such as 0.4 for 40 %, but got 95"),
@@ -69,7 +69,8 @@ def test_a_crash_fails_a_claim_that_anything_would_fulfil(settings: Settings, tm
         ({"budget": 0}, "budget: expected minutes, such as 10 or 0.5, but got 0"),
         ({"budget": [1]}, r"budget: expected minutes, such as 10 or 0.5, but got \[1\]"),
         ({"budget": "1h"}, "budget: expected minutes, such as 10 or 0.5, but got '1h'"),
-        ({"undecided": "pass"}, "undecided: expected fail, skip, warn, but got 'pass'"),
+        ({"undecided": "pass"}, "undecided: 'pass' is unknown; known: fail, skip, warn"),
+        ({"store": 3}, "store: expected a folder, but got 3"),
         ({"device": "gpu"}, "'gpu' is not to be had here"),
     ],
 )

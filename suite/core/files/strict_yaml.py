@@ -48,7 +48,20 @@ def load_yaml(text: str) -> Any:
     try:
         return _Builder(yaml.parse(text, Loader=_LOADER)).document()
     except (yaml.YAMLError, RecursionError) as error:
-        raise PurebenchError("expected YAML, but " + " ".join(str(error).split())[:500]) from error
+        told = "expected YAML, but " + " ".join(str(error).split())[:500]
+        raise PurebenchError(told + _quotes(error, text)) from error
+
+
+def _quotes(error: Exception, text: str) -> str:
+    """Return the cure for a spec without quotes in braces, such as {use: vote(alphas=[0.1, 0.2])}, else nothing."""
+    mark = getattr(error, "problem_mark", None)
+    line = "" if mark is None else next(iter(text.splitlines()[mark.line : mark.line + 1]), "")
+    found = re.search(r"\w\([^'\"]*$", line[: mark.column]) if mark is not None and "flow" in str(error) else None
+    return (
+        "; put a spec with commas, brackets or colons in quotes, as in {use: 'apgd(steps=5, loss=ce)'}."
+        if found
+        else ""
+    )
 
 
 class _Merge:
@@ -92,7 +105,7 @@ class _Builder:
         elif isinstance(event, SequenceStartEvent):
             value = self._list(depth)
         else:
-            value = self._mapping(depth)
+            value = self._mapping(depth, flow=event.flow_style)
         if event.anchor is not None:
             self.anchors[event.anchor] = value, self.values - before
         return value
@@ -109,8 +122,9 @@ class _Builder:
             made.append("<<" if value is _Merge else value)
         return made
 
-    def _mapping(self, depth: int) -> dict[str, Any]:
+    def _mapping(self, depth: int, *, flow: bool) -> dict[str, Any]:
         own: dict[Any, Any] = {}
+        cut = ""  # of a spec without quotes in braces, whose comma ended the value
         merged: dict[str, Any] = {}
         lines: dict[Any, int] = {}
         while not isinstance(event := next(self.events), MappingEndEvent):
@@ -124,6 +138,11 @@ class _Builder:
             lines[key] = line
             value = self._value(following := next(self.events), depth + 1)
             value = "<<" if value is _Merge else value
+            cut = _joined(cut, event, following) if flow else ""
+            if cut and _closed(cut):
+                quote = '"' if "'" in cut else "'"
+                told = f"expected quotes around a value with commas in braces, but got {cut}"
+                raise _error(event, f"{told}; write {quote}{cut}{quote}")
             if key is _Merge:
                 merged = self._merged(following, value)
             else:
@@ -176,6 +195,19 @@ class _Builder:
         if not text.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in text):
             raise _error(event, "expected text, but got half of a surrogate pair")
         return text
+
+
+def _joined(cut: str, key: Any, value: Any) -> str:
+    """Return the text of a plain value that lacks a closing bracket, or that text with a key behind it; else none."""
+    if not isinstance(value, ScalarEvent) or not value.implicit[0]:
+        return ""
+    if not value.value:
+        return f"{cut}, {key.value}" if cut else ""
+    return "" if _closed(value.value) else value.value
+
+
+def _closed(text: str) -> bool:
+    return text.count("(") <= text.count(")")
 
 
 def _error(event: Any, told: str) -> PurebenchError:

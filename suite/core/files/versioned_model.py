@@ -1,4 +1,4 @@
-"""Validated schemas: a strict pydantic model, shared field types, and validation errors as one sentence.
+"""Validated schemas: a strict pydantic model, shared field types, and reading of files that have a schema version.
 
 A dataclass becomes a schema by `__pydantic_config__: ClassVar[ConfigDict] = STRICT`. `from_json` then validates its
 input by the annotations of the fields; the constructor does not change.
@@ -6,21 +6,18 @@ input by the annotations of the fields; the constructor does not change.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import load_json
 from purebench.core.files.text import shown
+from purebench.core.files.validation_errors import sentence, told
 
 T = TypeVar("T")
 
@@ -36,12 +33,6 @@ class StrictModel(BaseModel):
     """The base of all schemas: frozen, strict, without unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
-
-
-def told(text: str) -> PydanticCustomError:
-    """Return a validator's error with this sentence as its message; the middle of a long sentence is left out."""
-    text = text if len(text) <= 500 else f"{text[:350]} … {text[-100:]}"
-    return PydanticCustomError("told", "{text}", {"text": text})
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -66,7 +57,14 @@ def plain(value: Any, depth: int = 0) -> Any:
     elif isinstance(value, list | tuple):
         for inner in value:
             plain(inner, depth + 1)
-    elif isinstance(value, str):
+    else:
+        _check_scalar(value)
+    return value
+
+
+def _check_scalar(value: Any) -> None:
+    """Raise an error for a value that is neither null, true, false, a finite number below 2^63 nor text."""
+    if isinstance(value, str):
         if not value.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in value):
             raise told("expected text, but got half of a surrogate pair")
     elif isinstance(value, float):
@@ -77,7 +75,6 @@ def plain(value: Any, depth: int = 0) -> Any:
             raise told("expected whole numbers below 2^63, but got a larger one")
     elif value is not None:
         raise told(f"expected numbers, text, lists and mappings, but got {shown(value)}")
-    return value
 
 
 Plain = Annotated[Any, AfterValidator(plain)]
@@ -169,105 +166,6 @@ def require_version(data: Mapping[str, Any], version: int, cure: str) -> None:
     if found != version:
         whose = "a later" if found > version else "an earlier"
         raise PurebenchError(f"expected schema {version}, but got {shown(found)}, of {whose} purebench; {cure}.")
-
-
-def sentence(error: ValidationError, kind: Any, place: str = "") -> str:
-    """Return the first validation error as one sentence: the place, what was expected, and what was given.
-
-    Unknown keys come first, because they are often typing errors that explain missing keys.
-
-    Args:
-        error: pydantic's error.
-        kind: the model or type that was validated.
-        place: the name of the whole in messages.
-    """
-    found = error.errors(include_url=False)
-    unknown = [one for one in found if one["type"] in UNKNOWN]
-    return _sentence((unknown or found)[0], kind, place)
-
-
-UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
-EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "dict_type": "a mapping",
-    "mapping_type": "a mapping",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "string_pattern_mismatch": "text that matches {pattern}",
-    "string_too_long": "at most {max_length} characters",
-    "too_long": "at most {max_length} values",
-    "greater_than_equal": "a number of at least {ge}",
-    "greater_than": "a number above {gt}",
-    "less_than_equal": "a number of at most {le}",
-    "less_than": "a number below {lt}",
-}
-"""The expected value, by the type of pydantic's error."""
-
-
-def _sentence(error: ErrorDetails, kind: Any, place: str) -> str:
-    loc, sort, value = error["loc"], error["type"], error["input"]
-    where = _dotted(loc) or place
-    if sort in UNKNOWN:
-        where, key = _dotted(loc[:-1]) or place, str(loc[-1])
-        said = f"the key {shown(key)} is unknown; {nearest(key[:100], _known(kind, loc[:-1])[0])}"
-    elif sort in MISSING:
-        where = _dotted(loc[:-1]) or place
-        said = f"expected the key {shown(str(loc[-1]))}, but it is missing."
-    elif sort == "told":
-        said = error["ctx"]["text"]
-        said = said if said.endswith((".", "?")) else f"{said}."
-    elif sort in ("literal_error", "enum") and (options := re.findall(r"'([^']*)'", error["ctx"]["expected"])):
-        said = f"{shown(value)} is unknown; {nearest(str(value)[:100], options)}"
-    elif sort == "json_invalid":
-        said = f"expected JSON, but {error['ctx']['error']}."
-    else:
-        names, description = _known(kind, loc)
-        if sort in ("model_type", "model_attributes_type", "dataclass_type"):
-            description = f"a mapping with {', '.join(sorted(names))}"
-        usual = EXPECTED.get(sort, error["msg"].removeprefix("Input should be ")).format(**error.get("ctx", {}))
-        usual = usual.replace("a number", "a whole number", 1) if isinstance(value, int) else usual
-        said = f"expected {description or usual}, but got {shown(value)}."
-    return f"{where}: {said}" if where else said
-
-
-def _dotted(loc: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{str(part)[:100]}" for part in loc)
-    return text.removeprefix(".")
-
-
-def _known(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], str]:
-    """Return the keys of the schema at a place within another, and the description of the field at this place."""
-    schema, description = kind, ""
-    for part in loc:
-        fields = _fields(schema)
-        if part in fields:
-            schema, description = fields[str(part)]
-            schema = _schema_in(schema)
-    return list(_fields(schema)), description
-
-
-def _fields(kind: Any) -> dict[str, tuple[Any, str]]:
-    """Return the annotation and description of each field of a schema, by the field's name in a file."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        each: dict[str, FieldInfo] = kind.model_fields
-        return {info.alias or name: (info.annotation, info.description or "") for name, info in each.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return {name: (hint, "") for name, hint in get_type_hints(kind, include_extras=True).items() if name[0] != "_"}
-    return {}
-
-
-def _schema_in(annotation: Any) -> Any:
-    """Return the first schema within an annotation such as dict[str, Model]."""
-    if _fields(annotation):
-        return annotation
-    inner = (_schema_in(part) for part in get_args(annotation))
-    return next((part for part in inner if part is not None), None)
 
 
 @cache

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from purebench.core.defense import Defense, random_layers
+from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
 from purebench.core.protocols import NotLogits, are_probabilities, check_logits
 from purebench.core.seeds import seeded
 from purebench.core.warning_codes import ResultWarning, WarningCode
+from purebench.execution.contract.declared_random import check_declared_random
 from purebench.execution.contract.draw_independence import SHARED, shares_draws
 from purebench.execution.contract.global_state import changed, snapshot
+from purebench.execution.contract.image_shape import check_image_shape
 
 SLACK = 0.5
 """Largest accepted distance of a purifier's images from [0,1]: generative models overshoot, a wrong scale exceeds it by
@@ -62,16 +64,20 @@ def facts(defense: Defense, x: Tensor) -> Facts:
 
 
 @torch.no_grad()
-def check_contract(defense: Defense, x: Tensor) -> None:
+def check_contract(defense: Defense, x: Tensor) -> str | None:
     """Check a defense on two images; the defense is not used afterwards.
 
     Args:
         defense: a copy of the defense.
         x: images [2,C,H,W] in [0,1].
 
+    Returns:
+        A sentence if a defense with random=True looks deterministic, else None (see `check_declared_random`).
+
     Raises:
-        PurebenchError: the purifier returns images of another shape, type or range, the answers are not logits, or the
-            defense changes its input or keeps a state outside of itself; the message says how to fix it.
+        PurebenchError: a part takes images of another shape, the purifier returns images of another shape, type or
+            range, the answers are not logits, the defense changes its input or keeps a state outside of itself, or it
+            is random and declares random=False; the message says how to fix it.
     """
     try:
         with seeded("contract", device=x.device):
@@ -91,15 +97,20 @@ def check_contract(defense: Defense, x: Tensor) -> None:
         raise
     except NotLogits as fault:
         raise PurebenchError(f"{fault}.") from fault
-    except Exception:  # reported by the jobs, for the images that cause it
-        return
+    except Exception as error:  # reported by the jobs, for the images that cause it
+        check_image_shape(defense, x, error)
+        return None
     if written:
         raise PurebenchError(
             f"expected a defense that keeps nothing from call to call outside of itself, but its code changes "
             f"{', '.join(written)}; keep it in an attribute of the defense, of which verification takes a fresh copy."
         )
-    if defense.random and any(not layer.training for layer in random_layers(defense)):
-        shares_draws(defense, x)  # raises an error if only switched-off dropout was random
+    try:
+        return check_declared_random(defense, x)
+    except PurebenchError:
+        raise
+    except Exception:
+        return None
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ def test_images_leave_when_they_have_crossed(linear, norm):
 
 def test_l1_is_refused(small):
     case = small()
-    with pytest.raises(PurebenchError, match="expected the norm l2 or linf, but got l1; take fmn"):
+    with pytest.raises(PurebenchError, match="expected the norm linf or l2, but got l1; take fmn"):
         DeepFool()(exact(case.defense), case.x, case.y, ThreatModel("l1", 0.1))
 
 
