@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from purebench.attacks.entry import ALL, ANY, DECISION, NONE, SCORE, WHITE, Entry
 from purebench.core.errors import PurebenchError, nearest
-from purebench.core.norm_facts import NORM_NAMES
+from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.threat import Knowledge
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient.pgd import at_least_one
 from purebench.attacks.views.view import View
+from purebench.core.answers import Answer, Inapplicable
 from purebench.core.arguments import KnownParameters
 from purebench.core.defense import Certifier
 from purebench.core.errors import PurebenchError
-from purebench.core.norm_facts import NORM_FACTS
-from purebench.core.protocols import Answer, Inapplicable
+from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.core.threat import Knowledge, ThreatModel
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from purebench.attacks.views.gradient_modes import exact
 from purebench.attacks.views.view import View
+from purebench.core.answers import Answer, check_logits
 from purebench.core.arguments import KnownParameters, UnknownParameter, unknown_parameter
 from purebench.core.defense import STAYS_RANDOM, Defense, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Answer, check_logits
 from purebench.core.threat import Knowledge, ThreatModel, parse_radius
 
 Model = Callable[[Tensor], Tensor]

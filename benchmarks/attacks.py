@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import sys
 
-import precision
-import reference
 import speed
-import strength
+from attack_parts import precision, reference, strength
 
 BENCHMARKS = {
     "speed": speed.main,

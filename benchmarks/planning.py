@@ -15,7 +15,7 @@ from pathlib import Path
 from reporting import Column, Report, fixed, parser, perform, progress, text
 
 from purebench.boards.selection import choose
-from purebench.core.memory import keep_freed_memory
+from purebench.core.compute.memory import keep_freed_memory
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
 from purebench.execution.cost_estimate import forecast

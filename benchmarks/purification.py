@@ -33,15 +33,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contestants import told
+from attack_parts.contestants import told
+from attack_parts.timing import find_clock
 from reporting import Report, fixed, parser, perform, progress, text
-from timing import find_clock
 from torch import Tensor, nn
 
 from purebench.cli.declaration import VARIES, of_package
 from purebench.core import registry
+from purebench.core.compute.memory import keep_freed_memory
 from purebench.core.defense import as_defense
-from purebench.core.memory import keep_freed_memory
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier

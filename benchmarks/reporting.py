@@ -18,9 +18,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from purebench.core.devices import find_device
+from purebench.core.compute.devices import find_device
+from purebench.core.compute.memory import keep_freed_memory
 from purebench.core.errors import PurebenchError
-from purebench.core.memory import keep_freed_memory
 from purebench.records.provenance import commit, device_name, versions
 
 PEERS = ("torchattacks", "adv-lib")
@@ -122,7 +122,9 @@ def parser(about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0, help="decides every random number (0)")
     made.add_argument("--json", type=Path, metavar="FILE", help="also write what was found to FILE")
     made.add_argument(
-        "--default-malloc", action="store_true", help="leave glibc's thresholds as they are (see suite/core/memory.py)"
+        "--default-malloc",
+        action="store_true",
+        help="leave glibc's thresholds as they are (suite/core/compute/memory.py)",
     )
     return made
 

@@ -27,11 +27,11 @@ import statistics
 import sys
 from typing import Any
 
-from contestants import Contestant, Task, taking_part
-from folding import folding
+from attack_parts.contestants import Contestant, Task, taking_part
+from attack_parts.folding import folding
+from attack_parts.subjects import Subject, answers, speed_subject
+from attack_parts.timing import UNIT, UNIT_PASSES, Timed, find_clock, measure
 from reporting import Report, fixed, parser, percent, perform, text
-from subjects import Subject, answers, speed_subject
-from timing import UNIT, UNIT_PASSES, Timed, find_clock, measure
 
 from purebench.core.threat import ThreatModel, parse_radius
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from purebench.core.norm_facts import NORM_FACTS
+from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.core.threat import ThreatModel
 from purebench.results.distances import Nearest, distance_text
 from purebench.statistics import Estimate, median_distance, security_curve

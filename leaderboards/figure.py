@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from purebench.boards.board import Board
 from purebench.leaderboards.notes import threat_text
-from purebench.results.rank import Row
+from purebench.results.ranking.rank import Row
 
 ACCENT, SOFT = "#0b6e74", "#6a665f"
 

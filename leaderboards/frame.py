@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from purebench.results.errored import errors_of
-from purebench.results.rank import Row
+from purebench.results.ranking.rank import Row
 from purebench.statistics import Estimate
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from purebench.leaderboards.notes import notes, threat_text
 from purebench.leaderboards.site import templates
-from purebench.results.rank import Row
+from purebench.results.ranking.rank import Row
 
 if TYPE_CHECKING:
     from purebench.boards.board import Board

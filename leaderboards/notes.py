@@ -10,7 +10,7 @@ from rich.text import Text
 from purebench.core.terminal_output import printable
 from purebench.results.attack_claims import own_verdict
 from purebench.results.errored import RETRY
-from purebench.results.rank import Row
+from purebench.results.ranking.rank import Row
 from purebench.results.results import CLEAN
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from purebench.results.attack_claims import OwnVerdict, own_verdict
 from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import Certificates
 from purebench.results.distances import Nearest, distance_text, reach
-from purebench.results.rank import Cell, Cost, Row, cost
+from purebench.results.ranking.rank import Cell, Cost, Row, cost
 from purebench.results.results import CLEAN, spec_text
 from purebench.statistics import Estimate, median_with_ends
 

@@ -11,14 +11,14 @@ from markupsafe import Markup
 
 from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
-from purebench.core.norm_facts import NORM_FACTS
+from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest
 from purebench.results.export import write_files
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from purebench.core.terminal_output import printable
-from purebench.results.rank import Row
+from purebench.results.ranking.rank import Row
 from purebench.statistics import Estimate
 
 COLUMNS = ("rank", "defense", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
-from purebench.results.rank import Row, rank
+from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
 

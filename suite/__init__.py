@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from purebench.checks.attack_variants import Effort
     from purebench.core.defense import Certifier, Defense, Function, Purifier, keep_random_layers_on
     from purebench.core.errors import PurebenchError
-    from purebench.core.norms import NORMS
+    from purebench.core.norms.norms import NORMS
     from purebench.core.registry import Spec, create, register
     from purebench.core.threat import Knowledge, ThreatModel
     from purebench.core.warning_codes import WarningCode

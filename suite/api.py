@@ -14,7 +14,7 @@ from purebench.boards import selection
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.bundled import find_board
 from purebench.boards.parse import NAME, load_board
-from purebench.core.devices import find_device
+from purebench.core.compute.devices import find_device
 from purebench.core.errors import PurebenchError
 from purebench.core.files.places import default_store
 from purebench.core.registry import Spec

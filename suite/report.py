@@ -18,8 +18,8 @@ from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
 from purebench.records.outcome import WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
-from purebench.results.comparisons import Pair, Side, comparisons
-from purebench.results.rank import Row, rank
+from purebench.results.ranking.comparisons import Pair, Side, comparisons
+from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
 from purebench.results.stored_board import originals
 from purebench.statistics import Estimate

@@ -22,9 +22,9 @@ from purebench.attacks.gradient import losses
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.attacks.views.view_module import passes_gradient
+from purebench.core.answers import Inapplicable
 from purebench.core.arguments import KnownParameters
 from purebench.core.defense import LatentPurifier
-from purebench.core.protocols import Inapplicable
 from purebench.core.threat import Knowledge, ThreatModel
 
 ALONE = "some images have no image of another class beside them: they are pushed away from their own codes"

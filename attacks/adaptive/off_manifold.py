@@ -21,10 +21,10 @@ from purebench.attacks.gradient.losses import margin, mean_over_draws
 from purebench.attacks.gradient.pgd import arrive, random_start, see_scores
 from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
+from purebench.core.answers import Inapplicable, check_logits
 from purebench.core.arguments import KnownParameters
 from purebench.core.errors import PurebenchError
-from purebench.core.norms import NORMS
-from purebench.core.protocols import Inapplicable, check_logits
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import Knowledge, ThreatModel
 
 Uphill = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor | None]]

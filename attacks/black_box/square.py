@@ -21,7 +21,7 @@ from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
-from purebench.core.norms import l2_size
+from purebench.core.norms.norms import l2_size
 from purebench.core.threat import Knowledge, ThreatModel
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -23,7 +23,7 @@ from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import Loss, View
 from purebench.core.errors import PurebenchError
-from purebench.core.norms import NORMS
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import Knowledge, ThreatModel
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.gradient.apgd_state import Run
 from purebench.attacks.gradient.pgd import normalised
-from purebench.core.norms import NORMS
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import ThreatModel
 
 DECAY = 0.9

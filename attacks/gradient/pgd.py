@@ -24,8 +24,8 @@ from purebench.attacks.parameters import a_number, yes_or_no
 from purebench.attacks.parameters import at_least_one as at_least_one
 from purebench.attacks.views.view import Loss, View
 from purebench.core.errors import PurebenchError
-from purebench.core.norm_facts import DENSE
-from purebench.core.norms import NORMS
+from purebench.core.norms.norm_facts import DENSE
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import Knowledge, ThreatModel
 
 

@@ -26,9 +26,9 @@ from purebench.attacks.libraries.confirmation import nearest_found
 from purebench.attacks.libraries.model_wrapper import Asked, Lost, overheard, runner_up
 from purebench.attacks.parameters import check_options
 from purebench.attacks.views.view import View
+from purebench.core.answers import Answer, Inapplicable
 from purebench.core.errors import PurebenchError
-from purebench.core.norm_facts import NORM_FACTS
-from purebench.core.protocols import Answer, Inapplicable
+from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.core.seeds import seeded
 from purebench.core.threat import Knowledge, ThreatModel
 

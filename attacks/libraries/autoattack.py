@@ -24,7 +24,7 @@ from purebench.attacks.gradient.losses import others
 from purebench.attacks.libraries.model_wrapper import Asked, overheard
 from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
-from purebench.core.protocols import Answer, Inapplicable
+from purebench.core.answers import Answer, Inapplicable
 from purebench.core.third_party import autoattack
 from purebench.core.threat import Knowledge, ThreatModel
 

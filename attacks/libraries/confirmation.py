@@ -7,7 +7,7 @@ from torch import Tensor
 
 from purebench.attacks.best import rows
 from purebench.attacks.views.view import View
-from purebench.core.protocols import Answer
+from purebench.core.answers import Answer
 
 FRESH = 16
 """Fresh draws that show whether a point fools a random defense more often than the image itself."""

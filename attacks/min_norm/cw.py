@@ -19,8 +19,8 @@ from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one, yes_or_no
 from purebench.attacks.views.view import View
+from purebench.core.answers import Answer
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Answer
 from purebench.core.threat import Knowledge, ThreatModel
 
 SHRUNK = 0.99

@@ -20,10 +20,10 @@ from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
+from purebench.core.answers import Answer
 from purebench.core.errors import PurebenchError
-from purebench.core.norm_facts import DENSE
-from purebench.core.norms import NORMS
-from purebench.core.protocols import Answer
+from purebench.core.norms.norm_facts import DENSE
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import Knowledge, ThreatModel
 
 BEYOND = 1e-4

@@ -24,8 +24,8 @@ from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
-from purebench.core.norms import NORMS, l2_direction, shrunk
-from purebench.core.protocols import Answer
+from purebench.core.answers import Answer
+from purebench.core.norms.norms import NORMS, l2_direction, shrunk
 from purebench.core.threat import Knowledge, ThreatModel
 
 

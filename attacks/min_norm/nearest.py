@@ -18,8 +18,8 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.views.view import View
-from purebench.core.norms import NORMS
-from purebench.core.protocols import Answer
+from purebench.core.answers import Answer
+from purebench.core.norms.norms import NORMS
 
 ALLOWED = 0.3
 """Share of draws that may be right at a point that counts as adversarial."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from purebench.attacks.views.twins import held, layers, rebuilt, twin
-from purebench.core.protocols import check_logits
+from purebench.core.answers import check_logits
 from purebench.core.seeds import seeded
 
 CLOSE = 1e-4

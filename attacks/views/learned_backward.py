@@ -15,7 +15,7 @@ from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.gradient_modes import bpda, straight_through
 from purebench.attacks.views.view import View
 from purebench.core.defense import Defense
-from purebench.core.norms import NORMS
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import ThreatModel
 
 BATCH = 8

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from purebench.attacks.views.folding import Folding, folded
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
-from purebench.core.batching import DeviceBatch, out_of_memory
+from purebench.core.answers import check_logits
+from purebench.core.compute.batching import DeviceBatch, out_of_memory
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import check_logits
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -25,7 +25,7 @@ from purebench.leaderboards.terminal import print_board
 from purebench.records import store
 from purebench.results.export import load_results
 from purebench.results.merge import merge
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 from purebench.results.stored_board import from_store
 
 SECONDS, BYTES = 5.0, 2**30

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.core import registry
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Certificate, Defense, Purifier
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import check_logits
 from purebench.core.registry import Spec
 from purebench.defenses.composition.voting import Voter, Votes, require_draws
 from purebench.defenses.diffusion.networks import network

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.core import registry
+from purebench.core.answers import check_logits
 from purebench.core.defense import Defense, Purifier, as_defense
 from purebench.core.errors import PurebenchError, nearest
-from purebench.core.protocols import check_logits
 from purebench.core.registry import Spec
 
 HOW = ("majority", "probabilities", "logits")

@@ -26,7 +26,7 @@ ALWAYS = ("torch", "torchvision")
 """Distributions that decide every result."""
 NESTED = ("defenses", "classifiers", "attacks")
 """Groups of registered names that may appear in the parameters of another."""
-ATTACK_JOB, WORST_CASE_JOB = "purebench.execution.job", "purebench.execution.worst_case_job"
+ATTACK_JOB, WORST_CASE_JOB = "purebench.execution.jobs.job", "purebench.execution.jobs.worst_case_job"
 """Modules that run a job of either kind, whatever its attack or defense."""
 
 

@@ -11,7 +11,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.text import shown
 from purebench.core.files.validation_errors import told
 from purebench.core.files.versioned_model import MOST_DRAWS, MOST_IMAGES, plain
-from purebench.core.norm_facts import NORM_NAMES
+from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel, parse_radius
 from purebench.records.outcome import WORST_CASE

@@ -19,12 +19,12 @@ from torch.utils._pytree import tree_leaves
 
 from purebench.attacks.gradient.losses import margin
 from purebench.checks.finding import Floats, Suspicion, certain, counted
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import DefenseFault, check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
-from purebench.core.protocols import DefenseFault, check_logits
 from purebench.core.seeds import seeded
-from purebench.execution.logit_comparison import close
-from purebench.execution.repeatability import same_again, same_under_one_seed
+from purebench.execution.jobs.logit_comparison import close
+from purebench.execution.jobs.repeatability import same_again, same_under_one_seed
 
 ZERO = "gradients are not zero"
 EXACT = "gradients are those of the defense"

@@ -11,7 +11,7 @@ from purebench.boards.board import Board, DefenseChoice
 from purebench.checks import attack_strength, defense_checks
 from purebench.checks.attack_variants import Effort, everything, far_radius, for_radius, for_steps, for_strength
 from purebench.checks.finding import CheckResult, Result, Suspicion, judged, verdict
-from purebench.core.batching import DeviceBatch
+from purebench.core.compute.batching import DeviceBatch
 from purebench.execution.context import Context
 from purebench.execution.incremental import Limits, Runner, largest, steps
 from purebench.results.results import DefenseResult

@@ -11,20 +11,20 @@ import typer
 
 from purebench.cli.commands.check import check
 from purebench.cli.commands.compare import compare
-from purebench.cli.commands.convert import convert
 from purebench.cli.commands.export import export
-from purebench.cli.commands.inspect_latents import inspect_latents
 from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
+from purebench.cli.commands.models.convert import convert
+from purebench.cli.commands.models.inspect_latents import inspect_latents
+from purebench.cli.commands.models.train import train
+from purebench.cli.commands.models.tune import tune
 from purebench.cli.commands.new import app as new
 from purebench.cli.commands.plan import plan
 from purebench.cli.commands.robustbench import robustbench
 from purebench.cli.commands.run import run
 from purebench.cli.commands.schema import schema
 from purebench.cli.commands.show import show
-from purebench.cli.commands.train import train
 from purebench.cli.commands.try_defense import try_defense
-from purebench.cli.commands.tune import tune
 from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import complain, open_streams
 from purebench.execution.interruption import ending_in_order

@@ -1,4 +1,4 @@
-"""Writes a runnable skeleton of a defense, an attack or a data set: code, a test, a board and the boards' JSON schema."""
+"""Writes a runnable skeleton of a defense, an attack or a data set: code, a test, a board and the schema of boards."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 from purebench.core.errors import PurebenchError, nearest, shown
-from purebench.core.norm_facts import NORM_FACTS, NORM_NAMES
+from purebench.core.norms.norm_facts import NORM_FACTS, NORM_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class ThreatModel:
 
     def size(self, delta: Tensor) -> Tensor:
         """Return the norm of each perturbation [N,…] as [N]."""
-        from purebench.core.norms import NORMS
+        from purebench.core.norms.norms import NORMS
 
         return NORMS[self.norm].size(delta)
 
@@ -92,7 +92,7 @@ class ThreatModel:
 
     def around(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """Return `project` for many points around the same x; what depends on x alone is computed once."""
-        from purebench.core.norms import NORMS
+        from purebench.core.norms.norms import NORMS
 
         return NORMS[self.norm].around(x, self.radius)
 

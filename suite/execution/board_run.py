@@ -13,7 +13,7 @@ from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.execution.earlier_rows import with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
-from purebench.execution.job_record import Given, JobResult
+from purebench.execution.jobs.job_record import Given, JobResult
 from purebench.execution.scheduler import Asking, default_workers, execute
 from purebench.records import store
 from purebench.records.record import Record

@@ -15,9 +15,9 @@ from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
 from purebench.boards.jobs import AnyJob, plan
 from purebench.core import registry
-from purebench.core.batching import fitting
+from purebench.core.compute.batching import fitting
+from purebench.core.compute.devices import find_device
 from purebench.core.defense import Defense, as_defense, fingerprint
-from purebench.core.devices import find_device
 from purebench.core.errors import Missing, MissingFiles, PurebenchError, shown
 from purebench.core.seeds import seeded
 from purebench.data.adapt import load_images

@@ -20,8 +20,8 @@ from purebench.boards.board import SOURCE, AttackChoice, DefenseChoice
 from purebench.boards.jobs import Job
 from purebench.core.seeds import seeded
 from purebench.execution.context import Context
-from purebench.execution.job import run_job
-from purebench.execution.job_record import Given, answered_wrong
+from purebench.execution.jobs.job import run_job
+from purebench.execution.jobs.job_record import Given, answered_wrong
 from purebench.execution.scheduler import single_thread
 from purebench.records.outcome import WORST_CASE
 from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method

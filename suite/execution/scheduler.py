@@ -20,13 +20,13 @@ import torch
 
 from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, WorstCaseJob
+from purebench.core.compute.memory import keep_freed_memory
 from purebench.core.errors import PurebenchError
-from purebench.core.memory import keep_freed_memory
 from purebench.execution.context import Context, prepare
 from purebench.execution.interruption import shielded
-from purebench.execution.job import run_job
-from purebench.execution.job_record import Given, JobResult
-from purebench.execution.worst_case_job import run_worst_case
+from purebench.execution.jobs.job import run_job
+from purebench.execution.jobs.job_record import Given, JobResult
+from purebench.execution.jobs.worst_case_job import run_worst_case
 
 
 def default_workers(device: str) -> int:

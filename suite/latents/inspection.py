@@ -10,9 +10,7 @@ import inspect
 import math
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,115 +18,18 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from purebench.core import registry
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense, LatentPurifier
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import check_logits
 from purebench.core.seeds import seeded
 from purebench.data.datasets import Array
+from purebench.latents.inspection_result import Inspection, LatentEffect, Pictures
 from purebench.latents.resampling import Answers, Asker, held_codes, resample
 from purebench.statistics import Estimate, accuracy, interval
 
 Progress = Callable[[int, int], None]
 """progress(passes over all images done, number of passes)."""
-
-MEANING = {
-    "resampled": "accuracy with this latent alone resampled",
-    "difference": "that accuracy less the reconstruction's, on the same images",
-    "from_here": "accuracy with this latent and all finer ones resampled",
-    "alone": "accuracy with this latent alone kept, all others resampled",
-    "distance": "mean l2 distance from the reconstruction when this latent alone is resampled",
-    "change": "mean |change| of the classifier's margin when this latent alone is resampled",
-    "slope": "the same by gradient: mean |d margin / d latent · (sampled - encoded)| at the reconstruction",
-}
-"""Meaning of the numbers of a latent. The margin is the label's logit less the largest other one."""
-KEPT = {
-    False: "kept latents are encoded given the ones above, as in purification: they mend what was resampled there",
-    True: "kept latents hold their codes from the reconstruction",
-}
-"""Treatment of the latents that are not resampled, by `hold`."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The numbers of one latent; MEANING describes them.
-
-    Attributes:
-        latent: Number of the latent, from 0, coarse to fine.
-        kept: Share of the latent that purification keeps.
-        resampled: Accuracy with this latent alone resampled.
-        difference: `resampled` less the reconstruction's accuracy, on the same images.
-        from_here: Accuracy with this latent and all finer ones resampled.
-        alone: Accuracy with this latent alone kept.
-        distance: Mean l2 distance from the reconstruction with this latent alone resampled.
-        change: Mean |change| of the classifier's margin with this latent alone resampled.
-        slope: The same change by gradient; None if the classifier passes no gradient.
-    """
-
-    latent: int
-    kept: float
-    resampled: Estimate
-    difference: Estimate
-    from_here: Estimate
-    alone: Estimate
-    distance: Estimate
-    change: Estimate
-    slope: Estimate | None
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Columns of pictures: the original, its reconstruction, purified, and with each latent alone resampled.
-
-    Attributes:
-        names: Names of the columns.
-        images: [columns,R,C,H,W] in [0,1].
-        changes: [columns,H,W], mean |difference| over images, draws and channels: of the reconstruction from the
-            original, of the columns after it from the reconstruction.
-        distances: [columns], the mean l2 distance between the same images.
-    """
-
-    names: tuple[str, ...]
-    images: Array
-    changes: Array
-    distances: Array
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """Accuracies of a classifier on versions of the images, and the findings for each latent.
-
-    Attributes:
-        draws: Number of draws of everything that is random.
-        seed: Seed of the draws.
-        hold: Whether kept latents hold their codes, see KEPT.
-        clean: Accuracy on the images.
-        reconstructed: Accuracy on their reconstructions.
-        purified: Accuracy on the purified images.
-        generated: Accuracy with all latents resampled.
-        latents: Findings by latent, coarse to fine.
-        pictures: Pictures of some images.
-    """
-
-    draws: int
-    seed: int
-    hold: bool
-    clean: Estimate
-    reconstructed: Estimate
-    purified: Estimate
-    generated: Estimate
-    latents: tuple[Finding, ...]
-    pictures: Pictures
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, without the pictures."""
-        rates = {name: getattr(self, name).to_dict() for name in ("clean", "reconstructed", "purified", "generated")}
-        latents = [
-            {name: value.to_dict() if isinstance(value, Estimate) else value for name, value in vars(finding).items()}
-            for finding in self.latents
-        ]
-        settings = {"draws": self.draws, "seed": self.seed, "kept": KEPT[self.hold], "meaning": MEANING}
-        return {**settings, **rates, "latents": latents}
 
 
 def inspect_defense(
@@ -197,9 +98,9 @@ def inspect_defense(
     def rate(answer: Answers, changes: bool = True) -> Estimate:
         return accuracy(answer.right, deterministic=not (changes or random), confidence=confidence)
 
-    def finding(i: int) -> Finding:
+    def effect(i: int) -> LatentEffect:
         only, finer, others = (answers[where] for where in subsets(i, n))
-        return Finding(
+        return LatentEffect(
             latent=i,
             kept=purifier.kept[i],
             resampled=rate(only),
@@ -220,7 +121,7 @@ def inspect_defense(
         reconstructed=rate(base, False),
         purified=rate(purified, purifier.random),
         generated=rate(answers[tuple(range(n))]),
-        latents=tuple(finding(i) for i in range(n)),
+        latents=tuple(effect(i) for i in range(n)),
         pictures=Pictures(
             names=("original", "reconstruction", "purified", *(f"latent {i}" for i in range(n))),
             images=np.stack([answer.pictures for answer in columns]),

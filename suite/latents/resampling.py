@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.gradient.losses import margin
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import LatentPurifier, Mix
-from purebench.core.protocols import check_logits
 from purebench.core.seeds import seeded
 from purebench.data.datasets import Array
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from purebench.core.norm_facts import NORM_FACTS
+from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.core.threat import parse_radius
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult

@@ -13,7 +13,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
 from purebench.core.files.versioned_model import Distance, from_plain
-from purebench.results.rank import standing_of
+from purebench.results.ranking.rank import standing_of
 from purebench.results.results import DefenseResult
 
 Timings = dict[str, dict[str, dict[str, float]]]

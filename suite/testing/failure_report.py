@@ -23,7 +23,7 @@ from purebench.execution.context import Context
 from purebench.execution.incremental import Runner
 from purebench.records import store
 from purebench.records.outcome import Outcome
-from purebench.results.rank import Row, rank
+from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate
 from purebench.testing.settings import Settings

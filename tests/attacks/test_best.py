@@ -185,7 +185,7 @@ def test_nothing_leaves_a_coin(attack, first):
 def test_apgd_is_no_weaker_than_plain_eot_pgd_on_a_random_defense(small, accuracy, loss):
     """Against the last point of EOT-PGD with the same gradients, on 512 fresh draws, within three standard errors."""
     from purebench.attacks.gradient import losses
-    from purebench.core.norms import NORMS
+    from purebench.core.norms.norms import NORMS
 
     case, threat = small(noise=0.4, images=80), ThreatModel("linf", 0.06)
     steps, draws = 20, 512

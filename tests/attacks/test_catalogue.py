@@ -17,9 +17,9 @@ from purebench.attacks.entry import entry_of, listed, native
 from purebench.attacks.libraries.art import art_classes
 from purebench.attacks.libraries.foolbox import foolbox_classes
 from purebench.attacks.views.gradient_modes import exact
+from purebench.core.answers import Answer, Inapplicable
 from purebench.core.errors import PurebenchError
-from purebench.core.norm_facts import NORM_NAMES
-from purebench.core.protocols import Answer, Inapplicable
+from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.registry import Spec, create, installed
 from purebench.core.seeds import seeded
 from purebench.core.third_party import autoattack

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from purebench.attacks.certify import Certify, within
 from purebench.attacks.views.gradient_modes import no_gradient
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import Answer, Inapplicable
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Certificate, Defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Answer, Inapplicable
 from purebench.core.threat import ThreatModel
 
 X, Y = torch.rand(4, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])

@@ -62,7 +62,7 @@ def test_breakable_images_leave_ours_only(found):
 
 
 def test_strength(found, script, monkeypatch):
-    contestants, strength = script("contestants"), script("strength")
+    contestants, strength = script("attack_parts.contestants"), script("attack_parts.strength")
 
     def outside(task):
         return lambda: task.subject.x + 2 * task.threat.radius
@@ -99,7 +99,7 @@ def test_strength(found, script, monkeypatch):
 
 
 def test_a_weaker_native_attack_misses_the_bar(found, script, monkeypatch):
-    contestants, strength = script("contestants"), script("strength")
+    contestants, strength = script("attack_parts.contestants"), script("attack_parts.strength")
     idle = contestants.Contestant("idle", "pgd", "purebench", "", lambda task: lambda: task.subject.x)
     (peer,) = (one for one in contestants.CONTESTANTS if one.name == "Foolbox PGD")
     monkeypatch.setattr(contestants, "CONTESTANTS", (idle, peer))
@@ -133,7 +133,7 @@ def test_reference(found):
 
 
 def test_an_adapter_that_breaks_others_misses_the_bar(found, script, monkeypatch):
-    reference = script("reference")
+    reference = script("attack_parts.reference")
     true = reference.by_name
 
     def idle(spec, subject, threat, index):
@@ -147,7 +147,7 @@ def test_an_adapter_that_breaks_others_misses_the_bar(found, script, monkeypatch
 
 
 def test_a_bar_without_a_peer_is_missed(found, script, monkeypatch):
-    contestants = script("contestants")
+    contestants = script("attack_parts.contestants")
     monkeypatch.setattr(contestants, "CONTESTANTS", [one for one in contestants.CONTESTANTS if one.ours])
     tiny = ["--images", "2", "--steps", "2", "--repeats", "1"]
     for part in ("overhead", "breakable"):
@@ -157,7 +157,7 @@ def test_a_bar_without_a_peer_is_missed(found, script, monkeypatch):
 
 
 def test_an_adapter_that_does_not_run_the_package_is_told(script, monkeypatch, capsys):
-    reference = script("reference")
+    reference = script("attack_parts.reference")
     monkeypatch.setattr(reference, "by_name", lambda spec, subject, threat, index: subject.x[index])
     assert reference.main([*TINY, "--images", "2"]) == 2
     assert "did not" in capsys.readouterr().err
@@ -183,7 +183,7 @@ def test_one_door(script, capsys):
 
 
 def test_the_attacks_are_created_by_name(script):
-    for spec in script("reference").NATIVE:
+    for spec in script("attack_parts.reference").NATIVE:
         name = registry.Spec.parse(spec).name
         if name in registry.names("attacks"):
             registry.create("attacks", registry.Spec.parse(spec))

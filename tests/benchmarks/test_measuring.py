@@ -23,7 +23,7 @@ from purebench.core.threat import ThreatModel
 @pytest.fixture
 def linear(script):
     """A counted linear model and four images that it gets right."""
-    subjects = script("subjects")
+    subjects = script("attack_parts.subjects")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = subjects.Counted(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
@@ -44,7 +44,7 @@ def test_a_gradient_is_counted_when_it_comes_back(linear):
 
 def test_what_passes_through_a_copy_is_counted_too(script):
     """An attack through a folded copy says as many passes as the model saw, its trial included."""
-    subjects = script("subjects")
+    subjects = script("attack_parts.subjects")
     model, _, x, y = subjects.fashion()
     subject = subjects.Subject(subjects.Counted(model), False, x[:4], y[:4])
     view = exact(as_defense(subject.model))
@@ -57,7 +57,7 @@ def test_what_passes_through_a_copy_is_counted_too(script):
 
 @pytest.mark.parametrize("name", ["purebench PGD", "purebench APGD", "Foolbox PGD", "ART PGD", "AutoAttack APGD"])
 def test_each_computes_the_gradients_it_is_said_to(script, linear, name):
-    contestants = script("contestants")
+    contestants = script("attack_parts.contestants")
     (one,) = contestants.taking_part({}, (name,))
     task = contestants.Task(linear, ThreatModel("linf", 1e-6), steps=10)
     run = one.prepare(task)
@@ -69,7 +69,7 @@ def test_each_computes_the_gradients_it_is_said_to(script, linear, name):
 
 
 def test_draws_are_averaged_and_counted(script, linear):
-    contestants, subjects = script("contestants"), script("subjects")
+    contestants, subjects = script("attack_parts.contestants"), script("attack_parts.subjects")
     noisy = subjects.Counted(subjects.NoisyInput(linear.model, 0.1))
     mean = contestants.MeanOfDraws(noisy, 4000)
     spread = mean(linear.x[:1]) - linear.model(linear.x[:1]).log_softmax(1)
@@ -78,7 +78,7 @@ def test_draws_are_averaged_and_counted(script, linear):
 
 
 def test_rounds_are_interleaved_and_the_failing_are_told(script, linear, monkeypatch):
-    contestants, timing = script("contestants"), script("timing")
+    contestants, timing = script("attack_parts.contestants"), script("attack_parts.timing")
     now, calls = [0.0], []
 
     def make(name, seconds):
@@ -148,7 +148,7 @@ def test_bad_input_is_told_and_exits_with_2(script, capsys):
 
 
 def test_who_leaves_the_threat_model_is_out(script, linear):
-    subjects, threat = script("subjects"), ThreatModel("linf", 0.1)
+    subjects, threat = script("attack_parts.subjects"), ThreatModel("linf", 0.1)
     kept = subjects.constrained(linear.x.clamp(0.2, 0.8) + 0.1 * 0.00001, linear.x.clamp(0.2, 0.8), threat)
     assert threat.size(kept - linear.x.clamp(0.2, 0.8)).max() <= 0.1
     with pytest.raises(PurebenchError, match="linf distance"):
@@ -159,11 +159,11 @@ def test_who_leaves_the_threat_model_is_out(script, linear):
 
 def test_too_few_right_images_are_told(script, linear):
     with pytest.raises(PurebenchError, match=r"expected 4 images .* there are 0"):
-        script("subjects").chosen(linear.model, linear.x, linear.y + 1, 4, draws=1, least=1.0)
+        script("attack_parts.subjects").chosen(linear.model, linear.x, linear.y + 1, 4, draws=1, least=1.0)
 
 
 def test_a_resnet18_reads_both_namings(script, tmp_path):
-    subjects = script("subjects")
+    subjects = script("attack_parts.subjects")
     model = subjects.resnet18()
     names = {
         name.replace("downsample", "shortcut").replace("fc.", "linear."): value

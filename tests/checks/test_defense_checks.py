@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from purebench.checks.defense_checks import EXACT, FADES, ZERO, coarse_types, gradients, seeds, slopes
 from purebench.checks.finding import CheckResult, Result, judged
-from purebench.core.batching import DeviceBatch
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense, Function
 
 WEIGHTS = torch.randn(3, 36, generator=torch.Generator().manual_seed(0))

@@ -126,7 +126,7 @@ def test_images_of_a_block_that_is_not_behind_the_table_are_not_exported(ran: Pa
 
 def test_tables_hold_the_numbers_of_the_results(ran: Path) -> None:
     from purebench.results.export import load_results
-    from purebench.results.rank import rank
+    from purebench.results.ranking.rank import rank
 
     rows = rank(load_results(ran / "r"))
     with (ran / "e" / "small.csv").open(encoding="utf-8", newline="") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from purebench.core.batching import LARGEST, ROOM, DeviceBatch, fitting
+from purebench.core.compute.batching import LARGEST, ROOM, DeviceBatch, fitting
 from purebench.core.defense import as_defense
 
 

@@ -145,7 +145,7 @@ from purebench.boards.code_identity import code_of_board
 from purebench.execution.context import prepare
 from purebench.boards.jobs import Job
 from purebench.core.registry import Spec
-from purebench.execution.job import run_job
+from purebench.execution.jobs.job import run_job
 from purebench.core.threat import ThreatModel
 rows = {"mlvgm": "mlvgm-hvae", "nested": "before(purifier=jpeg, classifier=fashion-trades)"}
 board = Board(
@@ -170,7 +170,7 @@ def loaded():
     return {name for name in sys.modules if name.partition(".")[0] == "purebench"}
 print("MISSING", sorted(loaded() - known))
 before = loaded()
-from purebench.execution.worst_case_job import run_worst_case
+from purebench.execution.jobs.worst_case_job import run_worst_case
 for job in context.jobs():
     if job.key not in attacks:
         print(*run_worst_case(job, context, [found[key] for key in job.needs]).record.outcomes)

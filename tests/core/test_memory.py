@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from purebench.core.memory import keep_freed_memory
+from purebench.core.compute.memory import keep_freed_memory
 
 FAULTS = """
 import resource, torch
-from purebench.core.memory import keep_freed_memory
+from purebench.core.compute.memory import keep_freed_memory
 {call}
 torch.set_num_threads(1)
 for _ in range(10):

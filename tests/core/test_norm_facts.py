@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from purebench.core.norm_facts import NORM_FACTS, NORM_NAMES
-from purebench.core.norms import NORMS
+from purebench.core.norms.norm_facts import NORM_FACTS, NORM_NAMES
+from purebench.core.norms.norms import NORMS
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = re.compile(r"""["']linf["']: (?!bounded|minimum)|\(["']linf["'], ["']l[12]["']""")
-OWN = {"suite/core/norm_facts.py", "suite/core/norms.py", "attacks/black_box/square.py"}
+OWN = {"suite/core/norms/norm_facts.py", "suite/core/norms/norms.py", "attacks/black_box/square.py"}
 """The tables themselves, and Square's proposals, which are two algorithms."""
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purebench.core.norms import NORMS
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import ThreatModel
 
 SEEDS = st.integers(0, 2**31)

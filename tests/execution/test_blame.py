@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from purebench.core.answers import DefenseFault, WholeFault
 from purebench.core.errors import Inapplicable
-from purebench.core.protocols import DefenseFault, WholeFault
-from purebench.execution.blame import isolate
+from purebench.execution.jobs.blame import isolate
 
 
 class Work:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from purebench.boards.parse import load_board
 from purebench.execution.context import Context, prepare
-from purebench.execution.job_record import Given, JobResult
+from purebench.execution.jobs.job_record import Given, JobResult
 from purebench.execution.scheduler import run
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 from purebench.results.export import export_results, load_results
 from purebench.results.merge import merge
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 
 from boards import write_board  # isort: skip
 

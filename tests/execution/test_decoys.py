@@ -9,7 +9,7 @@ from purebench.boards.parse import load_board
 from purebench.core.warning_codes import WarningCode
 from purebench.execution.board_run import run_board
 from purebench.results.merge import merge
-from purebench.results.rank import Row, rank
+from purebench.results.ranking.rank import Row, rank
 
 DECOYS = '''
 import torch

@@ -19,7 +19,7 @@ from purebench.core.warning_codes import WarningCode
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
 from purebench.execution.early_checks import check_attacks
-from purebench.execution.job_record import broken_before
+from purebench.execution.jobs.job_record import broken_before
 from purebench.execution.scheduler import Queue
 from purebench.records import store
 from purebench.records.outcome import WORST_CASE, Outcome

@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from purebench.boards.parse import load_board
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import DefenseFault
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Function, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import DefenseFault
 from purebench.core.threat import ThreatModel
 from purebench.execution.context import Context, prepare
-from purebench.execution.job import run_job
-from purebench.execution.job_record import JobResult
+from purebench.execution.jobs.job import run_job
+from purebench.execution.jobs.job_record import JobResult
+from purebench.execution.jobs.threat_check import Violation, constrain
+from purebench.execution.jobs.verification import verify
 from purebench.execution.scheduler import single_thread
-from purebench.execution.threat_check import Violation, constrain
-from purebench.execution.verification import verify
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 
@@ -268,7 +268,7 @@ def test_claims_of_another_length_are_an_error_of_the_attack_and_name_the_field(
 ) -> None:
     file = tmp_path / "claims.py"
     file.write_text(
-        "import torch\nfrom purebench import Knowledge\nfrom purebench.core.protocols import Answer\n"
+        "import torch\nfrom purebench import Knowledge\nfrom purebench.core.answers import Answer\n"
         "class Claims:\n    knowledge = Knowledge.NONE\n"
         f"    def __call__(self, view, x, y, threat):\n        return Answer(**{{'images': x}} | dict({given}))\n"
         "def attack():\n    return Claims()\n",

@@ -17,9 +17,9 @@ from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
 from purebench.execution.context import Context, prepare
 from purebench.execution.early_checks import check_defenses
-from purebench.execution.faults import explain
-from purebench.execution.job import run_job
-from purebench.execution.job_record import Given
+from purebench.execution.jobs.faults import explain
+from purebench.execution.jobs.job import run_job
+from purebench.execution.jobs.job_record import Given
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 
@@ -187,7 +187,7 @@ def test_the_random_numbers_of_verification_are_not_those_of_the_attack(tmp_path
     """An attack that knew them would choose its images by them; here it only says what they were."""
     file = tmp_path / "peeks.py"
     file.write_text(
-        "import torch\nfrom purebench.core.defense import Defense\nfrom purebench.core.protocols import Answer\n"
+        "import torch\nfrom purebench.core.defense import Defense\nfrom purebench.core.answers import Answer\n"
         "from purebench.core.threat import Knowledge\n"
         "def toss(classifier):\n"
         "    def answer(x):\n"

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import Answer, DefenseFault, WholeFault
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense, as_defense
-from purebench.core.protocols import Answer, DefenseFault, WholeFault
 from purebench.core.threat import ThreatModel
-from purebench.execution.logit_comparison import close
-from purebench.execution.repeatability import batch_decides, same_under_one_seed
-from purebench.execution.threat_check import Violation
-from purebench.execution.verification import ask, judge, verify
+from purebench.execution.jobs.logit_comparison import close
+from purebench.execution.jobs.repeatability import batch_decides, same_under_one_seed
+from purebench.execution.jobs.threat_check import Violation
+from purebench.execution.jobs.verification import ask, judge, verify
 
 THREAT = ThreatModel("linf", 0.1)
 Y = torch.zeros(3, dtype=torch.long)

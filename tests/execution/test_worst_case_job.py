@@ -13,11 +13,11 @@ from purebench.boards.board import Board
 from purebench.boards.jobs import WorstCaseJob
 from purebench.boards.parse import load_board
 from purebench.core.seeds import seeded
-from purebench.execution import worst_case_job
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
-from purebench.execution.job_record import JobResult
-from purebench.execution.worst_case_job import NOTHING_ANSWERED, run_worst_case
+from purebench.execution.jobs import worst_case_job
+from purebench.execution.jobs.job_record import JobResult
+from purebench.execution.jobs.worst_case_job import NOTHING_ANSWERED, run_worst_case
 from purebench.records import store
 from purebench.records.outcome import ANSWERED, WORST_CASE, Outcome
 from purebench.records.record import Record

@@ -12,7 +12,7 @@ import yaml
 
 from purebench.boards.board import Board
 from purebench.boards.parse import parse_board
-from purebench.core.batching import DeviceBatch, fitting
+from purebench.core.compute.batching import DeviceBatch, fitting
 from purebench.core.seeds import seeded
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare

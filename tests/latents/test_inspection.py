@@ -17,7 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from purebench.attacks.gradient.losses import margin
-from purebench.cli.commands.inspect_latents import LEGEND, table
+from purebench.cli.commands.models.inspection_tables import LEGEND, table
 from purebench.cli.main import app
 from purebench.core import registry
 from purebench.core.defense import Defense, Function, LatentPurifier, as_defense

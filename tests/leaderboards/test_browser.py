@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from purebench.leaderboards.site import render, write_page
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402

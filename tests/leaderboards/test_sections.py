@@ -7,7 +7,7 @@ import pytest
 from purebench.leaderboards.site import render
 from purebench.results.attack_claims import own_verdict
 from purebench.results.distances import distance_text, nearest, reach
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 from purebench.statistics import median_with_ends
 
 from reading import Page, attack_rows, table_rows, words  # isort: skip

@@ -12,7 +12,7 @@ from synthetic import merge  # isort: skip
 from purebench.leaderboards.site import render, write_page
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 
 from reading import Page, table_rows, words  # isort: skip
 

@@ -13,7 +13,7 @@ from synthetic import merge  # isort: skip
 from purebench.core.files.text import duration
 from purebench.leaderboards.terminal import axis, draw, print_board
 from purebench.records.outcome import Outcome
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 from purebench.statistics import Estimate
 
 

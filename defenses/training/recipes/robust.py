@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.core.norms import NORMS
+from purebench.core.norms.norms import NORMS
 from purebench.core.threat import ThreatModel
 from purebench.data.datasets import ImageSet
 from purebench.defenses.training.loop import Recipe

@@ -20,7 +20,7 @@ from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.execution.context import prepare
 from purebench.execution.cost_estimate import forecast
-from purebench.execution.job import run_job
+from purebench.execution.jobs.job import run_job
 from purebench.records.outcome import Outcome
 
 GRADIENT, ATTACK, COST = "gradient", "short attack", "cost of the board"

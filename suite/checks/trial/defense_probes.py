@@ -11,9 +11,9 @@ from torch import Tensor
 from purebench.checks.defense_checks import seeds
 from purebench.checks.finding import Result
 from purebench.checks.trial.state import Probe, Trial, late
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import are_probabilities, check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
-from purebench.core.protocols import are_probabilities, check_logits
 from purebench.core.seeds import seeded
 from purebench.execution.contract.checks import PROBABILITIES, check_contract
 from purebench.execution.contract.pristine import copied

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from purebench.boards.board import DefenseChoice
 from purebench.checks.finding import Result
-from purebench.core.batching import DeviceBatch
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
 from purebench.execution.context import Context
 

@@ -12,10 +12,10 @@ from purebench.boards.board import Board
 from purebench.checks.finding import Result
 from purebench.checks.trial import attack_probes, defense_probes
 from purebench.checks.trial.state import Probe, Trial
+from purebench.core.answers import DefenseFault
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import DefenseFault
 from purebench.execution.context import prepare
-from purebench.execution.faults import explain
+from purebench.execution.jobs.faults import explain
 from purebench.execution.scheduler import single_thread
 
 Tell = Callable[[str, int, int], None]

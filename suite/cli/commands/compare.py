@@ -13,7 +13,7 @@ from purebench.core.errors import PurebenchError, nearest
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from purebench.results.comparisons import Pair, Side
+    from purebench.results.ranking.comparisons import Pair, Side
     from purebench.results.results import DefenseResult
 
 
@@ -44,8 +44,8 @@ def compare(
     Example: purebench compare old-results new-results
     """
     from purebench.core.terminal_output import make_console
-    from purebench.results.comparisons import comparisons, other_settings
     from purebench.results.export import as_json, write_files
+    from purebench.results.ranking.comparisons import comparisons, other_settings
 
     if confidence is not None and not 0 < confidence < 1:
         raise PurebenchError(f"--confidence: expected a number between 0 and 1, such as 0.95, but got {confidence!r}.")
@@ -70,8 +70,8 @@ def compare(
 
 def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -> list[tuple[Side, Side]]:
     from purebench.core.files.places import default_store
-    from purebench.results.comparisons import Side
     from purebench.results.export import load_result
+    from purebench.results.ranking.comparisons import Side
 
     places = Path(a), Path(b)
     if all(place.is_dir() for place in places):
@@ -94,8 +94,8 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
 
 
 def _folders(first: Path, second: Path) -> list[tuple[Side, Side]]:
-    from purebench.results.comparisons import Side
     from purebench.results.export import load_results
+    from purebench.results.ranking.comparisons import Side
 
     old, new = ({row.name: row for row in load_results(folder)} for folder in (first, second))
     both = [name for name in old if name in new]
@@ -106,8 +106,8 @@ def _folders(first: Path, second: Path) -> list[tuple[Side, Side]]:
 
 def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
     """Return every two rows that have a robust accuracy, the better first."""
-    from purebench.results.comparisons import Side
-    from purebench.results.rank import rank
+    from purebench.results.ranking.comparisons import Side
+    from purebench.results.ranking.rank import rank
 
     sides = [Side(row.name, row.result) for row in rank(rows) if row.rank]
     if len(sides) < 2:

@@ -42,7 +42,7 @@ def export(
     from purebench.records.store import reading
     from purebench.results.export import write_files
     from purebench.results.merge import merge
-    from purebench.results.rank import rank
+    from purebench.results.ranking.rank import rank
     from purebench.results.stored_board import from_store
 
     asked = chosen(formats)

@@ -48,7 +48,7 @@ def plan(
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose
     from purebench.boards.trust import check_trust
-    from purebench.core.memory import keep_freed_memory
+    from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.terminal_output import make_console
     from purebench.execution.context import prepare
     from purebench.execution.cost_estimate import forecast

@@ -41,8 +41,8 @@ def try_defense(
     from purebench.boards.trust import check_trust
     from purebench.checks.trial.trial import tried
     from purebench.cli.commands.plan import progress
+    from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.errors import PurebenchError
-    from purebench.core.memory import keep_freed_memory
 
     if not 0 < seconds < math.inf:
         raise PurebenchError(f"--seconds: expected a number above 0, such as 60, but got {seconds!r}.")

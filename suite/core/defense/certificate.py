@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from purebench.core.batching import DeviceBatch
+from purebench.core.compute.batching import DeviceBatch
 
 
 @dataclass(frozen=True)

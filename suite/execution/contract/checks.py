@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from purebench.core.answers import NotLogits, are_probabilities, check_logits
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import NotLogits, are_probabilities, check_logits
 from purebench.core.seeds import seeded
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.execution.contract.declared_random import check_declared_random

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from purebench.core.answers import check_logits
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import check_logits
 from purebench.core.seeds import seeded
 from purebench.execution.contract.draw_independence import shares_draws
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from purebench.core.answers import check_logits
 from purebench.core.defense import Defense, random_layers
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import check_logits
 from purebench.core.seeds import seeded
 
 CALLS, COPIES = 16, 4

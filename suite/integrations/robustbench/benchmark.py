@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core import third_party
-from purebench.core.devices import find_device
+from purebench.core.answers import check_logits
+from purebench.core.compute.devices import find_device
 from purebench.core.errors import PurebenchError, nearest
-from purebench.core.protocols import check_logits
 from purebench.core.seeds import seeded
 from purebench.core.terminal_output import make_console
 from purebench.core.threat import ThreatModel

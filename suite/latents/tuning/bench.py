@@ -16,17 +16,17 @@ import torch
 from purebench.boards.board import AttackChoice, Board, DatasetChoice, DefenseChoice, Source
 from purebench.boards.jobs import Job
 from purebench.core import registry
-from purebench.core.batching import fitting
+from purebench.core.compute.batching import fitting
+from purebench.core.compute.devices import find_device
 from purebench.core.defense import Defense, LatentPurifier, as_defense, fingerprint
-from purebench.core.devices import find_device
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.core.seeds import seed_of, seeded
 from purebench.data.adapt import load_images
 from purebench.data.datasets import Array, ImageSet, array_hash
 from purebench.execution.context import Context, build_defense
-from purebench.execution.job import run_job
-from purebench.execution.job_record import Given, JobResult
+from purebench.execution.jobs.job import run_job
+from purebench.execution.jobs.job_record import Given, JobResult
 from purebench.latents.tuning.images import boards_of, refuse_shared, shuffled_tail
 from purebench.latents.tuning.setting import Setting
 

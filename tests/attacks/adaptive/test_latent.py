@@ -8,9 +8,9 @@ from torch import nn
 
 from purebench.attacks.adaptive.latent import ALONE, Codes, Latent, directions
 from purebench.attacks.views.gradient_modes import bpda, exact
+from purebench.core.answers import Inapplicable
 from purebench.core.defense import Defense, Function, LatentPurifier, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Inapplicable
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 from purebench.data.datasets import fashion_mnist

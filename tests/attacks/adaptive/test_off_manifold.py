@@ -6,9 +6,9 @@ from torch import nn
 
 from purebench.attacks.adaptive.off_manifold import L1_SHARE, OffManifold, climb, heading
 from purebench.attacks.views.gradient_modes import blind, exact, no_gradient
+from purebench.core.answers import Inapplicable
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Inapplicable
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 from purebench.data.datasets import fashion_mnist

@@ -13,9 +13,9 @@ from purebench.attacks.catalogue import AUTOATTACK
 from purebench.attacks.libraries.autoattack import FOR_RANDOM, VERSIONS, from_autoattack, most_wrong, shorten
 from purebench.attacks.libraries.model_wrapper import Asked
 from purebench.attacks.views.gradient_modes import exact
+from purebench.core.answers import Inapplicable
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Inapplicable
 from purebench.core.seeds import seeded
 from purebench.core.third_party import autoattack
 from purebench.core.threat import ThreatModel

@@ -10,9 +10,9 @@ from purebench.attacks.catalogue import FOOLBOX
 from purebench.attacks.libraries.confirmation import nearest_found
 from purebench.attacks.libraries.foolbox import foolbox_classes, from_foolbox
 from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
+from purebench.core.answers import Answer
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Answer
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 from purebench.core.warning_codes import WarningCode

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from purebench.attacks.min_norm.fmn import FMN, annealed, shortened
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.errors import PurebenchError
-from purebench.core.norms import NORMS
+from purebench.core.norms.norms import NORMS
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 

@@ -12,7 +12,7 @@ from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
 from purebench.core import registry
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.norms import NORMS
+from purebench.core.norms.norms import NORMS
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel

@@ -17,10 +17,10 @@ from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.gradient.pgd import PGD
 from purebench.attacks.native import Attack
 from purebench.attacks.views.gradient_modes import blind, bpda, exact, no_gradient
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import DefenseFault
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import DefenseFault
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 from purebench.core.warning_codes import WarningCode

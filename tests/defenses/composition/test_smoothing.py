@@ -7,7 +7,7 @@ import torch
 from scipy.stats import binom, norm
 from torch import Tensor, nn
 
-from purebench.core.batching import DeviceBatch
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Certifier, Function
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core import registry
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import Answer
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
-from purebench.core.protocols import Answer
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel

@@ -21,7 +21,7 @@ def train(
 ) -> None:
     """Train a bundled model by its recipe; with the same --out an interrupted training continues."""
     from purebench.core import registry
-    from purebench.core.devices import find_device
+    from purebench.core.compute.devices import find_device
     from purebench.core.registry import Spec
 
     recipe, _ = registry.factory("recipes", Spec.parse(name).name)

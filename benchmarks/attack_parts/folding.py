@@ -19,8 +19,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from attack_parts.subjects import images, resnet18
 from reporting import Report, fixed, progress, text
-from subjects import images, resnet18
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import DefenseFault, WholeFault, check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
-from purebench.core.protocols import DefenseFault, WholeFault, check_logits
 from purebench.core.seeds import seeded
-from purebench.execution.logit_comparison import close
+from purebench.execution.jobs.logit_comparison import close
 
 RUNS = 32
 """Draws of each of two batches with which a random defense is compared."""

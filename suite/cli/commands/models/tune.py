@@ -74,7 +74,7 @@ def tune(
     from purebench.boards.parse import load_board
     from purebench.boards.selection import label
     from purebench.boards.trust import check_trust
-    from purebench.core.memory import keep_freed_memory
+    from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.registry import Spec
     from purebench.core.threat import ThreatModel, parse_radius
     from purebench.latents.tuning.setting import setting_for
@@ -147,8 +147,8 @@ def print_table(found: Tuned, console: Console | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from purebench.cli.commands.inspect_latents import console as usual
-    from purebench.cli.commands.inspect_latents import points
+    from purebench.cli.commands.models.inspection_tables import console as usual
+    from purebench.cli.commands.models.inspection_tables import points
     from purebench.latents.tuning.tune import attack_text
 
     console, setting = console or usual(), found.setting

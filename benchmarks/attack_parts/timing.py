@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from contestants import Contestant, Task, told
+from attack_parts.contestants import Contestant, Task, told
+from attack_parts.subjects import Subject
 from reporting import progress
-from subjects import Subject
 from torch import Tensor
 from torch.nn import functional
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.boards.jobs import AnyJob
-from purebench.core.protocols import Answer
+from purebench.core.answers import Answer
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.data.datasets import Array
 from purebench.execution.context import Context
-from purebench.execution.verification import Verification
+from purebench.execution.jobs.verification import Verification
 from purebench.records.outcome import Outcome
 from purebench.records.provenance import commit, device_name, versions
 from purebench.records.record import Picture, Record

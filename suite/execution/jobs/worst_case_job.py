@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from purebench.boards.jobs import WorstCaseJob
-from purebench.core.batching import DeviceBatch
+from purebench.core.answers import DefenseFault
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
-from purebench.core.protocols import DefenseFault
 from purebench.core.seeds import seeded
-from purebench.execution.blame import isolate
 from purebench.execution.context import Context
 from purebench.execution.contract.eager import eagerly
-from purebench.execution.faults import explain
-from purebench.execution.job_record import (
+from purebench.execution.jobs.blame import isolate
+from purebench.execution.jobs.faults import explain
+from purebench.execution.jobs.job_record import (
     JobResult,
     PickedScore,
     blank_record,
@@ -33,7 +33,7 @@ from purebench.execution.job_record import (
     outcomes_of,
     worst_case_record,
 )
-from purebench.execution.verification import verify
+from purebench.execution.jobs.verification import verify
 from purebench.records.answers import ANSWERED
 from purebench.records.outcome import Outcome
 from purebench.statistics import RUNGS, contenders, picked

@@ -11,13 +11,13 @@ import torch
 
 from purebench.boards.board import SOURCE, Board
 from purebench.boards.jobs import Job
-from purebench.core.protocols import Inapplicable
-from purebench.execution.attack_and_verify import Attacked, attack_and_verify
+from purebench.core.answers import Inapplicable
 from purebench.execution.context import Context
 from purebench.execution.contract.eager import eagerly
-from purebench.execution.faults import explain
-from purebench.execution.job_pictures import pictures_of
-from purebench.execution.job_record import (
+from purebench.execution.jobs.attack_and_verify import Attacked, attack_and_verify
+from purebench.execution.jobs.faults import explain
+from purebench.execution.jobs.job_pictures import pictures_of
+from purebench.execution.jobs.job_record import (
     Given,
     JobResult,
     attack_record,

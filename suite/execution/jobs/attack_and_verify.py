@@ -12,15 +12,15 @@ from torch import Tensor
 
 from purebench.boards.jobs import Job
 from purebench.core import registry
-from purebench.core.batching import DeviceBatch
-from purebench.core.protocols import Answer, Inapplicable, WholeFault, check_logits
+from purebench.core.answers import Answer, Inapplicable, WholeFault, check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
-from purebench.execution.blame import isolate
 from purebench.execution.context import Context
-from purebench.execution.job_record import JobResult, attack_fields, outcomes_of
-from purebench.execution.threat_check import Violation
-from purebench.execution.verification import Verification, judge
+from purebench.execution.jobs.blame import isolate
+from purebench.execution.jobs.job_record import JobResult, attack_fields, outcomes_of
+from purebench.execution.jobs.threat_check import Violation
+from purebench.execution.jobs.verification import Verification, judge
 
 if TYPE_CHECKING:
     from purebench.attacks.native import Attack

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Generic, TypeVar
 
-from purebench.core.batching import out_of_memory
+from purebench.core.answers import WholeFault
+from purebench.core.compute.batching import out_of_memory
 from purebench.core.errors import Inapplicable
-from purebench.core.protocols import WholeFault
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.gradient_masking import doubts
+from purebench.results.ranking.standing import Place, Standing, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
-from purebench.results.standing import Place, Standing, standing
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from subjects import Counted, Subject, images_of
+from attack_parts.subjects import Counted, Subject, images_of
 from torch import Tensor, nn
 
 from purebench.core import registry

@@ -20,8 +20,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from attack_parts.subjects import Counted, Subject, answers, constrained, fashion, images_of
 from reporting import Report, fixed, parser, percent, perform, progress, text
-from subjects import Counted, Subject, answers, constrained, fashion, images_of
 from torch import Tensor
 
 from purebench.core import registry

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from purebench.boards.jobs import Job
-from purebench.core.batching import DeviceBatch
-from purebench.core.protocols import check_logits
+from purebench.core.answers import check_logits
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.seeds import seeded
 from purebench.data.pictures import png, to_bytes
 from purebench.execution.context import Context

@@ -1,0 +1,1 @@
+"""Commands about generative models: train, tune, inspect, convert."""

@@ -1,0 +1,1 @@
+"""Devices, batches that fit them, and the memory allocator."""

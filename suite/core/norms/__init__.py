@@ -1,0 +1,1 @@
+"""Norms: facts about them, projections and distances."""
