@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from purebench.core.errors import PurebenchError, nearest
-from purebench.core.norms.norm_facts import NORM_NAMES, Knowledge
+from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.registry import installed
+from purebench.core.threat import Knowledge
 
 WHITE, SCORE, DECISION, NONE = Knowledge.WHITE_BOX, Knowledge.SCORE, Knowledge.DECISION, Knowledge.NONE
 ANY = "any"
