@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from attack_parts.subjects import Counted, Subject, answers, chosen, constrained, fashion, images_of
-from attack_parts.timing import find_clock
 from paired import difference
 from reporting import Report, fixed, parser, percent, perform, progress, text
 from torch import Tensor
 
+from attack_parts.subjects import Counted, Subject, answers, chosen, constrained, fashion, images_of
+from attack_parts.timing import find_clock
 from purebench.core import registry
 from purebench.core.defense import as_defense
 from purebench.core.registry import Spec

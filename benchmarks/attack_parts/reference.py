@@ -20,10 +20,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from attack_parts.subjects import Counted, Subject, answers, constrained, fashion, images_of
 from reporting import Report, fixed, parser, percent, perform, progress, text
 from torch import Tensor
 
+from attack_parts.subjects import Counted, Subject, answers, constrained, fashion, images_of
 from purebench.core import registry
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError

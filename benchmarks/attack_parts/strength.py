@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from attack_parts.contestants import Contestant, Task, taking_part, told
-from attack_parts.subjects import Counted, NoisyInput, Subject, answers, chosen, constrained, fashion, images, resnet18
 from paired import difference
 from reporting import Report, fixed, parser, percent, perform, progress, text
 
+from attack_parts.contestants import Contestant, Task, taking_part, told
+from attack_parts.subjects import Counted, NoisyInput, Subject, answers, chosen, constrained, fashion, images, resnet18
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel, parse_radius
