@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 STORE_SCHEMA = 1
 """Version of the schema of record stores; part of the name of the default one, so that versions do not meet."""
 
