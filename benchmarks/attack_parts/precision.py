@@ -1,4 +1,4 @@
-"""Compares attacks in bf16 and float32: `python benchmarks/precision.py --device cuda`.
+"""Compares attacks in bf16 and float32: `python benchmarks/attacks.py precision --device cuda`.
 
 The same attack runs in float32 and in bf16 (`View.precision`), on the bundled classifier and on the bundled MLVGM
 purifier; every answer is verified in float32, on the same fresh draws. The difference in robust accuracy comes with a

@@ -1,6 +1,6 @@
 """AutoAttack's own package, our adapter to it, and the native attacks, on one deterministic classifier.
 
-    python benchmarks/reference.py --json reference.json
+    python benchmarks/attacks.py reference --json reference.json
 
 The package is run as its authors do, on the bundled ResNet, then through `autoattack:standard`, on the same images with
 the same seed and batch size. Bar: both break exactly the same images. Then native APGD-CE, APGD-T and Square run one
