@@ -62,7 +62,7 @@ _PLACES = {
     "checks.attack_variants": ("Effort",),
     "core.defense": ("Certifier", "Defense", "Function", "Purifier", "keep_random_layers_on"),
     "core.errors": ("PurebenchError",),
-    "core.norms": ("NORMS",),
+    "core.norms.norms": ("NORMS",),
     "core.registry": ("Spec", "create", "register"),
     "core.threat": ("Knowledge", "ThreatModel"),
     "core.warning_codes": ("WarningCode",),

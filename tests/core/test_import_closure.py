@@ -189,14 +189,14 @@ def test_all_that_a_job_loads_of_purebench_is_in_its_code_and_no_page() -> None:
     for name in (
         "attacks.gradient.apgd",
         "attacks.views.view",
-        "execution.verification",
-        "execution.job",
+        "execution.jobs.verification",
+        "execution.jobs.job",
         "defenses.transforms.jpeg",
-        "core.norms",
+        "core.norms.norms",
     ):
         assert f"'purebench.{name}'" in told
     for name in ("leaderboards", "results", "cli", "report", "api", "records.store", "statistics", "checks"):
         assert f"'purebench.{name}" not in told, name
         assert (f"'purebench.{name}" in picks) is (name == "statistics"), name
-    for name in ("execution.worst_case_job", "statistics", "execution.verification", "core.batching"):
+    for name in ("execution.jobs.worst_case_job", "statistics", "execution.jobs.verification", "core.compute.batching"):
         assert f"'purebench.{name}" in picks

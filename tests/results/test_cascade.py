@@ -10,7 +10,7 @@ from purebench.results.distances import nearest
 
 from synthetic import merge  # isort: skip
 from purebench.records.outcome import Outcome
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 from purebench.statistics import clopper_pearson
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED

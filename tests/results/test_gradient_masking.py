@@ -15,7 +15,7 @@ from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.frame import of_defenses
-from purebench.results.comparisons import Side, comparisons
+from purebench.results.ranking.comparisons import Side, comparisons
 from purebench.results.gradient_masking import doubts
 
 from synthetic import merge  # isort: skip
@@ -24,7 +24,7 @@ from purebench.core.warning_codes import OF_GRADIENTS, OF_ONE_ATTACK, ResultWarn
 from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import print_board
 from purebench.records.outcome import Outcome
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED
 MASKED = ResultWarning(WarningCode.ZERO_GRADIENT, "whatever it says", 3, 10)

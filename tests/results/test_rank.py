@@ -5,7 +5,7 @@ import random
 import pytest
 
 from purebench.records.outcome import Outcome
-from purebench.results.rank import rank
+from purebench.results.ranking.rank import rank
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED
 

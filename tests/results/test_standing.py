@@ -10,8 +10,8 @@ from purebench.results.export import export_results, load_results
 
 from synthetic import merge  # isort: skip
 from purebench.records.outcome import Outcome
-from purebench.results.rank import rank, standing_of
-from purebench.results.standing import letter, on_shared_images, standing
+from purebench.results.ranking.rank import rank, standing_of
+from purebench.results.ranking.standing import letter, on_shared_images, standing
 from purebench.statistics import anytime_p_values, holm
 from purebench.statistics import rank as rank_of
 

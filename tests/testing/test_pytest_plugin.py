@@ -198,7 +198,7 @@ def test_a_change_of_the_defense_is_noticed(told: str, folder: Path) -> None:
 
 def test_wrong_settings_are_told(folder: Path) -> None:
     for words, told in (
-        (["--robustness-undecided=maybe"], "expected fail, skip, warn, but got 'maybe'"),
+        (["--robustness-undecided=maybe"], "undecided: 'maybe' is unknown; known: fail, skip, warn"),
         (["--robustness-max-images=few"], "robustness_max_images: expected a whole number, but got 'few'"),
         (["--robustness-confidence=2"], "confidence: expected a fraction, such as 0.4 for 40 %, but got 2.0"),
     ):
