@@ -76,7 +76,7 @@ def test_strength(found, script, monkeypatch):
     monkeypatch.setattr(contestants, "CONTESTANTS", (*contestants.CONTESTANTS, weak, cheat, gone))
     monkeypatch.setattr(strength, "NAMES", ("purebench PGD", "weak", "cheat", "gone"))
     code, told = found(
-        "strength",
+        "attack_parts.strength",
         "--defense",
         "noise",
         "--images",
@@ -105,7 +105,7 @@ def test_a_weaker_native_attack_misses_the_bar(found, script, monkeypatch):
     monkeypatch.setattr(contestants, "CONTESTANTS", (idle, peer))
     monkeypatch.setattr(strength, "NAMES", ("idle", "Foolbox PGD"))
     code, told = found(
-        "strength",
+        "attack_parts.strength",
         "--defense",
         "noise",
         "--images",
@@ -124,7 +124,7 @@ def test_a_weaker_native_attack_misses_the_bar(found, script, monkeypatch):
 
 
 def test_reference(found):
-    code, told = found("reference", "--images", "3", "--radius", "8/255", "--native", "apgd(steps=5)")
+    code, told = found("attack_parts.reference", "--images", "3", "--radius", "8/255", "--native", "apgd(steps=5)")
     plain, adapted = (rows(told)[name] for name in ("AutoAttack's package", "through our adapter"))
     assert adapted["broken"] == plain["broken"]
     assert adapted["gradients"] == plain["gradients"] > 0
@@ -141,7 +141,7 @@ def test_an_adapter_that_breaks_others_misses_the_bar(found, script, monkeypatch
         return subject.x[index]
 
     monkeypatch.setattr(reference, "by_name", idle)
-    code, told = found("reference", "--images", "2", "--radius", "8/255", "--native", "apgd")
+    code, told = found("attack_parts.reference", "--images", "2", "--radius", "8/255", "--native", "apgd")
     assert code == 1
     assert [bar["met"] for bar in told["bars"]] == [False, False]
 
@@ -164,7 +164,7 @@ def test_an_adapter_that_does_not_run_the_package_is_told(script, monkeypatch, c
 
 
 def test_precision(found):
-    code, told = found("precision", "--defense", "none", "--images", "4", "--attack", "apgd(steps=3)")
+    code, told = found("attack_parts.precision", "--defense", "none", "--images", "4", "--attack", "apgd(steps=3)")
     ((first, second),) = told["tables"].values()
     assert (first["precision"], second["precision"]) == ("float32", "bf16")
     assert second["difference"]["images"] == 4

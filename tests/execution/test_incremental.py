@@ -48,9 +48,7 @@ def without_time(record: Record) -> dict[str, Any]:
 
 
 def test_a_claim_of_several_steps_builds_its_models_once(tmp_path: Path, built: list[str]) -> None:
-    settings = Settings(
-        store=tmp_path / "found", images=tmp_path / "images", board=write_claimed(tmp_path, images=24)
-    )
+    settings = Settings(store=tmp_path / "found", images=tmp_path / "images", board=write_claimed(tmp_path, images=24))
     claim = Robustness(settings).at_least("none", 0.5)
     assert claim.images > 8, "one step would not show whether models are built again"
     assert {group: built.count(group) for group in ("datasets", "classifiers", "defenses")} == {
