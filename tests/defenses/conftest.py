@@ -1,4 +1,4 @@
-"""Two oracles that every purifier must agree with: finite differences, and images that do not see each other."""
+"""Fixtures that check gradients against finite differences and that images of a batch are independent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from purebench.core.seeds import seeded
 
 @pytest.fixture
 def gradient_error():
-    """(purifier, x, seed) → the exact gradient of a weighted sum of its answer, and its error against central
-    differences along random directions, relative to the gradient's norm. Both replay the seed's noise."""
+    """Return a function (purify, x, seed) that compares the exact gradient with central differences.
+
+    The function returns the gradient of a weighted sum of the purified images and its largest error along random
+    directions, relative to the norm of the gradient. Every evaluation draws the noise of the same seed.
+    """
 
     def compare(purify, x: torch.Tensor, seed: str, step: float = 1e-5) -> tuple[torch.Tensor, float]:
         generator = torch.Generator().manual_seed(1)
@@ -36,8 +39,8 @@ def gradient_error():
 
 
 @pytest.fixture
-def assert_images_stay_apart():
-    """Under the same noise, changing or swapping images changes no other, and no gradient crosses."""
+def assert_images_are_independent():
+    """Return a function that asserts that no image of a batch influences the result or gradient of another."""
 
     def check(purify, x: torch.Tensor) -> None:
         def answer(images: torch.Tensor) -> torch.Tensor:
@@ -62,8 +65,8 @@ def assert_images_stay_apart():
 
 
 @pytest.fixture
-def assert_random_apart_and_exact(assert_images_stay_apart, gradient_error):
-    """A random purifier's answers are the seed's, image by image, and its gradient is their slope (in float64)."""
+def assert_seeded_independent_and_exact(assert_images_are_independent, gradient_error):
+    """Return a function that asserts that a random purifier is seeded, independent per image and differentiable."""
 
     def check(purifier, x: torch.Tensor) -> None:
         answers = []
@@ -73,7 +76,7 @@ def assert_random_apart_and_exact(assert_images_stay_apart, gradient_error):
         assert purifier.random
         assert torch.equal(answers[0], answers[1])
         assert not torch.allclose(answers[0], answers[2], atol=1e-3)
-        assert_images_stay_apart(purifier, x)
+        assert_images_are_independent(purifier, x)
         gradient, error = gradient_error(purifier.double(), x.double(), "gradient")
         assert gradient.abs().max() > 1e-6
         assert error <= 1e-5

@@ -1,8 +1,8 @@
-"""The shipped weights on the shipped images.
+"""Tests the shipped weights on the shipped images.
 
-The bars hold on the full test set (classifier 92 %, reconstruction 88 %, purifiers 75 %). Here 300 images are asked,
-each once: one standard error of an accuracy near 0.9 is then 0.017 and of one near 0.75 it is 0.025, so the bars are
-lower by about one of them. That a model is damaged, or meets a changed preprocessing, costs far more.
+The required accuracies on the full test set are 92 % (classifier), 88 % (reconstruction) and 75 % (purifiers). Most
+tests use only 300 images with one draw each: the standard error is then 0.017 for an accuracy near 0.9 and 0.025 near
+0.75, so their thresholds are lower by about one standard error. Damaged weights or a changed preprocessing cost more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WEIGHTS = sorted(BUNDLED.glob("*.safetensors"))
 
 @cache
 def shipped():
-    """300 of the shipped images; any run of ten has each class once."""
+    """Return 300 of the shipped images; ten consecutive images contain each class once."""
     return fashion_mnist().take(range(300))
 
 
@@ -42,12 +42,12 @@ def classifier():
 
 
 def figures(name: str) -> dict[str, float]:
-    """The quality table of a model card."""
+    """Return the quality table of a model card."""
     card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
     return {words: float(value) for words, value in re.findall(r"^\| (.+) \| ([\d.]+) \|$", card, re.MULTILINE)}
 
 
-def kept(purifier) -> float:
+def purified_accuracy(purifier) -> float:
     with seeded("bundled"):
         return accuracy(as_defense(purifier, classifier()), shipped(), CPU, batch=100)
 
@@ -55,7 +55,7 @@ def kept(purifier) -> float:
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def test_the_weights_are_small_and_complete():
+def test_weights_are_complete_and_small():
     names = {path.stem for path in WEIGHTS}
     models = ("resnet", "trades", "pgd-at", "hvae", "nvae", "stylegan", "vae", "a-vae", "nd-vae", "ddpm")
     models += ("defense-vae", "puvae", "ebm")
@@ -79,7 +79,7 @@ def test_every_model_has_a_card_and_a_log(name):
 
 
 @pytest.mark.parametrize("name", [path.stem for path in WEIGHTS])
-def test_the_card_states_the_architecture_of_the_file(name):
+def test_card_states_the_architecture_of_the_file(name):
     from safetensors import safe_open
 
     with safe_open(BUNDLED / f"{name}.safetensors", framework="pt") as file:
@@ -95,12 +95,12 @@ def test_the_card_states_the_architecture_of_the_file(name):
     assert int(count.replace(",", "")) == parameters
 
 
-def test_the_classifier():
+def test_classifier_reaches_the_required_accuracy():
     assert accuracy(classifier(), shipped(), CPU) >= 0.90
     assert figures("fashion-resnet")["clean accuracy, 10,000 test images"] >= 0.92
 
 
-def test_the_hierarchical_vae_has_groups_enough_and_reconstructs():
+def test_hierarchical_vae_has_enough_latents_and_reconstructs():
     purifier = hvae(attenuation=0)
     sides = []
     purifier.model.autoencode(
@@ -109,26 +109,26 @@ def test_the_hierarchical_vae_has_groups_enough_and_reconstructs():
     assert len(sides) >= 8
     assert len(set(sides)) >= 3
     assert sides == sorted(sides)
-    assert kept(purifier) >= 0.86
+    assert purified_accuracy(purifier) >= 0.86
 
 
 PRIORS = ("defense-vae", "puvae", "ebm-langevin")
 
 
 @pytest.mark.parametrize("name", ["none", "vae", "a-vae", "nd-vae", *PRIORS, "mlvgm-hvae", "diffpure"])
-def test_purifiers_at_their_shipped_settings_keep_the_class(name):
-    assert kept(create("defenses", Spec(name), classifier=classifier())) >= 0.72
+def test_purifiers_at_their_defaults_reach_the_required_accuracy(name):
+    assert purified_accuracy(create("defenses", Spec(name), classifier=classifier())) >= 0.72
 
 
 @pytest.mark.parametrize("name", ["a-vae", "nd-vae"])
-def test_the_competitors_cards_are_above_the_bar_under_both_names(name):
+def test_cards_of_competitors_state_the_required_accuracy_for_both_variants(name):
     stated = {words.split(", ")[1]: value for words, value in figures(f"fashion-{name}").items()}
     assert {name, f"{name}-released"} <= stated.keys()
     assert min(stated.values()) >= 0.75
 
 
 @pytest.mark.parametrize("name", ["vae", *COMPETITORS, *PRIORS, "mlvgm-hvae", "diffpure"])
-def test_purifiers_say_whether_they_are_random(name):
+def test_purifiers_are_random_only_if_declared(name):
     purifier, x = create("defenses", Spec(name)), torch.as_tensor(shipped().take(range(4)).floats())
     with seeded("a"):
         first = purifier(x)
@@ -142,7 +142,7 @@ def test_purifiers_say_whether_they_are_random(name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
-def test_the_classifiers_card_is_true():
+def test_card_of_the_classifier_states_the_measured_accuracy():
     data = fashion_mnist(split="test", folder=str(DEBIAN), download=False)
     stated = figures("fashion-resnet")["clean accuracy, 10,000 test images"]
     assert accuracy(classifier(), data, CPU) == pytest.approx(stated, abs=5e-4)
@@ -159,7 +159,7 @@ def test_the_classifiers_card_is_true():
         *((name, {}, 0.75) for name in ("defense-vae", "puvae", "defense-gan", "ebm-langevin")),
     ],
 )
-def test_the_full_bars(name, options, bar):
+def test_purifiers_reach_the_required_accuracy_on_2000_images(name, options, bar):
     data = fashion_mnist(split="test", folder=str(DEBIAN), download=False).take(range(2000))
     with seeded("bundled"):
         assert accuracy(Defense(classifier(), create("defenses", Spec(name, options))), data, CPU) >= bar

@@ -1,4 +1,4 @@
-"""What is saved comes back; what is broken is refused with one line that names the file and the cure."""
+"""Tests that weights load as saved, and that damaged files are rejected with one line that names the file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def saved(tmp_path):
     return path
 
 
-def refusal(path) -> str:
-    """The one-line message with which the file is refused; it names the file and ends in a cure."""
+def rejection_message(path) -> str:
+    """Return the message of the error with which the file is rejected: one line that names the file."""
     with pytest.raises(PurebenchError) as caught:
         checkpoints.load(str(path), "vae", VAE)
     message = str(caught.value)
@@ -39,7 +39,7 @@ def refusal(path) -> str:
 
 
 def rewritten(path, change, header=None):
-    """The same file with its tensors changed by `change`, a function on the dictionary."""
+    """Rewrite the file after `change` has modified the dictionary of its tensors."""
     state = load_file(path)
     change(state)
     save_file(state, path, metadata=header or {"kind": "vae", "architecture": json.dumps(SMALL)})
@@ -73,7 +73,7 @@ def test_loaded_models_are_in_eval_mode_without_parameter_gradients(saved):
     assert x.grad.abs().max() > 0
 
 
-def test_saving_leaves_one_readable_file_and_the_same_bytes(saved, tmp_path):
+def test_saving_is_reproducible_and_leaves_one_file_with_default_permissions(saved, tmp_path):
     again = tmp_path / "again.safetensors"
     checkpoints.save(again, checkpoints.load(str(saved), "vae", VAE), "vae", SMALL)
     assert again.read_bytes() == saved.read_bytes()
@@ -83,7 +83,7 @@ def test_saving_leaves_one_readable_file_and_the_same_bytes(saved, tmp_path):
     assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_a_failed_save_leaves_the_old_file_alone(saved, tmp_path):
+def test_failed_save_keeps_the_existing_file(saved, tmp_path):
     before, model = saved.read_bytes(), VAE(**SMALL)
     with torch.no_grad():
         model.decoder[0].bias[0] = 1e5  # beyond fp16
@@ -97,7 +97,7 @@ def test_a_failed_save_leaves_the_old_file_alone(saved, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message_part"),
     [
         ([[1.0]], "to be a tensor, but got list"),
         (None, "to be a tensor, but got NoneType"),
@@ -110,28 +110,28 @@ def test_a_failed_save_leaves_the_old_file_alone(saved, tmp_path):
         (torch.full((3, 2), 1e300, dtype=torch.float64), "holds NaN or infinity"),
     ],
 )
-def test_what_is_no_weight_names_its_key(tmp_path, value, told):
-    with pytest.raises(PurebenchError, match=told) as caught:
+def test_invalid_weight_error_names_its_key(tmp_path, value, message_part):
+    with pytest.raises(PurebenchError, match=message_part) as caught:
         checkpoints.check_keys(tmp_path / "f.pt", {"w": torch.zeros(3, 2)}, {"w": value})
     assert "'w'" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
-def test_any_float_is_a_weight(tmp_path, dtype):
+def test_any_float_dtype_is_accepted(tmp_path, dtype):
     state = {"w": torch.full((3, 2), 0.5).to(dtype), "n": torch.tensor(7)}
     checkpoints.check_keys(tmp_path, {"w": torch.zeros(3, 2), "n": torch.tensor(0)}, state)
     assert checkpoints.in_float32(state)["w"].tolist() == [[0.5, 0.5]] * 3
     assert checkpoints.in_float32(state)["n"].dtype == torch.int64
 
 
-def test_keys_behind_dataparallels_prefix_are_told(tmp_path):
+def test_prefix_of_dataparallel_is_named_in_the_error(tmp_path):
     with pytest.raises(PurebenchError, match=r"key 'w', but it is there as 'module\.w' \(DataParallel"):
         checkpoints.check_keys(tmp_path, {"w": torch.zeros(1)}, {"module.w": torch.zeros(1)})
 
 
-def test_missing_files(tmp_path):
-    message = refusal(tmp_path / "none.safetensors")
+def test_missing_files_are_rejected_with_suggestions(tmp_path):
+    message = rejection_message(tmp_path / "none.safetensors")
     assert "neither" in message
     with pytest.raises(PurebenchError, match=r"'fashion-vea' is neither; did you mean 'fashion-vae'"):
         checkpoints.load("fashion-vea", "vae", VAE)
@@ -140,55 +140,55 @@ def test_missing_files(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, 0.5, 0.99, -1])
-def test_truncated_files(saved, keep):
+def test_truncated_files_are_rejected(saved, keep):
     data = saved.read_bytes()
     saved.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    message = refusal(saved)
+    message = rejection_message(saved)
     assert "cut short or damaged" in message
     assert "fetch it again" in message
 
 
 @pytest.mark.parametrize("data", [b"garbage" * 999, b"\x89PNG\r\n\x1a\n" + bytes(500), bytes(64), b"PK\x03\x04" * 99])
-def test_files_of_another_format(saved, data):
+def test_files_of_another_format_are_rejected(saved, data):
     saved.write_bytes(data)
-    message = refusal(saved)
+    message = rejection_message(saved)
     assert "expected safetensors" in message
     assert "fetch it again" in message
 
 
-def test_garbage_inside_a_file_of_the_right_form(saved):
+def test_valid_file_with_random_values_is_rejected(saved):
     data = bytearray(saved.read_bytes())
     generator = torch.Generator().manual_seed(0)
     data[-2000:] = bytes(torch.randint(0, 256, (2000,), generator=generator).tolist())
     saved.write_bytes(bytes(data))
-    assert "NaN or infinity; fetch it again" in refusal(saved)
+    assert "NaN or infinity; fetch it again" in rejection_message(saved)
 
 
-def test_another_models_weights(tmp_path, saved):
+def test_weights_of_another_model_are_rejected(tmp_path, saved):
     other = tmp_path / "other.safetensors"
     checkpoints.save(other, ResNet(**RESNET), "resnet", RESNET)
-    assert "expected weights of a 'vae', but got 'resnet'; name the right file" in refusal(other)
+    assert "expected weights of a 'vae', but got 'resnet'; name the right file" in rejection_message(other)
     save_file(load_file(saved), saved)
-    assert "without purebench's header" in refusal(saved)
+    assert "without purebench's header" in rejection_message(saved)
 
 
-def test_missing_unknown_and_misshapen_keys(saved):
+def test_missing_unexpected_and_misshapen_keys_are_rejected(saved):
     original = saved.read_bytes()
-    message = refusal(rewritten(saved, lambda state: state.pop("decoder.0.bias")))
+    message = rejection_message(rewritten(saved, lambda state: state.pop("decoder.0.bias")))
     assert "expected the key 'decoder.0.bias', but it is missing; fetch it again" in message
     saved.write_bytes(original)
-    message = refusal(rewritten(saved, lambda state: state.update(extra=torch.zeros(2))))
+    message = rejection_message(rewritten(saved, lambda state: state.update(extra=torch.zeros(2))))
     assert "expected only the model's keys, but got 'extra' too; fetch it again" in message
     saved.write_bytes(original)
-    message = refusal(rewritten(saved, lambda state: state.update({"decoder.0.bias": torch.zeros(2)})))
+    message = rejection_message(rewritten(saved, lambda state: state.update({"decoder.0.bias": torch.zeros(2)})))
     assert "expected 'decoder.0.bias' of shape [128], but got [2]; fetch it again" in message
 
 
 @pytest.mark.parametrize(
     "architecture", ["{", "[]", '"vae"', '{"colour": 3}', '{"width": -1}', '{"width": "x"}', '{"width": 0.5}', None]
 )
-def test_architectures_of_another_version(saved, architecture):
+def test_architectures_of_another_version_are_rejected(saved, architecture):
     header = {"kind": "vae"} | ({} if architecture is None else {"architecture": architecture})
-    message = refusal(rewritten(saved, lambda state: None, header))
+    message = rejection_message(rewritten(saved, lambda state: None, header))
     assert "expected an architecture of this version's 'vae', but got another" in message
     assert "train it anew" in message

@@ -1,6 +1,6 @@
-"""Through every purifier of the registry the gradient is the slope: central differences under the same noise agree.
+"""Tests that the exact gradient of every registered purifier agrees with central differences under the same noise.
 
-A purifier that is added to the registry is tested at its defaults; give it a line in SETTINGS for more.
+A purifier that is added to the registry is tested with its defaults; add an entry to SETTINGS for other parameters.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ CLASSIFIED = (
     "before(purifier='diffpure(steps=2)', classifier=fashion-pgd-at)",
     "vote(defense='gaussian-noise(sigma=0.01)', draws=3, how=probabilities)",
 )
-"""Defenses that are or have a classifier: their logits are compared."""
+"""Defenses that are or contain a classifier; the gradients of their logits are compared."""
 FLAT = {"quantise": "rounding has no slope anywhere"}
-"""Purifiers whose true gradient is zero almost everywhere, and why."""
+"""Purifiers whose true gradient is zero almost everywhere, with the reason."""
 KINKED = {"defense-gan": "the generator's leaky ReLUs: each step of the search jumps where one of them changes sign"}
-"""Purifiers that are smooth in short pieces alone, and why: asked in float64 by a step of SHORT, which stays in one."""
+"""Purifiers that are only piecewise smooth, with the reason; tested in float64 with the step SHORT within a piece."""
 SHORT = 1e-7
 BARS = {torch.float32: (1e-2, 1e-2), torch.float64: (1e-5, 1e-5)}
-"""Largest relative error, and the length of the step in l2: rounding errors are divided by it, kinks grow with it."""
+"""Largest relative error and l2 length of the step; short steps amplify rounding errors, long ones cross kinks."""
 
 
 def cases():
-    """All purifiers of this package, with and without checkpointing where they have it."""
+    """Return the specs of all purifiers of this package, with and without checkpointing where available."""
     found = []
     for name, point in installed("defenses").items():
         if name in ELSEWHERE or not point.value.startswith("purebench."):
@@ -83,14 +83,14 @@ def cases():
 
 
 def images():
-    """Two images off the box's border: x = 0 is a kink of every clamp, and no point to take a slope at."""
+    """Return two images with values inside (0,1), because clamping is not differentiable at 0."""
     return 0.2 + 0.6 * torch.as_tensor(fashion_mnist().take([1, 4]).floats())
 
 
 def slopes(purify, x, step):
-    """Slopes of a weighted sum of the purified images by the exact gradient and by central differences, [4] each.
+    """Return derivatives of a weighted sum of the purified images, exact and by central differences, [4] each.
 
-    Half of every direction is the gradient's own, so that its slope is large, and half is random.
+    Each direction is the sum of the normalised gradient, so that the derivative is large, and a random unit vector.
     """
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad(), seeded("slopes"):
@@ -116,7 +116,7 @@ def slopes(purify, x, step):
 
 @pytest.mark.parametrize("dtype", BARS, ids=str)
 @pytest.mark.parametrize("spec", cases(), ids=str)
-def test_the_gradient_is_the_slope(spec, dtype):
+def test_purifier_gradient_matches_central_differences(spec, dtype):
     if spec.name in KINKED and dtype == torch.float32:
         pytest.skip(KINKED[spec.name])
     made = create("defenses", spec)
@@ -136,7 +136,7 @@ def test_the_gradient_is_the_slope(spec, dtype):
 
 
 @pytest.mark.parametrize("text", CLASSIFIED)
-def test_the_gradient_of_logits_is_the_slope(text):
+def test_logit_gradient_matches_central_differences(text):
     classifier = create("classifiers", Spec("fashion-resnet"))
     defense = as_defense(create("defenses", Spec.parse(text), classifier=classifier), classifier).double()
     exact, measured = slopes(defense, images().double(), 1e-6)
@@ -144,8 +144,8 @@ def test_the_gradient_of_logits_is_the_slope(text):
     assert ((exact - measured).abs() / exact.abs()).max() <= 1e-5
 
 
-def test_a_gradient_that_is_not_the_slope_is_seen():
-    """BPDA's identity, noise that is not replayed, a detached part: each fails by far."""
+def test_wrong_gradients_are_detected():
+    """The identity as backward pass, a detached factor and noise that is not replayed have large errors."""
 
     class Straight(torch.autograd.Function):
         @staticmethod

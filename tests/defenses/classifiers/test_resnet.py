@@ -1,4 +1,4 @@
-"""The classifier: shapes, the normalisation inside, and what the residual form promises."""
+"""Tests the ResNet classifier: output shapes, built-in normalisation, residual blocks and gradients."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from purebench.defenses.classifiers.resnet import Block, ResNet
 def small(**options) -> ResNet:
     torch.manual_seed(0)
     model = ResNet(**{"width": 4, "depth": 1} | options)
-    model(torch.rand(16, options.get("channels", 1), 32, 32))  # running statistics that are not 0 and 1
+    model(torch.rand(16, options.get("channels", 1), 32, 32))  # moves the running statistics away from 0 and 1
     return model.eval()
 
 
 @pytest.mark.parametrize("options", [{}, {"channels": 3, "classes": 7}, {"depth": 3}, {"stride": 2}, {"width": 6}])
-def test_logits_have_one_row_an_image(options):
+def test_logits_have_one_row_per_image(options):
     model = small(**options)
     logits = model(torch.rand(5, options.get("channels", 1), 32, 32))
     assert logits.shape == (5, options.get("classes", 10))
@@ -25,7 +25,7 @@ def test_logits_have_one_row_an_image(options):
     assert len(model.blocks) == 3 * options.get("depth", 1)
 
 
-def test_the_normalisation_is_inside():
+def test_forward_normalises_images():
     torch.manual_seed(0)
     x = torch.rand(3, 1, 32, 32)
     model, plain = small(mean=0.4, std=0.25), small(mean=0.0, std=1.0)
@@ -40,7 +40,7 @@ def test_images_of_a_batch_do_not_influence_each_other():
     assert torch.allclose(model(x), alone, atol=1e-5)
 
 
-def test_a_block_whose_branch_is_silent_is_its_shortcut():
+def test_block_with_zero_residual_branch_returns_the_relu_of_its_shortcut():
     torch.manual_seed(0)
     block = Block(4, 4, 1).eval()
     nn.init.zeros_(block.conv2.weight)
@@ -52,7 +52,7 @@ def test_a_block_whose_branch_is_silent_is_its_shortcut():
     assert narrower(x).shape == (2, 8, 4, 4)
 
 
-def test_the_gradient_reaches_the_image():
+def test_every_image_receives_a_nonzero_gradient():
     x = torch.rand(2, 1, 32, 32, requires_grad=True)
     small()(x)[:, 0].sum().backward()
     assert (x.grad.flatten(1).abs().amax(1) > 0).all()

@@ -1,4 +1,4 @@
-"""A purifier before another classifier than the board's: what comes out, what a view sees, and bad input."""
+"""Tests `before`, which puts a purifier before a named classifier: logits, views and invalid parameters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answer(defense, x):
         return defense(x)
 
 
-def test_it_is_the_purifier_before_that_classifier_and_not_the_boards(robust, undefended, x):
+def test_before_uses_the_named_classifier_instead_of_the_boards(robust, undefended, x):
     written = "before(purifier='gaussian-noise(sigma=0.05)', classifier=fashion-trades)"
     made = create("defenses", Spec.parse(written), classifier=undefended)
     noisy = create("defenses", Spec.parse("gaussian-noise(sigma=0.05)"))
@@ -47,14 +47,14 @@ def test_it_is_the_purifier_before_that_classifier_and_not_the_boards(robust, un
     assert made.random
 
 
-def test_without_a_classifier_it_is_the_boards(undefended, x):
+def test_before_without_a_classifier_uses_the_boards(undefended, x):
     made = create("defenses", Spec.parse("before(purifier=vae)"), classifier=undefended)
     assert torch.equal(made(x), undefended(vae()(x)))
     assert torch.equal(before(purifier="none", classifier=undefended)(x), undefended(x))
     assert not made.random
 
 
-def test_a_defense_made_of_a_classifier_gets_that_one(robust, x):
+def test_nested_defense_receives_the_named_classifier(robust, x):
     inner = "vote(defense='gaussian-noise(sigma=0.2)', draws=3)"
     made = before(purifier=inner, classifier="fashion-trades")
     noise = create("defenses", Spec.parse("gaussian-noise(sigma=0.2)"))
@@ -63,15 +63,15 @@ def test_a_defense_made_of_a_classifier_gets_that_one(robust, x):
     assert isinstance(before(purifier={"smoothing": {"draws": 2}}, classifier="fashion-trades"), Certifier)
 
 
-def test_and_it_can_be_voted_about(robust, undefended, x):
+def test_vote_accepts_a_composed_defense(robust, undefended, x):
     row = Spec("vote", {"defense": {"before": {"purifier": "gaussian-noise", "classifier": "fashion-trades"}}})
     made = create("defenses", row, classifier=undefended)
     noise = create("defenses", Spec("gaussian-noise"))
     assert torch.equal(answer(made, x), answer(voted(as_defense(noise, robust), draws=8), x))
 
 
-def test_views_attack_the_robust_classifier_behind_the_purifier(robust, x):
-    """Exact is the slope of both together, blind that of the classifier alone."""
+def test_views_differentiate_the_named_classifier(robust, x):
+    """`exact` gives the gradient of purifier and classifier together, `blind` that of the classifier alone."""
     made, y = before(purifier="vae", classifier="fashion-trades"), torch.arange(6)
 
     def loss(logits, labels):
@@ -92,6 +92,6 @@ def test_views_attack_the_robust_classifier_behind_the_purifier(robust, x):
         ({"purifier": "vae", "classifier": 3}, "but got 3"),
     ],
 )
-def test_bad_parameters_are_refused(settings, message):
+def test_invalid_parameters_are_rejected(settings, message):
     with pytest.raises(PurebenchError, match=message):
         before(**settings)

@@ -1,4 +1,4 @@
-"""Smoothing: the closed form on linear classifiers, Cohen et al.'s bounds, and the diffusion model as denoiser."""
+"""Tests randomised smoothing: closed form on linear classifiers, Cohen et al.'s bounds, one-step denoising."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from purebench.defenses.diffusion.sampling import noise_levels
 from purebench.defenses.transforms.simple import GaussianBlur, GaussianNoise
 
 
-class Half(nn.Module):
-    """Class 1 where w·x > b, for images [N,1,4,4]."""
+class HalfSpace(nn.Module):
+    """Linear classifier of images [N,1,4,4] that predicts class 1 where w·x > b."""
 
     def __init__(self, w: Tensor, b: float):
         super().__init__()
@@ -28,11 +28,12 @@ class Half(nn.Module):
         return torch.stack([-score, score], 1)
 
 
-def test_no_certificate_exceeds_the_closed_form_on_a_linear_classifier():
-    """On a half-space the smoothed answer changes exactly at its boundary: the true radius is |w·x - b| / |w|.
+def test_certified_radius_does_not_exceed_the_true_radius_of_a_linear_classifier():
+    """The smoothed prediction of a half-space changes exactly at its boundary, so the true radius is |w·x - b| / |w|.
 
-    A certificate is wrong with probability 0.001, so none of the 100 should be above it (one is, one time in ten), and
-    with 1,000 draws most come within half of it. The noise is small enough that clamping to [0,1] never acts.
+    Each certificate is wrong with probability 0.001, so a run of 100 has a wrong one with a probability of about 0.1;
+    the fixed seeds have none. With 1,000 draws most radii exceed half of the largest one that can be certified. The
+    noise is so small that no pixel is clamped to [0,1].
     """
     generator, sigma = torch.Generator().manual_seed(0), 0.05
     ratios = []
@@ -41,7 +42,7 @@ def test_no_certificate_exceeds_the_closed_form_on_a_linear_classifier():
         x = torch.full((1, 1, 4, 4), 0.5)
         true = 0.1 * float(torch.rand((), generator=generator)) + 0.005
         defense = Smoothed(
-            Half(w, float(x.flatten() @ w - true * w.norm())), GaussianNoise(sigma), sigma=sigma, draws=4
+            HalfSpace(w, float(x.flatten() @ w - true * w.norm())), GaussianNoise(sigma), sigma=sigma, draws=4
         )
         with seeded("certify", str(number)):
             proof = defense.certify(x, n0=50, n=1000, alpha=0.001, batch=DeviceBatch(512))
@@ -54,12 +55,12 @@ def test_no_certificate_exceeds_the_closed_form_on_a_linear_classifier():
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (7, 10), (10, 10), (990, 1000)])
-def test_the_bound_is_the_probability_that_makes_so_many_successes_as_rare_as_alpha(successes, n):
+def test_lower_bound_is_the_clopper_pearson_bound(successes, n):
     low = lower_bound(successes, n, 0.001)
     assert low == 0 if successes == 0 else binom.sf(successes - 1, n, low) == pytest.approx(0.001, rel=1e-6)
 
 
-def test_it_abstains_where_no_class_has_a_majority():
+def test_certify_abstains_if_no_class_has_a_majority():
     def toss(x: Tensor) -> Tensor:
         return torch.rand(len(x), 3)
 
@@ -69,16 +70,16 @@ def test_it_abstains_where_no_class_has_a_majority():
     assert proof.radii.tolist() == [0.0] * 3
 
 
-def test_it_is_a_certifier_that_votes():
-    defense = smoothing(sigma=0.1, draws=6, classifier=Half(torch.ones(16), 8.0))
+def test_smoothing_is_a_certifier_that_predicts_by_vote():
+    defense = smoothing(sigma=0.1, draws=6, classifier=HalfSpace(torch.ones(16), 8.0))
     assert isinstance(defense, Certifier)
     assert (defense.random, defense.passes) == (True, 6)
     assert defense.purify(torch.rand(2, 1, 4, 4)).shape == (2, 6, 1, 4, 4)
     assert defense(torch.full((2, 1, 4, 4), 0.9)).argmax(1).tolist() == [1, 1]
 
 
-class Knows(nn.Module):
-    """The noise in any state of one image, which it was told."""
+class PerfectPredictor(nn.Module):
+    """Perfect noise predictor for the given image; records the requested timesteps."""
 
     def __init__(self, image: Tensor):
         super().__init__()
@@ -92,9 +93,9 @@ class Knows(nn.Module):
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.1, 0.25, 0.5])
-def test_one_step_asks_at_the_timestep_of_its_noise_and_a_perfect_network_gives_the_image_back(sigma):
+def test_one_step_uses_the_timestep_of_sigma_and_a_perfect_network_recovers_the_image(sigma):
     image = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    network = Knows(image)
+    network = PerfectPredictor(image)
     found = OneStep(network, sigma)(image.expand(3, -1, -1, -1))
     assert torch.allclose(found, image.expand(3, -1, -1, -1), atol=1e-4)
     level = float(noise_levels()[network.asked[0]])
@@ -102,7 +103,7 @@ def test_one_step_asks_at_the_timestep_of_its_noise_and_a_perfect_network_gives_
     assert set(network.asked) == {OneStep(network, sigma).top}
 
 
-def test_the_state_that_the_network_sees_has_the_noise_of_its_timestep():
+def test_network_input_has_the_mean_and_deviation_of_its_timestep():
     seen = []
 
     class Blank(nn.Module):
@@ -117,18 +118,18 @@ def test_the_state_that_the_network_sees_has_the_noise_of_its_timestep():
     assert float(state.std()) == pytest.approx(float((1 - level).sqrt()), rel=0.02)
 
 
-def test_the_exact_gradient_goes_through_the_one_step(gradient_error):
-    class Bend(nn.Module):
+def test_one_step_gradient_matches_finite_differences(gradient_error):
+    class Nonlinear(nn.Module):
         def forward(self, state: Tensor, t: Tensor) -> Tensor:
             return 0.3 * torch.tanh(state) * (1 + t[:, None, None, None] / 1000)
 
     x = 0.3 + 0.4 * torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    gradient, error = gradient_error(OneStep(Bend(), 0.02), x, "step")
+    gradient, error = gradient_error(OneStep(Nonlinear(), 0.02), x, "step")
     assert error < 1e-6
     assert float(gradient.abs().max()) > 0
 
 
-def test_a_denoiser_is_any_purifier_and_gradients_are_exact(gradient_error):
+def test_any_purifier_is_accepted_as_denoiser_with_exact_gradients(gradient_error):
     x = 0.2 + 0.6 * torch.rand(2, 1, 8, 8, dtype=torch.float64)
     made = noisy(0.05, "gaussian-blur(sigma=0.8)", nn.Identity())
     with seeded("denoise"):
@@ -148,17 +149,17 @@ def test_a_denoiser_is_any_purifier_and_gradients_are_exact(gradient_error):
         ({"denoiser": "gaussian-blurr"}, "gaussian-blur"),
     ],
 )
-def test_bad_parameters_are_refused(settings, message):
+def test_invalid_parameters_are_rejected(settings, message):
     with pytest.raises(PurebenchError, match=message):
-        smoothing(classifier=Half(torch.ones(16), 8.0), **settings)
+        smoothing(classifier=HalfSpace(torch.ones(16), 8.0), **settings)
 
 
-def test_noise_beyond_the_networks_is_refused():
+def test_sigma_above_the_networks_maximum_is_rejected():
     with pytest.raises(PurebenchError, match="expected sigma up to the network's 78"):
         OneStep(nn.Identity(), 900.0)
 
 
-def test_the_surrogate_of_a_denoiser_is_its_own():
+def test_surrogate_of_denoised_is_that_of_its_denoiser():
     stand_in = Function(torch.round, random=False, surrogate=lambda x: 2 * x)
     x = torch.full((1, 1, 4, 4), 0.5)
     with seeded("surrogate"):

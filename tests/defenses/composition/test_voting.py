@@ -1,4 +1,4 @@
-"""Votes: counted by hand, against the binomial law, finite differences, and through every view."""
+"""Tests votes against direct counts, the binomial distribution and finite differences, and through every view."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def noisy(sigma: float = 0.2) -> Defense:
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_vote_is_what_the_draws_say_together(how):
+def test_vote_aggregates_the_logits_of_all_draws(how):
     defense = noisy()
     with seeded("votes"):
         found = voted(defense, draws=7, how=how)(X)
@@ -51,7 +51,7 @@ def test_a_vote_is_what_the_draws_say_together(how):
     assert torch.allclose(found, expected, atol=1e-12)
 
 
-def test_the_mean_probabilities_decide_a_tie_and_never_outvote_a_majority():
+def test_mean_probabilities_break_ties_but_never_override_a_majority():
     votes = torch.tensor([[[0.1, 0.0], [0.0, 9.0]], [[0.1, 0.0], [0.2, 0.0]]])
     found = Voter(nn.Identity(), "majority").counted(votes)
     assert found.argmax(1).tolist() == [1, 0]
@@ -59,8 +59,8 @@ def test_the_mean_probabilities_decide_a_tie_and_never_outvote_a_majority():
     assert bool(torch.isfinite(Voter(nn.Identity(), "majority").counted(unanimous)).all())
 
 
-def test_a_majority_is_right_as_often_as_the_binomial_law_says():
-    """Each draw is right with probability 0.6; a majority of 9 is with P(B(9, 0.6) >= 5)."""
+def test_majority_accuracy_follows_the_binomial_distribution():
+    """Each draw is correct with probability 0.6, so the majority of 9 is with probability P(B(9, 0.6) >= 5)."""
     coin = as_defense(lambda x: torch.stack([torch.rand(len(x)) - 0.4, torch.zeros(len(x))], 1), random=True)
     torch.manual_seed(0)
     right = (voted(coin, draws=9)(torch.zeros(4000, 1, 2, 2)).argmax(1) == 0).float().mean()
@@ -69,14 +69,14 @@ def test_a_majority_is_right_as_often_as_the_binomial_law_says():
 
 
 @pytest.mark.parametrize("how", ["probabilities", "logits"])
-def test_exact_gradients_agree_with_finite_differences(how, gradient_error):
-    """A linear map back to images keeps all logits."""
+def test_exact_gradients_match_finite_differences(how, gradient_error):
+    """Maps the logits linearly to the shape of the images, so that `gradient_error` covers all of them."""
     defense = voted(noisy(), draws=4, how=how)
     back = torch.randn(3, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     assert gradient_error(lambda x: (defense(x) @ back).view_as(x), X, "same")[1] < 1e-6
 
 
-def test_backward_a_majority_is_the_mean_of_probabilities():
+def test_majority_has_the_gradient_of_the_mean_probabilities():
     gradients = []
     for how in ("majority", "probabilities"):
         x = X.clone().requires_grad_()
@@ -87,33 +87,33 @@ def test_backward_a_majority_is_the_mean_of_probabilities():
     assert float(gradients[0].abs().max()) > 0
 
 
-def test_every_view_sees_the_votes():
+def test_every_view_supports_votes():
     x, y = X.float(), torch.zeros(5, dtype=torch.long)
     rounding = Function(lambda x: Quantise(5)(x + 0.05 * torch.randn_like(x)), random=True)
     defense = voted(as_defense(rounding, linear().float()), draws=3)
     loss = lambda logits, labels: -logits.gather(1, labels[:, None]).squeeze(1)  # noqa: E731
     masked, seen = exact(defense, eot=2).look(x, y, loss), bpda(defense, eot=2).look(x, y, loss)
-    assert float(masked.gradient.abs().max()) == 0  # rounding masks it, of every vote
+    assert float(masked.gradient.abs().max()) == 0  # rounding has zero gradient in every vote
     assert float(seen.gradient.abs().max()) > 0
     assert seen.logits.shape == (5, 2, 3)
     assert no_gradient(defense, eot=4).scores(x).shape == (5, 4, 3)
     assert torch.allclose(blind(defense).scores(x)[:, 0], defense.classifier.classifier(x))
 
 
-def test_the_surrogate_is_that_of_the_purifier_for_each_vote():
+def test_surrogate_applies_the_purifiers_surrogate_to_each_vote():
     purifier = Function(torch.round, random=True, surrogate=lambda x: 3 * x)
     assert torch.equal(Votes(purifier, 2).surrogate(X), torch.stack([3 * X, 3 * X], 1))
     assert Votes(purifier, 2)(X).shape == (5, 2, 1, 4, 4)
 
 
-def test_votes_of_votes_count_all_passes():
+def test_nested_votes_multiply_the_number_of_passes():
     inner = voted(noisy(), draws=3)
     outer = voted(inner, draws=2)
     assert (inner.passes, outer.passes, outer.random) == (3, 6, True)
     assert outer(X).shape == (5, 3)
 
 
-def test_by_name_with_the_boards_classifier():
+def test_vote_created_by_name_uses_the_boards_classifier():
     classifier = linear()
     made = create("defenses", Spec.parse("vote(defense='gaussian-noise(sigma=0.2)', draws=5)"), classifier=classifier)
     same = create(
@@ -139,21 +139,21 @@ def test_by_name_with_the_boards_classifier():
         ({"defense": "gausian-noise"}, "gaussian-noise"),
     ],
 )
-def test_bad_parameters_are_refused(settings, message):
+def test_invalid_parameters_are_rejected(settings, message):
     with pytest.raises(PurebenchError, match=message):
         vote(classifier=linear(), **settings)
 
 
-def test_images_stay_apart(assert_images_stay_apart):
+def test_images_of_a_batch_do_not_influence_each_other(assert_images_are_independent):
     def answer(x: Tensor) -> Tensor:
         return voted(noisy(), draws=3, how="probabilities")(x)[:, :, None, None].expand(-1, -1, 4, 4)
 
-    assert_images_stay_apart(answer, X)
+    assert_images_are_independent(answer, X)
 
 
-@pytest.mark.parametrize("draws", [3, 5])  # 5 is the number of images as well, so that shapes would fit by chance
-def test_through_bpda_the_votes_keep_their_values_and_the_identity_its_gradient(draws):
-    """Each vote moves with the image: the gradient is that of the classifier at the purified votes, summed."""
+@pytest.mark.parametrize("draws", [3, 5])  # 5 is also the number of images: swapped axes give no shape error
+def test_bpda_keeps_the_values_of_the_votes_and_uses_the_identity_gradient(draws):
+    """The gradient is the mean over the votes of the classifier's gradient at the purified images."""
     defense = voted(noisy(), draws=draws, how="logits")
     view, x = bpda(defense), X.clone().requires_grad_()
     with seeded("votes"):
@@ -162,5 +162,5 @@ def test_through_bpda_the_votes_keep_their_values_and_the_identity_its_gradient(
         found = view.logits(x)
     assert torch.allclose(found, expected, atol=1e-12)
     (gradient,) = torch.autograd.grad(found[:, 0].sum(), x)
-    weight = linear()[1].weight[0].view(1, 4, 4)  # the mean of the votes' gradients, each the classifier's
+    weight = linear()[1].weight[0].view(1, 4, 4)  # the classifier is linear: each vote has this gradient
     assert torch.allclose(gradient, weight.expand_as(gradient), atol=1e-12)

@@ -1,4 +1,4 @@
-"""A small smooth network, and images for it."""
+"""Fixtures for a small smooth noise predictor and its images."""
 
 import sys
 from pathlib import Path

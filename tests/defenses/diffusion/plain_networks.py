@@ -1,4 +1,4 @@
-"""The networks of guided-diffusion and score_sde, read off a state dict: nothing of purebench is imported."""
+"""Reference forward passes of guided-diffusion and score_sde from a state dict, without importing purebench."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def random_state(model) -> dict[str, torch.Tensor]:
-    """Weights that no layer starts from, zeros least of all, by the model's keys."""
+    """Return random weights under the model's keys, so that no parameter keeps its initial value, such as zero."""
     generator = torch.Generator().manual_seed(0)
     return {
         name: torch.randn(value.shape, generator=generator) / math.sqrt(max(value[0].numel(), 4) if value.dim() else 4)
@@ -17,8 +17,8 @@ def random_state(model) -> dict[str, torch.Tensor]:
     }
 
 
-def by_position(query, key, value):
-    """Attention of one image and head [C,P], position by position."""
+def attention_by_position(query, key, value):
+    """Compute the attention of one image and head [C,P] position by position."""
     seen = []
     for position in range(query.shape[1]):
         scores = torch.stack([(query[:, position] * key[:, other]).sum() for other in range(key.shape[1])])
@@ -28,7 +28,7 @@ def by_position(query, key, value):
 
 
 class GuidedUNet:
-    """guided-diffusion's forward pass, read off the names and shapes of a state dict."""
+    """Reference forward pass of guided-diffusion, derived from the names and shapes of a state dict."""
 
     def __init__(self, state, groups, head_width, split_first):
         self.state, self.groups, self.head_width, self.split_first = state, groups, head_width, split_first
@@ -70,13 +70,16 @@ class GuidedUNet:
                     rows = [part * channels + head * width for part in range(3)]
                 else:
                     rows = [(3 * head + part) * width for part in range(3)]
-                heads.append(by_position(*(qkv[row : row + width] for row in rows)))
+                heads.append(attention_by_position(*(qkv[row : row + width] for row in rows)))
             out.append(torch.cat(heads))
         mixed = self.state[f"{name}.proj_out.weight"][:, :, 0] @ torch.stack(out)
         return x + (mixed + self.state[f"{name}.proj_out.bias"][:, None]).view_as(x)
 
     def block(self, name, x, time, resize):
-        """A block's layers in turn; what resizes is its last residual layer of the same width, as told."""
+        """Apply the layers of a block in order.
+
+        Its last layer applies `resize` if it is residual, unless it is the first layer of an output block.
+        """
         layer = 0
         while any(key.startswith(f"{name}.{layer}.") for key in self.state) or self.has(f"{name}.{layer}"):
             here = f"{name}.{layer}"
@@ -118,7 +121,7 @@ class GuidedUNet:
 
 
 class DDPMpp:
-    """DDPM++'s forward pass from the names and shapes of a state dict, modules taken in their order."""
+    """Reference forward pass of DDPM++, derived from a state dict whose modules are used in their order."""
 
     def __init__(self, state):
         self.state, self.place = state, 3
@@ -154,7 +157,7 @@ class DDPMpp:
             return torch.einsum("cp,cd->dp", image, weight) + bias[:, None]
 
         normal = self.norm(f"{name}.GroupNorm_0", x).flatten(2)
-        out = [mixed(3, by_position(*(mixed(number, image) for number in range(3)))) for image in normal]
+        out = [mixed(3, attention_by_position(*(mixed(number, image) for number in range(3)))) for image in normal]
         return (x + torch.stack(out).view_as(x)) / math.sqrt(2)
 
     def time(self, t):

@@ -1,4 +1,4 @@
-"""A small noise predictor for the tests of this folder, and answers of purifiers under a seed."""
+"""A small noise predictor for the tests in this folder, and a function that purifies under a seed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from purebench.core.seeds import seeded
 
 
 class Smooth(nn.Module):
-    """A small smooth noise predictor that looks at its neighbours and at the time.
+    """A small smooth noise predictor that depends on neighbouring pixels and on the timestep.
 
-    It keeps weak references to its hidden features, which tells how many are alive at once.
+    It keeps weak references to its hidden features to count how many are alive at the same time.
     """
 
     def __init__(self, depth: int = 1):

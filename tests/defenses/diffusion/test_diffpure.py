@@ -1,4 +1,4 @@
-"""DiffPure against diffusers' schedulers, finite differences, and what checkpointing promises about memory."""
+"""Tests DiffPure against diffusers' schedulers and finite differences, and the memory use of checkpointing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from purebench.defenses.diffusion.unet import FoldedUNet
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
 
-def by_diffusers(scheduler, network, x, timesteps, seeds, **options):
-    """The same purification by a scheduler of diffusers: its forward noising, its steps, our noise seeds."""
+def purified_by_diffusers(scheduler, network, x, timesteps, seeds, **options):
+    """Purify with the forward noising and reverse steps of a diffusers scheduler, and the given noise seeds."""
     state = scheduler.add_noise(2 * x - 1, seeded_noise(x, seeds[0]), torch.tensor([timesteps[0]]))
     for t, seed in zip(timesteps, seeds[1:], strict=True):
         predicted = network(state, torch.full((len(x),), int(t)))
@@ -36,7 +36,7 @@ def seeds_of(steps: int, words="purifiers") -> list[int]:
         return torch.randint(2**62, (steps + 1,)).tolist()
 
 
-# (t*, reverse steps): each timestep, every 4th, every 20th, and the whole chain in 4 leaps
+# (t*, reverse steps): each timestep, every 4th, every 20th, and the whole chain in 4 steps
 @pytest.mark.parametrize(("t", "steps"), [(12, 12), (60, 15), (100, 5), (1000, 4)])
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_reverse_steps_agree_with_diffusers(network, x, sampler, t, steps):
@@ -49,7 +49,7 @@ def test_reverse_steps_agree_with_diffusers(network, x, sampler, t, steps):
     scheduler.set_timesteps(1000 * steps // t)
     timesteps = scheduler.timesteps[-steps:].tolist()
     assert timesteps[0] == t - 1
-    theirs = by_diffusers(scheduler, network, x, timesteps, seeds_of(steps), **options)
+    theirs = purified_by_diffusers(scheduler, network, x, timesteps, seeds_of(steps), **options)
     ours = answer(DiffPure(network, t=t, steps=steps, sampler=sampler), x)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
@@ -63,11 +63,11 @@ def test_uneven_steps_agree_with_diffusers(network, x, t, steps, timesteps):
     purifier = DiffPure(network, t=t, steps=steps)
     assert purifier.times.tolist() == [*timesteps, -1]
     assert torch.allclose(
-        answer(purifier, x), by_diffusers(scheduler, network, x, timesteps, seeds_of(steps)), atol=1e-5
+        answer(purifier, x), purified_by_diffusers(scheduler, network, x, timesteps, seeds_of(steps)), atol=1e-5
     )
 
 
-def test_noise_levels_are_those_of_the_linear_schedule():
+def test_noise_levels_follow_the_linear_schedule():
     levels = noise_levels()
     assert torch.allclose(levels, DDPMScheduler(**LINEAR).alphas_cumprod, rtol=2e-5, atol=1e-7)
     exact = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
@@ -75,22 +75,22 @@ def test_noise_levels_are_those_of_the_linear_schedule():
     assert len(noise_levels(50, 0.001, 0.1)) == 50
 
 
-def test_a_perfect_denoiser_returns_the_image(x):
-    """If the network knows the noise that is in the state, DDIM walks straight back to the image."""
+def test_perfect_noise_predictor_recovers_the_image(x):
+    """If the network predicts the noise in the state exactly, both samplers return to the image."""
     image, levels = 2 * x - 1, noise_levels()
 
-    class Knows(nn.Module):
+    class PerfectPredictor(nn.Module):
         def forward(self, state, t):
             level = levels[t].view(-1, 1, 1, 1)
             return (state - level.sqrt() * image) / (1 - level).sqrt()
 
     for sampler in ("ddim", "ddpm"):
-        assert torch.allclose(answer(DiffPure(Knows(), t=300, steps=6, sampler=sampler), x), x, atol=1e-5)
+        assert torch.allclose(answer(DiffPure(PerfectPredictor(), t=300, steps=6, sampler=sampler), x), x, atol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 @pytest.mark.parametrize("checkpointed", [True, False])
-def test_the_gradient_is_exact(network, x, sampler, checkpointed, gradient_error):
+def test_gradient_matches_finite_differences(network, x, sampler, checkpointed, gradient_error):
     purifier = DiffPure(network.double(), t=40, steps=5, sampler=sampler, checkpointed=checkpointed).double()
     gradient, error = gradient_error(purifier, x[:2].double(), "gradient")
     assert gradient.abs().max() > 1e-3
@@ -102,7 +102,7 @@ def unet() -> FoldedUNet:
         return FoldedUNet(size=16, fold=2, widths=(8, 8), groups=4).eval().requires_grad_(False)
 
 
-def test_the_gradient_through_the_unet_is_exact(gradient_error):
+def test_gradient_through_the_unet_matches_finite_differences(gradient_error):
     generator = torch.Generator().manual_seed(0)
     x = 0.4 + 0.2 * torch.rand(2, 1, 16, 16, generator=generator, dtype=torch.float64)
     gradient, error = gradient_error(DiffPure(unet(), t=30, steps=3).double(), x, "gradient")
@@ -111,18 +111,18 @@ def test_the_gradient_through_the_unet_is_exact(gradient_error):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
-def test_checkpointing_changes_no_gradient_whatever_happens_before_the_backward_pass(network, x, sampler):
+def test_checkpointing_does_not_change_the_gradient_if_the_random_state_advances(network, x, sampler):
     gradients = []
     for checkpointed in (True, False):
         asked = x.clone().requires_grad_()
         purified = answer(DiffPure(network, t=60, steps=6, sampler=sampler, checkpointed=checkpointed), asked)
-        torch.randn(17)  # the generators have moved on when the noise is replayed
+        torch.randn(17)  # advances the generator before the noise is replayed
         gradients.append(torch.autograd.grad(purified.square().sum(), asked)[0])
     assert torch.equal(*gradients)
 
 
 def forward_bytes(steps: int, depth: int, checkpointed: bool) -> int:
-    """Bytes that the forward pass keeps for the backward pass."""
+    """Return the number of bytes that the forward pass saves for the backward pass."""
     kept = []
     asked = torch.full((2, 1, 8, 8), 0.5, requires_grad=True)
     purifier = DiffPure(Smooth(depth).requires_grad_(False), t=100, steps=steps, checkpointed=checkpointed)
@@ -131,18 +131,18 @@ def forward_bytes(steps: int, depth: int, checkpointed: bool) -> int:
     return sum(kept)
 
 
-def test_what_the_forward_pass_keeps_is_one_image_a_step_whatever_the_network():
+def test_checkpointed_forward_pass_saves_one_image_per_step_for_any_network_depth():
     image = 2 * 8 * 8 * 4
     growth = (forward_bytes(20, 1, True) - forward_bytes(5, 1, True)) / 15
     assert growth <= image + 64
     assert forward_bytes(20, 8, True) == forward_bytes(20, 1, True)
-    # without checkpointing both grow: this is what the test would see
+    # without checkpointing both grow, so the test can detect growth
     assert (forward_bytes(20, 1, False) - forward_bytes(5, 1, False)) / 15 > 10 * image
     assert forward_bytes(20, 8, False) > 2 * forward_bytes(20, 1, False)
 
 
 @pytest.mark.parametrize("steps", [5, 20])
-def test_the_backward_pass_holds_the_features_of_one_step_at_a_time(network, x, steps):
+def test_checkpointed_backward_pass_holds_the_features_of_one_step_at_a_time(network, x, steps):
     most = {}
     for checkpointed in (True, False):
         network.alive, network.calls, network.most_alive = [], 0, 0
@@ -154,7 +154,7 @@ def test_the_backward_pass_holds_the_features_of_one_step_at_a_time(network, x, 
     assert most[True] <= 2
 
 
-def test_the_seed_decides_the_result(network, x):
+def test_seed_determines_the_result(network, x):
     for sampler in ("ddpm", "ddim"):
         purifier = DiffPure(network, t=200, steps=4, sampler=sampler)
         assert purifier.random is True
@@ -162,7 +162,7 @@ def test_the_seed_decides_the_result(network, x):
         assert not torch.allclose(answer(purifier, x, "a"), answer(purifier, x, "b"), atol=1e-3)
 
 
-def test_each_step_draws_noise_of_its_own(network, x):
+def test_each_step_draws_its_own_noise(network, x):
     seen = []
     purifier = DiffPure(network, t=8, steps=4)
     reverse = purifier.reverse
@@ -172,11 +172,11 @@ def test_each_step_draws_noise_of_its_own(network, x):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
-def test_images_stay_apart(network, x, sampler, assert_images_stay_apart):
-    assert_images_stay_apart(DiffPure(network, t=60, steps=3, sampler=sampler), x)
+def test_images_of_a_batch_do_not_influence_each_other(network, x, sampler, assert_images_are_independent):
+    assert_images_are_independent(DiffPure(network, t=60, steps=3, sampler=sampler), x)
 
 
-def test_the_unet_keeps_the_shape_and_takes_a_time_an_image():
+def test_unet_keeps_the_shape_and_takes_one_timestep_per_image():
     model = unet()
     x = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0, 500, 999])
@@ -197,6 +197,6 @@ def test_the_unet_keeps_the_shape_and_takes_a_time_an_image():
         ),
     ],
 )
-def test_bad_values_are_named(network, options, message):
+def test_invalid_values_are_rejected(network, options, message):
     with pytest.raises(PurebenchError, match=message):
         DiffPure(network, **options)

@@ -1,4 +1,4 @@
-"""Peak memory of exact gradients through the purifiers: a hundred steps take hardly more than ten."""
+"""Tests that the peak memory of exact gradients through purifiers hardly grows with the number of steps."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ print(json.dumps(peaks))
 
 
 def peaks(purifier: str, steps: list[int], checkpointed: bool) -> list[int]:
-    """Peak resident bytes of a gradient with each number of steps, above what a first small one left."""
+    """Return the peak resident bytes of a gradient per number of steps, in excess of a small first gradient."""
     found = subprocess.run(
         [sys.executable, "-c", MEASURE, json.dumps(steps), json.dumps(checkpointed), purifier],
         capture_output=True,
@@ -82,10 +82,10 @@ def peaks(purifier: str, steps: list[int], checkpointed: bool) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not CLEAR.exists(), reason="the peak of resident memory is reset through /proc")
 @pytest.mark.parametrize("purifier", PURIFIERS)
-def test_a_hundred_steps_take_at_most_one_and_a_half_times_the_memory_of_ten(purifier):
+def test_peak_memory_of_100_steps_is_at_most_1_5_times_that_of_10(purifier):
     ten, hundred = peaks(purifier, [10, 100], checkpointed=True)
     assert ten > 4e6, "too little to measure"
     assert hundred <= 1.5 * ten
     few, more = peaks(purifier, [4, 12], checkpointed=False)
-    assert more > 1.5 * few  # without checkpointing it grows, and the measure sees it
+    assert more > 1.5 * few  # without checkpointing it grows, so the test can detect growth
     assert few > 1.5 * ten / 2

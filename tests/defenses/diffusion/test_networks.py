@@ -1,4 +1,4 @@
-"""Networks from files: each layout is loaded strictly, and gives what a plain recomputation from its keys gives."""
+"""Tests that networks load strictly from each file layout and agree with the reference forward passes."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def inputs(channels=3, size=8):
 
 
 @pytest.mark.parametrize("architecture", GUIDED.values(), ids=GUIDED)
-def test_guided_diffusions_checkpoint_gives_what_its_keys_say(tmp_path, architecture):
+def test_guided_diffusion_checkpoint_agrees_with_the_reference_forward_pass(tmp_path, architecture):
     state = plain.random_state(GuidedUNet(**architecture))
     torch.save(state, path := tmp_path / "256x256_uncond.pt")
-    told = {name: architecture[name] for name in ("head_width", "groups", "split_first") if name in architecture}
-    model = network(str(path), told)
+    known = {name: architecture[name] for name in ("head_width", "groups", "split_first") if name in architecture}
+    model = network(str(path), known)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     x, t = inputs()
@@ -57,19 +57,22 @@ def test_guided_diffusions_checkpoint_gives_what_its_keys_say(tmp_path, architec
 
 
 @pytest.mark.parametrize("architecture", GUIDED.values(), ids=GUIDED)
-def test_guided_diffusions_architecture_is_told_by_its_keys(architecture):
-    told = guided_architecture(GuidedUNet(**architecture).state_dict())
+def test_guided_diffusion_architecture_is_inferred_from_its_keys(architecture):
+    known = guided_architecture(GuidedUNet(**architecture).state_dict())
     assert {**{"outputs": 6, "modulated": True, "residual_resize": True}, **architecture}.items() >= {
         name: value
-        for name, value in told.items()
+        for name, value in known.items()
         if name not in ("multiples", "attended", "channels")
-        and not (name == "residual_resize" and len(told["multiples"]) == 1)
+        and not (name == "residual_resize" and len(known["multiples"]) == 1)
     }.items()
-    assert (tuple(told["multiples"]), tuple(told["attended"])) == (architecture["multiples"], architecture["attended"])
+    assert (tuple(known["multiples"]), tuple(known["attended"])) == (
+        architecture["multiples"],
+        architecture["attended"],
+    )
 
 
-def test_the_published_networks_have_the_published_sizes():
-    """552.8 million for ImageNet at 256 pixels; 61.8 and 106.6 million for CIFAR-10's DDPM++ and its deeper sister."""
+def test_published_networks_have_the_published_number_of_parameters():
+    """552.8 million for ImageNet at 256 pixels; 61.8 and 106.6 million for CIFAR-10's DDPM++ and its deeper variant."""
     with torch.device("meta"):
         for model, millions in ((GuidedUNet(), 552.8), (DDPMpp(), 61.8), (DDPMpp(blocks=8), 106.6)):
             size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -77,7 +80,7 @@ def test_the_published_networks_have_the_published_sizes():
 
 
 def training_state(architecture, averaged=True):
-    """A file as score_sde saves it: optimizer, model by DataParallel's names, moving averages, step."""
+    """Return a training state in score_sde's layout (with the names of DataParallel) and the expected weights."""
     model = plain.random_state(DDPMpp(**architecture))
     names = {f"module.{name}": value for name, value in model.items()}
     shadows = [value * 0.7 for value in model.values()]
@@ -93,7 +96,7 @@ def training_state(architecture, averaged=True):
 
 @pytest.mark.parametrize("architecture", DDPMPP.values(), ids=DDPMPP)
 @pytest.mark.parametrize("averaged", [True, False])
-def test_score_sdes_checkpoint_gives_what_its_keys_say(tmp_path, architecture, averaged):
+def test_score_sde_checkpoint_agrees_with_the_reference_forward_pass(tmp_path, architecture, averaged):
     found, state = training_state(architecture, averaged)
     torch.save(found, path := tmp_path / "checkpoint_8.pth")
     model = network(str(path))
@@ -102,8 +105,8 @@ def test_score_sdes_checkpoint_gives_what_its_keys_say(tmp_path, architecture, a
     expected = slow(x, t, len(architecture["multiples"]), architecture["blocks"], architecture["attended"])
     assert torch.allclose(model(x, t), expected, atol=1e-4 * float(expected.abs().max()))
     assert (model(x, t) - model(x, t + 100)).abs().max() > 1e-3
-    told = ddpmpp_architecture(state)
-    assert {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()} == {
+    known = ddpmpp_architecture(state)
+    assert {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()} == {
         "channels": 3,
         **architecture,
     }
@@ -113,23 +116,23 @@ def guided_state():
     return plain.random_state(GuidedUNet(**GUIDED["blocks resize"]))
 
 
-def lacking(state, name):
+def without_key(state, name):
     return {key: value for key, value in state.items() if key != name}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: lacking(state, "middle_block.1.qkv.bias"), "expected the key 'middle_block.1.qkv.bias'"),
+        (lambda state: without_key(state, "middle_block.1.qkv.bias"), "expected the key 'middle_block.1.qkv.bias'"),
         (lambda state: {**state, "out.3.weight": torch.ones(1)}, "got 'out.3.weight' too"),
         (lambda state: {**state, "out.2.bias": torch.ones(5)}, r"'out.2.bias' of shape \[6\], but got \[5\]"),
         (lambda state: {**state, "out.0.bias": state["out.0.bias"] * math.nan}, "'out.0.bias' holds NaN"),
         (lambda state: {**state, "label_emb.weight": torch.ones(10, 64)}, "conditioned on classes"),
-        (lambda state: lacking(state, "out.2.weight"), "'out.2.weight' is missing"),
+        (lambda state: without_key(state, "out.2.weight"), "'out.2.weight' is missing"),
         (lambda state: {"weights": torch.ones(1)}, "guided-diffusion.*or score_sde.*but got weights"),
     ],
 )
-def test_a_guided_checkpoint_that_does_not_fit_says_why(tmp_path, change, message):
+def test_invalid_guided_diffusion_checkpoint_is_rejected_with_the_reason(tmp_path, change, message):
     torch.save(change(guided_state()), path := tmp_path / "other.pt")
     with pytest.raises(PurebenchError, match=message):
         network(str(path), HEADS)
@@ -144,7 +147,7 @@ def test_a_guided_checkpoint_that_does_not_fit_says_why(tmp_path, change, messag
         (lambda found: found["ema"]["shadow_params"].pop(), "moving averages"),
     ],
 )
-def test_a_score_sde_checkpoint_that_does_not_fit_says_why(tmp_path, change, message):
+def test_invalid_score_sde_checkpoint_is_rejected_with_the_reason(tmp_path, change, message):
     found, _ = training_state(DDPMPP["as cifar10"], averaged="moving" in message)
     change(found)
     torch.save(found, path := tmp_path / "checkpoint.pth")
@@ -152,7 +155,7 @@ def test_a_score_sde_checkpoint_that_does_not_fit_says_why(tmp_path, change, mes
         network(str(path))
 
 
-def test_wrong_options_are_named(tmp_path):
+def test_invalid_options_are_rejected(tmp_path):
     torch.save(guided_state(), path := tmp_path / "other.pt")
     with pytest.raises(PurebenchError, match="expected an architecture that can be built"):
         network(str(path), {"head_size": 3})
@@ -164,7 +167,7 @@ def test_wrong_options_are_named(tmp_path):
 
 @pytest.fixture(params=[True, False], ids=["safetensors", "bin"])
 def folder(tmp_path, request):
-    """A small network as diffusers saves it."""
+    """A folder with a small network saved by diffusers, and this network."""
     with seeded("diffusers"):
         model = UNet2DModel(
             sample_size=8,
@@ -181,14 +184,14 @@ def folder(tmp_path, request):
     return tmp_path / "unet", model
 
 
-def test_diffusers_folder_gives_what_diffusers_gives(folder):
+def test_network_from_a_diffusers_folder_agrees_with_diffusers(folder):
     place, model = folder
     x, t = inputs(1)
     with torch.no_grad():
         assert torch.allclose(network(str(place))(x, t), model(x, t).sample, atol=1e-6)
 
 
-def test_a_schedule_that_is_not_the_linear_one_is_refused(folder):
+def test_schedules_other_than_the_linear_one_are_rejected(folder):
     place, _ = folder
     (place.parent / "scheduler").mkdir()
     stated = place.parent / "scheduler" / "scheduler_config.json"
@@ -202,7 +205,7 @@ def test_a_schedule_that_is_not_the_linear_one_is_refused(folder):
             network(str(place))
 
 
-def test_diffusers_folders_that_do_not_fit_say_why(folder):
+def test_invalid_diffusers_folder_is_rejected_with_the_reason(folder):
     place, _ = folder
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
     (place / "config.json").write_text(json.dumps({**config, "add_attention": False}), encoding="utf-8")
@@ -213,8 +216,8 @@ def test_diffusers_folders_that_do_not_fit_say_why(folder):
         network(str(place))
 
 
-def test_a_purifier_stands_on_any_of_them(tmp_path, gradient_error):
-    """Not only the values: the exact gradient goes through the networks from files."""
+def test_purifier_gradient_through_a_loaded_network_matches_finite_differences(tmp_path, gradient_error):
+    """The network is loaded from a file in guided-diffusion's layout."""
     torch.save(guided_state(), path := tmp_path / "guided.pt")
     purifier = diffpure(weights=str(path), architecture=HEADS, t=40, steps=2).double()
     x = 0.4 + 0.2 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The procedures of gradual noise, GDMP and likelihood maximisation, against formulas and DiffPure."""
+"""Tests gradual noise, GDMP and likelihood maximisation against their formulas and against DiffPure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from purebench.defenses.diffusion.sampling import diffuse, ladder, noise_levels,
 
 
 class Gaussian(nn.Module):
-    """The perfect noise predictor of images whose values are independent and normal, in the units of [-1,1]."""
+    """Optimal noise predictor for images whose values are independent and normal, in units of [-1,1]."""
 
     def __init__(self, mean: float, deviation: float):
         super().__init__()
@@ -28,7 +28,7 @@ class Gaussian(nn.Module):
         return (1 - level).sqrt() * (x - level.sqrt() * self.mean) / variance
 
 
-def test_one_run_of_the_gradual_schedule_is_diffpure_and_more_are_diffpure_again(network, x):
+def test_gradual_noise_applies_diffpure_once_per_entry_of_its_schedule(network, x):
     one = GradualNoise(network, schedule=(90,), steps=4)
     assert torch.equal(answer(one, x), answer(DiffPure(network, t=90, steps=4), x))
     two = GradualNoise(network, schedule=(40, 90), steps=4)
@@ -37,8 +37,8 @@ def test_one_run_of_the_gradual_schedule_is_diffpure_and_more_are_diffpure_again
     assert torch.allclose(answer(two, x), twice, atol=1e-6)
 
 
-def test_guidance_is_the_scaled_gradient_of_the_distance_times_the_variance(network, x):
-    """A step of GDMP against autograd, with s_t and DDPM's variance written anew."""
+def test_guidance_is_the_variance_times_the_scaled_gradient_of_the_distance(network, x):
+    """Compares a step of GDMP with autograd; s_t and DDPM's variance are recomputed here."""
     eps, scale, levels = 0.05, 0.3, noise_levels()
     purifier = GDMP(network, t=100, steps=4, eps=eps, scale=scale)
     now, then = purifier.times[:2]
@@ -56,12 +56,12 @@ def test_guidance_is_the_scaled_gradient_of_the_distance_times_the_variance(netw
     assert (variance * strength * slope).abs().max() > 0.05
 
 
-def test_the_stronger_the_guidance_the_nearer_to_the_input(network, x):
+def test_stronger_guidance_keeps_the_result_closer_to_the_input(network, x):
     far = [float((answer(GDMP(network, scale=scale), x) - x).square().mean()) for scale in (0.0, 0.3, 1.0)]
     assert far[0] > far[1] > far[2]
 
 
-def test_guidance_of_none_leaves_ddpm(network, x):
+def test_gdmp_without_guidance_is_ddpm(network, x):
     unguided = GDMP(network, t=80, steps=3, rounds=1, scale=0.0)
     with seeded("purifiers"):
         seeds = torch.randint(2**62, (7,)).tolist()
@@ -73,8 +73,8 @@ def test_guidance_of_none_leaves_ddpm(network, x):
     assert torch.allclose(answer(unguided, x), (state + 1) / 2, atol=1e-6)
 
 
-def test_the_bound_and_its_slope_are_those_of_a_gaussian(x):
-    """The error is linear in the image where the data are normal: the slope is known, draw by draw."""
+def test_likelihood_bound_and_gradient_match_the_closed_form_of_a_gaussian(x):
+    """For normal data the prediction error is linear in the image, so the gradient has a closed form."""
     mean, deviation = 0.2, 0.4
     purifier = LikelihoodMaximisation(Gaussian(mean, deviation), t=300, draws=1)
     times: list[int] = []
@@ -84,7 +84,7 @@ def test_the_bound_and_its_slope_are_those_of_a_gaussian(x):
     value = purifier.bound(asked, 5)
     (slope,) = torch.autograd.grad(value.sum(), asked)
     generator = torch.Generator().manual_seed(5)
-    torch.rand(1, generator=generator)  # where in its share the timestep lies
+    torch.rand(1, generator=generator)  # the position of the timestep within its stratum
     noise = seeded_noise(x, int(torch.randint(2**62, (1,), generator=generator)))
     level = float(noise_levels()[times[0]])
     variance = level * deviation**2 + 1 - level
@@ -95,8 +95,8 @@ def test_the_bound_and_its_slope_are_those_of_a_gaussian(x):
     assert torch.allclose(slope, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_likelihood_is_climbed_inside_the_ball(x):
-    """Images whose values are too high for the model come down towards its mean, as far as the ball lets them."""
+def test_likelihood_maximisation_moves_towards_the_mean_within_the_ball(x):
+    """Images brighter than the model's mean move towards it, but do not leave the ball."""
     network = Gaussian(mean=-0.4, deviation=0.1)
     near = answer(LikelihoodMaximisation(network, draws=8, steps=6, radius=0.5, rate=0.02), x)
     distance = [(images - 0.3).square().mean() for images in (x, near)]
@@ -107,7 +107,7 @@ def test_likelihood_is_climbed_inside_the_ball(x):
         assert (held - x).abs().max() > 0.0299
 
 
-def test_the_sign_passes_the_gradient_as_the_identity(network, x):
+def test_signed_steps_have_the_identity_gradient(network, x):
     asked = x.clone().requires_grad_()
     purified = answer(LikelihoodMaximisation(network, signed=True), asked)
     assert torch.allclose(torch.autograd.grad(purified.sum(), asked)[0], torch.ones_like(x))

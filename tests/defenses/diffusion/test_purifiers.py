@@ -1,4 +1,4 @@
-"""The diffusion purifiers beside DiffPure: their gradients, their memory, their surrogates, bad values."""
+"""Tests all diffusion purifiers: gradients, memory, surrogates and invalid values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Kept:
 @EACH
 @pytest.mark.parametrize(("dtype", "bar", "step"), [(torch.float64, 1e-5, 1e-5), (torch.float32, 1e-2, 1e-2)], ids=str)
 @pytest.mark.parametrize("checkpointed", [True, False])
-def test_the_gradient_is_exact(make, network, x, dtype, bar, step, checkpointed, gradient_error):
+def test_gradient_matches_finite_differences(make, network, x, dtype, bar, step, checkpointed, gradient_error):
     purifier = make(network.to(dtype), checkpointed=checkpointed).to(dtype)
     gradient, error = gradient_error(purifier, x[:2].to(dtype), "gradient", step)
     assert gradient.abs().max() > 1e-3
@@ -50,18 +50,18 @@ def test_the_gradient_is_exact(make, network, x, dtype, bar, step, checkpointed,
 
 
 @EACH
-def test_checkpointing_changes_no_gradient_whatever_happens_before_the_backward_pass(make, network, x):
+def test_checkpointing_does_not_change_the_gradient_if_the_random_state_advances(make, network, x):
     gradients = []
     for checkpointed in (True, False):
         asked = x.clone().requires_grad_()
         purified = answer(make(network, checkpointed=checkpointed), asked)
-        torch.randn(17)  # the generators have moved on when the noise is replayed
+        torch.randn(17)  # advances the generator before the noise is replayed
         gradients.append(torch.autograd.grad(purified.square().sum(), asked)[0])
     assert torch.allclose(*gradients, rtol=1e-5, atol=1e-7)
 
 
 @EACH
-def test_a_gradient_asked_for_changes_no_value(make, network, x):
+def test_requiring_a_gradient_does_not_change_the_result(make, network, x):
     with torch.no_grad():
         plain = answer(make(network), x)
     assert torch.allclose(answer(make(network), x.clone().requires_grad_()), plain, atol=1e-6)
@@ -70,7 +70,7 @@ def test_a_gradient_asked_for_changes_no_value(make, network, x):
 
 
 @EACH
-def test_the_seed_decides_the_result(make, network, x):
+def test_seed_determines_the_result(make, network, x):
     purifier = make(network)
     assert purifier.random is True
     assert torch.equal(answer(purifier, x, "a"), answer(purifier, x, "a"))
@@ -78,8 +78,8 @@ def test_the_seed_decides_the_result(make, network, x):
 
 
 @EACH
-def test_images_stay_apart(make, network, x, assert_images_stay_apart):
-    assert_images_stay_apart(lambda images: make(network)(images) + 0 * images, x)
+def test_images_of_a_batch_do_not_influence_each_other(make, network, x, assert_images_are_independent):
+    assert_images_are_independent(lambda images: make(network)(images) + 0 * images, x)
 
 
 LONG = {
@@ -98,13 +98,13 @@ LONG = {
 
 
 @pytest.mark.parametrize(("make", "states", "images"), LONG.values(), ids=LONG)
-def test_what_the_forward_pass_keeps_is_a_state_a_step_whatever_the_network(make, states, images):
-    """`states` are kept a step, of `images` images each; the adjoint keeps none."""
+def test_checkpointed_forward_pass_saves_a_fixed_size_per_step_for_any_network_depth(make, states, images):
+    """Each step saves `states` states of `images` images each; the adjoint saves none."""
 
     def kept_bytes(steps, depth, checkpointed):
         asked = torch.full((2, 1, 8, 8), 0.5, requires_grad=True)
         purifier = make(Smooth(depth).requires_grad_(False), steps, checkpointed)
-        saved = weakref.WeakSet()  # a step may differentiate inside, and let go of it
+        saved = weakref.WeakSet()  # a step may compute a gradient and release its tensors
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t: saved.add(kept := Kept(t)) or kept, lambda kept: kept.t
         ):
@@ -117,12 +117,12 @@ def test_what_the_forward_pass_keeps_is_a_state_a_step_whatever_the_network(make
     image = 2 * 8 * 8 * 4
     assert growth <= states * images * image + 64
     assert kept_bytes(8, 6, True) == kept_bytes(8, 1, True)
-    # without checkpointing both grow: this is what the test would see
+    # without checkpointing both grow, so the test can detect growth
     assert (kept_bytes(12, 1, False) - kept_bytes(4, 1, False)) / 8 > 5 * image
     assert kept_bytes(8, 6, False) > 1.5 * kept_bytes(8, 1, False)
 
 
-def test_the_denoiser_is_the_posterior_mean_of_a_draw(network, x):
+def test_denoiser_surrogate_is_the_posterior_mean_of_a_noised_image(network, x):
     for make in MAKE.values():
         purifier = make(network, surrogate="denoiser")
         assert make(network).surrogate(x) is x
@@ -140,8 +140,8 @@ def test_the_denoiser_is_the_posterior_mean_of_a_draw(network, x):
 
 
 @EACH
-def test_bpda_differentiates_the_denoiser_at_what_the_purifier_gives(make, network, x):
-    """Forward the whole purifier; backward the classifier's slope there, through a denoising step of its own."""
+def test_bpda_propagates_the_gradient_at_the_purified_images_through_the_denoiser(make, network, x):
+    """The forward pass runs the whole purifier, the backward pass a separate denoising step."""
     purifier = make(network, surrogate="denoiser")
     layer = nn.Linear(64, 3).requires_grad_(False)
     classifier, y = nn.Sequential(nn.Flatten(), nn.Tanh(), layer), torch.tensor([0, 1, 2, 0])
@@ -161,7 +161,7 @@ def test_bpda_differentiates_the_denoiser_at_what_the_purifier_gives(make, netwo
     assert not torch.allclose(look.gradient, slope, rtol=0.1), "the identity would have done"
 
 
-def test_the_surrogate_leaves_the_forward_pass_alone(network, x):
+def test_surrogate_does_not_change_the_forward_pass(network, x):
     for make in MAKE.values():
         assert torch.equal(answer(make(network), x), answer(make(network, surrogate="denoiser"), x))
 
@@ -186,6 +186,6 @@ def test_the_surrogate_leaves_the_forward_pass_alone(network, x):
         (DiffPureSDE, {"first": 2, "last": 1}, "0 < first <= last"),
     ],
 )
-def test_bad_values_are_named(network, make, options, message):
+def test_invalid_values_are_rejected(network, make, options, message):
     with pytest.raises(PurebenchError, match=message):
         make(network, **options)

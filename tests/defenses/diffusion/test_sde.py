@@ -1,4 +1,4 @@
-"""The VP-SDE's steps against diffusers, DDPM in the limit, a Gaussian's closed form, torchsde, and the adjoint."""
+"""Tests the VP-SDE against diffusers, DDPM, the closed form of a Gaussian and torchsde, and its adjoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOUBLE = torch.float64
 
 
 class Smooth(nn.Module):
-    """A small smooth noise predictor that looks at its neighbours and at the time."""
+    """A small smooth noise predictor that depends on neighbouring pixels and on the timestep."""
 
     def __init__(self):
         super().__init__()
@@ -30,7 +30,7 @@ class Smooth(nn.Module):
 
 
 class Normal(nn.Module):
-    """The perfect noise predictor of standard deviation `s` about 0, in continuous time (beta from 0.1 to 20)."""
+    """Optimal noise predictor for data of mean 0 and deviation `s`, in continuous time (beta from 0.1 to 20)."""
 
     def __init__(self, s: float):
         super().__init__()
@@ -47,11 +47,11 @@ def images(dtype=torch.float32):
 
 
 def order(sizes, errors) -> float:
-    """The slope of log error over log size."""
+    """Return the order of convergence, the slope of log error over log size."""
     return float(np.polyfit(np.log(sizes), np.log(errors), 1)[0])
 
 
-def test_a_step_is_that_of_diffusers_scheduler():
+def test_step_agrees_with_diffusers_scheduler():
     deprecated = pytest.importorskip("diffusers.schedulers.deprecated.scheduling_sde_vp")
     scheduler = deprecated.ScoreSdeVpScheduler(num_train_timesteps=50, beta_min=0.1, beta_max=20, sampling_eps=1e-3)
     scheduler.set_timesteps(50)
@@ -65,8 +65,8 @@ def test_a_step_is_that_of_diffusers_scheduler():
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_ddpm_is_the_limit_of_short_steps():
-    """With the same noise the two differ by the step to the power of 3/2, without by its square."""
+def test_steps_converge_to_ddpm_as_their_size_decreases():
+    """The difference is of order 3/2 in the step size with the same noise, and of order 2 without noise."""
     purifier, t = DiffPureSDE(Smooth()), 0.12
     x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=DOUBLE) / 8  # nothing to clip
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
@@ -82,15 +82,15 @@ def test_ddpm_is_the_limit_of_short_steps():
         assert order(sizes, errors) == pytest.approx(expected, abs=0.1)
 
 
-def test_its_noise_levels_are_ddpms():
+def test_noise_levels_agree_with_ddpm():
     purifier = DiffPureSDE(Smooth())
     continuous = [math.exp(-purifier.clock((t + 1) / 1000)) for t in range(300)]
     assert noise_levels()[:300].numpy() == pytest.approx(continuous, rel=2e-3)
 
 
 @pytest.mark.parametrize("s", [0.3, 0.6])
-def test_without_noise_it_follows_a_gaussians_mean_to_first_order(s):
-    """dm = (m/2 - m/v) dtau backwards has the solution m·sqrt(a)·s²/v, which is the posterior mean."""
+def test_result_without_noise_converges_to_the_posterior_mean_of_a_gaussian(s):
+    """Solved backwards in time, dm = (m/2 - m/v) dtau gives m·sqrt(a)·s²/v, which is the posterior mean."""
     x, sizes, errors = images(DOUBLE), (20, 40, 80, 160), []
     for steps in sizes:
         purifier = DiffPureSDE(Normal(s).double(), t=0.2, steps=steps).double()
@@ -108,7 +108,7 @@ def test_without_noise_it_follows_a_gaussians_mean_to_first_order(s):
 
 
 def slopes(steps: int, gradient: str, dtype=DOUBLE):
-    """The purified images and the gradient of a weighted sum of them."""
+    """Return the purified images and the gradient of a weighted sum of them."""
     purifier = DiffPureSDE(Smooth().requires_grad_(False).to(dtype), t=0.15, steps=steps, gradient=gradient).to(dtype)
     x = images(dtype).requires_grad_()
     with seeded("adjoint"):
@@ -117,8 +117,8 @@ def slopes(steps: int, gradient: str, dtype=DOUBLE):
     return purified.detach(), torch.autograd.grad((weights * purified).sum(), x)[0]
 
 
-def test_the_adjoint_comes_near_the_exact_gradient_to_first_order():
-    """Its error is of the length of the steps: measured, and gone with them; the values are the same."""
+def test_adjoint_converges_to_the_exact_gradient_at_first_order():
+    """The error of the gradient is proportional to the step size; the purified images are equal."""
     counts, errors = (10, 20, 40, 80), []
     for steps in counts:
         (shown, adjoint), (same, exact) = slopes(steps, "adjoint"), slopes(steps, "exact")
@@ -129,7 +129,7 @@ def test_the_adjoint_comes_near_the_exact_gradient_to_first_order():
     assert order(counts, errors) == pytest.approx(-1, abs=0.3)
 
 
-def test_the_path_is_torchsdes_on_the_same_brownian_motion():
+def test_path_agrees_with_torchsde_on_the_same_brownian_motion():
     import torchsde
 
     t, steps, network = 0.1, 20, Smooth().requires_grad_(False).double()
@@ -146,7 +146,7 @@ def test_the_path_is_torchsdes_on_the_same_brownian_motion():
             return torch.full_like(flat, math.sqrt(0.1 + 19.9 * float(t - s)))
 
     start = torch.randn(2, 64, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
-    # the last step is left out: torchsde would add noise to it
+    # without the last step, to which torchsde would add noise
     end = t * (steps - 1) / steps
     motion = torchsde.BrownianInterval(0.0, end, size=(2, 64), dtype=DOUBLE, entropy=3)
     times = torch.tensor([0.0, end], dtype=DOUBLE)

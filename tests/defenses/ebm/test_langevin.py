@@ -1,4 +1,4 @@
-"""Langevin purification on energies whose chains are known in closed form."""
+"""Tests Langevin purification on energies whose chains have a closed form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIDDLE = 0.5
 
 
 class Quadratic(nn.Module):
-    """f(x) = stiffness·|x - MIDDLE|²/2."""
+    """The energy f(x) = stiffness·|x - MIDDLE|²/2."""
 
     def __init__(self, stiffness=1.0):
         super().__init__()
@@ -42,7 +42,7 @@ def images(count=4):
 
 
 @pytest.mark.parametrize(("stiffness", "rate"), [(1.0, 0.1), (2.0, 0.4)])
-def test_the_stationary_law_on_a_quadratic_is_the_known_gaussian(stiffness, rate):
+def test_stationary_distribution_of_a_quadratic_energy_is_the_known_gaussian(stiffness, rate):
     """x ← x - r·s·(x - m) + sqrt(2rT)·n has mean m and variance (T/s) / (1 - r·s/2), which tends to T/s with r."""
     temperature = 1e-3
     purifier = EBMLangevin(Quadratic(stiffness), steps=80, rate=rate, temperature=temperature)
@@ -56,14 +56,14 @@ def test_the_stationary_law_on_a_quadratic_is_the_known_gaussian(stiffness, rate
     assert float(fourth) == pytest.approx(3, abs=5 * math.sqrt(96 / count))  # a Gaussian's kurtosis
 
 
-def test_without_temperature_it_is_gradient_descent():
+def test_temperature_zero_is_gradient_descent():
     purifier = EBMLangevin(Quadratic(), steps=7, rate=0.2, temperature=0.0)
     x = images()
     assert not purifier.random
     assert torch.allclose(purifier(x), MIDDLE + 0.8**7 * (x - MIDDLE))
 
 
-def test_with_temperature_the_seed_decides():
+def test_seed_determines_the_result_at_positive_temperature():
     purifier, x = EBMLangevin(Quadratic(), temperature=1e-3), images()
 
     def answer(seed):
@@ -75,7 +75,7 @@ def test_with_temperature_the_seed_decides():
     assert not torch.allclose(answer("a"), answer("b"), atol=1e-3)
 
 
-def test_the_answer_is_an_image():
+def test_result_stays_in_the_unit_range():
     steep = EBMLangevin(Quadratic(-1.0), steps=30, rate=0.3)
     found = steep(images())
     assert found.min() >= 0
@@ -84,14 +84,14 @@ def test_the_answer_is_an_image():
 
 @pytest.mark.parametrize("checkpointed", [True, False])
 @pytest.mark.parametrize("temperature", [0.0, 1e-4])
-def test_the_gradient_is_exact_and_replays_the_noise(network, temperature, checkpointed, gradient_error):
+def test_gradient_matches_finite_differences_under_the_same_noise(network, temperature, checkpointed, gradient_error):
     purifier = EBMLangevin(network.double(), steps=8, rate=0.5, temperature=temperature, checkpointed=checkpointed)
     gradient, error = gradient_error(purifier, images(2), "gradient")
     assert gradient.abs().max() > 1e-2
     assert error <= 1e-6
 
 
-def test_the_gradient_on_a_quadratic_is_the_contraction():
+def test_gradient_on_a_quadratic_energy_is_the_contraction_factor():
     x = images().requires_grad_()
     with seeded("contraction"):
         found = EBMLangevin(Quadratic(), steps=6, rate=0.3, temperature=1e-6)(x)
@@ -99,11 +99,11 @@ def test_the_gradient_on_a_quadratic_is_the_contraction():
     assert torch.allclose(gradient, torch.full_like(gradient, 0.7**6))
 
 
-def test_images_stay_apart(network, assert_images_stay_apart):
-    assert_images_stay_apart(EBMLangevin(network.double(), steps=4), images())
+def test_images_of_a_batch_do_not_influence_each_other(network, assert_images_are_independent):
+    assert_images_are_independent(EBMLangevin(network.double(), steps=4), images())
 
 
-def test_an_energy_is_one_number_an_image_and_smooth(network):
+def test_energy_is_one_value_per_image_and_twice_differentiable(network):
     x = images(3).requires_grad_()
     energy = network.double()(x)
     assert energy.shape == (3,)
@@ -122,6 +122,6 @@ def test_an_energy_is_one_number_an_image_and_smooth(network):
         ({"temperature": -1.0}, "temperature from 0"),
     ],
 )
-def test_values_out_of_range_say_what_was_expected(options, words):
+def test_values_out_of_range_are_rejected_with_the_expected_range(options, words):
     with pytest.raises(PurebenchError, match=words):
         EBMLangevin(Quadratic(), **options)

@@ -1,4 +1,4 @@
-"""Defense-GAN: on a linear generator the search is least squares; its unrolled gradient has a closed form there."""
+"""Tests Defense-GAN, on a linear generator against least squares and the closed form of its gradient."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHAPE, LENGTH = (1, 4, 4), 5
 
 
 class Linear(Space):
-    """G(z) = matrix·z + middle; its starts are normal."""
+    """Linear generator G(z) = matrix·z + 0.5 with normal starting points."""
 
     def __init__(self, *, restarts=1, seed=0):
         super().__init__()
@@ -32,15 +32,15 @@ class Linear(Space):
         return (code @ self.matrix.T + 0.5).view(-1, *SHAPE)
 
 
-class Bent(Linear):
-    """A smooth generator of which the search is no least squares."""
+class Nonlinear(Linear):
+    """Smooth nonlinear generator."""
 
     def forward(self, code):
         return torch.sigmoid(3 * (code @ self.matrix.T).view(-1, *SHAPE))
 
 
 class TwoWells(Space):
-    """G(z) = z², from the starts -0.5 and 2 of a search that goes a little way only."""
+    """Generator G(z) = z² with the starting points -0.5 and 2."""
 
     def starts(self, x):
         return torch.tensor([[-0.5], [2.0]], dtype=x.dtype).expand(len(x), -1, -1)
@@ -60,15 +60,15 @@ def projector(matrix):
 
 @pytest.mark.parametrize("restarts", [1, 3])
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
-def test_a_linear_generators_search_is_least_squares(restarts, momentum):
+def test_search_on_a_linear_generator_finds_the_least_squares_solution(restarts, momentum):
     space, x = Linear(restarts=restarts), images()
     found = DefenseGAN(space, steps=600, rate=10.0, momentum=momentum).search(x)
     expected = torch.linalg.lstsq(space.matrix, (x.flatten(1) - 0.5).T).solution.T
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_the_gradient_of_a_converged_search_is_the_projectors():
-    """x' = P·(x - 0.5) + 0.5 with the projector P onto the generator's range: its Jacobian is P."""
+def test_jacobian_of_a_converged_search_is_the_projector():
+    """The result is P·(x - 0.5) + 0.5 with the projector P onto the range of the generator; its Jacobian is P."""
     space, x = Linear(), images()
     purifier = DefenseGAN(space, steps=600, rate=10.0)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
@@ -77,8 +77,8 @@ def test_the_gradient_of_a_converged_search_is_the_projectors():
     assert torch.allclose(gradient.flatten(1), direction.flatten(1) @ projector(space.matrix), atol=1e-6)
 
 
-def test_few_steps_are_gradient_descent_with_momentum():
-    """v ← momentum·v - rate·2/D·Gᵀ(Gz - x), z ← z + v, from the start."""
+def test_steps_are_gradient_descent_with_momentum():
+    """The steps are v ← momentum·v - rate·2/D·Gᵀ(Gz - x), z ← z + v."""
     space, x = Linear(), images()
     found = DefenseGAN(space, steps=4, rate=2.0, momentum=0.5).search(x)
     z, v = space.starts(x)[:, 0].clone(), torch.zeros(len(x), LENGTH, dtype=torch.float64)
@@ -88,7 +88,7 @@ def test_few_steps_are_gradient_descent_with_momentum():
     assert torch.allclose(found, z)
 
 
-def test_the_best_restart_of_each_image_is_taken():
+def test_search_returns_the_best_restart_of_each_image():
     x = torch.tensor([0.2, 4.5], dtype=torch.float64).view(2, 1, 1, 1)
     found = DefenseGAN(TwoWells(), steps=1, rate=1e-4, momentum=0.0).search(x)[:, 0]
     assert torch.allclose(found, torch.tensor([-0.5, 2.0], dtype=torch.float64), atol=1e-2)
@@ -96,28 +96,28 @@ def test_the_best_restart_of_each_image_is_taken():
 
 @pytest.mark.parametrize("checkpointed", [True, False])
 @pytest.mark.parametrize("restarts", [1, 3])
-def test_the_unrolled_gradient_is_exact(restarts, checkpointed, gradient_error):
-    purifier = DefenseGAN(Bent(restarts=restarts), steps=15, rate=3.0, checkpointed=checkpointed)
+def test_unrolled_gradient_matches_finite_differences(restarts, checkpointed, gradient_error):
+    purifier = DefenseGAN(Nonlinear(restarts=restarts), steps=15, rate=3.0, checkpointed=checkpointed)
     gradient, error = gradient_error(purifier, images(), "gradient")
     assert gradient.abs().max() > 1e-3
     assert error <= 1e-6
 
 
-def test_checkpointing_changes_no_gradient():
+def test_checkpointing_does_not_change_the_gradient():
     gradients = []
     for checkpointed in (True, False):
         x = images().requires_grad_()
-        purifier = DefenseGAN(Bent(restarts=2), steps=10, checkpointed=checkpointed)
+        purifier = DefenseGAN(Nonlinear(restarts=2), steps=10, checkpointed=checkpointed)
         gradients += torch.autograd.grad(purifier(x).square().sum(), x)
     assert torch.allclose(*gradients, rtol=1e-10)
 
 
 @pytest.mark.parametrize("seed", [0, None])
-def test_images_stay_apart(seed, assert_images_stay_apart):
-    assert_images_stay_apart(DefenseGAN(Bent(restarts=2, seed=seed), steps=5), images(4))
+def test_images_of_a_batch_do_not_influence_each_other(seed, assert_images_are_independent):
+    assert_images_are_independent(DefenseGAN(Nonlinear(restarts=2, seed=seed), steps=5), images(4))
 
 
-def test_a_seed_gives_every_image_the_same_starts_and_none_draws_them():
+def test_starts_are_equal_for_all_images_with_a_seed_and_drawn_without_one():
     x = images()
     fixed = normal_starts(x, 2, 5, 3)
     assert torch.equal(fixed[0], fixed[2])
@@ -128,7 +128,7 @@ def test_a_seed_gives_every_image_the_same_starts_and_none_draws_them():
         with seeded(seed):
             return purifier(x)
 
-    still, moving = (DefenseGAN(Bent(restarts=2, seed=seed), steps=3) for seed in (0, None))
+    still, moving = (DefenseGAN(Nonlinear(restarts=2, seed=seed), steps=3) for seed in (0, None))
     assert (still.random, moving.random) == (False, True)
     assert torch.equal(answer(still, "a"), answer(still, "b"))
     assert torch.equal(answer(moving, "a"), answer(moving, "a"))
@@ -143,7 +143,7 @@ def gan():
         )
 
 
-def test_the_spaces_draw_what_the_model_draws(gan):
+def test_search_spaces_decode_like_the_model(gan):
     x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     prior = PriorSpace(gan, restarts=3, seed=0)
     starts = prior.starts(x)
@@ -157,7 +157,7 @@ def test_the_spaces_draw_what_the_model_draws(gan):
     assert torch.allclose(middle, many.mean(0).expand(gan.latents, -1), atol=6 * float(many.std()) / 4096**0.5)
 
 
-def test_the_search_comes_nearer_to_the_image_step_by_step(gan):
+def test_more_steps_reduce_the_reconstruction_error(gan):
     with seeded("codes"), torch.no_grad():
         x = gan.decode(gan.decoder.mapping(torch.randn(12, 6)).view(2, gan.latents, 6)).clamp(0.05, 0.95)
     space = CodeSpace(gan, start="mean")
@@ -168,7 +168,7 @@ def test_the_search_comes_nearer_to_the_image_step_by_step(gan):
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_the_surrogate_is_the_autoencoder_or_the_identity():
+def test_surrogate_is_the_autoencoder_or_the_identity():
     x = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     purifier = defense_gan()
     model = purifier.space.model
@@ -189,6 +189,6 @@ def test_the_surrogate_is_the_autoencoder_or_the_identity():
         ({"momentum": 1.0}, r"momentum in \[0,1\)"),
     ],
 )
-def test_values_out_of_range_say_what_was_expected(options, words):
+def test_values_out_of_range_are_rejected_with_the_expected_range(options, words):
     with pytest.raises(PurebenchError, match=words):
         defense_gan(**options)

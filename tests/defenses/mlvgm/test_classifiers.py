@@ -1,4 +1,4 @@
-"""The paper's classifiers: files of random weights in the official layout, against torchvision with a head by hand."""
+"""Tests the paper's classifiers, loaded from random official files, against torchvision and a reference head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, load_cla
 
 
 def head(x: torch.Tensor, state: dict[str, torch.Tensor], at: str) -> torch.Tensor:
-    """Linear without bias, batch norm, ReLU, linear, from the weights alone."""
+    """Apply linear without bias, batch norm, ReLU and linear, computed from the weights."""
     x = x @ state[f"{at}.0.weight"].T
     x = (x - state[f"{at}.1.running_mean"]) / (state[f"{at}.1.running_var"] + 1e-5).sqrt()
     x = (x * state[f"{at}.1.weight"] + state[f"{at}.1.bias"]).clamp_min(0)
@@ -21,7 +21,7 @@ def head(x: torch.Tensor, state: dict[str, torch.Tensor], at: str) -> torch.Tens
 
 
 def official(network: str, classes: int) -> dict[str, torch.Tensor]:
-    """Random weights under the official keys, made from torchvision's network and the spec of the head."""
+    """Return random weights under the official keys, from torchvision's network and the specified head."""
     body = getattr(models, network)(weights=None)
     state = {f"model.{name}": value for name, value in body.state_dict().items() if not name.startswith("fc.")}
     width = body.fc.in_features
@@ -50,7 +50,7 @@ def file(request, tmp_path_factory):
     return *request.param, path, state
 
 
-def test_an_official_file_is_torchvisions_network_with_the_papers_head(file):
+def test_official_file_agrees_with_torchvisions_network_and_the_papers_head(file):
     network, classes, path, state = file
     model = paper_classifier(task={2: "gender", 4: "cars"}[classes], weights=str(path))
     assert not model.training
@@ -63,7 +63,7 @@ def test_an_official_file_is_torchvisions_network_with_the_papers_head(file):
     assert expected.std() > 0.1
 
 
-def test_a_converted_file_answers_the_same(file, tmp_path):
+def test_converted_file_gives_the_same_logits(file, tmp_path):
     *_, path, _ = file
     model = load_classifier(path)
     checkpoints.save(tmp_path / "c.safetensors", model, KIND, model.architecture, half=False)
@@ -71,7 +71,7 @@ def test_a_converted_file_answers_the_same(file, tmp_path):
     assert torch.equal(load_classifier(tmp_path / "c.safetensors")(x), model(x))
 
 
-def test_another_task_or_number_of_classes_is_refused(file):
+def test_another_task_or_number_of_classes_is_rejected(file):
     network, classes, path, _ = file
     with pytest.raises(PurebenchError, match=r"expected .*, but got"):
         paper_classifier(task="cars" if classes == 2 else "gender", weights=str(path))
@@ -79,7 +79,7 @@ def test_another_task_or_number_of_classes_is_refused(file):
         paper_classifier(network=network, classes=classes + 1, weights=str(path))
 
 
-def test_a_missing_a_strange_and_a_misshapen_key_name_themselves(file, tmp_path):
+def test_missing_unexpected_and_invalid_keys_are_named_in_the_error(file, tmp_path):
     *_, state = file
     name = "model.layer2.0.bn1.running_var"
     wrong = {
@@ -88,22 +88,22 @@ def test_a_missing_a_strange_and_a_misshapen_key_name_themselves(file, tmp_path)
         "of shape": state | {name: torch.ones(3)},
         "NaN": state | {name: state[name] * torch.nan},
     }
-    for told, changed in wrong.items():
+    for message, changed in wrong.items():
         torch.save({"state_dict": changed}, tmp_path / "bad.pt")
-        with pytest.raises(PurebenchError, match=told) as caught:
+        with pytest.raises(PurebenchError, match=message) as caught:
             load_classifier(tmp_path / "bad.pt")
-        assert ("model.extra" if told == "too" else name) in str(caught.value)
+        assert ("model.extra" if message == "too" else name) in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [{}, {"state_dict": {"conv.weight": torch.ones(1)}}, {"state_dict": 3}])
-def test_other_files_are_none(content, tmp_path):
+def test_files_of_another_layout_are_rejected(content, tmp_path):
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(PurebenchError, match="expected"):
         load_classifier(tmp_path / "other.pt")
 
 
-def test_vggs_head_stands_in_for_its_whole_classifier():
-    """By shapes alone: the head has 630 million weights."""
+def test_head_of_vgg_replaces_its_whole_classifier():
+    """Compares shapes only, because the head has 630 million weights."""
     with torch.device("meta"):
         model = PaperClassifier(network="vgg11_bn", classes=100)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -120,7 +120,7 @@ def test_vggs_head_stands_in_for_its_whole_classifier():
     assert model(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 100)
 
 
-def test_what_is_asked_for_must_be_named(tmp_path, monkeypatch):
+def test_missing_files_and_invalid_options_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
     with pytest.raises(MissingFiles, match=r"classifiers/ids\.pt \(published at https://huggingface\.co/SerezD"):
         paper_classifier(task="ids")

@@ -1,4 +1,4 @@
-"""From the authors' file to a row of a board: told apart by keys, converted strictly, the same in both formats."""
+"""Tests the authors' files, from detection of their kind and conversion to a row of a board."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ CONFIGURATION = {
         "num_logistic_mixtures": 2,
     },
 }
-"""The CelebA-64 model's 24 latents, all else as small as can be."""
+"""The 24 latents of the CelebA-64 model; all other sizes are minimal."""
 
 
 @cache
 def states() -> list[dict[str, torch.Tensor]]:
-    """Two sets of random weights."""
+    """Return two sets of random weights."""
     with seeded("nvae"):
         return [NVAE(CONFIGURATION).state_dict() for _ in range(2)]
 
 
 def nvae_file(path: Path, **more: object) -> Path:
-    """An NVAE of random weights in the official layout, with another state for the temperature 0.6."""
+    """Write an NVAE with random weights in the official layout, with other weights for temperature 0.6."""
     content = {"epoch": 1, "global_step": 2, "configuration": CONFIGURATION, "optimizer": {}, "grad_scaler": {}}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({**content, "state_dict": states()[0], "state_dict_temp=0.6": states()[1], **more}, path)
@@ -66,14 +66,14 @@ def nvae_file(path: Path, **more: object) -> Path:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder of models with the NVAE in it, under the authors' name."""
+    """A folder of models that contains the NVAE under the authors' file name."""
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("PUREBENCH_DATA", str(tmp_path / "data"))
     nvae_file(tmp_path / "models" / "NVAE/celeba64/last.pt")
     return tmp_path
 
 
-def test_kinds_are_told_apart_by_their_official_keys(tmp_path):
+def test_kind_is_detected_from_the_official_keys(tmp_path):
     with torch.device("meta"):
         e4e = E4E(size=64, image=64).state_dict()
         cars = StyleTransformer(size=64, image=64).state_dict()
@@ -90,7 +90,7 @@ def test_kinds_are_told_apart_by_their_official_keys(tmp_path):
             kind_of(tmp_path, other)
 
 
-def test_a_converted_nvae_is_the_same_model(home):
+def test_converted_nvae_is_the_same_model(home):
     file, out = home / "models/NVAE/celeba64/last.pt", home / "n.safetensors"
     official = load_any("nvae", file, temperature=0.6)
     whole = official.state_dict().items()
@@ -107,7 +107,7 @@ def test_a_converted_nvae_is_the_same_model(home):
         load_any("e4e", out, temperature=1.0)
 
 
-def test_a_file_that_needs_trust_is_converted_on_the_users_word_alone(tmp_path):
+def test_file_that_needs_trust_is_converted_only_with_trust(tmp_path):
     file = nvae_file(tmp_path / "a.pt", opts=Namespace(lr=1))
     with pytest.raises(PurebenchError, match="--trust"):
         convert(file, tmp_path / "a.safetensors")
@@ -116,7 +116,7 @@ def test_a_file_that_needs_trust_is_converted_on_the_users_word_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("out", "kind", "told"),
+    ("out", "kind", "message"),
     [
         ("a.pt", None, r"ends in \.safetensors"),
         ("a.safetensors", "nvea", "'nvae'"),
@@ -124,13 +124,13 @@ def test_a_file_that_needs_trust_is_converted_on_the_users_word_alone(tmp_path):
         ("nowhere/a.safetensors", None, "nowhere is none; make it first"),
     ],
 )
-def test_what_cannot_be_converted_is_told_and_writes_nothing(home, out, kind, told):
-    with pytest.raises(PurebenchError, match=told):
+def test_failed_conversion_raises_an_error_and_writes_no_file(home, out, kind, message):
+    with pytest.raises(PurebenchError, match=message):
         convert(home / "models/NVAE/celeba64/last.pt", home / out, kind=kind)
     assert not (home / out).exists()
 
 
-def test_what_is_converted_is_not_converted_again(home):
+def test_converted_file_is_not_converted_again(home):
     convert(home / "models/NVAE/celeba64/last.pt", home / "n.safetensors")
     with pytest.raises(PurebenchError, match="converted already"):
         convert(home / "n.safetensors", home / "again.safetensors")
@@ -138,7 +138,7 @@ def test_what_is_converted_is_not_converted_again(home):
 
 @pytest.mark.parametrize("kind", ["nvae", "e4e", "style-transformer", "classifier"])
 @pytest.mark.parametrize("state", [{"model.layer1.0.conv2.weight": 3}, {7: torch.ones(1)}, {(1, 2): None}])
-def test_states_of_odd_keys_and_values_are_refused_in_one_line(home, kind, state):
+def test_invalid_keys_and_values_are_rejected_with_a_one_line_error(home, kind, state):
     opts = {"encoder_type": "Encoder4Editing", "stylegan_size": 8, "output_size": 8, "input_nc": 3}
     opts["start_from_latent_avg"] = False
     torch.save({"configuration": CONFIGURATION, "opts": opts, "state_dict": state}, home / "odd.pt")
@@ -147,7 +147,7 @@ def test_states_of_odd_keys_and_values_are_refused_in_one_line(home, kind, state
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_converts(home):
+def test_convert_command_writes_a_file_that_presets_load(home):
     file, out = home / "models/NVAE/celeba64/last.pt", home / "n.safetensors"
     done = CliRunner().invoke(app, ["convert", str(file), str(out)])
     assert done.exit_code == 0, done.output
@@ -158,7 +158,7 @@ def test_the_command_converts(home):
 
 
 @pytest.mark.parametrize("how", ["", "-none", "-noise", "-blur"])
-def test_a_preset_is_the_papers_configuration_of_its_model(home, how):
+def test_preset_matches_the_papers_configuration(home, how):
     purifier = create("defenses", Spec(f"mlvgm/ids-cosine{how}"))
     assert purifier.random
     assert purifier.blur == (1.0 if how == "-blur" else 0.0)
@@ -176,7 +176,7 @@ def test_a_preset_is_the_papers_configuration_of_its_model(home, how):
     assert not torch.equal(first, purifier(x))
 
 
-def test_presets_of_a_board_share_one_model_but_not_their_fingerprints(home):
+def test_presets_share_one_model_but_have_different_fingerprints(home):
     cosine, learned = preset(name="ids-cosine"), preset(name="ids-learned")
     assert cosine.model is learned.model
     assert fingerprint(cosine) != fingerprint(learned)
@@ -184,7 +184,7 @@ def test_presets_of_a_board_share_one_model_but_not_their_fingerprints(home):
     assert preset(name="ids-cosine").model is not cosine.model
 
 
-def test_a_board_runs_through_with_the_models_that_are_here(home):
+def test_board_runs_with_available_models_and_leaves_out_the_others(home):
     for label, name in enumerate(("dark", "light")):
         (home / "data/faces" / name).mkdir(parents=True)
         for i in range(2):
@@ -220,10 +220,10 @@ def test_a_board_runs_through_with_the_models_that_are_here(home):
             },
         }
     )
-    told: list[str] = []
-    context, records = run_board(board, home / "s", workers=1, tell=told.append)
+    message: list[str] = []
+    context, records = run_board(board, home / "s", workers=1, tell=message.append)
     assert list(context.left_out) == ["gender"]
-    assert "e4e_ffhq_encoder.pt" in told[0]
+    assert "e4e_ffhq_encoder.pt" in message[0]
     assert {record.defense for record in records} == {"none", "noise", "learned-blur"}
     assert not [record.reason for record in records if Outcome.ERRORED in record.outcomes]
     clean = next(record for record in records if (record.defense, record.attack) == ("none", "clean"))
@@ -231,7 +231,7 @@ def test_a_board_runs_through_with_the_models_that_are_here(home):
     assert all(distance <= 0.5 * (1 + 1e-4) for record in records for distance in record.distances if distance)
 
 
-def test_weights_may_be_named_and_a_missing_one_is_told(home):
+def test_preset_loads_given_weights_and_rejects_missing_files_and_other_temperatures(home):
     file = home / "models/NVAE/celeba64/last.pt"
     assert preset(name="ids-linear", weights=str(file)).model.latents == 24
     with pytest.raises(MissingFiles, match=r"mine\.pt"):
@@ -246,7 +246,9 @@ def test_weights_may_be_named_and_a_missing_one_is_told(home):
     ("name", "build", "side", "latents", "attenuation"),
     [("gender-learned", E4E, 1024, 18, 1.0), ("cars-learned-blur", StyleTransformer, 512, 16, 0.7)],
 )
-def test_the_stylegan_presets_run_on_converted_files_of_as_many_latents(home, name, build, side, latents, attenuation):
+def test_stylegan_presets_run_on_converted_files_with_the_same_number_of_latents(
+    home, name, build, side, latents, attenuation
+):
     channels = {2**k: 2 for k in range(2, 11) if 2**k <= side}
     with seeded(name):
         model = build(size=side, image=32, widths=(16,) * 4, depths=(1,) * 4, mappings=1, channels=channels).eval()
@@ -262,8 +264,8 @@ def test_the_stylegan_presets_run_on_converted_files_of_as_many_latents(home, na
         MLVGMPurifier(purifier.model, schedule=[0.5] * 24)
 
 
-def test_the_bundled_families_share_their_options(home):
-    """With weights of the test's own; the shipped ones are asked elsewhere."""
+def test_bundled_defenses_share_their_options(home):
+    """Uses weights created here; the shipped weights are tested in test_bundled.py."""
     convert(home / "models/NVAE/celeba64/last.pt", home / "n.safetensors")
     with seeded("small"):
         small = SmallStyleGAN()

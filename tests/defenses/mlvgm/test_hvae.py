@@ -1,4 +1,4 @@
-"""The hierarchical VAE behind `autoencode(x, mix)`: order, dependence of priors, divergences, gradients."""
+"""Tests the hierarchical VAE: order of latents, dependence of priors, divergences and gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LATENTS, SIDES = 5, [2, 4, 4, 8, 8]
 def model() -> HVAE:
     with seeded("hvae"):
         model = HVAE(size=16, widths=(10, 8, 6), groups=(1, 2, 2), z=3)
-        with torch.no_grad():  # away from the zeros of the initialisation, where much would hold by accident
+        with torch.no_grad():  # with initial zeros, many assertions would hold trivially
             for parameter in model.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model.eval().requires_grad_(False)
@@ -36,7 +36,7 @@ def sampled(i, code, sample):
 
 
 def distributions_of(model: HVAE, x: torch.Tensor, latents: list[torch.Tensor]):
-    """Posteriors and priors while the latents are set to `latents`."""
+    """Return the posteriors and priors when the latents are set to `latents`."""
     posteriors, priors = [], []
 
     def choose(i, posterior, prior):
@@ -57,7 +57,7 @@ def same(one: Normal, other: Normal) -> bool:
     return torch.allclose(one.mean, other.mean, atol=1e-6) and torch.allclose(one.std, other.std, atol=1e-6)
 
 
-def test_mix_is_called_once_a_latent_from_coarse_to_fine(model, x):
+def test_mix_is_called_once_per_latent_from_coarse_to_fine(model, x):
     calls = []
 
     def mix(i, code, sample):
@@ -72,7 +72,7 @@ def test_mix_is_called_once_a_latent_from_coarse_to_fine(model, x):
     assert image.max() <= 1
 
 
-def test_what_mix_returns_is_what_is_decoded(model, x):
+def test_latents_returned_by_mix_are_decoded(model, x):
     latents = some_latents(1)
     given_latents = model.autoencode(x, lambda i, code, sample: latents[i])
     assert torch.equal(given_latents, model.autoencode(1 - x, lambda i, code, sample: latents[i]))
@@ -82,7 +82,7 @@ def test_what_mix_returns_is_what_is_decoded(model, x):
         assert (moved - given_latents).abs().max() > 1e-4, f"latent {changed} is not used"
 
 
-def test_encoded_reconstructs_without_randomness(model, x):
+def test_reconstruction_is_deterministic(model, x):
     with seeded("a"):
         first = model.autoencode(x, encoded)
     with seeded("b"):
@@ -92,7 +92,7 @@ def test_encoded_reconstructs_without_randomness(model, x):
     assert torch.equal(first, posterior_means)
 
 
-def test_sampled_generates_and_sees_nothing_of_the_image(model, x):
+def test_sampling_every_latent_ignores_the_image(model, x):
     asked = x.clone().requires_grad_()
     with seeded("a"):
         first = model.autoencode(asked, sampled)
@@ -105,12 +105,12 @@ def test_sampled_generates_and_sees_nothing_of_the_image(model, x):
     assert not torch.allclose(first, other_seed, atol=1e-3)
 
 
-def test_batches_are_as_good_as_single_images(model, x):
+def test_batches_agree_with_single_images(model, x):
     alone = torch.cat([model.autoencode(image[None], encoded) for image in x])
     assert torch.allclose(model.autoencode(x, encoded), alone, atol=1e-5)
 
 
-def test_priors_depend_on_the_latents_above_and_on_nothing_else(model, x):
+def test_priors_depend_only_on_the_preceding_latents(model, x):
     latents = some_latents(2)
     posteriors, priors = distributions_of(model, x, latents)
     _, of_other_images = distributions_of(model, 1 - x, latents)
@@ -144,7 +144,7 @@ def test_divergence_agrees_with_torch_distributions():
     assert torch.equal(first.divergence(first), torch.zeros(5))
 
 
-def test_evidence_sums_the_divergences_along_its_own_samples(model, x):
+def test_evidence_agrees_with_torch_distributions(model, x):
     with seeded("evidence"):
         image, error, divergences = model.evidence(x)
     chosen, theirs = [], []
@@ -175,7 +175,7 @@ def test_temperature_scales_the_deviation_of_samples():
     assert torch.equal(normal.sample(0.0), normal.mean)
 
 
-def test_the_models_temperature_is_that_of_its_samples(model, x):
+def test_temperature_of_the_model_applies_to_its_samples(model, x):
     def means_and_samples(temperature):
         found = []
         model.temperature = temperature
@@ -190,7 +190,7 @@ def test_the_models_temperature_is_that_of_its_samples(model, x):
     assert not any(torch.allclose(mean, sample) for mean, sample in zip(means, samples, strict=True))
 
 
-def test_bounded_exp_is_exp_near_zero_and_never_leaves_its_bounds():
+def test_bounded_exp_equals_exp_near_zero_and_stays_within_its_bounds():
     small = torch.linspace(-0.1, 0.1, 21)
     assert torch.allclose(bounded_exp(small), small.exp(), rtol=1e-4)
     far = bounded_exp(torch.tensor([-1e4, 1e4]))
@@ -198,7 +198,7 @@ def test_bounded_exp_is_exp_near_zero_and_never_leaves_its_bounds():
 
 
 @pytest.mark.parametrize("mix", [encoded, lambda i, code, sample: 0.3 * code + 0.7 * sample])
-def test_the_gradient_is_exact(model, x, mix, gradient_error):
+def test_gradient_matches_finite_differences(model, x, mix, gradient_error):
     model = model.double()
     gradient, error = gradient_error(lambda images: model.autoencode(images, mix), x[:2].double(), "gradient")
     assert gradient.abs().max() > 1e-4

@@ -1,4 +1,4 @@
-"""Reading what authors publish: tensors and plain values alone, every fault named, no code run unless told."""
+"""Tests the reading of published files: tensors and plain values only, and no code execution without trust."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from purebench.defenses.mlvgm.official import find_official, models_home, read_o
 
 
 class Hostile:
-    """Unpickled, it makes a folder."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, place: Path):
         self.place = place
@@ -30,7 +30,7 @@ def saved(path: Path, content: object, **options) -> Path:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_both_of_torchs_formats_are_read(tmp_path, zipped):
+def test_both_torch_file_formats_are_read(tmp_path, zipped):
     path = saved(
         tmp_path / "a.pt", {"w": torch.arange(3.0), "opts": {"size": 8}}, _use_new_zipfile_serialization=zipped
     )
@@ -42,7 +42,7 @@ def test_both_of_torchs_formats_are_read(tmp_path, zipped):
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("trust", [True, False])
-def test_a_cut_file_is_named_as_one(tmp_path, zipped, share, trust):
+def test_truncated_file_is_rejected(tmp_path, zipped, share, trust):
     path = saved(tmp_path / "a.pt", {"w": torch.ones(999)}, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(PurebenchError, match=r"a\.pt: .*cut short or damaged.*fetch it again"):
@@ -50,14 +50,14 @@ def test_a_cut_file_is_named_as_one(tmp_path, zipped, share, trust):
 
 
 @pytest.mark.parametrize("text", ["<html>404</html>", "version https://git-lfs.github.com/spec/v1\n"])
-def test_a_page_or_a_pointer_instead_of_the_file_is_no_checkpoint(tmp_path, text):
+def test_web_page_or_git_lfs_pointer_is_rejected(tmp_path, text):
     path = tmp_path / "a.pt"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PurebenchError, match="damaged"):
         read_official(path)
 
 
-def test_what_runs_code_is_refused_by_name_with_the_cure_and_runs_nothing(tmp_path):
+def test_pickled_code_is_rejected_without_running_it_unless_trusted(tmp_path):
     mark = tmp_path / "ran"
     path = saved(tmp_path / "a.pt", {"w": torch.ones(1), "opts": Hostile(mark)})
     with pytest.raises(PurebenchError, match=r"holds a \w+\.mkdir, .*purebench convert --trust"):
@@ -67,14 +67,14 @@ def test_what_runs_code_is_refused_by_name_with_the_cure_and_runs_nothing(tmp_pa
     assert mark.exists()
 
 
-def test_a_namespace_needs_trust_and_is_then_a_dict_at_any_depth(tmp_path):
+def test_namespace_needs_trust_and_becomes_a_nested_dict(tmp_path):
     path = saved(tmp_path / "a.pt", {"opts": Namespace(size=8, inner=Namespace(n=1))})
     with pytest.raises(PurebenchError, match=r"argparse\.Namespace.*purebench convert --trust"):
         read_official(path)
     assert read_official(path, trust=True) == {"opts": {"size": 8, "inner": {"n": 1}}}
 
 
-def test_a_class_of_a_package_that_is_not_here_is_told(tmp_path):
+def test_class_of_a_missing_package_is_named_in_the_error(tmp_path):
     path = tmp_path / "a.pt"
     body = pickle.dumps({"opts": Namespace()}, protocol=2).replace(b"argparse", b"absentpk")
     saved(path, {}, _use_new_zipfile_serialization=False)
@@ -83,14 +83,14 @@ def test_a_class_of_a_package_that_is_not_here_is_told(tmp_path):
         read_official(path, trust=True)
 
 
-def test_no_file_and_no_dict_are_told(tmp_path):
+def test_missing_file_and_content_other_than_a_dict_are_rejected(tmp_path):
     with pytest.raises(PurebenchError, match="no such file"):
         read_official(tmp_path / "none.pt")
     with pytest.raises(PurebenchError, match="is a dict, but got a list"):
         read_official(saved(tmp_path / "a.pt", [torch.ones(1)]))
 
 
-def test_files_are_found_by_the_authors_name_or_the_conversions(tmp_path, monkeypatch):
+def test_files_are_found_under_the_authors_name_or_the_converted_name(tmp_path, monkeypatch):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
     assert models_home() == tmp_path
     with pytest.raises(MissingFiles, match=r"deep/last\.pt \(published at example\.org\)"):
@@ -104,7 +104,7 @@ def test_files_are_found_by_the_authors_name_or_the_conversions(tmp_path, monkey
         find_official("deep/last.pt", "example.org", str(tmp_path / "mine.pt"))
 
 
-def test_missing_files_pass_between_processes_and_are_told_once(tmp_path):
+def test_missing_files_error_can_be_pickled_and_lists_each_file_once(tmp_path):
     with pytest.raises(MissingFiles) as caught:
         find_official("a.pt", "x.org", str(tmp_path / "a.pt"))
     twice = MissingFiles(*caught.value.files, *caught.value.files)

@@ -1,4 +1,4 @@
-"""The paper's configurations by name, over small checkpoints in the official layouts."""
+"""Tests the presets, which are the paper's configurations by name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LEARNED = {
 }
 
 
-def test_there_are_the_papers_27_and_its_ablations():
+def test_preset_names_are_the_papers_27_configurations_and_6_ablations():
     names = preset_names()
     assert len(set(names)) == len(names) == 27 + 6
     assert {"gender-learned-blur", "ids-linear", "cars-cosine-noise", "cars-noise", "ids-blur"} < set(names)
 
 
 @pytest.mark.parametrize("task", LATENTS)
-def test_lists_follow_their_formulas_to_the_decimals_that_were_released(task):
+def test_released_alphas_follow_their_formulas_to_the_released_decimals(task):
     n, chosen = LATENTS[task], data()["tasks"][task]
     for name, rule in (("linear", lambda i: i / n), ("cosine", lambda i: (1 - math.cos(math.pi * i / n)) / 2)):
         places = 2 if (task, name) in {("gender", "linear"), ("ids", "linear"), ("ids", "cosine")} else 3
@@ -43,15 +43,15 @@ def test_lists_follow_their_formulas_to_the_decimals_that_were_released(task):
     assert [round(1000 * value) for value in chosen["learned"]] == [int(word) for word in LEARNED[task].split()]
 
 
-def test_the_release_s_inconsistencies_are_kept():
+def test_inconsistencies_of_the_release_are_kept():
     tasks = data()["tasks"]
     assert [tasks["cars"]["noise"][name] for name in presets.SCHEDULES] == [2.0, 4.0, 4.0]
     assert {task: chosen["attenuation"] for task, chosen in tasks.items()} == {"gender": 1.0, "ids": 0.7, "cars": 0.7}
 
 
 @pytest.mark.parametrize("width", [255, 31, 15, 7])
-def test_the_blur_is_the_release_s_whatever_the_width_of_its_kernel(width):
-    """The blur of the paper by its definition: a kernel of this width, reflected borders."""
+def test_blur_agrees_with_the_release_for_every_kernel_width(width):
+    """The reference is the definition in the paper: a kernel of this width with reflected borders."""
     x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     half = width // 2
     kernel = torch.exp(-0.5 * torch.arange(-half, half + 1).float().square())
@@ -61,7 +61,7 @@ def test_the_blur_is_the_release_s_whatever_the_width_of_its_kernel(width):
     assert (theirs - gaussian_blur(x, 1.0)).abs().max() < (1e-5 if width > 7 else 1e-3)
 
 
-def test_a_missing_model_is_named_with_where_it_is_published(tmp_path, monkeypatch):
+def test_missing_model_error_names_the_file_and_where_it_is_published(tmp_path, monkeypatch):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
     for task, file, where in (
         ("gender", "e4e_ffhq_encoder.pt", "1cUv_reLE6k3604or78EranS7XzuVMWeO"),
@@ -75,12 +75,12 @@ def test_a_missing_model_is_named_with_where_it_is_published(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["gendr-linear", "gender", "gender-linear-none-blur", "ids-sine", ""])
-def test_other_names_are_unknown(name):
+def test_unknown_names_are_rejected(name):
     with pytest.raises(PurebenchError, match="is unknown"):
         preset(name=name)
 
 
-def test_the_ablations_need_no_model():
+def test_ablations_need_no_model():
     x = torch.full((3, 3, 64, 64), 0.5)
     noise, blur = preset(name="ids-noise"), preset(name="ids-blur")
     assert isinstance(noise, FixedNormNoise)

@@ -1,4 +1,4 @@
-"""Purification between its two ends: alpha 0 is the autoencoder, alpha 1 forgets the image."""
+"""Tests the MLVGM purifier, from alpha 0 (the autoencoder) to alpha 1 (samples that ignore the image)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from purebench.defenses.transforms.simple import gaussian_blur
 
 
 class Recorder(MLVGM):
-    """Returns the image as it came, and keeps what `mix` made of a code of ones and a sample of zeros."""
+    """Returns the image unchanged and records the results of `mix` for a code of ones and a sample of zeros."""
 
     latents = 4
 
@@ -47,8 +47,8 @@ def answer(purifier, images, words="purifier"):
         return purifier(images)
 
 
-def test_codes_are_what_the_reconstruction_is_decoded_from(model, x):
-    """Decoding them again gives the reconstruction; the encoder's answer given other latents would not."""
+def test_decoding_the_codes_gives_the_reconstruction(model, x):
+    """They depend on the preceding latents, so codes computed after other latents would differ."""
     purifier = MLVGMPurifier(model, attenuation=0.7)
     codes = purifier.codes(x)
     assert len(codes) == model.latents == len(purifier.kept)
@@ -57,7 +57,7 @@ def test_codes_are_what_the_reconstruction_is_decoded_from(model, x):
     assert torch.equal(decoded, model.autoencode(x, lambda i, encoded, sampled: encoded))
 
 
-def test_codes_are_not_random_and_know_no_schedule(model, x):
+def test_codes_are_deterministic_and_do_not_depend_on_the_schedule(model, x):
     plain = answer(MLVGMPurifier(model, attenuation=0).codes, x, "a")
     for options in ({}, {"schedule": "constant", "attenuation": 1.0}, {"noise": 3.0}):
         again = answer(MLVGMPurifier(model, **options).codes, x, "b")
@@ -71,7 +71,7 @@ def test_codes_are_those_of_the_blurred_image(model, x):
     assert not torch.equal(blurred[0], MLVGMPurifier(model).codes(x)[0])
 
 
-def test_the_gradient_of_the_codes_is_exact(model, x, gradient_error):
+def test_gradient_of_the_codes_matches_finite_differences(model, x, gradient_error):
     purifier = MLVGMPurifier(model.double(), blur=0.8)
     for level in range(model.latents):
         size = purifier.codes(x[:1].double())[level].numel()
@@ -85,7 +85,7 @@ def test_the_gradient_of_the_codes_is_exact(model, x, gradient_error):
         assert error <= 1e-5
 
 
-def test_what_is_kept_is_the_rest_of_alpha():
+def test_kept_share_is_one_minus_alpha():
     assert MLVGMPurifier(Recorder(), schedule=[0.0, 0.2, 0.5, 1.0], attenuation=0.5).kept == pytest.approx(
         [1, 0.9, 0.75, 0.5]
     )
@@ -100,13 +100,13 @@ def test_alpha_zero_is_the_autoencoder(model, x, schedule):
     assert purifier.random is False
 
 
-def test_alpha_zero_gives_batches_what_it_gives_single_images(model, x):
+def test_batches_agree_with_single_images_at_alpha_zero(model, x):
     purifier = MLVGMPurifier(model, attenuation=0)
     alone = torch.cat([purifier(image[None]) for image in x])
     assert torch.allclose(purifier(x), alone, atol=1e-5)
 
 
-def test_alpha_one_forgets_the_image(model, x):
+def test_alpha_one_ignores_the_image(model, x):
     purifier = MLVGMPurifier(model, schedule="constant", attenuation=1)
     asked = x.clone().requires_grad_()
     purified = answer(purifier, asked)
@@ -122,13 +122,13 @@ def model_samples(model):
     return lambda images: model.autoencode(images, lambda i, encoded, sampled: sampled)
 
 
-def test_one_latent_kept_still_sees_the_image(model, x):
+def test_result_depends_on_the_image_if_one_latent_is_kept(model, x):
     for kept in range(model.latents):
         purifier = MLVGMPurifier(model, schedule=[float(i != kept) for i in range(model.latents)], attenuation=1)
         assert (answer(purifier, x) - answer(purifier, 1 - x)).abs().max() > 1e-4, f"latent {kept}"
 
 
-def test_every_latent_gets_its_own_alpha(x):
+def test_each_latent_is_mixed_with_its_own_alpha(x):
     recorder = Recorder()
     purifier = MLVGMPurifier(recorder, schedule=[0.0, 0.2, 0.5, 1.0], attenuation=0.5)
     purifier(x)
@@ -136,21 +136,21 @@ def test_every_latent_gets_its_own_alpha(x):
     assert purifier.mix(2, torch.tensor(3.0), torch.tensor(7.0)) == pytest.approx(0.75 * 3 + 0.25 * 7)
 
 
-def test_the_seed_decides_the_result(model, x):
+def test_seed_determines_the_result(model, x):
     purifier = MLVGMPurifier(model)
     assert purifier.random is True
     assert torch.equal(answer(purifier, x, "a"), answer(purifier, x, "a"))
     assert not torch.allclose(answer(purifier, x, "a"), answer(purifier, x, "b"), atol=1e-3)
 
 
-def test_images_of_a_batch_get_noise_of_their_own(model, x):
+def test_each_image_of_a_batch_gets_its_own_noise(model, x):
     purified = answer(MLVGMPurifier(model), x[:1].expand(4, -1, -1, -1))
     assert all((purified[0] - other).abs().max() > 1e-3 for other in purified[1:])
 
 
 @pytest.mark.parametrize("options", [{}, {"attenuation": 0}, {"blur": 1.0, "noise": 0.5}])
-def test_images_stay_apart(model, x, options, assert_images_stay_apart):
-    assert_images_stay_apart(MLVGMPurifier(model, **options), x)
+def test_images_of_a_batch_do_not_influence_each_other(model, x, options, assert_images_are_independent):
+    assert_images_are_independent(MLVGMPurifier(model, **options), x)
 
 
 @pytest.mark.parametrize("norm", [0.01, 1.0, 2.0, 50.0])
@@ -160,14 +160,14 @@ def test_fixed_norm_noise_has_that_norm_in_each_image(norm, shape):
         noise = fixed_norm_noise(torch.zeros(shape), norm)
     assert noise.flatten(1).norm(dim=1).tolist() == pytest.approx([norm] * shape[0], rel=1e-5)
     assert not torch.allclose(noise[0], noise[1], rtol=0.1)
-    # a direction, not a pattern: over many images no pixel stands out
+    # the direction is uniform: over many images all pixels have the same mean and variance
     with seeded("many"):
         many = fixed_norm_noise(torch.zeros(20_000, 1, 2, 2), 1.0)
     assert many.mean(0).abs().max() < 0.015  # four standard errors of 1/2 / sqrt(20,000)
     assert many.square().mean(0).flatten().tolist() == pytest.approx([0.25] * 4, abs=0.01)
 
 
-def test_noise_comes_before_encoding_and_is_clamped():
+def test_noise_is_added_before_encoding_and_clamped():
     grey = torch.full((5, 1, 16, 16), 0.5)
     purifier = MLVGMPurifier(Recorder(), attenuation=0, noise=1.5)
     assert purifier.random is True
@@ -177,7 +177,7 @@ def test_noise_comes_before_encoding_and_is_clamped():
     assert (strong.min(), strong.max()) == (0, 1)
 
 
-def test_blur_comes_before_noise_and_before_encoding(model, x):
+def test_blur_is_applied_before_noise_and_encoding(model, x):
     blurred = answer(MLVGMPurifier(model, attenuation=0, blur=1.3), x)
     assert torch.equal(blurred, answer(MLVGMPurifier(model, attenuation=0), gaussian_blur(x, 1.3)))
     calm = 0.4 + 0.2 * x
@@ -187,7 +187,7 @@ def test_blur_comes_before_noise_and_before_encoding(model, x):
 
 
 @pytest.mark.parametrize("options", [{}, {"schedule": "linear", "attenuation": 1.0}, {"blur": 1.0, "noise": 0.3}])
-def test_the_gradient_is_exact(model, x, options, gradient_error):
+def test_gradient_matches_finite_differences(model, x, options, gradient_error):
     purifier = MLVGMPurifier(model.double(), **options)
     gradient, error = gradient_error(purifier, 0.3 + 0.4 * x[:2].double(), "gradient")
     assert gradient.abs().max() > 1e-5
@@ -202,6 +202,6 @@ def test_the_gradient_is_exact(model, x, options, gradient_error):
         *({"schedule": value} for value in ("quadratic", [0.1], [2.0] * 4)),
     ],
 )
-def test_bad_values_are_named(model, options):
+def test_invalid_values_are_rejected(model, options):
     with pytest.raises(PurebenchError, match=r"^(mlvgm|schedule): "):
         MLVGMPurifier(model, **options)

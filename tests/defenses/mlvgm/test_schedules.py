@@ -1,4 +1,4 @@
-"""The paper's lists (its released configurations), number by number."""
+"""Tests the alpha schedules against the values in the paper's released configurations."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from purebench.defenses.mlvgm import schedules
 from purebench.defenses.mlvgm.bundled import hvae
 from purebench.defenses.mlvgm.schedules import LEARNED, SCHEDULES, alphas, learned
 
-# Released in configs/*.yaml for 18 (E4E-StyleGAN), 24 (NVAE) and 16 (Style-Transformer) latents. The places are the
-# decimals that they give; the linear list for 18 is cut there ('cut'), the others are rounded.
+# Released in configs/*.yaml for 18 (E4E-StyleGAN), 24 (NVAE) and 16 (Style-Transformer) latents. The keys hold the
+# number of decimals; the linear list for 18 latents is truncated ('cut'), the others are rounded.
 PAPER = {
     ("linear", 18, 2, "cut"): ".05 .11 .16 .22 .27 .33 .38 .44 .50 .55 .61 .66 .72 .77 .83 .88 .94 1.00",
     ("cosine", 18, 3, "rounded"): (
@@ -33,7 +33,7 @@ PAPER = {
 
 
 @pytest.mark.parametrize(("name", "n", "places", "how"), PAPER)
-def test_schedules_are_the_papers(name, n, places, how):
+def test_schedules_match_the_released_values(name, n, places, how):
     released = [float(value) for value in PAPER[name, n, places, how].split()]
     ours = alphas(name, n, 1.0)
     assert len(ours) == len(released) == n
@@ -46,18 +46,18 @@ def test_schedules_are_the_papers(name, n, places, how):
 
 @pytest.mark.parametrize("n", [1, 2, 8, 24])
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_schedules_rise_to_one(name, n):
+def test_schedules_increase_to_one(name, n):
     values = SCHEDULES[name](n)
     assert values[-1] == pytest.approx(1, abs=1e-12)
     assert all(0 < low < high for low, high in pairwise(values))
 
 
-def test_the_cosine_is_the_linear_one_bent_symmetrically():
+def test_cosine_schedule_is_symmetric():
     values = SCHEDULES["cosine"](24)
     assert [1 - value for value in reversed(values[:-1])] == pytest.approx(values[:-1], abs=1e-12)
 
 
-def test_attenuation_scales_names_and_lists():
+def test_attenuation_scales_named_schedules_and_lists():
     assert alphas("linear", 4, 0.5) == pytest.approx([0.125, 0.25, 0.375, 0.5])
     assert alphas([0, 0.5, 1], 3, 0.7) == pytest.approx([0, 0.35, 0.7])
     assert alphas("constant", 3, 0.3) == [0.3] * 3
@@ -82,12 +82,12 @@ def test_attenuation_scales_names_and_lists():
         ("linear", math.nan, r"in \[0,1\], but got .* × nan"),
     ],
 )
-def test_bad_schedules_are_named(schedule, attenuation, message):
+def test_invalid_schedules_are_rejected(schedule, attenuation, message):
     with pytest.raises(PurebenchError, match=message):
         alphas(schedule, 3, attenuation)
 
 
-def test_a_learned_list_is_that_of_its_model_with_its_attenuation(tmp_path):
+def test_learned_returns_the_alphas_and_attenuation_of_a_model(tmp_path):
     found = tmp_path / "learned.yaml"
     found.write_text("toy: {alphas: [0, 0.5, 1], attenuation: 0.9, command: none, found: nothing}\n", encoding="utf-8")
     assert learned("toy", found) == ([0, 0.5, 1], 0.9)
@@ -96,7 +96,7 @@ def test_a_learned_list_is_that_of_its_model_with_its_attenuation(tmp_path):
 
 
 @pytest.mark.parametrize("name", yaml.safe_load(LEARNED.read_text(encoding="utf-8")) or ["none"])
-def test_shipped_learned_lists_are_alphas_and_say_how_they_were_found(name):
+def test_shipped_learned_alphas_are_valid_and_state_their_command(name):
     if name == "none":
         with pytest.raises(PurebenchError, match="no list was learned"):
             learned(name)
@@ -107,8 +107,8 @@ def test_shipped_learned_lists_are_alphas_and_say_how_they_were_found(name):
     assert entry["command"].startswith("purebench tune")
 
 
-def test_a_list_is_part_of_the_fingerprint_and_a_name_is_not(tmp_path, monkeypatch):
-    """What decides a result decides its key: a name is in the spec, a list that a file gave is not."""
+def test_learned_list_is_part_of_the_fingerprint_and_a_schedule_name_is_not(tmp_path, monkeypatch):
+    """The spec holds the name of a schedule, but not a list read from a file, so the fingerprint must."""
     found = tmp_path / "learned.yaml"
     monkeypatch.setattr(schedules, "LEARNED", found)
     prints = []

@@ -1,4 +1,4 @@
-"""Random mirroring and shifting of training images."""
+"""Tests random mirroring and shifting of training images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from purebench.defenses.training.loop import augment
 
 
-def test_augmenting_mirrors_half_of_the_images_and_moves_them_all_alike():
+def test_augment_mirrors_half_of_the_images_and_shifts_all_by_the_same_amount():
     torch.manual_seed(0)
     x = torch.zeros(400, 1, 12, 12)
-    x[:, :, 3:9, 3:9] = torch.rand(400, 1, 6, 6)  # in a black border that is wider than the shift
+    x[:, :, 3:9, 3:9] = torch.rand(400, 1, 6, 6)  # inside a black border wider than the shift
     mirrored, moves = 0, set()
     for _ in range(12):
         out, fits = augment(x, 2), []
@@ -30,7 +30,7 @@ def test_augmenting_mirrors_half_of_the_images_and_moves_them_all_alike():
     assert mirrored / (12 * 400) == pytest.approx(0.5, abs=0.03)  # four standard errors
 
 
-def test_without_a_shift_images_are_only_mirrored():
+def test_augment_without_a_shift_only_mirrors():
     torch.manual_seed(0)
     x = torch.rand(50, 3, 6, 6)
     out = augment(x, 0)

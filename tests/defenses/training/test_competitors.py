@@ -1,4 +1,4 @@
-"""The recipes of A-VAE and ND-VAE: their losses against the formulas that they cite, and short runs."""
+"""Tests the recipes of A-VAE and ND-VAE: losses against the cited formulas, and short training runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RECIPES = {module.recipe.name: module.recipe for module in (a_vae, nd_vae)}
 
 
 class Linear(nn.Module):
-    """Logits [N,2]: (w·x, 0)."""
+    """Linear classifier with the logits (w·x, 0), [N,2]."""
 
     def __init__(self, weights):
         super().__init__()
@@ -43,7 +43,7 @@ class Linear(nn.Module):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_is_registered_and_trains_every_weight(name):
+def test_every_recipe_is_registered_and_trains_every_parameter(name):
     recipe = RECIPES[name]
     assert registry.factory("recipes", name)[0] is recipe
     with seeded("recipe"):
@@ -56,7 +56,7 @@ def test_every_recipe_is_registered_and_trains_every_weight(name):
     assert all(value.isfinite() for value in losses.values())
 
 
-def test_the_divergence_of_a_vae_is_the_normals():
+def test_divergence_in_a_vae_recipe_agrees_with_torch_distributions():
     generator = torch.Generator().manual_seed(1)
     mean, logvar = torch.randn(2, 4, 8, 2, 2, generator=generator)
     exact = distributions.kl_divergence(
@@ -65,8 +65,8 @@ def test_the_divergence_of_a_vae_is_the_normals():
     assert float(a_vae.divergence(mean, logvar)) == pytest.approx(float(exact.mean()), rel=1e-5)
 
 
-def test_the_critics_loss_is_wgan_gp_of_a_linear_critic():
-    """The slope of w·x is w everywhere, whatever point between real and fake it is taken at."""
+def test_critic_loss_of_a_linear_critic_is_that_of_wgan_gp():
+    """The gradient of w·x is w at every point between real and generated images."""
     weights = torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(2)) / 50
     fake = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(3))
 
@@ -79,7 +79,7 @@ def test_the_critics_loss_is_wgan_gp_of_a_linear_critic():
     assert float(a_vae.critic_loss(critic, X, fake)) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_the_loss_of_a_vae_is_its_parts():
+def test_a_vae_loss_is_the_sum_of_its_parts():
     with seeded("a-vae"):
         model = a_vae.with_critic(AVAE(**SMALL["fashion-a-vae"]))
     with seeded("sample"):
@@ -93,7 +93,7 @@ def test_the_loss_of_a_vae_is_its_parts():
         assert float(found["looks"]) == pytest.approx(-float(model.critic(2 * made - 1)[0].mean()), rel=1e-4)
 
 
-def test_a_critic_that_judges_images_by_themselves():
+def test_critic_without_batch_variation_judges_images_separately():
     with seeded("critic"):
         alone, together = Critic(widths=(4, 4, 4, 4), varied=False), Critic(widths=(4, 4, 4, 4))
     for critic, same in ((alone, True), (together, False)):
@@ -102,7 +102,7 @@ def test_a_critic_that_judges_images_by_themselves():
         assert torch.allclose(whole, single, atol=1e-5) is same
 
 
-def test_fgsm_moves_along_the_sign_by_the_bound_and_leaves_the_wrong_alone():
+def test_fgsm_moves_correct_images_by_the_bound_and_keeps_misclassified_ones():
     weights = torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(4))
     weights = weights - weights.mean()
     x = 0.3 + 0.4 * X
@@ -117,12 +117,12 @@ def test_fgsm_moves_along_the_sign_by_the_bound_and_leaves_the_wrong_alone():
     assert 0 <= clamped.min() <= clamped.max() <= 1
 
 
-def test_fgsm_with_no_gradient_moves_nothing():
+def test_fgsm_with_zero_gradient_keeps_the_images():
     assert torch.equal(nd_vae.fgsm(Linear(torch.zeros(1, 32, 32)), X, torch.zeros(6, dtype=torch.long), 2.0), X)
 
 
 @pytest.mark.parametrize(("share", "beta"), [(0.0, 1e-4), (0.1501, 0.5), (1.0, 1.0)])
-def test_the_loss_of_nd_vae_is_the_evidence_bound_of_the_clean_image(share, beta, monkeypatch):
+def test_nd_vae_loss_is_the_evidence_bound_of_the_clean_image(share, beta, monkeypatch):
     seen = []
     with seeded("nd-vae"):
         model = NDVAE(**SMALL["fashion-nd-vae"]).eval()
@@ -137,14 +137,14 @@ def test_the_loss_of_nd_vae_is_the_evidence_bound_of_the_clean_image(share, beta
     assert torch.equal(seen[0][0], noisy)
     assert torch.equal(seen[0][1], X)
     kl = torch.stack(divergences).mean(1)
-    raw = kl / torch.tensor([0.5, 0.5, 4.0])  # two latents share the top's area, the third has four times as much
+    raw = kl / torch.tensor([0.5, 0.5, 4.0])  # the third latent has four times the area of the first two
     weights = raw * 3 / raw.sum() if beta < 1 else torch.ones(3)
     bound = (beta * (weights.detach() * kl).sum() - likelihood.mean()) / 1024
     assert float(found["loss"].detach()) == pytest.approx(float(bound.detach()), rel=1e-5)
 
 
 def squares(*, split: str, folder: str | None) -> ImageSet:
-    """Bright squares at random places."""
+    """Return images of bright squares at random positions."""
     generator = np.random.default_rng({"train": 0, "test": 1}[split])
     pixels = np.zeros((48, 1, 32, 32), np.uint8)
     for picture in pixels:
@@ -154,7 +154,7 @@ def squares(*, split: str, folder: str | None) -> ImageSet:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_short_run_stores_the_model_alone_and_asked_again_trains_no_further(name, tmp_path):
+def test_short_training_stores_only_the_model_and_is_not_repeated(name, tmp_path):
     recipe = replace(
         RECIPES[name], architecture=SMALL[name], data=squares, quality=lambda *_: {"x": 1.0}, batch=8, held_out=0
     )
@@ -175,8 +175,8 @@ def test_a_short_run_stores_the_model_alone_and_asked_again_trains_no_further(na
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_the_card_asks_is_both_variants_of_one_model(name, monkeypatch):
-    """The figures name the variants, and each purifier is of the model that was given."""
+def test_model_card_covers_both_variants_of_the_given_model(name, monkeypatch):
+    """The figures name the variants, and every purifier contains the given model."""
     asked = {}
     module = {"fashion-a-vae": a_vae, "fashion-nd-vae": nd_vae}[name]
     monkeypatch.setattr(module, "purified_accuracies", lambda purifiers, test, device: asked.update(purifiers) or {})
@@ -192,7 +192,7 @@ def test_what_the_card_asks_is_both_variants_of_one_model(name, monkeypatch):
         assert [p.seed for p in asked.values()] == [None, 0, 1, 2]
 
 
-def test_the_generator_is_judged_by_a_critic_that_it_does_not_move():
+def test_generator_loss_gives_no_gradient_to_the_critic():
     """Without the critic's own loss, no gradient reaches the critic."""
     with seeded("held"):
         model = a_vae.with_critic(AVAE(**SMALL["fashion-a-vae"]))

@@ -1,4 +1,4 @@
-"""The loop on a model of 50 weights: what is written, what a kill costs, what the seed decides."""
+"""Tests the training loop on a model of 50 weights: written files, resumption after a kill, and seeds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tiny(nn.Module):
 
 
 def images(*, split: str, folder: str | None) -> ImageSet:
-    """Two classes, told apart by brightness."""
+    """Return images of two classes that differ in brightness."""
     generator = np.random.default_rng({"train": 0, "test": 1}[split])
     labels = generator.integers(0, 2, 48)
     pixels = generator.integers(0, 128, (48, 1, 8, 8)) + 100 * labels[:, None, None, None]
@@ -42,7 +42,7 @@ def images(*, split: str, folder: str | None) -> ImageSet:
 
 
 def loss(model, x, labels, share):
-    noise = 0.05 * torch.randn_like(x)  # as in a VAE, the loss draws numbers of its own
+    noise = 0.05 * torch.randn_like(x)  # as in a VAE, the loss draws random numbers
     return {"loss": nn.functional.cross_entropy(model(x + noise), labels), "share": torch.tensor(share)}
 
 
@@ -77,20 +77,20 @@ def state_of(out):
 
 
 class Killed(Exception):
-    """Stands for the signal that ends a training."""
+    """Simulates the signal that ends a training run."""
 
 
 def killed_at(step: int, recipe=RECIPE):
-    """The recipe, dying in the midst of this step."""
+    """Return the recipe with a loss that raises `Killed` at this step."""
     calls = []
 
-    def dying(model, x, labels, share):
+    def interrupted(model, x, labels, share):
         calls.append(share)
         if len(calls) == step:
             raise Killed
         return loss(model, x, labels, share)
 
-    return replace(recipe, loss=dying)
+    return replace(recipe, loss=interrupted)
 
 
 def test_weights_log_and_card_are_written(tmp_path):
@@ -121,14 +121,14 @@ def test_weights_log_and_card_are_written(tmp_path):
         assert words in card
 
 
-def test_the_seed_decides_the_weights(tmp_path):
+def test_seed_determines_the_weights(tmp_path):
     first, again, other = (run(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert first.read_bytes() == again.read_bytes()
     assert first.read_bytes() != other.read_bytes()
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 12])
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, step):
+def test_resumed_training_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, step):
     undisturbed = run(tmp_path / "undisturbed")
     with pytest.raises(Killed):
         run(tmp_path / "killed", killed_at(step))
@@ -145,7 +145,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, step):
     assert seconds == sorted(seconds)
 
 
-def test_a_kill_costs_what_came_after_the_last_save(tmp_path):
+def test_kill_loses_only_the_steps_after_the_last_save(tmp_path):
     seldom = replace(RECIPE, save_every=3600.0)
     with pytest.raises(Killed):
         run(tmp_path, killed_at(7, seldom))
@@ -154,7 +154,7 @@ def test_a_kill_costs_what_came_after_the_last_save(tmp_path):
     assert state_of(tmp_path)["step"] == 12
 
 
-def test_minutes_are_a_budget_of_training_time(tmp_path):
+def test_minutes_limit_the_training_time(tmp_path):
     first = run(tmp_path, steps=None, minutes=0.002).read_bytes()
     state = state_of(tmp_path)
     assert 0.12 <= state["seconds"] < 5
@@ -165,7 +165,7 @@ def test_minutes_are_a_budget_of_training_time(tmp_path):
     assert state_of(tmp_path)["seconds"] >= state["seconds"] + 0.12
 
 
-def test_a_recipe_is_called_by_keywords_and_has_a_budget_of_its_own(tmp_path):
+def test_recipe_is_called_by_keywords_and_has_a_default_budget(tmp_path):
     recipe = replace(RECIPE, minutes=0.001)
     assert recipe(out=tmp_path, device=CPU, minutes=None, seed=0, folder=None) == tmp_path / "tiny.safetensors"
     assert "--minutes 0.001 " in (tmp_path / "tiny.md").read_text(encoding="utf-8")
@@ -173,7 +173,7 @@ def test_a_recipe_is_called_by_keywords_and_has_a_budget_of_its_own(tmp_path):
     assert state_of(tmp_path / "b")["step"] == 3
 
 
-def test_the_callers_generators_are_left_alone(tmp_path):
+def test_training_does_not_change_the_random_state_of_the_caller(tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     run(tmp_path, steps=2)
@@ -196,7 +196,7 @@ def test_held_out_images_are_not_trained_on(tmp_path):
     assert seen == {round(value / 255, 4) for value in range(40)}
 
 
-def test_the_learning_rate_warms_up_and_then_follows_a_cosine():
+def test_learning_rate_warms_up_and_then_follows_a_cosine():
     assert rate_at(0) == 0
     assert rate_at(0.015) == pytest.approx(0.5 * 0.5 * (1 + math.cos(0.015 * math.pi)))
     assert rate_at(0.03) == pytest.approx(0.5 * (1 + math.cos(0.03 * math.pi)))
@@ -208,7 +208,7 @@ def test_the_learning_rate_warms_up_and_then_follows_a_cosine():
     assert after == sorted(after, reverse=True)
 
 
-def test_the_share_of_the_budget_sets_the_rate_and_reaches_the_loss(tmp_path):
+def test_share_of_the_budget_sets_the_learning_rate_and_is_passed_to_the_loss(tmp_path):
     run(tmp_path, steps=10)
     state = state_of(tmp_path)
     assert [row["share"] for row in state["log"]] == pytest.approx([step / 10 for step in range(10)], abs=1e-5)
@@ -216,7 +216,7 @@ def test_the_share_of_the_budget_sets_the_rate_and_reaches_the_loss(tmp_path):
 
 
 @pytest.mark.parametrize("ema", [0.999, 0.5])
-def test_what_is_saved_is_the_moving_average_of_the_weights(tmp_path, ema):
+def test_saved_weights_are_the_moving_average(tmp_path, ema):
     """average_k = keep·average_(k-1) + (1 - keep)·w_k, keep = min(ema, k/(k+10)), from average_0 = w_0."""
     history = []
 
@@ -239,7 +239,7 @@ def test_what_is_saved_is_the_moving_average_of_the_weights(tmp_path, ema):
         assert torch.equal(load_file(weights)[name], average.half())
 
 
-def test_a_log_without_a_terminal_gets_a_line_now_and_then(tmp_path, capsys):
+def test_progress_without_a_terminal_is_printed_in_a_few_lines(tmp_path, capsys):
     run(tmp_path, steps=30)
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
@@ -261,20 +261,20 @@ def test_a_log_without_a_terminal_gets_a_line_now_and_then(tmp_path, capsys):
         ({"recipe": replace(RECIPE, held_out=48)}, "expected over 48 training images, but got 48"),
     ],
 )
-def test_bad_values_are_named_and_write_nothing(tmp_path, options, message):
+def test_invalid_values_are_rejected_and_write_no_files(tmp_path, options, message):
     with pytest.raises(PurebenchError, match=message):
         run(tmp_path, **options)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_out_that_is_a_file_is_refused(tmp_path):
+def test_out_that_is_a_file_is_rejected(tmp_path):
     (tmp_path / "taken").write_text("mine", encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"--out: expected a folder to write to, but got .*taken"):
         run(tmp_path / "taken")
     assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
 
 
-def test_states_that_do_not_fit_are_refused_and_kept(tmp_path):
+def test_mismatched_and_damaged_states_are_rejected_and_kept(tmp_path):
     run(tmp_path, steps=3)
     path = tmp_path / "tiny.state.pt"
     whole = path.read_bytes()
@@ -289,7 +289,7 @@ def test_states_that_do_not_fit_are_refused_and_kept(tmp_path):
         assert path.read_bytes() == damage
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_writes_no_weights(tmp_path):
+def test_non_finite_loss_stops_training_without_writing_weights(tmp_path):
     def exploding(model, x, labels, share):
         return {"loss": loss(model, x, labels, share)["loss"] * (math.nan if share > 0.5 else 1)}
 

@@ -1,4 +1,4 @@
-"""The recipes of Defense-VAE, PuVAE and the energy: their losses against their formulas, and the attacks they use."""
+"""Tests the recipes of Defense-VAE, PuVAE and the energy: losses against formulas, and training attacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ X, LABELS = torch.as_tensor(DATA.floats()), torch.as_tensor(DATA.labels)
 CPU = torch.device("cpu")
 
 
-def test_every_recipe_is_registered_and_trains_all_that_it_builds():
+def test_every_recipe_is_registered_and_trains_every_parameter():
     for module in (defense_vae, puvae, ebm):
         recipe = module.recipe
         assert registry.factory("recipes", recipe.name)[0] is recipe
@@ -33,7 +33,7 @@ def test_every_recipe_is_registered_and_trains_all_that_it_builds():
         assert sum(parameter.numel() for parameter in model.parameters()) <= 1e6
 
 
-def test_each_attack_keeps_to_its_size_and_deceives():
+def test_each_attack_stays_within_its_bound_and_reduces_the_accuracy():
     with torch.no_grad():
         clean = (attacked.source_classifier(CPU)(X).argmax(1) == LABELS).float().mean()
     for name, attack in attacked.ATTACKS.items():
@@ -51,7 +51,7 @@ def test_each_attack_keeps_to_its_size_and_deceives():
         assert left <= clean - 0.3 if name in ("rand-fgsm", "pgd", "cw-l2") else left <= clean
 
 
-def test_a_batch_has_all_attacks_and_the_first_images_stay_as_they_are():
+def test_attacked_batch_keeps_the_first_images_and_changes_all_others():
     with seeded("batch"):
         found = attacked.attacked(X, LABELS)
     changed = (found != X).flatten(1).any(1)
@@ -60,13 +60,13 @@ def test_a_batch_has_all_attacks_and_the_first_images_stay_as_they_are():
     assert not attacked.source_classifier(CPU).training
 
 
-def test_the_margin_is_the_best_other_logit_less_the_labels():
+def test_margin_is_the_best_other_logit_minus_that_of_the_label():
     logits = torch.tensor([[1.0, 3.0, 2.0], [9.0, 0.0, 1.0]])
     assert float(attacked.margin(logits, torch.tensor([1, 0]))) == -1 - 8
-    assert float(attacked.margin(logits, torch.tensor([2, 1]))) == 1 + 5  # 9 and more count as 5
+    assert float(attacked.margin(logits, torch.tensor([2, 1]))) == 1 + 5  # a margin above 5 counts as 5
 
 
-def test_defense_vae_codes_the_attacked_image_and_is_asked_for_the_clean_one():
+def test_defense_vae_loss_encodes_the_attacked_image_and_reconstructs_the_clean_one():
     class Watched(VAE):
         def encode(self, x):
             self.seen = x
@@ -86,22 +86,22 @@ def test_defense_vae_codes_the_attacked_image_and_is_asked_for_the_clean_one():
     assert float(found["loss"].detach()) == pytest.approx(float(bound.detach()), rel=1e-4)
 
 
-def test_defense_vae_begins_as_the_plain_vae():
+def test_defense_vae_starts_with_the_weights_of_the_plain_vae():
     built = defense_vae.begun(defense_vae.recipe.build(**defense_vae.recipe.architecture))
     plain = load("fashion-vae", "vae", VAE)
     assert all(torch.equal(a, b) for a, b in zip(built.parameters(), plain.parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in built.parameters())
 
 
-def test_puvae_is_told_the_class_and_pays_for_what_the_classifier_sees():
+def test_puvae_loss_conditions_on_the_class_and_adds_the_loss_of_the_classifier():
     with seeded("model"):
         model = ClassVAE(width=4, z=5)
     with seeded("loss"):
         found = puvae.loss(model, X, LABELS, 0.0)
-    told = nn.functional.one_hot(LABELS, 10).float()
-    mean, logvar = model.encode(model.features(2 * X - 1), told)
+    condition = nn.functional.one_hot(LABELS, 10).float()
+    mean, logvar = model.encode(model.features(2 * X - 1), condition)
     with seeded("loss"):
-        again = model.decode(mean + (logvar / 2).exp() * torch.randn_like(mean), told)
+        again = model.decode(mean + (logvar / 2).exp() * torch.randn_like(mean), condition)
     kl = distributions.kl_divergence(distributions.Normal(mean, (logvar / 2).exp()), distributions.Normal(0.0, 1.0))
     seen = nn.functional.cross_entropy(attacked.source_classifier(CPU)(again), LABELS)
     error = (again - X).square().mean()
@@ -109,15 +109,15 @@ def test_puvae_is_told_the_class_and_pays_for_what_the_classifier_sees():
     assert float(found["loss"].detach()) == pytest.approx(float(bound.detach()), rel=1e-4)
 
 
-def test_chains_lead_noised_images_back_when_the_energy_knows_them():
-    """f = k·|x - image|²/2: what is left of the noise after n steps is (1 - rate·k)ⁿ of it."""
+def test_chains_contract_noise_towards_the_minimum_of_the_energy():
+    """With the energy k·|x - image|²/2, a share of (1 - rate·k)ⁿ of the noise is left after n steps."""
 
-    class Knows(nn.Module):
+    class QuadraticEnergy(nn.Module):
         def forward(self, x):
             return 0.3 * (x - X).square().flatten(1).sum(1) / 2
 
     with seeded("chains"):
-        ends = ebm.chains(Knows(), X)
+        ends = ebm.chains(QuadraticEnergy(), X)
     with seeded("chains"):
         deviation = ebm.NOISE * torch.rand(len(X), 1, 1, 1)
         noise = deviation * torch.randn_like(X)
@@ -127,7 +127,7 @@ def test_chains_lead_noised_images_back_when_the_energy_knows_them():
     assert not ends.requires_grad
 
 
-def test_the_energys_loss_is_the_contrast_of_images_and_chains():
+def test_energy_loss_contrasts_images_with_the_ends_of_chains():
     with seeded("model"):
         model = Energy(widths=(4, 4, 4))
     with seeded("loss"):

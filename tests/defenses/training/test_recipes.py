@@ -1,4 +1,4 @@
-"""The recipes' losses against the formulas that they cite."""
+"""Tests the losses of the recipes against the formulas that they cite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ X = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 4, 5])
 
 
-def test_every_recipe_is_registered_under_its_name_and_builds_its_architecture():
+def test_every_recipe_is_registered_and_trains_every_parameter():
     for module in (classifier, diffusion, hvae, vae):
         recipe = module.recipe
         assert registry.factory("recipes", recipe.name)[0] is recipe
@@ -30,7 +30,7 @@ def test_every_recipe_is_registered_under_its_name_and_builds_its_architecture()
         assert all(value.isfinite() for value in losses.values())
 
 
-def test_the_classifiers_loss_is_smoothed_cross_entropy():
+def test_classifier_loss_is_label_smoothed_cross_entropy():
     logits = torch.randn(6, 10, generator=torch.Generator().manual_seed(1))
     target = 0.97 * nn.functional.one_hot(LABELS, 10) + 0.003
     expected = -(target * logits.log_softmax(1)).sum(1).mean()
@@ -39,7 +39,7 @@ def test_the_classifiers_loss_is_smoothed_cross_entropy():
     assert float(found["accuracy"]) == pytest.approx(float((logits.argmax(1) == LABELS).float().mean()))
 
 
-def test_the_vaes_loss_is_its_evidence_bound_a_pixel():
+def test_vae_loss_is_the_evidence_bound_per_pixel():
     with seeded("vae"):
         model = VAE(width=4, z=5)
         found = vae.loss(model, X, LABELS, 0.0)
@@ -47,12 +47,12 @@ def test_the_vaes_loss_is_its_evidence_bound_a_pixel():
     posterior = distributions.Normal(mean, (logvar / 2).exp())
     kl = distributions.kl_divergence(posterior, distributions.Normal(0.0, 1.0)).sum(1).mean()
     assert float(found["kl"]) == pytest.approx(float(kl.detach()), rel=1e-4)
-    # with the best variance, the Gaussian's -log p is D/2·log MSE and a constant (sigma-VAE, eq. 10)
+    # with the best variance, the Gaussian's -log p is D/2·log MSE plus a constant (sigma-VAE, eq. 10)
     bound = 0.5 * (found["mse"] + 1e-4).log() + kl / 1024
     assert float(found["loss"].detach()) == pytest.approx(float(bound.detach()), rel=1e-5)
 
 
-def test_the_hierarchical_vaes_divergence_warms_up_and_has_free_nats():
+def test_hierarchical_vae_loss_warms_up_the_divergence_and_has_free_nats():
     with seeded("hvae"):
         model = HVAE(widths=(8, 8, 8), groups=(1, 1, 1), z=2)
     found = {}
@@ -68,18 +68,18 @@ def test_the_hierarchical_vaes_divergence_warms_up_and_has_free_nats():
         assert float(found[share]["loss"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_diffusion_models_loss_is_the_error_of_the_predicted_noise():
+def test_diffusion_loss_is_the_squared_error_of_the_predicted_noise():
     levels = noise_levels()
 
-    class Knows(nn.Module):
-        """Finds the noise, because it knows the image; keeps the times it was asked about."""
+    class PerfectPredictor(nn.Module):
+        """Perfect noise predictor for the images X; records the requested timesteps."""
 
         def forward(self, state, t):
             self.times = t
             level = levels[t].view(-1, 1, 1, 1)
             return (state - level.sqrt() * (2 * X - 1)) / (1 - level).sqrt()
 
-    model = Knows()
+    model = PerfectPredictor()
     with seeded("diffusion"):
         assert float(diffusion.loss(model, X, LABELS, 0.0)["loss"]) < 1e-6
         silent = diffusion.loss(lambda state, t: torch.zeros_like(state), X, LABELS, 0.0)["loss"]

@@ -1,4 +1,4 @@
-"""The losses of adversarial training against the formulas that they cite, and the ascent against its closed form."""
+"""Tests the losses of adversarial training against the cited formulas, and the ascent against its closed form."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def linear() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
 
 
-def test_on_a_linear_model_the_ascent_ends_in_the_corner_of_the_ball():
-    """Two classes: the gradient of the loss has one sign pattern everywhere, and its corner is the worst point."""
+def test_ascent_on_a_linear_model_ends_in_the_worst_corner_of_the_ball():
+    """The gradient of the difference of two logits has constant signs, so its corner is the worst point."""
     model, threat = linear(), ThreatModel("linf", 0.05)
     gap = (model[1].weight[1] - model[1].weight[0]).detach()
     x = X[:1]
@@ -31,7 +31,7 @@ def test_on_a_linear_model_the_ascent_ends_in_the_corner_of_the_ball():
     assert model.training
 
 
-def test_the_ascent_stays_in_the_ball_and_in_the_box():
+def test_ascent_stays_within_the_ball_and_the_unit_range():
     model, x = linear(), X.clone()
     x[:3], x[3:] = 0.0, 1.0
     with seeded("ascent"):
@@ -41,7 +41,7 @@ def test_the_ascent_stays_in_the_ball_and_in_the_box():
     assert float(found.max()) <= 1
 
 
-def test_the_divergence_is_the_mean_kullback_leibler_divergence():
+def test_divergence_is_the_mean_kullback_leibler_divergence():
     generator = torch.Generator().manual_seed(3)
     one, other = torch.randn(5, 4, generator=generator), torch.randn(5, 4, generator=generator)
     p, q = torch.distributions.Categorical(logits=one), torch.distributions.Categorical(logits=other)
@@ -49,7 +49,7 @@ def test_the_divergence_is_the_mean_kullback_leibler_divergence():
     assert float(robust.divergence(one, other)) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_trades_is_cross_entropy_plus_beta_divergences_at_the_worst_point(monkeypatch):
+def test_trades_loss_is_cross_entropy_plus_beta_times_the_divergence_at_the_worst_point(monkeypatch):
     model, worst = linear(), (X + 0.01).clamp(0, 1)
     monkeypatch.setattr(robust, "ascend", lambda *_: worst)
     found = robust.trades(model, X, LABELS, 1.0)
@@ -60,14 +60,14 @@ def test_trades_is_cross_entropy_plus_beta_divergences_at_the_worst_point(monkey
     assert float(model[1].weight.grad.abs().sum()) > 0
 
 
-def test_pgd_at_is_cross_entropy_at_the_worst_point():
+def test_pgd_at_loss_exceeds_the_clean_cross_entropy():
     model = linear()
     with seeded("at"):
         found = robust.pgd_at(model, X, LABELS, 1.0)
     assert float(found["loss"].detach()) > float(functional.cross_entropy(model(X), LABELS).detach())
 
 
-def test_the_radius_grows_to_its_full_size():
+def test_radius_grows_to_its_full_size_during_warm_up():
     radii = [robust.growing(share).radius for share in (0.0, 0.05, robust.WARM_UP, 1.0)]
     assert radii == sorted(radii)
     assert radii[0] == pytest.approx(0.1 * robust.THREAT.radius)
@@ -75,8 +75,8 @@ def test_the_radius_grows_to_its_full_size():
 
 
 @pytest.mark.parametrize("name", ["fashion_trades", "fashion_pgd_at"])
-def test_a_few_steps_make_a_classifier_harder_to_attack(name):
-    """The recipe's own loss falls on two classes that differ in brightness by more than the ball allows."""
+def test_a_few_training_steps_reduce_the_loss_and_give_full_robust_accuracy(name):
+    """Trains on two classes that differ in brightness by more than the ball allows."""
     recipe = getattr(robust, name)
     x = torch.cat([torch.full((16, 1, 32, 32), 0.2), torch.full((16, 1, 32, 32), 0.8)])
     y = torch.arange(2).repeat_interleave(16)

@@ -1,4 +1,4 @@
-"""ART's preprocessing defences: asked directly, against our own, and the gradient estimate that each brings."""
+"""Tests ART's preprocessing defences against direct calls and purebench's own, and their gradient estimates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KORNIA = importlib.util.find_spec("kornia") is not None
 RUNNABLE = [name for name in usable(art_defences()) if KORNIA or name != "SpatialSmoothingPyTorch"]
 
 
-def test_every_defence_of_art_can_be_used_or_is_left_out_for_a_reason():
+def test_every_art_defence_is_usable_or_left_out_with_a_reason():
     out = {name for names in LEFT_OUT.values() for name in names}
     assert out <= art_defences().keys()
     assert set(usable(art_defences())) == art_defences().keys() - out
@@ -36,7 +36,7 @@ def test_every_defence_of_art_can_be_used_or_is_left_out_for_a_reason():
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_each_gives_images_and_is_as_random_as_declared(name):
+def test_every_defence_returns_images_and_is_random_only_if_declared(name):
     made, found = from_art(name, **OPTIONS.get(name, {})), []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -45,19 +45,19 @@ def test_each_gives_images_and_is_as_random_as_declared(name):
     assert 0 <= float(found[0].min()) <= float(found[0].max()) <= 1
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2]) != made.random
-    assert not torch.equal(found[0], X) or name == "FeatureSqueezing"  # to 8 bits, where ART begins
+    assert not torch.equal(found[0], X) or name == "FeatureSqueezing"  # by default to 8 bits
 
 
-def test_those_that_we_have_too_agree():
-    """Channels end up where they belong: a median, JPEG and rounding are the same as ours."""
+def test_defences_agree_with_their_purebench_equivalents():
+    """Median, JPEG and rounding agree with purebench's own, so the channels are in the right order."""
     assert torch.allclose(from_art("FeatureSqueezing", bit_depth=3)(X), Quantise(8)(X), atol=1e-6)
-    grey = ((255 * X[:, :1]).floor() + 0.3) / 255  # ART cuts off where we round
+    grey = ((255 * X[:, :1]).floor() + 0.3) / 255  # ART truncates where purebench rounds
     assert torch.allclose(from_art("JpegCompression", quality=50)(grey), JPEG(50)(grey), atol=1e-6)
     inside = (..., slice(2, -2), slice(2, -2))
     assert torch.allclose(from_art("SpatialSmoothing", window_size=3)(X)[inside], Median(3)(X)[inside])
 
 
-def test_total_variation_wants_channels_last():
+def test_total_variation_is_called_with_channels_last():
     made = from_art("TotalVarMin", prob=0.5, max_iter=3)
     torch.manual_seed(0)
     found = made(X)
@@ -68,7 +68,7 @@ def test_total_variation_wants_channels_last():
 
 
 class Scaled:
-    """A stand-in for ART's classes, channels last, whose estimate is three times the gradient, by the image."""
+    """Stand-in for an ART class, channels last, with the gradient estimate 3 · gradient · image."""
 
     def __call__(self, x: np.ndarray, y: object = None) -> tuple[np.ndarray, object]:
         return np.rint(x), y
@@ -78,7 +78,7 @@ class Scaled:
         return 3 * grad * x
 
 
-def test_the_surrogates_gradient_is_the_defences_own_estimate():
+def test_surrogate_gradient_is_the_gradient_estimate_of_the_defence():
     made, x, weights = (
         ArtPreprocessing(Scaled(), first=False, random=False),
         X.clone().requires_grad_(),
@@ -89,7 +89,7 @@ def test_the_surrogates_gradient_is_the_defences_own_estimate():
     assert not made(x).requires_grad
 
 
-def test_bpda_goes_through_it():
+def test_bpda_uses_the_gradient_estimate_of_the_defence():
     def classifier(x: Tensor) -> Tensor:
         return torch.stack([x.flatten(1).sum(1), -x.flatten(1).sum(1)], 1)
 
@@ -99,13 +99,13 @@ def test_bpda_goes_through_it():
 
 
 @pytest.mark.skipif(not KORNIA, reason="kornia is not installed")
-def test_one_in_pytorch_is_differentiated_as_it_is():
+def test_spatial_smoothing_in_pytorch_is_differentiable():
     x = X.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(from_art("SpatialSmoothingPyTorch")(x).sum(), x)
     assert float(gradient.sum()) > 0
 
 
-def test_what_is_written_in_pytorch_passes_gradients_on():
+def test_cutout_in_pytorch_has_the_exact_gradient():
     x = X.clone().requires_grad_()
     torch.manual_seed(0)
     found = from_art("CutoutPyTorch", length=3)(x)
@@ -124,12 +124,12 @@ def test_what_is_written_in_pytorch_passes_gradients_on():
         ("art:Mixup(num_classes=3)", "for training"),
     ],
 )
-def test_bad_names_and_options_are_refused(text, message):
+def test_invalid_names_and_options_are_rejected(text, message):
     with pytest.raises(PurebenchError, match=message):
         create("defenses", Spec.parse(text))
 
 
-def test_by_name():
+def test_defence_is_created_by_name():
     assert torch.equal(
         create("defenses", Spec.parse("art:JpegCompression(quality=20)"))(X), from_art("JpegCompression", quality=20)(X)
     )

@@ -1,4 +1,4 @@
-"""Medians, total variation, random scaling: closed forms, another library, finite differences."""
+"""Tests median, total variation and random resizing against closed forms, SciPy and finite differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PURIFIERS = {
 
 
 @pytest.mark.parametrize("size", [3, 5])
-def test_the_median_is_that_of_scipy(size):
+def test_median_agrees_with_scipy(size):
     expected = median_filter(X.numpy(), size=(1, 1, size, size), mode="mirror")
     assert np.array_equal(Median(size)(X).numpy(), expected)
 
@@ -35,13 +35,13 @@ def objective(u: Tensor, x: Tensor, weight: float, smooth: float) -> Tensor:
     return 0.5 * (u - x).square().sum() + weight * (down**2 + right**2 + smooth**2).sqrt().sum()
 
 
-def test_the_slope_is_the_gradient_of_the_total_variation():
+def test_slope_is_the_gradient_of_the_total_variation():
     purifier, u = TotalVariation(0.3, 1, 1.0), X.clone().requires_grad_()
     (expected,) = torch.autograd.grad(objective(u, X, 0.3, purifier.smooth), u)
     assert torch.allclose(0.3 * purifier.slope(X), expected, atol=1e-12)
 
 
-def test_many_steps_reach_the_minimum_that_another_optimiser_finds():
+def test_many_steps_reach_the_minimum_found_by_lbfgs():
     purifier, u = TotalVariation(0.2, 3000, 1.0), X.clone().requires_grad_()
     optimiser = torch.optim.LBFGS([u], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
@@ -56,14 +56,14 @@ def test_many_steps_reach_the_minimum_that_another_optimiser_finds():
     assert float(objective(purifier(X), X, 0.2, 0.03)) < float(objective(X, X, 0.2, 0.03))
 
 
-def test_what_was_dropped_is_restored_from_its_neighbours():
+def test_dropped_pixels_are_restored_from_their_neighbours():
     flat = torch.full((2, 1, 16, 16), 0.6, dtype=torch.float64)
     with seeded("drop"):
         found = TotalVariation(0.05, 600, 0.5)(flat)
     assert float((found - 0.6).abs().max()) < 0.03
 
 
-def test_an_image_at_its_full_size_stays_and_a_smaller_one_keeps_its_share_of_light():
+def test_resize_pad_draws_uniform_sizes_and_keeps_images_at_full_size():
     ones = torch.ones(200, 1, 16, 16, dtype=torch.float64)
     with seeded("sizes"):
         share = ResizePad(0.5)(ones).mean((1, 2, 3))
@@ -77,7 +77,7 @@ def test_an_image_at_its_full_size_stays_and_a_smaller_one_keeps_its_share_of_li
 
 
 @pytest.mark.parametrize("name", PURIFIERS)
-def test_exact_gradients_agree_with_finite_differences(name):
+def test_exact_gradients_match_finite_differences(name):
     purifier, x = PURIFIERS[name], X.clone().requires_grad_()
     generator = torch.Generator().manual_seed(1)
     one, other = (torch.randn(x.shape, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -93,7 +93,7 @@ def test_exact_gradients_agree_with_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", PURIFIERS)
-def test_randomness_is_as_declared_and_the_seed_decides(name):
+def test_purifiers_are_random_only_if_declared_and_depend_on_the_seed(name):
     found = []
     for seed in ("one", "one", "two"):
         with seeded(seed):
@@ -114,6 +114,6 @@ def test_randomness_is_as_declared_and_the_seed_decides(name):
         (lambda: ResizePad(1.0), "expected smallest"),
     ],
 )
-def test_bad_parameters_are_refused(make, message):
+def test_invalid_parameters_are_rejected(make, message):
     with pytest.raises(PurebenchError, match=message):
         make()

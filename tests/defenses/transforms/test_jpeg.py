@@ -1,4 +1,4 @@
-"""JPEG by Pillow, and its stand-in, which is JPEG too once its rounding is hard."""
+"""Tests JPEG by Pillow and its differentiable surrogate, which is JPEG if its rounding is exact."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def smooth_images(channels: int, height: int = 24, width: int = 32) -> torch.Ten
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("quality", [10, 50, 90])
-def test_with_hard_rounding_the_stand_in_is_what_pillow_does(monkeypatch, channels, quality):
-    """But for the rounding of pixels to 255 levels and the library's whole-number arithmetic."""
+def test_surrogate_with_hard_rounding_agrees_with_pillow(monkeypatch, channels, quality):
+    """The tolerance covers the rounding of pixels to 255 levels and Pillow's integer arithmetic."""
     monkeypatch.setattr(jpeg, "soft_round", torch.round)
     x, purifier = smooth_images(channels), jpeg.JPEG(quality)
     gap = (purifier(x) - purifier.surrogate(x)).abs()
@@ -29,7 +29,7 @@ def test_with_hard_rounding_the_stand_in_is_what_pillow_does(monkeypatch, channe
     assert float(gap.mean()) < 0.7 * float(lost.mean())
 
 
-def test_the_cosine_transform_is_orthonormal_and_that_of_scipy():
+def test_cosine_transform_is_orthonormal_and_agrees_with_scipy():
     from scipy.fft import dct
 
     basis = jpeg.cosines()
@@ -39,7 +39,7 @@ def test_the_cosine_transform_is_orthonormal_and_that_of_scipy():
 
 
 @pytest.mark.parametrize("quality", [1, 25, 50, 75, 95])
-def test_the_tables_are_those_that_pillow_writes(quality):
+def test_quantisation_tables_agree_with_pillow(quality):
     import io
 
     from PIL import Image
@@ -51,7 +51,7 @@ def test_the_tables_are_those_that_pillow_writes(quality):
         assert jpeg.quantisation(table, quality).long().flatten().tolist() == list(written[number])
 
 
-def test_the_smooth_rounding_is_near_rounding_and_has_its_slope():
+def test_soft_round_is_close_to_rounding_and_has_the_expected_gradient():
     value = torch.linspace(-2, 2, 81, dtype=torch.float64, requires_grad=True)
     found = jpeg.soft_round(value)
     assert float((found.detach() - value.detach().round()).abs().max()) <= 0.125 + 1e-12
@@ -60,8 +60,8 @@ def test_the_smooth_rounding_is_near_rounding_and_has_its_slope():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_stand_in_has_the_gradient_of_its_finite_differences(channels):
-    x = smooth_images(channels, 9, 13).double().requires_grad_()  # sides that are no multiples of 8
+def test_surrogate_gradient_matches_finite_differences(channels):
+    x = smooth_images(channels, 9, 13).double().requires_grad_()  # sides that are not multiples of 8
     generator = torch.Generator().manual_seed(1)
     one, other = (torch.randn(x.shape, generator=generator, dtype=torch.float64) for _ in range(2))
     purifier, step = jpeg.JPEG(30), 1e-7
@@ -70,7 +70,7 @@ def test_the_stand_in_has_the_gradient_of_its_finite_differences(channels):
     assert float((gradient * other).sum()) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4)
 
 
-def test_images_do_not_see_each_other_and_the_answer_has_no_gradient():
+def test_images_do_not_influence_each_other_and_the_result_has_no_gradient():
     x, purifier = smooth_images(1), jpeg.JPEG(40)
     assert torch.equal(purifier(x)[1:2], purifier(x[1:2]))
     assert torch.allclose(purifier.surrogate(x)[1:2], purifier.surrogate(x[1:2]), atol=1e-6)
@@ -78,11 +78,11 @@ def test_images_do_not_see_each_other_and_the_answer_has_no_gradient():
 
 
 @pytest.mark.parametrize("quality", [0, 96, 7.5, True, "high"])
-def test_a_quality_that_is_none_is_refused(quality):
+def test_invalid_qualities_are_rejected(quality):
     with pytest.raises(PurebenchError, match=r"quality, a whole number in 1\.\.95"):
         jpeg.jpeg(quality=quality)
 
 
-def test_other_channels_are_refused():
+def test_other_numbers_of_channels_are_rejected():
     with pytest.raises(PurebenchError, match="1 or 3 channels, but got 2"):
         jpeg.JPEG(50)(torch.rand(1, 2, 8, 8))

@@ -1,4 +1,4 @@
-"""Blur against torchvision, noise against its own statistics, grey levels against arithmetic."""
+"""Tests blur against torchvision, noise against its statistics, and quantisation against arithmetic."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_blur_keeps_constants_and_the_range(sigma):
     assert blurred.max() <= 1
 
 
-def test_blur_of_a_point_is_the_gaussian_itself():
+def test_blur_of_a_point_is_the_gaussian_density():
     x = torch.zeros(1, 1, 33, 33)
     x[..., 16, 16] = 1
     grid = torch.arange(-16.0, 17)
@@ -45,12 +45,12 @@ def test_blur_of_a_point_is_the_gaussian_itself():
     assert torch.allclose(gaussian_blur(x, 1.5)[0, 0], density, atol=1e-4)
 
 
-def test_blur_takes_the_largest_kernel_that_a_small_image_allows():
+def test_blur_uses_the_largest_kernel_that_fits_a_small_image():
     x = images(1, 1, 6, 9)
     assert torch.allclose(gaussian_blur(x, 3.0), theirs(x, [11, 11], [3.0, 3.0]), atol=1e-5)
 
 
-def test_noise_has_the_deviation_it_says_and_is_clamped():
+def test_noise_has_the_given_deviation_and_is_clamped():
     grey = torch.full((200, 1, 32, 32), 0.5)
     with seeded("noise"):
         noisy = simple.gaussian_noise(sigma=0.05)(grey) - grey
@@ -61,7 +61,7 @@ def test_noise_has_the_deviation_it_says_and_is_clamped():
     assert (strong.min(), strong.max()) == (0, 1)
 
 
-def test_noise_is_decided_by_the_seed():
+def test_seed_determines_the_noise():
     x, purify = images(2, 1, 8, 8), simple.gaussian_noise()
     answers = []
     for words in ("a", "a", "b"):
@@ -73,14 +73,14 @@ def test_noise_is_decided_by_the_seed():
 
 @given(levels=st.integers(2, 256), value=st.floats(0, 1, width=32))
 @settings(max_examples=200, deadline=None)
-def test_quantise_gives_the_nearest_of_its_levels(levels, value):
+def test_quantise_returns_the_nearest_level(levels, value):
     got = float(simple.quantise(levels=levels)(torch.tensor([value])))
     nearest = min(abs(value - k / (levels - 1)) for k in range(levels))
     assert abs(got - value) == pytest.approx(nearest, abs=1e-6)
     assert got * (levels - 1) == pytest.approx(round(got * (levels - 1)), abs=1e-4)
 
 
-def test_quantise_is_idempotent_keeps_black_and_white_and_hides_its_gradient():
+def test_quantise_is_idempotent_keeps_black_and_white_and_has_zero_gradient():
     purify = simple.quantise(levels=8)
     x = images(2, 1, 16, 16).requires_grad_()
     once = purify(x)
@@ -93,8 +93,8 @@ def test_quantise_is_idempotent_keeps_black_and_white_and_hides_its_gradient():
 
 
 @pytest.mark.parametrize("make", [simple.gaussian_noise, simple.blur])
-def test_images_stay_apart(make, assert_images_stay_apart):
-    assert_images_stay_apart(make(), images(4, 1, 12, 12))
+def test_images_of_a_batch_do_not_influence_each_other(make, assert_images_are_independent):
+    assert_images_are_independent(make(), images(4, 1, 12, 12))
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_images_stay_apart(make, assert_images_stay_apart):
         (simple.quantise, [{"levels": 1}, {"levels": 0}, {"levels": 7.5}, {"levels": "many"}]),
     ],
 )
-def test_bad_values_are_named(make, values):
+def test_invalid_values_are_rejected(make, values):
     for options in values:
         with pytest.raises(PurebenchError, match=r"expected .*(sigma|levels).*, but got .+\.$"):
             make(**options)
 
 
-def test_no_defense_is_no_purifier():
+def test_none_has_no_purifier():
     classifier = torch.nn.Identity()
     made = simple.none(classifier=classifier)
     assert made.purifier is None

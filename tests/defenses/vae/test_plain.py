@@ -1,4 +1,4 @@
-"""The plain VAE as an autoencoder and as a purifier."""
+"""Tests the plain VAE as an autoencoder and as a purifier."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answer(purifier, images, words="vae"):
         return purifier(images)
 
 
-def test_shapes_and_ranges(model, x):
+def test_results_have_the_expected_shapes_and_ranges(model, x):
     mean, logvar = model.encode(x)
     image = model.decode(mean)
     assert mean.shape == logvar.shape == (4, 5)
@@ -39,7 +39,7 @@ def test_shapes_and_ranges(model, x):
     assert model.encode(1e6 * x)[1].abs().max() <= 10
 
 
-def test_the_mean_is_deterministic_and_a_sample_is_the_seeds(model, x):
+def test_mean_is_deterministic_and_samples_depend_on_the_seed(model, x):
     mean, sampled = VAEPurifier(model), VAEPurifier(model, sampled=True)
     assert (mean.random, sampled.random) == (False, True)
     assert torch.equal(answer(mean, x, "a"), answer(mean, x, "b"))
@@ -59,18 +59,18 @@ def test_samples_have_the_posteriors_mean_and_deviation(model, x):
     assert torch.allclose(codes[0].std(0), deviation, rtol=0.05)
 
 
-def test_batches_are_as_good_as_single_images(model, x):
+def test_batches_agree_with_single_images(model, x):
     purifier = VAEPurifier(model)
     assert torch.allclose(purifier(x), torch.cat([purifier(image[None]) for image in x]), atol=1e-5)
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_images_stay_apart(model, x, sampled, assert_images_stay_apart):
-    assert_images_stay_apart(VAEPurifier(model, sampled=sampled), x)
+def test_images_of_a_batch_do_not_influence_each_other(model, x, sampled, assert_images_are_independent):
+    assert_images_are_independent(VAEPurifier(model, sampled=sampled), x)
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_the_gradient_is_exact(model, x, sampled, gradient_error):
+def test_gradient_matches_finite_differences(model, x, sampled, gradient_error):
     purifier = VAEPurifier(model.double(), sampled=sampled)
     gradient, error = gradient_error(purifier, x[:2].double(), "gradient")
     assert gradient.abs().max() > 1e-5

@@ -1,4 +1,4 @@
-"""PuVAE on decoders that are built, so that the nearest projection is known."""
+"""Tests PuVAE on constructed decoders whose nearest projection is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLASSES = 4
 
 
 class Patterns(nn.Module):
-    """Projects an image onto the line {a · pattern of the class}: the nearest is the one with the largest cosine."""
+    """Projects an image onto the line of each class's pattern; the nearest line has the largest cosine."""
 
     def __init__(self):
         super().__init__()
@@ -58,7 +58,7 @@ def test_distances_are_root_mean_squared_errors(x, built):
     assert torch.allclose(distances(projections, x), expected, atol=1e-9)
 
 
-def test_the_nearest_class_is_taken_and_its_projection_returned(x, built):
+def test_purifier_returns_the_projection_of_the_nearest_class(x, built):
     for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
         found = built(x[order])
         patterns = built.model.patterns[order]
@@ -66,15 +66,15 @@ def test_the_nearest_class_is_taken_and_its_projection_returned(x, built):
         assert torch.allclose(found, lengths * patterns)
 
 
-def test_the_gradient_is_that_of_the_projection_chosen(x, built):
-    """d(pattern·⟨pattern, x⟩) along a direction is pattern·⟨pattern, direction⟩: nothing of the other classes."""
+def test_gradient_is_that_of_the_chosen_projection(x, built):
+    """The derivative of pattern·⟨pattern, x⟩ along a direction is pattern·⟨pattern, direction⟩."""
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     _, moved = torch.autograd.functional.jvp(built, x, direction)
     patterns = built.model.patterns
     assert torch.allclose(moved, (direction * patterns).sum((1, 2, 3), keepdim=True) * patterns)
 
 
-def test_the_surrogate_tends_to_the_choice_and_otherwise_leans_to_the_near(x, built):
+def test_surrogate_converges_to_the_choice_and_weights_near_projections_more(x, built):
     assert torch.allclose(PuVAE(built.model, temperature=1e-3).surrogate(x), built(x))
     mixed = built.surrogate(x)
     plain = built.model.project(x, False).mean(1)
@@ -83,8 +83,8 @@ def test_the_surrogate_tends_to_the_choice_and_otherwise_leans_to_the_near(x, bu
     assert (nearer < (plain - built(x)).flatten(1).norm(dim=1)).all()
 
 
-def test_only_the_surrogate_knows_the_way_to_another_choice(built):
-    """Descending the distance to class 1 that the surrogate's mix implies changes the choice; the exact slope is 0."""
+def test_only_the_gradient_of_the_surrogate_leads_to_another_choice(built):
+    """A step along the gradient of the surrogate changes the chosen class; the exact gradient is 0."""
     patterns = built.model.patterns
     start = (patterns[:1] + 0.5 * patterns[1:2]).requires_grad_()
     away = patterns[1:2] - (patterns[1:2] * patterns[:1]).sum() * patterns[:1]  # orthogonal to the choice
@@ -101,36 +101,36 @@ def test_only_the_surrogate_knows_the_way_to_another_choice(built):
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_images_stay_apart(trained_shape, sampled, assert_images_stay_apart):
+def test_images_of_a_batch_do_not_influence_each_other(trained_shape, sampled, assert_images_are_independent):
     purifier = PuVAE(trained_shape, sampled=sampled)
-    assert_images_stay_apart(purifier, images())
-    assert_images_stay_apart(purifier.surrogate, images())
+    assert_images_are_independent(purifier, images())
+    assert_images_are_independent(purifier.surrogate, images())
 
 
-def test_batches_are_as_good_as_single_images(trained_shape):
+def test_batches_agree_with_single_images(trained_shape):
     purifier = PuVAE(trained_shape)
     assert torch.allclose(purifier(images()), torch.cat([purifier(image[None]) for image in images()]), atol=1e-5)
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_gradients_are_exact_of_the_answer_and_of_the_surrogate(trained_shape, sampled, gradient_error):
+def test_gradient_matches_finite_differences(trained_shape, sampled, gradient_error):
     purifier = PuVAE(trained_shape.double(), sampled=sampled)
     gradient, error = gradient_error(purifier, images(2).double(), "gradient")
     assert gradient.abs().max() > 1e-6
     assert error <= 1e-5
 
 
-def test_projections_are_decodings_of_the_posterior_told_each_class(trained_shape):
+def test_projections_decode_the_posterior_mean_given_each_class(trained_shape):
     model, x = trained_shape, images(2)
     found = model.project(x, False)
     assert found.shape == (2, 3, 1, 32, 32)
     for k in range(3):
-        told = torch.eye(3)[k].expand(2, -1)
-        mean, _ = model.encode(model.features(2 * x - 1), told)
-        assert torch.allclose(found[:, k], model.decode(mean, told), atol=1e-6)
+        condition = torch.eye(3)[k].expand(2, -1)
+        mean, _ = model.encode(model.features(2 * x - 1), condition)
+        assert torch.allclose(found[:, k], model.decode(mean, condition), atol=1e-6)
 
 
-def test_a_sample_is_the_seeds_and_the_mean_is_not_random(trained_shape):
+def test_mean_is_deterministic_and_samples_depend_on_the_seed(trained_shape):
     mean, sampled = PuVAE(trained_shape), PuVAE(trained_shape, sampled=True)
     assert (mean.random, sampled.random) == (False, True)
 
@@ -144,6 +144,6 @@ def test_a_sample_is_the_seeds_and_the_mean_is_not_random(trained_shape):
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_temperature_out_of_range_says_so(trained_shape, temperature):
+def test_invalid_temperatures_are_rejected(trained_shape, temperature):
     with pytest.raises(PurebenchError, match="puvae: expected a finite temperature above 0"):
         PuVAE(trained_shape, temperature=temperature)

@@ -1,4 +1,4 @@
-"""Small random files in the layout of NVAE-from-scratch."""
+"""Fixture for small random files in the layout of NVAE-from-scratch."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,10 @@ import plain_nvae as plain  # isort: skip
 
 @pytest.fixture
 def nvae_file(tmp_path):
-    """nvae_file(name, channels, change): the path of a file and its weights at temperature 0.6; `change` edits both."""
+    """Return a function (name, channels, change) that writes a file and returns its path and its weights.
+
+    The weights are those for temperature 0.6; `change` edits the content before it is written.
+    """
 
     def write(name="plain", channels=3, change=None):
         state = plain.random_state(name, channels)

@@ -1,5 +1,7 @@
-"""NVAE-from-scratch's file layout and its purification, written down a second time from the specification alone:
-keys and shapes as a table, the forward pass as functional calls on a state dict, one loop for everything."""
+"""Reference implementation of NVAE-from-scratch's file layout and purification, from the specification alone.
+
+Keys and shapes are a table; the forward pass consists of functional calls on a state dict.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def configuration(name: str, channels: int = 3, size: int = 16) -> dict:
 
 
 def shapes(a: dict, groups: list[int], channels: int, size: int) -> dict[str, tuple[int, ...]]:
-    """Every key of a file and its shape."""
+    """Return every key of a file with its shape."""
     found: dict[str, tuple[int, ...]] = {}
 
     def wn(name, outer, inner, k):
@@ -115,7 +117,7 @@ def shapes(a: dict, groups: list[int], channels: int, size: int) -> dict[str, tu
 
 
 def random_state(name: str, channels: int = 3, size: int = 16, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights and batch statistics under those keys; a mask is 1, but 0 in a flow's last layer (quirk b)."""
+    """Return random weights and batch statistics under those keys; masks are 1, but 0 in a flow's last layer."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for key, shape in shapes(AUTOENCODERS[name], GROUPS[name], channels, size).items():
@@ -137,7 +139,7 @@ def random_state(name: str, channels: int = 3, size: int = 16, seed: int = 0) ->
 
 
 def autoencode(state: dict[str, torch.Tensor], name: str, x: torch.Tensor, mix, temperature: float) -> torch.Tensor:
-    """Section 2.2 of the specification, noise drawn from torch's generator latent by latent."""
+    """Purify as in section 2.2 of the specification, with noise from torch's generator latent by latent."""
     a, groups = AUTOENCODERS[name], GROUPS[name]
     z_channels, cells = a["num_latent_per_group"], a["num_cells_per_group"]
     blocks, block_cells = a["num_pre-post_process_blocks"], a["num_pre-post_process_cells"]
@@ -189,7 +191,7 @@ def autoencode(state: dict[str, torch.Tensor], name: str, x: torch.Tensor, mix, 
             h = enc(f"preprocessing_block.block_{b}.cell_{c}", h, down=c == block_cells - 1)
     features = {}
     for s in range(len(groups) - 1, -1, -1):
-        for g in range(groups[s]):  # ascending: quirk a
+        for g in range(groups[s]):  # in ascending order, as the specification says
             for c in range(cells):
                 h = enc(f"encoder_tower.scale_{s}.group_{g}.cell_{c}", h)
             features[s, g] = h
@@ -214,7 +216,7 @@ def autoencode(state: dict[str, torch.Tensor], name: str, x: torch.Tensor, mix, 
             code, _ = normal(mean_p + mean_q, log_p + log_q)
             mean, std = normal(mean_p, log_p, temperature)
             z = mix(index, code, mean + std * torch.randn(mean.shape, dtype=x.dtype))
-            for n in range(a["num_nf_cells"] or 0):  # a cell is z minus its last bias: quirk b
+            for n in range(a["num_nf_cells"] or 0):  # the last layer is masked: a cell subtracts its bias
                 for cell in ("cell1", "cell2"):
                     z = z - state[f"nf_cells.nf_{place}.{n}.{cell}.layers.4.bias"][:, None, None]
             h = wn(f"decoder_combiners.combiner_{place}.conv", torch.cat([h, z], 1))

@@ -1,4 +1,4 @@
-"""What an NVAE is built from: the groups' rule, and what is refused."""
+"""Tests the configuration of an NVAE: groups per scale, order of latents and invalid fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from purebench.defenses.mlvgm.nvae.configuration import Configuration
     ("groups", "scales", "least", "expected"),
     [(8, 3, 1, [2, 4, 8]), (8, 3, 3, [3, 4, 8]), (5, 3, 1, [1, 2, 5]), (20, 5, 4, [4, 4, 5, 10, 20])],
 )
-def test_adaptive_groups_halve_from_the_finest_scale_down_to_their_least(groups, scales, least, expected):
+def test_adaptive_groups_halve_from_the_finest_scale_down_to_the_minimum(groups, scales, least, expected):
     given = plain.PLAIN | {
         "num_groups_per_scale": groups,
         "num_scales": scales,
@@ -25,21 +25,21 @@ def test_adaptive_groups_halve_from_the_finest_scale_down_to_their_least(groups,
     assert fixed.groups_per_scale == [groups] * scales
 
 
-def test_latents_run_from_coarse_to_fine_at_sizes_and_widths_that_double():
+def test_latents_are_ordered_from_coarse_to_fine_with_doubling_size_and_halving_width():
     found = Configuration.parse(plain.configuration("deep"))
     assert found.order == [(0, 0), (1, 0), (2, 0), (2, 1)]
     assert [found.size // found.shrink(scale) for scale in range(3)] == [1, 2, 4]
     assert [found.width_at(scale) for scale in range(3)] == [64, 32, 16]
 
 
-def test_it_is_read_back_from_its_own_plain_values():
+def test_official_form_parses_to_the_same_configuration():
     found = Configuration.parse(plain.configuration("adaptive"))
     assert Configuration.parse(found.official()) == found
     assert found.official()["autoencoder"] == plain.ADAPTIVE
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"num_scales": 0}, "num_scales of at least 1, but got 0"),
         ({"num_scales": True}, "num_scales of at least 1, but got True"),
@@ -49,14 +49,14 @@ def test_it_is_read_back_from_its_own_plain_values():
         ({"num_pre-post_process_blocks": 4}, "a multiple of 32, but got 16"),
     ],
 )
-def test_a_field_that_no_model_can_be_built_from_names_itself(change, told):
+def test_invalid_field_is_named_in_the_error(change, message):
     given = plain.configuration("plain")
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         Configuration.parse(given | {"autoencoder": given["autoencoder"] | change})
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({}, "expected 'resolution', but got nothing"),
         ({"resolution": [3, 16, 16]}, "expected 'autoencoder', but got resolution"),
@@ -68,6 +68,6 @@ def test_a_field_that_no_model_can_be_built_from_names_itself(change, told):
         ({"resolution": [3, 16, 16], "autoencoder": {"num_scale": 2}}, "'num_scales'; did you mean 'num_scale'"),
     ],
 )
-def test_a_configuration_that_is_none_says_what_it_has(given, told):
-    with pytest.raises(PurebenchError, match=told):
+def test_invalid_configuration_is_rejected_with_what_it_contains(given, message):
+    with pytest.raises(PurebenchError, match=message):
         Configuration.parse(given)

@@ -1,4 +1,4 @@
-"""The mixture of discretised logistics against sums over all levels and against its definition in float64."""
+"""Tests the mixture of discretised logistics against sums over all levels and its definition in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def raw(channels: int, count: int = 1, scale: float = 1.0) -> torch.Tensor:
     return scale * torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def test_the_channels_are_those_of_the_files():
+def test_number_of_parameters_per_pixel_matches_the_files():
     assert parameters_a_pixel(10, 3) == 100
     assert parameters_a_pixel(10, 1) == 30
 
@@ -30,8 +30,8 @@ def test_probabilities_of_all_grey_levels_sum_to_one(scale):
     assert float(found.exp().sum()) == pytest.approx(1, abs=1e-9)
 
 
-def by_definition(parameters: torch.Tensor, pixel: list[float]) -> float:
-    """p of one RGB pixel: sigmoid differences, means shifted by the true values of the channels before."""
+def probability_by_definition(parameters: torch.Tensor, pixel: list[float]) -> float:
+    """Return the probability of one RGB pixel: sigmoid differences, means shifted by the preceding channels."""
     logits, rest = parameters[:MIXTURES], parameters[MIXTURES:].view(MIXTURES, 9)
     r, g, b = (2 * value - 1 for value in pixel)
     total = 0.0
@@ -48,14 +48,14 @@ def by_definition(parameters: torch.Tensor, pixel: list[float]) -> float:
     return float(total)
 
 
-def test_log_likelihood_of_colour_is_its_definition():
+def test_log_likelihood_of_colour_images_matches_the_definition():
     parameters = raw(3)
     pixels = [[0.0, 1.0, 100 / 255], [7 / 255, 254 / 255, 1 / 255]]
     x = torch.tensor(pixels, dtype=torch.float64).T.view(1, 3, 1, 2)
     found = LogisticMixture.split(parameters, MIXTURES, 3).log_likelihood(x)
     expected = 1.0
     for column, pixel in enumerate(pixels):
-        expected *= by_definition(parameters[0, :, 0, column], pixel)
+        expected *= probability_by_definition(parameters[0, :, 0, column], pixel)
     assert float(found.exp()) == pytest.approx(expected, rel=1e-9)
 
 
@@ -68,9 +68,9 @@ def test_unlikely_images_have_finite_likelihoods_and_gradients_in_float32():
     assert gradient.isfinite().all()
 
 
-def test_the_mean_of_one_narrow_logistic_is_its_mean():
+def test_mean_with_one_component_is_its_mean_clamped_to_the_range():
     parameters = torch.zeros(1, parameters_a_pixel(MIXTURES, 1), 1, 1)
-    parameters[0, 2] = 50.0  # only the third of the mixture
+    parameters[0, 2] = 50.0  # selects the third component
     parameters[0, MIXTURES + 2 * 2] = 0.5
     assert float(LogisticMixture.split(parameters, MIXTURES, 1).mean()) == pytest.approx(0.75)
     parameters[0, MIXTURES + 2 * 2] = -3.0

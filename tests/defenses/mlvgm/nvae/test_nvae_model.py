@@ -1,4 +1,4 @@
-"""NVAE behind `autoencode(x, mix)`: order, randomness, gradients, images apart, and its evidence."""
+"""Tests the NVAE model: order of latents, randomness, gradients, independence of images and evidence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 
 
-def made(name: str, channels: int = 3) -> NVAE:
+def random_nvae(name: str, channels: int = 3) -> NVAE:
     model = NVAE(plain.configuration(name, channels))
     model.load_state_dict(plain.random_state(name, channels))
     return model.eval().requires_grad_(False)
@@ -23,7 +23,7 @@ def made(name: str, channels: int = 3) -> NVAE:
 
 @pytest.fixture
 def model() -> NVAE:
-    return made("plain")
+    return random_nvae("plain")
 
 
 @pytest.fixture
@@ -39,16 +39,16 @@ def half(i, code, sample):
     return 0.5 * code
 
 
-def test_mix_is_called_once_a_latent_from_coarse_to_fine(x):
+def test_mix_is_called_once_per_latent_from_coarse_to_fine(x):
     calls = []
-    model = made("adaptive")
+    model = random_nvae("adaptive")
     model.autoencode(x, lambda i, code, sample: calls.append((i, tuple(code.shape), tuple(sample.shape))) or code)
     sides = [4, 8, 8, 8]
     assert model.latents == len(sides)
     assert calls == [(i, (4, 3, side, side), (4, 3, side, side)) for i, side in enumerate(sides)]
 
 
-def test_alpha_zero_is_the_plain_autoencoder_and_needs_no_seed(model, x):
+def test_alpha_zero_is_the_deterministic_autoencoder(model, x):
     purifier = MLVGMPurifier(model, schedule="cosine", attenuation=0.0)
     with seeded("a"):
         first = purifier(x)
@@ -58,7 +58,7 @@ def test_alpha_zero_is_the_plain_autoencoder_and_needs_no_seed(model, x):
     assert not torch.equal(first, model.autoencode(x, half))
 
 
-def test_alpha_one_sees_nothing_of_the_image(model, x):
+def test_alpha_one_ignores_the_image(model, x):
     purifier = MLVGMPurifier(model, schedule="constant", attenuation=1.0)
     asked = x.clone().requires_grad_()
     with seeded("a"):
@@ -69,7 +69,7 @@ def test_alpha_one_sees_nothing_of_the_image(model, x):
         assert torch.equal(first, purifier(1 - x))
 
 
-def test_the_seed_decides_the_samples(model, x):
+def test_seed_determines_the_samples(model, x):
     purifier = MLVGMPurifier(model, schedule="linear", attenuation=0.7)
 
     def purified(seed):
@@ -80,7 +80,7 @@ def test_the_seed_decides_the_samples(model, x):
     assert (purified("a") - purified("b")).abs().max() > 1e-2
 
 
-def test_the_temperature_scales_the_samples(model, x):
+def test_temperature_scales_the_deviation_of_the_samples(model, x):
     def samples(temperature):
         model.temperature = temperature
         found = []
@@ -94,21 +94,21 @@ def test_the_temperature_scales_the_samples(model, x):
         assert (low - mean).abs().max() > 1e-2
 
 
-def test_images_stay_apart(model, x, assert_images_stay_apart):
-    assert_images_stay_apart(MLVGMPurifier(model, schedule="linear", attenuation=0.7), x)
+def test_images_of_a_batch_do_not_influence_each_other(model, x, assert_images_are_independent):
+    assert_images_are_independent(MLVGMPurifier(model, schedule="linear", attenuation=0.7), x)
     swapped = model.autoencode(x[[1, 0, 2, 3]], half)
     assert torch.allclose(swapped, model.autoencode(x, half)[[1, 0, 2, 3]], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["plain", "adaptive"])
-def test_batches_are_as_good_as_single_images(name, x):
-    model = made(name)
+def test_batches_agree_with_single_images(name, x):
+    model = random_nvae(name)
     for mix in (encoded, half):
         alone = torch.cat([model.autoencode(image[None], mix) for image in x])
         assert torch.allclose(model.autoencode(x, mix), alone, atol=1e-5)
 
 
-def test_each_mixed_latent_moves_the_priors_and_posteriors_below_and_none_above(model, x):
+def test_changing_a_latent_changes_only_the_priors_and_posteriors_of_later_latents(model, x):
     def seen(changed):
         found = []
 
@@ -128,7 +128,7 @@ def test_each_mixed_latent_moves_the_priors_and_posteriors_below_and_none_above(
 
 
 @pytest.mark.parametrize("mix", [encoded, lambda i, code, sample: 0.3 * code + 0.7 * sample])
-def test_the_gradient_is_exact(model, x, mix, gradient_error):
+def test_gradient_matches_finite_differences(model, x, mix, gradient_error):
     model = model.double()
     gradient, error = gradient_error(lambda images: model.autoencode(images, mix), x[:2].double(), "gradient")
     assert gradient.abs().max() > 1e-4
@@ -136,8 +136,8 @@ def test_the_gradient_is_exact(model, x, mix, gradient_error):
 
 
 @pytest.mark.parametrize(("name", "channels"), [("plain", 1), ("adaptive", 3)])
-def test_evidence_agrees_with_distributions_along_its_own_samples(name, channels):
-    model = made(name, channels)
+def test_evidence_agrees_with_torch_distributions(name, channels):
+    model = random_nvae(name, channels)
     x = torch.randint(0, 256, (2, channels, 16, 16), generator=torch.Generator().manual_seed(3)) / 255
     with seeded("evidence"):
         likelihood, divergences = model.evidence(x)
@@ -158,8 +158,8 @@ def test_evidence_agrees_with_distributions_along_its_own_samples(name, channels
         assert torch.allclose(found, reference, rtol=1e-3, atol=1e-3)
 
 
-def test_bundled_files_keep_batch_statistics_and_weight_norm_through_half_precision(tmp_path, x):
-    model = made("adaptive")
+def test_half_precision_files_keep_batch_statistics_and_weight_norm(tmp_path, x):
+    model = random_nvae("adaptive")
     path = tmp_path / "nvae.safetensors"
     checkpoints.save(path, model, "nvae", model.architecture)
     loaded = checkpoints.load(str(path), "nvae", NVAE)
@@ -172,7 +172,7 @@ def test_bundled_files_keep_batch_statistics_and_weight_norm_through_half_precis
 
 
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf"), "warm", True])
-def test_a_temperature_that_is_none_is_refused(temperature):
+def test_invalid_temperatures_are_rejected(temperature):
     with pytest.raises(PurebenchError, match="temperature of at least 0"):
         NVAE(plain.configuration("plain"), temperature)
     with pytest.raises(PurebenchError, match="temperature of at least 0"):

@@ -1,4 +1,4 @@
-"""Official files: loaded strictly, and what is loaded agrees with a second implementation."""
+"""Tests that official NVAE files load strictly and agree with a reference implementation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIXES = {
 
 
 @pytest.mark.parametrize(("name", "channels"), CASES)
-def test_a_loaded_file_autoencodes_as_a_second_implementation_does(nvae_file, name, channels):
+def test_loaded_model_agrees_with_the_reference_implementation(nvae_file, name, channels):
     path, state = nvae_file(name, channels)
     model = load_nvae(path, temperature=0.6)
     assert model.latents == sum(plain.GROUPS[name])
@@ -39,7 +39,7 @@ def test_a_loaded_file_autoencodes_as_a_second_implementation_does(nvae_file, na
         assert found.max() <= 1
 
 
-def test_without_its_adaptation_to_the_temperature_the_output_is_another(nvae_file):
+def test_temperature_one_loads_the_weights_from_training(nvae_file):
     path, _ = nvae_file()
     x = torch.rand(2, 3, 16, 16)
     images = [load_nvae(path, t).autoencode(x, MIXES["encoded"]) for t in (0.6, 1.0)]
@@ -48,19 +48,19 @@ def test_without_its_adaptation_to_the_temperature_the_output_is_another(nvae_fi
     assert (images[0] - images[1]).abs().max() > 0.01
 
 
-def test_weights_re_estimated_for_temperature_one_come_before_the_trainings_own(nvae_file):
+def test_weights_re_estimated_for_temperature_one_take_precedence_over_those_from_training(nvae_file):
     other = plain.random_state("plain", seed=2)
     path, _ = nvae_file(change=lambda file: file.update({"state_dict_temp=1.0": other}))
     assert torch.equal(load_nvae(path, 1.0).state_dict()["const_prior"], other["const_prior"])
 
 
-def test_another_temperature_names_those_that_are_there(nvae_file):
+def test_unavailable_temperature_error_lists_the_available_ones(nvae_file):
     path, _ = nvae_file(change=lambda file: file.update({"state_dict_temp=0.8": {}}))
     with pytest.raises(PurebenchError, match=r"'state_dict_temp=0.7'.*0\.6, 0\.8, 1\.0 \(the training's own\)"):
         load_nvae(path, 0.7)
 
 
-def test_weight_norm_under_its_older_names(nvae_file):
+def test_older_names_of_weight_norm_are_accepted(nvae_file):
     def older(file):
         state = file["state_dict_temp=0.6"]
         for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
@@ -78,7 +78,7 @@ KEY = "decoder_combiners.combiner_1:0.conv.bias"
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda state: state.pop(KEY), f"the key '{KEY}', but it is missing"),
         (lambda state: state.update({KEY: torch.zeros(9)}), f"'{KEY}' of shape \\[8\\], but got \\[9\\]"),
@@ -87,25 +87,25 @@ KEY = "decoder_combiners.combiner_1:0.conv.bias"
         (lambda state: state.update({KEY: 3.0}), f"'{KEY}' to be a tensor, but got float"),
     ],
 )
-def test_a_key_that_does_not_fit_names_itself(nvae_file, change, told):
+def test_invalid_key_is_named_in_the_error(nvae_file, change, message):
     path, _ = nvae_file(change=lambda file: change(file["state_dict_temp=0.6"]))
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         load_nvae(path)
 
 
-def test_a_file_without_a_configuration_says_what_it_has(nvae_file):
+def test_file_without_a_configuration_is_rejected_with_its_keys(nvae_file):
     path, _ = nvae_file(change=lambda file: file.pop("configuration"))
     with pytest.raises(PurebenchError, match=r"'configuration', but got epoch, global_step"):
         load_nvae(path)
 
 
-def test_a_file_that_runs_code_is_refused_with_the_cure(nvae_file):
+def test_file_with_pickled_objects_is_rejected_with_a_hint_to_convert_it(nvae_file):
     path, _ = nvae_file(change=lambda file: file.update(opts=argparse.Namespace(lr=1)))
     with pytest.raises(PurebenchError, match="convert"):
         load_nvae(path)
 
 
-def test_the_celeba_64_model_has_the_published_number_of_parameters():
+def test_celeba_64_model_has_the_published_number_of_parameters():
     official = plain.PLAIN | {
         "num_scales": 3,
         "num_groups_per_scale": 8,

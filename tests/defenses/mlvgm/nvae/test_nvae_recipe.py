@@ -1,4 +1,4 @@
-"""The recipe's loss against the formulas that it cites."""
+"""Tests the loss of the NVAE recipe against the formulas that it cites."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def model() -> NVAE:
         return nvae.recipe.build(**nvae.recipe.architecture).train()
 
 
-def test_the_loss_is_the_evidence_bound_a_pixel_and_every_parameter_has_a_part_in_it(model):
+def test_loss_is_the_evidence_bound_per_pixel_with_a_gradient_for_every_parameter(model):
     with seeded("sample"):
         found = nvae.loss(model, X, None, 1.0)
     with seeded("sample"):
@@ -30,7 +30,7 @@ def test_the_loss_is_the_evidence_bound_a_pixel_and_every_parameter_has_a_part_i
 
 
 @pytest.mark.parametrize(("share", "beta"), [(0.0, 1e-4), (0.15, 0.5)])
-def test_in_the_warm_up_the_divergence_weighs_less_and_is_balanced(model, share, beta):
+def test_divergence_is_scaled_and_balanced_during_warm_up(model, share, beta):
     with seeded("sample"):
         found = nvae.loss(model, X, None, share)
     with seeded("sample"):
@@ -41,7 +41,7 @@ def test_in_the_warm_up_the_divergence_weighs_less_and_is_balanced(model, share,
     assert float(found["loss"].detach()) == pytest.approx(float(bound.detach()), rel=1e-5)
 
 
-def test_balancing_weights_by_hand():
+def test_balancing_weights_match_a_manual_calculation():
     found = nvae.balance(torch.tensor([3.0, 8.0, 16.0]), [1, 2])
     raw = [3 / 1, 8 * 2 / 4, 16 * 2 / 4]
     assert found.tolist() == pytest.approx([3 * value / sum(raw) for value in raw])

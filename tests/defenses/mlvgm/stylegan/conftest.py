@@ -1,4 +1,4 @@
-"""Small random files in the layout of the official StyleGAN2 autoencoders, and the models they load into."""
+"""Fixtures for small random files in the layout of the official StyleGAN2 autoencoders, and their models."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ EXTRAS = {"global_step": 200_000, "discriminator_state_dict": {"weight": torch.z
 
 @pytest.fixture(scope="session")
 def e4e_file(tmp_path_factory):
-    """e4e_file(**options): the path of a tiny file, drawing 64 pixels in 10 codes, and its content."""
+    """Return a function that writes a small e4e file (64 pixels, 10 codes) and returns its path and content."""
 
     def write(change=None, **options):
         opts = {"encoder_type": "Encoder4Editing", "stylegan_size": 64, "start_from_latent_avg": True, "device": "cuda"}
@@ -33,7 +33,7 @@ def e4e_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def transformer_file(tmp_path_factory):
-    """transformer_file(average=shape, **options): likewise, drawing 128 pixels in 12 codes."""
+    """Return a function that writes a small Style-Transformer file (128 pixels, 12 codes), likewise."""
 
     def write(change=None, average=(1, layout.TINY.widths[-1]), **options):
         opts = {"output_size": 128, "input_nc": 3, "start_from_latent_avg": True, "device": "cuda"}
@@ -48,7 +48,7 @@ def transformer_file(tmp_path_factory):
 
 
 def saved(path, file, change):
-    """The file as `change` leaves it."""
+    """Apply `change` to the content, save it, and return path and content."""
     if change is not None:
         change(file)
     torch.save(file, path)
@@ -68,5 +68,5 @@ def transformer(transformer_file):
 
 @pytest.fixture(params=["e4e", "transformer"])
 def autoencoder(request):
-    """Both, one after the other."""
+    """Each of the two autoencoders."""
     return request.getfixturevalue(request.param)

@@ -1,4 +1,4 @@
-"""Keys and shapes of the official StyleGAN2 files, and random files in that layout, without purebench."""
+"""Keys and shapes of the official StyleGAN2 files and random weights in that layout, without purebench."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def norm_shapes(name, width):
 
 
 def pyramid_shapes(sizes):
-    """input_layer, body, latlayer1 and latlayer2."""
+    """Return the shapes of input_layer, body, latlayer1 and latlayer2."""
     widths, found = sizes.widths, {}
     found |= {"input_layer.0.weight": (widths[0], 3, 3, 3), "input_layer.2.weight": (widths[0],)}
     found |= norm_shapes("input_layer.1", widths[0])
@@ -48,7 +48,7 @@ def pyramid_shapes(sizes):
 
 
 def generator_shapes(size, sizes):
-    """rosinality's StyleGAN2 generator."""
+    """Return the shapes of rosinality's StyleGAN2 generator."""
     channels, dim, found = sizes.channels or OFFICIAL_CHANNELS, sizes.widths[-1], {}
 
     def modulated(name, outer, inner, side):
@@ -110,7 +110,7 @@ def transformer_shapes(size, hidden, sizes):
 
 
 def architecture(sizes, **others):
-    """The arguments of a model of these sizes."""
+    """Return the arguments of a model of these sizes."""
     return vars(sizes) | others
 
 
@@ -119,7 +119,7 @@ def prefixed(prefix, shapes):
 
 
 def random_state(shapes, seed):
-    """Random weights of those shapes, of sizes that keep activations near 1."""
+    """Return random weights of those shapes, scaled so that activations stay near 1."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):

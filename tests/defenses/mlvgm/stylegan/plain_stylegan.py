@@ -1,6 +1,6 @@
-"""The official StyleGAN2 and its encoders from the papers' formulas alone: nothing of purebench is imported.
+"""Reference implementation of the official StyleGAN2 and its encoders from the papers' formulas, without purebench.
 
-Everything is recomputed one image and one operation at a time, on the file's state dict.
+Everything is computed from the state dict of a file, one image and one operation at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def unit(p, x, stride):
 
 
 def stretch(x, height, width, aligned):
-    """Bilinear resizing as two matrices."""
+    """Resize bilinearly by two matrix products."""
 
     def matrix(inner, outer):
         found = torch.zeros(outer, inner, dtype=x.dtype)
@@ -53,7 +53,7 @@ def stretch(x, height, width, aligned):
 
 
 def pyramid(p, x, depths):
-    """Coarse, medium and fine features of one image [1,3,H,W] in [-1,1]."""
+    """Return coarse, medium and fine features of one image [1,3,H,W] in [-1,1]."""
     x = prelu(
         under(p, "input_layer.2."),
         normalised(under(p, "input_layer.1."), conv2d(x, p["input_layer.0.weight"], padding=1)),
@@ -97,7 +97,7 @@ def layer_normalised(p, name, x):
 
 
 def attended(p, name, query, memory, heads):
-    """One attention, head by head and query by query; [L,D] on [M,D] → [L,D]."""
+    """Compute attention head by head and query by query; query [L,D] and memory [M,D] give [L,D]."""
     dim = query.shape[1]
     size = dim // heads
     weight, bias = p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"]
@@ -137,7 +137,7 @@ def leaky(x):
 
 
 def mapped(p, z):
-    """w [D] of one z [D]."""
+    """Return the style w [D] of one z [D]."""
     z = z / torch.sqrt(z.square().mean() + 1e-8)
     number = 1
     while f"style.{number}.weight" in p:
@@ -146,8 +146,8 @@ def mapped(p, z):
     return z
 
 
-def stuffed(x):
-    """Every pixel followed by a zero, right and below."""
+def with_zeros(x):
+    """Insert a zero to the right of and below every pixel."""
     found = torch.zeros(x.shape[0], x.shape[1], 2 * x.shape[2], 2 * x.shape[3], dtype=x.dtype)
     found[:, :, ::2, ::2] = x
     return found
@@ -166,7 +166,7 @@ def modulated(p, x, w, *, demodulate, up=False):
         weight = weight / torch.sqrt(weight.square().sum((1, 2, 3), keepdim=True) + 1e-8)
     if not up:
         return conv2d(x, weight, padding=weight.shape[2] // 2)
-    spread = conv2d(pad(stuffed(x)[:, :, :-1, :-1], (2, 2, 2, 2)), weight.flip(2, 3))
+    spread = conv2d(pad(with_zeros(x)[:, :, :-1, :-1], (2, 2, 2, 2)), weight.flip(2, 3))
     return blurred(spread, p["conv.blur.kernel"], 1, 1)
 
 
@@ -176,7 +176,7 @@ def styled(p, x, w, noise, *, up=False):
 
 
 def generated(p, codes):
-    """The image [1,3,size,size] of codes [L,D], in about [-1,1], with the file's own noise."""
+    """Return the image [1,3,size,size] of codes [L,D], in about [-1,1], with the noise of the file."""
 
     def coloured(name, x, w):
         return modulated(under(p, name + "."), x, w, demodulate=False) + p[f"{name}.bias"]
@@ -187,12 +187,12 @@ def generated(p, codes):
         at = 1 + 2 * step
         x = styled(under(p, f"convs.{2 * step}."), x, codes[at], p[f"noises.noise_{at}"], up=True)
         x = styled(under(p, f"convs.{2 * step + 1}."), x, codes[at + 1], p[f"noises.noise_{at + 1}"])
-        image = blurred(stuffed(image), p[f"to_rgbs.{step}.upsample.kernel"], 2, 1)
+        image = blurred(with_zeros(image), p[f"to_rgbs.{step}.upsample.kernel"], 2, 1)
         image = image + coloured(f"to_rgbs.{step}", x, codes[at + 2])
     return image
 
 
 def averaged(image, side):
-    """Means over blocks of pixels, [1,3,n·side,n·side] → [1,3,side,side]."""
+    """Average blocks of pixels: [1,3,n·side,n·side] → [1,3,side,side]."""
     n = image.shape[2] // side
     return image.view(1, 3, side, n, side, n).mean((3, 5))

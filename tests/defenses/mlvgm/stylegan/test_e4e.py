@@ -1,4 +1,4 @@
-"""e4e against the papers' formulas: its file's keys, its codes, its images, its mixture."""
+"""Tests e4e against the papers' formulas: keys of the file, codes and images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALPHAS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0]
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
 @pytest.mark.parametrize("start", [True, False])
-def test_a_file_in_the_official_layout_computes_what_the_papers_say(e4e_file, dtype, tolerance, start):
+def test_loaded_model_agrees_with_the_papers_formulas(e4e_file, dtype, tolerance, start):
     path, file = e4e_file(start_from_latent_avg=start)
     model = load_e4e(path, **layout.architecture(layout.TINY, image=IMAGE)).to(dtype)
     x = torch.rand(3, 3, IMAGE, IMAGE, dtype=dtype, generator=torch.Generator().manual_seed(1))
@@ -40,7 +40,7 @@ def test_a_file_in_the_official_layout_computes_what_the_papers_say(e4e_file, dt
         assert torch.allclose(found[n], expected, atol=tolerance)
 
 
-def test_keys_and_shapes_at_full_size_are_the_official_files():
+def test_full_size_model_has_the_official_keys_and_shapes():
     with torch.device("meta"):
         model = E4E()
     found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -67,7 +67,7 @@ def test_keys_and_shapes_at_full_size_are_the_official_files():
     ) == (30_370_060)
 
 
-def test_all_but_the_first_unit_of_a_stage_keep_the_size():
+def test_only_the_first_unit_of_a_stage_changes_the_size():
     with torch.device("meta"):
         model = E4E()
         sizes, x = [], model.encoder.input_layer(torch.empty(1, 3, 256, 256))

@@ -1,4 +1,4 @@
-"""The StyleGAN2 generator against a slow recomputation from its weights alone, and against what theory says of it."""
+"""Tests the StyleGAN2 generator against a reference implementation and known properties."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from purebench.defenses.mlvgm.stylegan.modulated import Doubling, ModulatedConv,
 DIM = layout.TINY.widths[-1]
 
 
-def made(size: int) -> tuple[Generator, dict[str, torch.Tensor]]:
-    """A generator with random weights, those of the noise maps too, and these weights."""
+def random_generator(size: int) -> tuple[Generator, dict[str, torch.Tensor]]:
+    """Return a generator with random weights, including the noise maps, and these weights."""
     shapes = layout.prefixed("decoder.", layout.generator_shapes(size, layout.TINY))
     state = plain.under(layout.random_state(shapes, seed=size), "decoder.")
     generator = Generator(size=size, style_dim=DIM, mappings=layout.TINY.mappings, channels=layout.TINY.channels)
@@ -29,8 +29,8 @@ def some_codes(generator: Generator, count: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
-def test_images_are_those_of_the_formulas(size):
-    generator, state = made(size)
+def test_images_agree_with_the_formulas(size):
+    generator, state = random_generator(size)
     codes = some_codes(generator)
     expected = torch.cat([plain.generated(state, code) for code in codes])
     assert all(float(value.abs()) > 0.01 for name, value in state.items() if name.endswith("noise.weight"))
@@ -38,8 +38,8 @@ def test_images_are_those_of_the_formulas(size):
     assert torch.allclose(generator(codes), expected, atol=1e-4)
 
 
-def test_the_mapping_is_that_of_the_formulas_and_sees_the_direction_alone():
-    generator, state = made(8)
+def test_mapping_agrees_with_the_formulas_and_depends_only_on_the_direction():
+    generator, state = random_generator(8)
     z = torch.randn(5, DIM, generator=torch.Generator().manual_seed(2))
     expected = torch.stack([plain.mapped(state, one) for one in z])
     assert torch.allclose(generator.mapping(z), expected, atol=1e-5)
@@ -47,7 +47,7 @@ def test_the_mapping_is_that_of_the_formulas_and_sees_the_direction_alone():
 
 
 @pytest.mark.parametrize("size", [512, 1024])
-def test_the_official_sizes_have_the_official_keys_and_shapes(size):
+def test_official_sizes_have_the_official_keys_and_shapes(size):
     with torch.device("meta"):
         generator = Generator(size=size)
     wanted = layout.generator_shapes(size, layout.OFFICIAL)
@@ -55,15 +55,15 @@ def test_the_official_sizes_have_the_official_keys_and_shapes(size):
     assert generator.codes == {512: 16, 1024: 18}[size]
 
 
-def test_the_official_generator_has_as_many_weights_as_the_papers():
-    """30.37 M: 28.27 M of the synthesis and 8 × (512² + 512) of the mapping network."""
+def test_official_generator_has_the_published_number_of_parameters():
+    """30.37 M in total: 28.27 M of the synthesis network and 8 × (512² + 512) of the mapping network."""
     with torch.device("meta"):
         generator = Generator(size=1024)
     assert sum(parameter.numel() for parameter in generator.parameters()) == 30_370_060
     assert sum(parameter.numel() for parameter in generator.style.parameters()) == 8 * (512 * 512 + 512)
 
 
-def test_a_fresh_generator_draws_images_of_about_unit_size():
+def test_untrained_generator_gives_images_of_about_unit_deviation():
     with seeded("fresh"):
         generator = Generator(size=32, style_dim=32, mappings=2, channels=dict.fromkeys((4, 8, 16, 32), 32), colours=1)
         image = generator(generator.mapping(torch.randn(generator.codes * 16, 32)).unflatten(0, (16, -1)))
@@ -71,15 +71,15 @@ def test_a_fresh_generator_draws_images_of_about_unit_size():
     assert 0.3 < float(image.detach().std()) < 5
 
 
-def test_batches_are_as_good_as_single_images():
-    generator, _ = made(16)
+def test_batches_agree_with_single_images():
+    generator, _ = random_generator(16)
     codes = some_codes(generator)
     alone = torch.cat([generator(code[None]) for code in codes])
     assert torch.allclose(generator(codes), alone, atol=1e-5)
 
 
-def test_every_code_is_used():
-    generator, _ = made(16)
+def test_every_code_affects_the_image():
+    generator, _ = random_generator(16)
     codes = some_codes(generator, 1)
     before = generator(codes)
     for changed in range(generator.codes):
@@ -88,8 +88,8 @@ def test_every_code_is_used():
         assert (generator(moved) - before).abs().max() > 1e-3, f"code {changed}"
 
 
-def test_the_stored_noise_is_fixed_and_other_noise_is_used_if_given():
-    generator, _ = made(16)
+def test_stored_noise_is_fixed_and_given_noise_replaces_it():
+    generator, _ = random_generator(16)
     codes = some_codes(generator)
     first = generator(codes)
     assert torch.equal(first, generator(codes))
@@ -102,8 +102,8 @@ def test_the_stored_noise_is_fixed_and_other_noise_is_used_if_given():
     assert torch.allclose(generator(codes, fresh)[1:2], alone, atol=1e-5)
 
 
-def test_the_gradient_to_the_codes_is_exact(gradient_error):
-    generator, _ = made(8)
+def test_gradient_of_the_codes_matches_finite_differences(gradient_error):
+    generator, _ = random_generator(8)
     generator = generator.double()
     gradient, error = gradient_error(
         lambda codes: generator(codes)[:, 0].reshape(codes.shape), some_codes(generator, 2).double(), "none"
@@ -113,8 +113,8 @@ def test_the_gradient_to_the_codes_is_exact(gradient_error):
 
 
 @pytest.mark.parametrize("up", [False, True])
-def test_demodulation_undoes_the_size_of_a_style(up):
-    """Equation 3: the weights of an output channel have the norm 1 whatever the styles' common factor."""
+def test_demodulation_removes_the_scale_of_a_style(up):
+    """By equation 3 the weights of an output channel have norm 1 for any common factor of the styles."""
     with seeded("demodulation"):
         conv = ModulatedConv(6, 5, 3, 4, up=up)
         x, code = torch.randn(2, 6, 8, 8), torch.randn(2, 4)
@@ -125,8 +125,8 @@ def test_demodulation_undoes_the_size_of_a_style(up):
     assert torch.allclose(conv(x, code), before, atol=1e-5)
 
 
-def test_doubling_keeps_a_constant_and_a_slope():
-    """A grey image stays as grey, and pixel j of a ramp becomes the two at a quarter pixel from its centre."""
+def test_doubling_preserves_constants_and_ramps():
+    """A constant stays constant; pixel j of a ramp becomes two values a quarter of a pixel from its centre."""
     doubled = Doubling()(torch.full((1, 2, 6, 6), 3.0))
     assert torch.allclose(doubled[:, :, 1:-1, 1:-1], torch.tensor(3.0))
     ramp = torch.arange(6.0).expand(1, 1, 6, 6)
@@ -140,12 +140,12 @@ def test_pixel_norm_gives_unit_mean_squares():
 
 
 @pytest.mark.parametrize(("size", "message"), [(24, "power of two"), (4, "at least 8"), (64, r"none at \[64\]")])
-def test_sizes_that_cannot_be_are_named(size, message):
+def test_invalid_sizes_are_rejected(size, message):
     with pytest.raises(PurebenchError, match=message):
         Generator(size=size, channels={4: 4, 8: 4, 16: 4, 32: 4})
 
 
-def test_codes_that_do_not_fit_are_named():
-    generator, _ = made(8)
+def test_codes_of_the_wrong_shape_are_rejected():
+    generator, _ = random_generator(8)
     with pytest.raises(PurebenchError, match=r"expected codes \[N,4,16\], but got \[1, 6, 16\]"):
         generator(torch.zeros(1, 6, 16))

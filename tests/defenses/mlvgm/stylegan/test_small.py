@@ -1,4 +1,4 @@
-"""The small StyleGAN2 autoencoder behind `autoencode(x, mix)`, and the recipe that trains it beside a critic."""
+"""Tests the small StyleGAN2 autoencoder and the recipe that trains it with a critic."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SMALL = {"dim": 12, "mappings": 2, "channels": {"4": 8, "8": 8, "16": 6, "32": 4
 X = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def made() -> SmallStyleGAN:
-    """Random weights, larger than a fresh model's where those would let much hold by accident."""
+def random_model() -> SmallStyleGAN:
+    """Return a model with random weights, larger than initial ones, with which assertions may hold trivially."""
     with seeded("small"):
         model = SmallStyleGAN(**SMALL)
         with torch.no_grad():
@@ -50,31 +50,31 @@ def purifier(model, attenuation, schedule="constant"):
     return MLVGMPurifier(model, schedule=schedule, attenuation=attenuation)
 
 
-def test_mix_is_called_once_a_code_from_coarse_to_fine():
+def test_mix_is_called_once_per_code_from_coarse_to_fine():
     calls = []
 
     def mix(i, code, sample):
         calls.append((i, tuple(code.shape), tuple(sample.shape)))
         return code
 
-    image = made().autoencode(X, mix)
+    image = random_model().autoencode(X, mix)
     assert calls == [(i, (6, 12), (6, 12)) for i in range(8)]
     assert image.shape == X.shape
 
 
-def test_later_codes_are_differences_from_the_coarsest():
-    model = made()
+def test_later_codes_are_offsets_from_the_first_code():
+    model = random_model()
     with torch.no_grad():
         coarse = model.encoder.heads[-1][-1]
         coarse.weight.zero_()
         coarse.bias.zero_()
         before = model.encode(X)
-        coarse.bias[:12] += 3  # w_0 alone is moved, and all with it
+        coarse.bias[:12] += 3  # changes w_0, and all codes with it
     assert torch.allclose(model.encode(X), before + 3, atol=1e-5)
 
 
-def test_fine_codes_see_only_features_before_the_coarse_ones():
-    model = made()
+def test_offsets_of_fine_codes_do_not_depend_on_coarse_features():
+    model = random_model()
     before = model.encode(X)
     with torch.no_grad():
         model.encoder.cells[-1].layers[-1].weight.add_(1.0)
@@ -84,8 +84,8 @@ def test_fine_codes_see_only_features_before_the_coarse_ones():
     assert torch.allclose(*differences, atol=1e-4)
 
 
-def test_alpha_0_is_the_autoencoder_and_alpha_1_sees_nothing_of_the_image():
-    model = made()
+def test_alpha_0_is_the_autoencoder_and_alpha_1_ignores_the_image():
+    model = random_model()
     plain = model.decoder(model.encoder(2 * X - 1)) / 2 + 0.5
     assert torch.equal(model.autoencode(X, encoded), plain)
     assert torch.equal(purifier(model, 0.0)(X), plain.clamp(0, 1))
@@ -97,8 +97,8 @@ def test_alpha_0_is_the_autoencoder_and_alpha_1_sees_nothing_of_the_image():
         assert bool(gradient.abs().max() > 0) is sees
 
 
-def test_samples_are_those_of_the_mapping_and_their_own_for_each_code_and_image():
-    model, found = made(), []
+def test_samples_come_from_the_mapping_and_differ_between_codes_and_images():
+    model, found = random_model(), []
     with seeded("a"):
         model.autoencode(X, lambda i, code, sample: found.append(sample) or code)
     with seeded("a"):
@@ -108,15 +108,15 @@ def test_samples_are_those_of_the_mapping_and_their_own_for_each_code_and_image(
     assert torch.cdist(samples, samples).fill_diagonal_(1).min() > 1e-3
 
 
-def test_batches_are_as_good_as_single_images_and_images_stay_apart(assert_images_stay_apart):
-    model = made()
+def test_batches_agree_with_single_images_and_images_do_not_influence_each_other(assert_images_are_independent):
+    model = random_model()
     alone = torch.cat([model.autoencode(image[None], encoded) for image in X])
     assert torch.allclose(model.autoencode(X, encoded), alone, atol=1e-5)
-    assert_images_stay_apart(lambda x: model.autoencode(x, lambda i, code, sample: 0.6 * code + 0.4 * sample), X)
+    assert_images_are_independent(lambda x: model.autoencode(x, lambda i, code, sample: 0.6 * code + 0.4 * sample), X)
 
 
-def test_the_gradient_is_exact(gradient_error):
-    model = made().double()
+def test_gradient_matches_finite_differences(gradient_error):
+    model = random_model().double()
     gradient, error = gradient_error(
         lambda x: model.autoencode(x, lambda i, code, sample: 0.6 * code + 0.4 * sample), X[:2].double(), "gradient"
     )
@@ -128,7 +128,7 @@ def test_the_gradient_is_exact(gradient_error):
 
 
 def squares(*, split: str, folder: str | None) -> ImageSet:
-    """Bright squares of two sizes at random places."""
+    """Return images of bright squares of two sizes at random positions."""
     generator = np.random.default_rng({"train": 0, "test": 1}[split])
     labels = generator.integers(0, 2, 64)
     pixels = np.zeros((64, 1, 32, 32), np.uint8)
@@ -153,7 +153,7 @@ def run(out, recipe=RECIPE, *, steps=4):
     return train(recipe, out=out, device=CPU, minutes=1.0, seed=0, folder=None, steps=steps)
 
 
-def test_the_recipe_is_registered_and_every_weight_is_trained():
+def test_recipe_is_registered_and_trains_every_parameter():
     assert registry.factory("recipes", "fashion-stylegan")[0] is stylegan.recipe
     with seeded("recipe"):
         model = WithCritic(SmallStyleGAN(**json.loads(json.dumps(stylegan.recipe.architecture))))
@@ -163,7 +163,7 @@ def test_the_recipe_is_registered_and_every_weight_is_trained():
     assert all(value.isfinite() for value in losses.values())
 
 
-def test_a_short_run_learns_to_reconstruct_and_stores_no_critic(tmp_path):
+def test_short_training_improves_the_reconstruction_and_does_not_store_the_critic(tmp_path):
     weights = run(tmp_path, replace(RECIPE, save_every=60.0), steps=20)
     trained = checkpoints.load(str(weights), "small-stylegan", SmallStyleGAN)
     test = squares(split="test", folder=None)
@@ -175,13 +175,13 @@ def test_a_short_run_learns_to_reconstruct_and_stores_no_critic(tmp_path):
 
 
 class Killed(Exception):
-    """Stands for the signal that ends a training."""
+    """Simulates the signal that ends a training run."""
 
 
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
+def test_resumed_training_gives_the_same_weights_as_an_uninterrupted_one(tmp_path):
     calls = []
 
-    def dying(model, x, labels, share):
+    def interrupted(model, x, labels, share):
         calls.append(share)
         if len(calls) == 3:
             raise Killed
@@ -189,12 +189,12 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
 
     undisturbed = run(tmp_path / "undisturbed").read_bytes()
     with pytest.raises(Killed):
-        run(tmp_path / "killed", replace(RECIPE, loss=dying))
+        run(tmp_path / "killed", replace(RECIPE, loss=interrupted))
     assert torch.load(tmp_path / "killed" / "fashion-stylegan.state.pt", weights_only=True)["step"] == 2
     assert run(tmp_path / "killed").read_bytes() == undisturbed
 
 
-def test_parts_of_what_is_trained_have_a_rate_of_their_own(tmp_path):
+def test_parts_of_the_model_have_their_own_learning_rates(tmp_path):
     with seeded("rates"):
         model = WithCritic(SmallStyleGAN(**SMALL))
     groups = rated(model, {"model.decoder": 3.0, "model": 2.0, "critic": 0.25})
@@ -210,19 +210,19 @@ def test_parts_of_what_is_trained_have_a_rate_of_their_own(tmp_path):
     assert rates == pytest.approx([stylegan.recipe.rate * rate_at(0.75)] * 3)
 
 
-def test_the_model_cards_figures_are_of_this_model(monkeypatch):
-    """Alpha 0 first, which draws nothing; every purifier holds the model that was given."""
+def test_model_card_figures_are_those_of_the_given_model(monkeypatch):
+    """The first purifier has alpha 0 and is deterministic; every purifier contains the given model."""
     seen = {}
     monkeypatch.setattr(stylegan, "purified_accuracies", lambda purifiers, test, device: seen.update(purifiers) or {})
-    model = made()
+    model = random_model()
     stylegan.quality(model, squares(split="test", folder=None), CPU)
     assert [purifier.random for purifier in seen.values()] == [False] + [True] * 6
     assert all(purifier.model is model for purifier in seen.values())
     assert seen["cosine × 0.7"].alphas == pytest.approx(alphas("cosine", 8, 0.7))
 
 
-def test_each_player_gets_its_own_gradient_in_the_one_step():
-    """Non-saturating game: the critic's gradient is that of its own loss alone, the generator's of its own alone."""
+def test_generator_and_critic_each_receive_the_gradient_of_their_own_loss():
+    """With the non-saturating losses, neither receives a gradient of the other's loss."""
     with seeded("players"):
         model, images, z = WithCritic(nn.Linear(4, 1024)), 2 * X - 1, torch.randn(6, 4)
     fake = model.model(z).view(6, 1, 32, 32)
@@ -240,13 +240,13 @@ def test_each_player_gets_its_own_gradient_in_the_one_step():
         assert torch.allclose(parameter.grad, expected, atol=1e-5)
 
 
-def test_the_penalty_of_a_linear_critic_is_half_its_squared_norm():
+def test_gradient_penalty_of_a_linear_critic_is_half_its_squared_norm():
     weight = torch.arange(4.0)
     images = X.view(-1, 4).clone().requires_grad_()
     assert float(adversarial.penalty(images @ weight, images)) == pytest.approx(7.0)
 
 
-def test_the_critic_sees_how_much_a_batch_varies():
+def test_critic_depends_on_the_variation_within_a_batch():
     with seeded("critic"):
         critic = Critic()
     same = X[:1].expand(4, -1, -1, -1)
@@ -255,7 +255,7 @@ def test_the_critic_sees_how_much_a_batch_varies():
     assert (critic(torch.cat([X[:1], 1 - X[1:4]]))[0][0] - alone).abs() > 1e-5
 
 
-def test_feature_distance_is_relative_to_the_first():
+def test_feature_distance_is_relative_to_the_first_features():
     one = [torch.tensor([1.0, -3.0]), torch.tensor([10.0])]
     other = [torch.tensor([2.0, -3.0]), torch.tensor([8.0])]
     assert float(adversarial.feature_distance(one, other)) == pytest.approx(0.5 / 2 + 2 / 10)
@@ -274,8 +274,8 @@ def test_random_alphas_are_ramps_from_coarse_to_fine():
     assert float((shares[:, -1] == 1).float().mean()) > 0.2
 
 
-def test_a_mix_keeps_its_look_as_far_as_its_codes_are_kept():
-    """An image off by 0.1 everywhere is off by as much at every side; off by ±0.1 in a checkerboard, at none."""
+def test_kept_look_weights_the_difference_by_the_kept_share_of_the_codes():
+    """A constant difference of 0.1 counts at every resolution, a checkerboard of ±0.1 at none."""
     shares = torch.tensor([[0.0] * 8, [0.5] * 8, [1.0] * 8])
     images = X[:3]
     weights = [sum((1 - alpha) ** codes for codes in stylegan.DRAWN.values()) for alpha in (0.0, 0.5, 1.0)]
@@ -285,7 +285,7 @@ def test_a_mix_keeps_its_look_as_far_as_its_codes_are_kept():
     assert float(stylegan.kept_look(images + board * board[:, None] * 10, images, shares)) == pytest.approx(0, abs=1e-6)
 
 
-def test_moments_are_apart_by_their_means_and_deviations():
+def test_moments_apart_measures_the_difference_of_means_and_deviations():
     codes = torch.randn(50, 8, 3, generator=torch.Generator().manual_seed(0))
     assert float(stylegan.moments_apart(codes, codes.flip(0))) == pytest.approx(0, abs=1e-10)
     assert float(stylegan.moments_apart(codes, codes + 2)) == pytest.approx(4, rel=1e-4)

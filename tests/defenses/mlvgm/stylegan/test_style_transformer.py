@@ -1,4 +1,4 @@
-"""Style-Transformer against the papers' formulas: its file's keys, its codes, its images, and its black bars."""
+"""Tests Style-Transformer against the papers' formulas: keys of the file, codes, images and black bars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALPHAS = [i / (CODES - 1) for i in range(CODES)]
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
 @pytest.mark.parametrize("shape", [(DIM,), (1, DIM), (CODES, DIM)])
-def test_a_file_in_the_official_layout_computes_what_the_papers_say(transformer_file, dtype, tolerance, shape):
+def test_loaded_model_agrees_with_the_papers_formulas(transformer_file, dtype, tolerance, shape):
     path, file = transformer_file(average=shape)
     model = load_style_transformer(path, **layout.architecture(layout.TINY, image=IMAGE, hidden=24)).to(dtype)
     x = torch.rand(2, 3, IMAGE, IMAGE, dtype=dtype, generator=torch.Generator().manual_seed(1))
@@ -38,7 +38,7 @@ def test_a_file_in_the_official_layout_computes_what_the_papers_say(transformer_
         assert torch.allclose(found[n], expected, atol=tolerance)
 
 
-def test_keys_and_shapes_at_full_size_are_the_official_files():
+def test_full_size_model_has_the_official_keys_and_shapes():
     with torch.device("meta"):
         model = StyleTransformer()
     found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -47,7 +47,7 @@ def test_keys_and_shapes_at_full_size_are_the_official_files():
     assert official == layout.transformer_shapes(512, 1024, layout.OFFICIAL)
     assert model.latents == 16
     encoder, decoder = plain.under(found, "encoder."), plain.under(found, "decoder.")
-    # the body as e4e's; z; three layers of two attentions of 4, two linear of 2, three norms of 2
+    # the body of e4e; z; three layers of two attentions of 4, two linear of 2, three norms of 2
     assert len(encoder) == 24 * 15 + 3 * 6 + 7 + 4 + 1 + 3 * (2 * 4 + 2 * 2 + 3 * 2)
     assert len(decoder) == 8 * 2 + 1 + 15 * 5 + 7 + 8 * 4 + 7 + 15
     assert found["encoder.z"] == (1, 16, 512)
@@ -59,14 +59,14 @@ def test_keys_and_shapes_at_full_size_are_the_official_files():
     assert [layer.self_attn.num_heads for layer in layers] == [4, 4, 4]
 
 
-def test_bars_are_black_whatever_the_codes(transformer):
+def test_bars_are_black_for_any_codes(transformer):
     x = torch.rand(2, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(2))
     image = transformer.autoencode(x, lambda i, code, sample: sample)
     assert image[:, :, :BAR].abs().max() == image[:, :, -BAR:].abs().max() == 0
     assert image[:, :, BAR:-BAR].std() > 0.05
 
 
-def test_bars_are_not_seen_but_for_the_rows_that_enlarging_mixes_in(transformer):
+def test_rows_in_the_bars_have_no_gradient_except_those_mixed_in_by_resizing(transformer):
     x = torch.rand(2, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(2)).requires_grad_()
     image = transformer.autoencode(x, lambda i, code, sample: code)
     weights = torch.randn(image.shape, generator=torch.Generator().manual_seed(3))

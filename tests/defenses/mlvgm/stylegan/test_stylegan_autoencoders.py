@@ -1,4 +1,4 @@
-"""What both official StyleGAN2 autoencoders owe a purifier, and which files they refuse."""
+"""Tests both official StyleGAN2 autoencoders as models of a purifier, and that invalid files are rejected."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def sampled(i, code, sample):
     return sample
 
 
-def test_without_mixing_the_purifier_is_the_autoencoder(autoencoder, x):
+def test_purifier_with_alpha_zero_is_the_autoencoder(autoencoder, x):
     purifier = MLVGMPurifier(autoencoder, schedule=[0.0] * autoencoder.latents, attenuation=1.0)
     assert torch.equal(purifier(x), autoencoder.decode(autoencoder.encode(x)).clamp(0, 1))
     assert torch.equal(purifier(x), purifier(x))
 
 
-def test_all_mixed_away_nothing_of_the_image_is_left(autoencoder, x):
+def test_purifier_with_alpha_one_ignores_the_image(autoencoder, x):
     purifier = MLVGMPurifier(autoencoder, schedule="constant", attenuation=1.0)
     asked = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(purifier(asked).square().sum(), asked)
@@ -49,7 +49,7 @@ def test_all_mixed_away_nothing_of_the_image_is_left(autoencoder, x):
     assert (purifier(x) - one).abs().max() > 0.1
 
 
-def test_mix_is_called_once_a_code_from_coarse_to_fine_with_its_own_sample(autoencoder, x):
+def test_mix_is_called_once_per_code_from_coarse_to_fine_with_different_samples(autoencoder, x):
     calls, samples = [], []
 
     def mix(i, code, sample):
@@ -63,18 +63,18 @@ def test_mix_is_called_once_a_code_from_coarse_to_fine_with_its_own_sample(autoe
     assert (torch.cdist(rows, rows) + 1e3 * torch.eye(len(rows))).min() > 0.1
 
 
-def test_images_of_a_batch_do_not_see_each_other(autoencoder, x, assert_images_stay_apart):
+def test_images_of_a_batch_do_not_influence_each_other(autoencoder, x, assert_images_are_independent):
     purifier = MLVGMPurifier(copy.deepcopy(autoencoder).double(), schedule="linear", attenuation=0.7)
-    assert_images_stay_apart(purifier, x.double())
+    assert_images_are_independent(purifier, x.double())
 
 
-def test_a_batch_is_its_images(autoencoder, x):
+def test_batches_agree_with_single_images(autoencoder, x):
     together = autoencoder.autoencode(x, encoded)
     alone = torch.cat([autoencoder.autoencode(image[None], encoded) for image in x])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_gradients_agree_with_finite_differences(autoencoder, x, gradient_error):
+def test_gradients_match_finite_differences(autoencoder, x, gradient_error):
     inside = MLVGMPurifier(copy.deepcopy(autoencoder).double(), schedule="linear", attenuation=0.7)
     gradient, error = gradient_error(
         lambda images: inside.model.autoencode(images, inside.mix), x[:2].double(), "stylegan"
@@ -83,13 +83,13 @@ def test_gradients_agree_with_finite_differences(autoencoder, x, gradient_error)
     assert error < 1e-4
 
 
-def test_files_load_frozen_and_whole(autoencoder):
+def test_files_load_frozen_in_eval_mode_on_the_cpu(autoencoder):
     assert not autoencoder.training
     assert not any(parameter.requires_grad for parameter in autoencoder.parameters())
     assert {value.device.type for value in autoencoder.state_dict().values()} == {"cpu"}
 
 
-def test_saved_with_its_architecture_a_model_is_built_again(autoencoder, tmp_path):
+def test_model_saved_with_its_architecture_loads_again(autoencoder, tmp_path):
     kept = tmp_path / "kept.safetensors"
     save(kept, autoencoder, "kept", autoencoder.architecture)
     again = load(str(kept), "kept", type(autoencoder))
@@ -98,80 +98,86 @@ def test_saved_with_its_architecture_a_model_is_built_again(autoencoder, tmp_pat
     assert all(torch.allclose(value, own[name], rtol=1e-3, atol=1e-3) for name, value in again.state_dict().items())
 
 
-def test_images_of_another_size_are_refused(autoencoder, x):
+def test_images_of_another_size_are_rejected(autoencoder, x):
     with pytest.raises(PurebenchError, match=r"expected images \[N,3,32,32\], but got \[4, 3, 16, 32\]"):
         autoencoder.autoencode(x[:, :, ::2], encoded)
     with pytest.raises(PurebenchError, match="resize them"):
         autoencoder.autoencode(x[:, :1], encoded)
 
 
-def without(name):
+def without_key(name):
     return lambda file: file["state_dict"].pop(name)
 
 
-def put(name, value, at="state_dict"):
+def with_value(name, value, at="state_dict"):
     return lambda file: (file[at] if at else file).__setitem__(name, value)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (without("encoder.body.3.shortcut_layer.0.weight"), "'encoder.body.3.shortcut_layer.0.weight', but it is miss"),
-        (without("decoder.noises.noise_4"), "'decoder.noises.noise_4', but it is missing"),
         (
-            put("encoder.styles.3.convs.6.weight", torch.zeros(16, 16, 3, 3)),
+            without_key("encoder.body.3.shortcut_layer.0.weight"),
+            "'encoder.body.3.shortcut_layer.0.weight', but it is miss",
+        ),
+        (without_key("decoder.noises.noise_4"), "'decoder.noises.noise_4', but it is missing"),
+        (
+            with_value("encoder.styles.3.convs.6.weight", torch.zeros(16, 16, 3, 3)),
             "but got 'encoder.styles.3.convs.6.weight'",
         ),
-        (put("discriminator.weight", torch.zeros(2)), "but got 'discriminator.weight' too"),
+        (with_value("discriminator.weight", torch.zeros(2)), "but got 'discriminator.weight' too"),
         (
-            put("decoder.style.2.weight", torch.zeros(16, 15)),
+            with_value("decoder.style.2.weight", torch.zeros(16, 15)),
             "'decoder.style.2.weight' of shape .16, 16., but got .16, 15",
         ),
-        (put("decoder.style.2.bias", torch.full((16,), torch.nan)), "'decoder.style.2.bias' holds NaN"),
-        (put("encoder_type", "GradualStyleEncoder", "opts"), "'Encoder4Editing', but got 'GradualStyleEncoder'"),
-        (put("stylegan_size", 32, "opts"), "expected only the model's keys, but got 'encoder.styles.8"),
-        (put("stylegan_size", "64", "opts"), "'stylegan_size' to be of type int, but got str"),
-        (put("latent_avg", torch.zeros(18, 16), None), "'latent_avg' of shape .*, but got .18, 16."),
+        (with_value("decoder.style.2.bias", torch.full((16,), torch.nan)), "'decoder.style.2.bias' holds NaN"),
+        (with_value("encoder_type", "GradualStyleEncoder", "opts"), "'Encoder4Editing', but got 'GradualStyleEncoder'"),
+        (with_value("stylegan_size", 32, "opts"), "expected only the model's keys, but got 'encoder.styles.8"),
+        (with_value("stylegan_size", "64", "opts"), "'stylegan_size' to be of type int, but got str"),
+        (with_value("latent_avg", torch.zeros(18, 16), None), "'latent_avg' of shape .*, but got .18, 16."),
         (lambda file: file.pop("latent_avg"), "entry 'latent_avg'"),
         (lambda file: file.pop("opts"), "entry 'opts'"),
         (lambda file: file.pop("state_dict"), "entry 'state_dict'"),
         (lambda file: file["opts"].pop("start_from_latent_avg"), "entry 'start_from_latent_avg'"),
     ],
 )
-def test_what_is_wrong_with_an_e4e_file_is_named(e4e_file, change, told):
+def test_invalid_e4e_file_is_rejected_with_the_reason(e4e_file, change, message):
     path, _ = e4e_file(change)
-    with pytest.raises(PurebenchError, match=told) as error:
+    with pytest.raises(PurebenchError, match=message) as error:
         load_e4e(path, **TINY)
     assert "e4e_ffhq_encoder.pt" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (without("encoder.module.z"), "'encoder.module.z', but it is missing"),
+        (without_key("encoder.module.z"), "'encoder.module.z', but it is missing"),
         (
-            put("encoder.module.z", torch.zeros(1, 18, 16)),
+            with_value("encoder.module.z", torch.zeros(1, 18, 16)),
             "'encoder.module.z' of shape .1, 12, 16., but got .1, 18, 16",
         ),
-        (put("encoder.z", torch.zeros(1, 12, 16)), "but got 'encoder.z' too"),
+        (with_value("encoder.z", torch.zeros(1, 12, 16)), "but got 'encoder.z' too"),
         (
-            without("decoder.module.to_rgbs.2.upsample.kernel"),
+            without_key("decoder.module.to_rgbs.2.upsample.kernel"),
             "'decoder.module.to_rgbs.2.upsample.kernel', but it is m",
         ),
-        (put("input_nc", 40, "opts"), "input_nc of 3"),
-        (put("output_size", 64, "opts"), "'encoder.module.z' of shape .1, 10, 16., but got .1, 12, 16"),
-        (put("output_size", 100, "opts"), "expected options that make a model, but they make none: .* power of two"),
-        (put("latent_avg", torch.zeros(1, 12), None), "'latent_avg' of shape"),
+        (with_value("input_nc", 40, "opts"), "input_nc of 3"),
+        (with_value("output_size", 64, "opts"), "'encoder.module.z' of shape .1, 10, 16., but got .1, 12, 16"),
+        (
+            with_value("output_size", 100, "opts"),
+            "expected options that make a model, but they make none: .* power of two",
+        ),
+        (with_value("latent_avg", torch.zeros(1, 12), None), "'latent_avg' of shape"),
     ],
 )
-def test_what_is_wrong_with_a_style_transformer_file_is_named(transformer_file, change, told):
+def test_invalid_style_transformer_file_is_rejected_with_the_reason(transformer_file, change, message):
     path, _ = transformer_file(change)
-    with pytest.raises(PurebenchError, match=told) as error:
+    with pytest.raises(PurebenchError, match=message) as error:
         load_style_transformer(path, **TINY, hidden=24)
     assert "style_transformer_cars.pt" in str(error.value)
 
 
 @pytest.mark.parametrize("changed", [{"widths": (4, 8, 12)}, {"depths": (1, 1, 0, 1)}, {"reduction": 5}])
-def test_a_body_that_is_none_is_refused(changed):
+def test_invalid_body_sizes_are_rejected(changed):
     with pytest.raises(PurebenchError, match="expected four widths divided by the reduction"):
         Pyramid(**({"widths": (4, 8, 12, 16), "depths": (1, 1, 1, 1), "reduction": 4} | changed))

@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import their slow second implementation."""
+"""Makes the reference implementation in this folder importable by its tests."""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""A-VAE a second time: one function over a flat state dict in the released layout, slow and without classes.
+"""Reference implementation of A-VAE: one slow function over a flat state dict in the released layout.
 
-Written from the layout's description, for three-colour images and an encoder that sees 32 pixels, as released.
+Written from the description of the layout, for RGB images and an encoder input of 32 pixels, as released.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ BLUR = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 
 
 def channels(size: int, width: int) -> list[tuple[int, int]]:
-    """Channels into and out of each block."""
+    """Return the numbers of input and output channels of each block."""
     w = width
     late = [(w + w // 2, w // 2)] + [(w // 2, w // 2)] * (int(math.log2(size)) - 6) + [(w // 2, w // 4)]
     return [(w, w), (w, w), (w, w), *late]
 
 
 def random_state(size: int, width: int = 8, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights under the released keys, for images of 64, 128 or 256 pixels."""
+    """Return random weights under the released keys, for images of 64, 128 or 256 pixels."""
     generator = torch.Generator().manual_seed(seed)
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -61,7 +61,7 @@ def random_state(size: int, width: int = 8, seed: int = 0) -> dict[str, torch.Te
 
 
 def purified(state, x: torch.Tensor, temperature: float) -> torch.Tensor:
-    """What one pass makes of images [N,3,s,s] in [0,1], not clamped; draws a map a block, then the code."""
+    """Purify images [N,3,s,s] in [0,1] without clamping; draws one noise map per block, then the code."""
 
     def leaky(h):
         return torch.where(h > 0, h, 0.2 * h)

@@ -1,4 +1,4 @@
-"""A-VAE: the released layout loads strictly and agrees with a second implementation; both ways to purify."""
+"""Tests A-VAE: strict loading, agreement with a reference implementation, and both variants of the purifier."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(path, size=64, change=None):
 
 
 def small(**more) -> AVAE:
-    """A model of random weights whose noise has an effect and whose answers are mostly in [0,1]."""
+    """Return a model with random weights whose noise has an effect and whose results are mostly in [0,1]."""
     with seeded("a-vae"):
         model = AVAE(**{"size": 32, "inside": 16, "colours": 1, "width": 16} | more)
         with torch.no_grad():
@@ -46,7 +46,7 @@ def images(count=4, colours=1, side=32) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", FILES.values())
-def test_a_loaded_file_decodes_as_a_second_implementation_does(tmp_path, size):
+def test_loaded_model_agrees_with_the_reference_implementation(tmp_path, size):
     path, state = write(tmp_path / "a.pt", size)
     model, x = load_a_vae(path), images(2, 3, size)
     assert model.architecture == {"size": size, "inside": 32, "colours": 3, "width": 8}
@@ -65,7 +65,7 @@ def test_a_loaded_file_decodes_as_a_second_implementation_does(tmp_path, size):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda state: state.pop(KEY), f"the key '{KEY}', but it is missing"),
         (lambda state: state.update({KEY: torch.zeros(9)}), rf"'{KEY}' of shape \[8\], but got \[9\]"),
@@ -78,14 +78,14 @@ def test_a_loaded_file_decodes_as_a_second_implementation_does(tmp_path, size):
         (lambda state: state.update({"style.1.linear.weight_orig": torch.zeros(6, 96)}), "they make none"),
     ],
 )
-def test_a_key_that_does_not_fit_names_itself(tmp_path, change, told):
+def test_invalid_key_is_named_in_the_error(tmp_path, change, message):
     path, _ = write(tmp_path / "a.pt", change=change)
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         load_a_vae(path)
 
 
-def test_the_official_size_has_the_layers_of_the_release():
-    """Shapes that were read in the release, at its width of 512."""
+def test_official_size_has_the_released_shapes():
+    """The expected shapes are those of the release, with its width of 512."""
     with torch.device("meta"):
         state = AVAE(size=128).state_dict()
     shapes = {
@@ -103,7 +103,7 @@ def test_the_official_size_has_the_layers_of_the_release():
     assert "generator.progression.6.conv1.0.weight" not in state
 
 
-def test_a_converted_file_is_the_same_model_and_is_told_apart(tmp_path):
+def test_converted_file_is_the_same_model_and_its_kind_is_detected(tmp_path):
     path, _ = write(tmp_path / "a.pt")
     assert convert(path, tmp_path / "a.safetensors") == "a-vae"
     one, other = (load_any("a-vae", tmp_path / name, temperature=1.0) for name in ("a.pt", "a.safetensors"))
@@ -115,7 +115,7 @@ def test_a_converted_file_is_the_same_model_and_is_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_presets_are_the_papers_configurations(tmp_path, monkeypatch, task):
+def test_presets_match_the_papers_configurations(tmp_path, monkeypatch, task):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
     for name in (f"a-vae/{task}", f"a-vae-released/{task}"):
         with pytest.raises(MissingFiles, match=rf"a-vae/{task}\.pt.*SerezD/gen_adversarial.*competitors"):
@@ -132,8 +132,8 @@ def test_presets_are_the_papers_configurations(tmp_path, monkeypatch, task):
         create("defenses", Spec("a-vae/faces"))
 
 
-def test_the_nearest_of_several_samples_is_the_nearest():
-    """By drawing them one by one, and taking for each image the smallest squared distance."""
+def test_purifier_returns_the_sample_nearest_to_the_image():
+    """The reference draws samples one by one and takes the smallest squared distance for each image."""
     model, x = small(), images()
     with seeded("many"), torch.no_grad():
         encoded = model.encode(x)
@@ -146,7 +146,7 @@ def test_the_nearest_of_several_samples_is_the_nearest():
     assert torch.allclose(found, answers[chosen, range(len(x))].clamp(0, 1), atol=1e-5)
 
 
-def test_more_samples_are_nearer_and_one_is_a_prefix_of_them():
+def test_more_samples_reduce_the_distance_to_the_image():
     model, x = small(), images(8)
     means = []
     for samples in (1, 4, 16):
@@ -157,11 +157,11 @@ def test_more_samples_are_nearer_and_one_is_a_prefix_of_them():
 
 
 @pytest.mark.parametrize("samples", [1, 4])
-def test_randomness_is_the_seeds_images_stay_apart_and_the_gradient_is_exact(samples, assert_random_apart_and_exact):
-    assert_random_apart_and_exact(AVAEPurifier(small(), samples=samples, temperature=1.0), images())
+def test_purifier_is_seeded_with_independent_images_and_exact_gradients(samples, assert_seeded_independent_and_exact):
+    assert_seeded_independent_and_exact(AVAEPurifier(small(), samples=samples, temperature=1.0), images())
 
 
-def test_without_temperature_and_noise_nothing_is_random():
+def test_result_is_deterministic_without_temperature_and_noise():
     model = small()
     with torch.no_grad():
         for name, value in model.named_parameters():
@@ -174,26 +174,26 @@ def test_without_temperature_and_noise_nothing_is_random():
 @pytest.mark.parametrize(
     "options", [{"samples": 0}, {"samples": 1.5}, {"temperature": -1.0}, {"temperature": float("nan")}]
 )
-def test_bad_settings_are_told(options):
+def test_invalid_settings_are_rejected(options):
     with pytest.raises(PurebenchError, match="a-vae: expected at least 1 sample"):
         AVAEPurifier(small(), **{"samples": 1, "temperature": 1.0} | options)
 
 
 @pytest.mark.parametrize("sizes", [{"size": 48}, {"inside": 64}, {"inside": 4}, {"width": 18}])
-def test_sizes_that_make_no_network_are_told(sizes):
+def test_invalid_sizes_are_rejected(sizes):
     with pytest.raises(PurebenchError, match="a-vae: expected powers of two"):
         small(**sizes)
 
 
-def test_weights_of_ones_own_are_taken(tmp_path):
+def test_purifier_loads_a_given_weights_file(tmp_path):
     model = small()
     save(tmp_path / "mine.safetensors", model, "a-vae", model.architecture, half=False)
     made = create("defenses", Spec("a-vae-released", {"weights": str(tmp_path / "mine.safetensors")}))
     assert fingerprint(made.model) == fingerprint(model)
 
 
-def test_the_fused_doubling_is_a_nearest_doubling_s_mean_over_the_border_s_inside():
-    """On a constant image both kinds of doubling answer the kernel's sum, away from the border."""
+def test_fused_upsampling_of_a_constant_image_is_the_sum_of_the_kernel_inside():
+    """Away from the border, every pixel is a quarter of the scaled kernel's sum plus the bias."""
     layer = FusedUp(2, 3)
     out = Blur()(layer(torch.ones(1, 2, 6, 6)))
     wanted = layer.gain * layer.weight.sum((0, 2, 3)) / 4 + layer.bias

@@ -1,7 +1,7 @@
-"""ND-VAE a second time: one function over a flat state dict in the released layout, slow and without classes.
+"""Reference implementation of ND-VAE: one slow function over a flat state dict in the released layout.
 
-Written from the layout's description: every layer of a cell stands under its name and under its number, every group
-before the latents in `tower` and in `groups_list`. Which of them is read here is the other one than in the package.
+Written from the description of the layout: every layer of a cell is stored under its name and under its number, and
+every group before the latents in `tower` and in `groups_list`. This file reads the copy that the package does not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Sizes:
 
 
 def random_state(sizes: Sizes, seed: int | None = 0) -> dict[str, torch.Tensor]:
-    """Random weights under all the released keys, the doubled ones equal; without a seed all zero and of no size."""
+    """Return random weights under all released keys, with equal copies; without a seed, zeros without storage."""
     generator = torch.Generator().manual_seed(seed or 0)
     state: dict[str, torch.Tensor] = {}
 
@@ -138,7 +138,7 @@ def random_state(sizes: Sizes, seed: int | None = 0) -> dict[str, torch.Tensor]:
 
 
 def purified(state, sizes: Sizes, x: torch.Tensor, noise: float, start: torch.Tensor) -> torch.Tensor:
-    """Images [N,3,s,s] in [0,1] behind noise and the network; start: [C,h,w]."""
+    """Purify images [N,3,s,s] in [0,1] by noise and the network, with the start [C,h,w]."""
     from torch.nn.functional import elu, relu, silu
 
     def conv(name, h, stride=1, groups=1):

@@ -1,4 +1,4 @@
-"""ND-VAE: the released layout loads strictly, its doubled keys agree, and its start is trained or drawn from a seed."""
+"""Tests ND-VAE: strict loading, equal copies of weights, and a start that is trained or drawn from a seed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def images(count=4, colours=1, side=32) -> torch.Tensor:
     ],
     ids=str,
 )
-def test_a_loaded_file_purifies_as_a_second_implementation_does(tmp_path, sizes):
+def test_loaded_model_agrees_with_the_reference_implementation(tmp_path, sizes):
     path, state = write(tmp_path / "n.pt", sizes)
     model, x = load_nd_vae(path), images(2, 3)
     purifier = NDVAEPurifier(model, noise=0.1, seed=5)
@@ -72,7 +72,7 @@ def test_a_loaded_file_purifies_as_a_second_implementation_does(tmp_path, sizes)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda state: state.pop(KEY), f"the key '{KEY}', but it is missing"),
         (lambda state: state.pop(TWIN), f"the key '{TWIN}', but it is missing"),
@@ -91,14 +91,14 @@ def test_a_loaded_file_purifies_as_a_second_implementation_does(tmp_path, sizes)
         (lambda state: state.update({"stem.weight": torch.zeros(5, 3, 3, 3)}), "they make none"),
     ],
 )
-def test_a_key_that_does_not_fit_names_itself(tmp_path, change, told):
+def test_invalid_key_is_named_in_the_error(tmp_path, change, message):
     path, _ = write(tmp_path / "n.pt", change=change)
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         load_nd_vae(path)
 
 
 @pytest.mark.parametrize("task", NOISE)
-def test_presets_are_the_papers_configurations(tmp_path, monkeypatch, task):
+def test_presets_match_the_papers_configurations(tmp_path, monkeypatch, task):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
     for name in (f"nd-vae/{task}", f"nd-vae-released/{task}"):
         with pytest.raises(MissingFiles, match=rf"nd-vae/{task}\.pt.*SerezD/gen_adversarial.*competitors"):
@@ -116,13 +116,13 @@ def test_presets_are_the_papers_configurations(tmp_path, monkeypatch, task):
         create("defenses", Spec(f"nd-vae-released/{other}", {"weights": str(path)}))
 
 
-def test_what_the_release_trains_for_ids_is_taken_too(tmp_path):
+def test_architecture_that_the_release_trains_for_ids_is_accepted(tmp_path):
     path, _ = write(tmp_path / "n.pt", plain.Sizes(width=8, scales=1, groups=2, cells=4), seed=None)
     assert create("defenses", Spec("nd-vae-released/ids", {"weights": str(path)})).noise == 0.05
 
 
 @pytest.mark.parametrize("shape", [(32, 4, 4), (1, 32, 4, 4)])
-def test_a_start_that_a_file_holds_is_used_and_otherwise_told(tmp_path, shape):
+def test_start_in_a_file_is_used_and_a_missing_one_is_an_error(tmp_path, shape):
     start = torch.rand(shape, generator=torch.Generator().manual_seed(1))
     path, state = write(tmp_path / "n.pt", change=lambda state: state.update({"decoder.h": start}))
     meant, x = NDVAEPurifier(load_nd_vae(path), noise=0.1), images(2, 3)
@@ -138,8 +138,8 @@ def test_a_start_that_a_file_holds_is_used_and_otherwise_told(tmp_path, shape):
         NDVAEPurifier(load_nd_vae(plain_path), noise=0.1)
 
 
-def test_the_released_start_is_the_seeds_whatever_the_weights_hold():
-    """A seed decides it, another changes it, the global generators do not, and they do not move."""
+def test_seeded_start_depends_only_on_the_seed():
+    """It changes with the seed; the global random state neither affects it nor is changed."""
     model, x = small(), images()
     top = model.features(x)[0]
     starts = {seed: NDVAEPurifier(model, noise=0.0, seed=seed).start(top) for seed in (0, 0, 1)}
@@ -159,7 +159,7 @@ def test_the_released_start_is_the_seeds_whatever_the_weights_hold():
     assert all((a - b).abs().max() > 1e-4 for a, b in ((answers[0], answers[1]), (answers[1], answers[2])))
 
 
-def test_a_converted_file_is_the_same_model_and_is_told_apart(tmp_path):
+def test_converted_file_is_the_same_model_and_its_kind_is_detected(tmp_path):
     for change in (None, lambda state: state.update({"decoder.h": torch.rand(32, 4, 4)})):
         path, _ = write(tmp_path / "n.pt", change=change)
         assert convert(path, tmp_path / "n.safetensors") == "nd-vae"
@@ -169,14 +169,14 @@ def test_a_converted_file_is_the_same_model_and_is_told_apart(tmp_path):
         assert one.architecture["side"] == (None if change is None else 4)
 
 
-def test_posterior_and_prior_are_the_layouts_normals():
+def test_normal_matches_the_formulas_of_the_layout():
     raw = 4 * torch.randn(2, 6, 3, 3, generator=torch.Generator().manual_seed(0))
     found = normal(raw)
     assert torch.allclose(found.mean, 5 * torch.tanh(raw[:, :3] / 5))
     assert torch.allclose(found.std, torch.exp(5 * torch.tanh(raw[:, 3:] / 5)) + 0.01)
 
 
-def test_the_evidence_is_the_mixture_s_likelihood_and_the_normals_divergences():
+def test_evidence_is_the_likelihood_of_the_mixture_and_the_divergences_of_the_normals():
     model, x = small(cells=2), images()
     clean = torch.randint(0, 256, x.shape, generator=torch.Generator().manual_seed(2)) / 255
     seen = []
@@ -197,7 +197,7 @@ def test_the_evidence_is_the_mixture_s_likelihood_and_the_normals_divergences():
 
 
 def discretised(mixture: LogisticMixture, clean: torch.Tensor) -> torch.Tensor:
-    """log p of grey bytes under the mixture by the logistic's distribution function in float64, [N]."""
+    """Return log p [N] of 8-bit grey images, by the distribution function of the logistic in float64."""
     level = (2 * clean - 1).double()
     total = torch.zeros_like(level)
     shares = mixture.logits.double().softmax(1)
@@ -211,11 +211,11 @@ def discretised(mixture: LogisticMixture, clean: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("seed", [None, 0])
-def test_randomness_is_the_seeds_images_stay_apart_and_the_gradient_is_exact(seed, assert_random_apart_and_exact):
-    assert_random_apart_and_exact(NDVAEPurifier(small(), noise=0.05, seed=seed), 0.2 + 0.6 * images())
+def test_purifier_is_seeded_with_independent_images_and_exact_gradients(seed, assert_seeded_independent_and_exact):
+    assert_seeded_independent_and_exact(NDVAEPurifier(small(), noise=0.05, seed=seed), 0.2 + 0.6 * images())
 
 
-def test_bad_settings_are_told():
+def test_invalid_settings_are_rejected():
     with pytest.raises(PurebenchError, match="noise of at least 0, but got -1"):
         NDVAEPurifier(small(), noise=-1)
     with pytest.raises(PurebenchError, match="counts of at least 1"):
