@@ -36,7 +36,7 @@ def within(norm: str, radius: float, values: int) -> float:
     return math.floor(NORM_FACTS[norm].inside_l2(radius, values) * 1e7) / 1e7
 
 
-@listed("no attack: the radii that the defense can prove", sees="none", bounded=True)
+@listed("no attack: certified radii of the defense", sees="none", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Certify(KnownParameters):
     """Certified radii of a defense that provides them, such as `smoothing`; the images stay as they are.

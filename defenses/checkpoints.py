@@ -143,7 +143,7 @@ def empty(path: Path, expected: str, build: Callable[[], Model]) -> Model:
         with torch.device("meta"):
             return build()
     except PurebenchError as error:
-        raise PurebenchError(f"{path}: expected {expected}, but they make none: {error}") from error
+        raise PurebenchError(f"{path}: expected {expected}, but building it from them failed: {error}") from error
 
 
 def filled(path: Path, model: Model, state: Mapping[str, Any]) -> Model:
@@ -193,7 +193,8 @@ def write(path: Path, data: bytes) -> None:
         with suppress(OSError):
             scratch.unlink()
         raise PurebenchError(
-            f"{path}: expected a place to write to, but it is none ({brief(error)}); make room or name another folder."
+            f"{path}: expected a file that can be written, but writing failed ({brief(error)}); "
+            "free space or name another folder."
         ) from error
 
 

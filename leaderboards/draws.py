@@ -150,7 +150,9 @@ def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
         curves.append(_curve("resubmission@N, clean", "series-0 dash-2", range(1, len(often) + 1), often, most))
         curves.append(_curve("vote@K, clean", "series-1 dash-2", range(1, 2 * len(votes), 2), votes, most))
     ticks = tuple((round(_x(n, most), 1), f"{n}") for n in range(1, most + 1, max(1, most // 8)))
-    return DrawChart(f"{anchor}-draws", f"Accuracy of {result.name} asked several times", FRAME, ticks, tuple(curves))
+    return DrawChart(
+        f"{anchor}-draws", f"Accuracy of {result.name} under repeated queries", FRAME, ticks, tuple(curves)
+    )
 
 
 def noise(result: DefenseResult) -> Noise | None:

@@ -18,7 +18,7 @@ ACCENT, SOFT = "#0b6e74", "#6a665f"
 
 
 class Picture(Figure):
-    """A figure that a notebook displays by itself; it is not a pyplot figure, so it is displayed once."""
+    """A figure that a notebook displays; it is not a pyplot figure, so it is displayed only once."""
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()

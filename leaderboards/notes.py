@@ -65,7 +65,11 @@ def stopped_text(board: Board, rows: Sequence[Row]) -> str:
         return f"{so_far} so far; it stops as soon as {board.stop.text}" if board.stop.early else ""
     if not spared:
         return ""
-    why = board.stop.text if board.stop.early and board.images_of(board.most_blocks) > images else "the most asked for"
+    why = (
+        board.stop.text
+        if board.stop.early and board.images_of(board.most_blocks) > images
+        else "the largest number asked for"
+    )
     return f"stopped at {so_far}, {spared} of {board.blocks} blocks saved: {why}"
 
 
@@ -113,11 +117,11 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
     notes += [f"⚠ {row.name}: {warning}" for row in rows for warning in row.warnings]
     if board.cascade and rows:
         notes.append(
-            "† cascade: images broken on every draw are spared the attacks after; single attacks' accuracies are "
+            "† cascade: images that are wrong on every draw skip the later attacks; single attacks' accuracies are "
             "conditional, so the strongest is the one that broke the most images"
         )
     notes += [
-        f"{row.name}: certified {row.certified.percent()}: proven to hold at the radius, whatever the attack"
+        f"{row.name}: certified {row.certified.percent()}: proven to hold at the radius, under any attack"
         for row in rows
         if row.certified
     ]

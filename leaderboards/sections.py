@@ -205,7 +205,7 @@ def _line(board: Board, attack: AttackResult, cell: Cell) -> Line:
         median = "" if distance is None else distance_text(norm, distance)
     counts = [(outcome.value, outcome.value, attack.count(outcome)) for outcome in Outcome]
     counts[-1] = ("skipped", "not attacked", counts[-1][2] - cell.spared)
-    counts.append(("spared", "broken before", cell.spared))
+    counts.append(("spared", "broken earlier", cell.spared))
     return Line(
         result=attack,
         spec=spec_text(attack.spec),

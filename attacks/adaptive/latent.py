@@ -27,7 +27,7 @@ from purebench.core.arguments import KnownParameters
 from purebench.core.defense import LatentPurifier
 from purebench.core.threat import Knowledge, ThreatModel
 
-ALONE = "some images have no image of another class beside them: they are pushed away from their own codes"
+ALONE = "some images have no image of another class in their block; they are moved away from their own codes"
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
     return best.see(index, points, mean_over_draws(margin, logits, best.y[index]), logits)
 
 
-@listed("pushes what the purifier gives away from the image", sees="white-box", bounded=True)
+@listed("maximises the distance of the purified image from the clean one", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class OffManifold(KnownParameters):
     """Maximises |purify(x') - x|², the mean over the view's draws.
@@ -149,10 +149,10 @@ class OffManifold(KnownParameters):
             PurebenchError: If the view leaves the purifier out.
         """
         if view.defense.purifier is None:
-            raise Inapplicable("the defense has no purifier to push off its manifold")
+            raise Inapplicable("the defense has no purifier")
         if not view.decides:
             raise PurebenchError(
-                "off-manifold: expected a view of the purifier, but got one that leaves it out; use exact or bpda."
+                "off-manifold: expected a view that includes the purifier, but got one without it; use exact or bpda."
             )
 
         def away(images: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:

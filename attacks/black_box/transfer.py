@@ -53,9 +53,9 @@ class Transfer(KnownParameters):
         return threat.project(self.found.to(x), x)
 
 
-@listed("images found against another defense of the board", sees="none", bounded=True)
+@listed("adversarial images that were found against another defense of the board", sees="none", bounded=True)
 def transfer(*, found: Tensor | None) -> Transfer:
-    """Return an attack that reuses the adversarial images found against another defense of the board (its `source`).
+    """Return an attack that reuses adversarial images found against another defense of the board (its `source`).
 
     Args:
         found: The images, which the board's job passes. Because it has no default, the attack needs a source.

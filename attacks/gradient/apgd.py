@@ -78,7 +78,7 @@ class Momentum:
             run.go_back(halve)
 
 
-@listed("Auto-PGD: halves its step where it stalls", sees="white-box", bounded=True)
+@listed("Auto-PGD: halves its step where the loss stalls", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class APGD(NativeAttack):
     """Auto-PGD with any loss, in any norm, through any view.

@@ -203,7 +203,9 @@ class ArtAttack:
         view = asked.view
         classes = view.scores(x[:1], 1).shape[2]
         if classes < 3 and (self.name == "AutoAttack" or self.options.get("loss_type") == DLR):
-            raise Inapplicable(f"art:{self.name}: expected at least 3 classes for its DLR loss, but got {classes}")
+            raise Inapplicable(
+                f"art:{self.name}: expected at least 3 classes for its DLR loss, but got {classes}; use another loss"
+            )
         labels = runner_up(view, x, y) if self.name in TOWARDS else y
         aims: Any = nn.functional.one_hot(labels, classes).float().cpu().numpy()
         if self.name in GUIDED:
@@ -219,7 +221,7 @@ class ArtAttack:
         except Lost:
             if self.name not in FOLLOW:
                 raise
-            view.note("where the attack lost the boundary, the image comes back as it is")
+            view.note("images on which the attack lost the decision boundary are returned unchanged")
             return x
         return torch.as_tensor(np.asarray(answer)).to(x)
 
@@ -240,7 +242,9 @@ class ArtAttack:
         except ImportError as error:
             raise PurebenchError(missing("art", self.entry)) from error
         except Exception as error:  # whatever error ART raises for these values
-            raise PurebenchError(f"art:{self.name}: cannot be made from {self.options}: {error}") from error
+            raise PurebenchError(
+                f"art:{self.name}: expected parameters that ART accepts, but got {self.options}: {error}"
+            ) from error
 
     def settings(self, threat: ThreatModel, images: int = 1) -> dict[str, Any]:
         """Return the keyword arguments of ART's attack.

@@ -88,7 +88,9 @@ class AutoAttack:
                 losses need.
         """
         if view.random and self.name not in FOR_RANDOM:
-            raise Inapplicable(f"autoattack:{self.name} takes one pass for the answer; use autoattack:rand")
+            raise Inapplicable(
+                f"autoattack:{self.name}: expected a deterministic defense, but got a random one; use autoattack:rand"
+            )
         if not len(x):
             return Answer(x, claims=torch.zeros_like(y, dtype=torch.bool))
         classes = view.scores(x[:1], 1).shape[2]

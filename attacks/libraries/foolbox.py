@@ -46,7 +46,7 @@ STARTS = {
 BEGINNINGS = {BLENDED: {"directions": 100, "steps": 50}, SALTED: {"steps": 200}}
 OTHERS = 20
 """Images of the batch that are tried as a starting point if that attack found none."""
-NO_START = "images without a misclassified point to start from, which come back unchanged"
+NO_START = "images without a misclassified starting point, which are returned unchanged"
 
 
 def foolbox_classes() -> dict[str, type]:
@@ -136,7 +136,9 @@ class FoolboxAttack:
         except ImportError as error:
             raise PurebenchError(missing("foolbox", self.entry)) from error
         except Exception as error:  # whatever error Foolbox raises for these values
-            raise PurebenchError(f"foolbox:{self.name}: cannot be made from {self.options}: {error}") from error
+            raise PurebenchError(
+                f"foolbox:{self.name}: expected parameters that Foolbox accepts, but got {self.options}: {error}"
+            ) from error
         if self.entry.name == "L2FMNAttack":
             attack.project = project_l2
         return attack
@@ -204,7 +206,7 @@ class Steady(nn.Module):
         if not self.view.random:
             logits: Tensor = self.asked(points)
             return logits
-        self.view.note("the draws are held still for an attack that follows the boundary")
+        self.view.note("the draws are fixed during the attack, which follows the decision boundary")
         with torch.random.fork_rng(devices=[points.device] if points.device.type == "cuda" else []):
             torch.manual_seed(self.seed)
             logits = self.asked.module(self.x.index_put((self.index,), points))  # the others get no gradient

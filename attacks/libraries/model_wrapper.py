@@ -57,7 +57,7 @@ class Asked(nn.Module):
             Lost: If a point is not finite.
         """
         if not bool(torch.isfinite(points).all()):
-            raise Lost("expected finite images, but the attack asked about one that is not (its settings?)")
+            raise Lost("expected finite images, but the attack queried one with NaN or infinity; check its parameters")
         watch = torch.is_grad_enabled() and points.requires_grad
         seen = points.view_as(points) if watch else points
         logits: Tensor = self.module(seen)

@@ -113,7 +113,7 @@ class CW(NativeAttack):
             PurebenchError: If the norm is not l2.
         """
         if threat.norm != "l2":
-            raise PurebenchError(f"cw: expected the norm l2, but got {threat.norm}; take fmn, or apgd(loss=cw).")
+            raise PurebenchError(f"cw: expected the norm l2, but got {threat.norm}; use fmn or apgd(loss=cw).")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Return the nearest adversarial examples found, in l2.

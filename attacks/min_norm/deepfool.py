@@ -63,7 +63,7 @@ class DeepFool(NativeAttack):
             PurebenchError: If the norm is l1, where every step would move one pixel and the box would stop it.
         """
         if threat.norm not in DENSE:
-            raise PurebenchError(f"deepfool: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; take fmn.")
+            raise PurebenchError(f"deepfool: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use fmn.")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Return the nearest adversarial examples found; an image is done when it has crossed a boundary.

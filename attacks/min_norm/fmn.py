@@ -52,7 +52,7 @@ def shortened(norm: str, x: Tensor, delta: Tensor, radius: Tensor) -> Tensor:
     return (x + NORMS[norm].project(delta / scale, 1.0) * scale).clamp(0, 1) - x
 
 
-@listed("fast minimum norm: a ball that shrinks and grows", sees="white-box", bounded=False)
+@listed("fast minimum norm: projections onto a ball whose radius adapts", sees="white-box", bounded=False)
 @dataclass(frozen=True, kw_only=True)
 class FMN(NativeAttack):
     """Fast minimum-norm attack.

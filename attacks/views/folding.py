@@ -134,7 +134,7 @@ class _Watch(TorchFunctionMode):
     """Records which convolutions' outputs go to which batch norms, and whether any other operation uses them.
 
     Every output is kept, so that no other tensor gets its id. An access to a layer's weights counts as a use too:
-    whoever has them may change them.
+    callers may change them.
     """
 
     def __init__(self, some: list[nn.Module]) -> None:
@@ -221,13 +221,13 @@ class _Pair:
         """
         waiting, self.waiting = self.waiting, None
         if waiting is None or waiting[0] is not z:
-            raise Unmet("expected a batch norm to be given what its convolution had just answered")
+            raise Unmet("expected the input of a batch norm to be the output of its convolution")
         _, conv, x, version = waiting
         if x._version != version:
-            raise Unmet("expected what the convolution was given to stay as it is until its batch norm")
+            raise Unmet("expected the input of the convolution to be unchanged until its batch norm")
         kept = all(where[name] is one and one._version == then for where, name, one, then in self.sources)
         if norm.training or not kept:
-            raise Unmet("expected the layers to stay as they were when they were folded")
+            raise Unmet("expected the layers to be unchanged since they were folded")
         both: Tensor = conv._conv_forward(x, self.weight, self.bias)
         return both
 

@@ -152,7 +152,7 @@ class View:
                 if out_of_memory(error):
                     raise
             self._folding = Folding(classifier)
-            self.note("folding the classifier's batch norms did not hold at a pass; attacked as it is from there on")
+            self.note("folding the classifier's batch norms failed in a pass; later passes use the original classifier")
             return self._pass(x, fold=False)
         return check_logits(classifier(purified), len(x)).to(x.dtype)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from purebench.attacks.views.view import View
 
 NO_GRADIENT = (
-    "no gradient arrives at the image through this view (a detach or a no_grad on the way?); "
-    "expected one for this attack: take the view bpda, or an attack that needs none."
+    "expected a gradient at the image, but none arrives through this view (a detach or a no_grad in the defense?); "
+    "use the view bpda, or an attack that needs no gradient."
 )
 
 

@@ -212,5 +212,7 @@ def noisy(sigma: float, denoiser: str | Mapping[str, Any] | None, classifier: nn
         return OneStep(network(params.pop("weights", "fashion-ddpm"), **params), sigma)
     made = registry.create("defenses", spec, classifier=classifier)
     if not isinstance(made, Purifier):
-        raise PurebenchError(f"smoothing: expected denoiser to be {ONE_STEP} or a purifier, but {spec.name} is none.")
+        raise PurebenchError(
+            f"smoothing: expected denoiser to be {ONE_STEP} or a purifier, but {spec.name} is neither."
+        )
     return Denoised(sigma, made)

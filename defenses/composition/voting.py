@@ -102,7 +102,10 @@ def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
         raise PurebenchError(f"vote: how: {how!r} is unknown; {nearest(str(how), HOW)}")
     require_draws("vote", draws, 2)
     if not defense.random:
-        raise PurebenchError("vote: expected a random defense, but got a deterministic one, whose votes are all equal.")
+        raise PurebenchError(
+            "vote: expected a random defense, but got a deterministic one, whose votes are all equal; use it without "
+            "vote."
+        )
     made = Defense(Voter(defense.classifier, how), Votes(defense.purifier, draws), random=defense.classifier_random)
     made.passes = draws * defense.passes
     return made

@@ -120,7 +120,7 @@ def _from_diffusers(folder: Path) -> nn.Module:
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise PurebenchError(
-            f"{folder}: expected a folder of diffusers' UNet2DModel (config.json and its weights), but it is none "
+            f"{folder}: expected a folder of diffusers' UNet2DModel (config.json and its weights), but got another "
             f"({brief(error)[:200]}); name the `unet` folder of the pipeline."
         ) from error
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -143,7 +143,9 @@ def _check_schedule(place: Path) -> None:
     try:
         stated = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise PurebenchError(f"{place}: expected JSON, but it is none ({brief(error)}); fetch it again.") from error
+        raise PurebenchError(
+            f"{place}: expected a JSON file, but it cannot be parsed ({brief(error)}); fetch it again."
+        ) from error
     for name, value in {**LINEAR, "prediction_type": "epsilon"}.items():
         if stated.get(name, value) != value:
             raise PurebenchError(

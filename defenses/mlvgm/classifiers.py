@@ -125,7 +125,7 @@ def classifier_from(path: Path, file: Mapping[str, Any]) -> PaperClassifier:
         The classifier, in eval mode, without parameter gradients.
 
     Raises:
-        PurebenchError: If it is none of the three networks, or keys, shapes or values do not fit.
+        PurebenchError: If the network is unknown, or keys, shapes or values do not fit.
     """
     state = file.get("state_dict")
     if not isinstance(state, Mapping):

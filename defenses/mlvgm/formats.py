@@ -158,7 +158,9 @@ def convert(
     if file.suffix == CONVERTED:
         raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
     if not out.parent.is_dir():  # checked before a file of gigabytes is read
-        raise PurebenchError(f"{out}: expected a folder to write to, but {out.parent} is none; make it first.")
+        raise PurebenchError(
+            f"{out}: expected a folder to write to, but {out.parent} is not a folder; create it first."
+        )
     content = read_official(file, trust=trust)
     name = kind or kind_of(file, content)
     read, _ = KINDS[name]()

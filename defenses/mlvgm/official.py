@@ -72,7 +72,7 @@ def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     except UnpicklingError as error:
         if name := _forbidden(str(error)):
             raise PurebenchError(
-                f"{path}: expected tensors and plain values alone, but the file holds a {name}, and unpickling one can "
+                f"{path}: expected only tensors and plain values, but the file holds a {name}, and unpickling one can "
                 f"run any code; if you trust its authors, convert it once: "
                 f"purebench convert --trust {path} {path.with_suffix('.safetensors')}"
             ) from error

@@ -191,7 +191,7 @@ def train(
         data = as_image_set(recipe.data(split="train", folder=folder), recipe.name)
         if len(data) <= recipe.held_out:
             raise PurebenchError(
-                f"{recipe.name}: expected over {recipe.held_out} training images, but got {len(data)}; give more."
+                f"{recipe.name}: expected more than {recipe.held_out} training images, but got {len(data)}; pass more."
             )
         images = torch.as_tensor(data.images[: len(data) - recipe.held_out]).to(device)
         labels = torch.as_tensor(data.labels[: len(data) - recipe.held_out]).to(device)

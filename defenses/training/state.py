@@ -112,6 +112,6 @@ class State:
             ) from error
         if began != self.seed:
             raise PurebenchError(
-                f"{path}: this training was begun with --seed {began}, but got --seed {self.seed}; give the same seed,"
-                " delete the file to start anew, or name another --out."
+                f"{path}: expected the seed of this training, --seed {began}, but got --seed {self.seed}; use the "
+                "same seed, delete the file to start anew, or name another --out."
             )

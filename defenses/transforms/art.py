@@ -40,7 +40,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 """Replacements of ART's defaults: its noise is as wide as the range of the images, and its smoothing removes most of
 the content of small images."""
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {
-    "it is for sound": ("Mp3Compression", "Mp3CompressionPyTorch", "Resample"),
+    "it is for audio": ("Mp3Compression", "Mp3CompressionPyTorch", "Resample"),
     "it is for videos": ("VideoCompression", "VideoCompressionPyTorch"),
     "it mixes images and labels, for training": ("CutMix", "CutMixPyTorch", "LabelSmoothing", "Mixup", "MixupPyTorch"),
     "it needs TensorFlow": (
@@ -49,7 +49,7 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
         "MixupTensorFlowV2",
         "SpatialSmoothingTensorFlowV2",
     ),
-    "it changes the number of channels, which needs a classifier of its own": ("ThermometerEncoding",),
+    "it changes the number of channels, which needs a special classifier": ("ThermometerEncoding",),
     "it needs a PixelCNN, which ART does not bring": ("PixelDefend",),
     "it is the base class": ("Preprocessor",),
 }
@@ -115,7 +115,9 @@ class ArtPreprocessing(Purifier):
                 found = self.ours(self.defence(self.theirs(x.clamp(0, 1)))[0], x)
         if found.shape != x.shape:
             name = type(self.defence).__name__
-            raise PurebenchError(f"art:{name}: expected {list(x.shape)}, but got {list(found.shape)}; leave it out.")
+            raise PurebenchError(
+                f"art:{name}: expected images of shape {list(x.shape)}, but got {list(found.shape)}; leave it out."
+            )
         return found.clamp(0, 1)
 
     def surrogate(self, x: Tensor) -> Tensor:
@@ -167,9 +169,11 @@ def from_art(name: str, **options: Any) -> ArtPreprocessing:
     try:
         defence = known[name](**settings)
     except ImportError as error:
-        raise PurebenchError(f"art:{name}: needs a package that is not installed: {error}; install it.") from error
+        raise PurebenchError(
+            f"art:{name}: expected the packages that it needs, but one is not installed ({error}); install it."
+        ) from error
     except (ValueError, TypeError) as error:
-        raise PurebenchError(f"art:{name}: cannot be made from {options}: {error}") from error
+        raise PurebenchError(f"art:{name}: expected parameters that ART accepts, but got {options}: {error}") from error
     return ArtPreprocessing(defence, first="channels_first" in takes or name in KEEPS, random=name in RANDOM)
 
 

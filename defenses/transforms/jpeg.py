@@ -117,7 +117,9 @@ class JPEG(Purifier):
             PurebenchError: If the images have another number of channels.
         """
         if x.shape[1] not in (1, 3):
-            raise PurebenchError(f"jpeg: expected images with 1 or 3 channels, but got {x.shape[1]}; use another.")
+            raise PurebenchError(
+                f"jpeg: expected images with 1 or 3 channels, but got {x.shape[1]}; use another defense."
+            )
         pixels = (x.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
         read = np.stack([self._through_a_file(image) for image in pixels])
         return torch.as_tensor(read).to(x) / 255

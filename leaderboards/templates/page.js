@@ -1,5 +1,5 @@
 "use strict";
-// Sorting: a header's button sorts by that column, again turns it round. Empty values stay last either way.
+// Sorting: a header's button sorts by that column; a second click reverses the order. Empty values stay last either way.
 for (const table of document.querySelectorAll("table.ranking")) {
   const body = table.tBodies[0];
   const original = [...body.rows];
@@ -31,7 +31,7 @@ for (const table of document.querySelectorAll("table.ranking")) {
   }
 }
 
-// A table that is cut at the right says so, until it is scrolled to its end.
+// Marks a table that is cut off at the right, until it is scrolled to its end.
 for (const box of document.querySelectorAll(".scroll")) {
   const mark = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 1);
   box.addEventListener("scroll", mark, { passive: true });

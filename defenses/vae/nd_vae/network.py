@@ -240,8 +240,8 @@ class NDVAE(nn.Module):
         top = features[0]
         if start.shape != top.shape[1:]:
             raise PurebenchError(
-                f"nd-vae: expected images for which the decoder starts from {list(start.shape)}, but they make it "
-                f"{list(top.shape[1:])}; give images of the size that it was trained on."
+                f"nd-vae: expected images for which the decoder's start has the shape {list(start.shape)}, but got "
+                f"images for which it has {list(top.shape[1:])}; use images of the size that it was trained on."
             )
         state = start.expand_as(top).contiguous(memory_format=torch.channels_last)
         for i, seen in enumerate(features):

@@ -41,8 +41,8 @@ class NDVAEPurifier(Purifier):
             raise PurebenchError(f"nd-vae: expected noise of at least 0, but got {noise}.")
         if seed is None and model.start is None:
             raise PurebenchError(
-                "nd-vae: expected weights with 'decoder.h', which the decoder starts from, but they have none: the "
-                "release never trains or saves it; use nd-vae-released, which draws it from a seed."
+                "nd-vae: expected weights with the key 'decoder.h', the start of the decoder, but it is missing, as in "
+                "the release, which does not save it; use nd-vae-released, which draws it from a seed."
             )
         self.model, self.noise, self.seed = model, noise, seed
 
