@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -83,7 +83,8 @@ class PictureTable:
             from matplotlib.transforms import Affine2D, Bbox
 
             figure, corner = Figure(dpi=DPI, facecolor="white"), Affine2D()
-            canvas, (width, height), down = FigureCanvasAgg(figure), self.cell, self.cell[1] + GAP
+            canvas: Any = FigureCanvasAgg(figure)
+            (width, height), down = self.cell, self.cell[1] + GAP
             # x, y: pixels right of and above the first picture's upper left corner. The font and the parsing are given
             # because users may have other defaults.
             write = partial(

@@ -24,7 +24,8 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def table(name: str, note: str = "") -> np.ndarray:
-    return np.asarray(PictureTable([[np.zeros((1, 28, 28), dtype=np.uint8)]], [name], ["b"], note).draw())
+    ramp = np.arange(28 * 28, dtype=np.uint16).astype(np.uint8).reshape(1, 28, 28)
+    return np.asarray(PictureTable([[ramp]], [name], ["b"], note).draw())
 
 
 def place(sheet: np.ndarray, picture: np.ndarray) -> tuple[int, int]:
@@ -80,6 +81,13 @@ def test_names_and_note_are_inside_the_margin() -> None:
     assert table("a", word).shape[1] > table("a").shape[1]
 
 
+def test_the_note_begins_below_the_names_of_the_rows() -> None:
+    bare, made = table("a long name"), table("a long name", "note")
+    assert made.shape[1] == bare.shape[1]
+    note = (made[bare.shape[0] - 6 :] < 255).any(2).any(0)
+    assert np.flatnonzero(note)[0] < 16
+
+
 def test_a_wide_name_does_not_run_into_the_next() -> None:
     cells = [[np.zeros((1, 28, 28), dtype=np.uint8)] * 2]
     sheet = np.asarray(PictureTable(cells, [""], ["M" * 30] * 2).draw())
@@ -112,15 +120,16 @@ def test_missing_letters_do_not_warn_and_two_files_are_equal(tmp_path: Path) -> 
         assert not saved.info
 
 
-def test_the_users_defaults_do_not_matter_and_stay() -> None:
+def test_the_users_defaults_do_not_matter_and_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = table("$x$", "note")
     log = logging.getLogger("matplotlib")
+    monkeypatch.setattr(log, "level", logging.INFO)
     own = {"text.usetex": True, "font.family": "monospace", "font.size": 30, "figure.facecolor": "red"}
     with matplotlib.rc_context({**own, "figure.dpi": 200, "savefig.dpi": 300, "image.origin": "lower"}):
-        before, level = dict(matplotlib.rcParams), log.level
+        before = dict(matplotlib.rcParams)
         np.testing.assert_array_equal(table("$x$", "note"), usual)
         assert dict(matplotlib.rcParams) == before
-    assert log.level == level
+    assert log.level == logging.INFO
 
 
 def test_it_draws_without_a_home_and_a_list_of_fonts_and_says_nothing(tmp_path: Path) -> None:
