@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,15 +19,14 @@ from purebench.data.datasets import Array
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 GAP, MARGIN = 4, 12
 """GAP: pixels between two pictures of a table. MARGIN: pixels around the table."""
 WIDEST, LARGEST, LEAST = 1800, 96, 48
 """WIDEST: largest total width of a table's pictures, in pixels. LARGEST, LEAST: largest and smallest size of one
 picture."""
-LETTERS = 14
-"""Font size of a table, in pixels."""
+LETTERS, DPI = 12, 72
+"""LETTERS: font size of a table, in points. DPI: dots per inch; at 72 a point is a pixel."""
 
 
 def png(pixels: Array) -> str:
@@ -70,66 +73,63 @@ class PictureTable:
         scale = room // longer if longer <= room else room / longer
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    @cached_property
-    def corner(self) -> tuple[int, int]:
-        """Left and upper edge of the first picture, beside the rows' names and below the columns' names, in pixels."""
-        widest = max(_extent(name)[0] for name in self.rows)
-        return MARGIN + widest + 2 * GAP, MARGIN + max(_extent(name)[1] for name in self.columns) + GAP
-
-    def box(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Return the left, upper, right and lower edge of a picture, in pixels."""
-        (left, top), (width, height) = self.corner, self.cell
-        x, y = left + column * (self.pitch + GAP) + (self.pitch - width) // 2, top + row * (height + GAP)
-        return x, y, x + width, y + height
-
-    @cached_property
-    def pitch(self) -> int:
-        """Width of a column, of its picture or its name, in pixels."""
-        return max(self.cell[0], *(_extent(name)[0] + GAP for name in self.columns))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the whole table, in pixels."""
-        left, top = self.corner
-        wide, high = _extent(self.note)
-        width = max(left + len(self.columns) * (self.pitch + GAP) - GAP, MARGIN + wide)
-        height = top + len(self.cells) * (self.cell[1] + GAP) - GAP
-        return width + MARGIN, height + MARGIN + (high + 2 * GAP if self.note else 0)
-
     def draw(self) -> Pillow.Image:
         """Return the table on white, RGB."""
-        from PIL import Image, ImageDraw
+        from PIL import Image
 
-        sheet = Image.new("RGB", self.size, "white")
-        write = ImageDraw.Draw(sheet)
-        way = Image.Resampling
-        for r, row in enumerate(self.cells):
-            for c, cell in enumerate(row):
-                if cell is not None:
-                    filtered = way.NEAREST if cell.shape[2] <= self.cell[0] else way.LANCZOS
-                    sheet.paste(picture(cell).resize(self.cell, filtered), self.box(r, c)[:2])
-            _, upper, _, lower = self.box(r, 0)
-            place = (self.corner[0] - 2 * GAP, (upper + lower) // 2)
-            write.multiline_text(place, self.rows[r], fill="black", font=_font(), anchor="rm", align="right")
-        for c, name in enumerate(self.columns):
-            left, upper, right, _ = self.box(0, c)
-            place = ((left + right) // 2, upper - GAP)
-            write.multiline_text(place, name, fill="black", font=_font(), anchor="md", align="center")
-        if self.note:
-            place = (MARGIN, self.box(len(self.cells) - 1, 0)[3] + 2 * GAP)
-            write.multiline_text(place, self.note, fill="dimgrey", font=_font(), anchor="la")
-        return sheet
+        with _quiet():
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+            from matplotlib.transforms import Affine2D, Bbox
+
+            figure, corner = Figure(dpi=DPI, facecolor="white"), Affine2D()
+            canvas: Any = FigureCanvasAgg(figure)
+            (width, height), down = self.cell, self.cell[1] + GAP
+            # x, y: pixels right of and above the first picture's upper left corner. The font and the parsing are given
+            # because users may have other defaults.
+            write = partial(
+                figure.text, transform=corner, family="DejaVu Sans", size=LETTERS, usetex=False, parse_math=False
+            )
+            names = [write(0, GAP, name, ha="center", va="bottom") for name in self.columns]
+            across = GAP + max(width, *(GAP + ceil(name.get_window_extent().width) for name in names))
+            for c, name in enumerate(names):
+                name.set_x(c * across + width / 2)
+            for r, text in enumerate(self.rows):
+                write(-2 * GAP, -r * down - height / 2, text, ha="right", va="center")
+            pictures = Bbox([[0, GAP - len(self.rows) * down], [(len(names) - 1) * across + width, 0]])
+            if self.note:
+                x = min(text.get_window_extent().x0 for text in figure.texts)
+                write(x, pictures.y0 - 2 * GAP, self.note, va="top", color="dimgrey")
+            table = Bbox.union([pictures, *(text.get_window_extent() for text in figure.texts)]).padded(MARGIN)
+            left, bottom, right, top = (round(edge) for edge in table.extents)
+            corner.translate(-left, -bottom)
+            figure.set_size_inches((right - left) / DPI, (top - bottom) / DPI)
+            for r, row in enumerate(self.cells):
+                for c, cell in enumerate(row):
+                    if cell is not None:
+                        figure.figimage(
+                            self._drawn(cell), c * across - left, -r * down - height - bottom, origin="upper"
+                        )
+            canvas.draw()
+            return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+    def _drawn(self, cell: Array) -> Array:
+        """Return a picture as drawn, RGB uint8 [H,W,3]."""
+        from PIL.Image import Resampling
+
+        way = Resampling.NEAREST if cell.shape[2] <= self.cell[0] else Resampling.LANCZOS
+        return np.asarray(picture(cell).resize(self.cell, way).convert("RGB"))
 
 
-def _font() -> FreeTypeFont | ImageFont:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(LETTERS)
-
-
-def _extent(text: str) -> tuple[int, int]:
-    """Return the width and height of lines of text."""
-    from PIL import Image, ImageDraw
-
-    _, _, right, lower = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font=_font())
-    return round(right + 0.5), round(lower + 0.5)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence matplotlib, which logs that it lists the fonts or has no home folder, and warns of missing glyphs."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

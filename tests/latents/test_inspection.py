@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +21,7 @@ from purebench.cli.main import app
 from purebench.core import registry
 from purebench.core.defense import Defense, Function, LatentPurifier, as_defense
 from purebench.core.errors import PurebenchError
-from purebench.data.pictures import PictureTable, to_bytes
+from purebench.data.pictures import to_bytes
 from purebench.latents.inspection import inspect_defense, latent_defenses, latents_of, mean, mean_difference
 from purebench.latents.resampling import resample
 
@@ -214,37 +213,19 @@ def test_the_interval_of_a_difference_covers_it():
 
 def test_the_picture_shows_the_images_and_their_reconstruction(sides, images):
     drawn = table(sides, ["dark", "bright", "bright"])
-    sheet = drawn.draw()
-    assert sheet.size == drawn.size
     assert len(drawn.cells) == 3 + 1
     assert [len(row) for row in drawn.cells] == [5] * 4
     for row, place in enumerate((3, 5, 8)):
         whole = images.x[place, 0]
         rebuilt = torch.cat([whole[:, :2].mean().expand(4, 2), whole[:, 2:]], 1)
         for column, image in enumerate((whole, rebuilt)):
-            left, upper, right, lower = drawn.box(row, column)
-            factor = (right - left) // 4
-            expected = np.kron(to_bytes(image.numpy()), np.ones((factor, factor), dtype=np.uint8))
-            got = np.asarray(sheet)[upper:lower, left:right]
-            np.testing.assert_array_equal(got, np.repeat(expected[..., None], 3, 2))
+            np.testing.assert_array_equal(drawn.cells[row][column], to_bytes(image.numpy())[None])
     changes = sides.pictures.changes
     assert changes[0].max() == 0
     assert changes[1].max() == pytest.approx(0, abs=1e-6)
     assert changes[3][:, 2:].max() == 0  # latent 0 is the left half, latent 1 the right one
     assert changes[4][:, :2].max() == 0
     assert sides.pictures.distances[3:] == pytest.approx([one.distance.value for one in sides.latents])
-
-
-@pytest.mark.parametrize(("shape", "columns", "cell"), [((1, 28, 32), 3, (96, 84)), ((3, 200, 100), 40, (24, 48))])
-def test_pictures_are_enlarged_by_whole_factors_and_reduced_to_fit(shape, columns, cell):
-    made = PictureTable([[np.zeros(shape, dtype=np.uint8)] * columns] * 2, ["a", "b"], ["c"] * columns)
-    assert made.cell == cell
-    boxes = [made.box(row, column) for row in range(2) for column in range(columns)]
-    assert all((right - left, lower - upper) == cell for left, upper, right, lower in boxes)
-    assert all(a[2] < b[0] for a, b in pairwise(boxes[:columns]))
-    assert boxes[0][3] < boxes[columns][1]
-    assert made.draw().size == made.size
-    assert (boxes[-1][2], boxes[-1][3]) < made.size
 
 
 def test_a_purifier_without_latents_is_refused_by_name():
