@@ -1,4 +1,4 @@
-"""Tiny defenses whose answers are known; the tests of the attacks build on them."""
+"""Small defenses with known optima, shared by the tests of the attacks."""
 
 import math
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 
 DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
-"""The dual norm's order: a linear function falls by radius · |w|_dual within the radius."""
+"""Order of the dual norm: within the radius, a linear function decreases by at most radius · |w|_dual."""
 
 DISTANCE = {"linf": 0.04, "l2": 0.25, "l1": 0.25}
 
@@ -39,12 +39,13 @@ class Linear(nn.Module):
 
 @pytest.fixture
 def linear():
-    """linear(classes, norm): a linear defense, mid-range images x, labels y, each one's least distance to an error.
+    """linear(classes, norm): a linear defense, mid-range images x, labels y, and the distance of each to the boundary.
 
-    All logits are equal at mid grey and the classifier is linear around it, so that stretching an image away from mid
-    grey stretches its distance: every image is brought to DISTANCE (with `spread`, to 0.5 to 1.5 of it).
-    Two classes have any weights. More have rows of a Hadamard matrix, which are all equally far apart in both norms,
-    and a clear runner-up: otherwise the nearest class need not be the runner-up, and following that were no fault.
+    All logits are equal at mid grey and the classifier is linear around it, so scaling the difference from mid grey
+    scales the distance: every image is scaled to DISTANCE (with `spread`, to between 0.5 and 1.5 of it).
+    Two classes have random weights. More classes have rows of a Hadamard matrix, which are equally far apart in both
+    norms, and a clear runner-up. Otherwise the nearest class need not be the runner-up, and an attack that follows the
+    runner-up would correctly miss the optimum.
     """
 
     def make(classes, norm, images=100, shape=(1, 8, 8), spread=False):
@@ -61,7 +62,7 @@ def linear():
         defense = as_defense(Linear(weight, -0.5 * weight.sum(1)))
         y = defense(0.5 + away).argmax(1)
         least = least_distance(weight, defense(0.5 + away), y, norm)
-        # in l1 all differ most in many components alike, which together have room for more: the margins are clear again
+        # in l1 many components share the largest weight, which leaves room for a larger distance and clear margins
         far = 8 if norm == "l1" and classes > 2 else 1
         goal = far * DISTANCE[norm] * (torch.linspace(0.5, 1.5, images) if spread else torch.ones(images))
         away, least = away * (goal / least).view(-1, 1, 1, 1), goal
@@ -92,7 +93,7 @@ class Net(nn.Module):
 
 
 class NoisyInput(nn.Module):
-    """A classifier behind additive Gaussian noise."""
+    """A classifier whose input gets additive Gaussian noise."""
 
     def __init__(self, inner, sigma):
         super().__init__()
@@ -104,7 +105,7 @@ class NoisyInput(nn.Module):
 
 @pytest.fixture
 def small():
-    """small(classes, noise): a tiny network on 8×8 images that are labelled as it sees them."""
+    """small(classes, noise): a small network on 8×8 images, labelled with the network's own predictions."""
 
     def make(classes=5, noise=0.0, images=12, channels=1):
         with seeded("small", str(classes)):
@@ -119,7 +120,7 @@ def small():
 
 @pytest.fixture
 def accuracy():
-    """accuracy(defense, x, y, draws): share of right answers of the defense itself."""
+    """accuracy(defense, x, y, draws): accuracy of the defense, averaged over draws."""
 
     @torch.no_grad()
     def of(defense: Defense, x, y, draws=1):
@@ -137,7 +138,7 @@ def inside():
         assert torch.isfinite(adversarial).all()
         assert adversarial.min() >= 0
         assert adversarial.max() <= 1
-        # x' is a float32 in [0,1]: every value of it is off by at most half of 2^-24
+        # x' is float32 in [0,1]: the rounding error of each value is at most half of 2^-24
         rounding = threat.size(torch.full_like(x[:1], 2**-25)).item()
         assert threat.size(adversarial - x).max() <= threat.radius * (1 + 1e-5) + rounding + 1e-7
 

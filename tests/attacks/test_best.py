@@ -1,4 +1,4 @@
-"""When an image may leave, and which of the points seen comes back, on defenses that are right by chance."""
+"""Tests of when an attack stops on an image and which point it returns, on deterministic and random defenses."""
 
 import pytest
 import torch
@@ -19,13 +19,13 @@ RIGHT, WRONG = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 
 
 def chance(x):
-    """Two classes; an image of brightness p is right (class 0) on a share p of the draws."""
+    """Two classes; an image of brightness p is classified correctly (class 0) on a share p of the draws."""
     right = torch.rand(len(x)) < x.flatten(1).mean(1)
     return torch.where(right[:, None], RIGHT, WRONG)
 
 
 def fixed(x):
-    """Two classes; an image is right (class 0) where its brightness is above 0.35."""
+    """Two classes; an image is classified correctly (class 0) if its brightness is above 0.35."""
     return torch.where(x.flatten(1).mean(1)[:, None] > 0.35, RIGHT, WRONG)
 
 
@@ -34,13 +34,13 @@ def point(brightness):
 
 
 def look(best, brightness, loss, answers):
-    """Shows `best` a look at a point: its loss and the draws' answers, True where right."""
+    """Pass a point to `best.see`: its loss and the answers of its draws, True if correct."""
     logits = torch.stack([RIGHT if answer else WRONG for answer in answers])[None]
     return bool(best.see(INDEX, point(brightness), torch.tensor([loss]), logits))
 
 
 def settle(best, brightness, loss=0.0):
-    """Ends a run at a point."""
+    """End a run at a point."""
     index = best.open.nonzero().squeeze(1)
     best.settle(index, point(brightness)[: len(index)], torch.full((len(index),), loss))
 
@@ -53,11 +53,11 @@ def test_a_deterministic_defense_is_broken_at_the_first_wrong_answer():
     best = Best(exact(as_defense(fixed)), X, Y)
     assert look(best, 0.4, 9.0, [True])
     assert not look(best, 0.3, 1.0, [False])
-    assert torch.equal(best.points(), point(0.3))  # wrong beats a larger loss
+    assert torch.equal(best.points(), point(0.3))  # a misclassified point is preferred to a larger loss
 
 
-def test_what_only_a_look_has_wrong_is_not_broken_and_is_noted():
-    """A pass with gradients may be answered otherwise; the defense without them decides."""
+def test_an_image_wrong_only_in_a_gradient_pass_is_not_broken_and_gives_a_warning():
+    """The defense may answer differently while gradients are computed; the answer without gradients decides."""
     best = Best(exact(as_defense(fixed)), X, Y)
     assert look(best, 0.4, 9.0, [False])
     assert best.open.all()
@@ -65,7 +65,7 @@ def test_what_only_a_look_has_wrong_is_not_broken_and_is_noted():
     assert [warning.code for warning in best.view.warnings] == [WarningCode.GRADIENT_MODE]
 
 
-def test_where_nothing_is_wrong_the_run_with_the_largest_loss_decides():
+def test_without_a_misclassified_point_the_one_with_the_largest_loss_is_returned():
     best = Best(exact(as_defense(chance)), X, Y)
     for brightness, loss in ((0.4, 1.0), (0.3, 3.0), (0.2, 2.0)):
         assert look(best, brightness, loss, [True])
@@ -73,7 +73,7 @@ def test_where_nothing_is_wrong_the_run_with_the_largest_loss_decides():
     assert torch.equal(best.points(), point(0.3))
 
 
-def test_what_a_blind_view_gets_wrong_decides_nothing():
+def test_misclassification_by_a_blind_view_does_not_count():
     best = Best(blind(Defense(chance, Function(torch.clone, random=False))), X, Y)
     for brightness, loss in ((0.4, 3.0), (0.3, 1.0)):
         assert look(best, brightness, loss, [False])
@@ -81,18 +81,18 @@ def test_what_a_blind_view_gets_wrong_decides_nothing():
     assert torch.equal(best.points(), point(0.4))
 
 
-def test_one_lucky_wrong_draw_is_no_reason_to_leave():
+def test_an_image_is_kept_after_wrong_draws_by_chance():
     with seeded("lucky"):
         best = random_best()
         assert look(best, 1.0, 1.0, [False] * (EARNED - 1))  # not enough in a row
-        assert look(best, 1.0, 1.0, [True])  # and the row is interrupted
+        assert look(best, 1.0, 1.0, [True])  # interrupts the sequence
         assert look(best, 1.0, 1.0, [False] * (EARNED - 1))
         assert look(best, 1.0, 1.0, [False])  # enough in a row, but the fresh draws are right
-        assert look(best, 1.0, 1.0, [False] * (EARNED - 1))  # so it has to begin again
+        assert look(best, 1.0, 1.0, [False] * (EARNED - 1))  # counting has started again
     assert best.open.all()
 
 
-def test_an_image_leaves_when_fresh_draws_are_wrong_as_well():
+def test_an_image_leaves_if_fresh_draws_are_wrong_as_well():
     best = random_best()
     with seeded("earned"):
         assert look(best, 0.0, 1.0, [False] * (EARNED // 2))
@@ -104,7 +104,7 @@ def test_an_image_leaves_when_fresh_draws_are_wrong_as_well():
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
 def test_images_that_are_sometimes_right_rarely_leave(share):
-    """A hundred looks at points that are right on a share of the draws: the chance to leave is below 2 · 0.95^64."""
+    """For 100 draws that are right with probability `share`, an image leaves with probability below 2 · 0.95^64."""
     left = 0
     for trial in range(60):
         with seeded("rarely", str(share), str(trial)):
@@ -117,10 +117,10 @@ def test_images_that_are_sometimes_right_rarely_leave(share):
     assert left <= {0.05: 12, 0.2: 0, 0.5: 0}[share]
 
 
-def test_the_naive_choices_are_worse_than_the_one_on_fresh_draws():
-    """One point looked perfect by luck, another has a huge loss by luck; where the run stands is truly better.
+def test_the_returned_point_is_chosen_on_fresh_draws():
+    """Earlier points have a larger loss or more wrong draws by chance, but the last point is better.
 
-    Right on 90 % of the draws against 20 %: whoever trusts the largest loss or the fewest right draws seen loses.
+    They are right on 90 % of the draws against 20 %, so the largest loss and the draws already seen both mislead.
     """
     with seeded("naive"):
         best = random_best()
@@ -131,7 +131,7 @@ def test_the_naive_choices_are_worse_than_the_one_on_fresh_draws():
     assert torch.equal(best.points(), point(0.2))
 
 
-def test_a_better_point_on_the_way_takes_the_place_of_the_last():
+def test_a_better_earlier_point_replaces_the_last_one():
     with seeded("on the way"):
         best = random_best()
         look(best, 0.1, 5.0, [False, False])
@@ -140,8 +140,8 @@ def test_a_better_point_on_the_way_takes_the_place_of_the_last():
     assert torch.equal(best.points(), point(0.1))
 
 
-def test_between_equal_points_the_last_is_taken():
-    """The point that looked best was lucky; it needs a clear lead on fresh draws, which equals rarely have."""
+def test_of_equally_good_points_the_last_is_returned():
+    """An earlier point needs a clear lead on fresh draws, which equally good points rarely have."""
     kept = 0
     for trial in range(100):
         with seeded("equal", str(trial)):
@@ -166,24 +166,24 @@ def test_a_worse_restart_does_not_replace_a_better_one():
 
 
 @pytest.mark.parametrize(("attack", "first"), [(PGD(steps=10), 0), (APGD(steps=10), 1)])
-def test_nothing_leaves_a_coin(attack, first):
-    """A defense that tosses a coin is wrong half of the time everywhere: each image is attacked to the end."""
+def test_no_image_leaves_if_the_defense_answers_at_random(attack, first):
+    """The defense is wrong with probability 1/2 at every point, so each image is attacked for all steps."""
 
-    def coin(x):
+    def random_answer(x):
         return chance(torch.full_like(x, 0.5)) + 0 * x.flatten(1).sum(1, keepdim=True)
 
     x, y = torch.full((20, 1, 2, 2), 0.5), torch.zeros(20, dtype=torch.long)
-    view = exact(as_defense(coin, random=True), eot=4)
+    view = exact(as_defense(random_answer, random=True), eot=4)
     with seeded("coin"):
         attack(view, x, y, ThreatModel("linf", 0.1))
     assert view.backwards == 20 * 10 * 4
-    # APGD looks at the image first, PGD's first gradient is the image's; ten, and two settle
+    # APGD queries the image first, PGD's first gradient is that of the image; then fresh draws compare two points
     assert view.forwards == 20 * ((10 + first) * 4 + 2 * FRESH)
 
 
 @pytest.mark.parametrize("loss", ["ce", "cw"])
 def test_apgd_is_no_weaker_than_plain_eot_pgd_on_a_random_defense(small, accuracy, loss):
-    """Against the last point of EOT-PGD with the same gradients, on 512 fresh draws, within three standard errors."""
+    """Compared with the last point of EOT-PGD with the same gradients, on 512 fresh draws, within 3 standard errors."""
     from purebench.attacks.gradient import losses
     from purebench.core.norms.norms import NORMS
 
@@ -205,25 +205,25 @@ def test_apgd_is_no_weaker_than_plain_eot_pgd_on_a_random_defense(small, accurac
     assert left <= of_plain + 3 * (0.25 * 2 / draws / 80) ** 0.5
 
 
-def test_an_image_that_is_wrong_only_where_gradients_flow_stays_and_a_note_tells():
-    """The pass with gradients says the opposite of what the defense answers: nobody may leave on its word."""
+def test_images_wrong_only_with_gradients_are_attacked_to_the_end_with_a_warning():
+    """With gradients the defense answers the opposite, so no image may leave because of such an answer."""
 
-    def two_faced(x):
+    def mode_dependent(x):
         score = x.flatten(1).sum(1, keepdim=True)
         logits = torch.cat([score, -score], 1)
         return -logits if x.requires_grad else logits
 
     x, y = torch.full((5, 1, 2, 2), 0.5), torch.zeros(5, dtype=torch.long)
     for attack in (PGD(steps=3), APGD(steps=3)):
-        view = exact(as_defense(two_faced))
+        view = exact(as_defense(mode_dependent))
         with seeded("two-faced"):
             found = attack(view, x, y, ThreatModel("linf", 0.1))
-        assert not (two_faced(found).argmax(1) != y).any()
+        assert not (mode_dependent(found).argmax(1) != y).any()
         assert WarningCode.GRADIENT_MODE in [warning.code for warning in view.warnings]
         assert view.backwards == 15
 
 
-def test_a_tie_that_a_folded_copy_decides_otherwise_is_no_accusation():
+def test_a_tie_that_a_folded_copy_decides_differently_gives_no_warning():
     best = Best(exact(as_defense(lambda x: torch.tensor([[1.0, 1.0 - 1e-6, 0.0]]).expand(len(x), 3))), X, Y)
     stay = best.see(
         torch.arange(len(X)), X, torch.zeros(len(X)), torch.tensor([[[0.0, 1.0, 0.0]]]).expand(len(X), 1, 3)

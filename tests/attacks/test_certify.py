@@ -1,4 +1,4 @@
-"""Certificates as a job: radii in the board's norm, None where nothing is proven, SKIPPED where nothing can be."""
+"""Tests of certificates: radii in the norm of the threat, None without a certificate, inapplicable defenses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from purebench.core.threat import ThreatModel
 X, Y = torch.rand(4, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
 
 
-class Proves(Defense):
-    """Is sure of class 0 for images 0 and 1, of class 2 for image 2, and abstains on image 3."""
+class CertifyingDefense(Defense):
+    """Certifies class 0 for images 0 and 1 and class 2 for image 2, and abstains on image 3."""
 
     def __init__(self) -> None:
         super().__init__(lambda x: torch.zeros(len(x), 3))
@@ -33,8 +33,8 @@ class Proves(Defense):
 
 
 @pytest.mark.parametrize(("norm", "share"), [("l2", 1.0), ("l1", 1.0), ("linf", 1 / 3)])
-def test_radii_are_in_the_threats_norm_and_only_where_right(norm, share):
-    defense = Proves()
+def test_radii_are_in_the_norm_of_the_threat_and_only_given_for_correct_predictions(norm, share):
+    defense = CertifyingDefense()
     answer = Certify(n0=5, n=50, alpha=0.01)(no_gradient(defense), X, Y, ThreatModel(norm, 0.1))
     assert isinstance(answer, Answer)
     assert torch.equal(answer.images, X)
@@ -50,19 +50,19 @@ def test_radii_are_in_the_threats_norm_and_only_where_right(norm, share):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_no_point_of_the_ball_is_farther_than_the_l2_radius(norm):
+def test_the_converted_ball_lies_inside_the_l2_ball(norm):
     """The farthest points of the l-inf ball are its corners, of the l1 ball those on the axes."""
     radius = within(norm, 0.5, 12)
     farthest = {"linf": radius * math.sqrt(12), "l2": radius, "l1": radius}[norm]
     assert 0.5 - 1e-6 < farthest <= 0.5
 
 
-def test_a_defense_without_certificates_is_passed_over():
+def test_a_defense_without_certificates_is_inapplicable():
     with pytest.raises(Inapplicable, match="no certificate"):
         Certify()(no_gradient(Defense(lambda x: torch.zeros(len(x), 3))), X, Y, ThreatModel("l2", 0.1))
 
 
 @pytest.mark.parametrize("settings", [{"n": 0}, {"n0": True}, {"alpha": 0.0}, {"alpha": 0.5}])
-def test_bad_parameters_are_refused(settings):
+def test_invalid_settings_are_rejected(settings):
     with pytest.raises(PurebenchError, match=r"expected a (whole|prob)"):
         Certify(**settings)

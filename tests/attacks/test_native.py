@@ -1,4 +1,4 @@
-"""Native attacks on a plain model: three lines, the model untouched, the closed form of a linear one."""
+"""Tests of native attacks on a plain model: closed-form optima, an unmodified model, and input errors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def model() -> nn.Module:
 
 @pytest.fixture
 def images(model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Images that no perturbation of EPS takes to the ends of [0,1], with the labels that the model gives."""
+    """Images that stay inside [0,1] under any perturbation of EPS, with the model's predictions as labels."""
     x = 0.3 + 0.4 * torch.rand(40, 1, 8, 8)
     return x, model(x).argmax(1)
 
 
-def half_trained(model: nn.Module) -> nn.Module:
-    """In eval mode but for one layer of batch norm."""
+def partly_in_training_mode(model: nn.Module) -> nn.Module:
+    """A model in eval mode except for one batch norm layer."""
     made = nn.Sequential(nn.BatchNorm2d(1), model).eval()
     made[0].train()
     return made
@@ -42,7 +42,7 @@ def margins(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("attack", [PGD(steps=20), APGD(steps=20), Square(queries=50)])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_bounded_attacks_keep_to_eps_and_break_what_can_be_broken(
+def test_bounded_attacks_stay_within_eps_and_break_every_breakable_image(
     attack: PGD | APGD | Square, norm: str, model: nn.Module, images: tuple[Tensor, Tensor]
 ) -> None:
     """The margin of a linear model falls by at most eps times the dual norm of the difference of its two rows."""
@@ -63,7 +63,7 @@ def test_bounded_attacks_keep_to_eps_and_break_what_can_be_broken(
 
 
 @pytest.mark.parametrize("attack", [CW(steps=50), DeepFool(), FMN(steps=100)])
-def test_minimum_norm_attacks_give_the_nearest(
+def test_minimum_norm_attacks_find_distances_near_the_optimum(
     attack: CW | DeepFool | FMN, model: nn.Module, images: tuple[Tensor, Tensor]
 ) -> None:
     x, y = images
@@ -78,7 +78,7 @@ def test_minimum_norm_attacks_give_the_nearest(
     assert (distances[wrong] / nearest[wrong]).median() < 1.2
 
 
-def test_the_model_is_left_as_it_is(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+def test_the_model_and_the_images_are_not_modified(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     x, y = images
     before = x.clone()
     PGD(steps=2)(model, x, y, eps=EPS)
@@ -86,12 +86,14 @@ def test_the_model_is_left_as_it_is(model: nn.Module, images: tuple[Tensor, Tens
     assert torch.equal(x, before)
 
 
-def test_eps_may_be_a_fraction_in_words(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+def test_eps_may_be_a_fraction_as_a_string(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     found = [FMN(steps=3)(model, *images, eps=eps) for eps in ("8/255", 8 / 255)]
     assert torch.equal(found[0], found[1])  # type: ignore[arg-type]
 
 
-def test_torchs_seed_decides_and_a_defense_may_be_random(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+def test_the_torch_seed_determines_the_result_on_a_random_defense(
+    model: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
     x, y = images
 
     def found(seed: int, eot: int = 1) -> Tensor:
@@ -106,7 +108,7 @@ def test_torchs_seed_decides_and_a_defense_may_be_random(model: nn.Module, image
     assert not torch.equal(found(1), found(1, eot=4))
 
 
-def test_a_defense_is_attacked_in_eval_mode_and_gets_its_modes_back(images: tuple[Tensor, Tensor]) -> None:
+def test_a_defense_is_attacked_in_eval_mode_and_its_modes_are_restored(images: tuple[Tensor, Tensor]) -> None:
     x, y = images
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout(0.5), nn.Linear(72, 2))
     defense = Defense(keep_random_layers_on(net), random=True).train()
@@ -114,16 +116,16 @@ def test_a_defense_is_attacked_in_eval_mode_and_gets_its_modes_back(images: tupl
     net[4].register_forward_hook(lambda *given: seen.append((net[1].training, net[3].training, len(given[1][0]))))
     PGD(steps=2)(defense, x, y, eps=EPS, eot=4)
     assert {mode[:2] for mode in seen} == {(False, True)}
-    assert max(size for *_, size in seen) == len(x)  # a call a draw: what the images of one share is not known
+    assert max(size for *_, size in seen) == len(x)  # one call per draw: it is unknown whether a call shares its draw
     assert net[1].num_batches_tracked == 0
     assert all(part.training for part in defense.modules())
     assert defense.shares_draws is None
 
 
-def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+def test_invalid_input_is_rejected(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     x, y = images
     attack = Clean()
-    for told, call in {
+    for message, call in {
         "pass eps=8/255": lambda: attack(model, x, y),  # type: ignore[call-overload]
         r"from 76\.5\d* to 178": lambda: attack(model, x * 255, y, eps=EPS),
         "expected images": lambda: attack(model, x[0], y, eps=EPS),
@@ -134,15 +136,15 @@ def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tenso
         "'l7' is unknown": lambda: attack(model, x, y, eps=EPS, norm="l7"),
         "any image may become any other": lambda: attack(model, x, y, eps=8.0),
         r"call model\.eval\(\)": lambda: attack(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, y, eps=EPS),
-        r"eval\(\) first": lambda: attack(half_trained(model), x, y, eps=EPS),
+        r"eval\(\) first": lambda: attack(partly_in_training_mode(model), x, y, eps=EPS),
         "expected a view with": lambda: attack(model, x, y, ThreatModel("linf", EPS)),  # type: ignore[call-overload]
     }.items():
-        with pytest.raises(PurebenchError, match=told):
+        with pytest.raises(PurebenchError, match=message):
             call()
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (
             lambda: APGD(step=10),
@@ -154,22 +156,22 @@ def test_bad_input_is_one_sentence(model: nn.Module, images: tuple[Tensor, Tenso
         (lambda: Defense(abs, randm=True), "Defense: the parameter 'randm' is unknown; did you mean 'random'?"),  # type: ignore[call-arg]
     ],
 )
-def test_an_unknown_parameter_is_refused_with_the_known_ones(call: Callable[[], object], told: str) -> None:
+def test_an_unknown_parameter_error_names_the_known_ones(call: Callable[[], object], message: str) -> None:
     for kind in (PurebenchError, TypeError):
-        with pytest.raises(kind, match=re.escape(told)):
+        with pytest.raises(kind, match=re.escape(message)):
             call()
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("radius", "APGD: the parameter 'radius' is unknown; pass eps=8/255 and norm='linf'"),
         ("epsilon", "APGD on a model: the parameter 'epsilon' is unknown; did you mean 'eps'?"),
         ("nrom", "did you mean 'norm'? It takes eps, norm, eot."),
     ],
 )
-def test_an_unknown_keyword_of_a_call_is_refused(
-    name: str, told: str, model: nn.Module, images: tuple[Tensor, Tensor]
+def test_an_unknown_keyword_of_a_call_is_rejected(
+    name: str, message: str, model: nn.Module, images: tuple[Tensor, Tensor]
 ) -> None:
-    with pytest.raises(PurebenchError, match=re.escape(told)):
+    with pytest.raises(PurebenchError, match=re.escape(message)):
         APGD()(model, *images, **{name: EPS})  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Every native attack against theory: linear classifiers, whose least perturbation is known in closed form."""
+"""Tests of every native attack on linear classifiers, whose least perturbation is known in closed form."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -28,33 +28,35 @@ GRADIENT_ATTACKS = {
     "apgd-cw-t": apgd_t(steps=30, targets=9, loss="cw"),
     "mi-fgsm": mi_fgsm(steps=40),
 }
-LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
+MINIMUM_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
 ATTACKS = GRADIENT_ATTACKS | {"square": Square(queries=30)}
-ITS_NORMS = {name: ["linf", "l2"] for name in ("square", "pgd-ce", "pgd-cw", "mi-fgsm")}
-RUNS = {"apgd-t": 4, "apgd-cw-t": 4}
-"""Gradients an image, of five classes, in steps; one unless it is said here."""
-LOOKS_ONLY = ("pgd-ce", "pgd-cw", "mi-fgsm")
-"""Attacks whose first gradient is that of the image, and which leave their last point to the runner."""
+SUPPORTED_NORMS = {name: ["linf", "l2"] for name in ("square", "pgd-ce", "pgd-cw", "mi-fgsm")}
+TARGETED_RUNS = {"apgd-t": 4, "apgd-cw-t": 4}
+"""Gradients per step and image with five classes: one for each target; 1 for all other attacks."""
+FIRST_GRADIENT_AT_IMAGE = ("pgd-ce", "pgd-cw", "mi-fgsm")
+"""Attacks whose first gradient is taken at the image and that do not query their last point."""
 NORMS = ["linf", "l2", "l1"]
 
 
 def broken(case, attack, view, threat):
     with seeded("oracle", threat.norm):
         found = attack(view, case.x, case.y, threat)
-    if threat.norm != "l1":  # where other components are as good as one that meets the box
+    if threat.norm != "l1":  # in l1 a component may reach the box, since others are equally good
         assert found.min() > 0  # the box does not bind
         assert found.max() < 1
     return case.defense(found).argmax(1) != case.y
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6, 10])
-@pytest.mark.parametrize(("attack", "norm"), [(a, n) for a in GRADIENT_ATTACKS for n in ITS_NORMS.get(a, NORMS)])
-def test_just_beyond_the_optimal_distance_it_succeeds_and_just_before_never(linear, attack, classes, norm):
-    if classes < LEAST_CLASSES.get(attack, 2):
+@pytest.mark.parametrize(("attack", "norm"), [(a, n) for a in GRADIENT_ATTACKS for n in SUPPORTED_NORMS.get(a, NORMS)])
+def test_attacks_succeed_5_percent_beyond_the_optimal_distance_and_never_5_percent_before(
+    linear, attack, classes, norm
+):
+    if classes < MINIMUM_CLASSES.get(attack, 2):
         pytest.skip("DLR needs three classes, targeted DLR four")
     case = linear(classes, norm)
     least = case.distance[0].item()
-    # in l1 the largest component decides a step, and a loss that changes its runner-up may go round in circles
+    # in l1 the largest component decides a step, and a loss with a changing runner-up may cycle
     chosen = replace(GRADIENT_ATTACKS[attack], restarts=3 if norm == "l1" else 1)
     for factor in (1.05, 0.95):
         wrong = broken(case, chosen, exact(case.defense), ThreatModel(norm, factor * least))
@@ -70,8 +72,8 @@ def test_square_finds_the_linear_optimum_in_linf_with_enough_queries(linear, cla
         assert wrong.float().mean() >= 0.99 if factor > 1 else not wrong.any()
 
 
-def test_square_finds_the_optimum_in_l2_where_one_of_its_patches_is_optimal():
-    """In l2 the patches cannot make every perturbation; here the optimal one is a patch, in a place to be found."""
+def test_square_finds_the_l2_optimum_if_it_is_one_of_its_patches():
+    """The l2 patches cannot form every perturbation; here the optimum is a patch at an unknown position."""
     weight = torch.zeros(5, 5)
     with seeded("patch"):
         weight[1:4, 2:5] = bump(3, weight)
@@ -79,14 +81,14 @@ def test_square_finds_the_optimum_in_l2_where_one_of_its_patches_is_optimal():
     slopes = torch.stack([weight.flatten(), -weight.flatten()])
     defense = as_defense(lambda x: (x - 0.5).flatten(1) @ slopes.T)
     scores = (x - 0.5).flatten(1) @ weight.flatten()
-    x = x + ((0.2 * scores.sign() - scores)[:, None] * weight.flatten()).view_as(x)  # all at the distance 0.2
+    x = x + ((0.2 * scores.sign() - scores)[:, None] * weight.flatten()).view_as(x)  # every image at distance 0.2
     case = SimpleNamespace(defense=defense, x=x, y=defense(x).argmax(1))
     for factor in (1.05, 0.95):
         wrong = broken(case, Square(queries=2000), no_gradient(defense), ThreatModel("l2", factor * 0.2))
         assert wrong.float().mean() >= 0.99 if factor > 1 else not wrong.any()
 
 
-def test_square_in_l2_comes_within_twice_the_optimum_of_any_linear_classifier(linear):
+def test_square_in_l2_succeeds_at_twice_the_optimal_distance_of_a_linear_classifier(linear):
     case = linear(5, "l2")
     for factor in (2, 0.95):
         threat = ThreatModel("l2", factor * case.distance[0].item())
@@ -102,8 +104,8 @@ def test_square_in_l2_comes_within_twice_the_optimum_of_any_linear_classifier(li
     noise=st.sampled_from([0.0, 0.3]),
     seed=st.integers(0, 1000),
 )
-def test_what_comes_back_is_inside_the_threat_model(small, inside, attack, norm, radius, noise, seed):
-    assume(norm in ITS_NORMS.get(attack, NORMS))
+def test_results_are_inside_the_threat_model(small, inside, attack, norm, radius, noise, seed):
+    assume(norm in SUPPORTED_NORMS.get(attack, NORMS))
     case, threat = small(noise=noise, images=4), ThreatModel(norm, radius)
     short = Square(queries=8) if attack == "square" else replace(ATTACKS[attack], steps=6, restarts=2)
     with seeded("inside", str(seed)):
@@ -111,11 +113,11 @@ def test_what_comes_back_is_inside_the_threat_model(small, inside, attack, norm,
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
-@pytest.mark.parametrize(("attack", "norm"), [(a, n) for a in ATTACKS for n in ITS_NORMS.get(a, NORMS)])
-def test_the_seed_decides_the_result_and_another_changes_it(small, attack, norm, noise):
+@pytest.mark.parametrize(("attack", "norm"), [(a, n) for a in ATTACKS for n in SUPPORTED_NORMS.get(a, NORMS)])
+def test_the_seed_determines_the_result(small, attack, norm, noise):
     case = small(noise=noise)
     if not noise and not getattr(ATTACKS[attack], "random", True):
-        pytest.skip("it begins at the image itself, so nothing is random")
+        pytest.skip("the attack starts at the image, so nothing is random")
 
     def found(seed):
         with seeded("seed", seed):
@@ -127,7 +129,7 @@ def test_the_seed_decides_the_result_and_another_changes_it(small, attack, norm,
 
 
 @pytest.mark.parametrize(("attack", "cure"), [("square", "autoattack:square"), ("pgd-ce", "apgd")])
-def test_a_norm_that_an_attack_has_no_step_for_is_refused(small, attack, cure):
+def test_an_unsupported_norm_is_rejected_with_an_alternative(small, attack, cure):
     case = small()
     with pytest.raises(PurebenchError, match=f"linf or l2, but got l1; use {cure}"):
         ATTACKS[attack](exact(case.defense), case.x, case.y, ThreatModel("l1", 1.0))
@@ -143,7 +145,7 @@ def test_images_of_a_batch_do_not_influence_each_other(small, norm):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_broken_images_leave_the_batch(linear, attack):
-    """At a radius between the distances, half of the images fall at once and are never asked again."""
+    """At the median distance, about half of the images break early and are not queried again."""
     case = linear(4, "linf", spread=True)
     scale = 2 if attack == "square" else 1  # thirty queries do not find the optimum
     threat = ThreatModel("linf", case.distance.median().item() * scale)
@@ -160,28 +162,28 @@ def test_broken_images_leave_the_batch(linear, attack):
         found = ATTACKS[attack](view, case.x, case.y, threat)
     wrong = case.defense(found).argmax(1) != case.y
     assert 0.2 < wrong.float().mean() < 0.95
-    steps = 0 if attack == "square" else ATTACKS[attack].steps * RUNS.get(attack, 1)
-    seen = looks if steps else everything  # what a gradient's pass says is wrong is asked again without gradients
-    assert seen == sorted(seen, reverse=True)  # nobody comes back
+    steps = 0 if attack == "square" else ATTACKS[attack].steps * TARGETED_RUNS.get(attack, 1)
+    seen = looks if steps else everything  # wrong answers of gradient passes are confirmed without gradients
+    assert seen == sorted(seen, reverse=True)  # no image returns to the batch
     assert seen[-1] >= (~wrong).sum()
     assert view.forwards == sum(everything)
     assert view.backwards == sum(looks)
-    late = 0.95 if attack == "mi-fgsm" else 0.8  # its steps add up to the radius, so that most break near the end
+    late = 0.95 if attack == "mi-fgsm" else 0.8  # its steps add up to the radius, so most images break near the end
     assert view.backwards < late * steps * len(case.x) or not steps
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_image_that_is_wrong_already_costs_one_look_and_comes_back_as_it_is(small, attack):
-    """One forward pass; where the look at the image is the first step's gradient as well, two and a backward pass."""
+def test_a_misclassified_image_costs_one_query_and_is_returned_unchanged(small, attack):
+    """One forward pass; two and a backward pass if the first gradient is taken at the image."""
     case = small()
     view = exact(case.defense)
     found = ATTACKS[attack](view, case.x, (case.y + 1) % 5, ThreatModel("linf", 0.1))
     assert torch.equal(found, case.x)
-    gradient = attack in LOOKS_ONLY
+    gradient = attack in FIRST_GRADIENT_AT_IMAGE
     assert (view.forwards, view.backwards) == (len(case.x) * (1 + gradient), len(case.x) * gradient)
 
 
-def test_restarts_go_on_with_the_images_that_hold(small, accuracy):
+def test_restarts_lower_the_accuracy(small, accuracy):
     case, threat = small(images=60), ThreatModel("linf", 0.03)
     left = []
     for restarts in (1, 4):
@@ -191,7 +193,7 @@ def test_restarts_go_on_with_the_images_that_hold(small, accuracy):
     assert 0 < left[1] < left[0]
 
 
-def test_clean_is_the_image_itself(small):
+def test_clean_returns_a_copy_of_the_images(small):
     case = small()
     found = Clean()(exact(case.defense), case.x, case.y, ThreatModel("linf", 0.1))
     assert torch.equal(found, case.x)
@@ -199,7 +201,7 @@ def test_clean_is_the_image_itself(small):
 
 
 @pytest.mark.parametrize("attack", GRADIENT_ATTACKS)
-def test_bpda_attacks_what_has_no_gradient(small, accuracy, attack):
+def test_bpda_breaks_a_purifier_with_zero_gradient(small, accuracy, attack):
     from purebench.defenses.transforms.simple import Quantise
 
     case = small(images=30)

@@ -1,4 +1,4 @@
-"""A defense is its classifier after its purifier; anything callable can be one."""
+"""Tests of defenses: composition of purifier and classifier, randomness, and fingerprints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
 
 
-def test_the_classifier_sees_the_purified_image() -> None:
+def test_the_classifier_gets_the_purified_image() -> None:
     classifier, x = net(), torch.rand(2, 1, 2, 2)
     defense = as_defense(Function(lambda image: 1 - image, random=False), classifier)
     assert torch.equal(defense(x), classifier(1 - x))
@@ -28,7 +28,7 @@ def test_the_classifier_sees_the_purified_image() -> None:
 
 @pytest.mark.parametrize("in_classifier", [False, True])
 @pytest.mark.parametrize("in_purifier", [False, True])
-def test_randomness_is_declared_by_either_part(in_classifier: bool, in_purifier: bool) -> None:
+def test_a_defense_is_random_if_either_part_is(in_classifier: bool, in_purifier: bool) -> None:
     defense = Defense(net(), Function(lambda image: image, random=in_purifier), random=in_classifier)
     assert defense.random == (in_classifier or in_purifier)
 
@@ -39,20 +39,20 @@ def test_surrogates_default_to_the_identity() -> None:
     assert torch.equal(Function(torch.round, random=False, surrogate=torch.sin).surrogate(x), x.sin())
 
 
-def test_models_are_evaluated_and_keep_no_parameter_gradients() -> None:
+def test_models_are_in_eval_mode_without_parameter_gradients() -> None:
     defense = as_defense(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 3)))
     assert not any(module.training for module in defense.modules())
     assert not any(parameter.requires_grad for parameter in defense.parameters())
 
 
-def test_what_cannot_be_a_defense_is_refused() -> None:
+def test_invalid_defenses_are_rejected() -> None:
     with pytest.raises(TypeError, match="classifier"):
         as_defense(Function(torch.round, random=False))
     with pytest.raises(TypeError, match="callable"):
         as_defense(3)  # type: ignore[arg-type]
 
 
-def test_fingerprints_see_every_weight() -> None:
+def test_the_fingerprint_depends_on_every_weight() -> None:
     one, two = net(), net()
     assert fingerprint(one) == fingerprint(two)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_fingerprints_see_every_weight() -> None:
     assert fingerprint(net().half()) != fingerprint(one)
 
 
-def test_a_fingerprint_sees_what_quantised_layers_keep() -> None:
+def test_the_fingerprint_depends_on_the_weights_of_quantised_layers() -> None:
     torch.manual_seed(0)
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
     one, two = (torch.ao.quantization.quantize_dynamic(plain, {torch.nn.Linear}, dtype=torch.qint8) for _ in range(2))
@@ -71,11 +71,11 @@ def test_a_fingerprint_sees_what_quantised_layers_keep() -> None:
     assert fingerprint(one) != fingerprint(three)
 
 
-def kept_in_a_closure(weight: Tensor) -> Defense:
+def weight_in_a_closure(weight: Tensor) -> Defense:
     return as_defense(lambda x: x.flatten(1) @ weight)
 
 
-def kept_in_a_list(weight: Tensor) -> Defense:
+def weight_in_a_list(weight: Tensor) -> Defense:
     class Listed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -89,13 +89,13 @@ def kept_in_a_list(weight: Tensor) -> Defense:
     return as_defense(Listed())
 
 
-def kept_in_a_partial(weight: Tensor) -> Defense:
+def weight_in_a_partial(weight: Tensor) -> Defense:
     return as_defense(functools.partial(lambda w, x: x.flatten(1) @ torch.as_tensor(w), weight.numpy()))
 
 
-@pytest.mark.parametrize("make", [kept_in_a_closure, kept_in_a_list, kept_in_a_partial])
-def test_a_fingerprint_sees_weights_that_the_state_dictionary_lacks(make: Callable[[Tensor], Defense]) -> None:
-    """Else a defense that was trained again would be shown with the number of its old weights."""
+@pytest.mark.parametrize("make", [weight_in_a_closure, weight_in_a_list, weight_in_a_partial])
+def test_the_fingerprint_depends_on_weights_outside_the_state_dict(make: Callable[[Tensor], Defense]) -> None:
+    """Otherwise a retrained defense would be shown with the results of its old weights."""
     weight = torch.arange(32.0).view(16, 2)
     assert fingerprint(make(weight.clone())) == fingerprint(make(weight.clone()))
     assert fingerprint(make(weight.clone())) != fingerprint(make(weight + 1))

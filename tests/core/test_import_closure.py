@@ -1,4 +1,4 @@
-"""What a file or a module imports is found without running it, and no more than Python would import."""
+"""Tests that the imports of a file or module are found without running it, and only those of Python itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from purebench.core.source.import_closure import FILE, ImportGraph
 
 
 def write(folder: Path, **files: str) -> Path:
-    """Files by dotted name, `_` for a dot and `_init` for a package's own; each fails when it is run."""
+    """Write files by dotted name, with `_` for a dot and `_init` for `__init__`; each fails if it is run."""
     for name, text in files.items():
         *above, last = name.split("_")
         path = folder.joinpath(*above, "__init__.py" if last == "init" else f"{last}.py")
@@ -46,7 +46,7 @@ def names(file: Path) -> list[str]:
         ("import os, json, never_written", []),
     ],
 )
-def test_local_modules_are_followed(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_imports_of_local_modules_are_followed(tmp_path: Path, text: str, expected: list[str]) -> None:
     file = write(
         tmp_path,
         mine=text,
@@ -65,7 +65,7 @@ def test_local_modules_are_followed(tmp_path: Path, text: str, expected: list[st
     assert names(file) == sorted([FILE, *expected])
 
 
-def test_a_computed_name_in_a_file_stands_for_all_files_beside_it(tmp_path: Path) -> None:
+def test_a_computed_import_includes_all_files_of_the_folder(tmp_path: Path) -> None:
     file = write(tmp_path, mine="import_module(name)", helper="", other="import deep", deep="", pack_init="")
     assert names(file) == [FILE, "deep", "helper", "other", "pack"]
 
@@ -73,7 +73,7 @@ def test_a_computed_name_in_a_file_stands_for_all_files_beside_it(tmp_path: Path
 @pytest.mark.parametrize(
     "text", ["import_module(name)", "spec_from_file_location(n, p)", "SourceFileLoader(n, p)", "runpy.run_path(p)"]
 )
-def test_a_computed_name_stands_for_the_files_of_subfolders_too(tmp_path: Path, text: str) -> None:
+def test_a_computed_import_includes_the_files_of_subfolders(tmp_path: Path, text: str) -> None:
     file = write(tmp_path, mine=text, helper="")
     (tmp_path / "sub" / "deep").mkdir(parents=True)
     for hidden in (".git", "__pycache__", "env"):
@@ -96,7 +96,7 @@ def test_a_folder_without_init_is_a_package(tmp_path: Path) -> None:
     assert names(file) == [FILE, "sub", "sub.part"]
 
 
-def test_a_computed_name_among_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_computed_import_with_too_many_files_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_closure, "MOST_FILES", 2)
     assert names(write(tmp_path, mine="import_module(name)", helper=""))
     file = write(tmp_path, mine="import_module(name)", helper="", third="")
@@ -104,14 +104,14 @@ def test_a_computed_name_among_too_many_files_is_refused(tmp_path: Path, monkeyp
         names(file)
 
 
-def test_other_packages_count_by_their_versions(tmp_path: Path) -> None:
+def test_other_packages_are_recorded_by_version(tmp_path: Path) -> None:
     file = write(tmp_path, mine="import torch.nn, helper, not_of_this_world", helper="from PIL import Image")
     found = ImportGraph("", tmp_path).closure(file)
     assert found.packages == {"torch": version("torch"), "pillow": version("pillow"), "not_of_this_world": ABSENT}
     assert not {"torch", "PIL"} & found.modules.keys()
 
 
-def test_what_is_not_python_counts_by_its_bytes(tmp_path: Path) -> None:
+def test_extension_modules_are_hashed_by_their_bytes(tmp_path: Path) -> None:
     from importlib.machinery import EXTENSION_SUFFIXES
 
     file, compiled = write(tmp_path, mine="import fast"), tmp_path / f"fast{EXTENSION_SUFFIXES[0]}"
@@ -122,7 +122,7 @@ def test_what_is_not_python_counts_by_its_bytes(tmp_path: Path) -> None:
     assert digests[0] != digests[1]
 
 
-def test_a_distribution_is_followed_where_it_is_installed_and_others_are_not(
+def test_modules_of_the_given_distribution_are_followed_and_others_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "site-packages"
@@ -179,24 +179,24 @@ print("ALL", sorted(known), "AND", sorted(code.worst_case.modules))
 """
 
 
-def test_all_that_a_job_loads_of_purebench_is_in_its_code_and_no_page() -> None:
-    """The oracle is Python itself: what was imported when jobs had run."""
+def test_the_code_of_a_job_has_every_module_that_it_loads_and_no_unrelated_ones() -> None:
+    """Compared with the modules that Python has imported after running the jobs."""
     done = subprocess.run([sys.executable, "-c", JOB], capture_output=True, text=True, check=True)
     assert "errored" not in done.stdout
     assert "MISSING []" in done.stdout
     assert "MISSING HERE []" in done.stdout
-    told, _, picks = done.stdout.partition("ALL ")[2].partition(" AND ")
+    attack_modules, _, worst_case_modules = done.stdout.partition("ALL ")[2].partition(" AND ")
     for name in (
         "attacks.gradient.apgd",
         "attacks.views.view",
-        "execution.jobs.verification",
-        "execution.jobs.job",
+        "execution.verification",
+        "execution.job",
         "defenses.transforms.jpeg",
-        "core.norms.norms",
+        "core.norms",
     ):
-        assert f"'purebench.{name}'" in told
+        assert f"'purebench.{name}'" in attack_modules
     for name in ("leaderboards", "results", "cli", "report", "api", "records.store", "statistics", "checks"):
-        assert f"'purebench.{name}" not in told, name
-        assert (f"'purebench.{name}" in picks) is (name == "statistics"), name
+        assert f"'purebench.{name}" not in attack_modules, name
+        assert (f"'purebench.{name}" in worst_case_modules) is (name == "statistics"), name
     for name in ("execution.jobs.worst_case_job", "statistics", "execution.jobs.verification", "core.compute.batching"):
-        assert f"'purebench.{name}" in picks
+        assert f"'purebench.{name}" in worst_case_modules

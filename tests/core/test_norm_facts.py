@@ -1,4 +1,4 @@
-"""The facts about each norm agree with its geometry, and no other module has a table of norms."""
+"""Tests that the facts about each norm agree with its geometry and that no other module has a table of norms."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from purebench.core.norms.norms import NORMS
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = re.compile(r"""["']linf["']: (?!bounded|minimum)|\(["']linf["'], ["']l[12]["']""")
-OWN = {"suite/core/norms/norm_facts.py", "suite/core/norms/norms.py", "attacks/black_box/square.py"}
-"""The tables themselves, and Square's proposals, which are two algorithms."""
+ALLOWED = {"suite/core/norms/norm_facts.py", "suite/core/norms/norms.py", "attacks/black_box/square.py"}
+"""Files that may list norms: the tables themselves, and Square, which has one algorithm per norm."""
 
 
 def test_both_tables_have_the_same_norms() -> None:
@@ -25,7 +25,7 @@ def test_both_tables_have_the_same_norms() -> None:
 
 
 @pytest.mark.parametrize("name", NORM_NAMES)
-def test_the_facts_follow_from_the_geometry(name: str) -> None:
+def test_the_facts_agree_with_the_geometry(name: str) -> None:
     facts, norm = NORM_FACTS[name], NORMS[name]
     delta = torch.randn(5, 2, 4, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(norm.size(delta), torch.linalg.vector_norm(delta.flatten(1), ord=facts.order, dim=1))
@@ -35,7 +35,7 @@ def test_the_facts_follow_from_the_geometry(name: str) -> None:
 
 @pytest.mark.parametrize("name", NORM_NAMES)
 def test_the_ball_inside_an_l2_ball_touches_it(name: str) -> None:
-    """The longest perturbation of a norm's ball is all components equal, or one component alone."""
+    """The longest perturbation in the ball has all components equal or a single nonzero component."""
     radius = NORM_FACTS[name].inside_l2(2.0, 24)
     longest = []
     for delta in (torch.ones(1, 24), torch.eye(24)[:1]):
@@ -50,9 +50,9 @@ def test_no_other_module_lists_the_norms() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if TABLE.search(path.read_text(encoding="utf-8"))
     }
-    assert found <= OWN
+    assert found <= ALLOWED
 
 
-def test_the_facts_need_no_torch() -> None:
+def test_the_facts_do_not_import_torch() -> None:
     code = "import sys, purebench.core.threat; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Norms against their definitions; projections by their properties: inside stays, outside lands on the boundary."""
+"""Tests of norms against their definitions and of projections by their properties."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_size_is_the_vector_norm(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", NORMS)
 @given(seed=SEEDS, radius=RADII)
-def test_projection_keeps_what_is_inside(name: str, seed: int, radius: float) -> None:
+def test_projection_keeps_points_inside_the_ball(name: str, seed: int, radius: float) -> None:
     norm = NORMS[name]
     delta = perturbations(seed)
     inside = delta * (0.99 * radius / norm.size(delta)).view(-1, 1, 1, 1)
@@ -39,7 +39,7 @@ def test_projection_keeps_what_is_inside(name: str, seed: int, radius: float) ->
 
 @pytest.mark.parametrize("name", NORMS)
 @given(seed=SEEDS, radius=RADII)
-def test_projection_brings_what_is_outside_to_the_boundary(name: str, seed: int, radius: float) -> None:
+def test_projection_moves_points_outside_the_ball_to_its_boundary(name: str, seed: int, radius: float) -> None:
     norm = NORMS[name]
     delta = perturbations(seed)
     outside = delta * (1.5 * radius / norm.size(delta)).view(-1, 1, 1, 1)
@@ -63,8 +63,8 @@ def test_projection_is_the_nearest_point(name: str, seed: int, radius: float) ->
 
 @pytest.mark.parametrize("name", NORMS)
 @given(seed=SEEDS)
-def test_direction_has_norm_one_and_climbs_most(name: str, seed: int) -> None:
-    """Its inner product with the gradient is the dual norm, which no point of the ball exceeds."""
+def test_direction_has_norm_one_and_the_largest_inner_product(name: str, seed: int) -> None:
+    """Its inner product with the gradient is the dual norm, the maximum over the unit ball."""
     norm = NORMS[name]
     gradient = perturbations(seed)
     direction = norm.direction(gradient)
@@ -74,7 +74,7 @@ def test_direction_has_norm_one_and_climbs_most(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_direction_of_nothing_is_nothing_and_of_next_to_nothing_is_whole(name: str) -> None:
+def test_direction_of_zero_is_zero_and_of_a_tiny_gradient_has_norm_one(name: str) -> None:
     assert (NORMS[name].direction(torch.zeros(1, 1, 2, 2)) == 0).all()
     tiny = torch.full((1, 1, 2, 2), 1e-30)
     torch.testing.assert_close(NORMS[name].size(NORMS[name].direction(tiny)), torch.ones(1))
@@ -93,7 +93,7 @@ def test_random_points_are_uniform_in_the_ball(name: str) -> None:
 
 @pytest.mark.parametrize("name", NORMS)
 @given(seed=SEEDS, radius=st.floats(1e-3, 1.0))
-def test_threat_projection_obeys_ball_and_box(name: str, seed: int, radius: float) -> None:
+def test_threat_projection_is_inside_ball_and_box(name: str, seed: int, radius: float) -> None:
     threat = ThreatModel(name, radius)
     x = torch.rand(5, 2, 4, 3, generator=torch.Generator().manual_seed(seed))
     projected = threat.project(x + perturbations(seed, 2.0), x)
@@ -104,7 +104,7 @@ def test_threat_projection_obeys_ball_and_box(name: str, seed: int, radius: floa
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_no_images_are_no_trouble(name: str) -> None:
+def test_an_empty_batch_is_accepted(name: str) -> None:
     norm, none = NORMS[name], torch.zeros(0, 1, 4, 4)
     for found in (norm.random(none), norm.project(none, 0.1), norm.direction(none)):
         assert found.shape == none.shape

@@ -1,4 +1,4 @@
-"""Names, parameters, local files, and errors that name the nearest."""
+"""Tests of the registry: names, parameters, local files, and errors that suggest the nearest name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from purebench.core.registry import Spec
         ("foolbox:LinfPGD(steps=3)", "foolbox:LinfPGD", {"steps": 3}),
     ],
 )
-def test_specs_are_read_and_written_back(value: object, name: str, params: dict[str, object]) -> None:
+def test_specs_are_parsed_and_written_back(value: object, name: str, params: dict[str, object]) -> None:
     spec = Spec.parse(value)
     assert (spec.name, dict(spec.params)) == (name, params)
     assert Spec.parse(spec.plain()) == spec
@@ -40,12 +40,12 @@ def test_specs_are_read_and_written_back(value: object, name: str, params: dict[
     "value",
     ["", "a b", "apgd(20)", "apgd(steps=)", "apgd(steps=f())", "apgd(**x)", 3, [], {}, {"a": 1}, {"a": {}, "b": {}}],
 )
-def test_other_specs_are_refused(value: object) -> None:
+def test_invalid_specs_are_rejected(value: object) -> None:
     with pytest.raises(PurebenchError, match="expected"):
         Spec.parse(value)
 
 
-def test_an_unknown_name_or_parameter_names_the_nearest() -> None:
+def test_errors_for_unknown_names_and_parameters_suggest_the_nearest() -> None:
     with pytest.raises(PurebenchError, match="'square'"):
         registry.create("attacks", Spec("squar"))
     with pytest.raises(PurebenchError, match="'steps'"):
@@ -54,12 +54,12 @@ def test_an_unknown_name_or_parameter_names_the_nearest() -> None:
         registry.create("datasets", Spec("image-folder", {"size": 3}))
 
 
-def test_a_wrong_value_is_one_line() -> None:
+def test_an_invalid_parameter_value_is_rejected() -> None:
     with pytest.raises(PurebenchError, match="steps"):
         registry.create("attacks", Spec("apgd", {"steps": "many"}))
 
 
-def test_local_code_registers_by_decorator() -> None:
+def test_local_factories_are_registered_by_decorator() -> None:
     @registry.register("defenses", "mine-test")
     def mine(*, strength: int = 1) -> int:
         return strength
@@ -73,7 +73,7 @@ def test_local_code_registers_by_decorator() -> None:
         registry.register("defence", "x")
 
 
-def test_a_file_gives_its_names_as_it_is_now(tmp_path: Path) -> None:
+def test_a_changed_file_is_loaded_again(tmp_path: Path) -> None:
     file = tmp_path / "local.py"
     file.write_text("def thing(*, a=1):\n    return a + 1\n", encoding="utf-8")
     spec = Spec.parse(f"{file}:thing(a=2)")
@@ -91,7 +91,7 @@ def test_a_file_gives_its_names_as_it_is_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("def thing(): pass", "expected what it makes, but got None; is a `return` missing?"),
         ("def thing(): raise SystemExit('bye')", "cannot be made from .*SystemExit: bye"),
@@ -99,14 +99,14 @@ def test_a_file_gives_its_names_as_it_is_now(tmp_path: Path) -> None:
     ],
     ids=["no return", "exit", "number"],
 )
-def test_a_file_whose_name_makes_nothing_is_told(tmp_path: Path, line: str, told: str) -> None:
+def test_a_file_with_an_invalid_factory_is_rejected(tmp_path: Path, line: str, message: str) -> None:
     file = tmp_path / "local.py"
     file.write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         registry.create("defenses", Spec(f"{file}:thing"))
 
 
-def test_context_reaches_only_factories_that_take_it() -> None:
+def test_context_is_passed_only_to_factories_that_accept_it() -> None:
     registry.LOCAL["defenses"] |= {"takes": lambda *, classifier: classifier, "takes-not": lambda: "alone"}
     try:
         assert registry.create("defenses", Spec("takes"), classifier="c") == "c"
@@ -116,13 +116,13 @@ def test_context_reaches_only_factories_that_take_it() -> None:
 
 
 @pytest.mark.parametrize("group", registry.GROUPS)
-def test_every_entry_point_loads_and_says_what_it_is(group: str) -> None:
+def test_every_entry_point_loads_and_has_a_summary(group: str) -> None:
     for name, point in registry.installed(group).items():
         assert callable(point.load()), name
         assert len(summary(point)) > 10, name
 
 
-def test_listing_needs_no_torch() -> None:
+def test_listing_does_not_import_torch() -> None:
     import subprocess
 
     code = (
@@ -143,21 +143,21 @@ def test_listing_needs_no_torch() -> None:
         ("a(b=off, c=null, d=none, e='false')", {"b": False, "c": None, "d": "none", "e": "false"}),
     ],
 )
-def test_bare_words_are_values_as_in_yaml(text: str, params: dict[str, object]) -> None:
+def test_bare_words_are_parsed_as_in_yaml(text: str, params: dict[str, object]) -> None:
     assert Spec.parse(text).params == params
 
 
 @pytest.mark.parametrize("text", ["pgd(step=16/255)", "pgd(step=a b)", "pgd(step=f(1))"])
-def test_what_is_neither_a_literal_nor_a_word_is_refused(text: str) -> None:
+def test_values_that_are_neither_literals_nor_words_are_rejected(text: str) -> None:
     with pytest.raises(PurebenchError, match="expected key=value arguments"):
         Spec.parse(text)
 
 
-def test_numbers_that_json_has_not_are_refused() -> None:
+def test_numbers_without_a_json_form_are_rejected() -> None:
     with pytest.raises(PurebenchError, match="expected numbers, words and lists"):
         Spec.parse({"pgd": {"step": float("inf")}})
 
 
-def test_a_file_without_a_name_in_it_is_told_how_to_name_one() -> None:
+def test_the_error_for_a_file_without_a_name_shows_the_expected_form() -> None:
     with pytest.raises(PurebenchError, match=r"path/to/file\.py:name"):
         registry.factory("defenses", "mine.py")

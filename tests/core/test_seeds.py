@@ -1,4 +1,4 @@
-"""The words decide the numbers; the caller's generators are left as they were."""
+"""Tests that the words determine the random numbers and that the caller's generators are restored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def draws() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def test_the_same_words_give_the_same_numbers_and_others_others() -> None:
+def test_the_same_words_give_the_same_numbers_and_other_words_different_ones() -> None:
     with seeded("a", "b"):
         first = draws()
     with seeded("a", "b"):
@@ -26,12 +26,12 @@ def test_the_same_words_give_the_same_numbers_and_others_others() -> None:
     assert all(one != other for one, other in zip(first, third, strict=True))
 
 
-def test_words_do_not_run_together() -> None:
+def test_the_seed_depends_on_the_boundaries_between_words() -> None:
     assert seed_of("ab", "c") != seed_of("a", "bc")
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_callers_state_is_restored(fails: bool) -> None:
+def test_the_generators_of_the_caller_are_restored(fails: bool) -> None:
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = draws()
     random.seed(1), np.random.seed(1), torch.manual_seed(1)

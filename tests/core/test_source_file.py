@@ -1,4 +1,4 @@
-"""The hash of a file is that of its syntax tree, and all of its imports are found."""
+"""Tests that the hash of a file is that of its syntax tree and that all of its imports are found."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def digest(text: str) -> str:
         CODE.replace("return {", "return ({").replace("}", "})"),
         "\ufeff" + CODE,
     ],
-    ids=["comment", "docstring", "function", "class", "format", "brackets", "mark"],
+    ids=["comment", "docstring", "function docstring", "class docstring", "format", "brackets", "byte order mark"],
 )
-def test_what_is_no_code_does_not_count(other: str) -> None:
+def test_comments_docstrings_and_formatting_do_not_change_the_hash(other: str) -> None:
     assert other != CODE
     assert digest(other) == digest(CODE)
 
@@ -60,12 +60,12 @@ def test_what_is_no_code_does_not_count(other: str) -> None:
         ("return", "yield"),
     ],
 )
-def test_whatever_is_code_counts(old: str, new: str) -> None:
+def test_every_change_of_code_changes_the_hash(old: str, new: str) -> None:
     assert digest(CODE.replace(old, new)) != digest(CODE)
 
 
 def test_different_programs_have_different_hashes() -> None:
-    """Neighbours in structure, of which a careless serialisation confuses some."""
+    """Programs of similar structure that an ambiguous serialisation would confuse."""
     texts = ["x", "'x'", "x.y", "x()", "x[y]", "-x", "not x", "f(x, y)", "f(x)(y)", "f((x, y))", "f(x=y)", "f(*x)"]
     texts += [
         "a + b * c",
@@ -90,13 +90,13 @@ def test_different_programs_have_different_hashes() -> None:
     assert len({digest(text) for text in texts}) == len(texts)
 
 
-def test_what_cannot_be_parsed_counts_by_its_bytes() -> None:
+def test_files_that_cannot_be_parsed_are_hashed_by_their_bytes() -> None:
     assert digest("a b") != digest("a b #")
     assert parsed(b"a b").imports == ()
     assert digest("x = " + "(" * 5000) != digest("x = " + "[" * 5000)
 
 
-def test_imports_are_found_wherever_they_stand() -> None:
+def test_imports_are_found_at_every_position() -> None:
     found = parsed(
         b"""
 import a, b.c as d
@@ -127,8 +127,8 @@ def late():
     assert parsed(b'import_module(f"a.b.{c}"); import_module(f"{c}"); import_module(c)').computed == ("a.b", "", "")
 
 
-def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
-    """Also where its size and the time of its last change are those of before."""
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    """Even if its size and modification time are unchanged."""
     file = tmp_path / "a.py"
     file.write_text("x = 1\n", encoding="utf-8")
     before, stat = read(file), file.stat()

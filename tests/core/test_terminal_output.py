@@ -1,4 +1,4 @@
-"""No text from data controls the terminal, and no terminal spoils what is printed."""
+"""Tests that text from data cannot control the terminal and that printing works in every encoding."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
 
-EVIL = "a\x1b[2J\x1b]0;title\x07b\r\u202ec\u2066d\x9be\u2028f\ng"
+UNSAFE = "a\x1b[2J\x1b]0;title\x07b\r\u202ec\u2066d\x9be\u2028f\ng"
 
 
 @given(st.text(st.sampled_from("ab 1ß≤\n\t\x00\x1b\x7f\x9b\u2028\u2029\u202e\u2066\u200f\ud800")))
-def test_what_is_printable_holds_no_control_characters(text: str) -> None:
-    told = printable(text)
-    assert not any(ord(one) < 32 or 127 <= ord(one) < 160 or one in DIRECTIONS for one in told)
-    assert "\u2028" not in told
+def test_printable_text_has_no_control_characters(text: str) -> None:
+    printed = printable(text)
+    assert not any(ord(one) < 32 or 127 <= ord(one) < 160 or one in DIRECTIONS for one in printed)
+    assert "\u2028" not in printed
     if text.isprintable() and not set(text) & DIRECTIONS:
-        assert told == text
+        assert printed == text
 
 
-def test_escapes_can_be_read_and_lines_can_be_kept() -> None:
+def test_escapes_are_readable_and_line_breaks_can_be_kept() -> None:
     assert printable("a\x1bb\nc\u202ed") == "a\\x1bb\\nc\\u202ed"
     assert printable("a\x1bb\nc", lines=True) == "a\\x1bb\nc"
     assert printable("5 ≤ 6 · größer") == "5 ≤ 6 · größer"
@@ -45,14 +45,14 @@ def harmless(printed: str) -> bool:
     return not any(one in printed for one in "\x1b\x07\r\x9b\u202e\u2066\u2028")
 
 
-def test_a_console_escapes_whatever_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    make_console(width=200).print(Text(EVIL), EVIL)
+def test_a_console_escapes_everything_that_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    make_console(width=200).print(Text(UNSAFE), UNSAFE)
     printed = capsys.readouterr().out
     assert harmless(printed)
     assert "\\x1b[2J" in printed
 
 
-def test_our_own_colours_stay() -> None:
+def test_a_console_keeps_its_own_colours() -> None:
     console = make_console()
     console.file, console._force_terminal, console._color_system = io.StringIO(), True, None
     colourful = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
@@ -63,28 +63,28 @@ def test_our_own_colours_stay() -> None:
     assert "\\x1b[2J" in printed
 
 
-def test_the_table_of_a_board_with_an_evil_title(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    board = load_board(write_board(tmp_path, title=EVIL))
+def test_an_unsafe_title_is_escaped_in_the_table_of_a_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = load_board(write_board(tmp_path, title=UNSAFE))
     print_board(board, [])
     printed = capsys.readouterr().out
     assert harmless(printed)
-    assert "\\ng" in printed  # a title cannot add lines of its own
+    assert "\\ng" in printed  # a title cannot add lines
 
 
 def errored(block: int, reason: str) -> Record:
     return Record("k", "b", "row", "pgd", block, [0], [0], [Outcome.ERRORED], [""], [None], reasons=[reason])
 
 
-def test_each_reason_is_told_once_and_how_to_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_reason_is_printed_once_with_the_option_to_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     with run_progress() as tell:
         tell(0, 3, None)
         for block, reason in enumerate(("it broke\x1b[2J", "it broke\x1b[2J", "another")):
             tell(block + 1, 3, errored(block, reason))
-    told = capsys.readouterr().err
-    assert told.count("it broke") == 1
-    assert "another" in told
-    assert "3 jobs ended in an error; --retry-errors runs them again." in told
-    assert harmless(told)
+    printed = capsys.readouterr().err
+    assert printed.count("it broke") == 1
+    assert "another" in printed
+    assert "3 jobs ended in an error; --retry-errors runs them again." in printed
+    assert harmless(printed)
 
 
 SCRIPT = (
@@ -93,7 +93,7 @@ SCRIPT = (
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_any_encoding_takes_any_text(encoding: str) -> None:
+def test_any_text_can_be_printed_in_any_encoding(encoding: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         capture_output=True,
@@ -105,7 +105,7 @@ def test_any_encoding_takes_any_text(encoding: str) -> None:
     assert first == {"ascii": "|-*-| < 1 \\xdf", "latin-1": "|-*-| < 1 ß", "utf-8": "├─●─┤ ≤ 1 ß"}[encoding]
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_gives_no_error() -> None:
     process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""`import robustbench` works once purebench has made it, in a fresh process, and gives RobustBench's own function."""
+"""Tests that `import robustbench` works in a new process after purebench has loaded the package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 
-def test_robustbench_imports_through_the_one_module() -> None:
+def test_robustbench_can_be_imported_and_uses_the_same_autoattack() -> None:
     code = (
         "from purebench.core.third_party import robustbench; robustbench(); "
         "import robustbench.eval, autoattack; from autoattack.state import EvaluationState; "

@@ -1,4 +1,4 @@
-"""The shipped subset is what it says; files are read by their format; orders are balanced."""
+"""Tests of the datasets: the bundled subset, file formats, hashes, and balanced orders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fashion_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_shipped_subset_is_balanced_in_every_ten_and_padded() -> None:
+def test_the_bundled_subset_is_balanced_in_every_ten_images_and_padded() -> None:
     data = datasets.fashion_mnist()
     assert data.images.shape == (1000, 1, 32, 32)
     assert data.images.dtype == np.uint8
@@ -43,25 +43,25 @@ def test_shipped_subset_is_balanced_in_every_ten_and_padded() -> None:
     assert floats.max() == 1
 
 
-def test_full_sets_are_read_from_a_folder(fashion_folder: Path) -> None:
+def test_full_datasets_are_read_from_a_folder(fashion_folder: Path) -> None:
     for split in ("train", "test"):
         data = datasets.fashion_mnist(split=split, folder=str(fashion_folder))
         assert data.images.shape == (7, 1, 32, 32)
         assert data.labels.tolist() == list(range(7))
 
 
-def test_the_shipped_images_are_the_full_sets_own(tmp_path: Path) -> None:
-    """Where the full test set is at hand, the subset's recorded positions lead to the same pixels."""
+def test_the_bundled_images_are_those_of_the_full_dataset(tmp_path: Path) -> None:
+    """If the full test set is available, the recorded positions of the subset give the same pixels."""
     home = Path("/usr/share/datasets/fashion-mnist")
     if not home.exists():
-        pytest.skip("the full Fashion-MNIST is not on this machine")
+        pytest.skip("the full Fashion-MNIST is not available")
     full = datasets.fashion_mnist(split="test", folder=str(home))
     stored = np.load(Path(datasets.__file__).with_name("data") / "fashion_mnist_1000.npz")
     assert (full.images[stored["index"]] == datasets.fashion_mnist().images).all()
     assert (full.labels[stored["index"]] == datasets.fashion_mnist().labels).all()
 
 
-def test_a_folder_without_the_files_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_files_and_unknown_splits_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(PurebenchError, match="dataset-fashion-mnist"):
         datasets.fashion_mnist(split="test", folder=str(tmp_path))
     with pytest.raises(PurebenchError, match="split"):
@@ -69,7 +69,7 @@ def test_a_folder_without_the_files_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "gzip"])
-def test_damaged_idx_files_are_named(tmp_path: Path, damage: str) -> None:
+def test_errors_name_damaged_idx_files(tmp_path: Path, damage: str) -> None:
     whole = idx(np.zeros((3, 4)))
     path = tmp_path / "file"
     path.write_bytes({"cut": whole[:-1], "other": b"\x89PNG" + whole, "gzip": gzip.compress(whole)[:-12]}[damage])
@@ -77,7 +77,7 @@ def test_damaged_idx_files_are_named(tmp_path: Path, damage: str) -> None:
         datasets.read_idx(path)
 
 
-def test_cifar10_from_an_npz_of_jpegs(tmp_path: Path) -> None:
+def test_cifar10_is_read_from_an_npz_of_jpegs(tmp_path: Path) -> None:
     pictures = [np.full((32, 32, 3), value, np.uint8) for value in (0, 100, 250)]
     files = []
     for picture in pictures:
@@ -114,7 +114,7 @@ def test_image_folder_keeps_labels_when_a_class_is_missing(tmp_path: Path) -> No
         datasets.image_folder(folder=str(tmp_path / "ant"), size=8, classes=["x"])
 
 
-def test_the_hash_sees_pixels_labels_and_order() -> None:
+def test_the_hash_depends_on_the_order_of_images() -> None:
     data = datasets.fashion_mnist()
     some = data.take([3, 1])
     assert some.hash == data.take([3, 1]).hash
@@ -122,7 +122,7 @@ def test_the_hash_sees_pixels_labels_and_order() -> None:
     assert some.images.shape == (2, 1, 32, 32)
 
 
-def test_the_boards_order_is_a_balanced_permutation_decided_by_its_seed() -> None:
+def test_the_order_of_a_board_is_a_balanced_permutation_determined_by_its_seed() -> None:
     labels = np.repeat(np.arange(5), 20)
     order = balanced_order(labels, 3)
     assert sorted(order) == list(range(100))

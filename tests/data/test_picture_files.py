@@ -1,4 +1,4 @@
-"""Pictures keep their precision and their proportions; torchvision's transforms are the oracle of resizing."""
+"""Tests that pictures keep their precision and aspect ratio, and that resizing agrees with torchvision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(folder: Path, **options: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(40, 61), (61, 40), (33, 32), (50, 50), (7, 100)])
-def test_resize_and_center_crop_are_torchvisions(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_resize_and_center_crop_agree_with_torchvision(tmp_path: Path, shape: tuple[int, int]) -> None:
     folder, picture = save(tmp_path, noise(*shape)), None
     picture = Image.open(folder / "a" / "1.png").convert("RGB")
     both = transforms.Compose([transforms.Resize(26), transforms.CenterCrop((23, 20))])
@@ -46,7 +46,7 @@ def test_resize_and_center_crop_are_torchvisions(tmp_path: Path, shape: tuple[in
     assert (read(folder, size=[16, 24], squash=True)[0].transpose(1, 2, 0) == squashed).all()
 
 
-def test_pictures_stay_as_they_are_without_a_size(tmp_path: Path) -> None:
+def test_pictures_are_unchanged_without_a_size(tmp_path: Path) -> None:
     picture = noise(6, 9)
     folder = save(tmp_path, picture)
     assert (read(folder)[0].transpose(1, 2, 0) == np.asarray(picture)).all()
@@ -59,7 +59,7 @@ def test_pictures_stay_as_they_are_without_a_size(tmp_path: Path) -> None:
         read(folder)
 
 
-def test_nothing_is_squashed_in_silence(tmp_path: Path) -> None:
+def test_a_size_that_distorts_pictures_is_rejected(tmp_path: Path) -> None:
     wide = np.zeros((32, 64), np.uint8)
     wide[:, 16:48] = RNG.integers(0, 256, (32, 32))
     folder = save(tmp_path, Image.fromarray(wide))
@@ -71,7 +71,7 @@ def test_nothing_is_squashed_in_silence(tmp_path: Path) -> None:
     assert (read(folder, resize=32, center_crop=[32, 32], grey=True)[0, 0] == wide[:, 16:48]).all()
 
 
-def test_a_side_that_differs_by_rounding_alone_is_no_distortion(tmp_path: Path) -> None:
+def test_a_side_that_differs_only_by_rounding_is_accepted(tmp_path: Path) -> None:
     assert read(save(tmp_path / "a", noise(500, 501)), size=224).shape == (1, 3, 224, 224)
     assert read(save(tmp_path / "b", noise(333, 500)), size=[50, 75]).shape == (1, 3, 50, 75)
     with pytest.raises(PurebenchError, match="distorted"):
@@ -79,7 +79,7 @@ def test_a_side_that_differs_by_rounding_alone_is_no_distortion(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("ending", ["png", "tiff", "pgm"])
-def test_16_bits_a_value_keep_their_precision(tmp_path: Path, ending: str) -> None:
+def test_pictures_of_16_bits_keep_their_precision(tmp_path: Path, ending: str) -> None:
     values = RNG.integers(0, 65536, (8, 8), dtype=np.uint16)
     values[0, :2] = 0, 65535
     path = save(tmp_path, Image.fromarray(values), f"1.{ending}")
@@ -92,7 +92,7 @@ def test_16_bits_a_value_keep_their_precision(tmp_path: Path, ending: str) -> No
     assert 0 <= half.min() <= half.max() <= 1
 
 
-def test_16_bits_that_hold_bytes_are_those_bytes_and_mix_with_them(tmp_path: Path) -> None:
+def test_pictures_of_16_bits_with_byte_values_become_bytes_and_mix_with_them(tmp_path: Path) -> None:
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     folder = save(tmp_path, Image.fromarray(values.astype(np.uint16) * 257))
     save(folder, Image.fromarray(values), "2.png", "b")
@@ -102,7 +102,7 @@ def test_16_bits_that_hold_bytes_are_those_bytes_and_mix_with_them(tmp_path: Pat
     assert found.labels.tolist() == [0, 1]
 
 
-def test_float_pictures_are_taken_in_0_1_and_refused_beyond(tmp_path: Path) -> None:
+def test_float_pictures_are_accepted_in_0_1_and_rejected_outside(tmp_path: Path) -> None:
     values = RNG.random((8, 8)).astype(np.float32)
     assert (read(save(tmp_path / "a", Image.fromarray(values), "1.tiff"), grey=True)[0, 0] == values).all()
     for name, scale in (("b", 255), ("c", -1)):
@@ -117,7 +117,7 @@ def test_float_pictures_are_taken_in_0_1_and_refused_beyond(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"size": 0}, "size: expected a whole number of pixels from 1 to 16384, or .height, width., but got 0"),
         ({"size": True}, "but got True"),
@@ -132,15 +132,15 @@ def test_float_pictures_are_taken_in_0_1_and_refused_beyond(tmp_path: Path) -> N
         ({"size": 8, "squash": "yes"}, "squash: expected true or false, but got 'yes'"),
     ],
 )
-def test_wrong_parameters_are_refused_before_any_picture_is_read(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(PurebenchError, match=told):
+def test_invalid_parameters_are_rejected_before_any_picture_is_read(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(PurebenchError, match=message):
         Geometry.checked(*(given.get(name, False if name == "squash" else None) for name in ORDER))
 
 
 ORDER = ("size", "squash", "resize", "center_crop")
 
 
-def test_a_crop_larger_than_the_picture_is_refused_not_padded(tmp_path: Path) -> None:
+def test_a_crop_larger_than_the_picture_is_rejected(tmp_path: Path) -> None:
     folder = save(tmp_path, noise(20, 30))
     with pytest.raises(PurebenchError, match=r"1\.png: expected at least \[16, 16\] .* but got \[10, 15\]"):
         read(folder, resize=10, center_crop=16)

@@ -1,4 +1,4 @@
-"""Data sets of unambiguous meaning give the images that they hold; all others are refused in a sentence."""
+"""Tests that valid datasets are converted exactly and that ambiguous ones are rejected with one sentence."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def image_set(images: Any = BYTES, labels: Any = LABELS, classes: Any = CLASSES)
         BYTES.tolist() and [image / 255 for image in BYTES],
     ],
 )
-def test_the_same_pictures_are_the_same_data_set_to_the_bit(images: Any) -> None:
+def test_the_same_images_in_any_type_give_the_same_dataset(images: Any) -> None:
     found = as_image_set(image_set(images))
     assert found.images.dtype == np.uint8
     assert found.hash == image_set().hash
     assert found.floats().tobytes() == FLOATS.tobytes()
 
 
-def test_every_byte_survives_division_in_either_precision() -> None:
+def test_every_byte_is_recovered_from_float32_and_float64() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     for floats in (every / 255, every.astype(np.float32) / np.float32(255)):
         assert (as_image_set((floats, [0])).images == every).all()
@@ -71,7 +71,7 @@ def test_every_byte_survives_division_in_either_precision() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([np.float16, np.float32]))
-def test_other_floats_are_kept_exactly(seed: int, kind: Any) -> None:
+def test_floats_that_are_not_bytes_are_kept_exactly(seed: int, kind: Any) -> None:
     values = np.random.default_rng(seed).random((3, 1, 4, 4)).astype(kind)
     found = as_image_set((values, [0, 1, 0]))
     assert found.images.dtype == np.float32
@@ -81,7 +81,7 @@ def test_other_floats_are_kept_exactly(seed: int, kind: Any) -> None:
     assert (found.take([2, 0]).floats() == values[[2, 0]]).all()
 
 
-def test_one_float_off_the_grid_keeps_all_floats_also_in_a_later_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_float_that_is_not_a_byte_keeps_all_floats_even_in_a_later_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "CHUNK", 2)
     changed = FLOATS.copy()
     changed[5, 2, 3, 4] = np.nextafter(np.float32(0.5), np.float32(1))
@@ -92,12 +92,12 @@ def test_one_float_off_the_grid_keeps_all_floats_also_in_a_later_chunk(monkeypat
         as_image_set(image_set(changed))
 
 
-def test_the_hash_tells_float_images_from_bytes() -> None:
+def test_the_hash_distinguishes_float_images_from_bytes() -> None:
     assert image_set(BYTES).hash != image_set(FLOATS).hash
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint64, torch.int32])
-def test_labels_of_any_width_are_int64(kind: Any) -> None:
+def test_integer_labels_of_any_width_become_int64(kind: Any) -> None:
     labels = torch.tensor(LABELS, dtype=kind) if isinstance(kind, torch.dtype) else LABELS.astype(kind)
     found = as_image_set(image_set(labels=labels))
     assert found.labels.dtype == np.int64
@@ -113,14 +113,14 @@ def test_labels_of_any_width_are_int64(kind: Any) -> None:
         TensorDataset(torch.tensor(FLOATS), torch.tensor(LABELS)),
     ],
 )
-def test_a_pair_and_a_tensor_dataset_name_classes_by_number(made: Any) -> None:
+def test_pairs_and_tensor_datasets_get_numbers_as_class_names(made: Any) -> None:
     found = as_image_set(made, "pair")
     assert (found.name, found.classes) == ("pair", ("0", "1", "2", "3"))
     assert found.hash == image_set().hash
 
 
 ONE_HOT = np.eye(4, dtype=np.int64)[LABELS]
-REFUSED: list[tuple[Callable[[], Any], str]] = [
+REJECTED: list[tuple[Callable[[], Any], str]] = [
     (lambda: image_set(FLOATS * 2 - 1), r"\[0,1\], but got values from -1 to 1.*\(images \+ 1\) / 2"),
     (lambda: image_set((FLOATS - 0.4) / 0.2), r"values from -2 to 3.*normalisation, which belongs to the classifier"),
     (lambda: image_set(BYTES.astype(np.float32)), r"values from 0 to 255; divide them by 255"),
@@ -167,23 +167,23 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "told"), REFUSED)
-def test_what_is_ambiguous_or_wrong_is_refused_in_a_sentence(make: Callable[[], Any], told: str) -> None:
-    with pytest.raises(PurebenchError, match=told) as caught:
+@pytest.mark.parametrize(("make", "message"), REJECTED)
+def test_ambiguous_and_invalid_datasets_are_rejected_with_one_sentence(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(PurebenchError, match=message) as caught:
         as_image_set(make())
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 320
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_the_first_image_that_is_not_finite_is_named(bad: float) -> None:
+def test_the_error_names_the_first_non_finite_image(bad: float) -> None:
     images = FLOATS.copy()
     images[[3, 5], 0, 0, 0] = bad
     with pytest.raises(PurebenchError, match="NaN or infinity, first in image 3"):
         as_image_set(image_set(images))
 
 
-def test_classes_are_compared_with_the_outputs_of_a_classifier() -> None:
+def test_classes_and_labels_are_compared_with_the_outputs_of_a_classifier() -> None:
     data = image_set()
     assert check_classes(data, 4) is None
     assert "4 classes, but the classifier 5 outputs" in str(check_classes(data, 5))
@@ -223,7 +223,7 @@ def board(data: str, **changes: Any) -> Any:
     )
 
 
-def test_a_board_gives_the_same_records_for_bytes_and_for_their_floats(tmp_path: Path) -> None:
+def test_a_board_gives_the_same_records_for_bytes_and_floats(tmp_path: Path) -> None:
     found = []
     for name, made in (("test-bytes", (BYTES, LABELS)), ("test-floats", (torch.tensor(FLOATS), torch.tensor(LABELS)))):
         register("datasets", name)(lambda made=made: made)
@@ -233,21 +233,21 @@ def test_a_board_gives_the_same_records_for_bytes_and_for_their_floats(tmp_path:
     assert found[0] == found[1]
 
 
-def test_the_page_shows_float_images_rounded_to_bytes() -> None:
+def test_originals_of_float_images_are_rounded_to_bytes() -> None:
     halves = np.clip(FLOATS + np.float32(0.3 / 255), 0, 1)
     register("datasets", "test-halves")(lambda: image_set(halves))
     row: Any = SimpleNamespace(attacks=[SimpleNamespace(pictures=[SimpleNamespace(image=2)])])
-    found = originals(load_images(Spec("test-halves")).take([5, 2]), [5, 2], [row])  # as a run has them: some, in order
+    found = originals(load_images(Spec("test-halves")).take([5, 2]), [5, 2], [row])  # a subset in the order of a run
     assert list(found) == [2]
     (shown,) = found.values()
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown))))
     assert (picture.transpose(2, 0, 1) == BYTES[2]).all()
 
 
-def test_images_labels_and_radius_are_checked_before_anything_runs() -> None:
+def test_images_labels_and_radius_are_checked_before_a_run() -> None:
     register("datasets", "test-bytes")(lambda: image_set())
     assert prepare(board("test-bytes")).warnings == ()
-    refused: list[tuple[dict[str, Any], str]] = [
+    rejected: list[tuple[dict[str, Any], str]] = [
         ({"classifier": "test-linear(outputs=3)"}, "labels from 0 to 2"),
         (
             {"dataset": {"use": "test-bytes", "images": 10**12, "block": 3}},
@@ -270,24 +270,24 @@ def test_images_labels_and_radius_are_checked_before_anything_runs() -> None:
             r"threat\.radius: expected at most 7\.74.* 7\.75/255 meant",
         ),
     ]
-    for changes, told in refused:
-        with pytest.raises(PurebenchError, match=told):
+    for changes, message in rejected:
+        with pytest.raises(PurebenchError, match=message):
             prepare(board("test-bytes", **changes))
     assert prepare(board("test-bytes", threat={"norm": "l2", "radius": 60**0.5})).warnings == ()
 
 
-def test_a_class_that_may_be_missing_is_told_in_the_terminal_and_in_python(tmp_path: Path) -> None:
+def test_a_possibly_missing_class_gives_a_message_and_a_python_warning(tmp_path: Path) -> None:
     register("datasets", "test-bytes")(lambda: image_set())
     wide = board("test-bytes", classifier="test-linear(outputs=7)", attacks={"clean": {"use": "clean"}})
-    told: list[str] = []
-    run_board(wide, tmp_path / "s", workers=1, tell=told.append)
-    assert len(told) == 1
-    assert "4 classes, but the classifier 7 outputs" in told[0]
+    message: list[str] = []
+    run_board(wide, tmp_path / "s", workers=1, tell=message.append)
+    assert len(message) == 1
+    assert "4 classes, but the classifier 7 outputs" in message[0]
     with pytest.warns(UserWarning, match="4 classes, but the classifier 7 outputs"):
         evaluate(board=wide, store=tmp_path / "s", progress=False)
 
 
-def test_a_classifier_that_no_row_uses_or_that_cannot_answer_is_not_compared(tmp_path: Path) -> None:
+def test_unused_and_failing_classifiers_are_not_compared(tmp_path: Path) -> None:
     register("datasets", "test-bytes")(lambda: image_set())
     register("classifiers", "test-broken")(lambda: torch.nn.Linear(3, 2))
     assert prepare(board("test-bytes", classifier="test-broken")).warnings == ()

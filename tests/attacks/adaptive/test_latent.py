@@ -1,4 +1,4 @@
-"""The latent attack on purifiers whose codes are known in closed form, and on the bundled hierarchical VAE."""
+"""Tests of the latent attack on purifiers with codes known in closed form and on the bundled hierarchical VAE."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ from purebench.defenses.mlvgm.bundled import hvae
 
 
 class Halves(LatentPurifier):
-    """The upper half of the image is the first latent, of which `share` is kept; the lower is the second, resampled."""
+    """The first latent is the upper half of the image, kept with `share`; the second is the lower half, resampled."""
 
     def __init__(self, share=1.0, noise=0.0):
         super().__init__()
@@ -39,7 +39,7 @@ class Halves(LatentPurifier):
 
 
 class Brightness(nn.Module):
-    """Class 1 where the upper half is brighter than mid grey."""
+    """A classifier that predicts class 1 if the upper half is brighter than mid grey."""
 
     def forward(self, x):
         bright = x[:, :, :4].mean((1, 2, 3)) - 0.5
@@ -48,7 +48,7 @@ class Brightness(nn.Module):
 
 @pytest.fixture
 def halves():
-    """halves(noise, share): dark images of class 0, bright ones of class 1, 0.1 from mid grey."""
+    """halves(noise, share): a defense, dark images of class 0 and bright images of class 1, 0.1 from mid grey."""
 
     def make(noise=0.0, share=1.0):
         with seeded("halves"):
@@ -59,36 +59,36 @@ def halves():
     return make
 
 
-def attacked(attack, view, x, y, threat, words="latent"):
-    with seeded(words):
+def run_attack(attack, view, x, y, threat, seed="latent"):
+    with seeded(seed):
         return attack(view, x, y, threat)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("noise", [0.0, 0.02])
-def test_the_latents_alone_break_it_within_reach_and_not_without(halves, inside, accuracy, norm, noise):
-    """Mid grey lies 0.1 away from every pixel of the upper half, 32 in all; the mean alone decides."""
+def test_the_latent_loss_breaks_images_exactly_if_the_radius_reaches_mid_grey(halves, inside, accuracy, norm, noise):
+    """The 32 pixels of the upper half are 0.1 from mid grey on average; only their mean decides the class."""
     case = halves(noise)
     distance = {"linf": 0.1, "l2": 0.1 * 32**0.5, "l1": 0.1 * 32}[norm]
     for factor, left in ((0.7, 1.0), (1.4, 0.0)):
         threat, view = ThreatModel(norm, factor * distance), exact(case.defense)
-        found = attacked(Latent(mix=0), view, case.x, case.y, threat)
+        found = run_attack(Latent(mix=0), view, case.x, case.y, threat)
         inside(found, case.x, threat)
         assert accuracy(case.defense, found, case.y, 8) == left
 
 
-def test_only_what_is_kept_is_moved(halves):
-    """Where a level is resampled its codes count nothing: no step moves it away from the random start."""
+def test_only_kept_latents_are_perturbed(halves):
+    """The codes of a resampled latent have weight zero, so its pixels keep their random start."""
     case, threat = halves(), ThreatModel("linf", 0.02)
-    found = attacked(Latent(mix=0), exact(case.defense), case.x, case.y, threat)
+    found = run_attack(Latent(mix=0), exact(case.defense), case.x, case.y, threat)
     moved = (found - case.x).mean((1, 3))
     towards = 1 - 2 * case.y.float()[:, None]
     torch.testing.assert_close(moved[:, :4], 0.02 * towards.expand(-1, 4))
     assert moved[:, 4:].abs().max() < 0.02
 
 
-def test_distances_of_codes_are_weighed_by_the_share_kept_and_by_each_levels_spread():
-    """By hand: levels with spreads 1 and 400, of which 1 and 0.25 are kept."""
+def test_code_distances_are_weighted_by_kept_share_and_latent_spread():
+    """Computed by hand for latents with spreads 1 and 400, of which shares 1 and 0.25 are kept."""
     codes = [torch.tensor([[1.0], [-1.0]]), torch.tensor([[0.0, 20.0], [0.0, -20.0]])]
 
     class Kept(Halves):
@@ -102,7 +102,7 @@ def test_distances_of_codes_are_weighed_by_the_share_kept_and_by_each_levels_spr
     assert (first - second).square().sum() == pytest.approx(1 * 4 / 1 + 0.25 * 1600 / 400)
 
 
-def test_the_way_leads_to_the_nearest_of_another_class():
+def test_directions_lead_to_the_nearest_codes_of_another_class():
     own, labels = torch.tensor([[0.0], [1.0], [3.0], [10.0]]), torch.tensor([0, 0, 1, 2])
     way, some = directions(own, labels, 1)
     assert way.flatten().tolist() == [3.0, 2.0, -2.0, -7.0]
@@ -114,44 +114,44 @@ def test_the_way_leads_to_the_nearest_of_another_class():
     assert not some.any()
 
 
-def test_alone_with_its_class_an_image_is_pushed_away_from_its_codes(halves, accuracy):
+def test_without_other_classes_in_the_batch_an_image_is_pushed_away_from_its_own_codes(halves, accuracy):
     case, threat = halves(), ThreatModel("linf", 0.14)
     view = exact(case.defense)
-    found = attacked(Latent(mix=0), view, case.x[:1], case.y[:1], threat)
+    found = run_attack(Latent(mix=0), view, case.x[:1], case.y[:1], threat)
     assert view.notes == [ALONE]
     upper = (found - case.x[:1])[:, :, :4].abs()
-    assert upper.min() == pytest.approx(0.14, abs=1e-5)  # as far from the own codes as it goes
+    assert upper.min() == pytest.approx(0.14, abs=1e-5)  # as far from its own codes as the radius allows
     view = exact(case.defense)
-    attacked(Latent(mix=0), view, case.x, case.y, threat)
+    run_attack(Latent(mix=0), view, case.x, case.y, threat)
     assert view.notes == view.warnings == []
 
 
-def test_with_the_classifiers_loss_it_needs_no_other_class(halves, accuracy):
+def test_with_the_classifier_loss_no_other_class_is_needed_in_the_batch(halves, accuracy):
     case, threat = halves(0.02), ThreatModel("linf", 0.14)
-    found = attacked(Latent(), exact(case.defense, eot=4), case.x[:1], case.y[:1], threat)
+    found = run_attack(Latent(), exact(case.defense, eot=4), case.x[:1], case.y[:1], threat)
     assert accuracy(case.defense, found, case.y[:1], 8) == 0
 
 
-def test_a_latent_step_costs_one_encoding_whatever_the_draws(halves):
-    """Codes of the image and of 30 points; the defense is asked at the image, after 5, … 25, and last."""
+def test_a_latent_step_costs_one_encoding_for_any_number_of_draws(halves):
+    """Codes of the image and of 30 points; the defense is queried at the image, every 5 steps and at the end."""
     case, threat = halves(), ThreatModel("linf", 0.01)
     view = exact(case.defense)
-    attacked(Latent(mix=0, steps=30), view, case.x, case.y, threat)
+    run_attack(Latent(mix=0, steps=30), view, case.x, case.y, threat)
     assert view.backwards == 30 * 6
     assert view.forwards == (1 + 30 + 1 + 5 + 1) * 6
     view = exact(case.defense)
-    attacked(Latent(mix=0.5, steps=10), view, case.x, case.y, threat)
+    run_attack(Latent(mix=0.5, steps=10), view, case.x, case.y, threat)
     assert view.backwards == 10 * 6
 
 
-def test_broken_images_leave(halves):
+def test_broken_images_are_not_attacked_further(halves):
     case, view = halves(), exact(halves().defense)
-    attacked(Latent(mix=0, steps=50), view, case.x, case.y, ThreatModel("linf", 0.3))
+    run_attack(Latent(mix=0, steps=50), view, case.x, case.y, ThreatModel("linf", 0.3))
     assert view.backwards < 10 * 6
 
 
 @pytest.mark.parametrize("purifier", [None, Function(lambda x: x, random=False)])
-def test_a_purifier_without_latents_is_skipped(halves, purifier):
+def test_a_defense_without_latents_is_inapplicable(halves, purifier):
     case = halves()
     with pytest.raises(Inapplicable, match="keeps no latents"):
         Latent()(exact(Defense(Brightness(), purifier)), case.x, case.y, ThreatModel("linf", 0.1))
@@ -160,27 +160,27 @@ def test_a_purifier_without_latents_is_skipped(halves, purifier):
 @pytest.mark.parametrize(
     "wrong", [{"mix": -0.1}, {"mix": 1.1}, {"mix": True}, {"steps": 0}, {"targets": 0}, {"loss": "hinge"}]
 )
-def test_bad_settings(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         Latent(**wrong)
 
 
-def test_the_seed_decides_the_result(halves):
+def test_the_seed_determines_the_result(halves):
     case, threat = halves(0.05), ThreatModel("linf", 0.05)
     one, same, other = (
-        attacked(Latent(steps=4), exact(case.defense), case.x, case.y, threat, words) for words in ("a", "a", "b")
+        run_attack(Latent(steps=4), exact(case.defense), case.x, case.y, threat, seed) for seed in ("a", "a", "b")
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-def test_the_bundled_hierarchical_vae_gives_way(inside, accuracy):
-    """Alone it is no match for gradients of the whole defense, but does far more than noise of the same size."""
+def test_the_latent_loss_on_the_bundled_vae_is_stronger_than_noise_of_the_same_size(inside, accuracy):
+    """Alone, it is weaker than gradients of the whole defense but stronger than noise of the same size."""
     images = fashion_mnist().take(range(10))
     x, y = torch.as_tensor(images.floats()), torch.as_tensor(images.labels)
     defense, threat = as_defense(hvae(), fashion_resnet()), ThreatModel("linf", 16 / 255)
     view = bpda(defense)
-    found = attacked(Latent(mix=0, steps=15), view, x, y, threat)
+    found = run_attack(Latent(mix=0, steps=15), view, x, y, threat)
     inside(found, x, threat)
     noisy = threat.project(x + threat.radius * (found - x)[torch.randperm(10)].sign(), x)
     with seeded("verify"):

@@ -1,4 +1,4 @@
-"""The attack on the purifier alone, where the farthest answer is known; and the climb it shares with the latent one."""
+"""Tests of the off-manifold attack with closed-form optima, and of the ascent it shares with the latent attack."""
 
 import pytest
 import torch
@@ -16,13 +16,13 @@ from purebench.defenses.classifiers.resnet import fashion_resnet
 from purebench.defenses.vae.plain import vae
 
 
-def attacked(attack, view, x, y, threat, words="off-manifold"):
-    with seeded(words):
+def run_attack(attack, view, x, y, threat, seed="off-manifold"):
+    with seeded(seed):
         return attack(view, x, y, threat)
 
 
-class Watched(nn.Module):
-    """A classifier that notices whether a gradient is asked of it."""
+class GradientRecorder(nn.Module):
+    """A classifier that records whether it is called with gradients enabled."""
 
     def __init__(self, inner):
         super().__init__()
@@ -34,10 +34,10 @@ class Watched(nn.Module):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
-def test_it_goes_where_the_purifier_answers_with_another_image(small, inside, noise):
-    """A purifier that multiplies what differs from mid grey by 3: the answer is farthest where the pixels are.
+def test_off_manifold_maximises_the_change_of_the_purifier_output(small, inside, noise):
+    """The purifier multiplies the difference from mid grey by 3, so the optimal perturbation is known.
 
-    |3 (x' - 0.5) + 0.5 - x|² = |2 (x - 0.5) + 3 d|² grows to the side of each pixel: d = radius · sign(x - 0.5).
+    |3 (x' - 0.5) + 0.5 - x|² = |2 (x - 0.5) + 3 d|² is largest for d = radius · sign(x - 0.5).
     """
     case, threat = small(), ThreatModel("linf", 0.05)
     x = 0.5 + 0.2 * (case.x - 0.5)
@@ -47,45 +47,45 @@ def test_it_goes_where_the_purifier_answers_with_another_image(small, inside, no
 
     settled = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).requires_grad_(False)
     settled[1].weight.zero_()
-    settled[1].bias.copy_(torch.tensor([1.0, 0, 0, 0, 0]))  # nothing breaks it, so that every step is taken
+    settled[1].bias.copy_(torch.tensor([1.0, 0, 0, 0, 0]))  # cannot be broken, so every step is taken
     view = exact(as_defense(Defense(settled, Function(stretch, random=noise > 0))), eot=2)
-    found = attacked(OffManifold(), view, x, torch.zeros(12, dtype=torch.long), threat)
+    found = run_attack(OffManifold(), view, x, torch.zeros(12, dtype=torch.long), threat)
     inside(found, x, threat)
-    clear = (x - 0.5).abs() > 0.09  # so far that a random start of at most the radius does not decide the side
+    clear = (x - 0.5).abs() > 0.09  # so far from mid grey that the random start does not decide the sign
     assert clear.any()
     torch.testing.assert_close((found - x)[clear], 0.05 * (x - 0.5).sign()[clear])
 
 
-def test_the_classifier_is_asked_for_answers_only(small):
+def test_the_classifier_is_queried_without_gradients(small):
     case, threat = small(), ThreatModel("linf", 0.1)
-    watched = Watched(case.net)
-    defense = as_defense(Defense(watched, Function(lambda x: x.square(), random=False)))
+    recorder = GradientRecorder(case.net)
+    defense = as_defense(Defense(recorder, Function(lambda x: x.square(), random=False)))
     view = exact(defense)
-    attacked(OffManifold(steps=10), view, case.x, defense(case.x).argmax(1), threat)
-    assert not watched.asked
+    run_attack(OffManifold(steps=10), view, case.x, defense(case.x).argmax(1), threat)
+    assert not recorder.asked
     assert view.backwards > 0
 
 
-def test_draws_are_averaged_and_counted(small):
+def test_passes_of_all_draws_are_counted(small):
     case = small()
     noisy = Function(lambda x: 0.3 * x + 0.1 * torch.randn_like(x), random=True)
     view = exact(as_defense(Defense(lambda x: torch.tensor([[0.0, 1.0]]).repeat(len(x), 1), noisy)), eot=3)
-    attacked(OffManifold(steps=4), view, case.x, torch.ones(12, dtype=torch.long), ThreatModel("l2", 0.5))
+    run_attack(OffManifold(steps=4), view, case.x, torch.ones(12, dtype=torch.long), ThreatModel("l2", 0.5))
     assert view.backwards == 4 * 3 * 12
     assert view.forwards >= 5 * 3 * 12
 
 
-def test_broken_images_leave(small):
+def test_broken_images_are_not_attacked_further(small):
     case = small()
     defense = as_defense(Defense(case.net, Function(lambda x: 1 - x, random=False)))
     view = exact(defense)
     wrong = (defense(case.x).argmax(1) + 1) % 5
-    found = attacked(OffManifold(), view, case.x, wrong, ThreatModel("linf", 0.1))
+    found = run_attack(OffManifold(), view, case.x, wrong, ThreatModel("linf", 0.1))
     assert torch.equal(found, case.x)
     assert view.backwards == 0
 
 
-def test_what_it_does_not_apply_to(small):
+def test_defenses_without_a_differentiable_purifier_are_rejected(small):
     case, threat = small(), ThreatModel("linf", 0.1)
     purified = Defense(case.net, Function(lambda x: x.square(), random=False))
     with pytest.raises(Inapplicable, match="no purifier"):
@@ -97,13 +97,13 @@ def test_what_it_does_not_apply_to(small):
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 1.5}])
-def test_bad_settings(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         OffManifold(**wrong)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_a_heading_has_norm_one_and_climbs(norm):
+def test_heading_has_norm_one_and_positive_slope(norm):
     with seeded("heading"):
         gradient = torch.randn(7, 1, 8, 8)
     gradient[6] = 0
@@ -116,8 +116,8 @@ def test_a_heading_has_norm_one_and_climbs(norm):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_the_climb_reaches_the_top_of_a_linear_function(norm, inside):
-    """In all norms the farthest point of the ball along a fixed direction is known: radius · dual norm."""
+def test_climb_reaches_the_maximum_of_a_linear_function(norm, inside):
+    """The maximum of a linear function on the ball is radius · dual norm of its slope."""
     with seeded("climb"):
         slope, x = torch.randn(1, 1, 8, 8), 0.5 + 0.01 * torch.randn(3, 1, 8, 8)
     threat = ThreatModel(norm, {"linf": 0.1, "l2": 0.5, "l1": 0.4}[norm])
@@ -138,8 +138,8 @@ def test_the_climb_reaches_the_top_of_a_linear_function(norm, inside):
     assert (risen / (threat.radius * dual)).min() >= {"linf": 0.999, "l2": 0.99, "l1": 0.75}[norm]
 
 
-def test_the_bundled_vae_is_pushed_off_its_manifold(inside):
-    """It answers farther from the image than to random signs of the same size, and farther through its own gradient."""
+def test_off_manifold_changes_the_bundled_vae_output_more_than_random_signs(inside):
+    """The output moves farther from the image than for random signs of the same size."""
     images = fashion_mnist().take(range(10))
     x, y = torch.as_tensor(images.floats()), torch.as_tensor(images.labels)
     defense, threat = as_defense(vae(), fashion_resnet()), ThreatModel("linf", 16 / 255)
@@ -149,11 +149,11 @@ def test_the_bundled_vae_is_pushed_off_its_manifold(inside):
         return (defense.purify(points) - x).flatten(1).square().sum(1)
 
     view = exact(defense)
-    found = attacked(OffManifold(steps=15), view, x, y, threat)
+    found = run_attack(OffManifold(steps=15), view, x, y, threat)
     inside(found, x, threat)
     with seeded("signs"):
         noisy = threat.project(x + threat.radius * torch.randn_like(x).sign(), x)
-    held = defense(found).argmax(1) == y  # the others left at their first wrong answer
+    held = defense(found).argmax(1) == y  # for the others, the attack stopped at the first wrong answer
     assert held.any()
     ratio = (far(found) - far(x))[held] / (far(noisy) - far(x))[held].abs()
     assert ratio.min() > 1.5

@@ -1,4 +1,4 @@
-"""Square's own parts: schedule, proposals, patches, and its behaviour on random defenses."""
+"""Tests of the Square attack: schedule, proposals, patches, and behaviour on random defenses."""
 
 import pytest
 import torch
@@ -11,23 +11,23 @@ from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 
 
-def test_the_patch_halves_at_the_papers_queries():
+def test_patch_area_halves_at_the_queries_given_in_the_paper():
     """p is halved at 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of 10,000 queries."""
     marks = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000]
     for done, mark in enumerate(marks):
         assert area(0.8, mark, 10_000) == 0.8 / 2**done
         assert area(0.8, mark + 1, 10_000) == 0.8 / 2 ** (done + 1)
-    assert area(0.8, 5 * 50, 50_000) == 0.4  # the schedule stretches with the budget
+    assert area(0.8, 5 * 50, 50_000) == 0.4  # the schedule scales with the budget
 
 
-def test_side():
+def test_patch_side_stays_within_its_bounds():
     assert side(0.8, 32) == 29
     assert side(0.0001, 32) == 1
     assert side(0.0001, 32, 3) == 3
     assert side(1.0, 32) == 31
 
 
-def test_linf_start_and_proposals_sit_on_the_corners_of_the_ball():
+def test_linf_start_and_proposals_are_corners_of_the_ball():
     x = torch.full((50, 2, 6, 6), 0.5)
     with seeded("corners"):
         start = stripes(x, 0.1)
@@ -39,10 +39,10 @@ def test_linf_start_and_proposals_sit_on_the_corners_of_the_ball():
     rows, columns = changed.any(1).any(2).sum(1), changed.any(1).any(1).sum(1)
     assert rows.max() == 3
     assert columns.max() <= 3
-    assert changed.flatten(1).any(1).all()  # no query is spent on the point itself
+    assert changed.flatten(1).any(1).all()  # every proposal differs from the current point
 
 
-def test_the_l2_patch_is_the_papers_worked_out_by_hand():
+def test_l2_patch_equals_the_paper_formula_computed_by_hand():
     """s = 4: halves of 2×4, n = 2; at distance 0, 1, 2 from the peak: 1 + 1/4 + 1/9, 1/4 + 1/9, 1/9."""
     near, middle, far = 1 + 1 / 4 + 1 / 9, 1 / 4 + 1 / 9, 1 / 9
     half = torch.tensor([[far, middle, middle, middle], [far, middle, near, middle]])
@@ -58,12 +58,12 @@ def test_the_l2_patch_is_the_papers_worked_out_by_hand():
 
 
 @pytest.mark.parametrize("s", [1, 2, 3, 5, 8])
-def test_patches_have_norm_one(s):
+def test_l2_patches_have_norm_one(s):
     with seeded("norm"):
         assert bump(s, torch.zeros(1)).norm().item() == pytest.approx(1)
 
 
-def test_l2_proposals_spend_the_whole_budget():
+def test_l2_proposals_use_the_full_radius():
     x, threat = torch.full((20, 3, 8, 8), 0.5), ThreatModel("l2", 0.3)
     with seeded("budget"):
         point = l2_start(x, 0.3)
@@ -74,7 +74,7 @@ def test_l2_proposals_spend_the_whole_budget():
 
 @pytest.mark.parametrize("shape", [(1, 5, 9), (3, 9, 5), (1, 2, 2)])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_images_that_are_not_square(norm, shape, inside):
+def test_results_for_non_square_images_are_inside_the_threat_model(norm, shape, inside):
     with seeded("wide"):
         x = torch.rand(3, *shape)
         view = exact(as_defense(lambda x: torch.stack([x.flatten(1).sum(1) + 9, 0 * x.flatten(1).sum(1)], 1)))
@@ -82,7 +82,7 @@ def test_images_that_are_not_square(norm, shape, inside):
         inside(Square(queries=12)(view, x, torch.zeros(3, dtype=torch.long), threat), x, threat)
 
 
-def test_it_needs_scores_only(small):
+def test_square_needs_no_gradient(small):
     case = small()
     view = exact(as_defense(lambda x: case.net(x.detach())))
     with seeded("scores"):
@@ -90,8 +90,8 @@ def test_it_needs_scores_only(small):
     assert view.backwards == 0
 
 
-def test_it_attacks_through_noise_and_returns_its_incumbent(small, accuracy):
-    """The incumbent is asked again at every query, and it is what comes back, not the last proposal."""
+def test_square_lowers_the_accuracy_of_a_noisy_defense(small, accuracy):
+    """The incumbent is queried again at every step and returned, rather than the last proposal."""
     case, threat = small(noise=0.3, images=40), ThreatModel("linf", 0.15)
     with seeded("noise"):
         clean = accuracy(case.defense, case.x, case.y, 64)
@@ -101,6 +101,6 @@ def test_it_attacks_through_noise_and_returns_its_incumbent(small, accuracy):
 
 
 @pytest.mark.parametrize("wrong", [{"queries": 0}, {"share": 0.0}, {"share": 1.5}, {"restarts": 0}])
-def test_bad_settings(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         Square(**wrong)

@@ -1,4 +1,4 @@
-"""APGD's own parts: the paper's checkpoints, its two conditions, its momentum; strength against Foolbox's PGD."""
+"""Tests of APGD: checkpoints, step-size conditions and momentum of the paper, and strength against Foolbox's PGD."""
 
 import math
 from fractions import Fraction
@@ -29,17 +29,17 @@ def paper_checkpoints(steps):
     return [math.ceil(share * steps) for share in shares if share <= 1]
 
 
-def test_checkpoints_of_a_hundred_steps():
+def test_checkpoints_for_100_steps_are_those_of_the_paper():
     assert checkpoints(100) == [0, 22, 41, 57, 70, 80, 87, 93, 99]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 10, 20, 40, 50, 75, 200, 300, 500, 700, 1000])
-def test_checkpoints_are_the_papers(steps):
+def test_checkpoints_equal_the_paper_formula(steps):
     assert checkpoints(steps) == paper_checkpoints(steps)
 
 
-def stalled(increases, step_kept, top, top_then):
-    """Four images at a checkpoint whose window was 9 steps long (the first of 40)."""
+def state_at_checkpoint(increases, step_kept, top, top_then):
+    """State of four images at the first checkpoint of 40 steps, after a window of 9 steps."""
     ones = torch.ones(4, 1, 1, 1)
     return Run(
         index=torch.arange(4),
@@ -64,8 +64,8 @@ def stalled(increases, step_kept, top, top_then):
     )
 
 
-def test_the_step_halves_under_condition_1_or_2_and_the_run_goes_back_to_its_best_point():
-    state = stalled(
+def test_the_step_halves_under_condition_1_or_2_and_the_run_returns_to_its_best_point():
+    state = state_at_checkpoint(
         # too few increases | enough (rho 0.75 of 9) | enough, no better maximum, step kept | the same, step just halved
         increases=[6.0, 7.0, 9.0, 9.0],
         step_kept=[False, True, True, False],
@@ -83,13 +83,13 @@ def test_the_step_halves_under_condition_1_or_2_and_the_run_goes_back_to_its_bes
     assert state.increases.tolist() == [0.0] * 4
 
 
-def test_the_first_steps_are_twice_the_radius_and_then_carry_momentum():
-    """On z = (s, -s, -2s) with s = -Σ x the loss is linear, so that every iterate is known in advance."""
+def test_the_first_steps_reach_the_far_side_of_the_ball():
+    """On z = (s, -s, -2s) with s = -Σ x the loss is linear and every iterate is known."""
     seen = []
 
     def slope(x):
         seen.append(x.detach().clone())
-        s = -x.flatten(1).sum(1, keepdim=True) - 100.0  # so far from its border that nothing is ever broken
+        s = -x.flatten(1).sum(1, keepdim=True) - 100.0  # so far from the decision boundary that no image is broken
         return -s * torch.tensor([[1.0, -1.0, -2.0]])
 
     x, radius = torch.full((1, 1, 2, 2), 0.5), 0.1
@@ -97,12 +97,12 @@ def test_the_first_steps_are_twice_the_radius_and_then_carry_momentum():
         APGD(steps=4, loss="cw")(exact(as_defense(slope)), x, torch.tensor([0]), ThreatModel("linf", radius))
     start, first, second = (point for point in seen[1:4])  # seen[0] is the image itself
     assert (start - x).abs().max() < radius
-    torch.testing.assert_close(first, x - radius)  # eta = 2 radius reaches the far side from anywhere
+    torch.testing.assert_close(first, x - radius)  # a step of 2 · radius reaches the far side from any start
     torch.testing.assert_close(second, x - radius)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_few_steps(small, inside, steps):
+def test_runs_of_few_steps_stay_inside_the_threat_model_and_their_budget(small, inside, steps):
     case, threat = small(), ThreatModel("l2", 0.5)
     view = exact(case.defense)
     with seeded("few"):
@@ -110,14 +110,14 @@ def test_few_steps(small, inside, steps):
     assert view.backwards <= steps * len(case.x)
 
 
-def test_between_checkpoints_nothing_changes():
-    state = stalled([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
+def test_the_step_is_unchanged_between_checkpoints():
+    state = state_at_checkpoint([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
     Momentum(THREAT, 40, 0.75).reconsider(state, 8, back=True)
     assert state.step.tolist() == pytest.approx([0.8] * 4)
 
 
-def test_on_a_random_view_the_steps_follow_a_cosine_along_the_accumulated_gradients():
-    state = stalled([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
+def test_on_random_defenses_steps_follow_a_cosine_along_accumulated_gradients():
+    state = state_at_checkpoint([0.0] * 4, [True] * 4, [3.0] * 4, [3.0] * 4)
     rule = Annealed(THREAT, 8)
     assert rule.first == 0.1
     state.x = state.point = torch.full_like(state.x, 0.5)
@@ -126,7 +126,7 @@ def test_on_a_random_view_the_steps_follow_a_cosine_along_the_accumulated_gradie
     moved = rule.move(state, 1)
     assert (moved - 0.5).flatten().tolist() == pytest.approx([0.02, -0.02, 0.02, -0.02], abs=1e-6)
     state.gradient = torch.tensor([-1.0, -1.0, 9.0, 9.0]).view(4, 1, 1, 1)
-    rule.move(state, 2)  # 0.9 of what was accumulated, and the sign of the new gradient
+    rule.move(state, 2)  # 0.9 of the accumulated gradient plus the sign of the new one
     assert state.heading.flatten().tolist() == pytest.approx([-0.1, -1.9, 1.9, 0.1], abs=1e-6)
     steps = []
     for k in range(1, 9):
@@ -135,21 +135,21 @@ def test_on_a_random_view_the_steps_follow_a_cosine_along_the_accumulated_gradie
     assert steps == pytest.approx([0.05 * (1 + math.cos(math.pi * k / 8)) for k in range(1, 9)])
 
 
-def test_targets_are_the_most_likely_wrong_classes_one_run_each(small):
-    """On a classifier that never errs every target is aimed at, in the order of the clean scores."""
+def test_targets_are_the_most_likely_wrong_classes_with_one_run_each(small):
+    """On a classifier that is always correct, each target gets a run, in the order of the clean scores."""
     logits = torch.tensor([[9.0, 5.0, 1.0, 3.0, 4.0]])
     view = exact(as_defense(lambda x: logits + 0 * x.flatten(1).sum(1, keepdim=True)))
     x, y = torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 0])
     attack = apgd_t(targets=3, steps=2)
     clean = view.scores(x)
     assert [aims[0].tolist() for aims in attack._aims(clean, y)] == [[0, 1], [0, 4], [0, 3]]
-    assert len(apgd_t(targets=9)._aims(clean, y)) == 4  # no more than there are wrong classes
+    assert len(apgd_t(targets=9)._aims(clean, y)) == 4  # limited by the number of wrong classes
     attack(view, x, y, ThreatModel("linf", 0.1))
     assert view.backwards == 2 * 3 * 2  # images, targets, steps
 
 
-def test_a_target_is_reached_where_the_untargeted_loss_leads_astray():
-    """The runner-up can never win; only aiming at the third class breaks the image."""
+def test_targeted_apgd_breaks_an_image_whose_runner_up_cannot_win():
+    """The runner-up can never win; only targeting the third class breaks the image."""
 
     def net(x):
         s = x.flatten(1).mean(1, keepdim=True) - 0.5  # 0 at the image
@@ -174,12 +174,12 @@ def test_a_target_is_reached_where_the_untargeted_loss_leads_astray():
         {"rho": 1.5},
     ],
 )
-def test_bad_settings(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError):
         APGD(**wrong)
 
 
-def test_on_the_bundled_classifier_it_leaves_no_more_than_foolbox_pgd(accuracy):
+def test_apgd_is_at_least_as_strong_as_foolbox_pgd_on_the_bundled_classifier(accuracy):
     images = fashion_mnist().take(range(64))
     x, y = torch.as_tensor(images.floats()), torch.as_tensor(images.labels)
     defense, steps = as_defense(fashion_resnet()), 20
@@ -193,8 +193,8 @@ def test_on_the_bundled_classifier_it_leaves_no_more_than_foolbox_pgd(accuracy):
     assert accuracy(defense, broken, y) < 0.05
 
 
-def test_without_stopping_the_point_with_the_largest_loss_comes_back():
-    """On a linear model the margin of the best point is known: every step goes on to the corner of the ball."""
+def test_without_early_stopping_the_point_with_the_largest_loss_is_returned():
+    """On a linear model the point with the largest loss is known: a corner of the ball."""
     torch.manual_seed(0)
     row, x = torch.randn(16), torch.rand(12, 1, 4, 4) * 0.4 + 0.3
     weight = torch.stack([row - row.mean(), row.mean() - row])
@@ -214,6 +214,6 @@ def test_without_stopping_the_point_with_the_largest_loss_comes_back():
 
 
 @pytest.mark.parametrize("stop", [0, 1, "no", None])
-def test_stop_is_true_or_false(stop):
+def test_stop_must_be_a_bool(stop):
     with pytest.raises(PurebenchError, match="stop: expected true or false"):
         APGD(stop=stop)

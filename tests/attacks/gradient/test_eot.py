@@ -1,4 +1,4 @@
-"""Expectation over transformation: the gradient of a look converges to the smoothed one at the Monte-Carlo rate."""
+"""Tests that EOT gradients converge to the gradient of the smoothed defense at the Monte Carlo rate."""
 
 import math
 
@@ -16,14 +16,14 @@ DRAWS = (4, 16, 64, 256, 1024)
 
 
 def wave(x):
-    """Two logits ∓ sin(w·x) with a w of length 2: under Gaussian noise their mean is known in closed form."""
+    """Logits (-sin(w·x), sin(w·x)) with |w| = 2, whose mean under Gaussian noise has a closed form, and w."""
     weight = 2 * torch.linspace(-1, 1, x[0].numel()) / torch.linspace(-1, 1, x[0].numel()).norm()
     s = torch.sin(x.flatten(1) @ weight)[:, None]
     return torch.cat([-s, s], 1), weight
 
 
 def smoothed_gradient(x):
-    """Of the mean margin 2 sin(w·x + σ w·n) of class 0: E cos(t + ε) = cos(t) exp(-Var ε / 2) for a normal ε."""
+    """Gradient of the mean margin 2 sin(w·x + σ w·n): E cos(t + ε) = cos(t) exp(-Var ε / 2) for a normal ε."""
     weight = wave(x)[1]
     slope = 2 * math.exp(-(SIGMA**2) * 4 / 2) * torch.cos(x.flatten(1) @ weight)
     return (slope[:, None] * weight).view_as(x)
@@ -38,7 +38,7 @@ VIEWS = {
     "exact, random purifier": lambda eot: exact(
         Defense(lambda x: wave(x)[0], Function(lambda x: x + SIGMA * torch.randn_like(x), random=True)), eot=eot
     ),
-    # the surrogate is the identity, whose derivative is that of adding noise: BPDA sees the same gradient
+    # the surrogate is the identity, which has the same derivative as adding noise, so the gradient is the same
     "bpda": lambda eot: bpda(
         Defense(lambda x: wave(x)[0], Function(lambda x: x + SIGMA * torch.randn_like(x), random=True)), eot=eot
     ),
@@ -46,7 +46,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_the_error_of_the_gradient_falls_with_the_root_of_the_draws(name):
+def test_gradient_error_decreases_with_the_square_root_of_the_number_of_draws(name):
     with seeded("eot", name):
         x = torch.rand(48, 1, 3, 3)
         y = torch.zeros(48, dtype=torch.long)
@@ -60,10 +60,10 @@ def test_the_error_of_the_gradient_falls_with_the_root_of_the_draws(name):
     assert errors[-1] < 0.1 * expected.square().mean().sqrt().item()
 
 
-def test_more_draws_are_more_passes_and_nothing_else():
+def test_each_draw_is_one_pass_with_independent_noise():
     view = VIEWS["exact, random purifier"](32)
     with seeded("passes"):
         look = view.look(torch.rand(3, 1, 3, 3), torch.zeros(3, dtype=torch.long), losses.margin)
     assert (view.forwards, view.backwards) == (96, 96)
     assert look.logits.shape == (3, 32, 2)
-    assert len(look.logits[0].unique(dim=0)) == 32  # every draw has noise of its own
+    assert len(look.logits[0].unique(dim=0)) == 32  # each draw has its own noise

@@ -1,4 +1,4 @@
-"""The losses against values worked out by hand, and their invariances."""
+"""Tests of the losses against values computed by hand, and of their invariances."""
 
 import math
 
@@ -14,37 +14,37 @@ LOGITS = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
 LABELS = torch.tensor([0, 0])
 
 
-def test_cross_entropy_by_hand():
+def test_cross_entropy_equals_values_computed_by_hand():
     expected = [math.log(math.e**2 + math.e + 1) - 2, math.log(1 + math.e**3 + math.e)]
     assert losses.cross_entropy(LOGITS, LABELS).tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_margin_by_hand():
+def test_margin_equals_values_computed_by_hand():
     assert losses.margin(LOGITS, LABELS).tolist() == [-1.0, 3.0]
 
 
-def test_the_other_classes_are_ranked_without_the_true_one():
+def test_others_excludes_the_true_class():
     found = losses.others(LOGITS, LABELS)
     assert found.gather(1, LABELS[:, None]).flatten().tolist() == [-math.inf] * len(LABELS)
     assert (found.amax(1) - LOGITS.gather(1, LABELS[:, None]).flatten()).tolist() == [-1.0, 3.0]
 
 
-def test_the_mean_over_draws_is_that_of_each_image():
-    logits = torch.stack([LOGITS, 2 * LOGITS, 6 * LOGITS], 1)  # the margin grows with the scale: 1 + 2 + 6 = 3 · 3
+def test_mean_over_draws_averages_the_loss_of_each_image():
+    logits = torch.stack([LOGITS, 2 * LOGITS, 6 * LOGITS], 1)  # margins scale with the logits: (1 + 2 + 6) / 3 = 3
     assert losses.mean_over_draws(losses.margin, logits, LABELS).tolist() == [-3.0, 9.0]
 
 
-def test_dlr_by_hand():
+def test_dlr_equals_values_computed_by_hand():
     # -(2 - 1) / (2 - 0) and -(0 - 3) / (3 - 0)
     assert losses.difference_of_logits_ratio(LOGITS, LABELS).tolist() == pytest.approx([-0.5, 1.0])
 
 
-def test_dlr_uses_the_third_largest_of_many():
+def test_dlr_divides_by_the_gap_to_the_third_largest_logit():
     logits = torch.tensor([[5.0, 1.0, 4.0, -9.0, 3.0]])
     assert losses.difference_of_logits_ratio(logits, torch.tensor([0])).item() == pytest.approx(-(5 - 4) / (5 - 3))
 
 
-def test_targeted_losses_by_hand():
+def test_targeted_losses_equal_values_computed_by_hand():
     logits, aims = torch.tensor([[5.0, 1.0, 4.0, -9.0, 3.0]]), torch.tensor([[0, 1]])
     assert losses.find("cw", targeted=True)(logits, aims).item() == -4.0
     # -(5 - 1) / (5 - (3 + 1) / 2)
@@ -54,12 +54,14 @@ def test_targeted_losses_by_hand():
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_scaled_cross_entropy_has_the_same_gradient_direction_at_every_scale(scale):
-    """Where plain cross-entropy underflows: at logits × 1e6 its gradient is exactly zero."""
+    """Plain cross-entropy underflows: at logits × 1e6 its gradient is exactly zero."""
     leaf = (scale * torch.tensor([[2.0, 1.0, 0.0]])).requires_grad_()
     (gradient,) = torch.autograd.grad(losses.find("ce-scaled")(leaf, torch.tensor([0])).sum(), leaf)
     unit = torch.tensor([[2.0, 1.0, 0.0]], requires_grad=True)
     (expected,) = torch.autograd.grad(losses.cross_entropy(unit, torch.tensor([0])).sum(), unit)
-    torch.testing.assert_close(gradient * scale, expected, rtol=1e-4, atol=1e-6)  # the gap of 2 and 1 is one
+    torch.testing.assert_close(
+        gradient * scale, expected, rtol=1e-4, atol=1e-6
+    )  # the gap between the two largest logits is 1
     if scale > 1:
         (plain,) = torch.autograd.grad(losses.cross_entropy(leaf, torch.tensor([0])).sum(), leaf)
         assert not plain.any()
@@ -71,27 +73,27 @@ def test_scaled_cross_entropy_has_the_same_gradient_direction_at_every_scale(sca
     st.floats(-10, 10),
     st.integers(0, 3),
 )
-def test_dlr_is_blind_to_scale_and_shift(values, scale, shift, label):
+def test_dlr_is_invariant_to_scale_and_shift(values, scale, shift, label):
     logits, labels = torch.tensor([values], dtype=torch.float64), torch.tensor([label])
-    there = losses.difference_of_logits_ratio(scale * logits + shift, labels)
-    assert there.item() == pytest.approx(losses.difference_of_logits_ratio(logits, labels).item(), abs=1e-6)
+    transformed = losses.difference_of_logits_ratio(scale * logits + shift, labels)
+    assert transformed.item() == pytest.approx(losses.difference_of_logits_ratio(logits, labels).item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["cw", "dlr"])
-def test_positive_exactly_where_the_answer_is_wrong(name):
+def test_margin_and_dlr_are_positive_exactly_for_misclassified_images(name):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         logits, labels = torch.randn(200, 5), torch.randint(5, (200,))
     assert torch.equal(losses.find(name)(logits, labels) > 0, logits.argmax(1) != labels)
 
 
-def test_dlr_refuses_two_classes():
+def test_dlr_needs_three_classes_and_targeted_dlr_four():
     with pytest.raises(Inapplicable, match="at least 3 classes, but got 2"):
         losses.find("dlr")(LOGITS[:, :2], LABELS)
     with pytest.raises(Inapplicable, match="at least 4 classes, but got 3"):
         losses.find("dlr", targeted=True)(LOGITS, torch.tensor([[0, 1], [0, 1]]))
 
 
-def test_unknown_loss_names_the_nearest():
+def test_an_unknown_loss_error_suggests_the_nearest_name():
     with pytest.raises(PurebenchError, match="did you mean 'dlr'"):
         losses.find("drl")

@@ -1,4 +1,4 @@
-"""PGD's own parts: start, step, settings."""
+"""Tests of PGD: starts, steps, momentum and settings."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 
 
-def test_each_step_is_the_share_of_the_radius_along_the_sign_of_the_gradient():
+def test_each_step_moves_a_share_of_the_radius_along_the_gradient_sign():
     seen = []
 
     def slope(x):
@@ -24,12 +24,12 @@ def test_each_step_is_the_share_of_the_radius_along_the_sign_of_the_gradient():
         exact(as_defense(slope)), x, torch.tensor([0]), ThreatModel("linf", 0.1)
     )
     moved = [round((point - x).mean().item(), 6) for point in seen]
-    assert moved == [0, -0.04, -0.08, -0.1]  # four gradients, the first at the image; the last point is unseen
+    assert moved == [0, -0.04, -0.08, -0.1]  # four gradients, the first at the image, none at the last point
     torch.testing.assert_close(found, x - 0.1)
 
 
-def test_the_first_run_begins_with_the_image_s_gradient_and_later_ones_with_that_of_their_start():
-    """Against the steps written out; the margin has its minimum near the image, a little darker."""
+def test_the_first_run_uses_the_gradient_at_the_image_and_restarts_that_at_their_start():
+    """Compared with steps written out; the minimum of the margin is slightly darker than the image."""
     seen = []
 
     def bowl(x):
@@ -43,14 +43,14 @@ def test_the_first_run_begins_with_the_image_s_gradient_and_later_ones_with_that
     with seeded("first"):
         starts = [random_start(x, threat) for _ in range(2)]
     assert torch.equal(seen[0], x)
-    torch.testing.assert_close(seen[1], threat.project(starts[0] - 0.03, x))  # at the image, downhill is darker
-    assert torch.equal(seen[3], starts[1])  # seen[2] is where the first run ended
+    torch.testing.assert_close(seen[1], threat.project(starts[0] - 0.03, x))  # descent at the image is darker
+    assert torch.equal(seen[3], starts[1])  # seen[2] is the end of the first run
     down = -0.03 * (2 * (starts[1] - 0.5) + 0.01).sign()
     torch.testing.assert_close(seen[4], threat.project(starts[1] + down, x))
 
 
-def test_the_default_steps_reach_across_the_ball():
-    """2.5 / steps of the radius each: a way of 2.5 radii in all."""
+def test_default_steps_cross_the_ball():
+    """Each step is 2.5 / steps of the radius, 2.5 radii in total."""
     x, threat = torch.full((1, 1, 2, 2), 0.5), ThreatModel("linf", 0.1)
     view = exact(as_defense(lambda x: torch.stack([x.flatten(1).sum(1) + 100, 0 * x.flatten(1).sum(1)], 1)))
     with seeded("across"):
@@ -58,20 +58,20 @@ def test_the_default_steps_reach_across_the_ball():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_random_starts_fill_the_ball(norm, inside):
+def test_random_starts_are_uniform_in_the_ball(norm, inside):
     x, threat = torch.full((2000, 1, 1, 2), 0.5), ThreatModel(norm, 0.2)
     with seeded("start"):
         start = random_start(x, threat)
     inside(start, x, threat)
     sizes = threat.size(start - x) / 0.2
-    # in two dimensions the share of a uniform ball within half of its radius is a quarter
+    # in two dimensions, a quarter of a uniform ball lies within half of its radius
     assert (sizes < 0.5).float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert sizes.max() > 0.98
     assert (start - x).mean().abs() < 0.01
 
 
-def test_fgsm_is_one_step_to_the_corner(small):
-    """x + radius · sign(gradient), clipped; checked against autograd on the network itself."""
+def test_fgsm_takes_one_step_of_the_radius_along_the_gradient_sign(small):
+    """Compared with x + radius · sign(gradient), clipped, with the gradient from autograd on the network."""
     case, threat = small(), ThreatModel("linf", 0.02)
     leaf = case.x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(case.net(leaf), case.y), leaf)
@@ -79,8 +79,8 @@ def test_fgsm_is_one_step_to_the_corner(small):
     torch.testing.assert_close(found, (case.x + 0.02 * gradient.sign()).clamp(0, 1))
 
 
-def test_mi_fgsm_adds_up_normalised_gradients():
-    """Against the paper's recursion g ← mu·g + grad/mean|grad|, written out for a loss with its peak on the way."""
+def test_mi_fgsm_accumulates_normalised_gradients():
+    """Compared with the paper's recursion g ← mu·g + grad/mean|grad| for a loss with its peak inside the ball."""
     x, threat = torch.linspace(0.3, 0.7, 16).view(1, 1, 4, 4), ThreatModel("linf", 0.05)
     peak = x + torch.linspace(0.005, 0.035, 16).view(1, 1, 4, 4)
 
@@ -90,7 +90,7 @@ def test_mi_fgsm_adds_up_normalised_gradients():
 
     point, heading = x.clone(), torch.zeros_like(x)
     for _ in range(5):
-        gradient = -4 * (point - peak)  # of the margin 2 s
+        gradient = -4 * (point - peak)  # gradient of the margin 2 s
         heading = 0.7 * heading + gradient / gradient.abs().mean()
         point = (point + 0.01 * heading.sign()).clamp(x - 0.05, x + 0.05)
     found = mi_fgsm(loss="cw", steps=5, momentum=0.7)(exact(as_defense(net)), x, torch.tensor([0]), threat)
@@ -102,6 +102,6 @@ def test_mi_fgsm_adds_up_normalised_gradients():
 @pytest.mark.parametrize(
     "wrong", [{"steps": 0}, {"restarts": 1.5}, {"steps": True}, {"loss": "ced"}, {"step": 0.0}, {"momentum": -1.0}]
 )
-def test_bad_settings(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         PGD(**wrong)

@@ -1,4 +1,4 @@
-"""ART's attacks over a view: each one on a tiny network, and what is contained."""
+"""Tests of the wrapped ART attacks: strength, settings, errors, and restored global state."""
 
 import importlib.util
 import sys
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from purebench.attacks.catalogue import ART
 from purebench.attacks.libraries.art import Lost, art_classes, from_art, guides, holding, surroundings
@@ -19,114 +18,17 @@ from purebench.core.threat import ThreatModel
 from purebench.defenses.transforms.simple import Quantise
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
 LINF, L2 = ThreatModel("linf", 0.1), ThreatModel("l2", 0.8)
 RADIUS = {"linf": 0.1, "l2": 0.8, "l1": 5.0}
 HOP = {"max_iter": 3, "max_eval": 60, "init_eval": 20, "init_size": 20}
-TINY = {
-    "max_iter": 4,
-    "nb_random_init": 1,
-    "binary_search_steps": 2,
-    "max_eval": 40,
-    "init_eval": 10,
-    "init_size": 20,
-    "nb_steps": 4,
-    "num_trial": 5,
-    "query_limit": 200,
-    "k": 10,
-    "num_translations": 2,
-    "num_rotations": 3,
-}
-"""Budgets that show that an attack runs, and no more."""
-ITS_OWN = {
-    "BoundaryAttack": {"max_iter": 20},
-    "CarliniL0Method": {"max_iter": 2},
-    "CarliniL2Method": {"max_iter": 10, "learning_rate": 0.1, "initial_const": 1},
-    "CarliniLInfMethod": {"max_iter": 8, "initial_const": 1, "largest_const": 1.5, "learning_rate": 0.1},
-    "ElasticNet": {"max_iter": 20, "initial_const": 1, "learning_rate": 0.1},
-    "GeoDA": {"max_iter": 260, "sub_dim": 3},
-    "PixelAttack": {"th": 3, "max_iter": 2},
-    "ShadowAttack": {"batch_size": 10},
-    "SimBA": {"max_iter": 30, "epsilon": 0.2},
-    "ThresholdAttack": {"th": 20, "max_iter": 2},
-    "UniversalPerturbation": {"max_iter": 1},
-    "VirtualAdversarialMethod": {"max_iter": 1},
-    "Wasserstein": {"regularization": 100.0, "conjugate_sinkhorn_max_iter": 20, "projected_sinkhorn_max_iter": 20},
-    "ZooAttack": {
-        "use_resize": False,
-        "use_importance": False,
-        "nb_parallel": 16,
-        "max_iter": 20,
-        "learning_rate": 0.1,
-    },
-}
-SIDE = 12
-"""Smallest side on which every attack works: ART's Square in l2 gives NaN on 8×8 images."""
-SLOW = ("AutoAttack", "FeatureAdversariesNumpy")
-"""Run in one norm only."""
-RUNS = [
-    (name, norm)
-    for name, entry in ART.items()
-    if not entry.left_out and not entry.needs
-    for norm in (entry.norms[:1] if entry.own or name in SLOW else entry.norms)
-]
-
-
-class Net(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, 6, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(6 * (SIDE // 2) ** 2, 5)
-        )
-
-    def forward(self, x):
-        return 6 * self.layers(2 * x - 1)
-
-
-def check_a_run(name, norm, inside, channels=1):
-    """One attack on a deterministic defense, the first image of which has a wrong label to begin with."""
-    with seeded("art", "net"):
-        defense, x = as_defense(Net(channels)), torch.rand(3, channels, SIDE, SIDE)
-    y = defense(x).argmax(1)
-    y[0] = (y[0] + 1) % 5
-    attack, entry, view, threat = from_art(name), ART[name], exact(defense), ThreatModel(norm, RADIUS[norm])
-    options = {key: value for key, value in (TINY | ITS_OWN.get(name, {})).items() if key in attack.takes}
-    with seeded("every", name):
-        answer = from_art(name, **options)(view, x, y, threat)
-    found, wrong = answer.images, defense(answer.images).argmax(1) != y
-    assert answer.nearest != entry.bounded
-    if entry.bounded:
-        inside(found, x, threat)
-        assert not torch.equal(found, x)
-    else:
-        inside(found, x, ThreatModel(norm, 1000))
-        assert torch.equal(found[~wrong], x[~wrong])
-    assert (view.backwards > 0) == entry.gradients
-    return found, wrong
-
-
-@pytest.mark.parametrize(("name", "norm"), RUNS)
-def test_every_attack_runs_and_keeps_what_it_promises(inside, name, norm):
-    check_a_run(name, norm, inside)
-
-
-@pytest.mark.slow  # it compiles for half a minute
-@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs numba")
-def test_brendel_bethge_runs_where_numba_is(inside):
-    check_a_run("BrendelBethgeAttack", "l2", inside)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("kornia") is None, reason="needs kornia")
-def test_composite_runs_where_kornia_is(inside):
-    check_a_run("CompositeAdversarialAttackPyTorch", "linf", inside, channels=3)
 
 
 @pytest.mark.parametrize(
     ("package", "name"), [("numba", "BrendelBethgeAttack"), ("kornia", "CompositeAdversarialAttackPyTorch")]
 )
-def test_a_missing_package_is_named(small, package, name):
+def test_a_missing_package_is_named_in_the_error(small, package, name):
     if importlib.util.find_spec(package) is not None:
-        pytest.skip(f"{package} is there")
+        pytest.skip(f"{package} is installed")
     case = small(images=2)
     with pytest.raises(PurebenchError, match=rf"art:{name}: expected the package {package}.*pip install {package}"):
         from_art(name)(exact(case.defense), case.x, case.y, LINF)
@@ -148,7 +50,7 @@ STRONG = [
 
 
 @pytest.mark.parametrize(("name", "options", "threat"), STRONG)
-def test_it_breaks_a_deterministic_defense(small, accuracy, name, options, threat):
+def test_attacks_break_a_deterministic_defense_reproducibly(small, accuracy, name, options, threat):
     case = small(images=10)
 
     def found(seed):
@@ -161,7 +63,7 @@ def test_it_breaks_a_deterministic_defense(small, accuracy, name, options, threa
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_the_nearest_image_of_a_linear_classifier(linear, classes):
+def test_minimum_norm_attacks_find_the_optimum_of_a_linear_classifier(linear, classes):
     case = linear(classes, "l2", images=4, spread=True)
     runs = (("DeepFool", {}), ("CarliniL2Method", {"max_iter": 40, "binary_search_steps": 5, "initial_const": 0.1}))
     for name, options in runs if classes == 5 else runs[:1]:
@@ -176,7 +78,7 @@ def test_the_nearest_image_of_a_linear_classifier(linear, classes):
     ("name", "options", "threat"),
     [STRONG[0], STRONG[2], ("HopSkipJump", HOP, ThreatModel("l2", 2.5))],
 )
-def test_it_runs_over_a_random_defense(small, accuracy, name, options, threat):
+def test_attacks_lower_the_accuracy_of_a_random_defense(small, accuracy, name, options, threat):
     case = small(noise=0.2, images=16)
     view = exact(case.defense, eot=4)
     with seeded("random"):
@@ -187,17 +89,17 @@ def test_it_runs_over_a_random_defense(small, accuracy, name, options, threat):
     assert "sees the mean of the draws' log-probabilities" in view.notes
 
 
-def test_where_it_loses_the_boundary_the_image_comes_back(small, monkeypatch):
-    """HopSkipJump divides by its distance to the image: zero once that was wrong by luck. Others may not."""
+def test_hop_skip_jump_returns_the_original_image_if_it_loses_the_boundary(small, monkeypatch):
+    """HopSkipJump may divide by a distance of zero on a random defense; for other attacks, NaN queries are an error."""
     from art.attacks import evasion
 
     case = small(noise=0.2, images=3)
 
-    def asks(self, x, y=None, **kwargs):
+    def query_nan(self, x, y=None, **kwargs):
         return self.estimator.predict(x * np.nan)
 
     for kind in (evasion.HopSkipJump, evasion.SquareAttack):
-        monkeypatch.setattr(kind, "generate", asks)
+        monkeypatch.setattr(kind, "generate", query_nan)
     view = exact(case.defense)
     answer = from_art("HopSkipJump")(view, case.x, case.y, LINF)
     assert torch.equal(answer.images, case.x)
@@ -206,8 +108,8 @@ def test_where_it_loses_the_boundary_the_image_comes_back(small, monkeypatch):
         from_art("SquareAttack")(view, case.x, case.y, LINF)
 
 
-def test_a_failing_sub_attack_of_its_autoattack_is_an_error(small, monkeypatch):
-    """ART would log it, and the images would count as robust: its targeted runs swallow every ValueError."""
+def test_a_failing_sub_attack_of_autoattack_raises(small, monkeypatch):
+    """ART only logs the failure, so the images would count as robust: its targeted runs catch every ValueError."""
     from art.attacks import evasion
 
     case, ran = small(images=3), []
@@ -226,7 +128,7 @@ def test_a_failing_sub_attack_of_its_autoattack_is_an_error(small, monkeypatch):
     assert torch.equal(from_art("AutoAttack")(exact(case.defense), case.x, case.y, LINF).images, case.x)
 
 
-def test_bpda_is_what_lets_it_through_a_purifier_without_a_gradient(small, accuracy):
+def test_bpda_breaks_a_purifier_with_zero_gradient_and_exact_does_not(small, accuracy):
     case = small(images=16)
     defense = as_defense(Defense(case.net, Quantise(8)))
     y = defense(case.x).argmax(1)
@@ -247,22 +149,22 @@ def test_decision_and_score_based_attacks_need_no_gradient(small):
 
 
 @pytest.mark.parametrize(
-    ("name", "threat", "told"),
+    ("name", "threat", "message"),
     [
         ("DeepFool", LINF, "expected an attack in linf, but it is one in l2"),
         ("BasicIterativeMethod", L2, "expected an attack in l2, but it is one in linf"),
         ("SquareAttack", ThreatModel("l1", 5), "but it is one in linf or l2"),
     ],
 )
-def test_an_attack_of_another_norm_is_refused(small, name, threat, told):
+def test_an_attack_for_another_norm_is_rejected_before_any_pass(small, name, threat, message):
     case = small()
     view = exact(case.defense)
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         from_art(name)(view, case.x, case.y, threat)
     assert view.forwards == 0
 
 
-def test_norm_radius_and_step_come_from_the_threat_and_options_go_first():
+def test_norm_radius_and_step_come_from_the_threat_unless_given():
     assert from_art("ProjectedGradientDescent").settings(L2) == {
         "verbose": False,
         "targeted": False,
@@ -271,7 +173,7 @@ def test_norm_radius_and_step_come_from_the_threat_and_options_go_first():
         "eps_step": pytest.approx(0.2),
     }
     assert from_art("ProjectedGradientDescent", eps_step=0.5).settings(L2)["eps_step"] == 0.5
-    # Auto-PGD begins with twice the radius and halves from there
+    # the first step of Auto-PGD is twice the radius
     assert from_art("AutoProjectedGradientDescent").settings(L2)["eps_step"] == pytest.approx(1.6)
     assert from_art("NewtonFool").settings(L2, 7) == {"verbose": False, "batch_size": 7}
     assert from_art("FeatureAdversariesPyTorch").settings(LINF)["delta"] == 0.1
@@ -280,13 +182,13 @@ def test_norm_radius_and_step_come_from_the_threat_and_options_go_first():
     assert not {"norm", "eps"} & from_art("Wasserstein").settings(LINF).keys()
 
 
-def test_a_guide_is_an_image_of_another_class():
+def test_guides_are_images_of_another_class():
     x = torch.arange(4.0)[:, None]
     assert guides(x, torch.tensor([0, 0, 1, 0]))[:, 0].tolist() == [2, 2, 3, 2]
     assert guides(x, torch.zeros(4, dtype=torch.long))[:, 0].tolist() == [0, 1, 2, 3]
 
 
-def test_what_art_finds_around_it_is_put_back():
+def test_patched_globals_are_restored():
     before = np.random.RandomState, vars(np).get("mat"), sys.modules.get("multiprocess")
     with surroundings():
         assert np.random.RandomState is not before[0]
@@ -297,15 +199,15 @@ def test_what_art_finds_around_it_is_put_back():
     assert names == {"a": 1}
 
 
-def test_geoda_leaves_no_file_behind(small, tmp_path, monkeypatch):
+def test_geoda_leaves_no_files(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = small(images=2)
-    from_art("GeoDA", **ITS_OWN["GeoDA"])(no_gradient(case.defense), case.x, case.y, L2)
+    from_art("GeoDA", max_iter=260, sub_dim=3)(no_gradient(case.defense), case.x, case.y, L2)
     assert not list(tmp_path.iterdir())
     assert Path.cwd() == tmp_path
 
 
-def test_what_cannot_be_named_or_given_is_refused():
+def test_unknown_names_and_parameters_are_rejected():
     with pytest.raises(PurebenchError, match="did you mean 'HopSkipJump'"):
         from_art("HopSkipJmp")
     with pytest.raises(PurebenchError, match="did you mean 'max_iter'"):
@@ -317,17 +219,17 @@ def test_what_cannot_be_named_or_given_is_refused():
         from_art("ImperceptibleASR")
 
 
-def test_every_attack_that_is_offered_is_there():
+def test_every_offered_attack_exists_in_art():
     assert {name for name, entry in ART.items() if not entry.left_out and not entry.needs} <= art_classes().keys()
 
 
-def test_no_images_give_no_images(small):
+def test_an_empty_batch_returns_an_empty_batch(small):
     case = small(images=2)
     assert from_art("DeepFool")(exact(case.defense), case.x[:0], case.y[:0], L2).images.shape == (0, 1, 8, 8)
 
 
 @pytest.mark.parametrize("name", ["AutoAttack", "AutoProjectedGradientDescent"])
-def test_a_loss_of_three_logits_does_not_apply_to_two_classes(small, name):
+def test_the_dlr_loss_is_inapplicable_to_two_classes(small, name):
     options = {} if name == "AutoAttack" else {"loss_type": "difference_logits_ratio"}
     case = small(2, images=2)
     with pytest.raises(Inapplicable, match="at least 3 classes for its DLR loss, but got 2"):

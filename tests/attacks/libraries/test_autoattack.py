@@ -1,4 +1,4 @@
-"""AutoAttack's own package over a view: the same images as the package itself, and what is contained."""
+"""Tests of the wrapped autoattack package: the same images as the package itself, errors and side effects."""
 
 import logging
 import random
@@ -28,7 +28,7 @@ LOGGER = logging.getLogger("auto-attack")
 
 
 class Net(nn.Module):
-    """A small smooth network on 16×16 images; Square in l1 and l2 needs at least ten pixels a side."""
+    """A small smooth network on 16×16 images; Square in l1 and l2 needs at least ten pixels per side."""
 
     def __init__(self, classes=5):
         super().__init__()
@@ -42,19 +42,19 @@ class Net(nn.Module):
 
 @pytest.fixture
 def larger():
-    """A deterministic defense on 16×16 images, some of which have a wrong label to begin with."""
+    """A deterministic defense on 16×16 images, some of which are misclassified from the start."""
     with seeded("larger"):
         defense, x = as_defense(Net()), torch.rand(16, 1, 16, 16)
         return defense, x, torch.where(torch.rand(16) < 0.1, 0, defense(x).argmax(1))
 
 
-SAME = [(name, "linf") for name in AUTOATTACK]
-SAME += [(name, norm) for norm in ("l2", "l1") for name in ("standard", "apgd-t", "fab", "square")]
+COMPARISONS = [(name, "linf") for name in AUTOATTACK]
+COMPARISONS += [(name, norm) for norm in ("l2", "l1") for name in ("standard", "apgd-t", "fab", "square")]
 
 
-@pytest.mark.parametrize(("name", "norm"), SAME)
-def test_it_breaks_exactly_the_images_that_the_package_breaks(larger, inside, name, norm):
-    """Same seed, same batch; the package called by itself, on its own settings but for the budgets."""
+@pytest.mark.parametrize(("name", "norm"), COMPARISONS)
+def test_the_wrapper_returns_the_same_images_as_the_package(larger, inside, name, norm):
+    """Same seed and batch; the package is called directly with its own settings except for the budgets."""
     defense, x, y = larger
     threat, whole = ThreatModel(norm, RADIUS[norm]), name in VERSIONS
     with seeded("same", name):
@@ -78,12 +78,12 @@ def test_it_breaks_exactly_the_images_that_the_package_breaks(larger, inside, na
     assert torch.equal(answer.images, found)
     assert torch.equal(answer.claims, defense(answer.images).argmax(1) != y)
     assert torch.equal(answer.images[~answer.claims], x[~answer.claims])
-    if name != "square":  # 20 queries break next to nothing
+    if name != "square":  # 20 queries break almost no image
         assert 0.2 < answer.claims.float().mean() < 1
     inside(answer.images, x, ThreatModel(norm, threat.radius * (1 + 1e-4)))
 
 
-def test_the_default_budgets_are_the_packages(small):
+def test_default_budgets_are_those_of_the_package(small):
     for name, steps, eot, queries in (("standard", 100, 1, 5000), ("rand", 100, 20, 5000), ("plus", 100, 1, 5000)):
         case = small()
         view = exact(case.defense)
@@ -96,7 +96,7 @@ def test_the_default_budgets_are_the_packages(small):
 
 
 @pytest.mark.parametrize("name", FOR_RANDOM)
-def test_it_lowers_a_random_defense_and_its_verdict_is_of_fresh_draws(small, inside, accuracy, name):
+def test_accuracy_of_a_random_defense_falls_and_claims_hold_on_fresh_draws(small, inside, accuracy, name):
     case = small(noise=0.2, images=8)
     view = exact(case.defense)
     with seeded("rand"):
@@ -109,8 +109,8 @@ def test_it_lowers_a_random_defense_and_its_verdict_is_of_fresh_draws(small, ins
     assert torch.equal(answer.claims[(share - 0.5).abs() > 0.25], (share > 0.5)[(share - 0.5).abs() > 0.25])
 
 
-def test_every_image_of_a_random_defense_is_attacked_by_every_part(small, monkeypatch):
-    """The package would leave out what is wrong at one pass; here all are passed on, twice for two parts."""
+def test_every_part_attacks_every_image_of_a_random_defense(small, monkeypatch):
+    """The package skips images that are wrong in one pass; the wrapper gives all images to both parts."""
     package, seen = autoattack(), []
     case = small(noise=0.5, images=12)
     kind = type(package.AutoAttack(case.net, eps=0.1).apgd)
@@ -122,8 +122,8 @@ def test_every_image_of_a_random_defense_is_attacked_by_every_part(small, monkey
     assert (case.defense(case.x).argmax(1) != case.y).any()
 
 
-def test_no_image_of_a_random_defense_leaves_at_a_lucky_draw(small, accuracy):
-    """Against the package itself, whose points are kept at the first wrong answer of a pass: ours hold better."""
+def test_images_of_a_random_defense_are_attacked_further_after_a_wrong_draw(small, accuracy):
+    """The package keeps the point of the first wrong pass; on fresh draws the wrapper's points are stronger."""
     case = small(noise=0.2, images=64)
     with seeded("lucky"):
         ours = from_autoattack("rand", steps=20, eot=8)(exact(case.defense), case.x, case.y, LINF).images
@@ -135,7 +135,7 @@ def test_no_image_of_a_random_defense_leaves_at_a_lucky_draw(small, accuracy):
     assert left[0] < left[1] - 0.1  # 26 % against 48 %
 
 
-def test_the_point_that_is_wrong_most_often_is_taken(small):
+def test_most_wrong_returns_the_point_with_the_lowest_accuracy(small):
     case = small(noise=0.05, images=6)
     wrong = torch.where((case.y == 0)[:, None, None, None], case.x.flip(0), case.x.roll(1, 0))
     with seeded("most"):
@@ -153,14 +153,14 @@ def test_the_point_that_is_wrong_most_often_is_taken(small):
 
 
 @pytest.mark.parametrize("name", sorted(AUTOATTACK.keys() - set(FOR_RANDOM)))
-def test_what_cannot_average_passes_does_not_apply_to_a_random_defense(small, name):
+def test_attacks_without_eot_are_inapplicable_to_random_defenses(small, name):
     case = small(noise=0.2)
     with pytest.raises(Inapplicable, match="use autoattack:rand"):
         from_autoattack(name)(exact(case.defense), case.x, case.y, LINF)
 
 
 @pytest.mark.parametrize("part", ["apgd", "fab", "square"])
-def test_a_failing_part_is_an_error_and_leaves_nothing_behind(small, monkeypatch, part):
+def test_a_failing_part_raises_and_tracing_and_log_handlers_are_restored(small, monkeypatch, part):
     case = small(images=3)
     kind = type(vars(autoattack().AutoAttack(case.net, eps=1e-6))[part])
 
@@ -175,8 +175,8 @@ def test_a_failing_part_is_an_error_and_leaves_nothing_behind(small, monkeypatch
     assert (sys.gettrace(), LOGGER.handlers) == before
 
 
-def test_a_failing_defense_leaves_no_tracing_behind(small):
-    """The package switches Python's tracing on around a pass, and would leave it on."""
+def test_tracing_is_restored_after_a_failing_defense(small):
+    """The package turns on Python's tracing for a pass and would leave it on."""
     case, calls = small(images=3), []
 
     def fails_late(x):
@@ -191,8 +191,8 @@ def test_a_failing_defense_leaves_no_tracing_behind(small):
     assert sys.gettrace() is before
 
 
-def test_the_packages_warnings_are_the_views(caplog):
-    """A classifier that answers with probabilities is what the package warns of."""
+def test_package_warnings_become_view_warnings(caplog):
+    """The package warns of a classifier that returns probabilities."""
     with seeded("notes"):
         net, x = Net().requires_grad_(False), torch.rand(3, 1, 16, 16)
     view = exact(as_defense(lambda images: net(images).softmax(1)))
@@ -203,7 +203,7 @@ def test_the_packages_warnings_are_the_views(caplog):
     )
 
 
-def test_the_seed_is_the_jobs_and_the_callers_generators_are_put_back(small):
+def test_the_seed_determines_the_result_and_global_generators_are_restored(small):
     case = small(noise=0.2, images=4)
 
     def found(seed):
@@ -218,11 +218,19 @@ def test_the_seed_is_the_jobs_and_the_callers_generators_are_put_back(small):
     assert before[2] == random.getstate()
 
 
-LEAST = [("standard", 4), ("plus", 4), ("rand", 3), ("apgd-t", 4), ("apgd-dlr", 3), ("apgd-ce", 2), ("fab", 2)]
+MINIMUM_CLASSES = [
+    ("standard", 4),
+    ("plus", 4),
+    ("rand", 3),
+    ("apgd-t", 4),
+    ("apgd-dlr", 3),
+    ("apgd-ce", 2),
+    ("fab", 2),
+]
 
 
-@pytest.mark.parametrize(("name", "least"), [*LEAST, ("fab-t", 2), ("square", 2)])
-def test_the_least_number_of_classes_works_and_fewer_are_refused(small, name, least):
+@pytest.mark.parametrize(("name", "least"), [*MINIMUM_CLASSES, ("fab-t", 2), ("square", 2)])
+def test_the_minimum_number_of_classes_works_and_fewer_are_inapplicable(small, name, least):
     case = small(least, images=2)
     with seeded("least"):
         from_autoattack(name, **QUICK)(exact(case.defense), case.x, case.y, ThreatModel("linf", 0.001))
@@ -232,13 +240,13 @@ def test_the_least_number_of_classes_works_and_fewer_are_refused(small, name, le
             from_autoattack(name)(exact(case.defense), case.x, case.y, LINF)
 
 
-def test_what_cannot_be_named_or_given_is_refused():
+def test_unknown_names_and_invalid_parameters_are_rejected():
     with pytest.raises(PurebenchError, match="did you mean 'standard'"):
         from_autoattack("standart")
     with pytest.raises(PurebenchError, match="steps: expected a whole number of at least 1, but got 0"):
         from_autoattack("standard", steps=0)
 
 
-def test_no_images_give_no_images(small):
+def test_an_empty_batch_returns_an_empty_batch(small):
     case = small(images=2)
     assert from_autoattack()(exact(case.defense), case.x[:0], case.y[:0], LINF).images.shape == (0, 1, 8, 8)

@@ -1,4 +1,4 @@
-"""Foolbox's attacks over a view: each on a tiny network, the nearest against closed forms, and what is contained."""
+"""Tests of the wrapped Foolbox attacks: every attack on a small network, closed-form optima, and errors."""
 
 import importlib.util
 
@@ -34,24 +34,24 @@ TINY = {
     "num_rotations": 3,
     "population": 4,
 }
-LONGER = {"BoundaryAttack": {"steps": 60}, "HopSkipJumpAttack": {"steps": 3}, "L2CarliniWagnerAttack": {"steps": 20}}
+OVERRIDES = {"BoundaryAttack": {"steps": 60}, "HopSkipJumpAttack": {"steps": 3}, "L2CarliniWagnerAttack": {"steps": 20}}
 NUMBA = [name for name, entry in FOOLBOX.items() if entry.needs == "numba"]
 RUNS = [
     (name, norm) for name, entry in FOOLBOX.items() if not entry.left_out and not entry.needs for norm in entry.norms
 ]
 
 
-def tiny(name):
+def small_budget(name):
     attack = from_foolbox(name)
-    return {key: value for key, value in (TINY | LONGER.get(name, {})).items() if key in attack.takes}
+    return {key: value for key, value in (TINY | OVERRIDES.get(name, {})).items() if key in attack.takes}
 
 
-def check_a_run(name, case, threat, inside):
-    """One attack on a deterministic defense, the first image of which has a wrong label to begin with."""
+def check_attack_run(name, case, threat, inside):
+    """Run one attack on a deterministic defense whose first image is misclassified from the start."""
     entry, view = FOOLBOX[name], exact(case.defense)
     y = torch.cat([(case.y[:1] + 1) % 5, case.y[1:]])
     with seeded("every", name):
-        answer = from_foolbox(name, **tiny(name))(view, case.x, y, threat)
+        answer = from_foolbox(name, **small_budget(name))(view, case.x, y, threat)
     found, wrong = answer.images, case.defense(answer.images).argmax(1) != y
     assert answer.nearest != entry.bounded
     if entry.bounded:
@@ -60,7 +60,7 @@ def check_a_run(name, case, threat, inside):
         inside(found, case.x, ThreatModel(threat.norm, 100))
         assert torch.equal(found[~wrong], case.x[~wrong])
     within = threat.size(found - case.x) <= threat.radius * 1.0001
-    if name == "GenAttack":  # claims only what reached the class it was after
+    if name == "GenAttack":  # claims only images that reached the target class
         assert (wrong | ~answer.claims).all()
     else:
         assert (wrong | ~answer.claims).all()
@@ -70,20 +70,20 @@ def check_a_run(name, case, threat, inside):
 
 
 @pytest.mark.parametrize(("name", "norm"), RUNS)
-def test_every_attack_runs_and_keeps_what_it_promises(small, inside, name, norm):
-    check_a_run(name, small(images=4), ThreatModel(norm, RADIUS[norm]), inside)
+def test_every_attack_runs_and_agrees_with_its_catalogue_entry(small, inside, name, norm):
+    check_attack_run(name, small(images=4), ThreatModel(norm, RADIUS[norm]), inside)
 
 
-@pytest.mark.slow  # the first solve of each compiles for half a minute
+@pytest.mark.slow  # compilation takes half a minute
 @pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs numba")
 @pytest.mark.parametrize("name", NUMBA)
-def test_every_attack_that_needs_numba_runs_where_it_is(small, inside, name):
+def test_attacks_that_need_numba_run_if_it_is_installed(small, inside, name):
     norm = FOOLBOX[name].norms[-1]
-    check_a_run(name, small(images=4), ThreatModel(norm, RADIUS[norm]), inside)
+    check_attack_run(name, small(images=4), ThreatModel(norm, RADIUS[norm]), inside)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("numba") is not None, reason="numba is there")
-def test_a_missing_package_is_named(small):
+@pytest.mark.skipif(importlib.util.find_spec("numba") is not None, reason="numba is installed")
+def test_a_missing_package_is_named_in_the_error(small):
     case = small(images=2)
     with pytest.raises(PurebenchError, match=r"L2BrendelBethgeAttack: expected the package numba.*pip install numba"):
         from_foolbox("L2BrendelBethgeAttack")(exact(case.defense), case.x, case.y, L2)
@@ -106,7 +106,7 @@ def test_bounded_attacks_break_a_deterministic_defense(small, inside, accuracy, 
     assert torch.equal(one, found("one"))
 
 
-NEAREST = [
+MINIMUM_NORM = [
     ("L2CarliniWagnerAttack", {"steps": 200, "binary_search_steps": 6}, "l2"),
     ("DDNAttack", {"steps": 100}, "l2"),
     ("L2DeepFoolAttack", {}, "l2"),
@@ -116,24 +116,24 @@ NEAREST = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "norm"), NEAREST)
+@pytest.mark.parametrize(("name", "options", "norm"), MINIMUM_NORM)
 @pytest.mark.parametrize("classes", [2, 5])
-def test_the_nearest_image_of_a_linear_classifier(linear, name, options, norm, classes):
+def test_minimum_norm_attacks_find_the_optimum_of_a_linear_classifier(linear, name, options, norm, classes):
     case = linear(classes, norm, images=20, spread=True)
     threat = ThreatModel(norm, 1.05 * float(case.distance.median()))
     with seeded("nearest"):
         answer = from_foolbox(name, **options)(exact(case.defense), case.x, case.y, threat)
     found = case.defense(answer.images).argmax(1) != case.y
     ratio = (threat.size(answer.images - case.x) / case.distance)[found]
-    # FMN may stop exactly on the boundary of what is linear, where nothing is wrong
+    # FMN may stop exactly on the decision boundary, where the image is still classified correctly
     assert found.float().mean() >= (0.8 if "FMN" in name else 1)
     assert ratio.min() >= 0.999
     assert ratio.max() <= 1.05
-    assert (found | ~answer.claims).all()  # what it claims is found, at whatever distance
+    assert (found | ~answer.claims).all()  # claimed images are misclassified, at any distance
 
 
-def test_foolboxs_own_l2_fmn_does_not_get_near(linear):
-    """What is mended here: without a projection the perturbation never shrinks."""
+def test_the_original_foolbox_l2_fmn_misses_the_optimum(linear):
+    """The fault that the wrapper corrects: without a projection the perturbation never shrinks."""
     from foolbox.models.pytorch import PyTorchModel
 
     case, attack = (
@@ -145,7 +145,7 @@ def test_foolboxs_own_l2_fmn_does_not_get_near(linear):
     assert ((found - case.x).flatten(1).norm(dim=1) / case.distance).max() > 1.5
 
 
-def test_where_nothing_is_found_the_image_comes_back_and_not_a_black_one(small):
+def test_without_an_adversarial_example_the_original_image_is_returned(small):
     case = small(images=6)
     for name in ("L2CarliniWagnerAttack", "EADAttack"):
         attack = from_foolbox(name, steps=1, binary_search_steps=1)
@@ -164,7 +164,7 @@ def test_where_nothing_is_found_the_image_comes_back_and_not_a_black_one(small):
         ("HopSkipJumpAttack", {**TINY, "steps": 4}, ThreatModel("l2", 3)),
     ],
 )
-def test_it_runs_over_a_random_defense(small, accuracy, name, options, threat):
+def test_attacks_lower_the_accuracy_of_a_random_defense(small, accuracy, name, options, threat):
     case = small(noise=0.2, images=20)
     view = exact(case.defense, eot=8)
     options = {key: value for key, value in options.items() if key in from_foolbox(name).takes}
@@ -176,8 +176,8 @@ def test_it_runs_over_a_random_defense(small, accuracy, name, options, threat):
     assert "sees the mean of the draws' log-probabilities" in view.notes
 
 
-class Coin(nn.Module):
-    """Random logits, whose first class is always the largest, except where the image is bright."""
+class NoisyBrightness(nn.Module):
+    """Random logits whose largest class is 1 for bright images and 0 for all others."""
 
     def forward(self, x):
         logits = torch.randn(len(x), 5) / 100
@@ -186,12 +186,12 @@ class Coin(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["BoundaryAttack", "HopSkipJumpAttack", "PointwiseAttack"])
-def test_images_without_a_point_to_start_from_come_back_as_they_are(name):
-    """No uniform noise is bright: only the second image of a batch gives the others a start, where there is one."""
-    defense = as_defense(Coin(), random=True)
+def test_images_without_a_starting_point_are_returned_unchanged(name):
+    """Uniform noise is never bright; only a bright second image in the batch gives the others a starting point."""
+    defense = as_defense(NoisyBrightness(), random=True)
     x, threat = torch.full((3, 1, 8, 8), 0.4), ThreatModel("l2", 0.5)
     y, alone = torch.zeros(3, dtype=torch.long), exact(defense)
-    fast = tiny(name) | ({"l2_binary_search": False} if name == "PointwiseAttack" else {})
+    fast = small_budget(name) | ({"l2_binary_search": False} if name == "PointwiseAttack" else {})
     with seeded("alone"):
         answer = from_foolbox(name, **fast)(alone, x, y, threat)
     assert torch.equal(answer.images, x)
@@ -206,7 +206,7 @@ def test_images_without_a_point_to_start_from_come_back_as_they_are(name):
     assert WarningCode.NO_STARTING_POINT not in [one.code for one in helped.warnings]
 
 
-def test_the_draws_that_are_held_still_are_the_jobs(small):
+def test_the_seed_determines_the_fixed_draws(small):
     case = small(noise=0.2, images=4)
 
     def found(seed):
@@ -217,7 +217,7 @@ def test_the_draws_that_are_held_still_are_the_jobs(small):
     assert not torch.equal(found("a"), found("b"))
 
 
-def test_bpda_is_what_lets_it_through_a_purifier_without_a_gradient(small, accuracy):
+def test_bpda_breaks_a_purifier_with_zero_gradient_and_exact_does_not(small, accuracy):
     case = small(images=20)
     defense = as_defense(Defense(case.net, Quantise(8)))
     y = defense(case.x).argmax(1)
@@ -231,7 +231,7 @@ def test_bpda_is_what_lets_it_through_a_purifier_without_a_gradient(small, accur
 
 
 @pytest.mark.parametrize(
-    ("name", "threat", "told"),
+    ("name", "threat", "message"),
     [
         ("L2PGD", LINF, "expected an attack in linf, but it is one in l2"),
         ("LinfPGD", L2, "expected an attack in l2, but it is one in linf"),
@@ -239,10 +239,10 @@ def test_bpda_is_what_lets_it_through_a_purifier_without_a_gradient(small, accur
         ("HopSkipJumpAttack", ThreatModel("l1", 5), "but it is one in linf or l2"),
     ],
 )
-def test_an_attack_of_another_norm_is_refused(small, name, threat, told):
+def test_an_attack_for_another_norm_is_rejected_before_any_pass(small, name, threat, message):
     case = small()
     view = exact(case.defense)
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         from_foolbox(name)(view, case.x, case.y, threat)
     assert view.forwards == 0
 
@@ -250,10 +250,10 @@ def test_an_attack_of_another_norm_is_refused(small, name, threat, told):
 def test_decision_based_attacks_need_no_gradient(small):
     case = small(images=4)
     for name in ("HopSkipJumpAttack", "BoundaryAttack", "PointwiseAttack"):
-        from_foolbox(name, **tiny(name))(no_gradient(case.defense), case.x, case.y, L2)
+        from_foolbox(name, **small_budget(name))(no_gradient(case.defense), case.x, case.y, L2)
 
 
-def test_what_cannot_be_named_or_given_is_refused():
+def test_unknown_names_and_parameters_are_rejected():
     with pytest.raises(PurebenchError, match=r"did you mean .*'LinfPGD'"):
         from_foolbox("LinfPDG")
     with pytest.raises(PurebenchError, match="did you mean 'steps'"):
@@ -264,8 +264,8 @@ def test_what_cannot_be_named_or_given_is_refused():
         from_foolbox("BinarizationRefinementAttack")
 
 
-def test_a_point_that_only_just_does_not_hold_is_moved_outwards(linear):
-    """One just short of the boundary is moved; one far short of it is given up."""
+def test_a_point_just_short_of_the_boundary_is_moved_outwards(linear):
+    """A point just short of the boundary is moved beyond it; a point far from it is discarded."""
     case = linear(2, "l2", images=4)
     with seeded("outwards"):
         found = from_foolbox("L2DeepFoolAttack", overshoot=0.0)(exact(case.defense), case.x, case.y, L2).images
@@ -276,7 +276,7 @@ def test_a_point_that_only_just_does_not_hold_is_moved_outwards(linear):
     assert torch.equal(case.defense(answer.images).argmax(1) != case.y, ratio > 0)
 
 
-def test_no_images_give_no_images(small):
+def test_an_empty_batch_returns_an_empty_batch(small):
     case = small(images=2)
     answer = from_foolbox("LinfPGD")(exact(case.defense), case.x[:0], case.y[:0], LINF)
     assert answer.images.shape == (0, 1, 8, 8)

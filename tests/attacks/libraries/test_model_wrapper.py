@@ -1,4 +1,4 @@
-"""What is watched of a library's attack: gradients that are zero or not finite, and warnings."""
+"""Tests of the model wrapper of library attacks: zero and non-finite gradients, and library warnings."""
 
 import logging
 
@@ -27,7 +27,7 @@ ATTACKS = [
 
 
 class Masked(nn.Module):
-    """A network whose gradient is cut, but not its answer, at images of the classes in `masked`."""
+    """A network with unchanged logits but zero gradient at images of the classes in `masked`."""
 
     def __init__(self, net, masked):
         super().__init__()
@@ -41,20 +41,20 @@ class Masked(nn.Module):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("masked", [[], [0, 1], [0, 1, 2, 3, 4]])
-def test_images_without_a_gradient_are_counted(small, attack, masked):
-    """No image changes its class within so small a radius, so that the count is that of the classes."""
+def test_images_with_zero_gradient_are_counted(small, attack, masked):
+    """No image changes its class within so small a radius, so the count follows from the labels."""
     case = small(images=12)
     view, threat = exact(as_defense(Masked(case.net, masked))), ThreatModel("linf", 1e-4)
     with seeded("masked"):
         attack()(view, case.x, case.y, threat)
     count = sum(int((case.y == label).sum()) for label in masked)
-    told = [(warning.code, warning.count, warning.of) for warning in view.warnings]
-    assert told == ([(WarningCode.ZERO_GRADIENT, count, 12)] if count else [])
+    reported = [(warning.code, warning.count, warning.of) for warning in view.warnings]
+    assert reported == ([(WarningCode.ZERO_GRADIENT, count, 12)] if count else [])
     assert 0 < count < 12 or masked != [0, 1]
 
 
-def test_a_loss_that_is_flat_beyond_the_boundary_is_no_masked_gradient(small):
-    """Carlini & Wagner's loss is constant once the image is broken, here from the beginning for most of them."""
+def test_a_loss_that_is_flat_beyond_the_boundary_gives_no_zero_gradient_warning(small):
+    """Carlini & Wagner's loss is constant once an image is broken, here from the start for most images."""
     case = small(images=6)
     view = exact(case.defense)
     with seeded("flat"):
@@ -66,7 +66,7 @@ def test_a_loss_that_is_flat_beyond_the_boundary_is_no_masked_gradient(small):
 
 
 @pytest.mark.parametrize("attack", ATTACKS[1:2])
-def test_gradients_that_are_not_finite_are_counted(small, attack):
+def test_images_with_non_finite_gradient_are_counted(small, attack):
     case = small(images=5)
     x, y = case.x, case.y
 
@@ -80,7 +80,7 @@ def test_gradients_that_are_not_finite_are_counted(small, attack):
     assert (WarningCode.NON_FINITE_GRADIENT, 5, 5) in [(one.code, one.count, one.of) for one in view.warnings]
 
 
-def test_a_question_that_is_not_finite_is_the_attacks_fault(small):
+def test_a_non_finite_query_is_an_error_of_the_attack(small):
     case = small(images=2)
     asked = Asked(exact(case.defense), case.x, case.y)
     assert torch.equal(asked(case.x), case.defense(case.x))
@@ -88,7 +88,7 @@ def test_a_question_that_is_not_finite_is_the_attacks_fault(small):
         asked(case.x * torch.nan)
 
 
-def test_points_are_known_by_the_nearest_image(small):
+def test_queries_are_assigned_to_the_nearest_image(small):
     case = small(images=4)
     asked = Asked(exact(as_defense(Masked(case.net, [0, 1, 2, 3, 4]))), case.x, case.y)
     points = (case.x[[2, 0]] + 0.001).requires_grad_()
@@ -98,7 +98,7 @@ def test_points_are_known_by_the_nearest_image(small):
     assert not asked.moved.any()
 
 
-def test_a_librarys_warnings_are_the_views_without_their_numbers_and_go_nowhere_else(small, caplog):
+def test_library_warnings_become_view_warnings_without_numbers_and_are_not_logged(small, caplog):
     view, logger = exact(small().defense), logging.getLogger("a.library")
     with overheard(view, "a.library", "library"):
         for value in (1.25, 37.5):

@@ -1,4 +1,4 @@
-"""C&W's own parts: Adam, the search for c, confidence, and leaving a search."""
+"""Tests of the C&W attack: Adam, the search for c, the confidence kappa, and early exit from a search."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def state(w):
     return Adam(torch.arange(count), zero, w, zero, zero, torch.zeros(count))
 
 
-def test_adam_is_torchs():
+def test_adam_equals_torch_adam():
     torch.manual_seed(0)
     target, start = torch.randn(3, 1, 4, 4), torch.randn(3, 1, 4, 4)
     theirs = start.clone().requires_grad_()
@@ -32,7 +32,7 @@ def test_adam_is_torchs():
     torch.testing.assert_close(ours.w, theirs.detach())
 
 
-def test_rows_that_leave_take_all_of_theirs_with_them():
+def test_keep_drops_the_whole_state_of_removed_images():
     kept = state(torch.arange(3.0).view(3, 1, 1, 1))
     kept.keep(torch.tensor([True, False, True]))
     assert kept.index.tolist() == [0, 2]
@@ -40,7 +40,7 @@ def test_rows_that_leave_take_all_of_theirs_with_them():
     assert {len(getattr(kept, name)) for name in ("x", "w", "mean", "square", "loss")} == {2}
 
 
-def test_kappa_asks_for_a_lead_and_costs_distance(small):
+def test_kappa_enforces_a_margin_and_increases_the_distance(small):
     case = small(images=20)
     distances = []
     for kappa in (0.0, 1.0):
@@ -51,7 +51,7 @@ def test_kappa_asks_for_a_lead_and_costs_distance(small):
     assert (distances[1] > distances[0]).all()
 
 
-def test_more_searches_find_more_and_nearer_points(small):
+def test_more_searches_find_more_and_nearer_adversarial_examples(small):
     case = small(images=20)
     found = []
     for searches in (1, 4, 8):
@@ -63,7 +63,7 @@ def test_more_searches_find_more_and_nearer_points(small):
     assert (found[2] < 0.9 * found[1]).any()
 
 
-def test_images_leave_a_search_that_gets_nowhere(small):
+def test_images_leave_a_search_without_progress(small):
     case = small(images=20)
     cost, median = [], []
     for leave in (False, True):
@@ -76,7 +76,7 @@ def test_images_leave_a_search_that_gets_nowhere(small):
     assert median[1] <= 1.05 * median[0]
 
 
-def test_a_search_in_which_all_succeeded_is_no_sign_of_a_masked_gradient(small):
+def test_a_search_that_succeeds_on_all_images_gives_no_warning(small):
     case = small()
     view = exact(case.defense)
     assert CW(searches=3, steps=60, c=100.0)(view, case.x, case.y, L2).claims.all()
@@ -84,7 +84,7 @@ def test_a_search_in_which_all_succeeded_is_no_sign_of_a_masked_gradient(small):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l1"])
-def test_it_is_an_l2_attack(small, norm):
+def test_norms_other_than_l2_are_rejected(small, norm):
     case = small()
     with pytest.raises(PurebenchError, match=f"expected the norm l2, but got {norm}; take fmn"):
         CW()(exact(case.defense), case.x, case.y, ThreatModel(norm, 0.1))
@@ -93,6 +93,6 @@ def test_it_is_an_l2_attack(small, norm):
 @pytest.mark.parametrize(
     "wrong", [{"searches": 0}, {"steps": 0}, {"rate": 0.0}, {"c": -1.0}, {"c": float("inf")}, {"kappa": -0.1}]
 )
-def test_bad_settings(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         CW(**wrong)

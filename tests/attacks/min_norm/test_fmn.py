@@ -1,4 +1,4 @@
-"""FMN's own parts: the schedules, the balls of many radii, and what it costs."""
+"""Tests of FMN: schedules, projection onto balls of different radii, and the number of passes."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 
 
-def test_the_schedule_goes_from_first_to_last_along_a_cosine():
+def test_annealed_follows_a_cosine_from_first_to_last():
     assert annealed(1.0, 0.01, 0, 100) == 1.0
     assert annealed(1.0, 0.01, 100, 100) == pytest.approx(0.01)
     assert annealed(1.0, 0.0, 50, 100) == pytest.approx(0.5)
@@ -21,8 +21,8 @@ def test_the_schedule_goes_from_first_to_last_along_a_cosine():
 
 
 @given(norm=st.sampled_from(sorted(NORMS)), length=st.floats(1e-4, 5), seed=st.integers(0, 1000))
-def test_every_image_comes_into_the_ball_of_its_own_radius(norm, length, seed):
-    """As the threat model has it for one radius: inside stays, outside lands on the boundary or at the box."""
+def test_each_image_is_projected_onto_the_ball_of_its_own_radius(norm, length, seed):
+    """Compared with the projection of the threat model, which has a single radius."""
     with seeded("balls", str(seed)):
         x, delta = torch.rand(4, 1, 5, 5), length * torch.randn(4, 1, 5, 5)
         radius = torch.rand(4) + 0.01
@@ -33,7 +33,7 @@ def test_every_image_comes_into_the_ball_of_its_own_radius(norm, length, seed):
 
 
 @pytest.mark.parametrize("norm", sorted(NORMS))
-def test_more_steps_come_nearer(small, norm):
+def test_more_steps_find_nearer_adversarial_examples(small, norm):
     case = small(images=30)
     median = []
     for steps in (5, 60):
@@ -43,18 +43,18 @@ def test_more_steps_come_nearer(small, norm):
     assert median[1] < median[0]
 
 
-def test_it_costs_a_gradient_a_step_and_a_dozen_forwards(small):
+def test_fmn_takes_one_gradient_per_step_and_thirteen_additional_forward_passes(small):
     case = small()
     view = exact(case.defense)
     assert FMN(steps=20)(view, case.x, case.y, ThreatModel("l2", 0.1)).claims.all()
     assert view.backwards == 20 * len(case.x)
-    assert view.forwards == (20 + 1 + 1 + 1 + 10) * len(case.x)  # the image, the last point, asked again, bisected
+    assert view.forwards == (20 + 1 + 1 + 1 + 10) * len(case.x)  # the image, the last point, confirmation, bisection
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"steps": 0}, {"alpha": 0.0}, {"alpha_last": -1.0}, {"gamma": 0.0}, {"gamma": 1.0}, {"gamma_last": 2.0}],
 )
-def test_bad_settings(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         FMN(**wrong)

@@ -1,4 +1,4 @@
-"""The tracker of minimum-norm attacks: what counts, what is kept, and what happens at the end."""
+"""Tests of the tracker that keeps the nearest adversarial example of each image."""
 
 import pytest
 import torch
@@ -14,18 +14,18 @@ SHAPE = (1, 2, 2)
 
 
 def images(*levels):
-    """Images [N,1,2,2], one level of grey each."""
+    """Images [N,1,2,2], each of one grey level."""
     return torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, *SHAPE).clone()
 
 
 def threshold(x):
-    """Class 1 where the mean level is above 0.5, with a margin of four times the excess."""
+    """Logits that predict class 1 if the mean level is above 0.5, with a margin of four times the excess."""
     excess = x.flatten(1).mean(1) - 0.5
     return torch.stack([-2 * excess, 2 * excess], 1)
 
 
 def chance(x):
-    """Random: class 1 with the mean level as its chance."""
+    """Random logits that predict class 1 with the mean level as probability."""
     wrong = (torch.rand(len(x)) < x.flatten(1).mean(1)).float()
     return torch.stack([1 - wrong, wrong], 1)
 
@@ -36,33 +36,33 @@ def tracker(x, function=threshold, **options):
         return Nearest(view, x, torch.zeros(len(x), dtype=torch.long), "linf", **options)
 
 
-def shown(nearest, index, points):
-    """The tracker's `see` after a look at the points."""
+def observe(nearest, index, points):
+    """Query the points and pass their scores to the tracker's `see`."""
     return nearest.see(torch.tensor(index), points, nearest.view.scores(points))
 
 
-def test_the_nearest_wrong_point_stays_and_others_change_nothing():
+def test_the_nearest_misclassified_point_is_kept():
     nearest = tracker(images(0.2, 0.2))
-    assert shown(nearest, [0, 1], images(0.8, 0.4)).tolist() == [True, False]
-    assert shown(nearest, [1], images(0.9)).tolist() == [True]
-    assert shown(nearest, [0], images(0.6)).tolist() == [True]
-    assert shown(nearest, [0], images(0.7)).tolist() == [True]  # wrong, but farther
+    assert observe(nearest, [0, 1], images(0.8, 0.4)).tolist() == [True, False]
+    assert observe(nearest, [1], images(0.9)).tolist() == [True]
+    assert observe(nearest, [0], images(0.6)).tolist() == [True]
+    assert observe(nearest, [0], images(0.7)).tolist() == [True]  # misclassified, but farther
     torch.testing.assert_close(nearest.distance, torch.tensor([0.4, 0.7]))
     assert torch.equal(nearest.found, images(0.6, 0.9))
 
 
-def test_the_end_brings_points_to_the_boundary():
+def test_answer_moves_points_to_the_boundary():
     nearest = tracker(images(0.2, 0.1))
-    shown(nearest, [0], images(0.9))
+    observe(nearest, [0], images(0.9))
     answer = nearest.answer()
     assert answer.nearest
     assert answer.claims.tolist() == [True, False]
     assert torch.equal(answer.images[1:], images(0.1))
     assert answer.images[0].mean() > 0.5
-    assert nearest.distance[0].item() == pytest.approx(0.3, rel=3e-3)  # 0.7 in 2^10 parts
+    assert nearest.distance[0].item() == pytest.approx(0.3, rel=3e-3)  # bisected to 0.7 / 2^10
 
 
-def test_an_image_that_is_wrong_has_distance_0_and_is_not_open():
+def test_a_misclassified_image_has_distance_0_and_is_not_open():
     nearest = tracker(images(0.7, 0.2))
     assert nearest.open().tolist() == [1]
     answer = nearest.answer()
@@ -70,15 +70,15 @@ def test_an_image_that_is_wrong_has_distance_0_and_is_not_open():
     assert torch.equal(answer.images, images(0.7, 0.2))
 
 
-def test_confidence_asks_for_a_lead():
+def test_confidence_requires_a_margin():
     nearest = tracker(images(0.2, 0.6), confidence=0.8)
-    assert nearest.open().tolist() == [0, 1]  # a wrong answer that leads by 0.4 does not count
-    assert shown(nearest, [0, 1], images(0.65, 0.75)).tolist() == [False, True]
+    assert nearest.open().tolist() == [0, 1]  # a wrong answer with a margin of 0.4 does not count
+    assert observe(nearest, [0, 1], images(0.65, 0.75)).tolist() == [False, True]
     answer = nearest.answer()
     assert answer.images[1].mean().item() == pytest.approx(0.7, abs=1e-3)
 
 
-def test_a_point_that_does_not_hold_in_the_end_moves_outwards_until_it_does():
+def test_a_point_that_fails_confirmation_is_moved_outwards():
     nearest = tracker(images(0.2))
     nearest.found, nearest.distance = images(0.49), torch.tensor([0.29])
     answer = nearest.answer()
@@ -86,7 +86,7 @@ def test_a_point_that_does_not_hold_in_the_end_moves_outwards_until_it_does():
     assert nearest.distance.item() == pytest.approx(0.3, rel=3e-3)
 
 
-def test_a_point_that_never_holds_is_forgotten():
+def test_a_point_that_is_never_misclassified_is_discarded():
     nearest = tracker(images(0.2), lambda x: threshold(0 * x))
     nearest.found, nearest.distance = images(0.4), torch.tensor([0.2])
     answer = nearest.answer()
@@ -94,35 +94,35 @@ def test_a_point_that_never_holds_is_forgotten():
     assert torch.equal(answer.images, images(0.2))
 
 
-def test_a_run_that_ends_on_a_point_that_does_not_hold_leaves_what_held_before():
+def test_settle_restores_the_last_confirmed_point_if_the_new_one_fails():
     nearest = tracker(images(0.2, 0.2))
-    shown(nearest, [0], images(0.8))
+    observe(nearest, [0], images(0.8))
     assert nearest.settle().tolist() == [False, False]
     held = nearest.found.clone()
-    torch.testing.assert_close(nearest.distance, torch.tensor([0.3, torch.inf]), rtol=3e-3, atol=0)  # brought nearer
+    torch.testing.assert_close(nearest.distance, torch.tensor([0.3, torch.inf]), rtol=3e-3, atol=0)  # bisected
     nearest.found, nearest.distance = images(0.4, 0.4), torch.tensor([0.2, 0.2])
     assert nearest.settle().tolist() == [True, True]
     torch.testing.assert_close(nearest.distance, torch.tensor([0.3, torch.inf]), rtol=3e-3, atol=0)
     assert torch.equal(nearest.found, held)
 
 
-def test_of_a_random_defense_a_wrong_look_is_asked_again():
+def test_a_wrong_answer_of_a_random_defense_is_confirmed_on_fresh_draws():
     count = 400
     nearest = tracker(images(*[0.0] * count), chance)
-    wrong = torch.tensor([[[0.0, 1.0]]]).expand(count, 1, 2)  # what a lucky look shows
+    wrong = torch.tensor([[[0.0, 1.0]]]).expand(count, 1, 2)  # a wrong answer by chance
     with seeded("lucky"):
         half = nearest.see(torch.arange(count), images(*[0.5] * count), wrong)
     assert half.float().mean() <= 0.02
-    assert nearest.view.forwards < count * 20  # most are found out by the first four draws
+    assert nearest.view.forwards < count * 20  # most are rejected after the first four draws
     with seeded("earned"):
         sure = nearest.see(torch.arange(count), images(*[0.95] * count), wrong)
     assert sure.float().mean() >= 0.9
 
 
-def test_a_point_hardly_nearer_is_not_worth_fresh_draws():
+def test_a_point_that_is_hardly_nearer_costs_no_fresh_draws():
     nearest = tracker(images(0.0), chance)
     with seeded("worth"):
-        assert shown(nearest, [0], images(1.0)).all()
+        assert observe(nearest, [0], images(1.0)).all()
         before = nearest.view.forwards
         wrong = torch.tensor([[[0.0, 1.0]]])
         assert nearest.see(torch.tensor([0]), images(0.5 + RANDOM.worth / 2), wrong).all()
@@ -130,12 +130,12 @@ def test_a_point_hardly_nearer_is_not_worth_fresh_draws():
     assert nearest.distance.item() == 1.0
 
 
-def test_the_end_finds_the_level_at_which_a_random_defense_is_wrong_often_enough():
-    """From certainty it comes near, and stays below the share of right answers that is allowed, up to luck."""
+def test_answer_finds_the_level_at_which_a_random_defense_reaches_the_allowed_accuracy():
+    """The accuracy at the result is close to the allowed share and rarely above it."""
     count = 100
     nearest = tracker(images(*[0.0] * count), chance)
     with seeded("level"):
-        shown(nearest, list(range(count)), images(*[1.0] * count))
+        observe(nearest, list(range(count)), images(*[1.0] * count))
         answer = nearest.answer()
     right = 1 - answer.images.flatten(1).mean(1)
     assert answer.claims.all()
@@ -143,15 +143,15 @@ def test_the_end_finds_the_level_at_which_a_random_defense_is_wrong_often_enough
     assert 0.1 < right.mean() < ALLOWED
 
 
-def test_an_image_that_a_random_defense_often_gets_wrong_has_distance_0_only_for_sure():
+def test_distance_0_requires_that_a_random_defense_is_almost_always_wrong():
     nearest = tracker(images(*[0.5] * 200, *[0.95] * 200), chance)
     wrong = nearest.distance == 0
     assert wrong[:200].float().mean() <= 0.02
     assert wrong[200:].float().mean() >= 0.8
 
 
-def test_a_view_that_does_not_decide_has_only_its_own_opinion(small):
-    """The classifier alone is fooled, though the purifier before it makes every image the same."""
+def test_a_blind_view_claims_by_the_classifier_alone(small):
+    """The classifier alone is fooled, although the purifier maps every image to the same output."""
     case = small()
     defense = as_defense(Defense(case.net, Function(torch.zeros_like, random=False)))
     answer = FMN(steps=30)(blind(defense), case.x, case.y, ThreatModel("l2", 0.1))
@@ -160,7 +160,7 @@ def test_a_view_that_does_not_decide_has_only_its_own_opinion(small):
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
-def test_bf16_looks_are_believed_in_float32_only(small, norm):
+def test_misclassification_in_bf16_is_confirmed_in_float32(small, norm):
     case = small(images=20)
     view = exact(case.defense)
     view.precision = "bf16"

@@ -1,4 +1,4 @@
-"""BPDA through a learned surrogate: what it imitates, what it costs, and what it breaks that the identity cannot."""
+"""Tests of BPDA with a learned surrogate: error of the fit, number of passes, and strength against the identity."""
 
 import re
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ PURIFIERS = {
 
 @pytest.fixture
 def purified(small):
-    """purified(name, noise): the small net behind a purifier that it undoes: nothing but gradients is lost."""
+    """purified(name, noise): a small network that inverts the purifier before it, so only gradients are lost."""
 
     def make(name="roll", noise=0.0, images=24):
         case, (function, undone) = small(images=images), PURIFIERS[name]
@@ -45,7 +45,7 @@ def learned(case, words="imitation", **settings):
 
 
 @pytest.mark.parametrize("name", PURIFIERS)
-def test_it_breaks_what_the_identity_cannot(purified, accuracy, name):
+def test_the_learned_surrogate_breaks_defenses_that_the_identity_does_not(purified, accuracy, name):
     case = purified(name)
     with seeded("attack"):
         naive, through = (
@@ -56,12 +56,12 @@ def test_it_breaks_what_the_identity_cannot(purified, accuracy, name):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_the_fit_is_told_beside_the_identity_and_its_passes_are_counted(purified, noise):
-    """The least error that an imitation can have is the variance of the purifier's draws."""
+def test_the_fit_error_is_noted_with_that_of_the_identity_and_passes_are_counted(purified, noise):
+    """The lowest possible error of an imitation is the variance of the purifier's draws."""
     case = purified("invert", noise)
     view = learned(case, samples=8)
-    (told,) = view.notes
-    words = re.fullmatch(r"surrogate fitted: imitation error (\S+) against the identity's (\S+)", told)
+    (note,) = view.notes
+    words = re.fullmatch(r"surrogate fitted: imitation error (\S+) against the identity's (\S+)", note)
     error, of_identity = map(float, words.groups())
     assert of_identity == pytest.approx(4 / 12 + noise**2, rel=0.2)  # |1 - 2x|² of uniform x
     assert error < 0.1 * of_identity + noise**2
@@ -69,7 +69,7 @@ def test_the_fit_is_told_beside_the_identity_and_its_passes_are_counted(purified
     assert (view.backwards, view.draws, view.decides, view.random) == (0, 1, True, noise > 0)
 
 
-def test_forward_it_is_the_purifier_to_the_last_bit_and_backward_the_imitation(purified):
+def test_the_forward_pass_is_the_purifier_and_the_backward_pass_the_surrogate(purified):
     case = purified("invert")
     view = learned(case)
     look = view.look(case.x, case.y, losses.cross_entropy)
@@ -79,13 +79,13 @@ def test_forward_it_is_the_purifier_to_the_last_bit_and_backward_the_imitation(p
     assert slope.mean().item() == pytest.approx(-1, abs=0.2)
 
 
-def test_an_imitation_starts_as_the_identity():
+def test_an_imitation_is_initialised_to_the_identity():
     for shape in ((1, 8, 8), (3, 5, 7)):
         x = torch.rand(4, *shape)
         assert torch.equal(Imitation(shape, 4)(x), x)
 
 
-def test_any_size_and_number_of_channels(small):
+def test_images_of_any_size_and_number_of_channels_are_accepted(small):
     with seeded("shape"):
         x = torch.rand(3, 3, 6, 10)
     defense = as_defense(
@@ -96,7 +96,7 @@ def test_any_size_and_number_of_channels(small):
     assert view.purify(x).shape == x.shape
 
 
-def test_without_a_purifier_it_is_bpda(small):
+def test_without_a_purifier_gradients_equal_those_of_bpda(small):
     case = small()
     view = learned(case)
     one, other = (each.look(case.x, case.y, losses.cross_entropy) for each in (view, bpda(case.defense)))
@@ -104,7 +104,7 @@ def test_without_a_purifier_it_is_bpda(small):
     assert (view.notes, view.eot) == ([], 1)
 
 
-def test_the_seed_decides_the_fit(purified):
+def test_the_seed_determines_the_fit(purified):
     case = purified("roll", images=4)
     slopes = []
     for words in ("a", "a", "b"):
@@ -115,7 +115,7 @@ def test_the_seed_decides_the_fit(purified):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_points_nearby_lie_within_twice_the_radius(norm):
+def test_nearby_points_lie_within_twice_the_radius(norm):
     with seeded("nearby"):
         images, threat = torch.rand(40, 1, 8, 8), ThreatModel(norm, 0.2)
         points = nearby(images, threat, 4).view(4, 40, 1, 8, 8)
@@ -128,6 +128,6 @@ def test_points_nearby_lie_within_twice_the_radius(norm):
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"samples": 0}, {"width": 1.5}])
-def test_bad_settings(purified, wrong):
+def test_invalid_settings_are_rejected(purified, wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         learned(purified(), **wrong)

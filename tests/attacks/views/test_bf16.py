@@ -1,0 +1,55 @@
+"""Tests of gradient passes in bf16."""
+
+import pytest
+import torch
+from torch import nn
+
+from purebench.attacks.best import Best
+from purebench.attacks.gradient import losses
+from purebench.attacks.gradient.apgd import APGD
+from purebench.attacks.views.gradient_modes import exact
+from purebench.core.defense import as_defense
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
+
+
+def test_bf16_is_used_in_gradient_passes_only_and_returned_as_float32(small):
+    """Logits agree with float32 to the eight bits of bf16 and are returned as float32."""
+    case = small(images=50)
+    exactly, coarsely = exact(case.defense), exact(case.defense)
+    coarsely.precision = "bf16"
+    one, other = (view.look(case.x, case.y, losses.find("cw")) for view in (exactly, coarsely))
+    assert other.logits.dtype == other.gradient.dtype == other.loss.dtype == torch.float32
+    scale = one.logits.abs().max()
+    assert 0 < (one.logits - other.logits).abs().max() < 0.05 * scale
+    cosine = torch.nn.functional.cosine_similarity(one.gradient.flatten(1), other.gradient.flatten(1))
+    assert cosine.min() > 0.95
+    assert torch.equal(exactly.scores(case.x), coarsely.scores(case.x))  # scores are always computed in float32
+
+
+def test_an_attack_in_bf16_is_as_strong_as_in_float32(linear):
+    case = linear(4, "linf", spread=True)
+    left = []
+    for precision in ("float32", "bf16"):
+        view = exact(case.defense)
+        view.precision = precision
+        with seeded("precision"):
+            found = APGD(steps=30)(view, case.x, case.y, ThreatModel("linf", case.distance.median().item()))
+        left.append((case.defense(found).argmax(1) == case.y).float().mean().item())
+    assert left[0] == pytest.approx(0.5, abs=0.02)
+    assert left[1] == pytest.approx(left[0], abs=0.05)
+
+
+def test_an_image_misclassified_only_in_bf16_is_not_broken():
+    """Near a boundary that bf16 rounds away, the bf16 answer is wrong and the defense's own answer is right."""
+    weight = nn.Linear(1, 2, bias=False)
+    weight.weight.data[:] = torch.tensor([[1.001], [1.0]])  # equal in bf16
+    defense = as_defense(lambda x: weight(x.flatten(1)))
+    x, y = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
+    view = exact(defense)
+    view.precision = "bf16"
+    best = Best(view, x, y)
+    look = view.look(x, y, losses.find("cw"))
+    assert look.logits[0, 0, 0] == look.logits[0, 0, 1]
+    assert best.see(torch.tensor([0]), x, look.loss, torch.tensor([[[0.0, 1.0]]])).all()
+    assert best.open.all()
