@@ -69,7 +69,7 @@ CHANGES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 @pytest.mark.parametrize("own", [False, True], ids=["bundled", "own"])
-def test_the_command_makes_the_same_board(tmp_path: Path, chosen: Any, changes: dict[str, Any], own: bool) -> None:
+def test_the_run_command_recreates_the_board(tmp_path: Path, chosen: Any, changes: dict[str, Any], own: bool) -> None:
     if "max_images" in changes and not own:
         changes = changes | {"max_images": 24}
     name = str(write_board(tmp_path / "a folder", attacks=ATTACKS, defenses=DEFENSES)) if own else "fashion-quick"
@@ -84,21 +84,23 @@ def test_the_command_makes_the_same_board(tmp_path: Path, chosen: Any, changes: 
         assert run_command(replace(board, origin="")) == line
 
 
-def test_a_row_is_named_by_its_spec(tmp_path: Path, chosen: Any) -> None:
+def test_the_run_command_names_a_row_by_its_spec(tmp_path: Path, chosen: Any) -> None:
     definition = write_board(tmp_path, attacks=ATTACKS)
     board = choose(str(definition), ["gaussian-blur(sigma=1.5)"], 4)
     chosen.of(run_command(board, board.shown[0].use))
     assert chosen[-1] == board
 
 
-def test_an_object_has_no_command(tmp_path: Path) -> None:
+def test_an_object_in_memory_has_no_run_command(tmp_path: Path) -> None:
     from purebench.core.registry import Spec
 
     board = choose(str(write_board(tmp_path, attacks=ATTACKS)), None, 4)
     assert run_command(board, Spec("in-memory:x")).startswith("no command repeats it")
 
 
-def test_the_page_of_an_own_board_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_on_the_page_of_a_user_board_finds_all_jobs_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command is copied from the page, of `run` and of `show`, and finds all its jobs done."""
     monkeypatch.chdir(tmp_path)
     write_board(Path("my boards"), images=8, attacks=ATTACKS, defenses={"plain": "none"})
@@ -117,7 +119,7 @@ def test_the_page_of_an_own_board_repeats_itself(tmp_path: Path, monkeypatch: py
     assert "3/3 jobs, 0 jobs to run" in again.output
 
 
-def test_options_become_words() -> None:
+def test_options_become_command_line_arguments() -> None:
     line = command("run", "a b", until=["x", "y=1"], images=0, cascade=True, trust=False, page=None, store="")
     assert shlex.split(line) == [
         "purebench",

@@ -153,7 +153,7 @@ def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return make
 
 
-def test_every_defense_of_this_package_is_declared_and_no_other() -> None:
+def test_exactly_the_defenses_of_this_package_are_declared() -> None:
     points = registry.installed("defenses")
     ours = {name for name, point in points.items() if point.value.startswith("purebench.")}
     assert ours == OURS.keys()
@@ -161,7 +161,7 @@ def test_every_defense_of_this_package_is_declared_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_what_is_declared_is_what_it_does(name: str, members: Callable[[str], Iterator]) -> None:
+def test_declared_facts_agree_with_measurements(name: str, members: Callable[[str], Iterator]) -> None:
     found = [measured(*member) for member in members(name)]
     for key in FACTS:
         said, seen = vars(OURS[name])[key], {facts[key] for facts in found}
@@ -173,30 +173,30 @@ def test_what_is_declared_is_what_it_does(name: str, members: Callable[[str], It
             assert seen == {said}, key
 
 
-def test_the_hooks_see_another_number_of_steps(classifier: nn.Module) -> None:
+def test_measured_forwards_follow_the_number_of_steps(classifier: nn.Module) -> None:
     for spec, forwards in (("diffpure(steps=3)", 3), ("gdmp(rounds=1, steps=2)", 2)):
         defense = as_defense(registry.create("defenses", Spec.parse(spec)), classifier)
         assert measured(defense, torch.full((2, 1, 32, 32), 0.5))["forwards"] == forwards
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_the_paper_is_the_one_that_the_code_names(name: str) -> None:
+def test_the_declared_paper_is_the_one_named_in_the_code(name: str) -> None:
     """The number of the paper stands in the module of the factory, or in that of the purifier that it returns."""
     source = OURS[name].source
     if source in UNPUBLISHED:
         return
     (number,) = re.findall(r"arXiv:\d{4}\.\d{4,5}", source)
     make, _ = registry.factory("defenses", name)
-    told = Path(sys.modules[make.__module__].__file__ or "").read_text(encoding="utf-8")
+    code = Path(sys.modules[make.__module__].__file__ or "").read_text(encoding="utf-8")
     made = sys.modules.get("purebench.defenses.mlvgm.purifier") if name.startswith("mlvgm") else None
-    told += Path(made.__file__ or "").read_text(encoding="utf-8") if made else ""
-    assert number in told
+    code += Path(made.__file__ or "").read_text(encoding="utf-8") if made else ""
+    assert number in code
     year = re.search(r"\b(19|20)\d\d\b", source)
     assert year
-    assert source.split(f" {year[0]}")[0].removeprefix("after ") in told, "by others than the code says"
+    assert source.split(f" {year[0]}")[0].removeprefix("after ") in code, "by others than the code says"
 
 
-def test_the_licence_is_that_of_the_package_and_of_the_weights() -> None:
+def test_the_declared_licence_is_that_of_the_package_and_the_weights() -> None:
     assert metadata("purebench")["License-Expression"] == "MIT"
     cards = {path.stem: path.read_text(encoding="utf-8") for path in BUNDLED.glob("*.md")}
     for name, one in OURS.items():
@@ -210,7 +210,7 @@ def test_the_licence_is_that_of_the_package_and_of_the_weights() -> None:
             assert f"- Licence: {one.licence}," in cards[weights]
 
 
-def test_every_time_was_measured_by_the_benchmark_whose_command_stands_beside_it() -> None:
+def test_declared_times_are_those_of_the_recorded_benchmark() -> None:
     assert COSTS["command"].startswith("python benchmarks/purification.py --declared ")
     assert COSTS["command"].endswith(" --costs defenses/costs.json")
     assert COSTS["ms"].keys() == OURS.keys() - FAMILIES.keys()
@@ -219,7 +219,7 @@ def test_every_time_was_measured_by_the_benchmark_whose_command_stands_beside_it
 
 
 @pytest.mark.parametrize("name", ["vae", "mlvgm-hvae", "diffpure", "gdmp", "smoothing"])
-def test_a_draw_takes_about_the_time_that_is_declared(name: str, classifier: nn.Module) -> None:
+def test_a_draw_takes_about_the_declared_time(name: str, classifier: nn.Module) -> None:
     """Another machine, or one at work, is slower or faster by some factor; a wrong unit is wrong by a thousand."""
     defense = as_defense(registry.create("defenses", Spec(name), classifier=classifier), classifier)
     x = torch.full((8, 1, 32, 32), 0.5)
@@ -236,7 +236,7 @@ def test_a_draw_takes_about_the_time_that_is_declared(name: str, classifier: nn.
 LINE = "{random: true, gradient: exact, surrogate: identity, forwards: 2, licence: MIT, source: control}"
 
 
-def test_a_line_is_a_declaration_and_times_come_from_beside_it() -> None:
+def test_declarations_are_read_with_times_from_the_cost_table() -> None:
     both = read(f"a: {LINE}\nb: {LINE[:-1]}, ms: 3, passes: varies}}", {"a": 1.5, "b": 7.0})
     assert both["a"] == Declaration(
         random=True, gradient="exact", surrogate="identity", forwards=2, ms=1.5, licence="MIT", source="control"
@@ -264,7 +264,7 @@ def test_a_line_is_a_declaration_and_times_come_from_beside_it() -> None:
         (f"a: {LINE}\na: {LINE}", "line 2: the key 'a' comes twice"),
     ],
 )
-def test_a_wrong_declaration_says_what_is_wrong(text: str, message: str) -> None:
+def test_invalid_declarations_are_rejected_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(PurebenchError, match=re.escape(message)):
         read(text)
 
@@ -298,11 +298,11 @@ def shown(width: int) -> str:
     return file.getvalue()
 
 
-def row(name: str, told: str) -> list[str]:
-    return next(line.split() for line in told.splitlines() if line.split()[:1] == [name])
+def row(name: str, output: str) -> list[str]:
+    return next(line.split() for line in output.splitlines() if line.split()[:1] == [name])
 
 
-def test_another_package_declares_its_own_defenses_without_being_imported(theirs: Path) -> None:
+def test_another_package_declares_its_defenses_without_being_imported(theirs: Path) -> None:
     theirs.write_text(f"theirs: {LINE}\nvae: {LINE}", encoding="utf-8")
     (theirs.parent / "costs.json").write_text('{"ms": {"theirs": 12.5}}', encoding="utf-8")
     found, faults = declared()
@@ -314,32 +314,32 @@ def test_another_package_declares_its_own_defenses_without_being_imported(theirs
 
 
 @pytest.mark.parametrize("text", [None, "theirs: {randm: true}", "theirs: ["])
-def test_what_declares_nothing_or_wrongly_is_listed_with_question_marks(theirs: Path, text: str | None) -> None:
+def test_defenses_without_a_valid_declaration_are_listed_with_question_marks(theirs: Path, text: str | None) -> None:
     if text is not None:
         theirs.write_text(text, encoding="utf-8")
-    told = shown(160)
-    assert row("theirs", told)[1:7] == ["?"] * 6
-    assert "nothing is taken from a declaration" in told
-    assert "defenses.yaml" in " ".join(told.split())
-    assert row("vae", told)[2:4] == ["exact", "identity"]
+    output = shown(160)
+    assert row("theirs", output)[1:7] == ["?"] * 6
+    assert "nothing is taken from a declaration" in output
+    assert "defenses.yaml" in " ".join(output.split())
+    assert row("vae", output)[2:4] == ["exact", "identity"]
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
-def test_the_list_shows_every_defense_with_all_facts(width: int) -> None:
-    told = shown(width)
-    assert max(len(line) for line in told.splitlines()) <= width
-    assert "…" not in told
+def test_the_list_shows_every_defense_with_all_its_facts(width: int) -> None:
+    output = shown(width)
+    assert max(len(line) for line in output.splitlines()) <= width
+    assert "…" not in output
     for name, one in OURS.items():
-        words = row(name, told[told.index("licence") :])
+        words = row(name, output[output.index("licence") :])
         random = one.random if one.random == VARIES else "yes" if one.random else "no"
         rest = " ".join(words[1:])
         assert rest.startswith(f"{random} {one.gradient} {one.surrogate} ")
         assert "?" not in words[:9]
         number = one.source.rpartition(" ")[2]
-        assert number in re.sub(r"\s+", " ", told)
+        assert number in re.sub(r"\s+", " ", output)
 
 
-def test_listing_defenses_needs_no_torch() -> None:
+def test_listing_defenses_does_not_import_torch() -> None:
     code = "import sys, purebench.cli.listing as a; a.print_names('defenses'); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

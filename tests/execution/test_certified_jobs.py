@@ -38,7 +38,7 @@ def all_records(ready: Context) -> list[Record]:
     return [finding.record for finding in done.values()]
 
 
-def test_certificates_go_from_the_job_to_the_board(tmp_path: Path) -> None:
+def test_certificates_appear_in_records_results_and_ranking(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=8, block=4, **PARTS))
     ready = prepare(board)
     records = {(one.defense, one.attack, one.block): one for one in all_records(ready)}
@@ -69,7 +69,7 @@ def test_certificates_go_from_the_job_to_the_board(tmp_path: Path) -> None:
     assert {found.name: found for found in load_results(tmp_path / "results")} == results
 
 
-def test_records_and_results_from_before_there_were_certificates_still_load(tmp_path: Path) -> None:
+def test_records_without_the_certified_field_load(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=4, **PARTS | {"defenses": {"none": "none"}}))
     ready = prepare(board)
     records = all_records(ready)

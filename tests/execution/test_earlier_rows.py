@@ -64,7 +64,7 @@ def listed(folder: Path) -> list[str]:
     return [result.name for result in merge(board, records)]
 
 
-def test_the_other_rows_stay_in_their_order(folder: Path) -> None:
+def test_rows_of_earlier_runs_are_kept_in_order(folder: Path) -> None:
     run("-d", "blur")
     assert listed(folder) == ["none", "dim", "blur"]
     run("-d", "median")
@@ -88,18 +88,18 @@ def test_a_row_whose_weights_changed_is_left_out(folder: Path) -> None:
     assert listed(folder) == ["none", "blur"]
 
 
-def test_a_row_whose_file_is_gone_is_left_out_and_the_run_goes_on(folder: Path) -> None:
+def test_a_row_whose_file_is_missing_is_left_out_and_the_run_continues(folder: Path) -> None:
     (folder / "dim.py").unlink()
     run("-d", "none")
     assert listed(folder) == ["none", "blur"]
 
 
-def test_other_images_are_another_evaluation(folder: Path) -> None:
+def test_rows_on_other_images_are_left_out(folder: Path) -> None:
     run("-d", "none", "--images", "2")
     assert listed(folder) == ["none"]
 
 
-def test_a_row_that_is_not_complete_is_left_out(folder: Path) -> None:
+def test_an_incomplete_row_is_left_out(folder: Path) -> None:
     _, records = from_store(folder / "s", "small")
     with store.writing(folder / "s") as saved:
         saved.remove([next(record.key for record in records if record.defense == "dim")])
@@ -107,14 +107,14 @@ def test_a_row_that_is_not_complete_is_left_out(folder: Path) -> None:
     assert listed(folder) == ["none", "blur"]
 
 
-def test_rows_are_kept_only_where_it_is_asked_for(folder: Path) -> None:
+def test_run_board_does_not_keep_earlier_rows_by_default(folder: Path) -> None:
     """Claims run many boards of one row; each would build the rows of those before it."""
     board = load_board(folder / "board.yaml")
     run_board(replace(board, defenses=board.defenses[:1]), folder / "s", workers=1)
     assert listed(folder) == ["none"]
 
 
-def test_a_source_that_was_a_row_stays_one(folder: Path) -> None:
+def test_a_source_that_was_a_row_remains_a_row(folder: Path) -> None:
     """`none` is needed for its images alone by a run of `blur`, and was a row before."""
     attacks = {**ATTACKS, "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}}}
     rows = {"none": "none", "blur": "gaussian-blur(sigma=1)"}

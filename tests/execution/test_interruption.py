@@ -32,7 +32,7 @@ def children(parent: int) -> set[int]:
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
-def test_a_signal_ends_a_run_in_order(tmp_path: Path, number: signal.Signals, word: str) -> None:
+def test_a_signal_ends_a_run_cleanly(tmp_path: Path, number: signal.Signals, word: str) -> None:
     """SIGINT goes to the whole group of processes, as a terminal's Ctrl-C does, SIGTERM to the parent alone."""
     definition = write_board(tmp_path, attacks={"square": {"use": "square(queries=100000)"}})
     place = tmp_path / "s"
@@ -50,11 +50,11 @@ def test_a_signal_ends_a_run_in_order(tmp_path: Path, number: signal.Signals, wo
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    last = told.splitlines()[-1]
+    last = stderr.splitlines()[-1]
     assert last == f"purebench: {word}; finished jobs are kept, and the same command goes on from there."
-    assert "Traceback" not in told
+    assert "Traceback" not in stderr
     assert not Path(f"{place}.pid").exists()
     deadline = time.monotonic() + 20
     while any(os.path.exists(f"/proc/{one}") for one in workers) and time.monotonic() < deadline:

@@ -67,7 +67,7 @@ def default(x: Tensor, memory: dict[str, Tensor] = {}) -> Tensor:  # noqa: B006
     ],
     ids=["module", "closure", "default", "partial", "object", "method", "purifier"],
 )
-def test_a_copy_remembers_nothing_of_the_original(thing: object) -> None:
+def test_a_copy_shares_no_state_with_the_original(thing: object) -> None:
     original = as_defense(thing, nn.Identity())  # type: ignore[arg-type]
     original = original if original.purifier is None else Defense(lambda x: x, original.purifier)
     pristine = copied(original)
@@ -77,7 +77,7 @@ def test_a_copy_remembers_nothing_of_the_original(thing: object) -> None:
     assert torch.equal(original(1 - X), first)
 
 
-def test_two_functions_of_one_variable_still_share_it() -> None:
+def test_copied_functions_still_share_their_closure_variable() -> None:
     def pair() -> tuple[object, object]:
         count = 0
 
@@ -93,7 +93,7 @@ def test_two_functions_of_one_variable_still_share_it() -> None:
     assert read() == 1  # type: ignore[operator]
 
 
-def test_weights_are_copied_and_shared_parts_stay_shared() -> None:
+def test_weights_are_copied_and_shared_modules_stay_shared() -> None:
     part = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
     whole = nn.ModuleDict({"one": part, "two": nn.Sequential(part, nn.GRU(2, 2), nn.MultiheadAttention(2, 1))})
     made = copied(whole)
@@ -112,7 +112,7 @@ def test_scripted_and_quantised_models_can_be_copied() -> None:
         assert torch.equal(copied(as_defense(model))(X), model(X))
 
 
-def test_what_cannot_be_copied_is_told_with_the_cure() -> None:
+def test_objects_that_cannot_be_copied_are_rejected_with_a_fix() -> None:
     lock = threading.Lock()
 
     def locked(x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def bright(*values: float) -> torch.Tensor:
     return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
 
 
-def test_the_nearest_images_count_where_they_are_and_are_projected_for_the_threat_model() -> None:
+def test_minimum_norm_answers_are_verified_as_found_and_projected_to_the_radius() -> None:
     x = bright(0.5, 0.5, 0.5)
     found = bright(0.56, 0.7, 0.5)  # wrong within the radius; wrong beyond it; nothing found
     verified = judge(border(0.55), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
@@ -50,7 +50,7 @@ def test_the_nearest_images_count_where_they_are_and_are_projected_for_the_threa
     assert verified.right.all()
 
 
-def test_a_random_defense_is_broken_at_a_distance_where_most_draws_are_wrong() -> None:
+def test_fooling_distances_of_random_defenses_require_most_draws_to_be_wrong() -> None:
     def half(x: torch.Tensor) -> torch.Tensor:
         wrong = torch.rand(len(x)) < x.flatten(1).mean(1)
         return torch.stack([~wrong, wrong], 1).float()
@@ -63,7 +63,7 @@ def test_a_random_defense_is_broken_at_a_distance_where_most_draws_are_wrong() -
     assert verified.right.shape == (3, 64)
 
 
-def test_an_answer_outside_of_the_box_is_a_violation_and_rounding_is_noted() -> None:
+def test_answers_outside_the_unit_box_are_violations_and_rounding_is_noted() -> None:
     x = bright(0.5, 0.5, 0.5)
     with pytest.raises(Violation, match=r"outside \[0,1\]"):
         judge(border(0.5), Answer(x + 0.6, nearest=True), x, Y, THREAT, 1, DeviceBatch())
@@ -72,7 +72,7 @@ def test_an_answer_outside_of_the_box_is_a_violation_and_rounding_is_noted() -> 
     assert verified.images.max() <= 1
 
 
-def test_a_bounded_attack_has_no_nearest() -> None:
+def test_bounded_attacks_have_no_fooling_distances() -> None:
     x = bright(0.5, 0.5, 0.5)
     assert judge(border(0.5), Answer(x), x, Y, THREAT, 1, DeviceBatch()).fooling_distances == []
     with pytest.raises(Violation, match="linf distance"):
@@ -80,7 +80,7 @@ def test_a_bounded_attack_has_no_nearest() -> None:
 
 
 @pytest.mark.parametrize("random", [False, True])
-def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
+def test_a_defense_that_modifies_its_images_in_place_is_a_fault(random: bool) -> None:
     """Without it an attack's images would be others than those that were judged."""
     defense = as_defense(lambda x: torch.cat([x.mul_(0.5).flatten(1), torch.rand(len(x), 1)], 1), random=random)
     with pytest.raises(DefenseFault, match=r"changed in place; work on x.clone\(\)"):
@@ -88,7 +88,7 @@ def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (None, r"logits as a tensor \[3,K\], but got NoneType"),
         ((torch.zeros(3, 2), torch.zeros(3, 2)), r"but got tuple; wrap it: lambda x: model\(x\)\[0\]"),
@@ -100,12 +100,12 @@ def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
     ],
     ids=["None", "tuple", "dict", "numpy", "no classes", "integers", "too few classes"],
 )
-def test_what_is_no_logits_is_told(answer: object, told: str) -> None:
-    with pytest.raises(DefenseFault, match=told):
+def test_invalid_logits_are_faults(answer: object, message: str) -> None:
+    with pytest.raises(DefenseFault, match=message):
         verify(as_defense(lambda x: answer), bright(0.5, 0.6, 0.7), Y + 2, 4, DeviceBatch())  # type: ignore[arg-type,return-value]
 
 
-def test_logits_are_taken_out_of_what_holds_them() -> None:
+def test_logits_are_extracted_from_common_output_types() -> None:
     class Output(dict[str, object]):
         """Of a Hugging Face model: a mapping that shows its keys as attributes."""
 
@@ -127,7 +127,7 @@ def test_logits_are_taken_out_of_what_holds_them() -> None:
         assert verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).all()
 
 
-def test_a_mask_of_unused_classes_blinds_no_comparison() -> None:
+def test_masked_classes_do_not_hide_differences_between_logits() -> None:
     """Logits that a mask puts at -1e9 have a spread of 1e9, of which everything else is a thousandth."""
     z = torch.tensor([[3.0, 1.0, -1.0, 0.5]])
     unlike = z + torch.tensor([[0.0, 0.9, 0.0, 0.0]])
@@ -141,7 +141,7 @@ def test_a_mask_of_unused_classes_blinds_no_comparison() -> None:
     assert not close(torch.cat([z[:, :2], mask], 1), torch.cat([unlike[:, :2], mask], 1))
 
 
-def test_a_masked_defense_that_answers_otherwise_again_is_told() -> None:
+def test_a_random_defense_with_masked_classes_declared_deterministic_is_a_fault() -> None:
     def masked(x: torch.Tensor) -> torch.Tensor:
         return torch.cat([torch.randn(len(x), 3), torch.full((len(x), 7), -1e9)], 1)
 
@@ -164,19 +164,19 @@ def otherwise_when_attacked(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "message"),
     [(at_the_batchs_mean, "other images of a batch"), (otherwise_when_attacked, "gradients on and off")],
 )
-def test_a_random_defense_that_treats_passes_unlike_is_told(
-    function: Callable[[torch.Tensor], torch.Tensor], told: str
+def test_inconsistent_random_defenses_are_faults(
+    function: Callable[[torch.Tensor], torch.Tensor], message: str
 ) -> None:
     x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(WholeFault, match=told):
+    with pytest.raises(WholeFault, match=message):
         verify(as_defense(function, random=True), x, Y, 4, DeviceBatch())
     assert verify(as_defense(noisy, random=True), x, Y, 4, DeviceBatch()).shape == (3, 4)
 
 
-def test_random_numbers_that_depend_on_the_images_are_no_fault() -> None:
+def test_random_numbers_that_depend_on_the_images_are_not_a_fault() -> None:
     """A rejection sampler draws more for one batch than for another: under one seed the answers differ, not in law."""
 
     def rejects(x: torch.Tensor) -> torch.Tensor:
@@ -189,7 +189,7 @@ def test_random_numbers_that_depend_on_the_images_are_no_fault() -> None:
     assert not batch_decides(defense, x, torch.cat([x[:1], 1 - x[1:]]))
 
 
-def test_draws_that_are_all_equal_are_told() -> None:
+def test_equal_draws_of_a_random_defense_are_noted() -> None:
     asked = ask(
         as_defense(lambda x: x.flatten(1)[:, :3].clone(), random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()
     )
@@ -197,7 +197,7 @@ def test_draws_that_are_all_equal_are_told() -> None:
     assert not ask(as_defense(noisy, random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).notes
 
 
-def test_a_defense_that_shares_its_draws_within_a_call_is_asked_one_call_a_draw() -> None:
+def test_shared_draws_are_verified_with_one_call_per_draw() -> None:
     """One of two models a call: right with probability 1/2 at each draw, not on all draws or none."""
 
     def ensemble(x: torch.Tensor) -> torch.Tensor:

@@ -75,15 +75,13 @@ def test_deterministic_logits_agree_with_the_cpu(board: Board, device: torch.dev
 
 
 @pytest.mark.parametrize("defense", ["none", "blur", "vae"])
-def test_clean_outcomes_are_those_of_the_cpu(
-    found: dict[str, list[Record]], device: torch.device, defense: str
-) -> None:
+def test_clean_outcomes_agree_with_the_cpu(found: dict[str, list[Record]], device: torch.device, defense: str) -> None:
     """Up to one image of 32 whose two largest logits are equal to rounding."""
     there, here = (right(found[name], defense, "clean") for name in (str(device), "cpu"))
     assert (there != here).sum() <= 1
 
 
-def test_verification_of_a_random_defense_agrees_statistically(
+def test_verification_of_a_random_defense_agrees_statistically_with_the_cpu(
     found: dict[str, list[Record]], device: torch.device
 ) -> None:
     """Mean accuracy on clean images: 512 draws on either side, five standard deviations of their difference."""
@@ -92,14 +90,14 @@ def test_verification_of_a_random_defense_agrees_statistically(
     assert abs(there.mean() - here.mean()) <= 5 * spread + 1e-9
 
 
-def test_a_second_run_on_the_device_is_the_same(
+def test_a_second_run_on_the_device_gives_the_same_draws(
     board: Board, found: dict[str, list[Record]], device: torch.device, tmp_path: Path
 ) -> None:
     _, again = run_board(board, tmp_path / "again", device=str(device), workers=1)
     assert [record.draws for record in again] == [record.draws for record in found[str(device)]]
 
 
-def test_seeded_decides_the_numbers_of_the_device_and_restores_its_state(device: torch.device) -> None:
+def test_seeded_determines_random_numbers_on_the_device_and_restores_its_state(device: torch.device) -> None:
     def numbers() -> torch.Tensor:
         return torch.randn(4, device=device)
 
@@ -119,7 +117,7 @@ def test_seeded_decides_the_numbers_of_the_device_and_restores_its_state(device:
     assert torch.equal(numbers(), outside[1])
 
 
-def test_memory_that_runs_out_halves_the_batch(device: torch.device) -> None:
+def test_device_batch_is_halved_if_memory_runs_out(device: torch.device) -> None:
     """A petabyte is asked for, which no device has: the error is the device's own."""
 
     def work(part: torch.Tensor) -> tuple[torch.Tensor]:
@@ -134,7 +132,7 @@ def test_memory_that_runs_out_halves_the_batch(device: torch.device) -> None:
     assert batch.notes == ["out of memory: device batch halved to 5", "out of memory: device batch halved to 2"]
 
 
-def test_a_batch_that_is_thought_to_fit_does_fit(board: Board, device: torch.device) -> None:
+def test_the_batch_size_chosen_by_fitting_fits_in_memory(board: Board, device: torch.device) -> None:
     there = prepare(board, str(device))
     image = torch.as_tensor(there.images.take([0]).floats()).to(device)
     size = fitting(there.defenses["vae"], image)
