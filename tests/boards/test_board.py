@@ -1,4 +1,4 @@
-"""board.yaml ↔ dataclasses, strictly; the plan's keys change with everything that decides a result."""
+"""Tests of parsing board.yaml files and of the keys of jobs, which depend on everything that affects a result."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_keys_depend_on_everything_that_affects_a_result(other: dict[str, Any]) 
 
 
 def test_keys_do_not_depend_on_titles_other_rows_or_added_images() -> None:
-    """Titles, other defenses, and more images behind whole blocks change no job that was there."""
+    """Titles, other defenses, and images added after whole blocks change no existing job."""
     assert keys(changed("title", to="Other")) == keys(GOOD)
     assert keys(changed("defenses", to={"none": "none"})) < keys(GOOD)
     assert len(keys(changed("dataset", "images", to=24)) & keys(GOOD)) == 2 * (4 + 2)
@@ -214,7 +214,7 @@ def test_added_attacks_and_changed_fresh_draws_repeat_only_the_worst_case_jobs()
 
 
 def test_random_streams_do_not_depend_on_names() -> None:
-    """Equal models get equal random numbers, whatever the board, the row and the attack are called."""
+    """Equal models get equal random numbers, independent of the names of the board, the row and the attack."""
     renamed = changed("name", to="other")
     renamed["defenses"] = {f"{name}-2": use for name, use in GOOD["defenses"].items()}
     renamed["attacks"] = {f"{name}-2": attack for name, attack in GOOD["attacks"].items()}
@@ -231,7 +231,7 @@ def test_random_streams_do_not_depend_on_names() -> None:
 
 def test_choose_selects_rows_specs_and_fewer_images() -> None:
     board = choose("fashion-quick", ["none", "gaussian-blur(sigma=2)"], 10)
-    # vae comes along: its adversarial images are reused
+    # `vae` is added because its adversarial examples are reused
     assert [row.name for row in board.defenses] == ["none", "gaussian-blur-sigma-2", "vae"]
     assert board.dataset.images == 10
     (row, *_) = choose("fashion-quick", ["gaussian-noise(sigma=0.1)"], None).shown
@@ -260,7 +260,7 @@ def test_identical_attacks_are_rejected() -> None:
 
 
 def test_eps_is_an_alias_of_radius(tmp_path: Path) -> None:
-    """Not another board: the same settings, the same keys of jobs; both at once are refused."""
+    """Both give the same board; a board with both keys is rejected."""
     boards = [
         load_board(
             write_board(tmp_path / name, threat={"norm": "linf", name: "8/255"}, defenses={"plain": "none"}),

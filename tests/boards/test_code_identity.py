@@ -1,4 +1,4 @@
-"""No result outlives the code that gave it, and what is no code changes nothing."""
+"""Tests that results are reused only under unchanged code, and that comments and other files change no result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RIGHT, WRONG = "def right():\n    return True\n", "def right():\n    return None
 
 @pytest.fixture(autouse=True)
 def no_traces() -> Iterator[None]:
-    """Local modules and folders are forgotten after each test."""
+    """Removes local modules and folders from `sys.modules` and `sys.path` after each test."""
     before, path = set(sys.modules), list(sys.path)
     yield
     for name in set(sys.modules) - before:
@@ -79,7 +79,7 @@ def accuracy(spec: str, board: Board, store: Path) -> float:
 def test_an_edited_helper_module_is_evaluated_anew(
     tmp_path: Path, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also in one process, at once, where size and second of the file stay, and when the old code comes back."""
+    """This holds within one process, for an equal file size and modification time, and if the old code is restored."""
     (tmp_path / "mine.py").write_text(MINE.format(helper="helper"), encoding="utf-8")
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     found = []
@@ -114,7 +114,7 @@ def test_an_assertion_is_repeated_after_its_code_changed(tmp_path: Path, board: 
 
 
 def plug(place: Path, number: str, right: str) -> None:
-    """A plug-in in a folder of installed packages, as a package manager leaves it."""
+    """Writes a plug-in into a folder of installed packages, as a package manager does."""
     shutil.rmtree(place, ignore_errors=True)
     (place / "plug").mkdir(parents=True)
     (place / "plug" / "__init__.py").write_text("", encoding="utf-8")
@@ -135,7 +135,7 @@ def test_a_plugin_with_changed_code_or_version_is_evaluated_anew(
     monkeypatch.syspath_prepend(str(place))
     assert accuracy("plugged", board, tmp_path / "store.sqlite") == 1.0
     first = code_of("defenses", Spec("plugged"))
-    plug(place, "1.0", WRONG)  # without another version, as in an editable installation
+    plug(place, "1.0", WRONG)  # the same version, as in an editable installation
     assert accuracy("plugged", board, tmp_path / "store.sqlite") == 0.0
     plug(place, "1.1", RIGHT)
     assert accuracy("plugged", board, tmp_path / "store.sqlite") == 1.0
@@ -181,7 +181,7 @@ def test_records_contain_the_identity_of_their_code(tmp_path: Path, board: Board
     context, records = run_board(board, tmp_path / "store.sqlite", workers=1)
     recorded, code = {record.attack: record.provenance["code"] for record in records}, code_of_board(board)
     picking = {"purebench": code.worst_case.to_dict(), "packages": dict(code.worst_case.packages)}
-    assert "scipy" in picking["packages"]  # whose special functions decide the pick
+    assert "scipy" in picking["packages"]  # its special functions affect the pick
     expected = {"clean": code.of_job("none", "clean"), WORST_CASE: picking}
     assert recorded == {job.label: job.code for job in context.jobs()} == expected
 
@@ -227,7 +227,7 @@ def test_a_changed_package_is_reloaded_with_its_submodules(tmp_path: Path) -> No
 
 
 def test_unchanged_modules_are_not_reloaded(tmp_path: Path) -> None:
-    """One that a test holds is the one that the defense uses."""
+    """A class that a test has imported is the class that the defense uses."""
     (tmp_path / "helper.py").write_text("class C: pass\n", encoding="utf-8")
     file = tmp_path / "mine.py"
     file.write_text("import helper\ndef make(): return helper.C\n", encoding="utf-8")
@@ -249,7 +249,7 @@ def test_changed_purebench_modules_require_a_restart_of_python(tmp_path: Path, m
 
 
 def test_notebook_code_has_a_new_identity_in_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no file that could be compared; an object's records live no longer than itself."""
+    """It has no file to compare; records of an object are not reused after its lifetime."""
     sources = []
     for _ in range(2):
         typed: dict[str, object] = {"__name__": "__main__"}
@@ -264,7 +264,7 @@ def test_notebook_code_has_a_new_identity_in_every_session(monkeypatch: pytest.M
 
 
 def test_a_registered_name_has_the_code_of_its_file(tmp_path: Path) -> None:
-    """The factory of this very test stands in this file."""
+    """The factory of this test is defined in this file."""
     registry.register("defenses", "of-this-file")(lambda: 1)
     try:
         modules = code_of("defenses", Spec("of-this-file")).modules

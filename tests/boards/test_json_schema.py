@@ -1,4 +1,4 @@
-"""The JSON schema of a board.yaml: the committed file is current, boards refer to it, and it agrees with the parser."""
+"""Tests of the JSON schema of board.yaml: the committed file is current, boards name it, and the parser agrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python files that a board names are those beside it, wherever purebench is run from."""
+"""Tests that Python files named by a board are found next to it, from any working directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A board runs without the rows whose files are not here, says so, and its other numbers do not know."""
+"""Tests that a board runs without rows whose files are missing, reports them, and gives the same other results."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_rows_added_later_change_no_other_result_and_repeat_no_job(board: Board,
 
 def test_workers_plan_the_same_jobs_for_the_reduced_board(board: Board, tmp_path: Path) -> None:
     here = prepare(board)
-    (tmp_path / "weights.pt").touch()  # between the two
+    (tmp_path / "weights.pt").touch()  # the file appears between the two calls
     there = prepare(here.board)
     assert [job.key for job in there.jobs()] == [job.key for job in here.jobs()]
 

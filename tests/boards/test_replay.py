@@ -1,4 +1,4 @@
-"""The commands that pages and reports print are run: they find the same jobs."""
+"""Tests that the commands printed on pages and in reports recreate the same board and jobs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(line: str, *more: str) -> Any:
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Board]:
-    """The boards that `purebench run` would run; none is."""
+    """The boards that `purebench run` was called with; none is run."""
 
     class Enough(Exception):
         pass
@@ -78,7 +78,7 @@ def test_the_run_command_recreates_the_board(tmp_path: Path, chosen: Any, change
     line = run_command(board)
     chosen.of(line)
     assert chosen[-1] == board
-    # The same for a board that comes out of a store, where only its origin is known besides.
+    # A board from a store has the same command; the store keeps only its origin in addition.
     assert run_command(replace(board, origin=name)) == line
     if not own:
         assert run_command(replace(board, origin="")) == line
@@ -101,7 +101,7 @@ def test_an_object_in_memory_has_no_run_command(tmp_path: Path) -> None:
 def test_the_command_on_the_page_of_a_user_board_finds_all_jobs_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command is copied from the page, of `run` and of `show`, and finds all its jobs done."""
+    """The command is copied from the pages of `run` and `show`, and finds all its jobs done."""
     monkeypatch.chdir(tmp_path)
     write_board(Path("my boards"), images=8, attacks=ATTACKS, defenses={"plain": "none"})
     first = ["my boards/board.yaml", "--images", "4", "--radius", "4/255", "--workers", "1", "--store", "s"]

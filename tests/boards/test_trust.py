@@ -1,4 +1,4 @@
-"""Whose code is run: `show` runs none that a store names, `run` asks before it leaves the board's folder."""
+"""Tests of trust: `show` runs no code named in a store; `run` needs --trust for files outside the board's folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def call(*words: object) -> Any:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the store of a small board, and evil.py."""
+    """A folder with the store of a small board after a run, and with evil.py."""
     folder = tmp_path_factory.mktemp("ran")
     attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
     definition = write_board(folder, images=4, attacks=attacks, defenses={"plain": "none"})
@@ -82,7 +82,7 @@ def test_show_runs_no_code_named_in_a_store(ran: Path, tmp_path: Path, place: st
     call("compare", "--all", "--board", "small", "--store", tmp_path / "s")
     call("show", "--results", out / "r")
     assert not (ran / "RAN").exists()
-    if place == "dataset":  # the page is there, without original images
+    if place == "dataset":  # the page is written, without original images
         assert "shirt" not in (out / "p.html").read_text(encoding="utf-8")
         assert (out / "p.html").is_file()
 
@@ -128,7 +128,7 @@ def test_local_files_finds_all_files_of_a_board(tmp_path: Path) -> None:
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    """A board whose row is a file that does not lie in the board's folder."""
+    """A board with a row from a file outside the folder of the board."""
     (tmp_path / "evil.py").write_text(EVIL, encoding="utf-8")
     attacks = {"clean": {"use": "clean"}}
     return write_board(tmp_path / "b", images=4, attacks=attacks, defenses={"x": f"{tmp_path}/evil.py:honest"})

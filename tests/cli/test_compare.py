@@ -1,4 +1,4 @@
-"""`purebench compare`: the numbers of the statistics, from committed results, folders, files and stores."""
+"""Tests of `purebench compare` on committed results, folders, files and stores, against the statistics."""
 
 from __future__ import annotations
 

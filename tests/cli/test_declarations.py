@@ -1,4 +1,4 @@
-"""What the catalogue declares of every defense, against the defense itself; how files are read; what the list shows."""
+"""Tests that the facts declared in the catalogue agree with the behavior of each defense."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OURS = of_package(registry.installed("declarations")["purebench"])
 COSTS = json.loads(BUNDLED.with_name("costs.json").read_text(encoding="utf-8"))
 FACTS = ("random", "gradient", "surrogate", "forwards", "passes")
 UNPUBLISHED = ("control", "own")
-"""Sources that are no paper."""
+"""Sources that are not papers."""
 FAMILIES = {
     "art": ["art:GaussianAugmentation(sigma=0.1)", "art:CutoutPyTorch(length=8)", "art:JpegCompression(quality=50)"],
     "before": [
@@ -58,7 +58,7 @@ FAMILIES = {
     "mlvgm": ["mlvgm/gender-noise", "mlvgm/gender-blur", "mlvgm/gender-cosine"],
     "robustbench": [f"robustbench:{NAME}"],
 }
-"""Defenses that are nothing until they are given something, and members that differ in whatever varies."""
+"""Defenses that require parameters, and examples of them that differ in every fact declared as `varies`."""
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,11 @@ def classifier() -> nn.Module:
 
 @contextmanager
 def counted(module: nn.Module | None) -> Iterator[Counter[int]]:
-    """Images that pass each layer with weights of its own."""
+    """Counts the images that pass through each layer with weights."""
     seen: Counter[int] = Counter()
 
     def note(layer: nn.Module, given: tuple[object, ...], _: object) -> None:
-        if given and isinstance(given[0], Tensor):  # a constant input is asked for by the number of images
+        if given and isinstance(given[0], Tensor):  # a constant input is called with the number of images
             seen[id(layer)] += len(given[0])
 
     layers = [] if module is None else [one for one in module.modules() if list(one.parameters(recurse=False))]
@@ -85,14 +85,14 @@ def counted(module: nn.Module | None) -> Iterator[Counter[int]]:
 
 
 def measured(defense: Defense, x: Tensor) -> dict[str, object]:
-    """The facts of a defense as it behaves."""
+    """Measures the facts of a defense."""
     behind = defense.classifier if isinstance(defense.classifier, nn.Module) else None
     with counted(defense.purifier) as own, counted(behind) as asked, torch.no_grad(), seeded("a"):
         one = defense(x)
     with torch.no_grad(), seeded("b"):
         other = defense(x)
     found: dict[str, object] = {"random": not torch.equal(one, other)}
-    assert defense.random is found["random"], "it is not as random as it says"
+    assert defense.random is found["random"], "`random` of the defense is wrong"
     leaf = x.clone().requires_grad_()
     with seeded("a"):
         seen = defense.purify(leaf) if defense.purifier is not None else defense(leaf)
@@ -102,7 +102,9 @@ def measured(defense: Defense, x: Tensor) -> dict[str, object]:
         (slope,) = torch.autograd.grad((weights * seen).sum(), leaf)
         found["gradient"] = "exact" if bool(slope.any()) else "zero"
     if defense.purifier is not None:
-        assert defense.purifier.differentiable is (found["gradient"] != "none"), "views are told otherwise"
+        assert defense.purifier.differentiable is (found["gradient"] != "none"), (
+            "`differentiable` of the purifier is wrong"
+        )
     found["surrogate"] = surrogate_of(defense, x)
     for key, seen_by in (("forwards", own), ("passes", asked)):
         times = Counter(seen_by.values())
@@ -112,7 +114,7 @@ def measured(defense: Defense, x: Tensor) -> dict[str, object]:
 
 
 def surrogate_of(defense: Defense, x: Tensor) -> str:
-    """`none`, `identity` in value and slope (for every vote), or `other`."""
+    """Returns `none`, `identity` (in value and gradient, for every vote), or `other`."""
     if defense.purifier is None:
         return "none"
     leaf = x.clone().requires_grad_()
@@ -120,7 +122,7 @@ def surrogate_of(defense: Defense, x: Tensor) -> str:
         shown = defense.purifier.surrogate(leaf)
     weights = torch.randn(shown.shape, generator=torch.Generator().manual_seed(0))
     (slope,) = torch.autograd.grad((weights * shown).sum(), leaf)
-    assert bool(slope.any()), "a surrogate without a slope is none"
+    assert bool(slope.any()), "the surrogate has no gradient"
     each = leaf if shown.shape == leaf.shape else leaf.unsqueeze(1).expand_as(shown)
     summed = weights if shown.shape == leaf.shape else weights.sum(1)
     return "identity" if torch.equal(shown, each) and torch.allclose(slope, summed, atol=1e-5) else "other"
@@ -128,9 +130,9 @@ def surrogate_of(defense: Defense, x: Tensor) -> str:
 
 @pytest.fixture
 def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Iterator]:
-    """name → the defenses behind it, each with images for it: the one at its default settings, or a family's members.
+    """Returns a function of a name that yields the defense with default settings, or the examples of its family.
 
-    The paper's models and the zoo's are stood in for by small ones behind the same doors.
+    Each defense comes with images for it. Small models replace those of the paper and of the zoo.
     """
 
     def make(name: str) -> Iterator[tuple[Defense, Tensor]]:
@@ -166,7 +168,7 @@ def test_declared_facts_agree_with_measurements(name: str, members: Callable[[st
     for key in FACTS:
         said, seen = vars(OURS[name])[key], {facts[key] for facts in found}
         if said == VARIES:
-            assert len(seen) > 1, f"{key} varies, but of these members all are {seen}"
+            assert len(seen) > 1, f"{key} is declared as varies, but is {seen} for all examples"
         elif key == "surrogate" and said not in ("identity", "none"):
             assert seen == {"other"}
         else:
@@ -181,7 +183,7 @@ def test_measured_forwards_follow_the_number_of_steps(classifier: nn.Module) -> 
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_the_declared_paper_is_the_one_named_in_the_code(name: str) -> None:
-    """The number of the paper stands in the module of the factory, or in that of the purifier that it returns."""
+    """The module of the factory, or that of the purifier that it returns, contains the number of the paper."""
     source = OURS[name].source
     if source in UNPUBLISHED:
         return
@@ -193,7 +195,9 @@ def test_the_declared_paper_is_the_one_named_in_the_code(name: str) -> None:
     assert number in code
     year = re.search(r"\b(19|20)\d\d\b", source)
     assert year
-    assert source.split(f" {year[0]}")[0].removeprefix("after ") in code, "by others than the code says"
+    assert source.split(f" {year[0]}")[0].removeprefix("after ") in code, (
+        "the authors differ from those named in the code"
+    )
 
 
 def test_the_declared_licence_is_that_of_the_package_and_the_weights() -> None:
@@ -201,7 +205,7 @@ def test_the_declared_licence_is_that_of_the_package_and_the_weights() -> None:
     cards = {path.stem: path.read_text(encoding="utf-8") for path in BUNDLED.glob("*.md")}
     for name, one in OURS.items():
         if one.licence == VARIES:
-            assert name in FAMILIES, "what it is made of is here, and so is its licence"
+            assert name in FAMILIES, "a defense without parameters has a fixed licence"
             continue
         assert one.licence == "MIT"
         make, _ = registry.factory("defenses", name)
@@ -220,7 +224,7 @@ def test_declared_times_are_those_of_the_recorded_benchmark() -> None:
 
 @pytest.mark.parametrize("name", ["vae", "mlvgm-hvae", "diffpure", "gdmp", "smoothing"])
 def test_a_draw_takes_about_the_declared_time(name: str, classifier: nn.Module) -> None:
-    """Another machine, or one at work, is slower or faster by some factor; a wrong unit is wrong by a thousand."""
+    """The limits allow for other and for busy machines; a wrong unit would be off by a factor of a thousand."""
     defense = as_defense(registry.create("defenses", Spec(name), classifier=classifier), classifier)
     x = torch.full((8, 1, 32, 32), 0.5)
     with torch.no_grad():
@@ -271,7 +275,7 @@ def test_invalid_declarations_are_rejected_with_the_reason(text: str, message: s
 
 @pytest.fixture
 def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package of somebody else's, which cannot be imported, with a defense, and its declarations to be written."""
+    """Another package, which raises on import, with a defense; returns the path of its declarations file."""
     package = tmp_path / "their_package"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
@@ -307,7 +311,7 @@ def test_another_package_declares_its_defenses_without_being_imported(theirs: Pa
     (theirs.parent / "costs.json").write_text('{"ms": {"theirs": 12.5}}', encoding="utf-8")
     found, faults = declared()
     assert (found["theirs"].forwards, found["theirs"].ms, faults) == (2, 12.5, [])
-    assert found["vae"] == OURS["vae"], "what is ours is not theirs to declare"
+    assert found["vae"] == OURS["vae"], "another package must not change declarations of this one"
     words = row("theirs", shown(160))
     assert words[1:9] == ["yes", "exact", "identity", "2", "+", "1", "12.5", "MIT"]
     assert "their-package" in " ".join(words)

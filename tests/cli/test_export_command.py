@@ -1,4 +1,4 @@
-"""`purebench export` and `purebench show --results`: what was found, in files and from files."""
+"""Tests of `purebench export`, which writes results to files, and of `purebench show --results`, which reads them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(*words: object) -> Any:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a board of two rows and two blocks that was run, its results and its page."""
+    """A folder with a board of two rows and two blocks after a run, its results, its page and its export."""
     folder = tmp_path_factory.mktemp("ran")
     attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
     rows = {"plain": "none", "noise_1": "gaussian-noise(sigma=0.1)"}
@@ -69,7 +69,7 @@ def test_exported_adversarial_examples_are_those_of_the_store(ran: Path) -> None
 
 
 def test_an_export_removes_the_files_of_earlier_runs(tmp_path: Path) -> None:
-    """The rows, attacks and outcomes of the run before are gone; what another program put there stays."""
+    """Files of rows, attacks and outcomes of the earlier run are removed; files of other programs are kept."""
     attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
     both = {"plain": "none", "noise_1": "gaussian-noise(sigma=0.1)"}
     words = ["--store", tmp_path / "s", "--workers", 1]
@@ -79,7 +79,7 @@ def test_an_export_removes_the_files_of_earlier_runs(tmp_path: Path) -> None:
     assert call(*export, "npz,png").exit_code == 0
     assert (out / "adversarial" / "noise_1" / "square.npz").is_file()
     (out / "mine.png").touch()
-    assert call(*export, "csv").exit_code == 0  # the same run: what was exported before stays
+    assert call(*export, "csv").exit_code == 0  # the same run: files exported before are kept
     assert (out / "adversarial" / "noise_1" / "square.npz").is_file()
     call(
         "run", write_board(tmp_path, images=4, attacks={"clean": attacks["clean"]}, defenses={"plain": "none"}), *words
@@ -99,7 +99,7 @@ def test_an_export_folder_of_another_board_is_rejected(ran: Path, tmp_path: Path
 
 
 def test_only_files_of_an_export_are_deleted(ran: Path, tmp_path: Path) -> None:
-    """The list is a file that anyone may have written."""
+    """The list of exported files is not trusted."""
     out = tmp_path / "out"
     out.mkdir()
     for name in ("code.py", "../outside.png"):
@@ -112,7 +112,7 @@ def test_only_files_of_an_export_are_deleted(ran: Path, tmp_path: Path) -> None:
 
 
 def test_images_of_incomplete_blocks_are_not_exported(ran: Path, tmp_path: Path) -> None:
-    """As during a run: the second block has its clean images, and no attack yet."""
+    """During a run, the second block may have its clean images and no attack yet."""
     copy = tmp_path / "s"
     copy.write_bytes((ran / "s").read_bytes())
     with store.writing(copy) as saved:
@@ -183,7 +183,7 @@ def test_invalid_input_is_rejected(ran: Path, tmp_path: Path, words: list[str], 
 def test_show_results_prints_the_same_table_as_the_store(
     ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No data set, model or store is opened: making any of them fails."""
+    """No data set, model or store is opened: creating any of them fails."""
     whole = call("show", "small", "--store", ran / "s").output
 
     def none(*_: object, **__: object) -> None:
@@ -203,7 +203,7 @@ def test_show_results_prints_the_same_table_as_the_store(
 
 
 def test_results_of_a_bundled_board_are_shown_with_its_title(ran: Path, tmp_path: Path) -> None:
-    """A result keeps the board's name alone; that all bundled results can be read is tested with the leaderboards."""
+    """A result contains only the name of its board; tests of the leaderboards read all bundled results."""
     from purebench.boards.bundled import bundled
 
     title = load_board(bundled()["fashion-quick"]).title

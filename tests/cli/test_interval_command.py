@@ -1,4 +1,4 @@
-"""`purebench interval`: the numbers of the statistics, from counts and from a file of values."""
+"""Tests of `purebench interval` on counts and on a file of values, against the statistics."""
 
 from __future__ import annotations
 

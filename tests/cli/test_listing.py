@@ -1,4 +1,4 @@
-"""`purebench list attacks`: every attack and what it takes, readable in a terminal and through a pipe."""
+"""Tests of `purebench list` and descriptions of names, in a terminal and through a pipe."""
 
 import inspect
 import io
@@ -136,7 +136,7 @@ def test_a_description_shows_the_signature_and_the_docstring(monkeypatch: pytest
         assert f"{name} {parameter.default!r}" in text
     for expected in ("Nie et al. 2022", "arXiv:2205.07460", "timestep t* in 1..1000", "licence MIT"):
         assert expected in text
-    assert "[height, width]" in described(monkeypatch, "datasets", "image-folder")  # no markup of the terminal's
+    assert "[height, width]" in described(monkeypatch, "datasets", "image-folder")  # not interpreted as terminal markup
 
 
 def test_a_board_is_described_by_its_yaml_file(capsys: pytest.CaptureFixture[str]) -> None:

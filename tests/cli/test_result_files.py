@@ -1,4 +1,4 @@
-"""`purebench show --results`: rows of one set of labelled images, or a refusal."""
+"""Tests that `purebench show --results` rejects rows with different images or labels."""
 
 from __future__ import annotations
 

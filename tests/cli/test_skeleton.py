@@ -1,4 +1,4 @@
-"""`purebench new`: what it writes runs as it stands, and it writes over nothing."""
+"""Tests of `purebench new`: its files run unchanged, and it overwrites no existing files."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ def test_the_tests_of_a_new_defense_pass(own_folder: Path) -> None:
 
 
 def call_test(path: str, name: str) -> None:
-    """Calls a test that needs no fixture, without the seconds of a new process."""
+    """Calls a test without fixtures in this process, which saves the seconds of a start-up."""
     runpy.run_path(path)[name]()
 
 
 @pytest.mark.parametrize("kind", ["defense", "attack", "dataset"])
 def test_new_files_pass_ruff(own_folder: Path, kind: str) -> None:
-    """As a user's formatter and linter would have it, unused imports and long lines included."""
+    """The formatter and the linter report nothing, including unused imports and long lines."""
     write(kind, "my_own_thing", Path("my_own_thing"))
     rules = ["check", "--config", str(ROOT / "pyproject.toml"), "--ignore", "D1"]
     for words in (rules, ["format", "--line-length", "120", "--check"]):
@@ -166,7 +166,7 @@ def test_invalid_folders_are_rejected(own_folder: Path) -> None:
 
 
 def test_run_takes_the_board_as_argument_or_option() -> None:
-    """Either way, both if they agree; two boards or none are told before anything is run."""
+    """Both may be given if they agree; two boards or none are rejected before a run."""
     for words in (["nowhere.yaml"], ["--board", "nowhere.yaml"], ["nowhere.yaml", "--board", "nowhere.yaml"]):
         with pytest.raises(
             PurebenchError, match=r"^nowhere\.yaml: cannot be read .* A board\.yaml is expected there\."

@@ -1,4 +1,4 @@
-"""`purebench try`: each fault of a defense is found by its probe, a good one passes, and nothing is stored."""
+"""Tests of `purebench try`: each fault of a defense fails its probe, valid defenses pass, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tried(defense: str, *words: str) -> tuple[int, dict[str, Any]]:
-    """The exit code, and the report by the names of the probes."""
+    """Runs `purebench try`; returns the exit code, and the report with the probes by name."""
     done = CliRunner().invoke(app, ["try", defense, "--board", "board.yaml", "--json", "--seconds", "600", *words])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     report = json.loads(done.stdout)
@@ -132,7 +132,7 @@ def test_a_valid_defense_passes_every_probe_and_nothing_is_stored(own_folder: Pa
     ],
 )
 def test_each_fault_fails_its_probe(name: str, probe: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_probes, "PROBE_OF_BOARD", float("inf"))  # the cost is not looked at here
+    monkeypatch.setattr(attack_probes, "PROBE_OF_BOARD", float("inf"))  # this test does not check the cost
     code, report = tried(f"mine.py:{name}")
     assert (code, report["failed"]) == (1, True)
     assert report["probes"][probe]["result"] == "fails"
@@ -184,7 +184,7 @@ def test_the_report_is_a_table_that_ends_with_the_next_command() -> None:
     ],
 )
 def test_invalid_input_is_rejected(words: list[str], message: str) -> None:
-    """`main` prints such an error in a line, with exit code 2."""
+    """`main` prints such an error on one line, with exit code 2."""
     done = CliRunner().invoke(app, ["try", *words])
     assert isinstance(done.exception, PurebenchError)
     assert message in str(done.exception)

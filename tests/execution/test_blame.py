@@ -1,4 +1,4 @@
-"""A fault is traced to the images that cause it, at a bounded cost; the others are worked on together."""
+"""Tests of the isolation of faulty images: a fault is traced to its images in a bounded number of runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from purebench.execution.jobs.blame import isolate
 
 
 class Work:
-    """Fails where one of the bad rows takes part; counts its runs and images."""
+    """Fails if one of the bad rows is included; records the rows of each run."""
 
     def __init__(self, *bad: int, kind: type[Exception] = DefenseFault):
         self.bad, self.kind, self.runs = set(bad), kind, list[list[int]]()

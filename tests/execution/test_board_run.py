@@ -1,4 +1,4 @@
-"""The same result everywhere: several workers or one, any order, resumed or killed."""
+"""Tests that results do not depend on the number of workers, the order of jobs, interruptions or kills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from boards import write_board  # isort: skip
 
 
 def exported(board: Board, records: list[Record], folder: Path) -> dict[str, bytes]:
-    """The result files but the timings."""
+    """Returns the result files by name, without the timings."""
     export_results(folder, merge(board, records))
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.json")) if path.name != "timings.json"}
 
@@ -100,7 +100,7 @@ def test_an_interrupted_run_resumes_without_repeating_jobs(
 def test_results_are_identical_after_kills_at_random_times(
     board: Board, expected: dict[str, bytes], tmp_path: Path, kills: int
 ) -> None:
-    """kill -9 of the parent alone: its workers end by themselves, the store stays whole."""
+    """SIGKILL goes to the parent process only: its workers end without a signal, and the store stays intact."""
     path, seed = tmp_path / "s", int(time.time())
     print("seed", seed)
     moments = random.Random(seed)

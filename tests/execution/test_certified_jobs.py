@@ -1,4 +1,4 @@
-"""A board with certificates, from its file to the page: records, results, the column, and passes counted."""
+"""Tests of a board with certificates: its records, results, ranking column and counts of forward passes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARTS = {
 
 
 def all_records(ready: Context) -> list[Record]:
-    """The records of all jobs, each given what the jobs that it needs have found."""
+    """Runs all jobs, each with the results of its dependencies, and returns their records."""
     done: dict[str, JobResult] = {}
     for job in ready.jobs():
         done[job.key] = run(job, ready, Given([done[key] for key in job.needs]))
@@ -63,7 +63,7 @@ def test_certificates_appear_in_records_results_and_ranking(tmp_path: Path) -> N
     assert estimate is not None
     assert (estimate.value, estimate.n, estimate.method) == (share, 8, "clopper-pearson")
     assert rows["none"].certified is None
-    assert rows["smoothed"].strongest is None  # a certificate is no attack
+    assert rows["smoothed"].strongest is None  # a certificate is not an attack
 
     export_results(tmp_path / "results", results.values())
     assert {found.name: found for found in load_results(tmp_path / "results")} == results

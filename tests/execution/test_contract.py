@@ -1,4 +1,4 @@
-"""What is no defense of images is refused before anything is run, with the cure; what is one is let through."""
+"""Tests that invalid defenses are rejected before a run, with a message that says how to fix them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def before(function: Callable[[Tensor], object]) -> Defense:
         (lambda x: x.numpy(), "ndarray"),
         (lambda x: x.tile(2, 1, 1, 1), r"got \[2, 1, 4, 4\]"),
     ],
-    ids=["255", "minus one", "resized", "squeezed", "bytes", "numpy", "twice"],
+    ids=["0 to 255", "-1 to 1", "resized", "no batch dimension", "bytes", "numpy", "batch repeated"],
 )
 def test_purifiers_with_invalid_output_are_rejected(function: Callable[[Tensor], object], message: str) -> None:
     with pytest.raises(PurebenchError, match=message):
@@ -87,7 +87,7 @@ def test_valid_defenses_are_accepted() -> None:
     def crashes(x: Tensor) -> Tensor:
         raise RuntimeError("no answer today")
 
-    check_contract(as_defense(crashes), X)  # told by the jobs, which know for which images
+    check_contract(as_defense(crashes), X)  # the jobs report it, with the images that cause it
     check_contract(before(lambda x: x * float("nan")), X)
 
 
@@ -124,7 +124,7 @@ def test_a_purifier_for_another_image_shape_is_rejected() -> None:
 
 
 def test_errors_on_some_images_are_not_contract_violations() -> None:
-    """Whatever its words: it passes another image of the same shape."""
+    """The error message does not matter, because the defense accepts another image of the same shape."""
 
     def dark(x: Tensor) -> Tensor:
         if float(x.mean()) != 0.5:
@@ -139,7 +139,7 @@ def test_a_random_defense_declared_deterministic_is_rejected() -> None:
     with pytest.raises(PurebenchError, match=r"same answer twice .* random=False.*declare it random=True"):
         check_contract(Defense(logits, noise), X)
     assert check_contract(Defense(logits, Function(noise.function, random=True)), X) is None
-    tiny = Function(lambda x: x + 1e-6 * torch.rand_like(x), random=False)  # as large as rounding on a GPU
+    tiny = Function(lambda x: x + 1e-6 * torch.rand_like(x), random=False)  # noise as small as rounding errors on a GPU
     assert check_contract(Defense(logits, tiny), X) is None
 
 
@@ -147,7 +147,7 @@ def test_a_deterministic_defense_declared_random_is_reported() -> None:
     warning = check_contract(as_defense(logits, random=True), X)
     assert warning is not None
     assert warning.startswith("it declares random=True, but 8 draws are equal to the last bit")
-    rounded = Function(lambda x: x + 1e-3 * torch.randn_like(x), random=True)  # hidden by the classifier's rounding
+    rounded = Function(lambda x: x + 1e-3 * torch.randn_like(x), random=True)  # the classifier rounds the noise away
     assert check_contract(Defense(lambda x: logits(x).round(), rounded), X) is None
 
     def seeds(x: Tensor) -> Tensor:
@@ -172,12 +172,12 @@ def counts(x: Tensor) -> Tensor:
     return logits(x)
 
 
-def by_way(x: Tensor) -> Tensor:
+def through_another_function(x: Tensor) -> Tensor:
     return remembers(x)
 
 
 class Remembers(nn.Module):
-    """Keeps its memory in its class."""
+    """Stores images in a class attribute."""
 
     seen: list[Tensor] = []  # noqa: RUF012
 
@@ -187,7 +187,7 @@ class Remembers(nn.Module):
 
 
 class Memory:
-    """Keeps images in an instance, or in its class."""
+    """Stores images in an instance attribute or in a class attribute."""
 
     everywhere: list[Tensor] = []  # noqa: RUF012
 
@@ -241,7 +241,7 @@ def by_function_of_module(x: Tensor) -> Tensor:
     [
         (remembers, "SEEN"),
         (counts, "CALLS"),
-        (by_way, "SEEN"),
+        (through_another_function, "SEEN"),
         (Remembers(), "seen"),
         (by_instance, r"MEMORY\.seen"),
         (by_class, r"Memory\.everywhere"),
@@ -274,14 +274,14 @@ def test_probabilities_instead_of_logits_give_a_warning() -> None:
 
 
 class Parts(Defense):
-    """The same function in other words."""
+    """Overrides `forward` with the same function."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.purify(x)) * 1.0
 
 
 class Another(Defense):
-    """What is verified rounds its images; what attacks differentiate does not."""
+    """Rounds images in `forward`, which is verified, and not in the parts, which attacks differentiate."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier((x * 2).round() / 2)

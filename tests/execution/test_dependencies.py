@@ -1,4 +1,4 @@
-"""Jobs that need others: images reused from another row, and a cascade that spares what is broken."""
+"""Tests of jobs that depend on others: transfers of adversarial examples, and cascades that skip broken images."""
 
 from __future__ import annotations
 
@@ -93,12 +93,14 @@ def test_transfer_is_errored_if_its_source_failed(tmp_path: Path) -> None:
     }
     found = run(board(tmp_path, attacks=attacks), tmp_path / "s", workers=1)
     assert found["none", "bad", 0].outcomes == [Outcome.ERRORED] * 4
-    assert found["noise", "transfer", 0].outcomes == [Outcome.ERRORED] * 4  # not "does not apply": it is not known
+    assert (
+        found["noise", "transfer", 0].outcomes == [Outcome.ERRORED] * 4
+    )  # not "does not apply": the result is unknown
     assert "nothing to reuse: bad on none is errored" in found["noise", "transfer", 0].reason
 
 
 def test_transfer_is_errored_on_images_whose_source_failed(tmp_path: Path) -> None:
-    """There is no adversarial example of it: its clean image must not stand for one."""
+    """Such an image has no adversarial example, and its clean image is not used as one."""
     (tmp_path / "some.py").write_text(
         "import torch\nfrom purebench import Knowledge\n"
         "class Some:\n    knowledge = Knowledge.NONE\n"
@@ -178,11 +180,11 @@ def test_the_key_of_a_job_depends_on_the_keys_of_its_dependencies(tmp_path: Path
         return {(job.defense.name, job.label): job.key for job in prepare(board).jobs() if job.block == 0}
 
     before, after = keys(made), keys(changed)
-    assert before["noise", "transfer"] != after["noise", "transfer"]  # its source is another
+    assert before["noise", "transfer"] != after["noise", "transfer"]  # its source differs
     assert before["noise", "square"] == after["noise", "square"]
     before, after = keys(replace(made, cascade=True)), keys(replace(changed, cascade=True))
     assert before["noise", "clean"] == after["noise", "clean"]
-    assert before["noise", "square"] != after["noise", "square"]  # what it is spared may be another
+    assert before["noise", "square"] != after["noise", "square"]  # the skipped images may differ
 
 
 def test_broken_before_requires_every_draw_to_be_wrong() -> None:
@@ -193,7 +195,7 @@ def test_broken_before_requires_every_draw_to_be_wrong() -> None:
 
 
 def test_a_cascade_skips_broken_images_and_finds_the_same_worst_case(tmp_path: Path) -> None:
-    """On deterministic rows, so that both must agree image by image."""
+    """The rows are deterministic, so that both results must agree image by image."""
     rows = {"none": "none", "blur": "gaussian-blur(sigma=1.0)"}
     attacks = {
         "clean": {"use": "clean"},
@@ -242,9 +244,9 @@ def test_cascade_skips_images_of_random_defenses_only_if_every_draw_was_wrong(tm
                 assert outcome is Outcome.SKIPPED
             elif outcome is Outcome.SKIPPED:
                 assert record.attack == "transfer"
-                assert row == "none"  # its own images
+                assert row == "none"  # it does not transfer its own images
     some = [draws for record in found.values() for draws in record.draws if "0" in draws and "1" in draws]
-    assert some  # images that are right now and then go on
+    assert some  # images that are right on some draws are attacked further
 
 
 def test_the_queue_waits_for_planned_dependencies_and_ignores_unplanned_ones(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Draws that share a random choice within a call are found out, and independent ones are left alone."""
+"""Tests of the detection of draws that share a random choice within a call."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_false_alarm_rate_holds_for_heavy_tails() -> None:
 
 
 def test_eot_averages_over_calls_if_draws_are_shared_within_a_call() -> None:
-    """The mean gradient of an ensemble is that of both models, not of one of them."""
+    """The mean gradient of an ensemble is that of both models and not that of one model."""
     defense = as_defense(ensemble, random=True)
     y = torch.zeros(2, dtype=torch.long)
     gradients = {}
@@ -141,6 +141,6 @@ def another_generator(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("function", [seeds_itself, seeds_the_next, another_generator])
 def test_a_random_defense_with_fixed_seeds_is_rejected(function: Callable[[Tensor], Tensor]) -> None:
-    """Its fresh draws would be those that the attack saw and that picked the examples."""
+    """Its fresh draws would equal the draws that the attack used and that picked the adversarial examples."""
     with pytest.raises(PurebenchError, match="it seeds random numbers itself"):
         shares_draws(as_defense(function, random=True), X)

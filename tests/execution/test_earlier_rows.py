@@ -1,4 +1,4 @@
-"""A run of one row leaves the complete rows of the run before it in `show`, as long as their keys are current."""
+"""Tests that a run of one row keeps the complete rows of the earlier run in `show` if their keys are current."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def dim():
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A board of three rows that was run; the row `dim` has a file of code and one of weights."""
+    """The folder of a board of three rows after a run; the row `dim` has a code file and a weights file."""
     monkeypatch.chdir(tmp_path)
     write_code(tmp_path, 0.9)
     write_weights(tmp_path, 0.0)
@@ -77,7 +77,7 @@ def test_a_row_whose_code_changed_is_left_out(folder: Path) -> None:
     write_code(folder, 0.8)
     run("-d", "none")
     assert listed(folder) == ["none", "blur"]
-    write_code(folder, 0.9)  # back in the store, but no longer in the plan
+    write_code(folder, 0.9)  # its records are in the store, but no longer in the plan
     run("-d", "dim")
     assert listed(folder) == ["none", "blur", "dim"]
 
@@ -108,14 +108,14 @@ def test_an_incomplete_row_is_left_out(folder: Path) -> None:
 
 
 def test_run_board_does_not_keep_earlier_rows_by_default(folder: Path) -> None:
-    """Claims run many boards of one row; each would build the rows of those before it."""
+    """Robustness assertions run many boards of one row; each board would build the rows of the earlier ones."""
     board = load_board(folder / "board.yaml")
     run_board(replace(board, defenses=board.defenses[:1]), folder / "s", workers=1)
     assert listed(folder) == ["none"]
 
 
 def test_a_source_that_was_a_row_remains_a_row(folder: Path) -> None:
-    """`none` is needed for its images alone by a run of `blur`, and was a row before."""
+    """A run of `blur` needs only the images of `none`, which was a full row in the earlier run."""
     attacks = {**ATTACKS, "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}}}
     rows = {"none": "none", "blur": "gaussian-blur(sigma=1)"}
     write_board(folder, images=4, attacks=attacks, defenses=rows)

@@ -1,4 +1,4 @@
-"""A board on growing subsets: images and models are loaded once, and the results are those of separate runs."""
+"""Tests of boards on growing subsets: images and models are loaded once, and results equal those of separate runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from claimed import write_claimed  # isort: skip
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The groups of all objects that were made of their specs, one entry for each."""
+    """The registry group of each object that was created from a spec."""
     made: list[str] = []
     create = registry.create
 

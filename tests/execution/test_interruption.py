@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C in a run with two workers: one line, the exit code of a shell, nothing left behind."""
+"""Tests that SIGTERM and Ctrl-C end a run with one line and exit code 128 + signal, and free its processes and lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from purebench.execution.scheduler import _parallel  # noqa: F401  (imported early, so that the test's time is the run's)
+from purebench.execution.scheduler import _parallel  # noqa: F401  (imported early: the deadlines should cover only the run)
 from purebench.records import store
 
 from boards import write_board  # isort: skip
@@ -33,7 +33,7 @@ def children(parent: int) -> set[int]:
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
 def test_a_signal_ends_a_run_cleanly(tmp_path: Path, number: signal.Signals, word: str) -> None:
-    """SIGINT goes to the whole group of processes, as a terminal's Ctrl-C does, SIGTERM to the parent alone."""
+    """SIGINT goes to the process group, as with Ctrl-C in a terminal; SIGTERM goes to the parent process only."""
     definition = write_board(tmp_path, attacks={"square": {"use": "square(queries=100000)"}})
     place = tmp_path / "s"
     command = [sys.executable, "-m", "purebench", "run", str(definition), "--store", str(place), "--workers", "2"]

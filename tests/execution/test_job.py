@@ -1,4 +1,4 @@
-"""A job: its key decides it; failures are records; the constraint is checked; verification is fresh."""
+"""Tests of attack jobs: reproducibility, outcomes, the check of the threat model, and independent verification."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_constrain_keeps_images_inside_the_threat_model() -> None:
 
 
 def test_verification_draws_are_independent_across_draws_and_images() -> None:
-    """A defense right with probability 0.3 is found right in 30 % of draws, each image apart."""
+    """A defense that is right with probability 0.3 is right on 30 % of draws, independently for each image."""
     defense = as_defense(lambda x: torch.stack([torch.ones(len(x)), 2.0 * (torch.rand(len(x)) >= 0.3)], 1), random=True)
     torch.manual_seed(0)
     right = verify(defense, torch.zeros(200, 1, 2, 2), torch.zeros(200, dtype=torch.long), 50, DeviceBatch(64))
@@ -171,38 +171,38 @@ def test_a_random_defense_declared_deterministic_is_a_fault() -> None:
         verify(as_defense(turns), torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
 
 
-def looks(x: torch.Tensor) -> torch.Tensor:
-    """Logits that differ from image to image and from class to class."""
+def image_logits(x: torch.Tensor) -> torch.Tensor:
+    """Logits that differ between images and between classes."""
     return x.flatten(1) @ torch.linspace(-1, 1, 12).view(4, 3)
 
 
-def at_a_batchs_mean(x: torch.Tensor) -> torch.Tensor:
-    return looks(x) + looks(x).mean(0)
+def depends_on_the_batch(x: torch.Tensor) -> torch.Tensor:
+    return image_logits(x) + image_logits(x).mean(0)
 
 
-def otherwise_with_gradients(x: torch.Tensor) -> torch.Tensor:
-    return -looks(x) if x.requires_grad else looks(x)
+def depends_on_gradient_mode(x: torch.Tensor) -> torch.Tensor:
+    return -image_logits(x) if x.requires_grad else image_logits(x)
 
 
 def small_noise(x: torch.Tensor) -> torch.Tensor:
-    return 1e-5 * (looks(x) + torch.randn(len(x), 3))
+    return 1e-5 * (image_logits(x) + torch.randn(len(x), 3))
 
 
 OWN = torch.Generator()
 
 
-def own_numbers(x: torch.Tensor) -> torch.Tensor:
-    return looks(x) + torch.randn(len(x), 3, generator=OWN)
+def own_generator(x: torch.Tensor) -> torch.Tensor:
+    return image_logits(x) + torch.randn(len(x), 3, generator=OWN)
 
 
 @pytest.mark.parametrize(
     ("function", "random", "message"),
     [
-        (at_a_batchs_mean, False, "other images of a batch"),
-        (otherwise_with_gradients, False, "gradients on and off"),
+        (depends_on_the_batch, False, "other images of a batch"),
+        (depends_on_gradient_mode, False, "gradients on and off"),
         (small_noise, False, "random=True"),
-        (own_numbers, True, "under one seed"),
-        (lambda x: looks(x).argmax(1, keepdim=True).repeat(1, 3), False, "floating-point logits"),
+        (own_generator, True, "under one seed"),
+        (lambda x: image_logits(x).argmax(1, keepdim=True).repeat(1, 3), False, "floating-point logits"),
     ],
 )
 def test_inconsistent_defenses_are_faults(
@@ -291,7 +291,7 @@ def test_gradient_attacks_are_skipped_only_if_a_blocked_gradient_is_declared(tmp
 
 
 def test_a_factory_that_modifies_the_shared_classifier_is_rejected(tmp_path: Path) -> None:
-    """The row `none` would be measured on what the other row made of it."""
+    """Otherwise the row `none` would be evaluated with the modified classifier."""
     for name, change in {
         "hooked": "classifier.register_forward_pre_hook(lambda module, given: (given[0].round(),))",
         "edited": "classifier.weight.data.mul_(0.9) if hasattr(classifier, 'weight') else "

@@ -1,4 +1,4 @@
-"""Jobs on defenses that remember, share their draws or fail at some images: what is known is told, and only that."""
+"""Tests of jobs on defenses that keep state, share draws within a call, or fail on some images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from boards import write_board  # isort: skip
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """A board of 6 images and 4 draws on which every row but one is replaced by the tests."""
+    """A board with 6 images, 4 draws and one row, whose defense the tests replace."""
     attacks = {
         "clean": {"use": "clean"},
         "apgd": {"use": "apgd(steps=5)", "gradient": "exact", "eot": 4},
@@ -39,7 +39,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 
 def found(ready: Context, defense: Defense, attack: str) -> Record:
-    """The record of an attack on a defense in the place of the board's row."""
+    """Runs an attack on a defense in place of the row of the board, and returns its record."""
     context = replace(ready, defenses={"none": defense})
     (job,) = (job for job in context.jobs() if isinstance(job, Job) and job.label == attack)
     return run_job(job, context).record
@@ -50,7 +50,7 @@ def classifier(ready: Context) -> Callable[[Tensor], Tensor]:
 
 
 def at_image(ready: Context, number: int) -> Callable[[Tensor], Tensor]:
-    """Whether images [N,C,H,W] are near one of the board's, bool [N]."""
+    """Returns a function of images [N,C,H,W]: whether each is near the board's image of this number, bool [N]."""
     image = torch.as_tensor(ready.images.take([number]).floats())
     return lambda x: (x - image).abs().flatten(1).amax(1) <= 9 / 255
 
@@ -68,7 +68,7 @@ def test_a_nan_on_one_image_makes_only_that_image_errored(ready: Context, attack
 
 
 def test_a_nan_during_verification_makes_only_that_image_errored(ready: Context) -> None:
-    """The defense fails beside the image, where only the attack's answer lies."""
+    """The defense fails near the clean image, where only the adversarial example of the attack lies."""
     net, here = classifier(ready), at_image(ready, 3)
     image = torch.as_tensor(ready.images.take([3]).floats())
 
@@ -116,9 +116,9 @@ def test_an_attack_whose_loss_needs_more_classes_is_skipped(ready: Context) -> N
 
 
 def test_a_defense_that_stores_its_outputs_is_verified_without_them(tmp_path: Path) -> None:
-    """It answers for every image what it first answered near it, so that an attack sees the clean image for ever.
+    """The defense returns its first output near an image for all later queries, so an attack gets the clean output.
 
-    Images that break the classifier break it too, whatever it saw before them: the job begins with the clean images.
+    Adversarial examples of the classifier must break this defense too, although the job queries clean images first.
     """
     attacks = {
         "apgd": {"use": "apgd(steps=20)", "gradient": "exact"},
@@ -157,7 +157,7 @@ def test_a_defense_that_stores_its_outputs_is_verified_without_them(tmp_path: Pa
 
 
 def test_a_defense_that_replays_its_first_output_is_never_robust(ready: Context) -> None:
-    """In its own memory, the answer to the clean images is replayed at every later call, and so to the attack."""
+    """It stores the output on the clean images and returns it at every later call, also to the attack."""
     net = classifier(ready)
 
     class Replays(torch.nn.Module):
@@ -179,12 +179,12 @@ def test_an_ensemble_with_one_choice_per_call_is_verified_with_one_call_per_draw
         return net(x).roll(int(torch.randint(2, ())), 1)  # the second model is always wrong
 
     record = found(ready, as_defense(ensemble, random=True), "clean")
-    assert len({tuple(draw) for draw in zip(*record.draws, strict=True)}) == 2  # a draw is of one model or the other
+    assert len({tuple(draw) for draw in zip(*record.draws, strict=True)}) == 2  # each draw uses one of the two models
     assert [warning.code for warning in record.warnings] == [WarningCode.SHARED_DRAWS]
 
 
 def test_verification_uses_other_random_numbers_than_the_attack(tmp_path: Path) -> None:
-    """An attack that knew them would choose its images by them; here it only says what they were."""
+    """An attack with these numbers could choose its images by them; this attack only returns its own numbers."""
     file = tmp_path / "peeks.py"
     file.write_text(
         "import torch\nfrom purebench.core.defense import Defense\nfrom purebench.core.answers import Answer\n"
@@ -208,7 +208,7 @@ def test_verification_uses_other_random_numbers_than_the_attack(tmp_path: Path) 
     assert 10 <= agree <= 30  # of 40
 
 
-@pytest.mark.slow  # the compiler takes seconds to import
+@pytest.mark.slow  # importing the compiler takes seconds
 def test_models_wrapped_by_torch_compile_run_uncompiled(ready: Context) -> None:
     graphs: list[object] = []
 

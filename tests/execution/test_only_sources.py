@@ -1,4 +1,4 @@
-"""A row that is there only because its images are reused: run as far as that needs, and never shown."""
+"""Tests of only sources: rows that are run only for their adversarial examples and are not shown."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ MARGIN = {
 
 @pytest.mark.parametrize("cascade", [False, True])
 def test_a_source_only_attack_runs_only_where_its_images_are_reused(tmp_path: Path, cascade: bool) -> None:
-    """And on all of them in a cascade too, because they are reused where no attack has broken them yet."""
+    """In a cascade it also runs on all images, because other rows reuse images that they have not broken yet."""
     board = load_board(write_board(tmp_path, images=4, attacks=MARGIN, cascade=cascade))
     _, records = run_board(board, tmp_path / "s", workers=1)
     outcomes = {(one.defense, one.attack): one.outcomes for one in records}

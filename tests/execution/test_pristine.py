@@ -1,4 +1,4 @@
-"""Copies of a defense share no memory with it, wherever the memory is kept."""
+"""Tests that copies of a defense share no state with it, wherever the state is stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ X = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 
 
 class Remembers(nn.Module):
-    """Answers the first batch for ever."""
+    """Returns the logits of the first batch at every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Remembers(nn.Module):
 
 
 class Plain:
-    """No module, but an object with a memory and a list of functions."""
+    """An object that is not a module, with state in a list of functions."""
 
     def __init__(self) -> None:
         self.inner = [closure()]
@@ -102,7 +102,7 @@ def test_weights_are_copied_and_shared_modules_stay_shared() -> None:
     for (name, value), other in zip(whole.state_dict().items(), made.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
     assert [type(one) for one in made.modules()] == [type(one) for one in whole.modules()]
-    assert copied(relu) is relu  # layers ask whether their activation is this very function
+    assert copied(relu) is relu  # layers compare their activation with this function by identity
 
 
 def test_scripted_and_quantised_models_can_be_copied() -> None:

@@ -1,4 +1,4 @@
-"""Minimum-norm attacks are verified where their images are, for the distance, and projected, for the threat model."""
+"""Tests of verification: minimum-norm answers, invalid logits, inconsistent defenses, and shared draws."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Y = torch.zeros(3, dtype=torch.long)
 
 
 def border(at: float) -> Defense:
-    """Right (class 0) up to this brightness, wrong beyond."""
+    """A defense that predicts class 0, the right class, up to this mean brightness and class 1 above it."""
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         gap = x.flatten(1).mean(1, keepdim=True) - at
@@ -38,15 +38,17 @@ def bright(*values: float) -> torch.Tensor:
 
 def test_minimum_norm_answers_are_verified_as_found_and_projected_to_the_radius() -> None:
     x = bright(0.5, 0.5, 0.5)
-    found = bright(0.56, 0.7, 0.5)  # wrong within the radius; wrong beyond it; nothing found
+    found = bright(0.56, 0.7, 0.5)  # wrong within the radius; wrong beyond the radius; not found
     verified = judge(border(0.55), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
     assert verified.fooling_distances == pytest.approx([0.06, 0.2, None])
-    # at the radius the second one, brought back to 0.6, is beyond the border as well
+    # The second image, projected to 0.6, is beyond the border as well.
     assert verified.right.squeeze(1).tolist() == [False, False, True]
     torch.testing.assert_close(verified.images, bright(0.56, 0.6, 0.5))
-    assert verified.passes == 4  # three where they are projected to, one where it was
+    assert verified.passes == 4  # three projected images, and one at its original place
     verified = judge(border(0.65), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
-    assert verified.fooling_distances == pytest.approx([None, 0.2, None])  # a claim that does not hold is no distance
+    assert verified.fooling_distances == pytest.approx(
+        [None, 0.2, None]
+    )  # an image that is still right has no distance
     assert verified.right.all()
 
 
@@ -81,7 +83,7 @@ def test_bounded_attacks_have_no_fooling_distances() -> None:
 
 @pytest.mark.parametrize("random", [False, True])
 def test_a_defense_that_modifies_its_images_in_place_is_a_fault(random: bool) -> None:
-    """Without it an attack's images would be others than those that were judged."""
+    """Otherwise the stored images would differ from the verified ones."""
     defense = as_defense(lambda x: torch.cat([x.mul_(0.5).flatten(1), torch.rand(len(x), 1)], 1), random=random)
     with pytest.raises(DefenseFault, match=r"changed in place; work on x.clone\(\)"):
         verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch())
@@ -107,7 +109,7 @@ def test_invalid_logits_are_faults(answer: object, message: str) -> None:
 
 def test_logits_are_extracted_from_common_output_types() -> None:
     class Output(dict[str, object]):
-        """Of a Hugging Face model: a mapping that shows its keys as attributes."""
+        """Output of a Hugging Face model: a mapping."""
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[2.0, 1.0]] * len(x))
@@ -128,7 +130,7 @@ def test_logits_are_extracted_from_common_output_types() -> None:
 
 
 def test_masked_classes_do_not_hide_differences_between_logits() -> None:
-    """Logits that a mask puts at -1e9 have a spread of 1e9, of which everything else is a thousandth."""
+    """Masked logits of -1e9 make the spread 1e9, so that a relative tolerance would accept any difference."""
     z = torch.tensor([[3.0, 1.0, -1.0, 0.5]])
     unlike = z + torch.tensor([[0.0, 0.9, 0.0, 0.0]])
     for scale in (1e-6, 1.0, 1e6):
@@ -150,22 +152,22 @@ def test_a_random_defense_with_masked_classes_declared_deterministic_is_a_fault(
 
 
 def noisy(x: torch.Tensor) -> torch.Tensor:
-    """Logits of an image alone, with noise."""
+    """Logits that depend on each image separately, with noise."""
     flat = x.flatten(1)
     return flat[:, :3] + 0.1 * torch.randn(len(x), 3)
 
 
-def at_the_batchs_mean(x: torch.Tensor) -> torch.Tensor:
+def depends_on_the_batch(x: torch.Tensor) -> torch.Tensor:
     return noisy(x) + x.flatten(1)[:, :3].mean(0)
 
 
-def otherwise_when_attacked(x: torch.Tensor) -> torch.Tensor:
+def depends_on_gradient_mode(x: torch.Tensor) -> torch.Tensor:
     return -noisy(x) if x.requires_grad else noisy(x)
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
-    [(at_the_batchs_mean, "other images of a batch"), (otherwise_when_attacked, "gradients on and off")],
+    [(depends_on_the_batch, "other images of a batch"), (depends_on_gradient_mode, "gradients on and off")],
 )
 def test_inconsistent_random_defenses_are_faults(
     function: Callable[[torch.Tensor], torch.Tensor], message: str
@@ -177,7 +179,7 @@ def test_inconsistent_random_defenses_are_faults(
 
 
 def test_random_numbers_that_depend_on_the_images_are_not_a_fault() -> None:
-    """A rejection sampler draws more for one batch than for another: under one seed the answers differ, not in law."""
+    """The draws of a rejection sampler depend on the batch: its outputs under one seed differ, their law does not."""
 
     def rejects(x: torch.Tensor) -> torch.Tensor:
         torch.rand(1 + int(100 * x.mean()))
@@ -198,7 +200,7 @@ def test_equal_draws_of_a_random_defense_are_noted() -> None:
 
 
 def test_shared_draws_are_verified_with_one_call_per_draw() -> None:
-    """One of two models a call: right with probability 1/2 at each draw, not on all draws or none."""
+    """One of two models is chosen per call: each draw is right with probability 1/2, independently of the others."""
 
     def ensemble(x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.randint(2, ())].expand(len(x), 2).clone()

@@ -1,4 +1,4 @@
-"""Worst-case jobs: what they pick, what they score it on, and whose an error is."""
+"""Tests of worst-case jobs: the picked adversarial examples, their scores on fresh draws, and failing images."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_picked_images_are_those_of_the_picked_attack(ran: tuple) -> None:
 
 
 def test_attacks_without_effect_do_not_lower_the_score(tmp_path: Path) -> None:
-    """The least of three noisy shares is far below their mean; fresh draws that picked nothing agree with the mean."""
+    """The minimum of three noisy accuracies is far below their mean; fresh draws agree with the mean."""
     threat = {"norm": "linf", "radius": "0.1/255"}
     coin = {"coin": f"{tmp_path}/defenses.py:coin"}
     board = load_board(write_board(tmp_path, images=12, block=6, threat=threat, defenses=coin))
@@ -101,7 +101,7 @@ def test_attacks_without_effect_do_not_lower_the_score(tmp_path: Path) -> None:
 
 
 def test_picking_and_scoring_use_separate_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each rung and the fresh draws are seeded apart from one another, and from the attack jobs."""
+    """Each rung and the fresh draws have separate seeds, which differ from those of the attack jobs."""
     coin = {"coin": f"{tmp_path}/defenses.py:coin"}
     context = prepare(load_board(write_board(tmp_path, images=4, block=4, defenses=coin)))
     *attacks, job = context.jobs()

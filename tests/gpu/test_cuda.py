@@ -1,4 +1,4 @@
-"""What only a GPU can show; `tools/gpu.sh tests` runs it. On another device the same tests must pass too."""
+"""Tests that need a GPU, run by `tools/gpu.sh tests`; they must also pass on other devices."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def board() -> Board:
 
 @pytest.fixture(scope="module")
 def found(board: Board, device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Record]]:
-    """The records of the board on the CPU and on the device."""
+    """The records of the board on the CPU and on the device, by name of the device."""
     folder = tmp_path_factory.mktemp("stores")
     return {name: run_board(board, folder / name, device=name, workers=1)[1] for name in {"cpu", str(device)}}
 
 
 def right(records: list[Record], defense: str, attack: str) -> np.ndarray:
-    """Verification draws [images, draws] that were right."""
+    """Returns whether each verification draw was right, bool [images, draws]."""
     draws = [row for one in records if (one.defense, one.attack) == (defense, attack) for row in one.draws]
     return np.array([[draw == "1" for draw in row] for row in draws])
 
@@ -65,7 +65,7 @@ def test_no_job_fails_on_the_device(found: dict[str, list[Record]], device: torc
 
 @pytest.mark.parametrize("defense", ["none", "blur", "vae"])
 def test_deterministic_logits_agree_with_the_cpu(board: Board, device: torch.device, defense: str) -> None:
-    """float32 on both: a GPU that silently takes TF32 for convolutions is off by a hundred times more."""
+    """Both use float32: convolutions in TF32 on a GPU would differ by a hundred times more."""
     there, here = prepare(board, str(device)), prepare(board, "cpu")
     images = torch.as_tensor(here.images.floats())
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_deterministic_logits_agree_with_the_cpu(board: Board, device: torch.dev
 
 @pytest.mark.parametrize("defense", ["none", "blur", "vae"])
 def test_clean_outcomes_agree_with_the_cpu(found: dict[str, list[Record]], device: torch.device, defense: str) -> None:
-    """Up to one image of 32 whose two largest logits are equal to rounding."""
+    """At most one image of 32 may differ, if its two largest logits are equal up to rounding."""
     there, here = (right(found[name], defense, "clean") for name in (str(device), "cpu"))
     assert (there != here).sum() <= 1
 
@@ -84,7 +84,7 @@ def test_clean_outcomes_agree_with_the_cpu(found: dict[str, list[Record]], devic
 def test_verification_of_a_random_defense_agrees_statistically_with_the_cpu(
     found: dict[str, list[Record]], device: torch.device
 ) -> None:
-    """Mean accuracy on clean images: 512 draws on either side, five standard deviations of their difference."""
+    """Mean accuracies on clean images, from 512 draws on each device, differ by at most five standard deviations."""
     there, here = (right(found[name], "noise", "clean").mean(1) for name in (str(device), "cpu"))
     spread = np.sqrt((there * (1 - there) + here * (1 - here)).sum() / 16) / len(here)
     assert abs(there.mean() - here.mean()) <= 5 * spread + 1e-9
@@ -118,7 +118,7 @@ def test_seeded_determines_random_numbers_on_the_device_and_restores_its_state(d
 
 
 def test_device_batch_is_halved_if_memory_runs_out(device: torch.device) -> None:
-    """A petabyte is asked for, which no device has: the error is the device's own."""
+    """The test requests a petabyte, which no device has, so that the device raises its own error."""
 
     def work(part: torch.Tensor) -> tuple[torch.Tensor]:
         if len(part) > 3:

@@ -1,4 +1,4 @@
-"""What a damaged file must give: one short line, at once and in little memory."""
+"""The expected reaction to damaged files: a short error of one line, quickly and with little memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from purebench.core.errors import PurebenchError
 
 
 def refused(read: Callable[[], object], message: str) -> None:
-    """Reading is refused with one short line that says this, at once and in little memory."""
+    """Asserts that reading fails with one short line that contains `message`, quickly and with little memory."""
     before, began = getrusage(RUSAGE_SELF).ru_maxrss, process_time()
     with pytest.raises(PurebenchError) as caught:
         read()

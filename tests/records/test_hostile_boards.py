@@ -1,4 +1,4 @@
-"""Boards that anybody may have written are refused with one sentence."""
+"""Tests that hostile board files are rejected with a message of one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("images: 8", "images: 4:8", "dataset.images: expected a whole number, but got '4:8'"),
         ("images: 8", "images: 10000001", "dataset.images: expected a whole number of at most 10000000"),
         ("images: 8, block: 4", "images: 10000000, block: 1", "at most 1,000,000 jobs"),
-        ("images: 8, block: 4", "images: 400000, block: 1", "defenses), but these are 1,200,000"),  # of two attacks
+        (
+            "images: 8, block: 4",
+            "images: 400000, block: 1",
+            "defenses), but these are 1,200,000",
+        ),  # 400,000 blocks × (2 attacks + the worst case)
         ("draws: 4", "draws: 1000000000000", "verify.draws: expected a whole number of at most 10000"),
         ("draws: 4", "draws: 10**12", "verify.draws: expected a whole number, but got '10**12'"),
         ("name: hostile", "name: 2020-13-45", "line 1: '2020-13-45' reads as a date; put it in quotes"),

@@ -1,4 +1,4 @@
-"""Stores and records that anybody may have written are refused with one sentence."""
+"""Tests that hostile stores and records are rejected with a message of one line."""
 
 from __future__ import annotations
 

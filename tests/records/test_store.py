@@ -1,4 +1,4 @@
-"""One transaction a job, one writer, nothing half written."""
+"""Tests of the store: records and images are written in one transaction per job, by a single writer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_record_with_the_same_key_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_created_fails_immediately(tmp_path: Path) -> None:
-    """Not taken for one that somebody else writes to, and waited for."""
+    """It is not mistaken for a store that another process writes to, which would be waited for."""
     (tmp_path / "s.lock").mkdir()
     with pytest.raises(PurebenchError, match="the store cannot be made"), store.writing(tmp_path / "s", wait=600):
         pass

@@ -1,4 +1,4 @@
-"""tools/gpu.sh with tiny settings on the CPU: what it installs, runs, writes and resumes."""
+"""Tests of tools/gpu.sh with tiny settings on the CPU: installation, runs, output files and resuming."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def gpu(
     tmp_path: Path, what: str, *words: str, minutes: str = "5", out: str = "out"
 ) -> tuple[int, dict[str, Any], str]:
-    """The exit code, the provenance and the output of the script."""
+    """Runs the script; returns its exit code, its provenance and its output."""
     command = [str(ROOT / "tools" / "gpu.sh"), what, "--minutes", minutes, "--device", "cpu"]
     command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / out), *words]
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
@@ -28,7 +28,7 @@ def gpu(
 
 
 def packed(folder: Path, what: str, into: Path) -> list[str]:
-    """The names of the files in the packed results."""
+    """Returns the names of the files in the packed results."""
     parts = sorted(folder.glob(f"{what}.tar.gz.*"))
     assert parts
     assert all(part.stat().st_size <= 16 * 2**20 for part in parts)
