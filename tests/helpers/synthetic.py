@@ -150,7 +150,7 @@ class Demo:
 
 
 def make_results(answers, draws=4, block=2, **more):
-    """Returns a board, records and results from {defense: {attack: answers}}; rows of single draws are deterministic."""
+    """Returns a board, records and results from {defense: {attack: answers}}; single draws mean a deterministic row."""
     attacks = list(dict.fromkeys(attack for of in answers.values() for attack in of))
     images = max(len(given) for of in answers.values() for given in of.values())
     board = make_board(attacks, tuple(answers), images, block, draws, **more)

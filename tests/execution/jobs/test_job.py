@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import pytest
 import torch
 
 from purebench.boards.parse import load_board
-from purebench.core.answers import DefenseFault
-from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Function, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import ThreatModel
@@ -21,7 +18,6 @@ from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobResult
 from purebench.execution.jobs.threat_check import Violation, constrain
-from purebench.execution.jobs.verification import verify
 from purebench.execution.scheduler import single_thread
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
@@ -125,16 +121,6 @@ def test_constrain_keeps_images_inside_the_threat_model() -> None:
         constrain(x + 1.0, x, threat)
 
 
-def test_verification_draws_are_independent_across_draws_and_images() -> None:
-    """A defense that is right with probability 0.3 is right on 30 % of draws, independently for each image."""
-    defense = as_defense(lambda x: torch.stack([torch.ones(len(x)), 2.0 * (torch.rand(len(x)) >= 0.3)], 1), random=True)
-    torch.manual_seed(0)
-    right = verify(defense, torch.zeros(200, 1, 2, 2), torch.zeros(200, dtype=torch.long), 50, DeviceBatch(64))
-    assert right.shape == (200, 50)
-    assert right.float().mean().item() == pytest.approx(0.3, abs=0.02)
-    assert right.float().mean(1).std().item() == pytest.approx((0.3 * 0.7 / 50) ** 0.5, rel=0.2)
-
-
 def test_out_of_memory_errors_halve_the_device_batch_and_not_the_block(tmp_path: Path) -> None:
     ready = context(tmp_path)
     classifier = ready.defenses["none"].classifier
@@ -155,72 +141,6 @@ def test_records_contain_pictures_of_the_first_images_of_the_first_block(tmp_pat
     pictures = find(context(tmp_path), "coin", "apgd").record.pictures
     assert len(pictures) == 4
     assert base64.b64decode(pictures[0].adversarial)[:4] == b"\x89PNG"
-
-
-def test_a_random_defense_declared_deterministic_is_a_fault() -> None:
-    liar = as_defense(lambda x: torch.randn(len(x), 3))
-    with pytest.raises(DefenseFault, match="random=True"):
-        verify(liar, torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
-    calls: list[int] = []
-
-    def turns(x: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        return torch.eye(9)[[len(calls)] * len(x)]
-
-    with pytest.raises(DefenseFault, match="twice"):
-        verify(as_defense(turns), torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
-
-
-def image_logits(x: torch.Tensor) -> torch.Tensor:
-    """Logits that differ between images and between classes."""
-    return x.flatten(1) @ torch.linspace(-1, 1, 12).view(4, 3)
-
-
-def depends_on_the_batch(x: torch.Tensor) -> torch.Tensor:
-    return image_logits(x) + image_logits(x).mean(0)
-
-
-def depends_on_gradient_mode(x: torch.Tensor) -> torch.Tensor:
-    return -image_logits(x) if x.requires_grad else image_logits(x)
-
-
-def small_noise(x: torch.Tensor) -> torch.Tensor:
-    return 1e-5 * (image_logits(x) + torch.randn(len(x), 3))
-
-
-OWN = torch.Generator()
-
-
-def own_generator(x: torch.Tensor) -> torch.Tensor:
-    return image_logits(x) + torch.randn(len(x), 3, generator=OWN)
-
-
-@pytest.mark.parametrize(
-    ("function", "random", "message"),
-    [
-        (depends_on_the_batch, False, "other images of a batch"),
-        (depends_on_gradient_mode, False, "gradients on and off"),
-        (small_noise, False, "random=True"),
-        (own_generator, True, "under one seed"),
-        (lambda x: image_logits(x).argmax(1, keepdim=True).repeat(1, 3), False, "floating-point logits"),
-    ],
-)
-def test_inconsistent_defenses_are_faults(
-    function: Callable[[torch.Tensor], torch.Tensor], random: bool, message: str
-) -> None:
-    x = torch.rand(7, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(DefenseFault, match=message):
-        verify(as_defense(function, random=random), x, torch.zeros(7, dtype=torch.long), 4, DeviceBatch())
-
-
-def test_a_non_differentiable_defense_is_not_a_fault() -> None:
-    def by_numpy(x: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(x.numpy().reshape(len(x), -1)[:, :3].copy())
-
-    x = torch.rand(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    right = verify(as_defense(by_numpy), x, by_numpy(x).argmax(1), 4, DeviceBatch())
-    assert right.shape == (5, 1)
-    assert right.all()
 
 
 def test_a_defense_that_modifies_its_buffers_is_errored(tmp_path: Path) -> None:

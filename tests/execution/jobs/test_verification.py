@@ -212,3 +212,13 @@ def test_shared_draws_are_verified_with_one_call_per_draw() -> None:
     right = verify(defense, bright(0.5, 0.6, 0.7), Y, 64, DeviceBatch(256))
     assert right.shape == (3, 64)
     assert 0.3 < right.float().mean() < 0.7
+
+
+def test_verification_draws_are_independent_across_draws_and_images() -> None:
+    """A defense that is right with probability 0.3 is right on 30 % of draws, independently for each image."""
+    defense = as_defense(lambda x: torch.stack([torch.ones(len(x)), 2.0 * (torch.rand(len(x)) >= 0.3)], 1), random=True)
+    torch.manual_seed(0)
+    right = verify(defense, torch.zeros(200, 1, 2, 2), torch.zeros(200, dtype=torch.long), 50, DeviceBatch(64))
+    assert right.shape == (200, 50)
+    assert right.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert right.float().mean(1).std().item() == pytest.approx((0.3 * 0.7 / 50) ** 0.5, rel=0.2)
