@@ -1,4 +1,4 @@
-"""board.yaml ↔ dataclasses, strictly; the plan's keys change with everything that decides a result."""
+"""Tests of parsing board.yaml files and of the keys of jobs, which depend on everything that affects a result."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def keys(board: dict[str, Any], data: str = "d", weights: str = "w", version: st
     return {job.key for job in jobs}
 
 
-def test_a_board_survives_the_round_trip() -> None:
+def test_a_board_survives_conversion_to_yaml() -> None:
     board = parse_board(GOOD)
     assert parse_board(board.to_dict()) == board
     assert parse_board(yaml.safe_load(yaml.safe_dump(board.to_dict(), sort_keys=False))) == board
@@ -54,7 +54,7 @@ def test_a_board_survives_the_round_trip() -> None:
     assert board.blocks == 3
 
 
-def test_a_rule_of_stopping_goes_round_and_changes_no_key() -> None:
+def test_a_stopping_rule_survives_conversion_and_changes_no_key() -> None:
     for rule in ({"half_width": 0.02}, {"decided": True}, {"half_width": 0.1, "decided": True, "max_images": 100}):
         board = parse_board(changed("stop", to=rule))
         assert board.to_dict()["stop"] == rule
@@ -65,7 +65,7 @@ def test_a_rule_of_stopping_goes_round_and_changes_no_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "message"),
     [
         ({}, "expected half_width, decided or max_images"),
         ({"half_width": 2}, "stop.half_width: expected a number in"),
@@ -76,13 +76,13 @@ def test_a_rule_of_stopping_goes_round_and_changes_no_key() -> None:
         ("decided", "stop: expected a mapping"),
     ],
 )
-def test_a_rule_of_stopping_is_strict(rule: object, told: str) -> None:
-    with pytest.raises(PurebenchError, match=told):
+def test_invalid_stopping_rules_are_rejected(rule: object, message: str) -> None:
+    with pytest.raises(PurebenchError, match=message):
         parse_board(changed("stop", to=rule))
 
 
 @pytest.mark.parametrize("name", bundled())
-def test_bundled_boards_are_named_after_their_folder_and_go_round(name: str) -> None:
+def test_bundled_boards_are_named_after_their_folder_and_survive_conversion(name: str) -> None:
     board = choose(name, None, None)
     assert board.name == name
     assert parse_board(board.to_dict()) == board
@@ -90,7 +90,7 @@ def test_bundled_boards_are_named_after_their_folder_and_go_round(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("board", "told"),
+    ("board", "message"),
     [
         (changed("treat", to=1), "'threat'"),
         (changed("dataset", "image", to=3), "'images'"),
@@ -115,10 +115,10 @@ def test_bundled_boards_are_named_after_their_folder_and_go_round(name: str) -> 
         (None, "mapping"),
     ],
 )
-def test_bad_boards_are_refused_in_a_line_that_names_the_place(board: Any, told: str) -> None:
+def test_invalid_boards_are_rejected_with_one_line_that_names_the_key(board: Any, message: str) -> None:
     with pytest.raises(PurebenchError) as caught:
         parse_board(board)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -129,7 +129,7 @@ def test_missing_keys_are_named() -> None:
             parse_board(board)
 
 
-def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
+def test_errors_of_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "board.yaml"
     path.write_text("a: [1\nb: }", encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"board\.yaml.*YAML"):
@@ -139,7 +139,7 @@ def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "attacks:\n  pgd: {use: pgd(steps=10, restarts=2), gradient: exact}",
@@ -150,21 +150,21 @@ def test_malformed_yaml_and_missing_files_name_the_file(tmp_path: Path) -> None:
         ("defenses: {mix: vote(alphas=[0.1, 0.2])}", "put a spec with commas, brackets or colons in quotes"),
     ],
 )
-def test_a_spec_with_a_comma_in_braces_needs_quotes(tmp_path: Path, text: str, told: str) -> None:
+def test_a_spec_with_a_comma_in_braces_needs_quotes(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "board.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(PurebenchError) as caught:
         load_board(tmp_path / "board.yaml")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "text", ["{a: 'b(', c: }", "{a: b(c), d: }", "{a: b(c, d: e}", "{a: b, c: , d)}", "a: b(c\nd:"]
 )
-def test_other_brackets_in_braces_are_read_as_yaml_has_them(text: str) -> None:
+def test_other_brackets_in_braces_are_parsed_as_yaml(text: str) -> None:
     assert load_yaml(text) == yaml.safe_load(text)
 
 
-def test_the_plan_has_every_pair_on_every_block_once() -> None:
+def test_the_plan_contains_every_row_and_attack_on_every_block_once() -> None:
     board = parse_board(GOOD)
     jobs = plan(board, ["d"] * 3, {"none": "w", "noise": "w"}, "1", code_of_board(board))
     assert len(jobs) == len({job.key for job in jobs}) == 3 * 2 * (2 + 1)
@@ -189,21 +189,21 @@ def test_the_plan_has_every_pair_on_every_block_once() -> None:
         ),
     ],
 )
-def test_what_decides_a_result_decides_its_key(other: dict[str, Any]) -> None:
+def test_keys_depend_on_everything_that_affects_a_result(other: dict[str, Any]) -> None:
     assert keys(GOOD) - keys(other), "at least the changed jobs have other keys"
     assert keys(GOOD, data="e").isdisjoint(keys(GOOD))
     assert keys(GOOD, weights="v").isdisjoint(keys(GOOD))
     assert keys(GOOD, version="2").isdisjoint(keys(GOOD))
 
 
-def test_what_does_not_decide_a_result_leaves_its_key() -> None:
-    """Titles, other defenses, and more images behind whole blocks change no job that was there."""
+def test_keys_do_not_depend_on_titles_other_rows_or_added_images() -> None:
+    """Titles, other defenses, and images added after whole blocks change no existing job."""
     assert keys(changed("title", to="Other")) == keys(GOOD)
     assert keys(changed("defenses", to={"none": "none"})) < keys(GOOD)
     assert len(keys(changed("dataset", "images", to=24)) & keys(GOOD)) == 2 * (4 + 2)
 
 
-def test_another_attack_or_other_fresh_draws_repeat_the_worst_case_jobs_alone() -> None:
+def test_added_attacks_and_changed_fresh_draws_repeat_only_the_worst_case_jobs() -> None:
     more = changed("attacks", "square", to={"use": "square(queries=1)"})
     for other, new in ((more, 2), (changed("verify", "fresh", to=8), 1)):
         board = parse_board(other)
@@ -213,8 +213,8 @@ def test_another_attack_or_other_fresh_draws_repeat_the_worst_case_jobs_alone() 
         assert sum(isinstance(job, WorstCaseJob) for job in again) == 3 * 2
 
 
-def test_streams_hold_no_names() -> None:
-    """Equal models get equal random numbers, whatever the board, the row and the attack are called."""
+def test_random_streams_do_not_depend_on_names() -> None:
+    """Equal models get equal random numbers, independent of the names of the board, the row and the attack."""
     renamed = changed("name", to="other")
     renamed["defenses"] = {f"{name}-2": use for name, use in GOOD["defenses"].items()}
     renamed["attacks"] = {f"{name}-2": attack for name, attack in GOOD["attacks"].items()}
@@ -229,9 +229,9 @@ def test_streams_hold_no_names() -> None:
     assert set(streams(changed("seed", to=1))).isdisjoint(streams(GOOD))
 
 
-def test_choosing_rows_specs_and_fewer_images() -> None:
+def test_choose_selects_rows_specs_and_fewer_images() -> None:
     board = choose("fashion-quick", ["none", "gaussian-blur(sigma=2)"], 10)
-    # vae comes along: its adversarial images are reused
+    # `vae` is added because its adversarial examples are reused
     assert [row.name for row in board.defenses] == ["none", "gaussian-blur-sigma-2", "vae"]
     assert board.dataset.images == 10
     (row, *_) = choose("fashion-quick", ["gaussian-noise(sigma=0.1)"], None).shown
@@ -240,7 +240,7 @@ def test_choosing_rows_specs_and_fewer_images() -> None:
         choose("fashion-quik", None, None)
 
 
-def test_attacks_that_differ_in_nothing_are_refused() -> None:
+def test_identical_attacks_are_rejected() -> None:
     def board(other: dict[str, Any]) -> dict[str, Any]:
         return changed("attacks", "again", to=other)
 
@@ -259,8 +259,8 @@ def test_attacks_that_differ_in_nothing_are_refused() -> None:
     parse_board(changed("defenses", to={"one": "none", "two": "none"}))
 
 
-def test_eps_is_another_name_of_the_radius(tmp_path: Path) -> None:
-    """Not another board: the same settings, the same keys of jobs; both at once are refused."""
+def test_eps_is_an_alias_of_radius(tmp_path: Path) -> None:
+    """Both give the same board; a board with both keys is rejected."""
     boards = [
         load_board(
             write_board(tmp_path / name, threat={"norm": "linf", name: "8/255"}, defenses={"plain": "none"}),

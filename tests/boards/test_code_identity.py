@@ -1,4 +1,4 @@
-"""No result outlives the code that gave it, and what is no code changes nothing."""
+"""Tests that results are reused only under unchanged code, and that comments and other files change no result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RIGHT, WRONG = "def right():\n    return True\n", "def right():\n    return None
 
 @pytest.fixture(autouse=True)
 def no_traces() -> Iterator[None]:
-    """Local modules and folders are forgotten after each test."""
+    """Removes local modules and folders from `sys.modules` and `sys.path` after each test."""
     before, path = set(sys.modules), list(sys.path)
     yield
     for name in set(sys.modules) - before:
@@ -76,8 +76,10 @@ def accuracy(spec: str, board: Board, store: Path) -> float:
     return clean.value
 
 
-def test_an_edited_helper_gives_its_own_number(tmp_path: Path, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in one process, at once, where size and second of the file stay, and when the old code comes back."""
+def test_an_edited_helper_module_is_evaluated_anew(
+    tmp_path: Path, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This holds within one process, for an equal file size and modification time, and if the old code is restored."""
     (tmp_path / "mine.py").write_text(MINE.format(helper="helper"), encoding="utf-8")
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     found = []
@@ -88,7 +90,7 @@ def test_an_edited_helper_gives_its_own_number(tmp_path: Path, board: Board, mon
     assert found == [1.0, 0.0, 1.0, 1.0]
 
 
-def test_a_helper_that_a_helper_imports_counts_too(tmp_path: Path) -> None:
+def test_code_identity_includes_indirect_imports(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from helped import x\ndef make(): return x\n", encoding="utf-8")
     (tmp_path / "helped.py").write_text("from helper import x\n", encoding="utf-8")
     spec, made = Spec(f"{tmp_path}/mine.py:make"), []
@@ -100,7 +102,7 @@ def test_a_helper_that_a_helper_imports_counts_too(tmp_path: Path) -> None:
     assert (made, len(sources)) == ([1, 2], 2)
 
 
-def test_a_claim_does_not_stay_green(tmp_path: Path, board: Board) -> None:
+def test_an_assertion_is_repeated_after_its_code_changed(tmp_path: Path, board: Board) -> None:
     (tmp_path / "mine.py").write_text(MINE.format(helper="helper"), encoding="utf-8")
     more = replace(board, dataset=replace(board.dataset, images=16, block=8))
     claims = Robustness(Settings(store=tmp_path / "found", images=tmp_path / "images", board=more, confidence=0.8))
@@ -112,7 +114,7 @@ def test_a_claim_does_not_stay_green(tmp_path: Path, board: Board) -> None:
 
 
 def plug(place: Path, number: str, right: str) -> None:
-    """A plug-in in a folder of installed packages, as a package manager leaves it."""
+    """Writes a plug-in into a folder of installed packages, as a package manager does."""
     shutil.rmtree(place, ignore_errors=True)
     (place / "plug").mkdir(parents=True)
     (place / "plug" / "__init__.py").write_text("", encoding="utf-8")
@@ -125,7 +127,7 @@ def plug(place: Path, number: str, right: str) -> None:
     (info / "top_level.txt").write_text("plug\n", encoding="utf-8")
 
 
-def test_a_plug_in_of_another_version_gives_its_own_number(
+def test_a_plugin_with_changed_code_or_version_is_evaluated_anew(
     tmp_path: Path, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "site-packages"
@@ -133,7 +135,7 @@ def test_a_plug_in_of_another_version_gives_its_own_number(
     monkeypatch.syspath_prepend(str(place))
     assert accuracy("plugged", board, tmp_path / "store.sqlite") == 1.0
     first = code_of("defenses", Spec("plugged"))
-    plug(place, "1.0", WRONG)  # without another version, as in an editable installation
+    plug(place, "1.0", WRONG)  # the same version, as in an editable installation
     assert accuracy("plugged", board, tmp_path / "store.sqlite") == 0.0
     plug(place, "1.1", RIGHT)
     assert accuracy("plugged", board, tmp_path / "store.sqlite") == 1.0
@@ -143,7 +145,7 @@ def test_a_plug_in_of_another_version_gives_its_own_number(
     assert {"plug", "plug.rows", "plug.inner", "purebench.core.defense"} <= first.modules.keys()
 
 
-def test_what_a_parameter_names_counts(tmp_path: Path) -> None:
+def test_code_identity_includes_specs_in_parameters(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     specs = [
         Spec.parse(f"vote(defense='{file}:make(a=1)', draws=3)"),
@@ -159,33 +161,33 @@ def test_what_a_parameter_names_counts(tmp_path: Path) -> None:
     assert {"purebench.defenses.diffusion.diffpure", "purebench.defenses.classifiers.resnet"} <= nested.keys()
 
 
-def test_the_library_behind_an_adapter_and_torch_are_named(board: Board) -> None:
+def test_code_identity_names_torch_and_the_library_of_an_adapter(board: Board) -> None:
     assert code_of("attacks", Spec("art:ProjectedGradientDescent")).packages["adversarial-robustness-toolbox"]
     assert code_of("attacks", Spec("foolbox:LinfPGD")).packages["foolbox"] == version("foolbox")
     assert code_of("attacks", Spec("autoattack:apgd-ce")).packages["pyautoattack"] == version("pyautoattack")
     assert code_of("classifiers", Spec("robustbench")).packages["robustbench"] == version("robustbench")
     assert code_of("defenses", Spec("diffpure")).packages["diffusers"] == version("diffusers")
-    told = code_of_board(board).of_job("none", "clean")
-    assert told["packages"]["torch"] == version("torch")
-    assert told["packages"]["torchvision"] == version("torchvision")
+    identity = code_of_board(board).of_job("none", "clean")
+    assert identity["packages"]["torch"] == version("torch")
+    assert identity["packages"]["torchvision"] == version("torchvision")
     for part in ("classifier", "dataset", "defense", "attack", "view", "purebench"):
-        assert (told[part]["distribution"], told[part]["version"]) == ("purebench", version("purebench"))
-        assert len(told[part]["source"]) == 64
+        assert (identity[part]["distribution"], identity[part]["version"]) == ("purebench", version("purebench"))
+        assert len(identity[part]["source"]) == 64
 
 
-def test_a_record_names_its_code(tmp_path: Path, board: Board) -> None:
+def test_records_contain_the_identity_of_their_code(tmp_path: Path, board: Board) -> None:
     from purebench.execution.board_run import run_board
 
     context, records = run_board(board, tmp_path / "store.sqlite", workers=1)
-    told, code = {record.attack: record.provenance["code"] for record in records}, code_of_board(board)
+    recorded, code = {record.attack: record.provenance["code"] for record in records}, code_of_board(board)
     picking = {"purebench": code.worst_case.to_dict(), "packages": dict(code.worst_case.packages)}
-    assert "scipy" in picking["packages"]  # whose special functions decide the pick
+    assert "scipy" in picking["packages"]  # its special functions affect the pick
     expected = {"clean": code.of_job("none", "clean"), WORST_CASE: picking}
-    assert told == {job.label: job.code for job in context.jobs()} == expected
+    assert recorded == {job.label: job.code for job in context.jobs()} == expected
 
 
 @pytest.mark.parametrize("part", ["purebench", "classifier", "dataset", "defenses", "attacks", "views", "worst_case"])
-def test_every_part_decides_the_key(board: Board, part: str) -> None:
+def test_every_part_of_the_code_changes_the_key(board: Board, part: str) -> None:
     from purebench.boards.jobs import plan
 
     code = code_of_board(board)
@@ -198,7 +200,7 @@ def test_every_part_decides_the_key(board: Board, part: str) -> None:
     assert [job.stream for job in before] == [job.stream for job in after]
 
 
-def test_two_files_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_modules_of_the_same_name_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "helper.py").write_text("x = 1\n", encoding="utf-8")
@@ -209,7 +211,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.M
         registry.create("defenses", Spec(f"{tmp_path}/b/mine.py:make"))
 
 
-def test_a_package_is_imported_anew_with_all_below_it(tmp_path: Path) -> None:
+def test_a_changed_package_is_reloaded_with_its_submodules(tmp_path: Path) -> None:
     (tmp_path / "pack").mkdir()
     for name, text in (("__init__", "x = 1"), ("used", "y = 1"), ("unused", "z = 1")):
         (tmp_path / "pack" / f"{name}.py").write_text(text + "\n", encoding="utf-8")
@@ -224,8 +226,8 @@ def test_a_package_is_imported_anew_with_all_below_it(tmp_path: Path) -> None:
     assert importlib.import_module("pack.unused") is sys.modules["pack"].unused
 
 
-def test_unchanged_modules_stay_as_they_are(tmp_path: Path) -> None:
-    """One that a test holds is the one that the defense uses."""
+def test_unchanged_modules_are_not_reloaded(tmp_path: Path) -> None:
+    """A class that a test has imported is the class that the defense uses."""
     (tmp_path / "helper.py").write_text("class C: pass\n", encoding="utf-8")
     file = tmp_path / "mine.py"
     file.write_text("import helper\ndef make(): return helper.C\n", encoding="utf-8")
@@ -234,7 +236,7 @@ def test_unchanged_modules_stay_as_they_are(tmp_path: Path) -> None:
     assert registry.create("defenses", Spec(f"{file}:make")) == (first,)
 
 
-def test_a_changed_purebench_asks_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_purebench_modules_require_a_restart_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fresh_modules, "_KNOWN", {})
     file = {"purebench.x": tmp_path / "x.py"}
     fresh_modules.require_unchanged(Closure({"purebench.x": "1"}, file, {}))
@@ -246,8 +248,8 @@ def test_a_changed_purebench_asks_for_another_process(tmp_path: Path, monkeypatc
         code_of("defenses", Spec("jpeg"))
 
 
-def test_what_was_typed_into_a_notebook_is_never_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no file that could be compared; an object's records live no longer than itself."""
+def test_notebook_code_has_a_new_identity_in_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no file to compare; records of an object are not reused after its lifetime."""
     sources = []
     for _ in range(2):
         typed: dict[str, object] = {"__name__": "__main__"}
@@ -261,8 +263,8 @@ def test_what_was_typed_into_a_notebook_is_never_found_again(monkeypatch: pytest
     assert code_of("defenses", Spec("in-memory:x")).source == ""
 
 
-def test_a_name_registered_in_a_file_has_the_code_of_the_file(tmp_path: Path) -> None:
-    """The factory of this very test stands in this file."""
+def test_a_registered_name_has_the_code_of_its_file(tmp_path: Path) -> None:
+    """The factory of this test is defined in this file."""
     registry.register("defenses", "of-this-file")(lambda: 1)
     try:
         modules = code_of("defenses", Spec("of-this-file")).modules
@@ -271,6 +273,6 @@ def test_a_name_registered_in_a_file_has_the_code_of_the_file(tmp_path: Path) ->
         del registry.LOCAL["defenses"]["of-this-file"]
 
 
-def test_names_that_nobody_registered_have_no_code() -> None:
+def test_unknown_names_have_no_code() -> None:
     assert code_of("attacks", Spec("nothing-of-the-kind")).source == ""
     assert code_of("attacks", Spec("no/such/file.py:x")).source == ""

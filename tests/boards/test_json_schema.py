@@ -1,4 +1,4 @@
-"""The JSON schema of a board.yaml: the committed file is current, boards refer to it, and it agrees with the parser."""
+"""Tests of the JSON schema of board.yaml: the committed file is current, boards name it, and the parser agrees."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_field_has_a_description() -> None:
 
 
 @pytest.mark.parametrize("path", bundled().values(), ids=bundled())
-def test_bundled_boards_fit_the_schema_that_their_first_line_names(path: Path) -> None:
+def test_bundled_boards_match_the_schema_named_in_their_first_line(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
     assert named is not None
@@ -73,7 +73,7 @@ def test_bundled_boards_fit_the_schema_that_their_first_line_names(path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["defense", "attack"])
-def test_a_new_board_fits_the_schema_that_is_written_beside_it(kind: str, tmp_path: Path) -> None:
+def test_a_new_board_matches_the_schema_written_next_to_it(kind: str, tmp_path: Path) -> None:
     *_, schema, board = write(kind, "mine", tmp_path / "mine")
     text = board.read_text(encoding="utf-8")
     assert text.startswith(f"# yaml-language-server: $schema={schema.name}\n")
@@ -81,7 +81,7 @@ def test_a_new_board_fits_the_schema_that_is_written_beside_it(kind: str, tmp_pa
     assert fits(yaml.safe_load(text))
 
 
-def test_the_first_line_changes_no_board(tmp_path: Path) -> None:
+def test_the_schema_comment_does_not_change_a_board(tmp_path: Path) -> None:
     text = yaml.safe_dump(GOOD, sort_keys=False)
     for name, first in (("with.yaml", "# yaml-language-server: $schema=board.schema.json\n"), ("without.yaml", "")):
         (tmp_path / name).write_text(first + text, encoding="utf-8")
@@ -100,7 +100,7 @@ def test_the_first_line_changes_no_board(tmp_path: Path) -> None:
         changed("classifier", to={"fashion-resnet": None}),
     ],
 )
-def test_what_the_parser_accepts_fits_the_schema(board: Any) -> None:
+def test_boards_accepted_by_the_parser_match_the_schema(board: Any) -> None:
     parse_board(board)
     assert fits(board)
 
@@ -127,7 +127,7 @@ def test_what_the_parser_accepts_fits_the_schema(board: Any) -> None:
         changed("stop", to={"half_width": 0.5}),
     ],
 )
-def test_what_the_schema_refuses_the_parser_refuses_too(board: Any) -> None:
+def test_boards_rejected_by_the_schema_are_rejected_by_the_parser(board: Any) -> None:
     assert not fits(board)
     with pytest.raises(PurebenchError):
         parse_board(board)

@@ -1,4 +1,4 @@
-"""Python files that a board names are those beside it, wherever purebench is run from."""
+"""Tests that Python files named by a board are found next to it, from any working directory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def named(board: Board) -> list[str]:
     return [path.as_posix() for path in local_files(board)]
 
 
-def test_from_elsewhere_every_file_is_found(folder: Path) -> None:
+def test_files_are_found_from_another_working_directory(folder: Path) -> None:
     board = load_board(Path("boards/board.yaml"))
     assert board.dataset.use.name == "boards/data.py:images"
     assert str(board.classifier) == "boards/own.py:classifier(depth=3)"
@@ -53,12 +53,12 @@ def test_from_elsewhere_every_file_is_found(folder: Path) -> None:
     assert all(Path(path).is_file() for path in named(board))
 
 
-def test_from_its_own_folder_nothing_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_unchanged_in_the_folder_of_the_board(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert load_board(Path("board.yaml")).to_dict()["defenses"] == BOARD["defenses"]
     assert load_board(Path("board.yaml")).dataset.use.name == "data.py:images"
 
 
-def test_a_file_beside_the_board_comes_before_one_of_the_working_directory(folder: Path) -> None:
+def test_files_next_to_the_board_take_precedence_over_the_working_directory(folder: Path) -> None:
     Path("data.py").touch()
     assert load_board(Path("boards/board.yaml")).dataset.use.name == "boards/data.py:images"

@@ -1,4 +1,4 @@
-"""A board runs without the rows whose files are not here, says so, and its other numbers do not know."""
+"""Tests that a board runs without rows whose files are missing, reports them, and gives the same other results."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def board(tmp_path: Path) -> Board:
     return load_board(path)
 
 
-def test_a_row_without_its_file_is_left_out_and_told(board: Board, tmp_path: Path) -> None:
-    told: list[str] = []
-    context, records = run_board(board, tmp_path / "s", workers=1, tell=told.append)
+def test_a_row_with_a_missing_file_is_left_out_with_a_message(board: Board, tmp_path: Path) -> None:
+    messages: list[str] = []
+    context, records = run_board(board, tmp_path / "s", workers=1, tell=messages.append)
     assert list(context.defenses) == ["none", "blur"]
-    assert len(told) == 1
-    assert "dark" in told[0]
-    assert "example.org/weights.pt" in told[0]
+    assert len(messages) == 1
+    assert "dark" in messages[0]
+    assert "example.org/weights.pt" in messages[0]
     assert {record.defense for record in records} == {"none", "blur"}
     transfers = [record for record in records if record.attack == "transfer"]
     assert all(set(record.outcomes) == {Outcome.SKIPPED} for record in transfers)
     assert all("missing" in str(record.reason) for record in transfers)
 
 
-def test_rows_that_come_later_change_no_other_number_and_nothing_is_run_again(board: Board, tmp_path: Path) -> None:
+def test_rows_added_later_change_no_other_result_and_repeat_no_job(board: Board, tmp_path: Path) -> None:
     context, records = run_board(board, tmp_path / "s", workers=1)
     before = {job.key for job in context.jobs() if job.label not in ("transfer", WORST_CASE)}
     (tmp_path / "weights.pt").touch()
@@ -94,14 +94,14 @@ def test_rows_that_come_later_change_no_other_number_and_nothing_is_run_again(bo
             assert one.get(job.key).draws == other.get(job.key).draws  # type: ignore[union-attr]
 
 
-def test_a_worker_is_given_the_board_that_is_left_and_plans_the_same(board: Board, tmp_path: Path) -> None:
+def test_workers_plan_the_same_jobs_for_the_reduced_board(board: Board, tmp_path: Path) -> None:
     here = prepare(board)
-    (tmp_path / "weights.pt").touch()  # between the two
+    (tmp_path / "weights.pt").touch()  # the file appears between the two calls
     there = prepare(here.board)
     assert [job.key for job in there.jobs()] == [job.key for job in here.jobs()]
 
 
-def test_a_board_without_any_row_or_its_images_or_classifier_names_all_at_once(board: Board, tmp_path: Path) -> None:
+def test_missing_images_classifier_and_rows_are_reported_together(board: Board, tmp_path: Path) -> None:
     dark = next(row for row in board.defenses if row.name == "dark")
     with pytest.raises(MissingFiles, match=r"example\.org/weights\.pt"):
         prepare(replace(board, defenses=(dark,)))
@@ -119,14 +119,14 @@ def test_a_board_without_any_row_or_its_images_or_classifier_names_all_at_once(b
     assert "\n" not in str(caught.value)
 
 
-def test_a_row_with_another_fault_still_stops_the_board(board: Board, tmp_path: Path) -> None:
+def test_other_errors_of_a_row_stop_the_board(board: Board, tmp_path: Path) -> None:
     definition = board.to_dict()
     definition["defenses"]["broken"] = {f"{tmp_path}/published.py:broken": {"place": "x"}}
     with pytest.raises(PurebenchError, match="broken"):
         prepare(parse_board(definition))
 
 
-def test_terminal_and_page_say_what_was_not_run(board: Board, tmp_path: Path) -> None:
+def test_terminal_and_page_list_the_rows_that_were_not_run(board: Board, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     words = ["run", str(tmp_path / "board.yaml"), "--store", str(tmp_path / "s"), "--workers", "1", "--page", str(page)]
     done = CliRunner().invoke(app, words)
@@ -139,7 +139,7 @@ def test_terminal_and_page_say_what_was_not_run(board: Board, tmp_path: Path) ->
     assert shown.exit_code == 0, shown.output
 
 
-def test_another_radius_is_another_board(board: Board, tmp_path: Path) -> None:
+def test_another_radius_gives_another_board(board: Board, tmp_path: Path) -> None:
     path = tmp_path / "board.yaml"
     titled = yaml.safe_load(path.read_text(encoding="utf-8")) | {"title": "Small, linf 8/255"}
     path.write_text(yaml.safe_dump(titled), encoding="utf-8")
@@ -162,7 +162,7 @@ def test_another_radius_is_another_board(board: Board, tmp_path: Path) -> None:
         assert list(saved.plans()) == ["small@0.5"]
 
 
-def test_a_number_of_classes_keeps_labels_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_classes_fixes_the_labels_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUREBENCH_DATA", str(tmp_path))
     for name in ("ant", "bee", "cat"):
         (tmp_path / "pets" / name).mkdir(parents=True)

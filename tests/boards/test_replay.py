@@ -1,4 +1,4 @@
-"""The commands that pages and reports print are run: they find the same jobs."""
+"""Tests that the commands printed on pages and in reports recreate the same board and jobs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(line: str, *more: str) -> Any:
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Board]:
-    """The boards that `purebench run` would run; none is."""
+    """The boards that `purebench run` was called with; none is run."""
 
     class Enough(Exception):
         pass
@@ -69,7 +69,7 @@ CHANGES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 @pytest.mark.parametrize("own", [False, True], ids=["bundled", "own"])
-def test_the_command_makes_the_same_board(tmp_path: Path, chosen: Any, changes: dict[str, Any], own: bool) -> None:
+def test_the_run_command_recreates_the_board(tmp_path: Path, chosen: Any, changes: dict[str, Any], own: bool) -> None:
     if "max_images" in changes and not own:
         changes = changes | {"max_images": 24}
     name = str(write_board(tmp_path / "a folder", attacks=ATTACKS, defenses=DEFENSES)) if own else "fashion-quick"
@@ -78,28 +78,30 @@ def test_the_command_makes_the_same_board(tmp_path: Path, chosen: Any, changes: 
     line = run_command(board)
     chosen.of(line)
     assert chosen[-1] == board
-    # The same for a board that comes out of a store, where only its origin is known besides.
+    # A board from a store has the same command; the store keeps only its origin in addition.
     assert run_command(replace(board, origin=name)) == line
     if not own:
         assert run_command(replace(board, origin="")) == line
 
 
-def test_a_row_is_named_by_its_spec(tmp_path: Path, chosen: Any) -> None:
+def test_the_run_command_names_a_row_by_its_spec(tmp_path: Path, chosen: Any) -> None:
     definition = write_board(tmp_path, attacks=ATTACKS)
     board = choose(str(definition), ["gaussian-blur(sigma=1.5)"], 4)
     chosen.of(run_command(board, board.shown[0].use))
     assert chosen[-1] == board
 
 
-def test_an_object_has_no_command(tmp_path: Path) -> None:
+def test_an_object_in_memory_has_no_run_command(tmp_path: Path) -> None:
     from purebench.core.registry import Spec
 
     board = choose(str(write_board(tmp_path, attacks=ATTACKS)), None, 4)
     assert run_command(board, Spec("in-memory:x")).startswith("no command repeats it")
 
 
-def test_the_page_of_an_own_board_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command is copied from the page, of `run` and of `show`, and finds all its jobs done."""
+def test_the_command_on_the_page_of_a_user_board_finds_all_jobs_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command is copied from the pages of `run` and `show`, and finds all its jobs done."""
     monkeypatch.chdir(tmp_path)
     write_board(Path("my boards"), images=8, attacks=ATTACKS, defenses={"plain": "none"})
     first = ["my boards/board.yaml", "--images", "4", "--radius", "4/255", "--workers", "1", "--store", "s"]
@@ -117,7 +119,7 @@ def test_the_page_of_an_own_board_repeats_itself(tmp_path: Path, monkeypatch: py
     assert "3/3 jobs, 0 jobs to run" in again.output
 
 
-def test_options_become_words() -> None:
+def test_options_become_command_line_arguments() -> None:
     line = command("run", "a b", until=["x", "y=1"], images=0, cascade=True, trust=False, page=None, store="")
     assert shlex.split(line) == [
         "purebench",

@@ -1,4 +1,4 @@
-"""Whose code is run: `show` runs none that a store names, `run` asks before it leaves the board's folder."""
+"""Tests of trust: `show` runs no code named in a store; `run` needs --trust for files outside the board's folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def call(*words: object) -> Any:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the store of a small board, and evil.py."""
+    """A folder with the store of a small board after a run, and with evil.py."""
     folder = tmp_path_factory.mktemp("ran")
     attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
     definition = write_board(folder, images=4, attacks=attacks, defenses={"plain": "none"})
@@ -56,7 +56,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("place", ["dataset", "classifier", "defenses", "attacks", "gradient"])
-def test_show_runs_nothing_that_a_store_names(ran: Path, tmp_path: Path, place: str) -> None:
+def test_show_runs_no_code_named_in_a_store(ran: Path, tmp_path: Path, place: str) -> None:
     evil = f"{ran}/evil.py"
     with sqlite3.connect(ran / "s") as old, sqlite3.connect(tmp_path / "s") as connection:
         old.backup(connection)
@@ -82,12 +82,12 @@ def test_show_runs_nothing_that_a_store_names(ran: Path, tmp_path: Path, place: 
     call("compare", "--all", "--board", "small", "--store", tmp_path / "s")
     call("show", "--results", out / "r")
     assert not (ran / "RAN").exists()
-    if place == "dataset":  # the page is there, without original images
+    if place == "dataset":  # the page is written, without original images
         assert "shirt" not in (out / "p.html").read_text(encoding="utf-8")
         assert (out / "p.html").is_file()
 
 
-def test_show_fetches_nothing(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_downloads_nothing(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board = load_board(ran / "board.yaml")
     asked: list[Any] = []
 
@@ -102,7 +102,7 @@ def test_show_fetches_nothing(ran: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert at_hand(board) is not None
 
 
-def test_built_in_means_an_entry_point_of_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_in_names_are_entry_points_of_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert built_in("datasets", Spec("fashion-mnist"))
     assert not built_in("datasets", Spec("evil.py:data"))
     assert not built_in("datasets", Spec("unknown"))
@@ -110,7 +110,7 @@ def test_built_in_means_an_entry_point_of_this_package(monkeypatch: pytest.Monke
     assert not built_in("datasets", Spec("mine"))
 
 
-def test_all_files_of_a_board_are_found(tmp_path: Path) -> None:
+def test_local_files_finds_all_files_of_a_board(tmp_path: Path) -> None:
     definition = write_board(
         tmp_path,
         classifier="a.py:net",
@@ -128,13 +128,13 @@ def test_all_files_of_a_board_are_found(tmp_path: Path) -> None:
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    """A board whose row is a file that does not lie in the board's folder."""
+    """A board with a row from a file outside the folder of the board."""
     (tmp_path / "evil.py").write_text(EVIL, encoding="utf-8")
     attacks = {"clean": {"use": "clean"}}
     return write_board(tmp_path / "b", images=4, attacks=attacks, defenses={"x": f"{tmp_path}/evil.py:honest"})
 
 
-def test_run_refuses_files_outside_the_boards_folder(foreign: Path, tmp_path: Path) -> None:
+def test_run_rejects_files_outside_the_folder_of_the_board_without_trust(foreign: Path, tmp_path: Path) -> None:
     refused = call("run", foreign, "--store", tmp_path / "s", "--workers", 1)
     assert refused.exit_code != 0
     assert "--trust" in str(refused.exception)
@@ -149,13 +149,15 @@ def test_run_refuses_files_outside_the_boards_folder(foreign: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     "words", [("plan",), ("check", "none", "--board"), ("tune", "none", "--board"), ("inspect", "none", "--board")]
 )
-def test_every_command_that_runs_a_board_asks(words: tuple[str, ...], foreign: Path, tmp_path: Path) -> None:
+def test_every_command_that_runs_a_board_requires_trust(words: tuple[str, ...], foreign: Path, tmp_path: Path) -> None:
     refused = call(*words, foreign)
     assert "--trust" in str(refused.exception)
     assert not (tmp_path / "RAN").exists()
 
 
-def test_a_way_out_of_the_folder_is_seen(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_and_parent_paths_out_of_the_folder_are_detected(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     board = yaml.safe_load(foreign.read_text(encoding="utf-8"))
     (foreign.parent / "link.py").symlink_to(tmp_path / "evil.py")
     monkeypatch.chdir(tmp_path)
@@ -166,7 +168,7 @@ def test_a_way_out_of_the_folder_is_seen(foreign: Path, tmp_path: Path, monkeypa
     assert not (tmp_path / "RAN").exists()
 
 
-def test_what_the_user_names_needs_no_trust(foreign: Path, tmp_path: Path) -> None:
+def test_files_named_on_the_command_line_need_no_trust(foreign: Path, tmp_path: Path) -> None:
     board = yaml.safe_load(foreign.read_text(encoding="utf-8"))
     foreign.write_text(yaml.safe_dump(board | {"defenses": {"plain": "none"}}), encoding="utf-8")
     words = ["run", foreign, "-d", f"{tmp_path}/evil.py:honest", "--store", tmp_path / "s", "--workers", 1]

@@ -1,4 +1,4 @@
-"""The command line: quick to answer, helpful, exit code 2 and a line for bad input, nothing written then."""
+"""Tests of the command line: start-up time, help, exit codes, and one-line errors that write no files."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def call(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "attacks"]])
-def test_help_and_lists_answer_in_under_a_second(words: list[str]) -> None:
-    """By processor time, which other tests beside this one stretch less; the best of up to ten."""
+def test_help_and_lists_take_less_than_a_second(words: list[str]) -> None:
+    """Takes the minimum processor time of up to ten calls, which depends little on other processes."""
     times: list[float] = []
     while len(times) < 10 and min(times, default=1) >= 1:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -39,33 +39,33 @@ def test_help_and_lists_answer_in_under_a_second(words: list[str]) -> None:
     assert min(times) < 1
 
 
-def test_garbage_is_collected_again_when_a_command_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is off only while the command line is read: a run makes cycles of models."""
+def test_garbage_collection_is_enabled_when_a_command_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is disabled only while the command line is parsed, because models contain reference cycles."""
     seen: list[bool] = []
     monkeypatch.setattr("purebench.cli.listing.print_names", lambda what: seen.append(gc.isenabled()))
-    here("list")
+    call_in_process("list")
     assert seen == [True]
-    here("--help")
+    call_in_process("--help")
     assert gc.isenabled()
 
 
-def test_every_command_explains_itself() -> None:
+def test_every_command_has_a_help_text() -> None:
     for command in ("run", "show", "list", "train"):
-        told = call(command, "--help").stdout
-        assert "Usage" in told
-        assert len(told) > 300
+        output = call(command, "--help").stdout
+        assert "Usage" in output
+        assert len(output) > 300
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["run", "-h"]])
-def test_help_is_where_people_look_for_it(words: list[str]) -> None:
-    assert "Usage" in here(*words).stdout
+def test_help_is_shown_without_arguments_and_with_h(words: list[str]) -> None:
+    assert "Usage" in call_in_process(*words).stdout
 
 
-def test_the_version_is_that_of_the_package() -> None:
-    assert here("--version").stdout == f"purebench {purebench.__version__}\n"
+def test_version_prints_the_package_version() -> None:
+    assert call_in_process("--version").stdout == f"purebench {purebench.__version__}\n"
 
 
-def test_a_board_from_the_first_run_to_its_page(tmp_path: Path) -> None:
+def test_run_writes_results_and_page_and_show_prints_the_same_table(tmp_path: Path) -> None:
     definition = write_board(tmp_path / "board", images=4)
     place, page, results = tmp_path / "s", tmp_path / "page.html", tmp_path / "results"
     words = ["run", definition, "--store", place, "--page", page, "--results", results, "--workers", 1]
@@ -76,17 +76,17 @@ def test_a_board_from_the_first_run_to_its_page(tmp_path: Path) -> None:
         assert json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["name"] == name
     assert "<html" in page.read_text(encoding="utf-8")
     assert "0/12 jobs, 12 jobs to run" in first.stderr
-    again = here(*words)
+    again = call_in_process(*words)
     assert "12/12 jobs, 0 jobs to run" in again.stderr
     assert again.stdout == first.stdout
-    shown = here("show", "small", "--store", place)
+    shown = call_in_process("show", "small", "--store", place)
     assert shown.stdout.strip() in first.stdout
-    assert "small: 12 of 12 jobs" in here("show", "--store", place).stdout
-    assert here("show", "smal", "--store", place).returncode == 2
+    assert "small: 12 of 12 jobs" in call_in_process("show", "--store", place).stdout
+    assert call_in_process("show", "smal", "--store", place).returncode == 2
 
 
 def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Name → a board with one fault, and what the error must say."""
+    """Returns, by name, boards with one fault each and a part of the expected message."""
     faults = {
         "unknown defense": ({"defenses": {"x": "gaussian-blurr"}}, "gaussian-blur"),
         "unknown attack": ({"attacks": {"x": {"use": "apgdd"}}}, "apgd"),
@@ -119,42 +119,42 @@ def bad_boards(folder: Path) -> dict[str, tuple[Path, str]]:
     whole = find("fashion-vae").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     made = {}
-    for name, (parts, told) in faults.items():
-        made[name] = (write_board(folder / name.replace(" ", "-"), **parts), told)
+    for name, (parts, message) in faults.items():
+        made[name] = (write_board(folder / name.replace(" ", "-"), **parts), message)
     malformed = folder / "malformed.yaml"
     malformed.write_text("name: [unclosed\n", encoding="utf-8")
     return made | {"malformed": (malformed, "YAML"), "absent": (folder / "none.yaml", "none.yaml")}
 
 
-def test_bad_input_is_a_line_and_exit_code_2_and_nothing_is_written(tmp_path: Path) -> None:
-    for name, (board, told) in bad_boards(tmp_path).items():
+def test_invalid_boards_give_one_line_exit_code_2_and_no_files(tmp_path: Path) -> None:
+    for name, (board, message) in bad_boards(tmp_path).items():
         place = tmp_path / f"new-{name}" / "s"
-        done = here("run", board, "--store", place, "--page", f"{place}.html", "--trust")
+        done = call_in_process("run", board, "--store", place, "--page", f"{place}.html", "--trust")
         error = done.stderr
         assert done.returncode == 2, name
-        assert told in error, (name, error)
+        assert message in error, (name, error)
         assert error.count("\n") == 1, (name, error)
         assert "Traceback" not in error
         assert not place.parent.exists(), name
 
 
-def here(*words: object) -> subprocess.CompletedProcess[str]:
-    """As `call`, without the seconds of a new process."""
+def call_in_process(*words: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command as `call` does, but in this process, which saves the seconds of a start-up."""
     from purebench.cli import main
 
-    code, before, out, told = 0, sys.argv, io.StringIO(), io.StringIO()
+    code, before, out, errors = 0, sys.argv, io.StringIO(), io.StringIO()
     sys.argv = ["purebench", *map(str, words)]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
             main.main()
     except SystemExit as end:
         code = int(end.code or 0)
     finally:
         sys.argv = before
-    return subprocess.CompletedProcess(words, code, out.getvalue(), told.getvalue())
+    return subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
 
 
-def test_a_bad_board_by_process(tmp_path: Path) -> None:
+def test_an_unknown_board_gives_exit_code_2_in_a_new_process(tmp_path: Path) -> None:
     done = call("run", "fashion-quik", cwd=tmp_path)
     assert done.returncode == 2
     assert "fashion-quick" in done.stderr
@@ -162,7 +162,7 @@ def test_a_bad_board_by_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["run", "fashion-quick", "--images", "0"], "--images"),
         (["run", "fashion-quick", "--device", "quantum"], "quantum"),
@@ -172,22 +172,22 @@ def test_a_bad_board_by_process(tmp_path: Path) -> None:
         (["train", "fashion-rezzzz"], "'fashion-rezzzz' is unknown"),
     ],
 )
-def test_bad_options_write_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+def test_invalid_options_give_exit_code_2_and_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    done = here(*(str(tmp_path) if word == "FOLDER" else word for word in words))
+    done = call_in_process(*(str(tmp_path) if word == "FOLDER" else word for word in words))
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_faulty_defense_is_errored_and_the_board_goes_on(tmp_path: Path) -> None:
+def test_a_faulty_defense_is_errored_and_the_other_rows_finish(tmp_path: Path) -> None:
     defenses = {"bad": f"{tmp_path}/defenses.py:nan", "none": "none"}
     definition = write_board(tmp_path, images=4, defenses=defenses)
-    done = here("run", definition, "--store", tmp_path / "s", "--workers", 1)
-    assert done.returncode == 1  # what was asked for is not all there
+    done = call_in_process("run", definition, "--store", tmp_path / "s", "--workers", 1)
+    assert done.returncode == 1  # some of the requested results are missing
     assert "errored" in done.stdout
     assert "8/8 jobs" in done.stderr
     (row,) = (line for line in done.stdout.splitlines() if "none" in line)
@@ -196,12 +196,12 @@ def test_a_faulty_defense_is_errored_and_the_board_goes_on(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("asked", ["store", "page"])
-def test_a_full_disk_is_a_line(tmp_path: Path, asked: str) -> None:
-    """A limit on the size of files stands in for a disk that fills up: the write fails in the same place."""
+def test_a_full_disk_gives_a_one_line_error(tmp_path: Path, asked: str) -> None:
+    """A limit on the size of files replaces a full disk: the write fails in the same place."""
     definition = write_board(tmp_path, images=4, defenses={"none": "none"}, attacks={"clean": {"use": "clean"}})
     words = ["run", definition, "--store", tmp_path / "s", "--workers", 1]
     if asked == "page":
-        assert here(*words).returncode == 0
+        assert call_in_process(*words).returncode == 0
         words += ["--page", tmp_path / "page.html"]
     done = subprocess.run(
         [*ENTRY, *map(str, words)], capture_output=True, text=True, check=False, preexec_fn=files_of_at_most_8_kb
@@ -210,17 +210,19 @@ def test_a_full_disk_is_a_line(tmp_path: Path, asked: str) -> None:
     assert done.stderr.strip().splitlines()[-1].startswith(f"purebench: {tmp_path}")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "page.html").exists()
-    assert here(*words).returncode == 0
+    assert call_in_process(*words).returncode == 0
 
 
 def files_of_at_most_8_kb() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
 
-def test_a_defense_of_ones_own_in_one_line(tmp_path: Path) -> None:
+def test_run_accepts_a_defense_from_a_file(tmp_path: Path) -> None:
     attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
     definition = write_board(tmp_path, images=4, attacks=attacks, defenses={"none": "none"})
-    done = here("run", definition, "-d", f"{tmp_path}/defenses.py:honest", "--store", tmp_path / "s", "--workers", 1)
+    done = call_in_process(
+        "run", definition, "-d", f"{tmp_path}/defenses.py:honest", "--store", tmp_path / "s", "--workers", 1
+    )
     assert done.returncode == 0, done.stderr
     assert "defenses.py-honest" in done.stdout
     assert yaml.safe_load(definition.read_text(encoding="utf-8"))["name"] == "small"

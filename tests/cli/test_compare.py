@@ -1,4 +1,4 @@
-"""`purebench compare`: the numbers of the statistics, from committed results, folders, files and stores."""
+"""Tests of `purebench compare` on committed results, folders, files and stores, against the statistics."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_two_rows_are_compared_image_by_image(rows: dict[str, DefenseResult]) ->
     assert pair.found.difference.value == pytest.approx(clean[0].mean() - clean[1].mean())
 
 
-def test_every_pair_is_corrected_by_holm(rows: dict[str, DefenseResult]) -> None:
+def test_p_values_of_all_pairs_are_corrected_by_holm(rows: dict[str, DefenseResult]) -> None:
     sides = [Side(name, rows[name]) for name in ("trades", "stylegan-cosine", "vae", "none")]
     found = comparisons(list(combinations(sides, 2)))
     assert [pair.adjusted for pair in found] == holm([pair.found.p_value for pair in found]).tolist()
     assert [(pair.a, pair.b) for pair in found][:2] == [("trades", "stylegan-cosine"), ("trades", "vae")]
 
 
-def test_other_images_are_refused_or_those_shared_are_taken(tmp_path: Path) -> None:
+def test_rows_on_different_images_are_rejected_or_compared_on_shared_images(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=8, attacks={"clean": {"use": "clean"}}))
     fewer = replace(board, dataset=replace(board.dataset, images=4))
     (long, _), (_, short) = (
@@ -76,7 +76,7 @@ def test_other_images_are_refused_or_those_shared_are_taken(tmp_path: Path) -> N
         comparisons([pair], attack="clear")
 
 
-def test_committed_results_are_compared_without_running_anything(tmp_path: Path) -> None:
+def test_committed_results_are_compared_without_a_run(tmp_path: Path) -> None:
     out = tmp_path / "all.json"
     done = call("--all", "--board", "fashion-quick", "--out", str(out))
     assert done.exit_code == 0
@@ -89,7 +89,7 @@ def test_committed_results_are_compared_without_running_anything(tmp_path: Path)
     assert "48 images; 95 % interval of the paired difference: paired-gaffke" in " ".join(done.output.split())
 
 
-def test_folders_and_files_are_compared(tmp_path: Path, rows: dict[str, DefenseResult]) -> None:
+def test_result_folders_and_files_are_compared(tmp_path: Path, rows: dict[str, DefenseResult]) -> None:
     export_results(tmp_path / "old", [rows["none"], rows["vae"]])
     export_results(tmp_path / "new", [rows["vae"], rows["noise"]])
     done = call(str(tmp_path / "old"), str(tmp_path / "new"))
@@ -111,7 +111,7 @@ def test_rows_of_a_store_are_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["trades"], "expected two rows"),
         (["trades", "stylegan-cosine", "--all"], "expected two rows"),
@@ -121,7 +121,7 @@ def test_rows_of_a_store_are_compared(tmp_path: Path) -> None:
         (["trades", "stylegan-cosine", "--board", "celeba-ids"], "there are none"),
     ],
 )
-def test_bad_input_is_one_line(words: list[str], told: str) -> None:
+def test_invalid_input_gives_a_one_line_error(words: list[str], message: str) -> None:
     done = call(*words)
     assert isinstance(done.exception, PurebenchError)
-    assert told in str(done.exception)
+    assert message in str(done.exception)

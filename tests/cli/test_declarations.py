@@ -1,32 +1,26 @@
-"""What the catalogue declares of every defense, against the defense itself; how files are read; what the list shows."""
+"""Tests that the facts declared in the catalogue agree with measurements of each defense."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, metadata
+from importlib.metadata import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
-from purebench.cli import declaration
-from purebench.cli.declaration import VARIES, Declaration, declared, of_package, read
-from purebench.cli.listing import print_defenses
+from purebench.cli.declaration import VARIES, of_package
 from purebench.core import registry
 from purebench.core.defense import Defense, as_defense
-from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.defenses.checkpoints import BUNDLED
@@ -41,7 +35,7 @@ OURS = of_package(registry.installed("declarations")["purebench"])
 COSTS = json.loads(BUNDLED.with_name("costs.json").read_text(encoding="utf-8"))
 FACTS = ("random", "gradient", "surrogate", "forwards", "passes")
 UNPUBLISHED = ("control", "own")
-"""Sources that are no paper."""
+"""Sources that are not papers."""
 FAMILIES = {
     "art": ["art:GaussianAugmentation(sigma=0.1)", "art:CutoutPyTorch(length=8)", "art:JpegCompression(quality=50)"],
     "before": [
@@ -58,7 +52,7 @@ FAMILIES = {
     "mlvgm": ["mlvgm/gender-noise", "mlvgm/gender-blur", "mlvgm/gender-cosine"],
     "robustbench": [f"robustbench:{NAME}"],
 }
-"""Defenses that are nothing until they are given something, and members that differ in whatever varies."""
+"""Defenses that require parameters, and examples of them that differ in every fact declared as `varies`."""
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +62,11 @@ def classifier() -> nn.Module:
 
 @contextmanager
 def counted(module: nn.Module | None) -> Iterator[Counter[int]]:
-    """Images that pass each layer with weights of its own."""
+    """Counts the images that pass through each layer with weights."""
     seen: Counter[int] = Counter()
 
     def note(layer: nn.Module, given: tuple[object, ...], _: object) -> None:
-        if given and isinstance(given[0], Tensor):  # a constant input is asked for by the number of images
+        if given and isinstance(given[0], Tensor):  # a constant input is called with the number of images
             seen[id(layer)] += len(given[0])
 
     layers = [] if module is None else [one for one in module.modules() if list(one.parameters(recurse=False))]
@@ -85,14 +79,14 @@ def counted(module: nn.Module | None) -> Iterator[Counter[int]]:
 
 
 def measured(defense: Defense, x: Tensor) -> dict[str, object]:
-    """The facts of a defense as it behaves."""
+    """Measures the facts of a defense."""
     behind = defense.classifier if isinstance(defense.classifier, nn.Module) else None
     with counted(defense.purifier) as own, counted(behind) as asked, torch.no_grad(), seeded("a"):
         one = defense(x)
     with torch.no_grad(), seeded("b"):
         other = defense(x)
     found: dict[str, object] = {"random": not torch.equal(one, other)}
-    assert defense.random is found["random"], "it is not as random as it says"
+    assert defense.random is found["random"], "`random` of the defense is wrong"
     leaf = x.clone().requires_grad_()
     with seeded("a"):
         seen = defense.purify(leaf) if defense.purifier is not None else defense(leaf)
@@ -102,7 +96,9 @@ def measured(defense: Defense, x: Tensor) -> dict[str, object]:
         (slope,) = torch.autograd.grad((weights * seen).sum(), leaf)
         found["gradient"] = "exact" if bool(slope.any()) else "zero"
     if defense.purifier is not None:
-        assert defense.purifier.differentiable is (found["gradient"] != "none"), "views are told otherwise"
+        assert defense.purifier.differentiable is (found["gradient"] != "none"), (
+            "`differentiable` of the purifier is wrong"
+        )
     found["surrogate"] = surrogate_of(defense, x)
     for key, seen_by in (("forwards", own), ("passes", asked)):
         times = Counter(seen_by.values())
@@ -112,7 +108,7 @@ def measured(defense: Defense, x: Tensor) -> dict[str, object]:
 
 
 def surrogate_of(defense: Defense, x: Tensor) -> str:
-    """`none`, `identity` in value and slope (for every vote), or `other`."""
+    """Returns `none`, `identity` (in value and gradient, for every vote), or `other`."""
     if defense.purifier is None:
         return "none"
     leaf = x.clone().requires_grad_()
@@ -120,7 +116,7 @@ def surrogate_of(defense: Defense, x: Tensor) -> str:
         shown = defense.purifier.surrogate(leaf)
     weights = torch.randn(shown.shape, generator=torch.Generator().manual_seed(0))
     (slope,) = torch.autograd.grad((weights * shown).sum(), leaf)
-    assert bool(slope.any()), "a surrogate without a slope is none"
+    assert bool(slope.any()), "the surrogate has no gradient"
     each = leaf if shown.shape == leaf.shape else leaf.unsqueeze(1).expand_as(shown)
     summed = weights if shown.shape == leaf.shape else weights.sum(1)
     return "identity" if torch.equal(shown, each) and torch.allclose(slope, summed, atol=1e-5) else "other"
@@ -128,9 +124,9 @@ def surrogate_of(defense: Defense, x: Tensor) -> str:
 
 @pytest.fixture
 def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Iterator]:
-    """name → the defenses behind it, each with images for it: the one at its default settings, or a family's members.
+    """Returns a function of a name that yields the defense with default settings, or the examples of its family.
 
-    The paper's models and the zoo's are stood in for by small ones behind the same doors.
+    Each defense comes with images for it. Small models replace those of the paper and of the zoo.
     """
 
     def make(name: str) -> Iterator[tuple[Defense, Tensor]]:
@@ -153,7 +149,7 @@ def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return make
 
 
-def test_every_defense_of_this_package_is_declared_and_no_other() -> None:
+def test_exactly_the_defenses_of_this_package_are_declared() -> None:
     points = registry.installed("defenses")
     ours = {name for name, point in points.items() if point.value.startswith("purebench.")}
     assert ours == OURS.keys()
@@ -161,47 +157,49 @@ def test_every_defense_of_this_package_is_declared_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_what_is_declared_is_what_it_does(name: str, members: Callable[[str], Iterator]) -> None:
+def test_declared_facts_agree_with_measurements(name: str, members: Callable[[str], Iterator]) -> None:
     found = [measured(*member) for member in members(name)]
     for key in FACTS:
         said, seen = vars(OURS[name])[key], {facts[key] for facts in found}
         if said == VARIES:
-            assert len(seen) > 1, f"{key} varies, but of these members all are {seen}"
+            assert len(seen) > 1, f"{key} is declared as varies, but is {seen} for all examples"
         elif key == "surrogate" and said not in ("identity", "none"):
             assert seen == {"other"}
         else:
             assert seen == {said}, key
 
 
-def test_the_hooks_see_another_number_of_steps(classifier: nn.Module) -> None:
+def test_measured_forwards_follow_the_number_of_steps(classifier: nn.Module) -> None:
     for spec, forwards in (("diffpure(steps=3)", 3), ("gdmp(rounds=1, steps=2)", 2)):
         defense = as_defense(registry.create("defenses", Spec.parse(spec)), classifier)
         assert measured(defense, torch.full((2, 1, 32, 32), 0.5))["forwards"] == forwards
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_the_paper_is_the_one_that_the_code_names(name: str) -> None:
-    """The number of the paper stands in the module of the factory, or in that of the purifier that it returns."""
+def test_the_declared_paper_is_the_one_named_in_the_code(name: str) -> None:
+    """The module of the factory, or that of the purifier that it returns, contains the number of the paper."""
     source = OURS[name].source
     if source in UNPUBLISHED:
         return
     (number,) = re.findall(r"arXiv:\d{4}\.\d{4,5}", source)
     make, _ = registry.factory("defenses", name)
-    told = Path(sys.modules[make.__module__].__file__ or "").read_text(encoding="utf-8")
+    code = Path(sys.modules[make.__module__].__file__ or "").read_text(encoding="utf-8")
     made = sys.modules.get("purebench.defenses.mlvgm.purifier") if name.startswith("mlvgm") else None
-    told += Path(made.__file__ or "").read_text(encoding="utf-8") if made else ""
-    assert number in told
+    code += Path(made.__file__ or "").read_text(encoding="utf-8") if made else ""
+    assert number in code
     year = re.search(r"\b(19|20)\d\d\b", source)
     assert year
-    assert source.split(f" {year[0]}")[0].removeprefix("after ") in told, "by others than the code says"
+    assert source.split(f" {year[0]}")[0].removeprefix("after ") in code, (
+        "the authors differ from those named in the code"
+    )
 
 
-def test_the_licence_is_that_of_the_package_and_of_the_weights() -> None:
+def test_the_declared_licence_is_that_of_the_package_and_the_weights() -> None:
     assert metadata("purebench")["License-Expression"] == "MIT"
     cards = {path.stem: path.read_text(encoding="utf-8") for path in BUNDLED.glob("*.md")}
     for name, one in OURS.items():
         if one.licence == VARIES:
-            assert name in FAMILIES, "what it is made of is here, and so is its licence"
+            assert name in FAMILIES, "a defense without parameters has a fixed licence"
             continue
         assert one.licence == "MIT"
         make, _ = registry.factory("defenses", name)
@@ -210,7 +208,7 @@ def test_the_licence_is_that_of_the_package_and_of_the_weights() -> None:
             assert f"- Licence: {one.licence}," in cards[weights]
 
 
-def test_every_time_was_measured_by_the_benchmark_whose_command_stands_beside_it() -> None:
+def test_declared_times_are_those_of_the_recorded_benchmark() -> None:
     assert COSTS["command"].startswith("python benchmarks/purification.py --declared ")
     assert COSTS["command"].endswith(" --costs defenses/costs.json")
     assert COSTS["ms"].keys() == OURS.keys() - FAMILIES.keys()
@@ -219,8 +217,8 @@ def test_every_time_was_measured_by_the_benchmark_whose_command_stands_beside_it
 
 
 @pytest.mark.parametrize("name", ["vae", "mlvgm-hvae", "diffpure", "gdmp", "smoothing"])
-def test_a_draw_takes_about_the_time_that_is_declared(name: str, classifier: nn.Module) -> None:
-    """Another machine, or one at work, is slower or faster by some factor; a wrong unit is wrong by a thousand."""
+def test_a_draw_takes_about_the_declared_time(name: str, classifier: nn.Module) -> None:
+    """The limits allow for other and for busy machines; a wrong unit would be off by a factor of a thousand."""
     defense = as_defense(registry.create("defenses", Spec(name), classifier=classifier), classifier)
     x = torch.full((8, 1, 32, 32), 0.5)
     with torch.no_grad():
@@ -231,117 +229,3 @@ def test_a_draw_takes_about_the_time_that_is_declared(name: str, classifier: nn.
     said = OURS[name].ms
     assert isinstance(said, float)
     assert said / 20 < ms < said * 20
-
-
-LINE = "{random: true, gradient: exact, surrogate: identity, forwards: 2, licence: MIT, source: control}"
-
-
-def test_a_line_is_a_declaration_and_times_come_from_beside_it() -> None:
-    both = read(f"a: {LINE}\nb: {LINE[:-1]}, ms: 3, passes: varies}}", {"a": 1.5, "b": 7.0})
-    assert both["a"] == Declaration(
-        random=True, gradient="exact", surrogate="identity", forwards=2, ms=1.5, licence="MIT", source="control"
-    )
-    assert (both["b"].ms, both["b"].passes) == (3, VARIES)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: {randm: true}", "a: the key 'randm' is unknown; did you mean 'random'?"),
-        (f"a: {LINE.replace('random: true, ', '')}", "a: expected the key 'random', but it is missing"),
-        (f"a: {LINE.replace('true', '1')}", "a: random: expected true, false (or varies), but got 1"),
-        (f"a: {LINE.replace('exact', 'yes')}", "a: gradient: True is unknown; known: exact, none, varies, zero"),
-        (f"a: {LINE.replace('2', '-2')}", "a: forwards: expected a whole number (or varies), but got -2"),
-        (f"a: {LINE.replace('2', 'true')}", "a: forwards: expected a whole number"),
-        (f"a: {LINE.replace('2', '2, ms: 0')}", "a: ms: expected milliseconds above 0 (or varies), but got 0"),
-        (f"a: {LINE.replace('MIT', '~')}", "a: licence: expected words (or varies), but got None"),
-        (
-            "a: 3",
-            "a: expected a mapping with forwards, gradient, licence, ms, passes, random, source, surrogate, but got 3",
-        ),
-        ("[1]", "expected a mapping of defenses"),
-        ("a: {", "expected YAML"),
-        (f"a: {LINE}\na: {LINE}", "line 2: the key 'a' comes twice"),
-    ],
-)
-def test_a_wrong_declaration_says_what_is_wrong(text: str, message: str) -> None:
-    with pytest.raises(PurebenchError, match=re.escape(message)):
-        read(text)
-
-
-@pytest.fixture
-def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package of somebody else's, which cannot be imported, with a defense, and its declarations to be written."""
-    package = tmp_path / "their_package"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    installed = registry.installed
-    owner = type("Distribution", (), {"name": "their-package"})()
-
-    def point(name: str, value: str, group: str) -> EntryPoint:
-        made = EntryPoint(name, value, group)
-        vars(made)["dist"] = owner
-        return made
-
-    extra = {
-        "defenses": {"theirs": point("theirs", "their_package:theirs", "purebench.defenses")},
-        "declarations": {"their": point("their", "their_package:defenses.yaml", "purebench.declarations")},
-    }
-    monkeypatch.setattr(registry, "installed", lambda group: installed(group) | extra.get(group, {}))
-    return package / "defenses.yaml"
-
-
-def shown(width: int) -> str:
-    file = io.StringIO()
-    print_defenses(Console(width=width, file=file))
-    return file.getvalue()
-
-
-def row(name: str, told: str) -> list[str]:
-    return next(line.split() for line in told.splitlines() if line.split()[:1] == [name])
-
-
-def test_another_package_declares_its_own_defenses_without_being_imported(theirs: Path) -> None:
-    theirs.write_text(f"theirs: {LINE}\nvae: {LINE}", encoding="utf-8")
-    (theirs.parent / "costs.json").write_text('{"ms": {"theirs": 12.5}}', encoding="utf-8")
-    found, faults = declared()
-    assert (found["theirs"].forwards, found["theirs"].ms, faults) == (2, 12.5, [])
-    assert found["vae"] == OURS["vae"], "what is ours is not theirs to declare"
-    words = row("theirs", shown(160))
-    assert words[1:9] == ["yes", "exact", "identity", "2", "+", "1", "12.5", "MIT"]
-    assert "their-package" in " ".join(words)
-
-
-@pytest.mark.parametrize("text", [None, "theirs: {randm: true}", "theirs: ["])
-def test_what_declares_nothing_or_wrongly_is_listed_with_question_marks(theirs: Path, text: str | None) -> None:
-    if text is not None:
-        theirs.write_text(text, encoding="utf-8")
-    told = shown(160)
-    assert row("theirs", told)[1:7] == ["?"] * 6
-    assert "nothing is taken from a declaration" in told
-    assert "defenses.yaml" in " ".join(told.split())
-    assert row("vae", told)[2:4] == ["exact", "identity"]
-
-
-@pytest.mark.parametrize("width", [80, 120, 160])
-def test_the_list_shows_every_defense_with_all_facts(width: int) -> None:
-    told = shown(width)
-    assert max(len(line) for line in told.splitlines()) <= width
-    assert "…" not in told
-    for name, one in OURS.items():
-        words = row(name, told[told.index("licence") :])
-        random = one.random if one.random == VARIES else "yes" if one.random else "no"
-        rest = " ".join(words[1:])
-        assert rest.startswith(f"{random} {one.gradient} {one.surrogate} ")
-        assert "?" not in words[:9]
-        number = one.source.rpartition(" ")[2]
-        assert number in re.sub(r"\s+", " ", told)
-
-
-def test_listing_defenses_needs_no_torch() -> None:
-    code = "import sys, purebench.cli.listing as a; a.print_names('defenses'); sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "diffpure" in done.stdout
-    assert declaration.__name__ not in done.stdout

@@ -1,4 +1,4 @@
-"""`purebench export` and `purebench show --results`: what was found, in files and from files."""
+"""Tests of `purebench export`, which writes results to files, and of `purebench show --results`, which reads them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(*words: object) -> Any:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a board of two rows and two blocks that was run, its results and its page."""
+    """A folder with a board of two rows and two blocks after a run, its results, its page and its export."""
     folder = tmp_path_factory.mktemp("ran")
     attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
     rows = {"plain": "none", "noise_1": "gaussian-noise(sigma=0.1)"}
@@ -45,7 +45,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_adversarial_examples_are_those_of_the_store(ran: Path) -> None:
+def test_exported_adversarial_examples_are_those_of_the_store(ran: Path) -> None:
     with store.reading(ran / "s") as saved:
         _, keys = saved.plans()["small"]
         records = [record for key in keys if (record := saved.get(key)) is not None]
@@ -68,8 +68,8 @@ def test_adversarial_examples_are_those_of_the_store(ran: Path) -> None:
                     assert np.array_equal(pixels, to_bytes(expected[0])[0])
 
 
-def test_a_later_run_leaves_no_file_of_an_earlier_one(tmp_path: Path) -> None:
-    """The rows, attacks and outcomes of the run before are gone; what another program put there stays."""
+def test_an_export_removes_the_files_of_earlier_runs(tmp_path: Path) -> None:
+    """Files of rows, attacks and outcomes of the earlier run are removed; files of other programs are kept."""
     attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=3)"}}
     both = {"plain": "none", "noise_1": "gaussian-noise(sigma=0.1)"}
     words = ["--store", tmp_path / "s", "--workers", 1]
@@ -79,7 +79,7 @@ def test_a_later_run_leaves_no_file_of_an_earlier_one(tmp_path: Path) -> None:
     assert call(*export, "npz,png").exit_code == 0
     assert (out / "adversarial" / "noise_1" / "square.npz").is_file()
     (out / "mine.png").touch()
-    assert call(*export, "csv").exit_code == 0  # the same run: what was exported before stays
+    assert call(*export, "csv").exit_code == 0  # the same run: files exported before are kept
     assert (out / "adversarial" / "noise_1" / "square.npz").is_file()
     call(
         "run", write_board(tmp_path, images=4, attacks={"clean": attacks["clean"]}, defenses={"plain": "none"}), *words
@@ -90,7 +90,7 @@ def test_a_later_run_leaves_no_file_of_an_earlier_one(tmp_path: Path) -> None:
     assert json.loads((out / "export.json").read_text(encoding="utf-8"))["files"] == left[:2]
 
 
-def test_a_folder_of_another_board_is_refused(ran: Path, tmp_path: Path) -> None:
+def test_an_export_folder_of_another_board_is_rejected(ran: Path, tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text('{"board": "other", "records": "", "files": []}', encoding="utf-8")
     done = call("export", "small", "--store", ran / "s", "-o", tmp_path)
     assert isinstance(done.exception, PurebenchError)
@@ -99,7 +99,7 @@ def test_a_folder_of_another_board_is_refused(ran: Path, tmp_path: Path) -> None
 
 
 def test_only_files_of_an_export_are_deleted(ran: Path, tmp_path: Path) -> None:
-    """The list is a file that anyone may have written."""
+    """The list of exported files is not trusted."""
     out = tmp_path / "out"
     out.mkdir()
     for name in ("code.py", "../outside.png"):
@@ -111,8 +111,8 @@ def test_only_files_of_an_export_are_deleted(ran: Path, tmp_path: Path) -> None:
     assert (tmp_path / "outside.png").exists()
 
 
-def test_images_of_a_block_that_is_not_behind_the_table_are_not_exported(ran: Path, tmp_path: Path) -> None:
-    """As during a run: the second block has its clean images, and no attack yet."""
+def test_images_of_incomplete_blocks_are_not_exported(ran: Path, tmp_path: Path) -> None:
+    """During a run, the second block may have its clean images and no attack yet."""
     copy = tmp_path / "s"
     copy.write_bytes((ran / "s").read_bytes())
     with store.writing(copy) as saved:
@@ -124,7 +124,7 @@ def test_images_of_a_block_that_is_not_behind_the_table_are_not_exported(ran: Pa
         assert len(found["images"]) == 4
 
 
-def test_tables_hold_the_numbers_of_the_results(ran: Path) -> None:
+def test_tables_contain_the_numbers_of_the_results(ran: Path) -> None:
     from purebench.results.export import load_results
     from purebench.results.ranking.rank import rank
 
@@ -144,14 +144,14 @@ def test_tables_hold_the_numbers_of_the_results(ran: Path) -> None:
     assert len({line.count("&") for line in tex.replace("\\&", "").splitlines() if line.endswith("\\\\")}) == 1
 
 
-def test_citations_are_those_that_the_defenses_declare(ran: Path) -> None:
+def test_citations_are_those_declared_by_the_defenses(ran: Path) -> None:
     assert "purebench" in (ran / "e" / "small.bib").read_text(encoding="utf-8")
     text = bibtex(["diffpure", "mlvgm/gender-linear", "none", "nobody"], "1.2")
     assert set(re.findall(r"eprint = \{(.*?)\}", text)) == {"2205.07460", "2412.03453"}
     assert "version = {1.2}" in text
 
 
-def test_every_paper_that_is_declared_has_a_whole_entry() -> None:
+def test_every_declared_paper_has_a_complete_bibtex_entry() -> None:
     declarations, _ = declared()
     numbers = {found[1] for one in declarations.values() if (found := re.search(r"arXiv:(\S+)", one.source))}
     known = papers()
@@ -164,7 +164,7 @@ def test_every_paper_that_is_declared_has_a_whole_entry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["small", "--format", "npz,pdf"], "'pdf'"),
         (["small", "--format", ","], "npz, png"),
@@ -172,16 +172,18 @@ def test_every_paper_that_is_declared_has_a_whole_entry() -> None:
         (["small", "-o", "FILE"], "is a file"),
     ],
 )
-def test_bad_input_is_told(ran: Path, tmp_path: Path, words: list[str], said: str) -> None:
+def test_invalid_input_is_rejected(ran: Path, tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "FILE").write_text("x", encoding="utf-8")
     words = [str(tmp_path / word) if word == "FILE" else word for word in words]
     done = call("export", *words, "--store", ran / "s")
     assert isinstance(done.exception, PurebenchError)
-    assert said in str(done.exception)
+    assert message in str(done.exception)
 
 
-def test_results_alone_make_the_same_table(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No data set, model or store is opened: making any of them fails."""
+def test_show_results_prints_the_same_table_as_the_store(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No data set, model or store is opened: creating any of them fails."""
     whole = call("show", "small", "--store", ran / "s").output
 
     def none(*_: object, **__: object) -> None:
@@ -200,8 +202,8 @@ def test_results_alone_make_the_same_table(ran: Path, tmp_path: Path, monkeypatc
     assert "Run it yourself" in page
 
 
-def test_results_of_a_bundled_board_have_its_title(ran: Path, tmp_path: Path) -> None:
-    """A result keeps the board's name alone; that all bundled results can be read is tested with the leaderboards."""
+def test_results_of_a_bundled_board_are_shown_with_its_title(ran: Path, tmp_path: Path) -> None:
+    """A result contains only the name of its board; tests of the leaderboards read all bundled results."""
     from purebench.boards.bundled import bundled
 
     title = load_board(bundled()["fashion-quick"]).title
@@ -216,7 +218,7 @@ def test_results_of_a_bundled_board_have_its_title(ran: Path, tmp_path: Path) ->
         assert (title in done.output) == has
 
 
-def test_results_of_two_boards_and_no_results_are_told(ran: Path, tmp_path: Path) -> None:
+def test_mixed_and_missing_results_are_rejected(ran: Path, tmp_path: Path) -> None:
     text = (ran / "r" / "plain.json").read_text(encoding="utf-8")
     assert "is none" in str(call("show", "--results", tmp_path / "x").exception)
     assert "there are none" in str(call("show", "--results", tmp_path).exception)
@@ -226,7 +228,9 @@ def test_results_of_two_boards_and_no_results_are_told(ran: Path, tmp_path: Path
     assert "differ" in str(call("show", "--results", tmp_path).exception)
 
 
-def test_files_are_there_before_anything_is_printed(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_written_before_the_table_is_printed(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from purebench.leaderboards import terminal
 
     def fails(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""`purebench interval`: the numbers of the statistics, from counts and from a file of values."""
+"""Tests of `purebench interval` on counts and on a file of values, against the statistics."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ def call(*words: object) -> Result:
     return CliRunner().invoke(app, ["interval", *map(str, words)])
 
 
-def test_without_a_method_it_is_that_of_a_board(tmp_path: Path) -> None:
+def test_the_default_methods_are_those_of_a_board(tmp_path: Path) -> None:
     found = call("43/50")
     assert found.stdout.splitlines() == ["clopper-pearson  86.0 % [73.3, 94.2]", "95 % confidence, 50 images"]
     values = tmp_path / "values.txt"
     values.write_text("1\n0.5\n\n12/16\n1\n0\n", encoding="utf-8")
-    told = interval([1, 0.5, 0.75, 1, 0], "gaffke", 0.9).percent()
-    assert call(values, "--confidence", 0.9).stdout.splitlines() == [f"gaffke  {told}", "90 % confidence, 5 images"]
+    expected = interval([1, 0.5, 0.75, 1, 0], "gaffke", 0.9).percent()
+    assert call(values, "--confidence", 0.9).stdout.splitlines() == [f"gaffke  {expected}", "90 % confidence, 5 images"]
 
 
 @pytest.mark.parametrize("method", [*METHODS, *APPROXIMATE])
-def test_every_method_is_reached(method: str, tmp_path: Path) -> None:
+def test_every_method_is_available(method: str, tmp_path: Path) -> None:
     values = [1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0]
     path = tmp_path / "values.txt"
     path.write_text("\n".join(map(str, values)), encoding="utf-8")
-    told = f"{method}  {interval(values, method).percent()}"
-    assert call(path, "--method", method).stdout.splitlines()[0] == told
+    expected = f"{method}  {interval(values, method).percent()}"
+    assert call(path, "--method", method).stdout.splitlines()[0] == expected
     counted = call("5/7", "--method", method)
     if method in IN_ORDER:
         assert isinstance(counted.exception, PurebenchError)
         assert "depends on the order of the images" in str(counted.exception)
     else:
-        assert counted.stdout.splitlines()[0] == told
+        assert counted.stdout.splitlines()[0] == expected
 
 
-def test_the_methods_that_depend_on_the_order_are_named() -> None:
+def test_in_order_lists_the_methods_that_depend_on_the_order() -> None:
     values = [1.0] * 30 + [0.0] * 30
     assert {name for name in METHODS if interval(values, name) != interval(values[::-1], name)} == IN_ORDER
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["51/50"], "expected right answers among at least 1 image, but got 51/50"),
         (["0/0"], "expected right answers among at least 1 image"),
@@ -55,12 +55,12 @@ def test_the_methods_that_depend_on_the_order_are_named() -> None:
         (["43/50", "--confidence", "95"], "--confidence: expected a number between 0 and 1"),
     ],
 )
-def test_other_input_is_refused(words: list[str], told: str) -> None:
-    assert told in str(call(*words).exception)
+def test_invalid_input_is_rejected(words: list[str], message: str) -> None:
+    assert message in str(call(*words).exception)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("1\nright", "line 2: expected a number in [0,1] or right draws such as 12/16, but got 'right'"),
         ("1\n1/0", "line 2: expected a number"),
@@ -68,7 +68,7 @@ def test_other_input_is_refused(words: list[str], told: str) -> None:
         ("\n", "expected a value in [0,1] for each image, one a line, but got an empty file"),
     ],
 )
-def test_other_files_are_refused(text: str, told: str, tmp_path: Path) -> None:
+def test_invalid_files_are_rejected(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "values.txt"
     path.write_text(text, encoding="utf-8")
-    assert told in str(call(path).exception)
+    assert message in str(call(path).exception)

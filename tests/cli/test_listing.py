@@ -1,4 +1,4 @@
-"""`purebench list attacks`: every attack and what it takes, readable in a terminal and through a pipe."""
+"""Tests of `purebench list` and descriptions of names, in a terminal and through a pipe."""
 
 import inspect
 import io
@@ -29,7 +29,7 @@ def printed(width: int) -> str:
     return file.getvalue()
 
 
-def test_every_attack_is_there_with_what_it_takes() -> None:
+def test_every_attack_is_listed_with_its_properties() -> None:
     lines = [line.split() for line in printed(listing.PIPED).splitlines()]
     rows = {words[0]: words[1:] for words in lines if words}
     for entries in LIBRARIES.values():
@@ -48,17 +48,17 @@ def test_every_attack_is_there_with_what_it_takes() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_no_name_is_cut_off(width: int) -> None:
-    told = printed(width)
-    assert "…" not in told.replace("contrast …", "")
-    assert max(len(line) for line in told.splitlines()) <= width
+def test_no_name_is_truncated(width: int) -> None:
+    output = printed(width)
+    assert "…" not in output.replace("contrast …", "")
+    assert max(len(line) for line in output.splitlines()) <= width
     for entries in LIBRARIES.values():
         for name in entries:
-            assert name in told or all(part in told for part in in_rows(name, LEAST).split("\n  "))
+            assert name in output or all(part in output for part in in_rows(name, LEAST).split("\n  "))
 
 
 @pytest.mark.parametrize("longest", [20, 39])
-def test_a_long_name_goes_on_where_a_word_of_it_begins(longest: int) -> None:
+def test_long_names_are_wrapped_at_capital_letters(longest: int) -> None:
     for name in ("L2ClippingAwareRepeatedAdditiveUniformNoiseAttack", "A" + "b" * 10 + "C" + "d" * 17 + "E" * 18):
         rows = in_rows(name, longest).split("\n")
         assert "".join(row.strip() for row in rows) == name
@@ -67,7 +67,7 @@ def test_a_long_name_goes_on_where_a_word_of_it_begins(longest: int) -> None:
     assert in_rows("LinfPGD", longest) == "LinfPGD"
 
 
-def test_another_packages_attack_is_listed_by_its_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attack_of_another_package_is_listed_with_its_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("theirs", "purebench.core.errors:PurebenchError", "purebench.attacks")
     monkeypatch.setattr(registry, "installed", lambda group: {"theirs": point})
     row = next(line.split() for line in printed(100).splitlines() if line.split()[:1] == ["theirs"])
@@ -75,7 +75,7 @@ def test_another_packages_attack_is_listed_by_its_docstring(monkeypatch: pytest.
     assert "Invalid input." in " ".join(row)
 
 
-def test_another_packages_attack_that_describes_itself_is_listed_with_its_facts(
+def test_a_described_attack_of_another_package_is_listed_with_its_properties(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = """from purebench.attacks import listed
@@ -100,7 +100,7 @@ def salt():
     assert "salted" not in sys.modules
 
 
-def test_through_a_pipe_every_attack_has_one_line(
+def test_output_to_a_pipe_has_one_line_per_attack(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
@@ -111,7 +111,7 @@ def test_through_a_pipe_every_attack_has_one_line(
             assert entry.left_out or entry.name in lines
 
 
-def test_it_needs_no_torch() -> None:
+def test_listing_attacks_does_not_import_torch() -> None:
     code = "import sys, purebench.cli.listing as a; a.print_names('attacks'); sys.exit('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"}
@@ -129,17 +129,17 @@ def described(monkeypatch: pytest.MonkeyPatch, group: str, name: str) -> str:
     return " ".join(file.getvalue().split())
 
 
-def test_a_name_is_described_by_its_own_signature_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_description_shows_the_signature_and_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
     text = described(monkeypatch, "defenses", "diffpure")
     make, _ = registry.factory("defenses", "diffpure")
     for name, parameter in inspect.signature(make).parameters.items():
         assert f"{name} {parameter.default!r}" in text
-    for told in ("Nie et al. 2022", "arXiv:2205.07460", "timestep t* in 1..1000", "licence MIT"):
-        assert told in text
-    assert "[height, width]" in described(monkeypatch, "datasets", "image-folder")  # no markup of the terminal's
+    for expected in ("Nie et al. 2022", "arXiv:2205.07460", "timestep t* in 1..1000", "licence MIT"):
+        assert expected in text
+    assert "[height, width]" in described(monkeypatch, "datasets", "image-folder")  # not interpreted as terminal markup
 
 
-def test_a_board_is_shown_as_it_is_to_copy_from(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_board_is_described_by_its_yaml_file(capsys: pytest.CaptureFixture[str]) -> None:
     describing.describe("boards", "fashion-quick")
     assert capsys.readouterr().out == bundled()["fashion-quick"].read_text(encoding="utf-8")
 
@@ -150,12 +150,12 @@ def test_every_registered_name_can_be_described(monkeypatch: pytest.MonkeyPatch)
             assert described(monkeypatch, group, name).startswith(name)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_gives_the_nearest_known_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PurebenchError, match="did you mean 'diffpure'"):
         described(monkeypatch, "defenses", "difpure")
 
 
-def test_the_quick_look_at_a_source_finds_what_parsing_it_finds() -> None:
+def test_the_fast_summary_agrees_with_parsing() -> None:
     for group in registry.GROUPS:
         for point in registry.installed(group).values():
             module, _, name = point.value.partition(":")
@@ -175,7 +175,7 @@ def test_the_quick_look_at_a_source_finds_what_parsing_it_finds() -> None:
         'def ff():\n    """Not this."""\n\n\ndef f():\n    """Told "here"."""\n',
     ],
 )
-def test_the_quick_look_is_not_fooled(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_summary_handles_unusual_sources(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "some_module.py").write_text(f'"""Of the module."""\n\n{source}', encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     summaries._text.cache_clear()

@@ -1,4 +1,4 @@
-"""`purebench show --results`: rows of one set of labelled images, or a refusal."""
+"""Tests that `purebench show --results` rejects rows with different images or labels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def relabelled(result: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [(shifted, "together they have"), (relabelled, "expected one label of image")]
+    ("change", "message"), [(shifted, "together they have"), (relabelled, "expected one label of image")]
 )
-def test_rows_of_other_images_or_labels_are_refused(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None], told: str
+def test_rows_with_other_images_or_labels_are_rejected(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     folder = tmp_path / "results"
     shutil.copytree(bundled()["fashion-certified"].parent / "results", folder)
@@ -38,5 +38,5 @@ def test_rows_of_other_images_or_labels_are_refused(
     for attack in result["attacks"]:
         attack["pictures"] = []
     (folder / "trades.json").write_text(json.dumps(result), encoding="utf-8")
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         from_results(folder)

@@ -1,4 +1,4 @@
-"""`purebench new`: what it writes runs as it stands, and it writes over nothing."""
+"""Tests of `purebench new`: its files run unchanged, and it overwrites no existing files."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def command(*words: object) -> Result:
     return done
 
 
-def test_the_next_commands_of_a_defense_run(own_folder: Path) -> None:
-    told = command("new", "defense", "my_method").output
-    tried, first, second, third = re.findall(r"^  (.*)$", told, re.MULTILINE)
+def test_the_printed_commands_of_a_new_defense_run(own_folder: Path) -> None:
+    output = command("new", "defense", "my_method").output
+    tried, first, second, third = re.findall(r"^  (.*)$", output, re.MULTILINE)
     assert tried == "purebench try my_method/my_method.py:my_method"
     assert first == "purebench run my_method/board.yaml"
     assert second == "purebench run --defense my_method/my_method.py:my_method --board fashion-quick"
@@ -52,9 +52,9 @@ def test_the_next_commands_of_a_defense_run(own_folder: Path) -> None:
     call_test(third.split()[-1], "test_it_keeps_the_shape_and_the_range")
 
 
-def test_the_next_commands_of_an_attack_run(own_folder: Path) -> None:
-    told = command("new", "attack", "my_attack", "--folder", "attacks/mine").output
-    first, second = re.findall(r"^  (.*)$", told, re.MULTILINE)
+def test_the_printed_commands_of_a_new_attack_run(own_folder: Path) -> None:
+    output = command("new", "attack", "my_attack", "--folder", "attacks/mine").output
+    first, second = re.findall(r"^  (.*)$", output, re.MULTILINE)
     run = command(*first.split()[1:], "--images", 2, "--workers", 1)
     assert run.exit_code == 0
     assert "errored" not in run.output
@@ -62,9 +62,9 @@ def test_the_next_commands_of_an_attack_run(own_folder: Path) -> None:
     call_test(second.split()[-1], "test_it_breaks_what_has_no_defense")
 
 
-def test_the_next_commands_of_a_data_set_run(own_folder: Path) -> None:
-    told = command("new", "dataset", "my_images").output
-    first, second = re.findall(r"^  (.*)$", told, re.MULTILINE)
+def test_the_printed_commands_of_a_new_dataset_run(own_folder: Path) -> None:
+    output = command("new", "dataset", "my_images").output
+    first, second = re.findall(r"^  (.*)$", output, re.MULTILINE)
     run = command(*first.split()[1:], "-d", "none", "--images", 4, "--workers", 1)
     assert run.exit_code == 0
     assert "errored" not in run.output
@@ -81,7 +81,7 @@ def test_the_next_commands_of_a_data_set_run(own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "board"), [("mine", "board.yaml"), (".", "mine/board.yaml"), ("other", "../mine/board.yaml")]
 )
-def test_a_board_runs_from_any_folder(
+def test_a_new_board_runs_from_any_folder(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, place: str, board: str
 ) -> None:
     write(kind, "my_own", Path("mine"))
@@ -94,7 +94,7 @@ def test_a_board_runs_from_any_folder(
 
 
 @pytest.mark.slow
-def test_what_a_new_defense_promises_is_kept(own_folder: Path) -> None:
+def test_the_tests_of_a_new_defense_pass(own_folder: Path) -> None:
     if not any(point.value.startswith("purebench.") for point in entry_points(group="pytest11")):
         pytest.skip("the pytest plugin is not installed")
     write("defense", "my_method", Path("my_method"))
@@ -104,13 +104,13 @@ def test_what_a_new_defense_promises_is_kept(own_folder: Path) -> None:
 
 
 def call_test(path: str, name: str) -> None:
-    """Calls a test that needs no fixture, without the seconds of a new process."""
+    """Calls a test without fixtures in this process, which saves the seconds of a start-up."""
     runpy.run_path(path)[name]()
 
 
 @pytest.mark.parametrize("kind", ["defense", "attack", "dataset"])
-def test_what_is_written_is_clean_by_our_own_rules(own_folder: Path, kind: str) -> None:
-    """As a user's formatter and linter would have it, unused imports and long lines included."""
+def test_new_files_pass_ruff(own_folder: Path, kind: str) -> None:
+    """The formatter and the linter report nothing, including unused imports and long lines."""
     write(kind, "my_own_thing", Path("my_own_thing"))
     rules = ["check", "--config", str(ROOT / "pyproject.toml"), "--ignore", "D1"]
     for words in (rules, ["format", "--line-length", "120", "--check"]):
@@ -119,7 +119,7 @@ def test_what_is_written_is_clean_by_our_own_rules(own_folder: Path, kind: str) 
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "told"),
+    ("kind", "name", "message"),
     [
         ("defense", "my-method", "a name in Python"),
         ("defense", "1st", "a name in Python"),
@@ -140,14 +140,14 @@ def test_what_is_written_is_clean_by_our_own_rules(own_folder: Path, kind: str) 
         ("dataset", "patterns", "themselves use 'patterns'"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused(own_folder: Path, kind: str, name: str, told: str) -> None:
-    with pytest.raises(PurebenchError, match=told):
+def test_invalid_names_are_rejected(own_folder: Path, kind: str, name: str, message: str) -> None:
+    with pytest.raises(PurebenchError, match=message):
         command("new", kind, name)
     assert list(own_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("there", ["mine.py", "test_mine.py", "board.schema.json", "board.yaml"])
-def test_nothing_is_written_over(own_folder: Path, there: str) -> None:
+def test_existing_files_are_not_overwritten(own_folder: Path, there: str) -> None:
     (own_folder / "mine").mkdir()
     (own_folder / "mine" / there).write_text("precious", encoding="utf-8")
     with pytest.raises(PurebenchError, match=rf"{there}: expected nothing there"):
@@ -157,7 +157,7 @@ def test_nothing_is_written_over(own_folder: Path, there: str) -> None:
     ]
 
 
-def test_a_folder_that_a_spec_cannot_name_is_refused(own_folder: Path) -> None:
+def test_invalid_folders_are_rejected(own_folder: Path) -> None:
     with pytest.raises(PurebenchError, match="without spaces"):
         write("defense", "mine", Path("my folder"))
     (own_folder / "file").write_text("", encoding="utf-8")
@@ -165,8 +165,8 @@ def test_a_folder_that_a_spec_cannot_name_is_refused(own_folder: Path) -> None:
         write("defense", "mine", Path("file"))
 
 
-def test_a_board_is_named_as_an_argument_or_as_an_option() -> None:
-    """Either way, both if they agree; two boards or none are told before anything is run."""
+def test_run_takes_the_board_as_argument_or_option() -> None:
+    """Both may be given if they agree; two boards or none are rejected before a run."""
     for words in (["nowhere.yaml"], ["--board", "nowhere.yaml"], ["nowhere.yaml", "--board", "nowhere.yaml"]):
         with pytest.raises(
             PurebenchError, match=r"^nowhere\.yaml: cannot be read .* A board\.yaml is expected there\."

@@ -1,4 +1,4 @@
-"""`purebench try`: each fault of a defense is found by its probe, a good one passes, and nothing is stored."""
+"""Tests of `purebench try`: each fault of a defense fails its probe, valid defenses pass, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -91,18 +91,18 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tried(defense: str, *words: str) -> tuple[int, dict[str, Any]]:
-    """The exit code, and the report by the names of the probes."""
+    """Runs `purebench try`; returns the exit code, and the report with the probes by name."""
     done = CliRunner().invoke(app, ["try", defense, "--board", "board.yaml", "--json", "--seconds", "600", *words])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    told = json.loads(done.stdout)
-    return done.exit_code, {**told, "probes": {probe["name"]: probe for probe in told["probes"]}}
+    report = json.loads(done.stdout)
+    return done.exit_code, {**report, "probes": {probe["name"]: probe for probe in report["probes"]}}
 
 
-def test_a_good_defense_passes_every_probe_and_nothing_is_stored(own_folder: Path) -> None:
+def test_a_valid_defense_passes_every_probe_and_nothing_is_stored(own_folder: Path) -> None:
     before = sorted(own_folder.rglob("*.sqlite"))
-    code, told = tried("mine.py:noise")
-    probes = told["probes"]
-    assert (code, told["failed"]) == (0, False)
+    code, report = tried("mine.py:noise")
+    probes = report["probes"]
+    assert (code, report["failed"]) == (0, False)
     assert [probes[name]["result"] for name in ("it answers", "contract", "randomness", "gradient")] == ["holds"] * 4
     assert probes["randomness"]["numbers"] == {"declared_random": True, "draws_independent": True}
     assert probes["clean accuracy"]["numbers"]["n"] == 24
@@ -113,7 +113,7 @@ def test_a_good_defense_passes_every_probe_and_nothing_is_stored(own_folder: Pat
     assert 0 < probes["it answers"]["numbers"]["seconds_in_a_batch"] < 1
     assert probes["cost of the board"]["numbers"]["images"] == 24
     assert probes["cost of the board"]["numbers"]["seconds"] > 0
-    assert told["next"] == "purebench run board.yaml --defense mine.py:noise"
+    assert report["next"] == "purebench run board.yaml --defense mine.py:noise"
     assert sorted(own_folder.rglob("*.sqlite")) == before == []
 
 
@@ -131,35 +131,37 @@ def test_a_good_defense_passes_every_probe_and_nothing_is_stored(own_folder: Pat
         ("reversed_gradient", "gradient", "the gradient of another function"),
     ],
 )
-def test_a_fault_is_found_by_its_probe(name: str, probe: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_probes, "PROBE_OF_BOARD", float("inf"))  # the cost is not looked at here
-    code, told = tried(f"mine.py:{name}")
-    assert (code, told["failed"]) == (1, True)
-    assert told["probes"][probe]["result"] == "fails"
-    assert sentence in told["probes"][probe]["sentence"]
-    assert told["next"] == f"purebench try mine.py:{name} --board board.yaml"
+def test_each_fault_fails_its_probe(name: str, probe: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_probes, "PROBE_OF_BOARD", float("inf"))  # this test does not check the cost
+    code, report = tried(f"mine.py:{name}")
+    assert (code, report["failed"]) == (1, True)
+    assert report["probes"][probe]["result"] == "fails"
+    assert sentence in report["probes"][probe]["sentence"]
+    assert report["next"] == f"purebench try mine.py:{name} --board board.yaml"
 
 
-def test_draws_that_are_shared_by_a_call_are_told_and_are_no_fault() -> None:
-    code, told = tried("mine.py:shared")
+def test_shared_draws_are_reported_without_failure() -> None:
+    code, report = tried("mine.py:shared")
     assert code == 0
-    assert told["probes"]["randomness"]["numbers"]["draws_independent"] is False
-    assert "share a random choice" in told["probes"]["randomness"]["sentence"]
+    assert report["probes"]["randomness"]["numbers"]["draws_independent"] is False
+    assert "share a random choice" in report["probes"]["randomness"]["sentence"]
 
 
 def test_a_purifier_without_a_gradient_is_attacked_through_its_surrogate() -> None:
-    code, told = tried("mine.py:rounded_and_says_so")
+    code, report = tried("mine.py:rounded_and_says_so")
     assert code == 0
-    assert told["probes"]["gradient"]["numbers"]["mode"] == told["probes"]["short attack"]["numbers"]["mode"] == "bpda"
+    assert (
+        report["probes"]["gradient"]["numbers"]["mode"] == report["probes"]["short attack"]["numbers"]["mode"] == "bpda"
+    )
 
 
-def test_what_does_not_fit_the_time_is_left_out_and_the_next_command_gives_it_more() -> None:
-    code, told = tried("mine.py:slow", "--seconds", "4")
+def test_probes_beyond_the_time_limit_are_undecided_and_the_next_command_raises_it() -> None:
+    code, report = tried("mine.py:slow", "--seconds", "4")
     assert code == 0
-    late = [probe for probe in told["probes"].values() if probe["result"] == "undecided"]
+    late = [probe for probe in report["probes"].values() if probe["result"] == "undecided"]
     assert {"short attack", "cost of the board"} <= {probe["name"] for probe in late}
-    assert "raise --seconds" in told["probes"]["gradient"]["sentence"]
-    words = shlex.split(told["next"])
+    assert "raise --seconds" in report["probes"]["gradient"]["sentence"]
+    words = shlex.split(report["next"])
     assert words[:5] == ["purebench", "try", "mine.py:slow", "--board", "board.yaml"]
     assert int(words[words.index("--seconds") + 1]) > 8
 
@@ -173,7 +175,7 @@ def test_the_report_is_a_table_that_ends_with_the_next_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["nowhere.py:mine"], "expected a Python file, but nowhere.py is none"),
         (["mine.py:identiti"], "did you mean 'identity'"),
@@ -181,8 +183,8 @@ def test_the_report_is_a_table_that_ends_with_the_next_command() -> None:
         (["mine.py:identity", "--board", "fashion-quik"], "did you mean 'fashion-quick'"),
     ],
 )
-def test_bad_input_is_refused(words: list[str], told: str) -> None:
-    """`main` prints such an error in a line, with exit code 2."""
+def test_invalid_input_is_rejected(words: list[str], message: str) -> None:
+    """`main` prints such an error on one line, with exit code 2."""
     done = CliRunner().invoke(app, ["try", *words])
     assert isinstance(done.exception, PurebenchError)
-    assert told in str(done.exception)
+    assert message in str(done.exception)

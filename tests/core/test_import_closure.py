@@ -189,10 +189,10 @@ def test_the_code_of_a_job_has_every_module_that_it_loads_and_no_unrelated_ones(
     for name in (
         "attacks.gradient.apgd",
         "attacks.views.view",
-        "execution.verification",
-        "execution.job",
+        "execution.jobs.verification",
+        "execution.jobs.job",
         "defenses.transforms.jpeg",
-        "core.norms",
+        "core.norms.norms",
     ):
         assert f"'purebench.{name}'" in attack_modules
     for name in ("leaderboards", "results", "cli", "report", "api", "records.store", "statistics", "checks"):

@@ -1,4 +1,4 @@
-"""The same result everywhere: several workers or one, any order, resumed or killed."""
+"""Tests that results do not depend on the number of workers, the order of jobs, interruptions or kills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from boards import write_board  # isort: skip
 
 
 def exported(board: Board, records: list[Record], folder: Path) -> dict[str, bytes]:
-    """The result files but the timings."""
+    """Returns the result files by name, without the timings."""
     export_results(folder, merge(board, records))
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.json")) if path.name != "timings.json"}
 
@@ -45,20 +45,20 @@ def expected(board: Board, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return exported(board, records, folder / "results")
 
 
-def test_several_workers_and_another_order_change_nothing(
+def test_results_do_not_depend_on_workers_and_job_order(
     board: Board, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     _, records = run_board(board, tmp_path / "s", workers=2, order=lambda jobs: list(reversed(jobs)))
     assert exported(board, records, tmp_path / "results") == expected
 
 
-def test_other_defenses_beside_it_change_nothing(board: Board, expected: dict[str, bytes], tmp_path: Path) -> None:
+def test_results_of_a_row_do_not_depend_on_other_rows(board: Board, expected: dict[str, bytes], tmp_path: Path) -> None:
     alone = replace(board, defenses=tuple(row for row in board.defenses if row.name == "coin"))
     _, records = run_board(alone, tmp_path / "s", workers=1)
     assert exported(alone, records, tmp_path / "results")["coin.json"] == expected["coin.json"]
 
 
-def test_more_images_keep_the_blocks_that_were_there(board: Board, tmp_path: Path) -> None:
+def test_adding_images_runs_only_the_new_blocks(board: Board, tmp_path: Path) -> None:
     small = replace(board, dataset=replace(board.dataset, images=8), defenses=board.defenses[:1])
     ran: list[int] = []
 
@@ -71,7 +71,9 @@ def test_more_images_keep_the_blocks_that_were_there(board: Board, tmp_path: Pat
     assert sorted(ran) == sorted([0, 1, 2] * (len(board.attacks) + 1))
 
 
-def test_a_run_goes_on_where_it_stopped(board: Board, expected: dict[str, bytes], tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_without_repeating_jobs(
+    board: Board, expected: dict[str, bytes], tmp_path: Path
+) -> None:
     class Stop(Exception):
         pass
 
@@ -95,10 +97,10 @@ def test_a_run_goes_on_where_it_stopped(board: Board, expected: dict[str, bytes]
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_the_results_are_the_same_bytes(
+def test_results_are_identical_after_kills_at_random_times(
     board: Board, expected: dict[str, bytes], tmp_path: Path, kills: int
 ) -> None:
-    """kill -9 of the parent alone: its workers end by themselves, the store stays whole."""
+    """SIGKILL goes to the parent process only: its workers end without a signal, and the store stays intact."""
     path, seed = tmp_path / "s", int(time.time())
     print("seed", seed)
     moments = random.Random(seed)
@@ -160,7 +162,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
 
 
-def test_errored_jobs_run_again_only_when_asked(tmp_path: Path) -> None:
+def test_errored_jobs_are_repeated_only_with_retry_errors(tmp_path: Path) -> None:
     definition = write_board(tmp_path, images=4, defenses={"bad": f"{tmp_path}/defenses.py:crash"})
     small = load_board(definition)
     run_board(small, tmp_path / "s", workers=1)
@@ -176,14 +178,14 @@ def test_errored_jobs_run_again_only_when_asked(tmp_path: Path) -> None:
         assert len(runs) == expected_runs
 
 
-def test_nothing_is_written_for_bad_input(tmp_path: Path) -> None:
+def test_invalid_boards_write_no_files(tmp_path: Path) -> None:
     definition = write_board(tmp_path, defenses={"x": "gaussian-nois"})
     with pytest.raises(PurebenchError, match="gaussian-noise"):
         run_board(load_board(definition), tmp_path / "new" / "s", workers=1)
     assert not (tmp_path / "new").exists()
 
 
-def test_the_store_remembers_the_board(board: Board, tmp_path: Path) -> None:
+def test_the_store_contains_the_board_its_records_and_images(board: Board, tmp_path: Path) -> None:
     small = replace(board, dataset=replace(board.dataset, images=4), defenses=board.defenses[:1])
     context, records = run_board(small, tmp_path / "s", workers=1)
     with store.reading(tmp_path / "s") as saved:

@@ -1,4 +1,4 @@
-"""What is no defense of images is refused before anything is run, with the cure; what is one is let through."""
+"""Tests that invalid defenses are rejected before a run, with a message that says how to fix them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def before(function: Callable[[Tensor], object]) -> Defense:
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "message"),
     [
         (lambda x: 255 * x, r"values from 0 to 255; divide by 255"),
         (lambda x: 2 * x - 1, r"values from -1 to 1; map \[-1,1\] back: \(x \+ 1\) / 2"),
@@ -43,14 +43,14 @@ def before(function: Callable[[Tensor], object]) -> Defense:
         (lambda x: x.numpy(), "ndarray"),
         (lambda x: x.tile(2, 1, 1, 1), r"got \[2, 1, 4, 4\]"),
     ],
-    ids=["255", "minus one", "resized", "squeezed", "bytes", "numpy", "twice"],
+    ids=["0 to 255", "-1 to 1", "resized", "no batch dimension", "bytes", "numpy", "batch repeated"],
 )
-def test_a_purifier_of_other_images_is_refused(function: Callable[[Tensor], object], told: str) -> None:
-    with pytest.raises(PurebenchError, match=told):
+def test_purifiers_with_invalid_output_are_rejected(function: Callable[[Tensor], object], message: str) -> None:
+    with pytest.raises(PurebenchError, match=message):
         check_contract(before(function), X)
 
 
-def test_a_purifier_of_another_type_than_its_classifier_takes_is_refused() -> None:
+def test_a_purifier_with_another_dtype_than_its_classifier_is_rejected() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     with pytest.raises(PurebenchError, match=r"float64, which the classifier does not take .* end with .to\(x.dtype\)"):
         check_contract(Defense(net, Function(lambda x: x.double(), random=False)), X)
@@ -66,18 +66,18 @@ def test_a_purifier_of_another_type_than_its_classifier_takes_is_refused() -> No
     ],
     ids=["purifier", "classifier", "both"],
 )
-def test_a_defense_that_changes_its_input_in_place_is_refused(defense: Defense) -> None:
+def test_a_defense_that_modifies_its_input_in_place_is_rejected(defense: Defense) -> None:
     kept = X.clone()
     with pytest.raises(PurebenchError, match=r"changes them in place; work on a copy: x = x.clone\(\)"):
         check_contract(defense, X)
     assert torch.equal(X, kept)
 
 
-def test_a_classifier_may_change_the_images_of_its_purifier_in_place() -> None:
+def test_a_classifier_may_modify_the_purified_images_in_place() -> None:
     check_contract(Defense(lambda x: logits(x.sub_(0.1)), Function(lambda x: x.clone(), random=False)), X)
 
 
-def test_what_keeps_the_contract_is_let_through() -> None:
+def test_valid_defenses_are_accepted() -> None:
     check_contract(before(lambda x: x), X)
     check_contract(before(lambda x: 1.2 * x - 0.1), X)  # generative models overshoot
     resizing = Function(lambda x: interpolate(x, 3), random=False)
@@ -87,18 +87,18 @@ def test_what_keeps_the_contract_is_let_through() -> None:
     def crashes(x: Tensor) -> Tensor:
         raise RuntimeError("no answer today")
 
-    check_contract(as_defense(crashes), X)  # told by the jobs, which know for which images
+    check_contract(as_defense(crashes), X)  # the jobs report it, with the images that cause it
     check_contract(before(lambda x: x * float("nan")), X)
 
 
-def test_answers_that_are_no_logits_are_refused_with_the_cure() -> None:
+def test_outputs_without_logits_are_rejected_with_a_fix() -> None:
     with pytest.raises(PurebenchError, match=r"wrap it: lambda x: model\(x\)\['a'\]"):
         check_contract(as_defense(lambda x: {"a": logits(x), "b": logits(x)}), X)  # type: ignore[arg-type,return-value]
     check_contract(as_defense(lambda x: {"logits": logits(x), "b": logits(x)}), X)  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize(
-    ("net", "told"),
+    ("net", "message"),
     [
         (
             nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(3)),
@@ -110,21 +110,21 @@ def test_answers_that_are_no_logits_are_refused_with_the_cure() -> None:
     ],
     ids=["channels", "size", "both", "unknown"],
 )
-def test_a_classifier_of_images_of_another_shape_is_refused(net: nn.Module, told: str) -> None:
+def test_a_classifier_for_another_image_shape_is_rejected(net: nn.Module, message: str) -> None:
     if isinstance(net[-1], nn.LazyLinear):  # type: ignore[index]
         net(torch.rand(1, 3, 4, 4))
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         check_contract(as_defense(net), X)
 
 
-def test_a_purifier_of_images_of_another_shape_is_refused() -> None:
+def test_a_purifier_for_another_image_shape_is_rejected() -> None:
     net = nn.Conv2d(3, 3, 3, padding=1)
     with pytest.raises(PurebenchError, match=r"a purifier that takes images of shape \[1, 4, 4\].* takes \[3, 4, 4\]"):
         check_contract(Defense(logits, Function(net, random=False)), X)
 
 
-def test_an_error_at_some_images_is_left_to_the_jobs() -> None:
-    """Whatever its words: it passes another image of the same shape."""
+def test_errors_on_some_images_are_not_contract_violations() -> None:
+    """The error message does not matter, because the defense accepts another image of the same shape."""
 
     def dark(x: Tensor) -> Tensor:
         if float(x.mean()) != 0.5:
@@ -134,20 +134,20 @@ def test_an_error_at_some_images_is_left_to_the_jobs() -> None:
     assert check_contract(as_defense(dark), X) is None
 
 
-def test_a_random_defense_that_declares_otherwise_is_refused() -> None:
+def test_a_random_defense_declared_deterministic_is_rejected() -> None:
     noise = Function(lambda x: x + 0.1 * torch.randn_like(x), random=False)
     with pytest.raises(PurebenchError, match=r"same answer twice .* random=False.*declare it random=True"):
         check_contract(Defense(logits, noise), X)
     assert check_contract(Defense(logits, Function(noise.function, random=True)), X) is None
-    tiny = Function(lambda x: x + 1e-6 * torch.rand_like(x), random=False)  # as large as rounding on a GPU
+    tiny = Function(lambda x: x + 1e-6 * torch.rand_like(x), random=False)  # noise as small as rounding errors on a GPU
     assert check_contract(Defense(logits, tiny), X) is None
 
 
-def test_a_deterministic_defense_that_declares_otherwise_is_told() -> None:
-    told = check_contract(as_defense(logits, random=True), X)
-    assert told is not None
-    assert told.startswith("it declares random=True, but 8 draws are equal to the last bit")
-    rounded = Function(lambda x: x + 1e-3 * torch.randn_like(x), random=True)  # hidden by the classifier's rounding
+def test_a_deterministic_defense_declared_random_is_reported() -> None:
+    warning = check_contract(as_defense(logits, random=True), X)
+    assert warning is not None
+    assert warning.startswith("it declares random=True, but 8 draws are equal to the last bit")
+    rounded = Function(lambda x: x + 1e-3 * torch.randn_like(x), random=True)  # the classifier rounds the noise away
     assert check_contract(Defense(lambda x: logits(x).round(), rounded), X) is None
 
     def seeds(x: Tensor) -> Tensor:
@@ -172,12 +172,12 @@ def counts(x: Tensor) -> Tensor:
     return logits(x)
 
 
-def by_way(x: Tensor) -> Tensor:
+def through_another_function(x: Tensor) -> Tensor:
     return remembers(x)
 
 
 class Remembers(nn.Module):
-    """Keeps its memory in its class."""
+    """Stores images in a class attribute."""
 
     seen: list[Tensor] = []  # noqa: RUF012
 
@@ -187,7 +187,7 @@ class Remembers(nn.Module):
 
 
 class Memory:
-    """Keeps images in an instance, or in its class."""
+    """Stores images in an instance attribute or in a class attribute."""
 
     everywhere: list[Tensor] = []  # noqa: RUF012
 
@@ -241,7 +241,7 @@ def by_function_of_module(x: Tensor) -> Tensor:
     [
         (remembers, "SEEN"),
         (counts, "CALLS"),
-        (by_way, "SEEN"),
+        (through_another_function, "SEEN"),
         (Remembers(), "seen"),
         (by_instance, r"MEMORY\.seen"),
         (by_class, r"Memory\.everywhere"),
@@ -251,7 +251,7 @@ def by_function_of_module(x: Tensor) -> Tensor:
         (by_function_of_module, "IMAGES"),
     ],
 )
-def test_a_memory_outside_of_the_defense_is_refused(thing: Callable[[Tensor], Tensor], name: str) -> None:
+def test_state_outside_the_defense_is_rejected(thing: Callable[[Tensor], Tensor], name: str) -> None:
     with pytest.raises(PurebenchError, match=rf"keeps nothing .*{name}\b.*; keep it in an attribute"):
         check_contract(as_defense(thing), X)
 
@@ -259,14 +259,14 @@ def test_a_memory_outside_of_the_defense_is_refused(thing: Callable[[Tensor], Te
 CACHE: dict[object, Tensor] = {}
 
 
-def test_a_cache_by_shape_is_no_memory() -> None:
+def test_a_cache_by_shape_is_accepted() -> None:
     def cached(x: Tensor) -> Tensor:
         return logits(x + CACHE.setdefault(x.shape[1:], torch.zeros(x.shape[1:])))
 
     check_contract(as_defense(cached), X)
 
 
-def test_probabilities_in_the_place_of_logits_are_told() -> None:
+def test_probabilities_instead_of_logits_give_a_warning() -> None:
     (warning,) = facts(as_defense(lambda x: logits(x).softmax(1)), X).warnings
     assert warning == ResultWarning(WarningCode.PROBABILITIES, PROBABILITIES)
     assert facts(as_defense(logits), X).warnings == ()
@@ -274,20 +274,20 @@ def test_probabilities_in_the_place_of_logits_are_told() -> None:
 
 
 class Parts(Defense):
-    """The same function in other words."""
+    """Overrides `forward` with the same function."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.purify(x)) * 1.0
 
 
 class Another(Defense):
-    """What is verified rounds its images; what attacks differentiate does not."""
+    """Rounds images in `forward`, which is verified, and not in the parts, which attacks differentiate."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier((x * 2).round() / 2)
 
 
-def test_a_defense_that_answers_otherwise_than_its_parts_is_refused() -> None:
+def test_a_defense_whose_forward_differs_from_its_parts_is_rejected() -> None:
     x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     check_contract(Parts(logits), x)
     with pytest.raises(PurebenchError, match="Another overrides `forward`"):

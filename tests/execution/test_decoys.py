@@ -1,4 +1,4 @@
-"""Decoys: defenses that answer as the classifier does, but whose gradient leads elsewhere; their accuracy is known."""
+"""Tests with decoys: defenses with the predictions of the classifier and misleading gradients, of known accuracy."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     return {row.name: row for row in rank(merge(board, records))}
 
 
-def under(row: Row, attack: str) -> float:
+def accuracy_under(row: Row, attack: str) -> float:
     (cell,) = (cell for cell in row.cells if cell.attack == attack)
     assert cell.estimate is not None
     return cell.estimate.value
 
 
 @pytest.mark.parametrize(("name", "truth"), [("decoy", "none"), ("noisy-decoy", "noise")])
-def test_a_decoy_falls_to_near_the_truth(rows: dict[str, Row], name: str, truth: str) -> None:
-    assert under(rows[name], "apgd-bpda") > under(rows[truth], "apgd-bpda") + 0.2
+def test_robust_accuracy_of_a_decoy_is_near_its_true_value(rows: dict[str, Row], name: str, truth: str) -> None:
+    assert accuracy_under(rows[name], "apgd-bpda") > accuracy_under(rows[truth], "apgd-bpda") + 0.2
     robust, true = rows[name].robust, rows[truth].robust
     assert robust is not None
     assert true is not None
@@ -80,9 +80,9 @@ def test_a_decoy_falls_to_near_the_truth(rows: dict[str, Row], name: str, truth:
 
 
 @pytest.mark.parametrize("name", ["none", "noise", "jpeg", "trades"])
-def test_an_honest_row_has_no_warning(rows: dict[str, Row], name: str) -> None:
+def test_defenses_without_gradient_masking_have_no_warning(rows: dict[str, Row], name: str) -> None:
     assert rows[name].warnings == ()
 
 
-def test_a_random_decoy_has_one(rows: dict[str, Row]) -> None:
+def test_a_random_decoy_has_a_gradient_free_stronger_warning(rows: dict[str, Row]) -> None:
     assert WarningCode.GRADIENT_FREE_STRONGER in [warning.code for warning in rows["noisy-decoy"].warnings]

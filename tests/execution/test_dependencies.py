@@ -1,4 +1,4 @@
-"""Jobs that need others: images reused from another row, and a cascade that spares what is broken."""
+"""Tests of jobs that depend on others: transfers of adversarial examples, and cascades that skip broken images."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Board, Path, dict[tu
     return made, folder / "s", run(made, folder / "s", workers=1)
 
 
-def test_a_transfer_gives_the_very_images_of_its_source(
+def test_transfer_uses_the_adversarial_examples_of_its_source(
     both: tuple[Board, Path, dict[tuple[str, str, int], Record]],
 ) -> None:
     _, path, found = both
@@ -72,33 +72,35 @@ def test_a_transfer_gives_the_very_images_of_its_source(
     assert "its own images" in own.reason
 
 
-def test_neither_order_nor_workers_change_what_needs_others(
+def test_results_of_dependent_jobs_do_not_depend_on_order_or_workers(
     both: tuple[Board, Path, dict[tuple[str, str, int], Record]], tmp_path: Path
 ) -> None:
     made, _, found = both
     assert run(made, tmp_path / "s", workers=2, order=backwards) == found
 
 
-def test_a_row_asked_for_alone_brings_the_source_along(tmp_path: Path) -> None:
+def test_selecting_a_row_adds_its_transfer_source(tmp_path: Path) -> None:
     path = write_board(tmp_path, images=4, attacks=ATTACKS)
     chosen = choose(str(path), ["noise"], None)
     assert [row.name for row in chosen.defenses] == ["noise", "none"]
     assert [row.name for row in choose(str(path), ["none"], None).defenses] == ["none"]
 
 
-def test_a_source_that_failed_leaves_nothing_to_reuse(tmp_path: Path) -> None:
+def test_transfer_is_errored_if_its_source_failed(tmp_path: Path) -> None:
     attacks = {
         "bad": {"use": f"{tmp_path}/attacks.py:nan"},
         "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "bad"}},
     }
     found = run(board(tmp_path, attacks=attacks), tmp_path / "s", workers=1)
     assert found["none", "bad", 0].outcomes == [Outcome.ERRORED] * 4
-    assert found["noise", "transfer", 0].outcomes == [Outcome.ERRORED] * 4  # not "does not apply": it is not known
+    assert (
+        found["noise", "transfer", 0].outcomes == [Outcome.ERRORED] * 4
+    )  # not "does not apply": the result is unknown
     assert "nothing to reuse: bad on none is errored" in found["noise", "transfer", 0].reason
 
 
-def test_an_image_whose_source_failed_is_errored_and_not_counted_as_robust(tmp_path: Path) -> None:
-    """There is no adversarial example of it: its clean image must not stand for one."""
+def test_transfer_is_errored_on_images_whose_source_failed(tmp_path: Path) -> None:
+    """Such an image has no adversarial example, and its clean image is not used as one."""
     (tmp_path / "some.py").write_text(
         "import torch\nfrom purebench import Knowledge\n"
         "class Some:\n    knowledge = Knowledge.NONE\n"
@@ -124,7 +126,7 @@ def test_an_image_whose_source_failed_is_errored_and_not_counted_as_robust(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ({"defense": "nome", "attack": "apgd"}, "did you mean 'none'"),
         ({"defense": "none", "attack": "apdg"}, "did you mean 'apgd'"),
@@ -134,7 +136,7 @@ def test_an_image_whose_source_failed_is_errored_and_not_counted_as_robust(tmp_p
         ("none", "expected a mapping"),
     ],
 )
-def test_a_source_that_is_not_on_the_board_is_refused(tmp_path: Path, source: object, told: str) -> None:
+def test_invalid_transfer_sources_are_rejected(tmp_path: Path, source: object, message: str) -> None:
     before = {"use": "transfer", "source": {"defense": "none", "attack": "clean"}}
     attacks = {
         "clean": ATTACKS["clean"],
@@ -142,23 +144,25 @@ def test_a_source_that_is_not_on_the_board_is_refused(tmp_path: Path, source: ob
         **ATTACKS,
         "transfer": {"use": "transfer", "source": source},
     }
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         board(tmp_path, attacks=attacks)
 
 
 @pytest.mark.parametrize(
-    ("attack", "told"),
+    ("attack", "message"),
     [
         ({"use": "transfer"}, "expected a source"),
         ({"use": "pgd", "source": {"defense": "none", "attack": "clean"}}, "pgd takes none"),
     ],
 )
-def test_a_source_belongs_to_attacks_that_reuse_images(tmp_path: Path, attack: object, told: str) -> None:
-    with pytest.raises(PurebenchError, match=told):
+def test_transfer_attacks_require_a_source_and_other_attacks_reject_one(
+    tmp_path: Path, attack: object, message: str
+) -> None:
+    with pytest.raises(PurebenchError, match=message):
         check_attacks(board(tmp_path, attacks={"clean": {"use": "clean"}, "a": attack}))
 
 
-def test_an_attack_of_ones_own_says_by_its_parameter_whether_it_needs_a_source(tmp_path: Path) -> None:
+def test_a_custom_attack_requires_a_source_if_found_has_no_default(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     source = "def needs(*, found):\n    return print\n\n\ndef may(*, found=None):\n    return print\n"
     file.write_text(source, encoding="utf-8")
@@ -167,7 +171,7 @@ def test_an_attack_of_ones_own_says_by_its_parameter_whether_it_needs_a_source(t
     check_attacks(board(tmp_path, attacks={"clean": {"use": "clean"}, "a": {"use": f"{file}:may"}}))
 
 
-def test_the_key_of_a_job_holds_those_of_the_jobs_it_needs(tmp_path: Path) -> None:
+def test_the_key_of_a_job_depends_on_the_keys_of_its_dependencies(tmp_path: Path) -> None:
     made = board(tmp_path)
     stronger = replace(made.attacks[1], eot=3)
     changed = replace(made, attacks=(made.attacks[0], stronger, *made.attacks[2:]))
@@ -176,22 +180,22 @@ def test_the_key_of_a_job_holds_those_of_the_jobs_it_needs(tmp_path: Path) -> No
         return {(job.defense.name, job.label): job.key for job in prepare(board).jobs() if job.block == 0}
 
     before, after = keys(made), keys(changed)
-    assert before["noise", "transfer"] != after["noise", "transfer"]  # its source is another
+    assert before["noise", "transfer"] != after["noise", "transfer"]  # its source differs
     assert before["noise", "square"] == after["noise", "square"]
     before, after = keys(replace(made, cascade=True)), keys(replace(changed, cascade=True))
     assert before["noise", "clean"] == after["noise", "clean"]
-    assert before["noise", "square"] != after["noise", "square"]  # what it is spared may be another
+    assert before["noise", "square"] != after["noise", "square"]  # the skipped images may differ
 
 
-def test_only_what_is_wrong_on_every_draw_is_spared() -> None:
+def test_broken_before_requires_every_draw_to_be_wrong() -> None:
     draws = ["0000", "0001", "0111", "", "0000"]
     outcomes = [Outcome.MISCLASSIFIED, Outcome.MISCLASSIFIED, Outcome.ROBUST, Outcome.SKIPPED, Outcome.ERRORED]
     record = SimpleNamespace(outcomes=outcomes, draws=draws)
     assert list(broken_before([SimpleNamespace(record=record, adversarial=np.zeros((5, 1)))])) == [0]
 
 
-def test_a_cascade_spares_what_is_broken_on_every_draw_and_finds_the_same_worst_case(tmp_path: Path) -> None:
-    """On deterministic rows, so that both must agree image by image."""
+def test_a_cascade_skips_broken_images_and_finds_the_same_worst_case(tmp_path: Path) -> None:
+    """The rows are deterministic, so that both results must agree image by image."""
     rows = {"none": "none", "blur": "gaussian-blur(sigma=1.0)"}
     attacks = {
         "clean": {"use": "clean"},
@@ -227,7 +231,7 @@ def test_a_cascade_spares_what_is_broken_on_every_draw_and_finds_the_same_worst_
             assert (outcome is Outcome.SKIPPED) == (draws == "") == (distance is None)
 
 
-def test_a_random_row_is_spared_only_where_no_draw_was_right(tmp_path: Path) -> None:
+def test_cascade_skips_images_of_random_defenses_only_if_every_draw_was_wrong(tmp_path: Path) -> None:
     found = run(replace(board(tmp_path), cascade=True), tmp_path / "s", workers=2, order=backwards)
     order = list(ATTACKS)
     for (row, attack, block), record in found.items():
@@ -240,12 +244,12 @@ def test_a_random_row_is_spared_only_where_no_draw_was_right(tmp_path: Path) -> 
                 assert outcome is Outcome.SKIPPED
             elif outcome is Outcome.SKIPPED:
                 assert record.attack == "transfer"
-                assert row == "none"  # its own images
+                assert row == "none"  # it does not transfer its own images
     some = [draws for record in found.values() for draws in record.draws if "0" in draws and "1" in draws]
-    assert some  # images that are right now and then go on
+    assert some  # images that are right on some draws are attacked further
 
 
-def test_a_queue_holds_back_what_waits_and_forgets_what_was_never_asked_for(tmp_path: Path) -> None:
+def test_the_queue_waits_for_planned_dependencies_and_ignores_unplanned_ones(tmp_path: Path) -> None:
     jobs = [job for job in prepare(board(tmp_path)).jobs() if job.block == 0 and job.defense.name != "coin"]
     by_name = {(job.defense.name, job.label): job for job in jobs}
     source, waiting = by_name["none", "apgd"], by_name["noise", "transfer"]
@@ -259,14 +263,16 @@ def test_a_queue_holds_back_what_waits_and_forgets_what_was_never_asked_for(tmp_
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [("cascade", 1, "true or false"), ("attack_precision", "bf61", "did you mean 'bf16'")],
 )
-def test_bad_values_of_the_new_keys(tmp_path: Path, key: str, value: object, told: str) -> None:
-    with pytest.raises(PurebenchError, match=told):
+def test_invalid_cascade_and_attack_precision_are_rejected(
+    tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    with pytest.raises(PurebenchError, match=message):
         board(tmp_path, **{key: value})
 
 
-def test_the_plain_form_of_a_board_gives_it_back(tmp_path: Path) -> None:
+def test_cascade_and_attack_precision_survive_conversion_to_a_dict(tmp_path: Path) -> None:
     made = board(tmp_path, cascade=True, attack_precision="bf16")
     assert parse_board(made.to_dict()) == made

@@ -1,4 +1,4 @@
-"""Draws that share a random choice within a call are found out, and independent ones are left alone."""
+"""Tests of the detection of draws that share a random choice within a call."""
 
 from __future__ import annotations
 
@@ -55,25 +55,25 @@ def one_seed(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("function", [ensemble, seldom, crop, broadcast_noise, half_shared])
-def test_a_choice_made_once_a_call_is_found(function: Callable[[Tensor], Tensor]) -> None:
+def test_random_choices_shared_within_a_call_are_detected(function: Callable[[Tensor], Tensor]) -> None:
     assert shares_draws(as_defense(function, random=True), X)
 
 
 @pytest.mark.parametrize("function", [own_noise, own_model, own_rare, one_seed])
-def test_draws_of_their_own_are_left_alone(function: Callable[[Tensor], Tensor]) -> None:
+def test_independent_draws_are_not_reported(function: Callable[[Tensor], Tensor]) -> None:
     assert not shares_draws(as_defense(function, random=True), X)
     assert not shares_draws(as_defense(function), X)
 
 
-def test_false_alarms_are_as_rare_as_said_whatever_the_tails() -> None:
+def test_the_false_alarm_rate_holds_for_heavy_tails() -> None:
     rng = np.random.default_rng(0)
     found = [excess_between_calls(rng.standard_t(1.5, (16, 4, 2, 5))) for _ in range(60)]
     assert min(found) > FALSE_ALARM
     assert np.mean(np.array(found) < 0.5) == pytest.approx(0.5, abs=0.2)
 
 
-def test_an_attack_averages_over_calls_where_the_draws_of_one_are_the_same() -> None:
-    """The mean gradient of an ensemble is that of both models, not of one of them."""
+def test_eot_averages_over_calls_if_draws_are_shared_within_a_call() -> None:
+    """The mean gradient of an ensemble is that of both models and not that of one model."""
     defense = as_defense(ensemble, random=True)
     y = torch.zeros(2, dtype=torch.long)
     gradients = {}
@@ -104,7 +104,7 @@ class Dropping(nn.Module):
         return self.layers(x)  # type: ignore[no-any-return]
 
 
-def test_dropout_that_eval_switched_off_is_refused_and_can_be_kept_on() -> None:
+def test_dropout_disabled_by_eval_is_rejected_and_can_be_kept_on() -> None:
     with pytest.raises(PurebenchError, match="keep_random_layers_on"):
         shares_draws(as_defense(Dropping(), random=True), X)
     defense = as_defense(Defense(keep_random_layers_on(Dropping()), random=True))
@@ -116,7 +116,7 @@ def test_dropout_that_eval_switched_off_is_refused_and_can_be_kept_on() -> None:
     assert not torch.equal(defense.eval()(X), defense(X))
 
 
-def test_layers_of_ones_own_are_kept_on_by_their_class() -> None:
+def test_keep_random_layers_on_accepts_other_layer_classes() -> None:
     with pytest.raises(PurebenchError, match="has none; name the classes"):
         keep_random_layers_on(nn.Linear(2, 2))
     kept = Defense(keep_random_layers_on(Dropping(), nn.Linear), random=True).eval()
@@ -140,7 +140,7 @@ def another_generator(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("function", [seeds_itself, seeds_the_next, another_generator])
-def test_a_random_defense_that_seeds_its_numbers_itself_is_refused(function: Callable[[Tensor], Tensor]) -> None:
-    """Its fresh draws would be those that the attack saw and that picked the examples."""
+def test_a_random_defense_with_fixed_seeds_is_rejected(function: Callable[[Tensor], Tensor]) -> None:
+    """Its fresh draws would equal the draws that the attack used and that picked the adversarial examples."""
     with pytest.raises(PurebenchError, match="it seeds random numbers itself"):
         shares_draws(as_defense(function, random=True), X)

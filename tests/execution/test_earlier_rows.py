@@ -1,4 +1,4 @@
-"""A run of one row leaves the complete rows of the run before it in `show`, as long as their keys are current."""
+"""Tests that a run of one row keeps the complete rows of the earlier run in `show` if their keys are current."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def dim():
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A board of three rows that was run; the row `dim` has a file of code and one of weights."""
+    """The folder of a board of three rows after a run; the row `dim` has a code file and a weights file."""
     monkeypatch.chdir(tmp_path)
     write_code(tmp_path, 0.9)
     write_weights(tmp_path, 0.0)
@@ -64,7 +64,7 @@ def listed(folder: Path) -> list[str]:
     return [result.name for result in merge(board, records)]
 
 
-def test_the_other_rows_stay_in_their_order(folder: Path) -> None:
+def test_rows_of_earlier_runs_are_kept_in_order(folder: Path) -> None:
     run("-d", "blur")
     assert listed(folder) == ["none", "dim", "blur"]
     run("-d", "median")
@@ -77,7 +77,7 @@ def test_a_row_whose_code_changed_is_left_out(folder: Path) -> None:
     write_code(folder, 0.8)
     run("-d", "none")
     assert listed(folder) == ["none", "blur"]
-    write_code(folder, 0.9)  # back in the store, but no longer in the plan
+    write_code(folder, 0.9)  # its records are in the store, but no longer in the plan
     run("-d", "dim")
     assert listed(folder) == ["none", "blur", "dim"]
 
@@ -88,18 +88,18 @@ def test_a_row_whose_weights_changed_is_left_out(folder: Path) -> None:
     assert listed(folder) == ["none", "blur"]
 
 
-def test_a_row_whose_file_is_gone_is_left_out_and_the_run_goes_on(folder: Path) -> None:
+def test_a_row_whose_file_is_missing_is_left_out_and_the_run_continues(folder: Path) -> None:
     (folder / "dim.py").unlink()
     run("-d", "none")
     assert listed(folder) == ["none", "blur"]
 
 
-def test_other_images_are_another_evaluation(folder: Path) -> None:
+def test_rows_on_other_images_are_left_out(folder: Path) -> None:
     run("-d", "none", "--images", "2")
     assert listed(folder) == ["none"]
 
 
-def test_a_row_that_is_not_complete_is_left_out(folder: Path) -> None:
+def test_an_incomplete_row_is_left_out(folder: Path) -> None:
     _, records = from_store(folder / "s", "small")
     with store.writing(folder / "s") as saved:
         saved.remove([next(record.key for record in records if record.defense == "dim")])
@@ -107,15 +107,15 @@ def test_a_row_that_is_not_complete_is_left_out(folder: Path) -> None:
     assert listed(folder) == ["none", "blur"]
 
 
-def test_rows_are_kept_only_where_it_is_asked_for(folder: Path) -> None:
-    """Claims run many boards of one row; each would build the rows of those before it."""
+def test_run_board_does_not_keep_earlier_rows_by_default(folder: Path) -> None:
+    """Robustness assertions run many boards of one row; each board would build the rows of the earlier ones."""
     board = load_board(folder / "board.yaml")
     run_board(replace(board, defenses=board.defenses[:1]), folder / "s", workers=1)
     assert listed(folder) == ["none"]
 
 
-def test_a_source_that_was_a_row_stays_one(folder: Path) -> None:
-    """`none` is needed for its images alone by a run of `blur`, and was a row before."""
+def test_a_source_that_was_a_row_remains_a_row(folder: Path) -> None:
+    """A run of `blur` needs only the images of `none`, which was a full row in the earlier run."""
     attacks = {**ATTACKS, "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}}}
     rows = {"none": "none", "blur": "gaussian-blur(sigma=1)"}
     write_board(folder, images=4, attacks=attacks, defenses=rows)

@@ -1,4 +1,4 @@
-"""A board on growing subsets: images and models are loaded once, and the results are those of separate runs."""
+"""Tests of boards on growing subsets: images and models are loaded once, and results equal those of separate runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from claimed import write_claimed  # isort: skip
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The groups of all objects that were made of their specs, one entry for each."""
+    """The registry group of each object that was created from a spec."""
     made: list[str] = []
     create = registry.create
 
@@ -47,7 +47,7 @@ def without_time(record: Record) -> dict[str, Any]:
     return {**asdict(record), "seconds": None}
 
 
-def test_a_claim_of_several_steps_builds_its_models_once(tmp_path: Path, built: list[str]) -> None:
+def test_an_assertion_of_several_steps_builds_its_models_once(tmp_path: Path, built: list[str]) -> None:
     settings = Settings(store=tmp_path / "found", images=tmp_path / "images", board=write_claimed(tmp_path, images=24))
     claim = Robustness(settings).at_least("none", 0.5)
     assert claim.images > 8, "one step would not show whether models are built again"
@@ -58,7 +58,7 @@ def test_a_claim_of_several_steps_builds_its_models_once(tmp_path: Path, built: 
     }
 
 
-def test_each_step_has_the_keys_and_records_of_a_run_of_its_own(tmp_path: Path) -> None:
+def test_each_step_has_the_keys_and_records_of_a_separate_run(tmp_path: Path) -> None:
     board = only(write_claimed(tmp_path, images=20), f"{tmp_path}/own.py:smooth")
     runner = Runner(tmp_path / "shared.sqlite")
     runner.prepare(largest(board, Limits()))
@@ -73,7 +73,7 @@ def test_each_step_has_the_keys_and_records_of_a_run_of_its_own(tmp_path: Path) 
         assert len(result.images) == part.dataset.images
 
 
-def test_variants_of_a_board_share_its_models_and_another_board_does_not(tmp_path: Path, built: list[str]) -> None:
+def test_only_variants_of_a_board_share_its_models(tmp_path: Path, built: list[str]) -> None:
     path = write_claimed(tmp_path, images=16)
     board = only(path, "none")
     context = prepare(board)
@@ -92,7 +92,7 @@ def test_variants_of_a_board_share_its_models_and_another_board_does_not(tmp_pat
         assert not context.covers(unlike)
 
 
-def test_a_radius_without_bound_is_refused_for_a_variant_too(tmp_path: Path) -> None:
+def test_a_variant_with_an_unbounded_radius_is_rejected(tmp_path: Path) -> None:
     board = only(write_claimed(tmp_path, images=8), "none")
     with pytest.raises(PurebenchError, match=r"threat\."):
         prepare(board).on(replace(board, threat=replace(board.threat, radius=2.0)))

@@ -1,4 +1,4 @@
-"""A row that is there only because its images are reused: run as far as that needs, and never shown."""
+"""Tests of only sources: rows that are run only for their adversarial examples and are not shown."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ def jobs(board: Board) -> dict[tuple[str, str], str]:
     return {(job.defense.name, job.label): job.key for job in prepare(board).jobs()}
 
 
-def test_only_what_is_reused_is_run(tmp_path: Path) -> None:
+def test_an_only_source_runs_only_the_reused_attack(tmp_path: Path) -> None:
     asked = jobs(chosen(tmp_path, ["noise"]))
     assert [name for name in asked if name[0] == "none"] == [("none", "apgd")]
     assert {name[1] for name in asked if name[0] == "noise"} == {*ATTACKS, WORST_CASE}
 
 
-def test_in_a_cascade_so_is_what_comes_before_it(tmp_path: Path) -> None:
+def test_in_a_cascade_an_only_source_also_runs_the_attacks_before_it(tmp_path: Path) -> None:
     asked = jobs(chosen(tmp_path, ["noise"], cascade=True))
     assert [name for name in asked if name[0] == "none"] == [("none", "clean"), ("none", "apgd")]
 
 
 @pytest.mark.parametrize("cascade", [False, True])
-def test_the_keys_are_those_of_the_whole_board(tmp_path: Path, cascade: bool) -> None:
+def test_selected_rows_have_the_keys_of_the_whole_board(tmp_path: Path, cascade: bool) -> None:
     whole = jobs(load_board(write_board(tmp_path, images=4, attacks=ATTACKS, cascade=cascade)))
     asked = jobs(chosen(tmp_path, ["noise"], cascade=cascade))
     assert asked.items() < whole.items()
 
 
-def test_a_row_that_is_asked_for_is_more_than_a_source(tmp_path: Path) -> None:
+def test_a_selected_source_is_a_full_row(tmp_path: Path) -> None:
     both = chosen(tmp_path, ["noise", "none"])
     assert both.shown == both.defenses
     assert len(jobs(both)) == 10
     assert "only_sources" not in both.to_dict()
 
 
-def test_it_is_not_shown_and_changes_no_result(tmp_path: Path) -> None:
+def test_an_only_source_is_not_shown_and_changes_no_result(tmp_path: Path) -> None:
     board = chosen(tmp_path, ["noise"])
     _, records = run_board(board, tmp_path / "s", workers=1)
     (found,) = merge(board, records)
@@ -83,7 +83,7 @@ def test_it_is_not_shown_and_changes_no_result(tmp_path: Path) -> None:
     assert {result.name for result in merge(whole, all_records)} == {"none", "noise", "coin"}
 
 
-def test_it_is_written_and_read_back(tmp_path: Path) -> None:
+def test_only_sources_survive_conversion_to_a_dict(tmp_path: Path) -> None:
     board = chosen(tmp_path, ["noise"])
     plain = board.to_dict()
     assert plain["only_sources"] == ["none"]
@@ -95,11 +95,11 @@ def test_it_is_written_and_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [("none", "expected a list"), (["coin"], "no attack reuses images of 'coin'"), ([1], "of 1;")]
+    ("value", "message"), [("none", "expected a list"), (["coin"], "no attack reuses images of 'coin'"), ([1], "of 1;")]
 )
-def test_a_row_that_no_attack_reuses_is_no_source(tmp_path: Path, value: object, told: str) -> None:
+def test_invalid_only_sources_are_rejected(tmp_path: Path, value: object, message: str) -> None:
     plain = chosen(tmp_path, ["noise"]).to_dict()
-    with pytest.raises(PurebenchError, match=told):
+    with pytest.raises(PurebenchError, match=message):
         parse_board({**plain, "only_sources": value})
 
 
@@ -112,8 +112,8 @@ MARGIN = {
 
 
 @pytest.mark.parametrize("cascade", [False, True])
-def test_an_attack_that_is_only_a_source_runs_where_its_images_are_reused(tmp_path: Path, cascade: bool) -> None:
-    """And on all of them in a cascade too, because they are reused where no attack has broken them yet."""
+def test_a_source_only_attack_runs_only_where_its_images_are_reused(tmp_path: Path, cascade: bool) -> None:
+    """In a cascade it also runs on all images, because other rows reuse images that they have not broken yet."""
     board = load_board(write_board(tmp_path, images=4, attacks=MARGIN, cascade=cascade))
     _, records = run_board(board, tmp_path / "s", workers=1)
     outcomes = {(one.defense, one.attack): one.outcomes for one in records}
@@ -125,7 +125,7 @@ def test_an_attack_that_is_only_a_source_runs_where_its_images_are_reused(tmp_pa
     assert ">transfer-none" in page
 
 
-def test_whether_its_images_are_reused_decides_its_key(tmp_path: Path) -> None:
+def test_the_key_of_a_source_only_attack_depends_on_whether_it_is_reused(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=4, attacks=MARGIN))
     attacks = [replace(one, source=one.source and Source("noise", "margin")) for one in board.attacks]
     one, other = jobs(board), jobs(replace(board, attacks=tuple(attacks)))
@@ -133,7 +133,7 @@ def test_whether_its_images_are_reused_decides_its_key(tmp_path: Path) -> None:
     assert changed == {"none", "noise"}
 
 
-def test_an_only_source_that_nothing_reuses_is_refused(tmp_path: Path) -> None:
+def test_a_source_only_attack_that_is_never_reused_is_rejected(tmp_path: Path) -> None:
     alone = {name: value for name, value in MARGIN.items() if name != "transfer-none"}
     with pytest.raises(PurebenchError, match=r"attacks\.margin\.only: expected an attack that reuses its images"):
         load_board(write_board(tmp_path, images=4, attacks=alone))

@@ -1,4 +1,4 @@
-"""Copies of a defense share no memory with it, wherever the memory is kept."""
+"""Tests that copies of a defense share no state with it, wherever the state is stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ X = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 
 
 class Remembers(nn.Module):
-    """Answers the first batch for ever."""
+    """Returns the logits of the first batch at every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Remembers(nn.Module):
 
 
 class Plain:
-    """No module, but an object with a memory and a list of functions."""
+    """An object that is not a module, with state in a list of functions."""
 
     def __init__(self) -> None:
         self.inner = [closure()]
@@ -67,7 +67,7 @@ def default(x: Tensor, memory: dict[str, Tensor] = {}) -> Tensor:  # noqa: B006
     ],
     ids=["module", "closure", "default", "partial", "object", "method", "purifier"],
 )
-def test_a_copy_remembers_nothing_of_the_original(thing: object) -> None:
+def test_a_copy_shares_no_state_with_the_original(thing: object) -> None:
     original = as_defense(thing, nn.Identity())  # type: ignore[arg-type]
     original = original if original.purifier is None else Defense(lambda x: x, original.purifier)
     pristine = copied(original)
@@ -77,7 +77,7 @@ def test_a_copy_remembers_nothing_of_the_original(thing: object) -> None:
     assert torch.equal(original(1 - X), first)
 
 
-def test_two_functions_of_one_variable_still_share_it() -> None:
+def test_copied_functions_still_share_their_closure_variable() -> None:
     def pair() -> tuple[object, object]:
         count = 0
 
@@ -93,7 +93,7 @@ def test_two_functions_of_one_variable_still_share_it() -> None:
     assert read() == 1  # type: ignore[operator]
 
 
-def test_weights_are_copied_and_shared_parts_stay_shared() -> None:
+def test_weights_are_copied_and_shared_modules_stay_shared() -> None:
     part = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
     whole = nn.ModuleDict({"one": part, "two": nn.Sequential(part, nn.GRU(2, 2), nn.MultiheadAttention(2, 1))})
     made = copied(whole)
@@ -102,7 +102,7 @@ def test_weights_are_copied_and_shared_parts_stay_shared() -> None:
     for (name, value), other in zip(whole.state_dict().items(), made.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
     assert [type(one) for one in made.modules()] == [type(one) for one in whole.modules()]
-    assert copied(relu) is relu  # layers ask whether their activation is this very function
+    assert copied(relu) is relu  # layers compare their activation with this function by identity
 
 
 def test_scripted_and_quantised_models_can_be_copied() -> None:
@@ -112,7 +112,7 @@ def test_scripted_and_quantised_models_can_be_copied() -> None:
         assert torch.equal(copied(as_defense(model))(X), model(X))
 
 
-def test_what_cannot_be_copied_is_told_with_the_cure() -> None:
+def test_objects_that_cannot_be_copied_are_rejected_with_a_fix() -> None:
     lock = threading.Lock()
 
     def locked(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What only a GPU can show; `tools/gpu.sh tests` runs it. On another device the same tests must pass too."""
+"""Tests that need a GPU, run by `tools/gpu.sh tests`; they must also pass on other devices."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def board() -> Board:
 
 @pytest.fixture(scope="module")
 def found(board: Board, device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Record]]:
-    """The records of the board on the CPU and on the device."""
+    """The records of the board on the CPU and on the device, by name of the device."""
     folder = tmp_path_factory.mktemp("stores")
     return {name: run_board(board, folder / name, device=name, workers=1)[1] for name in {"cpu", str(device)}}
 
 
 def right(records: list[Record], defense: str, attack: str) -> np.ndarray:
-    """Verification draws [images, draws] that were right."""
+    """Returns whether each verification draw was right, bool [images, draws]."""
     draws = [row for one in records if (one.defense, one.attack) == (defense, attack) for row in one.draws]
     return np.array([[draw == "1" for draw in row] for row in draws])
 
@@ -65,7 +65,7 @@ def test_no_job_fails_on_the_device(found: dict[str, list[Record]], device: torc
 
 @pytest.mark.parametrize("defense", ["none", "blur", "vae"])
 def test_deterministic_logits_agree_with_the_cpu(board: Board, device: torch.device, defense: str) -> None:
-    """float32 on both: a GPU that silently takes TF32 for convolutions is off by a hundred times more."""
+    """Both use float32: convolutions in TF32 on a GPU would differ by a hundred times more."""
     there, here = prepare(board, str(device)), prepare(board, "cpu")
     images = torch.as_tensor(here.images.floats())
     with torch.no_grad():
@@ -75,31 +75,29 @@ def test_deterministic_logits_agree_with_the_cpu(board: Board, device: torch.dev
 
 
 @pytest.mark.parametrize("defense", ["none", "blur", "vae"])
-def test_clean_outcomes_are_those_of_the_cpu(
-    found: dict[str, list[Record]], device: torch.device, defense: str
-) -> None:
-    """Up to one image of 32 whose two largest logits are equal to rounding."""
+def test_clean_outcomes_agree_with_the_cpu(found: dict[str, list[Record]], device: torch.device, defense: str) -> None:
+    """At most one image of 32 may differ, if its two largest logits are equal up to rounding."""
     there, here = (right(found[name], defense, "clean") for name in (str(device), "cpu"))
     assert (there != here).sum() <= 1
 
 
-def test_verification_of_a_random_defense_agrees_statistically(
+def test_verification_of_a_random_defense_agrees_statistically_with_the_cpu(
     found: dict[str, list[Record]], device: torch.device
 ) -> None:
-    """Mean accuracy on clean images: 512 draws on either side, five standard deviations of their difference."""
+    """Mean accuracies on clean images, from 512 draws on each device, differ by at most five standard deviations."""
     there, here = (right(found[name], "noise", "clean").mean(1) for name in (str(device), "cpu"))
     spread = np.sqrt((there * (1 - there) + here * (1 - here)).sum() / 16) / len(here)
     assert abs(there.mean() - here.mean()) <= 5 * spread + 1e-9
 
 
-def test_a_second_run_on_the_device_is_the_same(
+def test_a_second_run_on_the_device_gives_the_same_draws(
     board: Board, found: dict[str, list[Record]], device: torch.device, tmp_path: Path
 ) -> None:
     _, again = run_board(board, tmp_path / "again", device=str(device), workers=1)
     assert [record.draws for record in again] == [record.draws for record in found[str(device)]]
 
 
-def test_seeded_decides_the_numbers_of_the_device_and_restores_its_state(device: torch.device) -> None:
+def test_seeded_determines_random_numbers_on_the_device_and_restores_its_state(device: torch.device) -> None:
     def numbers() -> torch.Tensor:
         return torch.randn(4, device=device)
 
@@ -119,8 +117,8 @@ def test_seeded_decides_the_numbers_of_the_device_and_restores_its_state(device:
     assert torch.equal(numbers(), outside[1])
 
 
-def test_memory_that_runs_out_halves_the_batch(device: torch.device) -> None:
-    """A petabyte is asked for, which no device has: the error is the device's own."""
+def test_device_batch_is_halved_if_memory_runs_out(device: torch.device) -> None:
+    """The test requests a petabyte, which no device has, so that the device raises its own error."""
 
     def work(part: torch.Tensor) -> tuple[torch.Tensor]:
         if len(part) > 3:
@@ -134,7 +132,7 @@ def test_memory_that_runs_out_halves_the_batch(device: torch.device) -> None:
     assert batch.notes == ["out of memory: device batch halved to 5", "out of memory: device batch halved to 2"]
 
 
-def test_a_batch_that_is_thought_to_fit_does_fit(board: Board, device: torch.device) -> None:
+def test_the_batch_size_chosen_by_fitting_fits_in_memory(board: Board, device: torch.device) -> None:
     there = prepare(board, str(device))
     image = torch.as_tensor(there.images.take([0]).floats()).to(device)
     size = fitting(there.defenses["vae"], image)

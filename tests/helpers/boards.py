@@ -1,4 +1,4 @@
-"""A small board over the shipped images, and a file of defenses that behave in every bad way."""
+"""A small board on the bundled images, and files of valid and faulty defenses and attacks for it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def random():
 
 
 def write_board(folder: Path, *, images: int = 12, block: int = 4, **parts: object) -> Path:
-    """A board.yaml with its local defenses and attacks beside it; `parts` replace whole keys."""
+    """Writes a board.yaml with defenses.py and attacks.py next to it; `parts` replace top-level keys of the board."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "defenses.py").write_text(DEFENSES, encoding="utf-8")
     (folder / "attacks.py").write_text(ATTACKS, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Defenses as their authors would write them, good and bad, and a board small enough for claims about them."""
+"""Valid and faulty defenses, and a small board for robustness assertions about them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def crash(classifier):
 
 
 def write_claimed(folder: Path, *, images: int = 32, radius: str = "4/255") -> Path:
-    """A board.yaml of two attacks, with `own.py` beside it."""
+    """Writes a board.yaml with two attacks, and `own.py` with the defenses next to it."""
     (folder / "own.py").write_text(DEFENSES, encoding="utf-8")
     board = {
         "name": "claimed",

@@ -1,4 +1,4 @@
-"""A synthetic board that looks like a real evaluation, and the builders of smaller ones."""
+"""Fixtures: a synthetic board in the form of a real evaluation, and builders of smaller boards."""
 
 from types import SimpleNamespace
 
@@ -92,11 +92,11 @@ def build():
 
 @pytest.fixture(scope="session")
 def nearby():
-    """A board with minimum-norm attacks, verdicts of their own, reused images and bf16 attacks."""
+    """A board with minimum-norm attacks, success claims of attacks, reused images and bf16 attacks."""
     return synthetic.make_nearest(cascade=False)
 
 
 @pytest.fixture(scope="session")
 def cascade():
-    """The same board as a cascade, found by the same attacks."""
+    """The same board with the same attacks as a cascade."""
     return synthetic.make_nearest(cascade=True)

@@ -1,4 +1,4 @@
-"""A page read back: its elements in order, its tables, and the words in them."""
+"""A parser of HTML pages for tests: the elements in order, the tables, and their text."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """The elements of a page in order, as (tag, attributes, text); fails where a tag is not closed."""
+    """Parses a page into its elements in order, as (tag, attributes, text); fails if a tag is not closed."""
 
     def __init__(self, html):
         super().__init__()
@@ -41,7 +41,7 @@ def words(text):
 
 
 def table_rows(page):
-    """The ranking's rows as lists of (attributes, text)."""
+    """Returns the heading and the rows of the ranking, each as a list of (attributes, text)."""
     rows, cells = [], None
     for tag, at, text in page.elements:
         if tag == "table" and rows:
@@ -54,7 +54,7 @@ def table_rows(page):
 
 
 def attack_rows(page, anchor):
-    """The rows of the table of attacks in the section of this id, each a list of the cells' words; heading first."""
+    """Returns the rows of the table of attacks in the section with this id, heading first, as lists of cell texts."""
     start = next(i for i, (_, at, _) in enumerate(page.elements) if at.get("id") == anchor)
     rows = []
     for tag, _, text in page.elements[start:]:

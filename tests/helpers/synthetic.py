@@ -1,4 +1,4 @@
-"""Builders of synthetic boards: small ones to compute by hand, and one with minimum-norm attacks and a cascade."""
+"""Builders of synthetic boards: small ones with results computed by hand, and one with minimum-norm attacks."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ SECONDS = {"attack": 12.5, "verify": 2.0}
 
 
 def make_board(attacks=("clean", "apgd"), defenses=("plain", "noisy"), images=4, block=2, draws=4, **more):
-    """A board of these names; `more` sets its other fields."""
+    """Returns a board with these attacks and defenses; `more` sets its other fields."""
     kinds = {"clean": ("none", 1), "square": ("none", 8), "transfer": ("none", 1)}
     fields = {
         "name": "small",
@@ -39,7 +39,7 @@ def make_board(attacks=("clean", "apgd"), defenses=("plain", "noisy"), images=4,
 
 
 def make_record(board, defense, attack, block, answers, *, random=None, seconds=None, reason="", **more):
-    """A record from its answers, one an image: draws such as "1011", or an Outcome with `reason`."""
+    """Returns a record from one answer per image: draws such as "1011", or an Outcome with `reason`."""
     start = block * board.dataset.block
     images = list(range(100 + start, 100 + start + len(answers)))
     asked = [not isinstance(answer, Outcome) for answer in answers]
@@ -76,9 +76,9 @@ def make_record(board, defense, attack, block, answers, *, random=None, seconds=
 
 
 def judged(board, records):
-    """The records and, for every whole block without one, that of the worst-case job.
+    """Returns the records, with a worst-case record added to every complete block that has none.
 
-    Its fresh draws are the draws of the attack with the fewest right ones, the first of those that tie.
+    Its fresh draws are those of the attack with the fewest right draws, the first one in a tie.
     """
     blocks = {}
     for record in records:
@@ -124,12 +124,12 @@ def _pick(records, image):
 
 
 def merge(board, records):
-    """`purebench.results.merge.merge`, with the worst-case records that are missing."""
+    """Calls `purebench.results.merge.merge` after adding missing worst-case records."""
     return merge_all(board, judged(board, records))
 
 
 def make_png(rng, noise=0.0):
-    """A 32×32 grey PNG in base64: a smooth blob, with noise if asked for."""
+    """Returns a 32×32 grey PNG in base64: a smooth blob with uniform noise of this amplitude."""
     grid = np.linspace(-1, 1, 32)
     blob = np.exp(-4 * ((grid[:, None] - 0.1) ** 2 + (grid[None] + 0.1) ** 2))
     blob += noise * rng.uniform(-1, 1, (32, 32))
@@ -140,7 +140,7 @@ def make_png(rng, noise=0.0):
 
 @dataclass
 class Demo:
-    """A board of a real one's size and shape, its records, results and originals."""
+    """A board of realistic size, with its records, results and original images."""
 
     board: Board
     records: list
@@ -150,7 +150,7 @@ class Demo:
 
 
 def make_results(answers, draws=4, block=2, **more):
-    """A board, records and results from {defense: {attack: answers}}; one draw each is deterministic."""
+    """Returns a board, records and results from {defense: {attack: answers}}; single draws mean a deterministic row."""
     attacks = list(dict.fromkeys(attack for of in answers.values() for attack in of))
     images = max(len(given) for of in answers.values() for given in of.values())
     board = make_board(attacks, tuple(answers), images, block, draws, **more)
@@ -168,7 +168,7 @@ def make_results(answers, draws=4, block=2, **more):
 
 
 def cascaded(answers):
-    """{attack: answers} as a cascade has them: an image that was never right under one attack is spared the others."""
+    """Converts {attack: answers} to a cascade: images that were wrong on every draw skip the later attacks."""
     broken, left = set(), {}
     for attack, given in answers.items():
         left[attack] = [Outcome.SKIPPED if image in broken else answer for image, answer in enumerate(given)]
@@ -196,7 +196,7 @@ REASONS = {"autoattack": "for deterministic defenses only"}
 
 
 def make_nearest(cascade, images=48, block=12):
-    """A board with minimum-norm attacks, verdicts of their own and reused images, as a cascade or not."""
+    """Returns a board with minimum-norm attacks, success claims of attacks and reused images, as a cascade or not."""
     board = replace(
         make_board((), tuple(NEAREST), images, block, 16, attack_precision="bf16", cascade=cascade),
         attacks=NEAREST_ATTACKS,
@@ -222,13 +222,13 @@ def make_nearest(cascade, images=48, block=12):
 
 
 def _look(rng, board, random, clean, median):
-    """What each attack finds of one image: {attack: (answer, nearest, claim)}, all from one distance of its own."""
+    """Returns {attack: (answer, nearest, claim)} of one image, all derived from one random distance."""
     radius, draws = board.threat.radius, 16 if random else 1
     true = 0.0 if rng.random() > clean else median * rng.lognormal(0, 0.5)
     hard = true > 2 * radius and rng.random() < 0.5
 
     def answer(distance):
-        """Right until `distance`; a random defense is now and then right beyond it, too."""
+        """Right up to `distance`; a random defense is sometimes right beyond it, too."""
         beyond = 0.04 if random and distance and rng.random() < 0.3 else 0.0
         right = beyond if distance <= radius else 0.97 if random else 1.0
         return "".join("01"[int(draw)] for draw in rng.random(draws) < right)
@@ -246,7 +246,7 @@ def _look(rng, board, random, clean, median):
 
 
 def _nearest_record(board, defense, random, attack, block, rows):
-    """A record from (answer, nearest, claim) of each of its images."""
+    """Returns a record from (answer, nearest, claim) of each image."""
     answers, distances, claims = zip(*rows, strict=True)
     none = all(answer is Outcome.SKIPPED for answer in answers)
     return make_record(

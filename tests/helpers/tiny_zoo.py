@@ -1,4 +1,4 @@
-"""A zoo of RobustBench with a model that costs next to nothing, and no network to fetch anything from."""
+"""A RobustBench zoo with a tiny model and without network access."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def save(
     ending: str = "",
     wrap: Callable[[dict[str, Any]], Any] = dict,
 ) -> Path:
-    """Writes a checkpoint for CIFAR-10 in the zoo's layout; `wrap` makes of the weights what is saved."""
+    """Writes a checkpoint for CIFAR-10 in the zoo's layout; `wrap` converts the state dict to the saved object."""
     path = folder / "cifar10" / threat_model / f"{name}.pt{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(wrap(model.state_dict()), path)
@@ -47,7 +47,7 @@ def save(
 
 @contextmanager
 def tiny_in_the_zoo() -> Iterator[pytest.MonkeyPatch]:
-    """RobustBench knows Tiny2026Test for CIFAR-10, and whoever reaches for the network fails."""
+    """Adds Tiny2026Test to the models of RobustBench for CIFAR-10, and makes every network access fail."""
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("purebench reached for the network")

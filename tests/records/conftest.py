@@ -1,4 +1,4 @@
-"""Files that are intact, and a copy of them to be damaged; the mutations are those of the benchmark."""
+"""Fixtures with intact files and copies to be damaged; the mutations are those of the benchmark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture(scope="session")
 def hostile() -> ModuleType:
-    """benchmarks/hostile_files.py, which makes the mutations."""
+    """The module benchmarks/hostile_files.py, which makes the mutations."""
     sys.path.insert(0, str(BENCHMARKS))
     try:
         return importlib.import_module("hostile_files")
@@ -26,7 +26,7 @@ def hostile() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def intact(hostile: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An intact board, folder of results and store, which stay as they are."""
+    """An intact board, folder of results and store, which no test changes."""
     return hostile.make_sample(tmp_path_factory.mktemp("intact"))
 
 

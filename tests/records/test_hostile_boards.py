@@ -1,4 +1,4 @@
-"""Boards that anybody may have written are refused with one sentence."""
+"""Tests that hostile board files are rejected with a message of one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("cascade: false", "cascade: false\nseed: 1", "line 10: the key 'seed' comes twice (first in line 8)"),
         ("  apgd:", "  clean:", "line 13: the key 'clean' comes twice (first in line 12)"),
@@ -29,7 +29,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("images: 8", "images: 4:8", "dataset.images: expected a whole number, but got '4:8'"),
         ("images: 8", "images: 10000001", "dataset.images: expected a whole number of at most 10000000"),
         ("images: 8, block: 4", "images: 10000000, block: 1", "at most 1,000,000 jobs"),
-        ("images: 8, block: 4", "images: 400000, block: 1", "defenses), but these are 1,200,000"),  # of two attacks
+        (
+            "images: 8, block: 4",
+            "images: 400000, block: 1",
+            "defenses), but these are 1,200,000",
+        ),  # 400,000 blocks × (2 attacks + the worst case)
         ("draws: 4", "draws: 1000000000000", "verify.draws: expected a whole number of at most 10000"),
         ("draws: 4", "draws: 10**12", "verify.draws: expected a whole number, but got '10**12'"),
         ("name: hostile", "name: 2020-13-45", "line 1: '2020-13-45' reads as a date; put it in quotes"),
@@ -49,7 +53,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("name: hostile", "name: hostile\n---\nname: other", "line 2: expected one document"),
     ],
 )
-def test_hostile_boards_are_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_hostile_boards_are_rejected(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = """name: hostile
 title: Damaged
 about: none
@@ -71,11 +75,11 @@ defenses:
     assert load_board(path).name == "hostile"
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
-    refused(lambda: load_board(path), told)
+    refused(lambda: load_board(path), message)
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (BOMB.encode(), "expected at most 20,000 values"),
         (b"a: &a [*a]", "refers to nothing above"),
@@ -89,13 +93,13 @@ defenses:
         (b"", "board: expected a mapping with"),
     ],
 )
-def test_files_that_are_no_boards_are_refused(tmp_path: Path, data: bytes, told: str) -> None:
+def test_files_that_are_not_boards_are_rejected(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "board.yaml"
     path.write_bytes(data)
-    refused(lambda: load_board(path), told)
+    refused(lambda: load_board(path), message)
 
 
-def test_a_byte_order_mark_anchors_and_merges_are_read(sample: Any) -> None:
+def test_byte_order_marks_anchors_and_merge_keys_are_read(sample: Any) -> None:
     board = load_board(sample.boards)
     sample.boards.write_bytes(b"\xef\xbb\xbf" + sample.boards.read_bytes())
     assert load_board(sample.boards) == board
@@ -106,5 +110,5 @@ def test_a_byte_order_mark_anchors_and_merges_are_read(sample: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["a: yes\nb: 0x1f\nc: 1_000\nd: 1.5e+3\ne: ~\nf: 'no'\ng: |\n  two\n  lines", "- 1", "x"]
 )
-def test_plain_values_are_those_of_yaml(text: str) -> None:
+def test_plain_values_are_parsed_as_yaml(text: str) -> None:
     assert load_yaml(text) == yaml.safe_load(text)

@@ -1,4 +1,4 @@
-"""Files that anybody may have written, mutated at random: one sentence in bounded time and memory, and no traceback."""
+"""Tests that randomly mutated files give a one-line message, without a traceback, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from purebench.results.export import load_result
 
 
 @pytest.mark.parametrize(("kind", "count"), [("boards", 200), ("results", 200), ("stores", 50)])
-def test_mutated_files_give_one_line(hostile: ModuleType, intact: Any, kind: str, count: int) -> None:
-    """The full number is `python benchmarks/hostile_files.py`."""
+def test_mutated_files_give_a_one_line_error(hostile: ModuleType, intact: Any, kind: str, count: int) -> None:
+    """`python benchmarks/hostile_files.py` checks the full number of mutations."""
     found = hostile.fuzz(kind, count, 1, intact)
     assert found.faults == []
-    assert found.read > count / 20  # some mutations do no harm
+    assert found.read > count / 20  # some mutations are harmless
     assert found.refused > count / 2
 
 
 @pytest.mark.slow
-def test_many_more_mutated_files_give_one_line(hostile: ModuleType, intact: Any) -> None:
+def test_many_mutated_files_give_a_one_line_error(hostile: ModuleType, intact: Any) -> None:
     for kind, count in (("boards", 2000), ("results", 2000), ("stores", 500)):
         assert hostile.fuzz(kind, count, 2, intact).faults == []
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('{"a": 1, "a": 2}', "'a' comes twice"),
         ('{"a": NaN}', "expected finite numbers, but got NaN"),
@@ -42,18 +42,18 @@ def test_many_more_mutated_files_give_one_line(hostile: ModuleType, intact: Any)
         ("{", "expected JSON"),
     ],
 )
-def test_json_that_is_hostile_is_refused(text: str, told: str) -> None:
-    refused(lambda: load_json(text), told)
+def test_hostile_json_is_rejected(text: str, message: str) -> None:
+    refused(lambda: load_json(text), message)
 
 
-def test_a_value_in_a_message_is_short() -> None:
+def test_values_in_messages_are_shortened() -> None:
     for value in ("x" * 10**6, ["x" * 1000] * 1000, 10**6000, {str(number): number for number in range(1000)}):
         assert len(shown(value)) <= 200
-    assert shown("\x1b[31m\ud800") == r"'\x1b[31m\ud800'"  # no control character, and printable
+    assert shown("\x1b[31m\ud800") == r"'\x1b[31m\ud800'"  # control characters and surrogates are escaped
 
 
-def test_a_board_is_the_same_in_every_kind_of_file(sample: Any) -> None:
-    """What a store and a result keep of a board goes through the schema of a board.yaml."""
+def test_a_board_is_the_same_in_board_files_stores_and_results(sample: Any) -> None:
+    """The board in a store and in a result is validated by the schema of board.yaml."""
     board = load_board(sample.boards)
     with store.reading(sample.stores) as saved:
         (definition, _) = saved.plans()["hostile"]

@@ -1,4 +1,4 @@
-"""Results that anybody may have written are refused with one sentence."""
+"""Tests that hostile result files are rejected with a message of one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from purebench.results.export import load_result, load_results
 
 
 def change(attack: str, **values: Any) -> Callable[[dict[str, Any]], None]:
-    """Changes a result's attack."""
+    """Returns a function that changes fields of an attack of a result."""
 
     def apply(result: dict[str, Any]) -> None:
         (found,) = (one for one in result["attacks"] if one["name"] == attack)
@@ -25,17 +25,17 @@ def change(attack: str, **values: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def top(**values: Any) -> Callable[[dict[str, Any]], None]:
-    """Changes a result."""
+    """Returns a function that changes fields of a result."""
     return lambda result: result.update({k: v(result[k]) if callable(v) else v for k, v in values.items()})
 
 
 def worst(**values: Any) -> Callable[[dict[str, Any]], None]:
-    """Changes what a result's worst-case job picked and scored."""
+    """Returns a function that changes fields of the worst case of a result."""
     return top(worst_case=lambda found: found | {k: v(found[k]) if callable(v) else v for k, v in values.items()})
 
 
 def without(*names: str) -> Callable[[dict[str, Any]], None]:
-    """Leaves out attacks of a result."""
+    """Returns a function that removes attacks from a result."""
     return top(attacks=lambda attacks: [attack for attack in attacks if attack["name"] not in names])
 
 
@@ -43,7 +43,7 @@ ANOTHER = {"use": "clean", "gradient": "none", "eot": 3, "only": "all"}
 
 
 @pytest.mark.parametrize(
-    ("apply", "told"),
+    ("apply", "message"),
     [
         (without("apgd"), "expected every attack of the board, but 'apgd' is missing"),
         (
@@ -105,25 +105,25 @@ ANOTHER = {"use": "clean", "gradient": "none", "eot": 3, "only": "all"}
         (lambda result: result["board"]["threat"].update(radius="8/0"), "threat.radius: expected a number"),
     ],
 )
-def test_results_that_contradict_their_board_are_refused(
-    sample: Any, apply: Callable[[dict[str, Any]], None], told: str
+def test_results_inconsistent_with_their_board_are_rejected(
+    sample: Any, apply: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     path = sample.results / "noise.json"
     result = json.loads(path.read_text(encoding="utf-8"))
     assert load_result(path).name == "noise"
     apply(result)
     path.write_text(json.dumps(result), encoding="utf-8")
-    refused(lambda: load_result(path), told)
+    refused(lambda: load_result(path), message)
     refused(lambda: load_results(sample.results), "noise.json")
 
 
-def test_two_files_of_one_row_are_refused(sample: Any) -> None:
+def test_two_result_files_of_the_same_row_are_rejected(sample: Any) -> None:
     shutil.copy(sample.results / "none.json", sample.results / "other.json")
     refused(lambda: load_results(sample.results), "other.json: expected the result of 'other', but it is of 'none'")
-    assert load_result(sample.results / "other.json").name == "none"  # one file by itself may have any name
+    assert load_result(sample.results / "other.json").name == "none"  # a file that is read alone may have any name
 
 
-def test_timings_that_are_none_are_told(sample: Any) -> None:
+def test_invalid_timings_are_rejected(sample: Any) -> None:
     for text in ("[]", '{"none": 1}', '{"none": {"clean": {"attack": "1"}}}', "{", '{"none": {}, "none": {}}'):
         (sample.results / "timings.json").write_text(text, encoding="utf-8")
         refused(lambda: load_results(sample.results), "expected timings by defense")

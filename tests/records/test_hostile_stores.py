@@ -1,4 +1,4 @@
-"""Stores and records that anybody may have written are refused with one sentence."""
+"""Tests that hostile stores and records are rejected with a message of one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "message"),
     [
         ("PRAGMA user_version = 2", "expected a store of schema 1, but got 2"),
         ("PRAGMA user_version = 0", "is of purebench 0.4.0 or before"),
@@ -57,7 +57,7 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
         ),
     ],
 )
-def test_hostile_stores_are_refused(sample: Any, sql: str, told: str) -> None:
+def test_hostile_stores_are_rejected(sample: Any, sql: str, message: str) -> None:
     with closing(sqlite3.connect(sample.stores)) as saved, saved:
         saved.execute(sql)
 
@@ -65,11 +65,11 @@ def test_hostile_stores_are_refused(sample: Any, sql: str, told: str) -> None:
         board, records = from_store(sample.stores, "hostile")
         merge(board, records)
 
-    refused(read, told)
+    refused(read, message)
 
 
 @pytest.mark.parametrize(
-    ("shape", "pixels", "told"),
+    ("shape", "pixels", "message"),
     [
         ("4,1,4,4", zlib.compress(bytes(10**8)), "bytes cannot hold 256 for the shape"),
         ("4,1,4,4", zlib.compress(bytes(4 * 100_000)), "expected 256 bytes for the shape"),
@@ -82,7 +82,9 @@ def test_hostile_stores_are_refused(sample: Any, sql: str, told: str) -> None:
         ("-1,1,4,4", b"", "expected a shape such as"),
     ],
 )
-def test_packed_images_are_unpacked_to_their_shape_at_most(sample: Any, shape: str, pixels: bytes, told: str) -> None:
+def test_packed_images_that_do_not_match_their_shape_are_rejected(
+    sample: Any, shape: str, pixels: bytes, message: str
+) -> None:
     with store.reading(sample.stores) as saved:
         (_, keys) = saved.plans()["hostile"]
         before = saved.adversarial(keys[0])
@@ -90,10 +92,10 @@ def test_packed_images_are_unpacked_to_their_shape_at_most(sample: Any, shape: s
     with closing(sqlite3.connect(sample.stores)) as changed, changed:
         changed.execute("UPDATE adversarial SET shape = ?, pixels = ? WHERE key = ?", (shape, pixels, keys[0]))
     with store.reading(sample.stores) as saved:
-        refused(lambda: saved.adversarial(keys[0]), told)
+        refused(lambda: saved.adversarial(keys[0]), message)
 
 
-def test_reading_many_records_is_quick(sample: Any) -> None:
+def test_reading_many_records_is_fast(sample: Any) -> None:
     with store.reading(sample.stores) as saved:
         (_, keys) = saved.plans()["hostile"]
         record = saved.get(keys[0])
@@ -107,7 +109,7 @@ def test_reading_many_records_is_quick(sample: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"images": [1, 1]}, "images: expected each image once"),
         ({"labels": [0]}, "labels: expected one value for each of 2 images, but got 1"),
@@ -129,12 +131,12 @@ def test_reading_many_records_is_quick(sample: Any) -> None:
         ({"schema": True}, "schema: expected 1, but got True"),
     ],
 )
-def test_records_that_contradict_themselves_are_refused(fields: dict[str, Any], told: str) -> None:
+def test_inconsistent_records_are_rejected(fields: dict[str, Any], message: str) -> None:
     good = {
         **{"key": "k", "board": "b", "defense": "d", "attack": "a", "block": 0, "schema": 1},
         **{"images": [1, 2], "labels": [0, 1], "outcomes": ["robust", "robust"], "draws": ["11", "11"]},
         "distances": [0.0, None],
     }
     assert Record.from_dict(good).outcomes == ["robust", "robust"]
-    refused(lambda: Record.from_dict(good | fields), told)
+    refused(lambda: Record.from_dict(good | fields), message)
     refused(lambda: Record.from_dict({k: v for k, v in good.items() if k != "draws"}), "expected the key 'draws'")

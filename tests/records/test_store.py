@@ -1,4 +1,4 @@
-"""One transaction a job, one writer, nothing half written."""
+"""Tests of the store: records and images are written in one transaction per job, by a single writer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def record(key: str = "k", **fields: object) -> Record:
     return Record(**(plain | fields))  # type: ignore[arg-type]
 
 
-def test_records_and_images_come_back_as_they_were(tmp_path: Path) -> None:
+def test_records_and_images_are_read_as_written(tmp_path: Path) -> None:
     images = np.random.default_rng(0).random((2, 1, 3, 4), dtype=np.float32)
     with store.writing(tmp_path / "deep" / "s.sqlite") as saved:
         saved.add(record(), images)
@@ -47,7 +47,7 @@ def test_records_and_images_come_back_as_they_were(tmp_path: Path) -> None:
         assert saved.plans() == {"b": ({"name": "b"}, ["k", "other"])}
 
 
-def test_a_record_of_the_same_key_is_replaced(tmp_path: Path) -> None:
+def test_a_record_with_the_same_key_is_replaced(tmp_path: Path) -> None:
     with store.writing(tmp_path / "s") as saved:
         saved.add(record(), np.zeros((2, 1, 1, 1)))
         saved.add(record(reasons=["again", ""]))
@@ -55,14 +55,14 @@ def test_a_record_of_the_same_key_is_replaced(tmp_path: Path) -> None:
         assert saved.adversarial("k") is None
 
 
-def test_a_store_that_cannot_be_made_is_told_at_once(tmp_path: Path) -> None:
-    """Not taken for one that somebody else writes to, and waited for."""
+def test_a_store_that_cannot_be_created_fails_immediately(tmp_path: Path) -> None:
+    """It is not mistaken for a store that another process writes to, which would be waited for."""
     (tmp_path / "s.lock").mkdir()
     with pytest.raises(PurebenchError, match="the store cannot be made"), store.writing(tmp_path / "s", wait=600):
         pass
 
 
-def test_a_second_writer_is_refused_and_may_wait(tmp_path: Path) -> None:
+def test_a_second_writer_is_rejected_or_waits(tmp_path: Path) -> None:
     path = tmp_path / "s"
     code = "import sys, pathlib; from purebench.records import store\n"
     code += "with store.writing(pathlib.Path(sys.argv[1]), float(sys.argv[2])): pass"
@@ -78,7 +78,7 @@ def test_a_second_writer_is_refused_and_may_wait(tmp_path: Path) -> None:
     assert waiting.wait(60) == 0
 
 
-def test_a_writer_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "s"
     code = (
         "import sys, pathlib, os, signal; from purebench.records import store\n"
@@ -89,7 +89,7 @@ def test_a_writer_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
         saved.add(record())
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_saved(tmp_path: Path) -> None:
+def test_a_full_disk_gives_a_one_line_error_and_keeps_saved_records(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with store.writing(path) as saved:
         saved.add(record())
@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_saved(tmp_path: Path) -> Non
         assert saved.get("k") == record()
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_stores_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(PurebenchError, match="there is none"), store.reading(tmp_path / "absent"):
         pass
     file = tmp_path / "text"

@@ -1,4 +1,4 @@
-"""tools/gpu.sh with tiny settings on the CPU: what it installs, runs, writes and resumes."""
+"""Tests of tools/gpu.sh with tiny settings on the CPU: installation, runs, output files and resuming."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 def gpu(
     tmp_path: Path, what: str, *words: str, minutes: str = "5", out: str = "out"
 ) -> tuple[int, dict[str, Any], str]:
-    """The exit code, the provenance and the output of the script."""
+    """Runs the script; returns its exit code, its provenance and its output."""
     command = [str(ROOT / "tools" / "gpu.sh"), what, "--minutes", minutes, "--device", "cpu"]
     command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / out), *words]
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    told = tmp_path / out / f"{what}.provenance.json"
-    return done.returncode, json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}, str(done)
+    file = tmp_path / out / f"{what}.provenance.json"
+    return done.returncode, json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}, str(done)
 
 
 def packed(folder: Path, what: str, into: Path) -> list[str]:
-    """The names of the files in the packed results."""
+    """Returns the names of the files in the packed results."""
     parts = sorted(folder.glob(f"{what}.tar.gz.*"))
     assert parts
     assert all(part.stat().st_size <= 16 * 2**20 for part in parts)
@@ -37,13 +37,13 @@ def packed(folder: Path, what: str, into: Path) -> list[str]:
         return archive.getnames()
 
 
-def test_the_speed_table_is_measured_by_the_installed_package(tmp_path: Path) -> None:
+def test_the_speed_benchmark_uses_the_installed_package(tmp_path: Path) -> None:
     tiny = ["--only", "overhead", "--", "--images", "2", "--steps", "2", "--repeats", "1"]
-    code, told, output = gpu(tmp_path, "speed", "--commit", "abc", *tiny)
+    code, provenance, output = gpu(tmp_path, "speed", "--commit", "abc", *tiny)
     assert code == 0, output
-    assert told["complete"]
-    assert (told["device"], told["commit"]) == ("cpu", "abc")
-    assert told["versions"]["torch"]
+    assert provenance["complete"]
+    assert (provenance["device"], provenance["commit"]) == ("cpu", "abc")
+    assert provenance["versions"]["torch"]
     assert "speed/overhead.json" in packed(tmp_path / "out", "speed", tmp_path)
     # The package is importable, with its entry points, from the folder alone.
     code_ = (
@@ -61,24 +61,24 @@ def test_the_speed_table_is_measured_by_the_installed_package(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_gpu_tests_run(tmp_path: Path) -> None:
-    code, told, output = gpu(tmp_path, "tests", "--", "-k", "seeded or runs_out")
+    code, provenance, output = gpu(tmp_path, "tests", "--", "-k", "seeded or runs_out")
     assert code == 0, output
-    assert told["complete"]
+    assert provenance["complete"]
     assert "tests/junit.xml" in packed(tmp_path / "out", "tests", tmp_path)
-    code, told, output = gpu(tmp_path, "tests", "--", "-k", "no test has this name")
+    code, provenance, output = gpu(tmp_path, "tests", "--", "-k", "no test has this name")
     assert code == 1, output
-    assert not told["complete"]
+    assert not provenance["complete"]
 
 
 @pytest.mark.slow
-def test_a_board_that_runs_out_of_time_goes_on_from_what_was_packed(tmp_path: Path) -> None:
+def test_a_board_out_of_time_resumes_from_the_packed_files(tmp_path: Path) -> None:
     words = ["--board", "fashion-quick", "--images", "24", "--", "-d", "none", "--workers", "1"]
-    code, told, output = gpu(tmp_path, "boards", *words, minutes="0.3")
-    assert (code, told["complete"]) == (3, False), output
-    code, told, output = gpu(
+    code, provenance, output = gpu(tmp_path, "boards", *words, minutes="0.3")
+    assert (code, provenance["complete"]) == (3, False), output
+    code, provenance, output = gpu(
         tmp_path, "boards", "--resume", str(tmp_path / "out"), "--work", str(tmp_path / "other"), *words, out="second"
     )
-    assert (code, told["complete"]) == (0, True), output
+    assert (code, provenance["complete"]) == (0, True), output
     names = packed(tmp_path / "second", "boards", tmp_path)
     assert {f"boards/fashion-quick/{name}" for name in ("results/none.json", "page.html", "records.sqlite")} <= set(
         names
@@ -87,7 +87,7 @@ def test_a_board_that_runs_out_of_time_goes_on_from_what_was_packed(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["boards"], "--board"),
         (["speed", "--minutes", "0"], "--minutes"),
@@ -95,9 +95,9 @@ def test_a_board_that_runs_out_of_time_goes_on_from_what_was_packed(tmp_path: Pa
         (["speed", "--device", "tpu9"], "tpu9"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, words: list[str], said: str) -> None:
-    code, told, output = gpu(tmp_path, words[0], *words[1:])
+def test_invalid_input_gives_a_one_line_error_and_exit_code_2(tmp_path: Path, words: list[str], message: str) -> None:
+    code, provenance, output = gpu(tmp_path, words[0], *words[1:])
     assert code == 2
-    assert said in output
+    assert message in output
     assert "Traceback" not in output
-    assert not told
+    assert not provenance

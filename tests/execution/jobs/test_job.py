@@ -1,10 +1,9 @@
-"""A job: its key decides it; failures are records; the constraint is checked; verification is fresh."""
+"""Tests of attack jobs: reproducibility, outcomes, the check of the threat model, and independent verification."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import pytest
 import torch
 
 from purebench.boards.parse import load_board
-from purebench.core.answers import DefenseFault
-from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Function, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import ThreatModel
@@ -21,7 +18,6 @@ from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobResult
 from purebench.execution.jobs.threat_check import Violation, constrain
-from purebench.execution.jobs.verification import verify
 from purebench.execution.scheduler import single_thread
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
@@ -42,7 +38,7 @@ def without_time(record: Record) -> Record:
     return replace(record, seconds={})
 
 
-def test_the_key_decides_the_record_and_the_callers_state_is_left_alone(tmp_path: Path) -> None:
+def test_a_record_depends_only_on_its_job_and_the_callers_random_state_is_kept(tmp_path: Path) -> None:
     ready = context(tmp_path)
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -57,7 +53,7 @@ def test_the_key_decides_the_record_and_the_callers_state_is_left_alone(tmp_path
     assert find(other, "coin", "clean").record.draws != find(ready, "coin", "clean").record.draws
 
 
-def test_a_random_defense_is_asked_often_and_a_deterministic_one_once(tmp_path: Path) -> None:
+def test_random_defenses_are_verified_with_all_draws_and_deterministic_ones_with_one(tmp_path: Path) -> None:
     ready = context(tmp_path)
     assert [len(draws) for draws in find(ready, "coin", "clean").record.draws] == [6] * 4
     assert [len(draws) for draws in find(ready, "none", "clean").record.draws] == [1] * 4
@@ -65,7 +61,7 @@ def test_a_random_defense_is_asked_often_and_a_deterministic_one_once(tmp_path: 
     assert 0.2 < mixed.count("1") / len(mixed) < 0.9
 
 
-def test_outcomes_follow_the_draws(tmp_path: Path) -> None:
+def test_outcomes_agree_with_the_draws(tmp_path: Path) -> None:
     record = find(context(tmp_path), "coin", "apgd").record
     for outcome, draws in zip(record.outcomes, record.draws, strict=True):
         held = draws.count("1") > len(draws) / 2
@@ -77,7 +73,7 @@ def test_outcomes_follow_the_draws(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("defense", "reason"), [("nan", "NaN"), ("shape", r"shape \[4,K\]"), ("crash", "no answer today")]
 )
-def test_a_faulty_defense_is_an_errored_record(tmp_path: Path, defense: str, reason: str) -> None:
+def test_a_faulty_defense_gives_an_errored_record(tmp_path: Path, defense: str, reason: str) -> None:
     ready = context(tmp_path, defenses={defense: f"{tmp_path}/defenses.py:{defense}", "none": "none"})
     for attack in ("clean", "apgd", "square"):
         found = find(ready, defense, attack)
@@ -92,14 +88,14 @@ def test_a_faulty_defense_is_an_errored_record(tmp_path: Path, defense: str, rea
     ("attack", "reason"),
     [("too_far", "linf distance"), ("outside", "outside"), ("nan", "finite"), ("shape", "shape")],
 )
-def test_an_attack_that_leaves_the_threat_model_is_errored(tmp_path: Path, attack: str, reason: str) -> None:
+def test_an_attack_outside_the_threat_model_is_errored(tmp_path: Path, attack: str, reason: str) -> None:
     ready = context(tmp_path, attacks={"a": {"use": f"{tmp_path}/attacks.py:{attack}"}})
     record = find(ready, "none", "a").record
     assert record.outcomes == [Outcome.ERRORED] * 4
     assert reason in record.reason
 
 
-def test_overshooting_by_rounding_is_projected_and_noted(tmp_path: Path) -> None:
+def test_rounding_errors_beyond_the_radius_are_projected_and_noted(tmp_path: Path) -> None:
     ready = context(tmp_path, attacks={"a": {"use": f"{tmp_path}/attacks.py:rounding"}})
     record = find(ready, "none", "a").record
     assert any("rounding corrected" in note for note in record.notes)
@@ -114,7 +110,7 @@ def test_attacks_that_do_not_apply_are_skipped(tmp_path: Path) -> None:
     assert find(ready, "coin", "d").record.outcomes == [Outcome.SKIPPED] * 4
 
 
-def test_constrain_leaves_what_is_inside() -> None:
+def test_constrain_keeps_images_inside_the_threat_model() -> None:
     x = torch.rand(3, 1, 4, 4)
     threat = ThreatModel("l2", 0.5)
     inside = threat.project(x + torch.randn_like(x), x)
@@ -125,17 +121,7 @@ def test_constrain_leaves_what_is_inside() -> None:
         constrain(x + 1.0, x, threat)
 
 
-def test_verification_is_fresh_for_every_draw_and_image() -> None:
-    """A defense right with probability 0.3 is found right in 30 % of draws, each image apart."""
-    defense = as_defense(lambda x: torch.stack([torch.ones(len(x)), 2.0 * (torch.rand(len(x)) >= 0.3)], 1), random=True)
-    torch.manual_seed(0)
-    right = verify(defense, torch.zeros(200, 1, 2, 2), torch.zeros(200, dtype=torch.long), 50, DeviceBatch(64))
-    assert right.shape == (200, 50)
-    assert right.float().mean().item() == pytest.approx(0.3, abs=0.02)
-    assert right.float().mean(1).std().item() == pytest.approx((0.3 * 0.7 / 50) ** 0.5, rel=0.2)
-
-
-def test_running_out_of_memory_halves_the_device_batch_not_the_block(tmp_path: Path) -> None:
+def test_out_of_memory_errors_halve_the_device_batch_and_not_the_block(tmp_path: Path) -> None:
     ready = context(tmp_path)
     classifier = ready.defenses["none"].classifier
 
@@ -151,79 +137,13 @@ def test_running_out_of_memory_halves_the_device_batch_not_the_block(tmp_path: P
     assert found.notes == ["out of memory: device batch halved to 2"]
 
 
-def test_pictures_show_the_first_images_of_the_first_block(tmp_path: Path) -> None:
+def test_records_contain_pictures_of_the_first_images_of_the_first_block(tmp_path: Path) -> None:
     pictures = find(context(tmp_path), "coin", "apgd").record.pictures
     assert len(pictures) == 4
     assert base64.b64decode(pictures[0].adversarial)[:4] == b"\x89PNG"
 
 
-def test_a_random_defense_that_calls_itself_deterministic_is_a_fault() -> None:
-    liar = as_defense(lambda x: torch.randn(len(x), 3))
-    with pytest.raises(DefenseFault, match="random=True"):
-        verify(liar, torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
-    calls: list[int] = []
-
-    def turns(x: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        return torch.eye(9)[[len(calls)] * len(x)]
-
-    with pytest.raises(DefenseFault, match="twice"):
-        verify(as_defense(turns), torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
-
-
-def looks(x: torch.Tensor) -> torch.Tensor:
-    """Logits that differ from image to image and from class to class."""
-    return x.flatten(1) @ torch.linspace(-1, 1, 12).view(4, 3)
-
-
-def at_a_batchs_mean(x: torch.Tensor) -> torch.Tensor:
-    return looks(x) + looks(x).mean(0)
-
-
-def otherwise_with_gradients(x: torch.Tensor) -> torch.Tensor:
-    return -looks(x) if x.requires_grad else looks(x)
-
-
-def small_noise(x: torch.Tensor) -> torch.Tensor:
-    return 1e-5 * (looks(x) + torch.randn(len(x), 3))
-
-
-OWN = torch.Generator()
-
-
-def own_numbers(x: torch.Tensor) -> torch.Tensor:
-    return looks(x) + torch.randn(len(x), 3, generator=OWN)
-
-
-@pytest.mark.parametrize(
-    ("function", "random", "told"),
-    [
-        (at_a_batchs_mean, False, "other images of a batch"),
-        (otherwise_with_gradients, False, "gradients on and off"),
-        (small_noise, False, "random=True"),
-        (own_numbers, True, "under one seed"),
-        (lambda x: looks(x).argmax(1, keepdim=True).repeat(1, 3), False, "floating-point logits"),
-    ],
-)
-def test_a_defense_that_treats_passes_unlike_is_a_fault(
-    function: Callable[[torch.Tensor], torch.Tensor], random: bool, told: str
-) -> None:
-    x = torch.rand(7, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(DefenseFault, match=told):
-        verify(as_defense(function, random=random), x, torch.zeros(7, dtype=torch.long), 4, DeviceBatch())
-
-
-def test_a_defense_that_cannot_be_differentiated_is_none() -> None:
-    def by_numpy(x: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(x.numpy().reshape(len(x), -1)[:, :3].copy())
-
-    x = torch.rand(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    right = verify(as_defense(by_numpy), x, by_numpy(x).argmax(1), 4, DeviceBatch())
-    assert right.shape == (5, 1)
-    assert right.all()
-
-
-def test_a_defense_that_writes_into_its_buffers_is_found_out(tmp_path: Path) -> None:
+def test_a_defense_that_modifies_its_buffers_is_errored(tmp_path: Path) -> None:
     class Counts(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -240,7 +160,7 @@ def test_a_defense_that_writes_into_its_buffers_is_found_out(tmp_path: Path) -> 
     assert "weights and buffers" in record.reason
 
 
-def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> None:
+def test_an_attack_that_modifies_the_clean_images_is_errored(tmp_path: Path) -> None:
     file = tmp_path / "mutates.py"
     file.write_text(
         "from purebench.core.threat import Knowledge\n"
@@ -254,7 +174,7 @@ def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("claims=torch.zeros(1, dtype=torch.bool)", "one per image, but got shape [1]"),
         ("claims=torch.zeros(9, dtype=torch.bool)", "one per image, but got shape [9]"),
@@ -263,8 +183,8 @@ def test_an_attack_that_writes_into_its_images_is_found_out(tmp_path: Path) -> N
         ("images=x[:-1]", "as it was given, but got"),
     ],
 )
-def test_claims_of_another_length_are_an_error_of_the_attack_and_name_the_field(
-    tmp_path: Path, given: str, told: str
+def test_attack_answers_of_the_wrong_length_are_errored_and_name_the_field(
+    tmp_path: Path, given: str, message: str
 ) -> None:
     file = tmp_path / "claims.py"
     file.write_text(
@@ -276,10 +196,10 @@ def test_claims_of_another_length_are_an_error_of_the_attack_and_name_the_field(
     )
     record = find(context(tmp_path, attacks={"a": {"use": f"{file}:attack"}}), "none", "a").record
     assert set(record.outcomes) == {Outcome.ERRORED}
-    assert told in record.reason
+    assert message in record.reason
 
 
-def test_a_purifier_that_no_gradient_comes_through_is_spared_the_attacks_through_it(tmp_path: Path) -> None:
+def test_gradient_attacks_are_skipped_only_if_a_blocked_gradient_is_declared(tmp_path: Path) -> None:
     ready = context(tmp_path)
     blocked = Function(lambda x: x.detach() * 0.9, random=False)
     for differentiable, outcome in ((False, Outcome.SKIPPED), (True, Outcome.ERRORED)):
@@ -290,8 +210,8 @@ def test_a_purifier_that_no_gradient_comes_through_is_spared_the_attacks_through
         assert "gradient" in record.reason
 
 
-def test_a_factory_that_changes_the_classifier_of_other_rows_is_refused(tmp_path: Path) -> None:
-    """The row `none` would be measured on what the other row made of it."""
+def test_a_factory_that_modifies_the_shared_classifier_is_rejected(tmp_path: Path) -> None:
+    """Otherwise the row `none` would be evaluated with the modified classifier."""
     for name, change in {
         "hooked": "classifier.register_forward_pre_hook(lambda module, given: (given[0].round(),))",
         "edited": "classifier.weight.data.mul_(0.9) if hasattr(classifier, 'weight') else "

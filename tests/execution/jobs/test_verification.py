@@ -1,4 +1,4 @@
-"""Minimum-norm attacks are verified where their images are, for the distance, and projected, for the threat model."""
+"""Tests of verification: minimum-norm answers, invalid logits, inconsistent defenses, and shared draws."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Y = torch.zeros(3, dtype=torch.long)
 
 
 def border(at: float) -> Defense:
-    """Right (class 0) up to this brightness, wrong beyond."""
+    """A defense that predicts class 0, the right class, up to this mean brightness and class 1 above it."""
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         gap = x.flatten(1).mean(1, keepdim=True) - at
@@ -36,21 +36,23 @@ def bright(*values: float) -> torch.Tensor:
     return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
 
 
-def test_the_nearest_images_count_where_they_are_and_are_projected_for_the_threat_model() -> None:
+def test_minimum_norm_answers_are_verified_as_found_and_projected_to_the_radius() -> None:
     x = bright(0.5, 0.5, 0.5)
-    found = bright(0.56, 0.7, 0.5)  # wrong within the radius; wrong beyond it; nothing found
+    found = bright(0.56, 0.7, 0.5)  # wrong within the radius; wrong beyond the radius; not found
     verified = judge(border(0.55), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
     assert verified.fooling_distances == pytest.approx([0.06, 0.2, None])
-    # at the radius the second one, brought back to 0.6, is beyond the border as well
+    # The second image, projected to 0.6, is beyond the border as well.
     assert verified.right.squeeze(1).tolist() == [False, False, True]
     torch.testing.assert_close(verified.images, bright(0.56, 0.6, 0.5))
-    assert verified.passes == 4  # three where they are projected to, one where it was
+    assert verified.passes == 4  # three projected images, and one at its original place
     verified = judge(border(0.65), Answer(found, nearest=True), x, Y, THREAT, 4, DeviceBatch())
-    assert verified.fooling_distances == pytest.approx([None, 0.2, None])  # a claim that does not hold is no distance
+    assert verified.fooling_distances == pytest.approx(
+        [None, 0.2, None]
+    )  # an image that is still right has no distance
     assert verified.right.all()
 
 
-def test_a_random_defense_is_broken_at_a_distance_where_most_draws_are_wrong() -> None:
+def test_fooling_distances_of_random_defenses_require_most_draws_to_be_wrong() -> None:
     def half(x: torch.Tensor) -> torch.Tensor:
         wrong = torch.rand(len(x)) < x.flatten(1).mean(1)
         return torch.stack([~wrong, wrong], 1).float()
@@ -63,7 +65,7 @@ def test_a_random_defense_is_broken_at_a_distance_where_most_draws_are_wrong() -
     assert verified.right.shape == (3, 64)
 
 
-def test_an_answer_outside_of_the_box_is_a_violation_and_rounding_is_noted() -> None:
+def test_answers_outside_the_unit_box_are_violations_and_rounding_is_noted() -> None:
     x = bright(0.5, 0.5, 0.5)
     with pytest.raises(Violation, match=r"outside \[0,1\]"):
         judge(border(0.5), Answer(x + 0.6, nearest=True), x, Y, THREAT, 1, DeviceBatch())
@@ -72,7 +74,7 @@ def test_an_answer_outside_of_the_box_is_a_violation_and_rounding_is_noted() -> 
     assert verified.images.max() <= 1
 
 
-def test_a_bounded_attack_has_no_nearest() -> None:
+def test_bounded_attacks_have_no_fooling_distances() -> None:
     x = bright(0.5, 0.5, 0.5)
     assert judge(border(0.5), Answer(x), x, Y, THREAT, 1, DeviceBatch()).fooling_distances == []
     with pytest.raises(Violation, match="linf distance"):
@@ -80,15 +82,15 @@ def test_a_bounded_attack_has_no_nearest() -> None:
 
 
 @pytest.mark.parametrize("random", [False, True])
-def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
-    """Without it an attack's images would be others than those that were judged."""
+def test_a_defense_that_modifies_its_images_in_place_is_a_fault(random: bool) -> None:
+    """Otherwise the stored images would differ from the verified ones."""
     defense = as_defense(lambda x: torch.cat([x.mul_(0.5).flatten(1), torch.rand(len(x), 1)], 1), random=random)
     with pytest.raises(DefenseFault, match=r"changed in place; work on x.clone\(\)"):
         verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch())
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (None, r"logits as a tensor \[3,K\], but got NoneType"),
         ((torch.zeros(3, 2), torch.zeros(3, 2)), r"but got tuple; wrap it: lambda x: model\(x\)\[0\]"),
@@ -100,14 +102,14 @@ def test_a_defense_that_changes_its_images_is_told_so(random: bool) -> None:
     ],
     ids=["None", "tuple", "dict", "numpy", "no classes", "integers", "too few classes"],
 )
-def test_what_is_no_logits_is_told(answer: object, told: str) -> None:
-    with pytest.raises(DefenseFault, match=told):
+def test_invalid_logits_are_faults(answer: object, message: str) -> None:
+    with pytest.raises(DefenseFault, match=message):
         verify(as_defense(lambda x: answer), bright(0.5, 0.6, 0.7), Y + 2, 4, DeviceBatch())  # type: ignore[arg-type,return-value]
 
 
-def test_logits_are_taken_out_of_what_holds_them() -> None:
+def test_logits_are_extracted_from_common_output_types() -> None:
     class Output(dict[str, object]):
-        """Of a Hugging Face model: a mapping that shows its keys as attributes."""
+        """Output of a Hugging Face model: a mapping."""
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[2.0, 1.0]] * len(x))
@@ -127,8 +129,8 @@ def test_logits_are_taken_out_of_what_holds_them() -> None:
         assert verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).all()
 
 
-def test_a_mask_of_unused_classes_blinds_no_comparison() -> None:
-    """Logits that a mask puts at -1e9 have a spread of 1e9, of which everything else is a thousandth."""
+def test_masked_classes_do_not_hide_differences_between_logits() -> None:
+    """Masked logits of -1e9 make the spread 1e9, so that a relative tolerance would accept any difference."""
     z = torch.tensor([[3.0, 1.0, -1.0, 0.5]])
     unlike = z + torch.tensor([[0.0, 0.9, 0.0, 0.0]])
     for scale in (1e-6, 1.0, 1e6):
@@ -141,7 +143,7 @@ def test_a_mask_of_unused_classes_blinds_no_comparison() -> None:
     assert not close(torch.cat([z[:, :2], mask], 1), torch.cat([unlike[:, :2], mask], 1))
 
 
-def test_a_masked_defense_that_answers_otherwise_again_is_told() -> None:
+def test_a_random_defense_with_masked_classes_declared_deterministic_is_a_fault() -> None:
     def masked(x: torch.Tensor) -> torch.Tensor:
         return torch.cat([torch.randn(len(x), 3), torch.full((len(x), 7), -1e9)], 1)
 
@@ -150,34 +152,34 @@ def test_a_masked_defense_that_answers_otherwise_again_is_told() -> None:
 
 
 def noisy(x: torch.Tensor) -> torch.Tensor:
-    """Logits of an image alone, with noise."""
+    """Logits that depend on each image separately, with noise."""
     flat = x.flatten(1)
     return flat[:, :3] + 0.1 * torch.randn(len(x), 3)
 
 
-def at_the_batchs_mean(x: torch.Tensor) -> torch.Tensor:
+def depends_on_the_batch(x: torch.Tensor) -> torch.Tensor:
     return noisy(x) + x.flatten(1)[:, :3].mean(0)
 
 
-def otherwise_when_attacked(x: torch.Tensor) -> torch.Tensor:
+def depends_on_gradient_mode(x: torch.Tensor) -> torch.Tensor:
     return -noisy(x) if x.requires_grad else noisy(x)
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
-    [(at_the_batchs_mean, "other images of a batch"), (otherwise_when_attacked, "gradients on and off")],
+    ("function", "message"),
+    [(depends_on_the_batch, "other images of a batch"), (depends_on_gradient_mode, "gradients on and off")],
 )
-def test_a_random_defense_that_treats_passes_unlike_is_told(
-    function: Callable[[torch.Tensor], torch.Tensor], told: str
+def test_inconsistent_random_defenses_are_faults(
+    function: Callable[[torch.Tensor], torch.Tensor], message: str
 ) -> None:
     x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(WholeFault, match=told):
+    with pytest.raises(WholeFault, match=message):
         verify(as_defense(function, random=True), x, Y, 4, DeviceBatch())
     assert verify(as_defense(noisy, random=True), x, Y, 4, DeviceBatch()).shape == (3, 4)
 
 
-def test_random_numbers_that_depend_on_the_images_are_no_fault() -> None:
-    """A rejection sampler draws more for one batch than for another: under one seed the answers differ, not in law."""
+def test_random_numbers_that_depend_on_the_images_are_not_a_fault() -> None:
+    """The draws of a rejection sampler depend on the batch: its outputs under one seed differ, their law does not."""
 
     def rejects(x: torch.Tensor) -> torch.Tensor:
         torch.rand(1 + int(100 * x.mean()))
@@ -189,7 +191,7 @@ def test_random_numbers_that_depend_on_the_images_are_no_fault() -> None:
     assert not batch_decides(defense, x, torch.cat([x[:1], 1 - x[1:]]))
 
 
-def test_draws_that_are_all_equal_are_told() -> None:
+def test_equal_draws_of_a_random_defense_are_noted() -> None:
     asked = ask(
         as_defense(lambda x: x.flatten(1)[:, :3].clone(), random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()
     )
@@ -197,8 +199,8 @@ def test_draws_that_are_all_equal_are_told() -> None:
     assert not ask(as_defense(noisy, random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).notes
 
 
-def test_a_defense_that_shares_its_draws_within_a_call_is_asked_one_call_a_draw() -> None:
-    """One of two models a call: right with probability 1/2 at each draw, not on all draws or none."""
+def test_shared_draws_are_verified_with_one_call_per_draw() -> None:
+    """One of two models is chosen per call: each draw is right with probability 1/2, independently of the others."""
 
     def ensemble(x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.randint(2, ())].expand(len(x), 2).clone()
@@ -210,3 +212,13 @@ def test_a_defense_that_shares_its_draws_within_a_call_is_asked_one_call_a_draw(
     right = verify(defense, bright(0.5, 0.6, 0.7), Y, 64, DeviceBatch(256))
     assert right.shape == (3, 64)
     assert 0.3 < right.float().mean() < 0.7
+
+
+def test_verification_draws_are_independent_across_draws_and_images() -> None:
+    """A defense that is right with probability 0.3 is right on 30 % of draws, independently for each image."""
+    defense = as_defense(lambda x: torch.stack([torch.ones(len(x)), 2.0 * (torch.rand(len(x)) >= 0.3)], 1), random=True)
+    torch.manual_seed(0)
+    right = verify(defense, torch.zeros(200, 1, 2, 2), torch.zeros(200, dtype=torch.long), 50, DeviceBatch(64))
+    assert right.shape == (200, 50)
+    assert right.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert right.float().mean(1).std().item() == pytest.approx((0.3 * 0.7 / 50) ** 0.5, rel=0.2)

@@ -1,4 +1,4 @@
-"""A board with certificates, from its file to the page: records, results, the column, and passes counted."""
+"""Tests of a board with certificates: its records, results, ranking column and counts of forward passes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PARTS = {
 
 
 def all_records(ready: Context) -> list[Record]:
-    """The records of all jobs, each given what the jobs that it needs have found."""
+    """Runs all jobs, each with the results of its dependencies, and returns their records."""
     done: dict[str, JobResult] = {}
     for job in ready.jobs():
         done[job.key] = run(job, ready, Given([done[key] for key in job.needs]))
     return [finding.record for finding in done.values()]
 
 
-def test_certificates_go_from_the_job_to_the_board(tmp_path: Path) -> None:
+def test_certificates_appear_in_records_results_and_ranking(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=8, block=4, **PARTS))
     ready = prepare(board)
     records = {(one.defense, one.attack, one.block): one for one in all_records(ready)}
@@ -63,13 +63,13 @@ def test_certificates_go_from_the_job_to_the_board(tmp_path: Path) -> None:
     assert estimate is not None
     assert (estimate.value, estimate.n, estimate.method) == (share, 8, "clopper-pearson")
     assert rows["none"].certified is None
-    assert rows["smoothed"].strongest is None  # a certificate is no attack
+    assert rows["smoothed"].strongest is None  # a certificate is not an attack
 
     export_results(tmp_path / "results", results.values())
     assert {found.name: found for found in load_results(tmp_path / "results")} == results
 
 
-def test_records_and_results_from_before_there_were_certificates_still_load(tmp_path: Path) -> None:
+def test_records_without_the_certified_field_load(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=4, **PARTS | {"defenses": {"none": "none"}}))
     ready = prepare(board)
     records = all_records(ready)

@@ -1,4 +1,4 @@
-"""Worst-case jobs: what they pick, what they score it on, and whose an error is."""
+"""Tests of worst-case jobs: the picked adversarial examples, their scores on fresh draws, and failing images."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Board, dict[tuple[str
     return board, {(one.defense, one.attack, one.block): one for one in records}, folder / "s"
 
 
-def test_a_deterministic_pick_is_wrong_where_any_attack_is(ran: tuple) -> None:
+def test_the_pick_of_a_deterministic_row_is_wrong_if_any_attack_succeeds(ran: tuple) -> None:
     board, records, _ = ran
     for block in range(board.blocks):
         found = records["none", WORST_CASE, block]
@@ -66,7 +66,7 @@ def test_a_deterministic_pick_is_wrong_where_any_attack_is(ran: tuple) -> None:
             assert found.picked[row] == (broken[0] if broken else "clean")
 
 
-def test_the_images_of_a_pick_are_those_of_its_attack(ran: tuple) -> None:
+def test_picked_images_are_those_of_the_picked_attack(ran: tuple) -> None:
     _, records, path = ran
     with store.reading(path) as saved:
         for (defense, attack, block), found in records.items():
@@ -81,8 +81,8 @@ def test_the_images_of_a_pick_are_those_of_its_attack(ran: tuple) -> None:
                 assert found.distances[row] == records[defense, str(name), block].distances[row]
 
 
-def test_attacks_that_change_nothing_lower_no_score(tmp_path: Path) -> None:
-    """The least of three noisy shares is far below their mean; fresh draws that picked nothing agree with the mean."""
+def test_attacks_without_effect_do_not_lower_the_score(tmp_path: Path) -> None:
+    """The minimum of three noisy accuracies is far below their mean; fresh draws agree with the mean."""
     threat = {"norm": "linf", "radius": "0.1/255"}
     coin = {"coin": f"{tmp_path}/defenses.py:coin"}
     board = load_board(write_board(tmp_path, images=12, block=6, threat=threat, defenses=coin))
@@ -100,8 +100,8 @@ def test_attacks_that_change_nothing_lower_no_score(tmp_path: Path) -> None:
     assert columns.min(axis=0).mean() < share - 0.1
 
 
-def test_picking_and_scoring_have_random_numbers_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each rung and the fresh draws are seeded apart from one another, and from the attack jobs."""
+def test_picking_and_scoring_use_separate_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rung and the fresh draws have separate seeds, which differ from those of the attack jobs."""
     coin = {"coin": f"{tmp_path}/defenses.py:coin"}
     context = prepare(load_board(write_board(tmp_path, images=4, block=4, defenses=coin)))
     *attacks, job = context.jobs()
@@ -121,7 +121,7 @@ def test_picking_and_scoring_have_random_numbers_of_their_own(tmp_path: Path, mo
     assert job.stream not in {one.stream for one in attacks}
 
 
-def test_other_seeds_score_on_other_draws(ran: tuple, tmp_path: Path) -> None:
+def test_another_seed_gives_other_fresh_draws(ran: tuple, tmp_path: Path) -> None:
     board, records, _ = ran
     coin = tuple(row for row in board.defenses if row.name == "coin")
     other = replace(board, seed=1, defenses=coin, dataset=replace(board.dataset, images=6))
@@ -130,7 +130,7 @@ def test_other_seeds_score_on_other_draws(ran: tuple, tmp_path: Path) -> None:
     assert again.draws != records["coin", WORST_CASE, 0].draws
 
 
-def test_an_image_that_fails_costs_its_own_score_alone(tmp_path: Path) -> None:
+def test_a_failing_image_makes_only_that_image_errored(tmp_path: Path) -> None:
     (tmp_path / "marked.py").write_text(MARKED, encoding="utf-8")
     defenses = {"marked": f"{tmp_path}/marked.py:marked"}
     board = load_board(write_board(tmp_path, images=4, block=4, defenses=defenses))
@@ -150,7 +150,7 @@ def test_an_image_that_fails_costs_its_own_score_alone(tmp_path: Path) -> None:
     assert all(len(draws) == board.fresh for row, draws in enumerate(record.draws) if row != 2)
 
 
-def test_what_no_attack_answered_for_is_errored_or_skipped(tmp_path: Path) -> None:
+def test_images_without_an_answer_are_errored_or_skipped(tmp_path: Path) -> None:
     board = load_board(write_board(tmp_path, images=4, block=4, defenses={"none": "none"}))
     context = prepare(board)
     (job,) = (one for one in context.jobs() if isinstance(one, WorstCaseJob))

@@ -1,4 +1,4 @@
-"""Jobs on defenses that remember, share their draws or fail at some images: what is known is told, and only that."""
+"""Tests of jobs on defenses that keep state, share draws within a call, or fail on some images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from boards import write_board  # isort: skip
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """A board of 6 images and 4 draws on which every row but one is replaced by the tests."""
+    """A board with 6 images, 4 draws and one row, whose defense the tests replace."""
     attacks = {
         "clean": {"use": "clean"},
         "apgd": {"use": "apgd(steps=5)", "gradient": "exact", "eot": 4},
@@ -39,7 +39,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 
 def found(ready: Context, defense: Defense, attack: str) -> Record:
-    """The record of an attack on a defense in the place of the board's row."""
+    """Runs an attack on a defense in place of the row of the board, and returns its record."""
     context = replace(ready, defenses={"none": defense})
     (job,) = (job for job in context.jobs() if isinstance(job, Job) and job.label == attack)
     return run_job(job, context).record
@@ -50,13 +50,13 @@ def classifier(ready: Context) -> Callable[[Tensor], Tensor]:
 
 
 def at_image(ready: Context, number: int) -> Callable[[Tensor], Tensor]:
-    """Whether images [N,C,H,W] are near one of the board's, bool [N]."""
+    """Returns a function of images [N,C,H,W]: whether each is near the board's image of this number, bool [N]."""
     image = torch.as_tensor(ready.images.take([number]).floats())
     return lambda x: (x - image).abs().flatten(1).amax(1) <= 9 / 255
 
 
 @pytest.mark.parametrize("attack", ["clean", "apgd"])
-def test_an_image_with_a_nan_costs_its_own_result_alone(ready: Context, attack: str) -> None:
+def test_a_nan_on_one_image_makes_only_that_image_errored(ready: Context, attack: str) -> None:
     net, here = classifier(ready), at_image(ready, 2)
     record = found(ready, as_defense(lambda x: net(x).masked_fill(here(x)[:, None], float("nan"))), attack)
     assert [outcome is Outcome.ERRORED for outcome in record.outcomes] == [row == 2 for row in range(6)]
@@ -67,8 +67,8 @@ def test_an_image_with_a_nan_costs_its_own_result_alone(ready: Context, attack: 
     assert all(len(draws) == 1 for row, draws in enumerate(record.draws) if row != 2)
 
 
-def test_a_nan_that_verification_alone_meets_costs_its_image_alone(ready: Context) -> None:
-    """The defense fails beside the image, where only the attack's answer lies."""
+def test_a_nan_during_verification_makes_only_that_image_errored(ready: Context) -> None:
+    """The defense fails near the clean image, where only the adversarial example of the attack lies."""
     net, here = classifier(ready), at_image(ready, 3)
     image = torch.as_tensor(ready.images.take([3]).floats())
 
@@ -84,7 +84,7 @@ def test_a_nan_that_verification_alone_meets_costs_its_image_alone(ready: Contex
     assert sum(outcome is Outcome.ERRORED for outcome in record.outcomes) == 1
 
 
-def test_a_fault_of_every_image_is_told_once_with_its_place(ready: Context) -> None:
+def test_a_fault_on_every_image_is_reported_once_with_its_location(ready: Context) -> None:
     def crashes(x: Tensor) -> Tensor:
         raise RuntimeError("no answer today")
 
@@ -95,7 +95,7 @@ def test_a_fault_of_every_image_is_told_once_with_its_place(ready: Context) -> N
     assert record.reason.endswith(f"test_jobs_of_odd_defenses.py:{line})")
 
 
-def test_the_place_of_a_fault_is_in_the_users_code_not_in_a_librarys() -> None:
+def test_the_location_of_a_fault_is_in_user_code_and_not_in_a_library() -> None:
     def wrong(x: Tensor) -> Tensor:
         return torch.nn.functional.conv2d(x, x[0, 0])
 
@@ -104,7 +104,7 @@ def test_the_place_of_a_fault_is_in_the_users_code_not_in_a_librarys() -> None:
     assert explain(raised.value).endswith(f"test_jobs_of_odd_defenses.py:{wrong.__code__.co_firstlineno + 1})")
 
 
-def test_a_loss_of_more_classes_than_there_are_does_not_apply(ready: Context) -> None:
+def test_an_attack_whose_loss_needs_more_classes_is_skipped(ready: Context) -> None:
     net = classifier(ready)
     two = as_defense(lambda x: torch.stack([net(x)[:, :5].logsumexp(1), net(x)[:, 5:].logsumexp(1)], 1))
     labels = (ready.images.labels >= 5).astype("int64")
@@ -115,10 +115,10 @@ def test_a_loss_of_more_classes_than_there_are_does_not_apply(ready: Context) ->
     assert Outcome.ERRORED not in found(context, two, "apgd").outcomes
 
 
-def test_a_defense_that_remembers_its_first_answer_is_verified_without_its_memory(tmp_path: Path) -> None:
-    """It answers for every image what it first answered near it, so that an attack sees the clean image for ever.
+def test_a_defense_that_stores_its_outputs_is_verified_without_them(tmp_path: Path) -> None:
+    """The defense returns its first output near an image for all later queries, so an attack gets the clean output.
 
-    Images that break the classifier break it too, whatever it saw before them: the job begins with the clean images.
+    Adversarial examples of the classifier must break this defense too, although the job queries clean images first.
     """
     attacks = {
         "apgd": {"use": "apgd(steps=20)", "gradient": "exact"},
@@ -156,8 +156,8 @@ def test_a_defense_that_remembers_its_first_answer_is_verified_without_its_memor
     assert findings["nearest", "again"].record.outcomes == findings["none", "apgd"].record.outcomes
 
 
-def test_a_defense_that_replays_its_first_call_holds_nothing(ready: Context) -> None:
-    """In its own memory, the answer to the clean images is replayed at every later call, and so to the attack."""
+def test_a_defense_that_replays_its_first_output_is_never_robust(ready: Context) -> None:
+    """It stores the output on the clean images and returns it at every later call, also to the attack."""
     net = classifier(ready)
 
     class Replays(torch.nn.Module):
@@ -172,19 +172,19 @@ def test_a_defense_that_replays_its_first_call_holds_nothing(ready: Context) -> 
     assert Outcome.ROBUST not in record.outcomes
 
 
-def test_an_ensemble_that_chooses_a_model_a_call_is_asked_one_call_a_draw(ready: Context) -> None:
+def test_an_ensemble_with_one_choice_per_call_is_verified_with_one_call_per_draw(ready: Context) -> None:
     net = classifier(ready)
 
     def ensemble(x: Tensor) -> Tensor:
         return net(x).roll(int(torch.randint(2, ())), 1)  # the second model is always wrong
 
     record = found(ready, as_defense(ensemble, random=True), "clean")
-    assert len({tuple(draw) for draw in zip(*record.draws, strict=True)}) == 2  # a draw is of one model or the other
+    assert len({tuple(draw) for draw in zip(*record.draws, strict=True)}) == 2  # each draw uses one of the two models
     assert [warning.code for warning in record.warnings] == [WarningCode.SHARED_DRAWS]
 
 
-def test_the_random_numbers_of_verification_are_not_those_of_the_attack(tmp_path: Path) -> None:
-    """An attack that knew them would choose its images by them; here it only says what they were."""
+def test_verification_uses_other_random_numbers_than_the_attack(tmp_path: Path) -> None:
+    """An attack with these numbers could choose its images by them; this attack only returns its own numbers."""
     file = tmp_path / "peeks.py"
     file.write_text(
         "import torch\nfrom purebench.core.defense import Defense\nfrom purebench.core.answers import Answer\n"
@@ -208,8 +208,8 @@ def test_the_random_numbers_of_verification_are_not_those_of_the_attack(tmp_path
     assert 10 <= agree <= 30  # of 40
 
 
-@pytest.mark.slow  # the compiler takes seconds to import
-def test_models_that_torch_compile_made_run_as_they_were_before(ready: Context) -> None:
+@pytest.mark.slow  # importing the compiler takes seconds
+def test_models_wrapped_by_torch_compile_run_uncompiled(ready: Context) -> None:
     graphs: list[object] = []
 
     def backend(graph: torch.fx.GraphModule, example: list[Tensor]) -> object:
@@ -222,23 +222,23 @@ def test_models_that_torch_compile_made_run_as_they_were_before(ready: Context) 
     assert not graphs
 
 
-def test_a_row_that_is_no_defense_of_images_is_refused_by_its_name(ready: Context) -> None:
+def test_an_invalid_defense_is_rejected_with_the_name_of_its_row(ready: Context) -> None:
     net = classifier(ready)
     with pytest.raises(PurebenchError, match=r"defenses.none: .*wrap it"):
         check_defenses(replace(ready, defenses={"none": as_defense(lambda x: (net(x), net(x)))}))  # type: ignore[arg-type,return-value]
 
 
-def test_what_a_defense_declares_is_compared_with_its_answers_before_the_run(ready: Context) -> None:
+def test_declared_randomness_is_checked_before_the_run(ready: Context) -> None:
     net = classifier(ready)
     noisy = as_defense(lambda x: net(x + 0.3 * torch.randn_like(x)))
     with pytest.raises(PurebenchError, match=r"defenses.none: .*declare it random=True"):
         check_defenses(replace(ready, defenses={"none": noisy}))
-    (told,) = check_defenses(replace(ready, defenses={"none": as_defense(net, random=True)}))
-    assert told.startswith("defenses.none: it declares random=True")
+    (warning,) = check_defenses(replace(ready, defenses={"none": as_defense(net, random=True)}))
+    assert warning.startswith("defenses.none: it declares random=True")
     assert check_defenses(ready) == []
 
 
-def test_a_model_of_other_images_is_refused_before_the_run(ready: Context) -> None:
+def test_a_model_for_another_image_shape_is_rejected_before_the_run(ready: Context) -> None:
     colour = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     shape = list(ready.images.images.shape[1:])
     with pytest.raises(PurebenchError) as caught:
