@@ -1,4 +1,4 @@
-"""Settings of all tests: one thread, as in every job, and no deadlines of Hypothesis, so that slow machines pass too."""
+"""Settings of all tests: one thread, as in every job, and no Hypothesis deadlines, so that tests may be slow."""
 
 from __future__ import annotations
 

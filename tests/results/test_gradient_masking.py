@@ -1,4 +1,4 @@
-"""Tests the warnings of a row: those of its attacks, and gradient masking (attacks without the gradient are stronger)."""
+"""Tests the warnings of a row: those of its attacks, and that attacks without the gradient are stronger."""
 
 import io
 from dataclasses import replace
@@ -15,8 +15,8 @@ from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.frame import of_defenses
-from purebench.results.ranking.comparisons import Side, comparisons
 from purebench.results.gradient_masking import doubts
+from purebench.results.ranking.comparisons import Side, comparisons
 
 from synthetic import merge  # isort: skip
 from purebench.core.threat import ThreatModel

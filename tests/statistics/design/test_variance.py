@@ -1,4 +1,4 @@
-"""Tests variance components against simulations and statsmodels, the cheapest allocation, and the power of comparisons."""
+"""Tests variance components against simulation and statsmodels, the cheapest allocation, and power."""
 
 import math
 from bisect import bisect_left

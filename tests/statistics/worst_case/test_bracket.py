@@ -1,4 +1,4 @@
-"""Tests the bracket of the worst case: its ends, its coverage where the split estimate is biased, and invalid arrays."""
+"""Tests the bracket of the worst case: its ends, its coverage where the split is biased, and invalid arrays."""
 
 import math
 

@@ -10,7 +10,7 @@ BLOCK = 24
 
 
 def play(q, rng, rungs=RUNGS, columns=16):
-    """Returns q of the picked attack, [images], after the first draws and all rungs; q: [attacks, images], one block."""
+    """Returns q of the picks, [images], after the first draws and all rungs; q: [attacks, images] of one block."""
     draws, counts = np.full(q.shape, columns), np.ones(q.shape, dtype=bool)
     right = rng.binomial(columns, q)
     for rung in rungs:
