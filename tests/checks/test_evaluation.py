@@ -49,7 +49,7 @@ def test_checks_are_undecided_on_few_images(tmp_path: Path) -> None:
 
 
 def test_checks_stop_as_soon_as_they_are_decided(tmp_path: Path) -> None:
-    """A fault in every image is found on few; a sound defense needs enough images to rule out a share of `tolerance`."""
+    """A fault in every image is found on few; a sound defense needs enough to rule out a share of `tolerance`."""
     board = load_board(write_claimed(tmp_path, images=64))
     effort = Effort(steps=4, queries=2, draws=2, tolerance=0.5)
     run = Runner(tmp_path / "store.sqlite")
