@@ -18,6 +18,7 @@ from purebench.boards.board import Board
 from purebench.boards.parse import load_board
 from purebench.core.defense import Defense, Function, Purifier
 from purebench.core.errors import PurebenchError
+from purebench.core.files.places import STORE_SCHEMA
 from purebench.core.registry import LOCAL
 from purebench.execution.board_run import run_board
 from purebench.report import Report
@@ -86,7 +87,7 @@ def test_evaluate_equals_run_board_and_resumes_from_its_store(board: Board, own_
     expected = Report(board, tuple(merge(board, records)), report.classes)
     assert numbers(report) == numbers(expected)
     assert done == [0, 1, 2, 3, 4, 5, 6]
-    assert (own_data_folder / "purebench" / "records.sqlite").is_file()
+    assert (own_data_folder / "purebench" / f"records-{STORE_SCHEMA}.sqlite").is_file()
     done.clear()
     again = purebench.evaluate(["none", "coin"], board, progress=lambda now, total, record: done.append(now))
     assert done == [6]

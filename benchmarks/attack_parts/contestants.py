@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from attack_parts.subjects import Counted, Subject, images_of
 from torch import Tensor, nn
 
+from attack_parts.subjects import Counted, Subject, images_of
 from purebench.core import registry
 from purebench.core.defense import as_defense
 from purebench.core.registry import Spec

@@ -19,11 +19,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from attack_parts.subjects import images, resnet18
 from reporting import Report, fixed, progress, text
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attack_parts.subjects import images, resnet18
 from purebench import evaluate, load_board
 from purebench.attacks.views.folding import Folding
 from purebench.boards.board import Board

@@ -1,4 +1,4 @@
-"""Compares attacks in bf16 and float32: `python benchmarks/precision.py --device cuda`.
+"""Compares attacks in bf16 and float32: `python benchmarks/attacks.py precision --device cuda`.
 
 The same attack runs in float32 and in bf16 (`View.precision`), on the bundled classifier and on the bundled MLVGM
 purifier; every answer is verified in float32, on the same fresh draws. The difference in robust accuracy comes with a
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from attack_parts.subjects import Counted, Subject, answers, chosen, constrained, fashion, images_of
-from attack_parts.timing import find_clock
 from paired import difference
 from reporting import Report, fixed, parser, percent, perform, progress, text
 from torch import Tensor
 
+from attack_parts.subjects import Counted, Subject, answers, chosen, constrained, fashion, images_of
+from attack_parts.timing import find_clock
 from purebench.core import registry
 from purebench.core.defense import as_defense
 from purebench.core.registry import Spec

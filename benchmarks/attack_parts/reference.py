@@ -1,6 +1,6 @@
 """AutoAttack's own package, our adapter to it, and the native attacks, on one deterministic classifier.
 
-    python benchmarks/reference.py --json reference.json
+    python benchmarks/attacks.py reference --json reference.json
 
 The package is run as its authors run it, on the bundled ResNet, then through `autoattack:standard`, on the same images
 with the same seed and batch size. Bar: both break exactly the same images. Then native APGD-CE, APGD-T and Square run
@@ -20,10 +20,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from attack_parts.subjects import Counted, Subject, answers, constrained, fashion, images_of
 from reporting import Report, fixed, parser, percent, perform, progress, text
 from torch import Tensor
 
+from attack_parts.subjects import Counted, Subject, answers, constrained, fashion, images_of
 from purebench.core import registry
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError

@@ -1,9 +1,9 @@
 """Measures the strength of the attacks on random defenses, beside their peers at equal gradient cost.
 
     benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
-    /tmp/peers/bin/python benchmarks/strength.py --defense noise --json noise.json
-    /tmp/peers/bin/python benchmarks/strength.py --defense mlvgm --defense diffpure
-    /tmp/peers/bin/python benchmarks/strength.py --defense cifar --data test.npz --weights model_test.pt
+    peers/bin/python benchmarks/attacks.py strength --defense noise --json noise.json
+    peers/bin/python benchmarks/attacks.py strength --defense mlvgm --defense diffpure
+    peers/bin/python benchmarks/attacks.py strength --defense cifar --data test.npz --weights model_test.pt
 
 noise      the bundled ResNet behind Gaussian input noise (sigma 0.1)
 mlvgm      behind the bundled hierarchical VAE's purification (cosine × 0.7)
@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from attack_parts.contestants import Contestant, Task, taking_part, told
-from attack_parts.subjects import Counted, NoisyInput, Subject, answers, chosen, constrained, fashion, images, resnet18
 from paired import difference
 from reporting import Report, fixed, parser, percent, perform, progress, text
 
+from attack_parts.contestants import Contestant, Task, taking_part, told
+from attack_parts.subjects import Counted, NoisyInput, Subject, answers, chosen, constrained, fashion, images, resnet18
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel, parse_radius

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from attack_parts.contestants import Contestant, Task, told
-from attack_parts.subjects import Subject
 from reporting import progress
 from torch import Tensor
 from torch.nn import functional
 
+from attack_parts.contestants import Contestant, Task, told
+from attack_parts.subjects import Subject
 from purebench.core.seeds import seeded
 
 UNIT = "forward + backward"

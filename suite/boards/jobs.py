@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -11,6 +9,7 @@ from typing import Any
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice
 from purebench.boards.code_identity import BoardCode
+from purebench.core.seeds import attack_stream, hash_of, worst_case_stream
 from purebench.records.outcome import WORST_CASE
 
 
@@ -136,7 +135,7 @@ class _Keys:
                 source = self.job(block, *there).key
             needed = {"after": list(after)} if after else {}
             needed |= {"source": [source]} if source else {}
-            key = _hash(self._decides(block, defense, attack) | needed)
+            key = hash_of(self._decides(block, defense, attack) | needed)
             code = self._code(defense.name, attack.name)
             self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source, code)
         return self.known[place]
@@ -144,15 +143,14 @@ class _Keys:
     def worst_case(self, block: int, defense: DefenseChoice, attacks: Sequence[Job]) -> WorstCaseJob:
         """Return the job that picks among the results of these jobs; deterministic defenses take one draw."""
         needs = tuple(job.key for job in attacks)
-        key = _hash({"version": self.version, "code": self._picking, "attacks": needs, "fresh": self.board.fresh})
-        stream = _hash({"seed": self.board.seed, "data": self.block_hashes[block], "job": WORST_CASE})
+        key = hash_of({"version": self.version, "code": self._picking, "attacks": needs, "fresh": self.board.fresh})
+        stream = worst_case_stream(self.board.seed, self.block_hashes[block])
         return WorstCaseJob(key, stream, defense, block, needs, self._picking)
 
     def _stream(self, block: int, attack: AttackChoice) -> str:
-        seeds = {"seed": self.board.seed, "data": self.block_hashes[block], "attack": _attack(attack)}
-        if attack.source is not None and attack.source.attack in self.attacks:
-            seeds["source"] = _attack(self.attacks[attack.source.attack])
-        return _hash(seeds)
+        source = self.attacks.get(attack.source.attack) if attack.source is not None else None
+        reused = None if source is None else _attack(source)
+        return attack_stream(self.board.seed, self.block_hashes[block], _attack(attack), reused)
 
     def _before(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> tuple[str, ...]:
         names = list(self.attacks)
@@ -180,7 +178,3 @@ class _Keys:
 def _attack(attack: AttackChoice) -> dict[str, Any]:
     """Return an attack and its view, without its name on the board."""
     return {"use": attack.use.to_dict(), "gradient": attack.gradient, "eot": attack.eot}
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,14 +1,64 @@
-"""Seeds all random number generators from a job's key, and restores the caller's state afterwards."""
+"""Decides all randomness: the streams of jobs, their purposes, and the generators that are seeded from them.
+
+Each job has a stream, a hash of what its random numbers may depend on: the board's seed, the images and the attack, but
+no names and no defense. So equal models meet equal random numbers, and comparisons are paired. Within a job, each
+`Purpose` has random numbers of its own; in particular, verification never uses those of the attack.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
+if TYPE_CHECKING:
+    import torch
+
+
+class Purpose(StrEnum):
+    """What random numbers of a job are for.
+
+    Attributes:
+        ATTACK: the attack, and the draws of the defense that it sees.
+        PLAIN: a pass without an attack, which finds images on which the defense itself fails.
+        VERIFY: the draws at the attack's adversarial examples.
+        PICK: the draws that choose the worst adversarial example of an image, with the number of the round.
+        FRESH: the draws at the picked adversarial examples, which decide the robust accuracy.
+        PICTURE: the draws that are shown beside pictures.
+    """
+
+    ATTACK = "attack"
+    PLAIN = "plain"
+    VERIFY = "verify"
+    PICK = "pick"
+    FRESH = "fresh"
+    PICTURE = "picture"
+
+
+def attack_stream(seed: int, data: str, attack: Mapping[str, Any], source: Mapping[str, Any] | None = None) -> str:
+    """Return the stream of an attack job.
+
+    Args:
+        seed: the board's seed.
+        data: the hash of the images and labels of the block.
+        attack: the attack's spec, gradient mode and EOT samples.
+        source: the same of the attack whose adversarial examples are used again, None if there is none.
+    """
+    return hash_of({"seed": seed, "data": data, "attack": attack} | ({} if source is None else {"source": source}))
+
+
+def worst_case_stream(seed: int, data: str) -> str:
+    """Return the stream of a worst-case job; the arguments are those of `attack_stream`."""
+    return hash_of({"seed": seed, "data": data, "job": "worst-case"})
+
+
+def hash_of(values: object) -> str:
+    """Return the sha256 of values that JSON can represent, 64 hex digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def seed_of(*words: str) -> int:
@@ -27,6 +77,9 @@ def seeded(*words: str, device: torch.device | None = None) -> Iterator[int]:
     Yields:
         The seed.
     """
+    import numpy as np
+    import torch
+
     seed = seed_of(*words)
     devices = [device] if device is not None and device.type == "cuda" else []
     python, numpy = random.getstate(), np.random.get_state()

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from purebench.core.errors import PurebenchError
+from purebench.core.files.places import STORE_SCHEMA
 from purebench.core.files.strict_json import load_json
 from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import require_version
 from purebench.data.datasets import Array
 
-SCHEMA = 1
+SCHEMA = STORE_SCHEMA
 """Version of the tables (SQLite's user_version), and of the plans."""
 CURE = "name another file (--store), or move this one away"
 MOST_PIXELS = 2**28

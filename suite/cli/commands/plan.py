@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from purebench.cli.options import TrustOption
+from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from purebench.boards.board import Board
-    from purebench.execution.cost_estimate import Price, Tell
+    from purebench.execution.cost_estimate import Price
 
-SECONDS_BETWEEN_LINES = 20.0
 ACCURACIES = (0.1, 0.5, 0.9)
 DISCORDANT = 0.25
 """Share of images on which exactly one of two rows is right, where nothing is known of them."""
@@ -62,37 +61,13 @@ def plan(
     for name, error in context.left_out.items():
         print(f"{name} is left out: {error}", file=sys.stderr)
     check_attacks(context.board)
-    with progress() as tell:
+    with progress_bar("probing") as tell:
         found = forecast(context, budget, tell)
     many = default_workers(device) if workers is None else workers
     console = make_console()
     console.print(_table(context.board, found))
     for line in (*_costs(context.board, found, many), *_telling(context.board)):
         console.print(line, highlight=False)
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """Show a progress bar on a terminal, else a line now and then."""
-    import time
-
-    from rich.progress import Progress
-
-    from purebench.core.terminal_output import make_console
-
-    errors = make_console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("probing")
-        last = time.monotonic()
-
-        def tell(what: str, done: int, total: int) -> None:
-            nonlocal last
-            bar.update(task, completed=done, total=total, description=what)
-            if not errors.is_terminal and time.monotonic() - last > SECONDS_BETWEEN_LINES:
-                last = time.monotonic()
-                print(f"probing {done}/{total}, {what}", file=sys.stderr, flush=True)
-
-        yield tell
 
 
 def _table(board: Board, found: Sequence[Price]) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from purebench.cli.options import TrustOption
+from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from purebench.checks.trial.state import Probe
@@ -40,7 +41,6 @@ def try_defense(
     from purebench.boards.selection import choose
     from purebench.boards.trust import check_trust
     from purebench.checks.trial.trial import tried
-    from purebench.cli.commands.plan import progress
     from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.errors import PurebenchError
 
@@ -49,7 +49,7 @@ def try_defense(
     chosen = choose(board, [defense], None)
     check_trust(board, load_board(find_board(board)), trust=trust)
     keep_freed_memory()
-    with progress() as tell:
+    with progress_bar("preparing") as tell:
         found = tried(chosen, seconds=seconds, device=device, tell=tell)
     failed = any(probe.failed for probe in found)
     follows = _next_command(defense, board, seconds, found)

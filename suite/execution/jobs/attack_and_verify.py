@@ -15,7 +15,7 @@ from purebench.core import registry
 from purebench.core.answers import Answer, Inapplicable, WholeFault, check_logits
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.registry import Spec
-from purebench.core.seeds import seeded
+from purebench.core.seeds import Purpose, seeded
 from purebench.execution.context import Context
 from purebench.execution.jobs.blame import isolate
 from purebench.execution.jobs.job_record import JobResult, attack_fields, outcomes_of
@@ -79,7 +79,7 @@ def attack_and_verify(
         found = None if reused is None else reused[rows]
         made: Attack = registry.create("attacks", job.attack.use, found=found)
         given = {"defense": defense, "eot": job.attack.eot, "images": x[rows], "threat": board.threat}
-        with seeded(job.stream, "attack", device=context.device):
+        with seeded(job.stream, Purpose.ATTACK, device=context.device):
             view: View = registry.create("views", Spec.parse(job.attack.gradient), **given)
             view.batch.size, view.precision = context.device_batch(job.defense.name), board.attack_precision
             answer = made(view, x[rows], y[rows], board.threat)
@@ -90,7 +90,7 @@ def attack_and_verify(
 
     def plain(rows: list[int]) -> None:
         defense, batch = context.pristine(job.defense.name), DeviceBatch(context.device_batch(job.defense.name))
-        with torch.no_grad(), seeded(job.stream, "plain", device=context.device):
+        with torch.no_grad(), seeded(job.stream, Purpose.PLAIN, device=context.device):
             batch.map(lambda images: (check_logits(defense(images), len(images)),), x[rows])
 
     tried = isolate(attack, rest, cheap=plain)
@@ -105,7 +105,7 @@ def attack_and_verify(
         state = _versions(defense)
         batches.append(DeviceBatch(view.batch.size))
         some = part_of(answer, [place[row] for row in rows]) if len(rows) < len(place) else answer
-        with seeded(job.stream, "verify", device=context.device):
+        with seeded(job.stream, Purpose.VERIFY, device=context.device):
             verified = judge(defense, some, x[rows], y[rows], board.threat, board.draws, batches[-1])
         _unchanged(defense, state)
         return verified

@@ -10,7 +10,7 @@ from torch import Tensor
 from purebench.boards.jobs import Job
 from purebench.core.answers import check_logits
 from purebench.core.compute.batching import DeviceBatch
-from purebench.core.seeds import seeded
+from purebench.core.seeds import Purpose, seeded
 from purebench.data.pictures import png, to_bytes
 from purebench.execution.context import Context
 from purebench.execution.contract.eager import eagerly
@@ -41,7 +41,7 @@ def pictures_of(job: Job, context: Context, adversarial: Tensor, rows: Sequence[
         return purified[:, 0] if purified.ndim > images.ndim else purified, predicted  # the first vote
 
     try:
-        with eagerly(), seeded(job.stream, "picture", device=context.device):
+        with eagerly(), seeded(job.stream, Purpose.PICTURE, device=context.device):
             purified, predicted = batch.map(look, some)
     except Exception:  # a random defense may fail on this draw; the pictures affect no result
         return []

@@ -20,7 +20,7 @@ from purebench.boards.jobs import WorstCaseJob
 from purebench.core.answers import DefenseFault
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
-from purebench.core.seeds import seeded
+from purebench.core.seeds import Purpose, seeded
 from purebench.execution.context import Context
 from purebench.execution.contract.eager import eagerly
 from purebench.execution.jobs.blame import isolate
@@ -111,14 +111,14 @@ def _picked_and_scored(
         for number, rung in enumerate(RUNGS):
             again = contenders(right, asked, counts, rung.keep) & (counts.sum(axis=0) > 1)
             attacks, asking = np.nonzero(again)
-            with seeded(job.stream, "pick", str(number), device=context.device):
+            with seeded(job.stream, Purpose.PICK, str(number), device=context.device):
                 new = votes.ask(attacks, asking, rung.draws)
             right[again] += new.sum(axis=1)
             asked[again] += rung.draws
     pick = picked(right, asked, counts)
     scored = time.perf_counter()
     (images,) = np.nonzero(pick >= 0)
-    with seeded(job.stream, "fresh", device=context.device):
+    with seeded(job.stream, Purpose.FRESH, device=context.device):
         fresh = votes.ask(pick[images], images, board.fresh if defense.random else 1)
     if not defense.random and (fresh[:, 0] != (right[pick[images], images] > 0)).any():
         raise DefenseFault("expected the same answer again of a defense with random=False; declare it random=True")

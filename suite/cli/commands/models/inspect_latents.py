@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from purebench.cli.options import TrustOption
+from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from purebench.boards.board import Board
     from purebench.execution.context import Context
-    from purebench.latents.inspection import Progress
     from purebench.latents.inspection_result import Inspection
 
 ROWS = 8
@@ -72,7 +70,7 @@ def inspect_latents(
     latents_of(made)
     x = torch.as_tensor(context.images.floats()).to(context.device)
     y = torch.as_tensor(context.images.labels).to(context.device)
-    with progress() as tell:
+    with progress_bar("resampling") as tell:
         found = inspect_defense(
             made,
             x,
@@ -83,7 +81,7 @@ def inspect_latents(
             confidence=context.board.confidence,
             batch=DeviceBatch(context.device_batch(name)),
             pictures=one_a_class(context),
-            progress=tell,
+            progress=lambda done, total: tell("resampling", done, total),
         )
     print_table(context, found, console())
     out.mkdir(parents=True, exist_ok=True)
@@ -155,16 +153,3 @@ def report(context: Context, found: Inspection) -> dict[str, object]:
         "device": device_name(str(context.device)),
         "versions": versions(),
     }
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """Show a progress bar on a terminal, and nothing elsewhere."""
-    from rich.progress import Progress as Bar
-
-    from purebench.core.terminal_output import make_console
-
-    errors = make_console(stderr=True)
-    with Bar(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("resampling", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

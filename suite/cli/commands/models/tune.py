@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from purebench.cli.options import TrustOption
+from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from purebench.latents.tuning.tune import Progress, Tuned
-
-SECONDS_BETWEEN_LINES = 20.0
+    from purebench.latents.tuning.tune import Tuned
 
 
 def tune(
@@ -101,7 +98,7 @@ def tune(
         attenuation=attenuation,
         seed=seed,
     )
-    with progress() as tell:
+    with progress_bar("preparing") as tell:
         found = run(
             setting,
             out,
@@ -116,29 +113,6 @@ def tune(
     print_table(found)
     for place in write(found, out, shlex.join(["purebench", *sys.argv[1:]])):
         typer.echo(f"wrote {place}")
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """Show a progress bar on a terminal, else a line now and then, so that a log shows that the search is running."""
-    from rich.progress import Progress as Bar
-
-    from purebench.core.terminal_output import make_console
-
-    errors = make_console(stderr=True)
-    with Bar(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("preparing")
-        last, doing = float("-inf"), ""
-
-        def tell(what: str, done: int, total: int) -> None:
-            nonlocal last, doing
-            bar.update(task, description=what, completed=done, total=total)
-            now = bar.get_time()
-            if not errors.is_terminal and (what != doing or done == total or now > last + SECONDS_BETWEEN_LINES):
-                print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
-                last, doing = now, what
-
-        yield tell
 
 
 def print_table(found: Tuned, console: Console | None = None) -> None:
