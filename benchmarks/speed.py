@@ -13,9 +13,9 @@ breakable  whole attacks on the bundled ResNet at a usual radius, where images a
            most half of the best peer's time; the remaining accuracy is shown beside it.
 folding    whole boards with and without folded batch norms (see folding.py). Bar: at least 1.3 times faster.
 
-All attack the same frozen model, with the cost of counting gradients; a column shows how many gradients of images
-each computed, over images × steps × EOT. The unit is measured on that model. purebench's own attacks go through a
-copy of it with folded batch norms; their time includes making and trying the copy (attacks/views/folding.py). One round runs
+All attack the same frozen model, with the cost of counting gradients; a column shows how many gradients of images each
+computed, over images × steps × EOT. The unit is measured on that model. purebench's own attacks go through a copy of
+it with folded batch norms; their time includes making and trying the copy (attacks/views/folding.py). One round runs
 every contestant once, and the starting position rotates. Ratios are taken within a round, and their median is
 compared. Exit code 1 if a bar is missed.
 """

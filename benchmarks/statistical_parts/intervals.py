@@ -125,7 +125,7 @@ def any_time(report: Report, options: argparse.Namespace) -> None:
 def reference_width(values: Floats, alpha: float = 0.05, step: float = 5e-4) -> float:
     """Return the width of the hedged capital interval at fixed n, on a grid of m.
 
-    Waudby-Smith & Ramdas 2024, Theorem 3 with their truncation c = 1/2, value by value; shares no code with the package.
+    Waudby-Smith & Ramdas 2024, Theorem 3 with their truncation c = 1/2, value by value; no code of the package is used.
     """
     m = np.arange(step, 1, step)
     inside = np.ones(m.size, dtype=bool)
