@@ -1,13 +1,13 @@
-"""All benchmarks of the attacks, each with tables, bars and flags of its own.
+"""Starts the benchmarks of the attacks, each with its own tables, bars and flags.
 
-    python benchmarks/attacks.py                        what there is
+    python benchmarks/attacks.py                        the list of benchmarks
     python benchmarks/attacks.py speed --help           cost beside the peers'
     python benchmarks/attacks.py strength --help        random defenses, beside the peers at equal gradient cost
     python benchmarks/attacks.py reference --help       AutoAttack's package, our adapter, the native attacks
     python benchmarks/attacks.py precision --help       bf16 beside float32
     python benchmarks/attacks.py all --json FOLDER      all with their defaults, one file each in FOLDER
 
-Peers that must not live beside purebench come with `benchmarks/peers.sh DIR`; then run DIR/bin/python instead. Those
+`benchmarks/peers.sh DIR` installs peers that cannot share an environment with purebench; then use DIR/bin/python. Those
 that cannot be imported are listed as missing. Exit code 1 if a bar is missed, 2 for bad input.
 """
 
@@ -27,7 +27,7 @@ BENCHMARKS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one benchmark with the arguments after its name, or all; the worst of their exit codes."""
+    """Run one benchmark with the arguments after its name, or all; return the largest exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in BENCHMARKS:
         return BENCHMARKS[words[0]](words[1:])

@@ -1,8 +1,8 @@
-"""Simulates how often claims in tests are decided wrongly, and on how many images: `python benchmarks/claims.py`
+"""Simulates how often claims in tests are decided wrongly, and on how many images: `python benchmarks/claims.py`.
 
-Simulates what pytest's fixture does: images come block by block, and the claim is looked at after every step, up to
+Simulates the pytest fixture: images come block by block, and the claim is evaluated after every step, up to
 1,000 images. Three kinds: `at_least` and `not_worse_than` at a truth that lies exactly at, or just beyond, the number
-claimed (the hardest to tell), and `honest` as eight checks of paired attacks, all sound or one of them off by the
+claimed (the hardest case), and `honest` as eight checks of paired attacks, all sound or one of them off by the
 tolerance. Bars: either kind of error in at most (1 - confidence) / 2 of the runs, within three standard errors.
 """
 
@@ -21,14 +21,14 @@ from purebench.testing.decision import at_least, not_worse
 
 Floats = npt.NDArray[np.float64]
 Decide = Callable[[int], Result]
-"""The result after so many images."""
+"""Maps a number of images to the result after them."""
 
 CONFIDENCE, TOLERANCE, CHECKS, MOST, BLOCK = 0.95, 0.2, 8, 1000, 16
 EPSILON = 1e-9
 
 
 def looks() -> Sequence[int]:
-    """Images at every look: a block more, or an eighth where that is more, as claims take them."""
+    """Return the number of images at every look; each adds a block, or an eighth if that is more, as claims do."""
     ends = [BLOCK]
     while ends[-1] < MOST:
         ends.append(min(MOST, ends[-1] + BLOCK * max(1, ends[-1] // BLOCK // 8)))
@@ -36,7 +36,7 @@ def looks() -> Sequence[int]:
 
 
 def ended(decide: Decide) -> tuple[Result, int]:
-    """The first decision and the images it took."""
+    """Return the first decision and the number of images it took."""
     for seen in looks():
         if (result := decide(seen)) is not Result.UNDECIDED:
             return result, seen
@@ -44,13 +44,13 @@ def ended(decide: Decide) -> tuple[Result, int]:
 
 
 def answers(rng: np.random.Generator, share: float, rows: int = 1) -> Floats:
-    """[rows, MOST]: how often a random defense with this accuracy is right in 16 draws, image by image."""
+    """Return the share of 16 draws on which a random defense of this accuracy is right, [rows, MOST]."""
     q = rng.beta(2 * share, 2 * (1 - share), (rows, MOST)) if 0 < share < 1 else np.full((rows, MOST), share)
     return rng.binomial(16, q) / 16
 
 
 def claim_of_accuracy(claimed: float) -> Callable[[np.random.Generator], Decide]:
-    """A defense of 50 % that is claimed to have this accuracy."""
+    """Claim this accuracy of a defense with an accuracy of 50 %."""
 
     def begin(rng: np.random.Generator) -> Decide:
         (values,) = answers(rng, 0.5)
@@ -60,7 +60,7 @@ def claim_of_accuracy(claimed: float) -> Callable[[np.random.Generator], Decide]
 
 
 def claim_of_no_loss(loss: float, margin: float) -> Callable[[np.random.Generator], Decide]:
-    """A defense that is worse than another by `loss`, claimed to be so by at most `margin`."""
+    """Claim that a defense is worse than another by at most `margin`, where it is worse by `loss`."""
 
     def begin(rng: np.random.Generator) -> Decide:
         (worse,), (better,) = answers(rng, 0.4 - loss), answers(rng, 0.4)
@@ -70,7 +70,7 @@ def claim_of_no_loss(loss: float, margin: float) -> Callable[[np.random.Generato
 
 
 def claim_of_trust(fault: float) -> Callable[[np.random.Generator], Decide]:
-    """Eight checks, the first of which is off by `fault`."""
+    """Claim that a defense is honest by eight checks, of which the first is off by `fault`."""
 
     def begin(rng: np.random.Generator) -> Decide:
         strong, weak = answers(rng, 0.4, CHECKS), answers(rng, 0.4, CHECKS)
@@ -96,11 +96,11 @@ CASES = {
     "honest, one off by the tolerance": (claim_of_trust(TOLERANCE), Result.HOLDS),
     "honest, one off by twice the tolerance": (claim_of_trust(2 * TOLERANCE), Result.HOLDS),
 }
-"""The claims, each with the result that would be wrong."""
+"""The claims, each with its wrong result."""
 
 
 def simulate(report: Report, options: argparse.Namespace) -> None:
-    """Every case, `repeats` times."""
+    """Simulate every case `repeats` times."""
     rows, level = [], (1 - CONFIDENCE) / 2
     with progress() as bars:
         bar = bars.add_task("simulating", total=len(CASES) * options.repeats)
@@ -122,7 +122,7 @@ def simulate(report: Report, options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code says whether every bar was met."""
+    """Run the simulation; the exit code says whether every bar was met."""
     made = parser(__doc__)
     made.add_argument("--repeats", type=int, default=400, help="runs of each case (400)")
     options = made.parse_args(arguments)

@@ -1,11 +1,11 @@
-"""Does a damaged or malicious file ever give a traceback? `python benchmarks/hostile_files.py`
+"""Tests that damaged or malicious files never cause a traceback: `python benchmarks/hostile_files.py`.
 
-A small board, its results and its store are mutated: bytes flipped and deleted, files cut off, values of other types,
-keys renamed and doubled, huge numbers, deep nesting, packed bombs. Each is then read as the command line reads it, in
-one process, and a share of them by the command line itself. Bars: nothing but a PurebenchError of one line, under five
-seconds and one gigabyte each; exit codes 0, 1 and 2. All comes from --seed. Exit code 1 if a bar is missed.
+A small board, its results and its store are mutated: bytes flipped and deleted, files truncated, values of other types,
+keys renamed and duplicated, huge numbers, deep nesting, zip bombs. Each file is read as the command line reads it, in
+one process, and a share of them by the command line itself. Bars: only PurebenchErrors of one line, under five
+seconds and one gigabyte each; exit codes 0, 1 and 2. --seed decides all mutations. Exit code 1 if a bar is missed.
 
---quick makes few mutations: it shows that everything runs.
+--quick makes few mutations and only shows that everything runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reporting import Report, fixed, parser, perform, text
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; see the top of the file."""
+    """Runs the command line; see the top of the file."""
     words = parser(__doc__)
     words.add_argument("--quick", action="store_true", help="few mutations")
     options = words.parse_args(arguments)

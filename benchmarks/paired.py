@@ -13,7 +13,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Difference:
-    """first - second in points (percent), its interval, and the seed of the bootstrap."""
+    """The difference first - second in percentage points, its interval, and the seed of the bootstrap."""
 
     points: float
     low: float
@@ -26,12 +26,12 @@ class Difference:
         return f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
+        """Return the fields as plain values."""
         return asdict(self)
 
 
 def difference(first: npt.ArrayLike, second: npt.ArrayLike, *, seed: int = 0, confidence: float = 0.95) -> Difference:
-    """Mean of first - second over images, and its percentile bootstrap (Efron 1979): images are drawn, pairs kept.
+    """Return the mean of first - second over images with a percentile bootstrap interval (Efron 1979) over images.
 
     first, second: [N], each image's share of right answers, in [0,1]. Raises ValueError for other shapes.
     """

@@ -4,9 +4,9 @@
 #   benchmarks/peers.sh DIR          then: DIR/bin/python benchmarks/speed.py
 #
 # torchattacks' wheel installs a package `robustbench` over the real one, and adversarial-library (adv-lib) needs visdom:
-# neither may live beside purebench. So DIR is an environment of its own that holds these two alone and looks for
-# everything else (purebench as it is in this tree, torch, Foolbox, ART, AutoAttack's package) in ours. All contestants
-# thus run on the same torch in one process, and ours stays as it is. Our environment is .venv, or $PUREBENCH_VENV.
+# neither can share an environment with purebench. DIR is a separate environment with only these two, which looks for
+# everything else (purebench from this tree, torch, Foolbox, ART, AutoAttack's package) in ours. All contestants
+# thus run on the same torch in one process, and ours is unchanged. Our environment is .venv, or $PUREBENCH_VENV.
 set -euo pipefail
 
 if [ $# -ne 1 ] || [ "$1" = --help ] || [ "$1" = -h ]; then

@@ -1,8 +1,8 @@
-"""Does `purebench plan` tell what a run costs? `python benchmarks/planning.py`
+"""Compares the costs predicted by `purebench plan` with actual ones: `python benchmarks/planning.py`.
 
 Predicts a board (a bundled one, or a board.yaml), runs it with one worker into a store of its own, and compares rows:
 forwards, backwards and seconds, predicted over actual. The bars are on the whole board: seconds within --factor (3),
-passes within 1.5. A machine that is loaded unevenly while this runs moves the seconds, not the passes.
+passes within 1.5. Other load on the machine affects the seconds, not the passes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from purebench.execution.early_checks import check_attacks
 
 
 def compare(report: Report, options: argparse.Namespace) -> None:
-    """Predicted and actual, row by row."""
+    """Compare predicted and actual costs row by row."""
     board = choose(options.board, options.defense or ["none", "noise", "mlvgm-cosine"], options.images)
     keep_freed_memory()
     check_attacks(board)

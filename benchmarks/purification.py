@@ -4,15 +4,15 @@
     python benchmarks/purification.py --case e4e --images 8 --device cuda       a batch of faces on a GPU
     python benchmarks/purification.py --declared --images 16 --costs defenses/costs.json
 
-The last measures one draw of every bundled defense instead, classifier included, and writes the times that
-`purebench list defenses` shows: all that the catalogue declares without a time of its own.
+The last command measures one draw of every bundled defense instead, classifier included, and writes the times that
+`purebench list defenses` shows, for all defenses of the catalogue without a time of their own.
 
 The bundled purifiers on images of 1×32×32, and the paper's two StyleGAN2 autoencoders at full size with random weights
-(what they cost does not depend on the weights): e4e reads 3×256×256 and draws 1024 pixels a side, Style-Transformer
-reads 3×128×128 and draws 512. Each is measured in a process of its own, after one pass to warm up: seconds an image of
-a purification, alone and with its gradient to the image; memory beyond what the interpreter held before the model was
-built, weights included, at the peak of all forward passes and then of those with their gradients. On a GPU it is what
-torch allocated. No bars: the exit code is 0 unless something could not be measured.
+(the cost does not depend on the weights): e4e reads 3×256×256 and generates 1024×1024 pixels, Style-Transformer
+reads 3×128×128 and generates 512×512. Each is measured in a separate process, after one pass to warm up: seconds per
+image of a purification, without and with its gradient to the image; memory beyond that of the interpreter before the
+model was built, weights included, at the peak of the forward passes and then with gradients. On a GPU it is the memory
+that torch allocated. There are no bars: the exit code is 0 unless something could not be measured.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Case:
-    """A purifier, how it is made, and the images [C,H,W] that it takes."""
+    """A purifier, the function that creates it, and the shape [C,H,W] of its images."""
 
     name: str
     build: Callable[[], nn.Module]
@@ -64,7 +64,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a measurement, as plain values that are passed to another process."""
+    """The settings of a measurement, as plain values for another process."""
 
     images: int
     repeats: int
@@ -76,7 +76,7 @@ class Settings:
 
 
 def bundled(spec: str) -> Case:
-    """A purifier with the weights that come with the package."""
+    """Return a purifier with the weights of the package."""
     return Case(spec, lambda: registry.create("defenses", Spec.parse(spec)), (1, 32, 32))
 
 
@@ -99,7 +99,7 @@ CASES = {
 
 
 def whole(name: str) -> Case:
-    """A registered defense at its default settings, and the bundled classifier."""
+    """Return a registered defense at its default settings with the bundled classifier."""
 
     def build() -> nn.Module:
         classifier = registry.create("classifiers", Spec("fashion-resnet"))
@@ -116,17 +116,17 @@ def bundled_defenses() -> dict[str, Case]:
 
 
 def peak(device: torch.device) -> int:
-    """Bytes held at most until now: by this process, or of a GPU by torch."""
+    """Return the peak memory in bytes so far: of this process, or of torch on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if STATUS.exists():  # a child's ru_maxrss begins at its parent's
+    if STATUS.exists():  # the ru_maxrss of a child starts at that of its parent
         (line,) = (line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return 1024 * int(line.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def measure(key: str, settings: Settings) -> dict[str, Any]:
-    """One case's row; for a process that has done nothing else."""
+    """Return the row of one case; must run in a new process."""
     device, case = torch.device(settings.device), (bundled_defenses() if settings.whole else CASES)[key]
     torch.set_num_threads(settings.threads)
     if settings.kept:
@@ -144,7 +144,7 @@ def measure(key: str, settings: Settings) -> dict[str, Any]:
         def backward() -> None:
             asked = x.clone().requires_grad_()
             answer: Tensor = purifier(asked)
-            if answer.requires_grad:  # else there is a file in between
+            if answer.requires_grad:  # otherwise the result passes through a file
                 torch.autograd.grad(answer.sum(), asked)
 
         row: dict[str, Any] = {"name": case.name, "image": "×".join(str(size) for size in case.image)}
@@ -163,7 +163,7 @@ def measure(key: str, settings: Settings) -> dict[str, Any]:
 
 
 def every(report: Report, options: argparse.Namespace) -> None:
-    """The cases that were asked for, else all; each in a process of its own."""
+    """Measure the requested cases, else all, each in a separate process."""
     cases = bundled_defenses() if options.declared else CASES
     chosen = options.case or list(cases)
     settings = Settings(
@@ -184,7 +184,7 @@ def every(report: Report, options: argparse.Namespace) -> None:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 try:
                     rows.append(pool.submit(measure, key, settings).result())
-                except Exception as error:  # one that cannot be had (weights, memory) must not end the run; it is told
+                except Exception as error:  # a case that fails (weights, memory) must not end the run; it is reported
                     report.missing[cases[key].name] = told(error)
                     report.told(f"{cases[key].name} was measured", 0.0, met=False)
             bar.advance(work)
@@ -207,7 +207,7 @@ def every(report: Report, options: argparse.Namespace) -> None:
 
 
 def write_costs(path: Path, ms: dict[str, float], report: Report, clock: str) -> None:
-    """The file that stands beside a catalogue: milliseconds an image of each defense, and what measured them."""
+    """Write the costs of a catalogue: milliseconds per image of each defense, and how they were measured."""
     found = {
         "command": shlex.join(["python", "benchmarks/purification.py", *sys.argv[1:]]),
         "clock": clock,
@@ -220,7 +220,7 @@ def write_costs(path: Path, ms: dict[str, float], report: Report, clock: str) ->
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures what was asked for; the exit code says whether all of it could be measured."""
+    """Measure the requested cases; the exit code says whether all could be measured."""
     made = parser(__doc__)
     made.add_argument("--case", action="append", choices=tuple(CASES), help="the purifier, may be repeated (all)")
     made.add_argument("--images", type=int, default=1, help="images purified at once (1)")

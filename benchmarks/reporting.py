@@ -1,4 +1,4 @@
-"""The parts that all benchmarks share: flags, its tables, its JSON file, and the bars that decide the exit code."""
+"""Code that all benchmarks share: flags, tables, the JSON file, and the bars that decide the exit code."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from purebench.core.errors import PurebenchError
 from purebench.records.provenance import commit, device_name, versions
 
 PEERS = ("torchattacks", "adv-lib")
-"""Distributions beside those that purebench itself needs."""
+"""Distributions of the peers that purebench itself does not need."""
 
 Column = tuple[str, str, Callable[[Any], str]]
-"""A row's key, the heading, and how its value is written."""
+"""A row's key, the heading, and the function that formats the value."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise and whether it is kept: value against limit, or (limit None) whatever `what` says."""
+    """A requirement and whether it is met: value against limit, or (limit None) as `what` describes."""
 
     what: str
     value: float
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass
 class Report:
-    """The results of a benchmark. Tables are printed as they come; `close` prints the bars and writes the file."""
+    """The results of a benchmark. Tables are printed immediately; `close` prints the bars and writes the file."""
 
     name: str
     settings: dict[str, Any]
@@ -55,7 +55,7 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
 
     def show(self, title: str, rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> None:
-        """Prints a table and keeps its rows; a row without a column's key has nothing there."""
+        """Print a table and keep its rows; a row without a column's key has an empty cell."""
         table = Table(title=title, title_justify="left")
         for number, (_, heading, _) in enumerate(columns):
             table.add_column(heading, justify="right" if number else "left", no_wrap=True)
@@ -65,19 +65,19 @@ class Report:
         self.tables[title] = [dict(row) for row in rows]
 
     def at_most(self, what: str, value: float, limit: float) -> None:
-        """Adds a bar: value ≤ limit (a NaN never meets one)."""
+        """Add a bar: value ≤ limit (NaN never meets it)."""
         self.bars.append(Bar(what, value, limit, bool(value <= limit)))
 
     def below(self, what: str, value: float, limit: float) -> None:
-        """Adds a bar: value < limit."""
+        """Add a bar: value < limit."""
         self.bars.append(Bar(what, value, limit, bool(value < limit)))
 
     def told(self, what: str, value: float, *, met: bool) -> None:
-        """Adds a bar that is told in words."""
+        """Add a bar described in words."""
         self.bars.append(Bar(what, value, None, met))
 
     def close(self, path: Path | None) -> int:
-        """Prints who is missing and the bars, writes the JSON file, and gives the exit code: 1 if a bar is missed."""
+        """Print missing peers and bars, write the JSON file, and return the exit code: 1 if a bar is missed."""
         for name, reason in self.missing.items():
             print(f"missing: {name} ({reason})")
         if self.missing:
@@ -90,7 +90,7 @@ class Report:
         return 0 if all(bar.met for bar in self.bars) else 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, with where it comes from."""
+        """Return everything as plain values, with its provenance."""
         return {
             "benchmark": self.name,
             "command": shlex.join(sys.argv),
@@ -104,7 +104,7 @@ class Report:
 
 
 def peer_versions() -> dict[str, str]:
-    """Versions of the peers that are installed."""
+    """Return the versions of the installed peers."""
     found = {}
     for name in PEERS:
         try:
@@ -115,7 +115,7 @@ def peer_versions() -> dict[str, str]:
 
 
 def parser(about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
-    """A parser with the flags that all benchmarks have; `about` is the module's docstring."""
+    """Return a parser with the flags of all benchmarks; `about` is the module's docstring."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--threads", type=int, default=threads, help=f"threads of torch ({threads})")
     made.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0 (cpu)")
@@ -130,9 +130,9 @@ def parser(about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
 
 
 def perform(name: str, options: argparse.Namespace, work: Callable[[Report], None]) -> int:
-    """Sets threads and allocator for everyone alike, does the work on a report, closes it; the process's exit code.
+    """Set threads and allocator, run the work with a report, close it, and return the exit code of the process.
 
-    1 if a bar is missed, 2 for bad input. `options.device` becomes a torch.device.
+    The exit code is 1 if a bar is missed, 2 for bad input. `options.device` becomes a torch.device.
     """
     try:
         options.device = find_device(options.device)
@@ -148,7 +148,7 @@ def perform(name: str, options: argparse.Namespace, work: Callable[[Report], Non
 
 
 def progress() -> Progress:
-    """A progress bar on stderr, with what is being done, elapsed and remaining time."""
+    """Return a progress bar on stderr with the current task, elapsed and remaining time."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -161,15 +161,15 @@ def progress() -> Progress:
 
 
 def text(value: Any) -> str:
-    """A value as it is."""
+    """Return a value as text."""
     return str(value)
 
 
 def fixed(digits: int) -> Callable[[float], str]:
-    """Numbers with that many digits after the point."""
+    """Return a formatter of numbers with this many decimals."""
     return lambda value: f"{value:.{digits}f}"
 
 
 def percent(value: float) -> str:
-    """A share in [0,1] as people read it."""
+    """Return a share in [0,1] as a percentage."""
     return f"{100 * value:.1f} %"

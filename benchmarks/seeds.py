@@ -1,9 +1,9 @@
-"""The spread of robust accuracy between attack seeds: one row of a board, run again under other seeds of the board.
+"""Measures the spread of robust accuracy between attack seeds: one row of a board is run with other seeds of the board.
 
     python benchmarks/seeds.py --board fashion-families --defense mlvgm-cosine --seeds 5
 
-Images, model and attacks stay the same; every random number of attack and verification is another. The interval of a
-row speaks of other images, and holds nothing of this spread. Started again, it goes on where it stopped.
+Images, model and attacks stay the same; all random numbers of attack and verification differ. The interval of a
+row is about other images and does not include this spread. Started again, the benchmark resumes.
 """
 
 from __future__ import annotations

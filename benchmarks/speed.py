@@ -1,4 +1,4 @@
-"""Measures what PGD and APGD cost beside their peers: `python benchmarks/speed.py` (see benchmarks/peers.sh).
+"""Measures the cost of PGD and APGD beside their peers: `python benchmarks/speed.py` (see benchmarks/peers.sh).
 
     benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
     /tmp/peers/bin/python benchmarks/speed.py --part ratio --model fashion-resnet --json ratio.json
@@ -6,17 +6,17 @@
     /tmp/peers/bin/python benchmarks/speed.py --part overhead --part breakable
 
 ratio      PGD-40 and APGD-50 with EOT 1 and 8 on the bundled ResNet (1×32×32) and on a ResNet-18 (3×32×32), at a radius
-           of 1e-6 so that no image is broken and leaves. Cost ÷ (steps × EOT × (forward + backward to the input of all
+           of 1e-6 so that no image is broken. Cost ÷ (steps × EOT × (forward + backward to the input of all
            images at once)). Bars: purebench ≤ 1.05, and below Foolbox, ART, torchattacks and AutoAttack's package.
-overhead   ms a step beyond forward + backward, on a linear model and 128 images. Bar: below the best peer of each kind.
-breakable  whole attacks on the bundled ResNet at a usual radius, where images are broken and may leave. Bar: at most
-           half of the best peer's time; the accuracy that is left stands beside it.
+overhead   ms per step beyond forward + backward, on a linear model and 128 images. Bar: below the best peer of a kind.
+breakable  whole attacks on the bundled ResNet at a usual radius, where images are broken and may be dropped. Bar: at
+           most half of the best peer's time; the remaining accuracy is shown beside it.
 folding    whole boards with and without folded batch norms (see folding.py). Bar: at least 1.3 times faster.
 
-Everyone attacks the same frozen model and pays for the counting of gradients; a column shows how many images' gradients
-each computed, over images × steps × EOT. The unit is that model as it is. purebench's own attacks go through a copy of
-it whose batch norms are folded; making and trying the copy is in their time (attacks/views/folding.py). One round runs
-every contestant once, and the one that goes first moves on by one. Ratios are taken within a round, and their median is
+All attack the same frozen model, with the cost of counting gradients; a column shows how many gradients of images each
+computed, over images × steps × EOT. The unit is measured on that model. purebench's own attacks go through a copy of
+it with folded batch norms; their time includes making and trying the copy (attacks/views/folding.py). One round runs
+every contestant once, and the starting position rotates. Ratios are taken within a round, and their median is
 compared. Exit code 1 if a bar is missed.
 """
 
@@ -48,18 +48,18 @@ SIZES = {
 TINY_RADIUS, NOISE = 1e-6, 0.02
 RATIO_BAR, SHARE_BAR = 1.05, 0.5
 NAMED = ("foolbox", "art", "torchattacks", "pyautoattack")
-"""The peers that the ratio is to be below; adversarial-library is shown beside them."""
+"""The peers that the ratio must be below; adversarial-library is only shown."""
 
 
 def sized(options: argparse.Namespace, images: int, repeats: int) -> tuple[int, int]:
-    """Images and rounds: the flags', else these."""
+    """Return images and rounds: those of the flags, else the defaults."""
     return options.images or images, options.repeats or repeats
 
 
 def timed(
     report: Report, options: argparse.Namespace, subject: Subject, radius: float, eot: int, repeats: int, label: str
 ) -> tuple[dict[str, tuple[Contestant, Task]], dict[str, Timed]]:
-    """The tasks and times of everyone who can take part."""
+    """Return the tasks and times of all contestants that can be imported."""
     threat = ThreatModel("linf", radius)
     tasks = {
         one.name: (one, Task(subject, threat, options.steps or STEPS[one.kind], eot))
@@ -70,7 +70,7 @@ def timed(
 
 
 def unit_seconds(found: dict[str, Timed]) -> list[float]:
-    """Seconds of one forward + backward, at each round."""
+    """Return the seconds of one forward + backward in each round."""
     return [seconds / UNIT_PASSES for seconds in found[UNIT].seconds]
 
 
@@ -82,7 +82,7 @@ def described(options: argparse.Namespace, count: int, repeats: int) -> str:
 
 
 def ratio(report: Report, options: argparse.Namespace, model: str, eot: int) -> None:
-    """Cost over steps × EOT × (forward + backward), where no image leaves."""
+    """Measure the cost over steps × EOT × (forward + backward), where no image is broken."""
     count, repeats = sized(options, *SIZES[model, eot])
     noise = NOISE if eot > 1 else 0.0
     subject = speed_subject(model, count, noise=noise, device=options.device, seed=options.seed)
@@ -131,7 +131,7 @@ def ratio(report: Report, options: argparse.Namespace, model: str, eot: int) -> 
 def lowest(
     tasks: dict[str, tuple[Contestant, Task]], values: dict[str, float], kind: str, modules: tuple[str, ...] = ()
 ) -> tuple[str | None, str | None]:
-    """The names of ours and of the peer with the lowest value among this kind; None where there is none."""
+    """Return the names of ours and of the peer with the lowest value of this kind; None if there is none."""
     those = {name: one for name, (one, _) in tasks.items() if one.kind == kind and name in values}
     mine = [name for name, one in those.items() if one.ours]
     peers = [name for name, one in those.items() if not one.ours and (not modules or one.module in modules)]
@@ -139,7 +139,7 @@ def lowest(
 
 
 def overhead(report: Report, options: argparse.Namespace) -> None:
-    """ms a step beyond forward + backward on a linear model."""
+    """Measure the ms per step beyond forward + backward on a linear model."""
     count, repeats = sized(options, 128, 25)
     subject = speed_subject("tiny", count, noise=0.0, device=options.device, seed=options.seed)
     tasks, found = timed(report, options, subject, TINY_RADIUS, 1, repeats, "overhead")
@@ -171,7 +171,7 @@ def overhead(report: Report, options: argparse.Namespace) -> None:
 
 
 def breakable(report: Report, options: argparse.Namespace) -> None:
-    """Whole attacks where images are broken on the way."""
+    """Measure whole attacks during which images are broken."""
     count, repeats = sized(options, 128, 5)
     radius = parse_radius(options.radius)
     subject = speed_subject("fashion-resnet", count, noise=0.0, device=options.device, seed=options.seed)
@@ -206,7 +206,7 @@ def breakable(report: Report, options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the parts that were asked for; the exit code says whether every bar was met."""
+    """Run the requested parts; the exit code says whether every bar was met."""
     made = parser(__doc__)
     made.add_argument("--part", action="append", choices=PARTS, help="what to measure, may be repeated (all)")
     made.add_argument("--model", action="append", choices=MODELS, help="ratio: the model, may be repeated (both)")
@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def every(report: Report, options: argparse.Namespace) -> None:
-    """The parts that were asked for, else all."""
+    """Run the requested parts, else all."""
     parts = options.part or PARTS
     if "ratio" in parts:
         for model in options.model or MODELS:

@@ -1,13 +1,13 @@
-"""Do the statistics keep their word? `python benchmarks/statistical.py`
+"""Tests the guarantees of the statistics: `python benchmarks/statistical.py`.
 
-Coverage of every interval, of yes/no answers exactly (a sum over the binomial distribution, at its infimum over p) and
-of fractions of draws by simulation; the worst case in simulated worlds (statistical_parts/worlds.py); coverage of the
+Coverage of every interval, for binary answers exactly (a sum over the binomial distribution, at its infimum over p) and
+for fractions of draws by simulation; the worst case in simulated worlds (statistical_parts/worlds.py); coverage of the
 sequences at all of 2,000 looks; widths against an independent implementation; the bias of the worst case and of
 resubmission; errors of rank groups; images that a run needs until it is decided; time and memory of a large board.
-Everything random comes from --seed, which is printed. A simulated share
-is held against its bar with three standard errors of grace. Exit code 1 if a bar is missed.
+--seed, which is printed, decides all random numbers. A simulated share may miss its bar by three standard errors. Exit
+code 1 if a bar is missed.
 
---quick makes few repeats: it shows that everything runs, and its bars say little.
+--quick makes few repeats and only shows that everything runs.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs examples/purebench-median and uses it as a user would: in a folder of its own, which has an attacks/ package too.
-# Give the Python that has purebench: examples/try.sh .venv/bin/python
+# Installs examples/purebench-median and uses it as a user would: in a new folder that also has an attacks/ package.
+# The argument is the Python with purebench: examples/try.sh .venv/bin/python
 set -euo pipefail
 python=$(realpath --no-symlinks "${1:?usage: examples/try.sh PYTHON}")
 example=$(cd "$(dirname "$0")/purebench-median" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# a copy, so that building leaves nothing in the tree; a target, so that the environment stays as it is
+# a copy, so that building leaves nothing in the tree; a target, so that the environment is unchanged
 cp -r "$example" "$work/source"
 "$python" -m pip install --quiet --no-deps --no-build-isolation --target "$work/installed" "$work/source"
 

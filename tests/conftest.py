@@ -1,4 +1,4 @@
-"""What all tests share: one thread, as in every job, and no deadlines, so that a busy machine changes no verdict."""
+"""Settings of all tests: one thread, as in every job, and no Hypothesis deadlines, so that tests may be slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`purebench.evaluate`: what it runs is what the command line runs, and an object leaves as it came."""
+"""Tests that `purebench.evaluate` gives the results of the command line and leaves the given objects unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ATTACKS = {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=3)", "gradient
 
 
 class Dimmer(Purifier):
-    """Half the contrast, by a weight that has a gradient, with buffers of both kinds."""
+    """Halves the contrast with a trainable weight; has a persistent and a non-persistent buffer."""
 
     random = False
 
@@ -52,7 +52,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
 
 @pytest.fixture(autouse=True)
 def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the default store goes, so that no test sees another's, or the user's."""
+    """The folder of the default store: a temporary one, so that tests do not read each other's stores or the user's."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path / "data"
 
@@ -61,7 +61,7 @@ def numbers(report: Report) -> list[str]:
     return [json.dumps(result.to_dict() | {"name": "", "spec": ""}, sort_keys=True) for result in report.results]
 
 
-def test_importing_purebench_imports_nothing_heavy() -> None:
+def test_importing_purebench_does_not_import_large_dependencies() -> None:
     code = (
         "import sys, purebench; heavy = {'torch', 'numpy', 'rich', 'pandas', 'matplotlib', 'yaml'} & set(sys.modules); "
         "assert not heavy, heavy; assert {'evaluate', 'Report'} <= set(dir(purebench))"
@@ -69,18 +69,18 @@ def test_importing_purebench_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_no_module_has_the_name_of_the_function() -> None:
-    """An import of such a module anywhere would put it in the function's place."""
+def test_no_module_is_named_evaluate() -> None:
+    """Importing such a module would replace the function `purebench.evaluate`."""
     assert find_spec("purebench.evaluate") is None
     assert callable(purebench.evaluate)
 
 
-def test_an_unknown_attribute_is_one() -> None:
+def test_an_unknown_attribute_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'evalute'"):
         purebench.evalute  # noqa: B018
 
 
-def test_it_finds_what_the_command_line_finds_and_goes_on_from_its_store(board: Board, own_data_folder: Path) -> None:
+def test_evaluate_equals_run_board_and_resumes_from_its_store(board: Board, own_data_folder: Path) -> None:
     done: list[int] = []
     report = purebench.evaluate(["none", "coin"], board, progress=lambda now, total, record: done.append(now))
     _, records = run_board(replace(board, defenses=board.defenses[::2]), own_data_folder / "s", workers=1)
@@ -94,7 +94,7 @@ def test_it_finds_what_the_command_line_finds_and_goes_on_from_its_store(board: 
     assert numbers(again) == numbers(report)
 
 
-def test_all_rows_fewer_images_and_another_radius(board: Board, tmp_path: Path) -> None:
+def test_without_defenses_all_rows_run_at_the_given_images_and_radius(board: Board, tmp_path: Path) -> None:
     small = replace(board, dataset=replace(board.dataset, block=2))
     report = purebench.evaluate(board=small, images=2, radius="1/255", store=tmp_path / "s", progress=False)
     assert {row.name for row in report.rows} == {"none", "noise", "coin"}
@@ -103,8 +103,8 @@ def test_all_rows_fewer_images_and_another_radius(board: Board, tmp_path: Path) 
     assert report["none"].robust.n == 2
 
 
-def test_an_object_and_the_file_it_is_written_in_give_the_same_numbers(board: Board, tmp_path: Path) -> None:
-    """A file's key holds its source, so an attack's randomness differs; without an attack nothing may."""
+def test_a_defense_object_and_its_file_have_equal_clean_results(board: Board, tmp_path: Path) -> None:
+    """The key of a file includes its source, so random numbers of attacks differ; clean results must be equal."""
     made = "Function(lambda x: 0.5 * x + 0.25, random=False)"
     (tmp_path / "own.py").write_text(
         f"from purebench.core.defense import Function\ndef own():\n    return {made}\n", encoding="utf-8"
@@ -115,7 +115,7 @@ def test_an_object_and_the_file_it_is_written_in_give_the_same_numbers(board: Bo
     assert here.results[0].attacks[0].draws == there.results[0].attacks[0].draws
 
 
-def test_the_same_object_gives_the_same_report_and_leaves_as_it_came(
+def test_evaluating_an_object_is_repeatable_and_leaves_it_unchanged(
     board: Board, own_data_folder: Path, tmp_path: Path
 ) -> None:
     dimmer = Dimmer().train()
@@ -133,8 +133,8 @@ def test_the_same_object_gives_the_same_report_and_leaves_as_it_came(
     assert not [name for name in LOCAL["defenses"] if name.startswith("in-memory")]
 
 
-def test_another_function_with_the_same_name_is_evaluated_anew(board: Board) -> None:
-    """Neither has weights, so that no fingerprint could tell them apart."""
+def test_another_function_with_the_same_name_is_evaluated_again(board: Board) -> None:
+    """Neither has weights, so a fingerprint of the weights cannot distinguish them."""
     right = purebench.evaluate({"f": Function(lambda x: x, random=False)}, board, progress=False)
     wrong = purebench.evaluate({"f": Function(lambda x: 0 * x, random=False)}, board, progress=False)
     assert right.clean is not None
@@ -142,7 +142,7 @@ def test_another_function_with_the_same_name_is_evaluated_anew(board: Board) -> 
     assert right.clean.value > wrong.clean.value
 
 
-def test_a_module_and_a_random_defense_are_taken_as_they_are(board: Board) -> None:
+def test_a_torch_module_and_a_random_defense_are_accepted(board: Board) -> None:
     ten = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 10))
     constant = Defense(lambda x: torch.randn(len(x), 10) + 0 * x.mean(), random=True)
     report = purebench.evaluate({"linear": ten, "dice": constant}, board, progress=False)
@@ -151,7 +151,7 @@ def test_a_module_and_a_random_defense_are_taken_as_they_are(board: Board) -> No
     assert report["dice"].result.draws == board.draws
 
 
-def test_a_file_that_changes_while_the_process_lives_is_read_again(board: Board, tmp_path: Path) -> None:
+def test_a_changed_file_is_read_again_in_the_same_process(board: Board, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     text = "from purebench.core.defense import Function\n"
     text += "def mine():\n    return Function(lambda x: {} * x, random=False)\n"
@@ -189,7 +189,7 @@ def test_a_file_that_changes_while_the_process_lives_is_read_again(board: Board,
         (Function(abs, random=False), {"workers": 2}, "in this process alone"),
     ],
 )
-def test_bad_input_is_told_and_nothing_is_written(
+def test_invalid_input_is_rejected_and_nothing_is_written(
     board: Board, own_data_folder: Path, defense: object, options: dict[str, object], told: str
 ) -> None:
     with pytest.raises(PurebenchError, match=told):

@@ -1,4 +1,4 @@
-"""Every text file is read and written as UTF-8, whatever the machine's locale says."""
+"""Tests that all text files are read and written as UTF-8, independently of the locale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_FILES = {"Image", "tarfile", "zipfile", "gzip", "os", "nearest"}
-"""What has an `open` that is none of a text file's."""
+"""Names whose method `open` does not open a text file."""
 
 
 def files() -> list[Path]:
@@ -19,7 +19,7 @@ def files() -> list[Path]:
 
 
 def without_encoding(text: str) -> list[int]:
-    """The lines of calls of read_text, write_text and open for text that name no encoding."""
+    """Returns the line numbers of calls of read_text, write_text and open in text mode without an encoding."""
     if not any(name in text for name in ("read_text", "write_text", "open(")):
         return []
     return [node.lineno for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and is_bare(node)]
@@ -41,7 +41,7 @@ def is_bare(call: ast.Call) -> bool:
 
 
 def is_text(call: ast.Call, place: int) -> bool:
-    """Whether the mode, which stands at this place, is one for text; without a mode it is."""
+    """Returns whether a call of open is in text mode, the default; place: the position of the argument `mode`."""
     if len(call.args) > place:
         mode: ast.expr | None = call.args[place]
     else:
@@ -51,7 +51,7 @@ def is_text(call: ast.Call, place: int) -> bool:
     return isinstance(mode, ast.Constant) and isinstance(mode.value, str) and set(mode.value) <= set("rwaxt+")
 
 
-def test_every_text_file_is_utf_8() -> None:
+def test_every_text_file_is_opened_as_utf_8() -> None:
     texts = {path: path.read_text("utf-8") for path in files()}
     found = [f"{path.relative_to(ROOT)}:{line}" for path, text in texts.items() for line in without_encoding(text)]
     assert found == []
@@ -72,5 +72,5 @@ def test_every_text_file_is_utf_8() -> None:
         ("Image.open(p)", False),
     ],
 )
-def test_what_counts(call: str, bare: bool) -> None:
+def test_calls_without_an_encoding_are_found(call: str, bare: bool) -> None:
     assert bool(without_encoding(call)) == bare

@@ -1,4 +1,4 @@
-"""A report's table, frame and picture say what the results say; its text cannot break out of the HTML."""
+"""Tests that the table, data frame and plot of a report show the estimates, and that its HTML is escaped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def only(report: Report, name: str) -> Report:
 
 
 class Cells(HTMLParser):
-    """The texts of a page's table cells, and whether every element is closed."""
+    """Collects the texts of table cells and checks that every element is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Cells(HTMLParser):
             self.cells[-1] += data
 
 
-def test_the_html_holds_every_estimate_and_is_well_formed(report: Report) -> None:
+def test_the_html_contains_every_estimate_and_is_well_formed(report: Report) -> None:
     page = Cells()
     page.feed(report._repr_html_())
     assert page.open == []
@@ -63,18 +63,18 @@ def test_the_html_holds_every_estimate_and_is_well_formed(report: Report) -> Non
         assert row.robust.percent() in page.cells
         for cell in row.cells:
             assert (cell.estimate.percent() if cell.estimate else "–") in page.cells
-    assert "not run: file missing" not in report._repr_html_()  # not-here is no row of the board
+    assert "not run: file missing" not in report._repr_html_()  # not-here is not a row of the board
     absent = replace(report, results=report.results[1:], left_out=(report.results[0].name,))
     assert "not run: file missing" in absent._repr_html_()
 
 
-def test_what_a_board_says_of_itself_cannot_break_out(report: Report) -> None:
+def test_the_title_of_a_board_is_escaped_in_html(report: Report) -> None:
     titled = replace(report, board=replace(report.board, title="<script>alert(1)</script>"))
     assert "<script" not in titled._repr_html_()
     assert "&lt;script" in titled._repr_html_()
 
 
-def test_the_drawn_interval_is_where_the_numbers_are(report: Report) -> None:
+def test_the_interval_is_drawn_from_its_low_to_its_high_end(report: Report) -> None:
     html = only(report, "trades")._repr_html_()
     row = report["trades"]
     assert row.robust is not None
@@ -84,10 +84,8 @@ def test_the_drawn_interval_is_where_the_numbers_are(report: Report) -> None:
         assert float(drawn) / 160 == pytest.approx(end, abs=1e-3)
 
 
-def test_the_text_is_the_table_of_the_terminal_without_its_colours(
-    report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # as a notebook's kernel has it
+def test_repr_is_the_table_of_the_terminal_without_colours(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in the kernel of a notebook
     told = repr(report)
     assert "\x1b" not in told
     assert max(len(line) for line in told.splitlines()) <= 100
@@ -95,7 +93,7 @@ def test_the_text_is_the_table_of_the_terminal_without_its_colours(
         assert row.name in told
 
 
-def test_one_defense_has_numbers_of_its_own_and_several_are_asked_by_name(report: Report) -> None:
+def test_a_report_of_one_defense_has_its_estimates_and_a_report_of_several_needs_a_name(report: Report) -> None:
     one = only(report, "vae")
     assert one.robust == one["vae"].robust == report["vae"].robust
     assert one.clean == report["vae"].clean
@@ -106,8 +104,8 @@ def test_one_defense_has_numbers_of_its_own_and_several_are_asked_by_name(report
         _ = report["trade"]
 
 
-def test_where_everything_failed_there_is_no_number(report: Report) -> None:
-    """Neither as an estimate nor in a frame: 0 % would be a claim."""
+def test_a_defense_that_errored_on_every_image_has_no_estimate(report: Report) -> None:
+    """Neither in the report nor in the data frame: an accuracy of 0 % would be a result."""
     whole = only(report, "trades").results[0]
     attacks = [
         replace(attack, outcomes=(Outcome.ERRORED,) * len(attack.outcomes), draws=((),) * len(attack.outcomes))
@@ -119,12 +117,12 @@ def test_where_everything_failed_there_is_no_number(report: Report) -> None:
     assert crashed.to_frame(attacks=True)["accuracy"].isna().all()
 
 
-def test_its_rows_come_best_first(report: Report) -> None:
+def test_iterating_a_report_gives_its_rows_in_order(report: Report) -> None:
     assert [row.name for row in report] == [row.name for row in report.rows]
     assert len(list(report)) == len(report)
 
 
-def test_a_row_is_a_few_words(report: Report) -> None:
+def test_the_repr_of_a_row_is_short(report: Report) -> None:
     assert len(repr(report["trades"])) < 4000
 
 
@@ -138,7 +136,7 @@ def test_two_defenses_are_compared_on_the_same_images(report: Report) -> None:
         report.compare("trade", "none")
 
 
-def test_the_frame_has_a_line_for_each_defense_and_the_same_numbers(report: Report) -> None:
+def test_the_data_frame_has_one_line_per_defense_with_its_estimates(report: Report) -> None:
     frame = report.to_frame()
     assert list(frame["defense"]) == [row.name for row in report.rows]
     for (_, line), row in zip(frame.iterrows(), report.rows, strict=True):
@@ -154,7 +152,7 @@ def test_the_frame_has_a_line_for_each_defense_and_the_same_numbers(report: Repo
     assert frame["rank"].dtype.name == "Int64"
 
 
-def test_the_frame_of_attacks_has_one_for_each_pair(report: Report) -> None:
+def test_the_data_frame_of_attacks_has_one_line_per_defense_and_attack(report: Report) -> None:
     frame = report.to_frame(attacks=True)
     assert len(frame) == len(report.rows) * len(report.board.attacks)
     table = frame.pivot(index="defense", columns="attack", values="accuracy")
@@ -166,7 +164,7 @@ def test_the_frame_of_attacks_has_one_for_each_pair(report: Report) -> None:
     assert "deterministic" in skipped["reason"]
 
 
-def test_a_report_of_nothing_is_shown_all_the_same(report: Report) -> None:
+def test_an_empty_report_can_be_shown(report: Report) -> None:
     nothing = replace(report, results=())
     assert nothing._repr_html_()
     assert repr(nothing)
@@ -174,7 +172,7 @@ def test_a_report_of_nothing_is_shown_all_the_same(report: Report) -> None:
     nothing.plot()
 
 
-def test_the_plot_draws_the_intervals_and_is_a_picture_by_itself(report: Report) -> None:
+def test_the_plot_draws_the_intervals_and_renders_as_png(report: Report) -> None:
     figure = report.plot()
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [row.name for row in report.rows]
@@ -185,7 +183,7 @@ def test_the_plot_draws_the_intervals_and_is_a_picture_by_itself(report: Report)
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
 
 
-def test_the_plot_goes_into_axes_of_ones_own(report: Report) -> None:
+def test_the_plot_is_drawn_into_given_axes(report: Report) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure()
@@ -195,7 +193,7 @@ def test_the_plot_goes_into_axes_of_ones_own(report: Report) -> None:
     assert axes[1].lines
 
 
-def test_it_writes_the_page(report: Report, tmp_path: Path) -> None:
+def test_page_writes_an_html_file(report: Report, tmp_path: Path) -> None:
     path = report.page(tmp_path / "board.html")
     assert "<html" in path.read_text(encoding="utf-8")
     with pytest.raises(PurebenchError, match="cannot be written"):
@@ -203,7 +201,7 @@ def test_it_writes_the_page(report: Report, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("package", "method"), [("pandas", "to_frame"), ("matplotlib", "plot")])
-def test_without_the_package_the_cure_is_told(
+def test_a_missing_package_is_reported_with_the_extra_to_install(
     report: Report, monkeypatch: pytest.MonkeyPatch, package: str, method: str
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
@@ -215,7 +213,7 @@ def test_without_the_package_the_cure_is_told(
         getattr(report, method)()
 
 
-def test_progress_outside_a_notebook_is_lines_and_can_be_silenced(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_outside_a_notebook_is_printed_and_can_be_turned_off(capsys: pytest.CaptureFixture[str]) -> None:
     for wanted in (True, False):
         with notebook_progress.watching(wanted) as tell:
             tell(0, 3, None)

@@ -1,4 +1,4 @@
-"""The wheel holds every file of the packages, and installs into an empty environment."""
+"""Tests that the wheel contains every file of the packages and installs into an empty environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_SHIPPED = {"__pycache__"}
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that no build folder is left in the tree."""
+    """The wheel, built from a copy of the tree, so that no build folder is left in it."""
     copy, out = tmp_path_factory.mktemp("tree") / "tree", tmp_path_factory.mktemp("wheel")
     listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -36,7 +36,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tree() -> set[str]:
-    """The files of the four folders, under the names they have in the package."""
+    """Returns the files of the four folders by their paths in the package."""
     return {
         f"purebench/{inside}{path.relative_to(ROOT / folder)}"
         for folder, inside in FOLDERS.items()
@@ -45,12 +45,12 @@ def tree() -> set[str]:
     }
 
 
-def test_the_wheel_is_the_tree(wheel: Path) -> None:
+def test_the_wheel_contains_exactly_the_files_of_the_tree(wheel: Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("purebench/")}
     assert packed == tree()
 
 
-def test_it_installs_without_dependencies_and_only_under_one_name(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_installs_without_dependencies_as_purebench_only(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel], check=True)

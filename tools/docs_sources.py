@@ -1,4 +1,4 @@
-"""A hook of mkdocs: lays the four folders of the checkout out as the package, and publishes the schema of boards.
+"""A hook of mkdocs: links the four folders of the checkout as the package, and publishes the schema of boards.
 
 mkdocstrings reads the source without running it and looks for a folder `purebench`; in the checkout its parts are
 `suite`, `attacks`, `defenses` and `leaderboards`. A folder of links stands for the package. The JSON schema of boards
@@ -19,7 +19,7 @@ SCHEMA = ROOT / "leaderboards" / "boards" / "board.schema.json"
 
 
 def lay_out() -> None:
-    """Make the links anew."""
+    """Recreate the links."""
     shutil.rmtree(PLACE, ignore_errors=True)
     package = PLACE / "purebench"
     package.mkdir(parents=True)
@@ -34,4 +34,4 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-lay_out()  # when mkdocs reads its configuration: plugins look for the folder before any event of theirs
+lay_out()  # runs when mkdocs reads its configuration, because plugins look for the folder before their first event

@@ -1,7 +1,7 @@
 """Runs the GPU tests, the speed table or boards within a time limit; started by gpu.sh, which installs purebench.
 
-Everything is done in steps, each a process of its own. A finished step leaves a file in the work folder and is not run
-again, a board goes on from its store. What was found is packed into the output folder, in parts of at most 16 MiB.
+Everything is done in steps, each in a separate process. A finished step leaves a file in the work folder and is not run
+again; a board resumes from its store. Results are packed into the output folder, in parts of at most 16 MiB.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from purebench.records.provenance import device_name, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = 15 * 2**20
-"""Bytes of a part of the packed results."""
+"""Size of a part of the packed results, in bytes."""
 MOST = 48 * 2**20
-"""Bytes that the packed results may have before stores are left out of them."""
+"""Size of the packed results, in bytes, above which stores are left out."""
 GRACE = 20.0
-"""Seconds that a step has to end by itself once its time is over."""
+"""Seconds that a step has to finish once its time is over, before it is killed."""
 DONE, FAILED, BAD, OUT_OF_TIME = 0, 1, 2, 3
 SPEED = {
     **{
@@ -46,30 +46,30 @@ SPEED = {
 
 @dataclass(frozen=True)
 class Step:
-    """A process to run: its name, its command, and the file that says that it was finished."""
+    """A process to run: its name, its command, and the file that marks it as finished."""
 
     name: str
     command: list[str]
     done: Path
     accepts: tuple[int, ...] = (0,)
-    """Exit codes that are no failure."""
+    """Exit codes that do not count as failures."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The time limit: seconds since the epoch when everything began, and when steps have to end."""
+    """The time limit: the start and the end of all steps, in seconds since the epoch."""
 
     began: float
     end: float
 
     @property
     def left(self) -> float:
-        """Seconds that steps still have."""
+        """Seconds left for steps."""
         return self.end - time.time()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; see gpu.sh for the exit codes."""
+    """Run the requested task; see gpu.sh for the exit codes."""
     options = parse(arguments)
     reserve = min(60.0, 6.0 * options.minutes)  # for packing
     clock = Clock(options.began, options.began + 60 * options.minutes - reserve)
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options; what stands after `--` goes to pytest, the benchmark or `purebench run` as it is."""
+    """Parse the options; arguments after `--` are passed to pytest, the benchmark or `purebench run` unchanged."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
     made = argparse.ArgumentParser(prog="tools/gpu.sh", description=__doc__.splitlines()[0])
@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def steps(options: argparse.Namespace, folder: Path) -> Iterator[Step]:
-    """The steps to run, in this order."""
+    """Return the steps in order."""
     if options.what == "tests":
         report = folder / "junit.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junit-xml={report}", str(ROOT / "tests/gpu")]
@@ -142,7 +142,7 @@ def steps(options: argparse.Namespace, folder: Path) -> Iterator[Step]:
         for name in options.only or SPEED:
             script = [sys.executable, str(ROOT / "benchmarks/attacks.py"), "speed", *SPEED[name]]
             command = [*script, "--device", options.device, "--json", str(folder / f"{name}.json")]
-            # 1: a bar was missed, which the file says; peers are missing here, so that some bars cannot be met.
+            # 1: a bar was missed, which the file records; some bars cannot be met because peers are missing here
             yield Step(name, [*command, *options.extra], folder / f"{name}.done", (0, 1))
     else:
         for board in options.board:
@@ -157,7 +157,7 @@ def steps(options: argparse.Namespace, folder: Path) -> Iterator[Step]:
 
 
 def run(step: Step, clock: Clock, device: str) -> dict[str, Any]:
-    """Runs a step unless it was finished before or time is over; what became of it."""
+    """Run a step unless it is finished or time is over; return its outcome."""
     began = time.time()
     step.done.parent.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {"name": step.name, "command": shlex.join(step.command), "seconds": 0.0}
@@ -177,7 +177,7 @@ def run(step: Step, clock: Clock, device: str) -> dict[str, Any]:
 
 
 def watched(command: list[str], clock: Clock, log: Path, device: str) -> int | None:
-    """The exit code of a process whose output is shown and kept; None if it had to be ended."""
+    """Run a process whose output is shown and kept; return its exit code, None if it was killed."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "PUREBENCH_TEST_DEVICE": device}
     with log.open("ab") as kept:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=kept, stderr=subprocess.STDOUT)
@@ -197,7 +197,7 @@ def watched(command: list[str], clock: Clock, log: Path, device: str) -> int | N
 
 
 def pack(folder: Path, out: Path) -> list[str]:
-    """Writes the folder as NAME.tar.gz.000, .001, … into `out`; stores are left out if it would be too large.
+    """Write the folder as NAME.tar.gz.000, .001, … into `out`; stores are left out if it would be too large.
 
     Returns the names of the parts.
     """
@@ -221,7 +221,7 @@ def pack(folder: Path, out: Path) -> list[str]:
 
 
 def unpack(earlier: Path, what: str, work: Path) -> None:
-    """Puts what `pack` wrote back into the work folder. Raises PurebenchError if there is nothing."""
+    """Unpack the parts written by `pack` into the work folder. Raises PurebenchError if there are none."""
     parts = sorted(earlier.glob(f"{what}.tar.gz.*"))
     if not parts:
         raise PurebenchError(f"--resume: expected {what}.tar.gz.000 in {earlier}, but it is not there.")
@@ -237,7 +237,7 @@ def unpack(earlier: Path, what: str, work: Path) -> None:
 
 
 def commit() -> str:
-    """The commit of this checkout, with `+` if files differ from it; empty without git."""
+    """Return the commit of this checkout, with `+` if files differ from it; empty without git."""
     try:
         hashed, changed = (
             subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()

@@ -6,9 +6,9 @@
 #   tools/gpu.sh boards --minutes 14 --wheels .whl --board fashion-linf --images 200
 #
 # Nothing is fetched: --wheels DIR holds the packages that the machine lacks, and purebench is built from this checkout
-# with the machine's own setuptools (77 or newer), or with one among the wheels. Both are installed into --work (default
+# with the machine's own setuptools (77 or newer) or with a wheel of it. Both are installed into --work (default
 # build/gpu); the machine's packages stay as they are. Results and their provenance go to --out (default $OUT, else out).
-# Started again with the same --work, or with --resume FOLDER (an earlier --out), it goes on where it stopped.
+# Started again with the same --work, or with --resume FOLDER (an earlier --out), it resumes.
 # All options: tools/gpu.sh boards --help. Exit code: 0, 1 if something failed, 2 for bad input, 3 if time ran out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,7 +37,7 @@ if [ -n "$wheels" ] && [ ! -e "$work/wheels/.complete" ]; then
   install "$work/wheels" "$wheels"/*.whl
   touch "$work/wheels/.complete"
 fi
-# Built at every start, because the checkout may have changed; from a copy, so that no build folder is left in it.
+# Built at every start because the checkout may have changed, and from a copy so that no build folder is left in it.
 rm -rf "$work/site" "$work/tree"
 mkdir -p "$work/tree"
 cp -R pyproject.toml README.md LICENSE suite attacks defenses leaderboards "$work/tree/"

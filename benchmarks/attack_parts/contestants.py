@@ -1,7 +1,7 @@
-"""The contestants: PGD and APGD of purebench and of its peers, each through the library's own door, on equal terms.
+"""The contestants: PGD and APGD of purebench and its peers, each by the library's own API, with equal settings.
 
 All have a random start, one restart, cross-entropy, and for PGD a step of 2.5 · radius ÷ steps. Each averages over the
-draws of a random model in its own way; a library that has none sees a module that averages log-probabilities.
+draws of a random model in its own way; a library without EOT gets a module that averages log-probabilities.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from purebench.core.threat import ThreatModel
 
 @dataclass(frozen=True)
 class Task:
-    """A model and images to be attacked within a linf threat: `steps` steps of `eot` draws each."""
+    """A model and images to attack within a linf threat with `steps` steps of `eot` draws each."""
 
     subject: Subject
     threat: ThreatModel
@@ -38,17 +38,17 @@ class Task:
 
     @property
     def nominal(self) -> int:
-        """Gradients that images × steps × EOT come to."""
+        """Number of gradients: images × steps × EOT."""
         return len(self.subject.x) * self.steps * self.eot
 
 
 Run = Callable[[], Tensor]
-"""One whole attack: the adversarial images."""
+"""Runs one whole attack and returns the adversarial images."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """kind: `pgd` or `apgd`. module: what must be importable. eot: how it averages draws. prepare: a task → its run."""
+    """kind: `pgd` or `apgd`. module: to be imported. eot: its way of averaging draws. prepare: a task → its run."""
 
     name: str
     kind: str
@@ -58,12 +58,12 @@ class Contestant:
 
     @property
     def ours(self) -> bool:
-        """True if it is purebench's."""
+        """True for attacks of purebench."""
         return self.module == "purebench"
 
 
 class MeanOfDraws(nn.Module):
-    """The mean log-probabilities of `draws` passes, made as one batch; for libraries without an EOT of their own."""
+    """The mean log-probabilities of `draws` passes in one batch, for libraries without EOT."""
 
     def __init__(self, model: Counted, draws: int):
         super().__init__()
@@ -77,17 +77,17 @@ class MeanOfDraws(nn.Module):
 
 
 def averaged(task: Task) -> nn.Module:
-    """The model, or the mean of its draws."""
+    """Return the model, or the mean of its draws."""
     return task.subject.model if task.eot == 1 else MeanOfDraws(task.subject.model, task.eot)
 
 
 def a_seed() -> int:
-    """A seed from torch's generator, for libraries that seed it again themselves."""
+    """Return a seed from torch's generator, for libraries that seed it themselves."""
     return int(torch.randint(2**31 - 1, ()))
 
 
 def ours(kind: str, gradient: str = "exact") -> Callable[[Task], Run]:
-    """purebench's own, created by name."""
+    """Return purebench's own attack, created by name."""
 
     def prepare(task: Task) -> Run:
         attack = registry.create("attacks", Spec(kind, {"steps": task.steps}))
@@ -104,7 +104,7 @@ def ours(kind: str, gradient: str = "exact") -> Callable[[Task], Run]:
 
 
 def foolbox_pgd(task: Task) -> Run:
-    """Foolbox's LinfPGD, at one epsilon."""
+    """Return Foolbox's LinfPGD at one epsilon."""
     import foolbox
     from foolbox.models.pytorch import PyTorchModel
     from foolbox.models.wrappers import ExpectationOverTransformationWrapper
@@ -114,12 +114,12 @@ def foolbox_pgd(task: Task) -> Run:
         model = ExpectationOverTransformationWrapper(model, n_steps=task.eot)
     attack = foolbox.attacks.LinfPGD(rel_stepsize=task.relative_step, steps=task.steps)
     criterion = foolbox.criteria.Misclassification(task.subject.y)
-    # `run` is the attack alone; calling the object would add a pass over the answers
+    # `run` is the attack alone; calling the object would add a pass over the results
     return lambda: attack.run(model, task.subject.x, criterion, epsilon=task.threat.radius)
 
 
 def art_attack(name: str, first_step: float | None, **options: Any) -> Callable[[Task], Run]:
-    """An ART attack by class name; `first_step` in radii, None for PGD's."""
+    """Return an ART attack by class name; `first_step` in radii, None for that of PGD."""
 
     def prepare(task: Task) -> Run:
         from art.attacks import evasion
@@ -152,7 +152,7 @@ def art_attack(name: str, first_step: float | None, **options: Any) -> Callable[
 
 
 def autoattack_apgd(task: Task) -> Run:
-    """APGD of AutoAttack's package."""
+    """Return APGD of AutoAttack's package."""
     from pyautoattack.autopgd_base import APGDAttack
 
     x, y = task.subject.x, task.subject.y
@@ -174,7 +174,7 @@ def autoattack_apgd(task: Task) -> Run:
 
 
 def torchattacks_pgd(task: Task) -> Run:
-    """torchattacks' PGD, or its EOTPGD where there are draws."""
+    """Return torchattacks' PGD, or its EOTPGD for more than one draw."""
     import torchattacks  # type: ignore[import-not-found, unused-ignore]
 
     options = {"eps": task.threat.radius, "alpha": task.relative_step * task.threat.radius, "steps": task.steps}
@@ -188,7 +188,7 @@ def torchattacks_pgd(task: Task) -> Run:
 
 
 def torchattacks_apgd(task: Task) -> Run:
-    """torchattacks' APGD."""
+    """Return torchattacks' APGD."""
     import torchattacks  # type: ignore[import-not-found, unused-ignore]
 
     attack = torchattacks.APGD(task.subject.model, eps=task.threat.radius, steps=task.steps, eot_iter=task.eot)
@@ -202,7 +202,7 @@ def torchattacks_apgd(task: Task) -> Run:
 
 
 def adv_lib_pgd(task: Task) -> Run:
-    """adversarial-library's PGD."""
+    """Return adversarial-library's PGD."""
     from adv_lib.attacks import pgd_linf  # type: ignore[import-not-found, unused-ignore]
 
     x, y, model = task.subject.x, task.subject.y, averaged(task)
@@ -211,7 +211,7 @@ def adv_lib_pgd(task: Task) -> Run:
 
 
 def adv_lib_apgd(task: Task) -> Run:
-    """adversarial-library's APGD."""
+    """Return adversarial-library's APGD."""
     from adv_lib.attacks import apgd  # type: ignore[import-not-found, unused-ignore]
 
     x, y = task.subject.x, task.subject.y
@@ -235,14 +235,14 @@ CONTESTANTS = (
 
 
 def taking_part(missing: dict[str, str], names: tuple[str, ...] = ()) -> list[Contestant]:
-    """The contestants (of those names, if given) that can be imported; the others go into `missing` with the reason."""
+    """Return the contestants (of these names, if given) that can be imported; others go into `missing`."""
     found = []
     for one in CONTESTANTS:
         if names and one.name not in names:
             continue
         try:
             importlib.import_module(one.module)
-        except Exception as error:  # a library's own import may fail in any way
+        except Exception as error:  # the import of a library may raise any exception
             missing[one.name] = told(error)
         else:
             found.append(one)
@@ -250,5 +250,5 @@ def taking_part(missing: dict[str, str], names: tuple[str, ...] = ()) -> list[Co
 
 
 def told(error: BaseException) -> str:
-    """An exception in one line."""
+    """Return an exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

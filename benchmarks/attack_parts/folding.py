@@ -1,9 +1,9 @@
 """Measures whole boards with and without the folding of batch norms: `python benchmarks/speed.py --part folding`.
 
 The built-in board fashion-quick, row by row; and its attacks apgd-exact and square on a ResNet-18, float32 and bf16, at
-the board's radius and at one so small that no image is broken and leaves. The ResNet-18 has random weights and a last
-layer fitted to the images. Time is user seconds of the processor on one thread, the least of several rounds in which
-both take turns; everything that a run does is in it: contract checks, attacks, verification and records.
+the board's radius and at one so small that no image is broken. The ResNet-18 has random weights and a last
+layer fitted to the images. Time is user seconds of the processor on one thread, the minimum of several rounds in which
+both alternate; it includes everything that a run does: contract checks, attacks, verification and records.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROWS = ("none", "jpeg", "mlvgm-cosine", "diffpure-ddpm")
 ATTACKS = ("clean", "apgd-exact", "square")
 RADII = ("16/255", "1e-6")
 BAR = 1.3
-"""Whole boards must be faster by this factor for the folding to stay."""
+"""Least speed-up of whole boards that justifies folding."""
 
 
 class Widened(nn.Module):
@@ -95,7 +95,7 @@ def run(board: Board, defense: Any, count: int) -> None:
 
 
 def folding(report: Report, options: argparse.Namespace) -> None:
-    """User seconds of whole boards with folding off and on."""
+    """Measure the user seconds of whole boards with folding off and on."""
     count, repeats = options.images or 48, options.repeats or 3
     quick = load_board(find_board(BOARD))
     cases: list[tuple[str, Board, Any]] = [(f"{BOARD}, {row}", quick, row) for row in ROWS]

@@ -2,10 +2,10 @@
 
 The same attack runs in float32 and in bf16 (`View.precision`), on the bundled classifier and on the bundled MLVGM
 purifier; every answer is verified in float32, on the same fresh draws. The difference in robust accuracy comes with a
-bootstrap interval over images, the time stands beside it, each with its wall clock after one short run to warm up.
-Bar: the interval holds 0, so that bf16 cannot be told from float32. Exit code 1 if a bar is missed.
+bootstrap interval over images and with wall-clock times, each measured after one short run to warm up.
+Bar: the interval contains 0, so bf16 and float32 do not differ significantly. Exit code 1 if a bar is missed.
 
-On a GPU the interesting numbers are the times; on a CPU bf16 may well be slower.
+Times matter on a GPU; on a CPU bf16 may be slower.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PRECISIONS = ("float32", "bf16")
 
 @dataclass(frozen=True)
 class Case:
-    """A defense by name, and what its benchmark takes by default."""
+    """A defense by name, and the default settings of its benchmark."""
 
     spec: str
     radius: str
@@ -53,7 +53,7 @@ CASES = {
 def attacked(
     subject: Subject, threat: ThreatModel, spec: str, eot: int, precision: str, options: argparse.Namespace
 ) -> tuple[Tensor, float]:
-    """The attack's answer in that precision, and its wall-clock seconds."""
+    """Return the adversarial examples of the attack in this precision, and its wall-clock seconds."""
     clock, _ = find_clock(options.device, threads=0)
     attack = registry.create("attacks", Spec.parse(spec))
     view = registry.create("views", Spec("exact"), defense=as_defense(subject.model, random=subject.random), eot=eot)
@@ -66,7 +66,7 @@ def attacked(
 
 
 def compare(report: Report, options: argparse.Namespace, name: str) -> None:
-    """Both precisions on one defense."""
+    """Compare both precisions on one defense."""
     case = CASES[name]
     count, eot, spec = options.images or case.images, options.eot or case.eot, options.attack or case.attack
     radius = options.radius or case.radius
@@ -111,7 +111,7 @@ def compare(report: Report, options: argparse.Namespace, name: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compares on the defenses that were asked for; the exit code says whether every interval holds 0."""
+    """Compare on the requested defenses; the exit code says whether every interval contains 0."""
     made = parser(__doc__, threads=2)
     made.add_argument("--defense", action="append", choices=CASES, help="may be repeated (both)")
     made.add_argument("--attack", help="the attack (none: apgd(steps=50), mlvgm: apgd(steps=20))")

@@ -2,11 +2,11 @@
 
     python benchmarks/attacks.py reference --json reference.json
 
-The package is run as its authors do, on the bundled ResNet, then through `autoattack:standard`, on the same images with
-the same seed and batch size. Bar: both break exactly the same images. Then native APGD-CE, APGD-T and Square run one
-after the other, each on the images that still hold. Bar: they leave at most 0.5 points more than the package. The
-radius should leave 20 to 60 %. Every answer is checked, projected by rounding and asked of the classifier again.
-Exit code 1 if a bar is missed. No peer beyond those that purebench itself needs takes part.
+The package is run as its authors run it, on the bundled ResNet, then through `autoattack:standard`, on the same images
+with the same seed and batch size. Bar: both break exactly the same images. Then native APGD-CE, APGD-T and Square run
+one after the other, each on the images that are still robust. Bar: they leave at most 0.5 points more than the package.
+The radius should leave 20 to 60 %. Every adversarial example is checked, projected if rounding exceeds the radius, and
+classified again. Exit code 1 if a bar is missed. Only packages that purebench itself needs take part.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from purebench.core.threat import ThreatModel, parse_radius
 
 NATIVE = ("apgd(steps=100)", "apgd-t(steps=100)", "square(queries=5000)")
 BAR = 0.5
-"""Points that the native attacks may leave more than the package."""
+"""Percentage points that the native attacks may leave beyond the package."""
 
 
 @contextmanager
 def overheard() -> Iterator[dict[str, Any]]:
-    """Notes the seed and the batch size with which anybody runs the package meanwhile."""
+    """Record the seed and the batch size of every run of the package within the context."""
     package: Any = autoattack()
     heard: dict[str, Any] = {}
     original = package.AutoAttack
 
     class Overheard(original):  # type: ignore[misc, valid-type]
-        """The package's class, which tells how it is run."""
+        """The package's class, which records how it is run."""
 
         def __init__(self, *values: Any, **options: Any):
             super().__init__(*values, **options)
             heard["seed"] = self.seed
 
         def run_standard_evaluation(self, *values: Any, **options: Any) -> Any:
-            """As the package's."""
+            """Run the evaluation of the package."""
             heard["batch_size"] = options.get("batch_size", 250)
             return super().run_standard_evaluation(*values, **options)
 
@@ -64,7 +64,7 @@ def overheard() -> Iterator[dict[str, Any]]:
 
 
 def by_name(spec: str, subject: Subject, threat: ThreatModel, index: Tensor) -> Tensor:
-    """A registered attack on the images at `index`: its answer for them."""
+    """Run a registered attack on the images at `index` and return its adversarial examples."""
     attack = registry.create("attacks", Spec.parse(spec))
     view = registry.create("views", Spec("exact"), defense=as_defense(subject.model), eot=1)
     found = attack(view, subject.x[index].clone(), subject.y[index].clone(), threat)
@@ -72,14 +72,14 @@ def by_name(spec: str, subject: Subject, threat: ThreatModel, index: Tensor) -> 
 
 
 class Race:
-    """Runs attacks one after the other on one subject and keeps a row of each."""
+    """Runs attacks one after the other on one subject and keeps one row for each."""
 
     def __init__(self, subject: Subject, threat: ThreatModel, seed: int):
         self.subject, self.threat, self.seed = subject, threat, seed
         self.rows: list[dict[str, Any]] = []
 
     def run(self, name: str, attack: Callable[[Tensor], Tensor], before: Tensor) -> Tensor:
-        """Attacks the images of which `before` [N] says that they hold; which of all still do, bool [N]."""
+        """Attack the images that are robust so far (`before`, bool [N]); return which images still are, bool [N]."""
         index, after = before.nonzero().squeeze(1), before.clone()
         self.subject.model.reset()
         began = time.perf_counter()
@@ -105,7 +105,7 @@ class Race:
 
 
 def compare(report: Report, options: argparse.Namespace) -> None:
-    """The package plainly, through our adapter, and the native attacks; the bars."""
+    """Compare the package, our adapter to it and the native attacks, and add the bars."""
     radius, seed, version = options.radius, options.seed, options.version
     native = options.native or list(NATIVE)
     model, _, x, y = fashion(device=options.device)
@@ -158,7 +158,7 @@ def compare(report: Report, options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compares; the exit code says whether both bars were met."""
+    """Run the comparison; the exit code says whether both bars were met."""
     made = parser(__doc__, threads=2)
     made.add_argument("--images", type=int, default=256, help="images attacked, the first of the shipped ones (256)")
     made.add_argument("--radius", default="4/255", help="linf radius (4/255)")

@@ -7,14 +7,14 @@
 
 noise      the bundled ResNet behind Gaussian input noise (sigma 0.1)
 mlvgm      behind the bundled hierarchical VAE's purification (cosine × 0.7)
-diffpure   behind the bundled DDPM's (t* 150, 4 steps)
+diffpure   behind the bundled DDPM's purification (t* 150, 4 steps)
 cifar      a ResNet-18 of a file (AutoAttack's package brings examples/model_test.pt) behind noise of sigma 0.02, on
            CIFAR-10 from an npz of JPEG files
 
-Everyone attacks the same images (those the defense mostly gets right) for the same number of steps of the same number
-of draws; the gradients really computed stand beside the result, and ours may be fewer. What is left is the share of
+All attack the same images (those the defense mostly classifies correctly) with the same numbers of steps and of
+draws; the gradients actually computed are shown, and purebench may compute fewer. The accuracy is the share of
 right answers over fresh draws, the same noise for all. The lowest peer and the lower of ours are chosen on one half of
-the draws and compared on the other; the interval is a bootstrap over images. The bar is missed where ours leaves more
+the draws and compared on the other; the interval is a bootstrap over images. The bar is missed if ours leaves more
 than the lowest peer by more than the interval allows. Exit code 1 if a bar is missed.
 """
 
@@ -52,7 +52,7 @@ NOISE = 0.02
 
 @dataclass(frozen=True)
 class Case:
-    """A defense by name, and what its benchmark takes by default."""
+    """A defense by name, and the default settings of its benchmark."""
 
     spec: str
     radius: str
@@ -70,7 +70,7 @@ CASES = {
 
 
 def subject(name: str, count: int, options: argparse.Namespace) -> Subject:
-    """The defense, and the first images of a seeded order on which most of its draws are right."""
+    """Return the defense and the first images of a seeded order on which most of its draws are right."""
     if name == "cifar":
         if options.data is None or options.weights is None:
             raise PurebenchError("--defense cifar: expected --data NPZ and --weights FILE, but one of them is missing.")
@@ -95,17 +95,17 @@ class Left:
 
     @property
     def choosing(self) -> npt.NDArray[np.float64]:
-        """[N]: each image's share of right answers on the half of the draws that chooses."""
+        """Each image's share of right answers on the half of the draws that chooses, [N]."""
         return np.asarray(self.right[:, ::2].mean(1))
 
     @property
     def scoring(self) -> npt.NDArray[np.float64]:
-        """[N]: the same on the other half."""
+        """Each image's share of right answers on the other half, [N]."""
         return np.asarray(self.right[:, 1::2].mean(1))
 
 
 def attacked(one: Contestant, task: Task, run: int, draws: int) -> Left:
-    """One attack, and `draws` fresh draws at its answer. Raises PurebenchError if it left the threat model."""
+    """Run one attack and `draws` fresh draws at its result. Raises PurebenchError if it left the threat model."""
     subject, threat = task.subject, task.threat
     attack = one.prepare(task)
     subject.model.reset()
@@ -121,7 +121,7 @@ def attacked(one: Contestant, task: Task, run: int, draws: int) -> Left:
 
 
 def together(several: list[Left]) -> Left:
-    """The runs of one attack: their draws side by side, their costs' means."""
+    """Combine runs of one attack: all their draws, and the means of their costs."""
     return Left(
         np.concatenate([each.right for each in several], axis=1),
         *(float(np.mean([vars(each)[key] for each in several])) for key in ("gradients", "forwards", "seconds")),
@@ -129,7 +129,7 @@ def together(several: list[Left]) -> Left:
 
 
 def compare(report: Report, options: argparse.Namespace, name: str) -> None:
-    """One defense: everyone attacks it, and the bar."""
+    """Run all contestants on one defense and add the bar."""
     case = CASES[name]
     count, steps, eot = options.images or case.images, options.steps or case.steps, options.eot or case.eot
     radius = options.radius or case.radius
@@ -147,7 +147,7 @@ def compare(report: Report, options: argparse.Namespace, name: str) -> None:
                     runs.append(attacked(one, task, run + options.seed, options.draws))
                     bar.advance(work)
                 left[one.name] = together(runs)
-            except Exception as error:  # a library's fault must not end the run; it is told
+            except Exception as error:  # an error of a library must not end the run; it is reported
                 if one.ours:
                     raise
                 report.missing[f"{name}: {one.name}"] = told(error)
@@ -180,12 +180,12 @@ def compare(report: Report, options: argparse.Namespace, name: str) -> None:
 
 
 def points(value: dict[str, Any]) -> str:
-    """A difference as people read it."""
+    """Return a difference as text."""
     return f"{value['points']:+.1f} [{value['low']:+.1f}, {value['high']:+.1f}]"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compares on the defenses that were asked for; the exit code says whether every bar was met."""
+    """Compare on the requested defenses; the exit code says whether every bar was met."""
     made = parser(__doc__, threads=2)
     made.add_argument("--defense", action="append", choices=CASES, help="may be repeated (noise, mlvgm, diffpure)")
     made.add_argument("--images", type=int, help="images attacked (noise 128, mlvgm 64, diffpure 48, cifar 32)")

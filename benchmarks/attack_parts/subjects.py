@@ -20,27 +20,27 @@ from purebench.data.adapt import load_images
 
 DRAWS_TO_CHOOSE = 16
 OVERSHOOT = 1e-3
-"""Share of the radius that a library may exceed by rounding; it is projected back for everyone."""
+"""Share of the radius by which rounding of a library may exceed it; all results are projected back."""
 
 
 @dataclass
 class Tally:
-    """Images that passed forward, and those whose gradient came back."""
+    """Counts of images that passed forward, and of images whose gradient was computed."""
 
     forwards: int = 0
     gradients: int = 0
 
     def came_back(self, gradient: Tensor) -> None:
-        """Counts the images of a gradient [N,K]."""
+        """Count the images of a gradient [N,K]."""
         self.gradients += len(gradient)
 
 
 class Counted(nn.Module):
-    """A model that counts the images that passed forward and those whose gradient came back; frozen, in eval mode.
+    """A model that counts images that passed forward and images whose gradient was computed; frozen, in eval mode.
 
-    Everyone attacks through it, the unit of the measurement included, so its cost (microseconds) is the same for all.
-    No parameter takes a gradient: a library that would compute them all is spared that here. A copy that somebody makes
-    to attack it counts into the same tally.
+    All contestants and the unit of the measurement use it, so its cost (microseconds) is the same for all.
+    No parameter requires a gradient, so libraries do not compute gradients of parameters here. A copy of the model made
+    by an attack counts into the same tally.
     """
 
     def __init__(self, model: nn.Module):
@@ -50,16 +50,16 @@ class Counted(nn.Module):
 
     @property
     def forwards(self) -> int:
-        """Images that passed forward."""
+        """Number of images that passed forward."""
         return self.tally.forwards
 
     @property
     def gradients(self) -> int:
-        """Images whose gradient came back."""
+        """Number of images whose gradient was computed."""
         return self.tally.gradients
 
     def forward(self, x: Tensor) -> Tensor:
-        """The model's logits."""
+        """Return the model's logits."""
         self.tally.forwards += len(x)
         logits: Tensor = self.model(x)
         if logits.requires_grad:
@@ -67,19 +67,19 @@ class Counted(nn.Module):
         return logits
 
     def reset(self) -> None:
-        """Counts from zero again."""
+        """Reset the counts to zero."""
         self.tally.forwards = self.tally.gradients = 0
 
 
 class NoisyInput(nn.Module):
-    """model(x + N(0, sigma²)), fresh noise at each pass; images in [0,1], not clamped afterwards."""
+    """model(x + N(0, sigma²)) with fresh noise at each pass; x in [0,1], noisy images are not clamped."""
 
     def __init__(self, model: nn.Module, sigma: float):
         super().__init__()
         self.model, self.sigma = model, sigma
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of one draw."""
+        """Return the logits of one draw."""
         logits: Tensor = self.model(x + self.sigma * torch.randn_like(x))
         return logits
 
@@ -95,7 +95,7 @@ class Subject:
 
 
 def resnet18(weights: Path | None = None) -> nn.Module:
-    """torchvision's ResNet-18 with CIFAR's stem (3×3, no pooling): [N,3,32,32] in [0,1] → logits [N,10].
+    """Return torchvision's ResNet-18 with a stem for CIFAR (3×3, no pooling): [N,3,32,32] in [0,1] → logits [N,10].
 
     weights: a state dict with torchvision's names, or `shortcut` and `linear` for its `downsample` and `fc` (as
     AutoAttack's examples/model_test.pt has); None for random weights. Raises PurebenchError for another file.
@@ -121,12 +121,12 @@ def resnet18(weights: Path | None = None) -> nn.Module:
 
 
 def tiny() -> nn.Module:
-    """A linear classifier of [N,3,32,32]: next to nothing but the attack's own overhead."""
+    """Return a linear classifier of [N,3,32,32], with which nearly all time is overhead of the attack."""
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
 
 
 def fashion(spec: str = "none", *, device: torch.device | None = None) -> tuple[nn.Module, bool, Tensor, Tensor]:
-    """A bundled defense by name before the bundled classifier, whether it is random, and the shipped images, labels."""
+    """Return a bundled defense with the bundled classifier, whether it is random, and shipped images and labels."""
     classifier = registry.create("classifiers", Spec("fashion-resnet"))
     made = registry.create("defenses", Spec.parse(spec), classifier=classifier)
     defense = as_defense(made, classifier)
@@ -134,15 +134,15 @@ def fashion(spec: str = "none", *, device: torch.device | None = None) -> tuple[
 
 
 def images(dataset: str, device: torch.device | None) -> tuple[Tensor, Tensor]:
-    """All images [N,C,H,W] in [0,1] and labels [N] of a dataset by name."""
+    """Return all images [N,C,H,W] in [0,1] and labels [N] of a dataset by name."""
     part = load_images(Spec.parse(dataset))
     return torch.as_tensor(part.floats()).to(device), torch.as_tensor(part.labels).to(device)
 
 
 def speed_subject(name: str, count: int, *, noise: float, device: torch.device, seed: int) -> Subject:
-    """`fashion-resnet`, `resnet18` or `tiny`, behind input noise unless that is 0, with images it is always right on.
+    """Return `fashion-resnet`, `resnet18` or `tiny`, behind noise unless it is 0, with correctly classified images.
 
-    The last two have random weights and random images, which are labelled as the model sees them.
+    The last two have random weights and random images, labelled with the model's predictions.
     """
     pool = 4 * count + 64
     with seeded("subject", name, str(seed)):
@@ -160,13 +160,13 @@ def speed_subject(name: str, count: int, *, noise: float, device: torch.device, 
 
 @torch.no_grad()
 def answers(model: nn.Module, x: Tensor, draws: int) -> Tensor:
-    """The class answered at each of `draws` passes over x [N,C,H,W], [N,draws]."""
+    """Return the predicted class of x [N,C,H,W] in each of `draws` passes, [N,draws]."""
     (found,) = DeviceBatch(128).map(lambda part: (model(part).argmax(1),), x.repeat_interleave(draws, 0))
     return found.view(len(x), draws)
 
 
 def chosen(model: Counted, x: Tensor, y: Tensor, count: int, *, draws: int, least: float) -> tuple[Tensor, Tensor]:
-    """The first `count` images that the model gets right on at least that share of its draws; counts start anew.
+    """Return the first `count` images classified correctly on at least a share `least` of the draws; resets the counts.
 
     Raises PurebenchError if there are too few.
     """
@@ -185,12 +185,12 @@ def chosen(model: Counted, x: Tensor, y: Tensor, count: int, *, draws: int, leas
 
 
 def images_of(found: Tensor | Answer) -> Tensor:
-    """The images of an attack's answer."""
+    """Return the images of an attack's result."""
     return found.images if isinstance(found, Answer) else found
 
 
 def constrained(found: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
-    """An attack's answer within the threat model, rounding corrected. Raises PurebenchError for more than that."""
+    """Project an attack's result if rounding exceeds the threat model; raises PurebenchError for a larger excess."""
     size = float(threat.size(found.detach() - x).max())
     if not size <= threat.radius * (1 + OVERSHOOT):
         raise PurebenchError(f"expected a {threat.norm} distance of at most {threat.radius:.6g}, but got {size:.6g}.")

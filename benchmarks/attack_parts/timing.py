@@ -1,4 +1,4 @@
-"""Times contestants side by side: rounds in which each runs once, the order moving on by one each time."""
+"""Times contestants in rounds in which each runs once; the order rotates by one in each round."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Timed:
-    """The seconds of one contestant in each round; how many gradients and forwards; its last answer."""
+    """The seconds of one contestant in each round, its numbers of gradients and forwards, and its last result."""
 
     seconds: list[float]
     gradients: int = 0
@@ -34,14 +34,14 @@ class Timed:
 
     @property
     def median(self) -> float:
-        """Seconds of the median round."""
+        """Median seconds of a round."""
         return statistics.median(self.seconds)
 
 
 def find_clock(device: torch.device, threads: int) -> tuple[Clock, str]:
-    """The clock and its name: CPU time on one thread, which other work does not stretch, else the wall's.
+    """Return a clock and its name: CPU time on one thread, which other processes do not affect, else wall-clock time.
 
-    On a GPU everything queued is waited for.
+    On a GPU the clock waits for all queued kernels.
     """
     if device.type == "cuda":
 
@@ -54,7 +54,7 @@ def find_clock(device: torch.device, threads: int) -> tuple[Clock, str]:
 
 
 def unit(subject: Subject, passes: int) -> Callable[[], Tensor]:
-    """`passes` forward and backward passes to the input, over all images at once: what any attack must pay."""
+    """Return the unit: `passes` forward and backward passes to the input, over all images at once."""
 
     def run() -> Tensor:
         for _ in range(passes):
@@ -73,10 +73,10 @@ def measure(
     missing: dict[str, str],
     label: str,
 ) -> dict[str, Timed]:
-    """Times every contestant and the unit (UNIT_PASSES passes), `repeats` times each; failing peers go into `missing`.
+    """Time every contestant and the unit (UNIT_PASSES passes), `repeats` times each; failing peers go into `missing`.
 
     Preparation (building the library's objects) is not timed. Every contestant first runs a few steps to warm up.
-    Raises what one of ours raises.
+    Errors of purebench's own attacks are raised.
     """
     runs: dict[str, Callable[[], Tensor]] = {UNIT: unit(subject, UNIT_PASSES)}
     with progress() as bar:
@@ -87,7 +87,7 @@ def measure(
                 with seeded("warm-up", name):
                     contestant.prepare(short)()
                 runs[name] = contestant.prepare(task)
-            except Exception as error:  # a library's fault must not end the run; it is told
+            except Exception as error:  # an error of a library must not end the run; it is reported
                 if contestant.ours:
                     raise
                 missing[name] = told(error)

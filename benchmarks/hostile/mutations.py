@@ -23,7 +23,7 @@ VALUES: list[Any] = [
 
 
 def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
-    """The bytes with some flipped, deleted, doubled or cut off."""
+    """Return the bytes with some flipped, deleted, duplicated or truncated."""
     made = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 5, 50])):
         place = rng.randrange(len(made) + 1)
@@ -40,7 +40,7 @@ def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def mutate_tree(value: Any, rng: random.Random) -> Any:
-    """Plain values with one to three places changed: another value, a key renamed or dropped, a list cut or doubled."""
+    """Return plain values with one to three changes: values, renamed or dropped keys, truncated or doubled lists."""
     value = json.loads(json.dumps(value))
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         places = list(_places(value))
@@ -69,7 +69,7 @@ def mutate_tree(value: Any, rng: random.Random) -> Any:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of the tree, as what holds it and the key or index there."""
+    """Return every place of the tree, as its container and the key or index."""
     for key in list(value) if isinstance(value, dict) else range(len(value)):
         yield value, key
         if isinstance(value[key], dict | list):
@@ -77,13 +77,13 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def as_text(value: Any, indent: int | None = None) -> str:
-    """JSON, which is YAML as well, with the numbers that Python does not write."""
+    """Return JSON, which is also YAML, with numbers that Python does not write."""
     text = json.dumps(value, indent=indent)
     return text.replace(json.dumps(BIG), "9" * 5000).replace(json.dumps(NAN), "NaN")
 
 
 def doubled_key(text: str, rng: random.Random) -> str:
-    """JSON text in which one key of an object comes twice."""
+    """Return JSON text in which an object has one key twice."""
     lines = text.splitlines()
     found = [number for number, line in enumerate(lines) if '": ' in line and line.rstrip().endswith(",")]
     number = rng.choice(found)
@@ -91,13 +91,13 @@ def doubled_key(text: str, rng: random.Random) -> str:
 
 
 def mutate_document(path: Path, out: Path, rng: random.Random) -> None:
-    """A mutated copy of a YAML or JSON file."""
+    """Return a mutated copy of a YAML or JSON file."""
     sort = rng.random()
     if sort < 0.35:
         out.write_bytes(mutate_bytes(path.read_bytes(), rng))
         return
     value = BOARD if path.suffix == ".yaml" else json.loads(path.read_text(encoding="utf-8"))
-    if sort > 0.85 and "worst_case" in value:  # a small part of many places, which decides the headline
+    if sort > 0.85 and "worst_case" in value:  # a small part of the file that decides the robust accuracy
         text = as_text({**value, "worst_case": mutate_tree(value["worst_case"], rng)})
     else:
         text = doubled_key(as_text(value, 1), rng) if sort < 0.45 else as_text(mutate_tree(value, rng))
@@ -105,7 +105,7 @@ def mutate_document(path: Path, out: Path, rng: random.Random) -> None:
 
 
 def mutate_store(path: Path, out: Path, rng: random.Random) -> None:
-    """A mutated copy of a store: bytes of the file, or cells and tables."""
+    """Return a mutated copy of a store: bytes of the file, or cells and tables."""
     shutil.copy(path, out)
     sort = rng.random()
     if sort < 0.4:
@@ -149,7 +149,7 @@ TABLES = (
 
 
 def make(kind: str, sample: Sample, folder: Path, rng: random.Random) -> Path:
-    """A mutated file of a kind, in a folder of its own; the path that is read."""
+    """Write a mutated file of a kind into a new folder and return the path to read."""
     if kind == "boards":
         mutate_document(sample.boards, folder / "board.yaml", rng)
         return folder / "board.yaml"

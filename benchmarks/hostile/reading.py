@@ -1,4 +1,4 @@
-"""Reads mutated files as the command line does, and collects what breaks a promise."""
+"""Reads mutated files as the command line does, and collects missed requirements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KINDS = ("boards", "results", "stores")
 
 
 def read_board(path: Path) -> None:
-    """Reads a board, writes it down, reads that, and plans its jobs, as `run` does before anything is run."""
+    """Read a board, write it, read it again and plan its jobs, as `run` does before the first job."""
     board = load_board(path)
     again = parse_board(board.to_dict())
     assert again == board
@@ -43,14 +43,14 @@ def read_board(path: Path) -> None:
 
 
 def read_results(folder: Path) -> None:
-    """Reads and ranks the results of a folder, as `compare` and `show` do."""
+    """Read and rank the results of a folder, as `compare` and `show` do."""
     results = load_results(folder)
     boards = [result for result in results if result.board == results[0].board]
     rank(boards)
 
 
 def read_store(path: Path) -> None:
-    """Lists and shows what a store holds, and asks for all its images; then opens it for writing."""
+    """List and show the content of a store, read all its images, and open it for writing."""
     print_stored(path, None, None, None)
     board, records = from_store(path, BOARD["name"])
     found = merge(board, records)
@@ -65,7 +65,7 @@ READ: dict[str, Callable[[Path], None]] = {"boards": read_board, "results": read
 
 @dataclass
 class Found:
-    """The outcomes of one kind: read, refused, and what broke a promise; the slowest."""
+    """The outcomes for one kind of file: read, rejected, missed requirements; the slowest file."""
 
     read: int = 0
     refused: int = 0
@@ -74,10 +74,10 @@ class Found:
 
 
 def fuzz(kind: str, count: int, seed: int, sample: Sample) -> Found:
-    """Reads mutated files of one kind in this process; the sample stays as it is."""
+    """Read mutated files of one kind in this process; the sample is unchanged."""
     found = Found()
     with redirect_stdout(io.StringIO()):
-        READ[kind](getattr(sample, kind))  # what is intact is read
+        READ[kind](getattr(sample, kind))  # the intact file must be readable
     for number in range(count):
         rng = random.Random(f"{kind} {seed} {number}")
         with TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def fuzz(kind: str, count: int, seed: int, sample: Sample) -> Found:
 
 
 def by_command_line(count: int, seed: int, sample: Sample) -> list[str]:
-    """Reads mutated files by the command line; the broken promises."""
+    """Read mutated files by the command line and return the missed requirements."""
     faults = []
     for number in range(count):
         kind = KINDS[number % len(KINDS)]

@@ -1,4 +1,4 @@
-"""An intact board, folder of results and store, which are made without running anything."""
+"""An intact board, folder of results and store, created without a run."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ class Sample:
 
     @property
     def boards(self) -> Path:
-        """The board.yaml."""
+        """The path of board.yaml."""
         return self.folder / "board.yaml"
 
     @property
     def results(self) -> Path:
-        """The folder of results."""
+        """The path of the folder of results."""
         return self.folder / "results"
 
     @property
     def stores(self) -> Path:
-        """The store."""
+        """The path of the store."""
         return self.folder / "store.sqlite"
 
 
 def make_sample(folder: Path) -> Sample:
-    """Writes the intact files; nothing is run for them."""
+    """Write the intact files without a run."""
     sample = Sample(folder)
     sample.boards.write_text(yaml.safe_dump(BOARD, sort_keys=False), encoding="utf-8")
     board = load_board(sample.boards)
@@ -119,7 +119,7 @@ def _record(board: Board, job: Job, rng: np.random.Generator) -> Record:
 
 
 def _worst_case(board: Board, job: WorstCaseJob, attacks: list[Record], rng: np.random.Generator) -> Record:
-    """The record that picks any attack that answered; of a deterministic row the first that is wrong."""
+    """Return a worst-case record: picks any attack with a result, for a deterministic row the first successful one."""
     first, is_random = attacks[0], job.defense.name == "noise"
     asked = [[one for one in attacks if one.draws[i]] for i in range(len(first.images))]
     picks = [

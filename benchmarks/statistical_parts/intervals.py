@@ -1,4 +1,4 @@
-"""Coverage and widths of the intervals: exact, simulated, and of the sequences at all looks."""
+"""Coverage and widths of the intervals: exact, simulated, and for sequences at all looks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIMULATED_SIZES = (20, 100, 500, 2000)
 
 
 def exact_coverage(report: Report, options: argparse.Namespace) -> None:
-    """The infimum over p in [0.02, 0.98], for each n."""
+    """Compute the infimum of the coverage over p in [0.02, 0.98], for each n."""
     sizes = SIZES[::5] if options.quick else SIZES
     rows = []
     with progress() as bars:
@@ -65,7 +65,7 @@ def exact_coverage(report: Report, options: argparse.Namespace) -> None:
 
 
 def simulated_coverage(report: Report, options: argparse.Namespace) -> None:
-    """Intervals that take any values, on draws of beta probabilities and on yes/no answers."""
+    """Simulate intervals for values in [0,1], on fractions of draws and on binary answers."""
     kinds: dict[str, tuple[float, float] | float] = {**BETAS, "yes/no, 2 %": 0.02, "yes/no, 60 %": 0.6}
     names = [name for name in METHODS if name not in PROPORTIONS]
     rows = []
@@ -96,7 +96,7 @@ def simulated_coverage(report: Report, options: argparse.Namespace) -> None:
 
 
 def any_time(report: Report, options: argparse.Namespace) -> None:
-    """Count how often the sequences hold the mean at every look."""
+    """Count how often the sequences cover the mean at every look."""
     repeats, looks = max(20, options.repeats // 2), 2000
     sequences = {"betting-sequence": betting_sequence, "empirical-bernstein-sequence": empirical_bernstein_sequence}
     rows = []
@@ -123,8 +123,10 @@ def any_time(report: Report, options: argparse.Namespace) -> None:
 
 
 def reference_width(values: Floats, alpha: float = 0.05, step: float = 5e-4) -> float:
-    """The hedged capital interval at fixed n on a grid of m, straight from Waudby-Smith & Ramdas 2024: Theorem 3 with
-    their truncation c = 1/2, all m at once and value by value; nothing is shared with the package."""
+    """Return the width of the hedged capital interval at fixed n, on a grid of m.
+
+    Waudby-Smith & Ramdas 2024, Theorem 3 with their truncation c = 1/2, value by value; no code of the package is used.
+    """
     m = np.arange(step, 1, step)
     inside = np.ones(m.size, dtype=bool)
     above, below = np.zeros(m.size), np.zeros(m.size)
@@ -141,7 +143,7 @@ def reference_width(values: Floats, alpha: float = 0.05, step: float = 5e-4) -> 
 
 
 def widths(report: Report, options: argparse.Namespace) -> None:
-    """Betting against the reference and against empirical Bernstein, on the same data."""
+    """Compare betting with the reference and with empirical Bernstein on the same data."""
     repeats = 3 if options.quick else 10
     rows = []
     for number, (what, kind) in enumerate((*BETAS.items(), ("yes/no, 60 %", 0.6))):

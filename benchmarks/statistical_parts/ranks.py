@@ -1,4 +1,4 @@
-"""Errors of ranks: rows of equal accuracy that are told apart, and what the guard costs on committed boards."""
+"""Errors of ranks: false differences between rows of equal accuracy, and the power that the guard costs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from statistical_parts.worlds import RANK_WORLDS
 
 
 def unequal_ranks(report: Report, options: argparse.Namespace) -> None:
-    """Family-wise error of ranks for rows of equal accuracy whose differences are skewed."""
+    """Simulate the family-wise error of ranks for rows of equal accuracy with skewed differences."""
     rows = []
     sizes = (48,) if options.quick else (20, 48, 100, 250, 500, 2000)
     with progress() as bars:
@@ -63,7 +63,7 @@ def committed_ranks(report: Report, options: argparse.Namespace) -> None:
 
 
 def ranks(report: Report, options: argparse.Namespace) -> None:
-    """Count how often equally good defenses are told apart, on ten times as many boards, because they are quick."""
+    """Count false differences between equally good defenses, on ten times as many boards because they are quick."""
     repeats = 10 * options.repeats
     rows = []
     cases = (("all equal", np.full(8, 0.6)), ("one clear winner", np.array([0.85] + [0.6] * 7)))

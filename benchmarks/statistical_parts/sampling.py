@@ -1,4 +1,4 @@
-"""Values of images and answers of defenses that are drawn at random, for all parts."""
+"""Random values of images and answers of defenses, for all parts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LEAST = 0.945
 
 
 def grace(share: float, repeats: int) -> float:
-    """Three standard errors of a simulated share."""
+    """Return three standard errors of a simulated share."""
     return 3 * sqrt(share * (1 - share) / repeats)
 
 
 def samples(kind: tuple[float, float] | float, n: int, repeats: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """Values of images: fractions of draws with a beta probability, or yes/no with a fixed one."""
+    """Return values of images: fractions of draws with a beta probability, or 0/1 with a fixed one."""
     for _ in range(repeats):
         if isinstance(kind, float):
             yield (rng.random(n) < kind).astype(float)
@@ -37,7 +37,7 @@ def samples(kind: tuple[float, float] | float, n: int, repeats: int, rng: np.ran
 
 
 def board(accuracies: Floats, images: int, rng: np.random.Generator) -> Floats:
-    """Right or wrong [defenses, images]; half of the answers follow how hard the image is for all."""
+    """Return answers, 0 or 1, [defenses, images]; half of them depend on a difficulty of the image that all share."""
     shared = rng.random((accuracies.size, images)) < 0.5
     drawn = np.where(shared, rng.random(images), rng.random((accuracies.size, images)))
     return (drawn < accuracies[:, np.newaxis]).astype(float)

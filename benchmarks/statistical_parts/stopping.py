@@ -1,4 +1,4 @@
-"""Images that a run needs until it is decided, beside a fixed size of equal power."""
+"""Images that a run needs until it is decided, compared with a fixed-size design of equal power."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from statistical_parts.sampling import Floats, board, grace
 
 
 def stops(values: Floats, total: int, block: int = 100) -> tuple[int, list[bool]]:
-    """The images until no neighbours are open, and which of them are apart."""
+    """Return the number of images until all neighbours are decided, and which of them differ significantly."""
     for seen in [*range(block, total, block), total]:
         found = decided(values[:, :seen], total)
         if all(pair.verdict is not Verdict.OPEN for pair in found):
@@ -23,7 +23,7 @@ def stops(values: Floats, total: int, block: int = 100) -> tuple[int, list[bool]
 
 
 def apart_at(values: Floats) -> list[bool]:
-    """The same neighbours by a fixed-size design: exact McNemar tests of all pairs, Holm's correction."""
+    """Test the same neighbours in a fixed-size design: exact McNemar tests of all pairs with Holm's correction."""
     pairs = list(combinations(range(values.shape[0]), 2))
     p = [mcnemar(int((values[a] > values[b]).sum()), int((values[a] < values[b]).sum())) for a, b in pairs]
     adjusted = dict(zip(pairs, holm(p).tolist(), strict=True))
@@ -32,11 +32,11 @@ def apart_at(values: Floats) -> list[bool]:
 
 
 def stopping(report: Report, options: argparse.Namespace) -> None:
-    """Images until decided, and those of a fixed-size design of equal power.
+    """Compare the images of a stopping run with those of a fixed-size design of equal power.
 
     A fixed size must be chosen before the gaps are known, for the smallest that matters: 4 points. Equal power: at
-    neighbours 4 points apart it tells as many apart as the stopping run does with its last image. Then the stopping run
-    meets a board whose neighbours are 8 points apart.
+    neighbours 4 points apart it detects as many differences as the stopping run at its end. Then the stopping run
+    is applied to a board whose neighbours are 8 points apart.
     """
     repeats = 2 if options.quick else 20
     gap, places = 0.04, np.arange(12)

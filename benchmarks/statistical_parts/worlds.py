@@ -1,6 +1,6 @@
-"""Simulated worlds for the statistics: what a random defense answers under several attacks, image by image.
+"""Simulated worlds for the statistics: answers of a random defense under several attacks, image by image.
 
-q[a,i] is the probability of a right answer. Images are drawn anew in each repetition, so the truth is a mean over the
+q[a,i] is the probability of a right answer. Each repetition draws other images, so the truth is a mean over the
 population. Only numbers of right draws are simulated (binomial), not single draws.
 """
 
@@ -18,7 +18,7 @@ from purebench.statistics import FRESH, RUNGS, contenders, picked
 
 Floats = npt.NDArray[np.float64]
 World = Callable[[int, int, np.random.Generator], Floats]
-"""Attacks, images and a generator → q [attacks, images]."""
+"""Maps attacks, images and a generator to q [attacks, images]."""
 
 COLUMNS = 16
 BLOCK = 24
@@ -68,16 +68,16 @@ WORLDS: dict[str, World] = {
     "0.6 ± 0.15": _normal,
     "clean at +2.5": _clean,
 }
-"""logit q ~ N(0.3, 2) but in the coin (0.6) and 0.6 ± 0.15. alike: the same for all attacks; dominant: all others + 2;
+"""logit q ~ N(0.3, 2) except for coin (0.6) and 0.6 ± 0.15. alike: equal for all attacks; dominant: all others + 2;
 spread s: + N(0, s) for each attack and image; clean: spread 0.5, and a column at + 2.5."""
 
 SURE = ("alike", "coin", "dominant")
-"""Worlds in which picking can hardly err."""
+"""Worlds in which errors of picking hardly matter."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """One board after columns, halving and fresh draws.
+    """The draws of one board: columns, halving and fresh draws.
 
     Attributes:
         lowest: [images], the smallest fraction over the columns.
@@ -93,7 +93,7 @@ class Played:
 
 
 def play(q: Floats, rng: np.random.Generator) -> Played:
-    """Verifies, picks in blocks of 24 and scores, as a board does. q: [attacks, images]."""
+    """Verify, pick in blocks of 24 and score, as a board does. q: [attacks, images]."""
     columns = rng.binomial(COLUMNS, q)
     whole = q.shape[1] // BLOCK * BLOCK
     ends = [0, whole, q.shape[1]] if 0 < whole < q.shape[1] else [0, q.shape[1]]
@@ -102,7 +102,7 @@ def play(q: Floats, rng: np.random.Generator) -> Played:
 
 
 def _halved(q: Floats, columns: npt.NDArray[np.int64], rng: np.random.Generator) -> Floats:
-    """[images]: q of the pick, in blocks of equal size that are worked on together."""
+    """Return q of the picks, [images]; blocks of equal size are processed together."""
     attacks, images = q.shape
     blocks = max(1, images // BLOCK)
     shape = (attacks, blocks, images // blocks)
@@ -117,14 +117,14 @@ def _halved(q: Floats, columns: npt.NDArray[np.int64], rng: np.random.Generator)
 
 
 def near_constant_and_coins(rows: int, images: int, rng: np.random.Generator) -> Floats:
-    """[rows, images]: one row is right on 98 % of the draws of every image, the others on 98 % of the images."""
+    """Return [rows, images]: one row is right on 98 % of the draws of every image, the others on 98 % of the images."""
     found = (rng.random((rows, images)) < 0.98).astype(np.float64)
     found[0] = 0.98
     return found
 
 
 def skewed(rows: int, images: int, rng: np.random.Generator) -> Floats:
-    """[rows, images]: a constant 0.9, rows of draws whose q is Beta(0.9, 0.1), and rows of 1 or, rarely, 1/2."""
+    """Return [rows, images]: a constant 0.9, rows of draws whose q is Beta(0.9, 0.1), and rows of 1 or, rarely, 1/2."""
     found = [np.full(images, 0.9)]
     for row in range(1, rows):
         if row % 2:
@@ -139,8 +139,8 @@ MEAN = 0.545326
 
 
 def dominated_and_spread(rows: int, images: int, rng: np.random.Generator) -> Floats:
-    """[rows, images]: rows of equal accuracy; half follow how hard the image is, half are alike on all or right and
-    wrong."""
+    """Return [rows, images] of equal accuracy: half depend on the difficulty of the image; the others are constant or
+    0/1 per image."""
     q, found = expit(_base(images, rng)), []
     for row in range(rows):
         own = q if row < rows // 2 else np.full(images, MEAN) if row % 2 else (rng.random(images) < MEAN) * 1.0

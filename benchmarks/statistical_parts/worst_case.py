@@ -1,4 +1,4 @@
-"""The accuracy under the worst attack of each image: its bias, the pick, the headline and the bracket."""
+"""The accuracy under the worst attack of each image: bias, picks, interval of the robust accuracy, and bracket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from statistical_parts.worlds import COLUMNS, SURE, WORLDS, World, play
 
 
 def bias(report: Report, options: argparse.Namespace) -> None:
-    """The split-draw worst case and resubmission@N, under six equal attacks, against the naive minimum."""
+    """Compare the split-draw worst case and resubmission@N with the naive minimum under six equal attacks."""
     rng = np.random.default_rng([options.seed, 4])
     q = rng.beta(3, 2, 20_000)
     right = rng.random((6, q.size, DRAWS)) < q[:, np.newaxis]
@@ -35,7 +35,7 @@ def bias(report: Report, options: argparse.Namespace) -> None:
         ("resubmission@4", (q**4).mean(), resubmission_per_image(right, 4), right.mean(axis=2).min(axis=0) ** 4),
         ("resubmission@4, one attack", (q**4).mean(), resubmission_per_image(right[:1], 4), right[0].mean(axis=1) ** 4),
     ):
-        # the error of the estimate given these images: the truth is that of the same images
+        # the truth is conditional on these images, and so is the error
         exact = q if what == "robust accuracy" else q**4
         error = float((scores - exact).std() / sqrt(q.size))
         rows.append({"what": what, "truth": truth, "ours": scores.mean(), "naive": naive.mean(), "error": error})
@@ -50,12 +50,12 @@ def bias(report: Report, options: argparse.Namespace) -> None:
 
 
 def covers(values: Floats, mean: float, side: str) -> bool:
-    """Check the side of the one-sided 97.5 % bound by one p-value, which is quicker than the bound."""
+    """Check by a p-value on which side of the one-sided 97.5 % bound the truth is; quicker than the bound."""
     return (mean_p_value(values, mean) if side == "low" else mean_p_value(1 - values, 1 - mean)) >= 0.025
 
 
 def split(columns: npt.NDArray[np.int64], rng: np.random.Generator) -> Floats:
-    """[images]: the scores of plain arrays, whose halves pick for each other; the halves make up the columns."""
+    """Return the scores [images] of plain arrays: each half of the columns picks the attack scored on the other."""
     first = rng.hypergeometric(columns, COLUMNS - columns, COLUMNS // 2)
     halves = [np.arange(COLUMNS // 2) < one[..., np.newaxis] for one in (first, columns - first)]
     return robust_per_image(np.concatenate(halves, axis=2))
@@ -64,7 +64,7 @@ def split(columns: npt.NDArray[np.int64], rng: np.random.Generator) -> Floats:
 def _worst_case_row(
     world: World, attacks: int, images: int, seed: list[int], repeats: int, least: float
 ) -> dict[str, Any]:
-    """Repetitions of one board. least: E min_a q, the truth of the bracket."""
+    """Summarise repetitions of one board. least: E min_a q, the true value for the bracket."""
     lowest, fresh, scores, chosen, regrets = [], [], [], [], []
     single = np.zeros(attacks)
     for repeat in range(repeats):
@@ -96,7 +96,7 @@ def _worst_case_row(
 
 
 def worst_case(report: Report, options: argparse.Namespace) -> None:
-    """The pick, the headline's interval and the bracket, in each world; images are drawn anew in each repetition."""
+    """Simulate picks, interval and bracket in each world, with other images in each repetition."""
     rows = []
     sizes = options.images or ((48,) if options.quick else (48, 500))
     with progress() as bars:
@@ -139,7 +139,7 @@ def worst_case(report: Report, options: argparse.Namespace) -> None:
 
 
 def size(report: Report, options: argparse.Namespace) -> None:
-    """100,000 images under 20 attacks with 20 draws, summarised."""
+    """Measure time and memory for 100,000 images under 20 attacks with 20 draws."""
     images = 2_000 if options.quick else 100_000
     rng = np.random.default_rng([options.seed, 8])
     right = np.empty((20, images, 20), dtype=np.bool_)

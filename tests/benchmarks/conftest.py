@@ -1,4 +1,4 @@
-"""The benchmarks are scripts beside each other, not a package: their folder is put on the path."""
+"""Puts the folder of the benchmarks, which are scripts and not a package, on the path."""
 
 import importlib
 from pathlib import Path
@@ -10,6 +10,6 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch):
-    """script(name): a module of benchmarks/."""
+    """script(name): imports a module of benchmarks/."""
     monkeypatch.syspath_prepend(FOLDER)
     return importlib.import_module

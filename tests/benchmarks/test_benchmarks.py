@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny settings and writes what it found."""
+"""Tests that every benchmark runs with tiny settings and writes its results."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ def few_threads():
 
 @pytest.fixture
 def found(script, tmp_path):
-    """found(name, *flags): a benchmark's exit code and its JSON file."""
+    """found(name, *flags): runs a benchmark and returns its exit code and its JSON file."""
 
     def run(name, *flags):
         code = script(name).main([*TINY, "--json", str(tmp_path / "found.json"), *flags])
@@ -38,11 +38,11 @@ def rows(told):
 @pytest.mark.parametrize(
     "flags", [["--part", "overhead"], ["--part", "ratio", "--model", "fashion-resnet", "--eot", "8"]]
 )
-def test_speed(found, flags):
+def test_speed_counts_gradients_and_lists_peers(found, flags):
     _, told = found("speed", "--images", "2", "--steps", "2", "--repeats", "1", *flags)
     table = rows(told)
     assert table["Foolbox PGD-2"]["gradients"] == 1
-    # 2 images of 2 steps of 8 draws, and 2 images twice to try the folded copy; a linear model has nothing to fold
+    # 2 images × 2 steps × 8 draws, and 2 passes of 2 images to try the folded copy; a linear model is not folded
     expected = 1 if "overhead" in flags else 1 + 2 * 2 / (2 * 2 * 8)
     assert table["purebench PGD-2"]["gradients"] == table["purebench APGD-2"]["gradients"] == expected
     here = importlib.util.find_spec("torchattacks") is not None
@@ -51,7 +51,7 @@ def test_speed(found, flags):
     assert len(told["bars"]) == (2 if "overhead" in flags else 4)
 
 
-def test_breakable_images_leave_ours_only(found):
+def test_only_purebench_stops_attacking_broken_images(found):
     _, told = found(
         "speed", "--part", "breakable", "--images", "8", "--steps", "6", "--repeats", "1", "--radius", "0.2"
     )
@@ -61,7 +61,7 @@ def test_breakable_images_leave_ours_only(found):
     assert table["purebench PGD-6"]["accuracy"] == 0
 
 
-def test_strength(found, script, monkeypatch):
+def test_strength_ranks_attacks_and_lists_invalid_contestants(found, script, monkeypatch):
     contestants, strength = script("attack_parts.contestants"), script("attack_parts.strength")
 
     def outside(task):
@@ -123,7 +123,7 @@ def test_a_weaker_native_attack_misses_the_bar(found, script, monkeypatch):
     assert told["bars"][0]["value"] > 50
 
 
-def test_reference(found):
+def test_the_reference_benchmark_meets_its_bars(found):
     code, told = found("attack_parts.reference", "--images", "3", "--radius", "8/255", "--native", "apgd(steps=5)")
     plain, adapted = (rows(told)[name] for name in ("AutoAttack's package", "through our adapter"))
     assert adapted["broken"] == plain["broken"]
@@ -132,12 +132,12 @@ def test_reference(found):
     assert code == 0
 
 
-def test_an_adapter_that_breaks_others_misses_the_bar(found, script, monkeypatch):
+def test_an_adapter_that_breaks_other_images_misses_the_bar(found, script, monkeypatch):
     reference = script("attack_parts.reference")
     true = reference.by_name
 
     def idle(spec, subject, threat, index):
-        true("autoattack:standard", subject, threat, index)  # so that its seed is heard
+        true("autoattack:standard", subject, threat, index)  # runs the package, so that its seed is recorded
         return subject.x[index]
 
     monkeypatch.setattr(reference, "by_name", idle)
@@ -156,14 +156,14 @@ def test_a_bar_without_a_peer_is_missed(found, script, monkeypatch):
         assert [bar["met"] for bar in told["bars"]] == [False, False]
 
 
-def test_an_adapter_that_does_not_run_the_package_is_told(script, monkeypatch, capsys):
+def test_an_adapter_that_does_not_run_the_package_is_reported(script, monkeypatch, capsys):
     reference = script("attack_parts.reference")
     monkeypatch.setattr(reference, "by_name", lambda spec, subject, threat, index: subject.x[index])
     assert reference.main([*TINY, "--images", "2"]) == 2
     assert "did not" in capsys.readouterr().err
 
 
-def test_precision(found):
+def test_precision_compares_float32_with_bf16(found):
     code, told = found("attack_parts.precision", "--defense", "none", "--images", "4", "--attack", "apgd(steps=3)")
     ((first, second),) = told["tables"].values()
     assert (first["precision"], second["precision"]) == ("float32", "bf16")
@@ -171,7 +171,7 @@ def test_precision(found):
     assert code in (0, 1)
 
 
-def test_one_door(script, capsys):
+def test_attacks_py_starts_benchmarks_by_name(script, capsys):
     folder = script("speed").__file__.rpartition("/")[0]
     main = runpy.run_path(f"{folder}/attacks.py")["main"]
     assert main([]) == 0
@@ -182,7 +182,7 @@ def test_one_door(script, capsys):
     assert "bootstrap over images" in capsys.readouterr().out
 
 
-def test_the_attacks_are_created_by_name(script):
+def test_native_attacks_of_the_reference_benchmark_are_registered(script):
     for spec in script("attack_parts.reference").NATIVE:
         name = registry.Spec.parse(spec).name
         if name in registry.names("attacks"):

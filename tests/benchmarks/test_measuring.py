@@ -1,4 +1,4 @@
-"""What the benchmarks measure with: counts, clocks, paired intervals, bars."""
+"""Tests the measurements of the benchmarks: counts of passes, clocks, paired intervals, bars."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from purebench.core.threat import ThreatModel
 
 @pytest.fixture
 def linear(script):
-    """A counted linear model and four images that it gets right."""
+    """A linear model with counters and four images that it classifies correctly."""
     subjects = script("attack_parts.subjects")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -31,7 +31,7 @@ def linear(script):
     return subjects.Subject(model, False, x, subjects.answers(model, x, 1)[:, 0])
 
 
-def test_a_gradient_is_counted_when_it_comes_back(linear):
+def test_gradients_are_counted_in_the_backward_pass(linear):
     linear.model.reset()
     leaf = linear.x.clone().requires_grad_()
     logits = linear.model(leaf)
@@ -42,8 +42,8 @@ def test_a_gradient_is_counted_when_it_comes_back(linear):
     assert not any(value.requires_grad for value in linear.model.parameters())
 
 
-def test_what_passes_through_a_copy_is_counted_too(script):
-    """An attack through a folded copy says as many passes as the model saw, its trial included."""
+def test_passes_through_a_copy_of_the_model_are_counted(script):
+    """An attack through a folded copy counts the passes of the model, including the trial of the copy."""
     subjects = script("attack_parts.subjects")
     model, _, x, y = subjects.fashion()
     subject = subjects.Subject(subjects.Counted(model), False, x[:4], y[:4])
@@ -56,14 +56,14 @@ def test_what_passes_through_a_copy_is_counted_too(script):
 
 
 @pytest.mark.parametrize("name", ["purebench PGD", "purebench APGD", "Foolbox PGD", "ART PGD", "AutoAttack APGD"])
-def test_each_computes_the_gradients_it_is_said_to(script, linear, name):
+def test_each_contestant_computes_the_nominal_number_of_gradients(script, linear, name):
     contestants = script("attack_parts.contestants")
     (one,) = contestants.taking_part({}, (name,))
     task = contestants.Task(linear, ThreatModel("linf", 1e-6), steps=10)
     run = one.prepare(task)
     linear.model.reset()
     found = run()
-    extra = 4 if name == "AutoAttack APGD" else 0  # its first point comes on top
+    extra = 4 if name == "AutoAttack APGD" else 0  # it computes the gradient at its starting point in addition
     assert linear.model.gradients == task.nominal + extra
     assert task.threat.size(found - linear.x).max() <= 1.1e-6
 
@@ -77,7 +77,7 @@ def test_draws_are_averaged_and_counted(script, linear):
     assert noisy.forwards == 4000
 
 
-def test_rounds_are_interleaved_and_the_failing_are_told(script, linear, monkeypatch):
+def test_rounds_are_interleaved_and_failing_contestants_are_listed(script, linear, monkeypatch):
     contestants, timing = script("attack_parts.contestants"), script("attack_parts.timing")
     now, calls = [0.0], []
 
@@ -111,7 +111,7 @@ def test_rounds_are_interleaved_and_the_failing_are_told(script, linear, monkeyp
         timing.measure({"ours": (ours, task)}, linear, 1, lambda: 0.0, missing, "test")
 
 
-def test_the_interval_is_that_of_scipy(script):
+def test_the_paired_interval_agrees_with_scipy(script):
     rng = np.random.default_rng(3)
     first, second = rng.random(40), rng.random(40)
     ours = script("paired").difference(first, second, seed=1)
@@ -141,13 +141,13 @@ def test_bars_decide_the_exit_code(script, tmp_path, capsys):
     assert "torch" in kept["versions"]
 
 
-def test_bad_input_is_told_and_exits_with_2(script, capsys):
+def test_invalid_input_is_reported_with_exit_code_2(script, capsys):
     options = SimpleNamespace(device="nowhere", threads=1, default_malloc=True, json=None)
     assert script("reporting").perform("test", options, lambda report: None) == 2
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_who_leaves_the_threat_model_is_out(script, linear):
+def test_adversarial_examples_outside_the_threat_model_are_rejected(script, linear):
     subjects, threat = script("attack_parts.subjects"), ThreatModel("linf", 0.1)
     kept = subjects.constrained(linear.x.clamp(0.2, 0.8) + 0.1 * 0.00001, linear.x.clamp(0.2, 0.8), threat)
     assert threat.size(kept - linear.x.clamp(0.2, 0.8)).max() <= 0.1
@@ -157,12 +157,12 @@ def test_who_leaves_the_threat_model_is_out(script, linear):
         subjects.constrained(linear.x * math.nan, linear.x, threat)
 
 
-def test_too_few_right_images_are_told(script, linear):
+def test_too_few_correctly_classified_images_are_rejected(script, linear):
     with pytest.raises(PurebenchError, match=r"expected 4 images .* there are 0"):
         script("attack_parts.subjects").chosen(linear.model, linear.x, linear.y + 1, 4, draws=1, least=1.0)
 
 
-def test_a_resnet18_reads_both_namings(script, tmp_path):
+def test_resnet18_reads_weights_with_either_naming(script, tmp_path):
     subjects = script("attack_parts.subjects")
     model = subjects.resnet18()
     names = {
@@ -178,7 +178,7 @@ def test_a_resnet18_reads_both_namings(script, tmp_path):
         subjects.resnet18(tmp_path / "none.pt")
 
 
-def test_the_peers_script_is_sound(script):
+def test_the_peers_script_parses_and_prints_its_help(script):
     folder = script("speed").__file__.rpartition("/")[0]
     subprocess.run(["bash", "-n", f"{folder}/peers.sh"], check=True)
     told = subprocess.run(["bash", f"{folder}/peers.sh", "--help"], check=True, capture_output=True, text=True).stdout

@@ -1,4 +1,4 @@
-"""The benchmark of purifiers measures each in a process of its own, and tells what could not be measured."""
+"""Tests the benchmark of purifiers, which measures each one in a separate process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_bundled_purifier_is_measured(script, tmp_path):
     assert 0 < row["forward_memory"] <= row["backward_memory"] < 2
 
 
-def test_the_times_of_a_catalogue_are_of_whole_draws(script, tmp_path, monkeypatch):
+def test_costs_of_the_catalogue_include_the_classifier(script, tmp_path, monkeypatch):
     purification = script("purification")
     assert purification.bundled_defenses().keys() >= {"none", "trades", "vae", "smoothing"}
     assert not purification.bundled_defenses().keys() & {"art", "vote", "before", "mlvgm", "robustbench"}
@@ -48,7 +48,7 @@ def test_the_times_of_a_catalogue_are_of_whole_draws(script, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("flags", [["--declared", "--case", "vae"], ["--costs", "costs.json"]])
-def test_flags_that_do_not_fit_are_refused(script, flags, capsys):
+def test_incompatible_flags_are_rejected(script, flags, capsys):
     with pytest.raises(SystemExit):
         script("purification").main(flags)
     assert "--declared" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The benchmark of the statistics: its reference, its bars, and its exit code."""
+"""Tests the benchmark of the statistics: its reference, its bars and its exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def few_threads():
     torch.set_num_threads(before)
 
 
-def test_the_quick_parts_run_and_write_their_bars(script, tmp_path):
+def test_quick_runs_write_tables_and_bars(script, tmp_path):
     path = tmp_path / "found.json"
     flags = ["--quick", "--part", "bias", "--part", "size", "--part", "ranks", "--repeats", "25", "--seed", "3"]
     assert script("statistical").main([*flags, "--default-malloc", "--json", str(path)]) == 0
@@ -32,16 +32,16 @@ def test_the_quick_parts_run_and_write_their_bars(script, tmp_path):
     assert robust["naive"] < robust["truth"] - 0.03
 
 
-def test_a_missed_bar_is_exit_code_1(script, monkeypatch):
+def test_a_missed_bar_gives_exit_code_1(script, monkeypatch):
     statistical = script("statistical")
-    # a picked attack that is scored on the draws that picked it: the winner's curse
+    # scoring a picked attack on the draws that picked it is biased (winner's curse)
     monkeypatch.setattr(
         script("statistical_parts.worst_case"), "robust_per_image", lambda right: right.mean(axis=2).min(axis=0)
     )
     assert statistical.main(["--quick", "--part", "bias", "--default-malloc"]) == 1
 
 
-def test_the_reference_is_the_same_interval_with_the_papers_truncation(script):
+def test_the_reference_interval_has_nearly_the_same_width_as_betting(script):
     values = np.random.default_rng(0).beta(4, 2, 300)
     width = 2 * betting(values).half_width
     assert script("statistical_parts.intervals").reference_width(values) == pytest.approx(width, rel=0.03)
@@ -57,13 +57,13 @@ def test_the_bars_of_the_worst_case_hold_in_a_short_run(script, tmp_path):
     assert all(bar["met"] for bar in found["bars"])
 
 
-def test_a_pick_that_is_scored_on_what_picked_it_misses_the_bars(script, monkeypatch):
+def test_scoring_picks_on_the_draws_that_picked_them_misses_the_bars(script, monkeypatch):
     statistical, worst_case = script("statistical"), script("statistical_parts.worst_case")
     play = worst_case.play
 
     def naive(q, rng):
         played = play(q, rng)
-        return replace(played, fresh=played.lowest)  # the smallest fraction over the columns
+        return replace(played, fresh=played.lowest)  # the smallest fraction of the draws that picked
 
     monkeypatch.setattr(worst_case, "play", naive)
     assert statistical.main(["--quick", "--part", "worst-case", "--repeats", "10", "--default-malloc"]) == 1

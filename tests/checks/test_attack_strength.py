@@ -1,4 +1,4 @@
-"""Attacks whose strength is known, image by image."""
+"""Tests the comparisons of attack strength on simulated results with a known number of robust images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_PICK = WorstCase(
 
 
 def found(draws: int = 1, **held: int) -> DefenseResult:
-    """A defense that so many of the images hold against each attack, the first ones; -1: SKIPPED, -2: ERRORED."""
+    """Returns a result in which the first `count` images are robust to each attack; -1: skipped, -2: errored."""
     attacks = []
     for name, count in held.items():
         kind = {-1: Outcome.SKIPPED, -2: Outcome.ERRORED}.get(count)
@@ -79,7 +79,7 @@ def held(**attacks: int) -> DefenseResult:
     )
 
 
-def test_knowing_more_must_not_help_the_defense() -> None:
+def test_white_box_attacks_must_be_as_strong_as_blind_and_black_box_attacks() -> None:
     for many, other, expected in ((8, 8, "holds"), (8, 40, "holds"), (40, 8, "fails"), (14, 8, "undecided")):
         blind = beats_blind(held(blind=other, many=many, bpda=-1), TOLERANCE, purifies=True)
         black = beats_black_box(held(black=other, many=many, bpda=IMAGES), TOLERANCE)
@@ -90,7 +90,7 @@ def test_knowing_more_must_not_help_the_defense() -> None:
     )
 
 
-def test_the_better_of_two_attacks_counts_and_a_failed_one_does_not() -> None:
+def test_the_stronger_of_two_attacks_is_compared_and_errored_attacks_are_ignored() -> None:
     assert result(beats_black_box(held(black=40, transfer=8, many=40), TOLERANCE)) is Result.FAILS
     assert result(beats_black_box(held(black=40, transfer=40, many=8), TOLERANCE)) is Result.HOLDS
     assert result(beats_black_box(held(transfer=8, many=40), TOLERANCE)) is Result.FAILS
@@ -99,7 +99,7 @@ def test_the_better_of_two_attacks_counts_and_a_failed_one_does_not() -> None:
     assert result(beats_black_box(held(black=16, many=-2, bpda=-1), TOLERANCE)) is Result.NOT_APPLICABLE
 
 
-def test_without_a_purifier_or_randomness_there_is_nothing_to_compare() -> None:
+def test_checks_do_not_apply_without_a_purifier_or_randomness() -> None:
     assert result(beats_blind(held(blind=1, many=20), TOLERANCE, purifies=False)) is Result.NOT_APPLICABLE
     assert result(more_draws(held(many=20), TOLERANCE)) is Result.NOT_APPLICABLE
 
@@ -109,7 +109,7 @@ def test_more_draws_must_not_weaken_the_attack() -> None:
     assert result(more_draws(found(8, **{MANY: 40, FEW: 4}), TOLERANCE)) is Result.FAILS
 
 
-def test_what_may_do_anything_leaves_nothing() -> None:
+def test_an_unbounded_attack_breaks_every_image() -> None:
     assert [result(reaches_zero(held(many=n, bpda=-1), TOLERANCE)) for n in (0, 1, 24)] == [
         Result.HOLDS,
         Result.HOLDS,
@@ -117,7 +117,7 @@ def test_what_may_do_anything_leaves_nothing() -> None:
     ]
 
 
-def test_robustness_may_fall_with_the_radius_only() -> None:
+def test_robust_accuracy_must_not_rise_with_the_radius() -> None:
     def curve(*counts: int) -> Suspicion:
         return does_not_rise({0.1 * (i + 1): held(many=count, bpda=-1) for i, count in enumerate(counts)}, TOLERANCE)
 
@@ -139,20 +139,20 @@ def test_robustness_may_fall_with_the_radius_only() -> None:
         (-1, 0, "not applicable"),
     ],
 )
-def test_far_beyond_the_radius_half_is_lost(near: int, far: int, expected: str) -> None:
+def test_robust_accuracy_must_fall_far_beyond_the_radius(near: int, far: int, expected: str) -> None:
     suspicion = falls_with_radius(held(many=near, bpda=-1), held(many=far, bpda=-1), 0.4)
     assert result(suspicion) == expected
 
 
 @pytest.mark.parametrize(("short", "long", "expected"), [(24, 24, "holds"), (24, 22, "holds"), (40, 10, "fails")])
-def test_more_steps_must_not_break_more(short: int, long: int, expected: str) -> None:
+def test_more_steps_must_not_break_many_more_images(short: int, long: int, expected: str) -> None:
     for name in (MANY, BPDA):
         suspicion = more_steps(found(**{MANY: short, BPDA: short}), found(**{name: long}), TOLERANCE)
         assert result(suspicion) == expected
         assert f"by {name}" in suspicion.sentence
 
 
-def test_the_view_that_leaves_least_takes_more_steps() -> None:
+def test_the_stronger_gradient_mode_is_chosen_for_more_steps() -> None:
     assert stronger_view(held(many=8, bpda=20)) == "exact"
     assert stronger_view(held(many=20, bpda=8)) == "bpda"
     assert stronger_view(held(many=-1, bpda=8)) == "bpda"

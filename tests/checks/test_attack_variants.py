@@ -1,4 +1,4 @@
-"""Attacks that cannot run on a board are refused before anything runs, and nothing else is."""
+"""Tests that attacks that cannot run on a board are rejected before a run, and that valid attacks are accepted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def board(folder: Path, use: object, norm: str = "linf", gradient: str = "exact"
 
 
 @pytest.mark.parametrize("name", bundled())
-def test_the_attacks_of_every_bundled_board_pass(name: str) -> None:
+def test_the_attacks_of_every_bundled_board_are_accepted(name: str) -> None:
     check_attacks(choose(name, None, None))
 
 
@@ -46,13 +46,13 @@ def test_the_attacks_of_every_bundled_board_pass(name: str) -> None:
         ("apgd(steps=yes)", "l2", "steps: expected a whole number"),
     ],
 )
-def test_what_cannot_run_is_told_with_the_attacks_name(tmp_path: Path, use: str, norm: str, told: str) -> None:
+def test_attacks_that_cannot_run_are_rejected_by_name(tmp_path: Path, use: str, norm: str, told: str) -> None:
     with pytest.raises(PurebenchError, match=rf"^attacks\.a: .*{told}"):
         check_attacks(board(tmp_path, use, norm))
 
 
 @pytest.mark.parametrize("use", ["pgd", "apgd", "fmn", "foolbox:LinfPGD", "art:ProjectedGradientDescent", "autoattack"])
-def test_an_attack_that_needs_gradients_is_refused_without_a_view_of_them(tmp_path: Path, use: str) -> None:
+def test_an_attack_that_needs_gradients_is_rejected_in_gradient_mode_none(tmp_path: Path, use: str) -> None:
     with pytest.raises(PurebenchError, match=r"attacks\.a\.gradient: .* but got none; take exact"):
         check_attacks(board(tmp_path, use, gradient="none"))
     check_attacks(board(tmp_path, use, gradient="bpda"))
@@ -65,27 +65,27 @@ def test_an_attack_that_needs_gradients_is_refused_without_a_view_of_them(tmp_pa
         ("clean", "l1"),
         ("foolbox:HopSkipJumpAttack", "linf"),
         ("art:HopSkipJump", "l2"),
-        ("art:PixelAttack", "linf"),  # of a norm of its own: its images are measured in the board's
+        ("art:PixelAttack", "linf"),  # has its own norm; its images are measured in the board's norm
         ("autoattack:square", "l1"),
     ],
 )
-def test_an_attack_that_needs_none_passes_without(tmp_path: Path, use: str, norm: str) -> None:
+def test_an_attack_without_gradients_is_accepted_in_gradient_mode_none(tmp_path: Path, use: str, norm: str) -> None:
     state = torch.get_rng_state()
     check_attacks(board(tmp_path, use, norm, "none"))
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_an_attack_of_ones_own_need_not_know_of_any_check(tmp_path: Path) -> None:
+def test_a_custom_attack_without_checks_is_accepted(tmp_path: Path) -> None:
     check_attacks(board(tmp_path, f"{tmp_path}/attacks.py:random", gradient="none"))
 
 
-def test_nothing_is_run_or_written_for_an_attack_of_another_norm(tmp_path: Path) -> None:
+def test_an_attack_of_another_norm_is_rejected_before_a_run(tmp_path: Path) -> None:
     with pytest.raises(PurebenchError, match="cw: expected the norm l2"):
         run_board(board(tmp_path, "cw"), tmp_path / "new" / "s", workers=1)
     assert not (tmp_path / "new").exists()
 
 
-def test_images_to_transfer_are_not_given_by_the_board(tmp_path: Path) -> None:
+def test_boards_cannot_give_the_images_of_a_transfer_attack(tmp_path: Path) -> None:
     attacks = {
         "clean": {"use": "clean"},
         "t": {"use": "transfer(found=1)", "source": {"defense": "none", "attack": "clean"}},

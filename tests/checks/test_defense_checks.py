@@ -1,4 +1,4 @@
-"""Linear and quadratic classifiers whose gradients are known, and ways of hiding them."""
+"""Tests the checks of gradients and seeds on linear and quadratic classifiers with intact or hidden gradients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def behind(purify: Callable[[Tensor], Tensor], random: bool = False) -> Defense:
 
 
 class Hidden(torch.autograd.Function):
-    """The identity, whose gradient is turned round."""
+    """The identity with a negated gradient."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -72,21 +72,21 @@ class Hidden(torch.autograd.Function):
         "random",
         "rounded",
         "detached",
-        "turned",
+        "negated",
         "half",
         "kinks",
-        "turned in batches",
-        "turned alone",
-        "random, turned in batches",
+        "negated in batches",
+        "negated for single images",
+        "random, negated in batches",
     ],
 )
-def test_gradients_that_are_hidden_are_found(defense: Defense, zero: Result, exact: Result) -> None:
+def test_hidden_gradients_are_found(defense: Defense, zero: Result, exact: Result) -> None:
     found = asked(defense)
     assert (found[ZERO].result, found[EXACT].result) == (zero, exact)
 
 
-def test_ties_of_an_image_of_few_levels_are_no_fault() -> None:
-    """A median's kinks lie where pixels tie; half of a real image ties."""
+def test_ties_in_images_of_few_grey_levels_are_not_reported() -> None:
+    """A median is not differentiable where pixels tie, as half of the pixels of a real image do."""
 
     def median(x: Tensor) -> Tensor:
         windows = functional.pad(x, (1, 1, 1, 1), mode="reflect").unfold(2, 3, 1).unfold(3, 3, 1)
@@ -100,10 +100,10 @@ def test_ties_of_an_image_of_few_levels_are_no_fault() -> None:
 
 @pytest.mark.parametrize(("scale", "result"), [(1.0, Result.HOLDS), (3.0, Result.HOLDS), (1e6, Result.FAILS)], ids=str)
 @pytest.mark.parametrize("purifier", [None, Function(lambda x: x.detach(), random=False)], ids=["bare", "no gradient"])
-def test_logits_too_large_for_the_cross_entropy_are_found(
+def test_logits_that_saturate_the_cross_entropy_are_found(
     purifier: Function | None, scale: float, result: Result
 ) -> None:
-    """At 1e6 the softmax is 0 and 1 to the last bit where the classifier is right; the margin's gradient is there."""
+    """At scale 1e6 the softmax of a correct prediction is exactly 0 or 1; the gradient of the margin is not zero."""
     if purifier is not None:
         purifier.differentiable = False
     defense = Defense(lambda x: scale * linear(x), purifier)
@@ -117,7 +117,7 @@ def test_logits_too_large_for_the_cross_entropy_are_found(
     assert slope.float().mean() > 0.9 if result is Result.HOLDS else slope.float().mean() < 0.1
 
 
-def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
+def test_gradient_checks_do_not_apply_to_purifiers_declared_not_differentiable() -> None:
     defense = behind(lambda x: x.detach())
     assert defense.purifier is not None
     defense.purifier.differentiable = False
@@ -143,14 +143,14 @@ def test_a_purifier_that_declares_no_gradient_is_not_blamed() -> None:
     ],
     ids=["deterministic", "random", "coin", "undeclared", "batch", "not-random", "inner-seed", "own-generator"],
 )
-def test_seeds_that_do_not_decide_are_found(defense: Defense, result: Result, told: str) -> None:
+def test_defenses_that_ignore_the_seed_are_found(defense: Defense, result: Result, told: str) -> None:
     (found,) = judged([seeds(defense, X, DeviceBatch(4))], 0.05)
     assert found.result is result
     assert told in found.sentence
 
 
-def test_only_arithmetic_coarser_than_float32_is_blamed_for_wrong_slopes() -> None:
-    """The same wrong gradient in float32 and in bf16, where rounding alone could make it."""
+def test_coarse_arithmetic_is_mentioned_only_if_the_defense_uses_it() -> None:
+    """The same wrong gradient in float32 and in bf16, in which rounding alone could cause it."""
 
     def coarse(x: Tensor) -> Tensor:
         return linear(Hidden.apply(x)).bfloat16().float()
@@ -165,5 +165,5 @@ def test_only_arithmetic_coarser_than_float32_is_blamed_for_wrong_slopes() -> No
     ("kind", "types"),
     [(torch.float32, ()), (torch.float64, ()), (torch.bfloat16, ("bfloat16",)), (torch.float16, ("float16",))],
 )
-def test_coarse_types_are_seen_wherever_they_are(kind: torch.dtype, types: tuple[str, ...]) -> None:
+def test_types_coarser_than_float32_are_found(kind: torch.dtype, types: tuple[str, ...]) -> None:
     assert coarse_types(Defense(lambda x: linear((x.to(kind) * 2).to(x))), X[:1]) == types

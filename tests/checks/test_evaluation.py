@@ -1,4 +1,4 @@
-"""All checks on defenses whose faults are known, by the command line."""
+"""Tests all checks on defenses with known faults, by the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EFFORT = ["--steps", "6", "--queries", "5", "--draws", "2"]
 
 
 def check(defense: str, folder: Path, *words: str, radius: str = "4/255") -> tuple[int, dict[str, str]]:
-    """The exit code, and the results of the checks by the beginning of their names."""
+    """Runs `purebench check` and returns its exit code and the results by name of the check."""
     board = write_claimed(folder, radius=radius)
     words = ("check", defense, "--board", str(board), "--store", str(folder / "store"), *EFFORT, *words)
     done = CliRunner().invoke(app, list(words), env={"COLUMNS": "240"}, catch_exceptions=False)
@@ -33,7 +33,7 @@ def check(defense: str, folder: Path, *words: str, radius: str = "4/255") -> tup
     return done.exit_code, {row[1]: row[0] for row in rows if len(row) == 3}
 
 
-def test_a_robust_classifier_is_honest(tmp_path: Path) -> None:
+def test_a_robust_classifier_passes_all_checks(tmp_path: Path) -> None:
     code, found = check("trades", tmp_path, "--steps", "8")
     assert code == 0
     assert len(found) == 13
@@ -41,15 +41,15 @@ def test_a_robust_classifier_is_honest(tmp_path: Path) -> None:
     assert found["an unbounded attack reaches 0 %"] == "holds"
 
 
-def test_little_data_leaves_it_undecided(tmp_path: Path) -> None:
+def test_checks_are_undecided_on_few_images(tmp_path: Path) -> None:
     code, found = check("trades", tmp_path, "--max-images", "8")
     assert code == 3
     assert found["seeds are honoured"] == "holds"
     assert found["white-box is at least as strong as black-box"] == "undecided"
 
 
-def test_no_more_images_are_taken_than_decide(tmp_path: Path) -> None:
-    """A fault in every image shows at once; nothing wrong takes as many as rule out a share of `tolerance`."""
+def test_checks_stop_as_soon_as_they_are_decided(tmp_path: Path) -> None:
+    """A fault in every image is found on few; a sound defense needs enough to rule out a share of `tolerance`."""
     board = load_board(write_claimed(tmp_path, images=64))
     effort = Effort(steps=4, queries=2, draws=2, tolerance=0.5)
     run = Runner(tmp_path / "store.sqlite")
@@ -63,14 +63,14 @@ def test_no_more_images_are_taken_than_decide(tmp_path: Path) -> None:
     assert (hurried.result, hurried.images) == (Result.UNDECIDED, 8)
 
 
-def test_hidden_gradients_are_not(tmp_path: Path) -> None:
+def test_a_defense_with_hidden_gradients_fails(tmp_path: Path) -> None:
     code, found = check(f"{tmp_path}/own.py:masked", tmp_path)
     assert code == 1
     assert found["gradients are those of the defense"] == "fails"
 
 
-def test_right_gradients_that_lead_nowhere_are_not(tmp_path: Path) -> None:
-    """Every answer is the classifier's, so images found against that break the defense too."""
+def test_a_defense_with_correct_but_useless_gradients_fails(tmp_path: Path) -> None:
+    """Its predictions are those of the classifier, so adversarial examples of the classifier break it as well."""
     code, found = check(f"{tmp_path}/own.py:decoy", tmp_path, radius="16/255")
     assert code == 1
     assert found["gradients are those of the defense"] != "fails"
@@ -84,13 +84,13 @@ def test_a_random_defense_that_seeds_itself_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_of_a_crash_nothing_else_is_asked(tmp_path: Path) -> None:
+def test_a_defense_that_raises_an_error_is_not_checked_further(tmp_path: Path) -> None:
     code, found = check(f"{tmp_path}/own.py:crash", tmp_path)
     assert code == 1
     assert found == {"check": "result", "it answers": "fails"}
 
 
-def test_the_boards_of_the_checks_are_boards_with_names_of_their_own(tmp_path: Path) -> None:
+def test_checks_run_on_copies_of_the_board_with_other_names(tmp_path: Path) -> None:
     board = load_board(write_claimed(tmp_path))
     row = board.defenses[0]
     strength, far = for_strength(board, row, Effort()), for_radius(board, row, Effort(), 1.0)
@@ -101,6 +101,6 @@ def test_the_boards_of_the_checks_are_boards_with_names_of_their_own(tmp_path: P
 
 
 @pytest.mark.parametrize(("norm", "size"), [("linf", 1.0), ("l2", 12**0.5), ("l1", 12.0)])
-def test_everything_is_within_reach_and_no_more(norm: str, size: float) -> None:
-    """Black is as far from white as any image from another."""
+def test_the_unbounded_radius_is_the_largest_distance_between_images(norm: str, size: float) -> None:
+    """No two images are farther apart than a black and a white one."""
     assert everything(norm, (3, 2, 2)) == pytest.approx(size)

@@ -1,4 +1,4 @@
-"""Suspicions are judged together, at the error rates that are stated, however often one looks."""
+"""Tests that suspicions are judged jointly and keep the stated error rates under repeated looks."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_results_follow_from_both_p_values() -> None:
     assert [one.sentence for one in found] == ["a (p = 0.003, Holm)", "b", "c", "d"]
 
 
-def test_what_needs_no_counting_is_decided_at_once() -> None:
+def test_certain_findings_are_decided_without_a_test() -> None:
     bad, good = judged([certain("x", "a fault"), certain("x", "", "no fault")], 0.001)
     assert (bad.result, bad.sentence) == (Result.FAILS, "a fault (p = 0, Holm)")
     assert (good.result, good.sentence) == (Result.HOLDS, "no fault")
 
 
-def test_of_several_any_may_be_wrong_and_all_must_be_right() -> None:
+def test_worst_fails_if_any_suspicion_fails_and_holds_if_all_hold() -> None:
     found = worst([Suspicion("x", "first", 0.5, 0.01), Suspicion("x", "second", 0.02, 0.3)])
     assert found == Suspicion("x", "first", 0.04, 0.3)
 
@@ -55,7 +55,7 @@ def test_the_worst_finding_is_the_verdict() -> None:
 
 
 def first_decision(draw: np.ndarray, other: np.ndarray, level: float) -> Result:
-    """Of eight checks that all look at differences of these, at each look; the first that is one."""
+    """Judges eight checks of paired differences at every look and returns the first decision."""
     for seen in LOOKS:
         checks = [compared("x", "", one[:seen], two[:seen], 0.2) for one, two in zip(draw, other, strict=True)]
         if (result := verdict(judged(checks, level))) is not Result.UNDECIDED:
@@ -64,8 +64,8 @@ def first_decision(draw: np.ndarray, other: np.ndarray, level: float) -> Result:
 
 
 @pytest.mark.parametrize(("fault", "wrong"), [(0.0, Result.FAILS), (0.2, Result.HOLDS)])
-def test_either_error_is_as_rare_as_promised(fault: float, wrong: Result) -> None:
-    """150 evaluations that are sound, or in which one of eight checks is off by the tolerance, at a level of 10 %."""
+def test_both_error_rates_are_kept_under_repeated_looks(fault: float, wrong: Result) -> None:
+    """Runs 150 evaluations at a level of 10 %: sound ones, or with one of eight checks off by the tolerance."""
     rng, errors, level = np.random.default_rng(3), 0, 0.1
     for _ in range(150):
         weak = rng.random((8, LOOKS[-1])) < 0.4
@@ -74,8 +74,8 @@ def test_either_error_is_as_rare_as_promised(fault: float, wrong: Result) -> Non
     assert errors <= 150 * level + 3 * (150 * level * (1 - level)) ** 0.5
 
 
-def test_what_is_plain_is_decided_rightly_on_few_images() -> None:
-    """30 images without a fault are enough to rule out 20 points, as `Effort` says, and 24 not; 60 for 10 points."""
+def test_clear_cases_are_decided_correctly_on_few_images() -> None:
+    """Without a fault 30 images, not 24, rule out 20 points, as `Effort` states; 64, not 48, rule out 10 points."""
     same = np.tile([1.0, 0.0], 60)
     for tolerance, enough, few in ((0.2, 30, 24), (0.1, 64, 48)):
         ends = [judged([compared("x", "", same[:n], same[:n], tolerance)], 0.025)[0].result for n in (few, enough)]
@@ -84,6 +84,6 @@ def test_what_is_plain_is_decided_rightly_on_few_images() -> None:
 
 
 @pytest.mark.parametrize(("share", "result"), [(0.0, Result.HOLDS), (0.1, Result.UNDECIDED), (0.6, Result.FAILS)])
-def test_counts_are_held_against_what_chance_allows(share: float, result: Result) -> None:
+def test_counts_are_tested_against_the_allowed_share(share: float, result: Result) -> None:
     values = (np.arange(30) % 10 < 10 * share).astype(float)
     assert judged([counted("x", "", values, 0.1, 0.2)], 0.025)[0].result is result

@@ -1,4 +1,4 @@
-"""The fenced blocks of README and docs, and how those are marked that are too long to be run here."""
+"""Reads the fenced blocks of README and docs, and the marks of blocks that take too long to run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- parsed only: (\S.*?) -->\s*\Z")
-"""Stands above a block that is checked but not run, with the reason."""
+"""Comment above a block that is parsed but not run, with the reason."""
 CHECKED = ("sh", "python", "yaml", "toml")
 INLINE = re.compile(r"(?<!`)`((?:purebench|make|python -m \w+|python benchmarks/\S+) [^`\n]+)`(?!`)")
 """A command within a sentence."""
@@ -21,7 +21,7 @@ SHOWN = ("text", "")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. line: of its fence in the page; why: the reason why it is not run, empty if it is."""
+    """A fenced block. line: line of its fence in the page; why: the reason it is not run, empty if it is run."""
 
     page: Path
     line: int
@@ -35,19 +35,19 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The file that the block says it is, in a comment on its first line; empty if it says none."""
+        """The file name in a comment on the first line of the block; empty if there is none."""
         found = re.match(r"# ([\w.-]+\.(?:py|yaml))\n", self.text)
         return found.group(1) if found else ""
 
     @property
     def commands(self) -> list[list[str]]:
-        """The words of each command of a block of shell, without its comments."""
+        """The words of each command of a shell block, without comments."""
         joined = self.text.replace("\\\n", " ")
         return [words for line in joined.splitlines() if (words := shlex.split(line, comments=True))]
 
 
 def blocks(page: Path) -> list[Block]:
-    """The page's blocks, in their order."""
+    """Returns the blocks of a page in order."""
     text = page.read_text(encoding="utf-8")
     found = []
     for match in FENCE.finditer(text):
@@ -58,5 +58,5 @@ def blocks(page: Path) -> list[Block]:
 
 
 def sentences(page: Path) -> list[list[str]]:
-    """The words of the commands that a page has within its sentences."""
+    """Returns the words of the commands within the sentences of a page."""
     return [shlex.split(command) for command in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8")))]

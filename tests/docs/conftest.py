@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import what reads the pages."""
+"""Puts this folder on the path, so that its tests can import blocks.py and shell.py."""
 
 from __future__ import annotations
 

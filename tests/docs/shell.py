@@ -1,6 +1,6 @@
-"""What a command in the docs is held to: its words are parsed by the program itself, and names must be known.
+"""Checks commands in the docs: the program itself parses the arguments, and names must be known.
 
-A command for which there is no rule fails, so that none is left unread.
+A command without a rule fails, so that every command is checked.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from blocks import ROOT  # isort: skip
 
 PLACEHOLDER = re.compile("[A-Z]+")
 TINY = ["--images", "2", "--workers", "1"]
-"""What a run in the docs is run with."""
+"""Options added to `purebench run` in the docs."""
 
 
 def check(words: Sequence[str], *, run: bool) -> None:
-    """Parses a command, and runs it on tiny settings if asked to. Raises whatever is wrong with it."""
+    """Parses a command and, with `run`, runs it with tiny settings. Raises an error for an invalid command."""
     name, rest = Path(words[0]).name, list(words[1:])
     if name in ("python", "python3") and rest[:1] == ["-m"]:
         name, rest = rest[1], rest[2:]
@@ -70,10 +70,10 @@ def check(words: Sequence[str], *, run: bool) -> None:
 
 
 def parsed(command: Any, words: list[str]) -> list[Any]:
-    """The contexts of a command and its sub-commands. Raises a usage error of click for what it does not take."""
+    """Returns the contexts of a command and its sub-commands. Raises a usage error of click for invalid arguments."""
     context = command.make_context(command.name or "command", words, resilient_parsing=False)
     contexts = [context]
-    while isinstance(context.command, click.Group | typer.core.TyperGroup):  # typer may bring a click of its own
+    while isinstance(context.command, click.Group | typer.core.TyperGroup):  # typer may bundle its own copy of click
         name, inner, left = context.command.resolve_command(context, [*context._protected_args, *context.args])
         assert inner is not None
         context = inner.make_context(name, left, parent=context)
@@ -96,7 +96,7 @@ def purebench(words: list[str], *, run: bool) -> None:
 
 
 def options_are_known(words: list[str]) -> None:
-    """Of a command that has NAME or FOLDER where something of the reader's stands."""
+    """Checks the sub-commands and options of a command with placeholders such as NAME or FOLDER."""
     command = app_command()
     for word in words:
         if not hasattr(command, "commands"):
@@ -112,7 +112,7 @@ def app_command() -> Any:
 
 
 def names_are_known(command: str, params: dict[str, Any]) -> None:
-    """Raises PurebenchError or AssertionError for a board, defense, recipe or group that there is not."""
+    """Raises PurebenchError or AssertionError for an unknown board, defense, recipe or group."""
     if command == "run":
         board = choose(params["board"] or params["named"], params["defense"], params["images"], radius=params["radius"])
         for row in board.defenses:
@@ -129,7 +129,7 @@ def names_are_known(command: str, params: dict[str, Any]) -> None:
 
 
 def pip(words: list[str]) -> None:
-    """Only installing, and only extras that there are."""
+    """Accepts `pip install` with existing extras only."""
     assert words[0] == "install"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for word in words[1:]:
@@ -150,11 +150,11 @@ def pytest_options(words: list[str]) -> None:
 
 
 class Parsed(Exception):
-    """A benchmark's command line was understood."""
+    """Raised when a benchmark has parsed its command line."""
 
 
 def benchmark(path: Path, words: list[str]) -> None:
-    """Lets a benchmark parse its words, and stops it there."""
+    """Lets a benchmark parse its arguments and stops it before it runs."""
     with patch.object(sys, "path", [str(path.parent), *sys.path]), parsing_only():
         try:
             importlib.import_module(path.stem).main(words)

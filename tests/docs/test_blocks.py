@@ -1,4 +1,4 @@
-"""Every command and every Python block of README and docs runs; those marked as too long are parsed, names and all."""
+"""Tests that every command and Python block of README and docs runs; blocks marked as too long are parsed only."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from blocks import CHECKED, PAGES, ROOT, SHOWN, Block, blocks, sentences  # isor
 import shell  # isort: skip
 
 QUICK = ("clean", "apgd-blind")
-"""Attacks that a bundled board keeps here: what is tested is the docs, not the attacks."""
+"""Attacks that bundled boards keep in these tests, which test the docs and not the attacks."""
 MOST_MARKED = 0.34
-"""Share of the commands that may be marked: a page whose commands are not run proves little."""
+"""Largest share of the commands that may be marked as parsed only."""
 
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the page's own, where the bundled boards keep two attacks and all their rows."""
+    """A working directory for a page, in which the bundled boards have all rows but only two attacks."""
     (tmp_path / "boards").mkdir()
     small = {}
     for name, path in selection.bundled().items():
@@ -39,15 +39,15 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(tmp_path / "page")
     (tmp_path / "page").mkdir()
-    for folder in ("benchmarks", "examples"):  # a page may name files of the checkout
+    for folder in ("benchmarks", "examples"):  # pages may name files of the checkout
         (tmp_path / "page" / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path / "page")
     return tmp_path / "page"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_does_what_it_says(page: Path, tiny: Path) -> None:
-    """Its blocks one after the other, in one folder and one namespace, as a reader would."""
+def test_the_blocks_of_a_page_run(page: Path, tiny: Path) -> None:
+    """Runs the blocks in order in one folder and one namespace, as a reader would."""
     names: dict[str, Any] = {"__name__": "__docs__"}
     for block in blocks(page):
         try:
@@ -57,7 +57,7 @@ def test_a_page_does_what_it_says(page: Path, tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_within_sentences_are_right(page: Path, tiny: Path) -> None:
+def test_commands_within_sentences_are_valid(page: Path, tiny: Path) -> None:
     for name in {block.file for block in blocks(page)} - {""}:
         Path(name).write_text(next(block.text for block in blocks(page) if block.file == name), encoding="utf-8")
     for words in sentences(page):
@@ -118,8 +118,8 @@ def test_most_commands_are_run_and_all_pages_are_read() -> None:
         "purebench trian NAME",
     ],
 )
-def test_a_wrong_command_is_noticed(command: str, tiny: Path) -> None:
-    """What the test above is worth: each of these has one fault in it, and is only parsed."""
+def test_a_wrong_command_is_found(command: str, tiny: Path) -> None:
+    """Shows that the tests above find wrong commands: each of these has one fault and is only parsed."""
     (words,) = Block(ROOT / "README.md", 1, "sh", command + "\n", "not to be run").commands
     with pytest.raises((Exception, SystemExit)) as caught:
         shell.check(words, run=False)

@@ -1,4 +1,4 @@
-"""The glossary has an entry for every outcome, warning and gradient mode, and for words that newcomers meet."""
+"""Tests that the glossary explains every outcome, warning and gradient mode, and the main terms of the docs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 
 def entries(heading: str) -> set[str]:
-    """The words in the first column of the table below a heading."""
+    """Returns the words in the first column of the table below a heading."""
     part = TEXT.split(f"## {heading}\n", 1)[1].split("\n## ")[0]
     return {word for line in part.splitlines() if line.startswith("|") for word in re.findall("`([^`]+)`", first(line))}
 
@@ -26,7 +26,7 @@ def first(line: str) -> str:
 
 
 def words() -> set[str]:
-    """The words in bold, in the first column of the main table or within an explanation."""
+    """Returns the words in bold, in the first column of the main table or within an explanation."""
     return set(re.findall(r"\*\*([^*]+)\*\*", TEXT))
 
 
@@ -51,7 +51,7 @@ def test_every_warning_is_explained() -> None:
         *("verification", "certificate", "gradient masking", "worst case", "strongest attack", "probe", "view"),
     ],
 )
-def test_a_word_that_newcomers_meet_is_explained(word: str) -> None:
+def test_the_main_terms_of_the_docs_are_explained(word: str) -> None:
     assert word in words()
 
 

@@ -1,4 +1,4 @@
-"""The notebook of examples/ runs, and what it shows is what is committed in it."""
+"""Tests that the notebook in examples/ runs and that its outputs have the form of the committed ones."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from blocks import ROOT  # isort: skip
 
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 LARGEST = 300_000
-"""Bytes: its outputs are committed."""
+"""Largest size in bytes, with the committed outputs."""
 
 
 def shown(notebook: nbformat.NotebookNode, kind: str) -> list[str]:
-    """All outputs of a MIME type, as they stand in the cells."""
+    """Returns all outputs of a MIME type, in the order of the cells."""
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     return [output.data[kind] for output in outputs if kind in output.get("data", {})]
 
 
 def numbers(notebook: nbformat.NotebookNode) -> list[str]:
-    """The accuracies of all its tables."""
+    """Returns the accuracies in all tables of the notebook."""
     return re.findall(r"[\d.]+ % \[[\d., ]+\]", "".join(shown(notebook, "text/html")))
 
 
-def test_it_is_committed_with_its_outputs() -> None:
+def test_the_notebook_is_committed_with_its_outputs() -> None:
     notebook = nbformat.read(NOTEBOOK, 4)
     nbformat.validate(notebook)
     assert NOTEBOOK.stat().st_size < LARGEST
@@ -38,8 +38,8 @@ def test_it_is_committed_with_its_outputs() -> None:
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
 
 
-def test_it_runs_and_finds_tables_of_the_same_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers may differ with the versions of libraries, so only what is shown is compared."""
+def test_the_notebook_runs_with_outputs_of_the_committed_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accuracies may differ with the versions of libraries, so only the kinds of outputs are compared."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     committed = nbformat.read(NOTEBOOK, 4)

@@ -1,4 +1,4 @@
-"""The site is built strictly: a link, an anchor or a page that is not there fails."""
+"""Tests that the documentation site builds in strict mode: missing links, anchors or pages fail."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ WORDS = {
     "record",
     "board",
 }
-"""The words of the design, which the glossary explains."""
+"""Main terms that the glossary must explain."""
 
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """mkdocs leaves handlers and levels behind."""
+    """Restores the logging handlers and level that mkdocs changes."""
     logger = logging.getLogger("mkdocs")
     level, handlers = logger.level, list(logger.handlers)
     yield
@@ -45,12 +45,12 @@ def quiet() -> Iterator[None]:
 
 
 def built(docs: Path, out: Path) -> Path:
-    """The site from a folder of pages, by our mkdocs.yml."""
+    """Builds the site from a folder of pages with our mkdocs.yml and returns its folder."""
     build(load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(docs), site_dir=str(out), strict=True))
     return out
 
 
-def test_it_builds_strictly_and_needs_nothing_from_elsewhere(tmp_path: Path, quiet: None) -> None:
+def test_the_site_builds_in_strict_mode_and_loads_nothing_from_elsewhere(tmp_path: Path, quiet: None) -> None:
     site = built(ROOT / "docs", tmp_path / "site")
     pages = [path for path in site.glob("*.html") if path.name != "404.html"]
     assert {path.stem for path in pages} == {path.stem for path in (ROOT / "docs").glob("*.md")}
@@ -62,8 +62,8 @@ def test_it_builds_strictly_and_needs_nothing_from_elsewhere(tmp_path: Path, qui
         assert fetched == [], page.name
 
 
-def test_a_link_to_nowhere_fails(tmp_path: Path, quiet: None) -> None:
-    """What the test above is worth."""
+def test_a_broken_link_fails_the_build(tmp_path: Path, quiet: None) -> None:
+    """Shows that the test above fails if a link is broken."""
     docs = tmp_path / "docs"
     docs.mkdir()
     for path in (ROOT / "docs").iterdir():
@@ -73,13 +73,13 @@ def test_a_link_to_nowhere_fails(tmp_path: Path, quiet: None) -> None:
         built(docs, tmp_path / "site")
 
 
-def test_the_glossary_explains_every_word_of_the_design() -> None:
+def test_the_glossary_explains_the_main_terms() -> None:
     explained = re.findall(r"\*\*([\w@ -]+)\*\*", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"))
     assert WORDS | {"estimate"} <= set(explained)
 
 
 def test_every_page_is_in_the_menu_once() -> None:
-    """Sections are mappings of a name to pages."""
+    """Sections of the menu are mappings of a name to pages."""
     menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     inside = [value for entry in menu for value in entry.values()]
     listed = [page for value in inside for page in (value if isinstance(value, list) else [value])]

@@ -1,4 +1,4 @@
-"""RobustBench's protocol: its own function, called by hand, is the oracle."""
+"""Tests RobustBench's protocol against RobustBench's own function."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RADIUS = 0.004
 
 @pytest.fixture(scope="module")
 def cheap():
-    """AutoAttack with two target classes and 200 queries, for us and for RobustBench alike."""
+    """AutoAttack with two target classes and 200 queries, for purebench and RobustBench alike."""
     from pyautoattack import AutoAttack
 
     own = AutoAttack._set_version
@@ -45,7 +45,7 @@ def cheap():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, cheap):
-    """A zoo with Tiny in it, and a CIFAR-10 of 12 random images, which Tiny sees as they are labelled but for two."""
+    """A zoo with Tiny in it, and a CIFAR-10 of 12 random images, of which Tiny classifies all but two correctly."""
     folder = tmp_path_factory.mktemp("zoo")
     with seeded("robustbench"), tiny_in_the_zoo() as patch:
         net = Tiny()
@@ -75,7 +75,7 @@ def ours(made, **options):
 
 
 def upstreams(made, patch, seed=0, eps=RADIUS, threat_model="Linf", batch_size=12):
-    """RobustBench's own pair of numbers; its call of AutoAttack is translated here once more, by hand."""
+    """Returns RobustBench's clean and robust accuracy, with an independent adapter for its call of AutoAttack."""
     from pyautoattack import AutoAttack
 
     class Translated(AutoAttack):
@@ -98,7 +98,7 @@ def result(made):
     return ours(made)
 
 
-def test_the_numbers_are_those_of_robustbench(made, result, monkeypatch):
+def test_accuracies_agree_with_robustbench(made, result, monkeypatch):
     clean, robust = upstreams(made, monkeypatch)
     assert 0 < robust < clean < 1
     assert result.clean == clopper_pearson(10, 12)
@@ -106,7 +106,7 @@ def test_the_numbers_are_those_of_robustbench(made, result, monkeypatch):
     assert (result.clean.value, result.robust.value) == pytest.approx((clean, robust), abs=1e-9)
 
 
-def test_another_radius_gives_another_number_and_again_that_of_robustbench(made, result, monkeypatch):
+def test_accuracies_at_another_radius_agree_with_robustbench(made, result, monkeypatch):
     found, theirs = ours(made, eps=0.2), upstreams(made, monkeypatch, eps=0.2)
     assert found.robust.value == pytest.approx(theirs[1], abs=1e-9)
     assert found.robust.value != result.robust.value
@@ -114,14 +114,14 @@ def test_another_radius_gives_another_number_and_again_that_of_robustbench(made,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("eps", "batch_size"), [(0.03, 5), (0.12, 12)])
-def test_the_numbers_are_those_of_robustbench_in_l2(made, cheap, monkeypatch, eps, batch_size):
+def test_accuracies_in_l2_agree_with_robustbench(made, cheap, monkeypatch, eps, batch_size):
     cheap.undo(monkeypatch)
     found = ours(made, threat_model="L2", eps=eps, batch_size=batch_size)
     theirs = upstreams(made, monkeypatch, threat_model="L2", eps=eps, batch_size=batch_size)
     assert (found.clean.value, found.robust.value) == pytest.approx(theirs, abs=1e-9)
 
 
-def test_what_is_behind_the_numbers(made, result):
+def test_outcomes_claims_and_distances_agree_with_the_accuracies(made, result):
     right = (made.net(made.x).argmax(1) == made.y).tolist()
     held = [outcome is Outcome.ROBUST for outcome in result.outcomes]
     assert result.labels == made.y.tolist()
@@ -139,7 +139,7 @@ def test_what_is_behind_the_numbers(made, result):
     assert plain["versions"]["robustbench"]
 
 
-def test_the_seed_decides_the_result_and_another_changes_it(made):
+def test_the_seed_decides_the_result_and_another_seed_changes_it(made):
     one, again, other, clock = (ours(made, threat_model="L2", eps=3.0, seed=seed) for seed in (0, 0, 1, None))
     assert one.distances == again.distances
     assert one.distances != other.distances
@@ -147,7 +147,7 @@ def test_the_seed_decides_the_result_and_another_changes_it(made):
     assert ours(made, threat_model="L2", eps=3.0, seed=clock.seed).distances == clock.distances
 
 
-def test_the_caller_finds_everything_as_it_was(made):
+def test_global_random_state_and_robustbench_are_unchanged_after_a_run(made):
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), ZOO.eval.AutoAttack
     ours(made, eps=0.5)
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -156,7 +156,7 @@ def test_the_caller_finds_everything_as_it_was(made):
 
 
 class Boaster:
-    """An AutoAttack with the signature of the package on GitHub, which leaves the radius and claims all images."""
+    """An AutoAttack with the signature of the package on GitHub, which exceeds the radius and claims all images."""
 
     def __init__(self, model, norm="Linf", eps=0.3, seed=None, verbose=True, version="standard", device="cuda"):
         self.model = model
@@ -166,7 +166,7 @@ class Boaster:
         return (1 - x, (y + 1) % 10) if return_labels else 1 - x
 
 
-def test_a_verdict_that_does_not_hold_is_shown_beside_the_verification(made, monkeypatch):
+def test_a_wrong_verdict_is_shown_beside_the_verification(made, monkeypatch):
     package = SimpleNamespace(__name__="autoattack", AutoAttack=Boaster)
     monkeypatch.setattr(third_party, "autoattack", lambda: package)
     heard = []
@@ -182,7 +182,7 @@ def test_a_verdict_that_does_not_hold_is_shown_beside_the_verification(made, mon
     assert any("Clean accuracy" in line for line in heard)
 
 
-def test_a_version_that_is_not_the_protocol_is_noted(made):
+def test_a_version_outside_the_protocol_is_noted(made):
     assert ours(made, eps=0.5, version="rand").notes[-1] == "not RobustBench's protocol: AutoAttack rand"
 
 
@@ -206,14 +206,14 @@ def test_a_version_that_is_not_the_protocol_is_noted(made):
         ({"model": "Standard_R50", "dataset": "imagenet"}, "published at https://download.pytorch.org/models/resnet50"),
     ],
 )
-def test_what_is_unknown_or_missing_is_told_before_anything_runs(made, monkeypatch, tmp_path, options, told):
+def test_unknown_names_and_missing_files_are_rejected_before_a_run(made, monkeypatch, tmp_path, options, told):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     call = {"model": NAME, "model_dir": made.folder, "data_dir": made.data, **options}
     with pytest.raises(PurebenchError, match=told):
         benchmark.benchmark(**call)
 
 
-def test_cifar_10_that_is_another_is_refused(made, tmp_path):
+def test_cifar_10_with_another_md5_is_rejected(made, tmp_path):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for file in (made.data / "cifar-10-batches-py").iterdir():
@@ -222,7 +222,7 @@ def test_cifar_10_that_is_another_is_refused(made, tmp_path):
         benchmark.benchmark(NAME, model_dir=made.folder, data_dir=tmp_path)
 
 
-def test_an_imagenet_without_all_its_folders_is_refused(tmp_path):
+def test_imagenet_with_missing_folders_or_images_is_rejected(tmp_path):
     with pytest.raises(PurebenchError, match=r"but found 0; of 7 images 7 are missing, such as .*val/n0"):
         benchmark._check_images("imagenet", tmp_path, 7)
     names = (Path(ZOO.__path__[0]) / "helper_files" / "imagenet_test_image_ids.txt").read_text(encoding="utf-8").split()
@@ -261,7 +261,7 @@ def test_the_command_without_a_model_lists_the_folder(made, tmp_path, capsys):
     assert "no model of RobustBench's zoo" in capsys.readouterr().out
 
 
-def test_the_command_checks_what_it_was_given_before_the_model_is_read(made, tmp_path, monkeypatch):
+def test_the_command_checks_its_options_before_it_reads_the_model(made, tmp_path, monkeypatch):
     def read(*args, **options):
         raise AssertionError("the model was read")
 
@@ -275,7 +275,7 @@ def test_the_command_checks_what_it_was_given_before_the_model_is_read(made, tmp
     ):
         with pytest.raises(PurebenchError, match=told):
             benchmark.command(NAME, **good | options)
-    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # patched because root may write anywhere
     with pytest.raises(PurebenchError, match="--out: expected a file that can be written"):
         benchmark.command(NAME, **good | {"out": tmp_path / "x.json"})
 
@@ -284,12 +284,12 @@ def test_the_command_checks_what_it_was_given_before_the_model_is_read(made, tmp
     ("options", "told"),
     [({"dataset": "cifar-10"}, "did you mean 'cifar10'"), ({"threat_model": "L3"}, "its zoo has Linf or L2")],
 )
-def test_without_a_model_an_unknown_name_is_told_all_the_same(made, options, told):
+def test_unknown_names_are_rejected_without_a_model(made, options, told):
     with pytest.raises(PurebenchError, match=told):
         benchmark.command(None, model_dir=made.folder, out=None, **options)
 
 
-def test_a_file_for_the_folder_is_told_with_and_without_a_model(made, tmp_path):
+def test_a_file_as_model_folder_is_rejected_with_and_without_a_model(made, tmp_path):
     (tmp_path / "model.pt").touch()
     for model in (None, NAME):
         with pytest.raises(PurebenchError, match="is a file; name the folder"):

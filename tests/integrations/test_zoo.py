@@ -1,4 +1,4 @@
-"""Models of RobustBench's zoo from a local folder."""
+"""Tests loading models of RobustBench's zoo from a local folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def made(tmp_path_factory):
         yield SimpleNamespace(net=net, folder=folder, x=x)
 
 
-def test_available_lists_what_is_complete(made, tmp_path, monkeypatch):
+def test_available_lists_models_with_all_their_files(made, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     assert [(entry.name, entry.threat_model) for entry in zoo.available(made.folder)] == [
         (NAME, "Linf"),
@@ -49,7 +49,7 @@ def test_available_lists_what_is_complete(made, tmp_path, monkeypatch):
     assert (entry.name, entry.dataset, entry.threat_model) == ("Chen2020Adversarial", "cifar10", "Linf")
 
 
-def test_a_published_architecture_in_its_layout(tmp_path):
+def test_a_published_architecture_is_loaded_from_its_checkpoint_layout(tmp_path):
     name = "Andriushchenko2020Understanding"
     with seeded("preact"):
         model = zoo.models("cifar10", "Linf")[name]["model"]().eval()
@@ -61,7 +61,7 @@ def test_a_published_architecture_in_its_layout(tmp_path):
     assert not any(value.requires_grad for value in found.parameters())
 
 
-def test_a_model_that_timm_would_fetch_comes_from_the_cache(tmp_path, monkeypatch):
+def test_a_timm_model_is_loaded_from_the_cache(tmp_path, monkeypatch):
     import timm
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -75,7 +75,7 @@ def test_a_model_that_timm_would_fetch_comes_from_the_cache(tmp_path, monkeypatc
     assert torch.allclose(zoo.load(name, model_dir=tmp_path)(x), model(x))
 
 
-def test_options_and_numbers_of_a_training_script_may_stand_beside_the_weights(made, tmp_path):
+def test_a_checkpoint_may_contain_training_options_and_numpy_numbers(made, tmp_path):
     extras = {"args": argparse.Namespace(lr=0.1), "best": np.float64(0.5), "epoch": np.int64(3), "done": np.True_}
     path = save(made.net, tmp_path, wrap=lambda weights: {"state_dict": weights, **extras})
     with pytest.raises(pickle.UnpicklingError):
@@ -83,7 +83,7 @@ def test_options_and_numbers_of_a_training_script_may_stand_beside_the_weights(m
     assert torch.equal(zoo.load(NAME, model_dir=tmp_path)(made.x), made.net(made.x))
 
 
-def test_numbers_of_numpy_are_read_as_they_are_and_nothing_else_of_it(tmp_path):
+def test_numpy_numbers_are_read_and_other_numpy_objects_are_rejected(tmp_path):
     path, kinds = tmp_path / "numbers", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
     numbers = [np.dtype(kind).type(7) for kind in kinds] + [np.True_, np.float64(-0.1)]
     torch.save(numbers, path)
@@ -96,7 +96,7 @@ def test_numbers_of_numpy_are_read_as_they_are_and_nothing_else_of_it(tmp_path):
 
 
 class Touch:
-    """A pickle of this makes a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -105,14 +105,14 @@ class Touch:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_runs_none(made, tmp_path):
+def test_a_checkpoint_that_would_run_code_is_rejected_and_runs_none(made, tmp_path):
     save(made.net, tmp_path, wrap=lambda weights: {"state_dict": weights, "x": Touch(tmp_path / "ran")})
     with pytest.raises(PurebenchError, match="you trust its makers"):
         zoo.load(NAME, model_dir=tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_that_are_no_checkpoint_of_the_model(made, tmp_path):
+def test_checkpoints_of_other_models_and_web_pages_are_rejected(made, tmp_path):
     save(nn.Linear(2, 2), tmp_path)
     with pytest.raises(PurebenchError, match=r"cannot be made from .*Tiny2026Test.pt: RuntimeError: Error"):
         zoo.load(NAME, model_dir=tmp_path)
@@ -122,7 +122,7 @@ def test_files_that_are_no_checkpoint_of_the_model(made, tmp_path):
 
 
 @pytest.mark.parametrize("group", ["classifiers", "defenses"])
-def test_a_zoo_model_by_name(made, group):
+def test_a_zoo_model_is_created_by_name(made, group):
     spec = Spec.parse(f"robustbench:{NAME}(model_dir='{made.folder}')")
     defense = as_defense(registry.create(group, spec))
     assert torch.equal(defense(made.x), made.net(made.x))
@@ -131,8 +131,8 @@ def test_a_zoo_model_by_name(made, group):
         registry.create(group, Spec(f"robustbench:{NAME}"))
 
 
-def test_a_purifier_stands_before_a_zoo_model(made):
-    """As the board's classifier, and as a row's own."""
+def test_a_purifier_can_be_placed_before_a_zoo_model(made):
+    """The zoo model is the classifier of the board, or that of one row."""
     zoo = f"robustbench:{NAME}(model_dir={str(made.folder)!r})"
     row = Spec("before", {"purifier": "gaussian-blur(sigma=0.8)", "classifier": zoo})
     own = registry.create("defenses", row, classifier=nn.Identity())
@@ -143,7 +143,7 @@ def test_a_purifier_stands_before_a_zoo_model(made):
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, b"<!DOCTYPE html>", bytes(range(256)), b"\x80\x02}q\x00."])
-def test_a_file_that_torch_never_wrote_is_told_as_that(tmp_path, content):
+def test_a_file_that_is_not_a_checkpoint_is_rejected(tmp_path, content):
     with tiny_in_the_zoo():
         path = save(Tiny(), tmp_path)
         path.write_bytes(content)
@@ -153,14 +153,14 @@ def test_a_file_that_torch_never_wrote_is_told_as_that(tmp_path, content):
             zoo.load(NAME, model_dir=tmp_path)
 
 
-def test_a_checkpoint_from_before_the_zip_files_is_one(made, tmp_path):
+def test_a_checkpoint_in_the_legacy_format_is_loaded(made, tmp_path):
     path = save(made.net, tmp_path)
     torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)
     assert path.read_bytes()[:2] != b"PK"
     assert torch.equal(zoo.load(NAME, model_dir=tmp_path)(made.x), made.net(made.x))
 
 
-def test_a_file_for_the_folder_of_models_is_told(made, tmp_path):
+def test_a_file_as_model_folder_is_rejected(made, tmp_path):
     file = save(made.net, tmp_path)
     with pytest.raises(PurebenchError, match=r"expected a folder of DATASET/THREAT/NAME.pt, but .* is a file"):
         zoo.find(NAME, model_dir=file)
@@ -175,7 +175,7 @@ def test_a_file_for_the_folder_of_models_is_told(made, tmp_path):
         ("", "it has"),
     ],
 )
-def test_an_unknown_model_is_answered_in_a_line(tmp_path, name, told):
+def test_an_unknown_model_is_rejected_with_a_short_message(tmp_path, name, told):
     with pytest.raises(PurebenchError, match=told) as found:
         zoo.find(name, model_dir=tmp_path)
     assert len(str(found.value)) < 250

@@ -1,23 +1,19 @@
-"""`purebench inspect`: on models whose latents are known in closed form, and on the bundled hierarchical VAE."""
+"""Tests `inspect_defense` on purifiers whose latents have closed forms."""
 
 from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import stats
 from torch import nn
-from typer.testing import CliRunner
 
 from purebench.attacks.gradient.losses import margin
-from purebench.cli.commands.models.inspection_tables import LEGEND, table
-from purebench.cli.main import app
+from purebench.cli.commands.models.inspection_tables import table
 from purebench.core import registry
 from purebench.core.defense import Defense, Function, LatentPurifier, as_defense
 from purebench.core.errors import PurebenchError
@@ -30,9 +26,9 @@ LOST = math.sqrt(8) * 0.5
 
 
 class Sides(LatentPurifier):
-    """Latent 0 is the mean of the left half, latent 1 the pixels of the right one; nothing of either is in the other.
+    """Latent 0 is the mean of the left half, latent 1 the pixels of the right half; they are independent.
 
-    The prior of latent 0 is dark or bright, heads or tails, or always the other one; that of latent 1 is uniform.
+    The prior of latent 0 is dark or bright with equal probability, or always the opposite; that of latent 1 is uniform.
     """
 
     random = True
@@ -57,7 +53,7 @@ class Sides(LatentPurifier):
 
 
 class Residual(LatentPurifier):
-    """Latent 0 is the mean of the image, latent 1 what the mixed latent 0 lacks: it mends what was resampled above."""
+    """Latent 0 is the mean of the image, latent 1 the residual of the mixed latent 0, which undoes its resampling."""
 
     random = False
 
@@ -76,7 +72,7 @@ class Residual(LatentPurifier):
 
 
 class Left(nn.Module):
-    """Class 1 where the left half is bright; the margin of dark (0.25) and bright (0.75) is 2."""
+    """Predicts class 1 if the left half is bright; the logits of dark (0.25) and bright (0.75) differ by 2."""
 
     def forward(self, x):
         bright = 4 * (x[..., :2].mean((1, 2, 3)) - 0.5)
@@ -102,36 +98,36 @@ def sides(images):
     return inspected(images, Sides(), draws=8, pictures=[3, 5, 8])
 
 
-def test_what_the_classifier_ignores_can_be_resampled_for_nothing(sides):
+def test_resampling_a_latent_that_the_classifier_ignores_changes_nothing(sides):
     _, right = sides.latents
     for rate in (sides.clean, sides.reconstructed, sides.purified, right.resampled, right.from_here):
         assert rate.value == 1
     assert (right.difference.value, right.change.value, right.change.high, right.slope.value) == (0, 0, 0, 0)
-    assert right.alone.value == sides.latents[0].resampled.value  # with two latents, all but one is the other
+    assert right.alone.value == sides.latents[0].resampled.value  # with two latents, all but this one is the other
 
 
-def test_the_latent_that_carries_the_class_leaves_chance(sides):
+def test_resampling_the_latent_of_the_class_leaves_chance_accuracy(sides):
     left, _ = sides.latents
     flips = 1 - left.resampled.value
     assert abs(flips - 0.5) < 4 * 0.5 / math.sqrt(60 * 8)
     assert left.difference.value == pytest.approx(-flips)
-    assert left.change.value == pytest.approx(4 * flips)  # from a margin of 2 to -2
+    assert left.change.value == pytest.approx(4 * flips)  # the difference of the logits changes its sign
     assert left.distance.value == pytest.approx(LOST * flips, rel=1e-5)
-    assert abs(left.slope.value - 2) < 4 * 2 / math.sqrt(60 * 8)  # the same coin, thrown again
+    assert abs(left.slope.value - 2) < 4 * 2 / math.sqrt(60 * 8)  # an independent sample of the same prior
     assert left.alone.value == 1
     assert left.from_here == sides.generated
     assert abs(sides.generated.value - 0.5) < 4 * 0.5 / math.sqrt(60 * 8)
 
 
-def test_distance_is_that_of_what_was_drawn(sides, images):
-    """Of two uniform numbers the mean squared difference is 1/6; by Jensen the mean distance lies just below."""
+def test_distance_agrees_with_the_closed_form(sides, images):
+    """The mean squared difference of two uniform numbers is 1/6; by Jensen the mean distance is slightly smaller."""
     _, right = sides.latents
     squared = (images.x[..., 2:] - 0.5).square().sum((1, 2, 3)) + 8 / 12
     assert right.distance.value < float(squared.sqrt().mean())
     assert right.distance.value > 0.9 * float(squared.sqrt().mean())
 
 
-def test_a_linear_path_has_its_change_as_slope(images):
+def test_the_slope_along_a_linear_path_is_the_change(images):
     left, right = inspected(images, Sides(other=True), draws=2).latents
     assert (left.resampled.value, left.difference.value, left.difference.low) == (0, -1, -1)
     assert left.change.value == pytest.approx(4)
@@ -139,7 +135,7 @@ def test_a_linear_path_has_its_change_as_slope(images):
     assert right.slope.value == 0
 
 
-def test_finer_latents_mend_what_is_above_unless_they_are_held(images):
+def test_finer_latents_undo_resampling_unless_they_are_held(images):
     x, y = images.x.clone(), images.y
     x[..., 2:] = x[..., :2]
     flat = SimpleNamespace(x=x, y=y)
@@ -155,7 +151,7 @@ def test_finer_latents_mend_what_is_above_unless_they_are_held(images):
     assert held.to_dict()["kept"] != inspected(flat, Residual()).to_dict()["kept"]
 
 
-def test_the_seed_decides_and_the_callers_generator_is_left_alone(images, sides):
+def test_the_seed_decides_and_the_global_generator_is_unchanged(images, sides):
     before = torch.get_rng_state()
     again = inspected(images, Sides(), draws=8, pictures=[3, 5, 8])
     assert torch.equal(torch.get_rng_state(), before)
@@ -166,10 +162,10 @@ def test_the_seed_decides_and_the_callers_generator_is_left_alone(images, sides)
     json.dumps(other, allow_nan=False)
 
 
-def test_every_pass_is_told(images):
+def test_progress_reports_every_pass(images):
     told = []
     inspected(images, Sides(), draws=3, progress=lambda done, total: told.append((done, total)))
-    # clean and reconstruction once; left, right, both, purified and gradients three times
+    # clean and reconstruction once; left, right, both, purified and gradients three times each
     assert told == [(k + 1, 2 + 5 * 3) for k in range(17)]
 
 
@@ -180,7 +176,7 @@ def test_a_classifier_that_passes_no_gradient_has_no_slope(images):
     assert found[0].change.value > 0
 
 
-def test_a_random_classifier_is_asked_as_often_as_all_else(images):
+def test_a_random_classifier_is_evaluated_on_all_draws(images):
     noisy = as_defense(Defense(lambda x: torch.randn(len(x), 2), Sides(), random=True))
     found = inspect_defense(noisy, images.x, images.y, draws=8)
     for rate in (found.clean, found.reconstructed, found.latents[1].resampled):
@@ -188,12 +184,12 @@ def test_a_random_classifier_is_asked_as_often_as_all_else(images):
         assert abs(rate.value - 0.5) < 4 * 0.5 / math.sqrt(60 * 8)
 
 
-def test_margin_is_above_zero_where_the_answer_is_right():
+def test_margin_is_negative_for_correct_predictions():
     logits = torch.tensor([[1.0, 3.0, 2.5], [1.0, 3.0, 2.5], [-1.0, -3.0, -2.0]])
     assert margin(logits, torch.tensor([1, 2, 0])).tolist() == [-0.5, 0.5, -1.0]
 
 
-def test_the_intervals_are_those_of_others():
+def test_the_interval_of_a_mean_agrees_with_scipy():
     values = np.random.default_rng(0).gamma(2.0, size=25)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
     found = mean(values, 0.9)
@@ -211,7 +207,7 @@ def test_the_interval_of_a_difference_covers_it():
     assert covered >= 200 * 0.9 - 3 * math.sqrt(200 * 0.9 * 0.1)
 
 
-def test_the_picture_shows_the_images_and_their_reconstruction(sides, images):
+def test_the_picture_shows_images_and_reconstructions(sides, images):
     drawn = table(sides, ["dark", "bright", "bright"])
     assert len(drawn.cells) == 3 + 1
     assert [len(row) for row in drawn.cells] == [5] * 4
@@ -228,7 +224,7 @@ def test_the_picture_shows_the_images_and_their_reconstruction(sides, images):
     assert sides.pictures.distances[3:] == pytest.approx([one.distance.value for one in sides.latents])
 
 
-def test_a_purifier_without_latents_is_refused_by_name():
+def test_a_purifier_without_latents_is_rejected_by_name():
     blur = Defense(Left(), Function(lambda x: x, random=False))
     with pytest.raises(PurebenchError, match=r"mixes latents, but got Function; those that do: .*mlvgm-hvae"):
         latents_of(blur)
@@ -236,7 +232,7 @@ def test_a_purifier_without_latents_is_refused_by_name():
         latents_of(Defense(Left()))
 
 
-def test_defenses_with_latents_are_known_without_being_made(monkeypatch):
+def test_defenses_with_latents_are_listed_without_creating_them(monkeypatch):
     def makes() -> Sides | None:
         raise AssertionError("made")
 
@@ -260,40 +256,9 @@ def test_defenses_with_latents_are_known_without_being_made(monkeypatch):
         ({"classifier": nn.Linear(3, 2)}, r"those of shape \[1, 4, 4\] it cannot"),
     ],
 )
-def test_what_does_not_fit_is_refused(images, change, told):
+def test_invalid_images_draws_labels_and_classifiers_are_rejected(images, change, told):
     y = torch.full_like(images.y, change.get("label", 0))
     defense = as_defense(Defense(change.get("classifier", Left()), Sides()))
     count = change.get("images", 60)
     with pytest.raises(PurebenchError, match=told):
         inspect_defense(defense, images.x[:count], y[:count], draws=change.get("draws", 1))
-
-
-@pytest.mark.parametrize("width", [80, 100])
-def test_the_command_writes_table_picture_and_numbers(tmp_path: Path, monkeypatch, width):
-    monkeypatch.setenv("COLUMNS", str(width))
-    words = ["inspect", "mlvgm-cosine", "--images", "4", "--draws", "1", "--out", str(tmp_path / "new" / "out")]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert done.exit_code == 0
-    lines = done.output.splitlines()
-    assert max(map(len, lines[:-2])) <= width
-    assert "…" not in done.output
-    assert all(head in done.output for head in LEGEND)
-    data = json.loads((tmp_path / "new" / "out" / "mlvgm-cosine.json").read_text(encoding="utf-8"))
-    assert data["defense"] == {"name": "mlvgm-hvae", "params": {"schedule": "cosine", "attenuation": 0.7}}
-    assert [one["latent"] for one in data["latents"]] == list(range(8))
-    assert data["latents"][7]["kept"] == pytest.approx(0.3)
-    assert {data["clean"]["n"], *(one["difference"]["n"] for one in data["latents"])} == {4}
-    assert data["latents"][0]["from_here"] == data["generated"]
-    with Image.open(tmp_path / "new" / "out" / "mlvgm-cosine.png") as sheet:
-        assert sheet.width < 1900
-
-
-def test_the_command_refuses_what_it_cannot_inspect(tmp_path: Path):
-    told = CliRunner().invoke(app, ["inspect", "vae", "--images", "4", "--out", str(tmp_path)])
-    assert isinstance(told.exception, PurebenchError)
-    assert "those that do: mlvgm" in str(told.exception)
-    file = tmp_path / "file"
-    file.touch()
-    told = CliRunner().invoke(app, ["inspect", "mlvgm-hvae", "--images", "4", "--out", str(file)])
-    assert "expected a folder" in str(told.exception)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

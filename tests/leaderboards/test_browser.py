@@ -1,4 +1,4 @@
-"""The page in a real browser: sorting by mouse and keyboard, links, and no sideways scrolling of the page."""
+"""Tests the page in a browser: sorting by mouse and keyboard, links, and no horizontal scrolling of the page."""
 
 import shutil
 
@@ -78,13 +78,13 @@ def header(page, label):
 
 
 def expected(demo, value, reverse):
-    """Names by `value`, rows without one last, equal ones in the order of the ranks."""
+    """Returns the names sorted by `value`; rows without a value are last, equal ones in the order of their ranks."""
     rows = rank(demo.results)
     known = sorted((row for row in rows if value(row) is not None), key=value, reverse=reverse)
     return [row.name for row in known] + [row.name for row in rows if value(row) is None]
 
 
-def test_a_click_sorts_and_another_turns_it_round(page, demo):
+def test_a_click_sorts_and_a_second_click_reverses_the_order(page, demo):
     def accuracy(row):
         (cell,) = (cell for cell in row.cells if cell.attack == "square")
         return None if cell.failed or cell.estimate is None else cell.estimate.value
@@ -100,7 +100,7 @@ def test_a_click_sorts_and_another_turns_it_round(page, demo):
     assert names(page) == expected(demo, accuracy, reverse=False)
 
 
-def test_the_keyboard_sorts_and_finds_back_to_the_ranks(page, demo):
+def test_the_keyboard_sorts_and_restores_the_order_of_ranks(page, demo):
     name = header(page, "Defense")
     name.find_element("tag name", "button").send_keys(Keys.ENTER)
     assert names(page) == sorted(found.name for found in demo.results)
@@ -108,7 +108,7 @@ def test_the_keyboard_sorts_and_finds_back_to_the_ranks(page, demo):
     assert names(page) == [row.name for row in rank(demo.results)]
 
 
-def test_a_name_leads_to_its_section(page):
+def test_the_name_of_a_defense_links_to_its_section(page):
     page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
     page.find_element("link text", "vae-resample").click()
     assert page.current_url.endswith("#defense-vae-resample")
@@ -118,7 +118,7 @@ def test_a_name_leads_to_its_section(page):
 
 @pytest.mark.parametrize("width", [320, 400, 768, 1280, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_never_scrolls_sideways(page, width, scheme):
+def test_the_page_never_scrolls_horizontally(page, width, scheme):
     resize(page, width, scheme)
     page.refresh()
     wide, inner = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
@@ -127,7 +127,7 @@ def test_the_page_never_scrolls_sideways(page, width, scheme):
 
 
 @pytest.mark.parametrize("width", [320, 400, 768, 1280, 1920])
-def test_curves_fit_any_screen_and_none_of_their_words_is_cut_or_covered(curves, cascade, width):
+def test_curves_fit_any_screen_and_their_labels_are_neither_cut_nor_overlapping(curves, cascade, width):
     resize(curves, width)
     curves.refresh()
     wide, drawn, cut, covered = curves.execute_script(
@@ -165,8 +165,8 @@ def test_all_pictures_load(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(page, scheme):
-    """WCAG AA: a contrast of 4.5 for the colours of text."""
+def test_text_has_sufficient_contrast(page, scheme):
+    """WCAG AA requires a contrast of 4.5 for text."""
     resize(page, 1280, scheme)
     contrasts = page.execute_script(
         """

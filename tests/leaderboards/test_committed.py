@@ -1,4 +1,4 @@
-"""The results that are shipped beside a board were found on that very board."""
+"""Tests that the results shipped with a board belong to that board."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOARDS = [name for name, path in bundled().items() if (path.parent / "results").
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_shipped_results_belong_to_the_board_as_it_is(name: str) -> None:
+def test_shipped_results_belong_to_the_current_board(name: str) -> None:
     board = choose(name, None, None)
     results = load_results(bundled()[name].parent / "results")
     definition = board.to_dict()

@@ -1,4 +1,4 @@
-"""Clean beside attacked, asked several times, and the noise: against the statistics' own functions."""
+"""Tests the loss to attacks, resubmission curves and variance shares of a row against purebench.statistics."""
 
 from dataclasses import astuple, replace
 
@@ -28,7 +28,7 @@ def drawn(rng, probabilities, draws):
 
 @pytest.fixture(scope="module")
 def noisy(build):
-    """A random row with 12 draws under an attack, and timed worst-case jobs."""
+    """A random row with 12 draws and timed worst-case jobs: its board, records and results."""
     rng = np.random.default_rng(0)
     q = rng.beta(4, 1, 60)
     answers = {"clean": drawn(rng, q, 12), "apgd": drawn(rng, q**2, 12)}
@@ -42,7 +42,7 @@ def right(result):
     return np.stack([result.right(attack) for attack in result.attacks])
 
 
-def test_the_loss_is_paired(noisy):
+def test_the_loss_to_attacks_is_a_paired_difference(noisy):
     (result,) = noisy[2]
     found = loss(result)
     expected = paired_difference(right(result)[0].mean(axis=1), result.fresh.mean(axis=1))
@@ -52,19 +52,19 @@ def test_the_loss_is_paired(noisy):
     assert found.value > 0
 
 
-def test_a_deterministic_loss_is_a_share_of_images(build):
+def test_the_loss_of_a_deterministic_defense_is_a_share_of_images(build):
     answers = {"plain": {"clean": list("11110"), "apgd": list("10010")}}
     (result,) = build.results(answers, block=5)[2]
     assert loss(result) == clopper_pearson(2, 5)
 
 
-def test_there_is_no_loss_without_clean_images_or_without_attacks(build):
+def test_there_is_no_loss_without_clean_accuracy_or_attacks(build):
     for answers in ({"apgd": ["1"] * 4}, {"clean": ["1"] * 4}, {"clean": ["1"] * 4, "apgd": [Outcome.SKIPPED] * 4}):
         (result,) = build.results({"plain": answers})[2]
         assert loss(result) is None
 
 
-def test_the_chart_passes_where_the_curves_are(noisy):
+def test_the_chart_agrees_with_resubmission_and_vote_curves(noisy):
     (result,) = noisy[2]
     chart = draw_chart("x", result)
     attacked, voted, clean, _ = chart.curves
@@ -81,7 +81,7 @@ def test_the_chart_passes_where_the_curves_are(noisy):
     assert attacked.band.endswith("Z")
 
 
-def test_the_noise_is_that_of_the_fresh_draws(noisy):
+def test_variance_shares_are_those_of_the_fresh_draws(noisy):
     (result,) = noisy[2]
     found = noise(result)
     assert astuple(found.parts) == pytest.approx(astuple(variance_parts(result.fresh)))
@@ -90,7 +90,7 @@ def test_the_noise_is_that_of_the_fresh_draws(noisy):
     assert sum(share for _, share in found.shares) == pytest.approx(100)
 
 
-def test_the_advice_counts_all_jobs_for_an_image_and_scoring_for_a_draw(noisy):
+def test_the_advised_cost_counts_all_jobs_per_image_and_scoring_per_draw(noisy):
     (result,) = noisy[2]
     found = noise(result).advice
     assert found.half_width <= result.robust.half_width / 2
@@ -98,13 +98,13 @@ def test_the_advice_counts_all_jobs_for_an_image_and_scoring_for_a_draw(noisy):
     assert found.cost == pytest.approx(found.images * (image + found.draws * 12 / 60 / 12))
 
 
-def test_a_deterministic_row_has_neither_chart_nor_noise(build):
+def test_a_deterministic_row_has_neither_chart_nor_variance_shares(build):
     (result,) = build.results({"plain": {"clean": ["1"] * 4, "apgd": list("1001")}})[2]
     assert draw_chart("x", result) is None
     assert noise(result) is None
 
 
-def test_a_stopped_run_has_sequences_everywhere(build):
+def test_a_run_with_a_stopping_rule_uses_betting_sequences(build):
     rng = np.random.default_rng(1)
     answers = {"noisy": {"clean": drawn(rng, [0.9] * 60, 8), "apgd": drawn(rng, [0.5] * 60, 8)}}
     (result,) = build.results(answers, draws=8, block=20, stop=Stop(0.01))[2]
@@ -113,7 +113,7 @@ def test_a_stopped_run_has_sequences_everywhere(build):
     assert expected[0].percent() in draw_chart("x", result).curves[0].told
 
 
-def test_the_page_shows_them(noisy):
+def test_the_page_shows_loss_chart_and_variance_shares(noisy):
     board, _, results = noisy
     text = words(Page(render(board, results, (), {})).all("article")[0][1])
     assert "points that attacks take, image by image" in text

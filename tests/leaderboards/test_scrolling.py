@@ -1,4 +1,4 @@
-"""A table that is cut at the right says so: in a real browser, without a driver for it."""
+"""Tests in a browser, without a driver, that a table wider than the page shows that it can be scrolled."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ document.body.dataset.cue = getComputedStyle(document.querySelector("#ranking"),
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 @pytest.mark.parametrize(("width", "cut"), [(2400, False), (1000, True), (500, True)])
-def test_a_cut_table_says_that_it_scrolls(demo, tmp_path, width, cut):
+def test_a_table_wider_than_the_page_shows_that_it_scrolls(demo, tmp_path, width, cut):
     path = tmp_path / "board.html"
     page = render(demo.board, demo.results, demo.classes, {})
     write_page(path, page.replace("</body>", PROBE + "</body>"))
@@ -32,6 +32,6 @@ def test_a_cut_table_says_that_it_scrolls(demo, tmp_path, width, cut):
     shown = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
     assert ('class="scroll more" role="region" aria-labelledby="ranking"' in shown) == cut
     found = dict(re.findall(r'data-(lines|whole|cue)="([^ ]*?(?: [^ ]*?)?)"', shown[shown.index("<body") :][:300]))
-    assert found["lines"] == "1"  # no heading of an attack wraps
-    assert found["whole"] == "true"  # the intervals are never cut
+    assert found["lines"] == "1"  # headings of attacks do not wrap
+    assert found["whole"] == "true"  # intervals are never cut off
     assert ("scroll →" in found["cue"].replace("&quot;", "")) == cut

@@ -1,4 +1,4 @@
-"""What a page says of cascades, minimum-norm attacks, verdicts of the attacks' own, and reused images."""
+"""Tests a page's text on cascades, minimum-norm attacks, verdicts of attacks, and transfer attacks."""
 
 import re
 
@@ -23,7 +23,7 @@ def cascade_page(cascade):
     return Page(render(cascade.board, cascade.results, cascade.classes, cascade.originals))
 
 
-def test_a_cascade_says_that_its_numbers_are_conditional(cascade, cascade_page):
+def test_a_note_says_that_numbers_of_a_cascade_are_conditional(cascade, cascade_page):
     text = words(cascade_page.all("section")[0][1])
     assert "† cascade: an image that was wrong on every draw" in text
     assert "conditional, over the n images that were left" in text
@@ -43,11 +43,11 @@ def test_a_cascade_says_that_its_numbers_are_conditional(cascade, cascade_page):
     facts = words(cascade_page.all("dl", "facts")[0][1])
     assert "Attacks5 in a cascade Attack precisionbf16 verified in float32" in facts
     remarks = " ".join(words(text) for _, text in cascade_page.all("ul", "remarks"))
-    assert "cascade" not in remarks  # said once, not for every attack
+    assert "cascade" not in remarks  # stated once, not for every attack
     assert "errored" not in remarks
 
 
-def test_a_board_without_a_cascade_does_not_speak_of_one(near_page):
+def test_a_page_without_a_cascade_does_not_mention_cascades(near_page):
     found = words(near_page.all("main")[0][1])
     assert not re.search("cascade|†|n = |broken before", found)
 
@@ -60,14 +60,14 @@ def test_a_board_without_a_cascade_does_not_speak_of_one(near_page):
         ({}, ""),
     ],
 )
-def test_the_command_repeats_what_the_board_was_run_with(build, change, command):
+def test_the_command_repeats_the_options_of_the_board(build, change, command):
     board, _, results = build.results({"plain": {"clean": ["1", "1"]}}, **change)
     (section,) = Page(render(board, results, (), {})).all("article")
     told = words(section[1]).split("Run it yourself")[1]
     assert told == f"purebench run small.yaml --defense 'plain(alpha=0.5)' --images 2 {command}".strip()
 
 
-def test_minimum_norm_attacks_say_what_they_found(nearby, near_page):
+def test_rows_of_attacks_show_median_distance_and_source(nearby, near_page):
     heading, _, fmn, apgd, _, transfer, _ = attack_rows(near_page, "defense-adversarial-training")
     found = next(result for result in nearby.results if result.name == "adversarial-training")
     reached = reach(found.attacks[1])
@@ -80,12 +80,12 @@ def test_minimum_norm_attacks_say_what_they_found(nearby, near_page):
     assert head["title"].endswith("images of vae · apgd-exact")
 
 
-def test_own_verdicts_stand_beside_ours(nearby, near_page):
+def test_verdicts_of_attacks_are_shown_beside_verified_accuracies(nearby, near_page):
     differing = 0
     for result in nearby.results:
         own = own_verdict(result.attacks[3])
         heading, *rows = attack_rows(near_page, f"defense-{result.name}")
-        if result.random:  # AutoAttack's standard version is not for random ones
+        if result.random:  # AutoAttack's standard version is not for random defenses
             assert own is None
             assert "Own verdict, %" not in heading
             continue
@@ -98,7 +98,7 @@ def test_own_verdicts_stand_beside_ours(nearby, near_page):
     assert differing
 
 
-def test_curves_are_drawn_for_all_to_see(nearby, near_page, demo):
+def test_curves_have_titles_summaries_and_labels(nearby, near_page, demo):
     drawn = [(at, text) for at, text in near_page.all("svg") if at.get("role") == "img"]
     charts = [(at, text) for at, text in drawn if not at["aria-labelledby"].split()[0].endswith("-draws-title")]
     assert len(charts) == 6
@@ -118,7 +118,7 @@ def test_curves_are_drawn_for_all_to_see(nearby, near_page, demo):
     assert "against radius" not in words(page.all("main")[0][1])  # no minimum-norm attack, no curve
 
 
-def test_a_caption_says_how_many_images_were_never_broken(nearby, near_page, cascade_page):
+def test_captions_state_the_number_of_images_never_broken(nearby, near_page, cascade_page):
     captions = [text for _, text in near_page.all("figcaption") if words(text).startswith("Nearest")]
     captions = [words(text) for text in captions]
     missing = [nearest(row.result).missing for row in rank(nearby.results)]
@@ -131,7 +131,7 @@ def test_a_caption_says_how_many_images_were_never_broken(nearby, near_page, cas
     assert "were broken earlier in the cascade" in words(cascade_page.all("figcaption")[0][1])
 
 
-def test_one_curve_is_not_overlaid(nearby):
+def test_a_single_curve_is_not_overlaid(nearby):
     (chart,) = (
         at for at, _ in Page(render(nearby.board, nearby.results[:1], (), {})).all("svg") if at.get("role") == "img"
     )

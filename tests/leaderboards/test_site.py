@@ -1,4 +1,4 @@
-"""The page as text: well-formed, self-contained, escaped, and every number the estimate it stands for."""
+"""Tests the HTML of a page: it is well-formed, self-contained and escaped, and shows the estimates."""
 
 import base64
 import re
@@ -29,7 +29,7 @@ def page(html):
     return Page(html)
 
 
-def test_every_row_prints_its_estimates(demo, page):
+def test_every_row_shows_its_estimates(demo, page):
     header, rows = table_rows(page)
     names = [text for _, text in header]
     ranked = rank(demo.results)
@@ -58,7 +58,7 @@ def test_every_row_prints_its_estimates(demo, page):
                 assert float(at["data-value"]) == cell.estimate.value
 
 
-def test_intervals_are_drawn_where_they_are(demo, page):
+def test_intervals_are_drawn_from_their_low_to_their_high_end(demo, page):
     plots = page.all("i", "whisker")
     ranked = [row for row in rank(demo.results) if row.rank]
     for (at, _), row in zip(plots, ranked, strict=False):
@@ -67,7 +67,7 @@ def test_intervals_are_drawn_where_they_are(demo, page):
         assert 100 - right == pytest.approx(100 * row.robust.high, abs=0.06)
 
 
-def test_every_link_leads_to_an_id_and_ids_are_unique(page):
+def test_links_point_to_ids_and_ids_are_unique(page):
     ids = [at["id"] for _, at, _ in page.elements if "id" in at]
     assert len(ids) == len(set(ids))
     links = [at["href"] for at, _ in page.all("a")]
@@ -76,7 +76,7 @@ def test_every_link_leads_to_an_id_and_ids_are_unique(page):
 
 
 @pytest.mark.parametrize("name", ["demo", "cascade"])
-def test_nothing_is_loaded_from_anywhere(request, name):
+def test_a_page_loads_nothing_from_elsewhere(request, name):
     shown = request.getfixturevalue(name)
     html = render(shown.board, shown.results, shown.classes, shown.originals)
     page = Page(html)
@@ -90,7 +90,7 @@ def test_nothing_is_loaded_from_anywhere(request, name):
     assert policy.startswith("default-src 'none'")
 
 
-def test_markup_in_data_is_text(build):
+def test_markup_in_names_and_notes_is_escaped(build):
     board = build.board(defenses=(HOSTILE, "plain"), title=HOSTILE, about=HOSTILE, images=2)
     note = {"notes": [HOSTILE], "reason": HOSTILE}
     records = [
@@ -107,13 +107,13 @@ def test_markup_in_data_is_text(build):
     assert all(re.fullmatch(r"#[A-Za-z0-9._+-]+", at["href"]) for at, _ in found.all("a"))
 
 
-def test_names_that_would_share_an_id_do_not(build):
+def test_similar_names_of_defenses_have_different_ids(build):
     board, _, found = build.results({name: {"clean": ["1"] * 2} for name in ("a b", "a/b", "a-b")})
     anchors = [at["id"] for at, _ in Page(render(board, found, (), {})).all("article")]
     assert len(set(anchors)) == 3
 
 
-def test_a_section_has_all_that_is_known(demo, page):
+def test_the_section_of_a_defense_shows_errors_notes_command_and_provenance(demo, page):
     sections = {at["id"]: words(text) for at, text in page.all("article")}
     assert set(sections) == {f"defense-{found.name}" for found in demo.results}
     text = sections["defense-diffpure-t0.15"]
@@ -131,7 +131,7 @@ def test_a_section_has_all_that_is_known(demo, page):
     assert "No finished block yet: styletransformer" in words(page.all("section")[0][1])
 
 
-def test_pictures_are_those_of_the_strongest_attack_with_their_classes(demo, page):
+def test_pictures_are_of_the_strongest_attack_and_name_the_classes(demo, page):
     best = rank(demo.results)[0]
     shown = next(attack for attack in best.result.attacks if attack.name == best.strongest).pictures
     sources = [at["src"].removeprefix("data:image/png;base64,") for at, _ in page.all("img")][:12]
@@ -142,7 +142,7 @@ def test_pictures_are_those_of_the_strongest_attack_with_their_classes(demo, pag
     assert caption.startswith(f"{demo.classes[shown[0].label]} → {demo.classes[shown[0].predicted]}")
 
 
-def test_a_picture_without_its_original_or_class_is_still_shown(build):
+def test_a_picture_without_its_original_or_class_name_is_shown(build):
     board = build.board(images=2, defenses=("plain",), attacks=("clean",))
     record = build.record(board, "plain", "clean", 0, ["1", "1"], pictures=[Picture(100, 0, "AAAA", "BBBB", 7)])
     found = Page(render(board, merge(board, [record]), (), {}))
@@ -150,7 +150,7 @@ def test_a_picture_without_its_original_or_class_is_still_shown(build):
     assert words(found.all("figcaption")[0][1]) == "class 0 → class 7 wrong"
 
 
-def test_a_defense_from_another_machine_is_named_below(build):
+def test_the_footer_names_defenses_computed_on_another_machine(build):
     board, records, _ = build.results({"one": {"clean": ["1", "1"]}, "two": {"clean": ["1", "0"]}})
     records[1] = replace(records[1], provenance=records[1].provenance | {"device": "NVIDIA H200"})
     footer = Page(render(board, merge(board, records), (), {})).all("footer")[0][1]
@@ -166,7 +166,7 @@ def test_a_defense_from_another_machine_is_named_below(build):
         {"one": {"clean": ["1", "1"], "apgd": [Outcome.ERRORED] * 2}},
     ],
 )
-def test_odd_boards_have_a_page(build, answers):
+def test_boards_without_clean_or_robust_accuracy_have_a_page(build, answers):
     board, _, found = build.results(answers)
     Page(render(board, found, (), {}))
 
@@ -176,7 +176,7 @@ def test_a_board_without_results_has_a_page(build):
     assert "No finished block yet: plain, noisy" in words(found.all("main")[0][1])
 
 
-def test_the_page_is_written_whole_or_not_at_all(html, tmp_path):
+def test_a_page_is_never_written_partially(html, tmp_path):
     write_page(tmp_path / "new" / "board.html", html)
     assert (tmp_path / "new" / "board.html").read_text(encoding="utf-8") == html
     with pytest.raises(PurebenchError, match="cannot be written"):

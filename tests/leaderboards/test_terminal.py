@@ -1,4 +1,4 @@
-"""The table in a terminal: its width, its numbers, its bars and its marks."""
+"""Tests the table in a terminal: its width, numbers, bars and marks."""
 
 import io
 import re
@@ -28,7 +28,7 @@ def estimate(value, low, high):
 
 
 @pytest.mark.parametrize("width", [80, 90, 100, 140])
-def test_every_number_is_whole_at_any_width(demo, width):
+def test_no_number_is_truncated_at_any_width(demo, width):
     text = shown(demo.board, demo.results, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
@@ -41,7 +41,7 @@ def test_every_number_is_whole_at_any_width(demo, width):
             assert row.strongest in line
 
 
-def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
+def test_the_heading_and_the_notes_explain_the_numbers(demo):
     text = shown(demo.board, demo.results, 100)
     assert "linf 16/255 · fashion-mnist · 256 images · 16 + 16 draws · 95 % confidence" in text
     assert "95 % intervals: Clopper–Pearson (deterministic), Gaffke (random)" in text
@@ -58,7 +58,7 @@ def test_the_heading_and_the_notes_say_what_the_numbers_are(demo):
     assert "ranks: compared on the 192 images that all rows have" in text
 
 
-def test_brackets_of_random_defenses_stand_in_one_note(demo):
+def test_brackets_of_random_defenses_are_in_one_note(demo):
     text = " ".join(shown(demo.board, demo.results, 100).split())
     (note,) = re.findall(
         r"bracket \(95 % confidence\) of the accuracy under the worst attack of each image: ([^!⚠]*)", text
@@ -69,7 +69,7 @@ def test_brackets_of_random_defenses_stand_in_one_note(demo):
         assert f"{row.name} {100 * row.bracket.low:.1f}–{100 * row.bracket.high:.1f} %" in note
 
 
-def test_without_an_interval_no_note_names_its_method(build):
+def test_without_intervals_no_method_is_named(build):
     text = shown(*build.results({"plain": {"clean": [Outcome.ERRORED] * 4, "apgd": [Outcome.ERRORED] * 4}})[::2], 100)
     assert "errored" in text
     assert "intervals:" not in text
@@ -78,12 +78,12 @@ def test_without_an_interval_no_note_names_its_method(build):
 @pytest.mark.parametrize(
     ("seconds", "told"), [(0.04, "0.0 s"), (89.9, "89.9 s"), (90, "1.5 min"), (5399, "90.0 min"), (5400, "1.5 h")]
 )
-def test_durations_are_in_the_unit_that_is_read_most_easily(seconds, told):
+def test_durations_are_in_seconds_minutes_or_hours(seconds, told):
     assert duration(seconds) == told
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_a_run_that_was_stopped_says_where_why_and_what_it_saved(build, width):
+def test_a_stopped_run_is_shown_with_its_images_rule_and_saved_blocks(build, width):
     rule = {"half_width": 0.4}
     answers = {"plain": {"clean": ["1"] * 40}, "noisy": {"clean": ["1111"] * 40}}
     board, records, results = build.results(answers, block=10, stop=Stop(**rule))
@@ -102,7 +102,7 @@ def test_a_run_that_was_stopped_says_where_why_and_what_it_saved(build, width):
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_a_cascade_says_that_its_numbers_are_conditional(cascade, width):
+def test_a_note_says_that_numbers_of_a_cascade_are_conditional(cascade, width):
     text = " ".join(shown(cascade.board, cascade.results, width).split())
     assert "95 % confidence · cascade · attacks in bf16" in text
     assert "strongest †" in text
@@ -110,13 +110,13 @@ def test_a_cascade_says_that_its_numbers_are_conditional(cascade, width):
     assert "conditional" in text
 
 
-def test_a_cascade_without_clean_first_says_why_there_is_no_clean_accuracy(build):
+def test_a_note_says_why_a_cascade_has_no_clean_accuracy(build):
     answers = {"plain": build.cascaded({"apgd": list("01"), "clean": list("11")})}
     text = " ".join(shown(*build.results(answers, cascade=True)[::2], 100).split())
     assert 'clean: conditional, because "clean" is not the first attack of the cascade' in text
 
 
-def test_verdicts_that_differ_are_told(nearby):
+def test_differing_verdicts_of_attacks_are_in_notes(nearby):
     text = " ".join(shown(nearby.board, nearby.results, 100).split())
     assert text.count("its own verdict differs from ours") == 3
     assert "cascade" not in text
@@ -131,7 +131,7 @@ def test_a_board_without_marks_has_no_notes_about_them(build):
     assert "100.0 % [39.8, 100.0]" in text
 
 
-def test_a_board_without_any_result_says_what_is_missing(build):
+def test_a_board_without_results_lists_the_missing_defenses(build):
     text = shown(build.board(), [], 100)
     assert "no finished block yet: plain, noisy" in text
     assert "robust accuracy" not in text
@@ -147,7 +147,7 @@ def test_a_board_without_any_result_says_what_is_missing(build):
         ((0.55, 0.51, 0.59), "╌╌╌╌╌●╌╌╌╌"),
     ],
 )
-def test_bars_by_hand(given, bar):
+def test_bars_agree_with_bars_drawn_by_hand(given, bar):
     assert draw(estimate(*given), 10).plain == bar
 
 
@@ -162,6 +162,6 @@ def test_the_axis_is_as_wide_as_the_bars(width):
     assert axis(width).split() == ["0", "50", "100"]
 
 
-def test_markup_in_names_is_text(build):
+def test_markup_in_names_is_printed_as_text(build):
     board, _, results = build.results({"plain": {"clean": ["1"] * 4}}, title="[red]a[/red]")
     assert "[red]a[/red]" in shown(board, results, 100)

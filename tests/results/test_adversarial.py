@@ -1,4 +1,4 @@
-"""`report.adversarial` gives the images that were verified: inside the threat model, and with the outcomes they had."""
+"""Tests that `report.adversarial` gives the verified images, inside the threat model, with their recorded outcomes."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def report(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Report:
     return purebench.evaluate(["none", "noise"], board, store=store, progress=False)
 
 
-def test_they_are_what_the_outcomes_say(report: Report) -> None:
-    """The undefended classifier is asked again, about both kinds of images."""
+def test_adversarial_examples_agree_with_their_recorded_outcomes(report: Report) -> None:
+    """Classifies the clean and the adversarial images again with the undefended classifier."""
     model = Defense(create("classifiers", Spec("fashion-resnet")).eval())
     x_adv, x, y, outcomes, attacks, positions = report.adversarial("none", "apgd")
     assert x_adv.shape == x.shape == (6, 1, 32, 32)
@@ -58,7 +58,7 @@ def test_they_are_what_the_outcomes_say(report: Report) -> None:
     assert torch.equal(clean.x, x)
 
 
-def test_without_an_attack_they_are_the_picks_at_which_robust_accuracy_is_measured(report: Report) -> None:
+def test_without_an_attack_name_the_picked_adversarial_examples_are_returned(report: Report) -> None:
     picks = report.adversarial("noise")
     worst = report["noise"].result.worst_case
     assert picks.attacks == worst.picked
@@ -68,7 +68,7 @@ def test_without_an_attack_they_are_the_picks_at_which_robust_accuracy_is_measur
         assert torch.equal(picks.x_adv[row], report.adversarial("noise", name).x_adv[row])
 
 
-def test_an_object_in_memory_has_its_examples_as_long_as_its_report(board: Board) -> None:
+def test_examples_of_an_object_in_memory_are_deleted_with_its_report(board: Board) -> None:
     dimmed = Function(lambda x: 0.9 * x, random=False)
     made = purebench.evaluate({"dimmed": dimmed}, board, images=2, progress=False)
     assert made.stored is not None
@@ -83,7 +83,7 @@ def test_an_object_in_memory_has_its_examples_as_long_as_its_report(board: Board
     assert not place.parent.exists()
 
 
-def test_names_that_are_not_there_are_told(report: Report) -> None:
+def test_unknown_names_and_skipped_attacks_are_rejected(report: Report) -> None:
     with pytest.raises(PurebenchError, match=r"'nois' is unknown; did you mean 'noise'"):
         report.adversarial("nois", "apgd")
     with pytest.raises(PurebenchError, match=r"the attack 'apdg' is unknown; did you mean 'apgd'"):
@@ -92,7 +92,7 @@ def test_names_that_are_not_there_are_told(report: Report) -> None:
         report.adversarial("none", "for-random")
 
 
-def test_a_report_without_its_store_says_so(report: Report, tmp_path: Path) -> None:
+def test_a_report_without_its_store_raises_an_error(report: Report, tmp_path: Path) -> None:
     with pytest.raises(PurebenchError, match="this one has no store"):
         replace(report, stored=None).adversarial("none")
     stored = report.stored
@@ -106,7 +106,7 @@ def test_a_report_without_its_store_says_so(report: Report, tmp_path: Path) -> N
 
 
 def test_images_that_errored_are_left_out(tmp_path: Path) -> None:
-    """A defense that fails on one image: the others have their examples, and the rows still belong together."""
+    """A defense errors on one image: examples, labels and positions of the other images still correspond."""
     board = load_board(write_board(tmp_path, images=4, attacks={"clean": {"use": "clean"}}))
     first = purebench.evaluate("none", board, store=tmp_path / "a", progress=False).adversarial("none", "clean")
     bad = float(first.x[1].sum())

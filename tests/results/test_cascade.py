@@ -1,4 +1,4 @@
-"""A cascade: robust accuracy is what it is without one, and the accuracies of single attacks are conditional."""
+"""Tests cascades: robust accuracy is that without a cascade, and accuracies under single attacks are conditional."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ TABLES = st.integers(1, 6).flatmap(
 
 
 def both(build, answers, **more):
-    """The result of one defense without a cascade and with one."""
+    """Returns the results of one defense without and with a cascade."""
     (plain,) = build.results({"one": answers}, **more)[2]
     (spared,) = build.results({"one": build.cascaded(answers)}, cascade=True, **more)[2]
     return plain, spared
@@ -29,7 +29,7 @@ def both(build, answers, **more):
 
 @given(table=TABLES)
 @settings(max_examples=60)
-def test_robust_accuracy_of_a_deterministic_defense_is_the_same(build, table):
+def test_cascade_gives_the_same_robust_accuracy_of_a_deterministic_defense(build, table):
     answers = dict(zip(ATTACKS, table, strict=False))
     plain, spared = both(build, answers)
     assert spared.robust == plain.robust
@@ -42,7 +42,7 @@ def test_robust_accuracy_of_a_deterministic_defense_is_the_same(build, table):
         asked = [image for image in asked if right[image] == "1"]
 
 
-def test_robust_accuracy_of_a_random_defense_is_the_same_where_no_pick_ties(build):
+def test_cascade_gives_the_same_robust_accuracy_of_a_random_defense_without_ties(build):
     answers = {
         "clean": ["1111", "1111", "1111", "0000"],
         "apgd": ["0000", "1101", "1111", "0000"],
@@ -51,23 +51,23 @@ def test_robust_accuracy_of_a_random_defense_is_the_same_where_no_pick_ties(buil
     plain, spared = both(build, answers)
     assert spared.robust == plain.robust
     assert spared.robust.value == pytest.approx((0 + 0.25 + 0.5 + 0) / 4)
-    # square was asked about two images of four
+    # square attacked two of the four images
     assert spared.accuracy(spared.attacks[2]).n == 2
     assert plain.accuracy(plain.attacks[2]).n == 4
 
 
-def test_an_image_that_is_right_on_one_draw_is_not_spared(build):
+def test_cascade_skips_images_of_random_defenses_only_if_every_draw_was_wrong(build):
     _, spared = both(build, {"clean": ["1111"] * 2, "apgd": ["0001", "0000"], "square": ["0000", "0000"]})
     assert [list(spared.spared(attack)) for attack in spared.attacks] == [[False, False], [False, False], [False, True]]
     assert spared.attacks[1].outcomes == (Outcome.MISCLASSIFIED, Outcome.MISCLASSIFIED)
 
 
-def test_the_strongest_attack_is_the_one_that_broke_the_most(build):
+def test_the_strongest_attack_of_a_cascade_broke_the_most_images(build):
     answers = {"clean": list("11111"), "apgd": list("00011"), "square": list("11100")}
     plain, spared = both(build, answers, block=5)
     (row,) = rank([spared])
     _, apgd, square = row.cells
-    assert (apgd.estimate.value, square.estimate.value) == (0.4, 0.0)  # square's is over two images
+    assert (apgd.estimate.value, square.estimate.value) == (0.4, 0.0)  # the accuracy under square is over two images
     assert (apgd.spared, square.spared, square.estimate.n) == (0, 3, 2)
     assert row.strongest == "apgd"
     assert rank([plain])[0].strongest == "apgd"
@@ -78,26 +78,26 @@ def test_the_strongest_attack_is_the_one_that_broke_the_most(build):
     ("apgd", "square", "expected"),
     [
         ([E] * 4, list("1110"), "square"),
-        (list("1111"), list("1111"), "apgd"),  # the first of the board's order where they are equal
+        (list("1111"), list("1111"), "apgd"),  # ties go to the first attack on the board
         (list("0000"), [S] * 4, "apgd"),
         ([E] * 4, [S] * 4, None),
     ],
 )
-def test_the_strongest_attack_of_odd_cascades(build, apgd, square, expected):
+def test_the_strongest_attack_of_a_cascade_with_errored_or_skipped_attacks(build, apgd, square, expected):
     _, _, (found,) = build.results(
         {"one": {"clean": list("1111"), "apgd": apgd, "square": square}}, cascade=True, block=4
     )
     assert rank([found])[0].strongest == expected
 
 
-def test_an_errored_image_is_not_spared_and_never_counts_as_robust(build):
+def test_cascade_attacks_an_errored_image_again_and_never_counts_it_as_robust(build):
     _, spared = both(build, {"clean": list("111"), "apgd": [E, "0", "1"], "square": list("011")}, block=3)
     assert list(spared.spared(spared.attacks[2])) == [False, True, False]
     assert spared.bounds is None
-    assert spared.robust.value == pytest.approx(1 / 3)  # square broke the image on which apgd ERRORED
+    assert spared.robust.value == pytest.approx(1 / 3)  # square broke the image on which apgd errored
 
 
-def test_an_attack_with_no_image_left_is_exhausted_and_one_that_does_not_apply_is_not(build):
+def test_an_attack_is_exhausted_if_no_image_is_left_but_not_if_it_does_not_apply(build):
     answers = {"clean": list("11"), "apgd": list("00"), "square": list("00"), "autoattack": list("00")}
     board, records, _ = build.results({"one": build.cascaded(answers)}, cascade=True)
     attacks = [replace(attack, only="random") if attack.name == "autoattack" else attack for attack in board.attacks]
@@ -110,26 +110,26 @@ def test_an_attack_with_no_image_left_is_exhausted_and_one_that_does_not_apply_i
     ]
 
 
-def test_an_attack_that_gives_up_on_images_that_were_left_does_not_apply(build):
+def test_an_attack_that_skips_the_remaining_images_is_not_exhausted(build):
     _, _, (found,) = build.results({"one": {"clean": list("11"), "apgd": list("01"), "square": [S, S]}}, cascade=True)
     square = rank([found])[0].cells[2]
     assert (square.estimate, square.spared, square.exhausted) == (None, 1, False)
 
 
-def test_without_a_cascade_nothing_was_spared(build):
+def test_without_a_cascade_skipped_images_do_not_count_as_spared(build):
     _, _, (found,) = build.results({"one": {"clean": list("11"), "apgd": list("00"), "square": [S, S]}})
     assert not found.spared(found.attacks[2]).any()
     assert not rank([found])[0].cells[2].exhausted
 
 
-def test_a_clean_pass_that_was_spared_images_gives_no_clean_accuracy(build):
+def test_there_is_no_clean_accuracy_if_the_clean_pass_skipped_images(build):
     plain, spared = both(build, {"apgd": list("01"), "clean": list("11")})
     assert plain.clean == clopper_pearson(2, 2)
     assert spared.clean is None
     assert spared.robust == plain.robust
 
 
-def test_the_whole_board_agrees_with_the_one_without_a_cascade(nearby, cascade):
+def test_all_rows_agree_with_those_of_the_board_without_a_cascade(nearby, cascade):
     for plain, spared in zip(nearby.results, cascade.results, strict=True):
         assert spared.cascade
         assert not plain.cascade

@@ -1,4 +1,4 @@
-"""The certified column and curve, by hand."""
+"""Tests certified accuracies, their column and their curve against values computed by hand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ RADIUS = 16 / 255
 
 @pytest.fixture
 def proven(build):
-    """Two defenses under an attack and a certificate, which one of them has."""
+    """A board of two defenses, of which one has a certificate, and its results."""
     board = build.board(("clean", "apgd", "certify"), ("smoothed", "plain"), 4, 4)
-    radii = [2 * RADIUS, RADIUS, None, 1.5 * RADIUS]  # at the radius itself nothing is proven
+    radii = [2 * RADIUS, RADIUS, None, 1.5 * RADIUS]  # a certified radius must exceed the radius of the threat
     skipped = [Outcome.SKIPPED] * 4
     records = [
         build.record(board, "smoothed", "clean", 0, ["1111"] * 4),
@@ -40,7 +40,7 @@ def printed(board, results, width=100):
     return capture.get()
 
 
-def test_certified_is_the_share_of_images_beyond_the_radius(proven):
+def test_certified_accuracy_is_the_share_of_certified_radii_beyond_the_threat(proven):
     smoothed, plain = proven[1]
     found = certificates(smoothed)
     assert found.distances == (2 * RADIUS, RADIUS, 0.0, 1.5 * RADIUS)
@@ -48,7 +48,7 @@ def test_certified_is_the_share_of_images_beyond_the_radius(proven):
     assert certificates(plain) is None
 
 
-def test_an_image_that_errored_or_was_spared_is_not_certified(build):
+def test_an_errored_or_skipped_image_is_not_certified(build):
     board = build.board(("certify",), ("one",), 3, 3)
     answers = ["1111", Outcome.ERRORED, Outcome.SKIPPED]
     record = build.record(board, "one", "certify", 0, answers, certified=[1.0, 1.0, None])
@@ -57,17 +57,17 @@ def test_an_image_that_errored_or_was_spared_is_not_certified(build):
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_the_terminal_has_the_column(proven, width):
+def test_the_terminal_table_has_a_certified_column(proven, width):
     told = printed(*proven, width)
     assert "certified" in told
     assert "50.0 %" in told
     assert max(map(len, told.splitlines())) <= width
 
 
-def test_the_page_has_a_column_a_curve_and_no_column_of_an_attack(proven):
+def test_the_page_shows_certificates_as_column_and_curve_and_not_as_an_attack(proven):
     board, results = proven
     page = render(board, results, [], {})
-    assert page.count(">Certified<") == 2  # the column, and how to read it
+    assert page.count(">Certified<") == 2  # the column and its explanation
     assert 'title="certify, ' not in page
     assert "Certified at the threat" in page
     assert "Dashed: certified by certify, 50.0" in page
@@ -75,7 +75,7 @@ def test_the_page_has_a_column_a_curve_and_no_column_of_an_attack(proven):
     assert page.count('-curve" class="curve"') + page.count("-curve-title") >= 1
 
 
-def test_without_certificates_nothing_of_them_is_shown(build):
+def test_without_certificates_neither_page_nor_table_mentions_them(build):
     board, _, results = build.results({"plain": {"clean": list("1111"), "apgd": list("0110")}}, draws=1)
     assert "ertified" not in render(board, results, [], {})
     assert "certified" not in printed(board, results)

@@ -1,4 +1,4 @@
-"""Nearest distances and attacks' own verdicts, by hand and against what the records say."""
+"""Tests nearest distances and the verdicts of attacks against values computed by hand and against the records."""
 
 import pytest
 
@@ -13,7 +13,7 @@ E, S = Outcome.ERRORED, Outcome.SKIPPED
 
 
 def result(build, rows, images=4, **more):
-    """One defense from {attack: (answers, nearest, claims)}."""
+    """Returns the result of one defense from {attack: (answers, nearest, claims)}."""
     board = build.board(tuple(rows), ("one",), images, images, **more)
     records = [
         build.record(board, "one", attack, 0, answers, random=False, nearest=near, claims=claims)
@@ -22,7 +22,7 @@ def result(build, rows, images=4, **more):
     return merge(board, records)[0]
 
 
-def test_a_minimum_norm_attack_says_how_many_it_found(build):
+def test_reach_of_a_minimum_norm_attack_counts_the_images_it_broke(build):
     found = result(
         build,
         {
@@ -34,11 +34,11 @@ def test_a_minimum_norm_attack_says_how_many_it_found(build):
     assert [reach(attack) for attack in found.attacks] == [
         None,
         Reach(pytest.approx(0.25), 3, 4),
-        Reach(None, 1, 2),  # one of the two that it answered for, so the median is infinite
+        Reach(None, 1, 2),  # found for one of two images, so the median is infinite
     ]
 
 
-def test_the_smallest_distance_of_each_image(build):
+def test_nearest_is_the_smallest_distance_over_all_attacks(build):
     radius = 16 / 255
     found = nearest(
         result(
@@ -52,12 +52,12 @@ def test_the_smallest_distance_of_each_image(build):
             images=6,
         )
     )
-    # wrong as it is; broken inside the radius by apgd alone; fmn; deepfool; nothing; an error is never robust
+    # wrong without an attack; broken by apgd only, within the radius; fmn; deepfool; none; errors are never robust
     assert found.distances == pytest.approx((0.0, radius, 0.05, 0.5, None, 0.0))
     assert (found.attacks, found.missing, found.errored, found.spared) == (("fmn", "deepfool"), 1, 1, 0)
 
 
-def test_in_a_cascade_images_broken_before_stand_where_they_were_broken(build):
+def test_in_a_cascade_images_broken_earlier_keep_their_distance(build):
     answers = {"clean": (list("1111"), [], []), "apgd": (list("0011"), [], [])}
     answers["fmn"] = ([S, S, "1", "1"], [None, None, 0.2, None], [])
     found = nearest(result(build, answers, cascade=True))
@@ -65,7 +65,7 @@ def test_in_a_cascade_images_broken_before_stand_where_they_were_broken(build):
     assert (found.spared, found.missing) == (2, 1)
 
 
-def test_an_image_of_which_nothing_is_known_is_left_out(build):
+def test_an_image_that_every_attack_skipped_has_no_nearest_distance(build):
     answers = {"clean": (list("11"), [], []), "fmn": (["1", S], [0.2, None], [])}
     assert nearest(result(build, answers, images=2)).distances == (0.2,)
 
@@ -75,7 +75,7 @@ def test_without_a_minimum_norm_attack_there_is_no_curve(build, near):
     assert nearest(result(build, {"clean": (list("11"), [], []), "fmn": ([S, S], near, [])}, images=2)) is None
 
 
-def test_the_curve_at_the_radius_is_the_robust_accuracy_of_a_deterministic_defense(nearby):
+def test_the_security_curve_at_the_radius_is_the_robust_accuracy_of_a_deterministic_defense(nearby):
     radius = nearby.board.threat.radius
     plain = [found for found in nearby.results if not found.random]
     assert len(plain) == 3
@@ -87,11 +87,11 @@ def test_the_curve_at_the_radius_is_the_robust_accuracy_of_a_deterministic_defen
     ("norm", "distance", "text"),
     [("linf", 8.7 / 255, "8.7/255"), ("l2", 0.034, "0.034"), ("l1", 12.34, "12.3"), ("l2", None, "∞")],
 )
-def test_distances_as_people_write_them(norm, distance, text):
+def test_distance_text_is_in_the_usual_units_of_the_norm(norm, distance, text):
     assert distance_text(norm, distance) == text
 
 
-def test_an_own_verdict_that_agrees_has_no_remark(build):
+def test_a_verdict_of_the_attack_that_agrees_has_no_remark(build):
     (_, attack) = result(build, {"clean": (list("1111"), [], []), "apgd": (list("0111"), [], [1, 0, 0, 0])}).attacks
     assert own_verdict(attack) == OwnVerdict(holding=3, asked=4, overclaimed=0, overlooked=0)
     assert own_verdict(attack).accuracy == 0.75
@@ -110,18 +110,18 @@ def test_an_own_verdict_that_agrees_has_no_remark(build):
         ([None, 1, None, 0], "differs from ours on 1 of 2 images: 1 called misclassified"),
     ],
 )
-def test_a_verdict_that_differs_says_in_which_direction(build, claims, remark):
+def test_the_remark_on_a_differing_verdict_names_the_direction(build, claims, remark):
     (_, attack) = result(build, {"clean": (list("1111"), [], []), "apgd": (list("0111"), [], claims)}).attacks
     assert remark in own_verdict(attack).remark
 
 
-def test_images_without_an_answer_of_ours_are_not_compared(build):
+def test_verdicts_on_errored_or_skipped_images_are_not_compared(build):
     (attack,) = result(build, {"apgd": (["0", E, S, "1"], [], [1, 1, None, 0])}).attacks
     assert own_verdict(attack) == OwnVerdict(holding=1, asked=2, overclaimed=0, overlooked=0)
 
 
 @pytest.mark.parametrize("rows", [(list("01"), [], []), (list("01"), [0.1, 0.2], [1, 1]), ([E, S], [], [1, None])])
-def test_attacks_without_a_comparable_verdict_have_none(build, rows):
-    """A minimum-norm attack claims an image at any distance, which is no claim about the radius."""
+def test_attacks_without_a_verdict_at_the_radius_are_not_compared(build, rows):
+    """A minimum-norm attack claims images at any distance, which says nothing about the radius."""
     (attack,) = result(build, {"fmn": rows}, images=2).attacks
     assert own_verdict(attack) is None

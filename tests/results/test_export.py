@@ -1,4 +1,4 @@
-"""Result files: the same bytes for the same records, everything read back, and nothing half-written."""
+"""Tests that result files are reproducible, can be read back, and are never written partially."""
 
 import json
 import random
@@ -20,7 +20,7 @@ def contents(folder):
 
 @contextmanager
 def small_disk(size):
-    """No file may grow beyond `size` bytes: a write fails as it does on a full disk."""
+    """Limits files to `size` bytes, so that writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -30,14 +30,14 @@ def small_disk(size):
 
 
 @pytest.mark.parametrize("name", ["demo", "cascade"])
-def test_what_was_exported_is_read_back(request, tmp_path, name):
+def test_exported_results_can_be_read_back(request, tmp_path, name):
     results = request.getfixturevalue(name).results
     written = export_results(tmp_path / "results", results)
     assert sorted(path.name for path in written) == sorted(contents(tmp_path / "results"))
     assert load_results(tmp_path / "results") == sorted(results, key=lambda found: found.name)
 
 
-def test_distances_verdicts_and_sources_are_in_the_file(nearby, tmp_path):
+def test_result_files_contain_distances_verdicts_and_sources(nearby, tmp_path):
     export_results(tmp_path, nearby.results)
     data = json.loads((tmp_path / "vae.json").read_text(encoding="utf-8"))
     attacks = {attack["name"]: attack for attack in data["attacks"]}
@@ -48,7 +48,7 @@ def test_distances_verdicts_and_sources_are_in_the_file(nearby, tmp_path):
     assert (data["board"]["cascade"], data["board"]["attack_precision"]) == (False, "bf16")
 
 
-def test_bytes_depend_on_neither_time_nor_order(demo, tmp_path):
+def test_result_files_depend_on_neither_timings_nor_the_order_of_records(demo, tmp_path):
     later = [
         replace(record, seconds={phase: 3 * value for phase, value in record.seconds.items()})
         for record in demo.records
@@ -62,20 +62,20 @@ def test_bytes_depend_on_neither_time_nor_order(demo, tmp_path):
     assert not any(word in text for text in first.values() for word in (b"second", b"12.5", b"host", b"date"))
 
 
-def test_files_are_sorted_indented_and_end_in_a_newline(demo, tmp_path):
+def test_result_files_are_sorted_indented_and_end_in_a_newline(demo, tmp_path):
     export_results(tmp_path, demo.results[:1])
     text = (tmp_path / "none.json").read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
-def test_timings_hold_the_seconds_and_keep_those_of_other_defenses(demo, tmp_path):
+def test_exporting_keeps_the_timings_of_other_defenses(demo, tmp_path):
     export_results(tmp_path, demo.results[:1])
     export_results(tmp_path, demo.results[1:2])
     timings = json.loads((tmp_path / "timings.json").read_text(encoding="utf-8"))
     assert timings == {found.name: found.seconds for found in demo.results[:2]}
 
 
-def test_a_full_disk_leaves_the_old_files_and_no_partial_one(demo, tmp_path):
+def test_a_full_disk_leaves_the_old_files_unchanged(demo, tmp_path):
     export_results(tmp_path, demo.results[:2])
     before = contents(tmp_path)
     with small_disk(2000), pytest.raises(PurebenchError, match="cannot be written") as raised:
@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_the_old_files_and_no_partial_one(demo, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_a_place_that_is_no_folder_is_one_line(demo, tmp_path):
+def test_exporting_below_a_file_raises_a_one_line_error(demo, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(PurebenchError, match="cannot be written") as raised:
         export_results(tmp_path / "file" / "results", demo.results)
@@ -92,7 +92,7 @@ def test_a_place_that_is_no_folder_is_one_line(demo, tmp_path):
     assert contents(tmp_path) == {"file": b""}
 
 
-def test_a_file_that_cannot_be_moved_to_its_place_leaves_no_partial_one(tmp_path):
+def test_a_file_that_cannot_be_replaced_leaves_no_partial_file(tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(PurebenchError, match="taken: cannot be written"):
         write_files({tmp_path / "taken": "text"})
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_moved_to_its_place_leaves_no_partial_one(tmp_path
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "none"}', "null"])
-def test_a_strange_file_is_named(demo, tmp_path, text):
+def test_an_invalid_result_file_is_named_in_the_error(demo, tmp_path, text):
     export_results(tmp_path, demo.results[:1])
     (tmp_path / "strange.json").write_text(text, encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"strange\.json: expected") as raised:
@@ -109,13 +109,13 @@ def test_a_strange_file_is_named(demo, tmp_path, text):
 
 
 @pytest.mark.parametrize("name", ["timings", "../outside", "a/b"])
-def test_a_name_that_makes_no_file_name_is_refused(demo, tmp_path, name):
+def test_a_defense_name_that_is_not_a_file_name_is_rejected(demo, tmp_path, name):
     with pytest.raises(PurebenchError, match="choose another"):
         export_results(tmp_path, [replace(demo.results[0], name=name)])
     assert contents(tmp_path) == {}
 
 
-def test_nan_is_refused():
+def test_nan_is_rejected_in_json():
     with pytest.raises(PurebenchError, match="finite"):
         as_json({"distance": float("nan")})
 

@@ -1,4 +1,4 @@
-"""Warnings of a row: what attacks warn of, and attacks without the gradient that beat all with it; computed by hand."""
+"""Tests the warnings of a row: those of its attacks, and that attacks without the gradient are stronger."""
 
 import io
 from dataclasses import replace
@@ -31,12 +31,12 @@ MASKED = ResultWarning(WarningCode.ZERO_GRADIENT, "whatever it says", 3, 10)
 
 
 def answers(right, images=20):
-    """One draw an image, of which the first `right` are right."""
+    """Returns one draw per image; the first `right` images are right."""
     return ["1"] * right + ["0"] * (images - right)
 
 
 def results(build, noted=(), more=None, random=False, **right):
-    """The result of a defense by the images that hold under each attack; `noted` attacks warn of zero gradients."""
+    """Returns the result of a defense from its robust images per attack; `noted` attacks warn of zero gradients."""
     board, records, _ = build.results({"one": {name: answers(n) for name, n in right.items()}}, **(more or {}))
     told = [replace(record, warnings=[MASKED] if record.attack in noted else []) for record in records]
     return board, merge(board, told)
@@ -52,27 +52,27 @@ def masked(names, count, of):
 
 
 def beaten(found):
-    """Images that only attacks without the gradient break, and images compared; None without a warning."""
+    """Returns how many images only attacks without the gradient break, and of how many; None without a warning."""
     codes = {warning.code: (warning.count, warning.of) for warning in found}
     return codes.get(WarningCode.GRADIENT_FREE_STRONGER)
 
 
-def test_a_warning_of_a_zero_gradient_is_the_rows(build):
-    """A board of 20 images has blocks of 2, so an attack has ten of the warning."""
+def test_a_zero_gradient_warning_of_an_attack_is_shown_for_the_row(build):
+    """A board of 20 images has 10 blocks of 2, so an attack has the warning ten times."""
     assert told(build, clean=20, apgd=18) == ()
     assert told(build, ["apgd"], clean=20, apgd=18) == masked("apgd", 30, 100)
     assert told(build, ["apgd", "pgd"], clean=20, apgd=18, pgd=19) == masked("apgd, pgd", 60, 200)
 
 
-def test_it_is_none_where_another_attack_found_a_better_gradient_or_nothing_holds(build):
+def test_a_zero_gradient_warning_is_dropped_if_another_gradient_is_stronger_or_no_image_is_robust(build):
     assert told(build, ["apgd"], clean=20, apgd=18, bpda=4) == ()
     assert told(build, ["apgd"], clean=20, apgd=18, bpda=18) == masked("apgd", 30, 100)
     assert told(build, ["apgd"], clean=20, apgd=0, bpda=0) == ()
 
 
 @pytest.mark.parametrize("code", WarningCode)
-def test_codes_decide_which_warnings_of_an_attack_are_the_rows(build, code):
-    """Those of one attack are not; those of gradients are those of attacks with one; the text decides nothing."""
+def test_the_code_decides_whether_a_warning_of_an_attack_is_shown_for_the_row(build, code):
+    """Warnings of one attack are not shown, those of gradients only for attacks with one; the text does not matter."""
     board, records, _ = build.results({"one": {"clean": answers(20), "apgd": answers(18), "square": answers(18)}})
     for attack in ("apgd", "square"):
         warned = [replace(one, warnings=[ResultWarning(code, "")] * (one.attack == attack)) for one in records]
@@ -91,11 +91,11 @@ def test_codes_decide_which_warnings_of_an_attack_are_the_rows(build, code):
         (12, 12, None),
     ],
 )
-def test_a_black_box_attack_that_beats_the_gradient_is_one_by_mcnemars_test(build, square, apgd, expected):
+def test_a_stronger_black_box_attack_gives_a_warning_if_mcnemars_test_is_significant(build, square, apgd, expected):
     assert beaten(told(build, clean=20, apgd=apgd, square=square)) == expected
 
 
-def test_all_attacks_without_the_gradient_are_compared_with_all_that_have_it(build):
+def test_all_attacks_without_the_gradient_are_compared_with_all_with_it(build):
     assert beaten(told(build, clean=20, apgd=20, pgd=12, square=10)) is None
     assert beaten(told(build, clean=20, apgd=20, pgd=19, square=10)) == (9, 20)
     assert told(build, clean=20, square=10) == ()
@@ -105,20 +105,20 @@ def test_all_attacks_without_the_gradient_are_compared_with_all_that_have_it(bui
     assert beaten(doubts(build.results({"one": apart})[2][0])) == (8, 20)
 
 
-def test_discordant_images_count_on_both_sides(build):
+def test_discordant_images_in_both_directions_give_no_warning(build):
     """8 images broken by Square alone, 7 by APGD alone."""
     more = {"one": {"clean": answers(20), "apgd": answers(13), "square": answers(12)[::-1]}}
     assert doubts(build.results(more)[2][0]) == ()
 
 
-def test_images_that_errored_say_nothing(build):
+def test_errored_images_are_not_compared(build):
     lost = {"one": {"clean": answers(20), "apgd": [E] * 20, "square": answers(10)}}
     assert doubts(build.results(lost)[2][0]) == ()
     some = {"one": {"clean": ["1"] * 40, "apgd": ["1"] * 20 + [E] * 20, "square": answers(10) + answers(10)}}
     assert beaten(doubts(build.results(some)[2][0])) == (10, 20)
 
 
-def test_a_cascade_is_not_compared_but_its_warnings_are(build):
+def test_in_a_cascade_attacks_are_not_compared_but_warnings_are_shown(build):
     cascaded = {"one": build.cascaded({"clean": answers(20), "apgd": answers(20), "square": answers(10)})}
     board, records, (found,) = build.results(cascaded, cascade=True)
     assert doubts(found) == ()
@@ -126,7 +126,7 @@ def test_a_cascade_is_not_compared_but_its_warnings_are(build):
     assert doubts(noted) == masked("apgd", 30, 100)
 
 
-# the accuracy q of an image under an attack, [images, 1], where no attack is stronger than another
+# the accuracy q of each image, [images, 1], which is the same under every attack
 WORLDS = {
     "coin": lambda rng: np.full((48, 1), 0.5),
     "between": lambda rng: rng.uniform(0.2, 0.8, (48, 1)),
@@ -135,8 +135,8 @@ WORLDS = {
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_more_attacks_without_the_gradient_do_not_win_by_luck(build, world):
-    """Six against one, all equally strong: the test's level is 2.5 % in that direction, three sigma of 300 are 2.7."""
+def test_many_equal_attacks_without_the_gradient_keep_the_false_alarm_rate(build, world):
+    """Six attacks against one, equally strong: the one-sided level is 2.5 %, and three sigma of 300 runs are 2.7 %."""
     rng, alarms = np.random.default_rng(0), 0
     _, _, (found,) = build.results({"one": {name: ["1" * 16] * 48 for name in ("apgd", *"abcdef")}}, draws=16)
     for _ in range(300):
@@ -154,8 +154,8 @@ def outcome(draws):
     return Outcome.ROBUST if 2 * draws.count("1") > len(draws) else Outcome.MISCLASSIFIED
 
 
-def test_on_a_random_row_a_stronger_attack_without_the_gradient_is_found(build):
-    """Right on 90 % of the draws under APGD, on 20 % of 24 images under those of another model."""
+def test_gradient_masking_of_a_random_defense_is_found(build):
+    """On 24 images, 90 % of the draws are right under APGD and 20 % under transfer."""
     rng = np.random.default_rng(1)
     rows = {
         name: ["".join("01"[int(right)] for right in rng.random(16) < q) for q in [first] * 24 + [1.0] * 8]
@@ -166,7 +166,7 @@ def test_on_a_random_row_a_stronger_attack_without_the_gradient_is_found(build):
     assert of == 32
 
 
-def test_the_table_and_the_page_show_it_and_else_are_as_they_were(build):
+def test_table_page_and_data_frame_show_warnings(build):
     board, found = results(build, ["apgd"], clean=20, apgd=18)
     file = io.StringIO()
     print_board(board, found, Console(file=file, width=100))
@@ -186,7 +186,7 @@ def test_the_table_and_the_page_show_it_and_else_are_as_they_were(build):
 
 
 class Steps(nn.Module):
-    """A network behind an image of few grey values: right or wrong, but flat."""
+    """A linear classifier of quantised images, whose gradient is zero."""
 
     def __init__(self):
         super().__init__()
@@ -196,7 +196,7 @@ class Steps(nn.Module):
         return (4 * x).round().flatten(1) @ self.weight.T
 
 
-def test_native_attacks_warn_by_code():
+def test_native_attacks_give_a_zero_gradient_warning():
     torch.manual_seed(0)
     defense, x = as_defense(Steps()), torch.rand(4, 1, 8, 8)
     view = exact(defense)
@@ -219,12 +219,12 @@ def test_equal_rows_share_a_rank(build):
 
 
 @pytest.mark.parametrize("square", [[E] * 4, [S] * 4])
-def test_a_row_that_no_attack_answered_for_is_not_ranked(build, square):
+def test_a_row_without_a_result_of_any_attack_is_not_ranked(build, square):
     (row,) = rank(build.results({"one": {"clean": list("1110"), "apgd": [E] * 4, "square": square}})[2])
     assert (row.rank, row.clean.value, row.result.failed) == (None, 0.75, True)
 
 
-def test_a_row_that_an_attack_answered_for_is_and_one_that_none_applies_to_is_not(build):
+def test_a_row_with_errors_has_bounds_and_a_row_without_applicable_attacks_has_no_estimate(build):
     (row,) = rank(build.results({"one": {"clean": list("1111"), "apgd": [E, E, E, "1"], "square": [S] * 4}})[2])
     assert (row.rank, row.robust) == (None, None)
     assert [bound.value for bound in row.bounds] == [0.25, 1.0]

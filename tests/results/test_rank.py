@@ -1,4 +1,4 @@
-"""Ranks: the order, ties, the strongest attack, what errored and what it cost; computed by hand."""
+"""Tests ranks against values computed by hand: order, ties, strongest attack, errors and costs."""
 
 import random
 
@@ -15,11 +15,11 @@ def rows(build, answers, **more):
 
 
 def counted(*right, images=4):
-    """One-draw answers of which the first `right` are right, for each attack."""
+    """Returns answers of one draw per image for each attack; the first `right` images are right."""
     return {name: ["1"] * n + ["0"] * (images - n) for name, n in zip(("clean", "apgd"), right, strict=True)}
 
 
-def test_order_is_by_robust_then_clean_then_name(build):
+def test_rows_are_ordered_by_robust_accuracy_then_clean_accuracy_then_name(build):
     answers = {
         "d": counted(4, 1),
         "c": counted(3, 2),
@@ -29,7 +29,7 @@ def test_order_is_by_robust_then_clean_then_name(build):
     }
     found = rows(build, answers)
     assert [row.name for row in found] == ["e", "a", "b", "c", "d"]
-    assert [row.rank for row in found] == [1, 2, 2, 4, 5]  # a and b are equal
+    assert [row.rank for row in found] == [1, 2, 2, 4, 5]  # a and b tie
 
 
 def test_the_order_of_the_results_does_not_matter(demo):
@@ -38,7 +38,7 @@ def test_the_order_of_the_results_does_not_matter(demo):
     assert rank(shuffled) == rank(demo.results)
 
 
-def test_rows_that_cannot_be_told_apart_share_a_letter_and_their_ranks(build):
+def test_statistically_indistinguishable_rows_share_a_letter_and_their_ranks(build):
     many = {
         "high": counted(100, 95, images=100),
         "near": counted(100, 90, images=100),
@@ -52,15 +52,15 @@ def test_rows_that_cannot_be_told_apart_share_a_letter_and_their_ranks(build):
     ]
 
 
-def test_an_attack_that_errored_wherever_it_applied_is_not_the_strongest(build):
-    """SKIPPED on one block and ERRORED on the other: there is no image to divide by."""
+def test_an_attack_that_errored_on_every_image_is_not_the_strongest(build):
+    """The attack is skipped on one block and errored on the other, so there is no image with a result."""
     answers = {"a": {"clean": ["1"] * 4, "apgd": [S, S, E, E]}, "b": counted(4, 2)}
     found = {row.name: row for row in rows(build, answers, block=2)}
     assert found["a"].strongest is None
     assert found["b"].strongest == "apgd"
 
 
-def test_rows_where_images_errored_come_last_unranked_with_their_reason(demo):
+def test_rows_with_errored_images_come_last_without_a_rank_and_with_the_reason(demo):
     *ranked, some, last = rank(demo.results)
     assert (some.name, some.rank, some.robust, some.errored) == ("diffpure-t0.15", None, None, some.result.errored)
     assert some.bounds[0].value < some.bounds[1].value
@@ -69,10 +69,10 @@ def test_rows_where_images_errored_come_last_unranked_with_their_reason(demo):
     assert last.errored == 256
     assert last.reason.startswith("RuntimeError: size mismatch")
     assert [row.rank for row in ranked] == list(range(1, len(ranked) + 1))
-    assert ranked[-1].robust.value == 0.0  # a defense that holds nothing is known, and is ranked
+    assert ranked[-1].robust.value == 0.0  # a defense with a robust accuracy of 0 is ranked
 
 
-def test_cells_say_what_was_skipped_and_what_errored(build):
+def test_cells_distinguish_skipped_from_errored_attacks(build):
     (row,) = rows(build, {"one": {"clean": list("1111"), "apgd": ["1", E, "0", "1"], "square": [S] * 4}})
     clean, apgd, square = row.cells
     assert (clean.estimate.value, clean.errored) == (1.0, 0)
@@ -86,16 +86,16 @@ def test_cells_say_what_was_skipped_and_what_errored(build):
     [
         (list("1000"), list("1100"), "apgd"),
         (list("1110"), list("1100"), "square"),
-        ([E, E, E, "1"], list("1110"), "square"),  # 1 of 1 against 3 of 4: an error is not strength
+        ([E, E, E, "1"], list("1110"), "square"),  # 1 of 1 against 3 of 4: errored images are not counted
         ([E] * 4, list("1111"), "square"),
         ([S] * 4, list("1111"), "square"),
         ([E] * 4, [S] * 4, None),
-        (list("1100"), list("0011"), "apgd"),  # the first of the board's order where they are equal
+        (list("1100"), list("0011"), "apgd"),  # ties go to the first attack on the board
     ],
 )
-def test_the_strongest_attack_is_the_lowest_where_it_answered(build, apgd, square, expected):
+def test_the_strongest_attack_has_the_lowest_accuracy_over_images_with_a_result(build, apgd, square, expected):
     (row,) = rows(build, {"one": {"clean": list("1000"), "apgd": apgd, "square": square}})
-    assert row.strongest == expected  # never "clean", however low it is
+    assert row.strongest == expected  # never "clean", even if its accuracy is the lowest
 
 
 def test_costs_are_summed_over_all_jobs(build):
@@ -105,7 +105,7 @@ def test_costs_are_summed_over_all_jobs(build):
     assert row.cost.draw_ms == pytest.approx(1000 * 4 * 2.0 / (2 * 4 * 4))
 
 
-def test_a_defense_without_timings_has_no_price_of_a_draw(build):
+def test_a_defense_without_timings_has_no_cost_per_draw(build):
     (row,) = rows(build, {"gone": {"clean": [E] * 4}})
     assert row.cost.draw_ms is None
 

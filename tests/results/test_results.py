@@ -1,4 +1,4 @@
-"""Results from records: hand-computed boards, boards in progress, and records that contradict each other."""
+"""Tests results merged from records: boards computed by hand, unfinished boards, and contradictory records."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from purebench.statistics import clopper_pearson
 E, S = Outcome.ERRORED, Outcome.SKIPPED
 
 
-def test_deterministic_numbers_are_the_counts_by_hand(build):
+def test_accuracies_of_a_deterministic_defense_are_counts_of_images(build):
     _, _, (found,) = build.results({"plain": {"clean": list("1110"), "apgd": list("0111"), "square": list("1100")}})
     assert not found.random
     assert found.clean == clopper_pearson(3, 4)
@@ -26,10 +26,10 @@ def test_deterministic_numbers_are_the_counts_by_hand(build):
         clopper_pearson(3, 4),
         clopper_pearson(2, 4),
     ]
-    assert found.robust == clopper_pearson(1, 4)  # only the second image is right under all three
+    assert found.robust == clopper_pearson(1, 4)  # only the second image is right under all three attacks
 
 
-def test_the_fresh_draws_at_the_picks_are_the_robust_accuracy(build):
+def test_robust_accuracy_is_the_mean_of_the_fresh_draws_at_the_picks(build):
     board, records, _ = build.results({"noisy": {"clean": ["1111", "1111"], "apgd": ["0011", "0000"]}})
     scored = {"draws": ["0111", "0001"], "outcomes": [Outcome.ROBUST, Outcome.MISCLASSIFIED]}
     fresh = [replace(one, **scored) if one.attack == WORST_CASE else one for one in records]
@@ -39,12 +39,12 @@ def test_the_fresh_draws_at_the_picks_are_the_robust_accuracy(build):
     assert found.robust.value == pytest.approx(0.5)
     assert found.worst_case.picked == ("apgd", "apgd")
     assert found.accuracy(found.attacks[1]).value == pytest.approx(0.25)
-    assert found.bracket.low <= 0.25  # the lowest of equal draws
+    assert found.bracket.low <= 0.25  # at most the lowest fraction of right draws
     assert found.bracket.high >= 0.5
 
 
 @pytest.mark.parametrize("right", ["1", "1111"])
-def test_an_errored_image_gives_bounds_and_no_number(build, right):
+def test_an_errored_image_gives_bounds_instead_of_a_robust_accuracy(build, right):
     _, _, (found,) = build.results({"one": {"clean": [right] * 4, "apgd": [right, E, right, right]}})
     assert found.clean.value == 1.0
     assert found.robust is None
@@ -56,7 +56,7 @@ def test_an_errored_image_gives_bounds_and_no_number(build, right):
 
 
 @pytest.mark.parametrize("wrong", ["0", "0000"])
-def test_an_error_does_not_matter_where_another_attack_broke_the_image_on_every_draw(build, wrong):
+def test_an_error_is_ignored_if_another_attack_broke_the_image_on_every_draw(build, wrong):
     right = "1" * len(wrong)
     answers = {"clean": [right] * 3, "apgd": [wrong, right, right], "square": [E, right, right]}
     _, _, (found,) = build.results({"one": answers}, block=3)
@@ -65,7 +65,7 @@ def test_an_error_does_not_matter_where_another_attack_broke_the_image_on_every_
     assert found.bounds is None
 
 
-def test_a_defense_where_all_errored_is_known_within_0_and_1(build):
+def test_a_defense_that_errored_on_every_image_has_the_bounds_0_and_1(build):
     _, _, (found,) = build.results({"gone": {"clean": [E] * 4, "apgd": [E] * 4, "square": [S] * 4}})
     assert found.failed
     assert found.robust is None
@@ -91,7 +91,7 @@ def test_a_board_without_clean_has_no_clean_accuracy(build):
     assert nothing.robust is None
 
 
-def test_blocks_are_merged_in_order_whatever_the_order_of_the_records(demo):
+def test_blocks_are_merged_in_order_for_any_order_of_the_records(demo):
     shuffled = list(demo.records)
     random.Random(0).shuffle(shuffled)
     assert merge(demo.board, shuffled) == demo.results
@@ -101,7 +101,7 @@ def test_blocks_are_merged_in_order_whatever_the_order_of_the_records(demo):
     assert demo.results[0].images == tuple(range(100, 356))
 
 
-def test_only_blocks_with_all_attacks_count(build):
+def test_only_blocks_with_records_of_all_attacks_count(build):
     board, records, (whole,) = build.results({"plain": {"clean": list("1100"), "apgd": list("1000")}})
     assert whole.complete
     (part,) = merge(board, [record for record in records if (record.attack, record.block) != ("apgd", 0)])
@@ -112,7 +112,7 @@ def test_only_blocks_with_all_attacks_count(build):
     assert merge(board, []) == []
 
 
-def test_records_of_other_boards_defenses_and_attacks_are_passed_over(build):
+def test_records_of_other_boards_defenses_and_attacks_are_ignored(build):
     board, records, found = build.results({"plain": {"clean": list("11"), "apgd": list("10")}})
     others = [
         replace(records[0], board="other"),
@@ -122,7 +122,7 @@ def test_records_of_other_boards_defenses_and_attacks_are_passed_over(build):
     assert merge(board, [*others, *records]) == found
 
 
-def test_counts_costs_and_remarks_are_gathered(build):
+def test_counts_costs_notes_and_distances_are_merged(build):
     board = build.board(images=4, block=2, defenses=("plain",))
     records = [
         build.record(board, "plain", attack, block, ["1", "1"], notes=[f"note {block // 2}"])
@@ -137,11 +137,11 @@ def test_counts_costs_and_remarks_are_gathered(build):
     assert apgd.notes == ("note 0",)
     assert apgd.distances == (0.01, None, board.threat.radius, board.threat.radius)
     assert apgd.median_distance == board.threat.radius
-    assert apgd.eot == 1  # it averages nothing on a deterministic defense
+    assert apgd.eot == 1  # no averaging for a deterministic defense
     assert (found.parameters, found.weights) == (1234567, "ab" * 32)
 
 
-def test_what_was_computed_on_two_machines_says_so(build):
+def test_results_of_two_machines_list_both_devices(build):
     board, records, _ = build.results({"plain": {"clean": list("11"), "apgd": list("10")}})
     records[1] = replace(records[1], provenance=records[1].provenance | {"device": "NVIDIA H200"})
     assert merge(board, records)[0].provenance["device"] == merge(board, records[::-1])[0].provenance["device"]
@@ -159,7 +159,7 @@ def test_reasons_of_errors_and_of_skips_are_kept_apart(build):
     assert (attack.reasons, attack.skips) == (("OutOfMemoryError",), ("nothing to reuse",))
 
 
-def test_nearest_distances_and_claims_are_gathered(build):
+def test_nearest_distances_and_claims_are_merged(build):
     board = build.board(("fmn", "autoattack", "apgd"), images=6, block=2, defenses=("plain",))
     found = {
         ("fmn", 0): {"nearest": [0.1, None], "claims": [1, 0]},
@@ -174,7 +174,7 @@ def test_nearest_distances_and_claims_are_gathered(build):
         for block in range(3)
     ]
     fmn, autoattack, apgd = merge(board, records)[0].attacks
-    # None where a block has none, and for a distance that is none; empty where no block has any
+    # None for blocks without them and for infinite distances; empty if no block has any
     assert (fmn.nearest, fmn.claims) == ((0.1, None, None, None, None, 0.3), (1, 0, None, None, 1, None))
     assert (autoattack.nearest, autoattack.claims) == ((), (None, None, 0, 0, None, None))
     assert (apgd.nearest, apgd.claims) == ((), ())
@@ -197,13 +197,13 @@ def test_the_source_of_reused_images_is_kept(nearby):
         ({"provenance": {"defense": {"random": False, "weights": "ef"}}}, "the same 'weights'"),
     ],
 )
-def test_contradicting_records_are_refused(build, change, message):
+def test_contradictory_records_are_rejected(build, change, message):
     board, records, _ = build.results({"plain": {"clean": list("11"), "apgd": list("10")}})
     with pytest.raises(PurebenchError, match=message):
         merge(board, [records[0], replace(records[1], **change)])
 
 
-def test_two_records_of_one_job_are_refused_unless_they_are_the_same(build):
+def test_two_records_of_one_job_are_rejected_unless_they_are_equal(build):
     board, records, found = build.results({"plain": {"clean": list("11"), "apgd": list("10")}})
     assert merge(board, records * 2) == found
     with pytest.raises(PurebenchError, match="two with different keys"):
@@ -211,13 +211,13 @@ def test_two_records_of_one_job_are_refused_unless_they_are_the_same(build):
 
 
 @pytest.mark.parametrize("name", ["demo", "nearby", "cascade"])
-def test_json_gives_the_same_result_back(request, name):
+def test_a_result_survives_a_round_trip_through_json(request, name):
     for found in request.getfixturevalue(name).results:
         text = json.dumps(found.to_dict())
         assert "seconds" not in text
         assert DefenseResult.from_dict(json.loads(text), found.seconds) == found
 
 
-def test_boards_and_pages_need_no_torch():
+def test_merging_results_and_rendering_pages_do_not_import_torch():
     code = "import sys, purebench.leaderboards.site, purebench.results.merge; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

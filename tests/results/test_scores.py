@@ -1,4 +1,4 @@
-"""The score of an image is that of its own fresh draws alone, so it stays when images are added."""
+"""Tests that the score of an image depends only on its own fresh draws, so adding images does not change it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from purebench.results.scores import per_image, under
 from claimed import write_claimed  # isort: skip
 
 
-def test_scores_stay_when_images_are_added_and_steps_are_whole_blocks(tmp_path: Path) -> None:
+def test_adding_images_in_whole_blocks_does_not_change_scores(tmp_path: Path) -> None:
     path = write_claimed(tmp_path, images=20)
     board = choose(str(path), [f"{tmp_path}/own.py:smooth"], None)
     sizes = [part.dataset.images for part in steps(board, Limits())]
@@ -32,7 +32,7 @@ def test_scores_stay_when_images_are_added_and_steps_are_whole_blocks(tmp_path: 
     assert 0 < np.mean(answers) < 1
 
 
-def test_deterministic_defenses_are_right_where_every_attack_fails(tmp_path: Path) -> None:
+def test_a_deterministic_defense_scores_1_where_every_attack_fails(tmp_path: Path) -> None:
     board = choose(str(write_claimed(tmp_path, images=8)), ["none"], None)
     _, found = Runner(tmp_path / "store").result(board)
     right = np.stack([found.right(attack)[:, 0] for attack in found.attacks])
@@ -42,7 +42,7 @@ def test_deterministic_defenses_are_right_where_every_attack_fails(tmp_path: Pat
         under(found, [])
 
 
-def test_an_image_that_errored_counts_as_asked_and_one_without_an_attack_as_nothing(tmp_path: Path) -> None:
+def test_errored_images_have_the_given_score_and_images_without_an_attack_are_rejected(tmp_path: Path) -> None:
     board = choose(str(write_claimed(tmp_path, images=8)), [f"{tmp_path}/own.py:crash"], None)
     _, found = Runner(tmp_path / "store").result(board)
     assert [per_image(found, errored=value).tolist() for value in (0.0, 1.0)] == [[0.0] * 8, [1.0] * 8]
@@ -52,7 +52,7 @@ def test_an_image_that_errored_counts_as_asked_and_one_without_an_attack_as_noth
         per_image(replace(found, attacks=attacks, worst_case=nothing))
 
 
-def test_steps_grow_with_what_there_is_and_end_at_the_most(tmp_path: Path) -> None:
+def test_steps_grow_with_the_images_so_far_up_to_the_limit(tmp_path: Path) -> None:
     board = load_board(write_claimed(tmp_path, images=800))
     sizes = [part.dataset.images for part in steps(board, Limits(500))]
     assert sizes[:8] == [8 * n for n in range(1, 9)]

@@ -1,4 +1,4 @@
-"""Standing: places on the shared images, their letters, and what is written of them."""
+"""Tests standings: ranks on the images that all rows share, their letters, and ranks.json."""
 
 import json
 
@@ -17,14 +17,14 @@ from purebench.statistics import rank as rank_of
 
 
 def rows(build, accuracies, images=120, **more):
-    """Deterministic rows of these accuracies on the same images."""
+    """Builds deterministic rows with these accuracies on the same images."""
     rng = np.random.default_rng(0)
     hard = rng.random(images)
     answers = {name: {"clean": ["01"[int(h < q)] for h in hard]} for name, q in accuracies.items()}
     return build.results(answers, block=20, **more)
 
 
-def test_places_are_those_of_the_statistics_in_the_board_s_order(build):
+def test_places_are_those_of_statistics_rank(build):
     board, _, results = rows(build, {"c": 0.3, "a": 0.9, "b": 0.88})
     found = standing_of(results)
     shared, values = on_shared_images(results)
@@ -34,13 +34,13 @@ def test_places_are_those_of_the_statistics_in_the_board_s_order(build):
     for name, row in zip(("c", "a", "b"), range(3), strict=True):
         place = found.places[name]
         assert (place.low, place.high, place.images) == (expected.low[row], expected.high[row], 120)
-        assert place.best == pytest.approx(expected.best[row], abs=0.03)  # other resamples
+        assert place.best == pytest.approx(expected.best[row], abs=0.03)  # the bootstrap resamples differ
     assert set("".join(place.letters for place in found.places.values())) == {"a", "b"}
     assert found.places["a"].text == "1–2"
     assert found.places["c"].text == "3"
 
 
-def test_rows_are_compared_on_the_images_that_all_have(build):
+def test_rows_are_compared_on_the_images_that_all_rows_share(build):
     board, records, _ = rows(build, {"a": 0.9, "b": 0.3})
     some = [record for record in records if record.defense == "a" or record.block in (1, 3)]
     found = standing_of(merge(board, some))
@@ -51,13 +51,13 @@ def test_rows_are_compared_on_the_images_that_all_have(build):
     assert standing([]) is None
 
 
-def test_rows_without_an_accuracy_take_no_part(build):
+def test_rows_without_a_robust_accuracy_have_no_place(build):
     nothing = {"clean": ["1"] * 4, "apgd": [Outcome.ERRORED] * 4}
     _, _, results = build.results({"a": {"clean": ["1"] * 4, "apgd": ["1"] * 4}, "gone": nothing})
     assert list(standing_of(results).places) == ["a"]
 
 
-def test_where_results_decided_the_end_the_p_values_hold_at_any_time(build):
+def test_boards_with_a_stopping_rule_use_anytime_valid_p_values(build):
     _, _, results = rows(build, {"a": 0.95, "b": 0.5, "c": 0.1}, stop=Stop(0.001))
     found = standing_of(results)
     values = on_shared_images(results)[1]
@@ -67,7 +67,7 @@ def test_where_results_decided_the_end_the_p_values_hold_at_any_time(build):
     assert list(found.p_values.values()) == pytest.approx(expected.tolist())
 
 
-def test_the_ranks_of_a_folder_are_those_of_all_in_it(build, tmp_path):
+def test_ranks_json_covers_all_results_in_the_folder(build, tmp_path):
     _, _, results = rows(build, {"a": 0.9, "b": 0.3, "c": 0.1})
     export_results(tmp_path / "whole", results)
     for result in results:
@@ -77,13 +77,13 @@ def test_the_ranks_of_a_folder_are_those_of_all_in_it(build, tmp_path):
     assert [place["defense"] for place in data["places"]] == ["a", "b", "c"]
     assert len(data["p_values"]) == 3
     assert load_results(tmp_path / "one") == results
-    other = rows(build, {"d": 0.5}, images=40)[2]  # of another board: not compared with these
+    other = rows(build, {"d": 0.5}, images=40)[2]  # results of another board are not compared with these
     export_results(tmp_path / "one", other)
     data = json.loads((tmp_path / "one" / "ranks.json").read_text(encoding="utf-8"))
     assert [place["defense"] for place in data["places"]] == ["d"]
 
 
-def test_letters_never_run_out():
+def test_letters_are_unique_for_any_number_of_groups():
     names = [letter(number) for number in range(60)]
     assert (names[0], names[26], names[52]) == ("a", "A", "(53)")
     assert len(set(names)) == 60

@@ -1,4 +1,4 @@
-"""Stopping: at the first block after which the rule holds, the same one however the run went."""
+"""Tests that a run stops at the first block after which the rule holds, for any order and number of workers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def expected(board: Board, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return exported(board, records, folder / "results")
 
 
-def test_other_workers_and_another_order_end_at_the_same_block(
+def test_the_last_block_does_not_depend_on_workers_or_job_order(
     board: Board, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     def turned(jobs: Sequence[Job]) -> list[Job]:
@@ -74,13 +74,13 @@ def test_other_workers_and_another_order_end_at_the_same_block(
     for name, workers, order in (("two", 2, list), ("turned", 1, turned)):
         _, records = run_board(board, tmp_path / name, workers=workers, order=order)
         assert exported(board, records, tmp_path / f"{name}-results") == expected
-    with store.reading(tmp_path / "turned") as saved:  # the blocks beyond were run first: they are kept, not counted
+    with store.reading(tmp_path / "turned") as saved:  # later blocks were run first: they are stored but not counted
         counted = {job for _, keys in saved.plans().values() for job in keys}
         kept = [key for (key,) in saved.connection.execute("SELECT key FROM records")]
     assert counted < set(kept)
 
 
-def test_cut_off_at_every_third_job_it_ends_at_the_same_block(
+def test_a_run_interrupted_at_every_third_job_ends_at_the_same_block(
     board: Board, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     class Cut(Exception):
@@ -104,7 +104,7 @@ def test_cut_off_at_every_third_job_it_ends_at_the_same_block(
     assert exported(board, records, tmp_path / "results") == expected
 
 
-def test_a_whole_run_in_the_store_is_cut_at_the_same_block(
+def test_results_of_a_finished_run_are_cut_at_the_same_block(
     board: Board, expected: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, everything = run_board(replace(board, stop=None), tmp_path / "s", workers=1)
@@ -122,7 +122,7 @@ def test_a_whole_run_in_the_store_is_cut_at_the_same_block(
     assert (tmp_path / "shown" / "coin.json").read_bytes() == expected["coin.json"]
 
 
-def test_at_most_so_many_images_are_run_in_whole_blocks(board: Board, tmp_path: Path) -> None:
+def test_max_images_limits_a_run_to_whole_blocks(board: Board, tmp_path: Path) -> None:
     few = replace(board, stop=Stop(max_images=15), defenses=board.defenses[:1])
     told: list[str] = []
     _, records = run_board(few, tmp_path / "s", workers=1, tell=told.append)
@@ -130,12 +130,12 @@ def test_at_most_so_many_images_are_run_in_whole_blocks(board: Board, tmp_path: 
     (result,) = merge(few, records)
     assert result.complete
     assert result.robust is not None
-    assert result.robust.method == "clopper-pearson"  # how many images was decided before any result was seen
+    assert result.robust.method == "clopper-pearson"  # the number of images was fixed before any result
     assert not told
 
 
 def synthetic(answers: np.ndarray, block: int, rule: Stop) -> tuple[Board, list[Record]]:
-    """Deterministic rows [defenses, images] under one attack, as records."""
+    """Returns a board and its records from the answers [defenses, images] of deterministic defenses."""
     names = [f"row-{i}" for i in range(len(answers))]
     threat = parse_board(
         {
@@ -180,7 +180,7 @@ def synthetic(answers: np.ndarray, block: int, rule: Stop) -> tuple[Board, list[
     seed=st.integers(0, 10_000),
     rule=st.sampled_from([Stop(half_width=0.2), Stop(decided=True), Stop(0.15, True), Stop(0.1, max_images=150)]),
 )
-def test_the_first_block_after_which_the_rule_holds(seed: int, rule: Stop) -> None:
+def test_a_run_ends_at_the_first_block_after_which_the_rule_holds(seed: int, rule: Stop) -> None:
     rng = np.random.default_rng(seed)
     answers = rng.random((3, 193)) < np.array([[0.9], [0.6], [0.1]])
     board, records = synthetic(answers, 16, rule)
@@ -207,12 +207,12 @@ def test_the_first_block_after_which_the_rule_holds(seed: int, rule: Stop) -> No
 @pytest.mark.parametrize(
     ("texts", "told"), [(["half-width"], "half-width=H"), (["half-width=0.7"], "0, 0.5"), (["soon"], "'soon'")]
 )
-def test_bad_rules_are_refused(texts: list[str], told: str) -> None:
+def test_invalid_stopping_rules_are_rejected(texts: list[str], told: str) -> None:
     with pytest.raises(PurebenchError, match=told):
         parse_until(texts, None, None)
 
 
-def test_a_rule_of_the_command_line_takes_the_place_of_the_boards() -> None:
+def test_a_stopping_rule_of_the_command_line_replaces_that_of_the_board() -> None:
     own = Stop(half_width=0.1, max_images=100)
     assert parse_until(None, None, own) == own
     assert parse_until(["decided"], None, own) == Stop(None, True, 100)

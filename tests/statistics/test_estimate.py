@@ -1,4 +1,4 @@
-"""An estimate keeps its number inside its interval, and says so when it cannot."""
+"""Tests that an estimate lies inside its interval, and that invalid estimates are rejected."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ def estimate(**changes):
     return Estimate(**{**fields, **changes})
 
 
-def test_percent_reads_as_people_write_it():
+def test_percent_has_one_decimal_and_the_interval_in_brackets():
     assert estimate().percent() == "61.3 % [58.2, 64.4]"
 
 
@@ -29,13 +29,13 @@ def test_half_width_is_half_the_interval():
     confidence=st.floats(0.01, 0.99),
     n=st.integers(1, 10**9),
 )
-def test_json_gives_the_same_estimate_back(ends, confidence, n):
+def test_an_estimate_survives_a_round_trip_through_json(ends, confidence, n):
     low, value, high = ends
     before = Estimate(value, low, high, confidence, n, "betting")
     assert Estimate.from_dict(json.loads(json.dumps(before.to_dict()))) == before
 
 
-def test_numpy_numbers_become_json():
+def test_an_estimate_of_numpy_numbers_can_be_written_as_json():
     before = estimate(value=np.float64(0.6), n=np.int64(7))
     assert Estimate.from_dict(json.loads(json.dumps(before.to_dict()))) == before
 
@@ -56,12 +56,12 @@ def test_numpy_numbers_become_json():
         ({"method": ""}, "name how the interval was made"),
     ],
 )
-def test_an_estimate_that_cannot_be_is_refused(changes, message):
+def test_an_invalid_estimate_is_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         estimate(**changes)
 
 
-def test_a_dict_with_other_fields_is_refused():
+def test_a_dict_with_unknown_or_missing_fields_is_rejected():
     data = estimate().to_dict()
     with pytest.raises(ValueError, match=r"write it with Estimate\.to_dict"):
         Estimate.from_dict({**data, "std": 0.1})
@@ -70,6 +70,6 @@ def test_a_dict_with_other_fields_is_refused():
         Estimate.from_dict(data)
 
 
-def test_an_estimate_does_not_change():
+def test_an_estimate_is_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         estimate().value = 1.0

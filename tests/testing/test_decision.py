@@ -1,4 +1,4 @@
-"""Claims are decided as their definition says, at the error rates they state, however often one looks."""
+"""Tests that claims are decided by their definition and keep their error rates under repeated looks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
 
 
 @given(VALUES, st.floats(0, 1))
-def test_a_decision_is_where_the_interval_lies(scores: np.ndarray, accuracy: float) -> None:
+def test_the_result_follows_from_the_position_of_the_interval(scores: np.ndarray, accuracy: float) -> None:
     found = at_least(scores, accuracy, 0.95)
     low, high = found.estimate.low, found.estimate.high
     expected = Result.HOLDS if low >= accuracy else Result.FAILS if high < accuracy else Result.UNDECIDED
@@ -25,13 +25,13 @@ def test_a_decision_is_where_the_interval_lies(scores: np.ndarray, accuracy: flo
 
 
 @given(VALUES)
-def test_a_defense_is_compared_with_itself_by_the_sequence_of_no_difference(scores: np.ndarray) -> None:
+def test_comparing_a_defense_with_itself_gives_the_sequence_of_zero_differences(scores: np.ndarray) -> None:
     found = not_worse(scores, scores, 0.01, 0.95).estimate
     low, high = betting_sequence(np.full(scores.size, 0.5), 0.95)
     assert (found.low, found.high) == pytest.approx((min(0, 2 * low[-1] - 1), max(0, 2 * high[-1] - 1)))
 
 
-def test_more_images_decide_more() -> None:
+def test_more_images_decide_a_claim() -> None:
     right = np.ones(60)
     results = [at_least(right[:n], 0.8, 0.95).result for n in (1, 10, 60)]
     assert results == [Result.UNDECIDED, Result.UNDECIDED, Result.HOLDS]
@@ -40,8 +40,8 @@ def test_more_images_decide_more() -> None:
 
 
 @pytest.mark.parametrize(("truth", "wrong"), [(0.5, Result.HOLDS), (0.62, Result.FAILS)])
-def test_looking_after_every_block_keeps_the_error_rate(truth: float, wrong: Result) -> None:
-    """100 runs that stop at the first decision, at 90 %: each error in at most 5 % of them, but for chance."""
+def test_looking_after_every_block_keeps_the_error_rates(truth: float, wrong: Result) -> None:
+    """In 100 runs that stop at the first decision at 90 %, each error occurs in at most 5 %, within three sigma."""
     rng, errors = np.random.default_rng(7), 0
     for _ in range(100):
         scores = (rng.random(96) < truth).astype(float)
@@ -51,6 +51,6 @@ def test_looking_after_every_block_keeps_the_error_rate(truth: float, wrong: Res
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, 40, True, "0.4", float("nan"), None, [0.4], {}])
-def test_percentages_and_words_are_no_fractions(value: object) -> None:
+def test_percentages_and_text_are_rejected_as_fractions(value: object) -> None:
     with pytest.raises(PurebenchError, match=r"accuracy: expected a fraction, such as 0\.4"):
         require_fraction("accuracy", value)

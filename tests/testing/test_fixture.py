@@ -1,4 +1,4 @@
-"""Claims in this process: objects, settings, and what is told of them."""
+"""Tests the fixture `robustness` in this process: objects as defenses, settings, and messages."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(store=tmp_path / "found", images=tmp_path / "images", board=write_claimed(tmp_path, images=16))
 
 
-def test_an_object_is_asked_anew_and_leaves_nothing_behind(settings: Settings) -> None:
+def test_an_object_is_evaluated_again_for_each_claim_and_not_stored(settings: Settings) -> None:
     told: list[Claim] = []
     factor = 1.0
     robustness = Robustness(settings, told.append)
     dimmer = Function(lambda x: factor * x, random=False)
     bright = robustness.clean_at_least(dimmer, 0.3)
-    factor = 0.0  # the same object, another function: nothing says so
+    factor = 0.0  # the same object now computes another function
     dark = robustness.clean_at_least(dimmer, 0.8)
     assert (bright.result, dark.result) == (Result.HOLDS, Result.FAILS)
     assert told == [bright, dark]
@@ -39,7 +39,7 @@ def test_an_object_is_asked_anew_and_leaves_nothing_behind(settings: Settings) -
     assert "purebench.evaluate(defense" in dark.message
 
 
-def test_a_defense_is_not_worse_than_itself_nor_decided_by_few_images(settings: Settings) -> None:
+def test_not_worse_than_holds_for_a_large_margin_and_is_undecided_on_few_images(settings: Settings) -> None:
     found = Robustness(settings).not_worse_than("trades", "none", margin=1.0)
     assert found.result is Result.HOLDS
     assert found.estimate is not None
@@ -50,7 +50,7 @@ def test_a_defense_is_not_worse_than_itself_nor_decided_by_few_images(settings: 
     assert same.estimate.value == 0
 
 
-def test_a_crash_fails_a_claim_that_anything_would_fulfil(settings: Settings, tmp_path: Path) -> None:
+def test_an_errored_defense_fails_even_a_claim_of_0_percent(settings: Settings, tmp_path: Path) -> None:
     found = Robustness(settings).at_least(f"{tmp_path}/own.py:crash", 0.0)
     assert found.result is Result.FAILS
     assert found.estimate is None
@@ -74,14 +74,14 @@ def test_a_crash_fails_a_claim_that_anything_would_fulfil(settings: Settings, tm
         ({"device": "gpu"}, "'gpu' is not to be had here"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_is_run(settings: Settings, changes: Any, told: str) -> None:
+def test_invalid_settings_are_rejected_before_a_run(settings: Settings, changes: Any, told: str) -> None:
     with pytest.raises(PurebenchError, match=told):
         Robustness(settings).at_least("none", 0.5, **changes)
     assert not settings.store.exists()
 
 
-def test_a_clean_accuracy_is_no_robust_one(settings: Settings) -> None:
-    """Where no attack of the board applies nothing is known, however many images are right."""
+def test_robust_accuracy_is_unknown_if_no_attack_applies(settings: Settings) -> None:
+    """If no attack of the board applies, robust accuracy is unknown for any clean accuracy."""
     rounded = Function(lambda x: (x * 8).round() / 8, random=False, differentiable=False)
     robustness = Robustness(settings)
     assert robustness.clean_at_least(rounded, 0.2).result is Result.HOLDS
@@ -94,7 +94,7 @@ def test_a_clean_accuracy_is_no_robust_one(settings: Settings) -> None:
     assert "no attack applies" in repr(report)
 
 
-def test_wrong_claims_are_told(settings: Settings) -> None:
+def test_invalid_claims_are_rejected(settings: Settings) -> None:
     robustness = Robustness(settings)
     for claim, told in (
         (lambda: robustness.at_least("none", 40), "accuracy: expected a fraction"),

@@ -1,1 +1,1 @@
-"""A defense and an attack for purebench. Nothing is imported here: purebench imports what it is asked for."""
+"""A defense and an attack for purebench. This module imports nothing: purebench imports them on demand."""

@@ -1,4 +1,4 @@
-"""A median that gradients pass through: windows' middle values, as weighted means of all their pixels."""
+"""A differentiable median: a weighted mean of all pixels of a window."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from purebench import PurebenchError, Purifier
 
 
 class SoftMedian(Purifier):
-    """Each pixel becomes a mean of its window, in which values near the median weigh most.
+    """Replaces each pixel by a mean of its window in which values near the median have the largest weights.
 
-    size: side of the window in pixels, odd. width: distance from the median, in units of [0,1], at which a pixel weighs
-    e^(-1/2) of the median itself; as it falls to 0 this is the median.
+    size: side of the window in pixels, odd. width: distance from the median, in units of [0,1], at which the weight is
+    e^(-1/2) of that of the median; in the limit 0 the result is the median.
     """
 
     random = False
@@ -27,7 +27,7 @@ class SoftMedian(Purifier):
         self.size, self.width = size, width
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images [N,C,H,W] in [0,1], of images of the same shape and range."""
+        """Return purified images [N,C,H,W] in [0,1] of images of the same shape and range."""
         border = self.size // 2
         padded = functional.pad(x, (border,) * 4, mode="reflect")
         windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1).flatten(4)
@@ -37,5 +37,5 @@ class SoftMedian(Purifier):
 
 
 def soft_median(size: int = 3, width: float = 0.05) -> SoftMedian:
-    """Median of each neighbourhood, differentiable."""
+    """Return a differentiable median of each neighbourhood."""
     return SoftMedian(size, width)

@@ -1,4 +1,4 @@
-"""What the package promises of its defense and its attack."""
+"""Tests the claims of the package about its defense and its attack."""
 
 import pytest
 import torch

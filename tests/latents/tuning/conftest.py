@@ -1,4 +1,4 @@
-"""A setting of the linear world, and its folder on the path."""
+"""Settings of the linear world; puts this folder on the path."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ sys.path.insert(0, str(HERE))
 
 @pytest.fixture
 def world() -> str:
-    """The file of the linear world's factories."""
+    """The path of linear_world.py, which has the factories of purifier, classifier and images."""
     return str(HERE / "linear_world.py")
 
 
 @pytest.fixture
 def setting_of(world: str):
-    """setting_of(**fields): a setting of the linear world under one exact step."""
+    """setting_of(**fields): a setting of the linear world with one FGSM step as the attack."""
 
     def make(**fields: object) -> Setting:
         usual = {

@@ -2,7 +2,7 @@
 
 Image of class y = ±1: pixel i is 0.5 + y·SIGNAL_i + SPREAD·noise. Latent i is pixel i, its sample 0.5 +
 SAMPLE·noise; the classifier takes the sign of the sum of all pixels less 0.5. Against linf attacks of radius eps each
-kept pixel counts for SIGNAL_i - eps: a latent with less signal than the radius is better given up.
+kept pixel contributes SIGNAL_i - eps, so a latent with less signal than the radius should be resampled entirely.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EPS = 0.05
 
 
 def robust(alphas, eps=EPS):
-    """P(a draw is right) under the best linf attack of radius eps."""
+    """Returns the probability that a draw is right under the optimal linf attack of radius eps."""
     alpha = np.asarray(alphas)
     kept = 1 - alpha
     return norm.cdf(
@@ -30,12 +30,12 @@ def robust(alphas, eps=EPS):
 
 
 def flat(alphas):
-    """The same were nothing attacked."""
+    """Returns the probability that a draw is right without an attack."""
     return robust(alphas, 0.0)
 
 
 class Pixels(LatentPurifier):
-    """Every pixel a latent."""
+    """A purifier in which every pixel is a latent."""
 
     random = False
 
@@ -54,7 +54,7 @@ class Pixels(LatentPurifier):
 
 
 class Sign(nn.Module):
-    """Logits ∓50·sum(x - 0.5)."""
+    """A classifier with logits ∓50·sum(x - 0.5)."""
 
     def forward(self, x):
         total = 50 * (x - 0.5).flatten(1).sum(1)
@@ -62,17 +62,17 @@ class Sign(nn.Module):
 
 
 def pixels():
-    """The purifier."""
+    """Returns the purifier."""
     return Pixels()
 
 
 def sign():
-    """The classifier."""
+    """Returns the classifier."""
     return Sign()
 
 
 def images(*, count=400, seed=0):
-    """Images of both classes in turn, away from 0 and 1 by more than EPS."""
+    """Returns images of alternating classes, more than EPS away from 0 and 1."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     clear = 0.5 + (2 * labels[:, None] - 1) * np.array(SIGNAL)

@@ -1,4 +1,4 @@
-"""What a list is worth, against closed forms; and which images a search may see."""
+"""Tests the value of a list of alphas against closed forms, and which images a search may use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N = len(SIGNAL)
 LISTS = ([0.0] * N, [0.0, 0.0, 1.0, 1.0, 1.0], [0.3, 0.5, 0.2, 0.9, 0.7])
 
 
-def test_a_list_is_worth_what_the_closed_form_says(setting_of):
+def test_the_value_of_a_list_agrees_with_the_closed_form(setting_of):
     bench = Bench(setting_of(images=500, fresh=4))
     for alphas in LISTS:
         error = 4 * (0.25 / 500) ** 0.5
@@ -30,13 +30,13 @@ def test_a_list_is_worth_what_the_closed_form_says(setting_of):
         assert bench.clean(alphas, bench.search).mean() == pytest.approx(flat(alphas), abs=error)
 
 
-def test_attenuation_is_applied_inside(setting_of):
+def test_attenuation_multiplies_the_alphas(setting_of):
     half = Bench(setting_of(attenuation=0.5))
     whole = Bench(setting_of())
     assert half.value([0.8] * N) == whole.value([0.4] * N) != whole.value([0.8] * N)
 
 
-def test_all_lists_meet_the_same_random_numbers_and_the_seed_decides_them(setting_of):
+def test_all_lists_use_the_same_random_numbers_which_the_seed_decides(setting_of):
     bench, again, other = Bench(setting_of()), Bench(setting_of()), Bench(setting_of(seed=1))
     some = [0.4] * N
     first = bench.ask(some, bench.search)
@@ -46,21 +46,21 @@ def test_all_lists_meet_the_same_random_numbers_and_the_seed_decides_them(settin
     assert (other.ask(some, other.search) != first).any()
 
 
-def test_images_of_the_search_are_not_among_the_fresh_ones(setting_of):
+def test_search_images_and_fresh_images_are_disjoint(setting_of):
     bench = Bench(setting_of(skip=100))
     assert not set(bench.search.places) & set(bench.fresh.places)
     assert min(*bench.search.places, *bench.fresh.places) >= 100
     assert (len(bench.search.images), len(bench.fresh.images)) == (100, 60)
 
 
-def test_the_papers_images_are_right_before_and_wrong_after_one_step_and_no_others(setting_of):
+def test_the_paper_objective_uses_images_that_one_step_breaks(setting_of):
     radius = 0.1
     bench = Bench(setting_of(objective="paper", threat=ThreatModel("l2", radius), images=40, fresh=20))
     for part in (bench.search, bench.fresh):
         side = 2 * part.images.labels - 1
         before = side * (part.images.floats() - 0.5).sum((1, 2, 3))
         after = side * (part.adversarial - 0.5).sum((1, 2, 3))
-        # one step of length radius along the gradient lowers a sum of N pixels by radius·√N
+        # a step of length radius along the gradient lowers the sum of N pixels by radius·√N
         assert ((before > 0) & (after < 0) & (before < radius * N**0.5 + 1e-5)).all()
         np.testing.assert_allclose(before - after, radius * N**0.5, atol=1e-4)
         assert part.adversarial.dtype == np.float32
@@ -71,14 +71,14 @@ def test_the_papers_images_are_right_before_and_wrong_after_one_step_and_no_othe
     assert bench.value([0.9] * N) > 0
 
 
-def test_too_few_images_are_told(setting_of):
+def test_too_few_images_are_rejected(setting_of):
     with pytest.raises(PurebenchError, match="expected at most 540 with 60 fresh ones"):
         Bench(setting_of(images=541))
     with pytest.raises(PurebenchError, match="in all"):
         Bench(setting_of(objective="paper", threat=ThreatModel("l2", 0.01), images=300))
 
 
-def test_a_failing_attack_is_told_and_counts_as_nothing(setting_of):
+def test_a_failing_attack_raises_an_error(setting_of):
     from purebench.boards.board import AttackChoice
 
     bench = Bench(setting_of(attack=AttackChoice("attack", Spec("square"), "exact"), threat=ThreatModel("l1", 1.0)))
@@ -86,25 +86,25 @@ def test_a_failing_attack_is_told_and_counts_as_nothing(setting_of):
         bench.value([0.5] * N)
 
 
-def test_a_purifier_without_latents_is_refused(setting_of):
+def test_a_purifier_without_latents_is_rejected(setting_of):
     with pytest.raises(PurebenchError, match="mixes latents"):
         Bench(setting_of(defense=Spec("gaussian-blur")))
 
 
 @pytest.mark.parametrize("name", ["schedule", "attenuation"])
-def test_what_the_search_sets_is_not_given(setting_of, name):
+def test_parameters_that_the_search_sets_are_rejected(setting_of, name):
     with pytest.raises(PurebenchError, match=f"without its {name}"):
         setting_of(defense=Spec("mlvgm-hvae", {name: 1}))
 
 
-def test_images_of_a_board_are_refused(setting_of):
+def test_images_of_a_board_are_rejected(setting_of):
     board = load_board(find_board("fashion-quick"))
     setting = setting_for("mlvgm-hvae", board, dataset="fashion-mnist", images=500, fresh=400)
     with pytest.raises(PurebenchError, match=r"fashion-.*among them"):
         Bench(setting)
 
 
-def test_one_image_of_a_board_is_enough_to_be_refused_and_none_is_not():
+def test_a_single_image_of_a_board_is_rejected():
     boards = boards_of(Spec("fashion-mnist"))
     assert {"fashion-linf", "fashion-quick"} <= {board.name for board in boards}
     own = fashion_mnist()
@@ -130,7 +130,7 @@ def test_held_out_images_are_the_last_of_the_training_images():
         shuffled_tail(made, 50, 0)
 
 
-def test_other_alphas_keep_the_model_and_what_is_done_before_it():
+def test_with_alphas_keeps_the_model_and_its_preprocessing():
     from purebench.core.seeds import seeded
     from purebench.defenses.mlvgm.hvae import HVAE
     from purebench.defenses.mlvgm.purifier import MLVGMPurifier
@@ -150,7 +150,7 @@ def test_other_alphas_keep_the_model_and_what_is_done_before_it():
         assert other.model is model
 
 
-def test_a_purifier_of_anybody_takes_other_alphas(world):
+def test_with_alphas_works_for_any_latent_purifier(world):
     from linear_world import Pixels
 
     from purebench.core.seeds import seeded

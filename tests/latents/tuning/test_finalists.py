@@ -1,4 +1,4 @@
-"""The winner's curse: the search believes in luck, the fresh half does not."""
+"""Tests that values of the search are optimistic (winner's curse) and estimates on fresh images are not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from purebench.latents.tuning.finalists import Candidate, ask_again, baselines, 
 IMAGES, DRAWS = 40, 4
 
 
-def test_on_pure_noise_the_search_is_optimistic_and_the_fresh_half_unbiased():
-    """Every list is right on half of its draws: whatever a search finds is luck."""
+def test_the_search_is_optimistic_on_noise_and_fresh_images_are_unbiased():
+    """Every list is right on half of its draws, so differences between lists are chance."""
     rng = np.random.default_rng(0)
 
     def bits(count):
@@ -28,13 +28,13 @@ def test_on_pure_noise_the_search_is_optimistic_and_the_fresh_half_unbiased():
         covered.append(found[0].robust.low <= 0.5 <= found[0].robust.high)
     error = (0.25 / (IMAGES * DRAWS) / 60) ** 0.5
     assert np.mean(searched) > 0.5 + 12 * error
-    assert np.mean(chosen) > 0.5 + 4 * error  # the best of five is luck too, a little
+    assert np.mean(chosen) > 0.5 + 4 * error  # picking the best of five is slightly optimistic as well
     assert abs(np.mean(fresh) - 0.5) < 3 * error
     assert np.mean(covered) > 0.9
 
 
 def exact(levels):
-    """ask() of lists that are right on exactly this share of the images, by their first alpha."""
+    """Returns an ask() for lists that are right on exactly this share of the images, by their first alpha."""
 
     def ask(what, alphas):
         share = 1.0 if what == "clean" else levels[alphas[0]]
@@ -43,7 +43,7 @@ def exact(levels):
     return ask
 
 
-def test_the_winner_is_who_is_best_on_fresh_images_whatever_the_search_said():
+def test_the_winner_is_the_best_on_fresh_images():
     lucky, good = Candidate("lucky", (0.1, 1.0, 1.0), 0.9), Candidate("good", (0.2, 1.0, 1.0), 0.6)
     levels = {0.1: 0.3, 0.2: 0.8, 0.25: 0.4, 0.3333: 0.4, 1.0: 0.5}
     candidates = with_baselines([lucky, good], 3)
@@ -53,12 +53,12 @@ def test_the_winner_is_who_is_best_on_fresh_images_whatever_the_search_said():
     assert found[0].robust.value == 0.8
     assert found[0].robust.n == 10
     assert found[0].clean.value == 1.0
-    assert found[1].difference is None  # the best that needs no search
+    assert found[1].difference is None  # the best baseline
     assert found[0].difference is not None
     assert abs(found[0].difference.value - 0.3) < 1e-9
 
 
-def test_a_baseline_among_the_best_keeps_its_name_and_value_and_comes_once():
+def test_a_baseline_among_the_best_is_listed_once_with_its_name_and_value():
     cosine = next(base for base in baselines(3) if base.name == "cosine")
     found = with_baselines([Candidate("gp full 7", cosine.alphas, 0.4), Candidate("x", (0.1, 0.2, 0.3), 0.3)], 3)
     assert [candidate.name for candidate in found] == ["cosine", "x", "linear", "constant"]

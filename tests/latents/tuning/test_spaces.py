@@ -1,4 +1,4 @@
-"""Lists of alphas: those of the paper, and curves that only rise."""
+"""Tests lists of alphas: those of the paper, and increasing curves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ share = st.floats(0, 1)
 
 
 @pytest.mark.parametrize("n", [1, 8, 24])
-def test_linear_cosine_and_constant_are_the_schedules_of_the_purifiers(n):
+def test_linear_cosine_and_constant_equal_the_schedules_of_the_purifiers(n):
     assert linear(n) == pytest.approx(SCHEDULES["linear"](n))
     assert cosine(n) == pytest.approx(SCHEDULES["cosine"](n))
     for base in baselines(n):
@@ -33,7 +33,7 @@ def test_the_search_of_the_paper_starts_from_its_five_lists():
 
 
 @given(name=st.sampled_from(["power", "sigmoid"]), point=st.tuples(share, share, share), n=st.integers(1, 30))
-def test_curves_rise_within_0_and_1(name, point, n):
+def test_curves_are_increasing_within_0_and_1(name, point, n):
     space = SPACES[name]
     found = space.at(point[: len(space.axes(n))], n)
     assert len(found) == n
@@ -41,7 +41,7 @@ def test_curves_rise_within_0_and_1(name, point, n):
     assert 0 <= found[0] <= found[-1] <= 1
 
 
-def test_named_curves_are_what_they_are_called():
+def test_seeds_of_curves_agree_with_their_names():
     powers = SPACES["power"].seeds(5)
     for name, exponent in (("linear", 1), ("square", 2), ("cube root", 1 / 3)):
         assert SPACES["power"].alphas(powers[name], 5) == pytest.approx((np.arange(1, 6) / 5) ** exponent)
@@ -51,11 +51,11 @@ def test_named_curves_are_what_they_are_called():
     assert SPACES["sigmoid"].at(sigmoids["like cosine"], 8) == pytest.approx(cosine(8), abs=0.14)
 
 
-def test_a_written_list_is_the_list_that_was_asked():
+def test_rounded_alphas_can_be_written_without_loss():
     found = rounded(np.random.default_rng(0).random(20))
     assert [float(f"{alpha:.{DIGITS}f}") for alpha in found] == found
 
 
-def test_an_unknown_space_names_the_nearest():
+def test_an_unknown_space_is_rejected_with_the_nearest_name():
     with pytest.raises(PurebenchError, match="did you mean 'sigmoid'"):
         find_space("sigmiod")

@@ -1,4 +1,4 @@
-"""A whole search: resumed as if it had not been killed, refused for other settings, written down, and as a command."""
+"""Tests whole searches: resuming, other settings in the same folder, the written files, and the command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def small(setting_of, **fields):
     return setting_of(**{"images": 30, "fresh": 20} | fields)
 
 
-def test_a_killed_search_goes_on_as_if_it_had_not_been(setting_of, tmp_path):
+def test_a_search_resumed_after_a_kill_equals_an_uninterrupted_one(setting_of, tmp_path):
     setting = small(setting_of)
     whole = tune(setting, tmp_path / "whole", evaluations=8, finalists=2)
 
@@ -45,13 +45,13 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(setting_of, tmp_path):
     path = tmp_path / "killed" / "trials-gp-full.jsonl"
     assert len(path.read_text(encoding="utf-8").splitlines()) == 6
     with path.open("a", encoding="utf-8") as file:
-        file.write('{"number": 6, "po')  # a kill in the midst of a line
+        file.write('{"number": 6, "po')  # interrupted within a line
     resumed = tune(setting, tmp_path / "killed", evaluations=8, finalists=2)
     assert resumed.searches == whole.searches
     assert [finalist.to_dict() for finalist in resumed.finalists] == [f.to_dict() for f in whole.finalists]
 
 
-def test_what_is_done_is_not_asked_again(setting_of, tmp_path, monkeypatch):
+def test_finished_trials_are_not_run_again(setting_of, tmp_path, monkeypatch):
     setting = small(setting_of)
     first = tune(setting, tmp_path / "s", evaluations=6, how="random", finalists=2)
 
@@ -61,19 +61,19 @@ def test_what_is_done_is_not_asked_again(setting_of, tmp_path, monkeypatch):
     monkeypatch.setattr(Bench, "ask", refuse)
     again = tune(setting, tmp_path / "s", evaluations=6, how="random", finalists=2)
     assert again == first
-    # the seed points of another search in the folder are known as well
+    # the seed points of another search in the folder are reused
     trials = tune(setting, tmp_path / "s", evaluations=5, how="gp", finalists=2).searches["gp", "full"]
     assert [trial.value for trial in trials] == [trial.value for trial in first.searches["random", "full"][:5]]
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"images": 31}, {"draws": 3}, {"attenuation": 0.9}])
-def test_a_folder_of_another_setting_is_refused(setting_of, tmp_path, change):
+def test_a_folder_of_another_setting_is_rejected(setting_of, tmp_path, change):
     tune(small(setting_of), tmp_path / "s", evaluations=1, how="random", finalists=1)
     with pytest.raises(PurebenchError, match=f"another setting .*{next(iter(change))} was"):
         tune(small(setting_of, **change), tmp_path / "s", evaluations=1, how="random")
 
 
-def test_a_folder_that_is_a_file_or_damaged_is_refused(tmp_path):
+def test_a_file_or_a_damaged_folder_is_rejected(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(PurebenchError, match="is a file"):
         Journal(tmp_path / "file", {})
@@ -85,22 +85,22 @@ def test_a_folder_that_is_a_file_or_damaged_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"attack": AttackChoice("attack", Spec("fgms"), "exact")}, {"images": 9_999}])
-def test_a_setting_that_cannot_be_asked_leaves_no_folder_behind(setting_of, tmp_path, change):
+def test_an_invalid_setting_leaves_no_folder_behind(setting_of, tmp_path, change):
     with pytest.raises(PurebenchError, match=r"did you mean 'fgsm'|take fewer"):
         tune(small(setting_of, **change), tmp_path / "s", evaluations=1, how="random")
     assert not (tmp_path / "s").exists()
     tune(small(setting_of), tmp_path / "s", evaluations=1, how="random", finalists=1)
 
 
-def test_a_missing_optuna_is_told_before_the_first_evaluation(setting_of, tmp_path, monkeypatch):
+def test_missing_optuna_is_reported_before_the_first_evaluation(setting_of, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.setattr(Bench, "ask", None)  # what would be asked first
+    monkeypatch.setattr(Bench, "ask", None)  # would be called first
     with pytest.raises(PurebenchError, match=r"pip install 'purebench\[tune\]'"):
         tune(small(setting_of), tmp_path / "s", evaluations=9)
     assert not (tmp_path / "s").exists()
 
 
-def test_a_line_that_was_cut_costs_no_other_line_even_if_the_mending_is_killed(tmp_path, monkeypatch):
+def test_an_interrupted_repair_of_a_partial_line_loses_no_other_line(tmp_path, monkeypatch):
     journal = Journal(tmp_path, {"a": 1})
     for number in range(2):
         journal.keep("gp", "full", Trial(number, (0.5,), (0.5,), 0.1))
@@ -110,7 +110,7 @@ def test_a_line_that_was_cut_costs_no_other_line_even_if_the_mending_is_killed(t
     opened = Path.open
 
     def killed(self, mode="r", *more, **named):
-        """What is opened to be written is as short as that makes it, and stays so."""
+        """Opens a file; if it is opened for writing, it is truncated and the process is interrupted."""
         file = opened(self, mode, *more, **named)
         if "r" not in mode:
             file.close()
@@ -125,13 +125,13 @@ def test_a_line_that_was_cut_costs_no_other_line_even_if_the_mending_is_killed(t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["setting.json", "trials-gp-full.jsonl"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PurebenchError, match="--out: expected a folder to write to"):
         Journal(tmp_path / "file" / "s", {"a": 1}).keep("gp", "full", Trial(0, (0.5,), (0.5,), 0.1))
 
 
-def test_the_winner_is_written_as_the_purifiers_read_it(setting_of, tmp_path):
+def test_purifiers_can_read_the_written_winner(setting_of, tmp_path):
     found = tune(small(setting_of), tmp_path / "s", evaluations=7, how="random", finalists=2)
     places = write(found, tmp_path / "s", "purebench tune")
     assert all(place.is_file() for place in places)
@@ -147,14 +147,14 @@ def test_the_winner_is_written_as_the_purifiers_read_it(setting_of, tmp_path):
     assert plain["winner"]["searched"] == found.winner.candidate.searched
 
 
-def test_a_list_is_filed_under_its_weights(setting_of):
+def test_a_list_is_named_after_the_weights_of_the_model(setting_of):
     assert model_name(setting_of(defense=Spec("mlvgm-hvae"))) == "fashion-hvae"
     assert model_name(setting_of(defense=Spec("mlvgm-hvae", {"weights": "mine"}))) == "mine"
 
 
 @pytest.fixture
 def board(tmp_path, world):
-    """A board of the linear world; images of seed 5."""
+    """A board of the linear world with images of seed 5."""
     path = tmp_path / "board.yaml"
     plain = {
         "name": "linear",
@@ -191,21 +191,21 @@ def test_the_command_searches_and_prints_a_table_of_100_columns(board, world, tm
     assert plain["command"].startswith("purebench")
 
 
-def test_without_a_folder_the_command_takes_one_named_after_the_defense(board, world, tmp_path, monkeypatch):
+def test_the_default_folder_is_named_after_the_defense(board, world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call(board, world, None, "--dataset", f"{world}:images(count=200)", "--evaluations", "1", "--fresh", "4")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "tuned" / "linear_world.py-pixels" / "result.json").is_file()
 
 
-def test_the_command_refuses_the_boards_own_images_and_writes_nothing(board, world, tmp_path):
+def test_the_command_rejects_images_of_the_board_and_writes_nothing(board, world, tmp_path):
     done = call(board, world, tmp_path / "s", "--dataset", f"{world}:images(count=200, seed=5)")
     assert isinstance(done.exception, PurebenchError)
     assert "apart from those of the board linear" in str(done.exception)
     assert not (tmp_path / "s").exists()
 
 
-def test_a_board_without_known_held_out_images_asks_for_some(board, world, tmp_path):
+def test_a_board_without_known_held_out_images_requires_a_dataset(board, world, tmp_path):
     done = call(board, world, tmp_path / "s")
     assert isinstance(done.exception, PurebenchError)
     assert "--dataset" in str(done.exception)

@@ -1,4 +1,4 @@
-"""Variance by source: unbiased on simulated layouts, statsmodels' mean squares, and the cheapest allocation."""
+"""Tests variance components against simulation and statsmodels, the cheapest allocation, and power."""
 
 import math
 from bisect import bisect_left
@@ -24,7 +24,7 @@ from purebench.statistics import (
 )
 
 
-def test_two_levels_are_the_mean_squares_of_an_analysis_of_variance():
+def test_two_levels_agree_with_the_mean_squares_of_statsmodels():
     values = np.random.default_rng(0).normal(size=(12, 5)) + np.random.default_rng(1).normal(size=(12, 1))
     table = pandas.DataFrame({"y": values.ravel(), "image": np.repeat(np.arange(12), 5)})
     mean_squares = anova_lm(ols("y ~ C(image)", table).fit())["mean_sq"]
@@ -45,16 +45,16 @@ def test_three_levels_are_unbiased():
     assert (np.abs(np.mean(found, axis=0) - (4, 2.25, 1)) < 4 * error).all()
 
 
-def test_what_is_not_there_is_zero():
+def test_absent_variance_components_are_zero():
     same_draws = np.repeat(np.array([0.0, 1.0, 1.0, 0.0])[:, None], 3, axis=1)
     assert variance_parts(same_draws) == VarianceParts(pytest.approx(1 / 3), 0.0, 0.0)
-    # every image alike, draws against each other: the estimate would be negative
+    # images are alike and draws disagree, so the unbiased estimate is negative and is set to 0
     assert variance_parts(np.array([[0.0, 1.0]] * 6)).images == 0.0
     with pytest.raises(ValueError, match="one draw does not tell itself from its image"):
         variance_parts(np.ones((5, 1)))
 
 
-def test_the_variance_of_the_mean_is_what_repeats_show():
+def test_the_variance_of_the_mean_agrees_with_simulation():
     parts = VarianceParts(images=0.04, restarts=0.0, draws=0.16)
     rng = np.random.default_rng(3)
     means = (rng.normal(0, 0.2, (4000, 20, 1)) + rng.normal(0, 0.4, (4000, 20, 8))).mean(axis=(1, 2))
@@ -65,18 +65,18 @@ def test_the_variance_of_the_mean_is_what_repeats_show():
 @pytest.mark.parametrize(
     ("s_image", "s_draw", "ratio"), [(0.1, 0.1, 9.0), (0.02, 0.2, 1.0), (0.2, 0.01, 4.0), (0.2, 0.0, 1)]
 )
-def test_no_other_allocation_is_cheaper(s_image, s_draw, ratio):
+def test_advise_returns_the_cheapest_allocation(s_image, s_draw, ratio):
     parts = VarianceParts(s_image, 0.0, s_draw)
     chosen = advise(parts, 0.01, cost_image=ratio, cost_draw=1.0)
     assert chosen.half_width <= 0.01
     assert expected_half_width(parts, chosen.images, chosen.draws) == pytest.approx(chosen.half_width)
     for draws in range(1, 60):
         images = bisect_left(range(10**5), -0.01, lo=1, key=lambda n: -expected_half_width(parts, n, draws))
-        # whole images cost up to one image more
+        # rounding to whole images costs at most one image more
         assert chosen.cost <= images * (ratio + draws) + (ratio + draws)
 
 
-def test_the_optimum_is_the_square_root_rule():
+def test_the_optimal_number_of_draws_follows_the_square_root_rule():
     assert advise(VarianceParts(0.05, 0.0, 0.2), 0.005, cost_image=16.0, cost_draw=1.0).draws == 8
     assert advise(VarianceParts(0.05, 0.0, 0.0), 0.005).draws == 1
     assert advise(VarianceParts(0.05, 0.0, 0.0), 0.005, least_draws=2).draws == 2
@@ -84,7 +84,7 @@ def test_the_optimum_is_the_square_root_rule():
         advise(VarianceParts(0.1, 0.0, 0.1), 2)
 
 
-def test_the_half_width_to_expect_comes():
+def test_the_expected_half_width_agrees_with_simulation():
     rng = np.random.default_rng(4)
     q = rng.beta(2, 1, 3000)
     answers = rng.random((3000, 8)) < q[:, None]
@@ -93,8 +93,8 @@ def test_the_half_width_to_expect_comes():
 
 
 @pytest.mark.parametrize(("n", "q"), [(20, 1.0), (48, 0.95), (48, 0.5)])
-def test_the_half_width_to_expect_has_the_least_width_of_few_images(n, q):
-    """At small n the interval is wider than its standard errors: of images that all agree it is no point."""
+def test_the_expected_half_width_is_right_for_few_images(n, q):
+    """At small n the interval is wider than its standard error: it has a width even if all images agree."""
     rng = np.random.default_rng(5)
     found = np.mean([gaffke((rng.random(n) < q) * 1.0).half_width for _ in range(100)])
     parts = VarianceParts(q * (1 - q), 0.0, 0.0)
@@ -102,12 +102,12 @@ def test_the_half_width_to_expect_has_the_least_width_of_few_images(n, q):
     assert advise(parts, 0.05).images >= math.log(40) / 2 / 0.05 - 1
 
 
-def test_a_bracket_asks_for_more_draws_as_images_alone_do_not_close_it():
+def test_a_bracket_needs_more_draws_because_images_alone_do_not_narrow_it():
     parts = VarianceParts(0.05, 0.0, 0.2)
     plain, wide = advise(parts, 0.03, cost_image=4.0), advise(parts, 0.03, cost_image=4.0, picking=0.2)
     assert wide.draws > plain.draws
     assert wide.half_width <= 0.03
-    # half of 0.2 / sqrt(16) is left however many images there are
+    # half of 0.2 / sqrt(16) remains for any number of images
     assert expected_half_width(parts, 10**9, 16, picking=0.2) == pytest.approx(0.025, abs=1e-4)
     never = advise(parts, 0.002, picking=0.2)
     assert never.draws == 1000
@@ -117,8 +117,8 @@ def test_a_bracket_asks_for_more_draws_as_images_alone_do_not_close_it():
 
 
 @pytest.mark.parametrize(("images", "discordant", "comparisons"), [(48, 0.25, 1), (100, 0.4, 10), (500, 0.25, 36)])
-def test_the_smallest_difference_comes_with_its_power(images, discordant, comparisons):
-    """The test that is forecast, on simulated answers: by the normal approximation it had 71 to 76 %."""
+def test_the_smallest_difference_is_detected_with_the_stated_power(images, discordant, comparisons):
+    """Simulates the forecast test; the normal approximation gave differences with a power of only 71 to 76 %."""
     d = smallest_difference(images, discordant, 0.8, comparisons=comparisons)
     moved = max(d, discordant)
     assert mcnemar_power(images, d, moved, 0.05 / comparisons) == pytest.approx(0.8, abs=1e-3)
@@ -131,13 +131,13 @@ def test_the_smallest_difference_comes_with_its_power(images, discordant, compar
     assert told == pytest.approx(0.8, abs=3 * math.sqrt(0.16 / 2000))
 
 
-def test_too_few_images_see_no_difference():
+def test_too_few_images_have_no_power():
     assert mcnemar_power(5, 1.0, 1.0) == 0.0  # 2 / 2^5 > 5 %
     assert smallest_difference(5, 0.3) == math.inf
     assert mcnemar_power(6, 1.0, 1.0) == 1.0
 
 
-def test_power_is_that_of_statsmodels_and_comes_true():
+def test_power_agrees_with_statsmodels_and_with_the_images_it_needs():
     ours = comparison_power(400, 0.05, 0.4)
     assert ours == pytest.approx(NormalIndPower(ddof=0).power(0.05 / 0.4, 400, 0.05, ratio=0), abs=1e-6)
     images = images_for_power(0.05, 0.4, 0.8, comparisons=11)

@@ -1,4 +1,4 @@
-"""Survival: statsmodels' Kaplan–Meier, a band that holds the whole curve, the median's exact interval."""
+"""Tests survival curves: Kaplan–Meier against statsmodels, a band over the whole curve, exact median intervals."""
 
 import math
 
@@ -16,7 +16,7 @@ def censored(distances, limits):
     ]
 
 
-def test_kaplan_meier_is_that_of_statsmodels():
+def test_kaplan_meier_agrees_with_statsmodels():
     rng = np.random.default_rng(0)
     limits = rng.uniform(0.5, 2, 80)
     distances = np.round(rng.exponential(1, 80), 1)  # ties
@@ -25,7 +25,7 @@ def test_kaplan_meier_is_that_of_statsmodels():
     ours = kaplan_meier(known, theirs.surv_times, limits, 0.9)
     np.testing.assert_allclose([point.value for point in ours], theirs.surv_prob, atol=1e-12)
     inner = (theirs.surv_prob > 0) & (theirs.surv_prob < 1)
-    # log(-log S) moves by Greenwood's error over |S log S|
+    # the standard error of log(-log S) is Greenwood's error over |S log S|
     spread = 1.6448536 * theirs.surv_prob_se[inner] / np.abs(theirs.surv_prob[inner] * np.log(theirs.surv_prob[inner]))
     low = theirs.surv_prob[inner] ** np.exp(spread)
     high = theirs.surv_prob[inner] ** np.exp(-spread)
@@ -33,7 +33,7 @@ def test_kaplan_meier_is_that_of_statsmodels():
     np.testing.assert_allclose([p.high for p, keep in zip(ours, inner, strict=True) if keep], high, atol=1e-6)
 
 
-def test_without_different_limits_it_is_the_security_curve():
+def test_kaplan_meier_with_equal_limits_is_the_security_curve():
     known = censored(np.random.default_rng(1).exponential(1, 50), 1.5)
     radii = [0.0, 0.3, 0.9, 1.5]
     exact = [point.value for point in security_curve(known, radii)]
@@ -41,7 +41,7 @@ def test_without_different_limits_it_is_the_security_curve():
     assert [point.value for point in survival_band(known, radii, 1.5)] == pytest.approx(exact)
 
 
-def test_the_band_by_hand():
+def test_the_band_agrees_with_values_computed_by_hand():
     band = survival_band([0.1] * 50 + [None] * 50, [0.0, 0.1], 1.0)
     half = math.sqrt(math.log(40) / 200)
     assert [(p.low, p.value, p.high) for p in band] == [
@@ -50,7 +50,7 @@ def test_the_band_by_hand():
     ]
 
 
-def test_738_images_give_a_band_of_five_points():
+def test_738_images_are_needed_for_a_band_of_5_percentage_points():
     half_widths = []
     for n in (737, 738):
         (point,) = survival_band([None] * n, [0.0], 1.0)
@@ -58,13 +58,13 @@ def test_738_images_give_a_band_of_five_points():
     assert half_widths[1] <= 0.05 < half_widths[0]
 
 
-def test_kaplan_meier_is_a_point_where_nothing_or_everything_broke():
+def test_kaplan_meier_has_no_width_where_no_or_every_image_is_broken():
     for broken, survival in ((None, 1.0), (0.5, 0.0)):
         (point,) = kaplan_meier([broken] * 5, [0.7], 1.0)
         assert (point.low, point.value, point.high) == (survival, survival, survival)
 
 
-def test_the_band_holds_the_whole_curve_and_the_points_do_not():
+def test_the_band_covers_the_whole_curve_more_often_than_pointwise_intervals():
     rng, radii = np.random.default_rng(2), np.linspace(0, 2, 40)
     exact, held, by_points = np.exp(-radii), 0, 0
     for _ in range(200):
@@ -77,7 +77,7 @@ def test_the_band_holds_the_whole_curve_and_the_points_do_not():
 
 
 @pytest.mark.parametrize("n", [9, 30])
-def test_the_median_lies_between_its_ends_as_often_as_it_says(n):
+def test_the_interval_of_the_median_covers_it(n):
     rng, held = np.random.default_rng([3, n]), 0
     for _ in range(400):
         found = median_with_ends(censored(rng.exponential(1, n), 1.2))
@@ -87,9 +87,9 @@ def test_the_median_lies_between_its_ends_as_often_as_it_says(n):
     assert held >= 400 * (0.95 - 3 * math.sqrt(0.95 * 0.05 / 400))
 
 
-def test_medians_by_hand():
+def test_medians_agree_with_values_computed_by_hand():
     ten = [float(k) for k in range(1, 11)]
-    # P(binomial(10, 1/2) < 2) = 11/1024 = 1.1 %, P(< 3) = 5.5 %: the second from either side
+    # P(binomial(10, 1/2) < 2) = 11/1024 = 1.1 %, P(< 3) = 5.5 %: the second value from each side
     found = median_with_ends(ten)
     assert (found.value, found.low, found.high) == (median_distance(ten), 2.0, 9.0)
     found = median_with_ends([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, None, None, None, None])
@@ -98,7 +98,7 @@ def test_medians_by_hand():
     assert (median_with_ends([0.3]).low, median_with_ends([0.3]).high) == (0.0, None)
 
 
-def test_impossible_arguments_are_refused():
+def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match="all between 0 and the radius searched"):
         kaplan_meier([0.5], [0.1], 0.4)
     with pytest.raises(ValueError, match=r"radii in \[0, 1.0\]"):

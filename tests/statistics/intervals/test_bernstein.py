@@ -1,4 +1,4 @@
-"""Empirical Bernstein: the formulas written out, their coverage, and that betting is shorter."""
+"""Tests empirical Bernstein intervals against their formulas, their coverage, and that betting is shorter."""
 
 import math
 
@@ -11,7 +11,7 @@ REPEATS = 300
 LEAST_COVERED = REPEATS * (0.945 - 3 * math.sqrt(0.95 * 0.05 / REPEATS))
 
 
-def test_maurer_and_pontil_by_hand():
+def test_empirical_bernstein_agrees_with_maurer_and_pontil_by_hand():
     # 50 zeros and 50 ones: V = 100/99/4; log(4/0.05) = log 80
     estimate = empirical_bernstein(np.repeat([0.0, 1.0], 50))
     half = math.sqrt(2 * (25 / 99) * math.log(80) / 100) + 7 * math.log(80) / (3 * 99)
@@ -19,14 +19,14 @@ def test_maurer_and_pontil_by_hand():
     assert (empirical_bernstein([0.3]).low, empirical_bernstein([0.3]).high) == (0.0, 1.0)
 
 
-def test_the_variance_counts():
+def test_a_smaller_variance_gives_a_shorter_interval():
     rng = np.random.default_rng(0)
     narrow = empirical_bernstein(rng.uniform(0.45, 0.55, 500))
     wide = empirical_bernstein(rng.integers(0, 2, 500).astype(float))
     assert narrow.half_width < wide.half_width / 2
 
 
-def test_the_sequence_is_theorem_2_value_by_value():
+def test_the_sequence_agrees_with_theorem_2_value_by_value():
     values = np.random.default_rng(1).beta(3, 1, 60)
     low, high = empirical_bernstein_sequence(values, 0.9)
     staked = weighted = spent = 0.0
@@ -44,7 +44,7 @@ def test_the_sequence_is_theorem_2_value_by_value():
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5])
-def test_they_cover(p):
+def test_interval_and_sequence_cover_the_mean(p):
     rng = np.random.default_rng([2, int(100 * p)])
     samples = [(rng.random(200) < p).astype(float) for _ in range(REPEATS)]
     estimates = [empirical_bernstein(x) for x in samples]
@@ -58,7 +58,7 @@ def test_they_cover(p):
 
 @pytest.mark.parametrize("n", [50, 500, 2000])
 @pytest.mark.parametrize("p", [0.1, 0.6])
-def test_betting_is_shorter(n, p):
+def test_betting_is_shorter_than_empirical_bernstein(n, p):
     values = (np.random.default_rng([3, n]).random(n) < p).astype(float)
     assert betting(values).half_width < empirical_bernstein(values).half_width
     by_bets, by_bernstein = betting_sequence(values), empirical_bernstein_sequence(values)

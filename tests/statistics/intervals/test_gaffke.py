@@ -1,4 +1,4 @@
-"""The order-free interval: against Clopper–Pearson, against drawn weights, theory, and simulated coverage."""
+"""Tests Gaffke's interval against Clopper–Pearson, sampled Dirichlet weights, theory and simulated coverage."""
 
 import math
 
@@ -16,7 +16,7 @@ REPEATS = 400
 
 @pytest.mark.parametrize("confidence", [0.6, 0.95, 0.9999])
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (3, 20), (47, 48), (48, 48), (260, 500), (2000, 2000)])
-def test_of_right_and_wrong_it_is_clopper_pearson(right, n, confidence):
+def test_gaffke_of_binary_values_is_clopper_pearson(right, n, confidence):
     found = gaffke(np.repeat([1.0, 0.0], [right, n - right]), confidence)
     exact = clopper_pearson(right, n, confidence)
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-8)
@@ -32,9 +32,9 @@ def test_of_right_and_wrong_it_is_clopper_pearson(right, n, confidence):
         np.array([0.01] * 50 + [1.0]),
     ],
 )
-def test_agrees_with_drawn_weights(values):
+def test_gaffke_agrees_with_sampled_dirichlet_weights(values):
     weights = np.random.default_rng(2).dirichlet(np.ones(values.size + 1), 100_000)
-    below = weights[:, 1:] @ values  # the made-up value is 0, or 1 for the high end
+    below = weights[:, 1:] @ values  # the additional value is 0, or 1 for the high end
     low, high = one_sided_bound(values, 0.975, "low"), one_sided_bound(values, 0.975, "high")
     error = 4 * math.sqrt(0.025 * 0.975 / 100_000)
     assert np.mean(below <= low) == pytest.approx(0.025, abs=error)
@@ -42,8 +42,8 @@ def test_agrees_with_drawn_weights(values):
     assert mean_p_value(values, 0.4) == pytest.approx(np.mean(below <= 0.4), abs=0.01)
 
 
-def test_equal_values_have_the_quantile_of_a_beta_variable():
-    # n equal values and a made-up 0: the sum is the value times a Beta(n, 1) variable
+def test_gaffke_of_equal_values_is_a_beta_quantile():
+    # n equal values and an additional 0: the sum is the value times a Beta(n, 1) variable
     found = one_sided_bound(np.full(30, 0.5), 0.99, "low")
     assert found == pytest.approx(0.5 * beta.ppf(0.01, 30, 1), abs=1e-9)
     assert one_sided_bound(np.full(3, 1e-300), 0.99, "low") == pytest.approx(1e-300 * beta.ppf(0.01, 3, 1), rel=1e-6)
@@ -51,7 +51,7 @@ def test_equal_values_have_the_quantile_of_a_beta_variable():
 
 @given(values=UNIT_VALUES, data=st.data(), confidence=st.floats(0.05, 0.9999))
 @settings(max_examples=25, deadline=None)
-def test_bounds_symmetry_and_order(values, data, confidence):
+def test_gaffke_is_bounded_symmetric_monotone_and_independent_of_order(values, data, confidence):
     found = gaffke(values, confidence)
     assert 0 <= found.low <= found.value <= found.high <= 1
     shuffled = data.draw(st.permutations(values))
@@ -62,7 +62,7 @@ def test_bounds_symmetry_and_order(values, data, confidence):
     assert one_sided_bound(np.array(values) * 0.5, 0.9, "low") <= one_sided_bound(values, 0.9, "low") + 1e-9
 
 
-def test_the_p_value_inverts_the_bound():
+def test_the_p_value_is_the_inverse_of_the_bound():
     values = np.random.default_rng(4).random(60)
     assert mean_p_value(values, one_sided_bound(values, 0.99, "low")) == pytest.approx(0.01, abs=1e-7)
     assert mean_p_value(values, 1.0) == 1.0
@@ -76,14 +76,14 @@ def test_the_p_value_inverts_the_bound():
         (lambda rng, n: rng.binomial(16, rng.beta(0.5, 0.5, n)) / 16, 0.5),
         (lambda rng, n: rng.binomial(16, rng.beta(4.9, 0.1, n)) / 16, 0.98),
         (lambda rng, n: rng.choice([0.0, 0.49, 1.0], n, p=[0.02, 0.9, 0.08]), 0.521),
-        # the difference of a constant 0.98 and a coin of 0.98, moved to [0,1]
+        # the difference of a constant 0.98 and a Bernoulli(0.98) variable, mapped to [0,1]
         (lambda rng, n: (1 + 0.98 - (rng.random(n) < 0.98)) / 2, 0.5),
     ],
 )
-def test_covers_from_either_side(draw, mean, n):
+def test_both_one_sided_bounds_cover_the_mean(draw, mean, n):
     rng = np.random.default_rng([5, n])
     samples = [draw(rng, n) for _ in range(REPEATS)]
-    # an end is on the right side of the mean where its p-value is at least 2.5 %: quicker than finding the end
+    # an end is on the correct side of the mean if its p-value is at least 2.5 %, which is quicker to compute
     low, high = (
         np.array([mean_p_value(x, m) for x in side]) for side, m in ((samples, mean), (1 - np.array(samples), 1 - mean))
     )
@@ -92,8 +92,8 @@ def test_covers_from_either_side(draw, mean, n):
     assert np.mean(high >= 0.025) >= least
 
 
-def test_images_that_are_balanced_over_classes_only_raise_the_coverage():
-    """Ten classes of equally many images whose accuracies differ: the mean varies less than that of random images."""
+def test_images_balanced_over_classes_increase_the_coverage():
+    """With equally many images of ten classes of different accuracy the mean varies less than for random images."""
     rng, held = np.random.default_rng(6), 0
     accuracies = np.repeat(np.linspace(0.1, 0.9, 10), 5)
     for _ in range(150):
@@ -102,7 +102,7 @@ def test_images_that_are_balanced_over_classes_only_raise_the_coverage():
     assert held >= 148
 
 
-def test_it_is_narrower_than_betting_and_as_wide_as_theory_says():
+def test_gaffke_is_narrower_than_betting_and_as_wide_as_theory_predicts():
     rng = np.random.default_rng(7)
     for n in (48, 500, 2000):
         many = [rng.binomial(16, rng.beta(2, 1, n)) / 16 for _ in range(10)]
@@ -111,7 +111,7 @@ def test_it_is_narrower_than_betting_and_as_wide_as_theory_says():
     assert gaffke(values).half_width == pytest.approx(1.96 * values.std() / math.sqrt(n), rel=0.03)
 
 
-def test_impossible_arguments_are_refused():
+def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match=r"95 % confidence is written 0\.95"):
         gaffke([0.5], 95)
     with pytest.raises(ValueError, match=r"values in \[0,1\]"):

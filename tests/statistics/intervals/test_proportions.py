@@ -1,4 +1,4 @@
-"""Intervals for a proportion against statsmodels, scipy's root search, closed forms and exact coverage."""
+"""Tests intervals of a proportion against statsmodels, scipy's root search, closed forms and exact coverage."""
 
 from functools import partial
 
@@ -34,7 +34,7 @@ CASES = [(0, 1), (1, 1), (0, 20), (20, 20), (1, 20), (7, 20), (499, 500), (613, 
         (partial(agresti_coull, calibrated=False), "agresti_coull"),
     ],
 )
-def test_agrees_with_statsmodels(ours, theirs, successes, n, confidence):
+def test_intervals_agree_with_statsmodels(ours, theirs, successes, n, confidence):
     estimate = ours(successes, n, confidence)
     low, high = proportion_confint(successes, n, alpha=1 - confidence, method=theirs)
     assert (estimate.low, estimate.high) == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
@@ -42,15 +42,15 @@ def test_agrees_with_statsmodels(ours, theirs, successes, n, confidence):
 
 
 @pytest.mark.parametrize(("successes", "n"), CASES)
-def test_clopper_pearson_is_what_exact_binomial_tests_keep(successes, n):
+def test_clopper_pearson_inverts_the_exact_binomial_test(successes, n):
     estimate = clopper_pearson(successes, n)
     by_search = binomtest(successes, n).proportion_ci(0.95, method="exact")
     assert (estimate.low, estimate.high) == pytest.approx((by_search.low, by_search.high), abs=1e-9)
 
 
 @pytest.mark.parametrize(("successes", "n"), CASES)
-def test_the_corrected_score_interval_is_what_corrected_tests_keep(successes, n):
-    """At either end the number of right answers, moved by 1/2, is z standard deviations from n p."""
+def test_the_corrected_wilson_interval_inverts_the_corrected_score_test(successes, n):
+    """At both ends the number of successes, corrected by 1/2, is z standard deviations from n p."""
     estimate = wilson_corrected(successes, n, 0.9)
     for end, moved in ((estimate.low, successes - 0.5), (estimate.high, successes + 0.5)):
         if end in (0.0, 1.0):
@@ -61,7 +61,7 @@ def test_the_corrected_score_interval_is_what_corrected_tests_keep(successes, n)
 
 @pytest.mark.parametrize(("successes", "n"), CASES)
 def test_jeffreys_ends_are_quantiles_of_the_posterior(successes, n):
-    """By numerical integration of the posterior's density, which needs no beta quantile."""
+    """Integrates the density of the posterior numerically, without a beta quantile."""
     estimate = jeffreys(successes, n, 0.9, calibrated=False)
     middle, spread = (successes + 0.5) / (n + 1), np.sqrt(0.25 / n)
     p = np.linspace(max(1e-12, middle - 12 * spread), min(1 - 1e-12, middle + 12 * spread), 400_001)
@@ -69,7 +69,7 @@ def test_jeffreys_ends_are_quantiles_of_the_posterior(successes, n):
     density = np.exp(logs - logs.max())
     below = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
     low, high = np.interp([0.05, 0.95], below / below[-1], p)
-    # the density's poles at 0 and 1 are cut off where no answer, or every one, is right; that end is 0 or 1 there
+    # if no or every answer is right, the density has a pole at 0 or 1, and that end is 0 or 1
     if 0 < successes < n:
         assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=2e-5)
     else:
@@ -77,7 +77,7 @@ def test_jeffreys_ends_are_quantiles_of_the_posterior(successes, n):
         assert (estimate.high == 1.0) == (successes == n)
 
 
-def test_closed_forms():
+def test_intervals_agree_with_closed_forms():
     # No success: (1-p)^n = 2.5 % is solved by hand; Wilson: p = z²/(n+z²) with z = 1.959964.
     assert clopper_pearson(0, 10).high == pytest.approx(1 - 0.025**0.1, abs=1e-12)
     assert clopper_pearson(0, 10).low == 0.0
@@ -86,20 +86,20 @@ def test_closed_forms():
 
 
 def coverage(method, n, p):
-    """The exact probability that the interval holds p: a sum over every possible number of successes."""
+    """Returns the exact probability that the interval covers p: a sum over every possible number of successes."""
     estimates = [method(k, n) for k in range(n + 1)]
     holds = np.array([[e.low <= q <= e.high for e in estimates] for q in p])
     return (binom.pmf(np.arange(n + 1), n, np.asarray(p)[:, None]) * holds).sum(axis=1)
 
 
 @pytest.mark.parametrize("n", [20, 57, 128, 500])
-def test_clopper_pearson_never_covers_less_than_it_says(n):
+def test_clopper_pearson_covers_at_least_its_confidence(n):
     p = np.concatenate([np.linspace(0.02, 0.98, 49), [0.001, 0.999]])
     assert coverage(clopper_pearson, n, p).min() >= 0.95 - 1e-9
 
 
 @pytest.mark.parametrize("n", [20, 128, 500])
-def test_wilson_covers_what_it_says_on_average_but_not_everywhere(n):
+def test_wilson_has_its_confidence_on_average_but_not_for_every_p(n):
     exact = coverage(partial(wilson, calibrated=False), n, np.linspace(0.02, 0.98, 193))
     assert exact.mean() == pytest.approx(0.95, abs=0.01)
     assert exact.min() < 0.95
@@ -110,13 +110,13 @@ CALIBRATED = [wilson, wilson_corrected, jeffreys, agresti_coull]
 
 @pytest.mark.parametrize("n", [20, 21, 57, 128, 333])
 @pytest.mark.parametrize("method", CALIBRATED)
-def test_calibrated_intervals_cover_what_they_say_between_2_and_98_percent(method, n):
+def test_calibrated_intervals_cover_at_least_their_confidence_between_2_and_98_percent(method, n):
     assert coverage(method, n, np.linspace(0.02, 0.98, 97)).min() >= 0.95 - 1e-9
 
 
 @pytest.mark.parametrize("method", [wilson, jeffreys, agresti_coull])
-def test_calibrated_intervals_are_no_longer_than_they_must_be(method):
-    """The least coverage, found without a grid, is that of a fine grid; and the level is the smallest that does."""
+def test_calibrated_intervals_are_only_as_wide_as_needed(method):
+    """The least coverage, computed without a grid, agrees with a fine grid, and the interval is not much wider."""
     n = 60
     for changes in ({}, {"calibrated": False}):
         estimates = [method(k, n, **changes) for k in range(n + 1)]
@@ -131,7 +131,7 @@ def test_calibrated_intervals_are_no_longer_than_they_must_be(method):
 
 @given(n=st.integers(1, 300), data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_bounds_monotonicity_and_symmetry(n, data):
+def test_intervals_are_bounded_monotone_and_symmetric(n, data):
     successes = data.draw(st.integers(0, n))
     for method in (clopper_pearson, *CALIBRATED):
         estimate, mirrored = method(successes, n), method(n - successes, n)
@@ -154,31 +154,31 @@ def test_bounds_monotonicity_and_symmetry(n, data):
         ((0.5, 10), TypeError, "float"),
     ],
 )
-def test_impossible_counts_are_refused(method, arguments, error, message):
+def test_invalid_counts_are_rejected(method, arguments, error, message):
     with pytest.raises(error, match=message):
         method(*arguments)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS | APPROXIMATE))
-def test_the_door_leads_to_every_method_by_name(name):
+def test_interval_knows_every_method_by_name(name):
     values = np.array([True, False, True, True])
     estimate = interval(values, name, 0.9)
     assert (estimate.value, estimate.n, estimate.confidence, estimate.method) == (0.75, 4, 0.9, name)
 
 
-def test_the_door_gives_what_the_method_gives():
+def test_interval_equals_the_function_of_the_method():
     values = np.repeat([1.0, 0.0], [613, 387])
     assert interval(values, "clopper-pearson") == clopper_pearson(613, 1000)
     assert interval(values, "wilson", 0.8) == wilson(613, 1000, 0.8)
 
 
-def test_the_door_names_the_known_methods():
+def test_interval_lists_the_known_methods_for_an_unknown_one():
     with pytest.raises(ValueError, match=r"one of agresti-coull, .*, betting, .*wilson-cc, but got 'wald'"):
         interval([0.0, 1.0], "wald")
 
 
 @pytest.mark.parametrize("name", ["clopper-pearson", "wilson", "wilson-cc", "jeffreys", "agresti-coull-approximate"])
-def test_fractions_of_draws_are_no_proportion(name):
+def test_methods_for_proportions_reject_fractions_of_draws(name):
     with pytest.raises(ValueError, match=f"0/1 values for '{name}', but got 0.25 for image 1"):
         interval([0.0, 0.25, 1.0], name)
 
@@ -193,6 +193,6 @@ def test_fractions_of_draws_are_no_proportion(name):
         ([0.0, float("nan")], "not percentages or NaN"),
     ],
 )
-def test_values_outside_the_unit_interval_are_refused(name, values, message):
+def test_values_outside_0_and_1_are_rejected(name, values, message):
     with pytest.raises(ValueError, match=message):
         interval(values, name)

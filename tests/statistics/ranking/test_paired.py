@@ -1,4 +1,4 @@
-"""Paired comparisons: statsmodels' McNemar and Holm, exact sign flips, coverage, and images that differ."""
+"""Tests paired comparisons against statsmodels' McNemar and Holm, exact sign flips, coverage, and different images."""
 
 import math
 from itertools import product
@@ -22,25 +22,25 @@ from purebench.statistics import (
 
 
 @pytest.mark.parametrize(("better", "worse"), [(0, 0), (5, 0), (3, 9), (40, 25), (7, 7)])
-def test_mcnemar_is_that_of_statsmodels(better, worse):
+def test_mcnemar_agrees_with_statsmodels(better, worse):
     theirs = their_mcnemar([[10, better], [worse, 10]], exact=True).pvalue if better + worse else 1.0
     assert mcnemar(better, worse) == pytest.approx(theirs, abs=1e-12)
 
 
-def test_sign_flips_come_to_the_exact_permutation():
+def test_sign_flip_agrees_with_the_exact_permutation_test():
     d = np.array([0.5, -0.25, 0.75, 0.125, 0.5, 0.25, -0.125, 0.5, 0.0])
     sums = [abs(sum(s * abs(x) for s, x in zip(signs, d, strict=True))) for signs in product((-1, 1), repeat=d.size)]
     exact = np.mean(np.array(sums) >= abs(d.sum()) - 1e-12)
     assert sign_flip(d, resamples=20_000) == pytest.approx(exact, abs=4 * math.sqrt(exact / 20_000))
     assert sign_flip(np.zeros(5)) == 1.0
-    # of differences of one size, it is McNemar's test
+    # for differences of one size it is McNemar's test
     right = np.repeat([1.0, -1.0, 0.0], [14, 4, 30])
     assert sign_flip(right, resamples=20_000) == pytest.approx(
         mcnemar(14, 4), abs=4 * math.sqrt(mcnemar(14, 4) / 20_000)
     )
 
 
-def test_the_difference_has_the_interval_of_a_mean_and_covers():
+def test_paired_difference_has_the_interval_of_a_mean_and_covers_it():
     rng = np.random.default_rng(0)
     a, b = rng.random(80), rng.random(80)
     found = paired_difference(a, b, 0.9)
@@ -56,14 +56,14 @@ def test_the_difference_has_the_interval_of_a_mean_and_covers():
     assert held >= 300 * (0.945 - 3 * math.sqrt(0.95 * 0.05 / 300))
 
 
-def test_pairing_is_shorter_than_two_intervals():
+def test_the_paired_interval_is_shorter_than_the_difference_of_two_intervals():
     rng = np.random.default_rng(1)
     q = rng.beta(0.3, 0.3, 1000)
     a, b = rng.binomial(16, q) / 16, rng.binomial(16, q * 0.95) / 16
     assert paired_difference(a, b).half_width < 0.5 * (gaffke(a).half_width + gaffke(b).half_width)
 
 
-def test_compare_by_hand():
+def test_compare_agrees_with_values_computed_by_hand():
     a = np.array([1, 1, 1, 1, 0, 0, 1, 1], dtype=float)
     b = np.array([1, 0, 0, 0, 1, 0, 0, 1], dtype=float)
     found = compare(a, b, images=(range(8), range(8)))
@@ -87,22 +87,22 @@ def test_compare_by_hand():
         ([1, 1, 2], [1, 1, 2], "each image once"),
     ],
 )
-def test_other_images_are_refused(left, right, message):
+def test_comparing_different_images_is_rejected(left, right, message):
     with pytest.raises(PurebenchError, match=message):
         compare(np.ones(len(left)), np.ones(len(right)), images=(left, right))
     with pytest.raises(ValueError, match="an id for each of 3 images"):
         compare(np.ones(3), np.ones(3), images=([1], [1]))
 
 
-def test_holm_is_that_of_statsmodels():
+def test_holm_agrees_with_statsmodels():
     p = np.random.default_rng(2).random(20) ** 3
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-15)
     with pytest.raises(ValueError, match="p-values in"):
         holm([0.1, float("nan")])
 
 
-def test_romano_wolf_by_every_sign():
-    """A step-down written from the definition, over all 2^10 signs."""
+def test_romano_wolf_agrees_with_all_sign_vectors():
+    """The step-down procedure written from its definition, over all 2^10 sign vectors."""
     d = np.random.default_rng(3).normal(0.4, 1, (3, 10)) * np.array([[1], [2], [0.1]])
     signs = np.array(list(product((-1, 1), repeat=10)))
     statistic = np.abs(signs @ d.T) / np.sqrt((d**2).sum(axis=1))
@@ -116,11 +116,13 @@ def test_romano_wolf_by_every_sign():
     np.testing.assert_allclose(romano_wolf(d, resamples=20_000), exact, atol=0.015)
 
 
-def test_romano_wolf_gains_from_dependence_and_keeps_its_word():
+def test_romano_wolf_is_stronger_than_holm_under_dependence_and_keeps_the_level():
     rng = np.random.default_rng(4)
     alone = rng.normal(0.25, 1, 100)
     single = romano_wolf(alone[np.newaxis])[0]
-    assert romano_wolf(np.tile(alone, (10, 1)))[0] == pytest.approx(single, abs=0.01)  # ten times the same question
+    assert romano_wolf(np.tile(alone, (10, 1)))[0] == pytest.approx(
+        single, abs=0.01
+    )  # ten copies of the same hypothesis
     assert holm([single] * 10)[0] == pytest.approx(10 * single)
     wrong = sum(romano_wolf(rng.integers(-1, 2, (6, 40)), seed=k, resamples=499).min() <= 0.05 for k in range(300))
     assert wrong <= 300 * (0.05 + 3 * math.sqrt(0.05 * 0.95 / 300))

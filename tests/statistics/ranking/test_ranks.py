@@ -1,4 +1,4 @@
-"""Ranks: groups by hand, family-wise error on simulated boards, and the probability of being best."""
+"""Tests ranks: groups computed by hand, family-wise error on simulated boards, and the probability of being best."""
 
 import math
 
@@ -13,13 +13,13 @@ MOST_WRONG = REPEATS * (0.05 + 3 * math.sqrt(0.05 * 0.95 / REPEATS))
 
 
 def board(accuracies, images, rng, shared=0.5):
-    """0/1 [defenses, images]: some images are hard for all."""
+    """Returns simulated answers, 0 or 1, [defenses, images]; a share of the images is equally hard for all defenses."""
     difficulty = np.where(rng.random((len(accuracies), images)) < shared, rng.random(images), 1.0)
     own = rng.random((len(accuracies), images))
     return (np.where(difficulty < 1, difficulty, own) < np.array(accuracies)[:, None]).astype(float)
 
 
-def test_two_defenses_are_one_test():
+def test_the_rank_of_two_defenses_is_mcnemars_test():
     values = board([0.6, 0.7], 150, np.random.default_rng(0))
     found = rank(values, resamples=9_999)
     exact = mcnemar(int((values[0] > values[1]).sum()), int((values[0] < values[1]).sum()))
@@ -27,7 +27,7 @@ def test_two_defenses_are_one_test():
     assert found.p_values[0][0] == 1.0
 
 
-def test_clear_ranks_are_points():
+def test_clearly_different_defenses_have_single_ranks():
     values = board([0.1, 0.9, 0.5], 400, np.random.default_rng(1))
     found = rank(values)
     assert (found.low, found.high) == ((3, 1, 2), (3, 1, 2))
@@ -36,7 +36,7 @@ def test_clear_ranks_are_points():
     assert (found.n, found.confidence) == (400, 0.95)
 
 
-def test_defenses_that_answer_alike_share_everything():
+def test_defenses_with_equal_answers_share_ranks_group_and_probability():
     values = np.tile(board([0.5], 100, np.random.default_rng(2)), (3, 1))
     found = rank(values)
     assert (found.low, found.high, found.groups) == ((1, 1, 1), (3, 3, 3), ((0, 1, 2),))
@@ -44,8 +44,8 @@ def test_defenses_that_answer_alike_share_everything():
     assert rank(values[:1]).groups == ((0,),)
 
 
-def test_groups_are_the_largest_that_hold_together():
-    # best to worst 2, 0, 3, 1; apart: 2-3, 2-1, 0-1
+def test_groups_are_maximal_sets_of_indistinguishable_defenses():
+    # from best to worst: 2, 0, 3, 1; significantly different pairs: 2-3, 2-1, 0-1
     apart = np.zeros((4, 4), dtype=bool)
     for a, b in ((2, 3), (2, 1), (0, 1)):
         apart[a, b] = apart[b, a] = True
@@ -65,7 +65,7 @@ def test_groups_are_the_largest_that_hold_together():
 
 
 @pytest.mark.parametrize("accuracies", [[0.6] * 5, [0.9, 0.6, 0.6, 0.6, 0.6]], ids=["all equal", "one clear winner"])
-def test_equal_defenses_are_seldom_told_apart(accuracies):
+def test_the_family_wise_error_of_equal_defenses_is_at_most_5_percent(accuracies):
     rng, wrong, won = np.random.default_rng([4, len(set(accuracies))]), 0, 0
     for repeat in range(REPEATS):
         found = rank(board(accuracies, 120, rng), seed=repeat, resamples=499)
@@ -76,7 +76,7 @@ def test_equal_defenses_are_seldom_told_apart(accuracies):
     assert won >= 0.9 * REPEATS if accuracies[0] > 0.6 else won <= MOST_WRONG
 
 
-def test_rank_intervals_hold_all_ranks_at_once():
+def test_rank_intervals_cover_all_ranks_simultaneously():
     rng, held = np.random.default_rng(5), 0
     accuracies = [0.55, 0.6, 0.62, 0.75, 0.8]
     for repeat in range(REPEATS):
@@ -87,7 +87,7 @@ def test_rank_intervals_hold_all_ranks_at_once():
     assert held >= REPEATS - MOST_WRONG
 
 
-def test_the_probability_of_being_best_is_a_normal_tail():
+def test_the_probability_of_being_best_is_close_to_the_normal_approximation():
     values = board([0.62, 0.6], 800, np.random.default_rng(6))
     d = values[0] - values[1]
     z = d.mean() / (d.std() / math.sqrt(800))
@@ -95,7 +95,7 @@ def test_the_probability_of_being_best_is_a_normal_tail():
     assert probability_best(values, resamples=4_000)[0] == pytest.approx(expected, abs=0.03)
 
 
-def test_the_seed_decides_and_other_values_are_refused():
+def test_the_seed_decides_the_ranks_and_invalid_values_are_rejected():
     values = board([0.5, 0.55, 0.6], 100, np.random.default_rng(7))
     assert rank(values, seed=1) == rank(values, seed=1) != rank(values, seed=2)
     with pytest.raises(ValueError, match="outcomes in"):

@@ -1,4 +1,4 @@
-"""The guard against skewed differences: where sign flips alone tell apart what is equal, and what the guard costs."""
+"""Tests the guard against skewed differences: it keeps the level where sign flips alone do not, and keeps the power."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def near_constant_and_coin(rng, n=48):
 
 
 @pytest.mark.parametrize("n", [20, 48, 150])
-def test_equal_accuracies_with_skewed_differences_are_not_told_apart(n):
+def test_equal_accuracies_with_skewed_differences_keep_the_level(n):
     wrong, alone = 0, 0
     for repeat in range(120):
         a, b = near_constant_and_coin(np.random.default_rng([0, n, repeat]), n)
@@ -25,10 +25,10 @@ def test_equal_accuracies_with_skewed_differences_are_not_told_apart(n):
         alone += sign_flip(a - b, resamples=199) <= 0.05
     assert wrong <= 12
     if n < 100:
-        assert alone >= 30  # what the guard is for
+        assert alone >= 30  # without the guard the level is exceeded
 
 
-def test_the_family_wise_error_of_ranks_holds():
+def test_the_family_wise_error_of_ranks_is_kept_for_skewed_differences():
     wrong, alone = 0, 0
     for repeat in range(80):
         rng = np.random.default_rng([1, repeat])
@@ -40,15 +40,15 @@ def test_the_family_wise_error_of_ranks_holds():
     assert alone > 16
 
 
-def test_the_guard_is_the_one_sided_test_of_the_mean_in_the_direction_seen():
+def test_the_guard_is_the_one_sided_test_of_the_mean_in_the_observed_direction():
     d = np.random.default_rng(2).uniform(-0.2, 0.5, 48)
     assert guard_p_values([d, -d]) == pytest.approx([mean_p_value((1 + d) / 2, 0.5)] * 2)
-    assert guard_p_values([[1.0, 0.0, -1.0, 1.0]]).tolist() == [0.0]  # symmetric where accuracies are equal
+    assert guard_p_values([[1.0, 0.0, -1.0, 1.0]]).tolist() == [0.0]  # as for symmetric differences
     found = compare((1 + d) / 2, np.full(48, 0.5), images=(IDS, IDS))
     assert found.p_value >= mean_p_value((1 + d / 2) / 2, 0.5)
 
 
-def test_what_is_clearly_apart_stays_apart():
+def test_the_guard_keeps_clear_differences_significant():
     rng = np.random.default_rng(3)
     rows = np.stack([rng.binomial(16, rng.beta(2, 2, 48) * share) / 16 for share in (1.0, 0.95, 0.4)])
     p = pair_p_values(rows)

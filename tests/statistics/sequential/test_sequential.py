@@ -1,4 +1,4 @@
-"""Stopping: p-values at any time, what is decided and when, and half-widths."""
+"""Tests stopping rules: anytime-valid p-values, decisions about neighbouring ranks, and half-widths."""
 
 import math
 
@@ -16,7 +16,7 @@ def board(accuracies, images, rng):
     return (rng.random((len(accuracies), images)) < np.array(accuracies)[:, None]).astype(float)
 
 
-def test_the_bet_written_out():
+def test_anytime_p_values_agree_with_the_formula():
     d = np.array([0.5, -1.0, 0.0, 1.0, 1.0, 0.25, 1.0, 1.0, 1.0])
     best = 1.0
     for t in range(1, d.size + 1):
@@ -25,25 +25,25 @@ def test_the_bet_written_out():
     assert anytime_p_values(np.zeros((2, 5))).tolist() == [1.0, 1.0]
 
 
-def test_a_fair_bet_gains_nothing_exactly():
-    """Over all sequences of six fair answers the mean capital is 1: a martingale."""
+def test_the_expected_capital_of_a_fair_bet_is_exactly_1():
+    """The capital is a martingale: its mean over all sequences of six fair outcomes is 1."""
     sequences = np.array([[1 if code >> t & 1 else -1 for t in range(6)] for code in range(64)])
     capital = np.mean([[np.prod(1 + stake * row) for stake in STAKES] for row in sequences])
     assert capital == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("kind", ["right or wrong", "draws"])
-def test_the_p_values_hold_at_any_time(kind):
+def test_p_values_keep_the_level_at_any_time(kind):
     rng = np.random.default_rng(0)
     a, b = rng.random((2, REPEATS, 600))
     d = (a < 0.7) * 1.0 - (b < 0.7) if kind == "right or wrong" else a - b
-    least = anytime_p_values(d)  # the smallest of all looks
+    least = anytime_p_values(d)  # the smallest over all looks
     assert (least <= 0.05).sum() <= MOST_WRONG
     earlier = anytime_p_values(d[:, :200])
     assert (earlier >= least).all()
 
 
-def test_what_differs_is_told_apart_and_what_does_not_is_given_up():
+def test_different_neighbours_are_decided_and_equal_ones_are_futile():
     values = board([0.3, 0.9, 0.6, 0.6], 1000, np.random.default_rng(11))
     found = decided(values[:, :600], 1000)
     assert (found[0].better, found[0].verdict) == (1, Verdict.APART)
@@ -58,7 +58,7 @@ def test_what_differs_is_told_apart_and_what_does_not_is_given_up():
     assert [pair.difference for pair in last] == pytest.approx(np.diff(np.sort(values.mean(axis=1)))[::-1])
 
 
-def test_once_apart_always_apart():
+def test_p_values_of_pairs_never_rise_with_more_images():
     values = board([0.4, 0.5, 0.7], 800, np.random.default_rng(2))
     smallest = [1.0]
     for seen in range(100, 801, 100):
@@ -68,17 +68,17 @@ def test_once_apart_always_apart():
     assert smallest[-1] < 0.05
 
 
-def test_a_run_that_looks_at_every_block_seldom_tells_equal_defenses_apart():
+def test_looking_after_every_block_keeps_the_family_wise_error():
     rng, wrong = np.random.default_rng(3), 0
     for _ in range(REPEATS):
         values = board([0.5] * 4, 300, rng)
-        # the p-values only fall, so the last look sees what any look would have seen
+        # p-values only fall, so the last one is the smallest over all looks
         d = np.array([values[a] - values[b] for a in range(4) for b in range(a)])
         wrong += anytime_p_values(d).min() * d.shape[0] <= 0.05
     assert wrong <= MOST_WRONG
 
 
-def test_fewer_images_than_a_fixed_size_where_neighbours_are_far_apart():
+def test_clearly_different_neighbours_are_decided_on_few_images():
     rng, used = np.random.default_rng(4), []
     for _ in range(10):
         values = board([0.2, 0.5, 0.8], 1500, rng)
@@ -88,7 +88,7 @@ def test_fewer_images_than_a_fixed_size_where_neighbours_are_far_apart():
     assert np.mean(used) < 300
 
 
-def test_the_half_width_is_that_of_every_row():
+def test_half_width_reached_requires_every_row():
     values = board([0.5, 0.99], 1200, np.random.default_rng(5))
     reached = interval(values[0], "betting-sequence").half_width
     assert half_width_reached(values, reached + 1e-9)
@@ -97,7 +97,7 @@ def test_the_half_width_is_that_of_every_row():
     assert not half_width_reached(values, reached + 1e-9, together=True)
 
 
-def test_impossible_arguments_are_refused():
+def test_invalid_arguments_are_rejected():
     values = np.zeros((2, 30))
     with pytest.raises(ValueError, match="a total of at least the 30 images so far, but got 20"):
         decided(values, 20)

@@ -1,4 +1,4 @@
-"""The bracket of the worst case: its ends by hand, its coverage where the old interval missed, and what it refuses."""
+"""Tests the bracket of the worst case: its ends, its coverage where the split is biased, and invalid arrays."""
 
 import math
 
@@ -18,7 +18,7 @@ from purebench.statistics import (
 )
 
 
-def test_its_ends_are_the_one_sided_bounds():
+def test_the_ends_of_a_bracket_are_one_sided_bounds():
     rng = np.random.default_rng(0)
     lowest, fresh = rng.random(50) * 0.8, rng.random(50)
     found = bracket(lowest, fresh, 0.9)
@@ -30,21 +30,21 @@ def test_its_ends_are_the_one_sided_bounds():
     assert later.method == "bracket-sequence"
 
 
-def test_of_one_attack_it_is_the_interval_of_its_accuracy():
+def test_the_bracket_of_one_attack_is_the_interval_of_its_accuracy():
     values = np.random.default_rng(1).random(40)
     found, plain = bracket(values, values), gaffke(values)
     assert (found.low, found.value, found.high) == (plain.low, plain.value, plain.high)
 
 
-def test_ends_that_cross_are_widened_to_hold_the_value():
+def test_crossing_ends_are_widened_to_contain_the_value():
     found = bracket(np.ones(500), np.zeros(500))
     assert (found.low, found.value) == (0.0, 0.0)
-    assert found.high > 0.98  # the low end: neither is believed
+    assert found.high > 0.98  # the low end is replaced by the value 0
     below = bracket(np.full(100, 0.5), np.full(100, 0.2))
     assert below.low == below.value == pytest.approx(0.2)
 
 
-def test_the_lowest_fraction_is_that_of_attacks_that_count():
+def test_the_lowest_fraction_is_over_attacks_that_apply():
     right = np.array([[[1, 1], [1, 0]], [[1, 0], [0, 0]]], dtype=bool)
     np.testing.assert_array_equal(lowest_per_image(right), [0.5, 0.0])
     counts = np.array([[True, True], [True, False]])
@@ -71,7 +71,7 @@ WORLDS = {
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_it_covers_the_worst_case_where_the_split_alone_is_biased(name):
+def test_the_bracket_covers_the_worst_case_where_the_split_is_biased(name):
     repeats, images = 120, 500
     truth = WORLDS[name](np.random.default_rng(9), 200_000).min(axis=0).mean()
     held, alone = 0, 0
@@ -88,7 +88,7 @@ def test_it_covers_the_worst_case_where_the_split_alone_is_biased(name):
         assert alone <= 0.7 * repeats
 
 
-def test_other_arrays_are_refused():
+def test_invalid_arrays_are_rejected():
     with pytest.raises(ValueError, match=r"as many images at either end, but got 2 .* and 3"):
         bracket([0.1, 0.2], [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match=r"written 0\.95"):

@@ -1,4 +1,4 @@
-"""Picking by successive halving: simple cases solved by hand, and its regret in simulated worlds."""
+"""Tests picking by successive halving: cases solved by hand, and its regret in simulated worlds."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ BLOCK = 24
 
 
 def play(q, rng, rungs=RUNGS, columns=16):
-    """[images]: q of the picked attack, after the columns and all rungs. q: [attacks, images], one block."""
+    """Returns q of the picks, [images], after the first draws and all rungs; q: [attacks, images] of one block."""
     draws, counts = np.full(q.shape, columns), np.ones(q.shape, dtype=bool)
     right = rng.binomial(columns, q)
     for rung in rungs:
@@ -20,17 +20,17 @@ def play(q, rng, rungs=RUNGS, columns=16):
     return np.take_along_axis(q, picked(right, draws, counts)[np.newaxis], axis=0)[0]
 
 
-def test_the_rungs_cost_at_most_what_was_promised():
+def test_the_rungs_use_at_most_180_draws_per_image():
     assert sum(rung.keep * rung.draws for rung in RUNGS) + 32 <= 180
 
 
-def test_one_draw_picks_the_first_attack_that_is_wrong_or_the_first_that_counts():
+def test_with_one_draw_the_first_successful_attack_is_picked():
     right = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 1, 0, 1]])
     counts = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 0]], dtype=bool)
     np.testing.assert_array_equal(picked(right, np.ones((3, 4), dtype=int), counts), [1, 0, 1, -1])
 
 
-def test_contenders_are_those_that_count_and_hurt_most():
+def test_contenders_are_the_strongest_attacks_that_apply():
     right = np.array([[16, 2], [3, 9], [9, 4], [1, 16]])
     counts = np.ones((4, 2), dtype=bool)
     counts[3, 0] = False
@@ -39,21 +39,21 @@ def test_contenders_are_those_that_count_and_hurt_most():
     assert (contenders(right, np.full((4, 2), 16), counts, 9) == counts).all()
 
 
-def test_ties_go_to_the_attack_that_comes_first():
+def test_ties_go_to_the_first_attack():
     same = np.tile(np.random.default_rng(0).binomial(16, 0.6, BLOCK), (4, 1))
     draws, counts = np.full(same.shape, 16), np.ones(same.shape, dtype=bool)
     assert (picked(same, draws, counts) == 0).all()
     np.testing.assert_array_equal(contenders(same, draws, counts, 2).any(axis=1), [True, True, False, False])
 
 
-def test_more_draws_outweigh_a_lucky_few():
-    """0 of 2 under attack 0, 4 of 64 under attack 1, where the block says that attacks differ a lot."""
+def test_many_draws_outweigh_a_few_lucky_ones():
+    """0 of 2 draws are right under attack 0 and 4 of 64 under attack 1, in a block in which attacks differ a lot."""
     right = np.array([[0, 1, 2], [4, 64, 0]])
     draws = np.array([[2, 2, 2], [64, 64, 64]])
     assert picked(right, draws, np.ones((2, 3), dtype=bool)).tolist() == [1, 0, 1]
 
 
-def test_a_skipped_attack_is_as_good_as_absent():
+def test_a_skipped_attack_does_not_change_the_picks():
     rng = np.random.default_rng(1)
     right = rng.binomial(16, expit(rng.normal(0, 1, (4, BLOCK))))
     draws, counts = np.full(right.shape, 16), np.ones(right.shape, dtype=bool)
@@ -70,14 +70,14 @@ def test_a_skipped_attack_is_as_good_as_absent():
         (np.zeros((2, 3)), np.zeros((2, 3)), np.ones((2, 3), dtype=bool), "at least 1 draw"),
     ],
 )
-def test_impossible_counts_are_refused(right, draws, counts, message):
+def test_invalid_counts_are_rejected(right, draws, counts, message):
     with pytest.raises(ValueError, match=message):
         picked(right, draws, counts)
     with pytest.raises(ValueError, match=message):
         contenders(right, draws, counts, 2)
 
 
-def test_a_rung_keeps_at_least_one():
+def test_a_rung_must_keep_at_least_one_attack():
     with pytest.raises(ValueError, match="at least 1 attack"):
         contenders(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3), dtype=bool), 0)
     assert Rung(keep=1, draws=4).draws == 4
@@ -100,7 +100,7 @@ def each_image_has_its_own(rng):
 @pytest.mark.parametrize(
     ("world", "most"), [(one_attack_dominates, 0.007), (attacks_differ_by_image, 0.02), (each_image_has_its_own, 0.005)]
 )
-def test_the_regret_is_small_and_no_single_attack_is_stronger(world, most):
+def test_the_regret_is_small_and_no_single_attack_is_stronger_than_the_picks(world, most):
     regrets, margins = [], []
     for repeat in range(40):
         rng = np.random.default_rng([2, repeat])
@@ -112,8 +112,8 @@ def test_the_regret_is_small_and_no_single_attack_is_stronger(world, most):
     assert np.mean(margins, axis=0).max() <= 0.003
 
 
-def test_the_fewest_right_draws_alone_would_be_a_worse_pick():
-    """What the shrinkage is for: with 16 draws the raw minimum picks a weak attack on many images."""
+def test_picks_have_less_regret_than_the_minimum_of_right_draws():
+    """Without shrinkage, the minimum of 16 draws picks a weak attack on many images."""
     ours, raw = [], []
     for repeat in range(60):
         rng = np.random.default_rng([3, repeat])

@@ -1,4 +1,4 @@
-"""resubmission@N and vote@K: by counting every subset of draws, and without bias where the naive power has one."""
+"""Tests resubmission@N and vote@K against all subsets of draws, and that they are unbiased."""
 
 import math
 from itertools import combinations
@@ -20,7 +20,7 @@ from purebench.statistics.worst_case.resubmission import majority_of_share, powe
 
 
 @pytest.mark.parametrize("draws", [5, 6])
-def test_the_estimates_are_averages_over_every_subset_of_draws(draws):
+def test_estimates_are_averages_over_all_subsets_of_draws(draws):
     for count in range(draws + 1):
         answers = [1] * count + [0] * (draws - count)
         for size in range(1, draws + 1):
@@ -33,8 +33,8 @@ def test_the_estimates_are_averages_over_every_subset_of_draws(draws):
 
 
 @pytest.mark.parametrize("q", [0.1, 0.6, 0.95])
-def test_they_are_unbiased_exactly_where_the_naive_power_is_not(q):
-    """The expectation over the binomial number of right draws, summed up: no simulation."""
+def test_estimates_are_exactly_unbiased_and_the_naive_power_is_not(q):
+    """Sums the expectation over the binomial number of right draws exactly."""
     draws, times = 8, 4
     weights = binom.pmf(np.arange(draws + 1), draws, q)
     assert weights @ power_of_share(np.arange(draws + 1), draws, times) == pytest.approx(q**times, abs=1e-12)
@@ -44,11 +44,11 @@ def test_they_are_unbiased_exactly_where_the_naive_power_is_not(q):
 
 
 def simulated(q, draws, seed):
-    """q: [attacks, images] → bool [attacks, images, draws]."""
+    """Returns bool [attacks, images, draws] from q [attacks, images]."""
     return np.random.default_rng(seed).random((*q.shape, draws)) < q[..., np.newaxis]
 
 
-def test_the_worst_of_equal_attacks_is_unbiased_where_the_minimum_is_not():
+def test_the_worst_case_of_equal_attacks_is_unbiased_and_the_minimum_is_not():
     q = np.repeat(np.random.default_rng(1).beta(4, 2, 8000)[np.newaxis], 6, axis=0)
     right = simulated(q, 16, 2)
     for times in (1, 3, 8):
@@ -62,7 +62,7 @@ def test_the_worst_of_equal_attacks_is_unbiased_where_the_minimum_is_not():
     assert votes.mean() == pytest.approx(exact, abs=4 * votes.std() / math.sqrt(votes.size))
 
 
-def test_once_is_accuracy():
+def test_resubmission_at_1_and_vote_at_1_are_the_accuracy():
     right = simulated(np.random.default_rng(3).random((4, 200)), 10, 4)
     np.testing.assert_allclose(resubmission_per_image(right, 1), robust_per_image(right))
     np.testing.assert_allclose(vote_per_image(right, 1), robust_per_image(right))
@@ -70,7 +70,7 @@ def test_once_is_accuracy():
     assert resubmission_curve(clean)[0] == accuracy(clean[0], deterministic=False)
 
 
-def test_curves_reach_half_of_the_draws_or_all_of_them():
+def test_curves_reach_half_of_the_draws_or_all_for_one_attack_per_image():
     right = simulated(np.random.default_rng(5).random((3, 50)), 9, 6)
     assert (most_times(right), len(resubmission_curve(right)), len(vote_curve(right))) == (4, 4, 2)
     assert (most_times(right[:1]), len(resubmission_curve(right[:1])), len(vote_curve(right[:1]))) == (9, 9, 5)
@@ -82,13 +82,13 @@ def test_curves_reach_half_of_the_draws_or_all_of_them():
     assert falling == sorted(falling, reverse=True)
 
 
-def test_a_deterministic_defense_loses_nothing_by_being_asked_again():
+def test_resubmission_does_not_lower_the_accuracy_of_a_deterministic_defense():
     right = np.repeat(np.random.default_rng(7).random((3, 40, 1)) < 0.7, 8, axis=2)
     for times in (1, 2, 4):
         np.testing.assert_array_equal(resubmission_per_image(right, times), right[:, :, 0].min(axis=0))
 
 
-def test_too_many_times_and_even_votes_are_refused():
+def test_too_many_submissions_and_even_numbers_of_voters_are_rejected():
     right = np.ones((2, 3, 8), dtype=bool)
     with pytest.raises(ValueError, match=r"1 to 4 draws at once, but got 5: 8 draws were made"):
         resubmission_per_image(right, 5)
@@ -99,8 +99,8 @@ def test_too_many_times_and_even_votes_are_refused():
 
 
 @pytest.mark.parametrize("draws", [1, 2, 31, 48, 64, 100, 128, 256, 1030, 2048])
-def test_votes_of_any_number_of_draws_are_those_of_scipy_and_probabilities(draws: int) -> None:
-    """Binomial coefficients of a thousand draws overflow; a sum of probabilities may exceed 1 by rounding."""
+def test_votes_agree_with_scipy_and_are_probabilities_for_any_number_of_draws(draws: int) -> None:
+    """Binomial coefficients of a thousand draws overflow, and sums of probabilities may exceed 1 by rounding."""
     counts = np.arange(draws + 1)
     for voters in {1, min(3, draws), draws // 2 or 1, draws}:
         found = majority_of_share(counts, draws, voters)

@@ -1,4 +1,4 @@
-"""The worst case over attacks: hand-computed boards, its bias on simulated ones, and what it refuses."""
+"""Tests the worst case over attacks: boards computed by hand, bias on simulated boards, and invalid arrays."""
 
 import math
 
@@ -14,34 +14,34 @@ BOARDS = arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=6))
 
 
 def board(*attacks):
-    """bool [attacks, 1 image, draws] from strings: board("10 11", "01 00")."""
+    """Returns bool [attacks, 1 image, draws] from strings: board("10 11", "01 00")."""
     return np.array([[[draw == "1" for draw in attack.replace(" ", "")]] for attack in attacks])
 
 
 def naive_per_image(right):
-    """What the split replaces: the smallest mean over all draws."""
+    """Returns the estimate without a split: the smallest mean over all draws."""
     return right.mean(axis=2).min(axis=0)
 
 
 def simulated(q, images, draws, seed):
-    """bool [attacks, images, draws] with attack a right with probability q[a]."""
+    """Returns bool [attacks, images, draws]; draws under attack a are right with probability q[a]."""
     return np.random.default_rng(seed).random((len(q), images, draws)) < np.array(q)[:, None, None]
 
 
 @pytest.mark.parametrize(
     ("attacks", "expected"),
     [
-        (("10 11", "11 00"), 1.0),  # each half picks the attack that the other half clears
-        (("10 11", "01 00"), 0.5),  # a tie shares (1 + 0)/2; the second half picks attack 1: 1/2
-        (("11 11", "01 00"), 0.25),  # attack 1 both ways: (0 + 1/2)/2
-        (("1 01", "0 11"), 1.0),  # odd, halves of one and two: attack 1 scores 1; attack 0 scores 1
+        (("10 11", "11 00"), 1.0),  # the attack that each half picks has only right draws in the other half
+        (("10 11", "01 00"), 0.5),  # a tie scores (1 + 0)/2; the second half picks attack 1: 1/2
+        (("11 11", "01 00"), 0.25),  # both halves pick attack 1: (0 + 1/2)/2
+        (("1 01", "0 11"), 1.0),  # odd, halves of one and two draws: attack 1 scores 1; attack 0 scores 1
         (("0 11", "1 11"), 0.75),  # attack 0 scores 1; the second half ties: (0 + 1)/2
         (("1",), 1.0),
         (("1", "0"), 0.0),  # one draw: the plain minimum
         (("1101",), 0.75),  # one attack: the plain mean of two halves
     ],
 )
-def test_hand_computed(attacks, expected):
+def test_robust_per_image_agrees_with_values_computed_by_hand(attacks, expected):
     assert robust_per_image(board(*attacks)) == pytest.approx([expected])
 
 
@@ -52,17 +52,17 @@ CLOSE = [0.5, 0.55, 0.6, 0.65]
 
 @pytest.mark.parametrize("draws", [16, 15])
 @pytest.mark.parametrize("q", [EQUAL, CLEAR])
-def test_the_split_is_unbiased_where_picking_cannot_err(q, draws):
+def test_the_split_is_unbiased_for_equal_attacks_or_a_clearly_strongest_one(q, draws):
     scores = robust_per_image(simulated(q, 5000, draws, seed=[1, draws, len(q)]))
     assert scores.mean() == pytest.approx(min(q), abs=4 * scores.std() / math.sqrt(scores.size))
 
 
-def test_the_naive_minimum_falls_below_equal_attacks():
+def test_the_naive_minimum_is_biased_downwards_for_equal_attacks():
     right = simulated(EQUAL, 5000, 16, seed=2)
     assert naive_per_image(right).mean() < min(EQUAL) - 0.03
 
 
-def test_the_split_never_falls_below_the_worst_attack():
+def test_the_split_is_at_least_the_accuracy_of_the_strongest_attack():
     scores = robust_per_image(simulated(CLOSE, 20_000, 16, seed=3))
     error = scores.std() / math.sqrt(scores.size)
     assert min(CLOSE) - 4 * error < scores.mean() < np.mean(CLOSE)
@@ -71,7 +71,7 @@ def test_the_split_never_falls_below_the_worst_attack():
 def test_the_interval_covers_the_robust_accuracy_of_a_random_defense():
     held = 0
     for seed in range(200):
-        q = np.random.default_rng([4, seed]).beta(2, 1, size=60)  # one q an image, the same for six attacks
+        q = np.random.default_rng([4, seed]).beta(2, 1, size=60)  # one q per image, the same for six attacks
         right = np.random.default_rng([5, seed]).random((6, 60, 8)) < q[None, :, None]
         estimate = robust_accuracy(right, deterministic=False)
         held += estimate.low <= 2 / 3 <= estimate.high
@@ -80,7 +80,7 @@ def test_the_interval_covers_the_robust_accuracy_of_a_random_defense():
 
 @given(right=BOARDS, data=st.data())
 @settings(max_examples=80, deadline=None)
-def test_properties(right, data):
+def test_scores_do_not_depend_on_the_order_of_attacks_or_images(right, data):
     attacks, images, draws = right.shape
     scores = robust_per_image(right)
     assert scores.shape == (images,)
@@ -90,22 +90,22 @@ def test_properties(right, data):
     by_image = data.draw(st.permutations(range(images)))
     np.testing.assert_allclose(robust_per_image(right[:, by_image]), scores[by_image])
     np.testing.assert_allclose(robust_per_image(np.concatenate([right, right])), scores)
-    # An attack that always wins never helps the defense (its ties share, so the rest may still count).
+    # An additional attack that breaks every image never raises a score (ties are averaged, so others may count).
     assert (robust_per_image(np.concatenate([right, np.zeros_like(right)])) <= scores + 1e-12).all()
-    # A defense whose draws agree is a deterministic one: the plain minimum, however many draws.
+    # A defense whose draws agree is deterministic: the minimum over attacks, for any number of draws.
     same = np.repeat(right[:, :, :1], draws, axis=2)
     np.testing.assert_array_equal(robust_per_image(same), right[:, :, 0].min(axis=0))
 
 
 @given(right=BOARDS, data=st.data())
 @settings(max_examples=80, deadline=None)
-def test_a_skipped_attack_is_as_good_as_absent(right, data):
+def test_a_skipped_attack_does_not_change_the_scores(right, data):
     attacks, images, _ = right.shape
     kept = data.draw(arrays(bool, attacks))
     kept[data.draw(st.integers(0, attacks - 1))] = True
     counts = np.repeat(kept[:, np.newaxis], images, axis=1)
     np.testing.assert_allclose(robust_per_image(right, counts), robust_per_image(right[kept]))
-    # Skipped on some images only, it still cannot be picked there, though it would break them all.
+    # An attack that breaks every image is not picked on the images that it skipped.
     only = np.concatenate([np.ones_like(right[:1]), np.zeros_like(right[:1])])
     broken = data.draw(arrays(bool, images))
     scores = robust_per_image(only, np.stack([np.ones(images, dtype=bool), broken]))
@@ -113,7 +113,7 @@ def test_a_skipped_attack_is_as_good_as_absent(right, data):
 
 
 def test_ties_go_to_the_attack_that_is_stronger_over_all_images():
-    """Two draws: on image 0 both halves tie, so the attack that also breaks image 1 is scored."""
+    """Two draws: both halves tie on image 0, so the attack that also breaks image 1 is scored."""
     weak = [[[True, False], [True, True]]]
     strong = [[[True, False], [False, False]]]
     right = np.array(weak + strong)
@@ -137,7 +137,7 @@ def test_accuracy_under_a_single_attack():
     )
 
 
-def test_one_draw_of_a_random_defense_is_enough_for_one_attack_only():
+def test_one_draw_of_a_random_defense_suffices_only_for_one_attack_per_image():
     right = simulated([0.7, 0.7], 30, 1, seed=8)
     with pytest.raises(ValueError, match="at least 2 draws of a random defense"):
         robust_accuracy(right, deterministic=False)
@@ -146,7 +146,7 @@ def test_one_draw_of_a_random_defense_is_enough_for_one_attack_only():
     assert robust_accuracy(right[:1], deterministic=False).n == 30
 
 
-def test_a_deterministic_defense_whose_draws_disagree_is_refused():
+def test_a_deterministic_defense_whose_draws_disagree_is_rejected():
     right = board("10", "11")
     with pytest.raises(ValueError, match="disagree on 1 of 1 images"):
         robust_accuracy(right, deterministic=True)
@@ -170,6 +170,6 @@ def test_a_deterministic_defense_whose_draws_disagree_is_refused():
         ),
     ],
 )
-def test_other_arrays_are_refused(right, counts, message):
+def test_invalid_arrays_are_rejected(right, counts, message):
     with pytest.raises(ValueError, match=message):
         robust_per_image(right, counts)
