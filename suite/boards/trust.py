@@ -71,7 +71,7 @@ def check_trust(name: str, board: Board, *, trust: bool) -> None:
         complain(told)
         if typer.confirm("Run it?", err=True):
             return
-    raise PurebenchError(f"{told}; read it, and add --trust to run it, or copy it beside the board.")
+    raise PurebenchError(f"{told}; read this code, then add --trust to run it, or copy it into the board's folder.")
 
 
 def built_in(group: str, spec: Spec) -> bool:

@@ -109,7 +109,9 @@ def of_package(point: EntryPoint) -> dict[str, Declaration]:
     places = [] if found is None else list(found.submodule_search_locations or [])
     path = next((path for place in places if (path := Path(place, file)).is_file()), None)
     if path is None:
-        raise PurebenchError(f"{point.value}: expected {file} in the folder of {package}; is it in its package data?")
+        raise PurebenchError(
+            f"{point.value}: expected {file} in the folder of {package}, but it is missing; add it to the package data."
+        )
     costs = path.with_name("costs.json")
     try:
         times = json.loads(costs.read_text(encoding="utf-8"))["ms"] if costs.is_file() else {}

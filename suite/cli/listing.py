@@ -21,15 +21,15 @@ from purebench.core.errors import PurebenchError, nearest
 from purebench.core.terminal_output import make_console
 
 ABOUT = {
-    "boards": "what `purebench run` takes",
+    "boards": "boards for `purebench run`",
     "defenses": "purifiers and other defenses",
-    "attacks": "algorithms, and other packages' attacks behind their prefix",
-    "views": "gradient modes: what the attacker differentiates",
-    "classifiers": "what is defended",
+    "attacks": "algorithms, and the attacks of other packages behind a prefix",
+    "views": "gradient modes: the gradient that an attack uses",
+    "classifiers": "classifiers that are defended",
     "datasets": "labelled images",
-    "recipes": "how bundled models were made; `purebench train`",
+    "recipes": "recipes of the bundled models, for `purebench train`",
 }
-MORE = {"attacks": "all of them, and what they take", "defenses": "what each is, costs, and where it comes from"}
+MORE = {"attacks": "all attacks with their parameters", "defenses": "description, cost and source of each defense"}
 LIBRARY_TITLES = {
     "autoattack": "autoattack:NAME – AutoAttack's own package",
     "art": "art:NAME – Adversarial Robustness Toolbox 1.20",
@@ -94,7 +94,7 @@ def check_group(what: str) -> None:
         PurebenchError: If there is no such group.
     """
     if what not in ABOUT:
-        raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
+        raise PurebenchError(f"list: the group {what!r} is unknown; {nearest(what, ABOUT)}")
 
 
 def print_attacks(console: Console) -> None:
@@ -126,7 +126,7 @@ def print_defenses(console: Console) -> None:
     points = registry.installed("defenses")
     declarations, faults = declared()
     wide = console.width >= PIPED
-    table, below = _defense_table(wide), _plain("what they are")
+    table, below = _defense_table(wide), _plain("descriptions of the defenses")
     for name, point in points.items():
         one = declarations.get(name)
         told = about(summary(point).rstrip("."), "" if one is None else one.source)
@@ -137,7 +137,7 @@ def print_defenses(console: Console) -> None:
     if not wide:
         console.print("", below)
     for fault in faults:
-        console.print(f"nothing is taken from a declaration: {fault}", style="yellow", markup=False, highlight=False)
+        console.print(f"a file of declarations is ignored: {fault}", style="yellow", markup=False, highlight=False)
 
 
 def facts(one: Declaration | None) -> list[str]:
