@@ -99,7 +99,7 @@ def _print_findings(title: str, found: Sequence[CheckResult]) -> None:
     from purebench.core.terminal_output import make_console
 
     colours = {Result.HOLDS: "green", Result.FAILS: "red", Result.UNDECIDED: "yellow", Result.NOT_APPLICABLE: "dim"}
-    table = Table("result", "check", "observation of the check", title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table("result", "check", "observation", title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in found:
         table.add_row(Text(one.result, style=colours[one.result]), Text(one.name), Text(one.sentence))
     make_console().print(table)

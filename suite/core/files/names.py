@@ -28,17 +28,17 @@ def check_file_name(name: str, where: str) -> None:
     """
     fault = ""
     if len(name) > LONGEST:
-        fault = f"has {len(name)} characters; at most {LONGEST} are possible"
+        fault = f"has {len(name)} characters, and at most {LONGEST} are allowed"
     elif name.endswith((".", " ")):
-        fault = f"ends with {name[-1]!r}, which Windows drops"
+        fault = f"ends with {name[-1]!r}, which Windows removes"
     elif name.partition(".")[0].lower() in DEVICES:
         fault = "is the name of a device on Windows"
     elif name.lower() in OURS:
         fault = "is a file of purebench's own in a folder of results"
     elif not name or name.startswith(".") or any(one in name for one in '/\\:*?"<>|') or not name.isprintable():
-        fault = "holds a character that file names do not have"
+        fault = "contains a character that is not allowed in file names"
     if fault:
-        raise PurebenchError(f"{where}: expected a name that can be a file's, but {name[:120]!r} {fault}; rename it.")
+        raise PurebenchError(f"{where}: expected a valid file name, but {name[:120]!r} {fault}; rename it.")
 
 
 def check_file_names(names: Iterable[str], where: str) -> None:
@@ -57,6 +57,5 @@ def check_file_names(names: Iterable[str], where: str) -> None:
         other = seen.setdefault(name.lower(), name)
         if other != name:
             raise PurebenchError(
-                f"{where}: expected names that differ, but {other!r} and {name!r} are one file where case does not "
-                "count; rename one."
+                f"{where}: expected names that differ by more than case, but got {other!r} and {name!r}; rename one."
             )

@@ -219,7 +219,8 @@ class MovedModules:
         if new is None:
             return None
         raise ImportError(
-            f"{name} has moved to {PACKAGE}.{new}; what the documentation shows is importable from {PACKAGE} itself",
+            f"{name} has moved to {PACKAGE}.{new}; everything that the documentation shows is importable from "
+            f"{PACKAGE} itself",
             name=name,
         )
 
