@@ -50,7 +50,7 @@ def check_lengths(
         PurebenchError: If a list has another length, or an image comes twice.
     """
     if len(set(images)) < len(images):
-        raise PurebenchError("images: expected each image once, but one comes twice.")
+        raise PurebenchError("images: expected each image once, but got one twice.")
     for name, values in {**lists, **{name: values for name, values in optional.items() if values}}.items():
         if len(values) != len(images):
             raise PurebenchError(f"{name}: expected one value for each of {len(images)} images, but got {len(values)}.")

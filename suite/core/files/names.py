@@ -34,7 +34,7 @@ def check_file_name(name: str, where: str) -> None:
     elif name.partition(".")[0].lower() in DEVICES:
         fault = "is the name of a device on Windows"
     elif name.lower() in OURS:
-        fault = "is a file of purebench's own in a folder of results"
+        fault = "is the name of a file of purebench in a folder of results"
     elif not name or name.startswith(".") or any(one in name for one in '/\\:*?"<>|') or not name.isprintable():
         fault = "contains a character that is not allowed in file names"
     if fault:

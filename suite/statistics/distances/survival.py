@@ -169,8 +169,8 @@ def _observed(
     times = np.array([limit if d is None else d for d, limit in zip(distances, limits, strict=True)], dtype=np.float64)
     if times.size == 0 or not ((times >= 0) & (times <= limits) & np.isfinite(limits)).all():
         raise ValueError(
-            "expected at least one distance, and all between 0 and the radius searched, but got others; give None "
-            "where nothing was found, and the largest radius at which it was looked for"
+            "expected at least one distance, and all between 0 and the searched radius, but got other values; give "
+            "None where nothing was found, and the largest searched radius"
         )
     return times, broke
 
@@ -179,6 +179,6 @@ def _radii(radii: Sequence[float], most: float) -> Floats:
     asked = np.asarray(radii, dtype=np.float64)
     if asked.ndim != 1 or not ((asked >= 0) & (asked <= most)).all():
         raise ValueError(
-            f"expected radii in [0, {most}], as far as was searched, but got {radii!r}; leave the rest out"
+            f"expected radii in [0, {most}], which were searched, but got {radii!r}; leave out larger ones"
         )
     return asked

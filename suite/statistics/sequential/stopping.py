@@ -93,7 +93,7 @@ def half_width_reached(
     values = require_outcomes(outcomes)
     require_confidence(confidence)
     if not 0 < half_width < 0.5:
-        raise ValueError(f"expected a half-width in (0, 0.5), but got {half_width!r}; 0.02 is two points")
+        raise ValueError(f"expected a half-width in (0, 0.5), but got {half_width!r}; two percentage points are 0.02")
     each = 1 - (1 - confidence) / values.shape[0] if together else confidence
     return bool((half_widths(values, each)[:, -1] <= half_width).all())
 

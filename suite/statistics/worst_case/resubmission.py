@@ -109,7 +109,7 @@ def vote_per_image(right: Bools, voters: int, counts: Bools | None = None, *, in
         ValueError: For another shape or dtype, an image on which no attack counts, and K even or out of its range.
     """
     if voters % 2 == 0:
-        raise ValueError(f"expected an odd number of voters, but got {voters}; an even one can tie")
+        raise ValueError(f"expected an odd number of voters, but got {voters}; an even number can give a tie")
     return _per_image(right, counts, voters, lambda count, draws: majority_of_share(count, draws, voters), in_order)
 
 
