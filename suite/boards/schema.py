@@ -48,7 +48,7 @@ class DatasetSchema(StrictModel):
 
 
 def _radius_or_eps(schema: dict[str, Any]) -> None:
-    """State in the JSON schema that `eps` may stand in the place of `radius`."""
+    """State in the JSON schema that `eps` may replace `radius`."""
     schema["properties"]["eps"] = {**schema["properties"]["radius"], "description": "The same as radius."}
     schema["required"] = ["norm"]
     schema["oneOf"] = [{"required": ["radius"]}, {"required": ["eps"]}]

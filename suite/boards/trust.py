@@ -69,7 +69,7 @@ def check_trust(name: str, board: Board, *, trust: bool) -> None:
         from purebench.core.terminal_output import complain
 
         complain(told)
-        if typer.confirm("Run it?", err=True):
+        if typer.confirm("Run this code?", err=True):
             return
     raise PurebenchError(f"{told}; read this code, then add --trust to run it, or copy it into the board's folder.")
 

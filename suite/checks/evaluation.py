@@ -16,7 +16,7 @@ from purebench.execution.context import Context
 from purebench.execution.incremental import Limits, Runner, largest, steps
 from purebench.results.results import DefenseResult
 
-ANSWERS = "it answers"
+ANSWERS = "valid logits"
 NEARER = 0.5
 """The share of the board's radius at which the robust accuracy is compared with that at the radius."""
 

@@ -5,7 +5,7 @@ A package declares its defenses in a YAML file in its package data, and names th
 
     my-defense: {random: true, gradient: exact, surrogate: identity, forwards: 1, licence: MIT, source: 'arXiv:…'}
 
-A `costs.json` beside it holds measured times, with the command that wrote it (`benchmarks/purification.py`).
+A `costs.json` in the same folder contains measured times and the command that wrote it (`benchmarks/purification.py`).
 """
 
 from __future__ import annotations

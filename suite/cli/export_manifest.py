@@ -14,7 +14,7 @@ from purebench.core.files.text import MEBIBYTE, read_text
 
 NAME = "export.json"
 SUFFIXES = (".npz", ".png", ".md", ".tex", ".csv", ".bib")
-"""Suffixes of the files that an export writes; a list that names others deletes nothing of theirs."""
+"""Suffixes of the files that an export writes; other files are never deleted, even if a list names them."""
 
 
 @dataclass(frozen=True)

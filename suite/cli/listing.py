@@ -36,20 +36,20 @@ LIBRARY_TITLES = {
     "foolbox": "foolbox:NAME – Foolbox 3.3.4",
 }
 LEGEND = """\
-norms     of the threats it runs under; any: its own constraint is none of them
-sees      what it uses of the defense; ∇: it needs gradients
-kind      bounded: keeps to the radius; min-norm: looks for the nearest adversarial image"""
+norms     norms of the threat models that it supports; any: it has a constraint of its own
+sees      knowledge of the defense that it uses; ∇: it needs gradients
+kind      bounded: stays within the radius; min-norm: searches for the nearest adversarial image"""
 FACTS = """\
 random     whether two answers to an image may differ
-gradient   exact: the slope comes through; zero: it is zero almost everywhere; none: it cannot come through
-surrogate  what BPDA differentiates; none: nothing stands before the classifier
-forwards   of a draw: times that it passes an image through its own networks + through the classifier
-ms         CPU milliseconds an image of a draw, one thread, classifier included (defenses/costs.json says where)
-All at default settings; varies: with what it is given; ?: not declared (see purebench/cli/declaration.py)"""
+gradient   exact: it passes through the purifier; zero: it is zero almost everywhere; none: it cannot pass
+surrogate  function that BPDA differentiates; none: there is no purifier
+forwards   passes per image and draw, through the defense's own networks + through the classifier
+ms         CPU milliseconds per image and draw, one thread, classifier included (measured as in defenses/costs.json)
+All at default settings; varies: depends on the parameters; ?: not declared (see purebench/cli/declaration.py)"""
 LONGEST, LEAST = 39, 20
 """Number of characters of a name in a row, and in a narrow terminal; the rest is printed in the next row."""
 OTHERS = 60
-"""Number of columns that a table needs beside its names."""
+"""Number of columns that a table needs in addition to its names."""
 PIPED = 160
 """Number of columns if the output is not a terminal: a line for each attack."""
 
@@ -112,7 +112,7 @@ def print_attacks(console: Console) -> None:
         console.print("", table)
     for library, title in LIBRARY_TITLES.items():
         _print_entries(console, title, [entry for entry in LIBRARIES[library].values() if not entry.left_out])
-    table = Table(title="not offered", title_justify="left", box=None, show_header=False, padding=(0, 1))
+    table = Table(title="not available", title_justify="left", box=None, show_header=False, padding=(0, 1))
     table.add_column(max_width=34)
     table.add_column(style="dim")
     for library, reason, names in left_out():

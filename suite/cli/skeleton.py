@@ -96,7 +96,7 @@ def _check_taken(name: str, source: str, board: str) -> None:
     Args:
         name: The name.
         source: The text of the file.
-        board: The text of the board; empty if the name is none of its rows and attacks.
+        board: The text of the board; empty if the name is not used for a row or an attack.
     """
     tree = ast.parse(source)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]

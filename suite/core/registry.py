@@ -159,7 +159,7 @@ def _points(changed: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
 
 
 def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return the factory of a name, and the arguments that its prefix stands for.
+    """Return the factory of a name, and the arguments that follow from its prefix.
 
     Args:
         group: the group of the registry, such as `attacks`.

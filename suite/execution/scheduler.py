@@ -168,7 +168,7 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
                 idle.append(link)
     finally:
         for link in [*idle, *doing]:
-            link.close()  # an idle worker then ends by itself
+            link.close()  # an idle worker then ends on its own
         for process in processes:
             if doing:
                 process.terminate()

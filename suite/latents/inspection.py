@@ -48,7 +48,7 @@ def inspect_defense(
     """Resample each latent of the defense's purifier alone, with all finer ones, and all others but it.
 
     Intervals of accuracies are Clopper–Pearson where nothing is random, else `gaffke`; those of distances and margins
-    are Student's t. Each holds by itself, not all at once.
+    are Student's t. Each interval is valid separately, not simultaneously with the others.
 
     Args:
         defense: A defense whose purifier mixes latents.

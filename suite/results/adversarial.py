@@ -1,4 +1,4 @@
-"""Reads the adversarial examples of an evaluation from its store, as tensors beside the clean images."""
+"""Reads the adversarial examples of an evaluation from its store, as tensors together with the clean images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AdversarialExamples(NamedTuple):
         x: the clean images, float32 [N,C,H,W] in [0,1].
         y: the true classes, int64 [N].
         outcomes: ROBUST or MISCLASSIFIED for each image.
-        attacks: the attack that each adversarial example comes from.
+        attacks: the attack that found each adversarial example.
         positions: the position of each image in the data set.
     """
 

@@ -40,7 +40,7 @@ class Evidence:
         row: The defense as a row of a board.
         asked: The name by which the defense was given, empty for an object.
         board: The name by which its board was given.
-        run: The run that its results come from.
+        run: The run that produced its results.
         seen: The board as it was run and the results, None before anything was run.
     """
 

@@ -35,9 +35,9 @@ EFFORTS = ((8, 4), (8, 2), (8, 1), (4, 1), (2, 1), (1, 1))
 """Images and EOT samples of the short attack; the first that fit the time are taken."""
 ATTACK_STEPS = 10
 PROBE_OF_BOARD = 15.0
-"""Seconds that the cost of a board takes to estimate, about, beside the passes of the defense."""
+"""Approximate seconds that the cost estimate of a board takes, in addition to the passes of the defense."""
 STAND_IN = "stand-in"
-"""Name of the fast row from which the board's cost is told."""
+"""Name of the fast row from which the board's cost is estimated."""
 
 
 def mode_of(defense: Defense) -> str:

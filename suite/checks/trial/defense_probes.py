@@ -20,7 +20,7 @@ from purebench.execution.contract.pristine import copied
 from purebench.execution.cost_estimate import timed_pass
 from purebench.statistics import clopper_pearson
 
-ANSWERS, CONTRACT, DRAWS, CLEAN = "it answers", "contract", "randomness", "clean accuracy"
+ANSWERS, CONTRACT, DRAWS, CLEAN = "valid logits", "contract", "randomness", "clean accuracy"
 MOST_CLEAN = 100
 """Largest number of images of the clean accuracy."""
 ENOUGH_CLEAN = 20

@@ -71,7 +71,7 @@ class Trial:
         return self.end - time.monotonic()
 
     def fits(self, passes: float) -> bool:
-        """Return whether so many passes of the defense fit the time that is left."""
+        """Return whether this number of passes of the defense fits into the time that is left."""
         return passes * self.seconds < self.left
 
     def images(self, count: int) -> tuple[Tensor, Tensor]:

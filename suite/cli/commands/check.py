@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from purebench.checks.finding import CheckResult
 
 UNDECIDED = 3
-"""Exit code if no check fails, but one would need more images; 2 is that of bad input."""
+"""Exit code if no check fails, but one would need more images; the exit code 2 means invalid input."""
 
 
 def check(
@@ -51,14 +51,14 @@ def check(
     ] = 0.2,
     confidence: Annotated[float, typer.Option(help="Confidence of the joint decision over all checks.")] = 0.95,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of processes.", min=1)] = 1,
     store: StoreOption = None,
     trust: TrustOption = False,
 ) -> None:
     """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails, 3 if one is undecided.
 
     Checks that gradients exist and are correct; that attacks get stronger with knowledge, draws and radius; that an
-    unbounded attack reaches 0 %; and that seeds decide the result. Takes more and more images until all is decided.
+    unbounded attack reaches 0 %; and that seeds determine the draws. Adds images until every check is decided.
 
     Example: purebench check vae --board fashion-quick
     """

@@ -21,7 +21,7 @@ def compare(
     a: Annotated[
         str | None, typer.Argument(help="A row of the board, the JSON file of a result, or a folder of results.")
     ] = None,
-    b: Annotated[str | None, typer.Argument(help="Another one.")] = None,
+    b: Annotated[str | None, typer.Argument(help="The other row, result or folder.")] = None,
     board: Annotated[
         str,
         typer.Option(help=("The board of the rows; without --store and --results, its committed results are used.")),

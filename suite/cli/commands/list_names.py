@@ -16,7 +16,7 @@ def list_names(
         str | None, typer.Argument(help=("A name of the group, to print its parameters, defaults and source."))
     ] = None,
 ) -> None:
-    """List the registered names, of this package and of others, with a line on each, or describe one.
+    """List the registered names, of this package and of others, with one line each, or describe one.
 
     Example: purebench list defenses diffpure
     """

@@ -9,7 +9,7 @@ from purebench.core.errors import PurebenchError
 LONGEST = 100
 """Most characters of a name: a file system accepts 255 bytes, and suffixes and temporary names need some of them."""
 OURS = frozenset({"timings", "ranks"})
-"""Files that are beside those of the defenses in a folder of results."""
+"""Further files in a folder of results, which are not results of defenses."""
 DEVICES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 )

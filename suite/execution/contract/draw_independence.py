@@ -27,7 +27,7 @@ CLEARLY = 0.2
 TRIED = 2
 """Number of images that are passed; the answer to a single image may be too confident to change."""
 FALSE_ALARM = 1e-3
-"""Probability that independent draws are taken for shared ones; each draw is then a call of its own, which is slower
+"""Probability that independent draws are taken for shared ones; each draw is then a separate call, which is slower
 but not wrong."""
 ORDERS = 4000
 """Random orders with which the variance between calls is compared, for a p-value down to 1/4001."""

@@ -33,7 +33,7 @@ class Attacked:
 
     Attributes:
         rows: the images that were attacked and verified.
-        images: their adversarial images, None where there are none.
+        images: their adversarial images; None if the attack or the verification failed on all images.
         fields: the fields of the record about them.
         faults: why the other images failed.
     """

@@ -1,7 +1,7 @@
 """RobustBench's own protocol, by RobustBench's own function (Croce et al. 2021, arXiv:2010.09670).
 
 `benchmark` calls RobustBench's function of the same name: its images and preprocessing, AutoAttack `standard`, its
-accuracy. It reports that number beside AutoAttack's verdict and our verification, each with an interval, and keeps the
+accuracy. It reports that number with AutoAttack's verdict and our verification, each with an interval, and keeps the
 images' outcomes. Nothing is downloaded, neither models (see `zoo`) nor images.
 """
 
@@ -121,7 +121,7 @@ def benchmark(
         n_examples: Number of test images, from the first; None for all of the protocol.
         batch_size: Images at once; as in RobustBench it decides, with the seed, the random numbers of an image.
         device: cpu, cuda or cuda:0.
-        version: Version of AutoAttack; anything but standard is not RobustBench's protocol, and a note says so.
+        version: Version of AutoAttack; any other than standard is not RobustBench's protocol, which a note states.
         seed: Seed of AutoAttack; None for the clock's, as in RobustBench.
         confidence: Of the intervals, in (0,1).
         tell: Called with AutoAttack's progress, line by line.

@@ -67,7 +67,7 @@ PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (number, "numpy.core.multiarray.scalar"),
     (number, "numpy._core.multiarray.scalar"),
 ]
-"""Allowed in a checkpoint beside weights: a script's options, and numbers of numpy. None of it runs code."""
+"""Classes allowed in a checkpoint besides weights: a script's options, and numbers of numpy. None of them runs code."""
 
 
 MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"

@@ -27,7 +27,7 @@ def security_curve(
         distances: One per image, >= 0, in the units of the radii; None where nothing was found, which counts as robust
             at every radius. If anytime, in the board's random order.
         radii: Radii >= 0, in any order.
-        confidence: In (0,1), of each point by itself (Clopper–Pearson), not of the curve as a whole.
+        confidence: In (0,1), of each point separately (Clopper–Pearson), not of the whole curve.
         anytime: Whether to use betting sequences instead, for a run that may stop at any time.
 
     Returns:

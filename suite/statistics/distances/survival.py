@@ -4,7 +4,7 @@ The share of images that survive radius r is the security curve (`curve`). An im
 censored at the largest radius searched there: it survives at least up to that radius, and nothing is known beyond.
 
 kaplan_meier       images may have been searched up to different radii; Kaplan & Meier, JASA 53, 1958, with Greenwood's
-                   variance on the scale log(-log S), which keeps the ends in [0,1]. Each point by itself, approximate;
+                   variance on the scale log(-log S), which keeps the ends in [0,1]. Valid pointwise, approximate;
                    where all were searched alike `security_curve` is exact.
 survival_band      the whole curve at once, exact for any n: S ± sqrt(log(2/alpha) / (2n)), Dvoretzky, Kiefer &
                    Wolfowitz with the constant of Massart, Annals of Probability 18, 1990.
@@ -62,7 +62,7 @@ def kaplan_meier(
         distances: One per image, >= 0; None where nothing was found.
         radii: Radii >= 0, none beyond the largest radius searched.
         searched: The largest radius searched, for all images or one per image.
-        confidence: In (0,1), of each point by itself.
+        confidence: In (0,1), of each point separately.
 
     Returns:
         Fractions in [0,1], in the order of `radii`.

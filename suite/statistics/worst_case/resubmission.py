@@ -140,8 +140,8 @@ def resubmission_curve(
     Args:
         right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked
             attack.
-        confidence: In (0,1), of each point by itself.
-        method: Of the interval over images (see `interval`), of each point by itself; a sequence needs the board's
+        confidence: In (0,1), of each point separately.
+        method: Of the interval over images (see `interval`), of each point separately; a sequence needs the board's
             random order of images and picks in that order.
         counts: bool [attacks, images], False where SKIPPED; None means all count.
         upto: Largest N to compute, None for all.
@@ -168,7 +168,7 @@ def vote_curve(
     Args:
         right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked
             attack.
-        confidence: In (0,1), of each point by itself.
+        confidence: In (0,1), of each point separately.
         method: Of the interval over images, as for `resubmission_curve`.
         counts: bool [attacks, images], False where SKIPPED; None means all count.
         upto: Largest K to compute, None for all.
