@@ -185,7 +185,9 @@ def _check_range(defense: Defense, x: Tensor, purified: Tensor) -> None:
     values = values[values.isfinite()]
     if not len(values) or (float(values.min()) >= -SLACK and float(values.max()) <= 1 + SLACK):
         return
-    cure = "map [-1,1] back: (x + 1) / 2" if float(values.max()) <= 1 + SLACK else ("map [-1,1] to [0,1]: (x + 1) / 2")
+    cure = (
+        "map [-1,1] to [0,1]: (x + 1) / 2" if float(values.max()) <= 1 + SLACK else "divide by 255, or clamp to [0,1]"
+    )
     raise PurebenchError(
         f"expected a purifier that returns images in [0,1], but got values from {float(values.min()):.3g} to "
         f"{float(values.max()):.3g}; {cure}."
