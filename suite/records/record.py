@@ -54,7 +54,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """What a record says of one image.
+    """The contents of a record for one image.
 
     Attributes:
         image: Position of the image in the data set.

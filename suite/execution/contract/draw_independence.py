@@ -37,7 +37,7 @@ RESEEDED = (
     "expected a random defense that draws from torch's generator, but it sets its own seed, so that all calls give "
     "the same draws; remove the seed, or declare random=False."
 )
-SHARED = "a random choice is shared by all images of a call: each draw is a call of its own"
+SHARED = "all images of a call share a random choice, so each draw needs a separate call"
 
 
 @torch.no_grad()
