@@ -25,8 +25,8 @@ SLACK = 0.5
 """Largest accepted distance of a purifier's images from [0,1]: generative models overshoot, a wrong scale exceeds it by
 more."""
 PROBABILITIES = (
-    "its outputs are probabilities (each row sums to 1), so that the gradient of the cross-entropy vanishes; return the "
-    "logits, without the softmax"
+    "its outputs are probabilities (each row sums to 1), so that the gradient of the cross-entropy vanishes; return "
+    "the logits, without the softmax"
 )
 
 

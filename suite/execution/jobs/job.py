@@ -86,5 +86,5 @@ def _lost(job: Job, source: JobResult | None, rows: Sequence[int]) -> dict[int, 
     used = job.attack.source
     if used is None or source is None or used.defense == job.defense.name:
         return {}
-    why = f"no adversarial image to reuse: {used.attack} on {used.defense} is errored"
+    why = f"no adversarial images to reuse: {used.attack} on {used.defense} is errored"
     return dict.fromkeys(source.record.errored_rows.intersection(rows), why)
