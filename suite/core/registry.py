@@ -269,7 +269,7 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
     except (PurebenchError, Inapplicable):
         raise
     except (Exception, SystemExit) as error:  # factories of third parties may raise any error
-        raise PurebenchError(f"{spec.name}: creating {spec} failed: {type(error).__name__}: {error}") from error
+        raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error
     if made is None:
         raise PurebenchError(
             f"{spec.name}: expected the created object, but the factory returned None; add a `return`."

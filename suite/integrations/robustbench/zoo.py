@@ -252,7 +252,7 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
         ) from error
     except Exception as error:  # a model of the zoo may raise anything while it is loaded
         told = f"{type(error).__name__}: {str(error)[:300]}"
-        raise PurebenchError(f"robustbench: {model}: creating it from {files} failed: {told}") from error
+        raise PurebenchError(f"robustbench: {model}: cannot be made from {files}: {told}") from error
     return found.eval().requires_grad_(False)
 
 
