@@ -114,30 +114,41 @@ def _by_name(defense: Asked | Sequence[Asked] | Mapping[str, Asked] | None) -> d
         return {}
     several: list[Any] = list(defense) if isinstance(defense, list | tuple | Mapping) else [defense]
     if not several:
-        raise PurebenchError(f"evaluate: expected at least one defense, but got {defense!r}; None is all of a board.")
+        raise PurebenchError(
+            f"evaluate: expected at least one defense, but got {defense!r}; pass None to evaluate all rows of the "
+            "board."
+        )
     if isinstance(defense, Mapping):
         if unnamed := [name for name in defense if not isinstance(name, str)]:
-            raise PurebenchError(f"evaluate: expected defenses by their names, but got the name {unnamed[0]!r}.")
+            raise PurebenchError(
+                f"evaluate: expected names of defenses as strings, but got the name {unnamed[0]!r}; use strings as "
+                "keys."
+            )
         return dict(defense)
     named: dict[str, Asked] = {}
     for one in several:
         name = str(one) if isinstance(one, str | Spec) else label(one)
         if name in named:
-            raise PurebenchError(f"evaluate: expected each defense once, but {name!r} came twice; name them: {{…: …}}.")
+            raise PurebenchError(
+                f"evaluate: expected each defense once, but got {name!r} twice; pass a mapping with different "
+                "names: {'a': …, 'b': …}."
+            )
         named[name] = one
     return named
 
 
 def _only_here(names: Sequence[str], store: str | Path | None, workers: int) -> None:
     """Raise PurebenchError if an object in memory is combined with a store or several workers."""
-    cure = "save it as a file and name it, 'path/to/file.py:name'."
+    cure = "save it in a file and pass 'path/to/file.py:name'."
     if store is not None:
         raise PurebenchError(
-            f"store: expected none for {names[0]}, which lives in memory and has no identity to be kept by; {cure}"
+            f"store: expected None for {names[0]}, an object in memory, which has no identity under which its "
+            f"records could be stored; {cure}"
         )
     if workers != 1:
         raise PurebenchError(
-            f"workers: expected 1 for {names[0]}, which lives in this process alone, but got {workers}; {cure}"
+            f"workers: expected 1 for {names[0]}, an object in memory, which exists only in this process, but got "
+            f"{workers}; {cure}"
         )
 
 
@@ -160,7 +171,7 @@ def _row(board: Board, name: str, one: Asked) -> DefenseChoice:
     sources = {attack.source.defense for attack in board.attacks if attack.source is not None}
     if name in sources and any(row.name == name and row.use != spec for row in board.defenses):
         raise PurebenchError(
-            f"evaluate: expected another name than {name!r}, the row of {board.name} whose images other rows reuse; "
-            "name yours: {'another': …}."
+            f"evaluate: expected another name than {name!r}, the row of {board.name} whose adversarial images "
+            "other rows reuse; choose another name: {'another': …}."
         )
     return DefenseChoice(name, spec)

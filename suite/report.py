@@ -97,7 +97,7 @@ class Report:
     def _only(self) -> Row:
         if len(self.rows) != 1:
             names = ", ".join(row.name for row in self.rows)
-            raise PurebenchError(f"report: expected one defense, but got {names}; ask for one, report['name'].robust.")
+            raise PurebenchError(f"report: expected one defense, but got {names}; choose one, report['name'].robust.")
         return self.rows[0]
 
     def to_frame(self, *, attacks: bool = False) -> DataFrame:

@@ -107,7 +107,9 @@ class Stop:
         """The rule in words."""
         rules = [
             f"every interval is ± {100 * self.half_width:g} points or shorter" if self.half_width is not None else "",
-            "every two neighbours are told apart, or would hardly be by the last image" if self.decided else "",
+            "all adjacent rows are statistically distinguishable, or are unlikely to become so by the last image"
+            if self.decided
+            else "",
         ]
         return "; ".join(rule for rule in rules if rule)
 

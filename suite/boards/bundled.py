@@ -28,4 +28,4 @@ def find_board(name: str) -> Path:
         return boards[name]
     if Path(name).suffix in (".yaml", ".yml"):
         return Path(name)
-    raise PurebenchError(f"board: {name!r} is unknown; {nearest(name, boards)} Or name a board.yaml.")
+    raise PurebenchError(f"board: {name!r} is unknown; {nearest(name, boards)} Or pass the path of a board.yaml.")

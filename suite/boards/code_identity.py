@@ -178,7 +178,7 @@ class _Look:
         Code typed into a notebook has no file: its key differs in every process, so that its results are never reused.
         """
         if name.startswith(IN_MEMORY):
-            return Closure({}, {}, {})  # its records live no longer than the object
+            return Closure({}, {}, {})  # its records are deleted with the object
         made_of = inspect.unwrap(factory) if inspect.isroutine(factory) else factory
         module = sys.modules.get(getattr(made_of, "__module__", None) or "")
         file = getattr(module, "__file__", None)

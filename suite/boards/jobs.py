@@ -72,7 +72,7 @@ class WorstCaseJob:
 
     @property
     def label(self) -> str:
-        """The name in the place of an attack's in its record."""
+        """The name that replaces the attack's name in its record."""
         return WORST_CASE
 
 

@@ -29,7 +29,7 @@ def load_board(path: Path) -> Board:
     try:
         text = read_text(path, MEBIBYTE)
     except PurebenchError as error:
-        raise PurebenchError(f"{error} A board.yaml is expected there.") from error
+        raise PurebenchError(f"{error} Pass the path of a board.yaml.") from error
     try:
         return beside(parse_board(load_yaml(text)), path.parent)
     except PurebenchError as error:
@@ -55,8 +55,8 @@ def parse_board(data: Any) -> Board:
     jobs = found.blocks * (len(found.attacks) + 1) * len(found.defenses)  # + 1 for the worst-case job
     if jobs > MOST_JOBS:
         raise PurebenchError(
-            f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × (attacks + 1) × defenses), but these are "
-            f"{jobs:,}; take larger blocks."
+            f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × (attacks + 1) × defenses), but got "
+            f"{jobs:,}; use larger blocks."
         )
     return Board(
         name=found.name,
@@ -109,18 +109,23 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
                 raise PurebenchError(f"{where}.defense: {shown(source.defense)} is unknown; {near}")
             if source.attack not in above:
                 near = nearest(source.attack, above)
-                raise PurebenchError(f"{where}.attack: {shown(source.attack)} is no attack above {attack.name}; {near}")
+                raise PurebenchError(
+                    f"{where}.attack: expected an attack listed above {attack.name}, but got "
+                    f"{shown(source.attack)}; {near}"
+                )
             if above[source.attack].source is not None:
                 raise PurebenchError(
-                    f"{where}.attack: expected an attack without a source, but {source.attack} has one."
+                    f"{where}.attack: expected an attack without a source, but {source.attack} has a source; "
+                    "choose another attack."
                 )
         above[attack.name] = attack
     reused = {attack.source.attack for attack in attacks if attack.source is not None}
     for attack in attacks:
         if attack.only == SOURCE and attack.name not in reused:
             raise PurebenchError(
-                f"attacks.{attack.name}.only: expected an attack that reuses its images, but there is none; "
-                f"add one with source: {{defense: …, attack: {attack.name}}}, or leave out only: {SOURCE}."
+                f"attacks.{attack.name}.only: expected another attack that reuses the images of this one, but "
+                f"there is none; add one with source: {{defense: …, attack: {attack.name}}}, or remove only: "
+                f"{SOURCE}."
             )
 
 
@@ -131,11 +136,11 @@ def _check_different(attacks: Sequence[AttackChoice]) -> None:
             apart = {attack.only, other.only} == {"random", "deterministic"}  # no defense is attacked by both
             if not apart and _without_name(attack) == _without_name(other):
                 name = attack.use.name
-                repeat = "to repeat it, run the board with another seed"
-                cure = f"restarts are a parameter: {name}(restarts=2)" if _has_restarts(name) else repeat
+                repeat = "to repeat an attack, run the board with another seed"
+                cure = f"for restarts, use the parameter: {name}(restarts=2)" if _has_restarts(name) else repeat
                 raise PurebenchError(
                     f"attacks.{attack.name}: expected an attack that differs from attacks.{other.name} in use, "
-                    f"gradient, eot or source, but they are equal; leave one out ({cure})."
+                    f"gradient, eot or source, but they are equal; remove one ({cure})."
                 )
 
 
@@ -157,5 +162,8 @@ def _only_sources(value: Sequence[Any], attacks: Sequence[AttackChoice]) -> Sequ
     for name in value:
         if name not in reused:
             near = nearest(str(name)[:100], reused)
-            raise PurebenchError(f"only_sources: no attack reuses images of {shown(name)}; {near}")
+            raise PurebenchError(
+                "only_sources: expected defenses whose adversarial images an attack reuses, but got "
+                f"{shown(name)}; {near}"
+            )
     return value

@@ -52,7 +52,7 @@ def run_command(board: Board, defense: Spec | None = None, **options: Value) -> 
         **options: Further options, such as store and device.
     """
     if defense is not None and defense.name.startswith(IN_MEMORY):
-        return "no command repeats it: it was an object in memory"
+        return "no command reproduces it, because the defense was an object in memory"
     own, _, radius = board.name.partition("@")
     origin = board.origin or (own if own in bundled() else f"{own}.yaml")
     file = load_board(bundled()[origin]) if origin in bundled() else None

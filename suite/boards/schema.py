@@ -30,7 +30,7 @@ from purebench.core.threat import ThreatModel, parse_radius
 
 SCHEMA: Final = 1
 """Version of the schema of boards."""
-CURE = "write it again for this purebench, or use the purebench that it was written for"
+CURE = "rewrite it for this version of purebench, or use the version that it was written for"
 MOST_JOBS = 1_000_000
 
 
@@ -40,9 +40,7 @@ class DatasetSchema(StrictModel):
     use: SpecField = Field(
         description="A registered data set (fashion-mnist, cifar10, image-folder), or path/to/file.py:name."
     )
-    images: Images = Field(
-        description="Number of images that are used, the first ones of an order that `seed` decides."
-    )
+    images: Images = Field(description="Number of images to use: the first ones in the order that `seed` determines.")
     block: Images = Field(
         description="Images per job: the unit of randomness and of storage, at most the size of the data set."
     )
@@ -50,7 +48,7 @@ class DatasetSchema(StrictModel):
 
 
 def _radius_or_eps(schema: dict[str, Any]) -> None:
-    """State in the JSON schema that `eps` may stand in the place of `radius`."""
+    """State in the JSON schema that `eps` may replace `radius`."""
     schema["properties"]["eps"] = {**schema["properties"]["radius"], "description": "The same as radius."}
     schema["required"] = ["norm"]
     schema["oneOf"] = [{"required": ["radius"]}, {"required": ["eps"]}]
@@ -73,7 +71,7 @@ class ThreatSchema(StrictModel):
         if not isinstance(values, dict) or "eps" not in values:
             return values
         if "radius" in values:
-            raise told("expected radius or eps, which are the same, but got both; drop one")
+            raise told("expected either radius or eps, which mean the same, but got both; remove one")
         return {"radius" if key == "eps" else key: value for key, value in values.items()}
 
     @property
@@ -85,8 +83,10 @@ class ThreatSchema(StrictModel):
 class VerifySchema(StrictModel):
     """Number of draws of a random defense that decide its results."""
 
-    draws: Draws = Field(default=16, description="Draws at each attack's adversarial example of an image.")
-    fresh: Draws = Field(default=32, description="Draws that score the picked adversarial example of an image.")
+    draws: Draws = Field(default=16, description="Verification draws of a random defense, per image and attack.")
+    fresh: Draws = Field(
+        default=32, description=("Draws that measure the accuracy at the picked adversarial example of each image.")
+    )
 
 
 class SourceSchema(StrictModel):
@@ -104,17 +104,20 @@ class AttackSchema(StrictModel):
     )
     gradient: Gradient = Field(
         default="none",
-        description="What the attacker differentiates: exact, bpda, bpda-learned, blind, or none (no gradient).",
+        description="Gradient mode: exact, bpda, bpda-learned, blind, or none (no gradient).",
     )
     eot: Draws = Field(
         default=1, description="EOT samples: draws of a random defense that each gradient or score averages over."
     )
     only: Literal["all", "deterministic", "random", "source"] = Field(
         default="all",
-        description="The defenses that it attacks; source: only those whose images another attack reuses.",
+        description=(
+            "Defenses to attack: all, deterministic, random, or source (those whose adversarial images another "
+            "attack reuses)."
+        ),
     )
     source: SourceSchema | None = Field(
-        default=None, description="The job whose adversarial images the attack gets, as transfer does."
+        default=None, description=("Job whose adversarial images are given to the attack, as for the attack transfer.")
     )
 
 
@@ -126,7 +129,10 @@ class StopSchema(StrictModel):
     ] = Field(default=None, description="Largest half-width of every row's interval, such as 0.02 for two points.")
     decided: bool = Field(
         default=False,
-        description="End when neighbours by robust accuracy are distinguished, or unlikely to be by the last image.",
+        description=(
+            "Stop when all adjacent rows are statistically distinguishable, or are unlikely to become so by the "
+            "last image."
+        ),
     )
     max_images: Images | None = Field(default=None, description="Largest number of images to run, at least one block.")
 
@@ -141,7 +147,7 @@ class BoardCore(StrictModel):
         default=SCHEMA, alias="schema", description="Version of the schema; may be left out."
     )
     name: BoardName = Field(
-        description="Name of the board, under which its results are kept: small letters, digits and dashes."
+        description="Name of the board, under which its results are stored: lower-case letters, digits and dashes."
     )
     dataset: DatasetSchema = Field(description="The images.")
     classifier: SpecField = Field(
@@ -154,7 +160,8 @@ class BoardCore(StrictModel):
     )
     seed: Whole = Field(default=0, description="Seed of all random numbers.")
     cascade: bool = Field(
-        default=False, description="Spare an image that was wrong on every draw under one attack the attacks after it."
+        default=False,
+        description=("Skip the remaining attacks on an image once every draw of it was wrong under one attack."),
     )
     attack_precision: Literal["float32", "bf16"] = Field(
         default="float32", description="Arithmetic of the attacks; verification is in float32."
@@ -163,13 +170,15 @@ class BoardCore(StrictModel):
         description="The attacks by name, in order. The one named clean gives the clean accuracy.",
         json_schema_extra=NAMES_SCHEMA,
     )
-    stop: StopSchema | None = Field(default=None, description="When a run may end before its last image.")
+    stop: StopSchema | None = Field(default=None, description="Rule by which a run may stop before its last image.")
 
     @field_validator("stop", mode="before")
     @classmethod
     def _stop_says_something(cls, value: Any) -> Any:
         if value == {}:
-            raise told("expected half_width, decided or max_images, but got none; leave the key out")
+            raise told(
+                "expected at least one of half_width, decided and max_images, but got none; add one, or remove the key"
+            )
         return value
 
     @property
@@ -189,7 +198,10 @@ class BoardSchema(BoardCore):
     )
     only_sources: Annotated[list[Any], Expected("a list of defenses")] = Field(
         default_factory=list,
-        description="Defenses that only provide adversarial images for attacks on others, and are not shown.",
+        description=(
+            "Defenses that are run only because attacks on other defenses reuse their adversarial images; they are "
+            "not ranked."
+        ),
         json_schema_extra={"items": {"type": "string"}},
     )
 

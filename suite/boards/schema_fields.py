@@ -26,14 +26,14 @@ LONGEST_TEXT = 20_000
 
 def _board_name(value: Any) -> str:
     if not isinstance(value, str) or not BOARD_NAME.fullmatch(value):
-        raise told(f"expected small letters, digits and dashes, but got {shown(value)}")
+        raise told(f"expected lower-case letters, digits and dashes, but got {shown(value)}")
     return value
 
 
 def _named(value: Any) -> Any:
     """Return the mapping, if its keys are names; its values are validated later."""
     if not isinstance(value, dict) or not value:
-        raise told(f"expected a mapping of names, but got {shown(value)}")
+        raise told(f"expected a mapping with at least one name, but got {shown(value)}")
     if len(value) > MOST_ROWS:
         raise told(f"expected at most {MOST_ROWS:,} names, but got {len(value):,}")
     for name in value:
@@ -44,7 +44,10 @@ def _named(value: Any) -> Any:
 
 def _attack_names(value: Any) -> Any:
     if isinstance(value, dict) and WORST_CASE in value:
-        raise told(f"{WORST_CASE!r} is the name of what is picked among attacks; choose another")
+        raise told(
+            f"expected another name than {WORST_CASE!r}, which is reserved for the picked adversarial examples; "
+            "rename the attack"
+        )
     return value
 
 

@@ -25,9 +25,12 @@ def the_one(*given: str | None) -> str:
     """
     boards = {name for name in given if name is not None}
     if len(boards) > 1:
-        raise PurebenchError(f"board: expected one, but got {' and '.join(sorted(boards))}; drop one.")
+        raise PurebenchError(f"board: expected one board, but got {' and '.join(sorted(boards))}; remove one.")
     if not boards:
-        raise PurebenchError(f"board: expected one, but got none; {nearest('', bundled())} Or name a board.yaml.")
+        raise PurebenchError(
+            f"board: expected the name of a board, but got none; {nearest('', bundled())} Or pass the path of a "
+            "board.yaml."
+        )
     return boards.pop()
 
 
@@ -77,12 +80,12 @@ def _stopping(board: Board, until: Sequence[str] | None, max_images: int | None)
     """Return the board with its stopping rule. Raises PurebenchError for one that could never be evaluated."""
     stop = parse_until(until, max_images, board.stop)
     if stop is not None and stop.decided and len(board.shown) < 2:
-        raise PurebenchError("--until decided: expected at least 2 defenses to tell apart, but got 1; add another.")
+        raise PurebenchError("--until decided: expected at least 2 defenses to compare, but got 1; add another.")
     block = min(board.dataset.block, board.dataset.images)
     if stop is not None and stop.max_images is not None and stop.max_images < block:
         raise PurebenchError(
-            f"--max-images: expected at least one block, {block} images, but got {stop.max_images}; "
-            "--images cuts a board within a block."
+            f"--max-images: expected at least one block of {block} images, but got {stop.max_images}; to run a "
+            "part of a block, use --images."
         )
     return replace(board, stop=stop)
 
@@ -96,7 +99,7 @@ def with_rows(board: Board, rows: Sequence[DefenseChoice]) -> Board:
     rows = tuple(replace(row, only_source=False) for row in rows)
     for row in rows:
         if sum(other.name == row.name for other in rows) > 1:
-            raise PurebenchError(f"defense: expected each defense once, but {row.name!r} came twice; drop one.")
+            raise PurebenchError(f"defense: expected each defense once, but got {row.name!r} twice; remove one.")
     check_file_names([row.name for row in rows], "defense")
     return replace(board, defenses=(*rows, *_sources(board, rows)))
 

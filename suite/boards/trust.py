@@ -69,9 +69,9 @@ def check_trust(name: str, board: Board, *, trust: bool) -> None:
         from purebench.core.terminal_output import complain
 
         complain(told)
-        if typer.confirm("Run it?", err=True):
+        if typer.confirm("Run this code?", err=True):
             return
-    raise PurebenchError(f"{told}; read it, and add --trust to run it, or copy it beside the board.")
+    raise PurebenchError(f"{told}; read this code, then add --trust to run it, or copy it into the board's folder.")
 
 
 def built_in(group: str, spec: Spec) -> bool:

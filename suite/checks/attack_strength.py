@@ -19,7 +19,7 @@ from purebench.results.scores import under
 
 Floats = npt.NDArray[np.float64]
 
-WITHOUT = {BLACK: "by random search (Square)", TRANSFER: "by images found against the classifier alone"}
+WITHOUT = {BLACK: "random search (Square)", TRANSFER: "transfer from the classifier alone"}
 """The attacks without gradients of the defense, and how each works."""
 LEFT = 0.05
 """Accuracy that is accepted under an unbounded attack: attacks of a few steps miss some images."""
@@ -35,7 +35,7 @@ def more_draws(found: DefenseResult, tolerance: float) -> Suspicion:
     name = "more draws do not weaken the attack"
     if not found.random:
         return Suspicion(name, "the defense is not random")
-    return _against(name, found, (MANY,), FEW, tolerance, "with the gradients of many draws", "with those of one")
+    return _against(name, found, (MANY,), FEW, tolerance, "with many draws per gradient", "with one draw per gradient")
 
 
 def beats_blind(found: DefenseResult, tolerance: float, *, purifies: bool) -> Suspicion:
@@ -48,8 +48,10 @@ def beats_blind(found: DefenseResult, tolerance: float, *, purifies: bool) -> Su
     """
     name = "white-box is at least as strong as blind"
     if not purifies:
-        return Suspicion(name, "there is no purifier that an attacker could know of")
-    return _against(name, found, WHITE, BLIND, tolerance, "knowing the purifier", "attacking the classifier alone")
+        return Suspicion(name, "the defense has no purifier")
+    return _against(
+        name, found, WHITE, BLIND, tolerance, "with knowledge of the purifier", "against the classifier alone"
+    )
 
 
 def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
@@ -65,9 +67,9 @@ def beats_black_box(found: DefenseResult, tolerance: float) -> Suspicion:
     strong = _values(found, WHITE)
     weak = {how: values for other, how in WITHOUT.items() if (values := _values(found, (other,))) is not None}
     if strong is None or not weak:
-        return Suspicion(name, "one of the attacks to compare does not apply")
+        return Suspicion(name, "one of the attacks to compare does not apply to this defense")
     told = ", ".join(f"{how} {_percent(values)}" for how, values in weak.items())
-    told = f"following gradients {_percent(strong)} are left, {told}, of {strong.size} images"
+    told = f"accuracy under attack: with gradients {_percent(strong)}, {told} ({strong.size} images)"
     return worst([compared(name, told, strong, values, tolerance) for values in weak.values()])
 
 
@@ -81,8 +83,8 @@ def reaches_zero(found: DefenseResult, tolerance: float) -> Suspicion:
     name = "an unbounded attack reaches 0 %"
     values = _values(found, WHITE)
     if values is None:
-        return Suspicion(name, "no attack that follows gradients applies")
-    told = f"{_percent(values)} of {values.size} images hold where any image may become any other"
+        return Suspicion(name, "no gradient-based attack applies to this defense")
+    told = f"accuracy under an unbounded attack: {_percent(values)} ({values.size} images)"
     return counted(name, told, values, LEFT, tolerance)
 
 
@@ -98,8 +100,8 @@ def does_not_rise(found: Mapping[float, DefenseResult], tolerance: float) -> Sus
     values = {radius: _values(found[radius], WHITE) for radius in radii}
     known = [(radius, value) for radius in radii if (value := values[radius]) is not None]
     if len(known) < 2:
-        return Suspicion(name, "no attack that follows gradients applies")
-    told = ", ".join(f"{_percent(value)} at {radius:.4g}" for radius, value in known)
+        return Suspicion(name, "no gradient-based attack applies to this defense")
+    told = ", ".join(f"{_percent(value)} at radius {radius:.4g}" for radius, value in known)
     return worst([compared(name, told, far, near, tolerance) for (_, near), (_, far) in pairwise(known)])
 
 
@@ -114,8 +116,10 @@ def falls_with_radius(near: DefenseResult, far: DefenseResult, tolerance: float)
     name = "robustness falls far beyond the radius"
     here, there = _values(near, WHITE), _values(far, WHITE)
     if here is None or there is None:
-        return Suspicion(name, "no attack that follows gradients applies")
-    told = f"{_percent(here)} at the radius, {_percent(there)} far beyond it, of {here.size} images"
+        return Suspicion(name, "no gradient-based attack applies to this defense")
+    told = (
+        f"accuracy under attack: {_percent(here)} at the radius, {_percent(there)} far beyond it ({here.size} images)"
+    )
     # far - near / 2 is in [-1/2, 1]: 0 if half is lost, tolerance / 2 if the accuracy is `tolerance` at both radii
     return counted(name, told, (there - here / 2 + 0.5) / 1.5, 0.5 / 1.5, tolerance / 2 / 1.5)
 
@@ -128,13 +132,14 @@ def more_steps(found: DefenseResult, longer: DefenseResult, tolerance: float) ->
         longer: the result of the same attack with more steps.
         tolerance: the difference, a share of the images, that must be detected.
     """
-    name = "more steps do not break more"
+    name = "more steps do not make the attack stronger"
     (attack,) = (attack.name for attack in longer.attacks)
     short, long = _values(found, (attack,)), _values(longer, (attack,))
     if short is None or long is None:
-        return Suspicion(name, "no attack that follows gradients applies")
+        return Suspicion(name, "no gradient-based attack applies to this defense")
     told = (
-        f"{_percent(short)} are left by {attack}, {_percent(long)} by {LONGER} times the steps, of {short.size} images"
+        f"accuracy under {attack}: {_percent(short)}, with {LONGER} times the steps {_percent(long)} ({short.size} "
+        "images)"
     )
     return compared(name, told, short, long, tolerance)
 
@@ -152,8 +157,8 @@ def _against(
     """Compare the strongest of the attacks `knowing` with another attack, which should not be stronger."""
     strong, weak = _values(found, knowing), _values(found, (other,))
     if strong is None or weak is None:
-        return Suspicion(name, "one of the attacks to compare does not apply")
-    told = f"{how} {_percent(strong)} are left, {instead} {_percent(weak)}, of {strong.size} images"
+        return Suspicion(name, "one of the attacks to compare does not apply to this defense")
+    told = f"accuracy under attack: {how} {_percent(strong)}, {instead} {_percent(weak)} ({strong.size} images)"
     return compared(name, told, strong, weak, tolerance)
 
 

@@ -27,15 +27,17 @@ from purebench.execution.jobs.logit_comparison import close
 from purebench.execution.jobs.repeatability import same_again, same_under_one_seed
 
 ZERO = "gradients are not zero"
-EXACT = "gradients are those of the defense"
-FADES = "the cross-entropy keeps its gradient"
-SEEDS = "seeds are honoured"
+EXACT = "gradients agree with finite differences"
+FADES = "the cross-entropy has a gradient"
+SEEDS = "seeds determine the draws"
 
-SMALLER = "; divide the logits by a constant, which changes no answer, and attacks that follow it see a slope again"
-COARSE = "; the defense computes in {}, which is coarser than float32 and can do that: evaluate it in float32"
+SMALLER = "; divide the logits by a constant: the predictions stay the same, and the gradient no longer rounds to zero"
+COARSE = "; the defense computes in {}, which is less precise than float32 and can cause this; evaluate it in float32"
 FINE = (torch.float32, torch.float64)
 """Floating-point types that are precise enough for finite differences."""
-CURE = "; a purifier that has none says so (differentiable = False), and attacks take its surrogate's"
+CURE = (
+    "; if the purifier has no gradient, declare differentiable = False, and attacks use the gradient of its surrogate"
+)
 BY_CHANCE = 0.1
 """Share of images on which a correct defense may have no gradient (clamped, dead units) or a kink near the image."""
 STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
@@ -125,14 +127,14 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
         tolerance: the share of images that must be detected.
     """
     faded = int(found.faded.sum())
-    told = f"float32 rounds its gradient to zero on {faded} of {found.faded.size} images"
+    told = f"the gradient of the cross-entropy rounds to zero in float32 on {faded} of {found.faded.size} images"
     told += SMALLER if faded > BY_CHANCE * found.faded.size else ""
     keeps = counted(FADES, told, found.faded, BY_CHANCE, tolerance)
     if not _declares(defense):
-        why = "the purifier declares that no gradient comes through it; attacks take its surrogate's"
+        why = "the purifier declares differentiable = False; attacks use the gradient of its surrogate"
         return [Suspicion(ZERO, why), Suspicion(EXACT, why), keeps]
     if found.missing:
-        why = f"no gradient arrives at the image at all (a detach or a no_grad on the way?): {found.missing}"
+        why = f"no gradient reaches the images (is there a detach or no_grad in the defense?): {found.missing}"
         return [certain(ZERO, why), Suspicion(EXACT, why), keeps]
     zero, wrong = int(found.flat.sum()), int(found.off.sum())
     told = f"the gradient of the margin is zero or not finite on {zero} of {found.flat.size} images"
@@ -140,7 +142,9 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
     arrives = counted(ZERO, told, found.flat, BY_CHANCE, tolerance)
     if not found.off.size:
         return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
-    told = f"slopes and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
+    told = (
+        f"gradients and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
+    )
     told += COARSE.format(" and ".join(found.coarse)) if found.coarse and wrong > BY_CHANCE * found.off.size else ""
     return [arrives, counted(EXACT, told, found.off, BY_CHANCE, tolerance), keeps]
 
@@ -215,13 +219,17 @@ def seeds(defense: Defense, x: Tensor, batch: DeviceBatch) -> Suspicion:
     try:
         if not defense.random:
             same_again(defense, x, logits, batch)
-            return certain(SEEDS, "", "it answers the same again, whatever the seed and the batch")
+            return certain(SEEDS, "", "the answers do not depend on the seed or the batch")
         same_under_one_seed(defense, x)
     except DefenseFault as fault:
         return certain(SEEDS, str(fault))
     if all(close(logits, _asked(defense, x, batch, f"another seed, {number}")) for number in range(OTHERS)):
-        return certain(SEEDS, "it calls itself random, but another seed changes nothing; is a seed set inside it?")
-    return certain(SEEDS, "", "one seed gives the same draw twice, another seed another")
+        return certain(
+            SEEDS,
+            "the defense is declared random, but other seeds give the same answers; remove a seed that is set "
+            "inside it, or declare random=False",
+        )
+    return certain(SEEDS, "", "equal seeds give equal draws, and different seeds give different draws")
 
 
 def _asked(defense: Defense, x: Tensor, batch: DeviceBatch, seed: str) -> Tensor:

@@ -16,7 +16,7 @@ from purebench.execution.context import Context
 from purebench.execution.incremental import Limits, Runner, largest, steps
 from purebench.results.results import DefenseResult
 
-ANSWERS = "it answers"
+ANSWERS = "valid logits"
 NEARER = 0.5
 """The share of the board's radius at which the robust accuracy is compared with that at the radius."""
 
@@ -77,9 +77,10 @@ def honest(
         reasons = [f"{attack.name}: {reason}" for attack in attacked.attacks for reason in attack.reasons]
         if attacked.failed:
             return Trust(
-                [CheckResult(ANSWERS, Result.FAILS, f"nothing is known of it; {reasons[0]}")], (context, attacked)
+                [CheckResult(ANSWERS, Result.FAILS, f"the defense could not be evaluated: {reasons[0]}")],
+                (context, attacked),
             )
-        told = f"some attacks failed, {reasons[0]}" if reasons else f"no attack failed on {images} images"
+        told = f"some attacks failed: {reasons[0]}" if reasons else f"no attack failed on {images} images"
         first = CheckResult(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
         new, seeds = _asked(context, row, done, seeds)
         slopes, done = slopes + new, images

@@ -5,7 +5,7 @@ A package declares its defenses in a YAML file in its package data, and names th
 
     my-defense: {random: true, gradient: exact, surrogate: identity, forwards: 1, licence: MIT, source: 'arXiv:…'}
 
-A `costs.json` beside it holds measured times, with the command that wrote it (`benchmarks/purification.py`).
+A `costs.json` in the same folder contains measured times and the command that wrote it (`benchmarks/purification.py`).
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def of_package(point: EntryPoint) -> dict[str, Declaration]:
     places = [] if found is None else list(found.submodule_search_locations or [])
     path = next((path for place in places if (path := Path(place, file)).is_file()), None)
     if path is None:
-        raise PurebenchError(f"{point.value}: expected {file} in the folder of {package}; is it in its package data?")
+        raise PurebenchError(
+            f"{point.value}: expected {file} in the folder of {package}, but it is missing; add it to the package data."
+        )
     costs = path.with_name("costs.json")
     try:
         times = json.loads(costs.read_text(encoding="utf-8"))["ms"] if costs.is_file() else {}

@@ -1,4 +1,4 @@
-"""Describes one registered name: its text, its parameters with defaults, what a defense declares of itself."""
+"""Describes a registered name: its docstring, its parameters with defaults, the declared properties of a defense."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from purebench.core.registry import factory
 from purebench.core.terminal_output import make_console
 
 GIVEN = ("classifier", "defense", "images", "threat", "eot", "view", "x", "y", "found")
-"""Parameters that the board gives, not its author."""
+"""Parameters that are passed by the run and not written in a board.yaml."""
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Examples?):")
 
 
 def describe(group: str, name: str) -> None:
-    """Print what a name stands for and what it takes.
+    """Print the description and the parameters of a registered name.
 
     Args:
         group: A group of the registry, such as "defenses".

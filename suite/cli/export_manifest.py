@@ -14,7 +14,7 @@ from purebench.core.files.text import MEBIBYTE, read_text
 
 NAME = "export.json"
 SUFFIXES = (".npz", ".png", ".md", ".tex", ".csv", ".bib")
-"""Suffixes of the files that an export writes; a list that names others deletes nothing of theirs."""
+"""Suffixes of the files that an export writes; other files are never deleted, even if a list names them."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Manifest:
         files = data.get("files") if isinstance(data, dict) else None
         if not isinstance(files, list) or not all(isinstance(one, str) for one in files):
             raise PurebenchError(
-                f"{path}: expected the list of an export, but it is damaged; name another folder (-o)."
+                f"{path}: expected the list of files of an export, but it is damaged; choose another folder (-o)."
             )
         if data.get("board") != board:
             raise PurebenchError(
-                f"{folder}: expected no export of another board, but it holds one of {data.get('board')!r}; name "
-                "another folder (-o)."
+                f"{folder}: expected no export of another board, but it contains one of {data.get('board')!r}; "
+                "choose another folder (-o)."
             )
         return cls(folder, board, tuple(files), str(data.get("records")))
 

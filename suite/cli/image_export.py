@@ -20,7 +20,7 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
     An npz holds `images` (float32 [N,C,H,W] in [0,1], exactly as they were verified), `labels` and `positions` in the
     data set (int64 [N]), `attack`, `defense` and `outcome` (text [N]). A PNG file has 8 bits a channel: its rounding
     may undo a perturbation, so that only the npz can be verified again. The attack of the picked adversarial examples,
-    which robust accuracy is measured at, is called `worst-case`; there `attack` says where each image came from.
+    which robust accuracy is measured at, is called `worst-case`; its `attack` is the attack that found each image.
 
     Args:
         saved: The store, open.

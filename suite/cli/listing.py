@@ -21,35 +21,35 @@ from purebench.core.errors import PurebenchError, nearest
 from purebench.core.terminal_output import make_console
 
 ABOUT = {
-    "boards": "what `purebench run` takes",
+    "boards": "boards for `purebench run`",
     "defenses": "purifiers and other defenses",
-    "attacks": "algorithms, and other packages' attacks behind their prefix",
-    "views": "gradient modes: what the attacker differentiates",
-    "classifiers": "what is defended",
+    "attacks": "algorithms, and the attacks of other packages behind a prefix",
+    "views": "gradient modes: the gradient that an attack uses",
+    "classifiers": "classifiers that are defended",
     "datasets": "labelled images",
-    "recipes": "how bundled models were made; `purebench train`",
+    "recipes": "recipes of the bundled models, for `purebench train`",
 }
-MORE = {"attacks": "all of them, and what they take", "defenses": "what each is, costs, and where it comes from"}
+MORE = {"attacks": "all attacks with their parameters", "defenses": "description, cost and source of each defense"}
 LIBRARY_TITLES = {
     "autoattack": "autoattack:NAME – AutoAttack's own package",
     "art": "art:NAME – Adversarial Robustness Toolbox 1.20",
     "foolbox": "foolbox:NAME – Foolbox 3.3.4",
 }
 LEGEND = """\
-norms     of the threats it runs under; any: its own constraint is none of them
-sees      what it uses of the defense; ∇: it needs gradients
-kind      bounded: keeps to the radius; min-norm: looks for the nearest adversarial image"""
+norms     norms of the threat models that it supports; any: it has a constraint of its own
+sees      knowledge of the defense that it uses; ∇: it needs gradients
+kind      bounded: stays within the radius; min-norm: searches for the nearest adversarial image"""
 FACTS = """\
 random     whether two answers to an image may differ
-gradient   exact: the slope comes through; zero: it is zero almost everywhere; none: it cannot come through
-surrogate  what BPDA differentiates; none: nothing stands before the classifier
-forwards   of a draw: times that it passes an image through its own networks + through the classifier
-ms         CPU milliseconds an image of a draw, one thread, classifier included (defenses/costs.json says where)
-All at default settings; varies: with what it is given; ?: not declared (see purebench/cli/declaration.py)"""
+gradient   exact: it passes through the purifier; zero: it is zero almost everywhere; none: it cannot pass
+surrogate  function that BPDA differentiates; none: there is no purifier
+forwards   passes per image and draw, through the defense's own networks + through the classifier
+ms         CPU milliseconds per image and draw, one thread, classifier included (measured as in defenses/costs.json)
+All at default settings; varies: depends on the parameters; ?: not declared (see purebench/cli/declaration.py)"""
 LONGEST, LEAST = 39, 20
 """Number of characters of a name in a row, and in a narrow terminal; the rest is printed in the next row."""
 OTHERS = 60
-"""Number of columns that a table needs beside its names."""
+"""Number of columns that a table needs in addition to its names."""
 PIPED = 160
 """Number of columns if the output is not a terminal: a line for each attack."""
 
@@ -94,7 +94,7 @@ def check_group(what: str) -> None:
         PurebenchError: If there is no such group.
     """
     if what not in ABOUT:
-        raise PurebenchError(f"list: {what!r} is unknown; {nearest(what, ABOUT)}")
+        raise PurebenchError(f"list: the group {what!r} is unknown; {nearest(what, ABOUT)}")
 
 
 def print_attacks(console: Console) -> None:
@@ -112,7 +112,7 @@ def print_attacks(console: Console) -> None:
         console.print("", table)
     for library, title in LIBRARY_TITLES.items():
         _print_entries(console, title, [entry for entry in LIBRARIES[library].values() if not entry.left_out])
-    table = Table(title="not offered", title_justify="left", box=None, show_header=False, padding=(0, 1))
+    table = Table(title="not available", title_justify="left", box=None, show_header=False, padding=(0, 1))
     table.add_column(max_width=34)
     table.add_column(style="dim")
     for library, reason, names in left_out():
@@ -126,7 +126,7 @@ def print_defenses(console: Console) -> None:
     points = registry.installed("defenses")
     declarations, faults = declared()
     wide = console.width >= PIPED
-    table, below = _defense_table(wide), _plain("what they are")
+    table, below = _defense_table(wide), _plain("descriptions of the defenses")
     for name, point in points.items():
         one = declarations.get(name)
         told = about(summary(point).rstrip("."), "" if one is None else one.source)
@@ -137,7 +137,7 @@ def print_defenses(console: Console) -> None:
     if not wide:
         console.print("", below)
     for fault in faults:
-        console.print(f"nothing is taken from a declaration: {fault}", style="yellow", markup=False, highlight=False)
+        console.print(f"a file of declarations is ignored: {fault}", style="yellow", markup=False, highlight=False)
 
 
 def facts(one: Declaration | None) -> list[str]:

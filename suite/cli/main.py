@@ -35,8 +35,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="How robust is a defended image classifier against an attacker who knows the defense?\n\n"
-    "Start with [bold]purebench run fashion-quick[/bold]; see what there is with [bold]purebench list[/bold].",
+    help="Evaluate the adversarial robustness of defended image classifiers; the attacker knows the "
+    "defense.\n\nStart with [bold]purebench run fashion-quick[/bold]; list all names with [bold]purebench "
+    "list[/bold].",
 )
 
 

@@ -9,8 +9,8 @@ import typer
 
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", help="SQLite file of all records; made if need be. Default: the user's data folder."),
+    typer.Option("--store", help="SQLite file of all records; created if needed. Default: the user's data folder."),
 ]
 TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, unasked.")
+    bool, typer.Option("--trust", help="Run Python files that the board names outside its folder, without asking.")
 ]

@@ -52,7 +52,7 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
     from purebench.results.export import load_results
 
     if not folder.is_dir():
-        raise PurebenchError(f"--results: expected a folder of results, but {folder} is none.")
+        raise PurebenchError(f"--results: expected a folder of results, but {folder} is not a folder.")
     found = load_results(folder)
     if not found:
         raise PurebenchError(f"--results: expected results (JSON files) in {folder}, but there are none.")
@@ -60,8 +60,8 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
     if other is not None:
         raise PurebenchError(
             f"{folder}: expected results of one board with the same settings, but those of {found[0].name} "
-            f"({found[0].board.get('name')}) and {other.name} ({other.board.get('name')}) differ; keep each in a "
-            "folder of its own."
+            f"({found[0].board.get('name')}) and {other.name} ({other.board.get('name')}) differ; keep the results "
+            "of each board in a separate folder."
         )
     board = board_of(found)
     _check_images(folder, board, found)
@@ -81,7 +81,7 @@ def _check_images(folder: Path, board: Board, found: Sequence[DefenseResult]) ->
     if len(labels) > board.dataset.images:
         raise PurebenchError(
             f"{folder}: expected results on the {board.dataset.images} images of one board, but together they have "
-            f"{len(labels)}; keep those of each board in a folder of its own."
+            f"{len(labels)}; keep the results of each board in a separate folder."
         )
 
 

@@ -45,7 +45,9 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
         "folder": folder.as_posix(),
     }
     if re.search(r"[()\s':]", words["folder"]):
-        raise PurebenchError(f"--folder: expected a path without spaces, brackets and colons, but got {str(folder)!r}.")
+        raise PurebenchError(
+            f"--folder: expected a path without spaces, brackets and colons, but got {str(folder)!r}; choose another."
+        )
     source = files("purebench") / "skeletons" / kind
 
     def filled(template: str) -> str:
@@ -61,7 +63,9 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
     try:
         for path in texts:
             if path.exists():
-                raise PurebenchError(f"{path}: expected nothing there, but it exists; choose another name or --folder.")
+                raise PurebenchError(
+                    f"{path}: expected no file of this name, but it exists; choose another name or --folder."
+                )
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             path.write_text(text, encoding="utf-8")
@@ -73,14 +77,17 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
 def _check_name(name: str) -> None:
     """Raise PurebenchError for an invalid Python name, or one that the new file would shadow."""
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
-        raise PurebenchError(f"new: expected a name in Python, such as my_method, but got {name!r}.")
+        raise PurebenchError(f"new: expected a valid Python name, such as my_method, but got {name!r}.")
     if name.startswith("_") or len(name) > LONGEST:
         raise PurebenchError(
             f"new: expected a letter and at most {LONGEST - 1} more characters, such as my_method, but got {name!r}."
         )
     found = find_spec(name)  # a plain folder of that name has no origin and does no harm
     if name in dir(builtins) or name in sys.stdlib_module_names or (found is not None and found.origin is not None):
-        raise PurebenchError(f"new: expected a new name, but Python or a package has {name!r} already; choose another.")
+        raise PurebenchError(
+            f"new: expected an unused name, but {name!r} is a name of Python or of an installed package; choose "
+            "another."
+        )
 
 
 def _check_taken(name: str, source: str, board: str) -> None:
@@ -89,7 +96,7 @@ def _check_taken(name: str, source: str, board: str) -> None:
     Args:
         name: The name.
         source: The text of the file.
-        board: The text of the board; empty if the name is none of its rows and attacks.
+        board: The text of the board; empty if the name is not used for a row or an attack.
     """
     tree = ast.parse(source)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
@@ -98,4 +105,6 @@ def _check_taken(name: str, source: str, board: str) -> None:
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     twice = functions.count(name) > 1 or (board and len(re.findall(rf"^  {name}:", board, re.MULTILINE)) != 1)
     if name in used or twice:
-        raise PurebenchError(f"new: expected a new name, but the files themselves use {name!r}; choose another.")
+        raise PurebenchError(
+            f"new: expected an unused name, but the written files themselves use {name!r}; choose another."
+        )

@@ -65,7 +65,7 @@ def check_logits(answer: object, images: int) -> Tensor:
 
     logits = answer if isinstance(answer, torch.Tensor) else _held(answer, images)
     if logits.ndim != 2 or len(logits) != images or logits.shape[1] < 2:
-        raise NotLogits(f"expected logits of shape [{images},K] of K ≥ 2 classes, but got {list(logits.shape)}")
+        raise NotLogits(f"expected logits of shape [{images},K] with K ≥ 2 classes, but got {list(logits.shape)}")
     if not logits.is_floating_point():
         raise NotLogits(f"expected floating-point logits, but got {logits.dtype}")
     if logits.dtype.itemsize < torch.float32.itemsize:
@@ -91,7 +91,7 @@ def _held(answer: object, images: int) -> Tensor:
     found = [part for part in parts if isinstance(part, torch.Tensor) and part.ndim == 2 and part.is_floating_point()]
     if len(found) == 1:
         return found[0]
-    cure = "return them alone"
+    cure = "return the logits alone"
     if isinstance(answer, Mapping):
         cure = f"wrap it: lambda x: model(x)[{next(iter(answer), 'logits')!r}]"
     elif isinstance(answer, list | tuple):

@@ -38,7 +38,10 @@ class MissingFiles(PurebenchError):
 
     def __str__(self) -> str:
         what = "; ".join(str(file) for file in self.files)
-        return f"not on this machine: {what}; put it there, or say where it is ($PUREBENCH_DATA, $PUREBENCH_MODELS)."
+        return (
+            f"files are missing on this machine: {what}; put them there, or set $PUREBENCH_DATA or "
+            "$PUREBENCH_MODELS to the folder that contains them."
+        )
 
 
 class Inapplicable(Exception):

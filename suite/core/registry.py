@@ -83,7 +83,7 @@ class Spec:
             call = ast.parse(f"f({arguments or ''})", mode="eval").body
             assert isinstance(call, ast.Call)
             if call.args or any(keyword.arg is None for keyword in call.keywords):
-                raise ValueError("arguments need their names")
+                raise ValueError("every argument needs a name")
             source = f"f({arguments or ''})"
             params = {str(keyword.arg): _value(source, keyword.value) for keyword in call.keywords}
         except (SyntaxError, ValueError, AssertionError) as error:
@@ -159,7 +159,7 @@ def _points(changed: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
 
 
 def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return the factory of a name, and the arguments that its prefix stands for.
+    """Return the factory of a name, and the arguments that follow from its prefix.
 
     Args:
         group: the group of the registry, such as `attacks`.
@@ -170,7 +170,10 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
             imported.
     """
     if name.endswith(".py"):
-        raise PurebenchError(f"{group}: expected path/to/file.py:name, but got {name!r}; say which name in the file.")
+        raise PurebenchError(
+            f"{group}: expected path/to/file.py:name, but got {name!r}; add the name of a function or class in the "
+            "file."
+        )
     if path := Spec(name).path:
         return _from_file(group, path, name.rpartition(":")[2]), {}
     known, found = registered(group, name)
@@ -208,7 +211,7 @@ def registered(group: str, name: str) -> tuple[str, Callable[..., Any] | EntryPo
 
 def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
     if not path.is_file():
-        raise PurebenchError(f"{group}: expected a Python file, but {path} is none.")
+        raise PurebenchError(f"{group}: expected a Python file, but {path} does not exist.")
     # the name depends on the contents too: a file may change while a notebook runs, and a job's key has the new ones
     decides = f"{path.resolve()}\0{refresh_file(path)}".encode()
     module_name = f"purebench_local_{hashlib.sha256(decides).hexdigest()[:12]}"
@@ -228,7 +231,7 @@ def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
         return LOCAL[group][name]
     if hasattr(module, name) and not callable(getattr(module, name)):
         told = f"{name} is {getattr(module, name)!r:.60}"
-        raise PurebenchError(f"{path}: expected a class or a function that makes one of the {group}, but {told}.")
+        raise PurebenchError(f"{path}: expected a class or a function that returns one of the {group}, but {told}.")
     if not callable(found := getattr(module, name, None)):
         raise PurebenchError(f"{path}: {name!r} is unknown; {nearest(name, [n for n in vars(module) if n[0] != '_'])}")
     return found  # type: ignore[no-any-return]
@@ -268,7 +271,9 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
     except (Exception, SystemExit) as error:  # factories of third parties may raise any error
         raise PurebenchError(f"{spec.name}: cannot be made from {spec}: {type(error).__name__}: {error}") from error
     if made is None:
-        raise PurebenchError(f"{spec.name}: expected what it makes, but got None; is a `return` missing?")
+        raise PurebenchError(
+            f"{spec.name}: expected the created object, but the factory returned None; add a `return`."
+        )
     return made
 
 

@@ -72,7 +72,7 @@ class ThreatModel:
         if self.radius > most:
             raise PurebenchError(
                 f"radius: expected at most {most:g} for {self.norm} and images of {list(shape)} in [0,1], but got "
-                f"{self.radius:g}, under which any image may become any other; {_over_255(self.radius)}"
+                f"{self.radius:g}, at which any image can become any other; {_over_255(self.radius)}"
             )
 
     def size(self, delta: Tensor) -> Tensor:
@@ -157,4 +157,4 @@ def _in_range(radius: object, given: object) -> float:
 
 def _over_255(radius: float) -> str:
     """Return the hint for a radius that was probably meant for images in [0,255]."""
-    return f"{radius:g}/255 meant?" if radius <= 255 else "give a smaller one, such as 8/255."
+    return f"{radius:g}/255 meant?" if radius <= 255 else "use a smaller one, such as 8/255."

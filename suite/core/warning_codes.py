@@ -27,7 +27,7 @@ class WarningCode(StrEnum):
         LIBRARY: a warning of the library that ran the attack.
         CONDITIONAL: in a cascade, earlier attacks broke some of the images.
         PROBABILITIES: the defense returns probabilities where logits are expected.
-        SHARED_DRAWS: the defense draws once per call for all images, so each draw is a call of its own.
+        SHARED_DRAWS: the defense draws once per call for all images, so each draw needs a separate call.
     """
 
     ZERO_GRADIENT = "zero-gradient"

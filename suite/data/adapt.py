@@ -52,7 +52,9 @@ def as_image_set(made: Any, name: str = "images") -> ImageSet:
     labels = valid_labels(name, y, len(images))
     most = int(labels.max()) + 1
     if most > 1_000_000:
-        raise PurebenchError(f"{name}: expected at most 1,000,000 classes, but got the label {most - 1}; check labels.")
+        raise PurebenchError(
+            f"{name}: expected at most 1,000,000 classes, but got the label {most - 1}; check the labels."
+        )
     return ImageSet(name, images, labels, tuple(map(str, range(most))), name)
 
 
@@ -70,5 +72,5 @@ def _pair(made: Any, name: str) -> tuple[Any, Any]:
         got += " without labels"
     raise PurebenchError(
         f"{name}: expected an ImageSet, a pair (images, labels) or a TensorDataset of two tensors, but got {got}; "
-        "stack images as [N,C,H,W] and labels as [N], and return both."
+        "return images [N,C,H,W] and labels [N]."
     )

@@ -13,8 +13,8 @@ from purebench.core.errors import PurebenchError, nearest, shown
 ORDERS = ("number", "string")
 """`number`: 2 before 10, also within names. `string`: 10 before 2, as torchvision's ImageFolder sorts."""
 CURE = (
-    "name all classes in the order of the classifier's outputs (classes=[…]), or say order=number, or order=string as "
-    "torchvision's ImageFolder has it"
+    "list all classes in the order of the classifier's outputs (classes=[…]), or choose order=number, or "
+    "order=string as in torchvision's ImageFolder"
 )
 
 
@@ -38,7 +38,7 @@ def class_names(root: Path, classes: Sequence[str | int] | int | None, order: st
         raise PurebenchError(f"image-folder: order: {shown(order)} is unknown; {nearest(str(order), ORDERS)}")
     if isinstance(classes, Sequence) and not isinstance(classes, str):
         if order is not None:
-            raise PurebenchError("image-folder: expected classes=[…] or order, but got both; drop order.")
+            raise PurebenchError("image-folder: expected either classes=[…] or order, but got both; remove order.")
         return _named(root, classes, found)
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int)):
         raise PurebenchError(
@@ -46,12 +46,14 @@ def class_names(root: Path, classes: Sequence[str | int] | int | None, order: st
         )
     if classes is not None and len(found) != classes:
         raise PurebenchError(
-            f"image-folder: expected {shown(classes)} sub-folders in {root}, one a class, but got {len(found)}, and a "
-            "missing or foreign one would shift the labels; make an empty one for a missing class, move away what is "
-            "none, or name them all (classes=[…])."
+            f"image-folder: expected {shown(classes)} sub-folders in {root}, one per class, but got {len(found)}, "
+            "which may shift the labels; create an empty folder for each missing class, remove other folders, or "
+            "list all names (classes=[…])."
         )
     if not found:
-        raise PurebenchError(f"image-folder: expected a sub-folder per class in {root}, but got none; make them.")
+        raise PurebenchError(
+            f"image-folder: expected a sub-folder per class in {root}, but got none; create one per class."
+        )
     return _sorted(root, found, order, counted=classes is not None)
 
 
@@ -59,14 +61,17 @@ def _named(root: Path, classes: Sequence[Any], found: Sequence[str]) -> tuple[st
     names = tuple(str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in classes)
     if wrong := [name for name in names if not isinstance(name, str) or not name]:
         raise PurebenchError(
-            f"image-folder: expected classes=[…] to be names of sub-folders, but got {shown(wrong[0])}; quote it."
+            f"image-folder: expected classes=[…] to be names of sub-folders, but got {shown(wrong[0])}; put it in "
+            "quotes."
         )
     if twice := [name for name in names if names.count(name) > 1]:
-        raise PurebenchError(f"image-folder: expected every class once, but {twice[0]!r} came twice in classes=[…].")
+        raise PurebenchError(
+            f"image-folder: expected every class once, but got {twice[0]!r} twice in classes=[…]; remove one."
+        )
     if not names or set(found) - set(names):
         raise PurebenchError(
-            f"image-folder: {root} holds {shown(sorted(found))}, but the classes are {shown(list(names))}; name "
-            "them all (classes=[…])."
+            f"image-folder: expected classes=[…] to contain all sub-folders of {root}, {shown(sorted(found))}, but "
+            f"got {shown(list(names))}; list all names."
         )
     return names
 
@@ -77,7 +82,8 @@ def _sorted(root: Path, found: Sequence[str], order: str | None, *, counted: boo
     same = next((i for i, (one, other) in enumerate(pairwise(keys)) if one == other), None)
     if order != "string" and same is not None:
         raise PurebenchError(
-            f"image-folder: {by_number[same]!r} and {by_number[same + 1]!r} in {root} are the same number; rename one."
+            f"image-folder: expected one sub-folder per number in {root}, but {by_number[same]!r} and "
+            f"{by_number[same + 1]!r} are the same number; rename one."
         )
     if order is not None:
         return by_string if order == "string" else by_number
@@ -85,8 +91,8 @@ def _sorted(root: Path, found: Sequence[str], order: str | None, *, counted: boo
         if by_string != by_number:
             one, other = next((a, b) for a, b in zip(by_string, by_number, strict=True) if a != b)
             raise PurebenchError(
-                f"image-folder: the sub-folders of {root} have one order as strings and another as numbers "
-                f"({one!r} or {other!r} first); {CURE}."
+                f"image-folder: the sub-folders of {root} have one order as strings and another as numbers (first "
+                f"{one!r} or {other!r}); {CURE}."
             )
         return by_string
     numbers = [int(name) for name in by_number]
@@ -94,9 +100,9 @@ def _sorted(root: Path, found: Sequence[str], order: str | None, *, counted: boo
         start = min(numbers[0], 1)
         missing = next(number for number in range(start, start + len(numbers) + 1) if number not in numbers)
         raise PurebenchError(
-            f"image-folder: the sub-folders of {root} are numbers, but {missing} is not among them, which would shift "
-            "the labels; make an empty one for a missing class, or say how many there are (classes=N), or name all "
-            "(classes=[…])."
+            f"image-folder: expected consecutive numbers as sub-folders of {root}, but {missing} is missing, which "
+            "may shift the labels; create an empty folder for it, or give the number of classes (classes=N) or all "
+            "names (classes=[…])."
         )
     return by_number
 

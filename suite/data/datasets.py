@@ -60,17 +60,18 @@ def read_idx(path: Path) -> Array:
         data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (EOFError, OSError) as error:
         raise PurebenchError(
-            f"{path}: expected a gzipped idx file, but it is damaged ({error}); fetch it again."
+            f"{path}: expected a gzipped idx file, but it is damaged ({error}); download it again."
         ) from error
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise PurebenchError(
-            f"{path}: expected an idx file of bytes (it starts 00 00 08), but got {data[:4].hex(' ')}."
+            f"{path}: expected an idx file of bytes, which starts with 00 00 08, but got {data[:4].hex(' ')}; "
+            "download it again."
         )
     shape = np.frombuffer(data, dtype=">i4", count=data[3], offset=4)
     values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * data[3])
     if values.size != int(np.prod(shape)):
         raise PurebenchError(
-            f"{path}: expected {int(np.prod(shape))} bytes of data, but got {values.size}; fetch it again."
+            f"{path}: expected {int(np.prod(shape))} bytes of data, but got {values.size}; download it again."
         )
     return values.reshape(tuple(shape)).copy()
 
@@ -103,7 +104,10 @@ def fashion_mnist(*, split: str = "shipped", folder: str | None = None, download
         with np.load(Path(__file__).with_name("fashion_mnist_1000.npz")) as stored:
             images, labels = stored["images"], stored["labels"]
         if array_hash(images, labels) != FASHION_HASH:
-            raise PurebenchError("fashion_mnist_1000.npz is not the file that was shipped; reinstall purebench.")
+            raise PurebenchError(
+                "fashion-mnist: expected the bundled fashion_mnist_1000.npz, but its contents have changed; "
+                "reinstall purebench."
+            )
         return ImageSet("fashion-mnist", pad_to_32(images), labels.astype(np.int64), FASHION_CLASSES, "shipped")
     if split not in FASHION_FILES:
         raise PurebenchError(f"fashion-mnist: expected split shipped, test or train, but got {split!r}.")
@@ -125,18 +129,22 @@ def _fashion_folder(folder: str | None, download: bool) -> Path:
     for place in places:
         if all(_with_or_without_gz(place / name).exists() for name in needed):
             return place
-    cure = "install Debian's dataset-fashion-mnist, or name a folder with the four idx files (folder=…)."
+    cure = "install Debian's package dataset-fashion-mnist, or give a folder with the four idx files (folder=…)."
     looked = ", ".join(str(place) for place in places)
     if folder or not download:
         raise PurebenchError(
-            f"fashion-mnist: expected {needed[0]}[.gz] and its three companions in {looked}: not there; {cure}"
+            f"fashion-mnist: expected {needed[0]}[.gz] and the three other idx files in {looked}, but they are "
+            f"missing; {cure}"
         )
     from torchvision.datasets import FashionMNIST
 
     try:
         FashionMNIST(str(data_home()), download=True)
     except Exception as error:
-        raise PurebenchError(f"fashion-mnist: not in {looked}, and its download failed ({error}); {cure}") from error
+        raise PurebenchError(
+            f"fashion-mnist: expected the idx files in {looked}, but they are missing, and the download failed "
+            f"({error}); {cure}"
+        ) from error
     return raw
 
 
@@ -158,15 +166,17 @@ def cifar10(
     if npz is not None:
         return _jpeg_npz(Path(npz))
     if split not in ("test", "train"):
-        raise PurebenchError(f"cifar10: expected split test or train, but got {split!r}.")
+        raise PurebenchError(f"cifar10: expected the split test or train, but got {split!r}.")
     from torchvision.datasets import CIFAR10
 
     home = Path(folder) if folder else data_home()
     try:
         data = CIFAR10(str(home), train=split == "train", download=download and folder is None)
     except Exception as error:
-        cure = "name torchvision's folder (folder=…, holding cifar-10-batches-py) or an npz (npz=…)."
-        raise PurebenchError(f"cifar10: not found in {home} ({str(error).splitlines()[0]}); {cure}") from error
+        cure = "give torchvision's folder (folder=…, which contains cifar-10-batches-py) or an npz file (npz=…)."
+        raise PurebenchError(
+            f"cifar10: expected the data in {home}, but they cannot be loaded ({str(error).splitlines()[0]}); {cure}"
+        ) from error
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     return ImageSet("cifar10", images, np.asarray(data.targets, dtype=np.int64), tuple(data.classes), str(home))
 
@@ -179,7 +189,7 @@ def _jpeg_npz(path: Path) -> ImageSet:
             jpeg, offsets, labels, classes = (stored[key] for key in ("jpeg", "offsets", "labels", "classes"))
     except (OSError, ValueError, KeyError) as error:
         raise PurebenchError(
-            f"{path}: expected an npz with keys jpeg, offsets, labels, classes, but: {error}"
+            f"{path}: expected an npz file with the keys jpeg, offsets, labels and classes, but: {error}"
         ) from error
     pictures = [
         np.asarray(Image.open(io.BytesIO(jpeg[start:end].tobytes())).convert("RGB")) for start, end in pairwise(offsets)
@@ -230,7 +240,9 @@ def image_folder(
     if not root.is_dir():
         if published:
             raise MissingFiles(Missing(str(root), published))
-        raise PurebenchError(f"image-folder: expected a folder with a sub-folder per class, but {folder} is none.")
+        raise PurebenchError(
+            f"image-folder: expected a folder with a sub-folder per class, but {folder} is not a folder."
+        )
     names = class_names(root, classes, order)
     files = [
         (path, label)
@@ -239,6 +251,8 @@ def image_folder(
         if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
     ]
     if not files:
-        raise PurebenchError(f"image-folder: no picture ({', '.join(sorted(ENDINGS))}) below {root}.")
+        raise PurebenchError(
+            f"image-folder: expected pictures ({', '.join(sorted(ENDINGS))}) below {root}, but found none."
+        )
     images = read_pictures([path for path, _ in files], geometry, grey=grey)
     return ImageSet(root.name, images, np.asarray([label for _, label in files], dtype=np.int64), names, str(root))

@@ -54,11 +54,11 @@ class Geometry:
         if not isinstance(squash, bool):
             raise PurebenchError(f"image-folder: squash: expected true or false, but got {shown(squash)}.")
         if size is not None and not (resize is None and center_crop is None):
-            raise PurebenchError("image-folder: expected size, or resize and center_crop, but got both; drop size.")
-        if squash and size is None:
             raise PurebenchError(
-                "image-folder: squash: expected a size to squash pictures to, but got none; give size."
+                "image-folder: expected either size, or resize and center_crop, but got both; remove size."
             )
+        if squash and size is None:
+            raise PurebenchError("image-folder: expected size together with squash, but got none; give size.")
         return cls(
             size=None if size is None else _sides("size", size),
             squash=squash,
@@ -83,22 +83,25 @@ class Geometry:
         if self.size is not None:
             if not self.squash and not _same_ratio((height, width), self.size):
                 raise PurebenchError(
-                    f"{path}: expected a picture in proportion to size {list(self.size)}, but got {[height, width]}, "
-                    f"which would be distorted; give resize={max(self.size)} and center_crop={list(self.size)} instead "
-                    "of size, another size=[H, W], or squash=true."
+                    f"{path}: expected a picture with the aspect ratio of size {list(self.size)}, but got "
+                    f"{[height, width]} pixels, which would be distorted; use resize={max(self.size)} and "
+                    f"center_crop={list(self.size)} instead of size, another size=[H, W], or squash=true."
                 )
             return picture.resize(self.size[::-1], Resampling.BILINEAR)
         if self.resize is not None and self.resize != min(width, height):
             shorter = min(width, height)
             width, height = self.resize * width // shorter, self.resize * height // shorter
             if max(width, height) > LONGEST:
-                raise PurebenchError(f"{path}: expected sides of at most {LONGEST}, but got {[height, width]}.")
+                raise PurebenchError(
+                    f"{path}: expected sides of at most {LONGEST} pixels after resizing, but got "
+                    f"{[height, width]}; use a smaller resize."
+                )
             picture = picture.resize((width, height), Resampling.BILINEAR)
         if self.center_crop is not None:
             high, wide = self.center_crop
             if high > height or wide > width:
                 raise PurebenchError(
-                    f"{path}: expected at least {[high, wide]} pixels to crop, but got {[height, width]}; give a "
+                    f"{path}: expected at least {[high, wide]} pixels to crop, but got {[height, width]}; use a "
                     "larger resize, or a smaller center_crop."
                 )
             top, left = round((height - high) / 2), round((width - wide) / 2)
@@ -126,8 +129,8 @@ def read_pictures(paths: Sequence[Path], geometry: Geometry, *, grey: bool) -> A
         image = np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)
         if images and image.shape[1:] != images[0].shape[1:]:
             raise PurebenchError(
-                f"{path}: expected {list(images[0].shape[1:])} pixels as the pictures before it, but got "
-                f"{list(image.shape[1:])}; give resize and center_crop, or size."
+                f"{path}: expected {list(images[0].shape[1:])} pixels, as in the pictures before it, but got "
+                f"{list(image.shape[1:])}; use resize and center_crop, or size."
             )
         if image.dtype != np.uint8:
             image = np.repeat(image.clip(0, 1), 1 if grey else 3, axis=0)
@@ -148,7 +151,7 @@ def _read(path: Path, grey: bool) -> Picture:
             mode, kind, values = file.mode, file.format, np.asarray(file, dtype=np.float32)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PurebenchError(
-            f"{path}: expected a picture, but it is cut short or damaged ({error}); fetch it again."
+            f"{path}: expected a picture, but it is truncated or damaged ({error}); download it again."
         ) from error
     whole = mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM"))
     if whole or mode == "F":
@@ -158,7 +161,7 @@ def _read(path: Path, grey: bool) -> Picture:
             return Image.fromarray(values)
         mode = f"{mode}, from {low:g} to {high:g}"
     raise PurebenchError(
-        f"{path}: expected 8 or 16 bits a value, or floats in [0,1], but got {kind} of mode {mode}; convert it."
+        f"{path}: expected 8 or 16 bits per value, or floats in [0,1], but got {kind} of mode {mode}; convert it."
     )
 
 

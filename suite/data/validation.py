@@ -36,16 +36,16 @@ def valid_images(name: str, images: Any) -> Array:
     if array.dtype == np.uint8:
         if not any((part > 1).any() for part in _parts(array)):
             raise PurebenchError(
-                f"{name}: expected images uint8 from 0 to 255, but none is above 1, as if floats in [0,1] had been "
-                "cast; give those floats, or multiply them by 255 before."
+                f"{name}: expected uint8 images from 0 to 255, but no value is above 1, as if floats in [0,1] had "
+                "been cast; pass the floats, or multiply them by 255 before the cast."
             )
         return np.ascontiguousarray(array)
     if not np.issubdtype(array.dtype, np.floating):
         low, high = array.min(), array.max()
         cure = "images.astype('uint8')" if low >= 0 and 1 < high <= 255 else "scale them to floats in [0,1]"
         raise PurebenchError(
-            f"{name}: expected images uint8 from 0 to 255 or float32 in [0,1], but got {array.dtype} from {low} "
-            f"to {high}; convert them: {cure}."
+            f"{name}: expected uint8 images from 0 to 255 or float32 images in [0,1], but got {array.dtype} from "
+            f"{low} to {high}; convert them: {cure}."
         )
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
@@ -57,12 +57,16 @@ def _check_shape(name: str, array: Array) -> None:
     shape = list(array.shape)
     expected = f"{name}: expected images [N,C,H,W] with 1 or 3 channels, but got {shape}"
     if array.ndim != 4:
-        cure = "add the axis of channels: images[:, None]" if array.ndim == 3 else "reshape them"
+        cure = "add the channel axis: images[:, None]" if array.ndim == 3 else "reshape them"
         raise PurebenchError(f"{expected}; {cure}.")
     if 0 in shape:
-        raise PurebenchError(f"{expected}, which is empty; give at least one image.")
+        raise PurebenchError(f"{expected}, which is empty; pass at least one image.")
     if shape[1] not in CHANNELS:
-        last = "the channels are last: images.transpose(0, 3, 1, 2)" if shape[3] in (*CHANNELS, 4) else "convert them"
+        last = (
+            "move the channels from the last axis: images.transpose(0, 3, 1, 2)"
+            if shape[3] in (*CHANNELS, 4)
+            else "use 1 or 3 channels"
+        )
         raise PurebenchError(f"{expected}; {last}.")
 
 
@@ -72,19 +76,17 @@ def _check_range(name: str, array: Array) -> None:
     expected = f"{name}: expected float images in [0,1], but got"
     if not np.isfinite([low, high]).all():
         bad = next(i for i, image in enumerate(array) if not np.isfinite(image).all())
-        raise PurebenchError(f"{expected} NaN or infinity, first in image {bad}; leave it out or mend it.")
+        raise PurebenchError(f"{expected} NaN or infinity, first in image {bad}; remove or repair this image.")
     values = f"{expected} values from {low:.9g} to {high:.9g}"
     if low < 0 and low >= -1 and high <= 1:
-        raise PurebenchError(f"{values}; bring -1 … 1 to it: (images + 1) / 2.")
+        raise PurebenchError(f"{values}; map [-1,1] to [0,1]: (images + 1) / 2.")
     if low < 0:
-        raise PurebenchError(
-            f"{values}; leave them as they were before normalisation, which belongs to the classifier."
-        )
+        raise PurebenchError(f"{values}; pass the images before normalisation, which belongs to the classifier.")
     if high > 1:
-        cure = "divide them by 255, or give them as uint8" if 2 <= high <= 255 else "scale or clip them"
+        cure = "divide them by 255, or pass them as uint8" if 2 <= high <= 255 else "scale or clip them"
         raise PurebenchError(f"{values}; {cure}.")
     if high <= 1.001 / 255:  # 1/255 as rounded by whatever divided
-        raise PurebenchError(f"{values}, as if divided by 255 twice; divide once.")
+        raise PurebenchError(f"{values}, as if divided by 255 twice; divide them once.")
 
 
 def _as_bytes(array: Array) -> Array:
@@ -117,20 +119,22 @@ def valid_labels(name: str, labels: Any, images: int) -> Array:
         PurebenchError: If they are not integers, have another shape or number, or one is negative.
     """
     array = _array(name, "labels", labels)
-    expected = f"{name}: expected integer labels [{images}], one an image, but got"
+    expected = f"{name}: expected integer labels [{images}], one per image, but got"
     if array.ndim == 2 and array.shape[1] == 1:
-        raise PurebenchError(f"{expected} a column {list(array.shape)}; take labels[:, 0].")
+        raise PurebenchError(f"{expected} a column {list(array.shape)}; use labels[:, 0].")
     if array.ndim == 2 and np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all():
-        raise PurebenchError(f"{expected} one-hot rows {list(array.shape)}; take labels.argmax(1).")
+        raise PurebenchError(f"{expected} one-hot rows {list(array.shape)}; use labels.argmax(1).")
     if array.ndim != 1:
-        raise PurebenchError(f"{expected} the shape {list(array.shape)}; give the number of each image's class.")
+        raise PurebenchError(f"{expected} the shape {list(array.shape)}; pass the class number of each image.")
     if len(array) != images:
-        raise PurebenchError(f"{expected} {len(array)} labels; give a label to every image.")
+        raise PurebenchError(f"{expected} {len(array)} labels; pass a label for every image.")
     if not np.issubdtype(array.dtype, np.integer):
         raise PurebenchError(f"{expected} {array.dtype}; convert them: labels.astype('int64').")
     if array.min() < 0 or array.max() > np.iinfo(np.int64).max:
         worst = array.min() if array.min() < 0 else array.max()
-        raise PurebenchError(f"{expected} the label {worst}; count classes from 0, and leave out images without one.")
+        raise PurebenchError(
+            f"{expected} the label {worst}; number the classes from 0, and leave out images without a label."
+        )
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
@@ -147,14 +151,14 @@ def valid_classes(name: str, classes: Any, labels: Array) -> tuple[str, ...]:
     """
     expected = f"{name}: expected classes as a tuple of names in the order of the classifier's outputs, but got"
     if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise PurebenchError(f"{expected} {shown(classes)}; give ('cat', 'dog', …).")
+        raise PurebenchError(f"{expected} {shown(classes)}; pass ('cat', 'dog', …).")
     if others := [one for one in classes if not isinstance(one, str) or not one.strip()]:
-        raise PurebenchError(f"{expected} {shown(others[0])} among them; give strings: tuple(map(str, classes)).")
+        raise PurebenchError(f"{expected} {shown(others[0])} among them; pass strings: tuple(map(str, classes)).")
     if len(set(classes)) < len(classes):
         twice = next(one for one in classes if classes.count(one) > 1)
-        raise PurebenchError(f"{expected} {shown(twice)} more than once; give every class a name of its own.")
+        raise PurebenchError(f"{expected} {shown(twice)} more than once; give every class a different name.")
     if labels.max() >= len(classes):
-        cure = "count labels from 0: labels - 1" if _from_one(labels, len(classes)) else "name all classes"
+        cure = "number the labels from 0: labels - 1" if _from_one(labels, len(classes)) else "name all classes"
         raise PurebenchError(
             f"{name}: expected labels below {len(classes)}, the number of its classes, but got {labels.max()}; {cure}."
         )
@@ -175,15 +179,20 @@ def check_classes(images: ImageSet, outputs: int) -> str | None:
         PurebenchError: If a label has no output, so that its images could never be classified correctly.
     """
     if images.labels.max() >= outputs:
-        first = "count them from 0: labels - 1" if _from_one(images.labels, outputs) else "take those of its classes"
+        first = (
+            "number them from 0: labels - 1"
+            if _from_one(images.labels, outputs)
+            else ("use a classifier with all classes")
+        )
         raise PurebenchError(
             f"{images.name}: expected labels from 0 to {outputs - 1} for a classifier with {outputs} outputs, but got "
             f"{images.labels.max()}; {first}."
         )
     if len(images.classes) != outputs:
         return (
-            f"{images.name}: the data set has {len(images.classes)} classes, but the classifier {outputs} outputs; if "
-            "a class is missing, the labels after it are shifted: name all in the order of the outputs (classes=[…])."
+            f"{images.name}: expected as many classes as the classifier has outputs, but got {len(images.classes)} "
+            f"classes and {outputs} outputs; if a class is missing, the labels after it are shifted: list all "
+            "names in the order of the outputs (classes=[…])."
         )
     return None
 
@@ -203,7 +212,8 @@ def _array(name: str, what: str, values: Any) -> Array:
         array = np.asarray(values)
     except Exception as error:
         raise PurebenchError(
-            f"{name}: expected {what} as one array, but {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            f"{name}: expected {what} as one array, but converting them failed: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}"
         ) from error
     if array.dtype.kind not in "buif":
         raise PurebenchError(

@@ -185,7 +185,7 @@ class _StoppingRule:
 def _told(board: Board, end: Ending) -> str:
     spared = board.blocks - end.blocks
     counted = f"stopped after {end.blocks} of {board.blocks} blocks ({end.images} of {board.dataset.images} images)"
-    return f"{counted}, {spared} saved: {end.why}"
+    return f"{counted}, {spared} saved, because {end.why}"
 
 
 def _found(path: Path, jobs: Sequence[AnyJob], retry_errors: bool) -> dict[str, Record]:

@@ -223,8 +223,8 @@ def prepare(board: Board, device: str = "cpu") -> Context:
             left_out[choice.name] = error
         if _identity(classifier) != as_made:
             raise PurebenchError(
-                f"{choice.name}: expected a factory that leaves the board's classifier, which other rows share, as it "
-                "is, but its weights, layers or hooks have changed; change a copy.deepcopy of it."
+                f"{choice.name}: expected a factory that does not modify the board's classifier, which other rows "
+                "share, but its weights, layers or hooks have changed; modify a copy.deepcopy of it."
             )
     if not any(choice.name in defenses for choice in board.shown):
         raise MissingFiles(*(file for error in left_out.values() for file in error.files))
@@ -252,8 +252,8 @@ def _check_numbers(board: Board, data: ImageSet) -> None:
     for key, value in (("images", board.dataset.images), ("block", board.dataset.block)):
         if value > len(data):
             raise PurebenchError(
-                f"dataset.{key}: expected at most {len(data)}, the images of {data.name}, but got {shown(value)}; "
-                "take fewer."
+                f"dataset.{key}: expected at most {len(data)}, the number of images of {data.name}, but got "
+                f"{shown(value)}; use fewer."
             )
     _check_threat(board, data)
 

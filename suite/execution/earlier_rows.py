@@ -76,7 +76,7 @@ def _current(board: Board, row: DefenseChoice, context: Context, saved: Store) -
 
 
 def _fingerprint(row: DefenseChoice, context: Context) -> str:
-    """Return the hash of a row's weights; the row is built, and let go of again."""
+    """Return the hash of a row's weights; the row is built for this and then discarded."""
     if row.name in context.fingerprints:
         return context.fingerprints[row.name]
     classifier = registry.create("classifiers", context.board.classifier)

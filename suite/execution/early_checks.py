@@ -76,14 +76,17 @@ def check_attacks(board: Board) -> None:
             raise PurebenchError(f"{where}: {error}") from error
         if attack.source is not None and "found" not in takes:
             raise PurebenchError(
-                f"{where}.source: expected an attack that reuses images, such as transfer, "
-                f"but {attack.use.name} takes none; leave the source out."
+                f"{where}.source: expected an attack that reuses images, such as transfer, but {attack.use.name} "
+                "does not; remove the source."
             )
         if attack.source is None and "found" in takes and takes["found"].default is inspect.Parameter.empty:
-            raise PurebenchError(f"{where}: expected a source, {{defense: …, attack: …}}, but got none.")
+            raise PurebenchError(
+                f"{where}: expected a source, because {attack.use.name} reuses images, but got none; add source: "
+                "{defense: …, attack: …}."
+            )
         knowledge = getattr(made, "knowledge", None)  # a local attack may be a plain function
         if knowledge is Knowledge.WHITE_BOX and Spec.parse(attack.gradient).name == "none":
             raise PurebenchError(
-                f"{where}.gradient: expected a view with gradients, which {attack.use.name} needs, but got none; "
-                "take exact, or bpda where the purifier has none."
+                f"{where}.gradient: expected a gradient mode other than none, because {attack.use.name} needs "
+                "gradients; choose exact, or bpda if the purifier has no gradient."
             )

@@ -32,7 +32,7 @@ def checked(thing: Thing) -> Thing:
     """
     if inspect.isclass(thing):
         raise PurebenchError(
-            f"evaluate: expected a defense, but got the class {thing.__name__}; make one: {thing.__name__}(…)."
+            f"evaluate: expected an object, but got the class {thing.__name__}; pass an instance: {thing.__name__}(…)."
         )
     if not callable(thing):
         raise PurebenchError(
@@ -42,8 +42,8 @@ def checked(thing: Thing) -> Thing:
         inspect.signature(thing).bind("images")
     except TypeError as error:
         raise PurebenchError(
-            f"evaluate: expected a callable that takes images [N,C,H,W], but {label(thing)} does not ({error}); "
-            "if it makes a defense, call it and pass what it gives."
+            f"evaluate: expected a callable that takes images [N,C,H,W], but {label(thing)} does not ({error}); if "
+            "it is a factory, call it and pass the result."
         ) from error
     except ValueError:  # written in C, without a signature: whether it accepts images shows when it is called
         pass

@@ -42,7 +42,7 @@ def ending_in_order() -> Iterator[None]:
         yield
     except Stopped as stopped:
         told = SIGNALS[signal.Signals(stopped.number)]
-        complain(f"purebench: {told}; finished jobs are kept, and the same command goes on from there.")
+        complain(f"purebench: {told}; finished jobs are saved, and the same command continues the run.")
         sys.exit(128 + stopped.number)
     finally:
         for one, handler in before.items():

@@ -74,7 +74,7 @@ def bar(done: int, total: int, what: str) -> str:
     Args:
         done: the number of finished jobs.
         total: the number of all jobs, 0 while it is unknown.
-        what: the text beside the bar.
+        what: the text next to the bar.
     """
     share = f' value="{done}" max="{total}"' if total else ""
     count = f"{done} of {total} jobs, " if total else ""

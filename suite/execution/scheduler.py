@@ -157,8 +157,8 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
                     answer = link.recv()
                 except EOFError as error:
                     raise PurebenchError(
-                        f"a worker died during {job.label} on {job.defense.name} (memory?); run again to go on, "
-                        "perhaps with --workers 1."
+                        f"a worker process died during {job.label} on {job.defense.name}, perhaps for lack of "
+                        "memory; run again to continue, for example with --workers 1."
                     ) from error
                 if isinstance(answer, PurebenchError):
                     raise answer
@@ -168,7 +168,7 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
                 idle.append(link)
     finally:
         for link in [*idle, *doing]:
-            link.close()  # an idle worker then ends by itself
+            link.close()  # an idle worker then ends on its own
         for process in processes:
             if doing:
                 process.terminate()

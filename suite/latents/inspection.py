@@ -48,7 +48,7 @@ def inspect_defense(
     """Resample each latent of the defense's purifier alone, with all finer ones, and all others but it.
 
     Intervals of accuracies are Clopper–Pearson where nothing is random, else `gaffke`; those of distances and margins
-    are Student's t. Each holds by itself, not all at once.
+    are Student's t. Each interval is valid separately, not simultaneously with the others.
 
     Args:
         defense: A defense whose purifier mixes latents.
@@ -160,7 +160,9 @@ def latents_of(defense: Defense) -> LatentPurifier:
         return defense.purifier
     got = "no purifier" if defense.purifier is None else type(defense.purifier).__name__
     cure = ", ".join(latent_defenses()) or "none is registered"
-    raise PurebenchError(f"inspect: expected a purifier that mixes latents, but got {got}; those that do: {cure}.")
+    raise PurebenchError(
+        f"inspect: expected a purifier that mixes latents, but got {got}; registered defenses that do: {cure}."
+    )
 
 
 def latent_defenses() -> list[str]:
@@ -203,13 +205,13 @@ def require_fit(defense: Defense, x: Tensor, y: Tensor, draws: int) -> None:
     except Exception as error:  # a third-party defense may raise anything
         shape = list(x.shape[1:])
         raise PurebenchError(
-            f"inspect: expected images that the defense can take, but those of shape {shape} it cannot ({error}); "
-            "name the dataset and the classifier that belong to it."
+            f"inspect: expected images that the defense accepts, but it fails on images of shape {shape} "
+            f"({error}); choose a matching dataset and classifier."
         ) from error
     if classes < 2 or int(y.max()) >= classes:
         raise PurebenchError(
-            f"inspect: expected at least 2 classes and labels below their number, but the classifier has {classes} and "
-            f"the labels go up to {int(y.max())}; name the dataset that belongs to it."
+            f"inspect: expected at least 2 classes and labels below their number, but the classifier has {classes} "
+            f"and the labels go up to {int(y.max())}; choose a matching dataset."
         )
 
 

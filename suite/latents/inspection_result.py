@@ -10,17 +10,23 @@ from purebench.statistics import Estimate
 
 MEANING = {
     "resampled": "accuracy with this latent alone resampled",
-    "difference": "that accuracy less the reconstruction's, on the same images",
+    "difference": "that accuracy minus the reconstruction's, on the same images",
     "from_here": "accuracy with this latent and all finer ones resampled",
     "alone": "accuracy with this latent alone kept, all others resampled",
     "distance": "mean l2 distance from the reconstruction when this latent alone is resampled",
     "change": "mean |change| of the classifier's margin when this latent alone is resampled",
-    "slope": "the same by gradient: mean |d margin / d latent · (sampled - encoded)| at the reconstruction",
+    "slope": (
+        "first-order approximation of the change: mean |d margin / d latent · (sampled - encoded)| at the "
+        "reconstruction"
+    ),
 }
 """Meaning of the numbers of a latent. The margin is the label's logit less the largest other one."""
 KEPT = {
-    False: "kept latents are encoded given the ones above, as in purification: they mend what was resampled there",
-    True: "kept latents hold their codes from the reconstruction",
+    False: (
+        "kept latents are encoded again given those above them, as in purification, which corrects some of the "
+        "resampling"
+    ),
+    True: "kept latents keep their codes from the reconstruction",
 }
 """Treatment of the latents that are not resampled, by `hold`."""
 

@@ -20,7 +20,7 @@ from purebench.data.datasets import Array
 
 SCHEMA = STORE_SCHEMA
 """Version of the tables (SQLite's user_version), and of the plans."""
-CURE = "name another file (--store), or move this one away"
+CURE = "choose another file (--store), or move this one"
 MOST_PIXELS = 2**28
 """Largest number of values of the adversarial images of one job."""
 MOST_KEYS = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 WORST_CASE = "worst-case"
-"""Name in the place of an attack's in the record of a worst-case job; an attack of a board must not have it."""
+"""Name that replaces the attack's name in the record of a worst-case job; it is reserved."""
 
 
 class Outcome(StrEnum):

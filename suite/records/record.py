@@ -54,7 +54,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """What a record says of one image.
+    """The contents of a record for one image.
 
     Attributes:
         image: Position of the image in the data set.
@@ -87,7 +87,7 @@ class Record:
         outcomes: Outcome of each image.
         draws: For each image a string of 1 (right) and 0 (wrong), one character per verification draw; empty where
             there was none.
-        distances: Norm of each perturbation in the threat model's norm; None where there is none.
+        distances: Norm of each perturbation in the threat model's norm; None where there is no perturbation.
         nearest: Of a minimum-norm attack, the distance at which the defense was wrong on most verification draws, None
             where it found no such point. Empty for other attacks.
         claims: The attack's own verdict: 1 where it considers the defense broken, 0 where not, None where it was not

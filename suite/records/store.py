@@ -51,7 +51,7 @@ class Store:
         except PurebenchError as error:
             raise PurebenchError(f"{self.path}: {error}") from error
         except (sqlite3.Error, UnicodeError) as error:
-            cure = "free some space, then start again: everything saved so far is kept"
+            cure = "free some disk space, then start again: everything saved so far is kept"
             if "full" not in str(error) and "I/O" not in str(error):
                 cure = cells.CURE
             raise PurebenchError(f"{self.path}: the store cannot be used ({error}); {cure}.") from error
@@ -85,7 +85,7 @@ class Store:
             try:
                 found = Record.from_json(cells.text(row[0]))
                 if found.key != key:
-                    raise PurebenchError(f"key: expected that of its row, but got {shown(found.key)}.")
+                    raise PurebenchError(f"key: expected the key of its row, but got {shown(found.key)}.")
             except PurebenchError as error:
                 raise PurebenchError(f"the record {shown(key[:12])} is damaged: {error}") from error
             return found
@@ -176,11 +176,11 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
         holder = Path(f"{path}.pid")
         who = f" (process {holder.read_text(encoding='utf-8').strip()})" if holder.exists() else ""
         raise PurebenchError(
-            f"{path}: another purebench{who} is writing to this store; "
-            "wait for it (--wait SECONDS), or name another (--store)."
+            f"{path}: another process of purebench{who} is writing to this store; wait for it (--wait SECONDS), or "
+            "choose another (--store)."
         ) from error
     except OSError as error:
-        raise PurebenchError(f"{path}: the store cannot be made ({error.strerror}).") from error
+        raise PurebenchError(f"{path}: the store cannot be created ({error.strerror}).") from error
     try:
         store = Store(path, _connect(path, make=True))
         try:
@@ -204,7 +204,7 @@ def reading(path: Path) -> Iterator[Store]:
         PurebenchError: If there is no store, or it cannot be used.
     """
     if not path.is_file():
-        raise PurebenchError(f"{path}: expected a store, but there is none; `purebench run` makes one.")
+        raise PurebenchError(f"{path}: expected a store, but the file does not exist; `purebench run` creates one.")
     store = Store(path, _connect(path))
     try:
         yield store
@@ -253,4 +253,4 @@ def _require_ours(path: Path, tables: dict[str, Any], version: int) -> None:
     if version != SCHEMA and version != 0:
         raise PurebenchError(f"{path}: expected a store of schema {SCHEMA}, but got {version}; {cells.CURE}.")
     if tables != TABLES:
-        raise PurebenchError(f"{path}: expected a store of purebench, but its tables are others; {cells.CURE}.")
+        raise PurebenchError(f"{path}: expected a store of purebench, but its tables differ; {cells.CURE}.")

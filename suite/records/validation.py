@@ -17,7 +17,7 @@ def check_record(record: Record) -> None:
     """Check that the lists of a record agree.
 
     Raises:
-        PurebenchError: If a list has another length than the images, an image comes twice, an outcome contradicts its
+        PurebenchError: If a list has another length than the images, an image is repeated, an outcome contradicts its
             draws, or the facts about the defense are malformed.
     """
     lists: dict[str, Sequence[Any]] = {
@@ -39,7 +39,7 @@ def check_record(record: Record) -> None:
 def check_lengths(
     images: Sequence[int], lists: Mapping[str, Sequence[Any]], optional: Mapping[str, Sequence[Any]]
 ) -> None:
-    """Check that each list has one value per image, and that no image comes twice.
+    """Check that each list has one value per image, and that no image is repeated.
 
     Args:
         images: Positions of the images in the data set.
@@ -47,10 +47,10 @@ def check_lengths(
         optional: Lists that may also be empty, by name.
 
     Raises:
-        PurebenchError: If a list has another length, or an image comes twice.
+        PurebenchError: If a list has another length, or an image is repeated.
     """
     if len(set(images)) < len(images):
-        raise PurebenchError("images: expected each image once, but one comes twice.")
+        raise PurebenchError("images: expected each image once, but got one twice.")
     for name, values in {**lists, **{name: values for name, values in optional.items() if values}}.items():
         if len(values) != len(images):
             raise PurebenchError(f"{name}: expected one value for each of {len(images)} images, but got {len(values)}.")

@@ -1,4 +1,4 @@
-"""Reads the adversarial examples of an evaluation from its store, as tensors beside the clean images."""
+"""Reads the adversarial examples of an evaluation from its store, as tensors together with the clean images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AdversarialExamples(NamedTuple):
         x: the clean images, float32 [N,C,H,W] in [0,1].
         y: the true classes, int64 [N].
         outcomes: ROBUST or MISCLASSIFIED for each image.
-        attacks: the attack that each adversarial example comes from.
+        attacks: the attack that found each adversarial example.
         positions: the position of each image in the data set.
     """
 
@@ -71,7 +71,9 @@ class StoredExamples:
             PurebenchError: the store is gone or damaged, it has no example, or the data set has changed.
         """
         if not self.path.is_file():
-            raise PurebenchError(f"adversarial: expected the store {self.path}, but it is gone; evaluate again.")
+            raise PurebenchError(
+                f"adversarial: expected the store {self.path}, but it no longer exists; evaluate again."
+            )
         found: list[tuple[Record, int]] = []
         images = []
         with store.reading(self.path) as saved:
@@ -85,7 +87,8 @@ class StoredExamples:
             reasons = "; ".join(dict.fromkeys(record.reason for record in records if record.reason))
             why = f" ({reasons})" if reasons else ""
             raise PurebenchError(
-                f"adversarial: expected examples of {attack} on {defense}, but it has none{why}; name another attack."
+                f"adversarial: expected adversarial examples of {attack} on {defense}, but there are none{why}; "
+                "choose another attack."
             )
         return _examples(board, attack, found, np.concatenate(images))
 
@@ -107,7 +110,9 @@ def _examples(
     data = load_images(board.dataset.use)
     provenance: Mapping[str, object] = found[0][0].provenance
     if provenance.get("data", data.hash) != data.hash:
-        raise PurebenchError(f"adversarial: expected the data set {data.name} as it was, but it has changed since.")
+        raise PurebenchError(
+            f"adversarial: expected an unchanged data set {data.name}, but it has changed; evaluate again."
+        )
     positions = [record.images[row] for record, row in found]
     return AdversarialExamples(
         x_adv=torch.as_tensor(images),

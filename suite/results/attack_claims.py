@@ -36,10 +36,10 @@ class OwnVerdict:
         differing = self.overclaimed + self.overlooked
         if not differing:
             return ""
-        told = f"its own verdict differs from ours on {differing} of {self.asked} images: "
+        told = f"the attack's own verdict differs from the verification on {differing} of {self.asked} images: "
         ways = [
-            f"{self.overclaimed} called misclassified, but robust on verification" if self.overclaimed else "",
-            f"{self.overlooked} called robust, but misclassified on verification" if self.overlooked else "",
+            f"{self.overclaimed} claimed misclassified, but verified as robust" if self.overclaimed else "",
+            f"{self.overlooked} claimed robust, but verified as misclassified" if self.overlooked else "",
         ]
         return told + ", ".join(way for way in ways if way)
 

@@ -47,7 +47,9 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
     for result in results:
         path = folder / f"{result.name}.json"
         if path.name in BESIDE or path.parent != folder:
-            raise PurebenchError(f"{result.name!r}: expected a defense's name to make a file name; choose another.")
+            raise PurebenchError(
+                f"{result.name!r}: expected a name of a defense that is a valid file name; choose another."
+            )
         files[path] = as_json(result.to_dict())
         timings[result.name] = result.seconds
     files[folder / TIMINGS] = as_json(timings)
@@ -83,7 +85,7 @@ def check_others(folder: Path, rows: Collection[str]) -> None:
             if path.stem not in rows:
                 _read_result(path, timings)
     except PurebenchError as error:
-        raise PurebenchError(f"{error} Or name another folder (--results).") from error
+        raise PurebenchError(f"{error} Or choose another folder (--results).") from error
 
 
 def load_result(path: Path) -> DefenseResult:

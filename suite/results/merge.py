@@ -54,8 +54,8 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
         job = (record.defense, record.attack, record.block)
         if by_job.setdefault(job, record).key != record.key:
             raise PurebenchError(
-                f"{board.name}: expected one record for {record.defense}, {record.attack}, "
-                f"block {record.block}, but got two with different keys; leave out those of an earlier board."
+                f"{board.name}: expected one record for {record.defense}, {record.attack}, block {record.block}, "
+                "but got two with different keys; remove those of an earlier board."
             )
     found = (_of_defense(board, defense, by_job, blocks) for defense in board.shown)
     return [result for result in found if result is not None]

@@ -31,7 +31,7 @@ def at_hand(board: Board) -> ImageSet | None:
     try:
         data = load_images(Spec(use.name, {**use.params, **offline}))
     except PurebenchError as error:
-        complain(f"the page has no original images: {error}")
+        complain(f"the page shows no original images: {error}")
         return None
     return data
 

@@ -36,12 +36,12 @@ def check_result(result: DefenseResult) -> None:
     _check_images(result, board)
     names = [attack.name for attack in result.attacks]
     if len(set(names)) < len(names):
-        raise PurebenchError("attacks: expected each attack once, but one comes twice.")
+        raise PurebenchError("attacks: expected each attack once, but got one twice.")
     if missing := [name for name in board.attacks if name not in names]:
         raise PurebenchError(f"attacks: expected every attack of the board, but {shown(missing[0])} is missing.")
     for attack in result.attacks:
         if attack.name not in board.attacks:
-            raise PurebenchError(f"attacks: expected attacks of the board, but {shown(attack.name)} is none of them.")
+            raise PurebenchError(f"attacks: expected attacks of the board, but {shown(attack.name)} is not on it.")
         try:
             _check_attack(result, attack, board.attacks[attack.name], board)
         except PurebenchError as error:
@@ -64,12 +64,14 @@ def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
                 raise PurebenchError(f"picked[{row}]: expected an attack that answered, but got {shown(name)}.")
             if name is not None and not result.random and outcome is not answered[name][row]:
                 raise PurebenchError(
-                    f"outcomes[{row}]: expected that of {name}, {answered[name][row]}, of a deterministic defense, but "
-                    f"got {outcome}."
+                    f"outcomes[{row}]: expected {answered[name][row]}, the outcome under {name} of a deterministic "
+                    f"defense, but got {outcome}."
                 )
             wrong = [attack for attack, found in answered.items() if found[row] is Outcome.MISCLASSIFIED]
             if not result.random and outcome is Outcome.ROBUST and wrong:
-                raise PurebenchError(f"outcomes[{row}]: robust contradicts {shown(wrong[0])}, which found an error.")
+                raise PurebenchError(
+                    f"outcomes[{row}]: robust contradicts {shown(wrong[0])}, under which the image is misclassified."
+                )
     except PurebenchError as error:
         raise PurebenchError(f"worst_case.{error}") from error
 
@@ -111,7 +113,7 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
     for name, value in expected.items():
         found = getattr(attack, name)
         if found != value:
-            raise PurebenchError(f"{name}: expected the board's, {shown(value)}, but got {shown(found)}.")
+            raise PurebenchError(f"{name}: expected the board's value, {shown(value)}, but got {shown(found)}.")
     lists = {"outcomes": attack.outcomes, "draws": attack.draws, "distances": attack.distances}
     optional = {"nearest": attack.nearest, "claims": attack.claims, "certified": attack.certified}
     check_lengths(result.images, lists, optional)
@@ -144,4 +146,6 @@ def _require_spec(spec: Any, expected: Spec | None, name: str) -> None:
     if set(spec) != {"name", "params"} or not isinstance(spec["name"], str) or not isinstance(spec["params"], dict):
         raise PurebenchError(f"{name}: expected a name and params, but got {shown(dict(spec))}.")
     if expected is not None and Spec(spec["name"], spec["params"]) != expected:
-        raise PurebenchError(f"{name}: expected the board's, {shown(str(expected))}, but got {shown(dict(spec))}.")
+        raise PurebenchError(
+            f"{name}: expected the board's value, {shown(str(expected))}, but got {shown(dict(spec))}."
+        )

@@ -41,7 +41,7 @@ class Estimate:
         if not self.low <= self.value <= self.high:
             raise ValueError(
                 f"expected low <= value <= high, but got low={self.low!r}, value={self.value!r}, "
-                f"high={self.high!r}; widen the interval to hold the value, and look for NaN in the data"
+                f"high={self.high!r}; widen the interval to contain the value, and check the data for NaN"
             )
         require_confidence(self.confidence)
         if isinstance(self.n, bool) or not isinstance(self.n, int | np.integer) or self.n < 1:
@@ -50,7 +50,7 @@ class Estimate:
                 "an estimate over no image does not exist, so leave it out instead"
             )
         if not self.method:
-            raise ValueError("expected method to name how the interval was made, but got ''; pass its name")
+            raise ValueError("expected the name of the method of the interval, but got ''; pass its name")
 
     @property
     def half_width(self) -> float:
@@ -120,7 +120,7 @@ def require_unit_values(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if checked.ndim != 1 or checked.size == 0:
         raise ValueError(
             f"expected values of shape [n] with n >= 1, one per image, but got shape {list(checked.shape)}; "
-            "average over draws and attacks first, so that one value is left for each image"
+            "average over draws and attacks first, so that each image has one value"
         )
     outside = ~((checked >= 0) & (checked <= 1))
     if outside.any():
@@ -148,9 +148,9 @@ def require_outcomes(outcomes: npt.ArrayLike) -> npt.NDArray[np.float64]:
     values = np.asarray(outcomes, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(
-            f"expected outcomes [defenses, images], each at least 1, but got shape {list(values.shape)}; "
-            "give each defense a row, with one value an image"
+            f"expected outcomes [defenses, images], each at least 1, but got shape {list(values.shape)}; use one "
+            "row per defense and one column per image"
         )
     if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("expected outcomes in [0,1], but got others; pass fractions, not percentages or NaN")
+        raise ValueError("expected outcomes in [0,1], but got other values; pass fractions, not percentages or NaN")
     return values

@@ -35,7 +35,7 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"expected a list of p-values in [0,1], but got {p_values!r}; look for NaN")
+        raise ValueError(f"expected a list of p-values in [0,1], but got {p_values!r}; check them for NaN")
     order = np.argsort(p, kind="stable")
     steps = np.maximum.accumulate((p.size - np.arange(p.size)) * p[order])
     adjusted = np.empty_like(p)

@@ -93,6 +93,6 @@ def require_attacked(sides: Sequence[Evidence]) -> None:
         attacks = {attack.name for attack in side.found.attacks} - {CLEAN}
         if not side.found.failed and not (attacks and side.found.attacked):
             raise PurebenchError(
-                f"{side.row.name}: expected an attack on {side.board} that applies to it, but there is none; take a "
+                f"{side.row.name}: expected an attack on {side.board} that applies to it, but there is none; use a "
                 "board with an attack through BPDA, or with one that needs no gradient, such as square."
             )

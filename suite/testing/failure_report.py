@@ -40,7 +40,7 @@ class Evidence:
         row: The defense as a row of a board.
         asked: The name by which the defense was given, empty for an object.
         board: The name by which its board was given.
-        run: The run that its results come from.
+        run: The run that produced its results.
         seen: The board as it was run and the results, None before anything was run.
     """
 
@@ -214,9 +214,9 @@ def stopped(settings: Settings, board: Board, images: int) -> list[str]:
         The lines of the message.
     """
     if images >= board.dataset.images:
-        return ["  stopped    the board has no more images; one with more may decide"]
+        return ["  stopped    the board has no more images; a board with more images may decide"]
     if settings.max_images is not None and images >= settings.max_images:
-        return [f"  stopped    at max_images = {settings.max_images}; more may decide"]
+        return [f"  stopped    at max_images = {settings.max_images}; more images may decide"]
     why = "an attack failed" if settings.budget is None else f"a budget of {settings.budget:g} minutes was spent"
     return [f"  stopped    {why}; more images may decide"]
 

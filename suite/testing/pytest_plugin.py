@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 OPTIONS = {
     "board": "board of the robustness fixture: a bundled one, or the path of a board.yaml (default: fashion-quick)",
     "device": "where its defenses run: cpu, cuda or cuda:0 (default: cpu)",
-    "max-images": "images that a claim may take at most (default: all of its board)",
-    "budget": "minutes that a claim may take before it is left undecided (default: any number)",
-    "confidence": "that a claim is decided rightly (default: 0.95)",
-    "undecided": "what becomes of a test whose claim stays undecided: fail, skip or warn (default: fail)",
-    "store": "folder of what was found, reused while nothing that decides it changes (default: in pytest's cache)",
+    "max-images": "largest number of images that a claim may use (default: all images of its board)",
+    "budget": "time limit of a claim in minutes, after which it is undecided (default: no limit)",
+    "confidence": "confidence of the decision about a claim (default: 0.95)",
+    "undecided": "result of a test whose claim is undecided: fail, skip or warn (default: fail)",
+    "store": (
+        "folder of the records, which are reused until something that affects them changes (default: in pytest's cache)"
+    ),
 }
 COLUMNS = ("result", "claim", "estimate", "images", "strongest", "test")
 LONGEST = 150

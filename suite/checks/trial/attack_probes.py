@@ -35,9 +35,9 @@ EFFORTS = ((8, 4), (8, 2), (8, 1), (4, 1), (2, 1), (1, 1))
 """Images and EOT samples of the short attack; the first that fit the time are taken."""
 ATTACK_STEPS = 10
 PROBE_OF_BOARD = 15.0
-"""Seconds that the cost of a board takes to estimate, about, beside the passes of the defense."""
+"""Approximate seconds that the cost estimate of a board takes, in addition to the passes of the defense."""
 STAND_IN = "stand-in"
-"""Name of the fast row from which the board's cost is told."""
+"""Name of the fast row from which the board's cost is estimated."""
 
 
 def mode_of(defense: Defense) -> str:
@@ -63,24 +63,31 @@ def gradient(trial: Trial) -> Probe:
     there = slope.flatten(1).any(1)
     flat, bad, raised, known = int((~there).sum()), view.not_finite, int((rises & there).sum()), int(there.sum())
     numbers = {"mode": mode, "images": len(x), "zero": flat - bad, "not_finite": bad, "loss_rises": raised}
-    told = f"{mode}: on {known} of {len(x)} images finite and not zero"
+    told = f"gradient mode {mode}: finite and not zero on {known} of {len(x)} images"
     if flat > BY_CHANCE * len(x):
         return Probe(GRADIENT, Result.FAILS, told + (CURE if mode == "exact" else ""), numbers)
-    told += f"; a small step along it raises the loss on {raised} of {known}"
+    told += f"; a small step along the gradient increases the loss on {raised} of {known} images"
     if raised > RISES * known:
         return Probe(GRADIENT, Result.HOLDS, told, numbers)
     if mode == "exact":
-        return Probe(GRADIENT, Result.FAILS, f"{told}; it is the gradient of another function", numbers)
-    return Probe(GRADIENT, Result.UNDECIDED, f"{told}; a surrogate nearer to the purifier attacks better", numbers)
+        return Probe(
+            GRADIENT,
+            Result.FAILS,
+            f"{told}, so it is not the gradient of the defense; check for rounding, detach and custom backward passes",
+            numbers,
+        )
+    return Probe(
+        GRADIENT, Result.UNDECIDED, f"{told}; a surrogate closer to the purifier would give a stronger attack", numbers
+    )
 
 
 def attack(trial: Trial) -> Probe:
     """Run APGD on a few images that are classified correctly without an attack, and verify what it finds."""
     wanted = [row for row, right in enumerate(trial.right) if right][: EFFORTS[0][0]]
     if not trial.right:
-        return Probe(ATTACK, Result.UNDECIDED, "not done: it needs the clean accuracy")
+        return Probe(ATTACK, Result.UNDECIDED, "not run: it needs the clean accuracy, which was not measured")
     if not wanted:
-        return Probe(ATTACK, Result.UNDECIDED, "not done: no image is classified correctly without an attack")
+        return Probe(ATTACK, Result.UNDECIDED, "not run: no image is classified correctly without an attack")
     random, board, mode = trial.defense.random, trial.context.board, mode_of(trial.defense)
     verify = board.draws if random else 4
     efforts = [(min(n, len(wanted)), eot if random else 1) for n, eot in EFFORTS]
@@ -113,7 +120,9 @@ def _radius(board: Board) -> str:
 def cost(trial: Trial) -> Probe:
     """Estimate the seconds that the board takes for this defense, from those of a fast row of its kind."""
     if trial.left < PROBE_OF_BOARD or not trial.fits(100):
-        return Probe(COST, Result.UNDECIDED, "not done: too little time is left; purebench plan estimates it")
+        return Probe(
+            COST, Result.UNDECIDED, "not run: too little time is left; increase --seconds, or use purebench plan"
+        )
     board, row = trial.context.board, trial.row
     fast = Spec("gaussian-noise", {"sigma": 0.1}) if trial.defense.random else Spec("none")
     rows = [row] if row.use == fast else [row, DefenseChoice(STAND_IN, fast)]

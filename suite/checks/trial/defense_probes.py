@@ -20,7 +20,7 @@ from purebench.execution.contract.pristine import copied
 from purebench.execution.cost_estimate import timed_pass
 from purebench.statistics import clopper_pearson
 
-ANSWERS, CONTRACT, DRAWS, CLEAN = "it answers", "contract", "randomness", "clean accuracy"
+ANSWERS, CONTRACT, DRAWS, CLEAN = "valid logits", "contract", "randomness", "clean accuracy"
 MOST_CLEAN = 100
 """Largest number of images of the clean accuracy."""
 ENOUGH_CLEAN = 20
@@ -37,7 +37,7 @@ def answers(trial: Trial) -> Probe:
     called = replace(trial.context, defenses={trial.row.name: copied(trial.defense)})
     one = timed_pass(called, trial.row)
     trial.seconds = one.filled
-    told = f"a query takes {one.alone:.2g} s for one image, {one.filled:.2g} s an image in a batch"
+    told = f"a query of one image takes {one.alone:.2g} s; in a batch, {one.filled:.2g} s per image"
     numbers = {"seconds_alone": one.alone, "seconds_in_a_batch": one.filled, "classes": logits.shape[1]}
     return Probe(ANSWERS, Result.HOLDS, told, numbers)
 
@@ -70,8 +70,8 @@ def randomness(trial: Trial) -> Probe:
     if not random:
         return Probe(DRAWS, Result.HOLDS, f"declared deterministic: {seen.sentence}", numbers)
     shared = trial.context.facts(trial.row.name).shares_draws
-    calls = "the images of a call share a random choice, so each draw is a call of its own, which is slower"
-    told = calls if shared else "the draws within a call are independent"
+    calls = "all images of a call share a random choice, so each draw needs a separate call, which is slower"
+    told = calls if shared else "the draws of the images in a call are independent"
     return Probe(
         DRAWS, Result.HOLDS, f"declared random: {seen.sentence}; {told}", {**numbers, "draws_independent": not shared}
     )

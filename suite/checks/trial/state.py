@@ -71,7 +71,7 @@ class Trial:
         return self.end - time.monotonic()
 
     def fits(self, passes: float) -> bool:
-        """Return whether so many passes of the defense fit the time that is left."""
+        """Return whether this number of passes of the defense fits into the time that is left."""
         return passes * self.seconds < self.left
 
     def images(self, count: int) -> tuple[Tensor, Tensor]:
@@ -89,4 +89,4 @@ def late(name: str, trial: Trial, passes: float) -> Probe:
     """Return the result of a probe whose passes do not fit the time that is left."""
     needed = passes * trial.seconds
     told = f"about {needed:.0f} s for {passes:.0f} passes, but {max(trial.left, 0.0):.0f} s are left"
-    return Probe(name, Result.UNDECIDED, f"not done: it takes {told}; raise --seconds", {NEEDED: needed})
+    return Probe(name, Result.UNDECIDED, f"not run: it needs {told}; increase --seconds", {NEEDED: needed})

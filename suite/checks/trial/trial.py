@@ -1,6 +1,6 @@
 """Tries a defense within a time limit, probe by probe. Nothing is stored.
 
-Each probe knows about how many passes of the defense it takes, and is left out if the time that is left is too short.
+Each probe has an approximate number of passes of the defense, and is left out if the time that is left is too short.
 """
 
 from __future__ import annotations

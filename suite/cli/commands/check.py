@@ -13,36 +13,52 @@ if TYPE_CHECKING:
     from purebench.checks.finding import CheckResult
 
 UNDECIDED = 3
-"""Exit code if no check fails, but one would need more images; 2 is that of bad input."""
+"""Exit code if no check fails, but one would need more images; the exit code 2 means invalid input."""
 
 
 def check(
     defense: Annotated[
-        str, typer.Argument(help="A row of the board, or another such as 'median' or path/to/file.py:name.")
+        str, typer.Argument(help="A row of the board, or another defense such as 'median' or path/to/file.py:name.")
     ],
     board: Annotated[
-        str, typer.Option("--board", help="Where its images, classifier and threat come from; bundled, or a file.")
+        str,
+        typer.Option(
+            "--board",
+            help=("The board that provides images, classifier and threat model: bundled, or the path of a board.yaml."),
+        ),
     ] = "fashion-quick",
     max_images: Annotated[
-        int | None, typer.Option(help="Images to take at most. Default: all of the board.", min=1)
+        int | None, typer.Option(help="Largest number of images. Default: all images of the board.", min=1)
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="No more images are taken after so many.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help=("Time limit in minutes, after which no further images are used."))
+    ] = None,
     steps: Annotated[int, typer.Option(help="Steps of APGD.", min=1)] = 10,
-    draws: Annotated[int, typer.Option(help="Draws that gradients and scores of a random defense average.", min=1)] = 4,
+    draws: Annotated[
+        int,
+        typer.Option(
+            help=("EOT samples: draws of a random defense over which gradients and scores are averaged."), min=1
+        ),
+    ] = 4,
     queries: Annotated[int, typer.Option(help="Queries of the black-box attack.", min=1)] = 100,
     tolerance: Annotated[
-        float, typer.Option(help="Share of the images by which a fault must not be missed; less takes more images.")
+        float,
+        typer.Option(
+            help=(
+                "Smallest violation that must be detected, as a share of the images; smaller values need more images."
+            )
+        ),
     ] = 0.2,
-    confidence: Annotated[float, typer.Option(help="That all of it is decided rightly.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence of the joint decision over all checks.")] = 0.95,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of processes.", min=1)] = 1,
     store: StoreOption = None,
     trust: TrustOption = False,
 ) -> None:
     """Check whether the evaluation of a defense can be trusted; exit code 1 if a check fails, 3 if one is undecided.
 
     Checks that gradients exist and are correct; that attacks get stronger with knowledge, draws and radius; that an
-    unbounded attack reaches 0 %; and that seeds decide the result. Takes more and more images until all is decided.
+    unbounded attack reaches 0 %; and that seeds determine the draws. Adds images until every check is decided.
 
     Example: purebench check vae --board fashion-quick
     """
@@ -83,7 +99,7 @@ def _print_findings(title: str, found: Sequence[CheckResult]) -> None:
     from purebench.core.terminal_output import make_console
 
     colours = {Result.HOLDS: "green", Result.FAILS: "red", Result.UNDECIDED: "yellow", Result.NOT_APPLICABLE: "dim"}
-    table = Table("result", "check", "what was seen", title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table("result", "check", "observation", title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in found:
         table.add_row(Text(one.result, style=colours[one.result]), Text(one.name), Text(one.sentence))
     make_console().print(table)

@@ -19,23 +19,30 @@ if TYPE_CHECKING:
 
 def compare(
     a: Annotated[
-        str | None, typer.Argument(help="A row of the board; or the JSON of a result, or a folder of results.")
+        str | None, typer.Argument(help="A row of the board, the JSON file of a result, or a folder of results.")
     ] = None,
-    b: Annotated[str | None, typer.Argument(help="Another one.")] = None,
+    b: Annotated[str | None, typer.Argument(help="The other row, result or folder.")] = None,
     board: Annotated[
-        str, typer.Option(help="The board of the rows; without --store or --results, its committed results are read.")
+        str,
+        typer.Option(help=("The board of the rows; without --store and --results, its committed results are used.")),
     ] = "fashion-quick",
-    store: Annotated[Path | None, typer.Option(help="Rows of this store, as `purebench run` filled it.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Rows of this folder of results.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Use the rows of this store, which `purebench run` has written.")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="Use the rows of this folder of results.")] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Every two rows, with Holm's correction over all pairs.")
+        bool, typer.Option("--all", help="Compare all pairs of rows, with Holm's correction over all pairs.")
     ] = False,
     attack: Annotated[
-        str | None, typer.Option(help="Compare the accuracy under this attack, not the robust accuracy.")
+        str | None, typer.Option(help="Compare the accuracy under this attack instead of the robust accuracy.")
     ] = None,
-    shared: Annotated[bool, typer.Option("--shared", help="On the images that both have, where they differ.")] = False,
-    confidence: Annotated[float | None, typer.Option(help="Such as 0.99; default: the board's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON here.")] = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", help=("Compare on the common images of the two results if their images differ."))
+    ] = False,
+    confidence: Annotated[
+        float | None, typer.Option(help="Confidence level, such as 0.99; default: the board's.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the comparisons to this JSON file.")] = None,
 ) -> None:
     """Compare two rows of a board on the same images: the difference, its significance and the effect size.
 
@@ -50,7 +57,7 @@ def compare(
     if confidence is not None and not 0 < confidence < 1:
         raise PurebenchError(f"--confidence: expected a number between 0 and 1, such as 0.95, but got {confidence!r}.")
     if every == (a is not None or b is not None) or (not every and b is None):
-        raise PurebenchError("compare: expected two rows to compare, A and B, or --all for every two.")
+        raise PurebenchError("compare: expected either two rows, A and B, or --all for all pairs of rows.")
     pairs = _all(_rows(board, store, results)) if every else _two(str(a), str(b), board, store, results)
     found = comparisons(pairs, attack=attack, confidence=confidence, shared=shared)
     console = make_console()
@@ -62,7 +69,7 @@ def compare(
         console.print(line, style="dim", markup=False, highlight=False)
     differing = sorted({name for left, right in pairs for name in other_settings(left.result, right.result)})
     if differing:
-        told = f"the boards differ in {', '.join(differing)}: what is compared is not the defenses alone"
+        told = f"the boards differ in {', '.join(differing)}, so the difference is not due to the defenses alone"
         console.print(told, markup=False)
     if out is not None:
         console.print(f"comparisons: {out}", markup=False, highlight=False)
@@ -87,9 +94,14 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
             sides.append(Side(text, rows[text]))
         else:
             hint = (
-                "" if store or results else f" These are the board's committed results; add --store {default_store()}."
+                ""
+                if store or results
+                else (
+                    " These are the board's committed results; for the results of your own runs, add --store "
+                    f"{default_store()}."
+                )
             )
-            raise PurebenchError(f"compare: there is no row {text!r}; {nearest(text, rows)}{hint}")
+            raise PurebenchError(f"compare: the row {text!r} is unknown; {nearest(text, rows)}{hint}")
     return [(sides[0], sides[1])]
 
 
@@ -100,7 +112,7 @@ def _folders(first: Path, second: Path) -> list[tuple[Side, Side]]:
     old, new = ({row.name: row for row in load_results(folder)} for folder in (first, second))
     both = [name for name in old if name in new]
     if not both:
-        raise PurebenchError(f"compare: expected a defense that {first} and {second} both have, but there is none.")
+        raise PurebenchError(f"compare: expected a defense that is in both {first} and {second}, but there is none.")
     return [(Side(f"{name} (A)", old[name]), Side(f"{name} (B)", new[name])) for name in both]
 
 
@@ -132,7 +144,7 @@ def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseR
     found = load_results(folder) if folder.is_dir() else []
     if not found:
         raise PurebenchError(
-            f"{folder}: expected results, but there are none; run the board with --results, or --store."
+            f"{folder}: expected results, but found none; run the board with --results, or pass --store."
         )
     return found
 
@@ -173,30 +185,33 @@ def _notes(pairs: list[Pair]) -> list[str]:
     tests = {
         "mcnemar": "exact McNemar test (both deterministic)",
         "sign-flip": "sign-flip test of paired differences",
-        "betting": "bets on the difference, valid at any time",
+        "betting": "anytime-valid betting test of the difference",
     }
     used = [told for name, told in tests.items() if any(pair.found.test == name for pair in pairs)]
     sizes = sorted({pair.found.difference.n for pair in pairs})
     images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     apart = sum(pair.apart for pair in pairs)
-    told = f"{apart} of {len(pairs)} pairs are told apart (bold)" if len(pairs) > 1 else _verdict(pairs[0])
+    told = f"{apart} of {len(pairs)} pairs differ significantly (bold)" if len(pairs) > 1 else _verdict(pairs[0])
     wider = any(pair.apart and pair.found.difference.low <= 0 <= pair.found.difference.high for pair in pairs)
     return [
         told,
         *(
-            ["an interval that holds 0 beside a small p: it is by betting, for any distribution, and wider"]
+            [
+                "an interval may contain 0 although p is small: it is a betting interval, valid for any "
+                "distribution, and wider"
+            ]
             if wider
             else []
         ),
         f"{images} images; {100 * first.confidence:g} % interval of the paired difference: {first.method}; "
         f"p: {', '.join(used)}",
-        "A > B, <: images on which A is right more often, and less; odds: of the two; g: Cohen's, 0.05 small, 0.15 "
-        "medium, 0.25 large",
+        "A > B, <: number of images on which A is correct more often than B, and less often; odds: ratio of the "
+        "two numbers; g: Cohen's g (0.05 small, 0.15 medium, 0.25 large)",
     ]
 
 
 def _verdict(pair: Pair) -> str:
     if not pair.apart:
-        return f"{pair.a} and {pair.b} are not told apart"
+        return f"{pair.a} and {pair.b} are statistically indistinguishable"
     better, worse = (pair.a, pair.b) if pair.found.difference.value > 0 else (pair.b, pair.a)
     return f"{better} is better than {worse}"

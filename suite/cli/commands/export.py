@@ -17,13 +17,18 @@ def export(
     board: Annotated[str, typer.Argument(help="The board's name in the store, or the path of its board.yaml.")],
     store: Annotated[Path | None, typer.Option("--store", help="SQLite file. Default: the user's data folder.")] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder to write into; files of an earlier export of the board go.")
+        Path,
+        typer.Option(
+            "--out", "-o", help=("Folder to write into; files of an earlier export of this board are deleted.")
+        ),
     ] = Path("exported"),
     formats: Annotated[
         str,
         typer.Option(
             "--format",
-            help="Any of npz, png (adversarial examples), md, tex, csv (the table) and bib (citations), with commas.",
+            help=(
+                "Comma-separated list of npz, png (adversarial examples), md, tex, csv (the table) and bib (citations)."
+            ),
         ),
     ] = "npz,md,tex,csv,bib",
 ) -> None:
@@ -97,5 +102,5 @@ def chosen(text: str) -> set[str]:
         if one not in FORMATS:
             raise PurebenchError(f"--format: {one!r} is unknown; {nearest(one, FORMATS)}")
     if not found:
-        raise PurebenchError(f"--format: expected some of {', '.join(FORMATS)}, but got none.")
+        raise PurebenchError(f"--format: expected at least one of {', '.join(FORMATS)}, but got none.")
     return set(found)

@@ -21,8 +21,9 @@ def interval(
     accuracy: Annotated[
         str,
         typer.Argument(
-            help="Right answers among a number of images, such as 43/50; or a text file with a value in [0,1] for each "
-            "image, one a line, in the order in which the images were evaluated (0, 1, 0.75, or 12/16 right draws).",
+            help="Right answers among a number of images, such as 43/50; or a text file with a value in [0,1] for "
+            "each image, one per line, in the order in which the images were evaluated (0, 1, 0.75, or 12/16 "
+            "right draws).",
         ),
     ],
     method: Annotated[
@@ -30,11 +31,12 @@ def interval(
         typer.Option(
             "--method",
             "-m",
-            help="Such as wilson; may be given several times. Default: that of a board, clopper-pearson for right and "
-            "wrong answers and gaffke for fractions of draws. docs/statistics.md describes all.",
+            help="Method of the interval, such as wilson; may be given several times. Default: the method of "
+            "boards, clopper-pearson for right and wrong answers and gaffke for fractions of draws. "
+            "docs/statistics.md describes all methods.",
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Such as 0.99.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence level, such as 0.99.")] = 0.95,
 ) -> None:
     """Compute the confidence interval of an accuracy, such as one from a paper, by any method of the statistics.
 
@@ -52,8 +54,8 @@ def interval(
     methods = method or [interval_method(all(value in (0, 1) for value in values))]
     if counted and (ordered := [name for name in methods if name in IN_ORDER]):
         raise PurebenchError(
-            f"--method {ordered[0]}: this interval depends on the order of the images, so expected a file with a value "
-            f"for each image, but got {accuracy}; give one, or another method."
+            f"--method {ordered[0]}: expected a file with a value for each image, because this interval depends on "
+            f"the order of the images, but got {accuracy}; pass a file, or choose another method."
         )
     try:
         found = [estimate(values, name, confidence) for name in methods]
@@ -68,7 +70,10 @@ def interval(
 
 def _of_counts(right: int, images: int) -> list[float]:
     if not 0 <= right <= images or images == 0:
-        raise PurebenchError(f"interval: expected right answers among at least 1 image, but got {right}/{images}.")
+        raise PurebenchError(
+            "interval: expected at most as many right answers as images, and at least 1 image, but got "
+            f"{right}/{images}."
+        )
     return [1.0] * right + [0.0] * (images - right)
 
 
@@ -86,5 +91,5 @@ def _of_file(path: Path) -> list[float]:
                 f"{path}, line {number}: expected a number in [0,1] or right draws such as 12/16, but got {shown(text)}"
             ) from error
     if not values:
-        raise PurebenchError(f"{path}: expected a value in [0,1] for each image, one a line, but got an empty file.")
+        raise PurebenchError(f"{path}: expected a value in [0,1] for each image, one per line, but got an empty file.")
     return values

@@ -9,11 +9,14 @@ import typer
 
 def list_names(
     what: Annotated[
-        str | None, typer.Argument(help="defenses, attacks, views, classifiers, datasets, recipes or boards.")
+        str | None,
+        typer.Argument(help=("The group to list: defenses, attacks, views, classifiers, datasets, recipes or boards.")),
     ] = None,
-    name: Annotated[str | None, typer.Argument(help="One of them: its parameters, defaults and source.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help=("A name of the group, to print its parameters, defaults and source."))
+    ] = None,
 ) -> None:
-    """List the registered names, of this package and of others, with a line on each, or describe one.
+    """List the registered names, of this package and of others, with one line each, or describe one.
 
     Example: purebench list defenses diffpure
     """

@@ -11,8 +11,10 @@ app = typer.Typer(
     no_args_is_help=True, help="Write a runnable skeleton of a defense, an attack or a data set of your own."
 )
 
-Name = Annotated[str, typer.Argument(help="Its name in Python, such as my_method.")]
-Folder = Annotated[Path | None, typer.Option(help="Where to write; made if need be. Default: a folder of that name.")]
+Name = Annotated[str, typer.Argument(help="A valid Python name, such as my_method.")]
+Folder = Annotated[
+    Path | None, typer.Option(help=("Folder to write into; created if needed. Default: a folder of that name."))
+]
 
 
 @app.command()

@@ -29,14 +29,19 @@ def plan(
     defense: Annotated[
         list[str] | None, typer.Option("--defense", "-d", help="Only this defense; may be given several times.")
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Only the first so many images.", min=1)] = None,
-    until: Annotated[
-        list[str] | None, typer.Option(help="As of `purebench run`; the cost is then that of the latest end.")
+    images: Annotated[
+        int | None, typer.Option(help="Number of images: only the first ones of the board.", min=1)
     ] = None,
-    max_images: Annotated[int | None, typer.Option(help="As of `purebench run`.")] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(help=("As in `purebench run`; the estimate is then for the latest possible end.")),
+    ] = None,
+    max_images: Annotated[int | None, typer.Option(help="As in `purebench run`.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
-    budget: Annotated[float, typer.Option(help="Seconds of the probe, about.", min=0)] = 60.0,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes; default: one per core on the CPU.", min=1)
+    ] = None,
+    budget: Annotated[float, typer.Option(help="Approximate time of the probe in seconds.", min=0)] = 60.0,
     trust: TrustOption = False,
 ) -> None:
     """Estimate the cost of a board on this device, the width of its intervals, and the smallest detectable differences.
@@ -110,9 +115,9 @@ def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
         f"about {duration(seconds / min(workers, jobs))} with {workers} (right within a factor of three)"
     ]
     if board.cascade:
-        lines.append("at most: a cascade spares images that were broken before")
+        lines.append("at most: the cascade skips images that an earlier attack broke")
     if board.stop is not None and board.stop.early:
-        lines.append(f"at most: it stops as soon as {board.stop.text}")
+        lines.append(f"at most: the run stops as soon as {board.stop.text}")
     return lines
 
 
@@ -136,10 +141,10 @@ def _telling(board: Board) -> list[str]:
     seen = f"a difference of {_points(smallest_difference(images, DISCORDANT, POWER, alpha=1 - confidence))}"
     if pairs > 1:
         least = smallest_difference(images, DISCORDANT, POWER, comparisons=pairs, alpha=1 - confidence)
-        seen += f" between two rows named before, {_points(least)} among all {pairs} pairs,"
+        seen += f" between two rows chosen beforehand, or of {_points(least)} among all {pairs} pairs,"
     return [
         *lines,
-        f"{seen} is seen with a probability of {100 * POWER:.0f} %, if just one of the two is right on "
+        f"{seen} is detected with a probability of {100 * POWER:.0f} %, if exactly one of the two rows is right on "
         f"{100 * DISCORDANT:.0f} % of the images",
     ]
 

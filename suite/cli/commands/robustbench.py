@@ -9,21 +9,23 @@ import typer
 
 
 def robustbench(
-    models: Annotated[Path, typer.Option(help="RobustBench's model folder: DATASET/THREAT/NAME.pt.")],
+    models: Annotated[Path, typer.Option(help="RobustBench's model folder, with files DATASET/THREAT/NAME.pt.")],
     model: Annotated[
-        str | None, typer.Argument(help="A model of the zoo; without it, those in the folder are listed.")
+        str | None, typer.Argument(help="A model of the zoo; without it, the models in the folder are listed.")
     ] = None,
     data: Annotated[
-        Path, typer.Option(help="Folder of cifar-10-batches-py, cifar-100-python or ImageNet's val.")
+        Path, typer.Option(help="Folder that contains cifar-10-batches-py, cifar-100-python or ImageNet's val.")
     ] = Path("data"),
     dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet.")] = "cifar10",
     threat: Annotated[str, typer.Option(help="Linf or L2.")] = "Linf",
-    radius: Annotated[str | None, typer.Option(help="Such as 8/255; default: the leaderboard's.")] = None,
-    images: Annotated[int | None, typer.Option(help="Only the first so many test images.", min=1)] = None,
-    batch: Annotated[int, typer.Option(help="Images at once; with the seed it decides the result.", min=1)] = 32,
+    radius: Annotated[str | None, typer.Option(help="Radius, such as 8/255; default: the leaderboard's.")] = None,
+    images: Annotated[int | None, typer.Option(help="Number of test images: only the first ones.", min=1)] = None,
+    batch: Annotated[
+        int, typer.Option(help="Batch size; together with the seed it determines the result.", min=1)
+    ] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of AutoAttack.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the result as JSON here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the result to this JSON file.")] = None,
 ) -> None:
     """Evaluate a model of RobustBench's zoo by its own protocol, from local files; downloads nothing.
 

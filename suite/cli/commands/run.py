@@ -15,56 +15,67 @@ def run(
     board: Annotated[
         str | None, typer.Argument(help="A bundled board (purebench list boards) or the path of a board.yaml.")
     ] = None,
-    named: Annotated[str | None, typer.Option("--board", help="The board, where one would rather name it so.")] = None,
+    named: Annotated[
+        str | None, typer.Option("--board", help="The board, as an option instead of an argument.")
+    ] = None,
     defense: Annotated[
         list[str] | None,
         typer.Option(
             "--defense",
             "-d",
-            help="Only this defense: a row of the board, or any other such as 'gaussian-blur(sigma=2)' or "
+            help="Only this defense: a row of the board, or any other defense such as 'gaussian-blur(sigma=2)' or "
             "path/to/file.py:name. May be given several times.",
         ),
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Only the first so many images of the board.", min=1)] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Number of images: only the first ones of the board.", min=1)
+    ] = None,
     until: Annotated[
         list[str] | None,
         typer.Option(
-            help="Stop as soon as results allow it: half-width=0.02 (every interval is ± 2 points or shorter), decided "
-            "(every two neighbours are told apart, or would hardly be by the last image); given twice, both must hold. "
-            "Looked at after every block; the intervals are then those of confidence sequences, which hold at any time."
+            help="Stop as soon as a rule holds: half-width=0.02 (every interval is ± 2 points or shorter) or "
+            "decided (all adjacent rows are statistically distinguishable, or are unlikely to become so by the "
+            "last image); if both are given, both must hold. Evaluated after every block; the intervals are "
+            "then confidence sequences, which are valid at any time."
         ),
     ] = None,
     max_images: Annotated[
-        int | None, typer.Option(help="Run at most so many images, in whole blocks; with --until, the latest end.")
+        int | None,
+        typer.Option(help=("Largest number of images to run, in whole blocks; with --until, the latest end.")),
     ] = None,
     radius: Annotated[
         str | None,
         typer.Option(
             "--radius",
             "--eps",
-            help="Another radius, such as 4/255: a board of its own, named NAME@RADIUS in store and results.",
+            help=(
+                "Radius in place of the board's, such as 4/255; this is a separate board, named NAME@RADIUS in "
+                "store and results."
+            ),
         ),
     ] = None,
     store: StoreOption = None,
     page: Annotated[
-        Path | None, typer.Option(help="Write the board's page here (one self-contained HTML file).")
+        Path | None, typer.Option(help="Write the board's page to this file (one self-contained HTML file).")
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Write the results as JSON into this folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one a core on the CPU.", min=1)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes; default: one per core on the CPU.", min=1)
+    ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another run that writes to the store.", min=0)] = 0,
     retry_errors: Annotated[bool, typer.Option(help="Run jobs again that ended in an error.")] = False,
     cascade: Annotated[
         bool,
         typer.Option(
             "--cascade",
-            help="Spare an image the attacks after the one that broke it: cheaper, but the numbers of single attacks "
-            "are then conditional. The same as `cascade: true` in the board.yaml.",
+            help="Skip the remaining attacks on an image that an attack has broken: cheaper, but the accuracies "
+            "under single attacks are then conditional. The same as `cascade: true` in the board.yaml.",
         ),
     ] = False,
     attack_precision: Annotated[
         str | None,
-        typer.Option(help="float32 or bf16 for the attacks' passes; verification is always in float32."),
+        typer.Option(help="Arithmetic of the attacks: float32 or bf16; verification is always in float32."),
     ] = None,
     trust: TrustOption = False,
 ) -> None:

@@ -13,10 +13,10 @@ from purebench.core.files.places import default_store
 
 def show(
     board: Annotated[
-        str | None, typer.Argument(help="The board's name; without it the boards in the store are listed.")
+        str | None, typer.Argument(help="Name of a board; without it, the boards in the store are listed.")
     ] = None,
     store: StoreOption = None,
-    page: Annotated[Path | None, typer.Option(help="Write the board's page here.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the board's page to this file.")] = None,
     results: Annotated[
         Path | None,
         typer.Option(

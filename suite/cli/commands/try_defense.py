@@ -21,9 +21,15 @@ def try_defense(
         str, typer.Argument(help="path/to/file.py:name, a registered name, or a spec such as 'median(size=5)'.")
     ],
     board: Annotated[
-        str, typer.Option("--board", help="Where its images, classifier and threat come from; bundled, or a file.")
+        str,
+        typer.Option(
+            "--board",
+            help=("The board that provides images, classifier and threat model: bundled, or the path of a board.yaml."),
+        ),
     ] = DEFAULT_BOARD,
-    seconds: Annotated[float, typer.Option(help="Time limit, about; what does not fit in it is left out.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(help=("Approximate time limit; probes that do not fit into it are left out."))
+    ] = 60.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     trust: TrustOption = False,
@@ -100,5 +106,5 @@ def _print_report(title: str, found: Sequence[Probe], follows: str) -> None:
         table.add_row(result, Text(one.name), Text(one.sentence))
     console = make_console()
     console.print(table)
-    console.print("Next (a few images under a short attack are no estimate of robustness):")
+    console.print("Next command (a short attack on a few images does not measure robustness):")
     print(printable(f"  {follows}"))

@@ -18,7 +18,7 @@ def find_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise PurebenchError(f"device: {name!r} is not to be had here ({reason}); use cpu, cuda or cuda:0.") from error
+        raise PurebenchError(f"device: {name!r} is not available ({reason}); use cpu, cuda or cuda:0.") from error
     if device.type == "cuda":
         _full_float32()
     return device

@@ -92,9 +92,12 @@ def as_defense(
         defense = thing
     elif isinstance(thing, Purifier):
         if not isinstance(getattr(thing, "random", None), bool):
-            raise TypeError(f"as_defense: expected {type(thing).__name__}.random to be True or False; declare it.")
+            raise TypeError(
+                f"as_defense: expected {type(thing).__name__}.random to be True or False, but it is not; declare "
+                "it in the class."
+            )
         if classifier is None:
-            raise TypeError("as_defense: expected a classifier for the purifier to stand before, but got None.")
+            raise TypeError("as_defense: expected a classifier behind the purifier, but got None; pass one.")
         defense = Defense(classifier, thing)
     elif callable(thing):
         defense = Defense(thing, random=random)

@@ -81,7 +81,9 @@ class Remixed(LatentPurifier):
         super().__init__()
         latents = len(purifier.kept)
         if len(alphas) != latents or not all(0 <= alpha <= 1 for alpha in alphas):
-            raise PurebenchError(f"alphas: expected {latents} numbers in [0,1], one a latent, but got {list(alphas)}.")
+            raise PurebenchError(
+                f"alphas: expected {latents} numbers in [0,1], one per latent, but got {list(alphas)}."
+            )
         self.purifier, self.alphas = purifier, [float(alpha) for alpha in alphas]
         self.random = any(alpha > 0 for alpha in self.alphas)
 

@@ -9,7 +9,7 @@ from purebench.core.errors import PurebenchError
 LONGEST = 100
 """Most characters of a name: a file system accepts 255 bytes, and suffixes and temporary names need some of them."""
 OURS = frozenset({"timings", "ranks"})
-"""Files that are beside those of the defenses in a folder of results."""
+"""Further files in a folder of results, which are not results of defenses."""
 DEVICES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 )
@@ -28,17 +28,17 @@ def check_file_name(name: str, where: str) -> None:
     """
     fault = ""
     if len(name) > LONGEST:
-        fault = f"has {len(name)} characters; at most {LONGEST} are possible"
+        fault = f"has {len(name)} characters, and at most {LONGEST} are allowed"
     elif name.endswith((".", " ")):
-        fault = f"ends with {name[-1]!r}, which Windows drops"
+        fault = f"ends with {name[-1]!r}, which Windows removes"
     elif name.partition(".")[0].lower() in DEVICES:
         fault = "is the name of a device on Windows"
     elif name.lower() in OURS:
-        fault = "is a file of purebench's own in a folder of results"
+        fault = "is the name of a file of purebench in a folder of results"
     elif not name or name.startswith(".") or any(one in name for one in '/\\:*?"<>|') or not name.isprintable():
-        fault = "holds a character that file names do not have"
+        fault = "contains a character that is not allowed in file names"
     if fault:
-        raise PurebenchError(f"{where}: expected a name that can be a file's, but {name[:120]!r} {fault}; rename it.")
+        raise PurebenchError(f"{where}: expected a valid file name, but {name[:120]!r} {fault}; rename it.")
 
 
 def check_file_names(names: Iterable[str], where: str) -> None:
@@ -57,6 +57,5 @@ def check_file_names(names: Iterable[str], where: str) -> None:
         other = seen.setdefault(name.lower(), name)
         if other != name:
             raise PurebenchError(
-                f"{where}: expected names that differ, but {other!r} and {name!r} are one file where case does not "
-                "count; rename one."
+                f"{where}: expected names that differ by more than case, but got {other!r} and {name!r}; rename one."
             )

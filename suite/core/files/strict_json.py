@@ -39,9 +39,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise PurebenchError(f"expected each key once, but {shown(twice)} comes twice; keep one.")
+        raise PurebenchError(f"expected each key once, but got {shown(twice)} twice; remove one.")
     if len(made) > MOST_KEYS:
-        raise PurebenchError(f"expected at most {MOST_KEYS:,} keys of one object, but got {len(made):,}.")
+        raise PurebenchError(f"expected at most {MOST_KEYS:,} keys in one object, but got {len(made):,}.")
     return made
 
 

@@ -84,18 +84,22 @@ class _Builder:
         value = self._value(next(self.events), 0)
         next(self.events)  # the document's end
         if isinstance(more := next(self.events), DocumentStartEvent):
-            raise _error(more, "expected one document, but a second one begins; delete it")
+            raise _error(more, "expected one document, but a second one begins here; remove it")
         return None if value is _Merge else value
 
     def _value(self, event: Any, depth: int) -> Any:
         if isinstance(event, AliasEvent):
             if event.anchor not in self.anchors:
-                raise _error(event, f"the alias *{event.anchor} refers to nothing above it")
+                raise _error(
+                    event,
+                    f"expected an alias of an anchor above it, but *{event.anchor} has no anchor; define "
+                    f"&{event.anchor} above",
+                )
             value, size = self.anchors[event.anchor]
             self._count(event, size)
             return value
         if event.tag is not None:
-            raise _error(event, f"expected plain values, but got the tag {shown(event.tag)}; delete it")
+            raise _error(event, f"expected plain values, but got the tag {shown(event.tag)}; remove it")
         if depth > DEEPEST:
             raise _error(event, f"expected at most {DEEPEST} levels, but it is nested more deeply")
         before = self.values
@@ -134,7 +138,9 @@ class _Builder:
             line = event.start_mark.line + 1
             if key in lines:
                 name = "'<<'" if key is _Merge else shown(key)
-                raise _error(event, f"the key {name} comes twice (first in line {lines[key]}); keep one")
+                raise _error(
+                    event, f"expected each key once, but got {name} again (first in line {lines[key]}); remove one"
+                )
             lines[key] = line
             value = self._value(following := next(self.events), depth + 1)
             value = "<<" if value is _Merge else value
@@ -171,7 +177,7 @@ class _Builder:
         if tag == "merge":
             return _Merge
         if tag == "timestamp":
-            raise _error(event, f"{shown(text)} reads as a date; put it in quotes")
+            raise _error(event, f"expected text or a number, but {shown(text)} is a date in YAML; put it in quotes")
         build = {
             "int": self.constructor.construct_yaml_int,
             "float": self.constructor.construct_yaml_float,

@@ -38,7 +38,7 @@ def read_text(path: Path, most: int) -> str:
     """
     try:
         if path.exists() and not path.is_file():
-            raise PurebenchError(f"{path}: cannot be read (expected a file, but it is none).")
+            raise PurebenchError(f"{path}: expected a file, but it is a folder or a special file.")
         with path.open("rb") as file:
             data = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path

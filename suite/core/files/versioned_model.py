@@ -165,7 +165,9 @@ def require_version(data: Mapping[str, Any], version: int, cure: str) -> None:
         raise PurebenchError(f"schema: expected {version}, but got {shown(found)}; {cure}.")
     if found != version:
         whose = "a later" if found > version else "an earlier"
-        raise PurebenchError(f"expected schema {version}, but got {shown(found)}, of {whose} purebench; {cure}.")
+        raise PurebenchError(
+            f"expected schema {version}, but got {shown(found)}, which {whose} version of purebench wrote; {cure}."
+        )
 
 
 @cache

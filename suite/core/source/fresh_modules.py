@@ -41,7 +41,8 @@ def refresh_file(path: Path) -> str:
     for name, (here, there) in graph.hidden.items():
         if name in found.modules:
             raise PurebenchError(
-                f"{path}: expected one module {name!r}, but Python finds {here} before {there}; rename one of them."
+                f"{path}: expected one module {name!r}, but there are two, and Python imports {here} instead of "
+                f"{there}; rename one of them."
             )
     if graph.beside & found.modules.keys() and str(folder) not in sys.path:
         sys.path.append(str(folder))  # permanently: a function may import when it is called
@@ -73,7 +74,7 @@ def require_unchanged(found: Closure) -> None:
     """
     for name, path in found.files.items():
         if name.partition(".")[0] == OWN and _KNOWN.setdefault(name, found.modules[name]) != found.modules[name]:
-            raise PurebenchError(f"{path} has changed since Python imported it; start Python again.")
+            raise PurebenchError(f"{path} has changed since Python imported it; restart Python.")
 
 
 def _refresh(found: Closure) -> None:
@@ -81,7 +82,7 @@ def _refresh(found: Closure) -> None:
     stale = [name for name, path in files.items() if name in sys.modules and _is_stale(name, path, found.modules[name])]
     for name in stale:
         if files[name].suffix != ".py":
-            raise PurebenchError(f"{files[name]} has changed since Python imported it; start Python again.")
+            raise PurebenchError(f"{files[name]} has changed since Python imported it; restart Python.")
     if stale:  # modules that import them may hold the old objects
         for name in list(sys.modules):
             if any(name == one or name.startswith(f"{one}.") for one in files):

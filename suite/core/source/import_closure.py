@@ -271,8 +271,8 @@ def _files_below(folder: Path) -> list[Path]:
         found += [Path(place, file) for file in sorted(files) if file.endswith(".py")]
         if len(found) > MOST_FILES:
             raise PurebenchError(
-                f"expected at most {MOST_FILES} Python files below {folder}, since code there imports a module whose "
-                "name is computed, and so all of them belong to the key of a result; move that code to a folder of "
-                "its own, or import by a fixed name."
+                f"expected at most {MOST_FILES} Python files below {folder}, because code there computes the name "
+                "of a module that it imports, so that every file may affect the result and is part of its key; "
+                "move this code to a separate folder, or import a fixed name."
             )
     return found

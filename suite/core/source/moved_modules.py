@@ -1,4 +1,4 @@
-"""Tells the new name of a module that moved in version 0.5.0 when the old one is imported.
+"""Raises an error with the new name if a module is imported by its name before version 0.5.0.
 
 The new module is not imported in its place: two modules with the same content would have two classes of each name.
 """
@@ -203,7 +203,7 @@ MOVED = {
 
 
 class MovedModules:
-    """A finder that is asked last, and that knows only modules which have moved."""
+    """A finder that is called last and handles only the modules that have moved."""
 
     @classmethod
     def find_spec(
@@ -219,7 +219,8 @@ class MovedModules:
         if new is None:
             return None
         raise ImportError(
-            f"{name} has moved to {PACKAGE}.{new}; what the documentation shows is importable from {PACKAGE} itself",
+            f"{name} has moved to {PACKAGE}.{new}; everything that the documentation shows is importable from "
+            f"{PACKAGE} itself",
             name=name,
         )
 

@@ -25,8 +25,8 @@ SLACK = 0.5
 """Largest accepted distance of a purifier's images from [0,1]: generative models overshoot, a wrong scale exceeds it by
 more."""
 PROBABILITIES = (
-    "its answers are probabilities, each row sums to 1: attacks on the cross-entropy lose their gradient; return the "
-    "logits, without the softmax"
+    "its outputs are probabilities (each row sums to 1), so that the gradient of the cross-entropy vanishes; return "
+    "the logits, without the softmax"
 )
 
 
@@ -102,8 +102,8 @@ def check_contract(defense: Defense, x: Tensor) -> str | None:
         return None
     if written:
         raise PurebenchError(
-            f"expected a defense that keeps nothing from call to call outside of itself, but its code changes "
-            f"{', '.join(written)}; keep it in an attribute of the defense, of which verification takes a fresh copy."
+            "expected a defense that stores nothing outside of itself between calls, but its code changes "
+            f"{', '.join(written)}; store it in an attribute of the defense, which is copied for verification."
         )
     try:
         return check_declared_random(defense, x)
@@ -124,9 +124,9 @@ def _check_forward(defense: Defense, x: Tensor, logits: Tensor) -> None:
         whole, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())
     ):
         raise PurebenchError(
-            f"expected a defense that answers classifier(purify(x)), which is what attacks differentiate, but "
-            f"{type(defense).__name__} overrides `forward` by something else; put it into a Purifier, or into the "
-            "classifier."
+            "expected a defense that computes classifier(purify(x)), which attacks differentiate, but "
+            f"{type(defense).__name__} overrides `forward` with another function; move it into a Purifier, or into "
+            "the classifier."
         )
 
 
@@ -134,8 +134,8 @@ def _check_input(given: Tensor, x: Tensor) -> None:
     """Raise PurebenchError if a call changed the images x that it was given."""
     if not bool(((given == x) | x.isnan()).all()):
         raise PurebenchError(
-            "expected a defense that leaves the images that it is given as they are, but it changes them in place; "
-            "work on a copy: x = x.clone()."
+            "expected a defense that does not modify its input images, but it modifies them in place; work on a "
+            "copy: x = x.clone()."
         )
 
 
@@ -146,26 +146,30 @@ def _classified(defense: Defense, x: Tensor, purified: Tensor) -> object:
         if purified.dtype is x.dtype:
             raise
         raise PurebenchError(
-            f"expected a purifier that gives {x.dtype}, as it was given, but got {purified.dtype}, which the "
-            f"classifier does not take ({error}); end with .to(x.dtype)."
+            f"expected a purifier that returns {x.dtype}, the type of its input, but got {purified.dtype}, which "
+            f"the classifier does not accept ({error}); end with .to(x.dtype)."
         ) from error
 
 
 def _check_purified(defense: Defense, x: Tensor, purified: object) -> None:
     if not isinstance(purified, Tensor):
-        raise PurebenchError(f"expected a purifier that gives images as a tensor, but got {type(purified).__name__}.")
+        raise PurebenchError(
+            f"expected a purifier that returns images as a tensor, but got {type(purified).__name__}; return a "
+            "tensor [N,C,H,W]."
+        )
     if not purified.is_floating_point():
         raise PurebenchError(
-            f"expected a purifier that gives floating-point images in [0,1], but got {purified.dtype}; "
-            "convert them: .float() / 255."
+            f"expected a purifier that returns floating-point images in [0,1], but got {purified.dtype}; convert "
+            "them: .float() / 255."
         )
     votes = purified.ndim == x.ndim + 1
     shape = purified.shape[2:] if votes else purified.shape[1:]
     resizes = defense.purifier is not None and defense.purifier.resizes and purified.ndim == x.ndim
     if len(purified) != len(x) or not (resizes or shape == x.shape[1:]):
         raise PurebenchError(
-            f"expected a purifier that gives images of shape {list(x.shape)}, as it was given, but got "
-            f"{list(purified.shape)}; resize them back, or declare resizes = True if the classifier takes that size."
+            f"expected a purifier that returns images of shape {list(x.shape)}, the shape of its input, but got "
+            f"{list(purified.shape)}; resize them back, or declare resizes = True if the classifier accepts that "
+            "size."
         )
 
 
@@ -181,8 +185,10 @@ def _check_range(defense: Defense, x: Tensor, purified: Tensor) -> None:
     values = values[values.isfinite()]
     if not len(values) or (float(values.min()) >= -SLACK and float(values.max()) <= 1 + SLACK):
         return
-    cure = "map [-1,1] back: (x + 1) / 2" if float(values.max()) <= 1 + SLACK else "divide by 255, or clamp to [0,1]"
+    cure = (
+        "map [-1,1] to [0,1]: (x + 1) / 2" if float(values.max()) <= 1 + SLACK else "divide by 255, or clamp to [0,1]"
+    )
     raise PurebenchError(
-        f"expected a purifier that gives images in [0,1], but got values from {float(values.min()):.3g} to "
+        f"expected a purifier that returns images in [0,1], but got values from {float(values.min()):.3g} to "
         f"{float(values.max()):.3g}; {cure}."
     )

@@ -38,8 +38,8 @@ def check_declared_random(defense: Defense, x: Tensor) -> str | None:
         _, other = _draw(defense, x, 1)
         if not torch.allclose(logits, other, rtol=0, atol=TOLERANCE * float(logits.abs().max())):
             raise PurebenchError(
-                "expected the same answer twice of a defense with random=False, but two calls differ; declare it "
-                "random=True, or keep no state."
+                "expected equal answers from a defense with random=False, but two calls differ; declare "
+                "random=True, or remove its state."
             )
         return None
     for number in range(1, CALLS):
@@ -48,7 +48,7 @@ def check_declared_random(defense: Defense, x: Tensor) -> str | None:
             return None
     shares_draws(defense, x)  # raises an error that names the cause, if it knows one
     return (
-        f"it declares random=True, but {CALLS} draws are equal to the last bit; if nothing in it is random, declare "
+        f"it declares random=True, but {CALLS} draws are equal to the last bit; if it is not random, declare "
         "random=False, so that one draw per image is enough"
     )
 

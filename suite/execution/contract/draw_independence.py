@@ -27,17 +27,17 @@ CLEARLY = 0.2
 TRIED = 2
 """Number of images that are passed; the answer to a single image may be too confident to change."""
 FALSE_ALARM = 1e-3
-"""Probability that independent draws are taken for shared ones; each draw is then a call of its own, which is slower
+"""Probability that independent draws are taken for shared ones; each draw is then a separate call, which is slower
 but not wrong."""
 ORDERS = 4000
 """Random orders with which the variance between calls is compared, for a p-value down to 1/4001."""
 ENOUGH = 20
 """Number of orders with as large a variance after which the draws are accepted as independent."""
 RESEEDED = (
-    "expected a random defense whose draws follow from torch's generator, but it seeds random numbers itself, so that "
-    "calls give the same ones; drop the seed, or draw once and declare random=False."
+    "expected a random defense that draws from torch's generator, but it sets its own seed, so that all calls give "
+    "the same draws; remove the seed, or declare random=False."
 )
-SHARED = "a random choice is shared by all images of a call: each draw is a call of its own"
+SHARED = "all images of a call share a random choice, so each draw needs a separate call"
 
 
 @torch.no_grad()
@@ -137,7 +137,7 @@ def _refuse_silent_dropout(defense: Defense) -> None:
     off = [layer for layer in random_layers(defense) if not layer.training]
     if off:
         raise PurebenchError(
-            f"expected a random defense, but {CALLS * COPIES} draws are equal to the last bit, and dropout is off in "
-            f"eval mode ({len(off)} layers); keep it on: Defense(keep_random_layers_on(model), random=True), or "
-            "declare random=False."
+            f"expected a random defense, but {CALLS * COPIES} draws are equal to the last bit, because dropout is "
+            f"off in eval mode ({len(off)} layers); keep it on with Defense(keep_random_layers_on(model), "
+            "random=True), or declare random=False."
         )

@@ -49,8 +49,8 @@ def check_image_shape(defense: Defense, x: Tensor, error: Exception) -> None:
         return
     found = "it fails" if takes is None else f"it takes {takes}"
     raise PurebenchError(
-        f"expected a {part} that takes images of shape {list(images.shape[1:])}, as it gets them, but {found} "
-        f"({told}); convert them inside the {part}, or choose a data set of its shape."
+        f"expected a {part} that accepts images of shape {list(images.shape[1:])}, but {found} ({told}); convert "
+        f"them inside the {part}, or choose a data set of that shape."
     )
 
 

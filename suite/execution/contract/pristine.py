@@ -27,7 +27,7 @@ OLD_FILES = (nn.Module, nn.modules.conv._ConvNd)
 """Classes whose `__setstate__` only completes objects of old versions."""
 HEAP = 1 << 9
 """The flag of classes that are defined in Python."""
-CURE = "give it as a file and a name, 'path/to/file.py:name', so that it can be made anew"
+CURE = "pass 'path/to/file.py:name', so that it can be created again"
 
 
 def copied(defense: T) -> T:
@@ -41,8 +41,8 @@ def copied(defense: T) -> T:
         made: T = _copy(defense, {})
     except Exception as error:  # parts may raise any error
         raise PurebenchError(
-            "expected a defense that can be copied before it is attacked, because it is verified on a copy that saw no "
-            f"attack, but {type(error).__name__}: {error}; {CURE}."
+            "expected a defense that can be copied, because it is verified on a copy that was not attacked, but "
+            f"got {type(error).__name__}: {error}; {CURE}."
         ) from error
     return made
 

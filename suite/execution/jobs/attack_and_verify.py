@@ -33,7 +33,7 @@ class Attacked:
 
     Attributes:
         rows: the images that were attacked and verified.
-        images: their adversarial images, None where there are none.
+        images: their adversarial images; None if the attack or the verification failed on all images.
         fields: the fields of the record about them.
         faults: why the other images failed.
     """
@@ -136,11 +136,13 @@ def _check_lengths(answer: Answer, count: int) -> None:
         Violation: if they are not.
     """
     if isinstance(answer.images, Tensor) and len(answer.images) != count:
-        raise Violation(f"expected an attack that gives {count} images, as it was given, but got {len(answer.images)}")
+        raise Violation(
+            f"expected the attack to return {count} images, one per input image, but got {len(answer.images)}"
+        )
     claims = answer.claims
     if claims is not None and (not isinstance(claims, Tensor) or claims.shape != (count,)):
         given = f"shape {list(claims.shape)}" if isinstance(claims, Tensor) else type(claims).__name__
-        raise Violation(f"expected claims of the attack as a tensor [{count}], one per image, but got {given}")
+        raise Violation(f"expected the attack to return claims as a tensor [{count}], one per image, but got {given}")
     if answer.certified is not None and len(answer.certified) != count:
         raise Violation(f"expected {count} certified radii, one per image, but got {len(answer.certified)}")
 
@@ -164,13 +166,14 @@ def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
         )
     except (TypeError, IndexError) as error:
         raise Violation(
-            f"expected an image of each image, but the attack gave {type(answer.images).__name__}"
+            "expected the attack to return a tensor of images, one per input image, but got "
+            f"{type(answer.images).__name__}"
         ) from error
 
 
 def _unchanged(defense: torch.nn.Module, state: list[tuple[int, int]]) -> None:
     if _versions(defense) != state:
-        raise WholeFault("expected a defense that leaves its weights and buffers alone; put it in eval mode")
+        raise WholeFault("expected a defense that does not modify its weights and buffers; put it in eval mode")
 
 
 def _versions(defense: torch.nn.Module) -> list[tuple[int, int]]:
@@ -189,5 +192,7 @@ def _reused(job: Job, source: JobResult | None, x: Tensor) -> Tensor | None:
         raise Inapplicable("its own images would not be transferred")
     if source is None or source.adversarial is None:
         found = outcomes_of([source], 0)[0] if source else "missing"
-        raise Inapplicable(f"nothing to reuse: {job.attack.source.attack} on {job.attack.source.defense} is {found}")
+        raise Inapplicable(
+            f"no adversarial images to reuse: {job.attack.source.attack} on {job.attack.source.defense} is {found}"
+        )
     return torch.as_tensor(source.adversarial).to(x)

@@ -55,7 +55,9 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> JobResult
     lost = _lost(job, given.source, rest)
     rest = [row for row in rest if row not in lost]
     if not rest and not lost:
-        return JobResult(skipped_record(blank, "every image of the block was broken before", spared=True), everything)
+        return JobResult(
+            skipped_record(blank, "every image of the block was broken by an earlier attack", spared=True), everything
+        )
     try:
         with eagerly():
             found = attack_and_verify(job, context, given.source, x, y, rest) if rest else Attacked([], None, {}, {})
@@ -84,5 +86,5 @@ def _lost(job: Job, source: JobResult | None, rows: Sequence[int]) -> dict[int, 
     used = job.attack.source
     if used is None or source is None or used.defense == job.defense.name:
         return {}
-    why = f"nothing to reuse: {used.attack} on {used.defense} is errored"
+    why = f"no adversarial images to reuse: {used.attack} on {used.defense} is errored"
     return dict.fromkeys(source.record.errored_rows.intersection(rows), why)

@@ -90,7 +90,7 @@ def blank_record(job: AnyJob, context: Context, count: int) -> Record:
 
 
 def answered_wrong(images: Array) -> JobResult:
-    """Return a result whose adversarial examples are these images [N,C,H,W], in the place of a job that was not run."""
+    """Return a result whose adversarial examples are these images [N,C,H,W], as if a job had produced them."""
     count = len(images)
     outcomes, draws = [Outcome.MISCLASSIFIED] * count, ["0"] * count
     return JobResult(Record("", "", "", "", 0, [], [], outcomes, draws, [None] * count), images)

@@ -15,9 +15,9 @@ RUNS = 32
 """Draws of each of two batches with which a random defense is compared."""
 ORDERS = 10_000
 """Random orders of the permutation test."""
-UNLIKE_BATCH = "expected an answer that the other images of a batch do not change; look at each image by itself"
+UNLIKE_BATCH = "expected answers that do not depend on the other images of a batch; process each image separately"
 UNLIKE_GRADIENTS = (
-    "expected the same answer with gradients on and off; its gradients would be those of another function"
+    "expected equal answers with gradients on and off; otherwise the gradients are those of another function"
 )
 
 
@@ -53,7 +53,7 @@ def same_again(defense: Defense, x: Tensor, logits: Tensor, batch: DeviceBatch) 
     (parted,) = halves.map(again, x)
     if not close(logits, repeated):
         raise WholeFault(
-            "expected the same answer twice of a defense with random=False; declare it random=True, or keep no state"
+            "expected equal answers from a defense with random=False; declare random=True, or remove its state"
         )
     raise WholeFault(UNLIKE_GRADIENTS if close(logits, parted) else UNLIKE_BATCH)
 
@@ -86,8 +86,8 @@ def same_under_one_seed(defense: Defense, x: Tensor) -> None:
     logits = under_one_seed(pair)
     if not close(logits, under_one_seed(pair)):
         raise WholeFault(
-            "expected the same draw twice under one seed; take random numbers from torch's global generators alone, "
-            "and keep no state"
+            "expected equal draws under equal seeds; draw random numbers only from torch's global generators, and "
+            "keep no state"
         )
     try:
         slope = under_one_seed(pair, gradients=True)
@@ -134,4 +134,6 @@ def _with_gradients(defense: Defense, images: Tensor) -> Tensor:
 def untouched(x: Tensor, kept: Tensor) -> None:
     """Raise WholeFault if images [N,C,H,W] differ from the copy of them that was kept."""
     if not torch.equal(x, kept):
-        raise WholeFault("expected that images are left as they are, but they were changed in place; work on x.clone()")
+        raise WholeFault(
+            "expected a defense that does not modify its input images, but it modifies them in place; work on x.clone()"
+        )

@@ -56,10 +56,10 @@ def inside_box(images: Tensor, x: Tensor) -> tuple[Tensor, list[str]]:
         Violation: the images leave [0,1] by more than rounding, have another shape than x, or are not finite.
     """
     if images.shape != x.shape:
-        raise Violation(f"expected images of shape {list(x.shape)}, but the attack gave {list(images.shape)}")
+        raise Violation(f"expected the attack to return images of shape {list(x.shape)}, but got {list(images.shape)}")
     images = images.detach().to(x)
     if not bool(torch.isfinite(images).all()):
-        raise Violation("expected finite images, but the attack gave NaN or infinity")
+        raise Violation("expected the attack to return finite images, but got NaN or infinity")
     outside = float(torch.maximum(-images.min(), images.max() - 1))
     if outside > ROUNDING:
         raise Violation(f"the attack left the threat model: values up to {outside:.3g} outside [0,1]")

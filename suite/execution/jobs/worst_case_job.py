@@ -121,7 +121,9 @@ def _picked_and_scored(
     with seeded(job.stream, Purpose.FRESH, device=context.device):
         fresh = votes.ask(pick[images], images, board.fresh if defense.random else 1)
     if not defense.random and (fresh[:, 0] != (right[pick[images], images] > 0)).any():
-        raise DefenseFault("expected the same answer again of a defense with random=False; declare it random=True")
+        raise DefenseFault(
+            "expected equal answers from a defense with random=False, but they differ; declare random=True"
+        )
     moved = x[rows].clone()
     moved[torch.as_tensor(images, device=x.device)] = votes.images(pick[images], images)
     answers = dict(zip(images.tolist(), fresh, strict=True))

@@ -1,7 +1,7 @@
 """RobustBench's own protocol, by RobustBench's own function (Croce et al. 2021, arXiv:2010.09670).
 
 `benchmark` calls RobustBench's function of the same name: its images and preprocessing, AutoAttack `standard`, its
-accuracy. It reports that number beside AutoAttack's verdict and our verification, each with an interval, and keeps the
+accuracy. It reports that number with AutoAttack's verdict and our verification, each with an interval, and keeps the
 images' outcomes. Nothing is downloaded, neither models (see `zoo`) nor images.
 """
 
@@ -121,7 +121,7 @@ def benchmark(
         n_examples: Number of test images, from the first; None for all of the protocol.
         batch_size: Images at once; as in RobustBench it decides, with the seed, the random numbers of an image.
         device: cpu, cuda or cuda:0.
-        version: Version of AutoAttack; anything but standard is not RobustBench's protocol, and a note says so.
+        version: Version of AutoAttack; any other than standard is not RobustBench's protocol, which a note states.
         seed: Seed of AutoAttack; None for the clock's, as in RobustBench.
         confidence: Of the intervals, in (0,1).
         tell: Called with AutoAttack's progress, line by line.
@@ -137,7 +137,7 @@ def benchmark(
     threat = ThreatModel(threat_model.lower(), eps)
     count = IMAGES[dataset] if n_examples is None else n_examples
     if version not in VERSIONS:
-        raise PurebenchError(f"version: AutoAttack has no {version!r}; {nearest(version, VERSIONS)}")
+        raise PurebenchError(f"version: {version!r} is not a version of AutoAttack; {nearest(version, VERSIONS)}")
     if batch_size < 1:
         raise PurebenchError(f"batch_size: expected at least 1, but got {batch_size!r}.")
     if seed is not None and not 0 <= seed < 2**63:
@@ -219,8 +219,8 @@ def _check_images(dataset: str, data_dir: Path, count: int) -> None:
         kind(str(data_dir), train=False, download=False)
     except RuntimeError as error:
         raise PurebenchError(
-            f"data_dir: expected {data_dir / kind.base_folder} as it was published, but it is missing, or its md5 is "
-            f"another; fetch {kind.url} (md5 {kind.tgz_md5}) and unpack it in {data_dir}."
+            f"data_dir: expected {data_dir / kind.base_folder} as published, but it is missing or its md5 differs; "
+            f"download {kind.url} (md5 {kind.tgz_md5}) and unpack it in {data_dir}."
         ) from error
 
 
@@ -241,11 +241,13 @@ def _check_imagenet(folder: Path, count: int) -> None:
 def _check_out(out: Path) -> None:
     """Raise PurebenchError for a file that cannot be written, before the evaluation, which takes hours."""
     if not out.parent.is_dir():
-        raise PurebenchError(f"--out: expected a file in a folder that exists, but got {out}.")
+        raise PurebenchError(
+            f"--out: expected a file in an existing folder, but got {out}; create the folder, or choose another."
+        )
     if out.is_dir():
-        raise PurebenchError(f"--out: expected a file to write, but {out} is a folder; name a file in it.")
+        raise PurebenchError(f"--out: expected a file, but {out} is a folder; choose a file in it.")
     if not os.access(out if out.exists() else out.parent, os.W_OK):
-        raise PurebenchError(f"--out: expected a file that can be written, but {out} cannot; name another.")
+        raise PurebenchError(f"--out: expected a writable file, but {out} is not writable; choose another.")
 
 
 def command(model: str | None, *, model_dir: Path, out: Path | None, **options: Any) -> None:
@@ -266,11 +268,13 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
     if model is None:
         check_folder(model_dir)
         if not model_dir.is_dir():
-            raise PurebenchError(f"--models: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is none.")
+            raise PurebenchError(
+                f"--models: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is not a folder."
+            )
         models(options.get("dataset", "cifar10"), options.get("threat_model", "Linf"))  # reports a wrong name
         for entry in available(model_dir):
             table.add_row(entry.name, entry.dataset, entry.threat_model)
-        console.print(table if table.rows else f"no model of RobustBench's zoo in {model_dir}", markup=False)
+        console.print(table if table.rows else f"no model of RobustBench's zoo is in {model_dir}", markup=False)
         return
     if out is not None:
         _check_out(out)

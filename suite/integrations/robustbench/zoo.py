@@ -67,7 +67,7 @@ PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (number, "numpy.core.multiarray.scalar"),
     (number, "numpy._core.multiarray.scalar"),
 ]
-"""Allowed in a checkpoint beside weights: a script's options, and numbers of numpy. None of it runs code."""
+"""Classes allowed in a checkpoint besides weights: a script's options, and numbers of numpy. None of them runs code."""
 
 
 MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"
@@ -122,7 +122,9 @@ def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
     """
     zoo = models(dataset, threat_model)
     if model not in zoo:
-        raise PurebenchError(f"robustbench: no model {model!r} for {dataset} {threat_model}; {_like(model, zoo)}")
+        raise PurebenchError(
+            f"robustbench: the model {model!r} is unknown for {dataset} {threat_model}; {_like(model, zoo)}"
+        )
     check_folder(Path(model_dir))
     ids = zoo[model]["gdrive_id"]
     if not ids:
@@ -148,8 +150,8 @@ def check_folder(model_dir: Path) -> None:
     """
     if model_dir.is_file():
         raise PurebenchError(
-            f"model_dir: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is a file; name the folder that "
-            "holds cifar10, cifar100 or imagenet."
+            f"model_dir: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is a file; choose the folder "
+            "that contains cifar10, cifar100 or imagenet."
         )
 
 
@@ -160,7 +162,7 @@ def _like(model: str, zoo: Mapping[str, Any]) -> str:
     near = near or [name for name in names if model and name.startswith(model.lower())][:SHOWN]
     if near:
         return nearest(model, [names[name] for name in near])
-    return f"it has {len(zoo)}, such as {', '.join(list(zoo)[:SHOWN])}; see https://robustbench.github.io."
+    return f"the zoo has {len(zoo)} models, such as {', '.join(list(zoo)[:SHOWN])}; see https://robustbench.github.io."
 
 
 def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
@@ -181,12 +183,12 @@ def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
         raise PurebenchError(f"robustbench: the dataset {dataset!r} is unknown; {nearest(dataset, known)}")
     if threat_model.startswith("corruptions"):
         raise PurebenchError(
-            f"robustbench: expected the threat model Linf or L2, but got {threat_model!r}: corruptions are no attack, "
-            "and purebench has no protocol for them; use RobustBench itself."
+            f"robustbench: expected the threat model Linf or L2, but got {threat_model!r}: corruptions are not an "
+            "attack, and purebench has no protocol for them; use RobustBench itself."
         )
     if (dataset, threat_model) not in EPS:
         has = " or ".join(norm for name, norm in EPS if name == dataset)
-        raise PurebenchError(f"robustbench: its zoo has {has} for {dataset}, but got {threat_model!r}.")
+        raise PurebenchError(f"robustbench: expected the threat model {has} for {dataset}, but got {threat_model!r}.")
     zoo = third_party.robustbench().model_zoo
     table: Mapping[str, Mapping[str, Any]] = zoo.model_dicts[zoo.enums.BenchmarkDataset(dataset)][
         zoo.enums.ThreatModel(threat_model)
@@ -232,8 +234,8 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
     if entry.missing:
         wanted = "; ".join(f"{file}, published at {source}" for file, source in entry.missing)
         raise PurebenchError(
-            f"robustbench: {model}: expected {wanted}: not there. Fetch it (from Google Drive: gdown URL -O FILE) and "
-            "put it there under that name; purebench downloads no models."
+            f"robustbench: {model}: expected {wanted}, but it is missing; download it (from Google Drive: gdown "
+            "URL -O FILE) and save it under that name. purebench downloads no models."
         )
     for file in entry.files:
         _check_checkpoint(file)
@@ -243,10 +245,10 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
             found: nn.Module = third_party.robustbench().utils.load_model(model, model_dir, dataset, threat_model)
     except pickle.UnpicklingError as error:
         raise PurebenchError(
-            f"robustbench: {model}: expected weights in {files}, but torch refuses to read it. If it is a web page, "
-            "saved instead of the file, fetch it again. If it is a pickle of more than weights and you trust its "
-            "makers, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, with which loading it may run any code. "
-            f"What torch says: {str(error)[:300]}"
+            f"robustbench: {model}: expected weights in {files}, but torch cannot read them. If the file is a web "
+            "page, saved instead of the weights, download it again. If it is a pickle of more than weights and you "
+            "trust its authors, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, with which loading it may run any code. "
+            f"Error of torch: {str(error)[:300]}"
         ) from error
     except Exception as error:  # a model of the zoo may raise anything while it is loaded
         told = f"{type(error).__name__}: {str(error)[:300]}"
@@ -261,9 +263,9 @@ def _check_checkpoint(file: Path) -> None:
     if not zipfile.is_zipfile(file) and MAGIC not in head:
         size = file.stat().st_size
         raise PurebenchError(
-            f"robustbench: expected a PyTorch checkpoint, but {file} is none ({size:,} bytes"
+            f"robustbench: expected a PyTorch checkpoint, but {file} is not one ({size:,} bytes"
             + (": it is empty). " if not size else "). If it is a web page, saved instead of the file: ")
-            + "fetch it again."
+            + "download it again."
         )
 
 

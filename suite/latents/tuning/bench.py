@@ -186,8 +186,9 @@ class Bench:
             places, adversarial = order[:wanted], None
         if len(places) < wanted:
             raise PurebenchError(
-                f"--images: expected at most {max(len(places) - setting.fresh, 0)} with {setting.fresh} fresh ones "
-                f"(there are {len(places)} in all), but got {setting.images}; take fewer, or name more (--dataset)."
+                f"--images: expected at most {max(len(places) - setting.fresh, 0)}, because {setting.fresh} of "
+                f"{len(places)} available images are needed as fresh ones, but got {setting.images}; use fewer, or "
+                "another data set (--dataset)."
             )
         parts = []
         for words, start, end in (("search", 0, setting.images), ("fresh", setting.images, wanted)):

@@ -37,8 +37,8 @@ def held_out(board: Board) -> tuple[Spec, int]:
     name = board.dataset.use.name
     if name not in HELD_OUT:
         raise PurebenchError(
-            f"--dataset: expected images that are not those of the board {board.name}, but none are known for {name}; "
-            "name some (--dataset, --skip)."
+            f"--dataset: expected images other than those of the board {board.name}, but none are known for "
+            f"{name}; choose some (--dataset, --skip)."
         )
     return HELD_OUT[name]
 
@@ -110,9 +110,9 @@ def refuse_shared(images: ImageSet, boards: Sequence[Board]) -> list[str]:
         shared = sum(array_hash(image) in here for image in data.images[np.asarray(order)])
         if shared:
             raise PurebenchError(
-                f"--dataset: expected images apart from those of the board {board.name}, but {shared} of its "
-                f"{len(order)} are among them, and a list tuned on a board's images proves nothing there; "
-                "name others (--dataset, --skip)."
+                f"--dataset: expected no images of the board {board.name}, but {shared} of its {len(order)} images "
+                "are among them, so that the board would be evaluated on images of the search; choose others "
+                "(--dataset, --skip)."
             )
         compared.append(board.name)
     return compared

@@ -37,14 +37,17 @@ class Journal:
         self.folder, self._decides = folder, json.loads(json.dumps(decides))
         place = folder / SETTING
         if folder.exists() and not folder.is_dir():
-            raise PurebenchError(f"--out: expected a folder, but {folder} is a file; name another.")
+            raise PurebenchError(f"--out: expected a folder, but {folder} is a file; choose another.")
         if not place.is_file():
             return
         stored = _read(place, place.read_text(encoding="utf-8"))
         differ = sorted(key for key in {*stored, *self._decides} if stored.get(key) != self._decides.get(key))
         if differ:
             was = ", ".join(f"{key} was {json.dumps(stored.get(key))}" for key in differ)
-            raise PurebenchError(f"--out: {folder} holds a search of another setting ({was}); name another folder.")
+            raise PurebenchError(
+                f"--out: expected a search with the same settings in {folder}, but they differ ({was}); choose "
+                "another folder."
+            )
 
     def trials(self, how: str, space: str) -> list[Trial]:
         """Return the trials of one search so far, in order.
@@ -123,7 +126,7 @@ class Journal:
             _append(path, row)
         except OSError as error:
             raise PurebenchError(
-                f"--out: expected a folder to write to, but {self.folder} is none ({error}); name another."
+                f"--out: expected a writable folder, but {self.folder} is not writable ({error}); choose another."
             ) from error
 
 
@@ -147,7 +150,7 @@ def _read(path: Path, text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise PurebenchError(f"{path}: expected JSON, but {error}; name another folder (--out).") from error
+        raise PurebenchError(f"{path}: expected JSON, but {error}; choose another folder (--out).") from error
     if not isinstance(found, dict):
-        raise PurebenchError(f"{path}: expected a mapping, but got {text[:40]!r}; name another folder (--out).")
+        raise PurebenchError(f"{path}: expected a mapping, but got {text[:40]!r}; choose another folder (--out).")
     return found

@@ -1,4 +1,4 @@
-"""Draws the course of a search, and the winner's alphas beside those that need no search."""
+"""Draws the course of a search, and the winner's alphas together with those that need no search."""
 
 from __future__ import annotations
 

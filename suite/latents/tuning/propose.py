@@ -76,7 +76,7 @@ def by_gaussian_process(trials: Sequence[Trial], axes: Sequence[str], seed: int)
         from optuna.distributions import FloatDistribution
     except ImportError as error:
         raise PurebenchError(
-            "--search: gp needs Optuna, which is not installed; pip install 'purebench[tune]', or take random."
+            "--search: gp needs Optuna, which is not installed; pip install 'purebench[tune]', or choose random."
         ) from error
     told = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs a line on every study and a hint on speed

@@ -65,8 +65,8 @@ class Setting:
         for name in SEARCHED:
             if name in self.defense.params:
                 raise PurebenchError(
-                    f"tune: expected {self.defense.name} without its {name}, which the search sets, but got "
-                    f"{self.defense}; leave it out."
+                    f"tune: expected {self.defense.name} without {name}, which the search determines, but got "
+                    f"{self.defense}; remove it."
                 )
         if not 0 < self.attenuation <= 1:
             raise PurebenchError(f"--attenuation: expected a number in (0,1], but got {self.attenuation}.")

@@ -121,7 +121,7 @@ def tune(
         space: Name in SPACES; searches of one setting share a folder and the values that they found.
         evaluations: Evaluations of this search, those of earlier runs included.
         minutes: No evaluation begins after this time; None for no limit.
-        finalists: Number of the best lists of all searches of the folder to evaluate again, beside the baselines.
+        finalists: Number of the best lists of all searches of the folder to evaluate again, besides the baselines.
         device: cpu, cuda or cuda:0.
         progress: Called as the work proceeds.
 

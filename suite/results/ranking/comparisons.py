@@ -107,7 +107,7 @@ def _pair(
     left, right = _values(a, attack), _values(b, attack)
     ids = [image for image in left if image in right] if shared else None
     if ids is not None and not ids:
-        raise PurebenchError(f"{a.name}, {b.name}: expected images that both have, but they share none.")
+        raise PurebenchError(f"{a.name}, {b.name}: expected common images, but they have none.")
     here, there = (ids or list(side) for side in (left, right))
     if len(here) != len(there):  # `compare` reports it, but needs equally many values
         size = min(len(here), len(there))
@@ -137,11 +137,11 @@ def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
     data = result.provenance.get("data", "")
     if attack is None:
         if not result.attacked:
-            raise PurebenchError(f"{result.name}: expected an attack that answered for it, but there is none.")
+            raise PurebenchError(f"{result.name}: expected an attack with results, but there is none.")
         if result.errored:
             raise PurebenchError(
-                f"{result.name}: expected a robust accuracy, but something ERRORED on {result.errored} images; run it "
-                "again with --retry-errors."
+                f"{result.name}: expected a robust accuracy, but {result.errored} images ERRORED; run it again "
+                "with --retry-errors."
             )
         found = result.scores()
     else:

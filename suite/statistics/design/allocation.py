@@ -126,11 +126,11 @@ def advise(
         ValueError: For arguments out of their range.
     """
     if not 0 < half_width < 0.5:
-        raise ValueError(f"expected a half-width in (0, 0.5), but got {half_width!r}; 0.02 is two points")
+        raise ValueError(f"expected a half-width in (0, 0.5), but got {half_width!r}; two percentage points are 0.02")
     if not (0 <= cost_image < inf and 0 < cost_draw < inf and least_draws >= 1):
         raise ValueError(
-            f"expected costs of at least 0 for an image and above 0 for a draw, and at least 1 draw, but got "
-            f"{cost_image!r}, {cost_draw!r} and {least_draws!r}; any unit will do, such as seconds"
+            "expected costs of at least 0 for an image and above 0 for a draw, and at least 1 draw, but got "
+            f"{cost_image!r}, {cost_draw!r} and {least_draws!r}; any unit is accepted, such as seconds"
         )
     if not 0 <= picking < inf or least_draws > MOST_DRAWS:
         raise ValueError(
@@ -182,8 +182,9 @@ def comparison_power(
     """
     if deviation <= 0 or images < 1 or comparisons < 1:
         raise ValueError(
-            f"expected a deviation above 0 and at least 1 image and comparison, but got {deviation!r}, {images!r} and "
-            f"{comparisons!r}; for right and wrong the variance is the share of images on which just one is right"
+            f"expected a deviation above 0 and at least 1 image and comparison, but got {deviation!r}, {images!r} "
+            f"and {comparisons!r}; for right and wrong answers the variance is the share of images on which "
+            "exactly one is right"
         )
     z = -float(ndtri(alpha / comparisons / 2))
     moved = abs(difference) * sqrt(images) / deviation

@@ -82,8 +82,9 @@ def variance_parts(answers: npt.ArrayLike) -> VarianceParts:
         values = values[:, np.newaxis]
     if values.ndim != 3 or values.shape[0] < 2 or values.shape[1] < 1 or values.shape[2] < 2:
         raise ValueError(
-            f"expected answers [images, draws] or [images, restarts, draws] with at least 2 images and 2 draws, but "
-            f"got shape {list(np.shape(answers))}; make more draws: one draw does not tell itself from its image"
+            "expected answers [images, draws] or [images, restarts, draws] with at least 2 images and 2 draws, but "
+            f"got shape {list(np.shape(answers))}; use more draws: with a single draw, the variance of draws "
+            "cannot be separated from that of images"
         )
     if not np.isfinite(values).all():
         raise ValueError("expected answers that are finite, but got NaN or infinity; leave failed images out")

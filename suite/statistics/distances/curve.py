@@ -27,7 +27,7 @@ def security_curve(
         distances: One per image, >= 0, in the units of the radii; None where nothing was found, which counts as robust
             at every radius. If anytime, in the board's random order.
         radii: Radii >= 0, in any order.
-        confidence: In (0,1), of each point by itself (Clopper–Pearson), not of the curve as a whole.
+        confidence: In (0,1), of each point separately (Clopper–Pearson), not of the whole curve.
         anytime: Whether to use betting sequences instead, for a run that may stop at any time.
 
     Returns:
@@ -40,7 +40,7 @@ def security_curve(
     found = np.sort(given)
     asked = np.asarray(radii, dtype=np.float64)
     if asked.ndim != 1 or not (asked >= 0).all():
-        raise ValueError(f"expected radii to be a list of numbers of at least 0, but got {radii!r}; leave out NaN")
+        raise ValueError(f"expected radii to be a list of numbers of at least 0, but got {radii!r}; remove NaN")
     holding = found.size - np.searchsorted(found, asked, side="right")
     # a curve has a point for each image, but many points have the same count
     first = {int(count): radius for count, radius in zip(holding[::-1], asked[::-1], strict=True)}
@@ -73,7 +73,7 @@ def _require_distances(distances: Sequence[float | None]) -> Floats:
     """Return the distances [n], infinite where nothing was found."""
     given = [np.inf if distance is None else float(distance) for distance in distances]
     if not given:
-        raise ValueError("expected at least 1 distance, but got none; leave the curve out where no image was asked")
+        raise ValueError("expected at least 1 distance, but got none; compute no curve without images")
     checked = np.array(given, dtype=np.float64)
     bad = ~(checked >= 0)
     if bad.any():

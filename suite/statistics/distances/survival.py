@@ -4,7 +4,7 @@ The share of images that survive radius r is the security curve (`curve`). An im
 censored at the largest radius searched there: it survives at least up to that radius, and nothing is known beyond.
 
 kaplan_meier       images may have been searched up to different radii; Kaplan & Meier, JASA 53, 1958, with Greenwood's
-                   variance on the scale log(-log S), which keeps the ends in [0,1]. Each point by itself, approximate;
+                   variance on the scale log(-log S), which keeps the ends in [0,1]. Valid pointwise, approximate;
                    where all were searched alike `security_curve` is exact.
 survival_band      the whole curve at once, exact for any n: S ± sqrt(log(2/alpha) / (2n)), Dvoretzky, Kiefer &
                    Wolfowitz with the constant of Massart, Annals of Probability 18, 1990.
@@ -62,7 +62,7 @@ def kaplan_meier(
         distances: One per image, >= 0; None where nothing was found.
         radii: Radii >= 0, none beyond the largest radius searched.
         searched: The largest radius searched, for all images or one per image.
-        confidence: In (0,1), of each point by itself.
+        confidence: In (0,1), of each point separately.
 
     Returns:
         Fractions in [0,1], in the order of `radii`.
@@ -169,8 +169,8 @@ def _observed(
     times = np.array([limit if d is None else d for d, limit in zip(distances, limits, strict=True)], dtype=np.float64)
     if times.size == 0 or not ((times >= 0) & (times <= limits) & np.isfinite(limits)).all():
         raise ValueError(
-            "expected at least one distance, and all between 0 and the radius searched, but got others; give None "
-            "where nothing was found, and the largest radius at which it was looked for"
+            "expected at least one distance, and all between 0 and the searched radius, but got other values; give "
+            "None where nothing was found, and the largest searched radius"
         )
     return times, broke
 
@@ -179,6 +179,6 @@ def _radii(radii: Sequence[float], most: float) -> Floats:
     asked = np.asarray(radii, dtype=np.float64)
     if asked.ndim != 1 or not ((asked >= 0) & (asked <= most)).all():
         raise ValueError(
-            f"expected radii in [0, {most}], as far as was searched, but got {radii!r}; leave the rest out"
+            f"expected radii in [0, {most}], which were searched, but got {radii!r}; leave out larger ones"
         )
     return asked

@@ -174,7 +174,7 @@ def _lower_ends(x: Floats, bets: Floats, alpha: float, resolution: float) -> Flo
         if not rejected.any():
             break  # K+ falls in m: no larger m is rejected either
         rejected_at.append(int(np.argmax(rejected)))
-    # Larger m are rejected later; the accumulated maximum only mends ties broken by rounding.
+    # Larger m are rejected later; the accumulated maximum only corrects ties that rounding has broken.
     order = np.maximum.accumulate(np.asarray(rejected_at, dtype=np.int64))
     below = np.searchsorted(order, np.arange(x.size), side="right") - 1
     return np.maximum(below, 0) * resolution

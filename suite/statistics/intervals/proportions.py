@@ -207,5 +207,5 @@ def _require_counts(successes: int, n: int) -> tuple[int, int]:
 
 def _estimate(successes: int, n: int, low: float, high: float, confidence: float, method: str) -> Estimate:
     value = successes / n
-    # Nearly every interval holds successes/n; rounding, or an end that does not come from a test, may exclude it.
+    # Nearly every interval contains successes/n; rounding, or an end that is not derived from a test, may exclude it.
     return Estimate(value, min(low, value), max(high, value), confidence, n, method)

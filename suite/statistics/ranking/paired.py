@@ -64,11 +64,17 @@ def require_same_images(a: Sequence[object], b: Sequence[object]) -> None:
         PurebenchError: If they differ or an id occurs twice.
     """
     if len(set(a)) != len(a):
-        raise PurebenchError(f"expected each image once, but got {len(a) - len(set(a))} again; compare one board")
+        raise PurebenchError(
+            f"expected each image once, but {len(a) - len(set(a))} are repeated; compare results on one board"
+        )
     if list(a) == list(b):
         return
     only_a, only_b = len(set(a) - set(b)), len(set(b) - set(a))
-    what = "the same images in another order" if not only_a and not only_b else f"{only_a} and {only_b} images apart"
+    what = (
+        "the same images in another order"
+        if not only_a and not only_b
+        else (f"{only_a} and {only_b} images that only one of them has")
+    )
     raise PurebenchError(
         f"expected two defenses on the same images, but got {what} ({len(a)} and {len(b)} images); "
         "run both on one board, or keep the images they share, in the same order"
@@ -212,6 +218,7 @@ def _differences(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
     left, right = require_unit_values(a), require_unit_values(b)
     if left.size != right.size:
         raise ValueError(
-            f"expected as many values of either, but got {left.size} and {right.size}; keep the images they share"
+            f"expected equally many values of both, but got {left.size} and {right.size}; keep the images that "
+            "they share"
         )
     return left - right

@@ -37,7 +37,9 @@ def anytime_p_values(differences: npt.ArrayLike) -> Floats:
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 2 or not ((d >= -1) & (d <= 1)).all():
-        raise ValueError(f"expected differences [pairs, images] in [-1,1], but got shape {list(d.shape)} or others")
+        raise ValueError(
+            f"expected differences [pairs, images] in [-1,1], but got shape {list(d.shape)} or other values"
+        )
     return np.array([_least_p_value(row[row != 0]) for row in d], dtype=np.float64)
 
 
@@ -56,7 +58,7 @@ def anytime_p_above(values: npt.ArrayLike, mean: float) -> float:
     """
     x = require_unit_values(values)
     if not 0 <= mean < 1:
-        raise ValueError(f"expected a mean in [0,1), but got {mean!r}; nothing lies above 1")
+        raise ValueError(f"expected a mean in [0,1), but got {mean!r}; pass a fraction below 1")
     if mean == 0:
         return 0.0 if x.any() else 1.0
     return _least_p_value(x / mean - 1, STAKES[STAKES > 0])

@@ -5,7 +5,7 @@ All of these may be evaluated after every image, or never, and the run may stop 
 half-width   the betting sequence of each row (`betting_sequence`)
 decided      a bet on every pair at once (`anytime`), with Holm's correction over all pairs
 futile       by stochastic curtailment (Lan, Simon & Halperin, Communications in Statistics C 1, 1982): even a
-             difference somewhat larger than that of the images so far would hardly be detected by the last image. A
+             difference somewhat larger than that of the images so far is unlikely to be detected by the last image. A
              futile stop rejects nothing, so it costs power and never causes an error.
 """
 
@@ -42,7 +42,7 @@ class Verdict(Enum):
 
     Attributes:
         APART: The two are significantly different.
-        FUTILE: The remaining images would hardly decide it.
+        FUTILE: The remaining images are unlikely to decide it.
         OPEN: More images may decide it.
     """
 
@@ -93,7 +93,7 @@ def half_width_reached(
     values = require_outcomes(outcomes)
     require_confidence(confidence)
     if not 0 < half_width < 0.5:
-        raise ValueError(f"expected a half-width in (0, 0.5), but got {half_width!r}; 0.02 is two points")
+        raise ValueError(f"expected a half-width in (0, 0.5), but got {half_width!r}; two percentage points are 0.02")
     each = 1 - (1 - confidence) / values.shape[0] if together else confidence
     return bool((half_widths(values, each)[:, -1] <= half_width).all())
 

@@ -44,8 +44,8 @@ def bracket(
     below, above = require_unit_values(lowest), require_unit_values(fresh)
     if below.size != above.size:
         raise ValueError(
-            f"expected as many images at either end, but got {below.size} for the lowest fractions and {above.size} "
-            "for the fresh ones; pass both for the same images"
+            f"expected as many images at the lower end as at the upper end, but got {below.size} for the lowest "
+            f"fractions and {above.size} for the fresh ones; pass both for the same images"
         )
     if anytime:
         # each end of a two-sided betting sequence spends half of 1 - confidence

@@ -80,7 +80,7 @@ def contenders(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike
     """
     right_, draws_, counts_ = _checked(right, draws, counts)
     if keep < 1:
-        raise ValueError(f"expected to keep at least 1 attack an image, but got {keep!r}; pass the `keep` of a rung")
+        raise ValueError(f"expected to keep at least 1 attack per image, but got {keep!r}; pass the `keep` of a rung")
     order = np.argsort(_expected(right_, draws_, counts_), axis=-2, kind="stable")
     place = np.argsort(order, axis=-2, kind="stable")
     return np.asarray((place < keep) & counts_, dtype=np.bool_)
@@ -112,14 +112,14 @@ def _checked(right: npt.ArrayLike, draws: npt.ArrayLike, counts: npt.ArrayLike) 
     found, asked, some = np.asarray(right), np.asarray(draws), np.asarray(counts)
     if found.ndim < 2 or found.shape != asked.shape or found.shape != some.shape or some.dtype != np.bool_:
         raise ValueError(
-            f"expected right, draws and counts of one shape [attacks, images], counts bool, but got shapes "
-            f"{list(found.shape)}, {list(asked.shape)} and {list(some.shape)} (counts: {some.dtype}); give each attack "
-            "a row"
+            "expected right, draws and counts of one shape [attacks, images], counts bool, but got shapes "
+            f"{list(found.shape)}, {list(asked.shape)} and {list(some.shape)} (counts: {some.dtype}); use one row "
+            "per attack"
         )
     if not ((found >= 0) & (found <= asked) & ((asked >= 1) | ~some))[some].all():
         raise ValueError(
-            "expected 0 <= right <= draws and at least 1 draw wherever an attack counts, but got others; "
-            "set counts to False where an attack was not asked"
+            "expected 0 <= right <= draws and at least 1 draw wherever an attack counts, but got other values; set "
+            "counts to False where an attack was not run"
         )
     # attacks that do not count get weight 0
     return np.where(some, found, 0).astype(np.int64), np.where(some, asked, 0).astype(np.int64), some

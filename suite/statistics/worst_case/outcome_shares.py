@@ -40,7 +40,7 @@ def outcome_shares(right: npt.ArrayLike, draws: int, confidence: float = 0.95) -
     Args:
         right: int [images], right draws of each image, from 0 to draws, of draws that were not used to pick an attack.
         draws: Number of draws of each image, >= 1, the same for all.
-        confidence: Of each interval by itself, in (0,1).
+        confidence: Of each interval separately, in (0,1).
 
     Returns:
         The shares, of observed fractions.

@@ -109,7 +109,7 @@ def vote_per_image(right: Bools, voters: int, counts: Bools | None = None, *, in
         ValueError: For another shape or dtype, an image on which no attack counts, and K even or out of its range.
     """
     if voters % 2 == 0:
-        raise ValueError(f"expected an odd number of voters, but got {voters}; an even one can tie")
+        raise ValueError(f"expected an odd number of voters, but got {voters}; an even number can give a tie")
     return _per_image(right, counts, voters, lambda count, draws: majority_of_share(count, draws, voters), in_order)
 
 
@@ -140,8 +140,8 @@ def resubmission_curve(
     Args:
         right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked
             attack.
-        confidence: In (0,1), of each point by itself.
-        method: Of the interval over images (see `interval`), of each point by itself; a sequence needs the board's
+        confidence: In (0,1), of each point separately.
+        method: Of the interval over images (see `interval`), of each point separately; a sequence needs the board's
             random order of images and picks in that order.
         counts: bool [attacks, images], False where SKIPPED; None means all count.
         upto: Largest N to compute, None for all.
@@ -168,7 +168,7 @@ def vote_curve(
     Args:
         right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked
             attack.
-        confidence: In (0,1), of each point by itself.
+        confidence: In (0,1), of each point separately.
         method: Of the interval over images, as for `resubmission_curve`.
         counts: bool [attacks, images], False where SKIPPED; None means all count.
         upto: Largest K to compute, None for all.

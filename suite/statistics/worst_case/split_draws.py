@@ -156,8 +156,8 @@ def _estimate(
     torn = (right.any(axis=2) != right.all(axis=2)) & counts
     if torn.any():
         raise ValueError(
-            "expected a deterministic defense to answer the same image always alike, but its draws disagree "
-            f"on {int(torn.any(axis=0).sum())} of {right.shape[1]} images; set deterministic=False or seed it"
+            "expected equal draws of each image from a deterministic defense, but its draws disagree on "
+            f"{int(torn.any(axis=0).sum())} of {right.shape[1]} images; set deterministic=False or seed it"
         )
     return interval(per_image, method, confidence)
 
@@ -179,8 +179,8 @@ def require_bool(array: Bools, name: str, axes: tuple[str, ...]) -> Bools:
     array = np.asarray(array)
     if array.dtype != np.bool_ or array.ndim != len(axes) or 0 in array.shape:
         raise ValueError(
-            f"expected {name} to be a bool array [{', '.join(axes)}], each at least 1, but got {array.dtype} "
-            f"of shape {list(array.shape)}; convert with .astype(bool) and order the axes like this"
+            f"expected {name} to be a bool array [{', '.join(axes)}], each at least 1, but got {array.dtype} of "
+            f"shape {list(array.shape)}; convert with .astype(bool) and order the axes as listed"
         )
     return array
 
@@ -210,6 +210,7 @@ def require_counts(counts: Bools | None, right: Bools) -> Bools:
     if none.any():
         raise ValueError(
             f"expected at least one attack to count on every image, but got none on {int(none.sum())} of "
-            f"{none.size} images (first: image {int(np.argmax(none))}); run one there, or leave them out"
+            f"{none.size} images (first: image {int(np.argmax(none))}); run an attack on these images, or leave "
+            "them out"
         )
     return counts

@@ -9,21 +9,28 @@ import typer
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(help="A checkpoint as its authors publish it (.pt, .pth, .ckpt).")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint as published by its authors (.pt, .pth, .ckpt).")],
     out: Annotated[Path, typer.Argument(help="The file to write, ending in .safetensors.")],
     kind: Annotated[
         str | None,
         typer.Option(
-            help="nvae, e4e, style-transformer, classifier, a-vae or nd-vae; default: told from the file's keys."
+            help=(
+                "nvae, e4e, style-transformer, classifier, a-vae or nd-vae; default: determined from the keys in "
+                "the file."
+            )
         ),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Which of an NVAE's batch statistics to keep.", min=0)] = 0.6,
-    half: Annotated[bool, typer.Option("--half", help="fp16: half the size, about three digits.")] = False,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of the batch statistics of an NVAE to keep.", min=0)
+    ] = 0.6,
+    half: Annotated[
+        bool, typer.Option("--half", help="Write fp16: half the size, about three significant digits.")
+    ] = False,
     trust: Annotated[
         bool,
         typer.Option(
             "--trust",
-            help="Unpickle whatever the file holds, which runs any code in it: only for authors that you trust.",
+            help="Unpickle the file, which runs any code that it contains; use it only for authors that you trust.",
         ),
     ] = False,
 ) -> None:

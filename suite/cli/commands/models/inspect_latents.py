@@ -26,21 +26,23 @@ def inspect_latents(
         typer.Argument(help="A defense that mixes latents: a row of the board, or a name such as mlvgm-hvae(blur=1)."),
     ],
     board: Annotated[
-        str, typer.Option(help="The board (bundled, or a board.yaml) whose images and classifier are taken.")
+        str, typer.Option(help="The board (bundled, or a board.yaml) that provides images and classifier.")
     ] = "fashion-quick",
-    dataset: Annotated[str | None, typer.Option(help="Images of this dataset instead, as in a board.yaml.")] = None,
-    classifier: Annotated[str | None, typer.Option(help="This classifier instead.")] = None,
-    images: Annotated[int, typer.Option(help="How many images, classes balanced.", min=2)] = 100,
-    draws: Annotated[int, typer.Option(help="Draws of whatever is random, each image.", min=1)] = 4,
+    dataset: Annotated[
+        str | None, typer.Option(help=("Use the images of this data set instead, written as in a board.yaml."))
+    ] = None,
+    classifier: Annotated[str | None, typer.Option(help="Use this classifier instead of the board's.")] = None,
+    images: Annotated[int, typer.Option(help="Number of images, with balanced classes.", min=2)] = 100,
+    draws: Annotated[int, typer.Option(help="Number of random draws per image.", min=1)] = 4,
     hold: Annotated[
         bool,
         typer.Option(
             "--hold",
-            help="Hold the codes of the latents that are not resampled; else they are encoded given the ones above "
-            "them, as in purification, and mend what was resampled there.",
+            help="Keep the codes of the latents that are not resampled; without it, they are encoded again given "
+            "the latents above them, as in purification, which corrects some of the resampling.",
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the draws; the board's seed chooses the images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws; the board's seed determines the images.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the JSON file.")] = Path("inspected"),
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     trust: TrustOption = False,

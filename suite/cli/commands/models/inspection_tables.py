@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 PIPED = 100
 """Number of columns if the output is not a terminal."""
 LEGEND = {
-    "it alone": "what resampling this latent alone does to the accuracy of the reconstruction",
-    "it and finer": "accuracy with it and all finer ones resampled",
-    "all but it": "accuracy with all but it resampled; with it resampled as well {generated}",
-    "l2": "mean distance from the reconstruction, it alone resampled",
-    "margin": "mean |change| of the margin (label's logit less the largest other), it alone resampled",
-    "slope": "the same to first order: |gradient of the margin · (sampled - encoded)|",
+    "it alone": "change of the accuracy of the reconstruction if this latent alone is resampled",
+    "it and finer": "accuracy if this latent and all finer ones are resampled",
+    "all but it": "accuracy if all latents but this one are resampled; {generated} if all are resampled",
+    "l2": "mean distance from the reconstruction if this latent alone is resampled",
+    "margin": (
+        "mean |change| of the margin (the label's logit minus the largest other) if this latent alone is resampled"
+    ),
+    "slope": "first-order approximation of the margin's change: |gradient of the margin · (sampled - encoded)|",
 }
 """The table's columns of numbers, and their meaning."""
 
@@ -52,9 +54,9 @@ def table(found: Inspection, classes: list[str]) -> PictureTable:
         for index, (name, distance) in enumerate(zip(pictures.names, pictures.distances, strict=True))
     ]
     note = (
-        f"latent i: resampled alone; {KEPT[found.hold]}.\n"
-        "Bottom row: where pixels change on average, each map on its own scale; l2: by how much on average.\n"
-        "Both of the reconstruction from the original, of all else from the reconstruction."
+        f"latent i: only latent i is resampled; {KEPT[found.hold]}.\nBottom row: where pixels change on average, "
+        "each map on its own scale; l2: mean distance.\nThe reconstruction is compared with the original image, "
+        "all other columns with the reconstruction."
     )
     return PictureTable([*shown, maps], [*classes, "mean\n|change|"], heads, note)
 
@@ -73,7 +75,7 @@ def print_table(context: Context, found: Inspection, console: Console) -> None:
     from purebench.latents.inspection_result import KEPT
 
     ((row,), board) = context.board.defenses, context.board
-    console.print(Text(f"What each latent of {row.use} carries", style="bold"))
+    console.print(Text(f"Effect of each latent of {row.use}", style="bold"))
     facts = [board.dataset.use.name, f"{found.clean.n} images", f"{found.draws} draws", f"seed {found.seed}"]
     console.print(Text(" · ".join([*facts, f"{100 * board.confidence:g} % confidence"]), style="dim"))
     console.print()

@@ -9,15 +9,19 @@ import typer
 
 
 def train(
-    name: Annotated[str, typer.Argument(help="The recipe (purebench list recipes).")],
-    out: Annotated[Path, typer.Option(help="Folder for weights, log, card and the state to resume from.")] = Path(
-        "trained"
-    ),
+    name: Annotated[str, typer.Argument(help="Name of the recipe (see purebench list recipes).")],
+    out: Annotated[
+        Path, typer.Option(help=("Folder for the weights, the log, the model card and the state to resume from."))
+    ] = Path("trained"),
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    minutes: Annotated[float | None, typer.Option(help="Time budget; default: the recipe's own.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Budget in steps instead of minutes: the seed decides all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time limit; default: the recipe's own.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help=("Number of steps instead of a time limit; the seed then determines the result."))
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
-    data: Annotated[str | None, typer.Option(help="Folder of the data set; default: found or downloaded.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help=("Folder of the data set; by default it is searched for, or downloaded."))
+    ] = None,
 ) -> None:
     """Train a bundled model by its recipe; with the same --out an interrupted training continues."""
     from purebench.core import registry

@@ -23,41 +23,56 @@ def tune(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for trials, result and picture; a killed search goes on there. Default: tuned/ and the "
-            "defense's name."
+            help="Folder for trials, result and picture; an interrupted search in it is continued. Default: tuned/ "
+            "and the name of the defense."
         ),
     ] = None,
-    search: Annotated[str, typer.Option(help="gp (Gaussian process, needs Optuna) or random.")] = "gp",
+    search: Annotated[str, typer.Option(help="Search method: gp (Gaussian process, needs Optuna) or random.")] = "gp",
     space: Annotated[
-        str, typer.Option(help="full (every alpha by itself), power or sigmoid (rising curves).")
+        str, typer.Option(help="Search space: full (each alpha separately), power or sigmoid (rising curves).")
     ] = "full",
     objective: Annotated[
         str,
-        typer.Option(help="adaptive (every list is attacked anew) or paper (images made once, by FGSM in l2)."),
+        typer.Option(
+            help=(
+                "Objective: adaptive (each list of alphas is attacked anew) or paper (adversarial images made once, by "
+                "FGSM in l2)."
+            )
+        ),
     ] = "adaptive",
-    evaluations: Annotated[int, typer.Option(help="Lists to ask, earlier runs' counted.", min=1)] = 100,
-    minutes: Annotated[float | None, typer.Option(help="Begin no evaluation after so many minutes.", min=0)] = None,
+    evaluations: Annotated[
+        int, typer.Option(help=("Number of lists of alphas to evaluate, including those of earlier runs."), min=1)
+    ] = 100,
+    minutes: Annotated[
+        float | None, typer.Option(help=("Time limit in minutes, after which no evaluation is started."), min=0)
+    ] = None,
     board: Annotated[
-        str, typer.Option(help="The board that it is for: its classifier and threat; its images are kept apart.")
+        str,
+        typer.Option(
+            help=("The board to tune for: its classifier and threat model are used, its images are left out.")
+        ),
     ] = "fashion-linf",
     dataset: Annotated[
-        str | None, typer.Option(help="Other images; default: held-out ones of the board's data.")
+        str | None, typer.Option(help="Data set of the search; default: held-out images of the board's data set.")
     ] = None,
     skip: Annotated[
-        int | None, typer.Option(help="Leave out so many images at the dataset's beginning.", min=0)
+        int | None, typer.Option(help="Number of images to leave out at the beginning of the data set.", min=0)
     ] = None,
-    images: Annotated[int, typer.Option(help="Images of the search.", min=1)] = 128,
+    images: Annotated[int, typer.Option(help="Number of images of the search.", min=1)] = 128,
     fresh: Annotated[
-        int, typer.Option(help="Other images: one half chooses the winner, the other measures it.", min=4)
+        int,
+        typer.Option(help="Number of further images: one half selects the winner, the other half evaluates it.", min=4),
     ] = 256,
-    finalists: Annotated[int, typer.Option(help="How many of the best are asked again.", min=1)] = 5,
+    finalists: Annotated[
+        int, typer.Option(help=("Number of the best lists that are evaluated again on further images."), min=1)
+    ] = 5,
     attenuation: Annotated[float, typer.Option(help="Factor on the alphas that are searched.")] = 0.7,
     attack: Annotated[str, typer.Option(help="The attack of the adaptive objective.")] = "apgd(steps=5)",
-    gradient: Annotated[str, typer.Option(help="Its view: exact, bpda, blind or none.")] = "exact",
-    eot: Annotated[int, typer.Option(help="Draws that a gradient averages over.", min=1)] = 2,
-    draws: Annotated[int, typer.Option(help="Verification draws, each image.", min=1)] = 8,
-    norm: Annotated[str | None, typer.Option(help="Another norm than the board's: linf, l2 or l1.")] = None,
-    radius: Annotated[str | None, typer.Option(help="Another radius, such as 4/255.")] = None,
+    gradient: Annotated[str, typer.Option(help="Gradient mode of this attack: exact, bpda, blind or none.")] = "exact",
+    eot: Annotated[int, typer.Option(help="EOT samples: draws over which a gradient is averaged.", min=1)] = 2,
+    draws: Annotated[int, typer.Option(help="Verification draws per image.", min=1)] = 8,
+    norm: Annotated[str | None, typer.Option(help="Norm in place of the board's: linf, l2 or l1.")] = None,
+    radius: Annotated[str | None, typer.Option(help="Radius in place of the board's, such as 4/255.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of images, proposals, attacks and draws.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     trust: TrustOption = False,
@@ -130,7 +145,7 @@ def print_table(found: Tuned, console: Console | None = None) -> None:
     console.print(Text(attack_text(setting), style="dim"))
     asked = ", ".join(f"{how} {space}: {len(trials)}" for (how, space), trials in found.searches.items())
     apart = ", ".join(found.apart_from) or "no board"
-    console.print(Text(f"evaluations: {asked} · {setting.images} images, none of {apart}", style="dim"))
+    console.print(Text(f"evaluations: {asked} · {setting.images} images, none of them from {apart}", style="dim"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     for head in ("", "search", "choice", "fresh", "clean", "to baseline"):
         table.add_column(head, justify="right" if head else "left", no_wrap=bool(head))
@@ -148,9 +163,10 @@ def print_table(found: Tuned, console: Console | None = None) -> None:
     half = found.winner.robust
     console.print(
         Text(
-            f"search: on its own images, too good for the best of many. choice: on {found.winner.chosen.n} fresh "
-            f"images, which choose the winner ★. fresh, clean: on {half.n} others, {100 * setting.confidence:g} % "
-            f"{half.method} intervals; to baseline: paired, from the best list that needs no search.",
+            "search: accuracy on the images of the search, which is biased upwards. choice: accuracy on "
+            f"{found.winner.chosen.n} further images, which select the winner ★. fresh, clean: accuracy on "
+            f"{half.n} other images with and without the attack, {100 * setting.confidence:g} % {half.method} "
+            "intervals. to baseline: paired difference from the best list that needs no search.",
             style="dim",
         )
     )
