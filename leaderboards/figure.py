@@ -1,4 +1,4 @@
-"""Draws robust accuracies with their intervals as a matplotlib figure; the extra `notebook` installs matplotlib."""
+"""Draws robust accuracies with their intervals as a matplotlib figure."""
 
 from __future__ import annotations
 

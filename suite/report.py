@@ -109,9 +109,15 @@ class Report:
         Raises:
             PurebenchError: pandas is not installed.
         """
-        frame: Any = _optional("frame", "pandas", "to_frame")
-        made: DataFrame = frame.of_attacks(self.rows) if attacks else frame.of_defenses(self.rows)
-        return made
+        try:
+            from purebench.leaderboards.frame import of_attacks, of_defenses
+        except ImportError as error:
+            if error.name is None or error.name.partition(".")[0] != "pandas":
+                raise
+            raise PurebenchError(
+                "to_frame: needs pandas, which is not installed; pip install 'purebench[notebook]'."
+            ) from error
+        return of_attacks(self.rows) if attacks else of_defenses(self.rows)
 
     def compare(self, a: str, b: str) -> Pair:
         """Compare two of the defenses on the same images.
@@ -164,13 +170,10 @@ class Report:
 
         Returns:
             The matplotlib figure.
-
-        Raises:
-            PurebenchError: matplotlib is not installed.
         """
-        figure: Any = _optional("figure", "matplotlib", "plot")
-        drawn: Figure = figure.intervals(self.board, self.rows, ax)
-        return drawn
+        from purebench.leaderboards.figure import intervals
+
+        return intervals(self.board, self.rows, ax)
 
     def page(self, path: str | Path) -> Path:
         """Write the board's page, one self-contained HTML file with pictures.
@@ -197,17 +200,3 @@ class Report:
 
     def _repr_html_(self) -> str:
         return html.table(self.board, self.rows, self.left_out)
-
-
-def _optional(module: str, package: str, what: str) -> Any:
-    """Import a module of leaderboards/ that needs a package which purebench itself does not need."""
-    from importlib import import_module
-
-    try:
-        return import_module(f"purebench.leaderboards.{module}")
-    except ImportError as error:
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise
-        raise PurebenchError(
-            f"{what}: needs {package}, which is not installed; pip install 'purebench[notebook]'."
-        ) from error

@@ -6,7 +6,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from purebench.core.errors import PurebenchError
 from purebench.latents.tuning.finalists import baselines
 
 if TYPE_CHECKING:
@@ -22,17 +21,10 @@ def draw(tuned: Tuned, path: Path) -> None:
     Args:
         tuned: The search.
         path: The file.
-
-    Raises:
-        PurebenchError: If matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PurebenchError(
-            "tune: the picture needs matplotlib, which is not installed; pip install 'purebench[tune]'."
-        ) from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))

@@ -215,9 +215,6 @@ def write(tuned: Tuned, out: Path, command: str = "") -> list[Path]:
 
     Returns:
         The paths of the files.
-
-    Raises:
-        PurebenchError: If matplotlib is not installed, after the other two are written.
     """
     from purebench.latents.tuning.picture import draw
 
