@@ -75,7 +75,7 @@ class PGD(NativeAttack):
         """
         if threat.norm not in DENSE:
             raise PurebenchError(
-                f"pgd: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd, which supports own."
+                f"pgd: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd, which supports it."
             )
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
