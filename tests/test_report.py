@@ -200,7 +200,9 @@ def test_page_writes_an_html_file(report: Report, tmp_path: Path) -> None:
         report.page(tmp_path)
 
 
-def test_a_missing_pandas_is_reported_with_the_extra_to_install(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_pandas_is_reported_with_the_extra_to_install(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "pandas"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -134,7 +134,7 @@ def test_invalid_input_is_rejected(model: nn.Module, images: tuple[Tensor, Tenso
         "expected labels": lambda: attack(model, x, y[:3], eps=EPS),
         "integers, but got torch.float32": lambda: attack(model, x, y.float(), eps=EPS),
         "'l7' is unknown": lambda: attack(model, x, y, eps=EPS, norm="l7"),
-        "any image may become any other": lambda: attack(model, x, y, eps=8.0),
+        "any image can become any other": lambda: attack(model, x, y, eps=8.0),
         r"call model\.eval\(\)": lambda: attack(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, y, eps=EPS),
         r"eval\(\) first": lambda: attack(partly_in_training_mode(model), x, y, eps=EPS),
         "expected a view with": lambda: attack(model, x, y, ThreatModel("linf", EPS)),  # type: ignore[call-overload]

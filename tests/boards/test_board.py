@@ -67,7 +67,7 @@ def test_a_stopping_rule_survives_conversion_and_changes_no_key() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({}, "expected half_width, decided or max_images"),
+        ({}, "expected at least one of half_width, decided and max_images"),
         ({"half_width": 2}, "stop.half_width: expected a number in"),
         ({"half_width": 0.5}, "stop.half_width"),
         ({"decided": "yes"}, "stop.decided: expected true or false"),
@@ -110,7 +110,7 @@ def test_bundled_boards_are_named_after_their_folder_and_survive_conversion(name
         (changed("attacks", to=["apgd"]), "mapping"),
         (changed("defenses", to={"a b": "none"}), "names"),
         (changed("defenses", to={"x": "none("}), "defenses.x"),
-        (changed("name", to="Has Spaces"), "small letters"),
+        (changed("name", to="Has Spaces"), "lower-case letters"),
         ([1], "mapping"),
         (None, "mapping"),
     ],
@@ -246,7 +246,7 @@ def test_identical_attacks_are_rejected() -> None:
 
     same = GOOD["attacks"]["apgd"]
     with pytest.raises(
-        PurebenchError, match=r"attacks\.again: .*attacks\.apgd.*restarts are a parameter: apgd\(restarts=2\)"
+        PurebenchError, match=r"attacks\.again: .*attacks\.apgd.*for restarts, use the parameter: apgd\(restarts=2\)"
     ):
         parse_board(board(same))
     with pytest.raises(PurebenchError, match=r"attacks\.again: .*attacks\.clean.*another seed"):
@@ -269,7 +269,7 @@ def test_eps_is_an_alias_of_radius(tmp_path: Path) -> None:
     ]
     assert boards[0] == boards[1]
     both = write_board(tmp_path / "both", threat={"norm": "linf", "eps": "8/255", "radius": "8/255"})
-    with pytest.raises(PurebenchError, match=r"threat: expected radius or eps, .* drop one"):
+    with pytest.raises(PurebenchError, match=r"threat: expected either radius or eps, .* remove one"):
         load_board(both)
     with pytest.raises(PurebenchError, match="threat: expected the key 'radius', but it is missing"):
         load_board(write_board(tmp_path / "neither", threat={"norm": "linf"}))

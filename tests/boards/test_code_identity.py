@@ -207,7 +207,9 @@ def test_two_modules_of_the_same_name_are_rejected(tmp_path: Path, monkeypatch: 
         (tmp_path / name / "mine.py").write_text("import helper\ndef make(): return 1\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path / "a"))
     assert registry.create("defenses", Spec(f"{tmp_path}/a/mine.py:make")) == 1
-    with pytest.raises(PurebenchError, match=r"expected one module 'helper', but Python finds .*; rename one of them"):
+    with pytest.raises(
+        PurebenchError, match=r"expected one module 'helper', but there are two, .*; rename one of them"
+    ):
         registry.create("defenses", Spec(f"{tmp_path}/b/mine.py:make"))
 
 
@@ -241,7 +243,7 @@ def test_changed_purebench_modules_require_a_restart_of_python(tmp_path: Path, m
     file = {"purebench.x": tmp_path / "x.py"}
     fresh_modules.require_unchanged(Closure({"purebench.x": "1"}, file, {}))
     fresh_modules.require_unchanged(Closure({"purebench.x": "1"}, file, {}))
-    with pytest.raises(PurebenchError, match=r"x\.py has changed since Python imported it; start Python again"):
+    with pytest.raises(PurebenchError, match=r"x\.py has changed since Python imported it; restart Python"):
         fresh_modules.require_unchanged(Closure({"purebench.x": "2"}, file, {}))
     monkeypatch.setitem(fresh_modules._KNOWN, "purebench.defenses.transforms.jpeg", "as it was")
     with pytest.raises(PurebenchError, match=r"jpeg\.py has changed since"):

@@ -95,7 +95,7 @@ def test_an_object_in_memory_has_no_run_command(tmp_path: Path) -> None:
     from purebench.core.registry import Spec
 
     board = choose(str(write_board(tmp_path, attacks=ATTACKS)), None, 4)
-    assert run_command(board, Spec("in-memory:x")).startswith("no command repeats it")
+    assert run_command(board, Spec("in-memory:x")).startswith("no command reproduces it")
 
 
 def test_the_command_on_the_page_of_a_user_board_finds_all_jobs_done(

@@ -85,7 +85,7 @@ def test_white_box_attacks_must_be_as_strong_as_blind_and_black_box_attacks() ->
         black = beats_black_box(held(black=other, many=many, bpda=IMAGES), TOLERANCE)
         assert (result(blind), result(black)) == (expected, expected)
     assert (
-        "83.3 % are left, attacking the classifier alone 16.7 %"
+        "with knowledge of the purifier 83.3 %, against the classifier alone 16.7 %"
         in beats_blind(held(blind=8, many=40), TOLERANCE, purifies=True).sentence
     )
 
@@ -125,7 +125,7 @@ def test_robust_accuracy_must_not_rise_with_the_radius() -> None:
     assert result(curve(40, 4, 40)) is Result.FAILS
     assert result(curve(8, 14, 14)) is Result.UNDECIDED
     assert result(curve(-1, -1, 10)) is Result.NOT_APPLICABLE
-    assert curve(40, 20, 4).sentence == "83.3 % at 0.1, 41.7 % at 0.2, 8.3 % at 0.3"
+    assert curve(40, 20, 4).sentence == "83.3 % at radius 0.1, 41.7 % at radius 0.2, 8.3 % at radius 0.3"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_more_steps_must_not_break_many_more_images(short: int, long: int, expec
     for name in (MANY, BPDA):
         suspicion = more_steps(found(**{MANY: short, BPDA: short}), found(**{name: long}), TOLERANCE)
         assert result(suspicion) == expected
-        assert f"by {name}" in suspicion.sentence
+        assert f"under {name}" in suspicion.sentence
 
 
 def test_the_stronger_gradient_mode_is_chosen_for_more_steps() -> None:

@@ -128,18 +128,26 @@ def test_gradient_checks_do_not_apply_to_purifiers_declared_not_differentiable()
 @pytest.mark.parametrize(
     ("defense", "result", "told"),
     [
-        (behind(lambda x: x), Result.HOLDS, "the same again"),
-        (behind(lambda x: x + 0.3 * torch.randn_like(x), random=True), Result.HOLDS, "another seed another"),
-        (behind(lambda x: x if torch.rand(()) < 0.5 else x**2, random=True), Result.HOLDS, "another seed another"),
-        (behind(lambda x: x + 0.3 * torch.randn_like(x)), Result.FAILS, "declare it random=True"),
+        (behind(lambda x: x), Result.HOLDS, "do not depend on the seed"),
+        (
+            behind(lambda x: x + 0.3 * torch.randn_like(x), random=True),
+            Result.HOLDS,
+            "different seeds give different draws",
+        ),
+        (
+            behind(lambda x: x if torch.rand(()) < 0.5 else x**2, random=True),
+            Result.HOLDS,
+            "different seeds give different draws",
+        ),
+        (behind(lambda x: x + 0.3 * torch.randn_like(x)), Result.FAILS, "declare random=True"),
         (behind(lambda x: x - x.mean(), random=False), Result.FAILS, "other images of a batch"),
-        (behind(lambda x: x, random=True), Result.FAILS, "another seed changes nothing"),
+        (behind(lambda x: x, random=True), Result.FAILS, "other seeds give the same answers"),
         (
             behind(lambda x: x + torch.randn(x.shape, generator=torch.Generator().manual_seed(3)), random=True),
             Result.FAILS,
-            "is a seed set inside it?",
+            "remove a seed that is set inside it",
         ),
-        (behind(lambda x: x + torch.from_numpy(OWN.random(x.shape)).to(x), random=True), Result.FAILS, "one seed"),
+        (behind(lambda x: x + torch.from_numpy(OWN.random(x.shape)).to(x), random=True), Result.FAILS, "equal seeds"),
     ],
     ids=["deterministic", "random", "coin", "undeclared", "batch", "not-random", "inner-seed", "own-generator"],
 )
@@ -157,8 +165,8 @@ def test_coarse_arithmetic_is_mentioned_only_if_the_defense_uses_it() -> None:
 
     told = {name: asked(Defense(f))[EXACT] for name, f in (("float", behind(Hidden.apply)), ("bf16", coarse))}
     assert {one.result for one in told.values()} == {Result.FAILS}
-    assert "coarser" not in told["float"].sentence
-    assert "the defense computes in bfloat16, which is coarser than float32" in told["bf16"].sentence
+    assert "less precise" not in told["float"].sentence
+    assert "the defense computes in bfloat16, which is less precise than float32" in told["bf16"].sentence
 
 
 @pytest.mark.parametrize(

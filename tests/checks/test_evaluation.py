@@ -44,7 +44,7 @@ def test_a_robust_classifier_passes_all_checks(tmp_path: Path) -> None:
 def test_checks_are_undecided_on_few_images(tmp_path: Path) -> None:
     code, found = check("trades", tmp_path, "--max-images", "8")
     assert code == 3
-    assert found["seeds are honoured"] == "holds"
+    assert found["seeds determine the draws"] == "holds"
     assert found["white-box is at least as strong as black-box"] == "undecided"
 
 
@@ -66,20 +66,20 @@ def test_checks_stop_as_soon_as_they_are_decided(tmp_path: Path) -> None:
 def test_a_defense_with_hidden_gradients_fails(tmp_path: Path) -> None:
     code, found = check(f"{tmp_path}/own.py:masked", tmp_path)
     assert code == 1
-    assert found["gradients are those of the defense"] == "fails"
+    assert found["gradients agree with finite differences"] == "fails"
 
 
 def test_a_defense_with_correct_but_useless_gradients_fails(tmp_path: Path) -> None:
     """Its predictions are those of the classifier, so adversarial examples of the classifier break it as well."""
     code, found = check(f"{tmp_path}/own.py:decoy", tmp_path, radius="16/255")
     assert code == 1
-    assert found["gradients are those of the defense"] != "fails"
+    assert found["gradients agree with finite differences"] != "fails"
     assert found["white-box is at least as strong as black-box"] == "fails"
 
 
 def test_a_random_defense_that_seeds_itself_is_refused(tmp_path: Path) -> None:
     """The contract refuses it before any job runs."""
-    with pytest.raises(PurebenchError, match="seeds random numbers itself"):
+    with pytest.raises(PurebenchError, match="sets its own seed"):
         check(f"{tmp_path}/own.py:reseeded", tmp_path)
     assert not (tmp_path / "store").exists()
 
@@ -87,7 +87,7 @@ def test_a_random_defense_that_seeds_itself_is_refused(tmp_path: Path) -> None:
 def test_a_defense_that_raises_an_error_is_not_checked_further(tmp_path: Path) -> None:
     code, found = check(f"{tmp_path}/own.py:crash", tmp_path)
     assert code == 1
-    assert found == {"check": "result", "it answers": "fails"}
+    assert found == {"check": "result", "valid logits": "fails"}
 
 
 def test_checks_run_on_copies_of_the_board_with_other_names(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_rows_on_different_images_are_rejected_or_compared_on_shared_images(tmp_
         for one in (board, fewer)
     )
     pair = (Side("none", long), Side("noise", short))
-    with pytest.raises(PurebenchError, match="the same images, but got 4 and 0 images apart"):
+    with pytest.raises(PurebenchError, match="the same images, but got 4 and 0 images that only one of them has"):
         comparisons([pair])
     (found,) = comparisons([pair], shared=True)
     assert found.found.difference.n == 4
@@ -83,7 +83,7 @@ def test_committed_results_are_compared_without_a_run(tmp_path: Path) -> None:
     found = json.loads(out.read_text(encoding="utf-8"))["pairs"]
     every = len(list(combinations(load_results(QUICK), 2)))
     assert len(found) == every
-    assert f"{sum(pair['apart'] for pair in found)} of {every} pairs are told apart" in done.output
+    assert f"{sum(pair['apart'] for pair in found)} of {every} pairs differ significantly" in done.output
     done = call("trades", "stylegan-cosine")
     assert "trades is better than stylegan-cosine" in done.output
     assert "48 images; 95 % interval of the paired difference: paired-gaffke" in " ".join(done.output.split())
@@ -97,7 +97,7 @@ def test_result_folders_and_files_are_compared(tmp_path: Path, rows: dict[str, D
     assert "vae (A)" in done.output
     assert "noise" not in done.output
     done = call(str(tmp_path / "old" / "none.json"), str(tmp_path / "new" / "noise.json"))
-    assert "not told apart" in " ".join(done.output.split())
+    assert "statistically indistinguishable" in " ".join(done.output.split())
 
 
 def test_rows_of_a_store_are_compared(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_rows_of_a_store_are_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trades"], "expected two rows"),
-        (["trades", "stylegan-cosine", "--all"], "expected two rows"),
-        (["trades", "stylegan-cosin"], "no row 'stylegan-cosin'; did you mean 'stylegan-cosine'"),
+        (["trades"], "expected either two rows"),
+        (["trades", "stylegan-cosine", "--all"], "expected either two rows"),
+        (["trades", "stylegan-cosin"], "the row 'stylegan-cosin' is unknown; did you mean 'stylegan-cosine'"),
         (["trades", "stylegan-cosine", "--confidence", "95"], "between 0 and 1"),
         (["trades", "stylegan-cosine", "--results", "nowhere"], "nowhere: expected results"),
-        (["trades", "stylegan-cosine", "--board", "celeba-ids"], "there are none"),
+        (["trades", "stylegan-cosine", "--board", "celeba-ids"], "but found none"),
     ],
 )
 def test_invalid_input_gives_a_one_line_error(words: list[str], message: str) -> None:

@@ -47,7 +47,7 @@ def test_declarations_are_read_with_times_from_the_cost_table() -> None:
         ),
         ("[1]", "expected a mapping of defenses"),
         ("a: {", "expected YAML"),
-        (f"a: {LINE}\na: {LINE}", "line 2: the key 'a' comes twice"),
+        (f"a: {LINE}\na: {LINE}", "line 2: expected each key once, but got 'a' again"),
     ],
 )
 def test_invalid_declarations_are_rejected_with_the_reason(text: str, message: str) -> None:
@@ -105,7 +105,7 @@ def test_defenses_without_a_valid_declaration_are_listed_with_question_marks(the
         theirs.write_text(text, encoding="utf-8")
     output = shown(160)
     assert row("theirs", output)[1:7] == ["?"] * 6
-    assert "nothing is taken from a declaration" in output
+    assert "a file of declarations is ignored" in output
     assert "defenses.yaml" in " ".join(output.split())
     assert row("vae", output)[2:4] == ["exact", "identity"]
 

@@ -94,7 +94,7 @@ def test_an_export_folder_of_another_board_is_rejected(ran: Path, tmp_path: Path
     (tmp_path / "export.json").write_text('{"board": "other", "records": "", "files": []}', encoding="utf-8")
     done = call("export", "small", "--store", ran / "s", "-o", tmp_path)
     assert isinstance(done.exception, PurebenchError)
-    assert "expected no export of another board, but it holds one of 'other'" in str(done.exception)
+    assert "expected no export of another board, but it contains one of 'other'" in str(done.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["export.json"]
 
 
@@ -220,7 +220,7 @@ def test_results_of_a_bundled_board_are_shown_with_its_title(ran: Path, tmp_path
 
 def test_mixed_and_missing_results_are_rejected(ran: Path, tmp_path: Path) -> None:
     text = (ran / "r" / "plain.json").read_text(encoding="utf-8")
-    assert "is none" in str(call("show", "--results", tmp_path / "x").exception)
+    assert "is not a folder" in str(call("show", "--results", tmp_path / "x").exception)
     assert "there are none" in str(call("show", "--results", tmp_path).exception)
     (tmp_path / "plain.json").write_text(text, encoding="utf-8")
     other = text.replace('"plain"', '"second"').replace('"seed": 0', '"seed": 1')

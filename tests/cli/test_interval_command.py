@@ -48,8 +48,8 @@ def test_in_order_lists_the_methods_that_depend_on_the_order() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["51/50"], "expected right answers among at least 1 image, but got 51/50"),
-        (["0/0"], "expected right answers among at least 1 image"),
+        (["51/50"], "expected at most as many right answers as images, and at least 1 image, but got 51/50"),
+        (["0/0"], "expected at most as many right answers as images, and at least 1 image"),
         (["nowhere.txt"], "nowhere.txt: cannot be read"),
         (["43/50", "-m", "wald"], "expected method to be one of agresti-coull"),
         (["43/50", "--confidence", "95"], "--confidence: expected a number between 0 and 1"),
@@ -65,7 +65,7 @@ def test_invalid_input_is_rejected(words: list[str], message: str) -> None:
         ("1\nright", "line 2: expected a number in [0,1] or right draws such as 12/16, but got 'right'"),
         ("1\n1/0", "line 2: expected a number"),
         ("86", "expected values in [0,1], but got 86.0 for image 0"),
-        ("\n", "expected a value in [0,1] for each image, one a line, but got an empty file"),
+        ("\n", "expected a value in [0,1] for each image, one per line, but got an empty file"),
     ],
 )
 def test_invalid_files_are_rejected(text: str, message: str, tmp_path: Path) -> None:

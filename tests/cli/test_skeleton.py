@@ -121,12 +121,12 @@ def test_new_files_pass_ruff(own_folder: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("defense", "my-method", "a name in Python"),
-        ("defense", "1st", "a name in Python"),
-        ("defense", "class", "a name in Python"),
-        ("defense", "", "a name in Python"),
-        ("defense", "größer", "a name in Python"),
-        ("defense", "../up", "a name in Python"),
+        ("defense", "my-method", "a valid Python name"),
+        ("defense", "1st", "a valid Python name"),
+        ("defense", "class", "a valid Python name"),
+        ("defense", "", "a valid Python name"),
+        ("defense", "größer", "a valid Python name"),
+        ("defense", "../up", "a valid Python name"),
         ("defense", "__", "expected a letter"),
         ("defense", "__init__", "expected a letter"),
         ("defense", "a" * 300, "at most 59 more"),
@@ -150,7 +150,7 @@ def test_invalid_names_are_rejected(own_folder: Path, kind: str, name: str, mess
 def test_existing_files_are_not_overwritten(own_folder: Path, there: str) -> None:
     (own_folder / "mine").mkdir()
     (own_folder / "mine" / there).write_text("precious", encoding="utf-8")
-    with pytest.raises(PurebenchError, match=rf"{there}: expected nothing there"):
+    with pytest.raises(PurebenchError, match=rf"{there}: expected no file of this name"):
         write("defense", "mine", Path("mine"))
     assert [(path.name, path.read_text(encoding="utf-8")) for path in (own_folder / "mine").iterdir()] == [
         (there, "precious")
@@ -168,11 +168,9 @@ def test_invalid_folders_are_rejected(own_folder: Path) -> None:
 def test_run_takes_the_board_as_argument_or_option() -> None:
     """Both may be given if they agree; two boards or none are rejected before a run."""
     for words in (["nowhere.yaml"], ["--board", "nowhere.yaml"], ["nowhere.yaml", "--board", "nowhere.yaml"]):
-        with pytest.raises(
-            PurebenchError, match=r"^nowhere\.yaml: cannot be read .* A board\.yaml is expected there\."
-        ):
+        with pytest.raises(PurebenchError, match=r"^nowhere\.yaml: cannot be read .* Pass the path of a board\.yaml\."):
             command("run", *words)
-    with pytest.raises(PurebenchError, match="expected one, but got fashion-linf and fashion-quick"):
+    with pytest.raises(PurebenchError, match="expected one board, but got fashion-linf and fashion-quick"):
         command("run", "fashion-linf", "--board", "fashion-quick")
     with pytest.raises(PurebenchError, match=r"got none; known: .*fashion-quick"):
         command("run", "--defense", "vae")

@@ -103,14 +103,14 @@ def test_a_valid_defense_passes_every_probe_and_nothing_is_stored(own_folder: Pa
     code, report = tried("mine.py:noise")
     probes = report["probes"]
     assert (code, report["failed"]) == (0, False)
-    assert [probes[name]["result"] for name in ("it answers", "contract", "randomness", "gradient")] == ["holds"] * 4
+    assert [probes[name]["result"] for name in ("valid logits", "contract", "randomness", "gradient")] == ["holds"] * 4
     assert probes["randomness"]["numbers"] == {"declared_random": True, "draws_independent": True}
     assert probes["clean accuracy"]["numbers"]["n"] == 24
     assert probes["clean accuracy"]["numbers"]["accuracy"] > 0.5
     assert probes["short attack"]["numbers"]["images"] == 8
     assert probes["short attack"]["numbers"]["eot"] == 4
     assert probes["short attack"]["numbers"]["broken"] >= 2
-    assert 0 < probes["it answers"]["numbers"]["seconds_in_a_batch"] < 1
+    assert 0 < probes["valid logits"]["numbers"]["seconds_in_a_batch"] < 1
     assert probes["cost of the board"]["numbers"]["images"] == 24
     assert probes["cost of the board"]["numbers"]["seconds"] > 0
     assert report["next"] == "purebench run board.yaml --defense mine.py:noise"
@@ -120,15 +120,15 @@ def test_a_valid_defense_passes_every_probe_and_nothing_is_stored(own_folder: Pa
 @pytest.mark.parametrize(
     ("name", "probe", "sentence"),
     [
-        ("crash", "it answers", "no answer today (mine.py:"),
+        ("crash", "valid logits", "no answer today (mine.py:"),
         ("wrong_range", "contract", "divide by 255"),
         ("probabilities", "contract", "without the softmax"),
-        ("secretly_random", "randomness", "declare it random=True"),
-        ("never_random", "randomness", "another seed changes nothing"),
+        ("secretly_random", "randomness", "declare random=True"),
+        ("never_random", "randomness", "other seeds give the same answers"),
         ("one_class", "clean accuracy", "no better than guessing among 10 classes"),
         ("detached", "gradient", "no gradient arrives"),
         ("rounded", "gradient", "differentiable = False"),
-        ("reversed_gradient", "gradient", "the gradient of another function"),
+        ("reversed_gradient", "gradient", "not the gradient of the defense"),
     ],
 )
 def test_each_fault_fails_its_probe(name: str, probe: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_probes_beyond_the_time_limit_are_undecided_and_the_next_command_raises_
     assert code == 0
     late = [probe for probe in report["probes"].values() if probe["result"] == "undecided"]
     assert {"short attack", "cost of the board"} <= {probe["name"] for probe in late}
-    assert "raise --seconds" in report["probes"]["gradient"]["sentence"]
+    assert "increase --seconds" in report["probes"]["gradient"]["sentence"]
     words = shlex.split(report["next"])
     assert words[:5] == ["purebench", "try", "mine.py:slow", "--board", "board.yaml"]
     assert int(words[words.index("--seconds") + 1]) > 8
@@ -177,7 +177,7 @@ def test_the_report_is_a_table_that_ends_with_the_next_command() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere.py:mine"], "expected a Python file, but nowhere.py is none"),
+        (["nowhere.py:mine"], "expected a Python file, but nowhere.py does not exist"),
         (["mine.py:identiti"], "did you mean 'identity'"),
         (["mine.py:identity", "--seconds", "0"], "--seconds: expected a number above 0"),
         (["mine.py:identity", "--board", "fashion-quik"], "did you mean 'fashion-quick'"),

@@ -100,7 +100,7 @@ def test_a_computed_import_with_too_many_files_is_rejected(tmp_path: Path, monke
     monkeypatch.setattr(import_closure, "MOST_FILES", 2)
     assert names(write(tmp_path, mine="import_module(name)", helper=""))
     file = write(tmp_path, mine="import_module(name)", helper="", third="")
-    with pytest.raises(PurebenchError, match=r"at most 2 Python files below .* folder of its own"):
+    with pytest.raises(PurebenchError, match=r"at most 2 Python files below .* separate folder"):
         names(file)
 
 

@@ -82,7 +82,7 @@ def test_a_changed_file_is_loaded_again(tmp_path: Path) -> None:
     assert registry.create("defenses", spec) == 4
     with pytest.raises(PurebenchError, match="thing"):
         registry.create("defenses", Spec(f"{file}:thin"))
-    with pytest.raises(PurebenchError, match="is none"):
+    with pytest.raises(PurebenchError, match="does not exist"):
         registry.create("defenses", Spec(f"{tmp_path}/absent.py:x"))
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_of_the_kind\n", encoding="utf-8")
@@ -93,9 +93,9 @@ def test_a_changed_file_is_loaded_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("def thing(): pass", "expected what it makes, but got None; is a `return` missing?"),
+        ("def thing(): pass", "expected the created object, but the factory returned None; add a `return`"),
         ("def thing(): raise SystemExit('bye')", "cannot be made from .*SystemExit: bye"),
-        ("thing = 3", "expected a class or a function that makes one of the defenses, but thing is 3"),
+        ("thing = 3", "expected a class or a function that returns one of the defenses, but thing is 3"),
     ],
     ids=["no return", "exit", "number"],
 )

@@ -65,7 +65,7 @@ def test_an_unknown_norm_error_suggests_the_nearest() -> None:
     ("radius", "cure"), [(8, "8/255 meant?"), (1.0000001, "1/255"), (1000, "smaller one, such as")]
 )
 def test_a_linf_radius_above_1_is_rejected(radius: float, cure: str) -> None:
-    with pytest.raises(PurebenchError, match="any image may become any other") as caught:
+    with pytest.raises(PurebenchError, match="any image can become any other") as caught:
         ThreatModel("linf", radius).check_shape((1, 2, 2))
     assert cure in str(caught.value)
 

@@ -110,7 +110,7 @@ def test_image_folder_keeps_labels_when_a_class_is_missing(tmp_path: Path) -> No
     assert datasets.image_folder(folder=str(tmp_path), size=8, squash=True, grey=True).images.shape == (2, 1, 8, 8)
     with pytest.raises(PurebenchError, match="ant"):
         datasets.image_folder(folder=str(tmp_path), size=8, classes=["bee"])
-    with pytest.raises(PurebenchError, match="no picture"):
+    with pytest.raises(PurebenchError, match="but found none"):
         datasets.image_folder(folder=str(tmp_path / "ant"), size=8, classes=["x"])
 
 

@@ -54,7 +54,7 @@ def test_pictures_are_unchanged_without_a_size(tmp_path: Path) -> None:
     assert read(folder, size=[12, 18]).shape == (1, 3, 12, 18)
     save(folder, noise(6, 8), "2.png")
     with pytest.raises(
-        PurebenchError, match=r"2\.png: expected \[6, 9\] pixels as the pictures before it, but got \[6, 8\]"
+        PurebenchError, match=r"2\.png: expected \[6, 9\] pixels, as in the pictures before it, but got \[6, 8\]"
     ):
         read(folder)
 
@@ -108,7 +108,7 @@ def test_float_pictures_are_accepted_in_0_1_and_rejected_outside(tmp_path: Path)
     for name, scale in (("b", 255), ("c", -1)):
         folder = save(tmp_path / name, Image.fromarray(values * np.float32(scale)), "1.tiff")
         with pytest.raises(
-            PurebenchError, match=r"1\.tiff: expected 8 or 16 bits a value, or floats in \[0,1\], but got TIFF"
+            PurebenchError, match=r"1\.tiff: expected 8 or 16 bits per value, or floats in \[0,1\], but got TIFF"
         ):
             read(folder)
     ints = save(tmp_path / "d", Image.fromarray(RNG.integers(0, 2, (8, 8), dtype=np.int32)), "1.tiff")
@@ -126,8 +126,8 @@ def test_float_pictures_are_accepted_in_0_1_and_rejected_outside(tmp_path: Path)
         ({"size": 10**9}, "but got 1000000000"),
         ({"resize": [8, 8]}, r"resize: .* 16384, but got \[8, 8\]"),
         ({"center_crop": [8, "8"]}, "center_crop: .* but got '8'"),
-        ({"size": 8, "resize": 8}, "but got both; drop size"),
-        ({"size": 8, "center_crop": 8}, "but got both; drop size"),
+        ({"size": 8, "resize": 8}, "but got both; remove size"),
+        ({"size": 8, "center_crop": 8}, "but got both; remove size"),
         ({"squash": True}, "give size"),
         ({"size": 8, "squash": "yes"}, "squash: expected true or false, but got 'yes'"),
     ],

@@ -125,11 +125,11 @@ REJECTED: list[tuple[Callable[[], Any], str]] = [
     (lambda: image_set((FLOATS - 0.4) / 0.2), r"values from -2 to 3.*normalisation, which belongs to the classifier"),
     (lambda: image_set(BYTES.astype(np.float32)), r"values from 0 to 255; divide them by 255"),
     (lambda: image_set(FLOATS / 255), r"divided by 255 twice"),
-    (lambda: image_set(FLOATS.astype(np.uint8)), r"none is above 1, as if floats in \[0,1\] had been cast"),
+    (lambda: image_set(FLOATS.astype(np.uint8)), r"no value is above 1, as if floats in \[0,1\] had been cast"),
     (lambda: image_set(np.nextafter(FLOATS, np.float32(2))), r"to 1\.00000012; scale or clip"),
     (lambda: image_set(BYTES.transpose(0, 2, 3, 1)), r"\[N,C,H,W\].*\[6, 4, 5, 3\]; .*transpose\(0, 3, 1, 2\)"),
     (lambda: image_set(BYTES[:, :2]), r"1 or 3 channels, but got \[6, 2, 4, 5\]"),
-    (lambda: image_set(BYTES[:, 0]), r"\[6, 4, 5\]; add the axis of channels: images\[:, None\]"),
+    (lambda: image_set(BYTES[:, 0]), r"\[6, 4, 5\]; add the channel axis: images\[:, None\]"),
     (lambda: image_set(BYTES.reshape(6, -1)), r"\[6, 60\]; reshape"),
     (lambda: image_set(BYTES[:0], LABELS[:0]), r"\[0, 3, 4, 5\], which is empty"),
     (lambda: image_set(BYTES.astype(np.int64)), r"int64 from 0 to 255; convert them: images\.astype\('uint8'\)"),
@@ -142,19 +142,19 @@ REJECTED: list[tuple[Callable[[], Any], str]] = [
     (lambda: image_set(labels=LABELS.astype(np.float32)), r"float32; convert them: labels\.astype\('int64'\)"),
     (lambda: image_set(labels=ONE_HOT), r"one-hot rows \[6, 4\]; take labels\.argmax\(1\)"),
     (lambda: image_set(labels=torch.tensor(ONE_HOT).float()), r"one-hot rows \[6, 4\]"),
-    (lambda: image_set(labels=LABELS[:, None]), r"a column \[6, 1\]; take labels\[:, 0\]"),
+    (lambda: image_set(labels=LABELS[:, None]), r"a column \[6, 1\]; use labels\[:, 0\]"),
     (lambda: image_set(labels=ONE_HOT + 1), r"the shape \[6, 4\]"),
     (lambda: image_set(labels=3), r"the shape \[\]"),
-    (lambda: image_set(labels=LABELS + 1), r"labels below 4, .* but got 4; count labels from 0: labels - 1"),
+    (lambda: image_set(labels=LABELS + 1), r"labels below 4, .* but got 4; number the labels from 0: labels - 1"),
     (lambda: image_set(labels=LABELS * 3), r"labels below 4, .* but got 9; name all classes"),
     (lambda: image_set(labels=LABELS - 1), r"the label -1"),
-    (lambda: image_set(labels=LABELS[:5]), r"expected integer labels \[6\], one an image, but got 5 labels"),
+    (lambda: image_set(labels=LABELS[:5]), r"expected integer labels \[6\], one per image, but got 5 labels"),
     (lambda: image_set(labels=[*LABELS, 0]), r"but got 7 labels"),
     (lambda: image_set(labels=list("abcdab")), "array of numbers, but got list"),
     (lambda: image_set(labels=np.full(6, 2**63, np.uint64)), "the label 9223372036854775808"),
     (lambda: image_set(classes="ants"), "tuple of names .* but got 'ants'"),
     (lambda: image_set(classes=7), "tuple of names .* but got 7"),
-    (lambda: image_set(classes=(0, 1, 2, 3)), r"but got 0 among them; give strings: tuple\(map\(str, classes\)\)"),
+    (lambda: image_set(classes=(0, 1, 2, 3)), r"but got 0 among them; pass strings: tuple\(map\(str, classes\)\)"),
     (lambda: image_set(classes=("ant", "bee", "ant", "dog")), "'ant' more than once"),
     (lambda: image_set(classes=("ant", " ", "cat", "dog")), "' ' among them"),
     (lambda: (BYTES, LABELS, 1), "a pair .* but got tuple of 3"),
@@ -186,11 +186,11 @@ def test_the_error_names_the_first_non_finite_image(bad: float) -> None:
 def test_classes_and_labels_are_compared_with_the_outputs_of_a_classifier() -> None:
     data = image_set()
     assert check_classes(data, 4) is None
-    assert "4 classes, but the classifier 5 outputs" in str(check_classes(data, 5))
+    assert "4 classes and 5 outputs" in str(check_classes(data, 5))
     assert check_classes(image_set(labels=LABELS % 2), 2) is not None
-    with pytest.raises(PurebenchError, match=r"labels from 0 to 2 .* but got 3; take those of its classes"):
+    with pytest.raises(PurebenchError, match=r"labels from 0 to 2 .* but got 3; use a classifier with all classes"):
         check_classes(data, 3)
-    with pytest.raises(PurebenchError, match=r"labels from 0 to 3 .* but got 4; count them from 0"):
+    with pytest.raises(PurebenchError, match=r"labels from 0 to 3 .* but got 4; number them from 0"):
         check_classes(image_set(labels=LABELS + 1, classes=("", *CLASSES)), 4)
 
 
@@ -282,8 +282,8 @@ def test_a_possibly_missing_class_gives_a_message_and_a_python_warning(tmp_path:
     message: list[str] = []
     run_board(wide, tmp_path / "s", workers=1, tell=message.append)
     assert len(message) == 1
-    assert "4 classes, but the classifier 7 outputs" in message[0]
-    with pytest.warns(UserWarning, match="4 classes, but the classifier 7 outputs"):
+    assert "4 classes and 7 outputs" in message[0]
+    with pytest.warns(UserWarning, match="4 classes and 7 outputs"):
         evaluate(board=wide, store=tmp_path / "s", progress=False)
 
 

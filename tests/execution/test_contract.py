@@ -33,10 +33,10 @@ def before(function: Callable[[Tensor], object]) -> Defense:
     ("function", "message"),
     [
         (lambda x: 255 * x, r"values from 0 to 255; divide by 255"),
-        (lambda x: 2 * x - 1, r"values from -1 to 1; map \[-1,1\] back: \(x \+ 1\) / 2"),
+        (lambda x: 2 * x - 1, r"values from -1 to 1; map \[-1,1\] to \[0,1\]: \(x \+ 1\) / 2"),
         (
             lambda x: interpolate(x, 3),
-            r"shape \[1, 1, 4, 4\], as it was given, but got \[1, 1, 3, 3\]; resize them back",
+            r"shape \[1, 1, 4, 4\], the shape of its input, but got \[1, 1, 3, 3\]; resize them back",
         ),
         (lambda x: x[0], r"got \[1, 4, 4\]"),
         (lambda x: (255 * x).byte(), "torch.uint8; convert them"),
@@ -52,7 +52,9 @@ def test_purifiers_with_invalid_output_are_rejected(function: Callable[[Tensor],
 
 def test_a_purifier_with_another_dtype_than_its_classifier_is_rejected() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    with pytest.raises(PurebenchError, match=r"float64, which the classifier does not take .* end with .to\(x.dtype\)"):
+    with pytest.raises(
+        PurebenchError, match=r"float64, which the classifier does not accept .* end with .to\(x.dtype\)"
+    ):
         check_contract(Defense(net, Function(lambda x: x.double(), random=False)), X)
     check_contract(Defense(net.double(), Function(lambda x: x.double(), random=False)), X)
 
@@ -68,7 +70,7 @@ def test_a_purifier_with_another_dtype_than_its_classifier_is_rejected() -> None
 )
 def test_a_defense_that_modifies_its_input_in_place_is_rejected(defense: Defense) -> None:
     kept = X.clone()
-    with pytest.raises(PurebenchError, match=r"changes them in place; work on a copy: x = x.clone\(\)"):
+    with pytest.raises(PurebenchError, match=r"modifies them in place; work on a copy: x = x.clone\(\)"):
         check_contract(defense, X)
     assert torch.equal(X, kept)
 
@@ -102,7 +104,7 @@ def test_outputs_without_logits_are_rejected_with_a_fix() -> None:
     [
         (
             nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(3)),
-            r"a classifier that takes images of shape \[1, 4, 4\], .* but it takes \[3, 4, 4\] \(Given",
+            r"a classifier that accepts images of shape \[1, 4, 4\], but it takes \[3, 4, 4\] \(Given",
         ),
         (nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 3)), r"but it takes \[1, 28, 28\] \(mat1 and mat2 shapes"),
         (nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)), r"but it takes \[3, 32, 32\] .*; convert them inside"),
@@ -119,7 +121,9 @@ def test_a_classifier_for_another_image_shape_is_rejected(net: nn.Module, messag
 
 def test_a_purifier_for_another_image_shape_is_rejected() -> None:
     net = nn.Conv2d(3, 3, 3, padding=1)
-    with pytest.raises(PurebenchError, match=r"a purifier that takes images of shape \[1, 4, 4\].* takes \[3, 4, 4\]"):
+    with pytest.raises(
+        PurebenchError, match=r"a purifier that accepts images of shape \[1, 4, 4\].* takes \[3, 4, 4\]"
+    ):
         check_contract(Defense(logits, Function(net, random=False)), X)
 
 
@@ -136,7 +140,7 @@ def test_errors_on_some_images_are_not_contract_violations() -> None:
 
 def test_a_random_defense_declared_deterministic_is_rejected() -> None:
     noise = Function(lambda x: x + 0.1 * torch.randn_like(x), random=False)
-    with pytest.raises(PurebenchError, match=r"same answer twice .* random=False.*declare it random=True"):
+    with pytest.raises(PurebenchError, match=r"equal answers .* random=False.*declare random=True"):
         check_contract(Defense(logits, noise), X)
     assert check_contract(Defense(logits, Function(noise.function, random=True)), X) is None
     tiny = Function(lambda x: x + 1e-6 * torch.rand_like(x), random=False)  # noise as small as rounding errors on a GPU
@@ -154,7 +158,7 @@ def test_a_deterministic_defense_declared_random_is_reported() -> None:
         torch.manual_seed(0)
         return logits(x + torch.rand_like(x))
 
-    with pytest.raises(PurebenchError, match="it seeds random numbers itself"):
+    with pytest.raises(PurebenchError, match="it sets its own seed"):
         check_contract(as_defense(seeds, random=True), X)
     dropout = nn.Sequential(nn.Flatten(), nn.Dropout(0.5))
     with pytest.raises(PurebenchError, match="dropout is off in eval mode"):
@@ -252,7 +256,7 @@ def by_function_of_module(x: Tensor) -> Tensor:
     ],
 )
 def test_state_outside_the_defense_is_rejected(thing: Callable[[Tensor], Tensor], name: str) -> None:
-    with pytest.raises(PurebenchError, match=rf"keeps nothing .*{name}\b.*; keep it in an attribute"):
+    with pytest.raises(PurebenchError, match=rf"stores nothing .*{name}\b.*; store it in an attribute"):
         check_contract(as_defense(thing), X)
 
 

@@ -90,5 +90,5 @@ def test_plan_prints_costs_and_expected_intervals(board: Board, tmp_path: Path) 
     assert "intervals to expect of 8 images at 95 %" in text
     assert "points among all 3 pairs" in text
     done = CliRunner().invoke(app, ["plan", str(path), "--until", "half-width=0.2", "--budget", "5", "-d", "none"])
-    assert "at most: it stops as soon as every interval is ± 20 points" in " ".join(done.output.split())
+    assert "at most: the run stops as soon as every interval is ± 20 points" in " ".join(done.output.split())
     assert isinstance(CliRunner().invoke(app, ["plan", "fashion-quik"]).exception, PurebenchError)

@@ -96,7 +96,7 @@ def test_transfer_is_errored_if_its_source_failed(tmp_path: Path) -> None:
     assert (
         found["noise", "transfer", 0].outcomes == [Outcome.ERRORED] * 4
     )  # not "does not apply": the result is unknown
-    assert "nothing to reuse: bad on none is errored" in found["noise", "transfer", 0].reason
+    assert "no adversarial images to reuse: bad on none is errored" in found["noise", "transfer", 0].reason
 
 
 def test_transfer_is_errored_on_images_whose_source_failed(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_transfer_is_errored_on_images_whose_source_failed(tmp_path: Path) -> No
     assert [outcome is Outcome.ERRORED for outcome in target.outcomes] == lost
     for gone, draws, distance, reason in zip(lost, target.draws, target.distances, target.reasons, strict=True):
         assert (draws == "") == (distance is None) == gone
-        assert ("nothing to reuse: bad on none is errored" in reason) == gone
+        assert ("no adversarial images to reuse: bad on none is errored" in reason) == gone
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_transfer_is_errored_on_images_whose_source_failed(tmp_path: Path) -> No
     [
         ({"defense": "nome", "attack": "apgd"}, "did you mean 'none'"),
         ({"defense": "none", "attack": "apdg"}, "did you mean 'apgd'"),
-        ({"defense": "none", "attack": "square"}, "no attack above transfer"),
+        ({"defense": "none", "attack": "square"}, "expected an attack listed above transfer"),
         ({"defense": "none", "attack": "before"}, "without a source"),
         ({"defense": "none"}, "'attack', but it is missing"),
         ("none", "expected a mapping"),
@@ -152,7 +152,7 @@ def test_invalid_transfer_sources_are_rejected(tmp_path: Path, source: object, m
     ("attack", "message"),
     [
         ({"use": "transfer"}, "expected a source"),
-        ({"use": "pgd", "source": {"defense": "none", "attack": "clean"}}, "pgd takes none"),
+        ({"use": "pgd", "source": {"defense": "none", "attack": "clean"}}, "pgd does not"),
     ],
 )
 def test_transfer_attacks_require_a_source_and_other_attacks_reject_one(

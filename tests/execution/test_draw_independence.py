@@ -142,5 +142,5 @@ def another_generator(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("function", [seeds_itself, seeds_the_next, another_generator])
 def test_a_random_defense_with_fixed_seeds_is_rejected(function: Callable[[Tensor], Tensor]) -> None:
     """Its fresh draws would equal the draws that the attack used and that picked the adversarial examples."""
-    with pytest.raises(PurebenchError, match="it seeds random numbers itself"):
+    with pytest.raises(PurebenchError, match="it sets its own seed"):
         shares_draws(as_defense(function, random=True), X)

@@ -53,7 +53,7 @@ def test_a_signal_ends_a_run_cleanly(tmp_path: Path, number: signal.Signals, wor
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     last = stderr.splitlines()[-1]
-    assert last == f"purebench: {word}; finished jobs are kept, and the same command goes on from there."
+    assert last == f"purebench: {word}; finished jobs are saved, and the same command continues the run."
     assert "Traceback" not in stderr
     assert not Path(f"{place}.pid").exists()
     deadline = time.monotonic() + 20

@@ -95,7 +95,7 @@ def test_only_sources_survive_conversion_to_a_dict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [("none", "expected a list"), (["coin"], "no attack reuses images of 'coin'"), ([1], "of 1;")]
+    ("value", "message"), [("none", "expected a list"), (["coin"], "an attack reuses, but got 'coin'"), ([1], "got 1;")]
 )
 def test_invalid_only_sources_are_rejected(tmp_path: Path, value: object, message: str) -> None:
     plain = chosen(tmp_path, ["noise"]).to_dict()
@@ -135,5 +135,7 @@ def test_the_key_of_a_source_only_attack_depends_on_whether_it_is_reused(tmp_pat
 
 def test_a_source_only_attack_that_is_never_reused_is_rejected(tmp_path: Path) -> None:
     alone = {name: value for name, value in MARGIN.items() if name != "transfer-none"}
-    with pytest.raises(PurebenchError, match=r"attacks\.margin\.only: expected an attack that reuses its images"):
+    with pytest.raises(
+        PurebenchError, match=r"attacks\.margin\.only: expected another attack that reuses the images of this one"
+    ):
         load_board(write_board(tmp_path, images=4, attacks=alone))

@@ -191,9 +191,9 @@ def test_a_version_outside_the_protocol_is_noted(made):
     [
         ({"model": "Carmon2019Unlabelled"}, "did you mean 'Carmon2019Unlabeled'"),
         ({"dataset": "cifar-10"}, "did you mean 'cifar10'"),
-        ({"threat_model": "corruptions"}, "corruptions are no attack"),
-        ({"threat_model": "L1"}, "its zoo has Linf or L2 for cifar10, but got 'L1'"),
-        ({"dataset": "imagenet", "threat_model": "L2"}, "its zoo has Linf for imagenet"),
+        ({"threat_model": "corruptions"}, "corruptions are not an attack"),
+        ({"threat_model": "L1"}, "expected the threat model Linf or L2 for cifar10, but got 'L1'"),
+        ({"dataset": "imagenet", "threat_model": "L2"}, "expected the threat model Linf for imagenet"),
         ({"version": "standart"}, "did you mean 'standard'"),
         ({"n_examples": 10_001}, "expected 1 to 10000 for cifar10, but got 10001"),
         ({"n_examples": 0}, "expected 1 to 10000"),
@@ -218,7 +218,7 @@ def test_cifar_10_with_another_md5_is_rejected(made, tmp_path):
     folder.mkdir()
     for file in (made.data / "cifar-10-batches-py").iterdir():
         (folder / file.name).write_bytes(file.read_bytes() + b"more")
-    with pytest.raises(PurebenchError, match="its md5 is another"):
+    with pytest.raises(PurebenchError, match="its md5 differs"):
         benchmark.benchmark(NAME, model_dir=made.folder, data_dir=tmp_path)
 
 
@@ -250,7 +250,7 @@ def test_the_command_prints_the_four_numbers_and_writes_them(made, tmp_path, cap
     assert "the first 12 test images" in told
     assert "83.3 % [51.6, 97.9]" in told
     assert f"{100 * plain['verified']['value']:.1f} %" in told
-    with pytest.raises(PurebenchError, match="a file in a folder that exists"):
+    with pytest.raises(PurebenchError, match="a file in an existing folder"):
         benchmark.command(NAME, model_dir=made.folder, out=tmp_path / "none" / "tiny.json", **options)
 
 
@@ -270,19 +270,22 @@ def test_the_command_checks_its_options_before_it_reads_the_model(made, tmp_path
     for options, told in (
         ({"seed": -1}, "seed: expected a whole number of at least 0, but got -1"),
         ({"data_dir": tmp_path}, "expected .*cifar-10-batches-py"),
-        ({"out": tmp_path}, "--out: expected a file to write, but .* is a folder"),
-        ({"out": tmp_path / "none" / "x.json"}, "--out: expected a file in a folder that exists"),
+        ({"out": tmp_path}, "--out: expected a file, but .* is a folder"),
+        ({"out": tmp_path / "none" / "x.json"}, "--out: expected a file in an existing folder"),
     ):
         with pytest.raises(PurebenchError, match=told):
             benchmark.command(NAME, **good | options)
     monkeypatch.setattr("os.access", lambda path, mode: False)  # patched because root may write anywhere
-    with pytest.raises(PurebenchError, match="--out: expected a file that can be written"):
+    with pytest.raises(PurebenchError, match="--out: expected a writable file"):
         benchmark.command(NAME, **good | {"out": tmp_path / "x.json"})
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"dataset": "cifar-10"}, "did you mean 'cifar10'"), ({"threat_model": "L3"}, "its zoo has Linf or L2")],
+    [
+        ({"dataset": "cifar-10"}, "did you mean 'cifar10'"),
+        ({"threat_model": "L3"}, "expected the threat model Linf or L2"),
+    ],
 )
 def test_unknown_names_are_rejected_without_a_model(made, options, told):
     with pytest.raises(PurebenchError, match=told):
@@ -292,5 +295,5 @@ def test_unknown_names_are_rejected_without_a_model(made, options, told):
 def test_a_file_as_model_folder_is_rejected_with_and_without_a_model(made, tmp_path):
     (tmp_path / "model.pt").touch()
     for model in (None, NAME):
-        with pytest.raises(PurebenchError, match="is a file; name the folder"):
+        with pytest.raises(PurebenchError, match="is a file; choose the folder"):
             benchmark.command(model, model_dir=tmp_path / "model.pt", out=None, data_dir=made.data)

@@ -107,7 +107,7 @@ class Touch:
 
 def test_a_checkpoint_that_would_run_code_is_rejected_and_runs_none(made, tmp_path):
     save(made.net, tmp_path, wrap=lambda weights: {"state_dict": weights, "x": Touch(tmp_path / "ran")})
-    with pytest.raises(PurebenchError, match="you trust its makers"):
+    with pytest.raises(PurebenchError, match="you trust its authors"):
         zoo.load(NAME, model_dir=tmp_path)
     assert not (tmp_path / "ran").exists()
 
@@ -148,7 +148,7 @@ def test_a_file_that_is_not_a_checkpoint_is_rejected(tmp_path, content):
         path = save(Tiny(), tmp_path)
         path.write_bytes(content)
         with pytest.raises(
-            PurebenchError, match=r"expected a PyTorch checkpoint, but .*Tiny2026Test.pt is none .*again"
+            PurebenchError, match=r"expected a PyTorch checkpoint, but .*Tiny2026Test.pt is not one .*again"
         ):
             zoo.load(NAME, model_dir=tmp_path)
 
@@ -171,8 +171,8 @@ def test_a_file_as_model_folder_is_rejected(made, tmp_path):
     [
         ("carmon2019", "did you mean 'Carmon2019Unlabeled'"),
         ("Carmon2019Unlabelled", "did you mean 'Carmon2019Unlabeled'"),
-        ("resnet", r"it has \d+, such as .*; see https://robustbench.github.io"),
-        ("", "it has"),
+        ("resnet", r"the zoo has \d+ models, such as .*; see https://robustbench.github.io"),
+        ("", "the zoo has"),
     ],
 )
 def test_an_unknown_model_is_rejected_with_a_short_message(tmp_path, name, told):

@@ -52,7 +52,7 @@ def test_the_command_writes_table_picture_and_json(tmp_path: Path, monkeypatch, 
 def test_the_command_rejects_defenses_without_latents_and_invalid_folders(tmp_path: Path):
     told = CliRunner().invoke(app, ["inspect", "vae", "--images", "4", "--out", str(tmp_path)])
     assert isinstance(told.exception, PurebenchError)
-    assert "those that do: mlvgm" in str(told.exception)
+    assert "registered defenses that do: mlvgm" in str(told.exception)
     file = tmp_path / "file"
     file.touch()
     told = CliRunner().invoke(app, ["inspect", "mlvgm-hvae", "--images", "4", "--out", str(file)])

@@ -118,7 +118,7 @@ def test_a_note_says_why_a_cascade_has_no_clean_accuracy(build):
 
 def test_differing_verdicts_of_attacks_are_in_notes(nearby):
     text = " ".join(shown(nearby.board, nearby.results, 100).split())
-    assert text.count("its own verdict differs from ours") == 3
+    assert text.count("own verdict differs from the verification") == 3
     assert "cascade" not in text
     assert "†" not in text
 

@@ -20,9 +20,17 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("cascade: false", "cascade: false\nseed: 1", "line 10: the key 'seed' comes twice (first in line 8)"),
-        ("  apgd:", "  clean:", "line 13: the key 'clean' comes twice (first in line 12)"),
-        ("use: fashion-mnist", "use: fashion-mnist, use: cifar10", "line 4: the key 'use' comes twice"),
+        (
+            "cascade: false",
+            "cascade: false\nseed: 1",
+            "line 10: expected each key once, but got 'seed' again (first in line 8)",
+        ),
+        ("  apgd:", "  clean:", "line 13: expected each key once, but got 'clean' again (first in line 12)"),
+        (
+            "use: fashion-mnist",
+            "use: fashion-mnist, use: cifar10",
+            "line 4: expected each key once, but got 'use' again",
+        ),
         ("images: 8", "images: " + "9" * 5000, "line 4: expected numbers of at most 40 characters, but got 5000"),
         ("images: 8", "images: " + "9" * 30, "line 4: expected whole numbers below 2^63"),
         ("images: 8", "images: 0x" + "f" * 5000, "line 4: expected numbers of at most 40"),
@@ -32,12 +40,16 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (
             "images: 8, block: 4",
             "images: 400000, block: 1",
-            "defenses), but these are 1,200,000",
+            "defenses), but got 1,200,000",
         ),  # 400,000 blocks × (2 attacks + the worst case)
         ("draws: 4", "draws: 1000000000000", "verify.draws: expected a whole number of at most 10000"),
         ("draws: 4", "draws: 10**12", "verify.draws: expected a whole number, but got '10**12'"),
-        ("name: hostile", "name: 2020-13-45", "line 1: '2020-13-45' reads as a date; put it in quotes"),
-        ("name: hostile", "name: " + "a" * 101, "has 101 characters; at most 100 are possible"),
+        (
+            "name: hostile",
+            "name: 2020-13-45",
+            "line 1: expected text or a number, but '2020-13-45' is a date in YAML; put it in quotes",
+        ),
+        ("name: hostile", "name: " + "a" * 101, "has 101 characters, and at most 100 are allowed"),
         ("seed: 0", "seed: true", "seed: expected a whole number, but got True"),
         ("confidence: 0.95", "confidence: .nan", "line 7: expected finite numbers"),
         ("radius: 8/255", "radius: .inf", "line 6: expected finite numbers"),
@@ -46,7 +58,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("apgd(steps=3)", "apgd(steps=" + "-" * 1900 + "1)", "attacks.apgd.use: expected key=value arguments"),
         ("apgd(steps=3)", "a" * 900_000, "attacks.apgd.use: expected at most 2,000 characters"),
         ("title: Damaged", "title: " + "x" * 900_000, "title: expected at most 20,000 characters"),
-        ("none: none", "timings: none", "'timings' is a file of purebench's own in a folder of results"),
+        ("none: none", "timings: none", "'timings' is the name of a file of purebench in a folder of results"),
         ("none: none", "off: none", "line 15: expected text as a key, but got False"),
         ("none: none", "none: !!python/object/apply:os.getcwd []", "line 15: expected plain values, but got the tag"),
         ("name: hostile", "schema: 2\nname: hostile", "expected schema 1, but got 2, of a later purebench"),
@@ -82,7 +94,7 @@ defenses:
     ("data", "message"),
     [
         (BOMB.encode(), "expected at most 20,000 values"),
-        (b"a: &a [*a]", "refers to nothing above"),
+        (b"a: &a [*a]", "has no anchor"),
         (b"[" * 500_000, "YAML"),
         (b"a: " + b"{a: " * 60 + b"1" + b"}" * 60, "expected at most 50 levels"),
         (b"\n".join(b"k%d: 1" % number for number in range(60_000)), "expected at most 20,000 values"),

@@ -24,13 +24,13 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
     [
         ("PRAGMA user_version = 2", "expected a store of schema 1, but got 2"),
         ("PRAGMA user_version = 0", "is of purebench 0.4.0 or before"),
-        ("DROP TABLE plans", "its tables are others"),
-        ("ALTER TABLE records ADD COLUMN more TEXT", "its tables are others"),
+        ("DROP TABLE plans", "its tables differ"),
+        ("ALTER TABLE records ADD COLUMN more TEXT", "its tables differ"),
         (
             "CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
             "its",
         ),
-        ("CREATE TRIGGER gone AFTER INSERT ON records BEGIN DELETE FROM records; END", "its tables are others"),
+        ("CREATE TRIGGER gone AFTER INSERT ON records BEGIN DELETE FROM records; END", "its tables differ"),
         ("UPDATE plans SET json = '[]'", "expected the plan of a board"),
         ("UPDATE plans SET json = '{}'", "expected schema 1"),
         ("UPDATE plans SET keys = '{}'", "expected the keys of a plan"),
@@ -50,7 +50,7 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
             "picked: expected one value for each",
         ),
         ("UPDATE records SET json = replace(json, '\"block\": 0', '\"block\": -1')", "block: expected a whole number"),
-        ('UPDATE records SET json = replace(json, \'"key": "\', \'"key": "0\')', "expected that of its row"),
+        ('UPDATE records SET json = replace(json, \'"key": "\', \'"key": "0\')', "expected the key of its row"),
         (
             "UPDATE records SET json = replace(json, '\"labels\": [0', '\"labels\": [9')",
             "an image of the result with its label",

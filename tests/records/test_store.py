@@ -58,7 +58,7 @@ def test_a_record_with_the_same_key_is_replaced(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_created_fails_immediately(tmp_path: Path) -> None:
     """It is not mistaken for a store that another process writes to, which would be waited for."""
     (tmp_path / "s.lock").mkdir()
-    with pytest.raises(PurebenchError, match="the store cannot be made"), store.writing(tmp_path / "s", wait=600):
+    with pytest.raises(PurebenchError, match="the store cannot be created"), store.writing(tmp_path / "s", wait=600):
         pass
 
 
@@ -70,7 +70,7 @@ def test_a_second_writer_is_rejected_or_waits(tmp_path: Path) -> None:
         saved.add(record())
         done = subprocess.run([sys.executable, "-c", code, path, "0"], capture_output=True, text=True, check=False)
         assert done.returncode != 0
-        assert "another purebench (process" in done.stderr
+        assert "another process of purebench (process" in done.stderr
         assert "--wait" in done.stderr
         waiting = subprocess.Popen([sys.executable, "-c", code, path, "60"])
         with store.reading(path) as seen:
@@ -104,7 +104,7 @@ def test_a_full_disk_gives_a_one_line_error_and_keeps_saved_records(tmp_path: Pa
 
 
 def test_files_that_are_not_stores_are_rejected(tmp_path: Path) -> None:
-    with pytest.raises(PurebenchError, match="there is none"), store.reading(tmp_path / "absent"):
+    with pytest.raises(PurebenchError, match="does not exist"), store.reading(tmp_path / "absent"):
         pass
     file = tmp_path / "text"
     file.write_text("not a database " * 100, encoding="utf-8")
@@ -112,5 +112,5 @@ def test_files_that_are_not_stores_are_rejected(tmp_path: Path) -> None:
         pass
     with pytest.raises(PurebenchError, match="expected a store"), store.writing(file):
         pass
-    with pytest.raises(PurebenchError, match="cannot be made"), store.writing(file / "below" / "s"):
+    with pytest.raises(PurebenchError, match="cannot be created"), store.writing(file / "below" / "s"):
         pass

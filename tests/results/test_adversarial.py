@@ -88,7 +88,7 @@ def test_unknown_names_and_skipped_attacks_are_rejected(report: Report) -> None:
         report.adversarial("nois", "apgd")
     with pytest.raises(PurebenchError, match=r"the attack 'apdg' is unknown; did you mean 'apgd'"):
         report.adversarial("noise", "apdg")
-    with pytest.raises(PurebenchError, match=r"for-random on none, but it has none \(for random defenses only\)"):
+    with pytest.raises(PurebenchError, match=r"for-random on none, but there are none \(for random defenses only\)"):
         report.adversarial("none", "for-random")
 
 
@@ -99,7 +99,7 @@ def test_a_report_without_its_store_raises_an_error(report: Report, tmp_path: Pa
     assert stored is not None
     moved = stored.path.rename(tmp_path / "elsewhere.sqlite")
     try:
-        with pytest.raises(PurebenchError, match="but it is gone; evaluate again"):
+        with pytest.raises(PurebenchError, match="but it no longer exists; evaluate again"):
             report.adversarial("none")
     finally:
         moved.rename(stored.path)

@@ -101,13 +101,19 @@ def test_a_verdict_of_the_attack_that_agrees_has_no_remark(build):
 @pytest.mark.parametrize(
     ("claims", "remark"),
     [
-        ([1, 1, 1, 0], "differs from ours on 2 of 4 images: 2 called misclassified, but robust on verification"),
-        ([0, 0, 0, 0], "differs from ours on 1 of 4 images: 1 called robust, but misclassified on verification"),
+        (
+            [1, 1, 1, 0],
+            "differs from the verification on 2 of 4 images: 2 claimed misclassified, but verified as robust",
+        ),
+        (
+            [0, 0, 0, 0],
+            "differs from the verification on 1 of 4 images: 1 claimed robust, but verified as misclassified",
+        ),
         (
             [0, 1, 0, 0],
-            ": 1 called misclassified, but robust on verification, 1 called robust, but misclassified on verification",
+            ": 1 claimed misclassified, but verified as robust, 1 claimed robust, but verified as misclassified",
         ),
-        ([None, 1, None, 0], "differs from ours on 1 of 2 images: 1 called misclassified"),
+        ([None, 1, None, 0], "differs from the verification on 1 of 2 images: 1 claimed misclassified"),
     ],
 )
 def test_the_remark_on_a_differing_verdict_names_the_direction(build, claims, remark):

@@ -230,5 +230,5 @@ def test_a_row_with_errors_has_bounds_and_a_row_without_applicable_attacks_has_n
     assert [bound.value for bound in row.bounds] == [0.25, 1.0]
     (row,) = rank(build.results({"one": {"clean": list("1110"), "apgd": [S] * 4}})[2])
     assert (row.rank, row.robust, row.clean.value) == (None, None, 0.75)
-    with pytest.raises(PurebenchError, match="expected an attack that answered for it"):
+    with pytest.raises(PurebenchError, match="expected an attack with results"):
         comparisons([(Side("one", row.result), Side("one", row.result))])

@@ -45,15 +45,15 @@ def test_an_estimate_of_numpy_numbers_can_be_written_as_json():
     [
         ({"value": 0.5}, "expected low <= value <= high, but got low=0.582, value=0.5"),
         ({"value": 0.7}, "expected low <= value <= high"),
-        ({"value": float("nan")}, "look for NaN"),
-        ({"low": float("nan")}, "look for NaN"),
+        ({"value": float("nan")}, "check the data for NaN"),
+        ({"low": float("nan")}, "check the data for NaN"),
         ({"confidence": 95}, "95 % confidence is written 0.95"),
         ({"confidence": 1.0}, "strictly between 0 and 1"),
         ({"confidence": float("nan")}, "strictly between 0 and 1"),
         ({"n": 0}, "at least 1, but got 0"),
         ({"n": 10.5}, "whole number of images"),
         ({"n": True}, "whole number of images"),
-        ({"method": ""}, "name how the interval was made"),
+        ({"method": ""}, "the name of the method of the interval"),
     ],
 )
 def test_an_invalid_estimate_is_rejected(changes, message):

@@ -71,7 +71,7 @@ def test_an_errored_defense_fails_even_a_claim_of_0_percent(settings: Settings, 
         ({"budget": "1h"}, "budget: expected minutes, such as 10 or 0.5, but got '1h'"),
         ({"undecided": "pass"}, "undecided: 'pass' is unknown; known: fail, skip, warn"),
         ({"store": 3}, "store: expected a folder, but got 3"),
-        ({"device": "gpu"}, "'gpu' is not to be had here"),
+        ({"device": "gpu"}, "'gpu' is not available"),
     ],
 )
 def test_invalid_settings_are_rejected_before_a_run(settings: Settings, changes: Any, told: str) -> None:
@@ -104,7 +104,7 @@ def test_invalid_claims_are_rejected(settings: Settings) -> None:
         (lambda: robustness.honest("none", effort="high"), "effort: expected an Effort"),  # type: ignore[arg-type]
         (lambda: robustness.honest("none", effort=Effort(steps=0)), "steps: expected a whole number of at least 1"),
         (lambda: robustness.at_least("nono", 0.4), "'nono' is unknown; did you mean 'none'"),
-        (lambda: robustness.at_least(torch.nn.Identity, 0.4), "got the class Identity; make one"),  # type: ignore[arg-type]
+        (lambda: robustness.at_least(torch.nn.Identity, 0.4), "got the class Identity; pass an instance"),  # type: ignore[arg-type]
     ):
         with pytest.raises(PurebenchError, match=told):
             claim()

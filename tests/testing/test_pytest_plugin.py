@@ -150,13 +150,13 @@ def test_a_clear_claim_is_decided_on_few_images(told: str, folder: Path) -> None
 
 
 def test_messages_name_masked_gradients_errors_and_undecided_claims(told: str, folder: Path) -> None:
-    assert "fails           gradients are those of the defense" in message(told, "test_masked")
+    assert "fails           gradients agree with finite differences" in message(told, "test_masked")
     kept = folder / message(told, "test_masked").partition("images     ")[2].splitlines()[0]
     assert (kept / "adversarial.png").is_file()
     assert "again      purebench check own.py:masked --board board.yaml" in message(told, "test_masked")
     assert "no answer today" in message(told, "test_crash")
     assert "robust accuracy ≥ 75 %: undecided" in message(told, "test_undecided")
-    assert "stopped    at max_images = 8; more may decide" in message(told, "test_undecided")
+    assert "stopped    at max_images = 8; more images may decide" in message(told, "test_undecided")
     assert "RobustnessWarning: trades on claimed: robust accuracy at most 1 point below that of none" in told
 
 

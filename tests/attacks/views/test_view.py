@@ -55,7 +55,7 @@ def test_out_of_memory_halves_the_batch_and_adds_a_note(small):
     ("answer", "message"),
     [
         (lambda x: torch.full((len(x), 3), float("nan")), "finite logits"),
-        (lambda x: torch.zeros(len(x)), r"shape \[12,K\] of K ≥ 2 classes, but got \[12\]"),
+        (lambda x: torch.zeros(len(x)), r"shape \[12,K\] with K ≥ 2 classes, but got \[12\]"),
         (lambda x: torch.zeros(len(x) + 1, 3), r"but got \[13, 3\]"),
     ],
 )

@@ -57,7 +57,7 @@ def own_generator(x: torch.Tensor) -> torch.Tensor:
         (depends_on_the_batch, False, "other images of a batch"),
         (depends_on_gradient_mode, False, "gradients on and off"),
         (small_noise, False, "random=True"),
-        (own_generator, True, "under one seed"),
+        (own_generator, True, "under equal seeds"),
         (lambda x: image_logits(x).argmax(1, keepdim=True).repeat(1, 3), False, "floating-point logits"),
     ],
 )

@@ -180,7 +180,7 @@ def test_an_attack_that_modifies_the_clean_images_is_errored(tmp_path: Path) -> 
         ("claims=torch.zeros(9, dtype=torch.bool)", "one per image, but got shape [9]"),
         ("claims=[True] * len(x)", "one per image, but got list"),
         ("certified=[0.1]", "certified radii, one per image, but got 1"),
-        ("images=x[:-1]", "as it was given, but got"),
+        ("images=x[:-1]", "one per input image, but got"),
     ],
 )
 def test_attack_answers_of_the_wrong_length_are_errored_and_name_the_field(
@@ -224,5 +224,7 @@ def test_a_factory_that_modifies_the_shared_classifier_is_rejected(tmp_path: Pat
         )
         rows = {"none": "none", name: f"{tmp_path}/{name}.py:changed"}
         board = load_board(write_board(tmp_path / name, defenses=rows))
-        with pytest.raises(PurebenchError, match=f"{name}: expected a factory that leaves the board's classifier"):
+        with pytest.raises(
+            PurebenchError, match=f"{name}: expected a factory that does not modify the board's classifier"
+        ):
             prepare(board)

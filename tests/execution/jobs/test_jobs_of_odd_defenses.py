@@ -231,7 +231,7 @@ def test_an_invalid_defense_is_rejected_with_the_name_of_its_row(ready: Context)
 def test_declared_randomness_is_checked_before_the_run(ready: Context) -> None:
     net = classifier(ready)
     noisy = as_defense(lambda x: net(x + 0.3 * torch.randn_like(x)))
-    with pytest.raises(PurebenchError, match=r"defenses.none: .*declare it random=True"):
+    with pytest.raises(PurebenchError, match=r"defenses.none: .*declare random=True"):
         check_defenses(replace(ready, defenses={"none": noisy}))
     (warning,) = check_defenses(replace(ready, defenses={"none": as_defense(net, random=True)}))
     assert warning.startswith("defenses.none: it declares random=True")
@@ -243,4 +243,4 @@ def test_a_model_for_another_image_shape_is_rejected_before_the_run(ready: Conte
     shape = list(ready.images.images.shape[1:])
     with pytest.raises(PurebenchError) as caught:
         check_defenses(replace(ready, defenses={"none": as_defense(colour)}, checked=set()))
-    assert f"images of shape {shape}, as it gets them, but it takes {[3, *shape[1:]]}" in str(caught.value)
+    assert f"images of shape {shape}, but it takes {[3, *shape[1:]]}" in str(caught.value)

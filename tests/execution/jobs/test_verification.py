@@ -85,7 +85,7 @@ def test_bounded_attacks_have_no_fooling_distances() -> None:
 def test_a_defense_that_modifies_its_images_in_place_is_a_fault(random: bool) -> None:
     """Otherwise the stored images would differ from the verified ones."""
     defense = as_defense(lambda x: torch.cat([x.mul_(0.5).flatten(1), torch.rand(len(x), 1)], 1), random=random)
-    with pytest.raises(DefenseFault, match=r"changed in place; work on x.clone\(\)"):
+    with pytest.raises(DefenseFault, match=r"modifies them in place; work on x.clone\(\)"):
         verify(defense, bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch())
 
 

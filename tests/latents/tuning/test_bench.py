@@ -72,9 +72,9 @@ def test_the_paper_objective_uses_images_that_one_step_breaks(setting_of):
 
 
 def test_too_few_images_are_rejected(setting_of):
-    with pytest.raises(PurebenchError, match="expected at most 540 with 60 fresh ones"):
+    with pytest.raises(PurebenchError, match="expected at most 540, because 60 of"):
         Bench(setting_of(images=541))
-    with pytest.raises(PurebenchError, match="in all"):
+    with pytest.raises(PurebenchError, match="available images"):
         Bench(setting_of(objective="paper", threat=ThreatModel("l2", 0.01), images=300))
 
 
@@ -93,7 +93,7 @@ def test_a_purifier_without_latents_is_rejected(setting_of):
 
 @pytest.mark.parametrize("name", ["schedule", "attenuation"])
 def test_parameters_that_the_search_sets_are_rejected(setting_of, name):
-    with pytest.raises(PurebenchError, match=f"without its {name}"):
+    with pytest.raises(PurebenchError, match=f"without {name}"):
         setting_of(defense=Spec("mlvgm-hvae", {name: 1}))
 
 
@@ -168,5 +168,5 @@ def test_with_alphas_works_for_any_latent_purifier(world):
     alpha = torch.tensor(LISTS[2])
     torch.testing.assert_close(found, (1 - alpha) * x + alpha * (0.5 + 0.05 * noise))
     for wrong in ([0.5], [0.5] * (N - 1) + [1.5]):
-        with pytest.raises(PurebenchError, match="one a latent"):
+        with pytest.raises(PurebenchError, match="one per latent"):
             Pixels().with_alphas(wrong)

@@ -69,7 +69,7 @@ def test_finished_trials_are_not_run_again(setting_of, tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", [{"seed": 1}, {"images": 31}, {"draws": 3}, {"attenuation": 0.9}])
 def test_a_folder_of_another_setting_is_rejected(setting_of, tmp_path, change):
     tune(small(setting_of), tmp_path / "s", evaluations=1, how="random", finalists=1)
-    with pytest.raises(PurebenchError, match=f"another setting .*{next(iter(change))} was"):
+    with pytest.raises(PurebenchError, match=f"same settings .*{next(iter(change))} was"):
         tune(small(setting_of, **change), tmp_path / "s", evaluations=1, how="random")
 
 
@@ -86,7 +86,7 @@ def test_a_file_or_a_damaged_folder_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("change", [{"attack": AttackChoice("attack", Spec("fgms"), "exact")}, {"images": 9_999}])
 def test_an_invalid_setting_leaves_no_folder_behind(setting_of, tmp_path, change):
-    with pytest.raises(PurebenchError, match=r"did you mean 'fgsm'|take fewer"):
+    with pytest.raises(PurebenchError, match=r"did you mean 'fgsm'|use fewer"):
         tune(small(setting_of, **change), tmp_path / "s", evaluations=1, how="random")
     assert not (tmp_path / "s").exists()
     tune(small(setting_of), tmp_path / "s", evaluations=1, how="random", finalists=1)
@@ -127,7 +127,7 @@ def test_an_interrupted_repair_of_a_partial_line_loses_no_other_line(tmp_path, m
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PurebenchError, match="--out: expected a folder to write to"):
+    with pytest.raises(PurebenchError, match="--out: expected a writable folder"):
         Journal(tmp_path / "file" / "s", {"a": 1}).keep("gp", "full", Trial(0, (0.5,), (0.5,), 0.1))
 
 
@@ -201,7 +201,7 @@ def test_the_default_folder_is_named_after_the_defense(board, world, tmp_path, m
 def test_the_command_rejects_images_of_the_board_and_writes_nothing(board, world, tmp_path):
     done = call(board, world, tmp_path / "s", "--dataset", f"{world}:images(count=200, seed=5)")
     assert isinstance(done.exception, PurebenchError)
-    assert "apart from those of the board linear" in str(done.exception)
+    assert "expected no images of the board linear" in str(done.exception)
     assert not (tmp_path / "s").exists()
 
 

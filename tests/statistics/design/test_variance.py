@@ -50,7 +50,7 @@ def test_absent_variance_components_are_zero():
     assert variance_parts(same_draws) == VarianceParts(pytest.approx(1 / 3), 0.0, 0.0)
     # images are alike and draws disagree, so the unbiased estimate is negative and is set to 0
     assert variance_parts(np.array([[0.0, 1.0]] * 6)).images == 0.0
-    with pytest.raises(ValueError, match="one draw does not tell itself from its image"):
+    with pytest.raises(ValueError, match="the variance of draws cannot be separated from that of images"):
         variance_parts(np.ones((5, 1)))
 
 
@@ -80,7 +80,7 @@ def test_the_optimal_number_of_draws_follows_the_square_root_rule():
     assert advise(VarianceParts(0.05, 0.0, 0.2), 0.005, cost_image=16.0, cost_draw=1.0).draws == 8
     assert advise(VarianceParts(0.05, 0.0, 0.0), 0.005).draws == 1
     assert advise(VarianceParts(0.05, 0.0, 0.0), 0.005, least_draws=2).draws == 2
-    with pytest.raises(ValueError, match=r"0\.02 is two points"):
+    with pytest.raises(ValueError, match=r"two percentage points are 0\.02"):
         advise(VarianceParts(0.1, 0.0, 0.1), 2)
 
 

@@ -99,7 +99,7 @@ def test_medians_agree_with_values_computed_by_hand():
 
 
 def test_invalid_arguments_are_rejected():
-    with pytest.raises(ValueError, match="all between 0 and the radius searched"):
+    with pytest.raises(ValueError, match="all between 0 and the searched radius"):
         kaplan_meier([0.5], [0.1], 0.4)
     with pytest.raises(ValueError, match=r"radii in \[0, 1.0\]"):
         survival_band([0.5], [1.1], 1.0)

@@ -188,7 +188,7 @@ def test_methods_for_proportions_reject_fractions_of_draws(name):
     ("values", "message"),
     [
         ([], r"shape \[n\] with n >= 1"),
-        ([[0.0, 1.0]], "one value is left for each image"),
+        ([[0.0, 1.0]], "each image has one value"),
         ([0.0, 61.3], "but got 61.3 for image 1"),
         ([0.0, float("nan")], "not percentages or NaN"),
     ],

@@ -81,8 +81,8 @@ def test_compare_agrees_with_values_computed_by_hand():
 @pytest.mark.parametrize(
     ("left", "right", "message"),
     [
-        ([1, 2, 3], [1, 2, 4], "1 and 1 images apart"),
-        ([1, 2, 3], [1, 2], "1 and 0 images apart"),
+        ([1, 2, 3], [1, 2, 4], "1 and 1 images that only one of them has"),
+        ([1, 2, 3], [1, 2], "1 and 0 images that only one of them has"),
         ([1, 2, 3], [3, 2, 1], "the same images in another order"),
         ([1, 1, 2], [1, 1, 2], "each image once"),
     ],

@@ -101,7 +101,7 @@ def test_invalid_arguments_are_rejected():
     values = np.zeros((2, 30))
     with pytest.raises(ValueError, match="a total of at least the 30 images so far, but got 20"):
         decided(values, 20)
-    with pytest.raises(ValueError, match=r"0\.02 is two points"):
+    with pytest.raises(ValueError, match=r"two percentage points are 0\.02"):
         half_width_reached(values, 2)
     with pytest.raises(ValueError, match="differences"):
         anytime_p_values([[2.0]])

@@ -89,7 +89,7 @@ def test_the_bracket_covers_the_worst_case_where_the_split_is_biased(name):
 
 
 def test_invalid_arrays_are_rejected():
-    with pytest.raises(ValueError, match=r"as many images at either end, but got 2 .* and 3"):
+    with pytest.raises(ValueError, match=r"as many images at the lower end as at the upper end, but got 2 .* and 3"):
         bracket([0.1, 0.2], [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match=r"written 0\.95"):
         bracket([0.1], [0.1], 95)
