@@ -13,24 +13,27 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_yaml import load_yaml
 from purebench.core.files.text import shown
+from purebench.core.files.validation_errors import Expected
+from purebench.core.files.versioned_model import StrictModel, Whole, from_plain
 
-OWN = "purebench"
 VARIES = "varies"
 """Value of a property that depends on the defense's arguments: its class, its files, another defense."""
 Varies = Literal["varies"]
+Count = Annotated[Whole | Varies, Expected("a whole number (or varies)")]
+Words = Annotated[str, Field(pattern=r"\S"), Expected("words (or varies)")]
 
 
-@dataclass(frozen=True)
-class Declaration:
+class Declaration(StrictModel):
     """Properties of a defense at its default settings; each may be `varies`.
 
     Attributes:
@@ -39,30 +42,28 @@ class Declaration:
             `none` where it cannot pass, so that exact attacks are SKIPPED.
         surrogate: The function that BPDA differentiates: `identity`, `none` where there is no purifier, or a few words.
         forwards: How often one draw passes an image through the defense's own networks (most layers of them).
-        licence: Licence of code and weights.
-        source: The paper.
         passes: How often one draw passes an image through the classifier.
         ms: CPU milliseconds per image of a draw, classifier included, None if it was not measured.
+        licence: Licence of code and weights.
+        source: The paper.
     """
 
-    random: bool | Varies
+    random: Annotated[bool | Varies, Expected("true, false (or varies)")]
     gradient: Literal["exact", "zero", "none", "varies"]
-    surrogate: str
-    forwards: int | Varies
-    licence: str
-    source: str
-    passes: int | Varies = 1
-    ms: float | Varies | None = None
+    surrogate: Words
+    forwards: Count
+    passes: Count = 1
+    ms: Annotated[Annotated[float, Field(gt=0)] | Varies | None, Expected("milliseconds above 0 (or varies)")] = None
+    licence: Words
+    source: Words
 
 
-def read(text: str, costs: Mapping[str, float] | None = None, *, check: bool = True) -> dict[str, Declaration]:
+def read(text: str, costs: Mapping[str, float] | None = None) -> dict[str, Declaration]:
     """Read declarations from YAML.
 
     Args:
         text: Content of the YAML file.
         costs: Measured times by name, in milliseconds; times in the file take precedence.
-        check: Whether to validate the values. This package's own file is validated by its tests, because pydantic takes
-            a fifth of a second to import.
 
     Returns:
         Declarations by the defense's name.
@@ -76,11 +77,14 @@ def read(text: str, costs: Mapping[str, float] | None = None, *, check: bool = T
     for name, ms in (costs or {}).items():
         if isinstance(data.get(name), dict):
             data[name] = {"ms": ms, **data[name]}
-    if check:
-        from purebench.cli.declaration_schema import validated
+    return {name: _declaration(name, facts) for name, facts in data.items()}
 
-        return {name: validated(name, facts) for name, facts in data.items()}
-    return {name: Declaration(**facts) for name, facts in data.items()}
+
+def _declaration(name: str, facts: Any) -> Declaration:
+    try:
+        return from_plain(Declaration, facts)
+    except PurebenchError as error:
+        raise PurebenchError(f"{name}: {error}") from error
 
 
 def of_package(point: EntryPoint) -> dict[str, Declaration]:
@@ -111,8 +115,7 @@ def of_package(point: EntryPoint) -> dict[str, Declaration]:
     costs = path.with_name("costs.json")
     try:
         times = json.loads(costs.read_text(encoding="utf-8"))["ms"] if costs.is_file() else {}
-        own = point.dist is not None and point.dist.name == OWN
-        return read(path.read_text(encoding="utf-8"), times, check=not own)
+        return read(path.read_text(encoding="utf-8"), times)
     except (PurebenchError, OSError, ValueError, LookupError) as error:
         raise PurebenchError(f"{path}: {error}") from error
 
