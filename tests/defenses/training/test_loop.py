@@ -269,7 +269,7 @@ def test_invalid_values_are_rejected_and_write_no_files(tmp_path, options, messa
 
 def test_out_that_is_a_file_is_rejected(tmp_path):
     (tmp_path / "taken").write_text("mine", encoding="utf-8")
-    with pytest.raises(PurebenchError, match=r"--out: expected a writable folder, but got .*taken"):
+    with pytest.raises(PurebenchError, match=r"--out: expected a folder to write to, but got .*taken"):
         run(tmp_path / "taken")
     assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
 
