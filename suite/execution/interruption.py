@@ -25,7 +25,17 @@ class Stopped(BaseException):
         self.number = number
 
 
+class _Delay:
+    """Delays the end of the process while a process is being started, which must not stop half-way."""
+
+    active = False
+    number: int | None = None
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
+    if _Delay.active:
+        _Delay.number = number
+        return
     for one in SIGNALS:  # a second signal must not interrupt the cleanup
         signal.signal(one, signal.SIG_IGN)
     raise Stopped(number)
@@ -51,10 +61,26 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Shield processes that are started inside from SIGINT: a terminal sends Ctrl-C to a whole group of processes.
+    """Start processes inside without an interruption, and shield them from SIGINT.
 
-    The signal is delivered to this process afterwards, which ends the processes that it started.
+    A terminal sends Ctrl-C to a whole group of processes. A signal that comes inside the `with` block is delivered to
+    this process afterwards, which then ends the processes that it started. A process whose start is interrupted would
+    print an error of its own.
     """
+    _Delay.active = True
+    try:
+        with _without_sigint():
+            yield
+    finally:
+        _Delay.active = False
+        number, _Delay.number = _Delay.number, None
+    if number is not None:
+        _stop(number, None)
+
+
+@contextmanager
+def _without_sigint() -> Iterator[None]:
+    """Block SIGINT; processes that are started inside inherit this."""
     if sys.platform == "win32":
         yield
         return

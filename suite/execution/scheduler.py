@@ -134,21 +134,23 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
     idle: list[Connection] = []
     processes = []
     doing: dict[Any, AnyJob] = {}
+    complete = False
     try:
         for _ in range(workers):
             here, there = fork.Pipe()
             process = fork.Process(target=_work, args=(there, board, device), daemon=True)
             with shielded():
                 process.start()
-            there.close()
-            idle.append(here)
-            processes.append(process)
+                there.close()
+                idle.append(here)
+                processes.append(process)
         while True:
             while idle and (job := queue.take()):
                 link = idle.pop()
                 doing[link] = job
                 link.send((job, given(job)))
             if not doing:
+                complete = True
                 return
             for ready in wait(list(doing)):
                 link = cast(Connection, ready)
@@ -170,7 +172,7 @@ def _parallel(queue: Queue, given: Asking, board: Board, device: str, workers: i
         for link in [*idle, *doing]:
             link.close()  # an idle worker then ends on its own
         for process in processes:
-            if doing:
+            if not complete:
                 process.terminate()
             process.join(5)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from purebench.execution.interruption import ending_in_order, shielded
 from purebench.execution.scheduler import _parallel  # noqa: F401  (imported early: the deadlines should cover only the run)
 from purebench.records import store
 
@@ -62,3 +63,16 @@ def test_a_signal_ends_a_run_cleanly(tmp_path: Path, number: signal.Signals, wor
     assert not [one for one in workers if os.path.exists(f"/proc/{one}")]
     with store.writing(place) as saved:  # the lock is free
         assert saved.plans()
+
+
+def test_a_signal_during_the_start_of_a_worker_waits_until_it_has_started() -> None:
+    """A worker whose start is interrupted would end with a traceback of its own."""
+    started = []
+    with pytest.raises(SystemExit) as stopped, ending_in_order():
+        with shielded():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)  # Python handles the signal here
+            started.append("worker")
+        started.append("after")
+    assert started == ["worker"]
+    assert stopped.value.code == 128 + signal.SIGTERM

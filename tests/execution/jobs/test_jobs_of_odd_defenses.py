@@ -40,7 +40,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 def found(ready: Context, defense: Defense, attack: str) -> Record:
     """Runs an attack on a defense in place of the row of the board, and returns its record."""
-    context = replace(ready, defenses={"none": defense})
+    context = replace(ready, defenses={"none": defense}, known={}, sizes={})
     (job,) = (job for job in context.jobs() if isinstance(job, Job) and job.label == attack)
     return run_job(job, context).record
 
@@ -178,7 +178,8 @@ def test_an_ensemble_with_one_choice_per_call_is_verified_with_one_call_per_draw
     def ensemble(x: Tensor) -> Tensor:
         return net(x).roll(int(torch.randint(2, ())), 1)  # the second model is always wrong
 
-    record = found(ready, as_defense(ensemble, random=True), "clean")
+    many = replace(ready, board=replace(ready.board, draws=40))  # in 40 draws both models are asked
+    record = found(many, as_defense(ensemble, random=True), "clean")
     assert len({tuple(draw) for draw in zip(*record.draws, strict=True)}) == 2  # each draw uses one of the two models
     assert [warning.code for warning in record.warnings] == [WarningCode.SHARED_DRAWS]
 
