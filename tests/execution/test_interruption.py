@@ -68,11 +68,16 @@ def test_a_signal_ends_a_run_cleanly(tmp_path: Path, number: signal.Signals, wor
 def test_a_signal_during_the_start_of_a_worker_waits_until_it_has_started() -> None:
     """A worker whose start is interrupted would end with a traceback of its own."""
     started = []
-    with pytest.raises(SystemExit) as stopped, ending_in_order():
-        with shielded():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)  # Python handles the signal here
-            started.append("worker")
-        started.append("after")
+
+    def interrupted() -> None:
+        with ending_in_order():
+            with shielded():
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.05)  # Python handles the signal here
+                started.append("worker")
+            started.append("after")
+
+    with pytest.raises(SystemExit) as stopped:
+        interrupted()
     assert started == ["worker"]
     assert stopped.value.code == 128 + signal.SIGTERM
