@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile
 
 import torch
+from torch import nn
 
 from purebench.core.errors import Missing, MissingFiles, PurebenchError
+from purebench.defenses import checkpoints
 from purebench.defenses.checkpoints import brief
 
+CONVERTED = ".safetensors"
+Content = Mapping[str, Any]
+Read = Callable[[Path, Content, float], nn.Module]
+"""(path, for error messages; content of the file; temperature of an NVAE) → the model, loaded strictly."""
+Build = Callable[..., nn.Module]
+"""An architecture → the model."""
+NO_TEMPERATURE = 1.0
+"""Temperature that is passed for models that do not use one."""
 ENDINGS = (".pt", ".pth", ".ckpt")
 DAMAGED = (RuntimeError, EOFError, BadZipFile, UnpicklingError, OSError, LookupError, ValueError, TypeError)
 """Exceptions of torch.load for a file that is cut short, damaged, or not written by torch."""
@@ -43,7 +53,7 @@ def find_official(file: str, published: str, weights: str | None = None) -> Path
         MissingFiles: If the file does not exist; the message states where it is published.
     """
     path = Path(weights).expanduser() if weights else models_home() / file
-    for place in (path, path.with_suffix(".safetensors")):
+    for place in (path, path.with_suffix(CONVERTED)):
         if place.is_file():
             return place
     raise MissingFiles(Missing(str(path), published))
@@ -86,6 +96,35 @@ def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise PurebenchError(f"{path}: expected a checkpoint that is a dict, but got a {type(data).__name__}.")
     return _plain(data) if trust else data
+
+
+def load_official(path: Path, kind: str, read: Read, build: Build, *, temperature: float = NO_TEMPERATURE) -> nn.Module:
+    """Load a model from its official file, or from the safetensors file that it was converted to.
+
+    Args:
+        path: the file.
+        kind: the kind that the header of a converted file must state.
+        read: reads the official file.
+        build: builds the model of a converted file.
+        temperature: temperature of an NVAE's samples. Its batch statistics were estimated for one temperature, so a
+            converted file has only that one.
+
+    Returns:
+        The model, loaded strictly.
+
+    Raises:
+        PurebenchError: If the file cannot be read, or is of another kind or temperature.
+    """
+    if path.suffix != CONVERTED:
+        return read(path, read_official(path), temperature)
+    model = checkpoints.load(str(path), kind, build)
+    own = getattr(model, "temperature", temperature)
+    if own != temperature:
+        raise PurebenchError(
+            f"{path}: expected an NVAE converted for the temperature {temperature}, but got {own}; "
+            f"convert it again (--temperature {temperature})."
+        )
+    return model
 
 
 def _forbidden(message: str) -> str | None:

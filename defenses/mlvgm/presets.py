@@ -11,17 +11,15 @@ import yaml
 
 from purebench.core.defense import Purifier
 from purebench.core.errors import PurebenchError, nearest
-from purebench.defenses.mlvgm.formats import load_any
+from purebench.defenses.mlvgm.kinds import MLVGMS
 from purebench.defenses.mlvgm.model import MLVGM
-from purebench.defenses.mlvgm.official import find_official
+from purebench.defenses.mlvgm.official import NO_TEMPERATURE, find_official, load_official
 from purebench.defenses.mlvgm.purifier import FixedNormNoise, MLVGMPurifier
 from purebench.defenses.transforms.simple import GaussianBlur
 
 FILE = Path(__file__).with_name("presets.yaml")
 SCHEDULES = ("linear", "cosine", "learned")
 PREPARED = ("none", "noise", "blur")
-NO_TEMPERATURE = 1.0
-"""Temperature that is passed where presets.yaml names none; the StyleGANs do not use it."""
 
 
 @cache
@@ -92,6 +90,6 @@ def _model(kind: str, path: Path, changed: int, temperature: float) -> MLVGM:
 
     Nine copies of hundreds of millions of weights would fill a device.
     """
-    model = load_any(kind, path, temperature=temperature)
+    model = load_official(path, kind, *MLVGMS[kind](), temperature=temperature)
     assert isinstance(model, MLVGM)
     return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ import yaml
 from torch import nn
 
 from purebench.core.errors import PurebenchError, nearest
-from purebench.defenses.mlvgm.formats import load_any
-from purebench.defenses.mlvgm.official import find_official
+from purebench.defenses.mlvgm.official import Build, Content, find_official, load_official
 
+Read = Callable[[Path, Content], nn.Module]
+"""(path, for error messages; content of the file) → the model, loaded strictly."""
 FILE = Path(__file__).with_name("presets.yaml")
-NO_TEMPERATURE = 1.0
-"""Temperature that is passed; neither kind uses it."""
 
 
 @cache
@@ -43,12 +42,14 @@ def task(who: str, name: str) -> Mapping[str, Any]:
     return chosen
 
 
-def official(who: str, kind: str, name: str, weights: str | None = None) -> nn.Module:
+def official(who: str, kind: str, read: Read, build: Build, name: str, weights: str | None) -> nn.Module:
     """Load the model of a task from the authors' file or its conversion.
 
     Args:
         who: name of the defense, for error messages.
         kind: `a-vae` or `nd-vae`.
+        read: reads the authors' file.
+        build: builds the model of a converted file.
         name: name of the task.
         weights: path of the file; None for the default place of `find_official`.
 
@@ -58,7 +59,7 @@ def official(who: str, kind: str, name: str, weights: str | None = None) -> nn.M
     """
     chosen = task(who, name)[kind]
     path = find_official(chosen["file"], data()["published"], weights)
-    model = load_any(kind, path, temperature=NO_TEMPERATURE)
+    model = load_official(path, kind, lambda where, content, _: read(where, content), build)
     found = model.architecture
     assert isinstance(found, dict)
     if not any(allowed.items() <= found.items() for allowed in chosen["architectures"]):

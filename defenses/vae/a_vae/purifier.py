@@ -12,6 +12,7 @@ from purebench.core.defense import Purifier
 from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import load
 from purebench.defenses.vae.a_vae.network import AVAE, Chance, Encoded
+from purebench.defenses.vae.a_vae.official import a_vae_from
 from purebench.defenses.vae.presets import official
 
 BUNDLED = "fashion-a-vae"
@@ -112,6 +113,6 @@ def _model(who: str, name: str | None, weights: str | None) -> AVAE:
     """Load the bundled model, or that of a task."""
     if name is None:
         return load(weights or BUNDLED, "a-vae", AVAE)
-    model = official(who, "a-vae", name, weights)
+    model = official(who, "a-vae", a_vae_from, AVAE, name, weights)
     assert isinstance(model, AVAE)
     return model

@@ -13,6 +13,7 @@ from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import load
 from purebench.defenses.mlvgm.hvae import Normal
 from purebench.defenses.vae.nd_vae.network import NDVAE
+from purebench.defenses.vae.nd_vae.official import nd_vae_from
 from purebench.defenses.vae.presets import official, task
 
 BUNDLED = "fashion-nd-vae"
@@ -103,6 +104,6 @@ def _model(who: str, name: str | None, weights: str | None) -> tuple[NDVAE, floa
     """Load the bundled model, or that of a task, and its noise."""
     if name is None:
         return load(weights or BUNDLED, "nd-vae", NDVAE), NOISE
-    model = official(who, "nd-vae", name, weights)
+    model = official(who, "nd-vae", nd_vae_from, NDVAE, name, weights)
     assert isinstance(model, NDVAE)
     return model, float(task(who, name)["nd-vae"]["noise"])

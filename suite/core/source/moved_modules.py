@@ -69,6 +69,7 @@ MOVED = {
     "defenses.art_preprocessing": "defenses.transforms.art",
     "defenses.before": "defenses.composition.compose",
     "defenses.jpeg": "defenses.transforms.jpeg",
+    "defenses.mlvgm.formats": "defenses.official_files",
     "defenses.mlvgm.stylegan.styles": "defenses.mlvgm.stylegan.autoencoder",
     "defenses.priors.defense_gan": "defenses.gan.defense_gan",
     "defenses.priors.defense_vae": "defenses.vae.defense_vae",

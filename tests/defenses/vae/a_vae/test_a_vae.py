@@ -11,7 +11,8 @@ from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
 from purebench.defenses.checkpoints import save
-from purebench.defenses.mlvgm.formats import convert, load_any
+from purebench.defenses.mlvgm.official import load_official
+from purebench.defenses.official_files import KINDS, convert
 from purebench.defenses.vae.a_vae.layers import Blur, FusedUp
 from purebench.defenses.vae.a_vae.network import AVAE
 from purebench.defenses.vae.a_vae.official import load_a_vae
@@ -106,7 +107,7 @@ def test_official_size_has_the_released_shapes():
 def test_converted_file_is_the_same_model_and_its_kind_is_detected(tmp_path):
     path, _ = write(tmp_path / "a.pt")
     assert convert(path, tmp_path / "a.safetensors") == "a-vae"
-    one, other = (load_any("a-vae", tmp_path / name, temperature=1.0) for name in ("a.pt", "a.safetensors"))
+    one, other = (load_official(tmp_path / name, "a-vae", *KINDS["a-vae"]()) for name in ("a.pt", "a.safetensors"))
     assert fingerprint(one) == fingerprint(other)
     assert one.architecture == other.architecture
     torch.save({"generator": {}, "discriminator": {}}, tmp_path / "training.pt")

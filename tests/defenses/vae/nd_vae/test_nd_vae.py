@@ -11,8 +11,9 @@ from purebench.core.defense import fingerprint
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
-from purebench.defenses.mlvgm.formats import convert, load_any
 from purebench.defenses.mlvgm.nvae.mixture import LogisticMixture
+from purebench.defenses.mlvgm.official import load_official
+from purebench.defenses.official_files import KINDS, convert
 from purebench.defenses.vae.nd_vae.network import NDVAE, normal
 from purebench.defenses.vae.nd_vae.official import load_nd_vae
 from purebench.defenses.vae.nd_vae.purifier import NDVAEPurifier
@@ -163,7 +164,9 @@ def test_converted_file_is_the_same_model_and_its_kind_is_detected(tmp_path):
     for change in (None, lambda state: state.update({"decoder.h": torch.rand(32, 4, 4)})):
         path, _ = write(tmp_path / "n.pt", change=change)
         assert convert(path, tmp_path / "n.safetensors") == "nd-vae"
-        one, other = (load_any("nd-vae", tmp_path / name, temperature=1.0) for name in ("n.pt", "n.safetensors"))
+        one, other = (
+            load_official(tmp_path / name, "nd-vae", *KINDS["nd-vae"]()) for name in ("n.pt", "n.safetensors")
+        )
         assert fingerprint(one) == fingerprint(other)
         assert one.architecture == other.architecture
         assert one.architecture["side"] == (None if change is None else 4)

@@ -1,45 +1,15 @@
-"""Official files by kind: recognising them, loading them in either format, and converting them to safetensors."""
+"""Official files by kind: recognising them, and converting them to safetensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
 
 from purebench.core.errors import PurebenchError, nearest
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, classifier_from, network_of
-from purebench.defenses.mlvgm.official import read_official
-
-CONVERTED = ".safetensors"
-Content = Mapping[str, Any]
-Read = Callable[[Path, Content, float], nn.Module]
-"""(path, for error messages; content of the file; temperature of an NVAE) → the model, loaded strictly."""
-Build = Callable[..., nn.Module]
-"""An architecture → the model."""
-
-
-def _nvae() -> tuple[Read, Build]:
-    from purebench.defenses.mlvgm.nvae.model import NVAE
-    from purebench.defenses.mlvgm.nvae.official import nvae_from
-
-    return nvae_from, NVAE
-
-
-def _e4e() -> tuple[Read, Build]:
-    from purebench.defenses.mlvgm.stylegan.e4e import E4E
-    from purebench.defenses.mlvgm.stylegan.official import e4e_from
-
-    return lambda path, file, _: e4e_from(path, file), E4E
-
-
-def _style_transformer() -> tuple[Read, Build]:
-    from purebench.defenses.mlvgm.stylegan.official import style_transformer_from
-    from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
-
-    return lambda path, file, _: style_transformer_from(path, file), StyleTransformer
+from purebench.defenses.mlvgm.kinds import MLVGMS
+from purebench.defenses.mlvgm.official import CONVERTED, Build, Content, Read, read_official
 
 
 def _classifier() -> tuple[Read, Build]:
@@ -61,9 +31,7 @@ def _nd_vae() -> tuple[Read, Build]:
 
 
 KINDS = {
-    "nvae": _nvae,
-    "e4e": _e4e,
-    "style-transformer": _style_transformer,
+    **MLVGMS,
     "classifier": _classifier,
     "a-vae": _a_vae,
     "nd-vae": _nd_vae,
@@ -102,34 +70,6 @@ def kind_of(path: Path, content: Content) -> str:
         return "nd-vae"
     some = ", ".join(map(repr, list(weights or content)[:3]))
     raise PurebenchError(f"{path}: expected one of {', '.join(KINDS)}, but its keys are {some} …; name it (--kind).")
-
-
-def load_any(kind: str, path: Path, *, temperature: float) -> nn.Module:
-    """Load a model from its official file, or from the safetensors file that it was converted to.
-
-    Args:
-        kind: a key of KINDS.
-        path: the file.
-        temperature: temperature of an NVAE's samples. Its batch statistics were estimated for one temperature, so a
-            converted file has only that one.
-
-    Returns:
-        The model, loaded strictly.
-
-    Raises:
-        PurebenchError: If the file cannot be read, or is of another kind or temperature.
-    """
-    read, build = KINDS[kind]()
-    if path.suffix != CONVERTED:
-        return read(path, read_official(path), temperature)
-    model = checkpoints.load(str(path), header_of(kind), build)
-    own = getattr(model, "temperature", temperature)
-    if own != temperature:
-        raise PurebenchError(
-            f"{path}: expected an NVAE converted for the temperature {temperature}, but got {own}; "
-            f"convert it again (--temperature {temperature})."
-        )
-    return model
 
 
 def convert(

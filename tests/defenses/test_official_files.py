@@ -19,14 +19,15 @@ from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
 from purebench.defenses.checkpoints import save
-from purebench.defenses.mlvgm.formats import convert, kind_of, load_any
 from purebench.defenses.mlvgm.nvae.model import NVAE
+from purebench.defenses.mlvgm.official import load_official
 from purebench.defenses.mlvgm.presets import preset
 from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.defenses.mlvgm.schedules import alphas
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
+from purebench.defenses.official_files import KINDS, convert, kind_of
 from purebench.execution.board_run import run_board
 from purebench.records.outcome import Outcome
 
@@ -92,19 +93,19 @@ def test_kind_is_detected_from_the_official_keys(tmp_path):
 
 def test_converted_nvae_is_the_same_model(home):
     file, out = home / "models/NVAE/celeba64/last.pt", home / "n.safetensors"
-    official = load_any("nvae", file, temperature=0.6)
+    official = load_official(file, "nvae", *KINDS["nvae"](), temperature=0.6)
     whole = official.state_dict().items()
     assert convert(file, out) == "nvae"
-    converted = load_any("nvae", out, temperature=0.6)
+    converted = load_official(out, "nvae", *KINDS["nvae"](), temperature=0.6)
     assert fingerprint(converted) == fingerprint(official)
     assert converted.temperature == official.temperature == 0.6
     with pytest.raises(PurebenchError, match=r"temperature 0\.8, but got 0\.6"):
-        load_any("nvae", out, temperature=0.8)
+        load_official(out, "nvae", *KINDS["nvae"](), temperature=0.8)
     convert(file, out, half=True)
-    half = load_any("nvae", out, temperature=0.6).state_dict()
+    half = load_official(out, "nvae", *KINDS["nvae"](), temperature=0.6).state_dict()
     assert all(torch.allclose(half[name].double(), value.double(), rtol=1e-3, atol=1e-6) for name, value in whole)
     with pytest.raises(PurebenchError, match=r"expected weights of a 'e4e', but got 'nvae'"):
-        load_any("e4e", out, temperature=1.0)
+        load_official(out, "e4e", *KINDS["e4e"](), temperature=1.0)
 
 
 def test_file_that_needs_trust_is_converted_only_with_trust(tmp_path):
