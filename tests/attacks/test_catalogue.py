@@ -151,7 +151,7 @@ def test_find_accepts_aliases_and_errors_suggest_a_name_or_give_the_reason():
     assert find("foolbox", "PGD") is find("foolbox", "LinfProjectedGradientDescentAttack")
     with pytest.raises(PurebenchError, match="did you mean 'HopSkipJump'"):
         find("art", "HopSkipJmp")
-    with pytest.raises(PurebenchError, match="not offered: it attacks decision trees"):
+    with pytest.raises(PurebenchError, match="is not supported, because it attacks decision trees"):
         find("art", "DecisionTreeAttack")
     with pytest.raises(PurebenchError) as error:
         find("art", "DecisionTree")

@@ -133,7 +133,7 @@ def test_terminal_and_page_list_the_rows_that_were_not_run(board: Board, tmp_pat
     assert done.exit_code == 0, done.output
     assert "not run: file missing: dark" in done.stdout
     assert "no finished block yet" not in done.stdout
-    assert "dark is not run: not on this machine" in done.stderr
+    assert "dark is not run: files are missing on this machine" in done.stderr
     assert "Not run: file missing: dark" in page.read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["show", "small", "--store", str(tmp_path / "s")])
     assert shown.exit_code == 0, shown.output

@@ -110,7 +110,7 @@ def test_the_command_on_the_page_of_a_user_board_finds_all_jobs_done(
     lines = []
     for page in ("run.html", "show.html"):
         html = Path(page).read_text(encoding="utf-8")
-        lines += [unescape(line) for line in re.findall(r"Run it yourself</dt><dd><code>(.*?)</code>", html)]
+        lines += [unescape(line) for line in re.findall(r"Command</dt><dd><code>(.*?)</code>", html)]
     assert len(lines) == 2
     assert len(set(lines)) == 1
     assert "'my boards/board.yaml'" in lines[0]

@@ -126,7 +126,7 @@ def test_a_valid_defense_passes_every_probe_and_nothing_is_stored(own_folder: Pa
         ("secretly_random", "randomness", "declare random=True"),
         ("never_random", "randomness", "other seeds give the same answers"),
         ("one_class", "clean accuracy", "no better than guessing among 10 classes"),
-        ("detached", "gradient", "no gradient arrives"),
+        ("detached", "gradient", "a gradient at the image, but none arrives"),
         ("rounded", "gradient", "differentiable = False"),
         ("reversed_gradient", "gradient", "not the gradient of the defense"),
     ],

@@ -41,7 +41,7 @@ def test_names_with_different_numeric_and_string_order_are_rejected_with_the_cur
     root = make_folders(tmp_path / "a", "class1", "class2", "class10")
     for classes in (None, 3):
         with pytest.raises(
-            PurebenchError, match=r"'class10' or 'class2' first\); .*classes=\[…\].*order=number.*order=str"
+            PurebenchError, match=r"first 'class10' or 'class2'\); .*classes=\[…\].*order=number.*order=str"
         ):
             class_names(root, classes, None)
     assert class_names(root, None, "number") == ("class1", "class2", "class10")

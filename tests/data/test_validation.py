@@ -140,7 +140,7 @@ REJECTED: list[tuple[Callable[[], Any], str]] = [
     (lambda: image_set(FLOATS.astype(complex)), "array of numbers, but got ndarray of complex128"),
     (lambda: image_set(torch.tensor(FLOATS).to_sparse()), "expected images as one array"),
     (lambda: image_set(labels=LABELS.astype(np.float32)), r"float32; convert them: labels\.astype\('int64'\)"),
-    (lambda: image_set(labels=ONE_HOT), r"one-hot rows \[6, 4\]; take labels\.argmax\(1\)"),
+    (lambda: image_set(labels=ONE_HOT), r"one-hot rows \[6, 4\]; use labels\.argmax\(1\)"),
     (lambda: image_set(labels=torch.tensor(ONE_HOT).float()), r"one-hot rows \[6, 4\]"),
     (lambda: image_set(labels=LABELS[:, None]), r"a column \[6, 1\]; use labels\[:, 0\]"),
     (lambda: image_set(labels=ONE_HOT + 1), r"the shape \[6, 4\]"),

@@ -90,9 +90,9 @@ def test_failed_save_keeps_the_existing_file(saved, tmp_path):
     with pytest.raises(PurebenchError, match=r"finite in fp16, but 'decoder\.0\.bias'"):
         checkpoints.save(saved, model, "vae", SMALL)
     assert saved.read_bytes() == before
-    with pytest.raises(PurebenchError, match="make room or name another folder"):
+    with pytest.raises(PurebenchError, match="free space or name another folder"):
         checkpoints.save(tmp_path / "nowhere" / "x.safetensors", VAE(**SMALL), "vae", SMALL)
-    with pytest.raises(PurebenchError, match="make room or name another folder"):
+    with pytest.raises(PurebenchError, match="free space or name another folder"):
         checkpoints.save(saved / "x.safetensors", VAE(**SMALL), "vae", SMALL)
 
 

@@ -122,7 +122,7 @@ def test_file_that_needs_trust_is_converted_only_with_trust(tmp_path):
         ("a.pt", None, r"ends in \.safetensors"),
         ("a.safetensors", "nvea", "'nvae'"),
         ("a.safetensors", "e4e", "opts"),
-        ("nowhere/a.safetensors", None, "nowhere is none; make it first"),
+        ("nowhere/a.safetensors", None, "is not a folder; create it first"),
     ],
 )
 def test_failed_conversion_raises_an_error_and_writes_no_file(home, out, kind, message):

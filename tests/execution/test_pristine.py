@@ -119,5 +119,5 @@ def test_objects_that_cannot_be_copied_are_rejected_with_a_fix() -> None:
         with lock:
             return x.flatten(1)
 
-    with pytest.raises(PurebenchError, match=r"can be copied .* 'path/to/file.py:name'"):
+    with pytest.raises(PurebenchError, match=r"can be copied, .* 'path/to/file.py:name'"):
         copied(as_defense(locked))

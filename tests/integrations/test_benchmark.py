@@ -199,7 +199,7 @@ def test_a_version_outside_the_protocol_is_noted(made):
         ({"n_examples": 0}, "expected 1 to 10000"),
         ({"batch_size": 0}, "batch_size: expected at least 1"),
         ({"eps": -1.0}, "radius: expected a number above 0"),
-        ({"data_dir": "/nowhere"}, "expected /nowhere/cifar-10-batches-py .* fetch https://www.cs.toronto.edu"),
+        ({"data_dir": "/nowhere"}, "expected /nowhere/cifar-10-batches-py .* download https://www.cs.toronto.edu"),
         ({"model": "Wong2020Fast"}, "Linf/Wong2020Fast.pt, published at https://drive.google.com/uc.id=1Re--_lf3jCE"),
         ({"model": "Chen2020Adversarial"}, "Adversarial.pt_m0.pt, .*Adversarial.pt_m1.pt, .*Adversarial.pt_m2.pt, "),
         ({"model": "Debenedetti2022Light_XCiT-S12"}, "published at https://github.com/RobustBench/.*xcit-s-cifar10"),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -14,19 +12,6 @@ from typer.testing import CliRunner
 from purebench.cli.commands.models.inspection_tables import LEGEND
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
-from purebench.data.pictures import PictureTable
-
-
-@pytest.mark.parametrize(("shape", "columns", "cell"), [((1, 28, 32), 3, (96, 84)), ((3, 200, 100), 40, (24, 48))])
-def test_pictures_are_enlarged_by_whole_factors_and_reduced_to_fit(shape, columns, cell):
-    made = PictureTable([[np.zeros(shape, dtype=np.uint8)] * columns] * 2, ["a", "b"], ["c"] * columns)
-    assert made.cell == cell
-    boxes = [made.box(row, column) for row in range(2) for column in range(columns)]
-    assert all((right - left, lower - upper) == cell for left, upper, right, lower in boxes)
-    assert all(a[2] < b[0] for a, b in pairwise(boxes[:columns]))
-    assert boxes[0][3] < boxes[columns][1]
-    assert made.draw().size == made.size
-    assert (boxes[-1][2], boxes[-1][3]) < made.size
 
 
 @pytest.mark.parametrize("width", [80, 100])

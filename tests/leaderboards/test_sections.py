@@ -63,7 +63,7 @@ def test_a_page_without_a_cascade_does_not_mention_cascades(near_page):
 def test_the_command_repeats_the_options_of_the_board(build, change, command):
     board, _, results = build.results({"plain": {"clean": ["1", "1"]}}, **change)
     (section,) = Page(render(board, results, (), {})).all("article")
-    told = words(section[1]).split("Run it yourself")[1]
+    told = words(section[1]).split("Command")[1]
     assert told == f"purebench run small.yaml --defense 'plain(alpha=0.5)' --images 2 {command}".strip()
 
 
@@ -127,7 +127,7 @@ def test_captions_state_the_number_of_images_never_broken(nearby, near_page, cas
     for caption, count, median in zip(captions, missing, medians, strict=True):
         value, low, high = (distance_text("linf", d) for d in (median.value, median.low, median.high))
         assert caption.startswith(f"Nearest adversarial images of fmn, deepfool: median {value} [{low}, {high}], 95 %")
-        assert (f"Nothing broke {count} of 48 images, which count as holding" in caption) == bool(count)
+        assert (f"No attack broke {count} of 48 images, which count as robust" in caption) == bool(count)
     assert "were broken earlier in the cascade" in words(cascade_page.all("figcaption")[0][1])
 
 

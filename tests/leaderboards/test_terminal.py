@@ -106,7 +106,7 @@ def test_a_note_says_that_numbers_of_a_cascade_are_conditional(cascade, width):
     text = " ".join(shown(cascade.board, cascade.results, width).split())
     assert "95 % confidence · cascade · attacks in bf16" in text
     assert "strongest †" in text
-    assert "† cascade: images broken on every draw are spared the attacks after" in text
+    assert "† cascade: images that are wrong on every draw skip the later attacks" in text
     assert "conditional" in text
 
 

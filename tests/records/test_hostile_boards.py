@@ -61,7 +61,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("none: none", "timings: none", "'timings' is the name of a file of purebench in a folder of results"),
         ("none: none", "off: none", "line 15: expected text as a key, but got False"),
         ("none: none", "none: !!python/object/apply:os.getcwd []", "line 15: expected plain values, but got the tag"),
-        ("name: hostile", "schema: 2\nname: hostile", "expected schema 1, but got 2, of a later purebench"),
+        ("name: hostile", "schema: 2\nname: hostile", "but got 2, which a later version of purebench wrote"),
         ("name: hostile", "name: hostile\n---\nname: other", "line 2: expected one document"),
     ],
 )

@@ -35,7 +35,7 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
         ("UPDATE plans SET json = '{}'", "expected schema 1"),
         ("UPDATE plans SET keys = '{}'", "expected the keys of a plan"),
         ("UPDATE records SET json = '{}'", "is damaged: expected schema 1"),
-        ("UPDATE records SET json = replace(json, '\"schema\": 1', '\"schema\": 2')", "of a later purebench"),
+        ("UPDATE records SET json = replace(json, '\"schema\": 1', '\"schema\": 2')", "which a later version of"),
         ("UPDATE records SET json = replace(json, 'robust', 'misclassified')", "contradicts the draws"),
         (
             f"UPDATE records SET json = json_set(json, '$.picked[0]', 'nobody') {PICKS}",
@@ -127,7 +127,7 @@ def test_reading_many_records_is_fast(sample: Any) -> None:
         ({"seconds": {"attack": "1"}}, "seconds.attack: expected a number, but got '1'"),
         ({"block": 0.5}, "block: expected a whole number, but got 0.5"),
         ({"note": []}, "the key 'note' is unknown; did you mean 'notes'?"),
-        ({"schema": 0}, "expected schema 1, but got 0, of an earlier purebench"),
+        ({"schema": 0}, "expected schema 1, but got 0, which an earlier version of purebench wrote"),
         ({"schema": True}, "schema: expected 1, but got True"),
     ],
 )

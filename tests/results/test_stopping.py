@@ -223,5 +223,5 @@ def test_a_stopping_rule_of_the_command_line_replaces_that_of_the_board() -> Non
     assert parse_board(chosen.to_dict()) == chosen
     with pytest.raises(PurebenchError, match="at least 2 defenses"):
         choose("fashion-quick", ["none"], None, until=["decided"])
-    with pytest.raises(PurebenchError, match="one block, 24 images"):
+    with pytest.raises(PurebenchError, match="one block of 24 images"):
         choose("fashion-quick", None, None, max_images=5)

@@ -103,7 +103,7 @@ def test_hop_skip_jump_returns_the_original_image_if_it_loses_the_boundary(small
     view = exact(case.defense)
     answer = from_art("HopSkipJump")(view, case.x, case.y, LINF)
     assert torch.equal(answer.images, case.x)
-    assert "where the attack lost the boundary, the image comes back as it is" in view.notes
+    assert "images on which the attack lost the decision boundary are returned unchanged" in view.notes
     with pytest.raises(Lost, match="to return finite images"):
         from_art("SquareAttack")(view, case.x, case.y, LINF)
 
@@ -151,9 +151,9 @@ def test_decision_and_score_based_attacks_need_no_gradient(small):
 @pytest.mark.parametrize(
     ("name", "threat", "message"),
     [
-        ("DeepFool", LINF, "expected an attack in linf, but it is one in l2"),
-        ("BasicIterativeMethod", L2, "expected an attack in l2, but it is one in linf"),
-        ("SquareAttack", ThreatModel("l1", 5), "but it is one in linf or l2"),
+        ("DeepFool", LINF, "expected the norm l2, but the board's is linf"),
+        ("BasicIterativeMethod", L2, "expected the norm linf, but the board's is l2"),
+        ("SquareAttack", ThreatModel("l1", 5), "expected the norm linf or l2, but the board's is l1"),
     ],
 )
 def test_an_attack_for_another_norm_is_rejected_before_any_pass(small, name, threat, message):
@@ -215,7 +215,7 @@ def test_unknown_names_and_parameters_are_rejected():
     for key in ("targeted", "norm"):
         with pytest.raises(PurebenchError, match=f"the parameter '{key}' is unknown"):
             from_art("ProjectedGradientDescent", **{key: True})
-    with pytest.raises(PurebenchError, match="not offered: it attacks speech recognisers"):
+    with pytest.raises(PurebenchError, match="is not supported, because it attacks speech recognisers"):
         from_art("ImperceptibleASR")
 
 

@@ -233,10 +233,10 @@ def test_bpda_breaks_a_purifier_with_zero_gradient_and_exact_does_not(small, acc
 @pytest.mark.parametrize(
     ("name", "threat", "message"),
     [
-        ("L2PGD", LINF, "expected an attack in linf, but it is one in l2"),
-        ("LinfPGD", L2, "expected an attack in l2, but it is one in linf"),
-        ("L1PGD", L2, "but it is one in l1"),
-        ("HopSkipJumpAttack", ThreatModel("l1", 5), "but it is one in linf or l2"),
+        ("L2PGD", LINF, "expected the norm l2, but the board's is linf"),
+        ("LinfPGD", L2, "expected the norm linf, but the board's is l2"),
+        ("L1PGD", L2, "expected the norm l1, but the board's is l2"),
+        ("HopSkipJumpAttack", ThreatModel("l1", 5), "expected the norm linf or l2, but the board's is l1"),
     ],
 )
 def test_an_attack_for_another_norm_is_rejected_before_any_pass(small, name, threat, message):
@@ -260,7 +260,7 @@ def test_unknown_names_and_parameters_are_rejected():
         from_foolbox("LinfPGD", step=3)
     with pytest.raises(PurebenchError, match="'init_attack' is unknown"):
         from_foolbox("BoundaryAttack", init_attack="SaltAndPepperNoiseAttack")
-    with pytest.raises(PurebenchError, match="only mends images found by other attacks"):
+    with pytest.raises(PurebenchError, match="only refines images that other attacks found"):
         from_foolbox("BinarizationRefinementAttack")
 
 

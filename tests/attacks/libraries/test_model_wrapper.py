@@ -84,7 +84,7 @@ def test_a_non_finite_query_is_an_error_of_the_attack(small):
     case = small(images=2)
     asked = Asked(exact(case.defense), case.x, case.y)
     assert torch.equal(asked(case.x), case.defense(case.x))
-    with pytest.raises(Lost, match="the attack asked about one that is not"):
+    with pytest.raises(Lost, match="the attack queried one with NaN or infinity"):
         asked(case.x * torch.nan)
 
 

@@ -86,7 +86,7 @@ def test_a_search_that_succeeds_on_all_images_gives_no_warning(small):
 @pytest.mark.parametrize("norm", ["linf", "l1"])
 def test_norms_other_than_l2_are_rejected(small, norm):
     case = small()
-    with pytest.raises(PurebenchError, match=f"expected the norm l2, but got {norm}; take fmn"):
+    with pytest.raises(PurebenchError, match=f"expected the norm l2, but got {norm}; use fmn"):
         CW()(exact(case.defense), case.x, case.y, ThreatModel(norm, 0.1))
 
 

@@ -74,7 +74,7 @@ def test_images_leave_once_they_cross_the_boundary(linear, norm):
 
 def test_l1_is_rejected(small):
     case = small()
-    with pytest.raises(PurebenchError, match="expected the norm linf or l2, but got l1; take fmn"):
+    with pytest.raises(PurebenchError, match="expected the norm linf or l2, but got l1; use fmn"):
         DeepFool()(exact(case.defense), case.x, case.y, ThreatModel("l1", 0.1))
 
 

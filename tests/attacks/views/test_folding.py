@@ -332,7 +332,7 @@ def test_where_the_copy_does_not_hold_the_classifier_is_asked(way):
         torch.testing.assert_close(one.logits, other.logits, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(one.gradient, other.gradient, rtol=1e-5, atol=1e-5)
     assert len(view.notes) == 1
-    assert "did not hold" in view.notes[0]
+    assert "later passes use the original classifier" in view.notes[0]
     assert (view.forwards, view.backwards) == (18 + 4 + 6, 18 + 4)  # the looks, the trial, and the pass made again
     assert (plain.forwards, plain.backwards, plain.notes) == (18, 18, [])
 
@@ -446,7 +446,7 @@ def test_weights_that_change_later_are_heeded(net, change):
     after = view.look(x, y, LOSS)
     torch.testing.assert_close(after.logits[:, 0], model(x), rtol=1e-5, atol=1e-5)
     assert change == "training" or (after.logits - before.logits).abs().max() > 0.01
-    assert any("did not hold" in note for note in view.notes)
+    assert any("later passes use the original classifier" in note for note in view.notes)
 
 
 @pytest.mark.parametrize("attack", [PGD(steps=8), APGD(steps=8)])

@@ -71,9 +71,9 @@ def test_invalid_logits_are_a_fault_of_the_defense(small, view, answer, message)
 def test_a_view_without_a_gradient_raises_an_error(small, make):
     case = small()
     defense = as_defense(lambda x: case.net(x.detach()))
-    with pytest.raises(PurebenchError, match="no gradient arrives"):
+    with pytest.raises(PurebenchError, match="a gradient at the image, but none arrives"):
         make(defense).look(case.x, case.y, LOSS)
-    with pytest.raises(PurebenchError, match="no gradient arrives"):
+    with pytest.raises(PurebenchError, match="a gradient at the image, but none arrives"):
         make(defense).as_module()(case.x.clone().requires_grad_())
     assert make(defense).scores(case.x).shape == (12, 1, 5)
 

@@ -258,7 +258,7 @@ def test_progress_without_a_terminal_is_printed_in_a_few_lines(tmp_path, capsys)
         *(({"minutes": value, "steps": None}, "--minutes: expected a finite number") for value in (0, -1, math.nan)),
         ({"minutes": math.inf, "steps": None}, "--minutes: expected a finite number"),
         ({"steps": 0}, "--steps: expected a number above 0, but got 0"),
-        ({"recipe": replace(RECIPE, held_out=48)}, "expected over 48 training images, but got 48"),
+        ({"recipe": replace(RECIPE, held_out=48)}, "expected more than 48 training images, but got 48"),
     ],
 )
 def test_invalid_values_are_rejected_and_write_no_files(tmp_path, options, message):
@@ -278,7 +278,7 @@ def test_mismatched_and_damaged_states_are_rejected_and_kept(tmp_path):
     run(tmp_path, steps=3)
     path = tmp_path / "tiny.state.pt"
     whole = path.read_bytes()
-    with pytest.raises(PurebenchError, match="begun with --seed 0, but got --seed 1; give the same seed"):
+    with pytest.raises(PurebenchError, match="--seed 0, but got --seed 1; use the same seed"):
         run(tmp_path, seed=1)
     with pytest.raises(PurebenchError, match=r"tiny\.state\.pt: .*another recipe's .*delete it to start anew"):
         run(tmp_path, replace(RECIPE, architecture={"width": 5}))

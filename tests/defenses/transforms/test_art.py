@@ -119,7 +119,7 @@ def test_cutout_in_pytorch_has_the_exact_gradient():
         ("art:JpegCompresion", "JpegCompression"),
         ("art:JpegCompression(qualty=3)", "quality"),
         ("art:JpegCompression(channels_first=False)", "unknown"),
-        ("art:JpegCompression(quality=0)", "cannot be made"),
+        ("art:JpegCompression(quality=0)", "expected parameters that ART accepts"),
         ("art:Cutout", "expected the parameter 'length'"),
         ("art:Mixup(num_classes=3)", "for training"),
     ],

@@ -23,7 +23,7 @@ def test_a_random_defense_declared_deterministic_is_a_fault() -> None:
         calls.append(1)
         return torch.eye(9)[[len(calls)] * len(x)]
 
-    with pytest.raises(DefenseFault, match="twice"):
+    with pytest.raises(DefenseFault, match="expected equal answers from a defense with random=False"):
         verify(as_defense(turns), torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long), 8, DeviceBatch())
 
 

@@ -165,7 +165,7 @@ def test_invalid_e4e_file_is_rejected_with_the_reason(e4e_file, change, message)
         (with_value("output_size", 64, "opts"), "'encoder.module.z' of shape .1, 10, 16., but got .1, 12, 16"),
         (
             with_value("output_size", 100, "opts"),
-            "expected options that make a model, but they make none: .* power of two",
+            "expected options that make a model, but building it from them failed: .* power of two",
         ),
         (with_value("latent_avg", torch.zeros(1, 12), None), "'latent_avg' of shape"),
     ],

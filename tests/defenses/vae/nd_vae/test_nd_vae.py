@@ -89,7 +89,7 @@ def test_loaded_model_agrees_with_the_reference_implementation(tmp_path, sizes):
             r"'pre_proc.tower.1.1.cell.3.running_var' and 'pre_proc.groups_list.1.1.cell.3.running_var' to be the same",
         ),
         (lambda state: [state[key].fill_(float("inf")) for key in (KEY, TWIN)], f"finite weights, but '{KEY}'"),
-        (lambda state: state.update({"stem.weight": torch.zeros(5, 3, 3, 3)}), "they make none"),
+        (lambda state: state.update({"stem.weight": torch.zeros(5, 3, 3, 3)}), "but building it from them failed"),
     ],
 )
 def test_invalid_key_is_named_in_the_error(tmp_path, change, message):
@@ -132,7 +132,7 @@ def test_start_in_a_file_is_used_and_a_missing_one_is_an_error(tmp_path, shape):
     with seeded("same"):
         expected = plain.purified(state, SMALL, x, 0.1, start.reshape(32, 4, 4))
     assert (found - expected).abs().max() <= 1e-4
-    with pytest.raises(PurebenchError, match=r"starts from \[32, 4, 4\], but they make it \[32, 8, 8\]"):
+    with pytest.raises(PurebenchError, match=r"shape \[32, 4, 4\], but got images for which it has \[32, 8, 8\]"):
         meant(images(2, 3, 64))
     plain_path, _ = write(tmp_path / "m.pt")
     with pytest.raises(PurebenchError, match="never trains or saves it; use nd-vae-released"):
