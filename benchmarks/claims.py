@@ -87,14 +87,14 @@ def claim_of_trust(fault: float) -> Callable[[np.random.Generator], Decide]:
 
 CASES = {
     "at_least, true at the number": (claim_of_accuracy(0.5), Result.FAILS),
-    "at_least, false by a hair": (claim_of_accuracy(0.5 + EPSILON), Result.HOLDS),
+    "at_least, false by a small difference": (claim_of_accuracy(0.5 + EPSILON), Result.HOLDS),
     "at_least, true by 10 points": (claim_of_accuracy(0.4), Result.FAILS),
     "at_least, false by 10 points": (claim_of_accuracy(0.6), Result.HOLDS),
     "not_worse_than, true at the margin": (claim_of_no_loss(0.1, 0.1), Result.FAILS),
-    "not_worse_than, false by a hair": (claim_of_no_loss(0.1, 0.1 - EPSILON), Result.HOLDS),
+    "not_worse_than, false by a small difference": (claim_of_no_loss(0.1, 0.1 - EPSILON), Result.HOLDS),
     "honest, all sound": (claim_of_trust(0.0), Result.FAILS),
-    "honest, one off by the tolerance": (claim_of_trust(TOLERANCE), Result.HOLDS),
-    "honest, one off by twice the tolerance": (claim_of_trust(2 * TOLERANCE), Result.HOLDS),
+    "honest, one violated by the tolerance": (claim_of_trust(TOLERANCE), Result.HOLDS),
+    "honest, one violated by twice the tolerance": (claim_of_trust(2 * TOLERANCE), Result.HOLDS),
 }
 """The claims, each with its wrong result."""
 

@@ -91,9 +91,10 @@ recipe = Recipe(
     architecture={"size": 32, "inside": 16, "colours": 1, "width": 64},
     loss=loss,
     quality=quality,
-    about="A-VAE, made small: the encoder sees 16 pixels of 32. Trained by WGAN-GP and a divergence, as released by "
-    "Serez et al. 2025, and a reconstruction term, which the release has not. a-vae takes the nearest of several "
-    "samples; a-vae-released takes one, of the same weights: not weights as the release would have trained them.",
+    about="A small A-VAE, whose encoder receives images reduced from 32 to 16 pixels. It was trained with the loss of "
+    "WGAN-GP and a divergence, as in the release by Serez et al. 2025, and with a reconstruction term, which the "
+    "release does not have. The defense a-vae uses the nearest of several samples, and a-vae-released uses one sample. "
+    "Both use these weights, which differ from weights trained as in the release.",
     source="after A-VAE (Zhou et al., ECCV 2020) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for "
     "purebench",
     data=fashion_mnist,

@@ -32,7 +32,8 @@ recipe = replace(
     name="fashion-defense-vae",
     around=begun,
     loss=loss,
-    about=f"Defense-VAE: attacked images ({', '.join(ATTACKS)}) mapped to the clean ones, from fashion-vae on.",
+    about=f"Defense-VAE: attacked images ({', '.join(ATTACKS)}) are mapped to the clean ones. Training starts from "
+    "fashion-vae.",
     source="after Li & Ji 2019, arXiv:1812.06570; trained for purebench",
     batch=64,
     rate=1e-3,

@@ -99,9 +99,10 @@ recipe = Recipe(
     },
     loss=loss,
     quality=quality,
-    about="ND-VAE, made small, trained on pairs of an FGSM image (l2 2 against fashion-resnet) with noise, and the "
-    "clean image. What its decoder starts from is trained and kept, as the release by Serez et al. 2025 meant but did "
-    "not: nd-vae. nd-vae-released throws it away and draws it from a seed, of the same weights.",
+    about="A small ND-VAE, trained on pairs of an FGSM image (l2 2 against fashion-resnet) with noise and the clean "
+    "image. The tensor from which its decoder starts is trained and stored, which the release by Serez et al. 2025 "
+    "intends but does not do. The defense nd-vae uses the stored tensor; nd-vae-released uses the same weights, but "
+    "draws this tensor from a seed.",
     source="after ND-VAE (IEEE Xplore 10387596) and its release by Serez et al. 2025 (arXiv:2412.03453); trained for "
     "purebench",
     data=fashion_mnist,
