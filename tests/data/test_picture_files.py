@@ -64,7 +64,7 @@ def test_a_size_that_distorts_pictures_is_rejected(tmp_path: Path) -> None:
     wide[:, 16:48] = RNG.integers(0, 256, (32, 32))
     folder = save(tmp_path, Image.fromarray(wide))
     with pytest.raises(
-        PurebenchError, match=r"1\.png: .* but got \[32, 64\], .*resize=32 and center_crop=\[32, 32\]"
+        PurebenchError, match=r"1\.png: .* but got \[32, 64\] pixels, .*resize=32 and center_crop=\[32, 32\]"
     ) as caught:
         read(folder, size=32, grey=True)
     assert "squash=true" in str(caught.value)

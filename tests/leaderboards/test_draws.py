@@ -116,7 +116,7 @@ def test_a_run_with_a_stopping_rule_uses_betting_sequences(build):
 def test_the_page_shows_loss_chart_and_variance_shares(noisy):
     board, _, results = noisy
     text = words(Page(render(board, results, (), {})).all("article")[0][1])
-    assert "points that attacks take, image by image" in text
-    assert "Asked several times" in text
+    assert "points lost to the attacks, image by image" in text
+    assert "Repeated queries" in text
     assert "60 images × 12 fresh draws" in text
     assert "To halve the interval" in text

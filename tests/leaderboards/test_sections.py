@@ -32,14 +32,14 @@ def test_a_note_says_that_numbers_of_a_cascade_are_conditional(cascade, cascade_
     for cells, row in zip(rows, rank(cascade.results), strict=True):
         for (at, shown), cell in zip(cells[6:11], row.cells[1:], strict=True):
             if cell.exhausted:
-                assert (at["data-value"], shown) == ("", "all broken before")
+                assert (at["data-value"], shown) == ("", "all broken earlier")
             elif cell.estimate is None:
                 assert shown == "n/a"
             else:
                 assert shown.endswith(f"] n = {cell.estimate.n}")
                 assert cell.estimate.n == 48 - cell.spared
-                assert f"{cell.estimate.n} images; {cell.spared} more were broken before" in at["title"]
-    assert "all broken before" in text
+                assert f"{cell.estimate.n} images; {cell.spared} more were broken earlier" in at["title"]
+    assert "all broken earlier" in text
     facts = words(cascade_page.all("dl", "facts")[0][1])
     assert "Attacks5 in a cascade Attack precisionbf16 verified in float32" in facts
     remarks = " ".join(words(text) for _, text in cascade_page.all("ul", "remarks"))
@@ -49,7 +49,7 @@ def test_a_note_says_that_numbers_of_a_cascade_are_conditional(cascade, cascade_
 
 def test_a_page_without_a_cascade_does_not_mention_cascades(near_page):
     found = words(near_page.all("main")[0][1])
-    assert not re.search("cascade|†|n = |broken before", found)
+    assert not re.search("cascade|†|n = |broken earlier", found)
 
 
 @pytest.mark.parametrize(

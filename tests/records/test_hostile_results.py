@@ -95,7 +95,7 @@ ANOTHER = {"use": "clean", "gradient": "none", "eot": 3, "only": "all"}
         (top(labels=[0] * 7), "labels: expected one value for each of 8"),
         (top(images=lambda given: given[:7], labels=lambda given: given[:7]), "expected whole blocks of 4"),
         (top(complete=False), "complete: false contradicts 8 of 8 images"),
-        (top(name="../outside"), "expected a name of a defense"),
+        (top(name="../outside"), "name: expected a valid file name"),
         (top(random=1), "random: expected true or false, but got 1"),
         (top(schema=2), "expected schema 1, but got 2, which a later version of purebench wrote"),
         (lambda result: result.pop("schema"), "it has none, as in purebench 0.4.0 and before; export it again"),

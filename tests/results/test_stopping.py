@@ -54,7 +54,7 @@ def expected(board: Board, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     assert blocks == set(range(len(blocks)))
     assert 1 < len(blocks) < board.most_blocks == 5
     assert told == [
-        f"stopped after {len(blocks)} of 6 blocks ({6 * len(blocks)} of 36 images), {6 - len(blocks)} saved: "
+        f"stopped after {len(blocks)} of 6 blocks ({6 * len(blocks)} of 36 images), {6 - len(blocks)} saved, because "
         "every interval is ± 30 points or shorter"
     ]
     found = merge(board, records)

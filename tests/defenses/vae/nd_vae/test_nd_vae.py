@@ -135,7 +135,7 @@ def test_start_in_a_file_is_used_and_a_missing_one_is_an_error(tmp_path, shape):
     with pytest.raises(PurebenchError, match=r"shape \[32, 4, 4\], but got images for which it has \[32, 8, 8\]"):
         meant(images(2, 3, 64))
     plain_path, _ = write(tmp_path / "m.pt")
-    with pytest.raises(PurebenchError, match="never trains or saves it; use nd-vae-released"):
+    with pytest.raises(PurebenchError, match="as in the release, which does not save it; use nd-vae-released"):
         NDVAEPurifier(load_nd_vae(plain_path), noise=0.1)
 
 
