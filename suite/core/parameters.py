@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import NoneType, UnionType
-from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -130,7 +130,7 @@ def _is_scalar(kind: Any) -> bool:
         return _is_scalar(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
         return all(map(_is_scalar, get_args(kind)))
-    return kind in (bool, int, float, str, NoneType)
+    return get_origin(kind) is Literal or kind in (bool, int, float, str, NoneType)
 
 
 def _expected(kind: Any, error: str) -> str:
