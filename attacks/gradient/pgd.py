@@ -166,7 +166,7 @@ def fgsm(*, loss: str = "ce") -> PGD:
 
 
 @listed("gradient steps with momentum", norms="linf l2", sees="white-box", bounded=True)
-@checked
+@checked()
 def mi_fgsm(*, loss: str = "ce", steps: Count = 10, momentum: NonNegative = 1.0) -> PGD:
     """Return PGD with steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018).
 

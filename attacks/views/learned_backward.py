@@ -55,7 +55,7 @@ class Imitation(nn.Module):
         return moved + rest
 
 
-@checked
+@checked()
 def bpda_learned(
     defense: Defense,
     *,

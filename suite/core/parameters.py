@@ -53,21 +53,29 @@ class CheckedParameters(KnownParameters):
         check_fields(self)
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function check its arguments by their annotations; a decorator."""
-    signature = inspect.signature(function)
+def checked(where: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function or constructor check its arguments by their annotations; a decorator.
 
-    @functools.wraps(function)
-    def check_and_call(*args: P.args, **params: P.kwargs) -> R:
-        kinds, given = _kinds(function), {}
-        with contextlib.suppress(TypeError):  # the call below says which argument is missing or unknown
-            given = signature.bind(*args, **params).arguments
-        for name, value in given.items():
-            if name in kinds:
-                check_value(name, value, kinds[name])
-        return function(*args, **params)
+    Args:
+        where: name of the attack or defense in messages; empty for none.
+    """
 
-    return check_and_call
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature, prefix = inspect.signature(function), f"{where}: " if where else ""
+
+        @functools.wraps(function)
+        def check_and_call(*args: P.args, **params: P.kwargs) -> R:
+            kinds, given = _kinds(function), {}
+            with contextlib.suppress(TypeError):  # the call below says which argument is missing or unknown
+                given = signature.bind(*args, **params).arguments
+            for name, value in given.items():
+                if name in kinds:
+                    check_value(f"{prefix}{name}", value, kinds[name])
+            return function(*args, **params)
+
+        return check_and_call
+
+    return decorate
 
 
 def check_fields(made: Any, prefix: str = "") -> None:
