@@ -147,14 +147,14 @@ def _expected(kind: Any, error: str) -> str:
     words = next((one.words for one in found if isinstance(one, Expected)), "")
     if words or not interval:
         return words
-    if _accepts(kind, float):
+    if _is_float(kind):
         return f"a number in {interval}"
     least = next((one.ge for one in found if hasattr(one, "ge")), None)
     return f"a whole number of at least {least}" if error == "int_type" and least is not None else ""
 
 
-def _accepts(kind: Any, scalar: type) -> bool:
-    return kind is scalar or any(_accepts(part, scalar) for part in get_args(kind))
+def _is_float(kind: Any) -> bool:
+    return kind is float or any(map(_is_float, get_args(kind)))
 
 
 def _metadata(kind: Any) -> list[Any]:
