@@ -102,7 +102,7 @@ def _parameters(make: Callable[..., Any], told: dict[str, str]) -> Table:
 
 def _annotations(make: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of the parameters by name; none where an annotation cannot be resolved."""
-    annotated = make.__init__ if inspect.isclass(make) and not is_dataclass(make) else make  # type: ignore[misc]
+    annotated = make.__init__ if inspect.isclass(make) and not is_dataclass(make) else make
     try:
         return get_type_hints(annotated, include_extras=True)
     except Exception:  # a third party may import a type for its type checker only

@@ -88,7 +88,7 @@ def check_fields(made: Any, prefix: str = "") -> None:
     Raises:
         PurebenchError: a field is of another type or outside its limits.
     """
-    kinds = _kinds(type(made))
+    kinds = _kinds(made.__class__)
     for field in dataclasses.fields(made):
         if field.name in kinds:
             check_value(f"{prefix}{field.name}", getattr(made, field.name), kinds[field.name])

@@ -70,8 +70,10 @@ def test_the_ends_of_a_range_are_valid_unless_excluded(value, kind, valid):
             check_value("share", value, kind)
 
 
-def test_a_count_has_a_maximum():
+def test_a_count_has_a_minimum_and_a_maximum():
     check_value("steps", MOST, Count)
+    with pytest.raises(PurebenchError, match="steps: expected a whole number of at least 1, but got 'x'"):
+        check_value("steps", "x", Count)
     with pytest.raises(PurebenchError, match="steps: expected a whole number of at most 1000000, but got 1000001"):
         check_value("steps", MOST + 1, Count)
 
