@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from purebench.attacks.entry import listed
-from purebench.attacks.gradient.pgd import at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer, Inapplicable
-from purebench.core.arguments import KnownParameters
 from purebench.core.defense import Certifier
-from purebench.core.errors import PurebenchError
+from purebench.core.files.validation_errors import Expected
 from purebench.core.norms.norm_facts import NORM_FACTS
+from purebench.core.parameters import CheckedParameters, Count
 from purebench.core.threat import Knowledge, ThreatModel
 
 
@@ -38,7 +38,7 @@ def within(norm: str, radius: float, values: int) -> float:
 
 @listed("no attack: certified radii of the defense", sees="none", bounded=True)
 @dataclass(frozen=True, kw_only=True)
-class Certify(KnownParameters):
+class Certify(CheckedParameters):
     """Certified radii of a defense that provides them, such as `smoothing`; the images stay as they are.
 
     Attributes:
@@ -48,15 +48,10 @@ class Certify(KnownParameters):
         alpha: Probability that a certificate is wrong, per image; in (0,0.5).
     """
 
-    n0: int = 100
-    n: int = 1000
-    alpha: float = 0.001
+    n0: Count = 100
+    n: Count = 1000
+    alpha: Annotated[float, Field(gt=0, lt=0.5), Expected("a probability in (0,0.5), such as 0.001")] = 0.001
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
-
-    def __post_init__(self) -> None:
-        at_least_one(n0=self.n0, n=self.n)
-        if not 0 < self.alpha < 0.5:
-            raise PurebenchError(f"alpha: expected a probability in (0,0.5), such as 0.001, but got {self.alpha!r}.")
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Compute the certified radius of each image.

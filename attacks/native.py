@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from purebench.attacks.views.gradient_modes import exact
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer, check_logits
-from purebench.core.arguments import KnownParameters, UnknownParameter, unknown_parameter
+from purebench.core.arguments import UnknownParameter, unknown_parameter
 from purebench.core.defense import STAYS_RANDOM, Defense, as_defense
 from purebench.core.errors import PurebenchError
+from purebench.core.parameters import CheckedParameters
 from purebench.core.threat import Knowledge, ThreatModel, parse_radius
 
 Model = Callable[[Tensor], Tensor]
@@ -50,7 +51,7 @@ class Attack(Protocol):
         """
 
 
-class NativeAttack(KnownParameters, ABC):
+class NativeAttack(CheckedParameters, ABC):
     """Base class of attacks: subclasses implement `run`; callers pass a view and a threat model, or a plain model."""
 
     @abstractmethod

@@ -1,8 +1,6 @@
-"""Checks of the parameters of defenses."""
+"""Checks of several parameters of a defense together; `purebench.core.parameters` checks each alone."""
 
 from __future__ import annotations
-
-import math
 
 from purebench.core.errors import PurebenchError
 
@@ -22,19 +20,3 @@ def require(name: str, good: bool, expected: str, **came: object) -> None:
     if not good:
         values = ", ".join(f"{key}={value}" for key, value in came.items())
         raise PurebenchError(f"{name}: expected {expected}, but got {values}.")
-
-
-def positive(who: str, name: str, value: float) -> float:
-    """Return the value after checking that it is positive and finite.
-
-    Args:
-        who: name of the defense, for the error message.
-        name: name of the parameter, for the error message.
-        value: the value.
-
-    Raises:
-        PurebenchError: If the value is not a finite number above 0.
-    """
-    if not 0 < value < math.inf:
-        raise PurebenchError(f"{who}: expected a finite {name} above 0, but got {value}.")
-    return value

@@ -14,9 +14,11 @@ from purebench.boards import selection
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.bundled import find_board
 from purebench.boards.parse import NAME, load_board
+from purebench.boards.schema_fields import Images
 from purebench.core.compute.devices import find_device
 from purebench.core.errors import PurebenchError
 from purebench.core.files.places import default_store
+from purebench.core.parameters import Count, check_value
 from purebench.core.registry import Spec
 from purebench.execution.board_run import Progress, run_board
 from purebench.execution.in_memory import Thing, checked, label, lent
@@ -78,8 +80,7 @@ def evaluate(
         '0.0 % [0.0, 84.2]'
     """
     find_device(device)
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise PurebenchError(f"workers: expected a whole number of at least 1, but got {workers!r}.")
+    check_value("workers", workers, Count)
     if store is not None and not isinstance(store, str | Path):
         raise PurebenchError(f"store: expected the path of a file, but got {store!r}.")
     asked = _by_name(defense)
@@ -155,8 +156,7 @@ def _only_here(names: Sequence[str], store: str | Path | None, workers: int) -> 
 def _board(board: str | Path | Board, images: int | None, radius: str | float | None) -> Board:
     chosen = board if isinstance(board, Board) else replace(load_board(find_board(str(board))), origin=str(board))
     if images is not None:
-        if isinstance(images, bool) or not isinstance(images, int) or images < 1:
-            raise PurebenchError(f"images: expected a whole number of at least 1, but got {images!r}.")
+        check_value("images", images, Images)
         chosen = replace(chosen, dataset=replace(chosen.dataset, images=images))
     return chosen if radius is None else selection.at_radius(chosen, f"{radius}")
 

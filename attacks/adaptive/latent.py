@@ -19,12 +19,11 @@ from torch import Tensor
 from purebench.attacks.adaptive.off_manifold import climb
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
-from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.attacks.views.view_module import passes_gradient
 from purebench.core.answers import Inapplicable
-from purebench.core.arguments import KnownParameters
 from purebench.core.defense import LatentPurifier
+from purebench.core.parameters import CheckedParameters, Count, Share
 from purebench.core.threat import Knowledge, ThreatModel
 
 ALONE = "some images have no image of another class in their block; they are moved away from their own codes"
@@ -83,7 +82,7 @@ def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor
 
 @listed("moves the latents that the purifier keeps", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
-class Latent(KnownParameters):
+class Latent(CheckedParameters):
     """Maximises |c(x') - c(x)|² - mean_t |c(x') - c(t)|² with c the scaled codes and t images of other classes.
 
     The squares of c(x') cancel: what remains is a direction in the latents, along which the attack goes as far as the
@@ -98,19 +97,16 @@ class Latent(KnownParameters):
         loss: Name of the classifier's loss.
     """
 
-    mix: float = 0.7
-    targets: int | None = None
-    steps: int = 40
-    restarts: int = 1
+    mix: Share = 0.7
+    targets: Count | None = None
+    steps: Count = 40
+    restarts: Count = 1
     loss: str = "ce"
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         losses.find(self.loss)
-        at_least_one(steps=self.steps, restarts=self.restarts)
-        if self.targets is not None:
-            at_least_one(targets=self.targets)
-        a_number("mix", self.mix, 0, 1)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Return the best point found for each image, [N,C,H,W].

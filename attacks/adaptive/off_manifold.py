@@ -19,12 +19,11 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient.apgd_l1 import largest
 from purebench.attacks.gradient.losses import margin, mean_over_draws
 from purebench.attacks.gradient.pgd import arrive, random_start, see_scores
-from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.answers import Inapplicable, check_logits
-from purebench.core.arguments import KnownParameters
 from purebench.core.errors import PurebenchError
 from purebench.core.norms.norms import NORMS
+from purebench.core.parameters import CheckedParameters, Count
 from purebench.core.threat import Knowledge, ThreatModel
 
 Uphill = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor | None]]
@@ -120,7 +119,7 @@ def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
 
 @listed("maximises the distance of the purified image from the clean one", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
-class OffManifold(KnownParameters):
+class OffManifold(CheckedParameters):
     """Maximises |purify(x') - x|², the mean over the view's draws.
 
     Attributes:
@@ -128,12 +127,9 @@ class OffManifold(KnownParameters):
         restarts: Number of random starts.
     """
 
-    steps: int = 40
-    restarts: int = 1
+    steps: Count = 40
+    restarts: Count = 1
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
-
-    def __post_init__(self) -> None:
-        at_least_one(steps=self.steps, restarts=self.restarts)
 
     def __call__(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Return the best point found for each image, [N,C,H,W].

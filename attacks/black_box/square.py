@@ -18,10 +18,10 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin, mean_over_draws
 from purebench.attacks.gradient.pgd import see_scores
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
 from purebench.core.norms.norms import l2_size
+from purebench.core.parameters import Count, PositiveShare
 from purebench.core.threat import Knowledge, ThreatModel
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -163,14 +163,10 @@ class Square(NativeAttack):
         restarts: Number of restarts.
     """
 
-    queries: int = 5000
-    share: float = 0.8
-    restarts: int = 1
+    queries: Count = 5000
+    share: PositiveShare = 0.8
+    restarts: Count = 1
     knowledge: ClassVar[Knowledge] = Knowledge.SCORE
-
-    def __post_init__(self) -> None:
-        at_least_one(queries=self.queries, restarts=self.restarts)
-        a_number("share", self.share, 0, 1, above=True)
 
     def check(self, threat: ThreatModel) -> None:
         """Check that the attack supports a threat model.

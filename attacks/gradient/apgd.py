@@ -20,10 +20,9 @@ from purebench.attacks.gradient.apgd_random import Annealed
 from purebench.attacks.gradient.apgd_state import Run, Steps
 from purebench.attacks.gradient.pgd import random_start, see_scores
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import Loss, View
-from purebench.core.errors import PurebenchError
 from purebench.core.norms.norms import NORMS
+from purebench.core.parameters import Count, CountOrZero, Share
 from purebench.core.threat import Knowledge, ThreatModel
 
 
@@ -97,21 +96,16 @@ class APGD(NativeAttack):
     """
 
     loss: str = "ce"
-    steps: int = 100
-    restarts: int = 1
-    targets: int = 0
-    rho: float = 0.75
+    steps: Count = 100
+    restarts: Count = 1
+    targets: CountOrZero = 0
+    rho: Share = 0.75
     stop: bool = True
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
-        at_least_one(steps=self.steps, restarts=self.restarts)
-        if self.targets != 0 or isinstance(self.targets, bool):
-            at_least_one(targets=self.targets)
+        super().__post_init__()
         losses.find(self.loss, targeted=self.targets > 0)
-        a_number("rho", self.rho, 0, 1)
-        if not isinstance(self.stop, bool):
-            raise PurebenchError(f"stop: expected true or false, but got {self.stop!r}.")
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Return the best point found for each image, [N,C,H,W].

@@ -20,12 +20,11 @@ from purebench.attacks.best import Best, rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.parameters import a_number, yes_or_no
-from purebench.attacks.parameters import at_least_one as at_least_one
 from purebench.attacks.views.view import Loss, View
 from purebench.core.errors import PurebenchError
 from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS
+from purebench.core.parameters import Count, NonNegative, Positive, checked
 from purebench.core.threat import Knowledge, ThreatModel
 
 
@@ -52,20 +51,16 @@ class PGD(NativeAttack):
     """
 
     loss: str = "ce"
-    steps: int = 40
-    step: float | None = None
-    restarts: int = 1
+    steps: Count = 40
+    step: Positive | None = None
+    restarts: Count = 1
     random: bool = True
-    momentum: float = 0.0
+    momentum: NonNegative = 0.0
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         losses.find(self.loss)
-        at_least_one(steps=self.steps, restarts=self.restarts)
-        if self.step is not None:
-            a_number("step", self.step, 0, above=True)
-        a_number("momentum", self.momentum, 0)
-        yes_or_no(random=self.random)
 
     def check(self, threat: ThreatModel) -> None:
         """Check that the attack supports a threat model.
@@ -171,7 +166,8 @@ def fgsm(*, loss: str = "ce") -> PGD:
 
 
 @listed("gradient steps with momentum", norms="linf l2", sees="white-box", bounded=True)
-def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
+@checked()
+def mi_fgsm(*, loss: str = "ce", steps: Count = 10, momentum: NonNegative = 1.0) -> PGD:
     """Return PGD with steps of radius/steps along the accumulated, normalised gradients (Dong et al. 2018).
 
     Args:
@@ -179,7 +175,6 @@ def mi_fgsm(*, loss: str = "ce", steps: int = 10, momentum: float = 1.0) -> PGD:
         steps: Gradient steps.
         momentum: Decay of the sum of normalised gradients.
     """
-    at_least_one(steps=steps)
     return PGD(loss=loss, steps=steps, step=1 / steps, random=False, momentum=momentum)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from purebench.attacks.catalogue import check_norm, find, missing
 from purebench.attacks.libraries.confirmation import nearest_found
 from purebench.attacks.libraries.model_wrapper import Asked, Lost, overheard, runner_up
-from purebench.attacks.parameters import check_options
+from purebench.attacks.libraries.options import check_options
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer, Inapplicable
 from purebench.core.errors import PurebenchError

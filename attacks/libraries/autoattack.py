@@ -22,9 +22,9 @@ from purebench.attacks.best import rows
 from purebench.attacks.catalogue import find
 from purebench.attacks.gradient.losses import others
 from purebench.attacks.libraries.model_wrapper import Asked, overheard
-from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer, Inapplicable
+from purebench.core.parameters import CheckedParameters, Count
 from purebench.core.third_party import autoattack
 from purebench.core.threat import Knowledge, ThreatModel
 
@@ -41,7 +41,7 @@ FRESH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoAttack:
+class AutoAttack(CheckedParameters):
     """A version of AutoAttack, or one of its parts with the settings of `standard` (of `rand` on a random view).
 
     Attributes:
@@ -55,14 +55,13 @@ class AutoAttack:
     """
 
     name: str = "standard"
-    steps: int | None = None
-    n_queries: int | None = None
-    eot: int | None = None
+    steps: Count | None = None
+    n_queries: Count | None = None
+    eot: Count | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         find("autoattack", self.name)
-        given = {"steps": self.steps, "n_queries": self.n_queries, "eot": self.eot}
-        at_least_one(**{key: value for key, value in given.items() if value is not None})
 
     @property
     def knowledge(self) -> Knowledge:
@@ -221,7 +220,7 @@ def untraced() -> Iterator[None]:
 
 
 def from_autoattack(
-    name: str = "standard", *, steps: int | None = None, n_queries: int | None = None, eot: int | None = None
+    name: str = "standard", *, steps: Count | None = None, n_queries: Count | None = None, eot: Count | None = None
 ) -> AutoAttack:
     """Return AutoAttack's own package: `autoattack:standard`, `plus`, `rand`, or a part such as `apgd-t` or `fab-t`.
 

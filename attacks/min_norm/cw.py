@@ -17,10 +17,10 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.parameters import a_number, at_least_one, yes_or_no
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
 from purebench.core.errors import PurebenchError
+from purebench.core.parameters import Count, NonNegative, Positive
 from purebench.core.threat import Knowledge, ThreatModel
 
 SHRUNK = 0.99
@@ -91,20 +91,13 @@ class CW(NativeAttack):
             steps (not on a random defense, whose loss is noisy).
     """
 
-    searches: int = 9
-    steps: int = 100
-    rate: float = 0.03
-    c: float = 1e-3
-    kappa: float = 0.0
+    searches: Count = 9
+    steps: Count = 100
+    rate: Positive = 0.03
+    c: Positive = 1e-3
+    kappa: NonNegative = 0.0
     leave: bool = True
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
-
-    def __post_init__(self) -> None:
-        at_least_one(searches=self.searches, steps=self.steps)
-        a_number("rate", self.rate, 0, above=True)
-        a_number("c", self.c, 0, above=True)
-        a_number("kappa", self.kappa, 0)
-        yes_or_no(leave=self.leave)
 
     def check(self, threat: ThreatModel) -> None:
         """Check that the attack supports a threat model.

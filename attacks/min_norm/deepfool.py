@@ -8,9 +8,10 @@ and 11).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from purebench.attacks.best import rows
@@ -18,12 +19,12 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import others, targeted_margin
 from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
 from purebench.core.errors import PurebenchError
 from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS
+from purebench.core.parameters import MOST, Count, NonNegative
 from purebench.core.threat import Knowledge, ThreatModel
 
 BEYOND = 1e-4
@@ -43,18 +44,10 @@ class DeepFool(NativeAttack):
         overshoot: Share by which the sum of the steps is stretched, to cross the boundary.
     """
 
-    steps: int = 50
-    candidates: int | None = 10
-    overshoot: float = 0.02
+    steps: Count = 50
+    candidates: Annotated[int, Field(ge=2, le=MOST)] | None = 10
+    overshoot: NonNegative = 0.02
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
-
-    def __post_init__(self) -> None:
-        at_least_one(steps=self.steps)
-        if self.candidates is not None:
-            at_least_one(candidates=self.candidates)
-            if self.candidates < 2:
-                raise PurebenchError(f"candidates: expected at least 2 classes or None, but got {self.candidates!r}.")
-        a_number("overshoot", self.overshoot, 0)
 
     def check(self, threat: ThreatModel) -> None:
         """Check that the attack supports a threat model.

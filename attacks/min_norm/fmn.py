@@ -22,10 +22,10 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.min_norm.nearest import Nearest
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.parameters import a_number, at_least_one
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
 from purebench.core.norms.norms import NORMS, l2_direction, shrunk
+from purebench.core.parameters import Count, InnerShare, Positive
 from purebench.core.threat import Knowledge, ThreatModel
 
 
@@ -65,20 +65,12 @@ class FMN(NativeAttack):
         gamma_last: Last share by which the radius grows or shrinks.
     """
 
-    steps: int = 100
-    alpha: float = 1.0
-    alpha_last: float | None = None
-    gamma: float = 0.05
-    gamma_last: float = 0.001
+    steps: Count = 100
+    alpha: Positive = 1.0
+    alpha_last: Positive | None = None
+    gamma: InnerShare = 0.05
+    gamma_last: InnerShare = 0.001
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
-
-    def __post_init__(self) -> None:
-        at_least_one(steps=self.steps)
-        a_number("alpha", self.alpha, 0, above=True)
-        if self.alpha_last is not None:
-            a_number("alpha_last", self.alpha_last, 0, above=True)
-        for name, value in (("gamma", self.gamma), ("gamma_last", self.gamma_last)):
-            a_number(name, value, 0, 1, above=True, below=True)
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Return the nearest adversarial examples found, in the threat model's norm.

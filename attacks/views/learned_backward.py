@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purebench.attacks.parameters import at_least_one
 from purebench.attacks.views.gradient_modes import bpda, straight_through
 from purebench.attacks.views.view import View
 from purebench.core.defense import Defense
 from purebench.core.norms.norms import NORMS
+from purebench.core.parameters import Count, checked
 from purebench.core.threat import ThreatModel
 
 BATCH = 8
@@ -55,15 +55,16 @@ class Imitation(nn.Module):
         return moved + rest
 
 
+@checked()
 def bpda_learned(
     defense: Defense,
     *,
     eot: int = 1,
     images: Tensor,
     threat: ThreatModel,
-    steps: int = 300,
-    samples: int = 16,
-    width: int = 16,
+    steps: Count = 300,
+    samples: Count = 16,
+    width: Count = 16,
 ) -> View:
     """Return a view with the true purifier forward and a network that was fitted to imitate it backward (BPDA).
 
@@ -81,7 +82,6 @@ def bpda_learned(
     Raises:
         PurebenchError: If steps, samples or width is below one.
     """
-    at_least_one(steps=steps, samples=samples, width=width)
     if defense.purifier is None or not len(images):
         return bpda(defense, eot=eot)
     channels, height, number = images.shape[1:]

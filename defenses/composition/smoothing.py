@@ -21,12 +21,12 @@ from purebench.core.answers import check_logits
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Certificate, Defense, Purifier
 from purebench.core.errors import PurebenchError
+from purebench.core.parameters import Count, Positive, checked
 from purebench.core.registry import Spec
-from purebench.defenses.composition.voting import Voter, Votes, require_draws
+from purebench.defenses.composition.voting import Voter, Votes
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier
 from purebench.defenses.diffusion.sampling import denoise, noise_levels
-from purebench.defenses.parameters import positive
 from purebench.defenses.transforms.simple import GaussianNoise
 from purebench.statistics import clopper_pearson
 
@@ -50,9 +50,10 @@ class OneStep(DiffusionPurifier):
         PurebenchError: If sigma is not positive or exceeds the largest noise of the network.
     """
 
-    def __init__(self, network: nn.Module, sigma: float, levels: Tensor | None = None):
+    @checked("smoothing")
+    def __init__(self, network: nn.Module, sigma: Positive, levels: Tensor | None = None):
         levels = noise_levels() if levels is None else levels
-        self.sigma = positive("smoothing", "sigma", sigma)
+        self.sigma = sigma
         noises = ((1 - levels.double()) / levels.double()).sqrt() / 2
         if sigma > float(noises[-1]):
             raise PurebenchError(f"smoothing: expected sigma up to the network's {noises[-1]:.3g}, but got {sigma}.")
@@ -104,10 +105,10 @@ class Smoothed(Defense):
         PurebenchError: If sigma or draws is out of range.
     """
 
-    def __init__(self, classifier: nn.Module, noisy: Purifier, *, sigma: float, draws: int):
-        require_draws("smoothing", draws, 1)
+    @checked("smoothing")
+    def __init__(self, classifier: nn.Module, noisy: Purifier, *, sigma: Positive, draws: Count):
         super().__init__(Voter(classifier, "majority"), Votes(noisy, draws))
-        self.base, self.sigma, self.passes = Defense(classifier, noisy), positive("smoothing", "sigma", sigma), draws
+        self.base, self.sigma, self.passes = Defense(classifier, noisy), sigma, draws
 
     @torch.no_grad()
     def certify(self, x: Tensor, *, n0: int, n: int, alpha: float, batch: DeviceBatch) -> Certificate:
@@ -168,10 +169,11 @@ def lower_bound(successes: int, n: int, alpha: float) -> float:
     return clopper_pearson(successes, n, 1 - 2 * alpha).low
 
 
+@checked("smoothing")
 def smoothing(
     *,
-    sigma: float = 0.1,
-    draws: int = 16,
+    sigma: Positive = 0.1,
+    draws: Count = 16,
     denoiser: str | Mapping[str, Any] | None = None,
     classifier: nn.Module,
 ) -> Smoothed:

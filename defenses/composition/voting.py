@@ -8,9 +8,10 @@ verification count a vote as one draw, because a vote over finitely many draws i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,9 +19,11 @@ from purebench.core import registry
 from purebench.core.answers import check_logits
 from purebench.core.defense import Defense, Purifier, as_defense
 from purebench.core.errors import PurebenchError, nearest
+from purebench.core.parameters import MOST, checked
 from purebench.core.registry import Spec
 
 HOW = ("majority", "probabilities", "logits")
+Draws = Annotated[int, Field(ge=2, le=MOST)]
 
 
 class Votes(Purifier):
@@ -87,7 +90,8 @@ class Voter(nn.Module):
         return share.clamp_min(torch.finfo(share.dtype).tiny).log() + (mean - mean.detach())
 
 
-def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
+@checked("vote")
+def voted(defense: Defense, *, draws: Draws, how: str = "majority") -> Defense:
     """Return a defense whose answers are votes over several answers of another defense.
 
     Args:
@@ -100,7 +104,6 @@ def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
     """
     if how not in HOW:
         raise PurebenchError(f"vote: how: {how!r} is unknown; {nearest(str(how), HOW)}")
-    require_draws("vote", draws, 2)
     if not defense.random:
         raise PurebenchError(
             "vote: expected a random defense, but got a deterministic one, whose votes are all equal; use it without "
@@ -111,22 +114,9 @@ def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
     return made
 
 
-def require_draws(who: str, draws: int, least: int) -> None:
-    """Check a number of draws.
-
-    Args:
-        who: name of the defense, for the error message.
-        draws: the number of draws.
-        least: the smallest number allowed.
-
-    Raises:
-        PurebenchError: If draws is not an integer of at least `least`.
-    """
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < least:
-        raise PurebenchError(f"{who}: expected draws, a whole number of at least {least}, but got {draws!r}.")
-
-
-def vote(*, defense: str | Mapping[str, Any], draws: int = 8, how: str = "majority", classifier: nn.Module) -> Defense:
+def vote(
+    *, defense: str | Mapping[str, Any], draws: Draws = 8, how: str = "majority", classifier: nn.Module
+) -> Defense:
     """Vote over several draws of another defense: `vote(defense='diffpure(t=100)', draws=8)`.
 
     Args:

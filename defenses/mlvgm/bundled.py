@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from purebench.core.parameters import NonNegative, checked
 from purebench.defenses.checkpoints import load
 from purebench.defenses.mlvgm import schedules
 from purebench.defenses.mlvgm.model import MLVGM
@@ -36,6 +37,7 @@ def hvae(
     return _purifier(weights, "hvae", HVAE, schedule, attenuation, blur, noise)
 
 
+@checked("nvae")
 def nvae(
     *,
     weights: str = "fashion-nvae",
@@ -43,7 +45,7 @@ def nvae(
     attenuation: float | None = None,
     blur: float = 0.0,
     noise: float = 0.0,
-    temperature: float | None = None,
+    temperature: NonNegative | None = None,
 ) -> MLVGMPurifier:
     """Purify with an NVAE: fine latents are resampled, coarse ones kept (MLVGM, Serez et al. 2025).
 
@@ -55,11 +57,11 @@ def nvae(
         noise: l2 norm of Gaussian noise added before encoding, 0 for none.
         temperature: temperature of the samples; None for that of the weights.
     """
-    from purebench.defenses.mlvgm.nvae.model import NVAE, a_temperature
+    from purebench.defenses.mlvgm.nvae.model import NVAE
 
     made = _purifier(weights, "nvae", NVAE, schedule, attenuation, blur, noise)
     if temperature is not None:
-        made.model.temperature = a_temperature(temperature)  # type: ignore[assignment]
+        made.model.temperature = float(temperature)  # type: ignore[assignment]
     return made
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from purebench.core.defense import LatentPurifier, Purifier
 from purebench.core.errors import PurebenchError
+from purebench.core.parameters import Positive, checked
 from purebench.defenses.mlvgm.model import MLVGM, Mix
 from purebench.defenses.mlvgm.schedules import alphas
-from purebench.defenses.parameters import positive
 from purebench.defenses.transforms.simple import gaussian_blur
 
 
@@ -96,9 +96,10 @@ class FixedNormNoise(Purifier):
 
     random = True
 
-    def __init__(self, norm: float):
+    @checked("fixed-norm-noise")
+    def __init__(self, norm: Positive):
         super().__init__()
-        self.norm = positive("fixed-norm-noise", "norm", norm)
+        self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
         """Return noisy images."""

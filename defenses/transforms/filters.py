@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from purebench.core.defense import Purifier
 from purebench.core.errors import PurebenchError
-from purebench.defenses.parameters import positive
+from purebench.core.files.validation_errors import Expected
+from purebench.core.parameters import MOST, Count, InnerShare, Positive, PositiveShare, checked
+
+Side = Annotated[int, Field(ge=3, le=MOST), Expected("an odd whole number of at least 3")]
 
 
 class Median(Purifier):
@@ -20,10 +26,11 @@ class Median(Purifier):
 
     random = False
 
-    def __init__(self, size: int):
+    @checked("median")
+    def __init__(self, size: Side):
         super().__init__()
-        if isinstance(size, bool) or not isinstance(size, int) or size < 3 or size % 2 == 0:
-            raise PurebenchError(f"median: expected size, an odd whole number of at least 3, but got {size!r}.")
+        if size % 2 == 0:
+            raise PurebenchError(f"median: size: expected an odd whole number of at least 3, but got {size}.")
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,14 +55,10 @@ class TotalVariation(Purifier):
         smooth: smoothing of the total variation.
     """
 
-    def __init__(self, weight: float, steps: int, keep: float, smooth: float = 0.03):
+    @checked("tv-minimisation")
+    def __init__(self, weight: Positive, steps: Count, keep: PositiveShare, smooth: Positive = 0.03):
         super().__init__()
-        self.weight = positive("tv-minimisation", "weight", weight)
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise PurebenchError(f"tv-minimisation: expected steps, at least 1, but got {steps!r}.")
-        if not 0 < keep <= 1:
-            raise PurebenchError(f"tv-minimisation: expected keep, a share of the pixels in (0,1], but got {keep!r}.")
-        self.steps, self.keep, self.smooth, self.random = steps, keep, smooth, keep < 1
+        self.weight, self.steps, self.keep, self.smooth, self.random = weight, steps, keep, smooth, keep < 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images near x with small total variation, in [0,1]."""
@@ -90,10 +93,9 @@ class ResizePad(Purifier):
 
     random = True
 
-    def __init__(self, smallest: float):
+    @checked("random-resize-pad")
+    def __init__(self, smallest: InnerShare):
         super().__init__()
-        if not 0 < smallest < 1:
-            raise PurebenchError(f"random-resize-pad: expected smallest, a share in (0,1), but got {smallest!r}.")
         self.smallest = smallest
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,7 +110,7 @@ class ResizePad(Purifier):
         return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def median(*, size: int = 3) -> Median:
+def median(*, size: Side = 3) -> Median:
     """Replace each pixel by the median of its neighbourhood.
 
     Args:
@@ -117,7 +119,7 @@ def median(*, size: int = 3) -> Median:
     return Median(size)
 
 
-def tv_minimisation(*, weight: float = 0.1, steps: int = 40, keep: float = 1.0) -> TotalVariation:
+def tv_minimisation(*, weight: Positive = 0.1, steps: Count = 40, keep: PositiveShare = 1.0) -> TotalVariation:
     """Minimise the total variation, from all pixels or a random part of them (Guo et al. 2018).
 
     Args:
@@ -128,7 +130,7 @@ def tv_minimisation(*, weight: float = 0.1, steps: int = 40, keep: float = 1.0) 
     return TotalVariation(weight, steps, keep)
 
 
-def random_resize_pad(*, smallest: float = 0.8) -> ResizePad:
+def random_resize_pad(*, smallest: InnerShare = 0.8) -> ResizePad:
     """Shrink images to a random size and place them at random (Xie et al. 2018).
 
     Args:

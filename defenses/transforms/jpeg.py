@@ -9,15 +9,19 @@ from __future__ import annotations
 import io
 import math
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from purebench.core.defense import Purifier
 from purebench.core.errors import PurebenchError
+from purebench.core.files.validation_errors import Expected
+from purebench.core.parameters import checked
 
 LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -91,6 +95,9 @@ def coded(plane: Tensor, table: Tensor) -> Tensor:
     return back[:, :height, :width]
 
 
+Quality = Annotated[int, Field(ge=1, le=95), Expected("a whole number in 1..95")]
+
+
 class JPEG(Purifier):
     """JPEG compression of each image by Pillow with its defaults; grey or RGB.
 
@@ -101,10 +108,9 @@ class JPEG(Purifier):
     random = False
     differentiable = False
 
-    def __init__(self, quality: int):
+    @checked("jpeg")
+    def __init__(self, quality: Quality):
         super().__init__()
-        if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 95:
-            raise PurebenchError(f"jpeg: expected quality, a whole number in 1..95, but got {quality!r}.")
         self.quality = quality
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,7 +153,7 @@ class JPEG(Purifier):
         return torch.einsum("ij,njhw->nihw", torch.linalg.inv(mixing), found) / 255
 
 
-def jpeg(*, quality: int = 50) -> JPEG:
+def jpeg(*, quality: Quality = 50) -> JPEG:
     """Compress images as JPEG; the surrogate rounds smoothly.
 
     Args:

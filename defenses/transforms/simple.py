@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.core.defense import Defense, Purifier
-from purebench.core.errors import PurebenchError
-from purebench.defenses.parameters import positive
+from purebench.core.parameters import MOST, Positive, checked
+
+Levels = Annotated[int, Field(ge=2, le=MOST)]
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
@@ -38,9 +41,10 @@ class GaussianBlur(Purifier):
 
     random = False
 
-    def __init__(self, sigma: float):
+    @checked("gaussian-blur")
+    def __init__(self, sigma: Positive):
         super().__init__()
-        self.sigma = positive("gaussian-blur", "sigma", sigma)
+        self.sigma = sigma
 
     def forward(self, x: Tensor) -> Tensor:
         """Return blurred images."""
@@ -56,9 +60,10 @@ class GaussianNoise(Purifier):
 
     random = True
 
-    def __init__(self, sigma: float):
+    @checked("gaussian-noise")
+    def __init__(self, sigma: Positive):
         super().__init__()
-        self.sigma = positive("gaussian-noise", "sigma", sigma)
+        self.sigma = sigma
 
     def forward(self, x: Tensor) -> Tensor:
         """Return noisy images."""
@@ -76,10 +81,9 @@ class Quantise(Purifier):
 
     random = False
 
-    def __init__(self, levels: int):
+    @checked("quantise")
+    def __init__(self, levels: Levels):
         super().__init__()
-        if not isinstance(levels, int) or levels < 2:
-            raise PurebenchError(f"quantise: expected levels, a whole number of at least 2, but got {levels!r}.")
         self.levels = levels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +96,7 @@ def none(*, classifier: nn.Module) -> Defense:
     return Defense(classifier)
 
 
-def gaussian_noise(*, sigma: float = 0.1) -> GaussianNoise:
+def gaussian_noise(*, sigma: Positive = 0.1) -> GaussianNoise:
     """Add Gaussian noise to the image (a control).
 
     Args:
@@ -101,7 +105,7 @@ def gaussian_noise(*, sigma: float = 0.1) -> GaussianNoise:
     return GaussianNoise(sigma)
 
 
-def blur(*, sigma: float = 1.0) -> GaussianBlur:
+def blur(*, sigma: Positive = 1.0) -> GaussianBlur:
     """Blur the image by a Gaussian filter (a control).
 
     Args:
@@ -110,7 +114,7 @@ def blur(*, sigma: float = 1.0) -> GaussianBlur:
     return GaussianBlur(sigma)
 
 
-def quantise(*, levels: int = 8) -> Quantise:
+def quantise(*, levels: Levels = 8) -> Quantise:
     """Round to a few grey levels, which masks the gradient (a control).
 
     Args:

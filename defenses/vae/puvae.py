@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
+from purebench.core.parameters import Positive, checked
 from purebench.defenses.checkpoints import load
-from purebench.defenses.parameters import positive
 from purebench.defenses.vae.plain import posterior, reparametrised
 
 HIDDEN = 128
@@ -106,10 +106,10 @@ class PuVAE(Purifier):
         PurebenchError: If the temperature is not a finite number above 0.
     """
 
-    def __init__(self, model: ClassVAE, *, sampled: bool = False, temperature: float = 0.5):
+    @checked("puvae")
+    def __init__(self, model: ClassVAE, *, sampled: bool = False, temperature: Positive = 0.5):
         super().__init__()
-        self.model, self.random = model, sampled
-        self.temperature = positive("puvae", "temperature", temperature)
+        self.model, self.random, self.temperature = model, sampled, temperature
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the nearest projection in [0,1]; the gradient is that of the chosen projection."""
@@ -126,7 +126,7 @@ class PuVAE(Purifier):
         return (weights[:, :, None, None, None] * projections).sum(1)
 
 
-def puvae(*, weights: str = "fashion-puvae", sampled: bool = False, temperature: float = 0.5) -> PuVAE:
+def puvae(*, weights: str = "fashion-puvae", sampled: bool = False, temperature: Positive = 0.5) -> PuVAE:
     """Reconstruct the image as every class and return the nearest reconstruction: PuVAE (Hwang et al. 2019).
 
     Args:

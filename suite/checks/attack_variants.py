@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice, Source
-from purebench.core.errors import PurebenchError, require_fraction
+from purebench.core.parameters import Count, Fraction, check_fields
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel, largest_radius
 
@@ -40,16 +40,13 @@ class Effort:
         PurebenchError: a value is out of range.
     """
 
-    steps: int = 10
-    draws: int = 4
-    queries: int = 100
-    tolerance: float = 0.2
+    steps: Count = 10
+    draws: Count = 4
+    queries: Count = 100
+    tolerance: Fraction = 0.2
 
     def __post_init__(self) -> None:
-        require_fraction("tolerance", self.tolerance, ends=False)
-        for name in ("steps", "draws", "queries"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise PurebenchError(f"{name}: expected a whole number of at least 1, but got {value!r}.")
+        check_fields(self)
 
 
 def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
 
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,7 @@ from purebench.boards.bundled import find_board
 from purebench.cli.declaration import declared
 from purebench.cli.listing import FACTS, facts
 from purebench.core import registry
+from purebench.core.parameters import limits
 from purebench.core.registry import factory
 from purebench.core.terminal_output import make_console
 
@@ -86,11 +88,22 @@ def sections(docstring: str) -> tuple[str, dict[str, str]]:
 
 def _parameters(make: Callable[..., Any], told: dict[str, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for head in ("parameter", "default", ""):
-        table.add_column(head, no_wrap=head == "parameter")
+    ranges = {name: limits(kind) for name, kind in _annotations(make).items()}
+    for head in ("parameter", "default", *(["range"] if any(ranges.values()) else []), ""):
+        table.add_column(head, no_wrap=head in ("parameter", "range"))
     for name, parameter in inspect.signature(make).parameters.items():
         if name in GIVEN or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         default = "required" if parameter.default is parameter.empty else repr(parameter.default)
-        table.add_row(name, default, Text(told.get(name, "")))
+        limited = [Text(ranges.get(name, ""))] if any(ranges.values()) else []
+        table.add_row(name, default, *limited, Text(told.get(name, "")))
     return table
+
+
+def _annotations(make: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of the parameters by name; none where an annotation cannot be resolved."""
+    annotated = make.__init__ if inspect.isclass(make) and not is_dataclass(make) else make
+    try:
+        return get_type_hints(annotated, include_extras=True)
+    except Exception:  # a third party may import a type for its type checker only
+        return {}

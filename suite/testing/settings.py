@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SkipValidation
 from purebench.boards.board import Board
 from purebench.core.files.validation_errors import Expected
 from purebench.core.files.versioned_model import StrictModel, from_plain
+from purebench.core.parameters import Fraction
 
 
 def _path(value: Any) -> Any:
@@ -38,7 +39,7 @@ class Settings(StrictModel):
     store: Folder
     images: Folder
     board: SkipValidation[str | Path | Board] = "fashion-quick"
-    confidence: Annotated[float, Field(gt=0, lt=1), Expected("a fraction, such as 0.4 for 40 %")] = 0.95
+    confidence: Fraction = 0.95
     max_images: Annotated[int, Field(ge=1)] | None = None
     budget: Annotated[Annotated[float, Field(gt=0)] | None, Expected("minutes, such as 10 or 0.5")] = None
     device: Annotated[str, BeforeValidator(str)] = "cpu"

@@ -5,18 +5,21 @@ import math
 
 import pytest
 
+from purebench.attacks.certify import Certify
 from purebench.attacks.entry import native
+from purebench.attacks.gradient.pgd import mi_fgsm
 from purebench.attacks.libraries.art import from_art
 from purebench.attacks.libraries.foolbox import from_foolbox
-from purebench.attacks.parameters import MOST, a_number, at_least_one
+from purebench.attacks.min_norm.cw import CW
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
+from purebench.core.parameters import MOST, Count, InnerShare, Positive, PositiveShare, Share, check_value, limits
 from purebench.core.registry import Spec
 
 INVALID_NUMBERS = ["x", "", "1", True, [1], math.nan, math.inf, -math.inf, -1, 1e30, 10**400]
 NUMERIC_PARAMETERS = [
     (name, parameter.name, parameter.default)
-    for name in sorted(set(native()) - {"certify"})
+    for name in sorted(native())
     for parameter in inspect.signature(registry.factory("attacks", name)[0]).parameters.values()
     if parameter.default is None or isinstance(parameter.default, int | float)
     if not isinstance(parameter.default, bool)
@@ -48,29 +51,59 @@ def test_bool_parameters_reject_integers(name, parameter):
 
 
 @pytest.mark.parametrize(
-    ("value", "options", "valid"),
+    ("value", "kind", "valid"),
     [
-        (0, {}, True),
-        (0, {"above": True}, False),
-        (1, {}, True),
-        (1, {"below": True}, False),
-        (0.5, {"above": True, "below": True}, True),
-        (1.5, {}, False),
-        (-0.5, {}, False),
+        (0, Share, True),
+        (0, PositiveShare, False),
+        (1, Share, True),
+        (1, InnerShare, False),
+        (0.5, InnerShare, True),
+        (1.5, Share, False),
+        (-0.5, Share, False),
     ],
 )
-def test_the_ends_of_a_range_are_valid_unless_excluded(value, options, valid):
+def test_the_ends_of_a_range_are_valid_unless_excluded(value, kind, valid):
     if valid:
-        a_number("share", value, 0, 1, **options)
+        check_value("share", value, kind)
     else:
         with pytest.raises(PurebenchError, match=r"share: expected a number in [\[(]0,1[\])], but got"):
-            a_number("share", value, 0, 1, **options)
+            check_value("share", value, kind)
 
 
-def test_a_count_has_a_maximum():
-    at_least_one(steps=MOST)
+def test_a_count_has_a_minimum_and_a_maximum():
+    check_value("steps", MOST, Count)
+    with pytest.raises(PurebenchError, match="steps: expected a whole number of at least 1, but got 'x'"):
+        check_value("steps", "x", Count)
     with pytest.raises(PurebenchError, match="steps: expected a whole number of at most 1000000, but got 1000001"):
-        at_least_one(steps=MOST + 1)
+        check_value("steps", MOST + 1, Count)
+
+
+def test_a_valid_value_is_kept_as_it_was_given():
+    attack = CW(c=1, rate=1)
+    assert repr(attack) == "CW(searches=9, steps=100, rate=1, c=1, kappa=0.0, leave=True)"
+    assert attack == CW(c=1.0, rate=1.0)
+
+
+def test_a_factory_checks_its_arguments_before_it_computes_with_them():
+    with pytest.raises(PurebenchError, match=r"^steps: expected a whole number of at least 1, but got 0\.$"):
+        mi_fgsm(steps=0)
+    with pytest.raises(PurebenchError, match=r"^momentum: expected a number in \[0,1000000\], but got -1\.$"):
+        mi_fgsm(momentum=-1)
+    with pytest.raises(TypeError, match=r"mi_fgsm\(\) got an unexpected keyword argument 'stops'"):
+        mi_fgsm(stops=1)
+
+
+def test_the_error_of_a_parameter_with_its_own_words_states_them():
+    with pytest.raises(PurebenchError, match=r"^alpha: expected a probability in \(0,0\.5\), such as 0\.001, but"):
+        Certify(alpha=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval"),
+    [(Count, "[1,1000000]"), (Positive | None, "(0,1000000]"), (InnerShare, "(0,1)"), (Share, "[0,1]"), (float, "")],
+)
+def test_the_limits_of_a_type_are_written_as_an_interval(kind, interval):
+    assert limits(kind) == interval
 
 
 @pytest.mark.parametrize(

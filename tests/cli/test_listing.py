@@ -139,6 +139,35 @@ def test_a_description_shows_the_signature_and_the_docstring(monkeypatch: pytest
     assert "[height, width]" in described(monkeypatch, "datasets", "image-folder")  # not interpreted as terminal markup
 
 
+@pytest.mark.parametrize(
+    ("name", "ranges"),
+    [
+        ("median", ("size 3 [3,1000000]",)),
+        ("jpeg", ("quality 50 [1,95]",)),
+        ("tv-minimisation", ("weight 0.1 (0,1000000]", "keep 1.0 (0,1]")),
+        ("vote", ("draws 8 [2,1000000]",)),
+        ("mlvgm-nvae", ("temperature None [0,1000000]",)),
+        ("pgd", ("steps 40 [1,1000000]", "step None (0,1000000]", "momentum 0.0 [0,1000000]")),
+        ("fmn", ("gamma 0.05 (0,1)", "alpha_last None (0,1000000]")),
+        ("certify", ("alpha 0.001 (0,0.5)",)),
+        ("mi-fgsm", ("steps 10 [1,1000000]",)),
+        ("autoattack:standard", ("n_queries None [1,1000000]",)),
+    ],
+)
+def test_a_description_shows_the_ranges_of_parameters(
+    name: str, ranges: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = "attacks" if name in native() or ":" in name else "defenses"
+    text = described(monkeypatch, group, name)
+    assert "parameter default range" in text
+    for expected in ranges:
+        assert expected in text
+
+
+def test_a_description_has_no_column_of_ranges_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "range" not in described(monkeypatch, "attacks", "fgsm")
+
+
 def test_a_board_is_described_by_its_yaml_file(capsys: pytest.CaptureFixture[str]) -> None:
     describing.describe("boards", "fashion-quick")
     assert capsys.readouterr().out == bundled()["fashion-quick"].read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purebench.core.errors import PurebenchError
+from purebench.core.parameters import NonNegative, checked
 from purebench.defenses.mlvgm.hvae import Normal, bounded_exp
 from purebench.defenses.mlvgm.model import MLVGM, Mix
 from purebench.defenses.mlvgm.nvae.cells import AddDecoded, TakeLatent, normed
@@ -38,10 +38,11 @@ class NVAE(MLVGM):
         PurebenchError: If no model can be built from the configuration, or the temperature is negative or not finite.
     """
 
-    def __init__(self, configuration: Mapping[str, Any], temperature: float = 0.6):
+    @checked("nvae")
+    def __init__(self, configuration: Mapping[str, Any], temperature: NonNegative = 0.6):
         super().__init__()
         self.shape = shape = Configuration.parse(configuration)
-        self.temperature = a_temperature(temperature)
+        self.temperature = float(temperature)
         self.latents = len(shape.order)
         coarsest, z = shape.width_at(0), shape.z
         side = shape.size // shape.shrink(0)
@@ -167,17 +168,6 @@ class NVAE(MLVGM):
             return latent
 
         return self.decode(self.features(x), choose).log_likelihood(x), divergences
-
-
-def a_temperature(value: Any) -> float:
-    """Return the value as a temperature, the factor on the standard deviation of samples.
-
-    Raises:
-        PurebenchError: If it is not a finite number of at least 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise PurebenchError(f"nvae: expected a finite temperature of at least 0, but got {value!r}.")
-    return float(value)
 
 
 def _packed(state: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from purebench.core.defense import Purifier
-from purebench.core.errors import PurebenchError
+from purebench.core.parameters import Count, NonNegative, checked
 from purebench.defenses.checkpoints import load
 from purebench.defenses.vae.a_vae.network import AVAE, Chance, Encoded
 from purebench.defenses.vae.a_vae.official import a_vae_from
@@ -36,13 +36,9 @@ class AVAEPurifier(Purifier):
 
     random = True
 
-    def __init__(self, model: AVAE, *, samples: int, temperature: float):
+    @checked("a-vae")
+    def __init__(self, model: AVAE, *, samples: Count, temperature: NonNegative):
         super().__init__()
-        if not isinstance(samples, int) or samples < 1 or not temperature >= 0:
-            raise PurebenchError(
-                "a-vae: expected at least 1 sample, a whole number, and a temperature of at least 0, "
-                f"but got samples {samples!r}, temperature {temperature}."
-            )
         self.model, self.samples, self.temperature = model, samples, temperature
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +75,7 @@ class AVAEPurifier(Purifier):
 
 
 def a_vae(
-    *, name: str | None = None, weights: str | None = None, samples: int = 16, temperature: float = 1.0
+    *, name: str | None = None, weights: str | None = None, samples: Count = 16, temperature: NonNegative = 1.0
 ) -> AVAEPurifier:
     """Purify with A-VAE as its authors use it: the nearest of several samples; bundled, or a-vae/TASK.
 

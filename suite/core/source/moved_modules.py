@@ -31,6 +31,7 @@ MOVED = {
     "attacks.losses": "attacks.gradient.losses",
     "attacks.nearest": "attacks.min_norm.nearest",
     "attacks.off_manifold": "attacks.adaptive.off_manifold",
+    "attacks.parameters": "attacks.libraries.options",
     "attacks.pgd": "attacks.gradient.pgd",
     "attacks.square": "attacks.black_box.square",
     "attacks.transfer": "attacks.black_box.transfer",

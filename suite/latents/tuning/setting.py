@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from purebench.boards.board import AttackChoice, Board
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError
+from purebench.core.files.versioned_model import Whole
+from purebench.core.parameters import MOST, Count, InnerShare, PositiveShare, check_fields
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel
 from purebench.latents.tuning.images import held_out
 
-OBJECTIVES = ("adaptive", "paper")
 SEARCHED = ("schedule", "attenuation")
 """Parameters of a defense that a search sets itself."""
 PAPER_RADIUS = 2.0
@@ -48,31 +51,25 @@ class Setting:
     board: Board
     classifier: Spec
     dataset: Spec
-    skip: int
-    images: int
-    fresh: int
+    skip: Whole
+    images: Count
+    fresh: Annotated[int, Field(ge=4, le=MOST)]
     threat: ThreatModel
-    objective: str = "adaptive"
+    objective: Literal["adaptive", "paper"] = "adaptive"
     attack: AttackChoice = ATTACK
-    draws: int = 8
-    attenuation: float = ATTENUATION
-    confidence: float = 0.95
-    seed: int = 0
+    draws: Count = 8
+    attenuation: PositiveShare = ATTENUATION
+    confidence: InnerShare = 0.95
+    seed: Whole = 0
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise PurebenchError(f"--objective: {self.objective!r} is unknown; {nearest(self.objective, OBJECTIVES)}")
+        check_fields(self, "--")
         for name in SEARCHED:
             if name in self.defense.params:
                 raise PurebenchError(
                     f"tune: expected {self.defense.name} without {name}, which the search determines, but got "
                     f"{self.defense}; remove it."
                 )
-        if not 0 < self.attenuation <= 1:
-            raise PurebenchError(f"--attenuation: expected a number in (0,1], but got {self.attenuation}.")
-        for name, least in (("images", 1), ("fresh", 4), ("draws", 1)):
-            if getattr(self, name) < least:
-                raise PurebenchError(f"--{name}: expected at least {least}, but got {getattr(self, name)}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values of everything that decides a list's value on the images of the search."""

@@ -143,8 +143,8 @@ def test_any_purifier_is_accepted_as_denoiser_with_exact_gradients(gradient_erro
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sigma": 0.0}, "finite sigma above 0"),
-        ({"draws": 0}, "expected draws"),
+        ({"sigma": 0.0}, r"smoothing: sigma: expected a number in \(0,1000000\], but got 0.0"),
+        ({"draws": 0}, "smoothing: draws: expected a whole number of at least 1, but got 0"),
         ({"denoiser": "smoothing"}, "expected denoiser"),
         ({"denoiser": "gaussian-blurr"}, "gaussian-blur"),
     ],

@@ -106,12 +106,18 @@ def test_purifiers_are_random_only_if_declared_and_depend_on_the_seed(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Median(4), "odd whole number"),
-        (lambda: Median(True), "odd whole number"),
-        (lambda: TotalVariation(0.0, 5, 1.0), "finite weight above 0"),
-        (lambda: TotalVariation(0.1, 0, 1.0), "expected steps"),
-        (lambda: TotalVariation(0.1, 5, 1.2), "expected keep"),
-        (lambda: ResizePad(1.0), "expected smallest"),
+        (lambda: Median(4), "median: size: expected an odd whole number of at least 3, but got 4"),
+        (lambda: Median(True), "median: size: expected an odd whole number of at least 3, but got True"),
+        (
+            lambda: TotalVariation(0.0, 5, 1.0),
+            r"tv-minimisation: weight: expected a number in \(0,1000000\], but",
+        ),
+        (
+            lambda: TotalVariation(0.1, 0, 1.0),
+            "tv-minimisation: steps: expected a whole number of at least 1, but",
+        ),
+        (lambda: TotalVariation(0.1, 5, 1.2), r"tv-minimisation: keep: expected a number in \(0,1\], but got 1.2"),
+        (lambda: ResizePad(1.0), r"random-resize-pad: smallest: expected a number in \(0,1\), but got 1.0"),
     ],
 )
 def test_invalid_parameters_are_rejected(make, message):

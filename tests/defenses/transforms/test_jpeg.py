@@ -79,7 +79,7 @@ def test_images_do_not_influence_each_other_and_the_result_has_no_gradient():
 
 @pytest.mark.parametrize("quality", [0, 96, 7.5, True, "high"])
 def test_invalid_qualities_are_rejected(quality):
-    with pytest.raises(PurebenchError, match=r"quality, a whole number in 1\.\.95"):
+    with pytest.raises(PurebenchError, match=r"jpeg: quality: expected a whole number in 1\.\.95, but got"):
         jpeg.jpeg(quality=quality)
 
 

@@ -107,7 +107,9 @@ def test_images_of_a_batch_do_not_influence_each_other(make, assert_images_are_i
 )
 def test_invalid_values_are_rejected(make, values):
     for options in values:
-        with pytest.raises(PurebenchError, match=r"expected .*(sigma|levels).*, but got .+\.$"):
+        with pytest.raises(
+            PurebenchError, match=r"^[a-z-]+: (sigma|levels): expected a (whole )?number .*, but got .+\.$"
+        ):
             make(**options)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,26 @@ def test_a_purifier_without_latents_is_rejected(setting_of):
 def test_parameters_that_the_search_sets_are_rejected(setting_of, name):
     with pytest.raises(PurebenchError, match=f"without {name}"):
         setting_of(defense=Spec("mlvgm-hvae", {name: 1}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": "papr"}, "--objective: 'papr' is unknown; did you mean 'paper'?"),
+        ({"attenuation": 0}, "--attenuation: expected a number in (0,1], but got 0."),
+        ({"attenuation": 1.5}, "--attenuation: expected a number in (0,1], but got 1.5."),
+        ({"attenuation": float("nan")}, "--attenuation: expected a number in (0,1], but got nan."),
+        ({"images": 0}, "--images: expected a whole number of at least 1, but got 0."),
+        ({"images": 2.5}, "--images: expected a whole number of at least 1, but got 2.5."),
+        ({"fresh": 3}, "--fresh: expected a whole number of at least 4, but got 3."),
+        ({"draws": True}, "--draws: expected a whole number of at least 1, but got True."),
+        ({"confidence": 1}, "--confidence: expected a number in (0,1), but got 1."),
+        ({"skip": -1}, "--skip: expected a whole number of at least 0, but got -1."),
+    ],
+)
+def test_invalid_values_of_a_setting_are_rejected_by_the_name_of_their_option(setting_of, change, message):
+    with pytest.raises(PurebenchError, match=f"^{re.escape(message)}$"):
+        setting_of(**change)
 
 
 def test_images_of_a_board_are_rejected(setting_of):
