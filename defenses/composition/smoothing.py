@@ -198,7 +198,7 @@ def noisy(sigma: float, denoiser: str | Mapping[str, Any] | None, classifier: nn
 
     Args:
         sigma: standard deviation of the noise, in the units of images in [0,1].
-        denoiser: as of `smoothing`.
+        denoiser: None, `ddpm` (with its weights) for one step of the diffusion model, or a registered purifier.
         classifier: the board's classifier.
 
     Raises:

@@ -93,7 +93,7 @@ def voted(defense: Defense, *, draws: int, how: str = "majority") -> Defense:
     Args:
         defense: the defense that votes; it must be random.
         draws: answers that are combined into one; the forward passes of all of them are counted.
-        how: `majority`, `probabilities` or `logits`, as of `Voter`.
+        how: `majority`, `probabilities` or `logits`; see `Voter`.
 
     Raises:
         PurebenchError: If the defense is not random, draws is below two, or `how` is unknown.

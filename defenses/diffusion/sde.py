@@ -92,7 +92,7 @@ class DiffPureSDE(DiffusionPurifier):
         last: beta at time 1, a thousand times that of DDPM.
         gradient: `exact`, or `adjoint` for comparison.
         checkpointed: whether the exact gradient recomputes each step in the backward pass.
-        surrogate: the surrogate that BPDA differentiates, as of DiffPure.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -189,13 +189,15 @@ def diffpure_sde(
     """Diffuse to time t*, then solve the reverse VP-SDE by Euler-Maruyama: continuous DiffPure (Nie et al. 2022).
 
     Args:
-        weights: weights of the network, as of `networks.network`.
+        weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
+            .ckpt) of guided-diffusion or of score_sde (VP).
         t: time t* in [0.001,1].
         steps: number of evenly spaced time steps.
         gradient: `exact`, or `adjoint` for comparison.
         checkpointed: whether the exact gradient recomputes each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: architecture of the network, as of `networks.network`.
+        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
+            or score_sde does not reveal; None for the defaults.
     """
     return DiffPureSDE(
         network(weights, architecture),

@@ -51,7 +51,8 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
         name: a task (gender, ids, cars), a schedule (linear, cosine, learned), and `noise` or `blur` for a transform
             before encoding; `none` may be written or left out. A task with noise or blur but no schedule is the paper's
             ablation, which needs no model.
-        weights: the authors' checkpoint or its conversion; None for the default place of `find_official`.
+        weights: the authors' checkpoint or its conversion; None for the authors' file name in the folder
+            $PUREBENCH_MODELS.
         temperature: temperature of the NVAE's samples; None for the paper's.
 
     Raises:

@@ -115,7 +115,7 @@ def far_radius(radius: float, most: float) -> float:
 
     Args:
         radius: the board's radius.
-        most: the largest radius (see `everything`).
+        most: the radius within which any image is reachable from any other (1 in linf).
     """
     return math.sqrt(radius * most)
 

@@ -122,7 +122,7 @@ class Robustness:
             trust = honest(
                 board, side.row, side.run, effort=effort, confidence=settings.confidence, limits=limits(settings)
             )
-            side = side.after(*trust.seen)
+            side = side.with_results(*trust.seen)
             again = check_command(side, effort, trust.images) if side.asked else ""
             lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again=again)
             lines += stopped(settings, board, trust.images) if trust.result is Result.UNDECIDED else []

@@ -40,7 +40,10 @@ def show(
 
 
 def print_stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:
-    """Print the boards of a store, or one of them; runs no code that the store names.
+    """List the boards of a store with their finished jobs; with a name, print the ranking of that board.
+
+    None of the defense, attack and data-set files that a stored board names are imported, so a store from another
+    person is safe to open.
 
     Args:
         path: The store.
