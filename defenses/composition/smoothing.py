@@ -20,6 +20,7 @@ from purebench.core import registry
 from purebench.core.answers import check_logits
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Certificate, Defense, Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.defenses.composition.voting import Voter, Votes, require_draws
@@ -168,6 +169,15 @@ def lower_bound(successes: int, n: int, alpha: float) -> float:
     return clopper_pearson(successes, n, 1 - 2 * alpha).low
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    passes=16,
+    licence="MIT",
+    source="Cohen et al. 2019, arXiv:1902.02918",
+)
 def smoothing(
     *,
     sigma: float = 0.1,

@@ -17,6 +17,7 @@ from torch.nn import functional
 from purebench.core import registry
 from purebench.core.answers import check_logits
 from purebench.core.defense import Defense, Purifier, as_defense
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError, nearest
 from purebench.core.registry import Spec
 
@@ -126,6 +127,16 @@ def require_draws(who: str, draws: int, least: int) -> None:
         raise PurebenchError(f"{who}: expected draws, a whole number of at least {least}, but got {draws!r}.")
 
 
+@listed(
+    random=True,
+    gradient="varies",
+    surrogate="varies",
+    forwards="varies",
+    passes="varies",
+    ms="varies",
+    licence="MIT",
+    source="own",
+)
 def vote(*, defense: str | Mapping[str, Any], draws: int = 8, how: str = "majority", classifier: nn.Module) -> Defense:
     """Vote over several draws of another defense: `vote(defense='diffpure(t=100)', draws=8)`.
 

@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.chain import draw_seeds, run
 from purebench.defenses.diffusion.networks import network
@@ -70,6 +71,14 @@ class DiffPure(DiffusionPurifier):
         return ((run(state, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=4,
+    licence="MIT",
+    source="Nie et al. 2022, arXiv:2205.07460",
+)
 def diffpure(
     *,
     weights: str = "fashion-ddpm",

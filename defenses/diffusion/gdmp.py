@@ -16,6 +16,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import Step, draw_seeds, run
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
@@ -117,6 +118,14 @@ class GDMP(DiffusionPurifier):
         return self.scale * 3 * (1 - level).sqrt() / (2 * self.eps * level.sqrt())
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=8,
+    licence="MIT",
+    source="Wang et al. 2022, arXiv:2205.14969",
+)
 def gdmp(
     *,
     weights: str = "fashion-ddpm",

@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import Step, draw_seeds, run
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
@@ -71,6 +72,14 @@ class GradualNoise(DiffusionPurifier):
         return ((run(2 * x - 1, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=8,
+    licence="MIT",
+    source="Lee & Kim 2023, arXiv:2303.09051",
+)
 def gradual_noise(
     *,
     weights: str = "fashion-ddpm",

@@ -15,6 +15,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
@@ -122,6 +123,14 @@ class LikelihoodMaximisation(DiffusionPurifier):
         return -torch.stack(errors).mean(0)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=8,
+    licence="MIT",
+    source="Chen et al. 2023, arXiv:2305.15241",
+)
 def likelihood_maximisation(
     *,
     weights: str = "fashion-ddpm",

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import draw_seeds, run, seeded_noise
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier
@@ -176,6 +177,14 @@ class DiffPureSDE(DiffusionPurifier):
         return self.clock(now) - self.clock(then)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=10,
+    licence="MIT",
+    source="Nie et al. 2022, arXiv:2205.07460",
+)
 def diffpure_sde(
     *,
     weights: str = "fashion-ddpm",

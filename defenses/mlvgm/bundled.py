@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.mlvgm import schedules
 from purebench.defenses.mlvgm.model import MLVGM
@@ -14,6 +15,14 @@ ATTENUATION = 0.7
 """The paper's factor on its alphas for images of 64 and 128 pixels."""
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def hvae(
     *,
     weights: str = "fashion-hvae",
@@ -36,6 +45,14 @@ def hvae(
     return _purifier(weights, "hvae", HVAE, schedule, attenuation, blur, noise)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def nvae(
     *,
     weights: str = "fashion-nvae",
@@ -63,6 +80,14 @@ def nvae(
     return made
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def stylegan(
     *,
     weights: str = "fashion-stylegan",

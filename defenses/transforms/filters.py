@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.defenses.parameters import positive
 
@@ -108,6 +109,14 @@ class ResizePad(Purifier):
         return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Xu et al. 2018, arXiv:1704.01155",
+)
 def median(*, size: int = 3) -> Median:
     """Replace each pixel by the median of its neighbourhood.
 
@@ -117,6 +126,14 @@ def median(*, size: int = 3) -> Median:
     return Median(size)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Guo et al. 2018, arXiv:1711.00117",
+)
 def tv_minimisation(*, weight: float = 0.1, steps: int = 40, keep: float = 1.0) -> TotalVariation:
     """Minimise the total variation, from all pixels or a random part of them (Guo et al. 2018).
 
@@ -128,6 +145,14 @@ def tv_minimisation(*, weight: float = 0.1, steps: int = 40, keep: float = 1.0) 
     return TotalVariation(weight, steps, keep)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Xie et al. 2018, arXiv:1711.01991",
+)
 def random_resize_pad(*, smallest: float = 0.8) -> ResizePad:
     """Shrink images to a random size and place them at random (Xie et al. 2018).
 

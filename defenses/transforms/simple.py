@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.core.defense import Defense, Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.defenses.parameters import positive
 
@@ -87,11 +88,13 @@ class Quantise(Purifier):
         return torch.round(x * (self.levels - 1)) / (self.levels - 1)
 
 
+@listed(random=False, gradient="exact", surrogate="none", forwards=0, licence="MIT", source="control")
 def none(*, classifier: nn.Module) -> Defense:
     """Return the board's classifier without a defense."""
     return Defense(classifier)
 
 
+@listed(random=True, gradient="exact", surrogate="identity", forwards=0, licence="MIT", source="control")
 def gaussian_noise(*, sigma: float = 0.1) -> GaussianNoise:
     """Add Gaussian noise to the image (a control).
 
@@ -101,6 +104,7 @@ def gaussian_noise(*, sigma: float = 0.1) -> GaussianNoise:
     return GaussianNoise(sigma)
 
 
+@listed(random=False, gradient="exact", surrogate="identity", forwards=0, licence="MIT", source="control")
 def blur(*, sigma: float = 1.0) -> GaussianBlur:
     """Blur the image by a Gaussian filter (a control).
 
@@ -110,6 +114,14 @@ def blur(*, sigma: float = 1.0) -> GaussianBlur:
     return GaussianBlur(sigma)
 
 
+@listed(
+    random=False,
+    gradient="zero",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Xu et al. 2018, arXiv:1704.01155",
+)
 def quantise(*, levels: int = 8) -> Quantise:
     """Round to a few grey levels, which masks the gradient (a control).
 

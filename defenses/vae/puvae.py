@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.parameters import positive
 from purebench.defenses.vae.plain import posterior, reparametrised
@@ -126,6 +127,14 @@ class PuVAE(Purifier):
         return (weights[:, :, None, None, None] * projections).sum(1)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="softmin",
+    forwards=10,
+    licence="MIT",
+    source="Hwang et al. 2019, arXiv:1903.00585",
+)
 def puvae(*, weights: str = "fashion-puvae", sampled: bool = False, temperature: float = 0.5) -> PuVAE:
     """Reconstruct the image as every class and return the nearest reconstruction: PuVAE (Hwang et al. 2019).
 
