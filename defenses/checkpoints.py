@@ -78,8 +78,7 @@ def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
         model = build(**json.loads(header["architecture"]))
     except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise PurebenchError(
-            f"{path}: expected an architecture of this version's {kind!r}, but it could not be built "
-            f"({brief(error)}); {CURE}"
+            f"{path}: expected an architecture of this version's {kind!r}, but got another ({brief(error)}); {CURE}"
         ) from error
     check_keys(path, model.state_dict(), state)
     model.load_state_dict(in_float32(state))

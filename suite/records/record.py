@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
@@ -164,6 +164,25 @@ class Record:
     def correct(self) -> list[list[bool]]:
         """Whether each draw of each image was right, as [images][draws]."""
         return [[draw == "1" for draw in draws] for draws in self.draws]
+
+    @property
+    def broken(self) -> int:
+        """The number of images that are MISCLASSIFIED."""
+        return self.outcomes.count(Outcome.MISCLASSIFIED)
+
+    @property
+    def warning_sentences(self) -> list[str]:
+        """The sentence of each warning."""
+        return [warning.sentence for warning in self.warnings]
+
+    @property
+    def data_hash(self) -> Plain:
+        """The hash of the data set, None if the record does not state it."""
+        return self.provenance.get("data")
+
+    def covered_by(self, images: Collection[int]) -> bool:
+        """Return whether all images of the record are among these positions in the data set."""
+        return set(self.images) <= set(images)
 
     @property
     def passes(self) -> tuple[int, int]:
