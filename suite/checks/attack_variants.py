@@ -30,7 +30,7 @@ class Effort:
 
     Attributes:
         steps: the number of steps of APGD.
-        draws: EOT samples of APGD.
+        eot: EOT samples of APGD and Square.
         queries: the number of queries of Square.
         tolerance: the smallest violation that the checks must detect, as a share of the images, in (0,1): the margin by
             which an attack leaves more images than one that should be weaker, or the share of images with a wrong
@@ -41,13 +41,13 @@ class Effort:
     """
 
     steps: int = 10
-    draws: int = 4
+    eot: int = 4
     queries: int = 100
     tolerance: float = 0.2
 
     def __post_init__(self) -> None:
         require_fraction("tolerance", self.tolerance, ends=False)
-        for name in ("steps", "draws", "queries"):
+        for name in ("steps", "eot", "queries"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise PurebenchError(f"{name}: expected a whole number of at least 1, but got {value!r}.")
 
@@ -67,11 +67,11 @@ def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
         board,
         row,
         AttackChoice("clean", Spec("clean")),
-        AttackChoice(BLIND, apgd, "blind", effort.draws),
+        AttackChoice(BLIND, apgd, "blind", effort.eot),
         AttackChoice(FEW, apgd, "exact", 1, "random"),
-        AttackChoice(MANY, apgd, "exact", effort.draws),
-        AttackChoice(BPDA, apgd, "bpda", effort.draws),
-        AttackChoice(BLACK, square, "none", effort.draws),
+        AttackChoice(MANY, apgd, "exact", effort.eot),
+        AttackChoice(BPDA, apgd, "bpda", effort.eot),
+        AttackChoice(BLACK, square, "none", effort.eot),
         AttackChoice(MARGIN, margin, "exact", only=SOURCE),
         AttackChoice(TRANSFER, Spec("transfer"), source=Source(alone.name, MARGIN)),
         source=alone,
@@ -88,7 +88,7 @@ def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) 
         radius: the radius, in the units of images in [0,1].
     """
     apgd = Spec("apgd", {"steps": effort.steps})
-    white = [AttackChoice(MANY, apgd, "exact", effort.draws), AttackChoice(BPDA, apgd, "bpda", effort.draws)]
+    white = [AttackChoice(MANY, apgd, "exact", effort.eot), AttackChoice(BPDA, apgd, "bpda", effort.eot)]
     threat = ThreatModel(board.threat.norm, radius)
     made = _board(replace(board, threat=threat, radius_text=""), row, *white)
     return replace(made, name=f"{made.name}@{radius:g}")
@@ -104,7 +104,7 @@ def for_steps(board: Board, row: DefenseChoice, effort: Effort, gradient: str) -
         gradient: the view of the attack, `exact` or `bpda`.
     """
     apgd = Spec("apgd", {"steps": LONGER * effort.steps})
-    made = _board(board, row, AttackChoice(MANY if gradient == "exact" else BPDA, apgd, gradient, effort.draws))
+    made = _board(board, row, AttackChoice(MANY if gradient == "exact" else BPDA, apgd, gradient, effort.eot))
     return replace(made, name=f"{made.name}-steps")
 
 

@@ -116,7 +116,7 @@ class Robustness:
         __tracebackhide__ = True
         settings, effort = self.settings.but(changes), Effort() if effort is None else effort
         if not isinstance(effort, Effort):
-            raise PurebenchError(f"effort: expected an Effort(steps=…, draws=…), but got {effort!r}.")
+            raise PurebenchError(f"effort: expected an Effort(steps=…, eot=…), but got {effort!r}.")
         board = find(settings.board)
         with self._evidence(settings, board, [defense]) as (side,):
             trust = honest(
