@@ -8,19 +8,15 @@ The arguments are literals, so that they can be read from the source.
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeVar
 
 from purebench.core.errors import PurebenchError, nearest
 from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.registry import installed
+from purebench.core.source.decorator_arguments import listed_arguments
 from purebench.core.threat import Knowledge
 
 WHITE, SCORE, DECISION, NONE = Knowledge.WHITE_BOX, Knowledge.SCORE, Knowledge.DECISION, Knowledge.NONE
@@ -28,8 +24,6 @@ ANY = "any"
 """Norms of an attack with its own distance measure: its result counts as the nearest image found, in the board's
 norm."""
 ALL = " ".join(NORM_NAMES)
-DECORATED = re.compile(r"^@listed\((.*?)\)\n(?:@[^\n]*\n)*(?:class|def) (\w+)", re.MULTILINE | re.DOTALL)
-"""The arguments of the decorator, and the name of the class or function below it."""
 Made = TypeVar("Made", bound=Callable[..., Any])
 
 
@@ -100,16 +94,10 @@ def described(name: str, note: str, *, norms: str = ALL, sees: str, bounded: boo
 
 def entry_of(point: EntryPoint) -> Entry | None:
     """Return what an attack's file says of it, read from the source without import; None if it says nothing valid."""
-    module, _, name = point.value.partition(":")
-    arguments = _decorators(module).get(name)
-    if arguments is None:
-        return None
     try:
-        call = ast.parse(f"listed({arguments})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        given = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-        return described(point.name, *map(ast.literal_eval, call.args), **given)
-    except (AssertionError, AttributeError, PurebenchError, SyntaxError, TypeError, ValueError):
+        given = listed_arguments(point)
+        return None if given is None else described(point.name, *given[0], **given[1])
+    except (AttributeError, PurebenchError, TypeError, ValueError):
         return None
 
 
@@ -117,14 +105,3 @@ def native() -> dict[str, Entry]:
     """Return the entries of purebench's own attacks by name; the libraries' have tables of their own."""
     own = {name: point for name, point in installed("attacks").items() if point.value.startswith("purebench.attacks.")}
     return {name: entry for name, point in own.items() if (entry := entry_of(point)) is not None}
-
-
-@cache
-def _decorators(module: str) -> dict[str, str]:
-    """Return the source of the decorators' arguments in a module, by the name of what is decorated."""
-    try:
-        found = find_spec(module)
-        text = Path(str(found and found.origin)).read_text(encoding="utf-8")
-    except (ImportError, OSError, ValueError):
-        return {}
-    return {name: arguments for arguments, name in DECORATED.findall(text)}

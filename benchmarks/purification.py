@@ -38,7 +38,7 @@ from attack_parts.timing import find_clock
 from reporting import Report, fixed, parser, perform, progress, text
 from torch import Tensor, nn
 
-from purebench.cli.declaration import VARIES, of_package
+from purebench.cli.declaration import VARIES, own
 from purebench.core import registry
 from purebench.core.compute.memory import keep_freed_memory
 from purebench.core.defense import as_defense
@@ -111,8 +111,7 @@ def whole(name: str) -> Case:
 
 def bundled_defenses() -> dict[str, Case]:
     """Return the declared defenses of this package that need neither files nor another defense."""
-    declarations = of_package(registry.installed("declarations")["purebench"])
-    return {name: whole(name) for name, one in declarations.items() if one.ms != VARIES}
+    return {name: whole(name) for name, one in own().items() if one.ms != VARIES}
 
 
 def peak(device: torch.device) -> int:

@@ -92,14 +92,14 @@ def convert(
         PurebenchError: If the file cannot be read or does not fit its kind, or `out` does not end in .safetensors.
     """
     if out.suffix != CONVERTED:
-        raise PurebenchError(f"{out}: expected a name that ends in {CONVERTED}, but got another; rename it.")
+        raise PurebenchError(f"{out}: expected a name that ends in {CONVERTED}, but got {out.name!r}; rename it.")
     if kind is not None and kind not in KINDS:
         raise PurebenchError(f"--kind: {kind!r} is unknown; {nearest(kind, KINDS)}")
     if file.suffix == CONVERTED:
         raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
     if not out.parent.is_dir():  # checked before a file of gigabytes is read
         raise PurebenchError(
-            f"{out}: expected a folder to write to, but {out.parent} is not a folder; create it first."
+            f"{out}: expected a file in an existing folder, but {out.parent} is not a folder; create it first."
         )
     content = read_official(file, trust=trust)
     name = kind or kind_of(file, content)

@@ -89,10 +89,10 @@ class Latent(CheckedParameters):
     threat model allows.
 
     Attributes:
-        mix: Share of the steps, the last ones, that ascend the classifier's loss through the view instead. 0 is the
+        mix: Share of the steps, the last ones, that ascend the classifier's loss in the gradient mode instead. 0 is the
             latent attack alone; above 0 the latents only choose where the ascent of the loss starts.
         targets: Number of images t of the block, the nearest first; None for all.
-        steps: Gradients per image and restart; a latent one costs one encoding, whatever the view's draws.
+        steps: Gradients per image and restart; a latent one costs one encoding, whatever the EOT samples.
         restarts: Number of random starts.
         loss: Name of the classifier's loss.
     """

@@ -120,10 +120,10 @@ def see(best: Best, index: Tensor, points: Tensor, logits: Tensor) -> Tensor:
 @listed("maximises the distance of the purified image from the clean one", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class OffManifold(CheckedParameters):
-    """Maximises |purify(x') - x|², the mean over the view's draws.
+    """Maximises |purify(x') - x|², the mean over the EOT samples.
 
     Attributes:
-        steps: Gradients per image and restart, through the purifier as the view differentiates it (`exact`, `bpda`, …).
+        steps: Gradients per image and restart, through the purifier in the gradient mode (`exact`, `bpda`, …).
         restarts: Number of random starts.
     """
 
@@ -142,7 +142,7 @@ class OffManifold(CheckedParameters):
 
         Raises:
             Inapplicable: If the defense has no purifier.
-            PurebenchError: If the view leaves the purifier out.
+            PurebenchError: If the gradient mode leaves the purifier out.
         """
         if view.defense.purifier is None:
             raise Inapplicable("the defense has no purifier")

@@ -80,9 +80,9 @@ class Momentum:
 @listed("Auto-PGD: halves its step where the loss stalls", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class APGD(NativeAttack):
-    """Auto-PGD with any loss, in any norm, through any view.
+    """Auto-PGD with any loss, in any norm, in any gradient mode.
 
-    In l1 the first steps are taken in wider balls (see apgd_l1.py).
+    In l1 the steps are sparse, and the first 60 % of them are taken in balls of three and two times the radius.
 
     Attributes:
         loss: Name of the loss.
@@ -90,7 +90,7 @@ class APGD(NativeAttack):
         restarts: Number of runs, for each target class if there are any.
         targets: Number of target classes, the most likely wrong ones at the clean image first, each with a targeted
             loss and a run of its own; 0 for an untargeted attack.
-        rho: Share of steps that must increase the loss for the step size to stay (linf and l2, deterministic views).
+        rho: Share of steps that must increase the loss for the step size to stay (linf and l2, deterministic defenses).
         stop: Whether an image is done at its first misclassified point. Otherwise all steps are taken and the point
             with the largest loss is returned (for images that are to transfer to other defenses).
     """

@@ -4,8 +4,8 @@ FGSM (Goodfellow et al. 2015, arXiv:1412.6572) is one step of the whole radius f
 al. 2018, arXiv:1710.06081) adds up the gradients, each divided by its mean absolute value, with the decay `momentum`.
 
 The step is x ← P(x + length · d(g)) with the gradient g of the loss, averaged over draws by `View.look`. d is the
-steepest perturbation of norm 1: sign(g) in linf, g / |g|_2 in l2 (`NORMS` in core/norms.py has the formula of each
-norm). P projects to the ball of the radius around the image and to the box [0,1] (`ThreatModel.around`).
+steepest perturbation of norm 1: sign(g) in linf, g / |g|_2 in l2 (`NORMS` in core/norms/norms.py has the formula of
+each norm). P projects to the ball of the radius around the image and to the box [0,1] (`ThreatModel.around`).
 """
 
 from __future__ import annotations

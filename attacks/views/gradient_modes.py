@@ -17,7 +17,7 @@ from purebench.core.errors import Inapplicable
 
 
 def exact(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view of the whole defense, purifier included, with its own gradient.
+    """Use the gradient of the whole defense, purifier included.
 
     Args:
         defense: The defense to attack.
@@ -32,7 +32,7 @@ def exact(defense: Defense, *, eot: int = 1) -> View:
 
 
 def bpda(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view with the true purifier forward and its surrogate backward (BPDA).
+    """Use the true purifier in the forward pass and its surrogate in the backward pass (BPDA).
 
     Args:
         defense: The defense to attack.
@@ -68,7 +68,7 @@ def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None
 
 
 def blind(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view of the classifier alone, for an attacker who does not know of the purifier.
+    """Use the classifier alone, for an attacker who does not know of the purifier.
 
     Args:
         defense: The defense to attack.
@@ -78,7 +78,7 @@ def blind(defense: Defense, *, eot: int = 1) -> View:
 
 
 def no_gradient(defense: Defense, *, eot: int = 1) -> View:
-    """Return a view of the defense's scores only, for attacks that need no gradient.
+    """Use the defense's scores only, for attacks that need no gradient.
 
     Args:
         defense: The defense to attack.

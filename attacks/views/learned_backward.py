@@ -66,9 +66,9 @@ def bpda_learned(
     samples: Count = 16,
     width: Count = 16,
 ) -> View:
-    """Return a view with the true purifier forward and a network that was fitted to imitate it backward (BPDA).
+    """Use the true purifier in the forward pass and a network fitted to imitate it in the backward pass (BPDA).
 
-    The passes of the fit count as the view's forwards. Without a purifier this is `bpda`.
+    The passes of the fit count as forwards of the attack. Without a purifier this is `bpda`.
 
     Args:
         defense: The defense to attack.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 
 
@@ -87,11 +88,27 @@ def fashion_resnet(*, weights: str = "fashion-resnet") -> ResNet:
     return load(weights, "resnet", ResNet)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="none",
+    forwards=0,
+    licence="MIT",
+    source="Zhang et al. 2019, arXiv:1901.08573",
+)
 def trades(*, weights: str = "fashion-trades") -> ResNet:
     """Return a classifier trained with TRADES, linf eps 16/255 (Zhang et al. 2019)."""
     return load(weights, "resnet", ResNet)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="none",
+    forwards=0,
+    licence="MIT",
+    source="Madry et al. 2018, arXiv:1706.06083",
+)
 def pgd_at(*, weights: str = "fashion-pgd-at") -> ResNet:
     """Return a classifier trained with PGD adversarial training, linf eps 16/255 (Madry et al. 2018)."""
     return load(weights, "resnet", ResNet)

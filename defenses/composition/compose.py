@@ -14,10 +14,21 @@ from torch import nn
 
 from purebench.core import registry
 from purebench.core.defense import Defense, Purifier, as_defense
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 
 
+@listed(
+    random="varies",
+    gradient="varies",
+    surrogate="varies",
+    forwards="varies",
+    passes="varies",
+    ms="varies",
+    licence="MIT",
+    source="after Nie et al. 2022, arXiv:2205.07460",
+)
 def before(*, purifier: str | Mapping[str, Any], classifier: str | Mapping[str, Any] | nn.Module) -> Defense:
     """Place a purifier before a chosen classifier: `before(purifier=diffpure, classifier=fashion-trades)`.
 

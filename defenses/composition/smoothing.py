@@ -20,6 +20,7 @@ from purebench.core import registry
 from purebench.core.answers import check_logits
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Certificate, Defense, Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.core.parameters import Count, Positive, checked
 from purebench.core.registry import Spec
@@ -169,6 +170,15 @@ def lower_bound(successes: int, n: int, alpha: float) -> float:
     return clopper_pearson(successes, n, 1 - 2 * alpha).low
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    passes=16,
+    licence="MIT",
+    source="Cohen et al. 2019, arXiv:1902.02918",
+)
 @checked("smoothing")
 def smoothing(
     *,
@@ -200,7 +210,7 @@ def noisy(sigma: float, denoiser: str | Mapping[str, Any] | None, classifier: nn
 
     Args:
         sigma: standard deviation of the noise, in the units of images in [0,1].
-        denoiser: as of `smoothing`.
+        denoiser: None, `ddpm` (with its weights) for one step of the diffusion model, or a registered purifier.
         classifier: the board's classifier.
 
     Raises:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from purebench.core import registry
 from purebench.core.answers import check_logits
 from purebench.core.defense import Defense, Purifier, as_defense
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError, nearest
 from purebench.core.parameters import MOST, checked
 from purebench.core.registry import Spec
@@ -97,7 +98,7 @@ def voted(defense: Defense, *, draws: Draws, how: str = "majority") -> Defense:
     Args:
         defense: the defense that votes; it must be random.
         draws: answers that are combined into one; the forward passes of all of them are counted.
-        how: `majority`, `probabilities` or `logits`, as of `Voter`.
+        how: `majority`, `probabilities` or `logits`; see `Voter`.
 
     Raises:
         PurebenchError: If the defense is not random, draws is below two, or `how` is unknown.
@@ -114,6 +115,16 @@ def voted(defense: Defense, *, draws: Draws, how: str = "majority") -> Defense:
     return made
 
 
+@listed(
+    random=True,
+    gradient="varies",
+    surrogate="varies",
+    forwards="varies",
+    passes="varies",
+    ms="varies",
+    licence="MIT",
+    source="own",
+)
 def vote(
     *, defense: str | Mapping[str, Any], draws: Draws = 8, how: str = "majority", classifier: nn.Module
 ) -> Defense:

@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.chain import draw_seeds, run
 from purebench.defenses.diffusion.networks import network
@@ -34,7 +35,7 @@ class DiffPure(DiffusionPurifier):
         t: timestep t* in 1..1000 of the network's schedule.
         steps: reverse steps, evenly spaced from t* to the clean image, at most t.
         sampler: `ddpm` or `ddim`.
-        **options: `levels`, `checkpointed` and `surrogate`, as of DiffusionPurifier.
+        **options: `levels`, `checkpointed` and `surrogate`, see DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -70,6 +71,14 @@ class DiffPure(DiffusionPurifier):
         return ((run(state, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=4,
+    licence="MIT",
+    source="Nie et al. 2022, arXiv:2205.07460",
+)
 def diffpure(
     *,
     weights: str = "fashion-ddpm",
@@ -83,13 +92,15 @@ def diffpure(
     """Diffuse the image to t*, then denoise it in a few DDPM or DDIM steps: DiffPure (Nie et al. 2022).
 
     Args:
-        weights: weights of the network, as of `networks.network`.
+        weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
+            .ckpt) of guided-diffusion or of score_sde (VP).
         t: timestep t* in 1..1000.
         steps: reverse steps, at most t.
         sampler: `ddpm` or `ddim`.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: architecture of the network, as of `networks.network`.
+        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
+            or score_sde does not reveal; None for the defaults.
     """
     return DiffPure(
         network(weights, architecture),

@@ -16,6 +16,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import Step, draw_seeds, run
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
@@ -34,7 +35,7 @@ class GDMP(DiffusionPurifier):
         eps: size of the expected perturbation, in the units of x.
         scale: scale of the guidance, the factor `a` of s_t on the squared distance summed over an image's values (0: no
             guidance). The authors' 60,000 on the mean over a batch of 100 CIFAR-10 images corresponds to 0.2.
-        **options: `levels`, `checkpointed` and `surrogate`, as of DiffusionPurifier.
+        **options: `levels`, `checkpointed` and `surrogate`, see DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -117,6 +118,14 @@ class GDMP(DiffusionPurifier):
         return self.scale * 3 * (1 - level).sqrt() / (2 * self.eps * level.sqrt())
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=8,
+    licence="MIT",
+    source="Wang et al. 2022, arXiv:2205.14969",
+)
 def gdmp(
     *,
     weights: str = "fashion-ddpm",
@@ -132,15 +141,18 @@ def gdmp(
     """Diffuse and denoise in rounds, guided by the distance to the noised input: GDMP (Wang et al. 2022).
 
     Args:
-        weights: weights of the network, as of `networks.network`.
+        weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
+            .ckpt) of guided-diffusion or of score_sde (VP).
         t: timestep t* in 1..1000.
         steps: reverse steps of a round, at most t.
         rounds: number of rounds.
         eps: size of the expected perturbation, in the units of x.
-        scale: scale of the guidance, as of `GDMP`; 0 for no guidance.
+        scale: factor of the guidance on the squared distance to the noised input, summed over an image's values; 0 for
+            no guidance. The authors' 60,000 on the mean over a batch of 100 CIFAR-10 images corresponds to 0.2.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: architecture of the network, as of `networks.network`.
+        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
+            or score_sde does not reveal; None for the defaults.
     """
     return GDMP(
         network(weights, architecture),

@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import Step, draw_seeds, run
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
@@ -32,7 +33,7 @@ class GradualNoise(DiffusionPurifier):
         network: noise-prediction network eps(x_t, t) on [-1,1].
         schedule: timesteps t* in 1..1000 of the runs, none smaller than the one before.
         steps: DDPM steps of a run, evenly spaced, at most the smallest t*.
-        **options: `levels`, `checkpointed` and `surrogate` (with the last t*), as of DiffusionPurifier.
+        **options: `levels`, `checkpointed` and `surrogate` (with the last t*), see DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -71,6 +72,14 @@ class GradualNoise(DiffusionPurifier):
         return ((run(2 * x - 1, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=8,
+    licence="MIT",
+    source="Lee & Kim 2023, arXiv:2303.09051",
+)
 def gradual_noise(
     *,
     weights: str = "fashion-ddpm",
@@ -83,12 +92,14 @@ def gradual_noise(
     """Purify in several short runs with increasing t*: gradual noise scheduling (Lee & Kim 2023).
 
     Args:
-        weights: weights of the network, as of `networks.network`.
+        weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
+            .ckpt) of guided-diffusion or of score_sde (VP).
         schedule: timesteps t* of the runs, none smaller than the one before.
         steps: DDPM steps of a run, at most the smallest t*.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: architecture of the network, as of `networks.network`.
+        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
+            or score_sde does not reveal; None for the defaults.
     """
     return GradualNoise(
         network(weights, architecture), schedule=schedule, steps=steps, checkpointed=checkpointed, surrogate=surrogate

@@ -15,6 +15,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
@@ -35,7 +36,7 @@ class LikelihoodMaximisation(DiffusionPurifier):
         momentum: share of the previous direction that is kept.
         signed: whether to step by the sign of the direction, as the authors do. The derivative of the sign is zero
             almost everywhere, so the exact gradient is then the identity, except where the result is clipped.
-        **options: `levels`, `checkpointed` and `surrogate`, as of DiffusionPurifier.
+        **options: `levels`, `checkpointed` and `surrogate`, see DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -122,6 +123,14 @@ class LikelihoodMaximisation(DiffusionPurifier):
         return -torch.stack(errors).mean(0)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=8,
+    licence="MIT",
+    source="Chen et al. 2023, arXiv:2305.15241",
+)
 def likelihood_maximisation(
     *,
     weights: str = "fashion-ddpm",
@@ -139,7 +148,8 @@ def likelihood_maximisation(
     """Maximise the diffusion model's likelihood inside an linf ball around the image (Chen et al. 2023).
 
     Args:
-        weights: weights of the network, as of `networks.network`.
+        weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
+            .ckpt) of guided-diffusion or of score_sde (VP).
         t: the bound uses timesteps below t, in 1..1000.
         draws: draws of timestep and noise at each step.
         steps: steps of the ascent.
@@ -149,7 +159,8 @@ def likelihood_maximisation(
         signed: whether to step by the sign of the direction, as the authors do.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: architecture of the network, as of `networks.network`.
+        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
+            or score_sde does not reveal; None for the defaults.
     """
     return LikelihoodMaximisation(
         network(weights, architecture),

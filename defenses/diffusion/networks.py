@@ -120,8 +120,8 @@ def _from_diffusers(folder: Path) -> nn.Module:
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise PurebenchError(
-            f"{folder}: expected a folder of diffusers' UNet2DModel (config.json and its weights), but got another "
-            f"({brief(error)[:200]}); name the `unet` folder of the pipeline."
+            f"{folder}: expected a folder of diffusers' UNet2DModel (config.json and its weights), but it could not "
+            f"be loaded as one ({brief(error)[:200]}); name the `unet` folder of the pipeline."
         ) from error
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report.get(fault):

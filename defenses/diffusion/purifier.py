@@ -16,7 +16,7 @@ SURROGATES = ("identity", "denoiser")
 
 
 class Options(TypedDict, total=False):
-    """Options that all purifiers of discrete timesteps share, as of DiffusionPurifier."""
+    """Options that all purifiers of discrete timesteps share, described at DiffusionPurifier."""
 
     levels: Tensor | None
     checkpointed: bool
@@ -105,7 +105,8 @@ class DiffusionPurifier(Purifier):
             now: timestep of the state, a scalar tensor.
             then: timestep after the step, a scalar tensor; -1 is the clean image.
             seed: seed of the noise of a DDPM step; None for a DDIM step.
-            guidance: as of `reverse_step`.
+            guidance: a gradient like the state for a DDPM step, whose mean is shifted by the variance times this
+                gradient; None for no guidance.
 
         Returns:
             Images [N,C,H,W] at timestep `then`.

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import draw_seeds, run, seeded_noise
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.purifier import DiffusionPurifier
@@ -92,7 +93,7 @@ class DiffPureSDE(DiffusionPurifier):
         last: beta at time 1, a thousand times that of DDPM.
         gradient: `exact`, or `adjoint` for comparison.
         checkpointed: whether the exact gradient recomputes each step in the backward pass.
-        surrogate: the surrogate that BPDA differentiates, as of DiffPure.
+        surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -176,6 +177,14 @@ class DiffPureSDE(DiffusionPurifier):
         return self.clock(now) - self.clock(then)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=10,
+    licence="MIT",
+    source="Nie et al. 2022, arXiv:2205.07460",
+)
 def diffpure_sde(
     *,
     weights: str = "fashion-ddpm",
@@ -189,13 +198,15 @@ def diffpure_sde(
     """Diffuse to time t*, then solve the reverse VP-SDE by Euler-Maruyama: continuous DiffPure (Nie et al. 2022).
 
     Args:
-        weights: weights of the network, as of `networks.network`.
+        weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
+            .ckpt) of guided-diffusion or of score_sde (VP).
         t: time t* in [0.001,1].
         steps: number of evenly spaced time steps.
         gradient: `exact`, or `adjoint` for comparison.
         checkpointed: whether the exact gradient recomputes each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: architecture of the network, as of `networks.network`.
+        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
+            or score_sde does not reveal; None for the defaults.
     """
     return DiffPureSDE(
         network(weights, architecture),

@@ -16,6 +16,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
 from purebench.defenses.parameters import require
@@ -109,6 +110,14 @@ class EBMLangevin(Purifier):
         return run(x, steps, self.checkpointed).clamp(0, 1)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=40,
+    licence="MIT",
+    source="Hill et al. 2021, arXiv:2005.13525",
+)
 def ebm_langevin(
     *,
     weights: str = "fashion-ebm",

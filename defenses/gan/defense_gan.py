@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.diffusion.chain import gradient_of, run
 from purebench.defenses.gan.search_spaces import CodeSpace, PriorSpace, Space
@@ -99,6 +100,14 @@ class DefenseGAN(Purifier):
         return self.space.guess(x) if self.stand_in == "encoder" else x
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="encoder",
+    forwards=22,
+    licence="MIT",
+    source="Samangouei et al. 2018, arXiv:1805.06605",
+)
 def defense_gan(
     *,
     weights: str = "fashion-stylegan",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from purebench.core.defense.listed import listed
 from purebench.core.parameters import NonNegative, checked
 from purebench.defenses.checkpoints import load
 from purebench.defenses.mlvgm import schedules
@@ -15,6 +16,14 @@ ATTENUATION = 0.7
 """The paper's factor on its alphas for images of 64 and 128 pixels."""
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def hvae(
     *,
     weights: str = "fashion-hvae",
@@ -37,6 +46,14 @@ def hvae(
     return _purifier(weights, "hvae", HVAE, schedule, attenuation, blur, noise)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 @checked("nvae")
 def nvae(
     *,
@@ -65,6 +82,14 @@ def nvae(
     return made
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def stylegan(
     *,
     weights: str = "fashion-stylegan",

@@ -72,7 +72,8 @@ def paper_classifier(
         task: `gender`, `ids` or `cars`.
         network: name of the network, instead of a task; requires classes and weights.
         classes: number of classes, instead of a task.
-        weights: the authors' checkpoint or its conversion; None for `classifiers/TASK.pt` in the models folder.
+        weights: the authors' checkpoint or its conversion; None for `classifiers/TASK.pt` in the folder
+            $PUREBENCH_MODELS.
 
     Returns:
         The classifier, in eval mode.

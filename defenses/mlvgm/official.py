@@ -44,10 +44,10 @@ def find_official(file: str, published: str, weights: str | None = None) -> Path
     """Return the path of a published file or of its conversion.
 
     Args:
-        file: the authors' name of the file, relative to the models folder. A conversion has the same name with the
-            ending .safetensors.
+        file: the authors' name of the file, relative to the folder $PUREBENCH_MODELS. A conversion has the same name
+            with the ending .safetensors.
         published: address where the file is published, for the error message.
-        weights: path of the file, instead of `file` in the models folder.
+        weights: path of the file, instead of `file` in the folder $PUREBENCH_MODELS.
 
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.

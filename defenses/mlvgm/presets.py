@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError, nearest
 from purebench.defenses.mlvgm.kinds import MLVGMS
 from purebench.defenses.mlvgm.model import MLVGM
@@ -44,6 +45,15 @@ def preset_names() -> list[str]:
     return purifiers + [f"{task}-{how}" for task in data()["tasks"] for how in PREPARED[1:]]
 
 
+@listed(
+    random="varies",
+    gradient="exact",
+    surrogate="identity",
+    forwards="varies",
+    ms="varies",
+    licence="varies",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def preset(*, name: str, weights: str | None = None, temperature: float | None = None) -> Purifier:
     """Load a purifier of Serez et al. 2025 for faces or cars, mlvgm/TASK-SCHEDULE[-noise|-blur]; needs official files.
 
@@ -51,7 +61,8 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
         name: a task (gender, ids, cars), a schedule (linear, cosine, learned), and `noise` or `blur` for a transform
             before encoding; `none` may be written or left out. A task with noise or blur but no schedule is the paper's
             ablation, which needs no model.
-        weights: the authors' checkpoint or its conversion; None for the default place of `find_official`.
+        weights: the authors' checkpoint or its conversion; None for the authors' file name in the folder
+            $PUREBENCH_MODELS.
         temperature: temperature of the NVAE's samples; None for the paper's.
 
     Raises:

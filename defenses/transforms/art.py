@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError, nearest
 from purebench.core.seeds import seeded
 
@@ -140,6 +141,15 @@ class ArtPreprocessing(Purifier):
         return (images if self.first else images.permute(0, 3, 1, 2)).to(like)
 
 
+@listed(
+    random="varies",
+    gradient="varies",
+    surrogate="varies",
+    forwards=0,
+    ms="varies",
+    licence="MIT",
+    source="Nicolae et al. 2018, arXiv:1807.01069",
+)
 def from_art(name: str, **options: Any) -> ArtPreprocessing:
     """Purify with an ART preprocessing defence, by class name; its own gradient estimate is the surrogate.
 

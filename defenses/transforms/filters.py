@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.core.files.validation_errors import Expected
 from purebench.core.parameters import MOST, Count, InnerShare, Positive, PositiveShare, checked
@@ -110,6 +111,14 @@ class ResizePad(Purifier):
         return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Xu et al. 2018, arXiv:1704.01155",
+)
 def median(*, size: Side = 3) -> Median:
     """Replace each pixel by the median of its neighbourhood.
 
@@ -119,6 +128,14 @@ def median(*, size: Side = 3) -> Median:
     return Median(size)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Guo et al. 2018, arXiv:1711.00117",
+)
 def tv_minimisation(*, weight: Positive = 0.1, steps: Count = 40, keep: PositiveShare = 1.0) -> TotalVariation:
     """Minimise the total variation, from all pixels or a random part of them (Guo et al. 2018).
 
@@ -130,6 +147,14 @@ def tv_minimisation(*, weight: Positive = 0.1, steps: Count = 40, keep: Positive
     return TotalVariation(weight, steps, keep)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Xie et al. 2018, arXiv:1711.01991",
+)
 def random_resize_pad(*, smallest: InnerShare = 0.8) -> ResizePad:
     """Shrink images to a random size and place them at random (Xie et al. 2018).
 

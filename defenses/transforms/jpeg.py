@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.core.files.validation_errors import Expected
 from purebench.core.parameters import checked
@@ -153,6 +154,14 @@ class JPEG(Purifier):
         return torch.einsum("ij,njhw->nihw", torch.linalg.inv(mixing), found) / 255
 
 
+@listed(
+    random=False,
+    gradient="none",
+    surrogate="smooth JPEG",
+    forwards=0,
+    licence="MIT",
+    source="Dziugaite et al. 2016, arXiv:1608.00853",
+)
 def jpeg(*, quality: Quality = 50) -> JPEG:
     """Compress images as JPEG; the surrogate rounds smoothly.
 

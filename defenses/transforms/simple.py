@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purebench.core.defense import Defense, Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.parameters import MOST, Positive, checked
 
 Levels = Annotated[int, Field(ge=2, le=MOST)]
@@ -91,11 +92,13 @@ class Quantise(Purifier):
         return torch.round(x * (self.levels - 1)) / (self.levels - 1)
 
 
+@listed(random=False, gradient="exact", surrogate="none", forwards=0, licence="MIT", source="control")
 def none(*, classifier: nn.Module) -> Defense:
     """Return the board's classifier without a defense."""
     return Defense(classifier)
 
 
+@listed(random=True, gradient="exact", surrogate="identity", forwards=0, licence="MIT", source="control")
 def gaussian_noise(*, sigma: Positive = 0.1) -> GaussianNoise:
     """Add Gaussian noise to the image (a control).
 
@@ -105,6 +108,7 @@ def gaussian_noise(*, sigma: Positive = 0.1) -> GaussianNoise:
     return GaussianNoise(sigma)
 
 
+@listed(random=False, gradient="exact", surrogate="identity", forwards=0, licence="MIT", source="control")
 def blur(*, sigma: Positive = 1.0) -> GaussianBlur:
     """Blur the image by a Gaussian filter (a control).
 
@@ -114,6 +118,14 @@ def blur(*, sigma: Positive = 1.0) -> GaussianBlur:
     return GaussianBlur(sigma)
 
 
+@listed(
+    random=False,
+    gradient="zero",
+    surrogate="identity",
+    forwards=0,
+    licence="MIT",
+    source="Xu et al. 2018, arXiv:1704.01155",
+)
 def quantise(*, levels: Levels = 8) -> Quantise:
     """Round to a few grey levels, which masks the gradient (a control).
 

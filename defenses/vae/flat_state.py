@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from purebench.core.errors import PurebenchError
-from purebench.defenses.checkpoints import CURE
 
 
 def tensors(path: Path, file: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -44,8 +43,9 @@ def check_dimensions(path: Path, state: Mapping[str, Tensor], dimensions: Mappin
     """
     for name, count in dimensions.items():
         if name not in state:
-            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; {CURE}")
+            raise PurebenchError(f"{path}: expected the key {name!r}, but it is missing; name the authors' own file.")
         if state[name].ndim != count:
             raise PurebenchError(
-                f"{path}: expected {name!r} of {count} dimensions, but got {list(state[name].shape)}; {CURE}"
+                f"{path}: expected {name!r} of {count} dimensions, but got {list(state[name].shape)}; "
+                "name the authors' own file."
             )

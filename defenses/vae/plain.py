@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 
 
@@ -73,6 +74,14 @@ class VAEPurifier(Purifier):
         return self.model.decode(reparametrised(mean, logvar) if self.random else mean)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="after Kingma & Welling 2014, arXiv:1312.6114",
+)
 def vae(*, weights: str = "fashion-vae", sampled: bool = False) -> VAEPurifier:
     """Purify with a plain VAE: the image is replaced by its reconstruction.
 

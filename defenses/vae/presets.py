@@ -51,7 +51,7 @@ def official(who: str, kind: str, read: Read, build: Build, name: str, weights: 
         read: reads the authors' file.
         build: builds the model of a converted file.
         name: name of the task.
-        weights: path of the file; None for the default place of `find_official`.
+        weights: path of the file; None for the authors' file name in the folder $PUREBENCH_MODELS.
 
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.

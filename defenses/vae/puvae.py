@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.parameters import Positive, checked
 from purebench.defenses.checkpoints import load
 from purebench.defenses.vae.plain import posterior, reparametrised
@@ -94,13 +95,13 @@ def distances(projections: Tensor, x: Tensor) -> Tensor:
 
 
 class PuVAE(Purifier):
-    """Purifier that returns the nearest projection of the image, by any model whose `project` returns one a class.
+    """Project the image once per class with a class-conditional model, and return the nearest projection.
 
     Args:
-        model: the model.
+        model: the model; its `project(x, sampled)` returns the projections [N,K,C,H,W] of images onto K classes.
         sampled: whether to draw the latents (random) instead of using their mean (deterministic).
-        temperature: temperature of the surrogate's softmin, in units of the standard deviation of an image's distances,
-            so that it saturates for no image.
+        temperature: temperature of the surrogate's softmin, relative to the standard deviation of an image's distances,
+            so that the softmin is one-hot for no image.
 
     Raises:
         PurebenchError: If the temperature is not a finite number above 0.
@@ -126,12 +127,20 @@ class PuVAE(Purifier):
         return (weights[:, :, None, None, None] * projections).sum(1)
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="softmin",
+    forwards=10,
+    licence="MIT",
+    source="Hwang et al. 2019, arXiv:1903.00585",
+)
 def puvae(*, weights: str = "fashion-puvae", sampled: bool = False, temperature: Positive = 0.5) -> PuVAE:
     """Reconstruct the image as every class and return the nearest reconstruction: PuVAE (Hwang et al. 2019).
 
     Args:
         weights: a bundled name or a .safetensors file.
         sampled: whether to draw the latents instead of using their mean.
-        temperature: temperature of the surrogate's softmin.
+        temperature: temperature of the surrogate's softmin, relative to the spread of an image's distances.
     """
     return PuVAE(load(weights, "class-vae", ClassVAE), sampled=sampled, temperature=temperature)

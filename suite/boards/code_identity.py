@@ -37,9 +37,9 @@ class CodeIdentity:
     Attributes:
         distribution: Name of the distribution of the entry point; empty for a file and for objects in memory.
         version: Version of the distribution.
-        source: sha256 over the syntax trees of all modules that are imported from it, of purebench and of local code,
-            64 hex digits; empty if there is none.
-        packages: Version of every other distribution that is imported.
+        source: sha256, as 64 hex digits, over the syntax trees of the part's module and of every module that it imports
+            directly or indirectly from its own distribution, from purebench or from local code; empty if there is none.
+        packages: Version of every other distribution that is imported, by its name.
         modules: Digest of each module behind `source`, by name.
     """
 
@@ -105,7 +105,7 @@ def code_of_board(board: Board) -> BoardCode:
     """Return the code of all jobs of a board, as the files are now.
 
     Args:
-        board: The board. A name that is not registered has no code; the error is raised when it is created.
+        board: The board. A name that is not registered has no code; `registry.create` raises the error later.
 
     Returns:
         The code of each part.

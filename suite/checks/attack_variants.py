@@ -30,7 +30,7 @@ class Effort:
 
     Attributes:
         steps: the number of steps of APGD.
-        draws: EOT samples of APGD.
+        eot: EOT samples of APGD and Square.
         queries: the number of queries of Square.
         tolerance: the smallest violation that the checks must detect, as a share of the images, in (0,1): the margin by
             which an attack leaves more images than one that should be weaker, or the share of images with a wrong
@@ -41,7 +41,7 @@ class Effort:
     """
 
     steps: Count = 10
-    draws: Count = 4
+    eot: Count = 4
     queries: Count = 100
     tolerance: Fraction = 0.2
 
@@ -64,11 +64,11 @@ def for_strength(board: Board, row: DefenseChoice, effort: Effort) -> Board:
         board,
         row,
         AttackChoice("clean", Spec("clean")),
-        AttackChoice(BLIND, apgd, "blind", effort.draws),
+        AttackChoice(BLIND, apgd, "blind", effort.eot),
         AttackChoice(FEW, apgd, "exact", 1, "random"),
-        AttackChoice(MANY, apgd, "exact", effort.draws),
-        AttackChoice(BPDA, apgd, "bpda", effort.draws),
-        AttackChoice(BLACK, square, "none", effort.draws),
+        AttackChoice(MANY, apgd, "exact", effort.eot),
+        AttackChoice(BPDA, apgd, "bpda", effort.eot),
+        AttackChoice(BLACK, square, "none", effort.eot),
         AttackChoice(MARGIN, margin, "exact", only=SOURCE),
         AttackChoice(TRANSFER, Spec("transfer"), source=Source(alone.name, MARGIN)),
         source=alone,
@@ -85,7 +85,7 @@ def for_radius(board: Board, row: DefenseChoice, effort: Effort, radius: float) 
         radius: the radius, in the units of images in [0,1].
     """
     apgd = Spec("apgd", {"steps": effort.steps})
-    white = [AttackChoice(MANY, apgd, "exact", effort.draws), AttackChoice(BPDA, apgd, "bpda", effort.draws)]
+    white = [AttackChoice(MANY, apgd, "exact", effort.eot), AttackChoice(BPDA, apgd, "bpda", effort.eot)]
     threat = ThreatModel(board.threat.norm, radius)
     made = _board(replace(board, threat=threat, radius_text=""), row, *white)
     return replace(made, name=f"{made.name}@{radius:g}")
@@ -101,7 +101,7 @@ def for_steps(board: Board, row: DefenseChoice, effort: Effort, gradient: str) -
         gradient: the view of the attack, `exact` or `bpda`.
     """
     apgd = Spec("apgd", {"steps": LONGER * effort.steps})
-    made = _board(board, row, AttackChoice(MANY if gradient == "exact" else BPDA, apgd, gradient, effort.draws))
+    made = _board(board, row, AttackChoice(MANY if gradient == "exact" else BPDA, apgd, gradient, effort.eot))
     return replace(made, name=f"{made.name}-steps")
 
 
@@ -112,7 +112,7 @@ def far_radius(radius: float, most: float) -> float:
 
     Args:
         radius: the board's radius.
-        most: the largest radius (see `everything`).
+        most: the radius within which any image is reachable from any other (1 in linf).
     """
     return math.sqrt(radius * most)
 

@@ -53,17 +53,22 @@ def honest(
     confidence: float = 0.95,
     limits: Limits | None = None,
 ) -> Trust:
-    """Run all checks of a defense, until the images decide or a limit is reached.
+    """Check a defense on more and more blocks of images until the checks are decided.
 
-    A defense that returns no valid answers fails the first check, and no other check is made.
+    The checks end when every one holds, when one fails, when a limit is reached, when the board has no more images, and
+    when an attack errors. A defense that returns no valid answers fails the first check, and no other check is made.
 
     Args:
         board: the board that the checks are derived from.
         row: the defense.
-        run: where and how boards are run.
+        run: runs the boards (store, device and workers).
         effort: the effort and sensitivity of the checks; None for the default.
-        confidence: in (0,1); each of the two kinds of wrong decision has a probability of at most (1 - confidence) / 2.
+        confidence: in (0,1). A sound defense FAILS, and one that violates a check by at least `effort.tolerance` HOLDS,
+            each with a probability of at most (1 - confidence) / 2.
         limits: when to stop undecided; None for no limits.
+
+    Returns:
+        The results of all checks, and the results of the attacks that they used.
 
     Raises:
         PurebenchError: invalid input.

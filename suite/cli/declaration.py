@@ -1,7 +1,10 @@
-"""Reads the declared properties of defenses from data files, so that listing defenses imports none of them.
+"""Reads the declared properties of defenses without importing them.
 
-A package declares its defenses in a YAML file in its package data, and names the file under the entry-point group
-`purebench.declarations`, as this package does: `mine = "my_package:defenses.yaml"`, a line of which is
+A defense is declared in its own file, by the decorator `listed` above the factory (core/defense/listed.py), which is
+read from the source. The measured times of this package's defenses are in defenses/costs.json.
+
+A package may declare its defenses in a YAML file in its package data instead, and name the file under the entry-point
+group `purebench.declarations`: `mine = "my_package:defenses.yaml"`, a line of which is
 
     my-defense: {random: true, gradient: exact, surrogate: identity, forwards: 1, licence: MIT, source: 'arXiv:…'}
 
@@ -13,7 +16,9 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +30,7 @@ from purebench.core.files.strict_yaml import load_yaml
 from purebench.core.files.text import shown
 from purebench.core.files.validation_errors import Expected
 from purebench.core.files.versioned_model import StrictModel, Whole, from_plain
+from purebench.core.source.decorator_arguments import listed_arguments
 
 VARIES = "varies"
 """Value of a property that depends on the defense's arguments: its class, its files, another defense."""
@@ -38,8 +44,8 @@ class Declaration(StrictModel):
 
     Attributes:
         random: Whether two answers to an image may differ.
-        gradient: `exact` where the gradient passes through the purifier, `zero` where it is zero almost everywhere,
-            `none` where it cannot pass, so that exact attacks are SKIPPED.
+        gradient: Whether the purifier is differentiable: `exact` where the gradient passes through it, `zero` where the
+            gradient is zero almost everywhere, `none` where it cannot pass, so that exact attacks are SKIPPED.
         surrogate: The function that BPDA differentiates: `identity`, `none` where there is no purifier, or a few words.
         forwards: How often one draw passes an image through the defense's own networks (most layers of them).
         passes: How often one draw passes an image through the classifier.
@@ -120,14 +126,47 @@ def of_package(point: EntryPoint) -> dict[str, Declaration]:
         raise PurebenchError(f"{path}: {error}") from error
 
 
+def of_source(point: EntryPoint) -> Declaration | None:
+    """Read the declaration above a factory, from its source; the time of a defense of this package is in costs.json.
+
+    Args:
+        point: The entry point of the defense.
+
+    Returns:
+        The declaration, None if there is none.
+
+    Raises:
+        PurebenchError: For an unknown, missing or mistyped property; the message names the defense.
+    """
+    try:
+        given = listed_arguments(point)
+    except ValueError as error:
+        raise PurebenchError(f"{point.name}: {error}; write the properties as literals.") from error
+    if given is None:
+        return None
+    if given[0]:
+        raise PurebenchError(f"{point.name}: expected properties by name, but got listed({given[0][0]!r}, …).")
+    ms = _own_costs().get(point.name) if _is_own(point) else None
+    return _declaration(point.name, {"ms": ms, **given[1]})
+
+
+@cache
+def _own_costs() -> Mapping[str, float]:
+    """Return the measured times of this package's defenses by name, in milliseconds."""
+    text = files("purebench.defenses").joinpath("costs.json").read_text(encoding="utf-8")
+    times: Mapping[str, float] = json.loads(text)["ms"]
+    return times
+
+
 def declared() -> tuple[dict[str, Declaration], list[str]]:
-    """Return the declarations of the installed defenses by name, and the errors of the files that were left out.
+    """Return the declarations of the installed defenses by name, and the errors of the declarations that were left out.
 
     A package declares only the defenses that it registers itself.
     """
     found: dict[str, Declaration] = {}
     faults: list[str] = []
-    owners = {name: _owner(point) for name, point in registry.installed("defenses").items()}
+    points = registry.installed("defenses")
+    owners = {name: _owner(point) for name, point in points.items()}
     for point in registry.installed("declarations").values():
         try:
             declarations = of_package(point)
@@ -135,7 +174,28 @@ def declared() -> tuple[dict[str, Declaration], list[str]]:
             faults.append(str(error))
             continue
         found |= {name: one for name, one in declarations.items() if owners.get(name) == _owner(point)}
+    for name, point in points.items():
+        try:
+            one = of_source(point)
+        except PurebenchError as error:
+            faults.append(f"{point.value}: {error}")
+            continue
+        found |= {} if one is None else {name: one}
     return found, faults
+
+
+def own() -> dict[str, Declaration]:
+    """Return the declarations of this package's defenses by name.
+
+    Raises:
+        PurebenchError: If one is invalid.
+    """
+    points = {name: point for name, point in registry.installed("defenses").items() if _is_own(point)}
+    return {name: one for name, point in points.items() if (one := of_source(point)) is not None}
+
+
+def _is_own(point: EntryPoint) -> bool:
+    return point.value.startswith("purebench.")
 
 
 def _owner(point: EntryPoint) -> str:

@@ -48,7 +48,7 @@ def describe(group: str, name: str) -> None:
         console.print("", table)
     declaration = declared()[0].get(name) if group == "defenses" else None
     if declaration is not None:
-        names = ("random", "gradient", "surrogate", "forwards", "ms", "licence")
+        names = ("random", "differentiable", "surrogate", "forwards", "ms", "licence")
         known = dict(zip(names, facts(declaration), strict=True)) | {"source": declaration.source}
         meanings = dict(line.split(maxsplit=1) for line in FACTS.splitlines()[:5])
         rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

@@ -40,12 +40,12 @@ norms     norms of the threat models that it supports; any: it has a constraint 
 sees      knowledge of the defense that it uses; ∇: it needs gradients
 kind      bounded: stays within the radius; min-norm: searches for the nearest adversarial image"""
 FACTS = """\
-random     whether two answers to an image may differ
-gradient   exact: it passes through the purifier; zero: it is zero almost everywhere; none: it cannot pass
-surrogate  function that BPDA differentiates; none: there is no purifier
-forwards   passes per image and draw, through the defense's own networks + through the classifier
-ms         CPU milliseconds per image and draw, one thread, classifier included (measured as in defenses/costs.json)
-All at default settings; varies: depends on the parameters; ?: not declared (see purebench/cli/declaration.py)"""
+random          whether two answers to an image may differ
+differentiable  exact: the gradient passes through the purifier; zero: it is zero almost everywhere; none: no gradient
+surrogate       function that BPDA differentiates; none: there is no purifier
+forwards        passes per image and draw, through the defense's own networks + through the classifier
+ms              CPU milliseconds per image and draw, one thread, classifier included (defenses/costs.json)
+All at default settings; varies: depends on the parameters; ?: not measured, or not declared"""
 LONGEST, LEAST = 39, 20
 """Number of characters of a name in a row, and in a narrow terminal; the rest is printed in the next row."""
 OTHERS = 60
@@ -137,11 +137,11 @@ def print_defenses(console: Console) -> None:
     if not wide:
         console.print("", below)
     for fault in faults:
-        console.print(f"a file of declarations is ignored: {fault}", style="yellow", markup=False, highlight=False)
+        console.print(f"a declaration is ignored: {fault}", style="yellow", markup=False, highlight=False)
 
 
 def facts(one: Declaration | None) -> list[str]:
-    """Return a declaration's cells: random, gradient, surrogate, forwards, ms, licence; `?` for undeclared ones.
+    """Return a declaration's cells: random, differentiable, surrogate, forwards, ms, licence; `?` for undeclared ones.
 
     >>> facts(None)
     ['?', '?', '?', '?', '?', '?']
@@ -225,7 +225,8 @@ def _attack_table(title: str) -> Table:
 def _defense_table(wide: bool) -> Table:
     table = Table(title="defenses", title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("name", style="bold", no_wrap=True)
-    for name in ("random", "gradient", "surrogate", "forwards", "ms", "licence"):
+    differentiable = "differentiable" if wide else "differ-\nentiable"
+    for name in ("random", differentiable, "surrogate", "forwards", "ms", "licence"):
         table.add_column(name, justify="right" if name in ("forwards", "ms") else "left", no_wrap=True)
     if wide:
         table.add_column("")

@@ -27,7 +27,7 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
     """Write NAME.py, its test, the JSON schema of boards and a board.yaml into a folder, which is made if needed.
 
     Args:
-        kind: A key of `SUFFIX`.
+        kind: "defense", "attack" or "dataset".
         name: Name of the defense, attack or data set in Python.
         folder: The folder.
 

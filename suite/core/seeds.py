@@ -1,8 +1,13 @@
-"""Decides all randomness: the streams of jobs, their purposes, and the generators that are seeded from them.
+"""Decides the randomness of jobs: their streams, their purposes, and the generators that are seeded from them.
 
 Each job has a stream, a hash of what its random numbers may depend on: the board's seed, the images and the attack, but
 no names and no defense. So equal models meet equal random numbers, and comparisons are paired. Within a job, each
 `Purpose` has random numbers of its own; in particular, verification never uses those of the attack.
+
+Randomness outside of jobs has seeds of its own: the order of the images (`balanced_order` in execution/context.py), the
+resampling in statistics, the proposals of a search (latents/tuning), the training of models (defenses/training), and
+the noise of the diffusion purifiers, which draw a seed for each noise from the job's generator, so that it does not
+depend on the batch (defenses/diffusion/chain.py).
 """
 
 from __future__ import annotations

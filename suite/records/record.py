@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
@@ -88,8 +88,8 @@ class Record:
         draws: For each image a string of 1 (right) and 0 (wrong), one character per verification draw; empty where
             there was none.
         distances: Norm of each perturbation in the threat model's norm; None where there is no perturbation.
-        nearest: Of a minimum-norm attack, the distance at which the defense was wrong on most verification draws, None
-            where it found no such point. Empty for other attacks.
+        nearest: Of a minimum-norm attack, the distance of the attack's own point, before projection, if at most half of
+            the verification draws are right there; else None. Empty for other attacks.
         claims: The attack's own verdict: 1 where it considers the defense broken, 0 where not, None where it was not
             asked. Empty if the attack has no verdict.
         certified: Of a certificate, the radius in the threat model's norm within which the answer is proven right, None
@@ -97,10 +97,12 @@ class Record:
         picked: Of a worst-case job, the attack that each adversarial example came from, None where none applied. Empty
             for attack jobs.
         reasons: Reason for each image that is ERRORED or SKIPPED, "" for the others. Empty if there is no such image.
-        notes: Notes that a reader must know, such as a correction.
+        notes: Notes for readers, such as that the attack's images were corrected (clipped to [0,1], or projected
+            because of rounding) before verification.
         warnings: Warnings that the accuracy may be too high, or must be read with care.
-        forwards: Images passed forward through the defense by attack and verification.
-        backwards: Images passed backward through the defense by attack and verification.
+        forwards: Images passed forward through the defense by attack and verification; of a worst-case job, by picking
+            and scoring.
+        backwards: Images passed backward through the defense by the attack.
         pictures: Images for display.
         provenance: Versions and hashes.
         seconds: Wall time of each phase.
@@ -162,6 +164,25 @@ class Record:
     def correct(self) -> list[list[bool]]:
         """Whether each draw of each image was right, as [images][draws]."""
         return [[draw == "1" for draw in draws] for draws in self.draws]
+
+    @property
+    def broken(self) -> int:
+        """The number of images that are MISCLASSIFIED."""
+        return self.outcomes.count(Outcome.MISCLASSIFIED)
+
+    @property
+    def warning_sentences(self) -> list[str]:
+        """The sentence of each warning."""
+        return [warning.sentence for warning in self.warnings]
+
+    @property
+    def data_hash(self) -> Plain:
+        """The hash of the data set, None if the record does not state it."""
+        return self.provenance.get("data")
+
+    def covered_by(self, images: Collection[int]) -> bool:
+        """Return whether all images of the record are among these positions in the data set."""
+        return set(self.images) <= set(images)
 
     @property
     def passes(self) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,8 +13,8 @@ from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 from purebench.data.adapt import load_images
 from purebench.records import store
-from purebench.records.outcome import ANSWERED, WORST_CASE, Outcome
-from purebench.records.record import Record
+from purebench.records.outcome import ANSWERED, Outcome
+from purebench.records.record import ImageOutcome, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,15 +74,15 @@ class StoredExamples:
             raise PurebenchError(
                 f"adversarial: expected the store {self.path}, but it no longer exists; evaluate again."
             )
-        found: list[tuple[Record, int]] = []
+        found: list[ImageOutcome] = []
         images = []
         with store.reading(self.path) as saved:
             records = [_known(saved.get(key), self.path) for key in self.keys.get((defense, attack), [])]
             for record in records:
-                rows = [row for row, outcome in enumerate(record.outcomes) if outcome in ANSWERED]
-                if rows and (adversarial := saved.adversarial(record.key)) is not None:
-                    images.append(adversarial[rows])
-                    found += [(record, row) for row in rows]
+                answered = [(row, one) for row, one in enumerate(record.by_image) if one.outcome in ANSWERED]
+                if answered and (adversarial := saved.adversarial(record.key)) is not None:
+                    images.append(adversarial[[row for row, _ in answered]])
+                    found += [one for _, one in answered]
         if not found:
             reasons = "; ".join(dict.fromkeys(record.reason for record in records if record.reason))
             why = f" ({reasons})" if reasons else ""
@@ -90,7 +90,7 @@ class StoredExamples:
                 f"adversarial: expected adversarial examples of {attack} on {defense}, but there are none{why}; "
                 "choose another attack."
             )
-        return _examples(board, attack, found, np.concatenate(images))
+        return _examples(board, records[0].data_hash, found, np.concatenate(images))
 
 
 def _known(record: Record | None, path: Path) -> Record:
@@ -101,24 +101,23 @@ def _known(record: Record | None, path: Path) -> Record:
 
 def _examples(
     board: Board,
-    attack: str,
-    found: list[tuple[Record, int]],
+    data_hash: object,
+    found: list[ImageOutcome],
     images: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
 ) -> AdversarialExamples:
     import torch
 
     data = load_images(board.dataset.use)
-    provenance: Mapping[str, object] = found[0][0].provenance
-    if provenance.get("data", data.hash) != data.hash:
+    if data_hash not in (None, data.hash):
         raise PurebenchError(
             f"adversarial: expected an unchanged data set {data.name}, but it has changed; evaluate again."
         )
-    positions = [record.images[row] for record, row in found]
+    positions = [one.image for one in found]
     return AdversarialExamples(
         x_adv=torch.as_tensor(images),
         x=torch.as_tensor(data.take(positions).floats()),
-        y=torch.tensor([record.labels[row] for record, row in found]),
-        outcomes=tuple(record.outcomes[row] for record, row in found),
-        attacks=tuple((record.picked[row] if attack == WORST_CASE else attack) or "" for record, row in found),
+        y=torch.tensor([one.label for one in found]),
+        outcomes=tuple(one.outcome for one in found),
+        attacks=tuple(one.attack for one in found),
         positions=tuple(positions),
     )

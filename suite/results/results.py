@@ -178,8 +178,8 @@ class DefenseResult:
         """Accuracy at the picked adversarial examples, which the page shows.
 
         It is the mean of `scores` with an interval (`statistics.intervals.methods.interval`), and the draws behind them
-        are those of `execution.worst_case_job`; `merge` only joins the blocks. It is None where no attack applies, or
-        where it is known only within `bounds`. For each image the worst example of all attacks (clean included) was
+        are those of `execution.jobs.worst_case_job`; `merge` only joins the blocks. It is None where no attack applies,
+        or where it is known only within `bounds`. For each image the worst example of all attacks (clean included) was
         picked on earlier draws. The fresh draws there are unbiased for the accuracy at the pick, which is an upper
         bound of mean_i min_a q[i,a].
         """

@@ -61,7 +61,10 @@ def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
             if (name is not None) != (outcome in ANSWERED):
                 raise PurebenchError(f"picked[{row}]: {shown(name)} contradicts the outcome {outcome}.")
             if name is not None and (name not in answered or answered[name][row] not in ANSWERED):
-                raise PurebenchError(f"picked[{row}]: expected an attack that answered, but got {shown(name)}.")
+                raise PurebenchError(
+                    f"picked[{row}]: expected an attack of this result that is robust or misclassified on this image, "
+                    f"but got {shown(name)}."
+                )
             if name is not None and not result.random and outcome is not answered[name][row]:
                 raise PurebenchError(
                     f"outcomes[{row}]: expected {answered[name][row]}, the outcome under {name} of a deterministic "

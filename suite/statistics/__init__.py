@@ -2,7 +2,8 @@
 
 estimate       `Estimate`: a number with its interval, its n and its method; every reported number is one
 intervals/     confidence intervals of a mean of values in [0,1], one value per image
-  methods      `interval`: computes an interval by the name of its method; `METHODS`, and `APPROXIMATE` (textbook ones)
+  methods      `interval`: computes an interval by the name of its method; `interval_method`: the
+               method for a kind of defense; `METHODS`, and `APPROXIMATE` (textbook ones)
   proportions  `clopper_pearson`, `wilson`, …: one right or wrong answer per image (a deterministic defense)
   calibration  `least_coverage`: the exact coverage of such an interval; the level that gives the nominal coverage
   gaffke       `gaffke`: of values in [0,1] (a random defense), in any order; `one_sided_bound`
@@ -53,7 +54,7 @@ from purebench.statistics.intervals.betting import betting, betting_at_any_time,
 from purebench.statistics.intervals.bootstrap import bca
 from purebench.statistics.intervals.calibration import least_coverage
 from purebench.statistics.intervals.gaffke import gaffke, mean_p_value, one_sided_bound
-from purebench.statistics.intervals.methods import APPROXIMATE, IN_ORDER, METHODS, interval
+from purebench.statistics.intervals.methods import APPROXIMATE, IN_ORDER, METHODS, interval, interval_method
 from purebench.statistics.intervals.proportions import (
     agresti_coull,
     clopper_pearson,
@@ -86,7 +87,6 @@ from purebench.statistics.worst_case.resubmission import (
 )
 from purebench.statistics.worst_case.split_draws import (
     accuracy,
-    interval_method,
     lowest_per_image,
     robust_accuracy,
     robust_per_image,

@@ -66,7 +66,7 @@ def looked(
     for side in sides:
         side.run.prepare(selection.with_rows(largest(board, most), [side.row]))
     for part in steps(board, most):
-        sides = [side.after(*side.run.result(selection.with_rows(part, [side.row]))) for side in sides]
+        sides = [side.with_results(*side.run.result(selection.with_rows(part, [side.row]))) for side in sides]
         if any(side.found.failed for side in sides):
             return sides, None
         # the decision must be the same whether images that ERRORED count as wrong or as right, on either side

@@ -50,7 +50,7 @@ class Evidence:
     run: Runner
     seen: tuple[Context, DefenseResult] | None = None
 
-    def after(self, context: Context, found: DefenseResult) -> Evidence:
+    def with_results(self, context: Context, found: DefenseResult) -> Evidence:
         """Return the same defense with newer results.
 
         Args:

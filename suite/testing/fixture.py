@@ -116,13 +116,13 @@ class Robustness:
         __tracebackhide__ = True
         settings, effort = self.settings.but(changes), Effort() if effort is None else effort
         if not isinstance(effort, Effort):
-            raise PurebenchError(f"effort: expected an Effort(steps=…, draws=…), but got {effort!r}.")
+            raise PurebenchError(f"effort: expected an Effort(steps=…, eot=…), but got {effort!r}.")
         board = find(settings.board)
         with self._evidence(settings, board, [defense]) as (side,):
             trust = honest(
                 board, side.row, side.run, effort=effort, confidence=settings.confidence, limits=limits(settings)
             )
-            side = side.after(*trust.seen)
+            side = side.with_results(*trust.seen)
             again = check_command(side, effort, trust.images) if side.asked else ""
             lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again=again)
             lines += stopped(settings, board, trust.images) if trust.result is Result.UNDECIDED else []

@@ -20,7 +20,7 @@ from purebench.execution.incremental import Limits, Runner
 
 from claimed import write_claimed  # isort: skip
 
-EFFORT = ["--steps", "6", "--queries", "5", "--draws", "2"]
+EFFORT = ["--steps", "6", "--queries", "5", "--eot", "2"]
 
 
 def check(defense: str, folder: Path, *words: str, radius: str = "4/255") -> tuple[int, dict[str, str]]:
@@ -51,7 +51,7 @@ def test_checks_are_undecided_on_few_images(tmp_path: Path) -> None:
 def test_checks_stop_as_soon_as_they_are_decided(tmp_path: Path) -> None:
     """A fault in every image is found on few; a sound defense needs enough to rule out a share of `tolerance`."""
     board = load_board(write_claimed(tmp_path, images=64))
-    effort = Effort(steps=4, queries=2, draws=2, tolerance=0.5)
+    effort = Effort(steps=4, queries=2, eot=2, tolerance=0.5)
     run = Runner(tmp_path / "store.sqlite")
     masked = DefenseChoice("masked", Spec(f"{tmp_path}/own.py:masked"))
     bad = honest(board, masked, run, effort=effort)

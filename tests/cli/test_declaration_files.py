@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from purebench.cli import declaration
-from purebench.cli.declaration import VARIES, Declaration, declared, of_package, read
-from purebench.cli.listing import print_defenses
+from purebench.cli.declaration import VARIES, Declaration, declared, of_source, own, read
+from purebench.cli.listing import facts, print_defenses
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
+from purebench.core.source import decorator_arguments
 
-OURS = of_package(registry.installed("declarations")["purebench"])
+OURS = own()
 LINE = "{random: true, gradient: exact, surrogate: identity, forwards: 2, licence: MIT, source: control}"
 
 
@@ -105,7 +106,7 @@ def test_defenses_without_a_valid_declaration_are_listed_with_question_marks(the
         theirs.write_text(text, encoding="utf-8")
     output = shown(160)
     assert row("theirs", output)[1:7] == ["?"] * 6
-    assert "a file of declarations is ignored" in output
+    assert "a declaration is ignored" in output
     assert "defenses.yaml" in " ".join(output.split())
     assert row("vae", output)[2:4] == ["exact", "identity"]
 
@@ -120,7 +121,7 @@ def test_the_list_shows_every_defense_with_all_its_facts(width: int) -> None:
         random = one.random if one.random == VARIES else "yes" if one.random else "no"
         rest = " ".join(words[1:])
         assert rest.startswith(f"{random} {one.gradient} {one.surrogate} ")
-        assert "?" not in words[:9]
+        assert "?" not in words[:7]
         number = one.source.rpartition(" ")[2]
         assert number in re.sub(r"\s+", " ", output)
 
@@ -131,3 +132,46 @@ def test_listing_defenses_does_not_import_torch() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "diffpure" in done.stdout
     assert declaration.__name__ not in done.stdout
+
+
+def declared_above(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Declaration | None:
+    """Returns the declaration above the function `make` of a module, which raises on import."""
+    (folder / "a_defense.py").write_text(f"raise RuntimeError\n\n\n{source}", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    decorator_arguments._decorators.cache_clear()
+    return of_source(EntryPoint("mine", "a_defense:make", "purebench.defenses"))
+
+
+FACTS = 'random=True, gradient="exact", surrogate="identity", forwards=2, licence="MIT", source="control"'
+
+
+@pytest.mark.parametrize("ms", [None, 3.0])
+def test_a_defense_is_declared_in_its_own_file_and_its_time_may_be_missing(
+    ms: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"@listed({FACTS}, ms={ms})\ndef make():\n    pass\n"
+    found = declared_above(source, tmp_path, monkeypatch)
+    assert found == Declaration(
+        random=True, gradient="exact", surrogate="identity", forwards=2, ms=ms, licence="MIT", source="control"
+    )
+    assert facts(found)[4] == ("?" if ms is None else "3")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (FACTS.replace("random", "randm"), "mine: the key 'randm' is unknown; did you mean 'random'?"),
+        (FACTS.replace("True", "chance()"), "mine: malformed node or string"),
+        (FACTS.replace("random=True, ", ""), "mine: expected the key 'random', but it is missing"),
+        ("3", "mine: expected properties by name, but got listed(3, …)."),
+    ],
+)
+def test_an_invalid_declaration_above_a_defense_is_rejected(
+    given: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PurebenchError, match=re.escape(message)):
+        declared_above(f"@listed({given})\ndef make():\n    pass\n", tmp_path, monkeypatch)
+
+
+def test_a_defense_without_a_declaration_is_not_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert declared_above("def make():\n    pass\n", tmp_path, monkeypatch) is None

@@ -1,4 +1,4 @@
-"""Tests that the facts declared in the catalogue agree with measurements of each defense."""
+"""Tests that the facts that the files of the defenses declare agree with measurements of each defense."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purebench.cli.declaration import VARIES, of_package
+from purebench.cli.declaration import VARIES, own
 from purebench.core import registry
 from purebench.core.defense import Defense, as_defense
 from purebench.core.registry import Spec
@@ -31,7 +31,7 @@ from purebench.integrations.robustbench.zoo import load
 
 from tiny_zoo import NAME, Tiny, save, tiny_in_the_zoo  # isort: skip
 
-OURS = of_package(registry.installed("declarations")["purebench"])
+OURS = own()
 COSTS = json.loads(BUNDLED.with_name("costs.json").read_text(encoding="utf-8"))
 FACTS = ("random", "gradient", "surrogate", "forwards", "passes")
 UNPUBLISHED = ("control", "own")
@@ -211,9 +211,9 @@ def test_the_declared_licence_is_that_of_the_package_and_the_weights() -> None:
 def test_declared_times_are_those_of_the_recorded_benchmark() -> None:
     assert COSTS["command"].startswith("python benchmarks/purification.py --declared ")
     assert COSTS["command"].endswith(" --costs defenses/costs.json")
-    assert COSTS["ms"].keys() == OURS.keys() - FAMILIES.keys()
+    assert COSTS["ms"].keys() <= OURS.keys() - FAMILIES.keys()
     for name, one in OURS.items():
-        assert one.ms == (VARIES if name in FAMILIES else COSTS["ms"][name])
+        assert one.ms == (VARIES if name in FAMILIES else COSTS["ms"].get(name))
 
 
 @pytest.mark.parametrize("name", ["vae", "mlvgm-hvae", "diffpure", "gdmp", "smoothing"])

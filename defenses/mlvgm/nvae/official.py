@@ -40,7 +40,7 @@ def load_nvae(path: str | Path, temperature: float = 0.6) -> NVAE:
 
 
 def nvae_from(path: Path, file: Mapping[str, Any], temperature: float) -> NVAE:
-    """Build the NVAE from the content of its official file, as of `load_nvae`.
+    """Build the NVAE from the content of its official file; see `load_nvae`.
 
     Args:
         path: the file, for error messages only.

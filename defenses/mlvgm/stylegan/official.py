@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from purebench.core.errors import PurebenchError
-from purebench.defenses.checkpoints import CURE, check_keys, empty, in_float32
+from purebench.defenses.checkpoints import check_keys, empty, in_float32
 from purebench.defenses.mlvgm.official import read_official
 from purebench.defenses.mlvgm.stylegan.autoencoder import OfficialAutoencoder
 from purebench.defenses.mlvgm.stylegan.e4e import E4E
 from purebench.defenses.mlvgm.stylegan.style_transformer import StyleTransformer
 
 Autoencoder = TypeVar("Autoencoder", bound=OfficialAutoencoder)
+ONLY = "only the authors' colour checkpoints are supported."
 
 
 def load_e4e(path: str | Path, **sizes: Any) -> E4E:
@@ -53,7 +54,7 @@ def e4e_from(path: Path, file: Mapping[str, Any], **sizes: Any) -> E4E:
     """
     opts = part(path, file, "opts", Mapping)
     if (kind := part(path, opts, "encoder_type", str)) != "Encoder4Editing":
-        raise PurebenchError(f"{path}: expected an encoder of type 'Encoder4Editing', but got {kind!r}; {CURE}")
+        raise PurebenchError(f"{path}: expected an encoder of type 'Encoder4Editing', but got {kind!r}; {ONLY}")
     size = part(path, opts, "stylegan_size", int)
     return filled(path, file, lambda: E4E(size=size, **sizes), lambda name: name)
 
@@ -74,7 +75,7 @@ def style_transformer_from(path: Path, file: Mapping[str, Any], **sizes: Any) ->
     """
     opts = part(path, file, "opts", Mapping)
     if (colours := part(path, opts, "input_nc", int)) != 3:
-        raise PurebenchError(f"{path}: expected input_nc of 3 (colour images), but got {colours}; {CURE}")
+        raise PurebenchError(f"{path}: expected input_nc of 3 (colour images), but got {colours}; {ONLY}")
     size = part(path, opts, "output_size", int)
     return filled(path, file, lambda: StyleTransformer(size=size, **sizes), parallel)
 
@@ -136,7 +137,7 @@ def average(path: Path, file: Mapping[str, Any], like: Tensor) -> Tensor:
     if tuple(found.shape) not in {(dim,), (1, dim), (codes, dim), (1, codes, dim)}:
         raise PurebenchError(
             f"{path}: expected 'latent_avg' of shape [{dim}], [1,{dim}] or [{codes},{dim}], "
-            f"but got {list(found.shape)}; {CURE}"
+            f"but got {list(found.shape)}; {ONLY}"
         )
     return found.reshape(-1, dim).expand(codes, dim).clone()
 
@@ -157,5 +158,5 @@ def part(path: Path, whole: Mapping[str, Any], name: str, kind: type[Any]) -> An
         raise PurebenchError(f"{path}: expected the entry {name!r}, but it is missing; name the authors' own file.")
     if not isinstance(whole[name], kind):
         came = type(whole[name]).__name__
-        raise PurebenchError(f"{path}: expected {name!r} to be of type {kind.__name__}, but got {came}; {CURE}")
+        raise PurebenchError(f"{path}: expected {name!r} to be of type {kind.__name__}, but got {came}; {ONLY}")
     return whole[name]

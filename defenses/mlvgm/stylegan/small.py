@@ -84,7 +84,7 @@ class SmallStyleGAN(MLVGM):
         colours: channels of the images.
 
     Raises:
-        PurebenchError: As of Generator.
+        PurebenchError: If the size is not a power of two of at least 8, or a side has no channels.
     """
 
     def __init__(

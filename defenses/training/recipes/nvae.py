@@ -51,13 +51,13 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 
 def balance(divergences: Tensor, groups_per_scale: list[int]) -> Tensor:
-    """Compute weights of the divergences that are smaller for groups with little information so far (NVAE, appendix A).
+    """Weight the KL term of each latent; latents whose KL is still small get a small weight (NVAE, appendix A).
 
-    The weights are proportional to KL_i·groups/area of the group's scale, so that no group becomes unused in the
-    warm-up.
+    The weight of latent i at scale s is proportional to KL_i · n_s / 4^s, where n_s is the number of latents at scale s
+    and 0 is the coarsest scale. No latent then becomes unused during the warm-up.
 
     Args:
-        divergences: divergences by latent [L].
+        divergences: KL of each latent [L].
         groups_per_scale: number of latents at each scale, the coarsest first.
 
     Returns:

@@ -55,7 +55,10 @@ def a_vae_from(path: Path, file: Mapping[str, Any]) -> AVAE:
     check_keys(path, model.state_dict() | blurs, state)
     for name, kernel in blurs.items():
         if not torch.allclose(state[name].float(), kernel):
-            raise PurebenchError(f"{path}: expected {name!r} to be the blur [1,2,1] × [1,2,1] / 16, but got another.")
+            raise PurebenchError(
+                f"{path}: expected {name!r} to be the blur [1,2,1] × [1,2,1] / 16, but got another; "
+                "name the authors' own file."
+            )
     return filled(path, model, {name: value for name, value in state.items() if name not in blurs})
 
 

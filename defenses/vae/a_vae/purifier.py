@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.parameters import Count, NonNegative, checked
 from purebench.defenses.checkpoints import load
 from purebench.defenses.vae.a_vae.network import AVAE, Chance, Encoded
@@ -74,6 +75,14 @@ class AVAEPurifier(Purifier):
         return (self.model.decode(encoded, chance, self.temperature) - x).square().mean((1, 2, 3))
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=17,
+    licence="MIT",
+    source="after Serez et al. 2025, arXiv:2412.03453",
+)
 def a_vae(
     *, name: str | None = None, weights: str | None = None, samples: Count = 16, temperature: NonNegative = 1.0
 ) -> AVAEPurifier:
@@ -91,6 +100,14 @@ def a_vae(
     return AVAEPurifier(_model("a-vae", name, weights), samples=samples, temperature=temperature)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def a_vae_released(*, name: str | None = None, weights: str | None = None) -> AVAEPurifier:
     """Purify with A-VAE as Serez et al. 2025 evaluate it: one sample, temperature 0.6; bundled, or a-vae-released/TASK.
 

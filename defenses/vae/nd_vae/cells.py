@@ -1,7 +1,7 @@
 """ND-VAE's layers: NVAE's cells with plain convolutions, without the factor 0.1 on the residual branch.
 
-RESIDUAL_NAMES and GENERATIVE_NAMES hold the second name of each layer of a cell in the released files, besides its
-number.
+The released state dict stores each layer of a cell twice: under its number in the cell, and under an attribute name.
+RESIDUAL_NAMES and GENERATIVE_NAMES map the number to the name.
 """
 
 from __future__ import annotations

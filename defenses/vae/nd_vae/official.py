@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from purebench.core.errors import PurebenchError
-from purebench.defenses.checkpoints import CURE, check_keys, empty, filled
+from purebench.defenses.checkpoints import check_keys, empty, filled
 from purebench.defenses.mlvgm.nvae.mixture import parameters_a_pixel
 from purebench.defenses.mlvgm.official import read_official
 from purebench.defenses.vae.flat_state import check_dimensions, tensors
@@ -65,7 +65,8 @@ def nd_vae_from(path: Path, file: Mapping[str, Any]) -> NDVAE:
         for other in others:
             if not torch.equal(state[first], state[other]):
                 raise PurebenchError(
-                    f"{path}: expected {first!r} and {other!r} to be the same, but they differ; {CURE}"
+                    f"{path}: expected {first!r} and {other!r} to be the same, but they differ; "
+                    "name the authors' own file."
                 )
     return filled(path, model, {name: state[all_of_it[0]] for name, all_of_it in names.items()})
 

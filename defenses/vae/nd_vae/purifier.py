@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from purebench.core.defense import Purifier
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import load
 from purebench.defenses.mlvgm.hvae import Normal
@@ -67,6 +68,14 @@ def _sampled(posterior: Normal, prior: Normal) -> Tensor:
     return posterior.sample()
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="after Serez et al. 2025, arXiv:2412.03453",
+)
 def nd_vae(*, name: str | None = None, weights: str | None = None, noise: float | None = None) -> NDVAEPurifier:
     """Purify with ND-VAE as intended: the start of the decoder is trained and stored; bundled, or nd-vae/TASK.
 
@@ -81,6 +90,14 @@ def nd_vae(*, name: str | None = None, weights: str | None = None, noise: float 
     return NDVAEPurifier(model, noise=usual if noise is None else noise)
 
 
+@listed(
+    random=True,
+    gradient="exact",
+    surrogate="identity",
+    forwards=1,
+    licence="MIT",
+    source="Serez et al. 2025, arXiv:2412.03453",
+)
 def nd_vae_released(
     *, name: str | None = None, weights: str | None = None, noise: float | None = None, seed: int = 0
 ) -> NDVAEPurifier:

@@ -21,7 +21,6 @@ from purebench.core.seeds import seeded
 from purebench.execution.context import prepare
 from purebench.execution.cost_estimate import forecast
 from purebench.execution.jobs.job import run_job
-from purebench.records.outcome import Outcome
 
 GRADIENT, ATTACK, COST = "gradient", "short attack", "cost of the board"
 PROBED = 16
@@ -104,12 +103,12 @@ def attack(trial: Trial) -> Probe:
     )
     attack = AttackChoice("apgd", Spec("apgd", {"steps": ATTACK_STEPS}), mode, eot)
     record = run_job(Job("try", "try", trial.row, attack, 0), few).record
-    if Outcome.ERRORED in record.outcomes:
-        return Probe(ATTACK, Result.FAILS, record.reason, {"errored": record.outcomes.count(Outcome.ERRORED)})
-    broken = record.outcomes.count(Outcome.MISCLASSIFIED)
+    if record.errored:
+        return Probe(ATTACK, Result.FAILS, record.reason, {"errored": len(record.errored_rows)})
+    broken = record.broken
     samples = f", {eot} EOT sample{'s' if eot > 1 else ''}" if random else ""
     told = f"{broken} of {count} images broken by APGD ({mode}, {ATTACK_STEPS} steps{samples}) at {_radius(board)}"
-    told += "".join(f"; {warning.sentence}" for warning in record.warnings)
+    told += "".join(f"; {sentence}" for sentence in record.warning_sentences)
     return Probe(ATTACK, None, told, {"broken": broken, "images": count, "eot": eot, "mode": mode})
 
 

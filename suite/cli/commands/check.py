@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import StoreOption, TrustOption
+from purebench.cli.options import IN_MINUTES, StoreOption, TrustOption, in_minutes
 
 if TYPE_CHECKING:
     from purebench.checks.finding import CheckResult
@@ -28,13 +28,18 @@ def check(
         ),
     ] = "fashion-quick",
     max_images: Annotated[
-        int | None, typer.Option(help="Largest number of images. Default: all images of the board.", min=1)
+        int | None, typer.Option(help="Stop after at most N images. Default: all images of the board.", min=1)
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help=("Time limit in minutes, after which no further images are used."))
+        float | None,
+        typer.Option(
+            help=f"Time limit, after which no further images are used. {IN_MINUTES}",
+            metavar="TIME",
+            parser=in_minutes("--minutes"),
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(help="Steps of APGD.", min=1)] = 10,
-    draws: Annotated[
+    eot: Annotated[
         int,
         typer.Option(
             help=("EOT samples: draws of a random defense over which gradients and scores are averaged."), min=1
@@ -79,7 +84,7 @@ def check(
         raise PurebenchError(f"--minutes: expected a number above 0, such as 10 or 0.5, but got {minutes!r}.")
     chosen = choose(board, [defense], None)
     check_trust(board, load_board(find_board(board)), trust=trust)
-    effort = Effort(steps=steps, draws=draws, queries=queries, tolerance=tolerance)
+    effort = Effort(steps=steps, eot=eot, queries=queries, tolerance=tolerance)
     with run_progress(parts=True) as watch:
         run = Runner(store or default_store(), device, workers, watch)
         row, limits = chosen.shown[0], Limits(max_images, minutes)

@@ -29,7 +29,9 @@ def compare(
     store: Annotated[
         Path | None, typer.Option(help="Use the rows of this store, which `purebench run` has written.")
     ] = None,
-    results: Annotated[Path | None, typer.Option(help="Use the rows of this folder of results.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Read the rows from this folder, which `purebench run --results` has written.")
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Compare all pairs of rows, with Holm's correction over all pairs.")
     ] = False,

@@ -73,7 +73,7 @@ def export(
     try:
         if images:
             counted = {result.name: set(result.images) for result in results}  # those behind the table
-            kept = [one for one in records if counted.get(one.defense, set()).issuperset(one.images)]
+            kept = [one for one in records if one.covered_by(counted.get(one.defense, set()))]
             with reading(path) as saved:
                 pictures = export_images(saved, found, kept, out / "adversarial", images)
         before.replace_by([*written, *pictures], (one.key for one in records))

@@ -38,9 +38,9 @@ def interval(
     ] = None,
     confidence: Annotated[float, typer.Option(help="Confidence level, such as 0.99.")] = 0.95,
 ) -> None:
-    """Compute the confidence interval of an accuracy, such as one from a paper, by any method of the statistics.
+    """Compute the confidence interval of an accuracy, such as one from a paper.
 
-    Runs nothing. Example: purebench interval 43/50
+    Offers every method of `purebench.statistics`; runs nothing. Example: purebench interval 43/50
     Example: purebench interval 43/50 --method wilson --method jeffreys
     """
     from purebench.core.terminal_output import make_console

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import TrustOption
+from purebench.cli.options import IN_SECONDS, TrustOption, in_seconds
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def plan(
     defense: Annotated[
         list[str] | None, typer.Option("--defense", "-d", help="Only this defense; may be given several times.")
     ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="Number of images: only the first ones of the board.", min=1)
-    ] = None,
+    images: Annotated[int | None, typer.Option(help="Shorten the board to its first N images.", min=1)] = None,
     until: Annotated[
         list[str] | None,
         typer.Option(help=("As in `purebench run`; the estimate is then for the latest possible end.")),
@@ -41,7 +39,12 @@ def plan(
     workers: Annotated[
         int | None, typer.Option(help="Number of processes; default: one per core on the CPU.", min=1)
     ] = None,
-    budget: Annotated[float, typer.Option(help="Approximate time of the probe in seconds.", min=0)] = 60.0,
+    budget: Annotated[
+        float,
+        typer.Option(
+            help=f"Approximate time of the probe. {IN_SECONDS}", metavar="TIME", parser=in_seconds("--budget")
+        ),
+    ] = 60.0,
     trust: TrustOption = False,
 ) -> None:
     """Estimate the cost of a board on this device, the width of its intervals, and the smallest detectable differences.
@@ -53,12 +56,15 @@ def plan(
     from purebench.boards.selection import choose
     from purebench.boards.trust import check_trust
     from purebench.core.compute.memory import keep_freed_memory
+    from purebench.core.errors import PurebenchError
     from purebench.core.terminal_output import make_console
     from purebench.execution.context import prepare
     from purebench.execution.cost_estimate import forecast
     from purebench.execution.early_checks import check_attacks
     from purebench.execution.scheduler import default_workers
 
+    if not budget >= 0:
+        raise PurebenchError(f"--budget: expected a time of at least 0 s, such as 60, but got {budget!r}.")
     chosen = choose(board, defense, images, until=until, max_images=max_images)
     check_trust(board, load_board(find_board(board)), trust=trust)
     keep_freed_memory()

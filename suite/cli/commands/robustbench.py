@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+THREATS = {"linf": "Linf", "l2": "L2"}
+"""RobustBench's names of our norms."""
+
 
 def robustbench(
     models: Annotated[Path, typer.Option(help="RobustBench's model folder, with files DATASET/THREAT/NAME.pt.")],
@@ -17,8 +20,10 @@ def robustbench(
         Path, typer.Option(help="Folder that contains cifar-10-batches-py, cifar-100-python or ImageNet's val.")
     ] = Path("data"),
     dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet.")] = "cifar10",
-    threat: Annotated[str, typer.Option(help="Linf or L2.")] = "Linf",
-    radius: Annotated[str | None, typer.Option(help="Radius, such as 8/255; default: the leaderboard's.")] = None,
+    threat: Annotated[str, typer.Option("--threat", "--norm", help="Norm: linf or l2.")] = "linf",
+    radius: Annotated[
+        str | None, typer.Option("--radius", "--eps", help="Radius, such as 8/255; default: the leaderboard's.")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Number of test images: only the first ones.", min=1)] = None,
     batch: Annotated[
         int, typer.Option(help="Batch size; together with the seed it determines the result.", min=1)
@@ -39,7 +44,7 @@ def robustbench(
         model_dir=models,
         data_dir=data,
         dataset=dataset,
-        threat_model=threat,
+        threat_model=THREATS.get(threat.lower(), threat),
         eps=None if radius is None else parse_radius(radius),
         n_examples=images,
         batch_size=batch,

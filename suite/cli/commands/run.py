@@ -27,9 +27,7 @@ def run(
             "path/to/file.py:name. May be given several times.",
         ),
     ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="Number of images: only the first ones of the board.", min=1)
-    ] = None,
+    images: Annotated[int | None, typer.Option(help="Shorten the board to its first N images.", min=1)] = None,
     until: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,7 +39,7 @@ def run(
     ] = None,
     max_images: Annotated[
         int | None,
-        typer.Option(help=("Largest number of images to run, in whole blocks; with --until, the latest end.")),
+        typer.Option(help="Stop early: after at most N images, in whole blocks. With --until, the latest end."),
     ] = None,
     radius: Annotated[
         str | None,

@@ -20,14 +20,18 @@ def show(
     results: Annotated[
         Path | None,
         typer.Option(
-            help="With a board: write its results as JSON into this folder. Without board and --store: show the "
-            "results in this folder; no store, images or models are needed."
+            help="WRITTEN to if a board is named: its results, as JSON, go into this folder. READ if neither a board "
+            "nor --store is given: the results in this folder are shown, without a store, images or models."
         ),
     ] = None,
 ) -> None:
     """Show the contents of a store or a folder of results: its boards, or the ranking of one, also during a run.
 
-    Runs no code that the store names. Example: purebench show --results my-results --page board.html
+    Safe on a store from someone else: none of the Python files that it names are run.
+
+    Example: purebench show fashion-quick
+
+    Example: purebench show --results my-results --page board.html
     """
     from purebench.cli.result_files import show_results
     from purebench.leaderboards.output import check_outputs
@@ -40,7 +44,10 @@ def show(
 
 
 def print_stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:
-    """Print the boards of a store, or one of them; runs no code that the store names.
+    """List the boards of a store with their finished jobs; with a name, print the ranking of that board.
+
+    None of the defense, attack and data-set files that a stored board names are imported, so a store from another
+    person is safe to open.
 
     Args:
         path: The store.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import TrustOption
+from purebench.cli.options import IN_SECONDS, TrustOption, in_seconds
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -28,7 +28,12 @@ def try_defense(
         ),
     ] = DEFAULT_BOARD,
     seconds: Annotated[
-        float, typer.Option(help=("Approximate time limit; probes that do not fit into it are left out."))
+        float,
+        typer.Option(
+            help=f"Approximate time limit; probes that do not fit into it are left out. {IN_SECONDS}",
+            metavar="TIME",
+            parser=in_seconds("--seconds"),
+        ),
     ] = 60.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,

@@ -22,7 +22,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 LARGEST = {"cpu": 128, "cuda": 2048}
 """Largest device batch. Larger ones are not faster: on a CPU core a ResNet, a hierarchical VAE and a diffusion U-Net
-reach their shortest time per image at 64 to 128 images if freed memory is kept (see `core.memory`)."""
+reach their shortest time per image at 64 to 128 images if freed memory is kept (see `core.compute.memory`)."""
 ROOM = {"cpu": 2**31, "cuda": 2**34}
 """Bytes that the activations of a batch may take."""
 

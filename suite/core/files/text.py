@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from reprlib import Repr
 
 from purebench.core.errors import PurebenchError
 
 MEBIBYTE = 2**20
+UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+"""Seconds of the units of a duration."""
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -61,3 +64,26 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def parse_duration(text: str | float, where: str, unit: str) -> float:
+    """Return the seconds of a duration such as "90s", "10m", "10 min" or "2h".
+
+    Args:
+        text: the duration.
+        where: the option that states it, for the message.
+        unit: the unit of a number without one, a key of `UNITS`.
+
+    Raises:
+        PurebenchError: it is no duration.
+
+    >>> parse_duration("90s", "--minutes", "m"), parse_duration("1.5", "--minutes", "m")
+    (90.0, 90.0)
+    """
+    found = re.fullmatch(r"\s*(\S*?)\s*(s|min|m|h)?\s*", str(text))
+    try:
+        return float(found[1] if found else text) * UNITS[(found and found[2]) or unit]
+    except ValueError as error:
+        raise PurebenchError(
+            f"{where}: expected a duration such as 90s, 10m or 2h, but got {shown(text)}; write a number and s, m or h."
+        ) from error

@@ -1,8 +1,8 @@
 """Runs a worst-case job: picks one adversarial example for each image of a block, and scores it on fresh draws.
 
 The attack jobs' verification draws are the first rung of a successive halving. The attacks that remain get more draws,
-and only the pick is scored, on draws that were not used before (see `statistics.halving`). The mean of these scores is
-the robust accuracy (`DefenseResult.robust`).
+and only the pick is scored, on draws that were not used before (see `statistics.worst_case.halving`). The mean of these
+scores is the robust accuracy (`DefenseResult.robust`).
 """
 
 from __future__ import annotations

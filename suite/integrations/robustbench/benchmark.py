@@ -257,7 +257,7 @@ def command(model: str | None, *, model_dir: Path, out: Path | None, **options: 
         model: Name in the zoo; None to list the models.
         model_dir: Folder of the models.
         out: A JSON file for the result, None for none.
-        **options: Of `benchmark`.
+        **options: Further arguments of `benchmark`.
 
     Raises:
         PurebenchError: As `benchmark` does, and for an `out` that cannot be written.

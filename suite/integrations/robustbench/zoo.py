@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from purebench.core import third_party
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError, nearest
 from purebench.core.seeds import seeded
 
@@ -269,6 +270,15 @@ def _check_checkpoint(file: Path) -> None:
         )
 
 
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="none",
+    forwards=0,
+    ms="varies",
+    licence="varies",
+    source="Croce et al. 2021, arXiv:2010.09670",
+)
 def classifier(name: str, *, model_dir: str, dataset: str = "cifar10", threat_model: str = "Linf") -> nn.Module:
     """Load any model of RobustBench's zoo from a local folder: `robustbench:Standard(model_dir=models)`.
 

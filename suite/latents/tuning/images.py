@@ -37,8 +37,8 @@ def held_out(board: Board) -> tuple[Spec, int]:
     name = board.dataset.use.name
     if name not in HELD_OUT:
         raise PurebenchError(
-            f"--dataset: expected images other than those of the board {board.name}, but none are known for "
-            f"{name}; choose some (--dataset, --skip)."
+            f"tune: expected images that nothing was trained on, but none are known for the data set {name}; name a "
+            "data set (--dataset) and the number of its first images to leave out (--skip)."
         )
     return HELD_OUT[name]
 

@@ -109,3 +109,18 @@ APPROXIMATE: dict[str, Maker] = {
 
 IN_ORDER = frozenset({"betting", "betting-sequence", "empirical-bernstein-sequence"})
 """Methods whose interval depends on the order of the values, which must be random."""
+
+
+def interval_method(deterministic: bool, anytime: bool = False) -> str:
+    """Return the name of the interval method for a deterministic or random defense.
+
+    Args:
+        deterministic: Whether the same image always gets the same answer.
+        anytime: Whether the interval must be valid at any stopping time.
+
+    Returns:
+        A name in `METHODS`.
+    """
+    if anytime:
+        return "betting-sequence"
+    return "clopper-pearson" if deterministic else "gaffke"

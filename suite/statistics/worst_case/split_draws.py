@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.statistics.estimate import Estimate
-from purebench.statistics.intervals.methods import interval
+from purebench.statistics.intervals.methods import interval, interval_method
 from purebench.statistics.worst_case.bracket import bracket
 from purebench.statistics.worst_case.picking import split_score
 
@@ -130,21 +130,6 @@ def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95, any
     right = require_bool(right, "right", ("images", "draws"))[np.newaxis]
     counts = require_counts(None, right)
     return _estimate(right, counts, right[0].mean(axis=1), deterministic, confidence, anytime)
-
-
-def interval_method(deterministic: bool, anytime: bool = False) -> str:
-    """Return the name of the interval method for a deterministic or random defense.
-
-    Args:
-        deterministic: Whether the same image always gets the same answer.
-        anytime: Whether the interval must be valid at any stopping time.
-
-    Returns:
-        A name in `METHODS`.
-    """
-    if anytime:
-        return "betting-sequence"
-    return "clopper-pearson" if deterministic else "gaffke"
 
 
 def _estimate(

@@ -30,7 +30,8 @@ def convert(
         bool,
         typer.Option(
             "--trust",
-            help="Unpickle the file, which runs any code that it contains; use it only for authors that you trust.",
+            help="Unpickle the checkpoint, which runs any code in it; without it, only tensors and plain values are "
+            "read. Use it only for files of authors that you trust.",
         ),
     ] = False,
 ) -> None:

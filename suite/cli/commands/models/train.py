@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from purebench.cli.options import IN_MINUTES, in_minutes
+
 
 def train(
     name: Annotated[str, typer.Argument(help="Name of the recipe (see purebench list recipes).")],
@@ -14,13 +16,21 @@ def train(
         Path, typer.Option(help=("Folder for the weights, the log, the model card and the state to resume from."))
     ] = Path("trained"),
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    minutes: Annotated[float | None, typer.Option(help="Time limit; default: the recipe's own.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Time limit; default: the recipe's own. {IN_MINUTES}",
+            metavar="TIME",
+            parser=in_minutes("--minutes"),
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help=("Number of steps instead of a time limit; the seed then determines the result."))
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     data: Annotated[
-        str | None, typer.Option(help=("Folder of the data set; by default it is searched for, or downloaded."))
+        str | None,
+        typer.Option(help="Folder of the data set; default: it is searched for, or downloaded to $PUREBENCH_DATA."),
     ] = None,
 ) -> None:
     """Train a bundled model by its recipe; with the same --out an interrupted training continues."""

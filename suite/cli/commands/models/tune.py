@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import TrustOption
+from purebench.cli.options import IN_MINUTES, TrustOption, in_minutes
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -44,7 +44,12 @@ def tune(
         int, typer.Option(help=("Number of lists of alphas to evaluate, including those of earlier runs."), min=1)
     ] = 100,
     minutes: Annotated[
-        float | None, typer.Option(help=("Time limit in minutes, after which no evaluation is started."), min=0)
+        float | None,
+        typer.Option(
+            help=f"Time limit, after which no evaluation is started. {IN_MINUTES}",
+            metavar="TIME",
+            parser=in_minutes("--minutes"),
+        ),
     ] = None,
     board: Annotated[
         str,
@@ -68,11 +73,16 @@ def tune(
     ] = 5,
     attenuation: Annotated[float, typer.Option(help="Factor on the alphas that are searched.")] = 0.7,
     attack: Annotated[str, typer.Option(help="The attack of the adaptive objective.")] = "apgd(steps=5)",
-    gradient: Annotated[str, typer.Option(help="Gradient mode of this attack: exact, bpda, blind or none.")] = "exact",
+    gradient: Annotated[
+        str,
+        typer.Option(help="Gradient mode of this attack, such as exact or bpda-learned; see purebench list views."),
+    ] = "exact",
     eot: Annotated[int, typer.Option(help="EOT samples: draws over which a gradient is averaged.", min=1)] = 2,
     draws: Annotated[int, typer.Option(help="Verification draws per image.", min=1)] = 8,
     norm: Annotated[str | None, typer.Option(help="Norm in place of the board's: linf, l2 or l1.")] = None,
-    radius: Annotated[str | None, typer.Option(help="Radius in place of the board's, such as 4/255.")] = None,
+    radius: Annotated[
+        str | None, typer.Option("--radius", "--eps", help="Radius in place of the board's, such as 4/255.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of images, proposals, attacks and draws.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     trust: TrustOption = False,
@@ -87,12 +97,15 @@ def tune(
     from purebench.boards.selection import label
     from purebench.boards.trust import check_trust
     from purebench.core.compute.memory import keep_freed_memory
+    from purebench.core.errors import PurebenchError
     from purebench.core.registry import Spec
     from purebench.core.threat import ThreatModel, parse_radius
     from purebench.latents.tuning.setting import setting_for
     from purebench.latents.tuning.tune import tune as run
     from purebench.latents.tuning.tune import write
 
+    if minutes is not None and not minutes >= 0:
+        raise PurebenchError(f"--minutes: expected a time of at least 0, such as 10, but got {minutes!r}.")
     keep_freed_memory()
     out = out or Path("tuned") / label(defense)
     chosen = load_board(find_board(board))
