@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
@@ -12,12 +13,19 @@ from pathlib import Path
 
 INSTALLED = ("site-packages", "dist-packages")
 """Folders of installed packages."""
+STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+"""Folders of Python's own modules."""
 ABSENT = "not installed"
 
 
 def is_installed(places: Iterable[str | Path]) -> bool:
     """Return whether one of the paths is in a folder of installed packages."""
     return any(part in INSTALLED for place in places for part in Path(place).parts)
+
+
+def is_library(file: str) -> bool:
+    """Return whether a file of code belongs to Python or to an installed package."""
+    return file.startswith(STANDARD) or is_installed([file])
 
 
 def owners_of(top: str) -> tuple[str, ...]:

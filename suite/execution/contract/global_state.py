@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import sysconfig
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+from purebench.core.source.distributions import is_library
+
 VALUES = (bool, int, float, complex, str, bytes, type(None))
 MANY = 1000
 """Number of elements of a container that are examined."""
@@ -89,7 +89,7 @@ def _own(module: str | None) -> bool:
     if module is None or module.partition(".")[0] in ("builtins", "purebench"):
         return False
     where = getattr(sys.modules.get(module), "__file__", None)
-    return module == "__main__" if where is None else not where.startswith(INSTALLED)
+    return module == "__main__" if where is None else not is_library(where)
 
 
 def _functions(defense: nn.Module) -> Iterator[types.FunctionType]:

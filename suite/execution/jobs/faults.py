@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sysconfig
 import traceback
 from pathlib import Path
 
 import torch
 
 import purebench
+from purebench.core.source.distributions import is_library
 
 LONGEST = 500
-LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def explain(error: BaseException) -> str:
@@ -33,7 +32,7 @@ def _place(error: BaseException) -> str:
         name = frame.filename
         if name.startswith("<") or str(Path(name).resolve()).startswith(tuple(here)):
             continue
-        if not name.startswith(LIBRARIES):
+        if not is_library(name):
             return f"{_short(name)}:{frame.lineno}"
         if not name.startswith(str(Path(torch.__file__).parent)):
             installed = installed or f"{_short(name)}:{frame.lineno}"
