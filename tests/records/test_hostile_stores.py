@@ -39,7 +39,7 @@ PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
         ("UPDATE records SET json = replace(json, 'robust', 'misclassified')", "contradicts the draws"),
         (
             f"UPDATE records SET json = json_set(json, '$.picked[0]', 'nobody') {PICKS}",
-            "picked[0]: expected an attack that",
+            "picked[0]: expected an attack of this result that is robust or misclassified",
         ),
         (
             f"UPDATE records SET json = json_remove(json, '$.picked[0]') {PICKS}",

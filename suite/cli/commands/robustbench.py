@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 
-THREATS = {"linf": "Linf", "l2": "L2"}
-"""RobustBench's names of our norms."""
-
 
 def robustbench(
     models: Annotated[Path, typer.Option(help="RobustBench's model folder, with files DATASET/THREAT/NAME.pt.")],
@@ -44,7 +41,7 @@ def robustbench(
         model_dir=models,
         data_dir=data,
         dataset=dataset,
-        threat_model=THREATS.get(threat.lower(), threat),
+        threat_model=threat.capitalize(),  # RobustBench writes Linf and L2
         eps=None if radius is None else parse_radius(radius),
         n_examples=images,
         batch_size=batch,
