@@ -1,4 +1,4 @@
-"""How the official file of each kind of MLVGM is read and its model is built; modules are imported when called."""
+"""Readers and builders of the official files of each kind of MLVGM; a model's module is imported when it is needed."""
 
 from __future__ import annotations
 

@@ -42,16 +42,7 @@ Words = Annotated[str, Field(pattern=r"\S"), Expected("words (or varies)")]
 class Declaration(StrictModel):
     """Properties of a defense at its default settings; each may be `varies`.
 
-    Attributes:
-        random: Whether two answers to an image may differ.
-        gradient: Whether the purifier is differentiable: `exact` where the gradient passes through it, `zero` where the
-            gradient is zero almost everywhere, `none` where it cannot pass, so that exact attacks are SKIPPED.
-        surrogate: The function that BPDA differentiates: `identity`, `none` where there is no purifier, or a few words.
-        forwards: How often one draw passes an image through the defense's own networks (most layers of them).
-        passes: How often one draw passes an image through the classifier.
-        ms: CPU milliseconds per image of a draw, classifier included, None if it was not measured.
-        licence: Licence of code and weights.
-        source: The paper.
+    They are the arguments of `purebench.core.defense.listed`, which describes them.
     """
 
     random: Annotated[bool | Varies, Expected("true, false (or varies)")]
