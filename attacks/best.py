@@ -68,7 +68,7 @@ class Best:
             loss: Loss at the points, [M].
             logits: Logits at the points, [M,draws,K].
             scored: Whether the logits come from `View.scores`, rather than from a pass with gradients, which may have a
-                lower precision, use a folded copy, or give other answers.
+                lower precision or give other answers.
 
         Returns:
             Which of these images need further attack, bool [M].
@@ -88,7 +88,7 @@ class Best:
         return ~broken
 
     def _wrong_again(self, points: Tensor, index: Tensor) -> Tensor:
-        """Return which images are wrong without gradients too, bool [M]; a folded or coarse pass may err at a tie."""
+        """Return which images are wrong without gradients too, bool [M]; a coarse pass may err at a tie."""
         scores = self.view.scores(points)[:, 0]
         right = scores.argmax(1) == self.y[index]
         first, second = scores.topk(2, dim=1).values.unbind(1)

@@ -7,13 +7,13 @@ attacks describe themselves (see entry.py).
 
 from __future__ import annotations
 
-from purebench.attacks.entry import ALL, ANY, DECISION, NONE, SCORE, WHITE, Entry
-from purebench.core.errors import PurebenchError, nearest
+from purebench.attacks.entry import ALL, ANY, DECISION, NONE, SCORE, WHITE, AttackEntry
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.threat import Knowledge
 
 
-def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also: str = "") -> Entry:
+def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also: str = "") -> AttackEntry:
     """Return the entry of an attack that keeps to the radius.
 
     Args:
@@ -23,7 +23,7 @@ def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also
         note: A short description.
         also: Aliases, separated by spaces.
     """
-    return Entry(
+    return AttackEntry(
         name=name,
         norms=tuple(norms.split()),
         knowledge=knowledge,
@@ -33,7 +33,7 @@ def bounded(name: str, norms: str, knowledge: Knowledge, note: str = "", *, also
     )
 
 
-def minimum(name: str, norms: str, knowledge: Knowledge, note: str = "", *, needs: str = "") -> Entry:
+def minimum(name: str, norms: str, knowledge: Knowledge, note: str = "", *, needs: str = "") -> AttackEntry:
     """Return the entry of an attack that looks for the nearest adversarial example.
 
     Args:
@@ -45,20 +45,20 @@ def minimum(name: str, norms: str, knowledge: Knowledge, note: str = "", *, need
     """
     own = norms == ANY
     measured = NORM_NAMES if own else tuple(norms.split())
-    return Entry(name=name, norms=measured, own=own, knowledge=knowledge, note=note, needs=needs)
+    return AttackEntry(name=name, norms=measured, own=own, knowledge=knowledge, note=note, needs=needs)
 
 
-def left_out(reason: str, names: str) -> list[Entry]:
+def left_out(reason: str, names: str) -> list[AttackEntry]:
     """Return entries of attacks that cannot be run.
 
     Args:
         reason: Why they cannot be run.
         names: Their names, separated by spaces.
     """
-    return [Entry(name=name, left_out=reason) for name in names.split()]
+    return [AttackEntry(name=name, left_out=reason) for name in names.split()]
 
 
-def table(*rows: Entry | list[Entry]) -> dict[str, Entry]:
+def table(*rows: AttackEntry | list[AttackEntry]) -> dict[str, AttackEntry]:
     """Return the entries by name, in alphabetical order."""
     entries = [entry for row in rows for entry in (row if isinstance(row, list) else [row])]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name.lower())}
@@ -202,7 +202,7 @@ LIBRARIES = {"art": ART, "foolbox": FOOLBOX, "autoattack": AUTOATTACK}
 """The catalogues of the libraries, by prefix."""
 
 
-def find(library: str, name: str) -> Entry:
+def find(library: str, name: str) -> AttackEntry:
     """Return the entry of an attack of a library.
 
     Args:
@@ -218,13 +218,13 @@ def find(library: str, name: str) -> Entry:
     entry = names.get(name)
     if entry is None:
         runs = [known for known, entry in names.items() if not entry.left_out]
-        raise PurebenchError(f"{library}: the attack {name!r} is unknown; {nearest(name, runs)}")
+        raise PurebenchError(f"{library}: the attack {name!r} is unknown; {did_you_mean(name, runs)}")
     if entry.left_out:
         raise PurebenchError(f"{library}:{name} is not supported, because it {entry.left_out}; use another attack.")
     return entry
 
 
-def check_norm(library: str, entry: Entry, norm: str) -> None:
+def check_norm(library: str, entry: AttackEntry, norm: str) -> None:
     """Check that an attack supports a norm.
 
     Args:
@@ -242,7 +242,7 @@ def check_norm(library: str, entry: Entry, norm: str) -> None:
         )
 
 
-def missing(library: str, entry: Entry) -> str:
+def missing(library: str, entry: AttackEntry) -> str:
     """Return the error message for an attack whose package is not installed."""
     package = entry.needs
     return f"{library}:{entry.name}: expected the package {package}, but it is not installed; pip install {package}"

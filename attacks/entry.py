@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.registry import installed
 from purebench.core.source.decorator_arguments import listed_arguments
@@ -28,7 +28,7 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AttackEntry:
     """An attack in the catalogue.
 
     Attributes:
@@ -77,7 +77,7 @@ def listed(note: str, *, norms: str = ALL, sees: str, bounded: bool) -> Callable
     return lambda attack: attack
 
 
-def described(name: str, note: str, *, norms: str = ALL, sees: str, bounded: bool) -> Entry:
+def described(name: str, note: str, *, norms: str = ALL, sees: str, bounded: bool) -> AttackEntry:
     """Return the entry of an attack by name; the other arguments are those of `listed`.
 
     Raises:
@@ -85,14 +85,14 @@ def described(name: str, note: str, *, norms: str = ALL, sees: str, bounded: boo
     """
     for norm in norms.split():
         if norm not in NORM_NAMES:
-            raise PurebenchError(f"listed: the norm {norm!r} is unknown; {nearest(norm, NORM_NAMES)}")
+            raise PurebenchError(f"listed: the norm {norm!r} is unknown; {did_you_mean(norm, NORM_NAMES)}")
     known = [one.value for one in Knowledge]
     if sees not in known:
-        raise PurebenchError(f"listed: sees={sees!r} is unknown; {nearest(sees, known)}")
-    return Entry(name=name, norms=tuple(norms.split()), knowledge=Knowledge(sees), bounded=bounded, note=note)
+        raise PurebenchError(f"listed: sees={sees!r} is unknown; {did_you_mean(sees, known)}")
+    return AttackEntry(name=name, norms=tuple(norms.split()), knowledge=Knowledge(sees), bounded=bounded, note=note)
 
 
-def entry_of(point: EntryPoint) -> Entry | None:
+def entry_of(point: EntryPoint) -> AttackEntry | None:
     """Return what an attack's file says of it, read from the source without import; None if it says nothing valid."""
     try:
         given = listed_arguments(point)
@@ -101,7 +101,7 @@ def entry_of(point: EntryPoint) -> Entry | None:
         return None
 
 
-def native() -> dict[str, Entry]:
+def native() -> dict[str, AttackEntry]:
     """Return the entries of purebench's own attacks by name; the libraries' have tables of their own."""
     own = {name: point for name, point in installed("attacks").items() if point.value.startswith("purebench.attacks.")}
     return {name: entry for name, point in own.items() if (entry := entry_of(point)) is not None}

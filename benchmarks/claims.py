@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from reporting import Report, fixed, parser, perform, progress, text
 
-from purebench.checks.finding import Result, compared, judged, verdict
+from purebench.checks.finding import CheckStatus, compared, judged, verdict
 from purebench.testing.decision import at_least, not_worse
 
 Floats = npt.NDArray[np.float64]
-Decide = Callable[[int], Result]
+Decide = Callable[[int], CheckStatus]
 """Maps a number of images to the result after them."""
 
 CONFIDENCE, TOLERANCE, CHECKS, MOST, BLOCK = 0.95, 0.2, 8, 1000, 16
@@ -35,12 +35,12 @@ def looks() -> Sequence[int]:
     return ends
 
 
-def ended(decide: Decide) -> tuple[Result, int]:
+def ended(decide: Decide) -> tuple[CheckStatus, int]:
     """Return the first decision and the number of images it took."""
     for seen in looks():
-        if (result := decide(seen)) is not Result.UNDECIDED:
+        if (result := decide(seen)) is not CheckStatus.UNDECIDED:
             return result, seen
-    return Result.UNDECIDED, MOST
+    return CheckStatus.UNDECIDED, MOST
 
 
 def answers(rng: np.random.Generator, share: float, rows: int = 1) -> Floats:
@@ -76,7 +76,7 @@ def claim_of_trust(fault: float) -> Callable[[np.random.Generator], Decide]:
         strong, weak = answers(rng, 0.4, CHECKS), answers(rng, 0.4, CHECKS)
         strong[0] = answers(rng, 0.4 + fault)
 
-        def decide(seen: int) -> Result:
+        def decide(seen: int) -> CheckStatus:
             pairs = zip(strong[:, :seen], weak[:, :seen], strict=True)
             return verdict(judged([compared("", "", *pair, TOLERANCE) for pair in pairs], (1 - CONFIDENCE) / 2))
 
@@ -86,15 +86,15 @@ def claim_of_trust(fault: float) -> Callable[[np.random.Generator], Decide]:
 
 
 CASES = {
-    "at_least, true at the number": (claim_of_accuracy(0.5), Result.FAILS),
-    "at_least, false by a small difference": (claim_of_accuracy(0.5 + EPSILON), Result.HOLDS),
-    "at_least, true by 10 points": (claim_of_accuracy(0.4), Result.FAILS),
-    "at_least, false by 10 points": (claim_of_accuracy(0.6), Result.HOLDS),
-    "not_worse_than, true at the margin": (claim_of_no_loss(0.1, 0.1), Result.FAILS),
-    "not_worse_than, false by a small difference": (claim_of_no_loss(0.1, 0.1 - EPSILON), Result.HOLDS),
-    "honest, all sound": (claim_of_trust(0.0), Result.FAILS),
-    "honest, one violated by the tolerance": (claim_of_trust(TOLERANCE), Result.HOLDS),
-    "honest, one violated by twice the tolerance": (claim_of_trust(2 * TOLERANCE), Result.HOLDS),
+    "at_least, true at the number": (claim_of_accuracy(0.5), CheckStatus.FAILS),
+    "at_least, false by a small difference": (claim_of_accuracy(0.5 + EPSILON), CheckStatus.HOLDS),
+    "at_least, true by 10 points": (claim_of_accuracy(0.4), CheckStatus.FAILS),
+    "at_least, false by 10 points": (claim_of_accuracy(0.6), CheckStatus.HOLDS),
+    "not_worse_than, true at the margin": (claim_of_no_loss(0.1, 0.1), CheckStatus.FAILS),
+    "not_worse_than, false by a small difference": (claim_of_no_loss(0.1, 0.1 - EPSILON), CheckStatus.HOLDS),
+    "honest, all sound": (claim_of_trust(0.0), CheckStatus.FAILS),
+    "honest, one violated by the tolerance": (claim_of_trust(TOLERANCE), CheckStatus.HOLDS),
+    "honest, one violated by twice the tolerance": (claim_of_trust(2 * TOLERANCE), CheckStatus.HOLDS),
 }
 """The claims, each with its wrong result."""
 
@@ -111,9 +111,12 @@ def simulate(report: Report, options: argparse.Namespace) -> None:
                 results.append(result)
                 images.append(seen)
                 bars.advance(bar)
-            share = {kind: results.count(kind) / options.repeats for kind in Result}
+            share = {kind: results.count(kind) / options.repeats for kind in CheckStatus}
             row = {"case": name, "images": float(np.median(images)), "wrong": share[wrong]}
-            rows.append(row | {kind.value: share[kind] for kind in (Result.HOLDS, Result.FAILS, Result.UNDECIDED)})
+            rows.append(
+                row
+                | {kind.value: share[kind] for kind in (CheckStatus.HOLDS, CheckStatus.FAILS, CheckStatus.UNDECIDED)}
+            )
             chance = 3 * (level * (1 - level) / options.repeats) ** 0.5
             report.at_most(f"{name}: wrong decisions", share[wrong], level + chance)
     columns = [("case", "claim", text), ("wrong", "wrong", fixed(4)), ("images", "median images", fixed(0))]

@@ -11,13 +11,11 @@ ratio      PGD-40 and APGD-50 with EOT 1 and 8 on the bundled ResNet (1×32×32)
 overhead   ms per step beyond forward + backward, on a linear model and 128 images. Bar: below the best peer of a kind.
 breakable  whole attacks on the bundled ResNet at a usual radius, where images are broken and may be dropped. Bar: at
            most half of the best peer's time; the remaining accuracy is shown beside it.
-folding    whole boards with and without folded batch norms (see folding.py). Bar: at least 1.3 times faster.
 
 All attack the same frozen model, with the cost of counting gradients; a column shows how many gradients of images each
-computed, over images × steps × EOT. The unit is measured on that model. purebench's own attacks go through a copy of
-it with folded batch norms; their time includes making and trying the copy (attacks/views/folding.py). One round runs
-every contestant once, and the starting position rotates. Ratios are taken within a round, and their median is
-compared. Exit code 1 if a bar is missed.
+computed, over images × steps × EOT. The unit is measured on that model. One round runs every contestant once, and the
+starting position rotates. Ratios are taken within a round, and their median is compared. Exit code 1 if a bar is
+missed.
 """
 
 from __future__ import annotations
@@ -28,14 +26,13 @@ import sys
 from typing import Any
 
 from attack_parts.contestants import Contestant, Task, taking_part
-from attack_parts.folding import folding
 from attack_parts.subjects import Subject, answers, speed_subject
 from attack_parts.timing import UNIT, UNIT_PASSES, Timed, find_clock, measure
 from reporting import Report, fixed, parser, percent, perform, text
 
 from purebench.core.threat import ThreatModel, parse_radius
 
-PARTS = ("ratio", "overhead", "breakable", "folding")
+PARTS = ("ratio", "overhead", "breakable")
 MODELS = ("fashion-resnet", "resnet18")
 STEPS = {"pgd": 40, "apgd": 50}
 SIZES = {
@@ -211,7 +208,6 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--part", action="append", choices=PARTS, help="what to measure, may be repeated (all)")
     made.add_argument("--model", action="append", choices=MODELS, help="ratio: the model, may be repeated (both)")
     made.add_argument("--eot", action="append", type=int, choices=(1, 8), help="ratio: draws a step, likewise (both)")
-    made.add_argument("--case", action="append", help="folding: only cases whose name has this in it, likewise (all)")
     made.add_argument("--images", type=int, help="images attacked (by part and model: 4 to 128)")
     made.add_argument("--steps", type=int, help="steps of every attack (PGD 40, APGD 50)")
     made.add_argument("--repeats", type=int, help="rounds (by part and model: 2 to 25)")
@@ -231,8 +227,6 @@ def every(report: Report, options: argparse.Namespace) -> None:
         overhead(report, options)
     if "breakable" in parts:
         breakable(report, options)
-    if "folding" in parts:
-        folding(report, options)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import nn
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 
 BUNDLED = Path(__file__).with_name("weights")
 CURE = "fetch it again (reinstall purebench, if it is a bundled one) or train it anew."
@@ -40,7 +40,7 @@ def find(weights: str) -> Path:
         path = BUNDLED / f"{weights}.safetensors"
     if not path.is_file():
         names = [found.stem for found in BUNDLED.glob("*.safetensors")]
-        hint = nearest(weights, names)
+        hint = did_you_mean(weights, names)
         raise PurebenchError(
             f"weights: expected a .safetensors file or a bundled name, but {weights!r} is neither; {hint}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, classifier_from, network_of
 from purebench.defenses.mlvgm.kinds import MLVGMS
@@ -94,7 +94,7 @@ def convert(
     if out.suffix != CONVERTED:
         raise PurebenchError(f"{out}: expected a name that ends in {CONVERTED}, but got {out.name!r}; rename it.")
     if kind is not None and kind not in KINDS:
-        raise PurebenchError(f"--kind: {kind!r} is unknown; {nearest(kind, KINDS)}")
+        raise PurebenchError(f"--kind: {kind!r} is unknown; {did_you_mean(kind, KINDS)}")
     if file.suffix == CONVERTED:
         raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
     if not out.parent.is_dir():  # checked before a file of gigabytes is read

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.core.threat import ThreatModel
-from purebench.results.distances import Nearest, distance_text
+from purebench.results.distances import NearestDistances, distance_text
 from purebench.statistics import Estimate, median_distance, security_curve
 
 COLOURS = 8
@@ -20,7 +20,7 @@ TICKS = 7
 
 
 class Measured(Protocol):
-    """Distances, one per image: of attacks (`Nearest`), or certified ones."""
+    """Distances, one per image: of attacks (`NearestDistances`), or certified ones."""
 
     @property
     def distances(self) -> tuple[float | None, ...]:
@@ -192,7 +192,12 @@ def line(name: str, found: Measured, confidence: float, scale: Scale, frame: Fra
 
 
 def single(
-    anchor: str, name: str, found: Nearest | None, confidence: float, scale: Scale, proven: Measured | None = None
+    anchor: str,
+    name: str,
+    found: NearestDistances | None,
+    confidence: float,
+    scale: Scale,
+    proven: Measured | None = None,
 ) -> Chart | None:
     """Compute the chart of one defense, with bands: under attack, and certified (dashed).
 
@@ -220,7 +225,7 @@ def single(
     return Chart(f"{anchor}-curve", title, " ".join(told), SINGLE, scale, tuple(lines), True) if lines else None
 
 
-def overlaid(found: Mapping[str, Nearest], confidence: float, scale: Scale) -> Chart | None:
+def overlaid(found: Mapping[str, NearestDistances], confidence: float, scale: Scale) -> Chart | None:
     """Compute the chart of all defenses that have a curve.
 
     Args:

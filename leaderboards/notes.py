@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from purebench.core.terminal_output import printable
-from purebench.results.attack_claims import own_verdict
+from purebench.results.attack_claims import attack_claim
 from purebench.results.errored import RETRY
 from purebench.results.ranking.rank import Row
 from purebench.results.results import CLEAN
@@ -41,8 +41,8 @@ def methods_text(rows: Iterable[Row]) -> str:
 
 def compared_text(rows: Sequence[Row]) -> str:
     """Describe the images on which ranks were compared; empty where all rows have the same."""
-    shared = next((row.place.images for row in rows if row.place), None)
-    most = max((len(row.result.images) for row in rows if row.place), default=0)
+    shared = next((row.ranks.images for row in rows if row.ranks), None)
+    most = max((len(row.result.images) for row in rows if row.ranks), default=0)
     return "" if shared is None or shared == most else f"ranks: compared on the {shared} images that all rows have"
 
 
@@ -105,7 +105,7 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
     notes += [f"{100 * board.confidence:g} % intervals: {methods}"] if (methods := methods_text(rows)) else []
     if bars:
         notes.append("├─● robust accuracy (at the picked adversarial examples) and its interval, ○ clean accuracy")
-    if any(row.place and row.place.low < row.place.high for row in rows):
+    if any(row.ranks and row.ranks.low < row.ranks.high for row in rows):
         alike = f"; rows that share a letter ({ALIKE}) are statistically indistinguishable" if lettered else ""
         notes.append(f"rank: simultaneous {100 * board.confidence:g} % confidence interval{alike}")
     notes += [compared] if (compared := compared_text(rows)) else []
@@ -129,7 +129,7 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
         f"{row.name}, {attack.name}: {own.remark}"
         for row in rows
         for attack in row.result.attacks
-        if (own := own_verdict(attack)) and own.remark
+        if (own := attack_claim(attack)) and own.remark
     ]
     if not any(attack.name == CLEAN for attack in board.attacks):
         notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')

@@ -14,11 +14,11 @@ from purebench.leaderboards.curves import Chart, Scale, single
 from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
-from purebench.results.attack_claims import OwnVerdict, own_verdict
+from purebench.results.attack_claims import AttackClaim, attack_claim
 from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import Certificates
-from purebench.results.distances import Nearest, distance_text, reach
-from purebench.results.ranking.rank import Cell, Cost, Row, cost
+from purebench.results.distances import NearestDistances, distance_text, reach
+from purebench.results.ranking.rank import AttackScore, Cost, Row, cost
 from purebench.results.results import CLEAN, spec_text
 from purebench.statistics import Estimate, median_with_ends
 
@@ -67,12 +67,12 @@ class Line:
     result: AttackResult
     spec: str
     source: str
-    cell: Cell
+    cell: AttackScore
     cost: Cost
     distance: str
     found: str
     counts: tuple[tuple[str, str, int], ...]
-    own: OwnVerdict | None
+    own: AttackClaim | None
     remarks: tuple[tuple[str, str], ...]
 
 
@@ -101,7 +101,7 @@ class Section:
     anchor: str
     lines: tuple[Line, ...]
     judged: bool
-    nearest: Nearest | None
+    nearest: NearestDistances | None
     proven: Certificates | None
     chart: Chart | None
     pictured: str | None
@@ -117,7 +117,7 @@ def section(
     board: Board,
     row: Row,
     anchor: str,
-    found: Nearest | None,
+    found: NearestDistances | None,
     proven: Certificates | None,
     scale: Scale,
     classes: Sequence[str],
@@ -159,7 +159,7 @@ def section(
     )
 
 
-def _median(board: Board, found: Nearest) -> str:
+def _median(board: Board, found: NearestDistances) -> str:
     """Return the median distance and its interval: "8.7/255 [6.1/255, ∞]"."""
     norm, median = board.threat.norm, median_with_ends(found.distances, board.confidence, anytime=found.anytime)
     low, high = distance_text(norm, median.low), distance_text(norm, median.high)
@@ -196,8 +196,8 @@ def _triple(picture: Picture, classes: Sequence[str], originals: Mapping[int, st
     )
 
 
-def _line(board: Board, attack: AttackResult, cell: Cell) -> Line:
-    norm, own, found = board.threat.norm, own_verdict(attack), reach(attack)
+def _line(board: Board, attack: AttackResult, cell: AttackScore) -> Line:
+    norm, own, found = board.threat.norm, attack_claim(attack), reach(attack)
     distance = attack.median_distance
     if found is not None:
         median = distance_text(norm, found.median)
@@ -220,7 +220,7 @@ def _line(board: Board, attack: AttackResult, cell: Cell) -> Line:
     )
 
 
-def _remarks(attack: AttackResult, own: OwnVerdict | None) -> Iterator[tuple[str, str]]:
+def _remarks(attack: AttackResult, own: AttackClaim | None) -> Iterator[tuple[str, str]]:
     yield from (("skipped", reason) for reason in attack.skips)
     if own is not None and own.remark:
         yield "verdict", own.remark

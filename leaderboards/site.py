@@ -16,7 +16,7 @@ from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates
-from purebench.results.distances import nearest
+from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
@@ -51,7 +51,7 @@ def render(
     """
     rows = rank(results)
     ids = anchors([row.name for row in rows])
-    distances = {row.name: nearest(row.result) for row in rows}
+    distances = {row.name: nearest_distances(row.result) for row in rows}
     known = {name: found for name, found in distances.items() if found is not None}
     proofs = {row.name: certificates(row.result) for row in rows}
     proven = {name: proof for name, proof in proofs.items() if proof is not None}

@@ -88,7 +88,7 @@ def _ends(estimate: Estimate | None) -> list[float | None]:
 
 
 def _texts(row: Row) -> list[str]:
-    place = row.place.text if row.place else f"{row.rank or '–'}"
+    place = row.ranks.text if row.ranks else f"{row.rank or '–'}"
     robust = row.robust.percent().replace(" %", "") if row.rank and row.robust else "–"
     clean = f"{100 * row.clean.value:.1f}" if row.clean else "–"
     number = str(len(row.result.images))

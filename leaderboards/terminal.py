@@ -54,7 +54,7 @@ def board_table(
     """
     rows = rank(results)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
-    ranked = [row.place.letters for row in rows if row.place]
+    ranked = [row.ranks.letters for row in rows if row.ranks]
     letters = max(map(len, ranked)) if len(ranked) > 1 else 0
     lettered = letters > 0 and width >= LETTERS_FROM + max(letters, len(ALIKE))
     bar = min(30, width - 81 - (2 + max(letters, len(ALIKE)) if lettered else 0))
@@ -132,11 +132,11 @@ def _heading(board: Board) -> Text:
 def _rank(row: Row) -> Text:
     if not row.rank:
         return Text("–", style="dim")
-    return Text(row.place.text if row.place else f"{row.rank}")
+    return Text(row.ranks.text if row.ranks else f"{row.rank}")
 
 
 def _letters(row: Row) -> Text:
-    return Text(row.place.letters if row.place else "", style="dim")
+    return Text(row.ranks.letters if row.ranks else "", style="dim")
 
 
 def _name(row: Row) -> Text:

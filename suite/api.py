@@ -20,7 +20,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.places import default_store
 from purebench.core.parameters import Count, check_value
 from purebench.core.registry import Spec
-from purebench.execution.board_run import Progress, run_board
+from purebench.execution.board_run import JobProgress, run_board
 from purebench.execution.in_memory import Thing, checked, label, lent
 from purebench.execution.notebook_progress import watching
 from purebench.report import Report
@@ -41,7 +41,7 @@ def evaluate(
     store: str | Path | None = None,
     workers: int = 1,
     retry_errors: bool = False,
-    progress: bool | Progress = True,
+    progress: bool | JobProgress = True,
 ) -> Report:
     """Evaluate defenses on a board and return a report that a notebook displays as a table.
 

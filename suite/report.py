@@ -13,7 +13,7 @@ from rich.console import Console
 
 from purebench.boards.board import Board
 from purebench.core import registry
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
 from purebench.records.outcome import WORST_CASE
@@ -72,7 +72,7 @@ class Report:
         """
         found = {row.name: row for row in self.rows}
         if name not in found:
-            raise PurebenchError(f"report: {name!r} is unknown; {nearest(str(name), found)}")
+            raise PurebenchError(f"report: {name!r} is unknown; {did_you_mean(str(name), found)}")
         return found[name]
 
     @property
@@ -157,7 +157,7 @@ class Report:
         wanted = WORST_CASE if attack is None else attack
         row = self[defense]
         if wanted not in names:
-            raise PurebenchError(f"adversarial: the attack {wanted!r} is unknown; {nearest(str(wanted), names)}")
+            raise PurebenchError(f"adversarial: the attack {wanted!r} is unknown; {did_you_mean(str(wanted), names)}")
         if self.stored is None:
             raise PurebenchError("adversarial: expected a report of purebench.evaluate, but this one has no store.")
         return self.stored.read(self.board, row.name, wanted)

@@ -17,7 +17,7 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd_l1 import WIDER, SparseSteps
 from purebench.attacks.gradient.apgd_random import Annealed
-from purebench.attacks.gradient.apgd_state import Run, Steps
+from purebench.attacks.gradient.apgd_state import RunState, Steps
 from purebench.attacks.gradient.pgd import random_start, see_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import Loss, View
@@ -52,7 +52,7 @@ class Momentum:
         self.rho, self.marks = rho, checkpoints(steps)
         self.direction, self.first = NORMS[threat.norm].direction, 2 * threat.radius
 
-    def move(self, run: Run, k: int) -> Tensor:
+    def move(self, run: RunState, k: int) -> Tensor:
         """Return x^(k): 3/4 of a projected step along the gradient plus 1/4 of the last move, projected.
 
         At k = 1 it is the whole projected step.
@@ -62,7 +62,7 @@ class Momentum:
             return ahead
         return run.project(ahead.mul_(0.75).add_(run.point, alpha=0.5).add_(run.before, alpha=-0.25))
 
-    def reconsider(self, run: Run, k: int, *, back: bool) -> None:
+    def reconsider(self, run: RunState, k: int, *, back: bool) -> None:
         """Halve eta and go back to x_max where there is no progress, by conditions 1 and 2 of section 3.2."""
         if k not in self.marks[1:]:
             return
@@ -168,7 +168,7 @@ class APGD(NativeAttack):
         start: Tensor | None,
         index: Tensor | None = None,
         best: Best | None = None,
-    ) -> Run:
+    ) -> RunState:
         """Run the loop from `start` or a random point; broken images leave if `best` is given.
 
         The last point is not evaluated.
@@ -178,7 +178,7 @@ class APGD(NativeAttack):
         point = random_start(x, threat) if start is None else threat.project(start, x)
         look = view.look(point, aims, loss)
         everyone = torch.arange(len(x), device=x.device) if index is None else index
-        run = Run.begin(everyone, x, aims, point, look, threat, rule.first)
+        run = RunState.begin(everyone, x, aims, point, look, threat, rule.first)
         if best is not None:
             run.keep(best.see(everyone, point, look.loss, look.logits))
         for k in range(1, steps + 1):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import rows
-from purebench.attacks.gradient.apgd_state import Run
+from purebench.attacks.gradient.apgd_state import RunState
 from purebench.core.threat import ThreatModel
 
 WIDER = ((3.0, 0.3), (2.0, 0.3))
@@ -41,7 +41,7 @@ class SparseSteps:
         self.every, self.start = max(int(0.04 * steps), 1), start
         self.first = threat.radius
 
-    def move(self, run: Run, k: int) -> Tensor:
+    def move(self, run: RunState, k: int) -> Tensor:
         """Return x^(k): a step of l1 length eta along the signs of the gradient's largest components, projected."""
         if k == 1:
             size = math.prod(run.x.shape[1:])
@@ -52,7 +52,7 @@ class SparseSteps:
         count = signs.flatten(1).abs().sum(1).clamp_min(1)
         return run.project(run.point + rows(run.step / count, run.x) * signs)
 
-    def reconsider(self, run: Run, k: int, *, back: bool) -> None:
+    def reconsider(self, run: RunState, k: int, *, back: bool) -> None:
         """Adapt the number of components that are changed and the step size, every 4 % of the steps."""
         if k % self.every:
             return

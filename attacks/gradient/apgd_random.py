@@ -15,7 +15,7 @@ import math
 from torch import Tensor
 
 from purebench.attacks.best import rows
-from purebench.attacks.gradient.apgd_state import Run
+from purebench.attacks.gradient.apgd_state import RunState
 from purebench.attacks.gradient.pgd import normalised
 from purebench.core.norms.norms import NORMS
 from purebench.core.threat import ThreatModel
@@ -37,11 +37,11 @@ class Annealed:
         self.steps, self.first = steps, threat.radius
         self.direction = NORMS[threat.norm].direction
 
-    def move(self, run: Run, k: int) -> Tensor:
+    def move(self, run: RunState, k: int) -> Tensor:
         """Return x^(k): a projected step along the accumulated gradients, each divided by its mean absolute value."""
         run.heading = DECAY * run.heading + normalised(run.gradient)
         return run.project(self.direction(run.heading).mul_(rows(run.step, run.x)).add_(run.point))
 
-    def reconsider(self, run: Run, k: int, *, back: bool) -> None:
+    def reconsider(self, run: RunState, k: int, *, back: bool) -> None:
         """Set the step size, which falls along half a cosine whatever the loss."""
         run.step = run.step.new_full((len(run.step),), self.first * 0.5 * (1 + math.cos(math.pi * k / self.steps)))

@@ -15,7 +15,7 @@ from purebench.core.threat import ThreatModel
 
 
 @dataclass
-class Run:
+class RunState:
     """The state of the images still attacked, one row each; named as in algorithm 1 of Croce & Hein 2020.
 
     Attributes:
@@ -63,7 +63,7 @@ class Run:
     @classmethod
     def begin(
         cls, index: Tensor, x: Tensor, aims: Tensor, point: Tensor, look: Look, threat: ThreatModel, first: float
-    ) -> Run:
+    ) -> RunState:
         """Return the state before the first move.
 
         Args:
@@ -140,10 +140,10 @@ class Steps(Protocol):
     first: float
     """First step size, in the units of x."""
 
-    def move(self, run: Run, k: int) -> Tensor:
+    def move(self, run: RunState, k: int) -> Tensor:
         """Return x^(k) for the k-th move, inside the threat model."""
 
-    def reconsider(self, run: Run, k: int, *, back: bool) -> None:
+    def reconsider(self, run: RunState, k: int, *, back: bool) -> None:
         """Update the step size after the evaluation at x^(k).
 
         Args:

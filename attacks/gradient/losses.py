@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.attacks.views.view import Loss
-from purebench.core.errors import Inapplicable, PurebenchError, nearest
+from purebench.core.errors import Inapplicable, PurebenchError, did_you_mean
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -142,5 +142,5 @@ def find(name: str, *, targeted: bool = False) -> Loss:
     known = TARGETED if targeted else LOSSES
     if not isinstance(name, str) or name not in known:
         kind = "targeted loss" if targeted else "loss"
-        raise PurebenchError(f"{kind}: {name!r} is unknown; {nearest(str(name), known)}")
+        raise PurebenchError(f"{kind}: {name!r} is unknown; {did_you_mean(str(name), known)}")
     return known[name]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.parameters import MOST, Count, Positive, check_value
 
 COUNTS = (
@@ -68,7 +68,7 @@ def check_options(where: str, options: Mapping[str, Any], takes: Mapping[str, in
     """
     for key, value in options.items():
         if key not in takes:
-            raise PurebenchError(f"{where}: the parameter {key!r} is unknown; {nearest(key, takes)}")
+            raise PurebenchError(f"{where}: the parameter {key!r} is unknown; {did_you_mean(key, takes)}")
         default = takes[key].default
         if value is None and default is None:
             continue

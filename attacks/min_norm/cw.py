@@ -15,7 +15,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin
-from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.min_norm.nearest_search import NearestSearch
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
@@ -121,7 +121,7 @@ class CW(NativeAttack):
             PurebenchError: If the norm is not l2.
         """
         self.check(threat)
-        nearest = Nearest(view, x, y, threat.norm, self.kappa)
+        nearest = NearestSearch(view, x, y, threat.norm, self.kappa)
         index = nearest.open()
         c = torch.full((len(index),), self.c, device=x.device)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
@@ -134,7 +134,7 @@ class CW(NativeAttack):
             c = torch.where(high < torch.inf, (low + high) / 2, 10 * c)
         return nearest.answer()
 
-    def _minimise(self, view: View, nearest: Nearest, index: Tensor, c: Tensor) -> Tensor:
+    def _minimise(self, view: View, nearest: NearestSearch, index: Tensor, c: Tensor) -> Tensor:
         """Run Adam on the images at `index`; return where it found an adversarial point, bool [M]. c: constants [M].
 
         On a random defense only the last point counts: a run starts among the nearest points, some of which look wrong.

@@ -17,7 +17,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import others, targeted_margin
-from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.min_norm.nearest_search import NearestSearch
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
@@ -71,7 +71,7 @@ class DeepFool(NativeAttack):
             PurebenchError: If the norm is l1.
         """
         self.check(threat)
-        nearest = Nearest(view, x, y, threat.norm)
+        nearest = NearestSearch(view, x, y, threat.norm)
         index = nearest.open()
         clean, others = x[index], self._others(nearest, index)
         point, total = clean, torch.zeros_like(clean)
@@ -85,7 +85,7 @@ class DeepFool(NativeAttack):
             index, clean, point, total, others = (each[stay] for each in (index, clean, point, total, others))
         return nearest.answer()
 
-    def _others(self, nearest: Nearest, index: Tensor) -> Tensor:
+    def _others(self, nearest: NearestSearch, index: Tensor) -> Tensor:
         """Return the classes other than the true one to consider, the most likely of the clean images first, [M,L]."""
         logits = others(nearest.clean[index], nearest.y[index])
         count = logits.shape[1] if self.candidates is None else min(self.candidates, logits.shape[1])

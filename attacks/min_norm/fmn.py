@@ -20,7 +20,7 @@ from torch import Tensor
 from purebench.attacks.best import rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient.losses import margin
-from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.min_norm.nearest_search import NearestSearch
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
@@ -81,13 +81,13 @@ class FMN(NativeAttack):
             y: Labels [N].
             threat: The threat model, whose radius is not used.
         """
-        nearest = Nearest(view, x, y, threat.norm)
+        nearest = NearestSearch(view, x, y, threat.norm)
         index = nearest.open()
         if len(index):
             self._run(view, nearest, index, threat.norm)
         return nearest.answer()
 
-    def _run(self, view: View, nearest: Nearest, index: Tensor, norm: str) -> None:
+    def _run(self, view: View, nearest: NearestSearch, index: Tensor, norm: str) -> None:
         x, y = nearest.x[index], nearest.y[index]
         size, direction = NORMS[norm].size, NORMS[norm].direction
         last = self.alpha / 100 if self.alpha_last is None else self.alpha_last

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from purebench.attacks.views.folding import Folding, folded
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.answers import check_logits
-from purebench.core.compute.batching import DeviceBatch, out_of_memory
+from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined
@@ -26,8 +25,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Objective = Callable[..., tuple[Tensor, Tensor]]
 """objective(images [M,C,H,W], *rows [M,…]) → the values to maximise [M], and the logits to report [M,K]."""
 
-TRIED = 2
-"""Number of images on which a folded classifier is tested before it is used."""
 OFTEN = 0.05
 """Share of evaluated gradients that are zero above which there is a warning."""
 FLAT = "gradients may be masked; gradients of zero at images still classified correctly"
@@ -68,8 +65,6 @@ class View:
         looked: Images whose gradient was computed.
         flat: Of these, images whose gradient was zero while they were still classified correctly.
         not_finite: Of these, images whose gradient was not finite.
-        folds: Whether `look` may use a copy of the classifier whose batch norms are folded into its convolutions, which
-            is the same up to rounding (see folding.py).
     """
 
     defense: Defense
@@ -86,8 +81,6 @@ class View:
     looked: int = 0
     flat: int = 0
     not_finite: int = 0
-    folds: bool = True
-    _folding: Folding | None = field(default=None, init=False, repr=False)
 
     def note(self, told: str) -> None:
         """Add a note to the record, unless it is there already."""
@@ -125,48 +118,24 @@ class View:
         """Draws of one `look`: `eot`, or one if the view is not random."""
         return self.eot if self.random else 1
 
-    def logits(self, x: Tensor, *, coarse: bool = False, fold: bool = False) -> Tensor:
+    def logits(self, x: Tensor, *, coarse: bool = False) -> Tensor:
         """Compute the logits in one differentiable pass, which is counted and checked.
 
         Args:
             x: Images [N,C,H,W] in [0,1].
             coarse: Use the view's precision; otherwise float32.
-            fold: Use the folded classifier, if there is one.
 
         Returns:
             Logits [N,K].
         """
         if not coarse or self.precision == "float32":
-            return self._pass(x, fold)
+            return self._pass(x)
         with torch.autocast(x.device.type, torch.bfloat16):
-            return self._pass(x, fold).float()
+            return self._pass(x).float()
 
-    def _pass(self, x: Tensor, fold: bool) -> Tensor:
-        """Return the logits of the folded copy or, if it does not apply, of the classifier."""
+    def _pass(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
-        purified, classifier = self.purify(x), self.defense.classifier
-        if fold and (copy := self._copy(purified)) is not classifier:
-            try:
-                return check_logits(copy(purified), len(x)).to(x.dtype)
-            except Exception as error:  # if the copy fails in any way, the classifier is used
-                if out_of_memory(error):
-                    raise
-            self._folding = Folding(classifier)
-            self.note("folding the classifier's batch norms failed in a pass; later passes use the original classifier")
-            return self._pass(x, fold=False)
-        return check_logits(classifier(purified), len(x)).to(x.dtype)
-
-    def _copy(self, purified: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the folded classifier, made at the first `look` from the first images; or the classifier itself."""
-        if self._folding is None:
-            classifier, example = self.defense.classifier, purified.detach()[:TRIED]
-            example = example.float() if self.precision != "float32" else example
-            quick = example.device.type == "cpu" or self.precision != "float32"
-            found = folded(classifier, example, channels_last=quick) if self.folds else Folding(classifier)
-            self._folding = found
-            self.forwards += self._folding.passes
-            self.backwards += self._folding.passes
-        return self._folding.classifier
+        return check_logits(self.defense.classifier(self.purify(x)), len(x)).to(x.dtype)
 
     @torch.no_grad()
     def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
@@ -212,7 +181,7 @@ class View:
         """
 
         def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.logits(images, coarse=True, fold=True)
+            logits = self.logits(images, coarse=True)
             return loss(logits, labels), logits
 
         labels = y if y.ndim == 1 else y[:, 0]

@@ -39,8 +39,7 @@ class Counted(nn.Module):
     """A model that counts images that passed forward and images whose gradient was computed; frozen, in eval mode.
 
     All contestants and the unit of the measurement use it, so its cost (microseconds) is the same for all.
-    No parameter requires a gradient, so libraries do not compute gradients of parameters here. A copy of the model made
-    by an attack counts into the same tally.
+    No parameter requires a gradient, so libraries do not compute gradients of parameters here.
     """
 
     def __init__(self, model: nn.Module):

@@ -19,7 +19,7 @@ from purebench.core import registry
 from purebench.core.answers import check_logits
 from purebench.core.defense import Defense, Purifier, as_defense
 from purebench.core.defense.listed import listed
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.parameters import MOST, checked
 from purebench.core.registry import Spec
 
@@ -104,7 +104,7 @@ def voted(defense: Defense, *, draws: Draws, how: str = "majority") -> Defense:
         PurebenchError: If the defense is not random, draws is below two, or `how` is unknown.
     """
     if how not in HOW:
-        raise PurebenchError(f"vote: how: {how!r} is unknown; {nearest(str(how), HOW)}")
+        raise PurebenchError(f"vote: how: {how!r} is unknown; {did_you_mean(str(how), HOW)}")
     if not defense.random:
         raise PurebenchError(
             "vote: expected a random defense, but got a deterministic one, whose votes are all equal; use it without "

@@ -19,7 +19,7 @@ from purebench.core.defense import Purifier
 from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.diffusion.chain import gradient_of, run
-from purebench.defenses.gan.search_spaces import CodeSpace, PriorSpace, Space
+from purebench.defenses.gan.search_spaces import CodeSpace, ImageSpace, PriorSpace
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.parameters import require
 
@@ -44,7 +44,7 @@ class DefenseGAN(Purifier):
 
     def __init__(
         self,
-        space: Space,
+        space: ImageSpace,
         *,
         steps: int = 20,
         rate: float = 3.0,
@@ -142,7 +142,9 @@ def defense_gan(
     least = isinstance(restarts, int) and restarts >= 1
     require("defense-gan", least and (space == "z" or restarts == 1), "restarts from 1, of z alone", restarts=restarts)
     model = load(weights, "small-stylegan", SmallStyleGAN)
-    where: Space = PriorSpace(model, restarts=restarts, seed=seed) if space == "z" else CodeSpace(model, start=start)
+    where: ImageSpace = (
+        PriorSpace(model, restarts=restarts, seed=seed) if space == "z" else CodeSpace(model, start=start)
+    )
     return DefenseGAN(
         where,
         steps=steps,

@@ -15,7 +15,7 @@ MANY = 4096
 """Number of samples of z for the mean of w."""
 
 
-class Space(nn.Module, ABC):
+class ImageSpace(nn.Module, ABC):
     """Space of vectors [N,D] from which a generator creates images [N,C,H,W], about in [0,1]."""
 
     random: bool = False
@@ -52,7 +52,7 @@ def normal_starts(x: Tensor, restarts: int, length: int, seed: int | None) -> Te
     return drawn.to(x).expand(len(x), -1, -1)
 
 
-class StyleSpace(Space):
+class StyleSpace(ImageSpace):
     """Space of a StyleGAN2 that has an encoder."""
 
     def __init__(self, model: SmallStyleGAN):

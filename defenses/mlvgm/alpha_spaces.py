@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 
 DIGITS = 4
 """Decimal places of an alpha."""
@@ -24,7 +24,7 @@ Point = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Space:
+class AlphaSpace:
     """Family of lists of alphas.
 
     Attributes:
@@ -91,14 +91,16 @@ def sigmoid(point: Point, n: int) -> list[float]:
     return [height / (1 + math.exp(-share * STEEPEST * ((i - 0.5) / n - middle))) for i in range(1, n + 1)]
 
 
-SPACES: dict[str, Space] = {
-    "full": Space(lambda n: [f"alpha_{i:02d}" for i in range(1, n + 1)], lambda point, n: list(point), paper_seeds),
-    "power": Space(
+SPACES: dict[str, AlphaSpace] = {
+    "full": AlphaSpace(
+        lambda n: [f"alpha_{i:02d}" for i in range(1, n + 1)], lambda point, n: list(point), paper_seeds
+    ),
+    "power": AlphaSpace(
         lambda n: ["height", "power"],
         power,
         lambda n: {"linear": (1.0, 0.5), "square": (1.0, 2 / 3), "cube root": (1.0, 0.5 - math.log(3, 64))},
     ),
-    "sigmoid": Space(
+    "sigmoid": AlphaSpace(
         lambda n: ["height", "middle", "steepness"],
         sigmoid,
         lambda n: {"like cosine": (1.0, 0.5, 0.15), "step": (1.0, 0.5, 1.0), "half": (1.0, 0.5, 0.0)},
@@ -107,12 +109,12 @@ SPACES: dict[str, Space] = {
 """The spaces by name."""
 
 
-def find_space(name: str) -> Space:
+def find_space(name: str) -> AlphaSpace:
     """Return the space of this name.
 
     Raises:
         PurebenchError: If the name is unknown; the message contains the most similar name.
     """
     if name not in SPACES:
-        raise PurebenchError(f"--space: {name!r} is unknown; {nearest(name, SPACES)}")
+        raise PurebenchError(f"--space: {name!r} is unknown; {did_you_mean(name, SPACES)}")
     return SPACES[name]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses.checkpoints import filled, load
 from purebench.defenses.mlvgm.official import find_official, read_official
 
@@ -38,7 +38,7 @@ class PaperClassifier(nn.Module):
     def __init__(self, *, network: str, classes: int):
         super().__init__()
         if network not in HEADS:
-            raise PurebenchError(f"network: {network!r} is unknown; {nearest(network, HEADS)}")
+            raise PurebenchError(f"network: {network!r} is unknown; {did_you_mean(network, HEADS)}")
         from torchvision import models
 
         self.model: nn.Module = getattr(models, network)(weights=None)
@@ -84,7 +84,7 @@ def paper_classifier(
     """
     if task is not None:
         if task not in TASKS:
-            raise PurebenchError(f"task: {task!r} is unknown; {nearest(task, TASKS)}")
+            raise PurebenchError(f"task: {task!r} is unknown; {did_you_mean(task, TASKS)}")
         if network is not None or classes is not None:
             raise PurebenchError("mlvgm-paper: expected a task, or a network and its classes, but got both; drop one.")
         network, classes = TASKS[task]

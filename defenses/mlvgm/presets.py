@@ -11,7 +11,7 @@ import yaml
 
 from purebench.core.defense import Purifier
 from purebench.core.defense.listed import listed
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses.mlvgm.kinds import MLVGMS
 from purebench.defenses.mlvgm.model import MLVGM
 from purebench.defenses.mlvgm.official import NO_TEMPERATURE, find_official, load_official
@@ -71,7 +71,7 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
     """
     name = name.removesuffix("-none")
     if name not in preset_names():
-        raise PurebenchError(f"mlvgm: {name!r} is unknown; {nearest(name, preset_names())}")
+        raise PurebenchError(f"mlvgm: {name!r} is unknown; {did_you_mean(name, preset_names())}")
     task, *parts = name.split("-")
     chosen, how = data()["tasks"][task], parts[-1]
     if parts[0] not in SCHEDULES:

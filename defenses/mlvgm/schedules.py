@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses.mlvgm.alpha_spaces import cosine, linear
 
 
@@ -43,7 +43,7 @@ def learned(model: str, found: Path | None = None) -> tuple[list[float], float]:
     lists = yaml.safe_load((found or LEARNED).read_text(encoding="utf-8")) or {}
     if model not in lists:
         raise PurebenchError(
-            f"schedule: no list was learned for {model!r}; {nearest(model, lists)} Search for one with "
+            f"schedule: no list was learned for {model!r}; {did_you_mean(model, lists)} Search for one with "
             "`purebench tune`, and pass what it finds as the schedule (schedule=[…])."
         )
     return list(lists[model]["alphas"]), float(lists[model]["attenuation"])
@@ -62,7 +62,7 @@ def alphas(schedule: str | Sequence[float], n: int, attenuation: float) -> list[
     """
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
-            raise PurebenchError(f"schedule: {schedule!r} is unknown; {nearest(schedule, SCHEDULES)}")
+            raise PurebenchError(f"schedule: {schedule!r} is unknown; {did_you_mean(schedule, SCHEDULES)}")
         values = SCHEDULES[schedule](n)
     else:
         try:

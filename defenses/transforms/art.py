@@ -17,7 +17,7 @@ from torch import Tensor
 
 from purebench.core.defense import Purifier
 from purebench.core.defense.listed import listed
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.seeds import seeded
 
 RANDOM = ("Cutout", "CutoutPyTorch", "GaussianAugmentation", "TotalVarMin")
@@ -163,7 +163,7 @@ def from_art(name: str, **options: Any) -> ArtPreprocessing:
     """
     known = art_defences()
     if name not in known:
-        raise PurebenchError(f"art: {name!r} is unknown; {nearest(name, usable(known))}")
+        raise PurebenchError(f"art: {name!r} is unknown; {did_you_mean(name, usable(known))}")
     for reason, names in LEFT_OUT.items():
         if name in names:
             raise PurebenchError(f"art:{name}: cannot be used, because {reason}; use {', '.join(usable(known))}.")
@@ -171,7 +171,7 @@ def from_art(name: str, **options: Any) -> ArtPreprocessing:
     allowed = [key for key in takes if key not in OURS]
     for key in options:
         if key not in allowed:
-            raise PurebenchError(f"art:{name}: the parameter {key!r} is unknown; {nearest(key, allowed)}")
+            raise PurebenchError(f"art:{name}: the parameter {key!r} is unknown; {did_you_mean(key, allowed)}")
     settings = {**DEFAULTS.get(name, {}), **{key: value for key, value in OURS.items() if key in takes}, **options}
     for key in allowed:
         if takes[key].default is inspect.Parameter.empty and key not in settings:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses.mlvgm.official import Build, Content, find_official, load_official
 
 Read = Callable[[Path, Content], nn.Module]
@@ -37,7 +37,7 @@ def task(who: str, name: str) -> Mapping[str, Any]:
     """
     tasks = data()["tasks"]
     if name not in tasks:
-        raise PurebenchError(f"{who}: {name!r} is unknown; {nearest(name, tasks)}")
+        raise PurebenchError(f"{who}: {name!r} is unknown; {did_you_mean(name, tasks)}")
     chosen: Mapping[str, Any] = tasks[name]
     return chosen
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 
 
 def bundled() -> dict[str, Path]:
@@ -28,4 +28,4 @@ def find_board(name: str) -> Path:
         return boards[name]
     if Path(name).suffix in (".yaml", ".yml"):
         return Path(name)
-    raise PurebenchError(f"board: {name!r} is unknown; {nearest(name, boards)} Or pass the path of a board.yaml.")
+    raise PurebenchError(f"board: {name!r} is unknown; {did_you_mean(name, boards)} Or pass the path of a board.yaml.")

@@ -12,7 +12,7 @@ from purebench.boards.local_paths import beside
 from purebench.boards.schema import CURE, MOST_JOBS, AttackSchema, BoardSchema
 from purebench.boards.schema import SCHEMA as SCHEMA
 from purebench.boards.schema_fields import NAME as NAME
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.files.names import check_file_name, check_file_names
 from purebench.core.files.strict_yaml import load_yaml
 from purebench.core.files.text import MEBIBYTE, read_text, shown
@@ -93,7 +93,7 @@ def _stop(found: BoardSchema) -> Stop | None:
 def _attack(name: str, found: AttackSchema, views: Sequence[str]) -> AttackChoice:
     view = Spec.parse(found.gradient).name
     if view not in views:
-        raise PurebenchError(f"attacks.{name}.gradient: {shown(view)} is unknown; {nearest(view[:100], views)}")
+        raise PurebenchError(f"attacks.{name}.gradient: {shown(view)} is unknown; {did_you_mean(view[:100], views)}")
     source = None if found.source is None else Source(found.source.defense, found.source.attack)
     return AttackChoice(name, found.use, found.gradient, found.eot, found.only, source)
 
@@ -105,10 +105,10 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
         if (source := attack.source) is not None:
             where = f"attacks.{attack.name}.source"
             if source.defense not in defenses:
-                near = nearest(source.defense, defenses)
+                near = did_you_mean(source.defense, defenses)
                 raise PurebenchError(f"{where}.defense: {shown(source.defense)} is unknown; {near}")
             if source.attack not in above:
-                near = nearest(source.attack, above)
+                near = did_you_mean(source.attack, above)
                 raise PurebenchError(
                     f"{where}.attack: expected an attack listed above {attack.name}, but got "
                     f"{shown(source.attack)}; {near}"
@@ -161,7 +161,7 @@ def _only_sources(value: Sequence[Any], attacks: Sequence[AttackChoice]) -> Sequ
     reused = [attack.source.defense for attack in attacks if attack.source is not None]
     for name in value:
         if name not in reused:
-            near = nearest(str(name)[:100], reused)
+            near = did_you_mean(str(name)[:100], reused)
             raise PurebenchError(
                 "only_sources: expected defenses whose adversarial images an attack reuses, but got "
                 f"{shown(name)}; {near}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from purebench.boards.board import PRECISIONS, Board, DefenseChoice, Stop
 from purebench.boards.bundled import bundled, find_board
 from purebench.boards.parse import load_board
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.files.names import LONGEST, check_file_names
 from purebench.core.registry import Spec
 from purebench.core.threat import parse_radius
@@ -28,7 +28,7 @@ def the_one(*given: str | None) -> str:
         raise PurebenchError(f"board: expected one board, but got {' and '.join(sorted(boards))}; remove one.")
     if not boards:
         raise PurebenchError(
-            f"board: expected the name of a board, but got none; {nearest('', bundled())} Or pass the path of a "
+            f"board: expected the name of a board, but got none; {did_you_mean('', bundled())} Or pass the path of a "
             "board.yaml."
         )
     return boards.pop()
@@ -64,7 +64,9 @@ def choose(
         PurebenchError: If one of these is unknown or invalid.
     """
     if precision not in (None, *PRECISIONS):
-        raise PurebenchError(f"--attack-precision: {precision!r} is unknown; {nearest(str(precision), PRECISIONS)}")
+        raise PurebenchError(
+            f"--attack-precision: {precision!r} is unknown; {did_you_mean(str(precision), PRECISIONS)}"
+        )
     board = replace(load_board(find_board(name)), origin=name)
     if radius is not None:
         board = at_radius(board, radius)

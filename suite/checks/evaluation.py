@@ -10,7 +10,7 @@ import torch
 from purebench.boards.board import Board, DefenseChoice
 from purebench.checks import attack_strength, defense_checks
 from purebench.checks.attack_variants import Effort, everything, far_radius, for_radius, for_steps, for_strength
-from purebench.checks.finding import CheckResult, Result, Suspicion, judged, verdict
+from purebench.checks.finding import CheckResult, CheckStatus, Suspicion, judged, verdict
 from purebench.core.compute.batching import DeviceBatch
 from purebench.execution.context import Context
 from purebench.execution.incremental import Limits, Runner, largest, steps
@@ -39,7 +39,7 @@ class Trust:
         return len(self.seen[1].images)
 
     @property
-    def result(self) -> Result:
+    def result(self) -> CheckStatus:
         """HOLDS if every check that applies holds, FAILS if one fails, else UNDECIDED."""
         return verdict(self.findings)
 
@@ -82,11 +82,11 @@ def honest(
         reasons = [f"{attack.name}: {reason}" for attack in attacked.attacks for reason in attack.reasons]
         if attacked.failed:
             return Trust(
-                [CheckResult(ANSWERS, Result.FAILS, f"the defense could not be evaluated: {reasons[0]}")],
+                [CheckResult(ANSWERS, CheckStatus.FAILS, f"the defense could not be evaluated: {reasons[0]}")],
                 (context, attacked),
             )
         told = f"some attacks failed: {reasons[0]}" if reasons else f"no attack failed on {images} images"
-        first = CheckResult(ANSWERS, Result.UNDECIDED if reasons else Result.HOLDS, told)
+        first = CheckResult(ANSWERS, CheckStatus.UNDECIDED if reasons else CheckStatus.HOLDS, told)
         new, seeds = _asked(context, row, done, seeds)
         slopes, done = slopes + new, images
         suspicions = [
@@ -101,7 +101,7 @@ def honest(
             attack_strength.more_steps(attacked, _longer(part, row, run, effort, attacked), effort.tolerance),
         ]
         trust = Trust([first, *judged(suspicions, (1 - confidence) / 2)], (context, attacked))
-        if trust.result is not Result.UNDECIDED or reasons:
+        if trust.result is not CheckStatus.UNDECIDED or reasons:
             break
     return trust
 

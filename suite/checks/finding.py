@@ -20,7 +20,7 @@ from purebench.statistics import anytime_p_above, holm
 Floats = npt.NDArray[np.float64]
 
 
-class Result(StrEnum):
+class CheckStatus(StrEnum):
     """The result of a check or a claim.
 
     Attributes:
@@ -47,7 +47,7 @@ class CheckResult:
     """
 
     name: str
-    result: Result
+    result: CheckStatus
     sentence: str
 
 
@@ -129,16 +129,22 @@ def judged(suspicions: Sequence[Suspicion], level: float) -> list[CheckResult]:
     adjusted = iter(holm([one.wrong for one in suspicions if one.wrong is not None]).tolist())
     found = []
     for one in suspicions:
-        result, sentence = Result.NOT_APPLICABLE, one.sentence
+        result, sentence = CheckStatus.NOT_APPLICABLE, one.sentence
         if one.wrong is not None and one.right is not None:
             wrong = next(adjusted)
-            result = Result.FAILS if wrong <= level else Result.HOLDS if one.right <= level else Result.UNDECIDED
-            sentence += f" (p = {wrong:.2g}, Holm)" if result is Result.FAILS else ""
+            result = (
+                CheckStatus.FAILS
+                if wrong <= level
+                else CheckStatus.HOLDS
+                if one.right <= level
+                else CheckStatus.UNDECIDED
+            )
+            sentence += f" (p = {wrong:.2g}, Holm)" if result is CheckStatus.FAILS else ""
         found.append(CheckResult(one.name, result, sentence))
     return found
 
 
-def verdict(findings: Sequence[CheckResult]) -> Result:
+def verdict(findings: Sequence[CheckResult]) -> CheckStatus:
     """Return FAILS if any finding fails, else UNDECIDED if any is undecided, else HOLDS."""
     results = {finding.result for finding in findings}
-    return next((r for r in (Result.FAILS, Result.UNDECIDED) if r in results), Result.HOLDS)
+    return next((r for r in (CheckStatus.FAILS, CheckStatus.UNDECIDED) if r in results), CheckStatus.HOLDS)

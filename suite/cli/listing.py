@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from purebench.attacks.catalogue import LIBRARIES
-from purebench.attacks.entry import Entry, entry_of, native
+from purebench.attacks.entry import AttackEntry, entry_of, native
 from purebench.boards.bundled import bundled
 from purebench.cli.declaration import VARIES, Declaration, declared
 from purebench.cli.summaries import summary
 from purebench.core import registry
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.terminal_output import make_console
 
 ABOUT = {
@@ -94,7 +94,7 @@ def check_group(what: str) -> None:
         PurebenchError: If there is no such group.
     """
     if what not in ABOUT:
-        raise PurebenchError(f"list: the group {what!r} is unknown; {nearest(what, ABOUT)}")
+        raise PurebenchError(f"list: the group {what!r} is unknown; {did_you_mean(what, ABOUT)}")
 
 
 def print_attacks(console: Console) -> None:
@@ -175,7 +175,7 @@ def left_out() -> list[tuple[str, str, list[str]]]:
     return [(*key, names) for key, names in reasons.items()]
 
 
-def _print_entries(console: Console, title: str, entries: Iterable[Entry]) -> None:
+def _print_entries(console: Console, title: str, entries: Iterable[AttackEntry]) -> None:
     table = _attack_table(title)
     longest = min(LONGEST, max(LEAST, console.width - OTHERS)) if console.width < PIPED else PIPED
     for entry in entries:
@@ -183,7 +183,7 @@ def _print_entries(console: Console, title: str, entries: Iterable[Entry]) -> No
     console.print("", table)
 
 
-def _cells(entry: Entry, longest: int) -> list[str]:
+def _cells(entry: AttackEntry, longest: int) -> list[str]:
     """Return the row of an attack: name, norms, what it sees, kind, notes."""
     parts = [
         entry.note,

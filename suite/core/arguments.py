@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Self, TypeVar
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -25,7 +25,7 @@ def unknown_parameter(where: str, name: str, known: Iterable[str]) -> UnknownPar
         known: the known parameters.
     """
     known = list(known)
-    hint = nearest(name, known)
+    hint = did_you_mean(name, known)
     more = f" It takes {', '.join(known)}." if hint.startswith("did you mean") else ""
     return UnknownParameter(f"{where}: the parameter {name!r} is unknown; {hint}{more}")
 

@@ -48,7 +48,7 @@ class Inapplicable(Exception):
     """The attack does not apply to this defense; the job is SKIPPED with this message as its reason."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown name: the nearest known names, or else all known names.
 
     If no name is near, names that begin with the word come before all known names.
@@ -58,7 +58,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
         known: the known names.
 
     Examples:
-        >>> nearest("squar", ["square", "apgd"])
+        >>> did_you_mean("squar", ["square", "apgd"])
         "did you mean 'square'?"
     """
     names = sorted(known)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from purebench.core.arguments import unknown_parameter
-from purebench.core.errors import Inapplicable, PurebenchError, nearest
+from purebench.core.errors import Inapplicable, PurebenchError, did_you_mean
 from purebench.core.source.fresh_modules import refresh_entry_point, refresh_file
 
 GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
@@ -135,7 +135,7 @@ def register(group: str, name: str) -> Callable[[Factory], Factory]:
         PurebenchError: the group is unknown.
     """
     if group not in GROUPS:
-        raise PurebenchError(f"register: the group {group!r} is unknown; {nearest(group, GROUPS)}")
+        raise PurebenchError(f"register: the group {group!r} is unknown; {did_you_mean(group, GROUPS)}")
 
     def keep(factory: Factory) -> Factory:
         LOCAL[group][name] = factory
@@ -178,7 +178,7 @@ def factory(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         return _from_file(group, path, name.rpartition(":")[2]), {}
     known, found = registered(group, name)
     if found is None:
-        raise PurebenchError(f"{group}: {name!r} is unknown; {nearest(name, [*installed(group), *LOCAL[group]])}")
+        raise PurebenchError(f"{group}: {name!r} is unknown; {did_you_mean(name, [*installed(group), *LOCAL[group]])}")
     extra = {"name": name[len(known) + 1 :]} if known != name else {}
     if not isinstance(found, EntryPoint):
         return found, extra
@@ -233,7 +233,9 @@ def _from_file(group: str, path: Path, name: str) -> Callable[..., Any]:
         told = f"{name} is {getattr(module, name)!r:.60}"
         raise PurebenchError(f"{path}: expected a class or a function that returns one of the {group}, but {told}.")
     if not callable(found := getattr(module, name, None)):
-        raise PurebenchError(f"{path}: {name!r} is unknown; {nearest(name, [n for n in vars(module) if n[0] != '_'])}")
+        raise PurebenchError(
+            f"{path}: {name!r} is unknown; {did_you_mean(name, [n for n in vars(module) if n[0] != '_'])}"
+        )
     return found  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 from numbers import Real
 from typing import TYPE_CHECKING
 
-from purebench.core.errors import PurebenchError, nearest, shown
+from purebench.core.errors import PurebenchError, did_you_mean, shown
 from purebench.core.norms.norm_facts import NORM_FACTS, NORM_NAMES
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ThreatModel:
 
     def __post_init__(self) -> None:
         if self.norm not in NORM_NAMES:
-            raise PurebenchError(f"norm: {self.norm!r} is unknown; {nearest(self.norm, NORM_NAMES)}")
+            raise PurebenchError(f"norm: {self.norm!r} is unknown; {did_you_mean(self.norm, NORM_NAMES)}")
         _in_range(self.radius, self.radius)
 
     def check_shape(self, shape: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from purebench.core.errors import PurebenchError, nearest, shown
+from purebench.core.errors import PurebenchError, did_you_mean, shown
 
 ORDERS = ("number", "string")
 """`number`: 2 before 10, also within names. `string`: 10 before 2, as torchvision's ImageFolder sorts."""
@@ -35,7 +35,7 @@ def class_names(root: Path, classes: Sequence[str | int] | int | None, order: st
     """
     found = [path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if order is not None and order not in ORDERS:
-        raise PurebenchError(f"image-folder: order: {shown(order)} is unknown; {nearest(str(order), ORDERS)}")
+        raise PurebenchError(f"image-folder: order: {shown(order)} is unknown; {did_you_mean(str(order), ORDERS)}")
     if isinstance(classes, Sequence) and not isinstance(classes, str):
         if order is not None:
             raise PurebenchError("image-folder: expected either classes=[…] or order, but got both; remove order.")

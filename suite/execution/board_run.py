@@ -13,13 +13,13 @@ from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.execution.earlier_rows import with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
-from purebench.execution.jobs.job_record import Given, JobResult
+from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.execution.scheduler import Asking, default_workers, execute
 from purebench.records import store
 from purebench.records.record import Record
 from purebench.results.stopping import Ending, ending
 
-Progress = Callable[[int, int, Record | None], None]
+JobProgress = Callable[[int, int, Record | None], None]
 """progress(finished jobs, all jobs, the record just saved or None at the start)."""
 
 
@@ -32,7 +32,7 @@ def run_board(
     wait: float = 0.0,
     retry_errors: bool = False,
     keep_rows: bool = False,
-    progress: Progress = lambda done, total, record: None,
+    progress: JobProgress = lambda done, total, record: None,
     tell: Callable[[str], None] = lambda line: None,
     order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
 ) -> tuple[Context, list[Record]]:
@@ -89,7 +89,7 @@ def run_prepared(
     wait: float = 0.0,
     retry_errors: bool = False,
     keep_rows: bool = False,
-    progress: Progress = lambda done, total, record: None,
+    progress: JobProgress = lambda done, total, record: None,
     tell: Callable[[str], None] = lambda line: None,
     order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
 ) -> list[Record]:
@@ -145,11 +145,11 @@ def run_prepared(
 def _inputs(saved: store.Store, found: Mapping[str, Record]) -> Asking:
     """Return a function that reads the results of the jobs that a job needs from the store."""
 
-    def given(job: AnyJob) -> Given:
+    def given(job: AnyJob) -> JobInputs:
         needed = {key: JobResult(found[key], saved.adversarial(key)) for key in job.needs}
         if isinstance(job, WorstCaseJob):
-            return Given([needed[key] for key in job.needs])
-        return Given([needed[key] for key in job.after], needed[job.source] if job.source else None)
+            return JobInputs([needed[key] for key in job.needs])
+        return JobInputs([needed[key] for key in job.after], needed[job.source] if job.source else None)
 
     return given
 

@@ -21,7 +21,7 @@ from purebench.boards.jobs import Job
 from purebench.core.seeds import seeded
 from purebench.execution.context import Context
 from purebench.execution.jobs.job import run_job
-from purebench.execution.jobs.job_record import Given, answered_wrong
+from purebench.execution.jobs.job_record import JobInputs, answered_wrong
 from purebench.execution.scheduler import single_thread
 from purebench.records.outcome import WORST_CASE
 from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method
@@ -180,7 +180,7 @@ def _tried(row: DefenseChoice, attack: AttackChoice, one: Context) -> Price:
     """Run a job on one image; the reused images are the clean ones."""
     seed = f"plan {row.name} {attack.name}"
     job = Job(seed, seed, row, attack, 0)
-    given = Given((), answered_wrong(one.images.floats()))
+    given = JobInputs((), answered_wrong(one.images.floats()))
     began = time.perf_counter()
     record = run_job(job, one, given).record
     seconds = 0.0 if record.skipped else record.wall_time or time.perf_counter() - began

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from purebench.boards.board import Board
-from purebench.execution.board_run import Progress, run_prepared
+from purebench.execution.board_run import JobProgress, run_prepared
 from purebench.execution.context import Context, prepare
 from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
@@ -34,7 +34,7 @@ class Runner:
     store: Path
     device: str = "cpu"
     workers: int = 1
-    progress: Progress = lambda done, total, record: None
+    progress: JobProgress = lambda done, total, record: None
     _loaded: Context | None = field(default=None, init=False, repr=False)
 
     def prepare(self, board: Board) -> None:

@@ -11,7 +11,7 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from purebench.execution.board_run import Progress
+from purebench.execution.board_run import JobProgress
 from purebench.execution.progress import run_progress
 from purebench.records.record import Record
 
@@ -28,7 +28,7 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def watching(wanted: bool) -> Iterator[Progress]:
+def watching(wanted: bool) -> Iterator[JobProgress]:
     """Show the progress inside a `with` block, in a notebook or a terminal.
 
     Args:
@@ -48,7 +48,7 @@ def watching(wanted: bool) -> Iterator[Progress]:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _bar() -> Iterator[JobProgress]:
     shown: Any = import_module("IPython.display")
     handle = shown.display(shown.HTML(bar(0, 0, "preparing")), display_id=True)
     last = 0.0

@@ -11,14 +11,14 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from purebench.core.terminal_output import complain, make_console, printable
-from purebench.execution.board_run import Progress
+from purebench.execution.board_run import JobProgress
 from purebench.records.record import Record
 
 SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
-def run_progress(*, parts: bool = False) -> Iterator[Progress]:
+def run_progress(*, parts: bool = False) -> Iterator[JobProgress]:
     """Show a progress bar on a terminal, else a line from time to time, so that a log shows that the run is alive.
 
     Each distinct reason of an error is printed once, and at the end how to run those jobs again.

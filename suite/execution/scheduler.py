@@ -25,7 +25,7 @@ from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.execution.interruption import shielded
 from purebench.execution.jobs.job import run_job
-from purebench.execution.jobs.job_record import Given, JobResult
+from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.execution.jobs.worst_case_job import run_worst_case
 
 
@@ -36,7 +36,7 @@ def default_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-Asking = Callable[[AnyJob], Given]
+Asking = Callable[[AnyJob], JobInputs]
 """Returns the results of the jobs that a job needs; called when all of them are finished."""
 
 
@@ -45,7 +45,7 @@ def execute(
     context: Context,
     workers: int,
     done: Collection[str] = (),
-    given: Asking = lambda job: Given(),
+    given: Asking = lambda job: JobInputs(),
 ) -> Generator[JobResult, None, None]:
     """Run jobs and yield their results as they finish; a job starts after those it needs.
 
@@ -73,7 +73,7 @@ def execute(
         yield from _parallel(queue, given, context.board, str(context.device), min(workers, len(jobs)))
 
 
-def run(job: AnyJob, context: Context, given: Given) -> JobResult:
+def run(job: AnyJob, context: Context, given: JobInputs) -> JobResult:
     """Run an attack job or a worst-case job.
 
     Args:

@@ -25,11 +25,9 @@ from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.data.datasets import Array
 from purebench.latents.inspection_result import Inspection, LatentEffect, Pictures
+from purebench.latents.progress import Progress
 from purebench.latents.resampling import Answers, Asker, held_codes, resample
 from purebench.statistics import Estimate, accuracy, interval
-
-Progress = Callable[[int, int], None]
-"""progress(passes over all images done, number of passes)."""
 
 
 def inspect_defense(
@@ -43,7 +41,7 @@ def inspect_defense(
     confidence: float = 0.95,
     batch: DeviceBatch | None = None,
     pictures: list[int] | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> Inspection:
     """Resample each latent of the defense's purifier alone, with all finer ones, and all others but it.
 
@@ -60,7 +58,7 @@ def inspect_defense(
         confidence: Of the intervals, in (0,1).
         batch: Device and batch size; None for the default.
         pictures: Positions of the images to keep pictures of, none by default.
-        progress: Called with the passes over all images that are done and their total number.
+        progress: Called with "resampling", the passes over all images that are done, and their total number.
 
     Returns:
         The accuracies and the findings for each latent.
@@ -81,7 +79,7 @@ def inspect_defense(
         batch or DeviceBatch(),
         seed,
         pictures or [],
-        lambda: progress(next(passes), total),
+        lambda: progress("resampling", next(passes), total),
     )
 
     def decode(where: tuple[int, ...]) -> Callable[[Tensor], Tensor]:

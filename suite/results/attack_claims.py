@@ -10,7 +10,7 @@ from purebench.results.results import ANSWERED
 
 
 @dataclass(frozen=True)
-class OwnVerdict:
+class AttackClaim:
     """An attack's own verdict, over the images for which it gave one.
 
     Attributes:
@@ -44,7 +44,7 @@ class OwnVerdict:
         return told + ", ".join(way for way in ways if way)
 
 
-def own_verdict(attack: AttackResult) -> OwnVerdict | None:
+def attack_claim(attack: AttackResult) -> AttackClaim | None:
     """Return the attack's own verdict, or None if it gave none.
 
     The result is also None for a minimum-norm attack: it claims an adversarial image at any distance, which says
@@ -59,7 +59,7 @@ def own_verdict(attack: AttackResult) -> OwnVerdict | None:
     ]
     if not pairs:
         return None
-    return OwnVerdict(
+    return AttackClaim(
         holding=sum(not claimed for claimed, _ in pairs),
         asked=len(pairs),
         overclaimed=sum(claimed and not broken for claimed, broken in pairs),

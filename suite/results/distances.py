@@ -29,7 +29,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestDistances:
     """The smallest distance at which any attack broke each image of a defense.
 
     Attributes:
@@ -59,7 +59,7 @@ def reach(attack: AttackResult) -> Reach | None:
     return Reach(median_distance(asked), sum(distance is not None for distance in asked), len(asked))
 
 
-def nearest(result: DefenseResult) -> Nearest | None:
+def nearest_distances(result: DefenseResult) -> NearestDistances | None:
     """Return the smallest distance of each image; None without a minimum-norm attack that answered.
 
     Images that other attacks broke count as well, at their distance. So for a deterministic defense the share of images
@@ -83,7 +83,7 @@ def nearest(result: DefenseResult) -> Nearest | None:
         elif asked:
             distances.append(None)
     names = tuple(attack.name for attack in searching)
-    return Nearest(tuple(distances), names, distances.count(None), errored, spared, result.anytime)
+    return NearestDistances(tuple(distances), names, distances.count(None), errored, spared, result.anytime)
 
 
 def _known(result: DefenseResult, image: int, radius: float) -> list[float]:

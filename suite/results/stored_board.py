@@ -10,7 +10,7 @@ from pathlib import Path
 from purebench.boards.board import Board
 from purebench.boards.parse import parse_board
 from purebench.boards.trust import built_in
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.registry import Spec, factory
 from purebench.core.terminal_output import complain
 from purebench.data.adapt import load_images
@@ -49,7 +49,7 @@ def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
     with store.reading(path) as saved:
         plans = saved.plans()
         if name not in plans:
-            raise PurebenchError(f"{path}: the board {name!r} is not in this store; {nearest(name, plans)}")
+            raise PurebenchError(f"{path}: the board {name!r} is not in this store; {did_you_mean(name, plans)}")
         definition, keys = plans[name]
         try:
             board = replace(parse_board(definition), origin=saved.origin(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from purebench.checks.finding import CheckResult, Result
+from purebench.checks.finding import CheckResult, CheckStatus
 from purebench.core.warning_codes import ResultWarning
 from purebench.statistics import Estimate
 
@@ -27,7 +27,7 @@ class Claim:
     """
 
     text: str
-    result: Result
+    result: CheckStatus
     estimate: Estimate | None
     images: int
     message: str

@@ -10,7 +10,7 @@ from purebench.boards import selection
 from purebench.boards.board import AttackChoice, Board
 from purebench.boards.bundled import find_board
 from purebench.boards.parse import load_board
-from purebench.checks.finding import Result
+from purebench.checks.finding import CheckStatus
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.incremental import Limits, largest, steps
@@ -74,8 +74,8 @@ def looked(
             decide([per_image(side.found, errored=value) for side, value in zip(sides, errored, strict=False)])
             for errored in ((0.0, 1.0), (1.0, 0.0))
         )
-        decision = worst if worst.result is best.result else replace(worst, result=Result.UNDECIDED)
-        if decision.result is not Result.UNDECIDED:
+        decision = worst if worst.result is best.result else replace(worst, result=CheckStatus.UNDECIDED)
+        if decision.result is not CheckStatus.UNDECIDED:
             break
     return sides, decision
 

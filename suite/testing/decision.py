@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.checks.finding import Result
+from purebench.checks.finding import CheckStatus
 from purebench.statistics import Estimate, interval, paired_difference
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ class Decision:
         estimate: The estimate that decided it.
     """
 
-    result: Result
+    result: CheckStatus
     estimate: Estimate
 
 
@@ -62,7 +62,7 @@ def not_worse(scores: Floats, others: Floats, margin: float, confidence: float) 
     return Decision(_side(found, -margin), found)
 
 
-def _side(found: Estimate, threshold: float) -> Result:
+def _side(found: Estimate, threshold: float) -> CheckStatus:
     if found.low >= threshold:
-        return Result.HOLDS
-    return Result.FAILS if found.high < threshold else Result.UNDECIDED
+        return CheckStatus.HOLDS
+    return CheckStatus.FAILS if found.high < threshold else CheckStatus.UNDECIDED

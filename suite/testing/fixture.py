@@ -13,10 +13,10 @@ from purebench.boards import selection
 from purebench.boards.board import Board, DefenseChoice
 from purebench.checks.attack_variants import Effort
 from purebench.checks.evaluation import honest
-from purebench.checks.finding import Result
+from purebench.checks.finding import CheckStatus
 from purebench.core.errors import PurebenchError, require_fraction
 from purebench.core.registry import Spec
-from purebench.execution.board_run import Progress
+from purebench.execution.board_run import JobProgress
 from purebench.execution.in_memory import checked, label, lent
 from purebench.execution.incremental import Runner
 from purebench.results.scores import Floats
@@ -27,7 +27,7 @@ from purebench.testing.failure_report import Evidence, check_command, explain, n
 from purebench.testing.settings import Settings
 
 
-def silent() -> AbstractContextManager[Progress]:
+def silent() -> AbstractContextManager[JobProgress]:
     """Return a context whose progress function ignores all jobs."""
     return nullcontext(lambda done, total, record: None)
 
@@ -49,7 +49,7 @@ class Robustness:
         self,
         settings: Settings,
         settle: Callable[[Claim], None] = lambda claim: None,
-        progress: Callable[[], AbstractContextManager[Progress]] = silent,
+        progress: Callable[[], AbstractContextManager[JobProgress]] = silent,
     ):
         self.settings, self.settle, self.progress = settings, settle, progress
 
@@ -124,8 +124,8 @@ class Robustness:
             )
             side = side.with_results(*trust.seen)
             again = check_command(side, effort, trust.images) if side.asked else ""
-            lines = [] if trust.result is Result.HOLDS else explain([side], None, settings.images, again=again)
-            lines += stopped(settings, board, trust.images) if trust.result is Result.UNDECIDED else []
+            lines = [] if trust.result is CheckStatus.HOLDS else explain([side], None, settings.images, again=again)
+            lines += stopped(settings, board, trust.images) if trust.result is CheckStatus.UNDECIDED else []
         text = f"{side.row.name} on {board.name}: its evaluation can be trusted"
         claim = Claim(
             text,
@@ -167,11 +167,11 @@ class Robustness:
             points = "1 point" if number == 0.01 else f"{100 * number:g} points"
             claimed = f"at most {points} below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
             text = f"{names[0]} on {board.name}: {what} {claimed}"
-            result = Result.FAILS if decision is None else decision.result
+            result = CheckStatus.FAILS if decision is None else decision.result
             estimate = None if decision is None else decision.estimate
             of = f"{names[0]} minus {names[1]}: " if names[1:] else ""
-            lines = [] if result is Result.HOLDS else explain(sides, estimate, settings.images, of=of)
-            lines += stopped(settings, board, len(sides[0].found.images)) if result is Result.UNDECIDED else []
+            lines = [] if result is CheckStatus.HOLDS else explain(sides, estimate, settings.images, of=of)
+            lines += stopped(settings, board, len(sides[0].found.images)) if result is CheckStatus.UNDECIDED else []
         return Claim(
             text,
             result,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from purebench.execution.board_run import Progress
+    from purebench.execution.board_run import JobProgress
     from purebench.records.record import Record
 
 KEEP, BACK, ERASE = "\x1b7", "\x1b8", "\x1b[K"
@@ -18,7 +18,7 @@ KEEP, BACK, ERASE = "\x1b7", "\x1b8", "\x1b[K"
 
 
 @contextmanager
-def claim_progress(config: pytest.Config) -> Iterator[Progress]:
+def claim_progress(config: pytest.Config) -> Iterator[JobProgress]:
     """Yield a function that shows every job that ends.
 
     It shows nothing if stdout is not a terminal, with -q, and in a worker of pytest-xdist.

@@ -223,7 +223,7 @@ def test_images_wrong_only_with_gradients_are_attacked_to_the_end_with_a_warning
         assert view.backwards == 15
 
 
-def test_a_tie_that_a_folded_copy_decides_differently_gives_no_warning():
+def test_a_tie_that_a_pass_with_gradients_decides_differently_gives_no_warning():
     best = Best(exact(as_defense(lambda x: torch.tensor([[1.0, 1.0 - 1e-6, 0.0]]).expand(len(x), 3))), X, Y)
     stay = best.see(
         torch.arange(len(X)), X, torch.zeros(len(X)), torch.tensor([[[0.0, 1.0, 0.0]]]).expand(len(X), 1, 3)

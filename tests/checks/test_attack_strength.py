@@ -15,7 +15,7 @@ from purebench.checks.attack_strength import (
     stronger_view,
 )
 from purebench.checks.attack_variants import BLACK, BLIND, BPDA, FEW, MANY, TRANSFER
-from purebench.checks.finding import Result, Suspicion, judged
+from purebench.checks.finding import CheckStatus, Suspicion, judged
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult, WorstCase
 from purebench.results.results import DefenseResult
@@ -66,7 +66,7 @@ def found(draws: int = 1, **held: int) -> DefenseResult:
     return DefenseResult(board, "x", spec, draws > 1, 0, "", images, labels, True, tuple(attacks), NO_PICK, {})
 
 
-def result(suspicion: Suspicion) -> Result:
+def result(suspicion: Suspicion) -> CheckStatus:
     return judged([suspicion], 0.05)[0].result
 
 
@@ -91,29 +91,29 @@ def test_white_box_attacks_must_be_as_strong_as_blind_and_black_box_attacks() ->
 
 
 def test_the_stronger_of_two_attacks_is_compared_and_errored_attacks_are_ignored() -> None:
-    assert result(beats_black_box(held(black=40, transfer=8, many=40), TOLERANCE)) is Result.FAILS
-    assert result(beats_black_box(held(black=40, transfer=40, many=8), TOLERANCE)) is Result.HOLDS
-    assert result(beats_black_box(held(transfer=8, many=40), TOLERANCE)) is Result.FAILS
-    assert result(beats_black_box(held(black=16, many=44, bpda=8), TOLERANCE)) is Result.HOLDS
-    assert result(beats_black_box(held(black=16, many=44, bpda=-2), TOLERANCE)) is Result.FAILS
-    assert result(beats_black_box(held(black=16, many=-2, bpda=-1), TOLERANCE)) is Result.NOT_APPLICABLE
+    assert result(beats_black_box(held(black=40, transfer=8, many=40), TOLERANCE)) is CheckStatus.FAILS
+    assert result(beats_black_box(held(black=40, transfer=40, many=8), TOLERANCE)) is CheckStatus.HOLDS
+    assert result(beats_black_box(held(transfer=8, many=40), TOLERANCE)) is CheckStatus.FAILS
+    assert result(beats_black_box(held(black=16, many=44, bpda=8), TOLERANCE)) is CheckStatus.HOLDS
+    assert result(beats_black_box(held(black=16, many=44, bpda=-2), TOLERANCE)) is CheckStatus.FAILS
+    assert result(beats_black_box(held(black=16, many=-2, bpda=-1), TOLERANCE)) is CheckStatus.NOT_APPLICABLE
 
 
 def test_checks_do_not_apply_without_a_purifier_or_randomness() -> None:
-    assert result(beats_blind(held(blind=1, many=20), TOLERANCE, purifies=False)) is Result.NOT_APPLICABLE
-    assert result(more_draws(held(many=20), TOLERANCE)) is Result.NOT_APPLICABLE
+    assert result(beats_blind(held(blind=1, many=20), TOLERANCE, purifies=False)) is CheckStatus.NOT_APPLICABLE
+    assert result(more_draws(held(many=20), TOLERANCE)) is CheckStatus.NOT_APPLICABLE
 
 
 def test_more_draws_must_not_weaken_the_attack() -> None:
-    assert result(more_draws(found(8, **{MANY: 4, FEW: 40}), TOLERANCE)) is Result.HOLDS
-    assert result(more_draws(found(8, **{MANY: 40, FEW: 4}), TOLERANCE)) is Result.FAILS
+    assert result(more_draws(found(8, **{MANY: 4, FEW: 40}), TOLERANCE)) is CheckStatus.HOLDS
+    assert result(more_draws(found(8, **{MANY: 40, FEW: 4}), TOLERANCE)) is CheckStatus.FAILS
 
 
 def test_an_unbounded_attack_breaks_every_image() -> None:
     assert [result(reaches_zero(held(many=n, bpda=-1), TOLERANCE)) for n in (0, 1, 24)] == [
-        Result.HOLDS,
-        Result.HOLDS,
-        Result.FAILS,
+        CheckStatus.HOLDS,
+        CheckStatus.HOLDS,
+        CheckStatus.FAILS,
     ]
 
 
@@ -121,10 +121,10 @@ def test_robust_accuracy_must_not_rise_with_the_radius() -> None:
     def curve(*counts: int) -> Suspicion:
         return does_not_rise({0.1 * (i + 1): held(many=count, bpda=-1) for i, count in enumerate(counts)}, TOLERANCE)
 
-    assert result(curve(40, 20, 4)) is Result.HOLDS
-    assert result(curve(40, 4, 40)) is Result.FAILS
-    assert result(curve(8, 14, 14)) is Result.UNDECIDED
-    assert result(curve(-1, -1, 10)) is Result.NOT_APPLICABLE
+    assert result(curve(40, 20, 4)) is CheckStatus.HOLDS
+    assert result(curve(40, 4, 40)) is CheckStatus.FAILS
+    assert result(curve(8, 14, 14)) is CheckStatus.UNDECIDED
+    assert result(curve(-1, -1, 10)) is CheckStatus.NOT_APPLICABLE
     assert curve(40, 20, 4).sentence == "83.3 % at radius 0.1, 41.7 % at radius 0.2, 8.3 % at radius 0.3"
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.checks.defense_checks import EXACT, FADES, ZERO, coarse_types, gradients, seeds, slopes
-from purebench.checks.finding import CheckResult, Result, judged
+from purebench.checks.finding import CheckResult, CheckStatus, judged
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense, Function
 
@@ -50,20 +50,20 @@ class Hidden(torch.autograd.Function):
 @pytest.mark.parametrize(
     ("defense", "zero", "exact"),
     [
-        (Defense(linear), Result.HOLDS, Result.HOLDS),
-        (behind(lambda x: x**2), Result.HOLDS, Result.HOLDS),
-        (behind(lambda x: (x + 0.3 * torch.randn_like(x)) ** 2, random=True), Result.HOLDS, Result.HOLDS),
-        (behind(lambda x: (x * 8).round() / 8), Result.FAILS, Result.NOT_APPLICABLE),
-        (behind(lambda x: x.detach()), Result.FAILS, Result.NOT_APPLICABLE),
-        (behind(Hidden.apply), Result.HOLDS, Result.FAILS),
-        (behind(lambda x: x + (x**2).detach()), Result.HOLDS, Result.FAILS),
-        (behind(lambda x: x * (x.detach() > 0.5) + 0 * x), Result.HOLDS, Result.HOLDS),
-        (behind(lambda x: Hidden.apply(x) if len(x) > 1 else x), Result.HOLDS, Result.FAILS),
-        (behind(lambda x: Hidden.apply(x) if len(x) == 1 else x), Result.HOLDS, Result.FAILS),
+        (Defense(linear), CheckStatus.HOLDS, CheckStatus.HOLDS),
+        (behind(lambda x: x**2), CheckStatus.HOLDS, CheckStatus.HOLDS),
+        (behind(lambda x: (x + 0.3 * torch.randn_like(x)) ** 2, random=True), CheckStatus.HOLDS, CheckStatus.HOLDS),
+        (behind(lambda x: (x * 8).round() / 8), CheckStatus.FAILS, CheckStatus.NOT_APPLICABLE),
+        (behind(lambda x: x.detach()), CheckStatus.FAILS, CheckStatus.NOT_APPLICABLE),
+        (behind(Hidden.apply), CheckStatus.HOLDS, CheckStatus.FAILS),
+        (behind(lambda x: x + (x**2).detach()), CheckStatus.HOLDS, CheckStatus.FAILS),
+        (behind(lambda x: x * (x.detach() > 0.5) + 0 * x), CheckStatus.HOLDS, CheckStatus.HOLDS),
+        (behind(lambda x: Hidden.apply(x) if len(x) > 1 else x), CheckStatus.HOLDS, CheckStatus.FAILS),
+        (behind(lambda x: Hidden.apply(x) if len(x) == 1 else x), CheckStatus.HOLDS, CheckStatus.FAILS),
         (
             behind(lambda x: (Hidden.apply(x) if len(x) > 1 else x) + 0.3 * torch.randn_like(x), random=True),
-            Result.HOLDS,
-            Result.FAILS,
+            CheckStatus.HOLDS,
+            CheckStatus.FAILS,
         ),
     ],
     ids=[
@@ -80,7 +80,7 @@ class Hidden(torch.autograd.Function):
         "random, negated in batches",
     ],
 )
-def test_hidden_gradients_are_found(defense: Defense, zero: Result, exact: Result) -> None:
+def test_hidden_gradients_are_found(defense: Defense, zero: CheckStatus, exact: CheckStatus) -> None:
     found = asked(defense)
     assert (found[ZERO].result, found[EXACT].result) == (zero, exact)
 
@@ -98,10 +98,12 @@ def test_ties_in_images_of_few_grey_levels_are_not_reported() -> None:
     assert found.off.mean() <= 0.1
 
 
-@pytest.mark.parametrize(("scale", "result"), [(1.0, Result.HOLDS), (3.0, Result.HOLDS), (1e6, Result.FAILS)], ids=str)
+@pytest.mark.parametrize(
+    ("scale", "result"), [(1.0, CheckStatus.HOLDS), (3.0, CheckStatus.HOLDS), (1e6, CheckStatus.FAILS)], ids=str
+)
 @pytest.mark.parametrize("purifier", [None, Function(lambda x: x.detach(), random=False)], ids=["bare", "no gradient"])
 def test_logits_that_saturate_the_cross_entropy_are_found(
-    purifier: Function | None, scale: float, result: Result
+    purifier: Function | None, scale: float, result: CheckStatus
 ) -> None:
     """At scale 1e6 the softmax of a correct prediction is exactly 0 or 1; the gradient of the margin is not zero."""
     if purifier is not None:
@@ -111,10 +113,10 @@ def test_logits_that_saturate_the_cross_entropy_are_found(
     found = judged(gradients(defense, slopes(defense, X, right, DeviceBatch(8)), 0.2), 0.05)
     by_name = {one.name: one for one in found}
     assert by_name[FADES].result is result
-    assert by_name[ZERO].result is (Result.HOLDS if purifier is None else Result.NOT_APPLICABLE)
+    assert by_name[ZERO].result is (CheckStatus.HOLDS if purifier is None else CheckStatus.NOT_APPLICABLE)
     loss = functional.cross_entropy(scale * linear(x := X.clone().requires_grad_()), right)
     slope = torch.autograd.grad(loss, x)[0].flatten(1).any(1)
-    assert slope.float().mean() > 0.9 if result is Result.HOLDS else slope.float().mean() < 0.1
+    assert slope.float().mean() > 0.9 if result is CheckStatus.HOLDS else slope.float().mean() < 0.1
 
 
 def test_gradient_checks_do_not_apply_to_purifiers_declared_not_differentiable() -> None:
@@ -128,30 +130,34 @@ def test_gradient_checks_do_not_apply_to_purifiers_declared_not_differentiable()
 @pytest.mark.parametrize(
     ("defense", "result", "told"),
     [
-        (behind(lambda x: x), Result.HOLDS, "do not depend on the seed"),
+        (behind(lambda x: x), CheckStatus.HOLDS, "do not depend on the seed"),
         (
             behind(lambda x: x + 0.3 * torch.randn_like(x), random=True),
-            Result.HOLDS,
+            CheckStatus.HOLDS,
             "different seeds give different draws",
         ),
         (
             behind(lambda x: x if torch.rand(()) < 0.5 else x**2, random=True),
-            Result.HOLDS,
+            CheckStatus.HOLDS,
             "different seeds give different draws",
         ),
-        (behind(lambda x: x + 0.3 * torch.randn_like(x)), Result.FAILS, "declare random=True"),
-        (behind(lambda x: x - x.mean(), random=False), Result.FAILS, "other images of a batch"),
-        (behind(lambda x: x, random=True), Result.FAILS, "other seeds give the same answers"),
+        (behind(lambda x: x + 0.3 * torch.randn_like(x)), CheckStatus.FAILS, "declare random=True"),
+        (behind(lambda x: x - x.mean(), random=False), CheckStatus.FAILS, "other images of a batch"),
+        (behind(lambda x: x, random=True), CheckStatus.FAILS, "other seeds give the same answers"),
         (
             behind(lambda x: x + torch.randn(x.shape, generator=torch.Generator().manual_seed(3)), random=True),
-            Result.FAILS,
+            CheckStatus.FAILS,
             "remove a seed that is set inside it",
         ),
-        (behind(lambda x: x + torch.from_numpy(OWN.random(x.shape)).to(x), random=True), Result.FAILS, "equal seeds"),
+        (
+            behind(lambda x: x + torch.from_numpy(OWN.random(x.shape)).to(x), random=True),
+            CheckStatus.FAILS,
+            "equal seeds",
+        ),
     ],
     ids=["deterministic", "random", "coin", "undeclared", "batch", "not-random", "inner-seed", "own-generator"],
 )
-def test_defenses_that_ignore_the_seed_are_found(defense: Defense, result: Result, told: str) -> None:
+def test_defenses_that_ignore_the_seed_are_found(defense: Defense, result: CheckStatus, told: str) -> None:
     (found,) = judged([seeds(defense, X, DeviceBatch(4))], 0.05)
     assert found.result is result
     assert told in found.sentence
@@ -164,7 +170,7 @@ def test_coarse_arithmetic_is_mentioned_only_if_the_defense_uses_it() -> None:
         return linear(Hidden.apply(x)).bfloat16().float()
 
     told = {name: asked(Defense(f))[EXACT] for name, f in (("float", behind(Hidden.apply)), ("bf16", coarse))}
-    assert {one.result for one in told.values()} == {Result.FAILS}
+    assert {one.result for one in told.values()} == {CheckStatus.FAILS}
     assert "less precise" not in told["float"].sentence
     assert "the defense computes in bfloat16, which is less precise than float32" in told["bf16"].sentence
 

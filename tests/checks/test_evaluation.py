@@ -12,7 +12,7 @@ from purebench.boards.board import DefenseChoice
 from purebench.boards.parse import load_board
 from purebench.checks.attack_variants import Effort, everything, for_radius, for_strength
 from purebench.checks.evaluation import honest
-from purebench.checks.finding import Result
+from purebench.checks.finding import CheckStatus
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
@@ -57,10 +57,10 @@ def test_checks_stop_as_soon_as_they_are_decided(tmp_path: Path) -> None:
     bad = honest(board, masked, run, effort=effort)
     good = honest(board, board.defenses[0], run, effort=effort)
     close = honest(board, board.defenses[0], run, effort=replace(effort, tolerance=0.25))
-    assert (bad.result, good.result, close.result) == (Result.FAILS, Result.HOLDS, Result.HOLDS)
+    assert (bad.result, good.result, close.result) == (CheckStatus.FAILS, CheckStatus.HOLDS, CheckStatus.HOLDS)
     assert bad.images <= good.images < close.images < 64
     hurried = honest(board, board.defenses[0], run, effort=replace(effort, tolerance=0.25), limits=Limits(minutes=1e-9))
-    assert (hurried.result, hurried.images) == (Result.UNDECIDED, 8)
+    assert (hurried.result, hurried.images) == (CheckStatus.UNDECIDED, 8)
 
 
 def test_a_defense_with_hidden_gradients_fails(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from purebench.checks.trial import attack_probes
+from purebench.checks.quick import attack_probes
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 

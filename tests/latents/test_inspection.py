@@ -164,7 +164,7 @@ def test_the_seed_decides_and_the_global_generator_is_unchanged(images, sides):
 
 def test_progress_reports_every_pass(images):
     told = []
-    inspected(images, Sides(), draws=3, progress=lambda done, total: told.append((done, total)))
+    inspected(images, Sides(), draws=3, progress=lambda what, done, total: told.append((done, total)))
     # clean and reconstruction once; left, right, both, purified and gradients three times each
     assert told == [(k + 1, 2 + 5 * 3) for k in range(17)]
 

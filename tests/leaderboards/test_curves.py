@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from purebench.core.threat import ThreatModel
 from purebench.leaderboards.curves import COLOURS, OVERLAID, SINGLE, line, overlaid, scale, single
-from purebench.results.distances import Nearest
+from purebench.results.distances import NearestDistances
 from purebench.statistics import clopper_pearson, security_curve
 
 LINF = ThreatModel("linf", 16 / 255)
@@ -17,7 +17,7 @@ DISTANCES = st.lists(st.none() | st.floats(0, 0.2), min_size=1, max_size=60)
 
 
 def found(*distances):
-    return Nearest(tuple(distances), ("fmn",), distances.count(None), 0, 0)
+    return NearestDistances(tuple(distances), ("fmn",), distances.count(None), 0, 0)
 
 
 def points(path):

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from purebench.leaderboards.site import render
-from purebench.results.attack_claims import own_verdict
-from purebench.results.distances import distance_text, nearest, reach
+from purebench.results.attack_claims import attack_claim
+from purebench.results.distances import distance_text, nearest_distances, reach
 from purebench.results.ranking.rank import rank
 from purebench.statistics import median_with_ends
 
@@ -83,7 +83,7 @@ def test_rows_of_attacks_show_median_distance_and_source(nearby, near_page):
 def test_verdicts_of_attacks_are_shown_beside_verified_accuracies(nearby, near_page):
     differing = 0
     for result in nearby.results:
-        own = own_verdict(result.attacks[3])
+        own = attack_claim(result.attacks[3])
         heading, *rows = attack_rows(near_page, f"defense-{result.name}")
         if result.random:  # AutoAttack's standard version is not for random defenses
             assert own is None
@@ -121,9 +121,9 @@ def test_curves_have_titles_summaries_and_labels(nearby, near_page, demo):
 def test_captions_state_the_number_of_images_never_broken(nearby, near_page, cascade_page):
     captions = [text for _, text in near_page.all("figcaption") if words(text).startswith("Nearest")]
     captions = [words(text) for text in captions]
-    missing = [nearest(row.result).missing for row in rank(nearby.results)]
+    missing = [nearest_distances(row.result).missing for row in rank(nearby.results)]
     assert any(missing)
-    medians = [median_with_ends(nearest(row.result).distances) for row in rank(nearby.results)]
+    medians = [median_with_ends(nearest_distances(row.result).distances) for row in rank(nearby.results)]
     for caption, count, median in zip(captions, missing, medians, strict=True):
         value, low, high = (distance_text("linf", d) for d in (median.value, median.low, median.high))
         assert caption.startswith(f"Nearest adversarial images of fmn, deepfool: median {value} [{low}, {high}], 95 %")

@@ -41,9 +41,9 @@ def test_every_row_shows_its_estimates(demo, page):
         if row.rank is None:
             assert "errored" in by_name["Robust accuracy"][1]
             continue
-        place = [row.place.text] if row.place.low < row.place.high else []
-        assert by_name["#"][1].split() == [str(row.rank), row.place.letters, *place]
-        assert float(by_name["Best"][0]["data-value"]) == row.place.best
+        place = [row.ranks.text] if row.ranks.low < row.ranks.high else []
+        assert by_name["#"][1].split() == [str(row.rank), row.ranks.letters, *place]
+        assert float(by_name["Best"][0]["data-value"]) == row.ranks.best
         assert by_name["Robust accuracy"][1].startswith(row.robust.percent())
         assert float(by_name["Robust accuracy"][0]["data-value"]) == row.robust.value
         assert by_name["Clean"][0]["title"] == row.clean.percent()

@@ -35,8 +35,8 @@ def test_no_number_is_truncated_at_any_width(demo, width):
     for row in rank(demo.results):
         if row.rank:
             (line,) = (line for line in text.splitlines() if row.robust.percent() in line and row.name in line)
-            letters = [row.place.letters] if width >= 90 else []
-            assert line.split()[: 2 + len(letters)] == [row.place.text, *letters, row.name]
+            letters = [row.ranks.letters] if width >= 90 else []
+            assert line.split()[: 2 + len(letters)] == [row.ranks.text, *letters, row.name]
             assert f"{100 * row.clean.value:.1f} %" in line
             assert row.strongest in line
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purebench.results.distances import nearest
+from purebench.results.distances import nearest_distances
 
 from synthetic import merge  # isort: skip
 from purebench.records.outcome import Outcome
@@ -139,5 +139,5 @@ def test_all_rows_agree_with_those_of_the_board_without_a_cascade(nearby, cascad
             continue
         assert spared.robust == plain.robust
         radius = cascade.board.threat.radius
-        beyond = [sum(d is None or d > radius for d in nearest(of).distances) for of in (plain, spared)]
+        beyond = [sum(d is None or d > radius for d in nearest_distances(of).distances) for of in (plain, spared)]
         assert beyond == [round(48 * plain.robust.value)] * 2

@@ -2,11 +2,11 @@
 
 import pytest
 
-from purebench.results.distances import Reach, distance_text, nearest, reach
+from purebench.results.distances import Reach, distance_text, nearest_distances, reach
 
 from synthetic import merge  # isort: skip
 from purebench.records.outcome import Outcome
-from purebench.results.attack_claims import OwnVerdict, own_verdict
+from purebench.results.attack_claims import AttackClaim, attack_claim
 from purebench.statistics import security_curve
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED
@@ -40,7 +40,7 @@ def test_reach_of_a_minimum_norm_attack_counts_the_images_it_broke(build):
 
 def test_nearest_is_the_smallest_distance_over_all_attacks(build):
     radius = 16 / 255
-    found = nearest(
+    found = nearest_distances(
         result(
             build,
             {
@@ -60,19 +60,21 @@ def test_nearest_is_the_smallest_distance_over_all_attacks(build):
 def test_in_a_cascade_images_broken_earlier_keep_their_distance(build):
     answers = {"clean": (list("1111"), [], []), "apgd": (list("0011"), [], [])}
     answers["fmn"] = ([S, S, "1", "1"], [None, None, 0.2, None], [])
-    found = nearest(result(build, answers, cascade=True))
+    found = nearest_distances(result(build, answers, cascade=True))
     assert found.distances == pytest.approx((16 / 255, 16 / 255, 0.2, None))
     assert (found.spared, found.missing) == (2, 1)
 
 
 def test_an_image_that_every_attack_skipped_has_no_nearest_distance(build):
     answers = {"clean": (list("11"), [], []), "fmn": (["1", S], [0.2, None], [])}
-    assert nearest(result(build, answers, images=2)).distances == (0.2,)
+    assert nearest_distances(result(build, answers, images=2)).distances == (0.2,)
 
 
 @pytest.mark.parametrize("near", [[], [None, None]])
 def test_without_a_minimum_norm_attack_there_is_no_curve(build, near):
-    assert nearest(result(build, {"clean": (list("11"), [], []), "fmn": ([S, S], near, [])}, images=2)) is None
+    assert (
+        nearest_distances(result(build, {"clean": (list("11"), [], []), "fmn": ([S, S], near, [])}, images=2)) is None
+    )
 
 
 def test_the_security_curve_at_the_radius_is_the_robust_accuracy_of_a_deterministic_defense(nearby):
@@ -80,7 +82,7 @@ def test_the_security_curve_at_the_radius_is_the_robust_accuracy_of_a_determinis
     plain = [found for found in nearby.results if not found.random]
     assert len(plain) == 3
     for found in plain:
-        assert security_curve(nearest(found).distances, [radius]) == [found.robust]
+        assert security_curve(nearest_distances(found).distances, [radius]) == [found.robust]
 
 
 @pytest.mark.parametrize(
@@ -93,9 +95,9 @@ def test_distance_text_is_in_the_usual_units_of_the_norm(norm, distance, text):
 
 def test_a_verdict_of_the_attack_that_agrees_has_no_remark(build):
     (_, attack) = result(build, {"clean": (list("1111"), [], []), "apgd": (list("0111"), [], [1, 0, 0, 0])}).attacks
-    assert own_verdict(attack) == OwnVerdict(holding=3, asked=4, overclaimed=0, overlooked=0)
-    assert own_verdict(attack).accuracy == 0.75
-    assert own_verdict(attack).remark == ""
+    assert attack_claim(attack) == AttackClaim(holding=3, asked=4, overclaimed=0, overlooked=0)
+    assert attack_claim(attack).accuracy == 0.75
+    assert attack_claim(attack).remark == ""
 
 
 @pytest.mark.parametrize(
@@ -118,16 +120,16 @@ def test_a_verdict_of_the_attack_that_agrees_has_no_remark(build):
 )
 def test_the_remark_on_a_differing_verdict_names_the_direction(build, claims, remark):
     (_, attack) = result(build, {"clean": (list("1111"), [], []), "apgd": (list("0111"), [], claims)}).attacks
-    assert remark in own_verdict(attack).remark
+    assert remark in attack_claim(attack).remark
 
 
 def test_verdicts_on_errored_or_skipped_images_are_not_compared(build):
     (attack,) = result(build, {"apgd": (["0", E, S, "1"], [], [1, 1, None, 0])}).attacks
-    assert own_verdict(attack) == OwnVerdict(holding=1, asked=2, overclaimed=0, overlooked=0)
+    assert attack_claim(attack) == AttackClaim(holding=1, asked=2, overclaimed=0, overlooked=0)
 
 
 @pytest.mark.parametrize("rows", [(list("01"), [], []), (list("01"), [0.1, 0.2], [1, 1]), ([E, S], [], [1, None])])
 def test_attacks_without_a_verdict_at_the_radius_are_not_compared(build, rows):
     """A minimum-norm attack claims images at any distance, which says nothing about the radius."""
     (attack,) = result(build, {"fmn": rows}, images=2).attacks
-    assert own_verdict(attack) is None
+    assert attack_claim(attack) is None

@@ -45,7 +45,7 @@ def test_statistically_indistinguishable_rows_share_a_letter_and_their_ranks(bui
         "low": counted(100, 10, images=100),
     }
     found = rows(build, many, block=100)
-    assert [(row.name, row.rank, row.place.text, row.place.letters) for row in found] == [
+    assert [(row.name, row.rank, row.ranks.text, row.ranks.letters) for row in found] == [
         ("high", 1, "1–2", "a"),
         ("near", 2, "1–2", "a"),
         ("low", 3, "3", "b"),
@@ -65,7 +65,7 @@ def test_rows_with_errored_images_come_last_without_a_rank_and_with_the_reason(d
     assert (some.name, some.rank, some.robust, some.errored) == ("diffpure-t0.15", None, None, some.result.errored)
     assert some.bounds[0].value < some.bounds[1].value
     assert last.name == "broken-checkpoint"
-    assert (last.rank, last.clean, last.strongest, last.place) == (None, None, None, None)
+    assert (last.rank, last.clean, last.strongest, last.ranks) == (None, None, None, None)
     assert last.errored == 256
     assert last.reason.startswith("RuntimeError: size mismatch")
     assert [row.rank for row in ranked] == list(range(1, len(ranked) + 1))

@@ -30,31 +30,31 @@ def test_places_are_those_of_statistics_rank(build):
     shared, values = on_shared_images(results)
     expected = rank_of(values, 0.95, seed=board.seed)
     assert shared == list(range(100, 220))
-    assert list(found.places) == ["a", "b", "c"]
+    assert list(found.intervals) == ["a", "b", "c"]
     for name, row in zip(("c", "a", "b"), range(3), strict=True):
-        place = found.places[name]
+        place = found.intervals[name]
         assert (place.low, place.high, place.images) == (expected.low[row], expected.high[row], 120)
         assert place.best == pytest.approx(expected.best[row], abs=0.03)  # the bootstrap resamples differ
-    assert set("".join(place.letters for place in found.places.values())) == {"a", "b"}
-    assert found.places["a"].text == "1–2"
-    assert found.places["c"].text == "3"
+    assert set("".join(place.letters for place in found.intervals.values())) == {"a", "b"}
+    assert found.intervals["a"].text == "1–2"
+    assert found.intervals["c"].text == "3"
 
 
 def test_rows_are_compared_on_the_images_that_all_rows_share(build):
     board, records, _ = rows(build, {"a": 0.9, "b": 0.3})
     some = [record for record in records if record.defense == "a" or record.block in (1, 3)]
     found = standing_of(merge(board, some))
-    assert {place.images for place in found.places.values()} == {40}
+    assert {place.images for place in found.intervals.values()} == {40}
     apart = [record for record in records if record.block == (0 if record.defense == "a" else 1)]
     assert standing_of(merge(board, apart)) is None
-    assert [row.place for row in rank(merge(board, apart))] == [None, None]
+    assert [row.ranks for row in rank(merge(board, apart))] == [None, None]
     assert standing([]) is None
 
 
 def test_rows_without_a_robust_accuracy_have_no_place(build):
     nothing = {"clean": ["1"] * 4, "apgd": [Outcome.ERRORED] * 4}
     _, _, results = build.results({"a": {"clean": ["1"] * 4, "apgd": ["1"] * 4}, "gone": nothing})
-    assert list(standing_of(results).places) == ["a"]
+    assert list(standing_of(results).intervals) == ["a"]
 
 
 def test_boards_with_a_stopping_rule_use_anytime_valid_p_values(build):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from purebench.checks.finding import Result
+from purebench.checks.finding import CheckStatus
 from purebench.core.errors import PurebenchError, require_fraction
 from purebench.statistics import betting_sequence
 from purebench.testing.decision import at_least, not_worse
@@ -19,7 +19,7 @@ VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
 def test_the_result_follows_from_the_position_of_the_interval(scores: np.ndarray, accuracy: float) -> None:
     found = at_least(scores, accuracy, 0.95)
     low, high = found.estimate.low, found.estimate.high
-    expected = Result.HOLDS if low >= accuracy else Result.FAILS if high < accuracy else Result.UNDECIDED
+    expected = CheckStatus.HOLDS if low >= accuracy else CheckStatus.FAILS if high < accuracy else CheckStatus.UNDECIDED
     assert found.result is expected
     assert low <= scores.mean() <= high
 
@@ -34,19 +34,21 @@ def test_comparing_a_defense_with_itself_gives_the_sequence_of_zero_differences(
 def test_more_images_decide_a_claim() -> None:
     right = np.ones(60)
     results = [at_least(right[:n], 0.8, 0.95).result for n in (1, 10, 60)]
-    assert results == [Result.UNDECIDED, Result.UNDECIDED, Result.HOLDS]
-    assert not_worse(right[:60], 1 - right[:60], 0.01, 0.95).result is Result.HOLDS
-    assert not_worse(1 - right[:60], right[:60], 0.01, 0.95).result is Result.FAILS
+    assert results == [CheckStatus.UNDECIDED, CheckStatus.UNDECIDED, CheckStatus.HOLDS]
+    assert not_worse(right[:60], 1 - right[:60], 0.01, 0.95).result is CheckStatus.HOLDS
+    assert not_worse(1 - right[:60], right[:60], 0.01, 0.95).result is CheckStatus.FAILS
 
 
-@pytest.mark.parametrize(("truth", "wrong"), [(0.5, Result.HOLDS), (0.62, Result.FAILS)])
-def test_looking_after_every_block_keeps_the_error_rates(truth: float, wrong: Result) -> None:
+@pytest.mark.parametrize(("truth", "wrong"), [(0.5, CheckStatus.HOLDS), (0.62, CheckStatus.FAILS)])
+def test_looking_after_every_block_keeps_the_error_rates(truth: float, wrong: CheckStatus) -> None:
     """In 100 runs that stop at the first decision at 90 %, each error occurs in at most 5 %, within three sigma."""
     rng, errors = np.random.default_rng(7), 0
     for _ in range(100):
         scores = (rng.random(96) < truth).astype(float)
-        looks = (at_least(scores[:n], 0.5001 if wrong is Result.HOLDS else 0.62, 0.9).result for n in (16, 32, 64, 96))
-        errors += next((result for result in looks if result is not Result.UNDECIDED), None) is wrong
+        looks = (
+            at_least(scores[:n], 0.5001 if wrong is CheckStatus.HOLDS else 0.62, 0.9).result for n in (16, 32, 64, 96)
+        )
+        errors += next((result for result in looks if result is not CheckStatus.UNDECIDED), None) is wrong
     assert errors <= 100 * 0.05 + 3 * (100 * 0.05 * 0.95) ** 0.5
 
 

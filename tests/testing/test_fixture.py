@@ -10,7 +10,7 @@ import torch
 
 import purebench
 from purebench.checks.attack_variants import Effort
-from purebench.checks.finding import Result
+from purebench.checks.finding import CheckStatus
 from purebench.core.defense import Function
 from purebench.core.errors import PurebenchError
 from purebench.testing.claim import Claim
@@ -33,7 +33,7 @@ def test_an_object_is_evaluated_again_for_each_claim_and_not_stored(settings: Se
     bright = robustness.clean_at_least(dimmer, 0.3)
     factor = 0.0  # the same object now computes another function
     dark = robustness.clean_at_least(dimmer, 0.8)
-    assert (bright.result, dark.result) == (Result.HOLDS, Result.FAILS)
+    assert (bright.result, dark.result) == (CheckStatus.HOLDS, CheckStatus.FAILS)
     assert told == [bright, dark]
     assert not settings.store.exists()
     assert "purebench.evaluate(defense" in dark.message
@@ -41,18 +41,18 @@ def test_an_object_is_evaluated_again_for_each_claim_and_not_stored(settings: Se
 
 def test_not_worse_than_holds_for_a_large_margin_and_is_undecided_on_few_images(settings: Settings) -> None:
     found = Robustness(settings).not_worse_than("trades", "none", margin=1.0)
-    assert found.result is Result.HOLDS
+    assert found.result is CheckStatus.HOLDS
     assert found.estimate is not None
     assert found.estimate.value > 0
     same = Robustness(settings).not_worse_than("none", "none", margin=0.01, max_images=8)
-    assert same.result is Result.UNDECIDED
+    assert same.result is CheckStatus.UNDECIDED
     assert same.estimate is not None
     assert same.estimate.value == 0
 
 
 def test_an_errored_defense_fails_even_a_claim_of_0_percent(settings: Settings, tmp_path: Path) -> None:
     found = Robustness(settings).at_least(f"{tmp_path}/own.py:crash", 0.0)
-    assert found.result is Result.FAILS
+    assert found.result is CheckStatus.FAILS
     assert found.estimate is None
     assert "RuntimeError: no answer today" in found.message
     assert "--retry-errors" in found.message
@@ -84,7 +84,7 @@ def test_robust_accuracy_is_unknown_if_no_attack_applies(settings: Settings) -> 
     """If no attack of the board applies, robust accuracy is unknown for any clean accuracy."""
     rounded = Function(lambda x: (x * 8).round() / 8, random=False, differentiable=False)
     robustness = Robustness(settings)
-    assert robustness.clean_at_least(rounded, 0.2).result is Result.HOLDS
+    assert robustness.clean_at_least(rounded, 0.2).result is CheckStatus.HOLDS
     for claim in (lambda: robustness.at_least(rounded, 0.2), lambda: robustness.not_worse_than("none", rounded)):
         with pytest.raises(PurebenchError, match=r"expected an attack on .* that applies to it, but there is none"):
             claim()

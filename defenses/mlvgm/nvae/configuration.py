@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 
 OFFICIAL = {
     "scales": "num_scales",
@@ -83,7 +83,7 @@ class Configuration:
             raise PurebenchError(f"nvae configuration: expected a resolution [1 or 3, R, R], but got {resolution}.")
         for official in OFFICIAL.values():
             if official not in given:
-                raise PurebenchError(f"nvae configuration: expected {official!r}; {nearest(official, given)}")
+                raise PurebenchError(f"nvae configuration: expected {official!r}; {did_you_mean(official, given)}")
         values = {name: given[official] for name, official in OFFICIAL.items()}
         for name, value in values.items():
             _check(name, value)

@@ -47,11 +47,11 @@ class AVAEPurifier(Purifier):
         encoded = self.model.encode(x)
         chance = self.model.chance(encoded)
         if self.samples > 1:
-            chance = self.nearest(x, encoded, chance)
+            chance = self.best_draw(x, encoded, chance)
         return self.model.decode(encoded, chance, self.temperature).clamp(0, 1)
 
     @torch.no_grad()
-    def nearest(self, x: Tensor, encoded: Encoded, first: Chance) -> Chance:
+    def best_draw(self, x: Tensor, encoded: Encoded, first: Chance) -> Chance:
         """Choose, for each image, the draw whose sample is nearest to it.
 
         Args:

@@ -73,7 +73,7 @@ def check(
     from purebench.boards.trust import check_trust
     from purebench.checks.attack_variants import Effort
     from purebench.checks.evaluation import honest
-    from purebench.checks.finding import Result
+    from purebench.checks.finding import CheckStatus
     from purebench.core.errors import PurebenchError, require_fraction
     from purebench.core.files.places import default_store
     from purebench.execution.incremental import Limits, Runner
@@ -90,7 +90,7 @@ def check(
         row, limits = chosen.shown[0], Limits(max_images, minutes)
         found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
     _print_findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)
-    if code := {Result.FAILS: 1, Result.UNDECIDED: UNDECIDED}.get(found.result):
+    if code := {CheckStatus.FAILS: 1, CheckStatus.UNDECIDED: UNDECIDED}.get(found.result):
         raise typer.Exit(code)
 
 
@@ -100,10 +100,15 @@ def _print_findings(title: str, found: Sequence[CheckResult]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from purebench.checks.finding import Result
+    from purebench.checks.finding import CheckStatus
     from purebench.core.terminal_output import make_console
 
-    colours = {Result.HOLDS: "green", Result.FAILS: "red", Result.UNDECIDED: "yellow", Result.NOT_APPLICABLE: "dim"}
+    colours = {
+        CheckStatus.HOLDS: "green",
+        CheckStatus.FAILS: "red",
+        CheckStatus.UNDECIDED: "yellow",
+        CheckStatus.NOT_APPLICABLE: "dim",
+    }
     table = Table("result", "check", "observation", title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in found:
         table.add_row(Text(one.result, style=colours[one.result]), Text(one.name), Text(one.sentence))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,7 +103,7 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
                     f"{default_store()}."
                 )
             )
-            raise PurebenchError(f"compare: the row {text!r} is unknown; {nearest(text, rows)}{hint}")
+            raise PurebenchError(f"compare: the row {text!r} is unknown; {did_you_mean(text, rows)}{hint}")
     return [(sides[0], sides[1])]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 
 FORMATS = ("npz", "png", "md", "tex", "csv", "bib")
 
@@ -100,7 +100,7 @@ def chosen(text: str) -> set[str]:
     found = [one.strip() for one in text.split(",") if one.strip()]
     for one in found:
         if one not in FORMATS:
-            raise PurebenchError(f"--format: {one!r} is unknown; {nearest(one, FORMATS)}")
+            raise PurebenchError(f"--format: {one!r} is unknown; {did_you_mean(one, FORMATS)}")
     if not found:
         raise PurebenchError(f"--format: expected at least one of {', '.join(FORMATS)}, but got none.")
     return set(found)

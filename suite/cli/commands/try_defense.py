@@ -11,7 +11,7 @@ from purebench.cli.options import IN_SECONDS, TrustOption, in_seconds
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from purebench.checks.trial.state import Probe
+    from purebench.checks.quick.state import Probe
 
 DEFAULT_BOARD = "fashion-quick"
 
@@ -51,7 +51,7 @@ def try_defense(
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose
     from purebench.boards.trust import check_trust
-    from purebench.checks.trial.trial import tried
+    from purebench.checks.quick.quick_check import tried
     from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.errors import PurebenchError
 
@@ -77,7 +77,7 @@ def _next_command(defense: str, board: str, seconds: float, found: Sequence[Prob
     import math
 
     from purebench.boards.replay import command
-    from purebench.checks.trial.state import NEEDED
+    from purebench.checks.quick.state import NEEDED
 
     other = "" if board == DEFAULT_BOARD else board
     if any(probe.failed for probe in found):
@@ -101,10 +101,10 @@ def _print_report(title: str, found: Sequence[Probe], follows: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from purebench.checks.finding import Result
+    from purebench.checks.finding import CheckStatus
     from purebench.core.terminal_output import make_console, printable
 
-    colours = {Result.HOLDS: "green", Result.FAILS: "red", Result.UNDECIDED: "yellow"}
+    colours = {CheckStatus.HOLDS: "green", CheckStatus.FAILS: "red", CheckStatus.UNDECIDED: "yellow"}
     table = Table("result", "probe", "observation", title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in found:
         result = Text("measured") if one.result is None else Text(one.result, style=colours[one.result])

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from purebench.core.errors import nearest
+from purebench.core.errors import did_you_mean
 from purebench.core.files.text import shown
 
 
@@ -77,7 +77,7 @@ def _sentence(error: ErrorDetails, kind: Any, place: str) -> str:
     where = _dotted(field) or place
     if sort in UNKNOWN:
         where, key = _dotted(loc[:-1]) or place, str(loc[-1])
-        said = f"the key {shown(key)} is unknown; {nearest(key[:100], names)}"
+        said = f"the key {shown(key)} is unknown; {did_you_mean(key[:100], names)}"
     elif sort in MISSING:
         where = _dotted(loc[:-1]) or place
         said = f"expected the key {shown(str(loc[-1]))}, but it is missing."
@@ -85,7 +85,7 @@ def _sentence(error: ErrorDetails, kind: Any, place: str) -> str:
         said = error["ctx"]["text"]
         said = said if said.endswith((".", "?")) else f"{said}."
     elif sort in ("literal_error", "enum") and (options := re.findall(r"'([^']*)'", error["ctx"]["expected"])):
-        said = f"{shown(value)} is unknown; {nearest(str(value)[:100], options)}"
+        said = f"{shown(value)} is unknown; {did_you_mean(str(value)[:100], options)}"
     elif sort == "json_invalid":
         said = f"expected JSON, but {error['ctx']['error']}."
     else:

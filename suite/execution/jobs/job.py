@@ -18,7 +18,7 @@ from purebench.execution.jobs.attack_and_verify import Attacked, attack_and_veri
 from purebench.execution.jobs.faults import explain
 from purebench.execution.jobs.job_pictures import pictures_of
 from purebench.execution.jobs.job_record import (
-    Given,
+    JobInputs,
     JobResult,
     attack_record,
     blank_record,
@@ -28,7 +28,7 @@ from purebench.execution.jobs.job_record import (
 )
 
 
-def run_job(job: Job, context: Context, given: Given | None = None) -> JobResult:
+def run_job(job: Job, context: Context, given: JobInputs | None = None) -> JobResult:
     """Run one job; if the attack or the defense fails, the record is ERRORED with the reason.
 
     Args:
@@ -40,7 +40,7 @@ def run_job(job: Job, context: Context, given: Given | None = None) -> JobResult
         The record and the adversarial images.
     """
     board, defense = context.board, context.defenses[job.defense.name]
-    given = given or Given()
+    given = given or JobInputs()
     part = context.block(job.block)
     x = torch.as_tensor(part.floats()).to(context.device)
     y = torch.as_tensor(part.labels).to(context.device)

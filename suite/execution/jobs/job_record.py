@@ -41,7 +41,7 @@ class JobResult:
 
 
 @dataclass(frozen=True)
-class Given:
+class JobInputs:
     """The results of the jobs that a job needs.
 
     Attributes:

@@ -21,17 +21,26 @@ from torch import Tensor, nn
 from purebench.core import third_party
 from purebench.core.answers import check_logits
 from purebench.core.compute.devices import find_device
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.seeds import seeded
 from purebench.core.terminal_output import make_console
 from purebench.core.threat import ThreatModel
 from purebench.integrations.robustbench.watch import Listener, Watched, instead_of_autoattack
-from purebench.integrations.robustbench.zoo import EPS, Entry, available, check_folder, classifier, find, load, models
+from purebench.integrations.robustbench.zoo import (
+    EPS,
+    ZooModel,
+    available,
+    check_folder,
+    classifier,
+    find,
+    load,
+    models,
+)
 from purebench.records.outcome import Outcome
 from purebench.records.provenance import device_name, versions
 from purebench.statistics import Estimate, clopper_pearson
 
-__all__ = ["Entry", "Result", "available", "benchmark", "classifier", "command", "find", "load"]
+__all__ = ["ZooModel", "ZooResult", "available", "benchmark", "classifier", "command", "find", "load"]
 
 IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
 """Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
@@ -39,7 +48,7 @@ VERSIONS = ("standard", "plus", "rand")
 
 
 @dataclass(frozen=True)
-class Result:
+class ZooResult:
     """The result of `benchmark`.
 
     The estimates are accuracies in [0,1], with Clopper–Pearson intervals over the images.
@@ -105,7 +114,7 @@ def benchmark(
     seed: int | None = 0,
     confidence: float = 0.95,
     tell: Callable[[str], None] = lambda line: None,
-) -> Result:
+) -> ZooResult:
     """Evaluate a model of the zoo by RobustBench's protocol.
 
     It reports the two accuracies of RobustBench's function, AutoAttack's verdict and our verification.
@@ -137,7 +146,7 @@ def benchmark(
     threat = ThreatModel(threat_model.lower(), eps)
     count = IMAGES[dataset] if n_examples is None else n_examples
     if version not in VERSIONS:
-        raise PurebenchError(f"version: {version!r} is not a version of AutoAttack; {nearest(version, VERSIONS)}")
+        raise PurebenchError(f"version: {version!r} is not a version of AutoAttack; {did_you_mean(version, VERSIONS)}")
     if batch_size < 1:
         raise PurebenchError(f"batch_size: expected at least 1, but got {batch_size!r}.")
     if seed is not None and not 0 <= seed < 2**63:
@@ -170,7 +179,7 @@ def benchmark(
     def estimate(accuracy: float) -> Estimate:
         return clopper_pearson(round(accuracy * len(right)), len(right), confidence)
 
-    return Result(
+    return ZooResult(
         model,
         dataset,
         threat_model,

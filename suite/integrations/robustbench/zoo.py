@@ -25,7 +25,7 @@ from torch import nn
 
 from purebench.core import third_party
 from purebench.core.defense.listed import listed
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.seeds import seeded
 
 EPS = {
@@ -78,7 +78,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Entry:
+class ZooModel:
     """A model of the zoo.
 
     Attributes:
@@ -101,7 +101,7 @@ class Entry:
         return [(file, source) for file, source in zip(self.files, self.sources, strict=True) if not file.is_file()]
 
 
-def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_model: str = "Linf") -> Entry:
+def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_model: str = "Linf") -> ZooModel:
     """Find the zoo's entry of a name, and the files that it needs, whether they exist or not.
 
     The files are model_dir/dataset/threat_model/NAME.pt; for an ensemble NAME.pt_m0.pt, NAME.pt_m1.pt and so on. Those
@@ -131,13 +131,15 @@ def find(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
     if not ids:
         url = _hub_url(model, dataset, threat_model)
         file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-        return Entry(model, dataset, threat_model, (file,), (url,))
+        return ZooModel(model, dataset, threat_model, (file,), (url,))
     path = Path(model_dir, dataset, threat_model, f"{model}.pt")
     if isinstance(ids, str):
         ids, files = [ids], [path]
     else:
         files = [path.with_name(f"{path.name}_m{number}.pt") for number in range(len(ids))]
-    return Entry(model, dataset, threat_model, tuple(files), tuple(f"https://drive.google.com/uc?id={i}" for i in ids))
+    return ZooModel(
+        model, dataset, threat_model, tuple(files), tuple(f"https://drive.google.com/uc?id={i}" for i in ids)
+    )
 
 
 def check_folder(model_dir: Path) -> None:
@@ -162,7 +164,7 @@ def _like(model: str, zoo: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(model.lower(), names, n=SHOWN)
     near = near or [name for name in names if model and name.startswith(model.lower())][:SHOWN]
     if near:
-        return nearest(model, [names[name] for name in near])
+        return did_you_mean(model, [names[name] for name in near])
     return f"the zoo has {len(zoo)} models, such as {', '.join(list(zoo)[:SHOWN])}; see https://robustbench.github.io."
 
 
@@ -181,7 +183,7 @@ def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
     """
     known = sorted({name for name, _ in EPS})
     if dataset not in known:
-        raise PurebenchError(f"robustbench: the dataset {dataset!r} is unknown; {nearest(dataset, known)}")
+        raise PurebenchError(f"robustbench: the dataset {dataset!r} is unknown; {did_you_mean(dataset, known)}")
     if threat_model.startswith("corruptions"):
         raise PurebenchError(
             f"robustbench: expected the threat model Linf or L2, but got {threat_model!r}: corruptions are not an "
@@ -205,7 +207,7 @@ def _hub_url(model: str, dataset: str, threat_model: str) -> str:
     return str(timm.get_pretrained_cfg(name).url if timm.is_model(name) else ResNet50_Weights.IMAGENET1K_V1.url)
 
 
-def available(model_dir: str | Path) -> list[Entry]:
+def available(model_dir: str | Path) -> list[ZooModel]:
     """Return the zoo's entries whose files all exist, by data set and threat model, in the zoo's order."""
     entries = [
         find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)

@@ -26,7 +26,7 @@ from purebench.data.adapt import load_images
 from purebench.data.datasets import Array, ImageSet, array_hash
 from purebench.execution.context import Context, build_defense
 from purebench.execution.jobs.job import run_job
-from purebench.execution.jobs.job_record import Given, JobResult
+from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.latents.tuning.images import boards_of, refuse_shared, shuffled_tail
 from purebench.latents.tuning.setting import Setting
 
@@ -110,7 +110,7 @@ class Bench:
         if part.adversarial is None:
             return self._right(alphas, self.setting.attack, part)
         blank = self._run([0.0] * self.latents, CLEAN, part).record
-        return self._right(alphas, AGAIN, part, Given(source=JobResult(blank, part.adversarial)))
+        return self._right(alphas, AGAIN, part, JobInputs(source=JobResult(blank, part.adversarial)))
 
     def clean(self, alphas: Sequence[float], part: Part) -> Array:
         """Return whether the defense with these alphas is right on the clean images.
@@ -154,10 +154,14 @@ class Bench:
             seed=setting.seed,
         )
 
-    def _right(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> Array:
+    def _right(
+        self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: JobInputs | None = None
+    ) -> Array:
         return np.array(self._run(alphas, attack, part, given).record.correct, dtype=np.bool_)
 
-    def _run(self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: Given | None = None) -> JobResult:
+    def _run(
+        self, alphas: Sequence[float], attack: AttackChoice, part: Part, given: JobInputs | None = None
+    ) -> JobResult:
         """Run one job on the part's images. Raise PurebenchError with its reason if it failed."""
         row = DefenseChoice("searched", self.setting.defense)
         context = Context(

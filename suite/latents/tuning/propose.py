@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.seeds import seed_of, seeded
 from purebench.defenses.mlvgm.alpha_spaces import Point
 
@@ -115,5 +115,5 @@ def find_proposer(name: str) -> Proposer:
         PurebenchError: If the name is unknown; the message names the nearest one.
     """
     if name not in PROPOSERS:
-        raise PurebenchError(f"--search: {name!r} is unknown; {nearest(name, PROPOSERS)}")
+        raise PurebenchError(f"--search: {name!r} is unknown; {did_you_mean(name, PROPOSERS)}")
     return PROPOSERS[name]

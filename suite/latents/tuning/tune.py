@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.data.datasets import Array
 from purebench.defenses.mlvgm.alpha_spaces import find_space
+from purebench.latents.progress import Progress
 from purebench.latents.tuning.bench import Bench
 from purebench.latents.tuning.finalists import Candidate, Finalist, ask_again, with_baselines
 from purebench.latents.tuning.journal import Journal
@@ -23,9 +24,6 @@ from purebench.latents.tuning.loop import best_few, search
 from purebench.latents.tuning.propose import Trial, find_proposer
 from purebench.latents.tuning.setting import Setting
 from purebench.records.provenance import commit, device_name, versions
-
-Progress = Callable[[str, int, int], None]
-"""progress(what is being done, how much is done, of how much)."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from purebench.core.errors import PurebenchError, nearest
+from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.records.outcome import Outcome
 from purebench.results.results import DefenseResult
 from purebench.statistics import Comparison, compare, holm
@@ -147,7 +147,7 @@ def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
     else:
         known = {one.name: one for one in result.attacks}
         if attack not in known:
-            raise PurebenchError(f"--attack: {attack!r} is not on the board; {nearest(attack, known)}")
+            raise PurebenchError(f"--attack: {attack!r} is not on the board; {did_you_mean(attack, known)}")
         asked = np.array([outcome is not Outcome.SKIPPED for outcome in known[attack].outcomes])
         found = np.where(asked, result.right(known[attack]).mean(axis=1), np.nan)
     values = {f"{data}:{image}": float(v) for image, v in zip(result.images, found, strict=True) if not np.isnan(v)}

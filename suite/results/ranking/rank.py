@@ -18,13 +18,13 @@ from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.gradient_masking import doubts
-from purebench.results.ranking.standing import Place, Standing, standing
+from purebench.results.ranking.standing import RankInterval, Standing, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
 
 
 @dataclass(frozen=True)
-class Cell:
+class AttackScore:
     """One attack on one defense.
 
     Attributes:
@@ -77,7 +77,7 @@ class Row:
         errored: the number of images whose score is unknown because of an error (see `DefenseResult.errored`).
         reason: the first reason of an error; empty without errors.
         cost: the cost of all jobs.
-        place: the place among all rows, None where they share no image.
+        ranks: the confidence interval of its rank among all rows, None where they share no image.
         certified: the share of images with a certificate at the threat's radius, None where nothing was certified.
         warnings: reasons why the robust accuracy may be too high.
         bounds: the lower and upper bound of the robust accuracy where images ERRORED, with all of these wrong and all
@@ -90,12 +90,12 @@ class Row:
     result: DefenseResult = field(repr=False)
     clean: Estimate | None
     robust: Estimate | None
-    cells: tuple[Cell, ...]
+    cells: tuple[AttackScore, ...]
     strongest: str | None
     errored: int
     reason: str
     cost: Cost
-    place: Place | None = None
+    ranks: RankInterval | None = None
     certified: Estimate | None = None
     warnings: tuple[ResultWarning, ...] = ()
     bounds: tuple[Estimate, Estimate] | None = None
@@ -141,8 +141,8 @@ def rank(results: Iterable[DefenseResult]) -> list[Row]:
             ranked.append(row)
             continue
         equal = bool(ranked) and _order(row)[:-1] == _order(ranked[-1])[:-1]
-        place = None if found is None else found.places[row.name]
-        ranked.append(replace(row, rank=ranked[-1].rank if equal else position + 1, place=place))
+        ranks = None if found is None else found.intervals[row.name]
+        ranked.append(replace(row, rank=ranked[-1].rank if equal else position + 1, ranks=ranks))
     return ranked
 
 
@@ -207,9 +207,9 @@ def _row(result: DefenseResult) -> Row:
     )
 
 
-def _cell(result: DefenseResult, attack: AttackResult) -> Cell:
+def _cell(result: DefenseResult, attack: AttackResult) -> AttackScore:
     spared = result.spared(attack)
-    return Cell(
+    return AttackScore(
         attack.name,
         result.accuracy(attack),
         attack.count(Outcome.ERRORED),
@@ -234,7 +234,7 @@ def _most_broken(result: DefenseResult) -> str | None:
     return None if strongest is None else strongest.name
 
 
-def _lowest(cells: Iterable[Cell], no_attacks: Collection[str]) -> str | None:
+def _lowest(cells: Iterable[AttackScore], no_attacks: Collection[str]) -> str | None:
     """Return the attack with the lowest accuracy over the images that did not ERROR."""
     found = {
         cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInterval:
     """The confidence interval of a row's rank, simultaneous for all rows of the board.
 
     Attributes:
@@ -46,26 +46,26 @@ class Place:
 
 @dataclass(frozen=True)
 class Standing:
-    """The places of all rows.
+    """The confidence intervals of the ranks of all rows.
 
     Attributes:
-        places: the places by row, best first.
+        intervals: the intervals by row, best first.
         p_values: of the hypothesis that two rows are equally good, adjusted for all pairs.
         images: the number of images on which the rows were compared.
         method: the method of the p-values.
         confidence: the confidence of the intervals.
     """
 
-    places: Mapping[str, Place]
+    intervals: Mapping[str, RankInterval]
     p_values: Mapping[tuple[str, str], float]
     images: int
     method: str
     confidence: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values: the places by row, best first, and the adjusted p-values of the pairs."""
+        """Return plain JSON values: the rank intervals by row, best first, and the adjusted p-values of the pairs."""
         return {
-            "places": [{"defense": name, **asdict(place)} for name, place in self.places.items()],
+            "places": [{"defense": name, **asdict(place)} for name, place in self.intervals.items()],
             "p_values": [{"a": a, "b": b, "p": round(p, 10)} for (a, b), p in self.p_values.items()],
             "images": self.images,
             "method": self.method,
@@ -91,7 +91,7 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
     names = [result.name for result in results]
     pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
     return Standing(
-        places={name: _place(found, number) for number, name in enumerate(names)},
+        intervals={name: _rank_interval(found, number) for number, name in enumerate(names)},
         p_values={(names[a], names[b]): found.p_values[a][b] for a, b in pairs},
         images=len(shared),
         method="holm, betting" if first.anytime else "romano-wolf, sign-flip and one-sided gaffke",
@@ -129,6 +129,6 @@ def _scores(result: DefenseResult) -> dict[int, float]:
     return {image: float(v) for image, v in zip(result.images, result.scores(), strict=True) if not np.isnan(v)}
 
 
-def _place(found: Ranking, row: int) -> Place:
+def _rank_interval(found: Ranking, row: int) -> RankInterval:
     letters = "".join(letter(number) for number, group in enumerate(found.groups) if row in group)
-    return Place(found.low[row], found.high[row], letters, found.best[row], found.n)
+    return RankInterval(found.low[row], found.high[row], letters, found.best[row], found.n)

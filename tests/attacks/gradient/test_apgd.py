@@ -8,7 +8,7 @@ import torch
 
 from purebench.attacks.gradient.apgd import APGD, Momentum, apgd_t, checkpoints
 from purebench.attacks.gradient.apgd_random import Annealed
-from purebench.attacks.gradient.apgd_state import Run
+from purebench.attacks.gradient.apgd_state import RunState
 from purebench.attacks.libraries.foolbox import from_foolbox
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
@@ -41,7 +41,7 @@ def test_checkpoints_equal_the_paper_formula(steps):
 def state_at_checkpoint(increases, step_kept, top, top_then):
     """State of four images at the first checkpoint of 40 steps, after a window of 9 steps."""
     ones = torch.ones(4, 1, 1, 1)
-    return Run(
+    return RunState(
         index=torch.arange(4),
         x=0 * ones,
         aims=torch.zeros(4),

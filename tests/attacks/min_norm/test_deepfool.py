@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from purebench.attacks.min_norm.deepfool import BEYOND, DeepFool
-from purebench.attacks.min_norm.nearest import Nearest
+from purebench.attacks.min_norm.nearest_search import NearestSearch
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
@@ -42,7 +42,7 @@ def test_the_step_equals_the_paper_formula_computed_by_hand(norm, others, expect
 
 
 def test_candidates_are_the_most_likely_classes_except_the_true_one():
-    nearest = Nearest(exact(as_defense(four_classes)), mid_grey(), torch.tensor([0]), "l2")
+    nearest = NearestSearch(exact(as_defense(four_classes)), mid_grey(), torch.tensor([0]), "l2")
     index = torch.tensor([0])
     assert DeepFool(candidates=2)._others(nearest, index).tolist() == [[3]]
     assert sorted(DeepFool(candidates=4)._others(nearest, index)[0].tolist()) == [1, 2, 3]

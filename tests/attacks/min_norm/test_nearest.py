@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from purebench.attacks.min_norm.fmn import FMN
-from purebench.attacks.min_norm.nearest import ALLOWED, RANDOM, Nearest
+from purebench.attacks.min_norm.nearest_search import ALLOWED, RANDOM, NearestSearch
 from purebench.attacks.views.gradient_modes import blind, exact
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.seeds import seeded
@@ -33,7 +33,7 @@ def chance(x):
 def tracker(x, function=threshold, **options):
     view = exact(as_defense(function, random=function is chance))
     with seeded("tracker"):
-        return Nearest(view, x, torch.zeros(len(x), dtype=torch.long), "linf", **options)
+        return NearestSearch(view, x, torch.zeros(len(x), dtype=torch.long), "linf", **options)
 
 
 def observe(nearest, index, points):

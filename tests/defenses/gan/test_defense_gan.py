@@ -8,13 +8,13 @@ import torch
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.defenses.gan.defense_gan import DefenseGAN, defense_gan
-from purebench.defenses.gan.search_spaces import CodeSpace, PriorSpace, Space, normal_starts
+from purebench.defenses.gan.search_spaces import CodeSpace, ImageSpace, PriorSpace, normal_starts
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 
 SHAPE, LENGTH = (1, 4, 4), 5
 
 
-class Linear(Space):
+class Linear(ImageSpace):
     """Linear generator G(z) = matrix·z + 0.5 with normal starting points."""
 
     def __init__(self, *, restarts=1, seed=0):
@@ -39,7 +39,7 @@ class Nonlinear(Linear):
         return torch.sigmoid(3 * (code @ self.matrix.T).view(-1, *SHAPE))
 
 
-class TwoWells(Space):
+class TwoWells(ImageSpace):
     """Generator G(z) = z² with the starting points -0.5 and 2."""
 
     def starts(self, x):

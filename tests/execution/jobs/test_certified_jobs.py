@@ -8,7 +8,7 @@ from pathlib import Path
 
 from purebench.boards.parse import load_board
 from purebench.execution.context import Context, prepare
-from purebench.execution.jobs.job_record import Given, JobResult
+from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.execution.scheduler import run
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
@@ -34,7 +34,7 @@ def all_records(ready: Context) -> list[Record]:
     """Runs all jobs, each with the results of its dependencies, and returns their records."""
     done: dict[str, JobResult] = {}
     for job in ready.jobs():
-        done[job.key] = run(job, ready, Given([done[key] for key in job.needs]))
+        done[job.key] = run(job, ready, JobInputs([done[key] for key in job.needs]))
     return [finding.record for finding in done.values()]
 
 

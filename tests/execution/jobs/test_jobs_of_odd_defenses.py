@@ -19,7 +19,7 @@ from purebench.execution.context import Context, prepare
 from purebench.execution.early_checks import check_defenses
 from purebench.execution.jobs.faults import explain
 from purebench.execution.jobs.job import run_job
-from purebench.execution.jobs.job_record import Given
+from purebench.execution.jobs.job_record import JobInputs
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 
@@ -150,7 +150,7 @@ def test_a_defense_that_stores_its_outputs_is_verified_without_them(tmp_path: Pa
     findings = {}
     for job in context.jobs():
         if isinstance(job, Job):
-            given = Given(source=findings["none", "apgd"]) if job.source is not None else None
+            given = JobInputs(source=findings["none", "apgd"]) if job.source is not None else None
             findings[job.defense.name, job.label] = run_job(job, context, given)
     assert Outcome.MISCLASSIFIED in findings["none", "apgd"].record.outcomes
     assert findings["nearest", "again"].record.outcomes == findings["none", "apgd"].record.outcomes

@@ -83,7 +83,7 @@ def inspect_latents(
             confidence=context.board.confidence,
             batch=DeviceBatch(context.device_batch(name)),
             pictures=one_a_class(context),
-            progress=lambda done, total: tell("resampling", done, total),
+            progress=tell,
         )
     print_table(context, found, console())
     out.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ COARSE = replace(DETERMINISTIC, passing=(1,))  # an evaluation in bf16 must be c
 RANDOM = Care(passing=(4, 12, 48), final=(16, 48), worth=0.95, outwards=0.02, times=6, halvings=5)
 
 
-class Nearest:
+class NearestSearch:
     """Nearest adversarial examples of a minimum-norm attack on images x [N,C,H,W] with labels y [N] through a view.
 
     Attributes:

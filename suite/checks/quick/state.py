@@ -1,4 +1,4 @@
-"""Holds the state of a trial and the result of a probe."""
+"""Holds the state of a quick check and the result of a probe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from purebench.boards.board import DefenseChoice
-from purebench.checks.finding import Result
+from purebench.checks.finding import CheckStatus
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
 from purebench.execution.context import Context
@@ -32,19 +32,19 @@ class Probe:
     """
 
     name: str
-    result: Result | None
+    result: CheckStatus | None
     sentence: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
         """True if something is wrong with the defense."""
-        return self.result is Result.FAILS
+        return self.result is CheckStatus.FAILS
 
 
 @dataclass
-class Trial:
-    """A defense under trial.
+class QuickCheck:
+    """A defense under a quick check.
 
     Attributes:
         context: the board with this defense, prepared.
@@ -85,8 +85,8 @@ class Trial:
         return DeviceBatch(self.context.device_batch(self.row.name))
 
 
-def late(name: str, trial: Trial, passes: float) -> Probe:
+def late(name: str, quick: QuickCheck, passes: float) -> Probe:
     """Return the result of a probe whose passes do not fit the time that is left."""
-    needed = passes * trial.seconds
-    told = f"about {needed:.0f} s for {passes:.0f} passes, but {max(trial.left, 0.0):.0f} s are left"
-    return Probe(name, Result.UNDECIDED, f"not run: it needs {told}; increase --seconds", {NEEDED: needed})
+    needed = passes * quick.seconds
+    told = f"about {needed:.0f} s for {passes:.0f} passes, but {max(quick.left, 0.0):.0f} s are left"
+    return Probe(name, CheckStatus.UNDECIDED, f"not run: it needs {told}; increase --seconds", {NEEDED: needed})

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 
 from purebench.boards.board import Board
-from purebench.checks.finding import Result
-from purebench.checks.trial import attack_probes, defense_probes
-from purebench.checks.trial.state import Probe, Trial
+from purebench.checks.finding import CheckStatus
+from purebench.checks.quick import attack_probes, defense_probes
+from purebench.checks.quick.state import Probe, QuickCheck
 from purebench.core.answers import DefenseFault
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import prepare
@@ -44,7 +44,7 @@ def tried(
         PurebenchError: the board or the defense cannot be made.
     """
     end, (row,) = time.monotonic() + seconds, board.shown
-    trial = Trial(prepare(board, device), row, end)
+    quick = QuickCheck(prepare(board, device), row, end)
     probes = {
         defense_probes.ANSWERS: defense_probes.answers,
         defense_probes.CONTRACT: defense_probes.contract,
@@ -55,21 +55,21 @@ def tried(
         attack_probes.COST: attack_probes.cost,
     }
     found: list[Probe] = []
-    with single_thread(trial.context.device):  # as in jobs, whose cost is estimated
+    with single_thread(quick.context.device):  # as in jobs, whose cost is estimated
         for name, probe in probes.items():
             tell(name, len(found), len(probes))
-            found.append(_result(name, probe, trial))
+            found.append(_result(name, probe, quick))
             if name == defense_probes.ANSWERS and found[-1].failed:
                 break
     tell("done", len(found), len(found))
     return found
 
 
-def _result(name: str, probe: Callable[[Trial], Probe], trial: Trial) -> Probe:
+def _result(name: str, probe: Callable[[QuickCheck], Probe], quick: QuickCheck) -> Probe:
     """Return the result of a probe; an error of the defense is a failure."""
     try:
-        return probe(trial)
+        return probe(quick)
     except (PurebenchError, DefenseFault) as fault:
-        return Probe(name, Result.FAILS, str(fault))
+        return Probe(name, CheckStatus.FAILS, str(fault))
     except Exception as error:
-        return Probe(name, Result.FAILS, explain(error))
+        return Probe(name, CheckStatus.FAILS, explain(error))

@@ -11,8 +11,8 @@ from purebench.boards.board import AttackChoice, Board, DefenseChoice
 from purebench.boards.jobs import Job
 from purebench.boards.selection import with_rows
 from purebench.checks.defense_checks import BY_CHANCE, CURE, beside
-from purebench.checks.finding import Result
-from purebench.checks.trial.state import Probe, Trial, late
+from purebench.checks.finding import CheckStatus
+from purebench.checks.quick.state import Probe, QuickCheck, late
 from purebench.core import registry
 from purebench.core.defense import Defense
 from purebench.core.files.text import duration
@@ -44,14 +44,14 @@ def mode_of(defense: Defense) -> str:
     return "exact" if defense.purifier is None or defense.purifier.differentiable else "bpda"
 
 
-def gradient(trial: Trial) -> Probe:
+def gradient(quick: QuickCheck) -> Probe:
     """Look for a gradient that is finite and not zero, and step along it; one seed for all passes."""
-    if not trial.fits(passes := PROBED * (3.0 + len(STEPS))):
-        return late(GRADIENT, trial, passes)
-    x, y = trial.images(PROBED)
-    x, mode = beside(x), mode_of(trial.defense)
-    view = registry.create("views", Spec(mode), defense=trial.context.pristine(trial.row.name), eot=1)
-    view.batch, view.folds = trial.batch(), False
+    if not quick.fits(passes := PROBED * (3.0 + len(STEPS))):
+        return late(GRADIENT, quick, passes)
+    x, y = quick.images(PROBED)
+    x, mode = beside(x), mode_of(quick.defense)
+    view = registry.create("views", Spec(mode), defense=quick.context.pristine(quick.row.name), eot=1)
+    view.batch = quick.batch()
     with seeded("try", "gradient", device=x.device):
         look = view.look(x, y, margin)
     slope, rises = look.gradient, torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -64,47 +64,50 @@ def gradient(trial: Trial) -> Probe:
     numbers = {"mode": mode, "images": len(x), "zero": flat - bad, "not_finite": bad, "loss_rises": raised}
     told = f"gradient mode {mode}: finite and not zero on {known} of {len(x)} images"
     if flat > BY_CHANCE * len(x):
-        return Probe(GRADIENT, Result.FAILS, told + (CURE if mode == "exact" else ""), numbers)
+        return Probe(GRADIENT, CheckStatus.FAILS, told + (CURE if mode == "exact" else ""), numbers)
     told += f"; a small step along the gradient increases the loss on {raised} of {known} images"
     if raised > RISES * known:
-        return Probe(GRADIENT, Result.HOLDS, told, numbers)
+        return Probe(GRADIENT, CheckStatus.HOLDS, told, numbers)
     if mode == "exact":
         return Probe(
             GRADIENT,
-            Result.FAILS,
+            CheckStatus.FAILS,
             f"{told}, so it is not the gradient of the defense; check for rounding, detach and custom backward passes",
             numbers,
         )
     return Probe(
-        GRADIENT, Result.UNDECIDED, f"{told}; a surrogate closer to the purifier would give a stronger attack", numbers
+        GRADIENT,
+        CheckStatus.UNDECIDED,
+        f"{told}; a surrogate closer to the purifier would give a stronger attack",
+        numbers,
     )
 
 
-def attack(trial: Trial) -> Probe:
+def attack(quick: QuickCheck) -> Probe:
     """Run APGD on a few images that are classified correctly without an attack, and verify what it finds."""
-    wanted = [row for row, right in enumerate(trial.right) if right][: EFFORTS[0][0]]
-    if not trial.right:
-        return Probe(ATTACK, Result.UNDECIDED, "not run: it needs the clean accuracy, which was not measured")
+    wanted = [row for row, right in enumerate(quick.right) if right][: EFFORTS[0][0]]
+    if not quick.right:
+        return Probe(ATTACK, CheckStatus.UNDECIDED, "not run: it needs the clean accuracy, which was not measured")
     if not wanted:
-        return Probe(ATTACK, Result.UNDECIDED, "not run: no image is classified correctly without an attack")
-    random, board, mode = trial.defense.random, trial.context.board, mode_of(trial.defense)
+        return Probe(ATTACK, CheckStatus.UNDECIDED, "not run: no image is classified correctly without an attack")
+    random, board, mode = quick.defense.random, quick.context.board, mode_of(quick.defense)
     verify = board.draws if random else 4
     efforts = [(min(n, len(wanted)), eot if random else 1) for n, eot in EFFORTS]
     passes = {effort: effort[0] * (3.0 * (ATTACK_STEPS + 2) * effort[1] + verify) for effort in efforts}
-    if (fitting := next((effort for effort in efforts if trial.fits(passes[effort])), None)) is None:
-        return late(ATTACK, trial, min(passes.values()))
+    if (fitting := next((effort for effort in efforts if quick.fits(passes[effort])), None)) is None:
+        return late(ATTACK, quick, min(passes.values()))
     count, eot = fitting
     rows, dataset = wanted[:count], replace(board.dataset, images=count, block=count)
     few = replace(
-        trial.context,
+        quick.context,
         board=replace(board, dataset=dataset),
-        images=trial.context.images.take(rows),
-        order=trial.context.order[rows],
+        images=quick.context.images.take(rows),
+        order=quick.context.order[rows],
     )
     attack = AttackChoice("apgd", Spec("apgd", {"steps": ATTACK_STEPS}), mode, eot)
-    record = run_job(Job("try", "try", trial.row, attack, 0), few).record
+    record = run_job(Job("try", "try", quick.row, attack, 0), few).record
     if record.errored:
-        return Probe(ATTACK, Result.FAILS, record.reason, {"errored": len(record.errored_rows)})
+        return Probe(ATTACK, CheckStatus.FAILS, record.reason, {"errored": len(record.errored_rows)})
     broken = record.broken
     samples = f", {eot} EOT sample{'s' if eot > 1 else ''}" if random else ""
     told = f"{broken} of {count} images broken by APGD ({mode}, {ATTACK_STEPS} steps{samples}) at {_radius(board)}"
@@ -116,18 +119,18 @@ def _radius(board: Board) -> str:
     return f"{board.threat.norm} {board.radius_text or f'{board.threat.radius:g}'}"
 
 
-def cost(trial: Trial) -> Probe:
+def cost(quick: QuickCheck) -> Probe:
     """Estimate the seconds that the board takes for this defense, from those of a fast row of its kind."""
-    if trial.left < PROBE_OF_BOARD or not trial.fits(100):
+    if quick.left < PROBE_OF_BOARD or not quick.fits(100):
         return Probe(
-            COST, Result.UNDECIDED, "not run: too little time is left; increase --seconds, or use purebench plan"
+            COST, CheckStatus.UNDECIDED, "not run: too little time is left; increase --seconds, or use purebench plan"
         )
-    board, row = trial.context.board, trial.row
-    fast = Spec("gaussian-noise", {"sigma": 0.1}) if trial.defense.random else Spec("none")
+    board, row = quick.context.board, quick.row
+    fast = Spec("gaussian-noise", {"sigma": 0.1}) if quick.defense.random else Spec("none")
     rows = [row] if row.use == fast else [row, DefenseChoice(STAND_IN, fast)]
-    context = prepare(with_rows(board, rows), str(trial.context.device))
-    prices = [price for price in forecast(context, trial.left / 4) if price.defense == row.name and not price.skipped]
-    if mode_of(trial.defense) != "exact":
+    context = prepare(with_rows(board, rows), str(quick.context.device))
+    prices = [price for price in forecast(context, quick.left / 4) if price.defense == row.name and not price.skipped]
+    if mode_of(quick.defense) != "exact":
         without = {attack.name for attack in board.attacks if Spec.parse(attack.gradient).name == "exact"}
         prices = [price for price in prices if price.attack not in without]
     images = board.images_of(board.most_blocks)

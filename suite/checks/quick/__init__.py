@@ -1,0 +1,1 @@
+"""A quick of a defense in about a minute (`purebench try`)."""

@@ -1,1 +1,0 @@
-"""A trial of a defense in about a minute (`purebench try`)."""
