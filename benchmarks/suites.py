@@ -1,0 +1,139 @@
+"""Compares a board's suite of attacks on its random rows with reference attacks, paired by image.
+
+    python benchmarks/suites.py --board fashion-quick --defense diffpure-ddpm --reference plain-pgd
+    python benchmarks/suites.py --board fashion-linf --images 100 --reference guideline
+
+plain-pgd   three runs of a plain PyTorch PGD with momentum 0.9, 40 steps of 8 draws, step ε/8 (plain_pgd.py)
+guideline   PGD with momentum, 200 steps of 20 draws and three random starts, and the same with a targeted loss, through
+            exact gradients: what the literature asks of an evaluation of a random purifier
+
+The references are added to the board as further attacks and run with it; the run resumes when it is started again. Half
+of an image's verification draws pick the suite's attack and the other half score it, then the halves change places, and
+the mean of both counts: picks and scores use separate draws. Printed are, per row, suite − reference (a mean over the
+runs of plain-pgd, the worst case over the two attacks of the guideline) and, for each attack of the suite, the suite
+without it − the suite; with the upper end of the one-sided 95 % bootstrap interval over the images. Bars: at most +2
+points for the references, +3 for the suite without one attack. Exit code 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from paired import difference
+from reporting import Report, parser, percent, perform, text
+
+from purebench.boards.board import AttackChoice, Board
+from purebench.boards.selection import choose
+from purebench.core.registry import Spec
+from purebench.execution.board_run import run_board
+from purebench.execution.progress import run_progress
+from purebench.results.attack_result import AttackResult
+from purebench.results.merge import merge
+from purebench.results.results import CLEAN, DefenseResult
+
+PLAIN = Path(__file__).parent / "attack_parts" / "plain_pgd.py"
+GUIDELINE = {"steps": 200, "restarts": 3, "momentum": 0.9, "step": 0.05}
+REFERENCES: dict[str, tuple[AttackChoice, ...]] = {
+    "plain-pgd": tuple(
+        AttackChoice(f"plain-pgd-{number}", Spec(f"{PLAIN}:PlainPGD", {"number": number}), "exact", only="random")
+        for number in range(3)
+    ),
+    "guideline": (
+        AttackChoice("guideline", Spec("pgd", GUIDELINE), "exact", eot=20, only="random"),
+        AttackChoice("guideline-t", Spec("pgd", {**GUIDELINE, "targets": 3}), "exact", eot=20, only="random"),
+    ),
+}
+BAR, BAR_WITHOUT = 2.0, 3.0
+"""Largest upper ends in points: the suite minus a reference, and the suite without an attack minus the suite."""
+Shares = npt.NDArray[np.float64]
+
+
+def shares(attack: AttackResult) -> tuple[Shares, Shares]:
+    """Return each image's share of correct answers on the even and on the odd verification draws, [N] each."""
+    draws = np.array([[char == "1" for char in line] for line in attack.draws], dtype=np.float64)
+    return draws[:, ::2].mean(1), draws[:, 1::2].mean(1)
+
+
+def worst(attacks: list[AttackResult]) -> Shares:
+    """Return each image's share of correct answers at its picked attack, [N]; picks and scores use separate draws."""
+    halves = [np.stack(half) for half in zip(*(shares(attack) for attack in attacks), strict=True)]
+    rows = np.arange(halves[0].shape[1])
+    scored = [halves[1 - pick][halves[pick].argmin(0), rows] for pick in (0, 1)]
+    return np.asarray((scored[0] + scored[1]) / 2)
+
+
+def answered(result: DefenseResult) -> dict[str, AttackResult]:
+    """Return the attacks that answered on every image of the row, without the clean one."""
+    return {attack.name: attack for attack in result.attacks if attack.name != CLEAN and all(attack.draws)}
+
+
+def compare(report: Report, result: DefenseResult, references: list[str], seed: int) -> None:
+    """Add the table and the bars of one row."""
+    attacks = answered(result)
+    others = {name: [attacks.pop(one.name) for one in REFERENCES[name]] for name in references}
+    suite = worst(list(attacks.values()))
+    rows: list[dict[str, Any]] = [{"name": "suite", "accuracy": float(suite.mean())}]
+
+    def add(name: str, found: Shares, first: Shares, second: Shares, bar: float) -> None:
+        told = difference(first, second, seed=seed, confidence=0.9)
+        rows.append({"name": name, "accuracy": float(found.mean()), "difference": str(told)})
+        report.at_most(f"{result.name}: {name}, upper end in points", told.high, bar)
+
+    for name, found in others.items():
+        several = np.mean([worst([one]) for one in found], axis=0) if name == "plain-pgd" else worst(found)
+        add(f"suite − {name}", several, suite, several, BAR)
+    for name in attacks:
+        rest = worst([attack for other, attack in attacks.items() if other != name])
+        add(f"without {name}", rest, rest, suite, BAR_WITHOUT)
+    passes = {name: (one.forwards + 2 * one.backwards) / len(result.images) for name, one in attacks.items()}
+    for row in rows:
+        row["passes"] = passes.get(row["name"].removeprefix("without "))
+    columns = (
+        ("name", "", text),
+        ("accuracy", "accuracy left", percent),
+        ("difference", "difference [two-sided 90 %]", text),
+        ("passes", "passes an image", lambda value: "" if value is None else f"{value:.0f}"),
+    )
+    report.show(f"{result.name}: {len(result.images)} images", rows, columns)
+
+
+def extended(board: Board, references: list[str]) -> Board:
+    """Return the board with the references as further attacks."""
+    extra = tuple(one for name in references for one in REFERENCES[name])
+    return replace(board, attacks=(*board.attacks, *extra))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the board and compare; the exit code says whether every bar was met."""
+    made = parser(__doc__)
+    made.add_argument("--board", default="fashion-quick", help="a bundled board, or the path of a board.yaml")
+    made.add_argument("--defense", action="append", help="a row of the board, or a spec; may be repeated (all)")
+    made.add_argument("--reference", action="append", choices=REFERENCES, help="may be repeated (none)")
+    made.add_argument("--images", type=int, default=None, help="only the first so many images")
+    made.add_argument("--radius", help="radius, such as 8/255 (the board's)")
+    made.add_argument("--store", type=Path, default=Path(".purebench/suites.sqlite"), help="where the records go")
+    made.add_argument("--workers", type=int, default=None, help="processes")
+    options = made.parse_args(arguments)
+
+    def work(report: Report) -> None:
+        references = options.reference or []
+        chosen = choose(options.board, options.defense or [], options.images, radius=options.radius)
+        board = extended(chosen, references)
+        with run_progress() as tell:
+            context, records = run_board(board, options.store, workers=options.workers, progress=tell)
+        for result in merge(context.board, records):
+            if any(one.only_source for one in board.defenses if one.name == result.name):
+                continue
+            if context.defenses[result.name].random:
+                compare(report, result, references, options.seed)
+
+    return perform("suites", options, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
