@@ -33,8 +33,8 @@ from purebench.core.registry import Spec
 from blocks import ROOT  # isort: skip
 
 PLACEHOLDER = re.compile("[A-Z]+")
-TINY = ["--images", "2", "--workers", "1"]
-"""Options added to `purebench run` in the docs."""
+TINY = {"run": ["--images", "2", "--workers", "1"], "try": ["--seconds", "15"]}
+"""Options added to commands in the docs."""
 
 
 def check(words: Sequence[str], *, run: bool) -> None:
@@ -92,7 +92,7 @@ def purebench(words: list[str], *, run: bool) -> None:
     names_are_known(" ".join(str(context.info_name) for context in contexts[1:]), contexts[-1].params)
     if run:
         with contextlib.redirect_stdout(io.StringIO()):
-            app(words + (TINY if words[0] == "run" else []), standalone_mode=False)
+            app(words + TINY.get(words[0], []), standalone_mode=False)
 
 
 def options_are_known(words: list[str]) -> None:
