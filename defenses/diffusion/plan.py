@@ -68,7 +68,7 @@ class Plan:
                 step=mark.step,
                 round=mark.round,
                 to_image=self.to_image,
-                scale=torch.as_tensor(mark.level).sqrt(),
+                scale=self._scalar(mark.level).sqrt(),
                 refer=None if mark.seed is None else partial(self._reference, mark.level, mark.seed),
             )
             for state, mark in zip(through, self.marks, strict=True)
@@ -79,7 +79,10 @@ class Plan:
         return state[:, : self.x.shape[1]]
 
     def _reference(self, level: Tensor | float, seed: int) -> Tensor:
-        return diffuse(2 * self.x - 1, torch.as_tensor(level).to(self.x), seeded_noise(self.x, seed))
+        return diffuse(2 * self.x - 1, self._scalar(level), seeded_noise(self.x, seed))
+
+    def _scalar(self, value: Tensor | float) -> Tensor:
+        return torch.as_tensor(value, dtype=self.x.dtype, device=self.x.device)
 
 
 def fewer(own: int, most: int | None) -> int:
