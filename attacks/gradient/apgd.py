@@ -145,6 +145,8 @@ class APGD(NativeAttack):
         if best.lucky:
             return best.settle(run.index, run.point, run.loss)
         value, stay = see_scores(view, best, run.index, run.point, aimed(self._loss, run.aims))
+        if view.random:  # the largest loss on the way is mostly due to chance
+            return best.settle(run.index[stay], run.point[stay], value[stay])
         higher = value > run.top
         point = torch.where(rows(higher, x), run.point, run.top_point)
         best.settle(run.index[stay], point[stay], torch.maximum(value, run.top)[stay])

@@ -181,11 +181,24 @@ class View:
         """
 
         def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.logits(images, coarse=True)
-            return loss(logits, labels), logits
+            return self.evaluate(images, labels, loss)
 
         labels = y if y.ndim == 1 else y[:, 0]
         return self.ascend(objective, x, y, done=lambda logits: (logits.argmax(2) != labels[:, None]).all(1))
+
+    def evaluate(self, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+        """Return what `look` maximises at one draw of each image; a view may override it.
+
+        Args:
+            images: Images [M,C,H,W] in [0,1], which require a gradient.
+            labels: Labels [M], or [M,2] of a targeted loss.
+            loss: The loss of the attack.
+
+        Returns:
+            The values to maximise [M], differentiable, and the logits of the defense [M,K].
+        """
+        logits = self.logits(images, coarse=True)
+        return loss(logits, labels), logits
 
     def ascend(
         self, objective: Objective, x: Tensor, *rows: Tensor, done: Callable[[Tensor], Tensor] | None = None

@@ -49,6 +49,15 @@ class Votes(Purifier):
         """Return the surrogate of the purifier, once for each draw."""
         return self._each(x, None if self.purifier is None else self.purifier.surrogate)
 
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> Purifier:
+        """Return as many passes of the shortened purifier."""
+        own = super() if self.purifier is None else self.purifier
+        return Votes(own.shortened(steps, rounds), self.draws)
+
+    def noised(self, x: Tensor) -> Tensor:
+        """Return the noised images of all votes, [N,draws,C,H,W]."""
+        return self._each(x, super().noised if self.purifier is None else self.purifier.noised)
+
     def _each(self, x: Tensor, purify: Callable[[Tensor], Tensor] | None) -> Tensor:
         many = x.repeat_interleave(self.draws, 0)
         many = many if purify is None else purify(many)

@@ -38,28 +38,33 @@ class Chain(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, state: Tensor, steps: Sequence[Step]) -> Tensor:
-        """Return the state after all steps."""
-        context.steps = steps
+    def forward(context: Any, state: Tensor, steps: Sequence[Step], every: bool) -> Tensor:
+        """Return the state after all steps; with `every`, all states [S+1,N,C,H,W], the first one included."""
+        context.steps, context.every = steps, every
         kind = state.device.type
         context.autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
-        kept = state.new_empty(len(steps), *state.shape)
-        for slot, step in zip(kept, steps, strict=True):
-            slot.copy_(state)
+        kept = state.new_empty(len(steps) + every, *state.shape)
+        for place, step in enumerate(steps):
+            kept[place].copy_(state)
             state = step(state)
+        if every:
+            kept[-1].copy_(state)
         context.save_for_backward(kept)
-        return state
+        return kept if every else state
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient at the state before all steps."""
-        (gradient,), (kept,) = gradients, context.saved_tensors
-        for before, step in zip(reversed(kept), reversed(context.steps), strict=True):
-            leaf = before.detach().requires_grad_()
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient at the state before all steps; the gradients at all states are added on the way."""
+        (given,), (kept,), count = gradients, context.saved_tensors, len(context.steps)
+        gradient = given[-1] if context.every else given
+        for place in reversed(range(count)):
+            leaf = kept[place].detach().requires_grad_()
             with torch.enable_grad(), context.autocast:
-                after = step(leaf)
+                after = context.steps[place](leaf)
             (gradient,) = torch.autograd.grad(after, leaf, gradient)
-        return gradient, None
+            if context.every:
+                gradient = gradient + given[place]
+        return gradient, None, None
 
 
 def run(state: Tensor, steps: Sequence[Step], checkpointed: bool) -> Tensor:
@@ -74,11 +79,34 @@ def run(state: Tensor, steps: Sequence[Step], checkpointed: bool) -> Tensor:
         The state after all steps.
     """
     if checkpointed and torch.is_grad_enabled() and state.requires_grad:
-        chained: Tensor = Chain.apply(state, steps)
+        chained: Tensor = Chain.apply(state, steps, False)
         return chained
     for step in steps:
         state = step(state)
     return state
+
+
+def run_through(state: Tensor, steps: Sequence[Step], checkpointed: bool) -> Sequence[Tensor]:
+    """Run steps as `run` does, and return the state after each of them.
+
+    Gradients may flow back from every state. A Chain adds them during its one backward pass, so that its memory and its
+    time are those of `run`, apart from one more copy of the states.
+
+    Args:
+        state: the state before the steps.
+        steps: the steps.
+        checkpointed: whether to run them as a Chain when a gradient is required.
+
+    Returns:
+        The state after each step; the last one is that of `run`, bit for bit.
+    """
+    if checkpointed and torch.is_grad_enabled() and state.requires_grad:
+        return Chain.apply(state, steps, True).unbind()[1:]  # type: ignore[no-any-return]
+    found = []
+    for step in steps:
+        state = step(state)
+        found.append(state)
+    return found
 
 
 def gradient_of(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

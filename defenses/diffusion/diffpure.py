@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError
-from purebench.defenses.diffusion.chain import draw_seeds, run
+from purebench.defenses.diffusion.chain import draw_seeds
 from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
 from purebench.defenses.diffusion.sampling import ladder
 from purebench.defenses.parameters import require
@@ -57,18 +58,25 @@ class DiffPure(DiffusionPurifier):
         require("diffpure", good, f"whole t in 1..{total} and steps in 1..t", t=t, steps=steps)
         super().__init__(network, t=t, **options)
         self.sampler = sampler
+        self.times: Tensor
         self.register_buffer("times", ladder(t, steps), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
+    def plan(self, x: Tensor) -> Plan:
+        """Return the reverse steps from t*, whose noise derives from one draw of torch's global generator."""
         times = self.get_buffer("times")
         first, *seeds = draw_seeds(len(times))
-        state = self.diffuse(2 * x - 1, times[0], first)
-        steps = [
-            partial(self.reverse, now=now, then=then, seed=seed if self.sampler == "ddpm" else None)
-            for (now, then), seed in zip(pairwise(times), seeds, strict=True)
-        ]
-        return ((run(state, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
+        plan, left = Plan(x, self.diffuse(2 * x - 1, times[0], first)), len(seeds)
+        for (now, then), seed in zip(pairwise(times), seeds, strict=True):
+            left -= 1
+            step = partial(self.reverse, now=now, then=then, seed=seed if self.sampler == "ddpm" else None)
+            plan.add(step, Mark(step=left, level=self.level(then), seed=first))
+        return plan
+
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> DiffPure:
+        """Return DiffPure with the same t* and fewer reverse steps."""
+        made = self.duplicate()
+        made.times = ladder(self.top + 1, fewer(len(self.get_buffer("times")) - 1, steps)).to(self.times.device)
+        return made
 
 
 @listed(

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core.defense.listed import listed
-from purebench.defenses.diffusion.chain import Step, draw_seeds, run
+from purebench.defenses.diffusion.chain import draw_seeds
 from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
 from purebench.defenses.diffusion.sampling import ladder
 from purebench.defenses.parameters import require
@@ -67,20 +68,32 @@ class GDMP(DiffusionPurifier):
         )
         super().__init__(network, t=t, **options)
         self.rounds, self.eps, self.scale = rounds, eps, scale
+        self.times: Tensor
         self.register_buffer("times", ladder(t, steps), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
+    def plan(self, x: Tensor) -> Plan:
+        """Return the steps of all rounds, whose noise derives from one draw of torch's global generator."""
         times = self.get_buffer("times")
         seeds = iter(draw_seeds(self.rounds * (2 * len(times) - 1)))
-        steps: list[Step] = []
-        for _ in range(self.rounds):
-            steps.append(partial(self.noise, now=times[0], seed=next(seeds)))
-            for now, then in pairwise(times):
-                steps.append(partial(self.step, now=now, then=then, seeds=(next(seeds), next(seeds))))
         image = 2 * x - 1  # the state contains the input, so that gradients also reach the input directly
-        state = run(torch.cat([image, image], 1), steps, self.checkpointed)[:, : x.shape[1]]
-        return ((state + 1) / 2).clamp(0, 1)
+        plan = Plan(x, torch.cat([image, image], 1))
+        for left in reversed(range(self.rounds)):
+            first = next(seeds)
+            plan.add(partial(self.noise, now=times[0], seed=first))
+            for number, (now, then) in enumerate(pairwise(times)):
+                mark = Mark(step=len(times) - 2 - number, round=left, level=self.level(then), seed=first)
+                plan.add(partial(self.step, now=now, then=then, seeds=(next(seeds), next(seeds))), mark)
+        return plan
+
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> GDMP:
+        """Return GDMP with the same t* and fewer reverse steps a round; `rounds` is the largest number of rounds.
+
+        By default all rounds are kept.
+        """
+        made = self.duplicate()
+        made.times = ladder(self.top + 1, fewer(len(self.get_buffer("times")) - 1, steps)).to(self.times.device)
+        made.rounds = self.rounds if rounds is None else min(self.rounds, rounds)
+        return made
 
     def noise(self, both: Tensor, now: Tensor, seed: int) -> Tensor:
         """Diffuse the clean state to t* at the start of a round; the input is unchanged.

@@ -15,8 +15,9 @@ from typing import Any, Unpack
 from torch import Tensor, nn
 
 from purebench.core.defense.listed import listed
-from purebench.defenses.diffusion.chain import Step, draw_seeds, run
+from purebench.defenses.diffusion.chain import draw_seeds
 from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
 from purebench.defenses.diffusion.sampling import ladder
 from purebench.defenses.parameters import require
@@ -32,7 +33,7 @@ class GradualNoise(DiffusionPurifier):
     Args:
         network: noise-prediction network eps(x_t, t) on [-1,1].
         schedule: timesteps t* in 1..1000 of the runs, none smaller than the one before.
-        steps: DDPM steps of a run, evenly spaced, at most the smallest t*.
+        steps: DDPM steps of a run, evenly spaced, at most its t*; one number for all runs, or one for each.
         **options: `levels`, `checkpointed` and `surrogate` (with the last t*), see DiffusionPurifier.
 
     Raises:
@@ -44,32 +45,53 @@ class GradualNoise(DiffusionPurifier):
         network: nn.Module,
         *,
         schedule: Sequence[int] = SCHEDULE,
-        steps: int = 1,
+        steps: int | Sequence[int] = 1,
         **options: Unpack[Options],
     ):
         total = timesteps(options)
         whole = len(schedule) > 0 and all(isinstance(t, int) and 1 <= t <= total for t in schedule)
         rising = whole and list(schedule) == sorted(schedule)
+        each = [steps] * len(schedule) if isinstance(steps, int) else list(steps)
+        good = len(each) == len(schedule) and all(
+            isinstance(count, int) and 1 <= count <= t for count, t in zip(each, schedule, strict=True)
+        )
         require(
             "gradual-noise",
-            rising and isinstance(steps, int) and 1 <= steps <= schedule[0],
-            f"a rising schedule of whole t in 1..{total} and whole steps in 1..its first",
+            rising and good,
+            f"a rising schedule of whole t in 1..{total} and whole steps in 1..its first, or in 1..t for each t",
             schedule=list(schedule),
             steps=steps,
         )
         super().__init__(network, t=schedule[-1], **options)
-        self.schedule, self.steps = tuple(schedule), steps
+        self.schedule, self.steps = tuple(schedule), tuple(each)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
-        seeds = iter(draw_seeds(len(self.schedule) * (self.steps + 1)))
-        steps: list[Step] = []
-        for t in self.schedule:
-            times = ladder(t, self.steps).to(x.device)
-            steps.append(partial(self.diffuse, t=times[0], seed=next(seeds)))
-            for now, then in pairwise(times):
-                steps.append(partial(self.reverse, now=now, then=then, seed=next(seeds)))
-        return ((run(2 * x - 1, steps, self.checkpointed) + 1) / 2).clamp(0, 1)
+    def plan(self, x: Tensor) -> Plan:
+        """Return the steps of all runs, whose noise derives from one draw of torch's global generator."""
+        seeds = iter(draw_seeds(len(self.schedule) + sum(self.steps)))
+        plan, runs = Plan(x, 2 * x - 1), len(self.schedule)
+        for number, (t, steps) in enumerate(zip(self.schedule, self.steps, strict=True)):
+            times, first = ladder(t, steps).to(x.device), next(seeds)
+            plan.add(partial(self.diffuse, t=times[0], seed=first))
+            for left, (now, then) in zip(reversed(range(steps)), pairwise(times), strict=True):
+                mark = Mark(step=left, round=runs - 1 - number, level=self.level(then), seed=first)
+                plan.add(partial(self.reverse, now=now, then=then, seed=next(seeds)), mark)
+        return plan
+
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> GradualNoise:
+        """Return fewer runs, evenly chosen from the schedule, with fewer steps in each; by default half of both.
+
+        Three runs of the default schedule are those of the surrogate of Lee & Kim: 30, 50 and 125.
+
+        Args:
+            steps: largest number of steps of a run; None for half of the steps, at least one.
+            rounds: largest number of runs; None for half of the runs. The last one is always kept.
+        """
+        made, own = self.duplicate(), len(self.schedule)
+        runs = fewer(own, rounds)
+        kept = [(number + 1) * own // runs - 1 for number in range(runs)]
+        made.schedule = tuple(self.schedule[one] for one in kept)
+        made.steps = tuple(fewer(self.steps[one], steps) for one in kept)
+        return made
 
 
 @listed(
@@ -84,7 +106,7 @@ def gradual_noise(
     *,
     weights: str = "fashion-ddpm",
     schedule: Sequence[int] = SCHEDULE,
-    steps: int = 1,
+    steps: int | Sequence[int] = 1,
     checkpointed: bool = True,
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
@@ -95,7 +117,7 @@ def gradual_noise(
         weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
             .ckpt) of guided-diffusion or of score_sde (VP).
         schedule: timesteps t* of the runs, none smaller than the one before.
-        steps: DDPM steps of a run, at most the smallest t*.
+        steps: DDPM steps of a run, at most its t*; one number for all runs, or a list with one for each.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
         architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)

@@ -15,9 +15,12 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense import Purifier
 from purebench.core.defense.listed import listed
-from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
+from purebench.core.defense.trace import from_unit
+from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, seeded_noise
 from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
 from purebench.defenses.diffusion.sampling import diffuse
 from purebench.defenses.parameters import require
@@ -77,11 +80,24 @@ class LikelihoodMaximisation(DiffusionPurifier):
         self.t, self.draws, self.steps = t, draws, steps
         self.rate, self.radius, self.momentum, self.signed = rate, radius, momentum, signed
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return purified images in [0,1] within the radius of x; noise and timesteps are drawn once."""
-        steps = [partial(self.step, seed=seed) for seed in draw_seeds(self.steps)]
+    def plan(self, x: Tensor) -> Plan:
+        """Return the steps of the ascent; noise and timesteps are drawn once."""
         # the state contains the input and the momentum, so that gradients flow through them too
-        return run(torch.cat([x, x, torch.zeros_like(x)], 1), steps, self.checkpointed)[:, : x.shape[1]]
+        plan = Plan(x, torch.cat([x, x, torch.zeros_like(x)], 1), to_image=from_unit)
+        for left, seed in zip(reversed(range(self.steps)), draw_seeds(self.steps), strict=True):
+            plan.add(partial(self.step, seed=seed), Mark(step=left))
+        return plan
+
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> LikelihoodMaximisation:
+        """Return the ascent with fewer steps, which are proportionally longer, up to a length of 1."""
+        made = self.duplicate()
+        made.steps = fewer(self.steps, steps)
+        made.rate = min(1.0, self.rate * self.steps / made.steps)
+        return made
+
+    def noised(self, x: Tensor) -> Tensor:
+        """Raise Inapplicable: the image itself gets no noise."""
+        return Purifier.noised(self, x)
 
     def step(self, triple: Tensor, seed: int) -> Tensor:
         """Take one step of the ascent.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from purebench.core.defense import Purifier
+from purebench.core.defense import Purifier, State
+from purebench.core.defense.trace import from_signed
 from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.chain import draw_seeds, seeded_noise
+from purebench.defenses.diffusion.plan import Plan
 from purebench.defenses.diffusion.sampling import denoise, diffuse, noise_levels, reverse_step
 
 SURROGATES = ("identity", "denoiser")
@@ -63,6 +67,27 @@ class DiffusionPurifier(Purifier):
             raise PurebenchError(f"t: expected a whole number in 1..{len(levels)}, but got {t!r}.")
         self.network, self.checkpointed, self.stand_in, self.top = network, checkpointed, surrogate, t - 1
         self.register_buffer("levels", torch.cat([levels, torch.ones(1)]), persistent=False)
+
+    @abstractmethod
+    def plan(self, x: Tensor) -> Plan:
+        """Return the steps of one purification; all noise derives from one draw of torch's global generator.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+        """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return purified images in [0,1]."""
+        return self.plan(x).result(self.checkpointed)
+
+    def trace(self, x: Tensor) -> Sequence[State]:
+        """Return the state after each reverse step, with the same noise as `forward`."""
+        return self.plan(x).states(self.checkpointed)
+
+    def noised(self, x: Tensor) -> Tensor:
+        """Return the images with the noise of t*, clamped to [0,1]."""
+        (seed,) = draw_seeds(1)
+        return from_signed(self.diffuse(2 * x - 1, self.top, seed))
 
     def level(self, t: Tensor | int) -> Tensor:
         """Return alpha-bar at a timestep, a scalar; timestep -1 is the clean image, with alpha-bar 1."""

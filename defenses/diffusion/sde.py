@@ -17,14 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core.defense.listed import listed
-from purebench.defenses.diffusion.chain import draw_seeds, run, seeded_noise
+from purebench.core.defense.trace import from_signed
+from purebench.defenses.diffusion.chain import draw_seeds, seeded_noise
 from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.diffusion.purifier import DiffusionPurifier
 from purebench.defenses.parameters import require
 
 GRADIENTS = ("exact", "adjoint")
 TIMESTEPS = 1000
 """Timesteps of the networks in one unit of time."""
+
+
+def evenly(t: float, steps: int) -> list[float]:
+    """Return the times [steps+1] of evenly spaced steps from t to 0."""
+    return [t * (steps - step) / steps for step in range(steps + 1)]
 
 
 def euler_maruyama(x: Tensor, score: Tensor, width: float, noise: Tensor | None) -> Tensor:
@@ -117,20 +124,41 @@ class DiffPureSDE(DiffusionPurifier):
         require("diffpure-sde", 0 < first <= last < math.inf, "0 < first <= last", first=first, last=last)
         super().__init__(network, t=round(TIMESTEPS * t), checkpointed=checkpointed, surrogate=surrogate)
         self.first, self.last, self.gradient = first, last, gradient
-        self.times = [t * (steps - step) / steps for step in range(steps + 1)]
+        self.times = evenly(t, steps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
-        seeds = draw_seeds(len(self.times))
+        """Return purified images in [0,1]."""
+        if self.gradient == "adjoint" and torch.is_grad_enabled() and x.requires_grad:
+            first, *seeds = draw_seeds(len(self.times))
+            walk = list(zip(self.times[:-1], self.times[1:], seeds, strict=True))
+            return from_signed(Adjoint.apply(self.diffused(x, first), self, walk))
+        return super().forward(x)
+
+    def plan(self, x: Tensor) -> Plan:
+        """Return the reverse steps from t*, whose noise derives from one draw of torch's global generator."""
+        first, *seeds = draw_seeds(len(self.times))
+        plan, left = Plan(x, self.diffused(x, first)), len(seeds)
+        for now, then, seed in zip(self.times[:-1], self.times[1:], seeds, strict=True):
+            left -= 1
+            mark = Mark(step=left, level=math.exp(-self.clock(then)), seed=first)
+            plan.add(partial(self.step, now=now, then=then, seed=seed), mark)
+        return plan
+
+    def diffused(self, x: Tensor, seed: int) -> Tensor:
+        """Return images [N,C,H,W] in [0,1] with the noise of t*, on the scale [-1,1]."""
         kept = math.exp(-self.clock(self.times[0]))
-        state = math.sqrt(kept) * (2 * x - 1) + math.sqrt(1 - kept) * seeded_noise(x, seeds[0])
-        walk = list(zip(self.times[:-1], self.times[1:], seeds[1:], strict=True))
-        if self.gradient == "adjoint" and torch.is_grad_enabled() and state.requires_grad:
-            state = Adjoint.apply(state, self, walk)
-        else:
-            steps = [partial(self.step, now=now, then=then, seed=seed) for now, then, seed in walk]
-            state = run(state, steps, self.checkpointed)
-        return ((state + 1) / 2).clamp(0, 1)
+        return math.sqrt(kept) * (2 * x - 1) + math.sqrt(1 - kept) * seeded_noise(x, seed)
+
+    def noised(self, x: Tensor) -> Tensor:
+        """Return the images with the noise of t*, clamped to [0,1]."""
+        (seed,) = draw_seeds(1)
+        return from_signed(self.diffused(x, seed))
+
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> DiffPureSDE:
+        """Return the same reverse SDE in fewer steps."""
+        made, count = self.duplicate(), fewer(len(self.times) - 1, steps)
+        made.times = evenly(self.times[0], count)
+        return made
 
     def step(self, state: Tensor, now: float, then: float, seed: int) -> Tensor:
         """Take one reverse step between two times.

@@ -15,10 +15,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from purebench.core.defense import Purifier
+from purebench.core.defense import Purifier, State
 from purebench.core.defense.listed import listed
+from purebench.core.defense.trace import from_unit
 from purebench.defenses.checkpoints import load
-from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
+from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, seeded_noise
+from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.parameters import require
 
 
@@ -103,11 +105,27 @@ class EBMLangevin(Purifier):
         self.energy, self.steps, self.rate, self.temperature = energy, steps, rate, temperature
         self.checkpointed, self.random = checkpointed, temperature > 0
 
+    def plan(self, x: Tensor) -> Plan:
+        """Return the steps, whose noise derives from one draw of torch's global generator."""
+        plan, step = Plan(x, x, from_unit), partial(langevin, self.energy, rate=self.rate, temperature=self.temperature)
+        for left, seed in zip(reversed(range(self.steps)), draw_seeds(self.steps), strict=True):
+            plan.add(partial(step, seed=seed), Mark(step=left))
+        return plan
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return purified images in [0,1]; all noise derives from one draw of torch's global generator."""
-        step = partial(langevin, self.energy, rate=self.rate, temperature=self.temperature)
-        steps = [partial(step, seed=seed) for seed in draw_seeds(self.steps)]
-        return run(x, steps, self.checkpointed).clamp(0, 1)
+        """Return purified images in [0,1]."""
+        return self.plan(x).result(self.checkpointed)
+
+    def trace(self, x: Tensor) -> Sequence[State]:
+        """Return the state after each step, with the same noise as `forward`."""
+        return self.plan(x).states(self.checkpointed)
+
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> EBMLangevin:
+        """Return fewer steps with a proportionally larger rate, at the same temperature."""
+        made = self.duplicate()
+        made.steps = fewer(self.steps, steps)
+        made.rate = self.rate * self.steps / made.steps
+        return made
 
 
 @listed(

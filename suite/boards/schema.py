@@ -104,7 +104,7 @@ class AttackSchema(StrictModel):
     )
     gradient: Gradient = Field(
         default="none",
-        description="Gradient mode: exact, bpda, bpda-learned, blind, or none (no gradient).",
+        description="Gradient mode, such as exact, bpda or surrogate, or none (no gradient); see purebench list views.",
     )
     eot: Draws = Field(
         default=1, description="EOT samples: draws of a random defense that each gradient or score averages over."

@@ -5,6 +5,7 @@ from purebench.core.defense.defense import Defense, as_defense
 from purebench.core.defense.latent_purifier import LatentPurifier, Mix, Remixed
 from purebench.core.defense.purifier import Function, Purifier
 from purebench.core.defense.randomness import STAYS_RANDOM, keep_random_layers_on, random_layers
+from purebench.core.defense.trace import State
 from purebench.core.defense.weight_fingerprint import fingerprint
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Mix",
     "Purifier",
     "Remixed",
+    "State",
     "as_defense",
     "fingerprint",
     "keep_random_layers_on",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Self
 
 from torch import Tensor, nn
 
 from purebench.core.arguments import known_parameters
+from purebench.core.defense.trace import State
+from purebench.core.errors import Inapplicable
 
 
 class Purifier(nn.Module, ABC):
@@ -41,6 +45,56 @@ class Purifier(nn.Module, ABC):
         The default is the identity; a purifier may override it with a better approximation.
         """
         return x
+
+    def trace(self, x: Tensor) -> Sequence[State]:
+        """Purify images once, and return the states on the way; optional.
+
+        It draws from the generators as `forward` does: under the same seed the image of the last state is the result of
+        `forward`. It is differentiable, and gradients may flow back from every state.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+
+        Returns:
+            The states in the order of the purification, at least one.
+
+        Raises:
+            Inapplicable: the purifier has no intermediate states.
+        """
+        raise Inapplicable("its purifier offers no intermediate states")
+
+    def shortened(self, steps: int | None = None, rounds: int | None = None) -> Purifier:
+        """Return a cheaper purifier with the same weights and noise levels, and fewer steps; optional.
+
+        Args:
+            steps: largest number of steps of a round; None for about half of the steps.
+            rounds: largest number of rounds, for a purifier that repeats its procedure; None for the default of the
+                purifier, which is described at its method.
+
+        Raises:
+            Inapplicable: the purifier has no steps that could be left out.
+        """
+        raise Inapplicable("its purifier offers no shorter version of itself")
+
+    def noised(self, x: Tensor) -> Tensor:
+        """Return the images with the noise of the purifier, but without its denoising; optional and differentiable.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+
+        Returns:
+            Noisy images [N,C,H,W] in [0,1].
+
+        Raises:
+            Inapplicable: the purifier does not begin with noise.
+        """
+        raise Inapplicable("its purifier does not diffuse the image")
+
+    def duplicate(self) -> Self:
+        """Return a copy with the same submodules and parameters, whose attributes and buffers may be replaced."""
+        made = copy(self)
+        made._buffers = dict(self._buffers)
+        return made
 
 
 class Function(Purifier):
