@@ -1,6 +1,6 @@
 """An attack on purifiers that search the codes of a generator G: searches the codes too, by reparametrisation.
 
-Athalye et al. 2018 (arXiv:1802.00420, section 5.2.2) attack Defense-GAN on the generator's manifold, where its
+Athalye et al. 2018 (arXiv:1802.00420) attack Defense-GAN on the generator's manifold, where its
 projection hardly changes an image: they search a code u for which G(u) is misclassified and near x. Here the search
 starts at the code that the defense itself finds for x, and is bounded: Adam ascends the margin of f(G(u)) and descends
 the squared distance of the point from the threat model, with a weight that grows; the point is then projected into the
@@ -41,13 +41,14 @@ class Reparametrised(CheckedParameters):
 
     Attributes:
         steps: Gradients of generator and classifier per image.
-        rate: Adam's first learning rate, in the units of the codes; it falls to zero along half a cosine.
+        rate: Adam's first learning rate, as a share of the root mean square of an image's first code; it falls to zero
+            along half a cosine.
         offset: Add the image's difference from its own projection, x - G(u0), to G(u). It keeps the perturbation small
             where the generator cannot reproduce the image within the radius. False for G(u) itself, as in the paper.
     """
 
     steps: Count = 100
-    rate: Positive = 0.05
+    rate: Positive = 0.03
     offset: bool = True
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
@@ -86,6 +87,8 @@ class Reparametrised(CheckedParameters):
         shift = torch.zeros_like(x)
         if self.offset:
             shift[index] = x[index] - images
+        rates = torch.zeros(len(x), 1, device=x.device)
+        rates[index] = self.rate * codes.square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
         zero = torch.zeros_like(codes)
         state = Adam(index, x[index], codes, zero, zero, torch.full((len(index),), torch.inf, device=x.device))
         for k in range(self.steps):
@@ -97,7 +100,7 @@ class Reparametrised(CheckedParameters):
             (gradient,) = view.batch.map(downhill, state.w, best.y[state.index], state.x, shift[state.index])
             view.forwards += len(state.index)
             view.backwards += len(state.index)
-            state.step(gradient, self.rate * 0.5 * (1 + math.cos(math.pi * k / self.steps)), k + 1)
+            state.step(gradient, rates[state.index] * 0.5 * (1 + math.cos(math.pi * k / self.steps)), k + 1)
             last = k == self.steps - 1
             if last or k % ASK == ASK - 1:
                 with torch.no_grad():
@@ -140,9 +143,8 @@ def ascent(
     leaf = codes.detach().requires_grad_()
     with torch.enable_grad():
         image = purifier.generate(leaf)
-        (slope,) = torch.autograd.grad(
-            margin(check_logits(view.defense.classifier(image), len(x)), labels).sum(), image
-        )
+        logits = check_logits(view.defense.classifier(image), len(x))
+        (slope,) = torch.autograd.grad(margin(logits, labels).sum(), image, retain_graph=True)
         point = image.detach() + shift
         excess = point - threat.project(point, x)
         reach = threat.radius * l2_size(NORMS[threat.norm].direction(slope))

@@ -48,7 +48,9 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Return PM = max_{i≠y} p_i - p_y in [-1,1], the margin of the probabilities (Xie et al. 2024, arXiv:2411.15210).
 
-    Its gradient vanishes for confident classifiers, as that of the cross-entropy; `cw` and `dlr` do not have this.
+    Its gradient vanishes for confident classifiers, as that of the cross-entropy; those of `cw` and `dlr` do not. It is
+    a mixture over the classes: p_m - (p_m - p_y) p_m at the largest other class m, -p_y - (p_m - p_y) p_y at the true
+    class, and -(p_m - p_y) p_k at each other class k.
     """
     return margin(logits.softmax(1), labels)
 

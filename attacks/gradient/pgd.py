@@ -73,9 +73,14 @@ class PGD(NativeAttack):
         """Check that the attack supports a threat model.
 
         Raises:
-            PurebenchError: If the norm is l1, where the steepest step moves a single pixel.
+            PurebenchError: If the norm is l1, where the steepest step moves a single pixel; with votes=sign, if it is
+                not linf, whose steps are signs.
         """
         check_dense("pgd", threat)
+        if self.votes == "sign" and threat.norm != "linf":
+            raise PurebenchError(
+                f"pgd: votes: expected mean in the norm {threat.norm}, but got sign, which is for linf; use votes=mean."
+            )
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Return the best point found for each image, [N,C,H,W].
