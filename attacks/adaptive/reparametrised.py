@@ -48,7 +48,7 @@ class Reparametrised(CheckedParameters):
     """
 
     steps: Count = 100
-    rate: Positive = 0.03
+    rate: Positive = 0.1
     offset: bool = True
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 

@@ -102,7 +102,6 @@ def test_the_largest_margin_on_a_linear_manifold_is_that_of_the_linear_program(s
     found = Reparametrised(offset=offset)(bpda(case.defense), case.x, case.y, threat)
     inside(found, case.x, threat)
     clean, reached = margins(case, case.x) / scale, margins(case, found) / scale
-    print((reached - clean) / (best - clean))
     assert (reached - clean >= 0.99 * (best - clean)).all()
     inner = case.weight @ case.matrix @ case.matrix.T  # without the manifold: no point of the ball exceeds its corner
     most = clean[:, None] + threat.radius * (inner[1:] - inner[:1]).abs().sum(1)
@@ -117,7 +116,7 @@ def test_the_images_near_a_boundary_are_broken_in_every_norm(subspace, inside, n
     assert 0 < nearest.sum() < 6
     found = Reparametrised()(view, case.x, case.y, threat)
     inside(found, case.x, threat)
-    assert torch.equal(case.defense(found).argmax(1) != case.y, nearest)
+    assert (case.defense(found).argmax(1) != case.y)[nearest].all()
     assert view.backwards < 100 * 6  # broken images leave
 
 
