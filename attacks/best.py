@@ -18,7 +18,8 @@ FRESH = 8
 """Fresh draws that decide between the candidates of an image."""
 EARNED = 32
 """Draws in a row, and fresh draws after them, that must all be wrong before an image is done. An image that is
-classified correctly on 5 % of its draws passes such a test with probability 0.95^64 = 4 %."""
+classified correctly on 5 % of its draws passes such a test with probability 0.95^64 = 4 %. Also the fresh draws of each
+point if a run seems better than those before it."""
 TIE = 1e-3
 """Share of the logits' range below which two classes tie."""
 UNLIKE = "the defense answers differently while gradients are computed, so they mislead attacks"
@@ -118,7 +119,8 @@ class Best:
     def settle(self, index: Tensor, points: Tensor, loss: Tensor) -> None:
         """End a run, which a restart may follow.
 
-        The larger loss of the runs decides; on a random defense, fresh draws decide.
+        The larger loss of the runs decides; on a random defense, fresh draws decide: a run that seems better than those
+        before it is compared with the best of them on more draws.
 
         Args:
             index: Which images the points belong to, [M].
@@ -135,8 +137,21 @@ class Best:
         lucky = fewest <= last - CLEARLY
         point, right = torch.where(rows(lucky, points), self.fewest[index], points), torch.where(lucky, fewest, last)
         better = right < self.found_right[index]
-        self.found[index[better]], self.found_right[index[better]] = point[better], right[better].float()
+        duel = better & (self.found_right[index] < torch.inf)
+        if bool(duel.any()):
+            better[duel] = self._wins(point[duel], index[duel])
+        first = better & ~duel
+        self.found[index[better]], self.found_right[index[first]] = point[better], right[first].float()
         self.right[index], self.top[index], self.wrong_draws[index] = torch.inf, -torch.inf, 0
+
+    def _wins(self, points: Tensor, index: Tensor) -> Tensor:
+        """Return where a point is better than the best point of the runs before it, on many fresh draws of both, [M].
+
+        The least count of FRESH draws of several runs is mostly luck. `found_right` becomes the winner's count.
+        """
+        new, old = self._fresh(points, index, EARNED), self._fresh(self.found[index], index, EARNED)
+        self.found_right[index] = torch.minimum(new, old) * (FRESH / EARNED)
+        return new < old
 
     def points(self) -> Tensor:
         """Return the best point of each image, [N,C,H,W]."""

@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from purebench.attacks.adaptive.off_manifold import climb
+from purebench.attacks.adaptive.off_manifold import Uphill, climb
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
-from purebench.attacks.views.view import View
+from purebench.attacks.views.view import Loss, View
 from purebench.attacks.views.view_module import passes_gradient
 from purebench.core.answers import Inapplicable
 from purebench.core.defense import LatentPurifier
@@ -78,6 +78,26 @@ def directions(own: Tensor, labels: Tensor, targets: int | None) -> tuple[Tensor
     mean = (share[:, :, None] * own[place]).sum(1)
     some = valid.any(1)
     return torch.where(some[:, None], mean - own, 0), some
+
+
+def then_loss(first: Uphill, view: View, y: Tensor, loss: Loss, change: int) -> Uphill:
+    """Return an ascent that follows another one first, and then the classifier's loss.
+
+    Args:
+        first: The ascent of the first steps.
+        view: The defense as the attack sees it.
+        y: Labels [N].
+        loss: The classifier's loss.
+        change: Number of the first step that follows the loss.
+    """
+
+    def uphill(k: int, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor | None]:
+        if k < change:
+            return first(k, index, points)
+        look = view.look(points, y[index], loss)
+        return look.gradient, look.logits
+
+    return uphill
 
 
 @listed("moves the latents that the purifier keeps", sees="white-box", bounded=True)
@@ -141,13 +161,11 @@ class Latent(CheckedParameters):
                 (gradient,) = torch.autograd.grad(passes_gradient(values).sum(), leaf)
             return (gradient,)
 
-        def uphill(k: int, index: Tensor, points: Tensor) -> tuple[Tensor, Tensor | None]:
-            if k >= round((1 - self.mix) * self.steps):
-                look = view.look(points, y[index], loss)
-                return look.gradient, look.logits
+        def uphill(_: int, index: Tensor, points: Tensor) -> tuple[Tensor, None]:
             view.forwards += len(points)
             view.backwards += len(points)
             (gradient,) = view.batch.map(along, points, own[index], way[index], some[index])  # codes need no draws
             return gradient, None
 
-        return climb(view, x, y, threat, uphill, steps=self.steps, restarts=self.restarts)
+        both = then_loss(uphill, view, y, loss, round((1 - self.mix) * self.steps))
+        return climb(view, x, y, threat, both, steps=self.steps, restarts=self.restarts)

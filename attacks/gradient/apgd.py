@@ -19,6 +19,7 @@ from purebench.attacks.gradient.apgd_l1 import WIDER, SparseSteps
 from purebench.attacks.gradient.apgd_random import Annealed
 from purebench.attacks.gradient.apgd_state import RunState, Steps
 from purebench.attacks.gradient.pgd import random_start, see_scores
+from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import Loss, View
 from purebench.core.norms.norms import NORMS
@@ -117,21 +118,13 @@ class APGD(NativeAttack):
             threat: The threat model.
         """
         best, everyone = Best(view, x, y, stop=self.stop), torch.arange(len(x), device=x.device)
-        logits = view.scores(x)
-        best.see(everyone, x, torch.zeros(len(x), device=x.device), logits, scored=True)
-        for aims in self._aims(logits, y):
+        logits = clean_scores(view, x, self.targets)
+        best.see(everyone, x, torch.full((len(x),), -torch.inf, device=x.device), logits, scored=True)
+        for aims in aims_of_runs(logits, y, self.targets) * self.restarts:
             index = best.open.nonzero().squeeze(1)
             if len(index):
                 self._run(view, x[index], aims[index], index, threat, best)
         return best.points()
-
-    def _aims(self, clean: Tensor, y: Tensor) -> list[Tensor]:
-        """Return the labels of each run: [N], or [N,2] with the target class. clean: the image's logits [N,draws,K]."""
-        if not self.targets:
-            return [y] * self.restarts
-        scores = losses.others(clean.log_softmax(2).mean(1), y)
-        likely = scores.argsort(1, descending=True)[:, : min(self.targets, scores.shape[1] - 1)]
-        return [torch.stack([y, aim], 1) for aim in likely.unbind(1)] * self.restarts
 
     def _run(self, view: View, x: Tensor, aims: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
         start, left = None, self.steps

@@ -45,6 +45,16 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return others(logits, labels).amax(1) - own
 
 
+def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return PM = max_{i≠y} p_i - p_y in [-1,1], the margin of the probabilities (Xie et al. 2024, arXiv:2411.15210).
+
+    Its gradient vanishes for confident classifiers, as that of the cross-entropy; those of `cw` and `dlr` do not. It is
+    a mixture over the classes: p_m - (p_m - p_y) p_m at the largest other class m, -p_y - (p_m - p_y) p_y at the true
+    class, and -(p_m - p_y) p_k at each other class k.
+    """
+    return margin(logits.softmax(1), labels)
+
+
 def others(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the logits [M,K] with -inf at the true classes [M], which leaves the other classes to be ranked."""
     return logits.scatter(1, labels[:, None], -torch.inf)
@@ -84,6 +94,11 @@ def targeted_margin(logits: Tensor, aims: Tensor) -> Tensor:
     return aim - own
 
 
+def targeted_probability_margin(logits: Tensor, aims: Tensor) -> Tensor:
+    """Return p_t - p_y in [-1,1], the target's probability minus the true class's, [M]."""
+    return targeted_margin(logits.softmax(1), aims)
+
+
 def targeted_difference_of_logits_ratio(logits: Tensor, aims: Tensor) -> Tensor:
     """Return the targeted DLR loss (Croce & Hein 2020, eq. 7).
 
@@ -121,11 +136,13 @@ LOSSES: dict[str, Loss] = {
     "ce-scaled": scaled_cross_entropy,
     "dlr": difference_of_logits_ratio,
     "cw": margin,
+    "pm": probability_margin,
 }
 TARGETED: dict[str, Loss] = {
     "ce": targeted_cross_entropy,
     "dlr": targeted_difference_of_logits_ratio,
     "cw": targeted_margin,
+    "pm": targeted_probability_margin,
 }
 
 
@@ -133,7 +150,7 @@ def find(name: str, *, targeted: bool = False) -> Loss:
     """Return a loss by name.
 
     Args:
-        name: Name of the loss, such as ce, dlr or cw.
+        name: Name of the loss, such as ce, dlr, cw or pm.
         targeted: Look among the targeted losses.
 
     Raises:

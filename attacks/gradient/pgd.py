@@ -11,7 +11,7 @@ each norm). P projects to the ball of the radius around the image and to the box
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,12 +19,13 @@ from torch import Tensor
 from purebench.attacks.best import Best, rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
+from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import Loss, View
 from purebench.core.errors import PurebenchError
 from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS
-from purebench.core.parameters import Count, NonNegative, Positive, checked
+from purebench.core.parameters import Count, CountOrZero, NonNegative, Positive, checked
 from purebench.core.threat import Knowledge, ThreatModel
 
 
@@ -45,9 +46,13 @@ class PGD(NativeAttack):
         loss: Name of the loss.
         steps: Gradient steps.
         step: Length of a step as a share of the radius; None for 2.5/steps.
-        restarts: Number of starts.
+        restarts: Number of starts, for each target class if there are any.
         random: Start at a random point instead of the image.
         momentum: Decay of the sum of normalised gradients; 0 for the gradient alone.
+        targets: Number of target classes, the most likely wrong ones at the clean image first, each with a targeted
+            loss and runs of its own; 0 for an untargeted attack.
+        votes: Combination of the draws' gradients: their mean, or the sum of their signs, as in the evaluation of GDMP
+            (Wang et al. 2022, arXiv:2205.14969).
     """
 
     loss: str = "ce"
@@ -56,21 +61,25 @@ class PGD(NativeAttack):
     restarts: Count = 1
     random: bool = True
     momentum: NonNegative = 0.0
+    targets: CountOrZero = 0
+    votes: Literal["mean", "sign"] = "mean"
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        losses.find(self.loss)
+        losses.find(self.loss, targeted=self.targets > 0)
 
     def check(self, threat: ThreatModel) -> None:
         """Check that the attack supports a threat model.
 
         Raises:
-            PurebenchError: If the norm is l1, where the steepest step moves a single pixel.
+            PurebenchError: If the norm is l1, where the steepest step moves a single pixel; with votes=sign, if it is
+                not linf, whose steps are signs.
         """
-        if threat.norm not in DENSE:
+        check_dense("pgd", threat)
+        if self.votes == "sign" and threat.norm != "linf":
             raise PurebenchError(
-                f"pgd: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd, which supports it."
+                f"pgd: votes: expected mean in the norm {threat.norm}, but got sign, which is for linf; use votes=mean."
             )
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
@@ -87,33 +96,60 @@ class PGD(NativeAttack):
         """
         self.check(threat)
         best = Best(view, x, y)
-        for run in range(self.restarts):
+        for run, aims in enumerate(self._aims(view, x, best) * self.restarts):
             index = best.open.nonzero().squeeze(1)
             if len(index):
-                self._run(view, x[index], index, threat, best, first=run == 0)
+                self._run(view, x[index], aims[index], index, threat, best, first=run == 0)
         return best.points()
 
-    def _run(self, view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best, *, first: bool) -> None:
-        loss, direction = losses.find(self.loss), NORMS[threat.norm].direction
+    def _aims(self, view: View, x: Tensor, best: Best) -> list[Tensor]:
+        """Return the labels of each run, [N] or [N,2]; targets are chosen on draws at the clean images."""
+        if not self.targets:
+            return [best.y]
+        logits, everyone = clean_scores(view, x, self.targets), torch.arange(len(x), device=x.device)
+        best.see(everyone, x, torch.full((len(x),), -torch.inf, device=x.device), logits, scored=True)
+        return aims_of_runs(logits, best.y, self.targets)
+
+    def _run(
+        self, view: View, clean: Tensor, aims: Tensor, index: Tensor, threat: ThreatModel, best: Best, *, first: bool
+    ) -> None:
+        loss, direction = losses.find(self.loss, targeted=self.targets > 0), NORMS[threat.norm].direction
         length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
         point = random_start(clean, threat) if self.random else clean
         heading = torch.zeros_like(clean) if self.momentum else None
         project = threat.around(clean)
         for step in range(self.steps):
             seen = clean if first and step == 0 else point
-            look = view.look(seen, best.y[index], loss)
+            look = view.look(seen, aims, loss, signs=self.votes == "sign")
             stay = best.see(index, seen, look.loss, look.logits)  # False for the images that are broken
             gradient = look.gradient
             if heading is not None:
                 gradient = heading = self.momentum * heading + normalised(gradient)
             point = project(direction(gradient).mul_(length).add_(point))  # in place: no copy of the images
             if not bool(stay.all()):
-                index, clean, point = index[stay], clean[stay], point[stay]
+                index, clean, aims, point = index[stay], clean[stay], aims[stay], point[stay]
                 project = threat.around(clean)
                 heading = None if heading is None else heading[stay]
                 if not len(index):
                     return
-        arrive(view, best, index, point, loss, look=self.restarts > 1)
+        untargeted = losses.margin if self.targets else loss  # comparable between targets
+        arrive(view, best, index, point, untargeted, look=self.restarts > 1 or self.targets > 1)
+
+
+def check_dense(attack: str, threat: ThreatModel) -> None:
+    """Check that the norm has steepest steps that move all pixels.
+
+    Args:
+        attack: Name of the attack, for the error message.
+        threat: The threat model.
+
+    Raises:
+        PurebenchError: If the norm is l1, where the steepest step moves a single pixel.
+    """
+    if threat.norm not in DENSE:
+        raise PurebenchError(
+            f"{attack}: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd, which supports it."
+        )
 
 
 def normalised(gradient: Tensor) -> Tensor:

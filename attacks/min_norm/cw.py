@@ -43,7 +43,7 @@ class Adam:
     Attributes:
         index: Which image, [M].
         x: The clean image, [M,C,H,W].
-        w: Optimised variable, x' = (tanh(w) + 1)/2.
+        w: Optimised variable; that of this attack is x' = (tanh(w) + 1)/2.
         mean: First moment of the gradient.
         square: Second moment of the gradient.
         loss: Loss at the last checkpoint, [M].
@@ -62,12 +62,12 @@ class Adam:
             for entry in fields(self):
                 setattr(self, entry.name, getattr(self, entry.name)[mask])
 
-    def step(self, gradient: Tensor, rate: float, k: int) -> None:
+    def step(self, gradient: Tensor, rate: float | Tensor, k: int) -> None:
         """Take a step against the gradient.
 
         Args:
-            gradient: Gradient with respect to w, [M,C,H,W].
-            rate: Learning rate.
+            gradient: Gradient with respect to w, of the shape of w.
+            rate: Learning rate; a tensor that broadcasts with w for one per image.
             k: Number of the step, from 1.
         """
         self.mean = 0.9 * self.mean + 0.1 * gradient

@@ -163,7 +163,7 @@ class View:
             return tuple(torch.stack(parts, 1).flatten(0, 1) for parts in zip(*calls, strict=True))
         return self.batch.map(work, *(each.repeat_interleave(count, 0) if count > 1 else each for each in rows))
 
-    def look(self, x: Tensor, y: Tensor, loss: Loss) -> Look:
+    def look(self, x: Tensor, y: Tensor, loss: Loss, *, signs: bool = False) -> Look:
         """Evaluate a loss and its gradient, averaged over `draws` fresh draws.
 
         A gradient that is not finite counts as zero, with a warning.
@@ -172,6 +172,7 @@ class View:
             x: Images [N,C,H,W] in [0,1].
             y: Labels [N], or [N,2] of a targeted loss.
             loss: The loss to evaluate.
+            signs: Average the signs of the draws' gradients instead of the gradients.
 
         Returns:
             Mean loss, mean gradient of the loss, and the logits of all draws.
@@ -184,7 +185,9 @@ class View:
             return self.evaluate(images, labels, loss)
 
         labels = y if y.ndim == 1 else y[:, 0]
-        return self.ascend(objective, x, y, done=lambda logits: (logits.argmax(2) != labels[:, None]).all(1))
+        return self.ascend(
+            objective, x, y, done=lambda logits: (logits.argmax(2) != labels[:, None]).all(1), signs=signs
+        )
 
     def evaluate(self, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Return what `look` maximises at one draw of each image; a view may override it.
@@ -201,7 +204,12 @@ class View:
         return loss(logits, labels), logits
 
     def ascend(
-        self, objective: Objective, x: Tensor, *rows: Tensor, done: Callable[[Tensor], Tensor] | None = None
+        self,
+        objective: Objective,
+        x: Tensor,
+        *rows: Tensor,
+        done: Callable[[Tensor], Tensor] | None = None,
+        signs: bool = False,
     ) -> Look:
         """Evaluate an objective and its gradient as `look` does; the objective may take further rows.
 
@@ -211,6 +219,7 @@ class View:
             *rows: Tensors [N,…] with one row per image, passed on to the objective.
             done: Maps logits [N,draws,K] to a mask [N] of images that need no further attack, for which a gradient of
                 zero is expected (the DLR loss is constant where the true class is the third).
+            signs: Average the signs of the draws' gradients instead of the gradients.
 
         Returns:
             Mean value, mean gradient, and the logits of all draws.
@@ -227,6 +236,8 @@ class View:
             self.backwards += len(images)
             if gradient is None:
                 raise PurebenchError(NO_GRADIENT)
+            if signs:
+                gradient = gradient.sign() + 0 * gradient  # NaN where the gradient is not finite
             return values.detach(), gradient, shown.detach()
 
         count = self.draws

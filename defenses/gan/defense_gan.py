@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from purebench.core.defense import Purifier
+from purebench.core.defense import LatentSearchPurifier
 from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.diffusion.chain import gradient_of, run
@@ -27,7 +27,7 @@ SPACES = ("z", "w+")
 SURROGATES = ("identity", "encoder")
 
 
-class DefenseGAN(Purifier):
+class DefenseGAN(LatentSearchPurifier):
     """Purifier that returns the nearest image found by a search in any space, clamped to [0,1].
 
     Args:
@@ -67,7 +67,11 @@ class DefenseGAN(Purifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return G of the best code of each image, clamped to [0,1]."""
-        image: Tensor = self.space(self.search(x)).clamp(0, 1)
+        return self.generate(self.search(x))
+
+    def generate(self, codes: Tensor) -> Tensor:
+        """Return the images of codes [N,D], clamped to [0,1]."""
+        image: Tensor = self.space(codes).clamp(0, 1)
         return image
 
     def search(self, x: Tensor) -> Tensor:

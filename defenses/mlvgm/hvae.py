@@ -197,6 +197,17 @@ class HVAE(MLVGM):
         """Autoencode images (see MLVGM); the code of a latent is the mean of its posterior, as in Serez et al. 2025."""
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature)))
 
+    def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return mean and variance [N,Z,h,w] of each posterior (see MLVGM)."""
+        found: list[tuple[Tensor, Tensor]] = []
+
+        def choose(_: int, posterior: Normal, prior: Normal) -> Tensor:
+            found.append((posterior.mean, posterior.std.square()))
+            return posterior.mean
+
+        self.decode(self.features(x), choose)
+        return found
+
     def evidence(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Compute the terms of the evidence lower bound, for training.
 

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from purebench.core.defense import NO_VARIANCES
 from purebench.core.defense import Mix as Mix
+from purebench.core.errors import Inapplicable
 
 
 class MLVGM(nn.Module, ABC):
@@ -32,3 +34,14 @@ class MLVGM(nn.Module, ABC):
         Returns:
             Images of the same shape and range.
         """
+
+    def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return mean and variance, [N,…] each, of the posterior of each latent, given the means of those above it.
+
+        Args:
+            x: images [N,C,H,W] in [0,1].
+
+        Raises:
+            Inapplicable: The encoder gives codes without variances, which is the default.
+        """
+        raise Inapplicable(NO_VARIANCES)

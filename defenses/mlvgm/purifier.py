@@ -63,6 +63,10 @@ class MLVGMPurifier(LatentPurifier):
         """Autoencode the image with the model, blurred but without noise; the result is clamped to [0,1]."""
         return self.model.autoencode(self.blurred(x), mix).clamp(0, 1)
 
+    def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the model's posteriors for the image, blurred but without noise."""
+        return self.model.posteriors(self.blurred(x))
+
     def with_alphas(self, alphas: Sequence[float]) -> MLVGMPurifier:
         """Return a purifier with the same model, blur and noise, and other alphas in [0,1], one for each latent."""
         return MLVGMPurifier(self.model, schedule=alphas, attenuation=1.0, blur=self.blur, noise=self.noise)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from purebench.core.defense import Purifier
+from purebench.core.defense import GaussianEncoder
 from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 
@@ -56,7 +56,7 @@ class VAE(nn.Module):
         return torch.sigmoid(self.decoder(z))
 
 
-class VAEPurifier(Purifier):
+class VAEPurifier(GaussianEncoder):
     """Purifier that replaces an image by its reconstruction.
 
     Args:
@@ -67,6 +67,16 @@ class VAEPurifier(Purifier):
     def __init__(self, model: VAE, *, sampled: bool = False):
         super().__init__()
         self.model, self.random = model, sampled
+
+    @property
+    def kept(self) -> list[float]:
+        """The posterior alone determines the latent: 1."""
+        return [1.0]
+
+    def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return mean and variance [N,z] of the posterior."""
+        mean, logvar = self.model.encode(x)
+        return [(mean, logvar.exp())]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return reconstructions in [0,1]."""

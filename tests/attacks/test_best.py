@@ -165,6 +165,33 @@ def test_a_worse_restart_does_not_replace_a_better_one():
     assert torch.equal(best.points(), point(0.0))
 
 
+def test_the_best_of_many_runs_is_not_the_luckiest():
+    """One of 20 runs is right on 30 % of the draws, the others on 50 %. The least of 20 counts of 8 is rarely its."""
+    brightness, trials = [0.5] * 10 + [0.3] + [0.5] * 9, 40
+    found, least = 0, 0
+    for trial in range(trials):
+        with seeded("many", str(trial)):
+            best = random_best()
+            for each in brightness:
+                look(best, each, 1.0, [True])
+                settle(best, each)
+            counts = (torch.rand(FRESH, 20) < torch.tensor(brightness)).sum(0)
+        found += bool(torch.equal(best.points(), point(0.3)))
+        least += int(counts.argmin()) == 10
+    assert found >= 0.5 * trials > 0.3 * trials > least
+
+
+def test_a_run_that_seems_worse_costs_no_further_draws():
+    with seeded("cost"):
+        best = random_best()
+        look(best, 0.0, 1.0, [True])
+        settle(best, 0.0)
+        before = best.view.forwards
+        look(best, 1.0, 1.0, [True])
+        settle(best, 1.0)
+    assert best.view.forwards == before + 2 * FRESH
+
+
 @pytest.mark.parametrize(("attack", "first"), [(PGD(steps=10), 0), (APGD(steps=10), 1)])
 def test_no_image_leaves_if_the_defense_answers_at_random(attack, first):
     """The defense is wrong with probability 1/2 at every point, so each image is attacked for all steps."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from purebench.attacks.black_box.square import Square, bump
 from purebench.attacks.gradient.apgd import APGD, apgd_t
+from purebench.attacks.gradient.md import MD
 from purebench.attacks.gradient.pgd import PGD, Clean, mi_fgsm
 from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
 from purebench.core.defense import Defense, as_defense
@@ -27,13 +28,19 @@ GRADIENT_ATTACKS = {
     "apgd-t": apgd_t(steps=30, targets=9),
     "apgd-cw-t": apgd_t(steps=30, targets=9, loss="cw"),
     "mi-fgsm": mi_fgsm(steps=40),
+    "pgd-cw-t": PGD(steps=40, loss="cw", targets=9),
+    "pgd-votes": PGD(steps=40, votes="sign"),
+    "md": MD(steps=40),
+    "md-pm": MD(steps=40, loss="pm"),
+    "md-t": MD(steps=30, targets=9),
 }
 MINIMUM_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
 ATTACKS = GRADIENT_ATTACKS | {"square": Square(queries=30)}
-SUPPORTED_NORMS = {name: ["linf", "l2"] for name in ("square", "pgd-ce", "pgd-cw", "mi-fgsm")}
-TARGETED_RUNS = {"apgd-t": 4, "apgd-cw-t": 4}
-"""Gradients per step and image with five classes: one for each target; 1 for all other attacks."""
-FIRST_GRADIENT_AT_IMAGE = ("pgd-ce", "pgd-cw", "mi-fgsm")
+LINF_L2 = ("square", "pgd-ce", "pgd-cw", "pgd-cw-t", "mi-fgsm", "md", "md-pm", "md-t")
+SUPPORTED_NORMS = {name: ["linf", "l2"] for name in LINF_L2} | {"pgd-votes": ["linf"]}
+RUNS = {"apgd-t": 4, "apgd-cw-t": 4, "pgd-cw-t": 4, "md": 2, "md-pm": 2, "md-t": 8}
+"""Gradients per step and image with five classes: one for each target, and two for each target of md; 1 for others."""
+FIRST_GRADIENT_AT_IMAGE = ("pgd-ce", "pgd-cw", "pgd-votes", "mi-fgsm")
 """Attacks whose first gradient is taken at the image and that do not query their last point."""
 NORMS = ["linf", "l2", "l1"]
 
@@ -162,7 +169,7 @@ def test_broken_images_leave_the_batch(linear, attack):
         found = ATTACKS[attack](view, case.x, case.y, threat)
     wrong = case.defense(found).argmax(1) != case.y
     assert 0.2 < wrong.float().mean() < 0.95
-    steps = 0 if attack == "square" else ATTACKS[attack].steps * TARGETED_RUNS.get(attack, 1)
+    steps = 0 if attack == "square" else ATTACKS[attack].steps * RUNS.get(attack, 1)
     seen = looks if steps else everything  # wrong answers of gradient passes are confirmed without gradients
     assert seen == sorted(seen, reverse=True)  # no image returns to the batch
     assert seen[-1] >= (~wrong).sum()

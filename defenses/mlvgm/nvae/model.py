@@ -144,6 +144,17 @@ class NVAE(MLVGM):
         """
         return self.decode(self.features(x), lambda i, q, p: mix(i, q.mean, p.sample(self.temperature))).mean()
 
+    def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return mean and variance [N,Z,h,w] of each posterior (see MLVGM); a flow does not change their divergence."""
+        found: list[tuple[Tensor, Tensor]] = []
+
+        def choose(_: int, posterior: Normal, prior: Normal) -> Tensor:
+            found.append((posterior.mean, posterior.std.square()))
+            return posterior.mean
+
+        self.decode(self.features(x), choose)
+        return found
+
     def evidence(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Compute the terms of the evidence lower bound, for training.
 

@@ -2,19 +2,24 @@
 
 from purebench.core.defense.certificate import Certificate, Certifier
 from purebench.core.defense.defense import Defense, as_defense
-from purebench.core.defense.latent_purifier import LatentPurifier, Mix, Remixed
+from purebench.core.defense.gaussian_encoder import GaussianEncoder
+from purebench.core.defense.latent_purifier import NO_VARIANCES, LatentPurifier, Mix, Remixed
+from purebench.core.defense.latent_search import LatentSearchPurifier
 from purebench.core.defense.purifier import Function, Purifier
 from purebench.core.defense.randomness import STAYS_RANDOM, keep_random_layers_on, random_layers
 from purebench.core.defense.trace import State
 from purebench.core.defense.weight_fingerprint import fingerprint
 
 __all__ = [
+    "NO_VARIANCES",
     "STAYS_RANDOM",
     "Certificate",
     "Certifier",
     "Defense",
     "Function",
+    "GaussianEncoder",
     "LatentPurifier",
+    "LatentSearchPurifier",
     "Mix",
     "Purifier",
     "Remixed",

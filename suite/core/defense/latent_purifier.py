@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from purebench.core.defense.purifier import Purifier
-from purebench.core.errors import PurebenchError
+from purebench.core.defense.gaussian_encoder import GaussianEncoder
+from purebench.core.errors import Inapplicable, PurebenchError
 
 Mix = Callable[[int, Tensor, Tensor], Tensor]
 """mix(i, encoded, sampled): returns latent i for decoding, from the image's code and a sample of the prior, [N,…]
 each."""
 
+NO_VARIANCES = "the encoder of the purifier gives codes without variances, so posteriors have no divergence"
 
-class LatentPurifier(Purifier):
+
+class LatentPurifier(GaussianEncoder):
     """A purifier that mixes the latents of a generative model: it keeps a part of each latent and samples the rest.
 
     An attacker who knows the purifier reads the codes and the kept share of each latent. Tools for its inspection apply
@@ -26,6 +28,14 @@ class LatentPurifier(Purifier):
     @abstractmethod
     def kept(self) -> list[float]:
         """Share of each latent that purification keeps, in [0,1], coarse to fine: 1 - alpha_i."""
+
+    def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the posteriors' means and variances, if the encoder has variances (see `GaussianEncoder`).
+
+        Raises:
+            Inapplicable: The encoder gives codes without variances, which is the default.
+        """
+        raise Inapplicable(NO_VARIANCES)
 
     @abstractmethod
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
@@ -95,6 +105,10 @@ class Remixed(LatentPurifier):
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
         """Call the wrapped purifier's `autoencode`."""
         return self.purifier.autoencode(x, mix)
+
+    def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Call the wrapped purifier's `posteriors`."""
+        return self.purifier.posteriors(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the purified images."""

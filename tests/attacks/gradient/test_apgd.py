@@ -9,6 +9,7 @@ import torch
 from purebench.attacks.gradient.apgd import APGD, Momentum, apgd_t, checkpoints
 from purebench.attacks.gradient.apgd_random import Annealed
 from purebench.attacks.gradient.apgd_state import RunState
+from purebench.attacks.gradient.targets import aims_of_runs
 from purebench.attacks.libraries.foolbox import from_foolbox
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
@@ -142,8 +143,8 @@ def test_targets_are_the_most_likely_wrong_classes_with_one_run_each(small):
     x, y = torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 0])
     attack = apgd_t(targets=3, steps=2)
     clean = view.scores(x)
-    assert [aims[0].tolist() for aims in attack._aims(clean, y)] == [[0, 1], [0, 4], [0, 3]]
-    assert len(apgd_t(targets=9)._aims(clean, y)) == 4  # limited by the number of wrong classes
+    assert [aims[0].tolist() for aims in aims_of_runs(clean, y, 3)] == [[0, 1], [0, 4], [0, 3]]
+    assert len(aims_of_runs(clean, y, 9)) == 4  # limited by the number of wrong classes
     attack(view, x, y, ThreatModel("linf", 0.1))
     assert view.backwards == 2 * 3 * 2  # images, targets, steps
 

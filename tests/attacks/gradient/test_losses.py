@@ -52,6 +52,56 @@ def test_targeted_losses_equal_values_computed_by_hand():
     assert losses.find("ce", targeted=True)(logits, aims).item() == pytest.approx(logits.log_softmax(1)[0, 1].item())
 
 
+def gradient_of(name, logits, labels, targeted=False):
+    leaf = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(losses.find(name, targeted=targeted)(leaf, labels).sum(), leaf)
+    return gradient
+
+
+def test_pm_equals_values_computed_by_hand():
+    odds = [math.exp(value) for value in (2.0, 1.0, 0.0)]
+    assert losses.find("pm")(LOGITS, LABELS)[0].item() == pytest.approx((odds[1] - odds[0]) / sum(odds))
+    found = losses.find("pm", targeted=True)(LOGITS, torch.tensor([[0, 2], [0, 1]]))
+    assert found[0].item() == pytest.approx((odds[2] - odds[0]) / sum(odds))
+    assert found[1].item() == pytest.approx(losses.find("pm")(LOGITS, LABELS)[1].item())  # class 1 is the largest
+
+
+@given(st.floats(-8, 8), st.integers(0, 1))
+def test_with_two_classes_pm_is_tanh_of_half_the_margin_and_the_gradients_are_parallel(gap, label):
+    logits, labels = torch.tensor([[gap, 0.3]], dtype=torch.float64), torch.tensor([label])
+    lead = losses.margin(logits, labels)
+    torch.testing.assert_close(losses.find("pm")(logits, labels), torch.tanh(lead / 2))
+    slope = (1 - torch.tanh(lead / 2) ** 2) / 2
+    torch.testing.assert_close(gradient_of("pm", logits, labels), slope * gradient_of("cw", logits, labels))
+
+
+@given(st.lists(st.floats(-20, 20), min_size=4, max_size=6), st.floats(-10, 10), st.integers(0, 3), st.booleans())
+def test_pm_is_invariant_to_shifts_and_its_gradient_sums_to_zero(values, shift, label, targeted):
+    logits = torch.tensor([values], dtype=torch.float64)
+    labels = torch.tensor([[label, (label + 1) % 4]]) if targeted else torch.tensor([label])
+    pm = losses.find("pm", targeted=targeted)
+    torch.testing.assert_close(pm(logits + shift, labels), pm(logits, labels))
+    assert gradient_of("pm", logits, labels, targeted).sum().item() == pytest.approx(0, abs=1e-12)
+
+
+def test_pm_has_the_gradient_of_its_formula():
+    """p_m d_km - p_y d_ky - (p_m - p_y) p_k, with m the largest other class."""
+    p, own, most = LOGITS.softmax(1), LABELS, torch.tensor([1, 1])
+    first, second = p.gather(1, most[:, None]), p.gather(1, own[:, None])
+    unit = torch.eye(3)
+    expected = first * unit[most] - second * unit[own] - (first - second) * p
+    torch.testing.assert_close(gradient_of("pm", LOGITS, LABELS), expected)
+
+
+def test_pm_does_not_replace_the_losses_of_logits_for_a_confident_classifier():
+    """At logits × 100 the gradients of ce and pm are zero in float32; those of the margin and DLR are not."""
+    logits, labels = 100 * torch.tensor([[3.0, 1.0, 0.0, -1.0]]), torch.tensor([0])
+    assert not gradient_of("ce", logits, labels).any()
+    assert not gradient_of("pm", logits, labels).any()
+    assert gradient_of("cw", logits, labels).any()
+    assert gradient_of("dlr", logits, labels).any()
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_scaled_cross_entropy_has_the_same_gradient_direction_at_every_scale(scale):
     """Plain cross-entropy underflows: at logits × 1e6 its gradient is exactly zero."""
@@ -79,8 +129,8 @@ def test_dlr_is_invariant_to_scale_and_shift(values, scale, shift, label):
     assert transformed.item() == pytest.approx(losses.difference_of_logits_ratio(logits, labels).item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cw", "dlr"])
-def test_margin_and_dlr_are_positive_exactly_for_misclassified_images(name):
+@pytest.mark.parametrize("name", ["cw", "dlr", "pm"])
+def test_margins_and_dlr_are_positive_exactly_for_misclassified_images(name):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         logits, labels = torch.randn(200, 5), torch.randint(5, (200,))

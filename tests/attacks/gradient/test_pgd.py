@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.pgd import PGD, fgsm, mi_fgsm, random_start
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
@@ -100,8 +101,70 @@ def test_mi_fgsm_accumulates_normalised_gradients():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"restarts": 1.5}, {"steps": True}, {"loss": "ced"}, {"step": 0.0}, {"momentum": -1.0}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"restarts": 1.5},
+        {"steps": True},
+        {"loss": "ced"},
+        {"step": 0.0},
+        {"momentum": -1.0},
+        {"votes": "all"},
+        {"targets": -1},
+    ],
 )
 def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         PGD(**wrong)
+
+
+SLOPES = torch.tensor([3.0, -1.0, -1.0])
+
+
+def conflicting(x):
+    """Draws of images, every three of which have margins with the slopes +3, -1 and -1 in every pixel."""
+    value = (SLOPES.repeat(len(x) // 3 + 1)[: len(x), None, None, None] * (x - 0.5)).flatten(1).sum(
+        1, keepdim=True
+    ) - 50
+    return torch.cat([0 * value, value], 1)
+
+
+@pytest.mark.parametrize(("votes", "moved"), [("mean", 0.1), ("sign", -0.1)])
+def test_the_mean_gradient_follows_the_largest_draw_and_the_votes_the_majority(votes, moved):
+    x, y = torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, dtype=torch.long)
+    view = exact(as_defense(conflicting, random=True), eot=3)
+    look = view.look(x, y, losses.margin, signs=votes == "sign")
+    expected = SLOPES.sign().mean() if votes == "sign" else SLOPES.mean()
+    torch.testing.assert_close(look.gradient, expected.expand_as(x))
+    found = PGD(loss="cw", steps=1, step=1.0, random=False, votes=votes)(view, x, y, ThreatModel("linf", 0.1))
+    torch.testing.assert_close(found, x + moved)
+
+
+@pytest.mark.parametrize("votes", ["mean", "sign"])
+def test_votes_and_means_reach_the_same_corner_of_a_noisy_linear_defense(votes):
+    """All draws of a·x + b·noise have gradients of the same sign (T1)."""
+    with seeded("corner"):
+        v = torch.randn(16)
+
+    def noisy(x):
+        value = ((0.9 * x + 0.2 * torch.randn_like(x) - 0.45).flatten(1) @ v)[:, None]
+        return torch.cat([value, -value], 1)
+
+    x, y = (0.5 + 0.05 * v).view(1, 1, 4, 4), torch.tensor([0])
+    with seeded("corner"):
+        found = PGD(votes=votes)(exact(as_defense(noisy, random=True), eot=4), x, y, ThreatModel("linf", 0.02))
+    torch.testing.assert_close(found, x - 0.02 * v.sign().view_as(x))
+
+
+def test_a_gradient_that_is_not_finite_has_no_vote_and_gives_a_warning():
+    view = exact(as_defense(lambda x: torch.stack([torch.zeros(len(x)), x.sqrt().flatten(1).sum(1)], 1)))
+    x = torch.tensor([0.0, 0.5]).view(1, 1, 1, 2)
+    look = view.look(x, torch.tensor([0]), losses.margin, signs=True)
+    assert look.gradient.flatten().tolist() == [0.0, 1.0]  # the slope of the square root at 0 is infinite
+    assert view.not_finite == 1
+
+
+def test_votes_are_refused_in_l2():
+    view = exact(as_defense(lambda x: x.flatten(1)[:, :2]))
+    with pytest.raises(PurebenchError, match="votes: expected mean in the norm l2, but got sign"):
+        PGD(votes="sign")(view, torch.rand(1, 1, 2, 2), torch.tensor([0]), ThreatModel("l2", 0.1))
