@@ -102,7 +102,10 @@ def at_seed(seed: int, devices: Sequence[torch.device | int] | None = None) -> I
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=forked):
         try:
-            torch.manual_seed(seed)
+            if torch.accelerator.is_available():
+                torch.manual_seed(seed)
+            else:  # torch.manual_seed would note the stack for a CUDA that may come later, which takes milliseconds
+                torch.default_generator.manual_seed(seed)
             np.random.seed(seed % 2**32)
             random.seed(seed)
             yield

@@ -110,7 +110,12 @@ class AttackResult:
         counts like one with it. The value is None if all images were SKIPPED.
         """
         images = len(self.outcomes) - self.count(Outcome.SKIPPED)
-        return (self.forwards + BACKWARD * self.backwards) / images if images else None
+        return self.weighted_passes / images if images else None
+
+    @property
+    def weighted_passes(self) -> int:
+        """Forwards + 2·backwards: the cost of attack and verification in forward passes."""
+        return self.forwards + BACKWARD * self.backwards
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values without the seconds; fields of some attacks only are included if they are set."""
