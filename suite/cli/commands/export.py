@@ -27,8 +27,8 @@ def export(
         typer.Option(
             "--format",
             help=(
-                "Comma-separated list of npz, png (adversarial examples), md, tex, csv (the table; csv also writes that "
-                "of the attacks) and bib (citations)."
+                "Comma-separated list of npz, png (adversarial examples), md, tex, csv (the table; csv also writes "
+                "that of the attacks) and bib (citations)."
             ),
         ),
     ] = "npz,md,tex,csv,bib",

@@ -6,8 +6,8 @@ With c[i,k] wrong draws of image i among the D draws of look k,
     Avg = 1 - mean_i max_k c[i,k] / D         Wor = 1 - mean_i 1[sum_k c[i,k] > 0]
 
 so that more looks lower both, also at images that were never attacked. Equally many looks at the clean image show by
-how much. The other figures are estimated from the verification draws at the attack's final point, which are independent of
-the attack: their expectation does not depend on the number of looks.
+how much. The other figures are estimated from the verification draws at the attack's final point, which are independent
+of the attack: their expectation does not depend on the number of looks.
 """
 
 from __future__ import annotations
