@@ -103,6 +103,6 @@ def _points(difference: Estimate) -> str:
 
 def _costs(row: Row) -> str:
     found = passes_per_image(row.result)
-    attacks = [f"{name} {passes_text(passes)}" for name, passes in found.attacks]
+    attacks = [f"{name} {passes_text(passes)}" for name, passes in found.attacks if passes is not None]
     rest = f"picking and scoring {passes_text(found.picking)}, in all {passes_text(found.total)}"
     return f"{row.name}: {', '.join(attacks)}, {rest}"

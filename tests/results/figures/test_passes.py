@@ -32,7 +32,7 @@ def test_a_backward_pass_counts_as_two_and_the_divisor_is_the_attacked_images(ro
 
 def test_the_cost_is_shown_per_row_and_attack(row):
     notes = figure_notes([row])
-    assert notes[:2] == [MEANING, "noisy: clean 10, apgd 20, square –, picking and scoring 0, in all 20"]
+    assert notes[:2] == [MEANING, "noisy: clean 10, apgd 20, picking and scoring 0, in all 20"]
     (line,) = csv.DictReader(io.StringIO(comma_separated([row])))
     assert float(line["purifier_passes_per_image"]) == 20
     lines = list(csv.DictReader(io.StringIO(attacks_comma_separated([row]))))
