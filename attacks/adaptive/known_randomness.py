@@ -85,6 +85,18 @@ class KnownRandomness(NativeAttack):
         super().__post_init__()
         losses.find(self.loss)
 
+    def check(self, threat: ThreatModel) -> None:
+        """Check that the attack supports a threat model.
+
+        Raises:
+            PurebenchError: If the norm is l1, where the steepest step moves a single pixel.
+        """
+        if threat.norm not in DENSE:
+            raise PurebenchError(
+                f"known-randomness: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd, which "
+                "supports it."
+            )
+
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Return the points found for the unknown noise, and the counts of right answers under the known noise.
 
@@ -96,16 +108,15 @@ class KnownRandomness(NativeAttack):
 
         Raises:
             Inapplicable: If the defense is deterministic, so that there is no noise to know.
-            PurebenchError: If the norm is l1, where the steepest step moves a single pixel, or the view leaves the
-                purifier out.
+            PurebenchError: If the norm is l1 (see `check`), or the view leaves the purifier out.
         """
-        if not view.random or not view.defense.random:
+        self.check(threat)
+        if not view.defense.random:
             raise Inapplicable("the defense has no randomness that an attacker could know")
-        if threat.norm not in DENSE or not view.decides:
-            found = f"the norm {threat.norm}" if view.decides else "a view without the purifier"
+        if not view.decides:
             raise PurebenchError(
-                f"known-randomness: expected the norm {' or '.join(DENSE)} and a view of the whole defense, but got "
-                f"{found}; use gradient exact or bpda."
+                "known-randomness: expected a view of the whole defense, but got one without the purifier; use "
+                "gradient exact or bpda."
             )
         best, everyone = Best(view, x, y), torch.arange(len(x), device=x.device)
         known_right = torch.zeros(len(x), dtype=torch.int64, device=x.device)

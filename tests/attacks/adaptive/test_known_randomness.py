@@ -152,8 +152,8 @@ def test_it_does_not_apply_to_deterministic_defenses_and_needs_a_view_of_the_who
     defense, x, y = linear_gaussian()
     with pytest.raises(Inapplicable, match="no randomness"):
         run(KnownRandomness(), as_defense(defense.classifier), x, y)
-    with pytest.raises(PurebenchError, match="the norm l1"):
+    with pytest.raises(PurebenchError, match="but got l1; use apgd"):
         run(KnownRandomness(), defense, x, y, threat=ThreatModel("l1", 1.0))
     random = as_defense(Defense(lambda x: defense.classifier(x + torch.randn_like(x)), defense.purifier, random=True))
-    with pytest.raises(PurebenchError, match="a view without the purifier; use gradient exact or bpda"):
+    with pytest.raises(PurebenchError, match="but got one without the purifier; use gradient exact or bpda"):
         run(KnownRandomness(), random, x, y, view=blind)
