@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purebench.attacks.adaptive.deviated import Deviated
+    from purebench.attacks.adaptive.known_randomness import KnownRandomness
     from purebench.attacks.adaptive.latent import Latent
     from purebench.attacks.adaptive.off_manifold import OffManifold
     from purebench.attacks.black_box.square import Square
@@ -30,6 +31,7 @@ __all__ = [
     "Clean",
     "DeepFool",
     "Deviated",
+    "KnownRandomness",
     "Latent",
     "OffManifold",
     "Square",
@@ -41,6 +43,7 @@ __all__ = [
 
 _PLACES = {
     "adaptive.deviated": ("Deviated",),
+    "adaptive.known_randomness": ("KnownRandomness",),
     "adaptive.latent": ("Latent",),
     "adaptive.off_manifold": ("OffManifold",),
     "black_box.square": ("Square",),

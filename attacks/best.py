@@ -74,6 +74,8 @@ class Best:
         Returns:
             Which of these images need further attack, bool [M].
         """
+        if self.view.counters is not None:
+            self.view.counters.see(index, logits, self.y[index])
         if self.lucky:
             right = (logits.argmax(2) == self.y[index, None]).float().mean(1)
             broken = self._see_draws(index, points, loss, right, logits.shape[1])

@@ -122,6 +122,8 @@ def loss(result: DefenseResult) -> Estimate | None:
 def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
     """Compute the chart of resubmission@N and vote@K, clean and at the picked adversarial examples.
 
+    The page says beside it that vote@K is not the robustness of a voting defense (`figures_text.VOTE`).
+
     Args:
         anchor: Anchor of the defense's section.
         result: Results of the defense.

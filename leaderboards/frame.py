@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from purebench.leaderboards.figures_text import attack_columns
 from purebench.results.errored import errors_of
+from purebench.results.figures.passes import passes_per_image
 from purebench.results.ranking.rank import Row
 from purebench.statistics import Estimate
 
@@ -43,6 +45,7 @@ def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
                 "errored": row.errored,
                 "warnings": ", ".join(warning.code for warning in row.warnings),
                 "warning_text": "; ".join(warning.sentence for warning in row.warnings),
+                "purifier_passes_per_image": passes_per_image(row.result).total,
                 "seconds": row.cost.seconds,
             }
             for row in rows
@@ -73,6 +76,7 @@ def of_attacks(rows: Sequence[Row]) -> pd.DataFrame:
                 "median_distance": attack.median_distance,
                 "forwards": attack.forwards,
                 "backwards": attack.backwards,
+                **{name: nan if value is None else value for name, value in attack_columns(row.result, attack).items()},
                 "seconds": sum(attack.seconds.values()),
                 "warnings": ", ".join(warning.code for warning in attack.warnings),
                 "reason": "; ".join([*(str(error) for error in errors_of([attack])), *attack.skips]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from purebench.core.terminal_output import printable
+from purebench.leaderboards.figures_text import figure_notes
 from purebench.results.attack_claims import attack_claim
 from purebench.results.errored import RETRY
 from purebench.results.ranking.rank import Row
@@ -131,6 +132,7 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
         for attack in row.result.attacks
         if (own := attack_claim(attack)) and own.remark
     ]
+    notes += figure_notes(rows)
     if not any(attack.name == CLEAN for attack in board.attacks):
         notes.append(f'no clean accuracy: the board has no attack named "{CLEAN}"')
     elif board.cascade and board.attacks[0].name != CLEAN:

@@ -12,12 +12,16 @@ from purebench.core.registry import Spec
 from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.curves import Chart, Scale, single
 from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
+from purebench.leaderboards.figures_text import known, passes_text, printed
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
 from purebench.results.attack_claims import AttackClaim, attack_claim
 from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import Certificates
 from purebench.results.distances import NearestDistances, distance_text, reach
+from purebench.results.figures.as_printed import PrintedFigures
+from purebench.results.figures.known_randomness import KnownRandomnessFigures
+from purebench.results.figures.passes import passes_per_image
 from purebench.results.ranking.rank import AttackScore, Cost, Row, cost
 from purebench.results.results import CLEAN, spec_text
 from purebench.statistics import Estimate, median_with_ends
@@ -62,6 +66,7 @@ class Line:
         counts: (style, label, images) of each outcome.
         own: The attack's own verdict.
         remarks: (kind, text) of other information (errors are in the row).
+        passes: Its cost in purifier passes per image, as text.
     """
 
     result: AttackResult
@@ -74,6 +79,7 @@ class Line:
     counts: tuple[tuple[str, str, int], ...]
     own: AttackClaim | None
     remarks: tuple[tuple[str, str], ...]
+    passes: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,9 @@ class Section:
         loss: Accuracy lost to the attacks, in [-1,1]; None where it is not known.
         asked: Accuracy under repeated queries and votes; None where it is not known.
         noise: Sources of its noise; None where they are not known.
+        known: Accuracy under known randomness, of each attack that has it.
+        printed: Figures of papers, of each attack whose looks were counted.
+        passes: Cost of the row in purifier passes per image, as text.
     """
 
     row: Row
@@ -111,6 +120,9 @@ class Section:
     loss: Estimate | None
     asked: DrawChart | None
     noise: Noise | None
+    known: tuple[KnownRandomnessFigures, ...]
+    printed: tuple[PrintedFigures, ...]
+    passes: str
 
 
 def section(
@@ -156,6 +168,9 @@ def section(
         loss=None if row.result.failed else loss(row.result),
         asked=None if row.result.failed else draw_chart(anchor, row.result),
         noise=None if row.result.failed else noise(row.result),
+        known=known(row.result),
+        printed=printed(row.result),
+        passes=passes_text(passes_per_image(row.result).total),
     )
 
 
@@ -217,6 +232,7 @@ def _line(board: Board, attack: AttackResult, cell: AttackScore) -> Line:
         counts=tuple(counts),
         own=own,
         remarks=tuple(_remarks(attack, own)),
+        passes=passes_text(attack.purifier_passes),
     )
 
 

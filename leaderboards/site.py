@@ -13,11 +13,13 @@ from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
+from purebench.leaderboards.figures_text import VOTE, looks_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
+from purebench.results.figures.passes import MEANING
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
@@ -84,6 +86,9 @@ def render(
         compared=compared_text(rows),
         method_names=METHOD_NAMES,
         threat=_threat(board),
+        looks_text=looks_text,
+        vote=VOTE,
+        passes_meaning=MEANING,
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),
         provenance=[(row.name, row.result.provenance) for row in rows],
         shared=rows[0].result.provenance if rows else {},

@@ -7,14 +7,23 @@ import io
 from collections.abc import Sequence
 
 from purebench.core.terminal_output import printable
+from purebench.leaderboards.figures_text import attack_columns
+from purebench.results.figures.passes import passes_per_image
 from purebench.results.ranking.rank import Row
+from purebench.results.results import spec_text
 from purebench.statistics import Estimate
 
 COLUMNS = ("rank", "defense", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")
 CSV_COLUMNS = (
     *("rank", "defense", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
     *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
+    "purifier_passes_per_image",
 )
+ATTACK_COLUMNS = (
+    *("defense", "attack", "use", "gradient", "eot", "accuracy", "accuracy_low", "accuracy_high", "errored"),
+    *("forwards", "backwards"),
+)
+"""First columns of the table of attacks; those of `attack_columns` follow."""
 MARKDOWN = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>#|~"})
 LATEX = str.maketrans(
     {
@@ -67,7 +76,23 @@ def comma_separated(rows: Sequence[Row]) -> str:
         values = [row.rank, row.name, *_ends(row.robust if row.rank else None), *_ends(row.clean)]
         values += [row.robust.confidence, row.robust.method] if row.robust else ["", ""]
         values += [row.strongest or "", len(row.result.images), row.errored, row.result.complete]
+        values += [passes_per_image(row.result).total]
         writer.writerow(["" if value is None else cell(value) for value in values])
+    return text.getvalue()
+
+
+def attacks_comma_separated(rows: Sequence[Row]) -> str:
+    """Return a table of every attack on every row as CSV, with its cost and the figures that are not ranked."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    pairs = [(row, *pair) for row in rows for pair in zip(row.cells, row.result.attacks, strict=True)]
+    for place, (row, score, attack) in enumerate(pairs):
+        figures = attack_columns(row.result, attack)
+        if not place:
+            writer.writerow([*ATTACK_COLUMNS, *figures])
+        values = [row.name, attack.name, spec_text(attack.spec), attack.gradient, attack.eot]
+        values += [*_ends(None if score.failed else score.estimate), score.errored, attack.forwards, attack.backwards]
+        writer.writerow(["" if value is None else cell(value) for value in (*values, *figures.values())])
     return text.getvalue()
 
 

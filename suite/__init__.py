@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from purebench.boards.board import AttackChoice, Board
     from purebench.boards.parse import load_board
     from purebench.checks.attack_variants import Effort
-    from purebench.core.defense import Certifier, Defense, Function, Purifier, keep_random_layers_on
+    from purebench.core.defense import Certifier, Defense, Function, Purifier, frozen, keep_random_layers_on
     from purebench.core.errors import PurebenchError
     from purebench.core.norms.norms import NORMS
     from purebench.core.registry import Spec, create, register
@@ -49,6 +49,7 @@ __all__ = [
     "WarningCode",
     "create",
     "evaluate",
+    "frozen",
     "keep_random_layers_on",
     "load_board",
     "load_results",
@@ -60,7 +61,7 @@ _PLACES = {
     "boards.board": ("AttackChoice", "Board"),
     "boards.parse": ("load_board",),
     "checks.attack_variants": ("Effort",),
-    "core.defense": ("Certifier", "Defense", "Function", "Purifier", "keep_random_layers_on"),
+    "core.defense": ("Certifier", "Defense", "Function", "Purifier", "frozen", "keep_random_layers_on"),
     "core.errors": ("PurebenchError",),
     "core.norms.norms": ("NORMS",),
     "core.registry": ("Spec", "create", "register"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from purebench.attacks.views.look_counters import LookCounters
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.answers import check_logits
 from purebench.core.compute.batching import DeviceBatch
@@ -65,6 +66,7 @@ class View:
         looked: Images whose gradient was computed.
         flat: Of these, images whose gradient was zero while they were still classified correctly.
         not_finite: Of these, images whose gradient was not finite.
+        counters: Counts the wrong draws of the looks at each image; None where they are not counted.
     """
 
     defense: Defense
@@ -81,6 +83,7 @@ class View:
     looked: int = 0
     flat: int = 0
     not_finite: int = 0
+    counters: LookCounters | None = None
 
     def note(self, told: str) -> None:
         """Add a note to the record, unless it is there already."""
@@ -112,6 +115,14 @@ class View:
         if self.flat > OFTEN * self.looked:
             found.append(ResultWarning(WarningCode.ZERO_GRADIENT, FLAT, self.flat, self.looked))
         return found
+
+    def count_looks(self, images: int) -> None:
+        """Count the wrong draws of the attack's looks at that many images, if the draws are the random defense's own.
+
+        Args:
+            images: Number of images that will be attacked.
+        """
+        self.counters = LookCounters(images) if self.random and self.decides else None
 
     @property
     def draws(self) -> int:

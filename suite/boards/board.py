@@ -56,6 +56,8 @@ class AttackChoice:
         only: The defenses that it attacks: all, deterministic or random ones, or `source`: only rows whose adversarial
             images another attack reuses.
         source: The job whose adversarial images the attack gets; None for no job.
+        counters: Whether the wrong draws of the attack's looks are counted on random defenses, and those of equally
+            many looks at the clean image.
     """
 
     name: str
@@ -64,6 +66,7 @@ class AttackChoice:
     eot: int = 1
     only: str = "all"
     source: Source | None = None
+    counters: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,4 +212,5 @@ class Board:
 
 def _plain_attack(attack: AttackChoice) -> dict[str, Any]:
     plain = {"use": attack.use.plain(), "gradient": attack.gradient, "eot": attack.eot, "only": attack.only}
+    plain |= {"counters": True} if attack.counters else {}
     return plain if attack.source is None else {**plain, "source": asdict(attack.source)}

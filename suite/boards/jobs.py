@@ -169,6 +169,7 @@ class _Keys:
             "weights": self.fingerprints[defense.name],
             "threat": asdict(board.threat),
             "attack": {**_attack(attack), "only": attack.only, "precision": board.attack_precision},
+            **({"counters": True} if attack.counters else {}),
             **({"reused": board.reuses(defense.name, attack.name)} if attack.only == SOURCE else {}),
             "draws": board.draws,
             "seed": board.seed,

@@ -6,7 +6,7 @@ The descriptions of the fields are shown by editors, which read the JSON schema 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -32,6 +32,8 @@ SCHEMA: Final = 1
 """Version of the schema of boards."""
 CURE = "rewrite it for this version of purebench, or use the version that it was written for"
 MOST_JOBS = 1_000_000
+LEAST_DRAWS = 8
+"""Smallest number of draws of a look that is counted: with fewer, one wrong draw is a large share of a look."""
 
 
 class DatasetSchema(StrictModel):
@@ -119,6 +121,22 @@ class AttackSchema(StrictModel):
     source: SourceSchema | None = Field(
         default=None, description=("Job whose adversarial images are given to the attack, as for the attack transfer.")
     )
+    counters: bool = Field(
+        default=False,
+        description=(
+            "Count the wrong draws of each evaluation of a random defense by the attack, and of equally many at the "
+            f"clean image; needs eot of at least {LEAST_DRAWS}."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _enough_draws(self) -> Self:
+        if self.counters and self.eot < LEAST_DRAWS:
+            raise told(
+                f"counters: expected eot of at least {LEAST_DRAWS}, because with few draws a single wrong one is a "
+                f"large share, but got {self.eot}; set eot: {LEAST_DRAWS}, or remove counters"
+            )
+        return self
 
 
 class StopSchema(StrictModel):
@@ -217,7 +235,7 @@ def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
         PurebenchError: If a key is missing.
     """
     parts = [(board, core, {"schema_version", "stop"}), (board["dataset"], core.dataset, set())]
-    parts += [(board["attacks"][name], attack, {"source"}) for name, attack in core.attacks.items()]
+    parts += [(board["attacks"][name], attack, {"source", "counters"}) for name, attack in core.attacks.items()]
     parts += [(board["verify"], core.verify, set())] if "verify" in board else []
     for given, part, optional in parts:
         for key in type(part).model_fields:

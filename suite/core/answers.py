@@ -4,10 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from torch import Tensor
+from pydantic import ConfigDict, Field
 
 from purebench.core.errors import Inapplicable as Inapplicable
+from purebench.core.files.versioned_model import STRICT, Whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LookCount:
+    """What an attack saw of a random defense at one image, over all its looks; a look has several draws.
+
+    Attributes:
+        looks: number of looks at the image.
+        draws: draws of all looks together.
+        wrong: how many of these draws were wrong.
+        most: the largest share of wrong draws of one look, in [0,1].
+        plurality_wrong: whether the most frequent class of some look was wrong; of equally frequent classes the first
+            one counts.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    looks: Whole
+    draws: Whole
+    wrong: Whole
+    most: Annotated[float, Field(ge=0, le=1)]
+    plurality_wrong: bool
 
 
 @dataclass(frozen=True)
@@ -23,6 +50,11 @@ class Answer:
         certified: for a certificate, the radius in the threat's norm within which the answer is proven right, one value
             per image, None where the answer is wrong or nothing was proven; None for an attack.
         passes: images passed in addition to those that the view counted.
+        known_right: for an attack with known randomness, under how many of `known_seeds` seeds the frozen defense was
+            right at the point found for it, one value per image; None for other attacks.
+        known_seeds: the number of these seeds, 0 for other attacks.
+        looks: what the attack saw at each image, where it was counted; None where it was not.
+        clean_looks: the same of equally many looks at the clean image.
     """
 
     images: Tensor
@@ -30,6 +62,10 @@ class Answer:
     claims: Tensor | None = None
     certified: Sequence[float | None] | None = None
     passes: int = 0
+    known_right: Sequence[int] | None = None
+    known_seeds: int = 0
+    looks: Sequence[LookCount] | None = None
+    clean_looks: Sequence[LookCount] | None = None
 
 
 class DefenseFault(Exception):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -82,18 +82,33 @@ def seeded(*words: str, device: torch.device | None = None) -> Iterator[int]:
     Yields:
         The seed.
     """
+    seed = seed_of(*words)
+    with at_seed(seed, [device] if device is not None and device.type == "cuda" else []):
+        yield seed
+
+
+@contextmanager
+def at_seed(seed: int, devices: Sequence[torch.device | int] | None = None) -> Iterator[None]:
+    """Seed torch, numpy and random inside a `with` block; the caller's state is restored at its end.
+
+    Args:
+        seed: the seed, below 2^63.
+        devices: CUDA devices whose generators are restored besides the CPU's; None for all.
+    """
     import numpy as np
     import torch
 
-    seed = seed_of(*words)
-    devices = [device] if device is not None and device.type == "cuda" else []
+    forked = list(range(torch.cuda.device_count())) if devices is None else list(devices)
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=forked):
         try:
-            torch.manual_seed(seed)
+            if torch.accelerator.is_available():
+                torch.manual_seed(seed)
+            else:  # torch.manual_seed would note the stack for a CUDA that may come later, which takes milliseconds
+                torch.default_generator.manual_seed(seed)
             np.random.seed(seed % 2**32)
             random.seed(seed)
-            yield seed
+            yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)

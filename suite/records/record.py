@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
 
+from purebench.core.answers import LookCount
 from purebench.core.files.versioned_model import (
     STRICT,
     Base64,
@@ -94,6 +95,12 @@ class Record:
             asked. Empty if the attack has no verdict.
         certified: Of a certificate, the radius in the threat model's norm within which the answer is proven right, None
             where it is wrong or nothing was proven. Empty for attacks.
+        known_right: Of an attack with known randomness, under how many of the `known_seeds` seeds the frozen defense
+            was right at the point found for it, None where it was not attacked. Empty for other attacks.
+        known_seeds: The number of these seeds, 0 for other attacks.
+        looks: What the attack saw at each image of a random defense, None where it was not attacked. Empty unless the
+            board has the looks of this attack counted.
+        clean_looks: The same of equally many looks at the clean image.
         picked: Of a worst-case job, the attack that each adversarial example came from, None where none applied. Empty
             for attack jobs.
         reasons: Reason for each image that is ERRORED or SKIPPED, "" for the others. Empty if there is no such image.
@@ -124,6 +131,10 @@ class Record:
     nearest: BlockList[Distance | None] = field(default_factory=list)
     claims: BlockList[Literal[0, 1] | None] = field(default_factory=list)
     certified: BlockList[Distance | None] = field(default_factory=list)
+    known_right: BlockList[Whole | None] = field(default_factory=list)
+    known_seeds: Whole = 0
+    looks: BlockList[LookCount | None] = field(default_factory=list)
+    clean_looks: BlockList[LookCount | None] = field(default_factory=list)
     picked: BlockList[Line | None] = field(default_factory=list)
     reasons: BlockList[Text] = field(default_factory=list)
     notes: BlockList[Text] = field(default_factory=list)

@@ -10,6 +10,7 @@ from purebench.core.files.text import shown
 from purebench.records.outcome import ANSWERED, Outcome
 
 if TYPE_CHECKING:
+    from purebench.core.answers import LookCount
     from purebench.records.record import Record
 
 
@@ -28,7 +29,10 @@ def check_record(record: Record) -> None:
     }
     optional: dict[str, Sequence[Any]] = {"nearest": record.nearest, "claims": record.claims}
     optional |= {"certified": record.certified, "reasons": record.reasons, "picked": record.picked}
+    optional |= {"known_right": record.known_right, "looks": record.looks, "clean_looks": record.clean_looks}
     check_lengths(record.images, lists, optional)
+    check_known(record.known_right, record.known_seeds)
+    check_looks(record.looks, record.clean_looks)
     lengths = {len(draws) for draws in record.draws if draws}
     if len(lengths) > 1:
         raise PurebenchError(f"draws: expected equally many draws of each image, but got {sorted(lengths)}.")
@@ -78,6 +82,60 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
             )
         if expected and (2 * given.count("1") > count) != (outcome is Outcome.ROBUST):
             raise PurebenchError(f"outcomes[{row}]: {outcome} contradicts the draws {shown(given)}.")
+
+
+def check_known(right: Sequence[int | None], seeds: int) -> None:
+    """Check the counts of right answers under known randomness.
+
+    Args:
+        right: Under how many seeds the frozen defense was right, one value per image or none at all.
+        seeds: The number of seeds.
+
+    Raises:
+        PurebenchError: If a count exceeds the number of seeds, or only one of both is given.
+    """
+    if bool(right) != (seeds > 0):
+        raise PurebenchError(f"known_right: expected counts if and only if there are seeds, but got {seeds} seeds.")
+    for row, count in enumerate(right):
+        if count is not None and count > seeds:
+            raise PurebenchError(f"known_right[{row}]: expected at most {seeds}, the number of seeds, but got {count}.")
+
+
+def check_looks(attacked: Sequence[LookCount | None], clean: Sequence[LookCount | None]) -> None:
+    """Check the counts of looks: each is consistent, and the clean image had as many looks and draws.
+
+    Args:
+        attacked: The counts of the attack, one per image or none at all.
+        clean: The counts at the clean images.
+
+    Raises:
+        PurebenchError: If they contradict each other.
+    """
+    if len(attacked) != len(clean):
+        raise PurebenchError(f"clean_looks: expected {len(attacked)} counts, as looks has, but got {len(clean)}.")
+    for row, (one, other) in enumerate(zip(attacked, clean, strict=True)):
+        for name, count in (("looks", one), ("clean_looks", other)):
+            if count is not None and not _possible(count):
+                raise PurebenchError(
+                    f"{name}[{row}]: the numbers of looks, draws and wrong draws contradict each other."
+                )
+        taken, expected = _taken(other), _taken(one)
+        if taken != expected:
+            raise PurebenchError(
+                f"clean_looks[{row}]: expected as many looks and draws as in looks, {expected}, but got {taken}."
+            )
+
+
+def _possible(count: LookCount) -> bool:
+    """Return whether the numbers of looks, draws and wrong draws of an image are possible."""
+    several = count.looks <= count.draws if count.looks else not count.draws
+    share = count.wrong / count.draws if count.draws else 0.0
+    mean = share - 1e-9 <= count.most and (count.most > 0) == (count.wrong > 0)
+    return several and count.wrong <= count.draws and mean and (count.wrong > 0 or not count.plurality_wrong)
+
+
+def _taken(count: LookCount | None) -> tuple[int, int] | None:
+    return None if count is None else (count.looks, count.draws)
 
 
 def check_facts(provenance: Mapping[str, Any]) -> None:

@@ -9,10 +9,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from purebench.core.answers import LookCount
 from purebench.core.files.versioned_model import STRICT, Distance, DrawString, Line, PerImage, Plain, Text, Whole
 from purebench.core.warning_codes import ResultWarning
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
+
+BACKWARD = 2
+"""Cost of a backward pass in forward passes."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class AttackResult:
         certified: the certified radii.
         warnings: the warnings of the records.
         reason_images: the number of images of each of `reasons`.
+        known_right: of an attack with known randomness, under how many seeds the frozen defense was right at the point
+            found for it; `results.figures.known_randomness` computes the accuracy from it.
+        known_seeds: the number of these seeds, 0 for other attacks.
+        looks: what the attack saw at each image, if the board has it counted.
+        clean_looks: the same of equally many looks at the clean image.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -68,6 +77,10 @@ class AttackResult:
     certified: PerImage[Distance | None] = ()
     warnings: PerImage[ResultWarning] = ()
     reason_images: PerImage[Whole] = ()
+    known_right: PerImage[Whole | None] = ()
+    known_seeds: Whole = 0
+    looks: PerImage[LookCount | None] = ()
+    clean_looks: PerImage[LookCount | None] = ()
 
     def count(self, outcome: Outcome) -> int:
         """Return the number of images with this outcome."""
@@ -89,9 +102,25 @@ class AttackResult:
         known = [distance for distance in self.distances if distance is not None]
         return median(known) if known else None
 
+    @property
+    def purifier_passes(self) -> float | None:
+        """Cost in purifier passes per image: forwards + 2·backwards, over the images that were not SKIPPED.
+
+        Attack and verification are included. A pass of a gradient mode that replaces the purifier or leaves it out
+        counts like one with it. The value is None if all images were SKIPPED.
+        """
+        images = len(self.outcomes) - self.count(Outcome.SKIPPED)
+        return self.weighted_passes / images if images else None
+
+    @property
+    def weighted_passes(self) -> int:
+        """Forwards + 2·backwards: the cost of attack and verification in forward passes."""
+        return self.forwards + BACKWARD * self.backwards
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values without the seconds; `certified` is included only if there are certificates."""
-        without = {"seconds"} if self.certified else {"seconds", "certified"}
+        """Return plain JSON values without the seconds; fields of some attacks only are included if they are set."""
+        optional = ("certified", "known_right", "known_seeds", "looks", "clean_looks")
+        without = {"seconds", *(name for name in optional if not getattr(self, name))}
         return {name: value for name, value in asdict(self).items() if name not in without}
 
 

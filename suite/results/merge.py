@@ -118,6 +118,10 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
         notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
         warnings=joined(warning for record in records for warning in record.warnings),
         reason_images=tuple(errors.values()),
+        known_right=_where_any(records, [record.known_right for record in records]),
+        known_seeds=_seeds(records),
+        looks=_where_any(records, [record.looks for record in records]),
+        clean_looks=_where_any(records, [record.clean_looks for record in records]),
         forwards=sum(record.forwards for record in records),
         backwards=sum(record.backwards for record in records),
         pictures=tuple(picture for record in records for picture in record.pictures),
@@ -137,6 +141,14 @@ def _worst_case(records: Sequence[Record]) -> WorstCase:
         forwards=sum(record.forwards for record in records),
         seconds={phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in phases},
     )
+
+
+def _seeds(records: Sequence[Record]) -> int:
+    """Return the number of seeds of known randomness; the records of one attack agree, or have none."""
+    found = sorted({record.known_seeds for record in records if record.known_right})
+    if len(found) > 1:
+        raise PurebenchError(f"known_seeds: expected the same number in all records, but got {found}.")
+    return found[0] if found else 0
 
 
 def _spares(record: Record) -> bool:
@@ -201,6 +213,7 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 def _require_aligned(record: Record, first: Record) -> None:
     optional = [given for given in (record.nearest, record.claims, record.certified, record.picked) if given]
+    optional += [given for given in (record.known_right, record.looks, record.clean_looks) if given]
     lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
     same = record.images == first.images and record.labels == first.labels
     if not same or any(len(values) != len(record.images) for values in lists):

@@ -14,7 +14,7 @@ from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import from_plain
 from purebench.core.registry import Spec
 from purebench.records.outcome import ANSWERED, Outcome
-from purebench.records.validation import check_draws, check_lengths
+from purebench.records.validation import check_draws, check_known, check_lengths, check_looks
 
 if TYPE_CHECKING:
     from purebench.results.attack_result import AttackResult
@@ -119,7 +119,12 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
             raise PurebenchError(f"{name}: expected the board's value, {shown(value)}, but got {shown(found)}.")
     lists = {"outcomes": attack.outcomes, "draws": attack.draws, "distances": attack.distances}
     optional = {"nearest": attack.nearest, "claims": attack.claims, "certified": attack.certified}
+    optional |= {"known_right": attack.known_right, "looks": attack.looks, "clean_looks": attack.clean_looks}
     check_lengths(result.images, lists, optional)
+    check_known(attack.known_right, attack.known_seeds)
+    check_looks(attack.looks, attack.clean_looks)
+    if attack.looks and not board.counters:
+        raise PurebenchError("looks: expected none, because the board does not have the looks of this attack counted.")
     check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
     if board.only not in ("all", SOURCE, "random" if result.random else "deterministic") and not attack.skipped:
         raise PurebenchError(f"outcomes: expected {Outcome.SKIPPED}, as the attack is for {board.only} defenses only.")

@@ -19,7 +19,7 @@ from purebench.core.registry import Spec
 from purebench.execution.board_run import JobProgress
 from purebench.execution.in_memory import checked, label, lent
 from purebench.execution.incremental import Runner
-from purebench.results.scores import Floats
+from purebench.results.ranking.scores import Floats
 from purebench.testing.claim import Claim
 from purebench.testing.claim_evaluation import clean_only, find, limits, looked, require_attacked
 from purebench.testing.decision import Decision, at_least, not_worse

@@ -27,7 +27,8 @@ def export(
         typer.Option(
             "--format",
             help=(
-                "Comma-separated list of npz, png (adversarial examples), md, tex, csv (the table) and bib (citations)."
+                "Comma-separated list of npz, png (adversarial examples), md, tex, csv (the table; csv also writes "
+                "that of the attacks) and bib (citations)."
             ),
         ),
     ] = "npz,md,tex,csv,bib",
@@ -42,7 +43,7 @@ def export(
     from purebench.cli.image_export import export_images
     from purebench.core.files.places import default_store
     from purebench.core.terminal_output import printable
-    from purebench.leaderboards.table_files import comma_separated, latex, markdown
+    from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex, markdown
     from purebench.records.provenance import versions
     from purebench.records.store import reading
     from purebench.results.export import write_files
@@ -63,9 +64,10 @@ def export(
         "md": lambda: markdown(rows),
         "tex": lambda: latex(rows, f"{found.title}: robust accuracy and its interval."),
         "csv": lambda: comma_separated(rows),
+        "attacks.csv": lambda: attacks_comma_separated(rows),
         "bib": lambda: bibtex(names, versions()["purebench"]),
     }
-    written = {out / f"{name}.{kind}": make() for kind, make in texts.items() if kind in asked}
+    written = {out / f"{name}.{kind}": make() for kind, make in texts.items() if kind.split(".")[-1] in asked}
     before = Manifest.of(out, name)  # raises for the folder of another board
     write_files(written)
     images = asked & {"npz", "png"}

@@ -1,7 +1,8 @@
-"""Purifiers, defenses, and what is known about them: certificates, random layers, the fingerprint of their weights."""
+"""Purifiers, defenses, and what is known about them: certificates, random layers, randomness, hashes of weights."""
 
 from purebench.core.defense.certificate import Certificate, Certifier
 from purebench.core.defense.defense import Defense, as_defense
+from purebench.core.defense.frozen import Frozen, frozen
 from purebench.core.defense.gaussian_encoder import GaussianEncoder
 from purebench.core.defense.latent_purifier import NO_VARIANCES, LatentPurifier, Mix, Remixed
 from purebench.core.defense.latent_search import LatentSearchPurifier
@@ -16,6 +17,7 @@ __all__ = [
     "Certificate",
     "Certifier",
     "Defense",
+    "Frozen",
     "Function",
     "GaussianEncoder",
     "LatentPurifier",
@@ -26,6 +28,7 @@ __all__ = [
     "State",
     "as_defense",
     "fingerprint",
+    "frozen",
     "keep_random_layers_on",
     "random_layers",
 ]

@@ -82,9 +82,12 @@ def attack_and_verify(
         with seeded(job.stream, Purpose.ATTACK, device=context.device):
             view: View = registry.create("views", Spec.parse(job.attack.gradient), **given)
             view.batch.size, view.precision = context.device_batch(job.defense.name), board.attack_precision
+            if job.attack.counters:
+                view.count_looks(len(rows))
             answer = made(view, x[rows], y[rows], board.threat)
+            answer = answer if isinstance(answer, Answer) else Answer(answer)
+            answer = _with_looks(answer, view, x[rows], y[rows])
         _unchanged(defense, state)
-        answer = answer if isinstance(answer, Answer) else Answer(answer)
         _check_lengths(answer, len(rows))
         return _Attempt(answer, view)
 
@@ -129,6 +132,23 @@ def attack_and_verify(
     return Attacked(checked.rows, verified.images, fields, faults)
 
 
+UNCOUNTED = "no counts of looks: this attack has none that show the draws of the defense"
+
+
+def _with_looks(answer: Answer, view: View, x: Tensor, y: Tensor) -> Answer:
+    """Return the answer with the counts of the attack's looks, and those of equally many looks at the clean images.
+
+    The latter are taken after the attack, so that they change none of its random numbers.
+    """
+    if view.counters is None:
+        return answer
+    if not view.counters.taken:
+        view.note(UNCOUNTED)
+        return answer
+    clean = view.counters.at_clean(view, x, y)
+    return replace(answer, looks=view.counters.by_image(), clean_looks=clean.by_image())
+
+
 def _check_lengths(answer: Answer, count: int) -> None:
     """Check that an attack's images, claims and certificates are one per image.
 
@@ -145,6 +165,8 @@ def _check_lengths(answer: Answer, count: int) -> None:
         raise Violation(f"expected the attack to return claims as a tensor [{count}], one per image, but got {given}")
     if answer.certified is not None and len(answer.certified) != count:
         raise Violation(f"expected {count} certified radii, one per image, but got {len(answer.certified)}")
+    if answer.known_right is not None and len(answer.known_right) != count:
+        raise Violation(f"expected {count} counts in known_right, one per image, but got {len(answer.known_right)}")
 
 
 def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
@@ -157,12 +179,15 @@ def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
     Raises:
         Violation: the answer does not contain an image for each of them.
     """
+    lists: dict[str, Sequence[Any] | None] = {
+        name: getattr(answer, name) for name in ("certified", "known_right", "looks", "clean_looks")
+    }
     try:
         return replace(
             answer,
             images=answer.images[list(rows)],
             claims=None if answer.claims is None else answer.claims[list(rows)],
-            certified=None if answer.certified is None else [answer.certified[row] for row in rows],
+            **{name: None if values is None else [values[row] for row in rows] for name, values in lists.items()},
         )
     except (TypeError, IndexError) as error:
         raise Violation(

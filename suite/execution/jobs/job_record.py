@@ -163,6 +163,10 @@ def attack_fields(
         "nearest": verified.fooling_distances,
         "claims": [] if answer.claims is None else [int(claim) for claim in answer.claims.tolist()],
         "certified": list(answer.certified or []),
+        "known_right": list(answer.known_right or []),
+        "known_seeds": answer.known_seeds,
+        "looks": list(answer.looks or []),
+        "clean_looks": list(answer.clean_looks or []),
         "notes": [*notes, *verified.notes],
         "warnings": list(warnings),
         "forwards": passes[0],
@@ -207,6 +211,9 @@ NOT_ASKED: dict[str, Any] = {
     "nearest": None,
     "claims": None,
     "certified": None,
+    "known_right": None,
+    "looks": None,
+    "clean_looks": None,
 }
 """The values of a record's lists for an image that was not attacked."""
 

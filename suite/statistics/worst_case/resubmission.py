@@ -6,6 +6,8 @@ resubmission@N   mean_i min_a q[i,a]^N : an attacker may submit the same image N
                  wrong
 vote@K           mean_i min_a P(more than half of K draws are right) : the defense answers with a majority
 
+vote@K is not the robustness of a voting defense: nothing attacked the vote; only a vote(…) row is.
+
 Of m draws of which c are right, C(c,N) / C(m,N) is an unbiased estimate of q^N, and the hypergeometric probability that
 more than half of K of them, drawn without replacement, are right is one of P(Binomial(K, q) > K/2): every set of draws
 is as likely as any other. Plugging c/m into the power is not: by Jensen's inequality it is too large. Both rise with q,
@@ -164,6 +166,8 @@ def vote_curve(
     upto: int | None = None,
 ) -> list[Estimate]:
     """Estimate vote@K for K = 1, 3, 5, … up to `most_times`.
+
+    It is not the robustness of a voting defense: nothing attacked the vote; only a vote(…) row is.
 
     Args:
         right: bool [attacks, images, draws]; [1, images, draws] for clean images, or the fresh draws of the picked

@@ -1,0 +1,125 @@
+"""The figures that papers on random defenses print, beside those of fresh draws and those of clean images.
+
+The code of DiffHammer (Wang et al. 2024) computes two robust accuracies from the draws that the attack itself made.
+With c[i,k] wrong draws of image i among the D draws of look k,
+
+    Avg = 1 - mean_i max_k c[i,k] / D         Wor = 1 - mean_i 1[sum_k c[i,k] > 0]
+
+so that more looks lower both, also at images that were never attacked. Equally many looks at the clean image show by
+how much. The other figures are estimated from the verification draws at the attack's final point, which are independent
+of the attack: their expectation does not depend on the number of looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.core.answers import LookCount
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import ANSWERED, CLEAN, DefenseResult
+from purebench.statistics import Estimate, interval, interval_method, resubmission_per_image, vote_per_image
+
+Floats = npt.NDArray[np.float64]
+WORST_OF = 10
+"""Number of draws of the figure Wor.N of DiffHammer."""
+
+
+@dataclass(frozen=True)
+class PrintedFigure:
+    """One figure, attacked and clean.
+
+    Attributes:
+        name: its name, such as "Wor.10 (fresh)".
+        attacked: the figure under the attack.
+        clean: the same figure of clean images, with equally many looks or draws; None without clean images.
+    """
+
+    name: str
+    attacked: Estimate
+    clean: Estimate | None
+
+
+@dataclass(frozen=True)
+class PrintedFigures:
+    """The figures of one attack whose looks were counted.
+
+    Attributes:
+        attack: the name of the attack on the board.
+        looks: the mean number of looks at an image; images that leave the attack early have fewer.
+        draws: the mean number of draws of a look.
+        avg: Avg, as DiffHammer prints it.
+        wor: Wor, as DiffHammer prints it.
+        fresh: the figures of the verification draws.
+    """
+
+    attack: str
+    looks: float
+    draws: float
+    avg: PrintedFigure
+    wor: PrintedFigure
+    fresh: tuple[PrintedFigure, ...]
+
+    @property
+    def figures(self) -> tuple[PrintedFigure, ...]:
+        """All figures, those that papers print first."""
+        return (self.avg, self.wor, *self.fresh)
+
+
+def as_printed(result: DefenseResult, attack: AttackResult) -> PrintedFigures | None:
+    """Return the figures of papers for an attack whose looks were counted; None for other attacks.
+
+    Args:
+        result: the result of the defense.
+        attack: one of its attacks.
+    """
+    seen = [one for one in attack.looks if one is not None and one.looks]
+    unmoved = [one for one in attack.clean_looks if one is not None and one.looks]
+    if not seen:
+        return None
+    estimate = _estimator(result)
+
+    def printed(name: str, of: Callable[[LookCount], float]) -> PrintedFigure:
+        attacked, clean = (estimate(np.array([of(one) for one in counts])) for counts in (seen, unmoved))
+        return PrintedFigure(f"{name} (as DiffHammer prints)", attacked, clean)
+
+    looks, draws = sum(one.looks for one in seen), sum(one.draws for one in seen)
+    return PrintedFigures(
+        attack=attack.name,
+        looks=looks / len(seen),
+        draws=draws / looks,
+        avg=printed("Avg", lambda count: 1 - count.most),
+        wor=printed("Wor", lambda count: float(count.wrong == 0)),
+        fresh=tuple(_fresh(result, attack, estimate)),
+    )
+
+
+def _fresh(result: DefenseResult, attack: AttackResult, estimate: Callable[[Floats], Estimate]) -> list[PrintedFigure]:
+    """Return the figures of the verification draws, at the attack's final point and at the clean image."""
+    draws = result.draws
+    voters = draws if draws % 2 else draws - 1
+    figures: dict[str, Callable[[npt.NDArray[np.bool_]], Floats]] = {"Avg (fresh)": lambda right: right.mean(axis=1)}
+    if draws >= WORST_OF:
+        figures[f"Wor.{WORST_OF} (fresh)"] = lambda right: resubmission_per_image(right[np.newaxis], WORST_OF)
+    figures[f"MV.{voters} (fresh)"] = lambda right: vote_per_image(right[np.newaxis], voters)
+    attacked = _answered(result, attack)
+    found = next((other for other in result.attacks if other.name == CLEAN), None)
+    clean = None if found is None or result.spared(found).any() else _answered(result, found)
+    return [
+        PrintedFigure(name, estimate(of(attacked)), None if clean is None or not len(clean) else estimate(of(clean)))
+        for name, of in figures.items()
+        if len(attacked)
+    ]
+
+
+def _answered(result: DefenseResult, attack: AttackResult) -> npt.NDArray[np.bool_]:
+    """Return whether each verification draw was right, of the images that were answered, bool [images, draws]."""
+    return result.right(attack)[[outcome in ANSWERED for outcome in attack.outcomes]]
+
+
+def _estimator(result: DefenseResult) -> Callable[[Floats], Estimate]:
+    method, confidence = interval_method(False, result.anytime), float(result.board["confidence"])
+    return lambda values: interval(values, method, confidence)
