@@ -7,11 +7,13 @@ the mean of the draws' loss gradients from `look`, attacks of libraries differen
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from purebench.attacks.views.draws import Draws, draws_at
 from purebench.attacks.views.look_counters import LookCounters
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.answers import check_logits
@@ -141,8 +143,12 @@ class View:
         """
         if not coarse or self.precision == "float32":
             return self._pass(x)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with self.coarse(x):
             return self._pass(x).float()
+
+    def coarse(self, x: Tensor) -> AbstractContextManager[object]:
+        """Return a context in which passes over images like x have the view's precision."""
+        return torch.autocast(x.device.type, torch.bfloat16, self.precision != "float32")
 
     def _pass(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
@@ -160,10 +166,10 @@ class View:
             Logits [N,draws,K].
         """
         count = (draws or self.eot) if self.random else 1
-        (found,) = self._drawn(lambda part: (self.logits(part),), count, x)
+        (found,) = self.drawn(lambda part: (self.logits(part),), count, x)
         return found.view(len(x), count, -1)
 
-    def _drawn(self, work: Callable[..., tuple[Tensor, ...]], count: int, *rows: Tensor) -> tuple[Tensor, ...]:
+    def drawn(self, work: Callable[..., tuple[Tensor, ...]], count: int, *rows: Tensor) -> tuple[Tensor, ...]:
         """Return work(*rows) for `count` draws of each image, [N·count,…], the draws of an image one after the other.
 
         All draws go in one batch, unless the draws of one call share their random choice: then each draw is a call of
@@ -256,14 +262,38 @@ class View:
             values, gradient, shown = self.batch.map(part, x, *rows)
             shown = shown[:, None]
         else:
-            values, gradient, shown = self._drawn(part, count, x, *rows)
+            values, gradient, shown = self.drawn(part, count, x, *rows)
             values, shown = values.view(len(x), count).mean(1), shown.view(len(x), count, -1)
             gradient = gradient.view(len(x), count, *x.shape[1:]).mean(1)
-        self.looked += len(x)
+        gradient = self.checked(gradient, lambda: None if done is None else done(shown))
+        return Look(values, gradient, shown)
+
+    def draws_at(self, x: Tensor, y: Tensor, loss: Loss, draws: int) -> Draws:
+        """Evaluate a loss on fresh draws that are kept apart, and that gradients can be pulled back through.
+
+        Args:
+            x: Images [N,C,H,W] in [0,1].
+            y: Labels [N], or [N,2] of a targeted loss.
+            loss: The loss to evaluate.
+            draws: Draws per image.
+
+        Returns:
+            The draws; see `Draws` for their cost.
+        """
+        return draws_at(self, x, y, loss, draws)
+
+    def checked(self, gradient: Tensor, done: Callable[[], Tensor | None]) -> Tensor:
+        """Count gradients that are zero or not finite, and return the gradient with zeros where it is not finite.
+
+        Args:
+            gradient: Gradient of each image, [N,…].
+            done: Called if a gradient is zero; returns which images need no further attack, bool [N], or None.
+        """
+        self.looked += len(gradient)
         sums = gradient.flatten(1).sum(1)  # a quick test that almost always finds nothing wrong
         if bool(((sums == 0) | ~sums.isfinite()).any()):
-            gradient = self._suspect(gradient, None if done is None else done(shown))
-        return Look(values, gradient, shown)
+            gradient = self._suspect(gradient, done())
+        return gradient
 
     def _suspect(self, gradient: Tensor, done: Tensor | None) -> Tensor:
         """Return the gradient [N,C,H,W], zero where not finite; count the images where it is zero but not `done`."""
