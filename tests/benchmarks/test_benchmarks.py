@@ -49,6 +49,21 @@ def test_speed_counts_gradients_and_lists_peers(found, flags):
     assert len(told["bars"]) == (2 if "overhead" in flags else 4)
 
 
+def test_checkpoint_compares_equal_gradients_in_each_way(found, script, monkeypatch):
+    chain = script("attack_parts.checkpoint")
+    monkeypatch.setattr(chain, "peak_megabytes", lambda way, network, steps, *rest: 10 + steps / 100)
+    _, told = found("speed", "--part", "checkpoint", "--images", "1", "--steps", "2", "--repeats", "2")
+    times, peaks = told["tables"].values()
+    assert [row["name"] for row in times] == ["purebench", "torch.utils.checkpoint"]
+    assert all(row["seconds"] > 0 for row in times)
+    assert [row["growth"] for row in peaks] == [11 / 10.1] * 3
+    same, growth = told["bars"][1:]
+    assert same["met"]
+    assert same["value"] <= 1e-4
+    assert growth["met"]
+    assert growth["value"] == 11 / 10.1
+
+
 def test_only_purebench_stops_attacking_broken_images(found):
     _, told = found(
         "speed", "--part", "breakable", "--images", "8", "--steps", "6", "--repeats", "1", "--radius", "0.2"
