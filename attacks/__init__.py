@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purebench.attacks.adaptive.latent import Latent
+    from purebench.attacks.adaptive.latent_skl import LatentSKL
     from purebench.attacks.adaptive.off_manifold import OffManifold
+    from purebench.attacks.adaptive.reparametrised import Reparametrised
     from purebench.attacks.black_box.square import Square
     from purebench.attacks.black_box.transfer import Transfer
     from purebench.attacks.certify import Certify
     from purebench.attacks.entry import listed
     from purebench.attacks.gradient.apgd import APGD
     from purebench.attacks.gradient.losses import margin
+    from purebench.attacks.gradient.md import MD
     from purebench.attacks.gradient.pgd import PGD, Clean
     from purebench.attacks.min_norm.cw import CW
     from purebench.attacks.min_norm.deepfool import DeepFool
@@ -24,12 +27,15 @@ __all__ = [
     "APGD",
     "CW",
     "FMN",
+    "MD",
     "PGD",
     "Certify",
     "Clean",
     "DeepFool",
     "Latent",
+    "LatentSKL",
     "OffManifold",
+    "Reparametrised",
     "Square",
     "Transfer",
     "View",
@@ -39,12 +45,15 @@ __all__ = [
 
 _PLACES = {
     "adaptive.latent": ("Latent",),
+    "adaptive.latent_skl": ("LatentSKL",),
     "adaptive.off_manifold": ("OffManifold",),
+    "adaptive.reparametrised": ("Reparametrised",),
     "black_box.square": ("Square",),
     "black_box.transfer": ("Transfer",),
     "certify": ("Certify",),
     "gradient.apgd": ("APGD",),
     "gradient.losses": ("margin",),
+    "gradient.md": ("MD",),
     "gradient.pgd": ("PGD", "Clean"),
     "entry": ("listed",),
     "min_norm.cw": ("CW",),
