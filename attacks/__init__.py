@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from purebench.attacks.adaptive.deviated import Deviated
     from purebench.attacks.adaptive.known_randomness import KnownRandomness
     from purebench.attacks.adaptive.latent import Latent
+    from purebench.attacks.adaptive.latent_skl import LatentSKL
     from purebench.attacks.adaptive.off_manifold import OffManifold
+    from purebench.attacks.adaptive.reparametrised import Reparametrised
     from purebench.attacks.black_box.square import Square
     from purebench.attacks.black_box.transfer import Transfer
     from purebench.attacks.certify import Certify
     from purebench.attacks.entry import listed
     from purebench.attacks.gradient.apgd import APGD
     from purebench.attacks.gradient.losses import margin
+    from purebench.attacks.gradient.md import MD
     from purebench.attacks.gradient.pgd import PGD, Clean
     from purebench.attacks.min_norm.cw import CW
     from purebench.attacks.min_norm.deepfool import DeepFool
@@ -26,6 +29,7 @@ __all__ = [
     "APGD",
     "CW",
     "FMN",
+    "MD",
     "PGD",
     "Certify",
     "Clean",
@@ -33,7 +37,9 @@ __all__ = [
     "Deviated",
     "KnownRandomness",
     "Latent",
+    "LatentSKL",
     "OffManifold",
+    "Reparametrised",
     "Square",
     "Transfer",
     "View",
@@ -45,12 +51,15 @@ _PLACES = {
     "adaptive.deviated": ("Deviated",),
     "adaptive.known_randomness": ("KnownRandomness",),
     "adaptive.latent": ("Latent",),
+    "adaptive.latent_skl": ("LatentSKL",),
     "adaptive.off_manifold": ("OffManifold",),
+    "adaptive.reparametrised": ("Reparametrised",),
     "black_box.square": ("Square",),
     "black_box.transfer": ("Transfer",),
     "certify": ("Certify",),
     "gradient.apgd": ("APGD",),
     "gradient.losses": ("margin",),
+    "gradient.md": ("MD",),
     "gradient.pgd": ("PGD", "Clean"),
     "entry": ("listed",),
     "min_norm.cw": ("CW",),

@@ -79,7 +79,7 @@ class LatentSKL(CheckedParameters):
         purifier = view.defense.purifier
         if not isinstance(purifier, GaussianEncoder):
             raise Inapplicable("the purifier has no encoder that gives distributions of latents")
-        kept = torch.tensor(purifier.kept, device=x.device)
+        kept = torch.tensor(purifier.kept, dtype=x.dtype, device=x.device)
         if not bool(kept.any()):
             raise Inapplicable("the purifier keeps no part of any latent")
 
@@ -95,7 +95,7 @@ class LatentSKL(CheckedParameters):
             with torch.enable_grad():
                 found = posteriors(leaf)
                 levels = map(symmetric_divergence, found[::2], found[1::2], own[::2], own[1::2])
-                values = torch.stack(list(levels), 1)[:, kept > 0] @ kept[kept > 0].to(leaf)
+                values = torch.stack(list(levels), 1) @ kept
                 (gradient,) = torch.autograd.grad(passes_gradient(values).sum(), leaf)
             return (gradient,)
 

@@ -84,7 +84,7 @@ def test_the_symmetric_divergence_is_the_mean_of_both_divergences():
     torch.testing.assert_close(symmetric_divergence(mean, variance, other, other_variance), expected)
 
 
-@pytest.mark.parametrize("kept", [[1.0, 1.0], [1.0, 0.25], [0.3, 0.0]])
+@pytest.mark.parametrize("kept", [[1.0, 1.0], [1.0, 0.05], [0.05, 1.0], [0.3, 0.0]])
 def test_in_l2_the_perturbation_is_the_top_singular_vector(ppca, inside, kept):
     """The optimum has the value ½ radius² · (largest singular value of the stacked sqrt(kept_i) S_i^-½ A_i)²."""
     case, threat = ppca(kept), ThreatModel("l2", 0.2)

@@ -129,17 +129,25 @@ def test_a_step_costs_one_pass_of_generator_and_classifier(subspace):
     assert view.forwards == (1 + 1 + 12 + 3) * 6
 
 
-def test_far_inside_the_threat_model_the_ascent_is_the_gradient_of_the_margin(subspace):
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+@pytest.mark.parametrize("shift", [0.0, 0.1])
+def test_the_ascent_is_the_gradient_of_the_margin_minus_the_weighted_excess(subspace, weight, shift):
+    """The point G(u) + shift leaves a ball of radius 0.05 in each pixel by 0.05 where shift is 0.1, and else is inside.
+
+    The longest perturbation of this linf ball has the l2 length 0.05 · 4 in 16 pixels.
+    """
     case = subspace(0.0)
-    view, purifier = bpda(case.defense), case.defense.purifier
-    codes = purifier.search(case.x)
+    purifier, moved = case.defense.purifier, torch.full_like(case.x, shift)
     found = ascent(
-        *(view, purifier, codes, case.y, case.x, torch.zeros_like(case.x)), threat=ThreatModel("linf", 0.1), weight=1e3
+        *(bpda(case.defense), purifier, purifier.search(case.x), case.y, case.x, moved),
+        threat=ThreatModel("linf", 0.05),
+        weight=weight,
     )
     most = case.defense(case.x)[:, 1:].argmax(1) + 1
     slope = case.weight[most] - case.weight[0]
-    expected = slope / slope.norm(dim=1, keepdim=True) @ case.matrix
-    torch.testing.assert_close(found, expected)
+    excess = 0.05 if shift else 0.0
+    expected = (slope / slope.norm(dim=1, keepdim=True) - weight * excess / 0.2) @ case.matrix
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("purifier", [None, Function(lambda x: x, random=False)])
