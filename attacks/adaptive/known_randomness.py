@@ -51,9 +51,8 @@ def frozen_view(view: View, seed: int) -> View:
         with at_seed(seed):
             return view.purify(x)
 
-    known = {"defense": frozen(view.defense, seed), "purify": purify, "random": False, "precision": "float32"}
-    fresh = {"forwards": 0, "backwards": 0, "looked": 0, "flat": 0, "not_finite": 0, "counters": None}
-    return replace(view, **known, **fresh)
+    made = replace(view, defense=frozen(view.defense, seed), purify=purify, random=False, precision="float32")
+    return replace(made, forwards=0, backwards=0, looked=0, flat=0, not_finite=0, counters=None)
 
 
 @listed("knows the noise; then starts from what it found", norms="linf l2", sees="white-box", bounded=True)

@@ -212,7 +212,9 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 
 def _require_aligned(record: Record, first: Record) -> None:
-    optional = [given for given in (record.nearest, record.claims, record.certified, record.picked) if given]
+    optional: list[Sequence[Any]] = [
+        given for given in (record.nearest, record.claims, record.certified, record.picked) if given
+    ]
     optional += [given for given in (record.known_right, record.looks, record.clean_looks) if given]
     lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
     same = record.images == first.images and record.labels == first.labels

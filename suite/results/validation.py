@@ -118,7 +118,11 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
         if found != value:
             raise PurebenchError(f"{name}: expected the board's value, {shown(value)}, but got {shown(found)}.")
     lists = {"outcomes": attack.outcomes, "draws": attack.draws, "distances": attack.distances}
-    optional = {"nearest": attack.nearest, "claims": attack.claims, "certified": attack.certified}
+    optional: dict[str, Sequence[Any]] = {
+        "nearest": attack.nearest,
+        "claims": attack.claims,
+        "certified": attack.certified,
+    }
     optional |= {"known_right": attack.known_right, "looks": attack.looks, "clean_looks": attack.clean_looks}
     check_lengths(result.images, lists, optional)
     check_known(attack.known_right, attack.known_seeds)

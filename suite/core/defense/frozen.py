@@ -82,7 +82,7 @@ class _FrozenClassifier(nn.Module):
 
 def _at_seed(work: Callable[[Tensor], Tensor], x: Tensor, seed: int, size: int | None) -> Tensor:
     """Return work(x), in parts of `size` images that each start from the seed; differentiable."""
-    parts = [x] if size is None else x.split(size)
+    parts = (x,) if size is None else torch.split(x, size)
     found = []
     for part in parts:
         missing = 0 if size is None else size - len(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from purebench.execution.jobs.verification import Verification, judge
 if TYPE_CHECKING:
     from purebench.attacks.native import Attack
     from purebench.attacks.views.view import View
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -179,15 +181,19 @@ def part_of(answer: Answer, rows: Sequence[int]) -> Answer:
     Raises:
         Violation: the answer does not contain an image for each of them.
     """
-    lists: dict[str, Sequence[Any] | None] = {
-        name: getattr(answer, name) for name in ("certified", "known_right", "looks", "clean_looks")
-    }
+
+    def some(values: Sequence[T] | None) -> list[T] | None:
+        return None if values is None else [values[row] for row in rows]
+
     try:
         return replace(
             answer,
             images=answer.images[list(rows)],
             claims=None if answer.claims is None else answer.claims[list(rows)],
-            **{name: None if values is None else [values[row] for row in rows] for name, values in lists.items()},
+            certified=some(answer.certified),
+            known_right=some(answer.known_right),
+            looks=some(answer.looks),
+            clean_looks=some(answer.clean_looks),
         )
     except (TypeError, IndexError) as error:
         raise Violation(
