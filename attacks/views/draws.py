@@ -21,8 +21,9 @@ from purebench.core.errors import Inapplicable, PurebenchError
 if TYPE_CHECKING:
     from purebench.attacks.views.view import Loss, View
 
-ROUNDING = {"float32": 1e-4, "bf16": 2e-2}
-"""Largest difference of a purified value, in [0,1], between two passes with the same random numbers."""
+ROUNDING = {"float32": 1e-4, "bf16": 1e-2}
+"""Largest difference of a purified value, in [0,1], between a pass and the replay of some of its rows. A replay of all
+rows has the same sums, but perhaps other kernels because gradients are computed; it may differ by ten times as much."""
 OTHER_DRAW = (
     "a pass with the same random numbers gave another purified image; the purifier must draw from torch's generators "
     "alone, and must not depend on earlier passes"
@@ -148,19 +149,31 @@ def _replayed(view: View, part: Part, index: Tensor, cotangents: Tensor) -> Tens
     for rows in (index, torch.cat([index, others[:1]])):
         if len(rows) < total:
             padded = torch.cat([cotangents, torch.zeros_like(cotangents[: len(rows) - len(index)])])
-            gradient = _pulled(view, part, rows, padded)
+            gradient = _pulled(view, part, rows, padded, ROUNDING[view.precision])
             if gradient is not None:
                 return gradient[: len(index)]
     everything = torch.zeros(total, *cotangents.shape[1:], device=cotangents.device, dtype=cotangents.dtype)
     everything[index] = cotangents
-    gradient = _pulled(view, part, torch.arange(total, device=index.device), everything)
+    all_rows = torch.arange(total, device=index.device)
+    gradient = _pulled(view, part, all_rows, everything, 10 * ROUNDING[view.precision])
     if gradient is None:
         raise Inapplicable(OTHER_DRAW)
     return gradient[index]
 
 
-def _pulled(view: View, part: Part, index: Tensor, cotangents: Tensor) -> Tensor | None:
-    """Return the gradients of cotangents through replayed rows of a part, None if they are not the same draws."""
+def _pulled(view: View, part: Part, index: Tensor, cotangents: Tensor, most: float) -> Tensor | None:
+    """Return the gradients of cotangents through replayed rows of a part.
+
+    Args:
+        view: The view.
+        part: The part.
+        index: The rows, [R], each once.
+        cotangents: Cotangents at their purified images, [R,…].
+        most: Largest difference of a purified value from the first pass.
+
+    Returns:
+        The gradients [R,C,H,W]; None if the purified images are not those of the first pass.
+    """
     expected, total = part.purified[index], len(part.images)
     leaf = part.images[index].detach().requires_grad_()
     copies = expected.shape[1] if expected.ndim > leaf.ndim else 1
@@ -169,7 +182,7 @@ def _pulled(view: View, part: Part, index: Tensor, cotangents: Tensor) -> Tensor
         with view.coarse(leaf):
             purified = view.purify(leaf)
         view.forwards += len(leaf)
-        if purified.shape != expected.shape or bool(((purified - expected).abs() > ROUNDING[view.precision]).any()):
+        if purified.shape != expected.shape or not bool(((purified - expected).abs() <= most).all()):
             return None
         view.backwards += len(leaf)
         (gradient,) = torch.autograd.grad(

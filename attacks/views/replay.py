@@ -51,8 +51,9 @@ class Replay(TorchDispatchMode):
     """Makes random tensors for the whole batch and takes the replayed rows, inside a `with` block.
 
     It acts on each operation of torch that draws random numbers, also in a backward pass. A tensor belongs to the batch
-    if its first dimension, or else its second, is the number of replayed rows, or that number times `copies`. Fused
-    operations that draw inside (the dropout of attention layers) are not replayed.
+    if its first dimension, or else its second, is the number of replayed rows, or that number times `copies`. Three
+    kinds of operations are not replayed: fused ones (the dropout of attention layers), those that write to several
+    tensors (rrelu), and those that draw as many numbers as the values demand (poisson).
 
     Args:
         index: Which rows of the batch are replayed, [R], each once.
@@ -78,9 +79,10 @@ class Replay(TorchDispatchMode):
     def _drawn(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a random operation for the whole batch, and return the replayed rows of its result."""
         names = [argument.name for argument in func._schema.arguments]
+        filled = [each.name for each in func._schema.arguments if each.alias_info and each.alias_info.is_write]
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         axes = {name: axis for name, value in given.items() if (axis := self._axis(name, value)) is not None}
-        if not axes:
+        if not axes or filled not in ([], ["self"]):
             return func(*args, **kwargs)
         name, axis = next(iter(axes.items()))
         size = (given[name].shape if isinstance(given[name], Tensor) else given[name])[axis]
@@ -89,7 +91,7 @@ class Replay(TorchDispatchMode):
             *(whole.get(name, value) for name, value in zip(names, args, strict=False)),
             **{name: whole.get(name, value) for name, value in kwargs.items()},
         )
-        if func._schema.is_mutable:
+        if filled:
             return given["self"].copy_(self._rows(made, axis, size))
         if isinstance(made, tuple | list):
             return type(made)(self._rows(each, axis, size) for each in made)

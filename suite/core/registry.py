@@ -114,10 +114,16 @@ WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "of
 
 
 def _value(source: str, node: ast.expr) -> Any:
-    """Return the value of a Python literal, or a bare word such as `ce-scaled`; raise ValueError for anything else."""
+    """Return the value of a Python literal, a bare word such as `ce-scaled`, or a list of both.
+
+    Raises:
+        ValueError: the value is anything else.
+    """
     text = ast.get_source_segment(source, node) or ""
     if re.fullmatch(r"[A-Za-z_][\w.-]*", text) and not isinstance(node, ast.Constant):
         return WORDS.get(text.lower(), text)
+    if isinstance(node, ast.List):
+        return [_value(source, each) for each in node.elts]
     try:
         return ast.literal_eval(node)
     except ValueError as error:
