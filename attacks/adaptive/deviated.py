@@ -28,8 +28,9 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.native import NativeAttack
+from purebench.attacks.views.look import Loss
 from purebench.attacks.views.traced import TracedView
-from purebench.attacks.views.view import Loss, View
+from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
 from purebench.core.defense import State
 from purebench.core.errors import PurebenchError

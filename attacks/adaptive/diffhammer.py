@@ -43,7 +43,8 @@ from purebench.attacks.gradient.apgd import Momentum
 from purebench.attacks.gradient.apgd_state import RunState
 from purebench.attacks.gradient.pgd import arrive, random_start
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.views.view import Look, Loss, View
+from purebench.attacks.views.look import Look, Loss
+from purebench.attacks.views.view import View
 from purebench.core.errors import Inapplicable, PurebenchError
 from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS

@@ -19,7 +19,8 @@ from torch import Tensor
 from purebench.attacks.adaptive.off_manifold import Uphill, climb
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
-from purebench.attacks.views.view import Loss, View
+from purebench.attacks.views.look import Loss
+from purebench.attacks.views.view import View
 from purebench.attacks.views.view_module import passes_gradient
 from purebench.core.answers import Inapplicable
 from purebench.core.defense import LatentPurifier

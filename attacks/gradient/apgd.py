@@ -21,7 +21,8 @@ from purebench.attacks.gradient.apgd_state import RunState, Steps
 from purebench.attacks.gradient.pgd import random_start, see_scores
 from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.views.view import Loss, View
+from purebench.attacks.views.look import Loss
+from purebench.attacks.views.view import View
 from purebench.core.norms.norms import NORMS
 from purebench.core.parameters import Count, CountOrZero, Share
 from purebench.core.threat import Knowledge, ThreatModel

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.best import rows
-from purebench.attacks.views.view import Look
+from purebench.attacks.views.look import Look
 from purebench.core.threat import ThreatModel
 
 

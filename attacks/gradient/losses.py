@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from purebench.attacks.views.view import Loss
+from purebench.attacks.views.look import Loss
 from purebench.core.errors import Inapplicable, PurebenchError, did_you_mean
 
 

@@ -32,7 +32,8 @@ from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.pgd import arrive, check_dense, random_start
 from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.views.view import Loss, View
+from purebench.attacks.views.look import Loss
+from purebench.attacks.views.view import View
 from purebench.core.norms.norms import NORMS
 from purebench.core.parameters import Count, CountOrZero, InnerShare
 from purebench.core.threat import Knowledge, ThreatModel

@@ -21,7 +21,8 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
-from purebench.attacks.views.view import Loss, View
+from purebench.attacks.views.look import Loss
+from purebench.attacks.views.view import View
 from purebench.core.errors import PurebenchError
 from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS

@@ -19,7 +19,8 @@ from purebench.core.answers import check_logits
 from purebench.core.errors import Inapplicable, PurebenchError
 
 if TYPE_CHECKING:
-    from purebench.attacks.views.view import Loss, View
+    from purebench.attacks.views.look import Loss
+    from purebench.attacks.views.view import View
 
 ROUNDING = {"float32": 1e-4, "bf16": 1e-2}
 """Largest difference of a purified value, in [0,1], between a pass and the replay of some of its rows. A replay of all

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from purebench.attacks.views.gradient_modes import exact
+from purebench.attacks.views.look import Loss
 from purebench.attacks.views.surrogate import required
 from purebench.attacks.views.traced import TracedView
-from purebench.attacks.views.view import Loss, View
+from purebench.attacks.views.view import View
 from purebench.core.defense import Defense, State
 from purebench.core.parameters import NonNegative, checked
 

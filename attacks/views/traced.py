@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from purebench.attacks.views.view import Loss, View
+from purebench.attacks.views.look import Loss
+from purebench.attacks.views.view import View
 from purebench.attacks.views.view_module import passes_gradient
 from purebench.core.answers import check_logits
 from purebench.core.defense import Purifier, State

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from purebench.attacks.views.draws import Draws, draws_at
+from purebench.attacks.views.look import Look, Loss, Objective
 from purebench.attacks.views.look_counters import LookCounters
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.answers import check_logits
@@ -22,31 +23,10 @@ from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""loss(logits [M,K], labels [M]) → [M], larger where the attack is more successful."""
-
-Objective = Callable[..., tuple[Tensor, Tensor]]
-"""objective(images [M,C,H,W], *rows [M,…]) → the values to maximise [M], and the logits to report [M,K]."""
-
 OFTEN = 0.05
 """Share of evaluated gradients that are zero above which there is a warning."""
 FLAT = "gradients may be masked; gradients of zero at images still classified correctly"
 NOT_FINITE = "gradients may be masked; gradients that are not finite, which count as zero"
-
-
-@dataclass(frozen=True)
-class Look:
-    """Result of one evaluation at N points.
-
-    Attributes:
-        loss: Mean loss over the draws, [N].
-        gradient: Gradient of the mean loss with respect to the images, [N,C,H,W].
-        logits: Logits of each draw, [N,draws,K].
-    """
-
-    loss: Tensor
-    gradient: Tensor
-    logits: Tensor
 
 
 @dataclass

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from purebench.attacks.adaptive.diffhammer import DiffHammer, agreed, most_helpful
-from purebench.attacks.best import Best
 from purebench.attacks.gradient import losses
 from purebench.attacks.views.gradient_modes import bpda, exact
 from purebench.core.answers import Inapplicable
