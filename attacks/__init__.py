@@ -6,6 +6,7 @@ A name is imported on first access, so that listing the attacks does not import 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from purebench.attacks.adaptive.diffhammer import DiffHammer
     from purebench.attacks.adaptive.latent import Latent
     from purebench.attacks.adaptive.off_manifold import OffManifold
     from purebench.attacks.black_box.square import Square
@@ -28,6 +29,7 @@ __all__ = [
     "Certify",
     "Clean",
     "DeepFool",
+    "DiffHammer",
     "Latent",
     "OffManifold",
     "Square",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "adaptive.diffhammer": ("DiffHammer",),
     "adaptive.latent": ("Latent",),
     "adaptive.off_manifold": ("OffManifold",),
     "black_box.square": ("Square",),
