@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purebench.attacks.adaptive.deviated import Deviated
+    from purebench.attacks.adaptive.diffhammer import DiffHammer
     from purebench.attacks.adaptive.known_randomness import KnownRandomness
     from purebench.attacks.adaptive.latent import Latent
     from purebench.attacks.adaptive.latent_skl import LatentSKL
@@ -35,6 +36,7 @@ __all__ = [
     "Clean",
     "DeepFool",
     "Deviated",
+    "DiffHammer",
     "KnownRandomness",
     "Latent",
     "LatentSKL",
@@ -50,6 +52,7 @@ __all__ = [
 _PLACES = {
     "adaptive.deviated": ("Deviated",),
     "adaptive.known_randomness": ("KnownRandomness",),
+    "adaptive.diffhammer": ("DiffHammer",),
     "adaptive.latent": ("Latent",),
     "adaptive.latent_skl": ("LatentSKL",),
     "adaptive.off_manifold": ("OffManifold",),

@@ -139,6 +139,10 @@ def test_listing_does_not_import_torch() -> None:
     [
         ("apgd(loss=ce-scaled, steps=20)", {"loss": "ce-scaled", "steps": 20}),
         ("pgd(random=false)", {"random": False}),
+        (
+            "a(b=[cw, ce-scaled, 3], c=[], d=[[off], 'off'])",
+            {"b": ["cw", "ce-scaled", 3], "c": [], "d": [[False], "off"]},
+        ),
         ("pgd(random=True, step=-1)", {"random": True, "step": -1}),
         ("a(b=off, c=null, d=none, e='false')", {"b": False, "c": None, "d": "none", "e": "false"}),
     ],
@@ -147,7 +151,7 @@ def test_bare_words_are_parsed_as_in_yaml(text: str, params: dict[str, object]) 
     assert Spec.parse(text).params == params
 
 
-@pytest.mark.parametrize("text", ["pgd(step=16/255)", "pgd(step=a b)", "pgd(step=f(1))"])
+@pytest.mark.parametrize("text", ["pgd(step=16/255)", "pgd(step=[16/255])", "pgd(step=a b)", "pgd(step=f(1))"])
 def test_values_that_are_neither_literals_nor_words_are_rejected(text: str) -> None:
     with pytest.raises(PurebenchError, match="expected key=value arguments"):
         Spec.parse(text)
