@@ -51,8 +51,9 @@ class Votes(Purifier):
 
     def shortened(self, steps: int | None = None, rounds: int | None = None) -> Purifier:
         """Return as many passes of the shortened purifier."""
-        own = super() if self.purifier is None else self.purifier
-        return Votes(own.shortened(steps, rounds), self.draws)
+        if self.purifier is None:
+            return super().shortened(steps, rounds)
+        return Votes(self.purifier.shortened(steps, rounds), self.draws)
 
     def noised(self, x: Tensor) -> Tensor:
         """Return the noised images of all votes, [N,draws,C,H,W]."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from purebench.core.defense import Purifier, State
 from purebench.core.defense.trace import from_signed
-from purebench.core.errors import PurebenchError
+from purebench.core.errors import Inapplicable, PurebenchError
 from purebench.defenses.diffusion.chain import draw_seeds, seeded_noise
 from purebench.defenses.diffusion.plan import Plan
 from purebench.defenses.diffusion.sampling import denoise, diffuse, noise_levels, reverse_step
@@ -68,13 +67,18 @@ class DiffusionPurifier(Purifier):
         self.network, self.checkpointed, self.stand_in, self.top = network, checkpointed, surrogate, t - 1
         self.register_buffer("levels", torch.cat([levels, torch.ones(1)]), persistent=False)
 
-    @abstractmethod
     def plan(self, x: Tensor) -> Plan:
         """Return the steps of one purification; all noise derives from one draw of torch's global generator.
 
+        A subclass that defines `forward` itself may leave it out; it then has no intermediate states.
+
         Args:
             x: images [N,C,H,W] in [0,1].
+
+        Raises:
+            Inapplicable: If the purifier has no plan.
         """
+        raise Inapplicable("its purifier offers no intermediate states")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return purified images in [0,1]."""

@@ -16,6 +16,7 @@ from purebench.core.defense.trace import from_signed
 from purebench.core.errors import Inapplicable
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
+from purebench.defenses.composition.smoothing import OneStep
 from purebench.defenses.composition.voting import Votes
 from purebench.defenses.diffusion.chain import run, run_through, seeded_noise
 from purebench.defenses.diffusion.diffpure import DiffPure
@@ -170,6 +171,13 @@ def test_purifiers_without_steps_offer_neither_states_nor_a_shorter_version(x):
     for ask in (purifier.trace, purifier.noised, lambda _: purifier.shortened()):
         with pytest.raises(Inapplicable):
             ask(x)
+
+
+def test_the_one_step_denoiser_of_smoothing_has_no_states(network, x):
+    purifier = OneStep(network, sigma=0.1)
+    assert purifier(x).shape == x.shape
+    with pytest.raises(Inapplicable, match="no intermediate states"):
+        purifier.trace(x)
 
 
 def test_a_linear_chain_has_the_analytic_jacobian_at_every_state():
