@@ -216,7 +216,7 @@ def _require_aligned(record: Record, first: Record) -> None:
         given for given in (record.nearest, record.claims, record.certified, record.picked) if given
     ]
     optional += [given for given in (record.known_right, record.looks, record.clean_looks) if given]
-    lists = (record.labels, record.outcomes, record.draws, record.distances, *optional)
+    lists: list[Sequence[Any]] = [record.labels, record.outcomes, record.draws, record.distances, *optional]
     same = record.images == first.images and record.labels == first.labels
     if not same or any(len(values) != len(record.images) for values in lists):
         raise PurebenchError(
