@@ -47,7 +47,7 @@ class GeneratorStates:
             yield
 
 
-class Replay(TorchDispatchMode):
+class Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Makes random tensors for the whole batch and takes the replayed rows, inside a `with` block.
 
     It acts on each operation of torch that draws random numbers, also in a backward pass. A tensor belongs to the batch
@@ -62,11 +62,16 @@ class Replay(TorchDispatchMode):
     """
 
     def __init__(self, index: Tensor, total: int, copies: int = 1):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         places = torch.zeros(total, dtype=torch.long, device=index.device)
         places[index] = torch.arange(len(index), device=index.device)
         self.taken = {len(index) * count: _copied(index, count) for count in {1, copies}}
         self.places = {len(index) * count: _copied(places, count) for count in {1, copies}}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: torch would otherwise import its compiler, for several seconds, at the first operation."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

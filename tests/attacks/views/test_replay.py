@@ -1,5 +1,8 @@
 """Tests that replayed rows get the random numbers that they had in the whole batch."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
@@ -127,3 +130,14 @@ def test_the_states_of_the_caller_are_restored_even_after_an_error():
     with pytest.raises(ValueError, match="inside"):
         failing()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_replay_does_not_import_the_compiler():
+    """It takes several seconds to import; in a process of its own, because other tests may have imported it."""
+    code = (
+        "import sys, torch; from purebench.attacks.views.replay import Replay\n"
+        "with Replay(torch.tensor([1, 2]), 5): torch.randn_like(torch.rand(2, 3))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
