@@ -8,6 +8,7 @@ same noise levels with fewer denoising steps. `noised` attacks the noise alone, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from purebench.attacks.views.view import View
@@ -41,7 +42,7 @@ def surrogate(
 
     Raises:
         Inapplicable: If the defense has no purifier, or one without a shorter version.
-        PurebenchError: If `purifier` is given with steps or rounds, or is not a differentiable purifier.
+        PurebenchError: If `purifier` is given with steps or rounds, names a file, or is not a differentiable purifier.
     """
     own = required(defense)
     if purifier is None:
@@ -60,6 +61,12 @@ def surrogate(
 def _created(purifier: str | Mapping[str, Any], defense: Defense) -> Purifier:
     """Return a registered purifier on the device of the defense, in eval mode and without parameter gradients."""
     spec = Spec.parse(purifier)
+    for name, value in spec.params.items():
+        if isinstance(value, str) and (Path(value).exists() or Path(value).suffix):
+            raise PurebenchError(
+                f"surrogate: expected a purifier with bundled weights, but {spec.name} has {name}={value!r}; a changed "
+                "file would not change the key of a job, so use steps, or a purifier that is registered with its weights."
+            )
     made = registry.create("defenses", spec, classifier=defense.classifier)
     if not isinstance(made, Purifier) or not made.differentiable:
         raise PurebenchError(f"surrogate: expected purifier to be a differentiable purifier, but {spec.name} is not.")

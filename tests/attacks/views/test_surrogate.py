@@ -165,3 +165,5 @@ def test_invalid_surrogates_are_rejected():
         registry.create("views", Spec.parse("surrogate(purifier=fashion-resnet)"), defense=defense)
     with pytest.raises(PurebenchError, match="steps: expected"):
         surrogate(defense, steps=0)
+    with pytest.raises(PurebenchError, match=r"bundled weights, but diffpure has weights='mine.safetensors'"):
+        surrogate(defense, purifier="diffpure(weights=mine.safetensors)")
