@@ -100,9 +100,9 @@ def test_through_a_random_view_that_does_not_decide_the_last_point_is_kept(kind,
     view, points, scores = surrogate(Defense(Contradicting(), Flipping())), [], []
     look, score = view.look, view.scores
 
-    def see(images, labels, loss):
+    def see(images, labels, loss, **options):
         points.append(images.clone())
-        return look(images, labels, loss)
+        return look(images, labels, loss, **options)
 
     def evaluate(images, draws=None):
         points.append(images.clone())
