@@ -64,8 +64,8 @@ def _created(purifier: str | Mapping[str, Any], defense: Defense) -> Purifier:
     for name, value in spec.params.items():
         if isinstance(value, str) and (Path(value).exists() or Path(value).suffix):
             raise PurebenchError(
-                f"surrogate: expected a purifier with bundled weights, but {spec.name} has {name}={value!r}; a changed "
-                "file would not change the key of a job, so use steps, or a purifier that is registered with its weights."
+                f"surrogate: expected a purifier with bundled weights, but {spec.name} has {name}={value!r}; a "
+                "changed file would not change the key of a job, use steps, or register the purifier with its weights."
             )
     made = registry.create("defenses", spec, classifier=defense.classifier)
     if not isinstance(made, Purifier) or not made.differentiable:

@@ -1,0 +1,79 @@
+"""Tests of the comparison of suites of attacks, with a plain PGD as a reference."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from purebench.attacks.views.gradient_modes import exact
+from purebench.core.defense import as_defense
+from purebench.core.seeds import seeded
+from purebench.core.threat import ThreatModel
+from purebench.results.attack_result import AttackResult
+
+BOARD = """
+name: small
+title: Two attacks on noise
+dataset: {use: fashion-mnist, images: 4, block: 4}
+classifier: fashion-resnet
+threat: {norm: linf, radius: 16/255}
+verify: {draws: 8}
+attacks:
+  clean: {use: clean}
+  apgd: {use: apgd(steps=2), gradient: exact, eot: 2}
+  blind: {use: apgd(steps=2), gradient: blind}
+defenses:
+  noise: gaussian-noise(sigma=0.1)
+"""
+
+
+def result(draws):
+    """An attack with these verification draws, one string of 0 and 1 per image."""
+    some = {name: () for name in ("outcomes", "distances", "nearest", "claims", "reasons", "skips", "notes", "pictures")}
+    return AttackResult(
+        name="a", spec={}, gradient="exact", eot=1, source=None, draws=tuple(draws), forwards=0, backwards=0, **some
+    )
+
+
+def test_the_worst_attack_is_picked_and_scored_on_separate_draws(script):
+    """Among attacks that are equally good, the pick does not lower the score: there is no winner's curse."""
+    rng = np.random.default_rng(0)
+    several = [result(["".join(row) for row in rng.choice(["0", "1"], (2000, 16))]) for _ in range(8)]
+    suites = script("suites")
+    assert abs(suites.worst(several).mean() - 0.5) < 4 * 0.5 / (2000 * 16) ** 0.5
+    better = result(["0" * 16] * 1000 + ["1" * 16] * 1000)
+    assert np.array_equal(suites.worst([better, result(["1" * 16] * 2000)]), [0.0] * 1000 + [1.0] * 1000)
+
+
+def test_the_plain_pgd_reaches_the_corner_of_a_linear_classifier(script):
+    x, y = torch.full((6, 1, 4, 4), 0.5), torch.zeros(6, dtype=torch.long)
+    weights = torch.linspace(-1, 1, 16).view(1, 1, 4, 4) + 0.01
+
+    def noisy(images):
+        score = (weights * (images + 0.05 * torch.randn_like(images))).flatten(1).sum(1)
+        return torch.stack([score, -score], 1)
+
+    attack = script("attack_parts.plain_pgd").PlainPGD(steps=20, draws=2)
+    with seeded("plain"):
+        found = attack(exact(as_defense(noisy, random=True)), x, y, ThreatModel("linf", 0.1))
+    assert torch.allclose(found, x - 0.1 * weights.sign(), atol=1e-6)
+
+
+def test_a_board_is_compared_with_its_references(script, tmp_path, monkeypatch):
+    suites = script("suites")
+    quick = tuple(
+        replace(one, use=replace(one.use, params={**one.use.params, "steps": 2, "draws": 2}))
+        for one in suites.REFERENCES["plain-pgd"]
+    )
+    monkeypatch.setitem(suites.REFERENCES, "plain-pgd", quick)
+    (tmp_path / "board.yaml").write_text(BOARD, encoding="utf-8")
+    flags = ["--board", str(tmp_path / "board.yaml"), "--store", str(tmp_path / "s.sqlite"), "--workers", "1"]
+    suites.main([*flags, "--threads", "1", "--reference", "plain-pgd", "--json", str(tmp_path / "found.json")])
+    told = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    (table,) = told["tables"].values()
+    assert [row["name"] for row in table] == ["suite", "suite − plain-pgd", "without apgd", "without blind"]
+    assert [bar["limit"] for bar in told["bars"]] == [2.0, 3.0, 3.0]
+    passes = {row["name"]: row["passes"] for row in table}
+    assert passes["suite"] is None
+    assert passes["without apgd"] > passes["without blind"] > 0  # two draws a step instead of one
