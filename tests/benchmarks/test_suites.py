@@ -30,7 +30,7 @@ defenses:
 
 def result(draws):
     """An attack with these verification draws, one string of 0 and 1 per image."""
-    some = {name: () for name in ("outcomes", "distances", "nearest", "claims", "reasons", "skips", "notes", "pictures")}
+    some = dict.fromkeys(("outcomes", "distances", "nearest", "claims", "reasons", "skips", "notes", "pictures"), ())
     return AttackResult(
         name="a", spec={}, gradient="exact", eot=1, source=None, draws=tuple(draws), forwards=0, backwards=0, **some
     )
