@@ -94,7 +94,10 @@ def check_group(what: str) -> None:
         PurebenchError: If there is no such group.
     """
     if what not in ABOUT:
-        raise PurebenchError(f"list: the group {what!r} is unknown; {did_you_mean(what, ABOUT)}")
+        known = {group: [*bundled()] if group == "boards" else registry.names(group) for group in ABOUT}
+        hints = [f"purebench list {group} {what}" for group, names in known.items() if what in names]
+        hint = f"{what} is a name within a group: {' or '.join(hints)}" if hints else did_you_mean(what, ABOUT)
+        raise PurebenchError(f"list: the group {what!r} is unknown; {hint}")
 
 
 def print_attacks(console: Console) -> None:

@@ -29,7 +29,14 @@ def plan(
     defense: Annotated[
         list[str] | None, typer.Option("--defense", "-d", help="Only this defense; may be given several times.")
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Shorten the board to its first N images.", min=1)] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help="Use the first N images of the data set in the board's order: fewer than the board's own number "
+            "shorten the board, more lengthen it.",
+            min=1,
+        ),
+    ] = None,
     until: Annotated[
         list[str] | None,
         typer.Option(help=("As in `purebench run`; the estimate is then for the latest possible end.")),
@@ -53,11 +60,11 @@ def plan(
     """
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
-    from purebench.boards.selection import choose
+    from purebench.boards.selection import choose, lengthened
     from purebench.boards.trust import check_trust
     from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.errors import PurebenchError
-    from purebench.core.terminal_output import make_console
+    from purebench.core.terminal_output import complain, make_console
     from purebench.execution.context import prepare
     from purebench.execution.cost_estimate import forecast
     from purebench.execution.early_checks import check_attacks
@@ -67,6 +74,8 @@ def plan(
         raise PurebenchError(f"--budget: expected a time of at least 0 s, such as 60, but got {budget!r}.")
     chosen = choose(board, defense, images, until=until, max_images=max_images)
     check_trust(board, load_board(find_board(board)), trust=trust)
+    if told := lengthened(chosen):
+        complain(told)
     keep_freed_memory()
     context = prepare(chosen, device)
     for name, error in context.left_out.items():
