@@ -39,6 +39,7 @@ NO_GRADIENT_CURE = (
     "remove torch.no_grad and detach from the defense, or, if the purifier itself has no gradient, declare "
     "`differentiable = False` in its class, and attacks use the gradient of its surrogate"
 )
+NO_SLOPE = "there is no gradient to compare with finite differences"
 CURE = (
     "; if the purifier has no gradient, declare differentiable = False, and attacks use the gradient of its surrogate"
 )
@@ -139,13 +140,13 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
         return [Suspicion(ZERO, why), Suspicion(EXACT, why), keeps]
     if found.missing:
         why = f"no gradient reaches the images; {NO_GRADIENT_CURE}"
-        return [certain(ZERO, why), Suspicion(EXACT, why), keeps]
+        return [certain(ZERO, why), Suspicion(EXACT, NO_SLOPE), keeps]
     zero, wrong = int(found.flat.sum()), int(found.off.sum())
     told = f"the gradient of the margin is zero or not finite on {zero} of {found.flat.size} images"
     told += CURE if zero > BY_CHANCE * found.flat.size else ""
     arrives = counted(ZERO, told, found.flat, BY_CHANCE, tolerance)
     if not found.off.size:
-        return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
+        return [arrives, Suspicion(EXACT, NO_SLOPE), keeps]
     told = (
         f"gradients and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
     )

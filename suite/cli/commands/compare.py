@@ -73,7 +73,7 @@ def compare(
     for line in [
         _source(a, b, board, store, results),
         f"difference: {what} of A minus that of B, in points",
-        *_notes(found),
+        *_notes(found, sized=_sized(found, console.width)),
     ]:
         console.print(line, style="dim", markup=False, highlight=False)
     differing = sorted({name for left, right in pairs for name in other_settings(left.result, right.result)})
@@ -190,9 +190,7 @@ def _table(pairs: list[Pair], width: int) -> Table:
     table.add_column("B", overflow="fold")
     table.add_column("difference, points", no_wrap=True)
     table.add_column("A > B, <", justify="right", no_wrap=True)
-    sized = (
-        width - sum(max(len(name) for name in names) for names in zip(*((p.a, p.b) for p in pairs), strict=True)) > 58
-    )
+    sized = _sized(pairs, width)
     if sized:
         table.add_column("odds", justify="right", no_wrap=True)
         table.add_column("g", justify="right", no_wrap=True)
@@ -207,7 +205,13 @@ def _table(pairs: list[Pair], width: int) -> Table:
     return table
 
 
-def _notes(pairs: list[Pair]) -> list[str]:
+def _sized(pairs: list[Pair], width: int) -> bool:
+    """Return whether the terminal has room for the effect sizes."""
+    names = zip(*((pair.a, pair.b) for pair in pairs), strict=True)
+    return width - sum(max(map(len, column)) for column in names) > 58
+
+
+def _notes(pairs: list[Pair], *, sized: bool) -> list[str]:
     """Return the notes below the table, a line each."""
     first = pairs[0].found.difference
     tests = {
@@ -233,8 +237,9 @@ def _notes(pairs: list[Pair]) -> list[str]:
         ),
         f"{images} images; {100 * first.confidence:g} % interval of the paired difference: {first.method}; "
         f"p: {', '.join(used)}",
-        "A > B, <: number of images on which A is correct more often than B, and less often; odds: ratio of the "
-        "two numbers; g: Cohen's g (0.05 small, 0.15 medium, 0.25 large)",
+        *(["the intervals are not corrected for the number of pairs; the p-values are"] if len(pairs) > 1 else []),
+        "A > B, <: number of images on which A is correct more often than B, and less often",
+        *(["odds: (A > B, plus ½) / (<, plus ½); g: Cohen's g (0.05 small, 0.15 medium, 0.25 large)"] if sized else []),
     ]
 
 
