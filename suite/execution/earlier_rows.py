@@ -7,7 +7,7 @@ contains the rows that are left out, with the settings of their run, so that `sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,21 +62,32 @@ def with_earlier_rows(board: Board, context: Context, saved: Store) -> Listing:
     """
     shown = {row.name: row for row in board.shown}
     rows: dict[str, DefenseChoice] = {}
-    found = Listing(board)
+    keys: list[str] = []
+    left: list[tuple[Board, list[DefenseChoice]]] = []
     for earlier in _earlier(board, saved):
         same = board.stop is None and _on(earlier, board) == board
-        left: list[DefenseChoice] = []
+        rest: list[DefenseChoice] = []
         for row in earlier.shown:
             if same and (row.name in shown or row.name in rows):
                 rows.setdefault(row.name, shown.get(row.name, row))
-            elif same and (keys := _current(board, row, context, saved)) is not None:
+            elif same and (found := _current(board, row, context, saved)) is not None:
                 rows[row.name] = row
-                found.keys.extend(keys)
-            elif not any(_covers(other, earlier, row) for other in (board, *found.unlisted)):
-                left.append(row)
-        if left:
-            found.unlisted.append(with_rows(earlier, left))
-    return replace(found, board=with_rows(board, list((rows | shown).values())))
+                keys += found
+            else:
+                rest.append(row)
+        left.append((earlier, rest))
+    whole = with_rows(board, list((rows | shown).values()))
+    return Listing(whole, keys, _not_covered(whole, left))
+
+
+def _not_covered(whole: Board, left: Sequence[tuple[Board, Sequence[DefenseChoice]]]) -> list[Board]:
+    """Return the earlier boards with those of their rows that neither the whole board nor a later one covers."""
+    found: list[Board] = []
+    for earlier, rows in left:
+        kept = [row for row in rows if not any(_covers(other, earlier, row) for other in (whole, *found))]
+        if kept:
+            found.append(with_rows(earlier, kept))
+    return found
 
 
 def _earlier(board: Board, saved: Store) -> Iterator[Board]:

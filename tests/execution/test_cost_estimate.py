@@ -88,7 +88,19 @@ def test_plan_prints_costs_and_expected_intervals(board: Board, tmp_path: Path) 
     # For each of 8 images: 1 draw of `none`, 6 of `noise` and of `coin`; then 1, 32 and 32 fresh draws.
     assert "12 jobs, 624 forwards and 0 backwards" in text
     assert "intervals to expect of 8 images at 95 %" in text
-    assert "points among all 3 pairs" in text
+    assert "two rows chosen beforehand none: there are too few images all 3 pairs none: there are too few" in text
     done = CliRunner().invoke(app, ["plan", str(path), "--until", "half-width=0.2", "--budget", "5", "-d", "none"])
     assert "at most: the run stops as soon as every interval is ± 20 points" in " ".join(done.output.split())
+    assert "detectable difference: none, because it needs two rows, and this plan has one" in done.output
     assert isinstance(CliRunner().invoke(app, ["plan", "fashion-quik"]).exception, PurebenchError)
+
+
+def test_plan_explains_rows_that_are_only_sources(tmp_path: Path) -> None:
+    attacks = {
+        "apgd": {"use": "apgd(steps=1)", "gradient": "exact"},
+        "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}},
+    }
+    path = write_board(tmp_path, images=4, attacks=attacks, defenses={"none": "none", "blur": "gaussian-blur(sigma=1)"})
+    text = " ".join(CliRunner().invoke(app, ["plan", str(path), "--budget", "0", "-d", "blur"]).output.split())
+    assert "none (only source)" in text
+    assert "reuse the adversarial examples of none, which is run only as far as they need it, and is not ranked" in text
