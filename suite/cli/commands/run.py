@@ -92,7 +92,7 @@ def run(
 
     purebench run fashion-linf -d vae -d trades --until decided --until half-width=0.05
 
-    The exit code is 1 if images of a row ERRORED, so that the row has bounds instead of a number; --retry-errors runs
+    The exit code is 1 if images of a row errored, so that the row has bounds instead of a number; --retry-errors runs
     those jobs again.
     """
     from purebench.boards.bundled import find_board

@@ -24,8 +24,8 @@ def show(
     results: Annotated[
         Path | None,
         typer.Option(
-            help="WRITTEN to if a board is named: its results, as JSON, go into this folder. READ if neither a board "
-            "nor --store is given: the results in this folder are shown, without a store, images or models."
+            help="A folder. If a board is named, its results are written there as JSON. If neither a board "
+            "nor --store is given, the results in it are shown, without a store, images or models."
         ),
     ] = None,
 ) -> None:
