@@ -101,7 +101,7 @@ def does_not_rise(found: Mapping[float, DefenseResult], tolerance: float) -> Sus
     known = [(radius, value) for radius in radii if (value := values[radius]) is not None]
     if len(known) < 2:
         return Suspicion(name, "no gradient-based attack applies to this defense")
-    written = (str(one.board["threat"].get("radius", "")) for one in found.values())
+    written = (str(one.board.get("threat", {}).get("radius", "")) for one in found.values())
     like = next((text for text in written if "/" in text), "")
     told = ", ".join(f"{_percent(value)} at radius {in_units(radius, like)}" for radius, value in known)
     return worst([compared(name, told, far, near, tolerance) for (_, near), (_, far) in pairwise(known)])

@@ -68,7 +68,8 @@ def describe(group: str, name: str) -> None:
 def _print_properties(console: Console, name: str) -> None:
     """Print the norms, the knowledge and the kind of an attack, with their meanings; nothing for an undescribed one."""
     library, _, own = name.partition(":")
-    entry = LIBRARIES[library].get(own) if library in LIBRARIES else native().get(name)
+    known = LIBRARIES[library].values() if library in LIBRARIES else ()
+    entry = next((one for one in known if own in (one.name, *one.aliases)), native().get(name))
     if entry is None and (point := registry.installed("attacks").get(name)) is not None:
         entry = entry_of(point)
     if entry is None:

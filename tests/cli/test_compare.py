@@ -129,11 +129,11 @@ def test_invalid_input_gives_a_one_line_error(words: list[str], message: str) ->
 
 def test_the_source_of_the_numbers_is_named(tmp_path: Path, rows: dict[str, DefenseResult]) -> None:
     def source(*words: str) -> str:
-        return " ".join(call(*words).output.split())
+        return CliRunner().invoke(app, ["compare", *words], env={"COLUMNS": "500"}).output
 
     assert "source: the committed results of fashion-quick, not your own runs; for your own" in source("trades", "vae")
     export_results(tmp_path, [rows["none"], rows["vae"]])
-    assert f"source: the results in {tmp_path}" in source("none", "vae", "--results", str(tmp_path)).replace(" /", "/")
+    assert f"source: the results in {tmp_path}" in source("none", "vae", "--results", str(tmp_path))
     files = [str(tmp_path / f"{name}.json") for name in ("none", "vae")]
     assert "source: " in source(*files)
     assert "committed" not in source(*files)

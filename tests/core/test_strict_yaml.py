@@ -13,9 +13,9 @@ from purebench.core.files.strict_yaml import load_yaml
     [
         ("a: 1\nb: c: d\n", "line 2: expected YAML, but there is a second colon"),
         ("a:\n\tb: 1\n", "line 2: expected YAML, but a value begins with a character that is not permitted"),
-        ("a: 1\nb\nc: 2\n", "expected YAML, but a key has no colon"),
-        ("a: 'x\nb: 1\n", "expected YAML, but a quotation mark is not closed"),
-        ("a: [1, 2\nb: 1\n", "expected YAML, but a bracket or a brace is not closed, or a comma is missing"),
+        ("a: 1\nb\nc: 2\n", "line 2: expected YAML, but a key has no colon"),
+        ("a: 'x\nb: 1\n", "line 1: expected YAML, but a quotation mark is not closed"),
+        ("a: [1, 2\nb: 1\n", "line 1: expected YAML, but a bracket or a brace is not closed, or a comma is missing"),
         ("a:\n  b: 1\n c: 2\n", "line 3: expected YAML, but the indentation of the line differs"),
         ("a:\n  - 1\n  b: 2\n", "line 3: expected YAML, but the indentation of the line differs"),
         ("a: @x\n", "line 1: expected YAML, but a value begins with a character that is not permitted"),

@@ -183,3 +183,10 @@ def test_more_images_than_the_board_has_lengthen_it_and_are_mentioned(folder: Pa
     assert "--images 5 lengthens small, which has 4 images" in told
     told = CliRunner().invoke(app, ["run", "board.yaml", "--store", "s", "-d", "none", "--images", "4"]).stderr
     assert "lengthens" not in told
+
+
+def test_an_error_in_an_attack_of_a_board_file_begins_with_the_file(folder: Path) -> None:
+    path = folder / "board.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("apgd(steps=1)", "apgd(stps=1)"), encoding="utf-8")
+    told = str(CliRunner().invoke(app, ["run", "board.yaml", "--store", "t"]).exception)
+    assert told.startswith("board.yaml: attacks.apgd: ")

@@ -22,7 +22,7 @@ Tell = Callable[[str, int, int], None]
 """tell(the current probe, the number of finished probes, the number of all probes)."""
 
 
-NOT_RUN = "not run: the defense breaks its contract; correct this first"
+NOT_RUN = "not run: the purifier returns invalid images; correct this first"
 
 
 def tried(
@@ -41,8 +41,8 @@ def tried(
         tell: called with the progress.
 
     Returns:
-        The results, up to a defense that gives no answer, of which nothing else can be known. If the contract is
-        broken, the probes after it are not run, because their results would be those of the fault.
+        The results, up to a defense that gives no answer, of which nothing else can be known. If the purified
+        images are invalid, the probes after the contract are not run, because they would report effects of the fault.
 
     Raises:
         PurebenchError: the board or the defense cannot be made.
@@ -67,7 +67,7 @@ def tried(
                 found.append(Probe(name, CheckStatus.UNDECIDED, NOT_RUN))
                 continue
             found.append(_result(name, probe, quick))
-            broken = name == defense_probes.CONTRACT and found[-1].failed and not found[-1].numbers
+            broken = defense_probes.WRONG_IMAGES in found[-1].numbers
             if name == defense_probes.ANSWERS and found[-1].failed:
                 break
     tell("done", len(found), len(found))
