@@ -160,12 +160,52 @@ def _evaluated(model: Model | Defense) -> Iterator[Defense]:
 @torch.no_grad()
 def _check_labels(defense: Defense, x: Tensor, y: Tensor) -> None:
     if len(x):
-        classes = check_logits(defense(x[:1].clone()), 1).shape[1]
+        classes = _answer(defense, x[:1]).shape[1]
         if int(y.min()) < 0 or int(y.max()) >= classes:
             raise PurebenchError(
                 f"expected labels from 0 to {classes - 1} for a model with {classes} outputs, but got labels from "
                 f"{int(y.min())} to {int(y.max())}."
             )
+
+
+def _answer(defense: Defense, x: Tensor) -> Tensor:
+    """Return the logits [1,K] of an image; raises for a type that the model refuses, and for an undeclared random one.
+
+    The random numbers that the calls draw are not missing in the attack.
+    """
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        try:
+            logits = check_logits(defense(x.clone()), 1)
+        except RuntimeError as error:
+            if x.dtype is torch.float32:
+                raise
+            raise PurebenchError(
+                f"expected images of the type of the model's parameters, but the model does not accept {x.dtype} "
+                f"({error}); convert the images: x.float()."
+            ) from error
+        again = logits if defense.random else check_logits(defense(x.clone()), 1)
+    if not torch.allclose(logits, again, rtol=0, atol=1e-4 * float(logits.abs().max())):
+        raise PurebenchError(
+            "expected equal answers to one image from a model, but two calls differ; declare that it is random: pass "
+            "Defense(model, random=True), and the number of EOT samples as eot=…"
+        )
+    return logits
+
+
+def _cure(x: Tensor) -> str:
+    """Return the cure for images that are no floats [N,C,H,W] in [0,1]."""
+    if x.ndim == 3:
+        return "add the dimension that is missing: x[None] for one image [C,H,W], x[:, None] for images [N,H,W]"
+    if x.ndim != 4:
+        return "reshape them: x.reshape(N, C, H, W)"
+    low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+    if not x.is_floating_point():
+        return "convert them: x.float() / 255" if high > 1 else "convert them: x.float()"
+    if low >= 0 and high > 2:
+        return "divide them by 255: x / 255"
+    if low < 0 and low >= -1 and high <= 1:
+        return "map [-1,1] to [0,1]: (x + 1) / 2, with the inverse in the model"
+    return "pass images before normalisation, and normalise in the model"
 
 
 def _check(model: object, x: object, y: object) -> None:
@@ -184,6 +224,6 @@ def _check(model: object, x: object, y: object) -> None:
         told = f"{x.dtype} of shape {list(x.shape)}"
         if x.numel() and x.is_floating_point():
             told += f" from {float(x.min()):g} to {float(x.max()):g}"
-        raise PurebenchError(f"expected images [N,C,H,W] of floats in [0,1], but got {told}; normalise in the model.")
+        raise PurebenchError(f"expected images [N,C,H,W] of floats in [0,1], but got {told}; {_cure(x)}.")
     if y.shape != x.shape[:1] or y.is_floating_point() or y.dtype == torch.bool:
         raise PurebenchError(f"expected labels [{len(x)}] of integers, but got {y.dtype} of shape {list(y.shape)}.")

@@ -58,7 +58,8 @@ def evaluate(
             otherwise. Several defenses are passed as a list, or as a mapping from names to defenses. None evaluates all
             rows of the board.
         board: the name of a bundled board, the path of a board.yaml, or a `Board`.
-        images: the number of images to use, the first of the board; None for all.
+        images: the number of images to use, the first in the board's order; more than the board's own number lengthen
+            it. None for the board's own.
         radius: a radius that replaces the board's own, such as "4/255" or 0.5.
         device: `cpu`, `cuda` or `cuda:0`.
         store: the SQLite file of all records, by default that of the command line. Jobs whose records are in it are not

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from purebench.attacks.views.view import View
 
 NO_GRADIENT = (
-    "expected a gradient at the image, but none arrives through this view (a detach or a no_grad in the defense?); "
-    "use the view bpda, or an attack that needs no gradient."
+    "expected a gradient at the image, but none arrives through this view; remove torch.no_grad and detach from the "
+    "defense, or declare `differentiable = False` in the purifier's class; the view bpda and attacks that need no gradient "
+    "run without it."
 )
 
 

@@ -39,7 +39,7 @@ def command(name: str, *arguments: str, **options: Value) -> str:
     return shlex.join(words)
 
 
-def run_command(board: Board, defense: Spec | None = None, **options: Value) -> str:
+def run_command(board: Board, defense: Spec | Sequence[Spec] | None = None, **options: Value) -> str:
     """Return the `purebench run` that reproduces a board's results, or those of one of its rows.
 
     The command contains everything in which the board differs from the file that it was made from: images, radius,
@@ -48,17 +48,18 @@ def run_command(board: Board, defense: Spec | None = None, **options: Value) -> 
 
     Args:
         board: The board as it was run.
-        defense: The row's spec; None for all rows of the board.
+        defense: The row's spec, or those of several rows; None for all rows of the board.
         **options: Further options, such as store and device.
     """
-    if defense is not None and defense.name.startswith(IN_MEMORY):
+    rows = [] if defense is None else [defense] if isinstance(defense, Spec) else list(defense)
+    if any(row.name.startswith(IN_MEMORY) for row in rows):
         return "no command reproduces it, because the defense was an object in memory"
     own, _, radius = board.name.partition("@")
     origin = board.origin or (own if own in bundled() else f"{own}.yaml")
     file = load_board(bundled()[origin]) if origin in bundled() else None
     stop = board.stop if file is None or board.stop != file.stop else None
     given: dict[str, Value] = {
-        "defense": [] if defense is None else [str(defense)],
+        "defense": [str(row) for row in rows],
         "images": None if file is not None and board.dataset.images == file.dataset.images else board.dataset.images,
         "radius": (board.radius_text or repr(board.threat.radius)) if radius else None,
         "until": [] if stop is None else _until(stop.half_width, stop.decided),

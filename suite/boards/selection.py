@@ -34,6 +34,34 @@ def the_one(*given: str | None) -> str:
     return boards.pop()
 
 
+def stored_name(text: str) -> str:
+    """Return the name under which a store keeps a board.
+
+    Args:
+        text: A name, or the path of a board.yaml.
+
+    Raises:
+        PurebenchError: If the file is not a valid board.
+    """
+    return load_board(Path(text)).name if Path(text).suffix in (".yaml", ".yml") else text
+
+
+def lengthened(board: Board) -> str:
+    """Return a sentence if a board uses more images than its file says, which `choose` permits; else nothing.
+
+    Args:
+        board: A board from `choose`.
+    """
+    own = load_board(find_board(board.origin)).dataset.images
+    if board.dataset.images <= own:
+        return ""
+    return (
+        f"--images {board.dataset.images} lengthens {board.name}, which has {own} images: the results are "
+        f"those of the first {board.dataset.images} images of the data set in the board's order, and are not "
+        f"comparable with results on {own} images"
+    )
+
+
 def choose(
     name: str,
     defenses: Sequence[str] | None,
@@ -45,7 +73,7 @@ def choose(
     until: Sequence[str] | None = None,
     max_images: int | None = None,
 ) -> Board:
-    """Return a board restricted to some defenses (rows of it, or other specs) and to its first `images`.
+    """Return a board restricted to some defenses (rows of it, or other specs), on another number of images.
 
     Rows whose adversarial images an attack of the board reuses are kept as well; they are run only as far as needed,
     and not shown.
@@ -53,7 +81,8 @@ def choose(
     Args:
         name: A bundled board, or the path of a board.yaml.
         defenses: Names of rows, or specs; None for all rows.
-        images: Number of images; None for all.
+        images: Number of images, the first in the board's order; more than the board's own lengthen it. None for the
+            board's own.
         radius: A radius other than the board's.
         cascade: Switches the cascade on.
         precision: Arithmetic of the attacks; None for the board's.

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from purebench.checks.attack_variants import BLACK, BLIND, FEW, LONGER, MANY, TRANSFER, WHITE
+from purebench.checks.attack_variants import BLACK, BLIND, FEW, LONGER, MANY, TRANSFER, WHITE, in_units
 from purebench.checks.finding import Suspicion, compared, counted, worst
 from purebench.results.ranking.scores import under
 from purebench.results.results import DefenseResult
@@ -101,7 +101,9 @@ def does_not_rise(found: Mapping[float, DefenseResult], tolerance: float) -> Sus
     known = [(radius, value) for radius in radii if (value := values[radius]) is not None]
     if len(known) < 2:
         return Suspicion(name, "no gradient-based attack applies to this defense")
-    told = ", ".join(f"{_percent(value)} at radius {radius:.4g}" for radius, value in known)
+    written = (str(one.board.get("threat", {}).get("radius", "")) for one in found.values())
+    like = next((text for text in written if "/" in text), "")
+    told = ", ".join(f"{_percent(value)} at radius {in_units(radius, like)}" for radius, value in known)
     return worst([compared(name, told, far, near, tolerance) for (_, near), (_, far) in pairwise(known)])
 
 

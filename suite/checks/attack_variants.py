@@ -17,6 +17,8 @@ MANY, FEW = "many-draws", "one-draw"
 BPDA, BLIND, BLACK, TRANSFER, MARGIN = "bpda", "blind", "black-box", "transfer", "margin"
 WHITE = (MANY, BPDA)
 """The white-box attacks; a check uses the strongest of them."""
+CHECKS = "-checks"
+"""End of the name of a board that the checks make, before the radius."""
 LONGER = 4
 """Factor of the number of steps in the check whether an attack has converged."""
 UNDEFENDED = ("undefended", "no-defense")
@@ -105,6 +107,23 @@ def for_steps(board: Board, row: DefenseChoice, effort: Effort, gradient: str) -
     return replace(made, name=f"{made.name}-steps")
 
 
+def in_units(radius: float, like: str) -> str:
+    """Return a radius as text in the units of another one.
+
+    Args:
+        radius: the radius, in the units of images in [0,1].
+        like: a radius as a board writes it, such as "8/255".
+
+    >>> in_units(0.25, "8/255"), in_units(0.25, "0.5")
+    ('63.75/255', '0.25')
+    """
+    _, slash, parts = like.partition("/")
+    try:
+        return f"{radius * float(parts):.4g}/{parts.strip()}" if slash else f"{radius:.4g}"
+    except ValueError:
+        return f"{radius:.4g}"
+
+
 def far_radius(radius: float, most: float) -> float:
     """Return a radius far from the board's but below the largest one: the geometric mean of both.
 
@@ -125,7 +144,7 @@ def everything(norm: str, shape: tuple[int, ...]) -> float:
 def _board(board: Board, row: DefenseChoice, *attacks: AttackChoice, source: DefenseChoice | None = None) -> Board:
     return replace(
         board,
-        name=f"{board.name.partition('@')[0]}-checks",
+        name=f"{board.name.partition('@')[0]}{CHECKS}",
         title=f"{board.title}, checks",
         attacks=attacks,
         defenses=(row,) if source is None else (row, source),

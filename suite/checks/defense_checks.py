@@ -35,6 +35,11 @@ SMALLER = "; divide the logits by a constant: the predictions stay the same, and
 COARSE = "; the defense computes in {}, which is less precise than float32 and can cause this; evaluate it in float32"
 FINE = (torch.float32, torch.float64)
 """Floating-point types that are precise enough for finite differences."""
+NO_GRADIENT_CURE = (
+    "remove torch.no_grad and detach from the defense, or, if the purifier itself has no gradient, declare "
+    "`differentiable = False` in its class, and attacks use the gradient of its surrogate"
+)
+NO_SLOPE = "there is no gradient to compare with finite differences"
 CURE = (
     "; if the purifier has no gradient, declare differentiable = False, and attacks use the gradient of its surrogate"
 )
@@ -134,14 +139,14 @@ def gradients(defense: Defense, found: Slopes, tolerance: float) -> list[Suspici
         why = "the purifier declares differentiable = False; attacks use the gradient of its surrogate"
         return [Suspicion(ZERO, why), Suspicion(EXACT, why), keeps]
     if found.missing:
-        why = f"no gradient reaches the images (is there a detach or no_grad in the defense?): {found.missing}"
-        return [certain(ZERO, why), Suspicion(EXACT, why), keeps]
+        why = f"no gradient reaches the images; {NO_GRADIENT_CURE}"
+        return [certain(ZERO, why), Suspicion(EXACT, NO_SLOPE), keeps]
     zero, wrong = int(found.flat.sum()), int(found.off.sum())
     told = f"the gradient of the margin is zero or not finite on {zero} of {found.flat.size} images"
     told += CURE if zero > BY_CHANCE * found.flat.size else ""
     arrives = counted(ZERO, told, found.flat, BY_CHANCE, tolerance)
     if not found.off.size:
-        return [arrives, Suspicion(EXACT, "there is no gradient to compare with finite differences"), keeps]
+        return [arrives, Suspicion(EXACT, NO_SLOPE), keeps]
     told = (
         f"gradients and finite differences differ by more than {100 * AGREE:g} % on {wrong} of {found.off.size} images"
     )

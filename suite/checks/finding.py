@@ -139,9 +139,13 @@ def judged(suspicions: Sequence[Suspicion], level: float) -> list[CheckResult]:
                 if one.right <= level
                 else CheckStatus.UNDECIDED
             )
-            sentence += f" (p = {wrong:.2g}, Holm)" if result is CheckStatus.FAILS else ""
+            sentence += f" (p {_p(wrong)}, Holm)" if result is CheckStatus.FAILS else ""
         found.append(CheckResult(one.name, result, sentence))
     return found
+
+
+def _p(value: float) -> str:
+    return f"= {value:.2g}" if value >= 1e-4 else "< 0.0001"
 
 
 def verdict(findings: Sequence[CheckResult]) -> CheckStatus:

@@ -12,8 +12,11 @@ ENTRY = re.compile(r"^@\w+\{.*?^\}$", re.MULTILINE | re.DOTALL)
 EPRINT = re.compile(r"eprint\s*=\s*\{([^}]*)\}")
 SOURCE = re.compile(r"(?:after )?(?P<authors>.+?) (?P<year>\d{4}), arXiv:(?P<number>[\w./-]+)")
 OWN = """@software{purebench,
-  title = {purebench: robustness of purification defenses},
+  title = {{purebench: how robust is a defended image classifier against an attacker who knows the defense?}},
+  author = {{The purebench authors}},
+  year = {2026},
   version = {VERSION},
+  license = {MIT},
 }"""
 
 

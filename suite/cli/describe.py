@@ -6,14 +6,17 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from purebench.attacks.catalogue import LIBRARIES
+from purebench.attacks.entry import entry_of, native
 from purebench.boards.bundled import find_board
 from purebench.cli.declaration import declared
-from purebench.cli.listing import FACTS, facts
+from purebench.cli.listing import FACTS, LEGEND, attack_facts, facts
 from purebench.core import registry
 from purebench.core.parameters import limits
 from purebench.core.registry import factory
@@ -43,9 +46,11 @@ def describe(group: str, name: str) -> None:
     console.print(f"[bold]{name}[/bold]", highlight=False)
     paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
     console.print("\n\n".join(paragraphs), markup=False, highlight=False)
-    table = _parameters(make, told)
+    table = _parameters(make, told, group)
     if table.row_count:
         console.print("", table)
+    if group == "attacks":
+        _print_properties(console, name)
     declaration = declared()[0].get(name) if group == "defenses" else None
     if declaration is not None:
         names = ("random", "differentiable", "surrogate", "forwards", "ms", "licence")
@@ -56,7 +61,24 @@ def describe(group: str, name: str) -> None:
             rows.add_row(key, Text(value), meanings.get(key, ""))
         console.print("", rows)
     if name in registry.installed(group):
-        console.print(f"\nin a board.yaml: {name}, or {name}(parameter=value, …)", style="dim", markup=False)
+        called = f", or {name}(parameter=value, …)" if table.row_count else ""
+        console.print(f"\nin a board.yaml: {name}{called}", style="dim", markup=False)
+
+
+def _print_properties(console: Console, name: str) -> None:
+    """Print the norms, the knowledge and the kind of an attack, with their meanings; nothing for an undescribed one."""
+    library, _, own = name.partition(":")
+    known = LIBRARIES[library].values() if library in LIBRARIES else ()
+    entry = next((one for one in known if own in (one.name, *one.aliases)), native().get(name))
+    if entry is None and (point := registry.installed("attacks").get(name)) is not None:
+        entry = entry_of(point)
+    if entry is None:
+        return
+    meanings = dict(line.split(maxsplit=1) for line in LEGEND.splitlines())
+    rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for key, value in zip(("norms", "sees", "kind"), attack_facts(entry), strict=True):
+        rows.add_row(key, Text(value), Text(meanings[key]))
+    console.print("", rows)
 
 
 def sections(docstring: str) -> tuple[str, dict[str, str]]:
@@ -86,9 +108,9 @@ def sections(docstring: str) -> tuple[str, dict[str, str]]:
     return "\n".join(text).strip(), told
 
 
-def _parameters(make: Callable[..., Any], told: dict[str, str]) -> Table:
+def _parameters(make: Callable[..., Any], told: dict[str, str], group: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    ranges = {name: limits(kind) for name, kind in _annotations(make).items()}
+    ranges = {name: limits(kind) or _choices(name, kind, group) for name, kind in _annotations(make).items()}
     for head in ("parameter", "default", *(["range"] if any(ranges.values()) else []), ""):
         table.add_column(head, no_wrap=head in ("parameter", "range"))
     for name, parameter in inspect.signature(make).parameters.items():
@@ -98,6 +120,17 @@ def _parameters(make: Callable[..., Any], told: dict[str, str]) -> Table:
         limited = [Text(ranges.get(name, ""))] if any(ranges.values()) else []
         table.add_row(name, default, *limited, Text(told.get(name, "")))
     return table
+
+
+def _choices(name: str, kind: Any, group: str) -> str:
+    """Return the values that a parameter may have, if they are few and known; else nothing."""
+    if get_origin(kind) is Literal:
+        return ", ".join(map(str, get_args(kind)))
+    if group == "attacks" and name == "loss" and kind is str:
+        from purebench.attacks.gradient.losses import LOSSES
+
+        return ", ".join(LOSSES)
+    return ""
 
 
 def _annotations(make: Callable[..., Any]) -> dict[str, Any]:

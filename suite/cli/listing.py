@@ -29,7 +29,11 @@ ABOUT = {
     "datasets": "labelled images",
     "recipes": "recipes of the bundled models, for `purebench train`",
 }
-MORE = {"attacks": "all attacks with their parameters", "defenses": "description, cost and source of each defense"}
+MORE = {
+    "attacks": "norms, knowledge and kind of each attack, also of the libraries'",
+    "defenses": "cost and source of each defense",
+}
+ONE = "parameters of one name: purebench list GROUP NAME, such as purebench list attacks apgd"
 LIBRARY_TITLES = {
     "autoattack": "autoattack:NAME – AutoAttack's own package",
     "art": "art:NAME – Adversarial Robustness Toolbox 1.20",
@@ -82,6 +86,8 @@ def print_names(what: str | None) -> None:
         if group in MORE:
             console.print(f"  {MORE[group]}: purebench list {group}", style="dim")
         console.print()
+    if what != "boards":
+        console.print(ONE, style="dim", markup=False, highlight=False)
 
 
 def check_group(what: str) -> None:
@@ -94,11 +100,14 @@ def check_group(what: str) -> None:
         PurebenchError: If there is no such group.
     """
     if what not in ABOUT:
-        raise PurebenchError(f"list: the group {what!r} is unknown; {did_you_mean(what, ABOUT)}")
+        known = {group: [*bundled()] if group == "boards" else registry.names(group) for group in ABOUT}
+        hints = [f"purebench list {group} {what}" for group, names in known.items() if what in names]
+        hint = f"{what} is a name within a group: {' or '.join(hints)}" if hints else did_you_mean(what, ABOUT)
+        raise PurebenchError(f"list: the group {what!r} is unknown; {hint}")
 
 
 def print_attacks(console: Console) -> None:
-    """Print every attack with its parameters, and at the end those that are left out."""
+    """Print every attack with its properties, and at the end those that are left out."""
     console.print(LEGEND, style="dim", markup=False, highlight=False)
     points = {name: point for name, point in registry.installed("attacks").items() if name not in LIBRARIES}
     own = native()
@@ -118,6 +127,7 @@ def print_attacks(console: Console) -> None:
     for library, reason, names in left_out():
         table.add_row(f"{library}: {reason}", ", ".join(names))
     console.print("", table)
+    console.print("", ONE, style="dim", markup=False, highlight=False)
 
 
 def print_defenses(console: Console) -> None:
@@ -138,6 +148,7 @@ def print_defenses(console: Console) -> None:
         console.print("", below)
     for fault in faults:
         console.print(f"a declaration is ignored: {fault}", style="yellow", markup=False, highlight=False)
+    console.print("", ONE.replace("attacks apgd", "defenses diffpure"), style="dim", markup=False, highlight=False)
 
 
 def facts(one: Declaration | None) -> list[str]:
@@ -190,12 +201,15 @@ def _cells(entry: AttackEntry, longest: int) -> list[str]:
         f"also {', '.join(entry.aliases)}" if entry.aliases else "",
         f"needs {entry.needs}" if entry.needs else "",
     ]
+    return [in_rows(entry.name, longest), *attack_facts(entry), "; ".join(part for part in parts if part)]
+
+
+def attack_facts(entry: AttackEntry) -> list[str]:
+    """Return an attack's cells: norms, sees, kind."""
     return [
-        in_rows(entry.name, longest),
         "any" if entry.own else " ".join(entry.norms),
         f"{entry.knowledge}{' ∇' if entry.gradients else ''}",
         "bounded" if entry.bounded else "min-norm",
-        "; ".join(part for part in parts if part),
     ]
 
 

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -76,6 +76,27 @@ def checked(where: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
         return check_and_call
 
     return decorate
+
+
+def check_arguments(where: str, make: Callable[..., Any], params: Mapping[str, object]) -> None:
+    """Check the arguments of a function or class by its annotations; those that are not scalar are not checked.
+
+    Args:
+        where: name of the function in messages.
+        make: the function or class.
+        params: the arguments by name.
+
+    Raises:
+        PurebenchError: an argument is of another type than annotated.
+    """
+    annotated: Any = make.__init__ if inspect.isclass(make) and not dataclasses.is_dataclass(make) else make
+    try:
+        kinds = _kinds(annotated)
+    except Exception:  # a third party may import a type for its type checker only
+        return
+    for name, value in params.items():
+        if name in kinds:
+            check_value(f"{where}: {name}", value, kinds[name])
 
 
 def check_fields(made: Any, prefix: str = "") -> None:

@@ -55,6 +55,13 @@ class ThreatModel:
     radius: float
 
     def __post_init__(self) -> None:
+        if not isinstance(self.norm, str):
+            names = {"inf": "linf", "2": "l2", "2.0": "l2", "1": "l1", "1.0": "l1"}
+            near = names.get(str(self.norm))
+            raise PurebenchError(
+                f"norm: expected the name of a norm ({', '.join(NORM_NAMES)}), but got {shown(self.norm)}"
+                + (f"; did you mean {near!r}?" if near else ".")
+            )
         if self.norm not in NORM_NAMES:
             raise PurebenchError(f"norm: {self.norm!r} is unknown; {did_you_mean(self.norm, NORM_NAMES)}")
         _in_range(self.radius, self.radius)

@@ -11,7 +11,7 @@ from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, WorstCaseJob
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
-from purebench.execution.earlier_rows import with_earlier_rows
+from purebench.execution.earlier_rows import Listing, with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
 from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.execution.scheduler import Asking, default_workers, execute
@@ -122,9 +122,9 @@ def run_prepared(
         found = _kept(saved, jobs, retry_errors)
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one
             saved.remove(job.key for job in jobs if job.key not in found)
-        whole, others = with_earlier_rows(board, context, saved) if keep_rows else (board, [])
-        keys = dict.fromkeys([*(job.key for job in jobs), *others])
-        saved.set_plan(board.name, whole.to_dict(), list(keys), board.origin)
+        listing = with_earlier_rows(board, context, saved) if keep_rows else Listing(board)
+        keys, unlisted = [*(job.key for job in jobs), *listing.keys], listing.plain_unlisted
+        saved.set_plan(board.name, listing.board.to_dict(), list(dict.fromkeys(keys)), board.origin, unlisted)
         progress(len(found), len(jobs), None)
         rule = _StoppingRule(context.board, jobs, found)
         todo = [] if rule.end else list(order([job for job in jobs if job.key not in found]))
@@ -137,7 +137,7 @@ def run_prepared(
                     break
         if rule.end is not None:
             jobs = [job for job in jobs if job.block < rule.end.blocks]
-            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin)
+            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin, unlisted)
             tell(_told(board, rule.end))
     return [found[job.key] for job in jobs]
 

@@ -1,12 +1,15 @@
 """Finds rows of earlier runs of a board that a run of other rows must not hide.
 
-A store has one plan a board, that of its last run. A run of some rows keeps those rows of the plan before it whose jobs
-are all in the store under the keys that they would have today, so that stale results are left out.
+A store has one plan a board, that of its last run. A run of some rows keeps those rows of the runs before it whose jobs
+are all in the store under the keys that they would have today, so that stale results are left out. The plan also
+contains the rows that are left out, with the settings of their run, so that `show` can name them.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
@@ -17,14 +20,36 @@ from purebench.core import registry
 from purebench.core.defense import fingerprint
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, build_defense
+from purebench.records.cells import MOST_UNLISTED
 from purebench.records.provenance import versions
 from purebench.records.store import Store
 
 
-def with_earlier_rows(board: Board, context: Context, saved: Store) -> tuple[Board, list[str]]:
-    """Add the complete and current rows of the last plan to a board.
+@dataclass(frozen=True)
+class Listing:
+    """The rows that `show` lists after a run, and those of earlier runs that it does not list.
 
-    A board that may stop early is returned as it is, because its end depends on its rows.
+    Attributes:
+        board: the board of the run, with the rows of earlier runs that are complete and current.
+        keys: the keys of the jobs of these further rows.
+        unlisted: the boards of earlier runs, the latest first, with those of their rows that are not listed.
+    """
+
+    board: Board
+    keys: list[str] = field(default_factory=list)
+    unlisted: list[Board] = field(default_factory=list)
+
+    @property
+    def plain_unlisted(self) -> list[tuple[dict[str, Any], str]]:
+        """`unlisted` as the store keeps it: plain values and origins."""
+        return [(board.to_dict(), board.origin) for board in self.unlisted[:MOST_UNLISTED]]
+
+
+def with_earlier_rows(board: Board, context: Context, saved: Store) -> Listing:
+    """Add the complete and current rows of earlier runs to a board.
+
+    A row is added only if its run had the settings of this one. A board that may stop early gets no further rows,
+    because its end depends on its rows.
 
     Args:
         board: the board of this run.
@@ -32,34 +57,63 @@ def with_earlier_rows(board: Board, context: Context, saved: Store) -> tuple[Boa
         saved: the store.
 
     Returns:
-        The board with further rows, and the keys of their jobs.
+        The rows that are listed, and those that are not. A row that this run or a later one has evaluated on at least
+        as many images, with otherwise the same settings, is in neither.
     """
-    earlier = _last(board, saved) if board.stop is None else None
-    if earlier is None:
-        return board, []
-    shown, keys = {row.name: row for row in board.shown}, list[str]()
-    rows: list[DefenseChoice] = []
-    for row in earlier.shown:
-        found = None if row.name in shown else _current(board, row, context, saved)
-        keys += found or []
-        if row.name in shown:
-            rows.append(shown.pop(row.name))
-        elif found is not None:
-            rows.append(row)
-    return with_rows(board, [*rows, *shown.values()]), keys
+    shown = {row.name: row for row in board.shown}
+    rows: dict[str, DefenseChoice] = {}
+    keys: list[str] = []
+    left: list[tuple[Board, list[DefenseChoice]]] = []
+    for earlier in _earlier(board, saved):
+        same = board.stop is None and _on(earlier, board) == board
+        rest: list[DefenseChoice] = []
+        for row in earlier.shown:
+            if same and (row.name in shown or row.name in rows):
+                rows.setdefault(row.name, shown.get(row.name, row))
+            elif same and (found := _current(board, row, context, saved)) is not None:
+                rows[row.name] = row
+                keys += found
+            else:
+                rest.append(row)
+        left.append((earlier, rest))
+    whole = with_rows(board, list((rows | shown).values()))
+    return Listing(whole, keys, _not_covered(whole, left))
 
 
-def _last(board: Board, saved: Store) -> Board | None:
-    """Return the board of the last plan if it differs from this one in its rows only, else None."""
-    found = saved.plans().get(board.name)
-    if found is None:
-        return None
-    try:
-        earlier = parse_board(found[0])
-    except PurebenchError:  # of another version
-        return None
-    same = replace(earlier, defenses=board.defenses, title=board.title, about=board.about)
-    return earlier if same == board else None
+def _not_covered(whole: Board, left: Sequence[tuple[Board, Sequence[DefenseChoice]]]) -> list[Board]:
+    """Return the earlier boards with those of their rows that neither the whole board nor a later one covers."""
+    found: list[Board] = []
+    for earlier, rows in left:
+        kept = [row for row in rows if not any(_covers(other, earlier, row) for other in (whole, *found))]
+        if kept:
+            found.append(with_rows(earlier, kept))
+    return found
+
+
+def _earlier(board: Board, saved: Store) -> Iterator[Board]:
+    """Yield the board of the last plan, then those of earlier runs; without those of another version."""
+    plans = saved.plans()
+    if board.name not in plans:
+        return
+    each = [(plans[board.name][0], saved.origin(board.name)), *saved.unlisted(board.name)]
+    for definition, origin in each:
+        try:
+            yield replace(parse_board(definition), origin=origin)
+        except PurebenchError:
+            continue
+
+
+def _on(earlier: Board, board: Board) -> Board:
+    """Return an earlier board with the rows and texts of another one: they are equal if their settings are."""
+    return replace(earlier, defenses=board.defenses, title=board.title, about=board.about)
+
+
+def _covers(later: Board, earlier: Board, row: DefenseChoice) -> bool:
+    """Return whether a later run has the row on at least as many images, with otherwise the same settings."""
+    alike = replace(_on(earlier, later), dataset=later.dataset) == later and (
+        replace(earlier.dataset, images=later.dataset.images) == later.dataset
+    )
+    return alike and later.dataset.images >= earlier.dataset.images and row in later.shown
 
 
 def _current(board: Board, row: DefenseChoice, context: Context, saved: Store) -> list[str] | None:

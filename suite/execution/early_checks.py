@@ -66,7 +66,8 @@ def check_attacks(board: Board) -> None:
         PurebenchError: an attack cannot be created or run.
     """
     for attack in board.attacks:
-        where = f"attacks.{attack.name}"
+        file = f"{board.origin}: " if board.origin.endswith((".yaml", ".yml")) else ""
+        where = f"{file}attacks.{attack.name}"
         try:
             takes = inspect.signature(registry.factory("attacks", attack.use.name)[0]).parameters
             made = registry.create("attacks", attack.use, found=None)  # no images of a source yet

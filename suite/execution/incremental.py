@@ -29,12 +29,14 @@ class Runner:
         device: `cpu`, `cuda` or `cuda:0`.
         workers: the number of processes.
         progress: called after every job.
+        retry_errors: whether to run jobs again that ended in an error.
     """
 
     store: Path
     device: str = "cpu"
     workers: int = 1
     progress: JobProgress = lambda done, total, record: None
+    retry_errors: bool = False
     _loaded: Context | None = field(default=None, init=False, repr=False)
 
     def prepare(self, board: Board) -> None:
@@ -64,7 +66,15 @@ class Runner:
             self.prepare(board)
         assert self._loaded is not None
         context = self._loaded.on(board)
-        records = run_prepared(board, context, self.store, workers=self.workers, wait=WAIT, progress=self.progress)
+        records = run_prepared(
+            board,
+            context,
+            self.store,
+            workers=self.workers,
+            wait=WAIT,
+            retry_errors=self.retry_errors,
+            progress=self.progress,
+        )
         (found,) = merge(context.board, records)
         return context, found
 

@@ -24,6 +24,8 @@ CURE = "choose another file (--store), or move this one"
 MOST_PIXELS = 2**28
 """Largest number of values of the adversarial images of one job."""
 MOST_KEYS = 1_000_000
+MOST_UNLISTED = 20
+"""Largest number of earlier runs whose unlisted rows a plan keeps."""
 MOST_PACKED = 1100
 """Largest compression ratio of zlib, in bytes per compressed byte."""
 CHUNK = 2**20
@@ -82,6 +84,14 @@ def definition(text: str) -> dict[str, Any]:
     if not isinstance(board := plan(text).get("board"), dict):
         raise PurebenchError(f"expected the plan of a board, but got {shown(board)}; {CURE}.")
     return board
+
+
+def unlisted(text: str) -> list[tuple[dict[str, Any], str]]:
+    """Return the boards of earlier runs whose rows a plan lacks, in plain values, and their origins."""
+    found = plan(text).get("unlisted", [])
+    each = found[:MOST_UNLISTED] if isinstance(found, list) else []
+    boards = [(one.get("board"), one.get("origin", "")) for one in each if isinstance(one, dict)]
+    return [(board, origin) for board, origin in boards if isinstance(board, dict) and isinstance(origin, str)]
 
 
 def keys(text: str) -> list[str]:

@@ -123,7 +123,14 @@ class Store:
             packed = self.connection.execute("SELECT pixels FROM adversarial WHERE key = ?", (key,)).fetchone()[0]
             return cells.images(packed, shape, size)
 
-    def set_plan(self, board: str, definition: dict[str, Any], keys: Sequence[str], origin: str = "") -> None:
+    def set_plan(
+        self,
+        board: str,
+        definition: dict[str, Any],
+        keys: Sequence[str],
+        origin: str = "",
+        unlisted: Sequence[tuple[dict[str, Any], str]] = (),
+    ) -> None:
         """Save the definition of a board as it was last run, and the keys of its jobs in their order.
 
         Args:
@@ -131,9 +138,12 @@ class Store:
             definition: The board as plain values.
             keys: Keys of its jobs.
             origin: The board as the user named it, a bundled one or the path of a board.yaml.
+            unlisted: Definition and origin of the boards of earlier runs, with those of their rows that this plan
+                lacks.
         """
         with self._guard(), self.connection:
-            plan = {"board": definition, "origin": origin}
+            others = [{"board": other, "origin": named} for other, named in unlisted]
+            plan = {"board": definition, "origin": origin, "unlisted": others}
             row = (board, dumps_with_schema(plan, SCHEMA), json.dumps(list(keys)))
             self.connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", row)
 
@@ -145,6 +155,12 @@ class Store:
                 cells.text(board): (cells.definition(cells.text(plan)), cells.keys(cells.text(keys)))
                 for board, plan, keys in rows
             }
+
+    def unlisted(self, board: str) -> list[tuple[dict[str, Any], str]]:
+        """Return the definitions of earlier runs of a board, with the rows that its plan lacks, and their origins."""
+        with self._guard():
+            row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
+            return cells.unlisted(cells.text(row[0])) if row else []
 
     def origin(self, board: str) -> str:
         """Return the board as the user named it when it was last run; empty if that is not known."""

@@ -133,6 +133,20 @@ def test_invalid_input_is_rejected(model: nn.Module, images: tuple[Tensor, Tenso
         "labels from 0 to 1 for a model with 2 outputs": lambda: attack(model, x, y + 2, eps=EPS),
         "expected labels": lambda: attack(model, x, y[:3], eps=EPS),
         "integers, but got torch.float32": lambda: attack(model, x, y.float(), eps=EPS),
+        r"divide them by 255: x / 255": lambda: attack(model, x * 255, y, eps=EPS),
+        r"x\.float\(\) / 255": lambda: attack(model, (x * 255).byte(), y, eps=EPS),
+        r"x\[None\] for one image": lambda: attack(model, x[0], y[:1], eps=EPS),
+        r"reshape them: x\.reshape\(N, C, H, W\)": lambda: attack(model, x.flatten(1), y, eps=EPS),
+        r"normalise in the model": lambda: attack(model, (x - 0.3) / 0.3 + 0.5, y, eps=EPS),
+        r"\(x \+ 1\) / 2": lambda: attack(model, 2 * x - 1, y, eps=EPS),
+        r"does not accept torch\.float64 .* convert the images: x\.float\(\)": lambda: attack(
+            model, x.double(), y, eps=EPS
+        ),
+        "expected the name of a norm .*, but got 2; did you mean 'l2'": lambda: attack(model, x, y, eps=EPS, norm=2),  # type: ignore[call-overload]
+        "did you mean 'linf'": lambda: attack(model, x, y, eps=EPS, norm=float("inf")),  # type: ignore[call-overload]
+        r"pass Defense\(model, random=True\)": lambda: attack(
+            lambda z: model(z + 0.1 * torch.randn_like(z)), x, y, eps=EPS
+        ),
         "'l7' is unknown": lambda: attack(model, x, y, eps=EPS, norm="l7"),
         "any image can become any other": lambda: attack(model, x, y, eps=8.0),
         r"call model\.eval\(\)": lambda: attack(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, y, eps=EPS),
@@ -175,3 +189,9 @@ def test_an_unknown_keyword_of_a_call_is_rejected(
 ) -> None:
     with pytest.raises(PurebenchError, match=re.escape(message)):
         APGD()(model, *images, **{name: EPS})  # type: ignore[call-overload]
+
+
+def test_float64_images_are_accepted_by_a_float64_model(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    x, y = images
+    found = PGD(steps=2)(model.double(), x.double(), y, eps=EPS)
+    assert found.dtype is torch.float64

@@ -11,6 +11,8 @@ from purebench.boards.board import Board
 from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board
 from purebench.boards.selection import choose
+from purebench.checks.attack_variants import in_units
+from purebench.cli.commands.show import _made_by
 from purebench.core.errors import PurebenchError
 from purebench.execution.board_run import run_board
 from purebench.execution.early_checks import check_attacks
@@ -92,3 +94,22 @@ def test_boards_cannot_give_the_images_of_a_transfer_attack(tmp_path: Path) -> N
     }
     with pytest.raises(PurebenchError, match=r"expected no `found`: .* but got 1; leave it out"):
         check_attacks(load_board(write_board(tmp_path, attacks=attacks)))
+
+
+def test_radii_are_written_in_the_units_of_the_board() -> None:
+    assert in_units(32 / 255, "8/255") == "32/255"
+    assert in_units(0.25, "0.5") == "0.25"
+    assert in_units(0.25, "8/x") == "0.25"
+
+
+def test_the_boards_of_checks_are_marked_in_the_list_of_a_store() -> None:
+    plans = {
+        "quick": ({"threat": {"radius": "8/255"}}, []),
+        "quick@0.5": ({"threat": {"radius": 0.5}}, []),
+        "quick-checks": ({"threat": {"radius": "8/255"}}, []),
+        "quick-checks@0.125490": ({"threat": {"radius": 32 / 255}}, []),
+        "quick-checks-steps": ({"threat": {"radius": "8/255"}}, []),
+    }
+    made = " (made by purebench check)"
+    at = " (made by purebench check, at radius 32/255)"
+    assert [_made_by(name, plans) for name in plans] == ["", "", made, at, made]

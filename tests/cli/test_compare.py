@@ -125,3 +125,26 @@ def test_invalid_input_gives_a_one_line_error(words: list[str], message: str) ->
     done = call(*words)
     assert isinstance(done.exception, PurebenchError)
     assert message in str(done.exception)
+
+
+def test_the_source_of_the_numbers_is_named(tmp_path: Path, rows: dict[str, DefenseResult]) -> None:
+    def source(*words: str) -> str:
+        return CliRunner().invoke(app, ["compare", *words], env={"COLUMNS": "500"}).output
+
+    assert "source: the committed results of fashion-quick, not your own runs; for your own" in source("trades", "vae")
+    export_results(tmp_path, [rows["none"], rows["vae"]])
+    assert f"source: the results in {tmp_path}" in source("none", "vae", "--results", str(tmp_path))
+    files = [str(tmp_path / f"{name}.json") for name in ("none", "vae")]
+    assert "source: " in source(*files)
+    assert "committed" not in source(*files)
+
+
+@pytest.mark.parametrize(("columns", "sized"), [("60", False), ("120", True)])
+def test_the_legend_explains_the_columns_that_are_shown(
+    columns: str, sized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    text = " ".join(call("trades", "vae").output.split())
+    assert ("odds: (A > B, plus ½) / (<, plus ½)" in text) == sized
+    assert "not corrected for the number of pairs" not in text
+    assert "intervals are not corrected for the number of pairs" in " ".join(call("--all").output.split())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -241,3 +242,20 @@ def test_files_are_written_before_the_table_is_printed(
     assert call("show", "small", "--store", ran / "s", *words).exit_code == 1
     assert (tmp_path / "p.html").is_file()
     assert (tmp_path / "r" / "plain.json").is_file()
+
+
+def test_the_bibtex_entry_of_purebench_agrees_with_the_citation_file() -> None:
+    root = Path(__file__).parents[2]
+    given = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    text = bibtex([], str(given["version"]))
+    (author,) = (one["name"] for one in given["authors"])
+    year = str(given["date-released"])[:4]
+    for field, value in {
+        "title": f"{{{given['title']}}}",
+        "author": f"{{{author}}}",
+        "year": year,
+        "version": given["version"],
+        "license": given["license"],
+    }.items():
+        assert f"  {field} = {{{value}}},\n" in text
+    assert text.strip() in (root / "docs" / "citing.md").read_text(encoding="utf-8")

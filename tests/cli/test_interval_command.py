@@ -50,6 +50,8 @@ def test_in_order_lists_the_methods_that_depend_on_the_order() -> None:
     [
         (["51/50"], "expected at most as many right answers as images, and at least 1 image, but got 51/50"),
         (["0/0"], "expected at most as many right answers as images, and at least 1 image"),
+        (["0.5"], "expected right answers among a number of images, such as 43/50, or a file"),
+        (["86%"], "but got the number 86%"),
         (["nowhere.txt"], "nowhere.txt: cannot be read"),
         (["43/50", "-m", "wald"], "expected method to be one of agresti-coull"),
         (["43/50", "--confidence", "95"], "--confidence: expected a number between 0 and 1"),

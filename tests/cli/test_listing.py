@@ -13,6 +13,7 @@ from rich.console import Console
 
 from purebench.attacks.catalogue import LIBRARIES
 from purebench.attacks.entry import native
+from purebench.attacks.gradient.losses import LOSSES
 from purebench.boards.bundled import bundled
 from purebench.cli import describe as describing
 from purebench.cli import listing, summaries
@@ -165,7 +166,7 @@ def test_a_description_shows_the_ranges_of_parameters(
 
 
 def test_a_description_has_no_column_of_ranges_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "range" not in described(monkeypatch, "attacks", "fgsm")
+    assert "range" not in described(monkeypatch, "attacks", "foolbox:LinfPGD")
 
 
 def test_a_board_is_described_by_its_yaml_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,3 +211,22 @@ def test_the_fast_summary_handles_unusual_sources(source: str, tmp_path: Path, m
     summaries._text.cache_clear()
     found = summaries.summary(EntryPoint("f", "some_module:f", "purebench.attacks"))
     assert found == summaries._summaries(f'"""Of the module."""\n\n{source}').get("f")
+
+
+def test_an_attack_is_described_with_its_losses_norms_and_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = described(monkeypatch, "attacks", "apgd")
+    assert f"loss 'ce' {', '.join(LOSSES)}" in text
+    for expected in ("norms linf l2 l1", "sees white-box ∇", "kind bounded"):
+        assert expected in text
+    assert "kind min-norm" in described(monkeypatch, "attacks", "deepfool")
+    assert "norms" in described(monkeypatch, "attacks", "foolbox:LinfPGD")
+
+
+def test_only_names_with_parameters_are_shown_with_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert described(monkeypatch, "views", "bpda").endswith("in a board.yaml: bpda")
+    assert "bpda-learned(parameter=value, …)" in described(monkeypatch, "views", "bpda-learned")
+
+
+def test_a_name_in_place_of_a_group_gives_the_command_that_describes_it() -> None:
+    with pytest.raises(PurebenchError, match="vae is a name within a group: purebench list defenses vae"):
+        listing.check_group("vae")

@@ -174,3 +174,11 @@ def test_run_takes_the_board_as_argument_or_option() -> None:
         command("run", "fashion-linf", "--board", "fashion-quick")
     with pytest.raises(PurebenchError, match=r"got none; known: .*fashion-quick"):
         command("run", "--defense", "vae")
+
+
+def test_a_registered_name_is_mentioned(own_folder: Path) -> None:
+    told = command("new", "attack", "latent").stderr
+    assert (
+        "'latent' is also the registered name of another attack; yours is named by its file, latent/latent.py" in told
+    )
+    assert command("new", "attack", "my_own").stderr == ""

@@ -72,6 +72,9 @@ class Reversed(torch.autograd.Function):
 def reversed_gradient():
     return Function(Reversed.apply, random=False)
 
+def wrong_size():
+    return Function(lambda x: x[..., 1:], random=False)
+
 def slow():
     def purify(x):
         time.sleep(0.05 * len(x))
@@ -126,7 +129,7 @@ def test_a_valid_defense_passes_every_probe_and_nothing_is_stored(own_folder: Pa
         ("secretly_random", "randomness", "declare random=True"),
         ("never_random", "randomness", "other seeds give the same answers"),
         ("one_class", "clean accuracy", "no better than guessing among 10 classes"),
-        ("detached", "gradient", "a gradient at the image, but none arrives"),
+        ("detached", "gradient", "remove torch.no_grad and detach from the defense, or"),
         ("rounded", "gradient", "differentiable = False"),
         ("reversed_gradient", "gradient", "not the gradient of the defense"),
     ],
@@ -138,6 +141,22 @@ def test_each_fault_fails_its_probe(name: str, probe: str, sentence: str, monkey
     assert report["probes"][probe]["result"] == "fails"
     assert sentence in report["probes"][probe]["sentence"]
     assert report["next"] == f"purebench try mine.py:{name} --board board.yaml"
+
+
+def test_probes_after_a_broken_contract_are_not_run() -> None:
+    """The classifier accepts images of another size, so the other probes would report numbers of the fault."""
+    code, report = tried("mine.py:wrong_size")
+    results = [(probe["name"], probe["result"]) for probe in report["probes"].values()]
+    assert code == 1
+    assert results[:2] == [("valid logits", "holds"), ("contract", "fails")]
+    assert [result for _, result in results[2:]] == ["undecided"] * 5
+    assert all("not run" in probe["sentence"] for probe in list(report["probes"].values())[2:])
+
+
+def test_the_attack_is_not_run_without_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_probes, "PROBE_OF_BOARD", float("inf"))
+    _, report = tried("mine.py:detached")
+    assert report["probes"]["short attack"]["sentence"] == "not run: no gradient reaches the images"
 
 
 def test_shared_draws_are_reported_without_failure() -> None:

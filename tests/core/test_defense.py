@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purebench.core.defense import Defense, Function, as_defense, fingerprint
+from purebench.core.defense import Defense, Function, Purifier, as_defense, fingerprint
 
 
 def net() -> nn.Module:
@@ -99,3 +99,16 @@ def test_the_fingerprint_depends_on_weights_outside_the_state_dict(make: Callabl
     weight = torch.arange(32.0).view(16, 2)
     assert fingerprint(make(weight.clone())) == fingerprint(make(weight.clone()))
     assert fingerprint(make(weight.clone())) != fingerprint(make(weight + 1))
+
+
+@pytest.mark.parametrize(("declared", "given"), [(None, "it is missing"), ("yes", "it is 'yes'")])
+def test_a_purifier_without_the_declaration_of_its_randomness_is_rejected(declared: object, given: str) -> None:
+    class Undeclared(Purifier):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    if declared is not None:
+        Undeclared.random = declared  # type: ignore[assignment]
+    message = f"expected the declaration `random` in the class Undeclared, but {given}; add the line `random = True`"
+    with pytest.raises(TypeError, match=message):
+        as_defense(Undeclared(), net())

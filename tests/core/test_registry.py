@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -104,6 +105,44 @@ def test_a_file_with_an_invalid_factory_is_rejected(tmp_path: Path, line: str, m
     file.write_text(line + "\n", encoding="utf-8")
     with pytest.raises(PurebenchError, match=message):
         registry.create("defenses", Spec(f"{file}:thing"))
+
+
+TYPED = """
+from dataclasses import dataclass
+
+def made(size: int = 3, share: float = 0.5, on: bool = True, name: str = "a", many=None):
+    return size, share, on, name
+
+class Made:
+    def __init__(self, size: int):
+        self.size = size
+
+@dataclass
+class Fields:
+    size: int = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("made(size=2.5)", "size: expected a whole number, but got 2.5"),
+        ("made(size=x)", "size: expected a whole number, but got 'x'"),
+        ("made(share=x)", "share: expected a number, but got 'x'"),
+        ("made(on=1)", "on: expected true or false, but got 1"),
+        ("made(name=3)", "name: expected text, but got 3"),
+        ("Made(size='x')", "size: expected a whole number, but got 'x'"),
+        ("Fields(size='x')", "size: expected a whole number, but got 'x'"),
+    ],
+)
+def test_the_arguments_of_a_factory_in_a_file_are_checked_by_its_annotations(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "local.py"
+    file.write_text(TYPED, encoding="utf-8")
+    with pytest.raises(PurebenchError, match=re.escape(message)):
+        registry.create("defenses", Spec.parse(f"{file}:{text}"))
+    assert registry.create("defenses", Spec.parse(f"{file}:made(size=2, share=1, on=false, name=b, many=[1])"))[0] == 2
 
 
 def test_context_is_passed_only_to_factories_that_accept_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from purebench.boards.board import Board
 from purebench.boards.parse import load_board
+from purebench.cli.commands.plan import _points
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.execution.board_run import run_board
@@ -88,7 +90,22 @@ def test_plan_prints_costs_and_expected_intervals(board: Board, tmp_path: Path) 
     # For each of 8 images: 1 draw of `none`, 6 of `noise` and of `coin`; then 1, 32 and 32 fresh draws.
     assert "12 jobs, 624 forwards and 0 backwards" in text
     assert "intervals to expect of 8 images at 95 %" in text
-    assert "points among all 3 pairs" in text
+    detected = r"two rows chosen beforehand [\d.]+ points or more all 3 pairs [\d.]+ points or more"
+    assert re.search(detected, text)
+    assert _points(math.inf) == "none: there are too few images"
     done = CliRunner().invoke(app, ["plan", str(path), "--until", "half-width=0.2", "--budget", "5", "-d", "none"])
     assert "at most: the run stops as soon as every interval is ± 20 points" in " ".join(done.output.split())
+    assert "detectable difference: none, because it needs two rows, and this plan has one" in done.output
     assert isinstance(CliRunner().invoke(app, ["plan", "fashion-quik"]).exception, PurebenchError)
+
+
+def test_plan_explains_rows_that_are_only_sources(tmp_path: Path) -> None:
+    attacks = {
+        "apgd": {"use": "apgd(steps=1)", "gradient": "exact"},
+        "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "apgd"}},
+    }
+    path = write_board(tmp_path, images=4, attacks=attacks, defenses={"none": "none", "blur": "gaussian-blur(sigma=1)"})
+    words = ["plan", str(path), "--budget", "0", "-d", "blur"]
+    text = " ".join(CliRunner().invoke(app, words, env={"COLUMNS": "160"}).output.split())
+    assert "none (only source)" in text
+    assert "reuse the adversarial examples of none, which is run only as far as they need it, and is not ranked" in text

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from purebench.boards.parse import load_board
 from purebench.cli.main import app
@@ -122,3 +123,70 @@ def test_a_source_that_was_a_row_remains_a_row(folder: Path) -> None:
     run()
     run("-d", "blur")
     assert listed(folder) == ["none", "blur"]
+
+
+def show(*words: str) -> Result:
+    return CliRunner().invoke(app, [*words, "--store", "s"])
+
+
+def test_rows_on_another_number_of_images_are_named_with_the_command_that_lists_them(folder: Path) -> None:
+    run("-d", "blur", "--images", "2")
+    told = show("show", "small").stderr
+    assert "not listed: none, dim, blur, evaluated on 4 images instead of 2" in told
+    command = shlex.split(told.strip().rpartition("this command lists them: ")[2])
+    assert CliRunner().invoke(app, command[1:]).exit_code == 0
+    assert listed(folder) == ["none", "dim", "blur"]
+    assert show("show", "small").stderr == ""  # `blur` on 2 of these images is part of the listed row
+
+
+def test_rows_are_listed_again_by_a_later_run_on_their_images(folder: Path) -> None:
+    run("-d", "none", "--images", "2")
+    run("-d", "median")
+    assert listed(folder) == ["none", "dim", "blur", "median"]
+    assert show("show", "small").stderr == ""
+
+
+def test_run_export_and_compare_name_the_rows_that_are_not_listed(folder: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "board.yaml", "--store", "s", "--images", "2", "-d", "none", "-d", "median"])
+    exported = show("export", "small", "--format", "csv")
+    compared = show("compare", "none", "median", "--board", "small")
+    for one in (done, exported, compared):
+        assert one.exit_code == 0, one.output
+        assert "not listed: none, dim, blur, evaluated on 4 images instead of 2" in one.stderr
+
+
+def test_a_changed_row_is_named(folder: Path) -> None:
+    write_code(folder, 0.8)
+    run("-d", "none")
+    assert (
+        "not listed: dim (unfinished, or changed since the run); this command lists it" in show("show", "small").stderr
+    )
+
+
+def test_a_board_is_accepted_by_name_and_by_path(folder: Path) -> None:
+    for board in ("small", "board.yaml"):
+        assert show("show", board).exit_code == 0
+        assert show("export", board, "--format", "csv").exit_code == 0
+        assert show("compare", "none", "dim", "--board", board).exit_code == 0
+
+
+def test_a_bundled_board_that_was_not_run_is_named_with_the_command_that_runs_it(folder: Path) -> None:
+    told = str(show("show", "fashion-linf").exception)
+    assert "the board 'fashion-linf' has not been run with this store" in told
+    assert "purebench run fashion-linf --store s" in told
+
+
+def test_more_images_than_the_board_has_lengthen_it_and_are_mentioned(folder: Path) -> None:
+    told = CliRunner().invoke(app, ["run", "board.yaml", "--store", "s", "-d", "none", "--images", "5"]).stderr
+    assert "--images 5 lengthens small, which has 4 images" in told
+    told = CliRunner().invoke(app, ["plan", "board.yaml", "-d", "none", "--images", "5", "--budget", "0"]).stderr
+    assert "--images 5 lengthens small, which has 4 images" in told
+    told = CliRunner().invoke(app, ["run", "board.yaml", "--store", "s", "-d", "none", "--images", "4"]).stderr
+    assert "lengthens" not in told
+
+
+def test_an_error_in_an_attack_of_a_board_file_begins_with_the_file(folder: Path) -> None:
+    path = folder / "board.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("apgd(steps=1)", "apgd(stps=1)"), encoding="utf-8")
+    told = str(CliRunner().invoke(app, ["run", "board.yaml", "--store", "t"]).exception)
+    assert told.startswith("board.yaml: attacks.apgd: ")

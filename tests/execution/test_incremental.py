@@ -22,6 +22,7 @@ from purebench.records.record import Record
 from purebench.testing.fixture import Robustness
 from purebench.testing.settings import Settings
 
+from boards import write_board  # isort: skip
 from claimed import write_claimed  # isort: skip
 
 
@@ -96,3 +97,28 @@ def test_a_variant_with_an_unbounded_radius_is_rejected(tmp_path: Path) -> None:
     board = only(write_claimed(tmp_path, images=8), "none")
     with pytest.raises(PurebenchError, match=r"threat\."):
         prepare(board).on(replace(board, threat=replace(board.threat, radius=2.0)))
+
+
+DEFENSE = """
+from pathlib import Path
+from purebench import Function
+
+def sometimes():
+    def purify(x):
+        if Path({flag!r}).exists():
+            raise RuntimeError("no answer today")
+        return x
+    return Function(purify, random=False)
+"""
+
+
+def test_failed_jobs_are_run_again_on_request(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    (tmp_path / "own.py").write_text(DEFENSE.format(flag=str(flag)), encoding="utf-8")
+    rows = {"sometimes": f"{tmp_path}/own.py:sometimes"}
+    board = load_board(write_board(tmp_path, images=2, block=2, attacks={"clean": {"use": "clean"}}, defenses=rows))
+    assert Runner(tmp_path / "s").result(board)[1].errored
+    flag.unlink()
+    assert Runner(tmp_path / "s").result(board)[1].errored
+    assert not Runner(tmp_path / "s", retry_errors=True).result(board)[1].errored

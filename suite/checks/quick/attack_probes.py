@@ -7,14 +7,16 @@ from dataclasses import replace
 import torch
 
 from purebench.attacks.gradient.losses import margin
+from purebench.attacks.views.view_module import NO_GRADIENT
 from purebench.boards.board import AttackChoice, Board, DefenseChoice
 from purebench.boards.jobs import Job
 from purebench.boards.selection import with_rows
-from purebench.checks.defense_checks import BY_CHANCE, CURE, beside
+from purebench.checks.defense_checks import BY_CHANCE, CURE, NO_GRADIENT_CURE, beside
 from purebench.checks.finding import CheckStatus
 from purebench.checks.quick.state import Probe, QuickCheck, late
 from purebench.core import registry
 from purebench.core.defense import Defense
+from purebench.core.errors import PurebenchError
 from purebench.core.files.text import duration
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
@@ -53,7 +55,13 @@ def gradient(quick: QuickCheck) -> Probe:
     view = registry.create("views", Spec(mode), defense=quick.context.pristine(quick.row.name), eot=1)
     view.batch = quick.batch()
     with seeded("try", "gradient", device=x.device):
-        look = view.look(x, y, margin)
+        try:
+            look = view.look(x, y, margin)
+        except PurebenchError as error:
+            if str(error) != NO_GRADIENT:
+                raise
+            quick.no_gradient = True
+            return Probe(GRADIENT, CheckStatus.FAILS, f"no gradient reaches the images; {NO_GRADIENT_CURE}")
     slope, rises = look.gradient, torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for step in STEPS:
         with seeded("try", "gradient", device=x.device):
@@ -90,6 +98,8 @@ def attack(quick: QuickCheck) -> Probe:
         return Probe(ATTACK, CheckStatus.UNDECIDED, "not run: it needs the clean accuracy, which was not measured")
     if not wanted:
         return Probe(ATTACK, CheckStatus.UNDECIDED, "not run: no image is classified correctly without an attack")
+    if quick.no_gradient:
+        return Probe(ATTACK, CheckStatus.UNDECIDED, "not run: no gradient reaches the images")
     random, board, mode = quick.defense.random, quick.context.board, mode_of(quick.defense)
     verify = board.draws if random else 4
     efforts = [(min(n, len(wanted)), eot if random else 1) for n, eot in EFFORTS]

@@ -15,12 +15,14 @@ from purebench.core.answers import are_probabilities, check_logits
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
 from purebench.core.seeds import seeded
-from purebench.execution.contract.checks import PROBABILITIES, check_contract
+from purebench.execution.contract.checks import PROBABILITIES, WrongImages, check_contract
 from purebench.execution.contract.pristine import copied
 from purebench.execution.cost_estimate import timed_pass
 from purebench.statistics import clopper_pearson
 
 ANSWERS, CONTRACT, DRAWS, CLEAN = "valid logits", "contract", "randomness", "clean accuracy"
+WRONG_IMAGES = "wrong_images"
+"""Name of the number that says that the purified images have another shape, type or range."""
 MOST_CLEAN = 100
 """Largest number of images of the clean accuracy."""
 ENOUGH_CLEAN = 20
@@ -45,7 +47,10 @@ def answers(quick: QuickCheck) -> Probe:
 def contract(quick: QuickCheck) -> Probe:
     """Check shape, type and range of the purified images, and the logits."""
     x, _ = quick.images(2)
-    check_contract(copied(quick.defense), x)
+    try:
+        check_contract(copied(quick.defense), x)
+    except WrongImages as error:
+        return Probe(CONTRACT, CheckStatus.FAILS, str(error), {WRONG_IMAGES: True})
     with torch.no_grad(), seeded("try", "contract", device=x.device):
         purified = copied(quick.defense).purify(x.clone())
         logits = check_logits(copied(quick.defense)(x.clone()), len(x))

@@ -22,6 +22,9 @@ Tell = Callable[[str, int, int], None]
 """tell(the current probe, the number of finished probes, the number of all probes)."""
 
 
+NOT_RUN = "not run: the purifier returns invalid images; correct this first"
+
+
 def tried(
     board: Board,
     *,
@@ -38,7 +41,8 @@ def tried(
         tell: called with the progress.
 
     Returns:
-        The results, up to a defense that gives no answer, of which nothing else can be known.
+        The results, up to a defense that gives no answer, of which nothing else can be known. If the purified
+        images are invalid, the probes after the contract are not run, because they would report effects of the fault.
 
     Raises:
         PurebenchError: the board or the defense cannot be made.
@@ -55,10 +59,15 @@ def tried(
         attack_probes.COST: attack_probes.cost,
     }
     found: list[Probe] = []
+    broken = False
     with single_thread(quick.context.device):  # as in jobs, whose cost is estimated
         for name, probe in probes.items():
             tell(name, len(found), len(probes))
+            if broken:
+                found.append(Probe(name, CheckStatus.UNDECIDED, NOT_RUN))
+                continue
             found.append(_result(name, probe, quick))
+            broken = defense_probes.WRONG_IMAGES in found[-1].numbers
             if name == defense_probes.ANSWERS and found[-1].failed:
                 break
     tell("done", len(found), len(found))

@@ -52,6 +52,7 @@ class QuickCheck:
         end: the value of `time.monotonic` at which the time is over.
         seconds: seconds of a pass of one image in a batch, once measured.
         right: whether each of the first images was classified correctly.
+        no_gradient: whether the gradient probe found that no gradient reaches the images.
     """
 
     context: Context
@@ -59,6 +60,7 @@ class QuickCheck:
     end: float
     seconds: float = 0.0
     right: list[bool] = field(default_factory=list)
+    no_gradient: bool = False
 
     @property
     def defense(self) -> Defense:

@@ -57,6 +57,7 @@ def check(
     confidence: Annotated[float, typer.Option(help="Confidence of the joint decision over all checks.")] = 0.95,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Number of processes.", min=1)] = 1,
+    retry_errors: Annotated[bool, typer.Option(help="Run jobs again that ended in an error.")] = False,
     store: StoreOption = None,
     trust: TrustOption = False,
 ) -> None:
@@ -86,7 +87,7 @@ def check(
     check_trust(board, load_board(find_board(board)), trust=trust)
     effort = Effort(steps=steps, eot=eot, queries=queries, tolerance=tolerance)
     with run_progress(parts=True) as watch:
-        run = Runner(store or default_store(), device, workers, watch)
+        run = Runner(store or default_store(), device, workers, watch, retry_errors)
         row, limits = chosen.shown[0], Limits(max_images, minutes)
         found = honest(chosen, row, run, effort=effort, confidence=confidence, limits=limits)
     _print_findings(f"{row.name} on {chosen.name}, {found.images} images", found.findings)

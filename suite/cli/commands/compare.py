@@ -24,7 +24,10 @@ def compare(
     b: Annotated[str | None, typer.Argument(help="The other row, result or folder.")] = None,
     board: Annotated[
         str,
-        typer.Option(help=("The board of the rows; without --store and --results, its committed results are used.")),
+        typer.Option(
+            help="The board of the rows, a name or the path of a board.yaml; without --store and --results, the "
+            "results in the folder `results` beside its board.yaml are used: those committed with a bundled board."
+        ),
     ] = "fashion-quick",
     store: Annotated[
         Path | None, typer.Option(help="Use the rows of this store, which `purebench run` has written.")
@@ -67,7 +70,11 @@ def compare(
     if out is not None:
         write_files({out: as_json({"what": what, "pairs": [pair.to_dict() for pair in found]})})
     console.print(_table(found, console.width))
-    for line in [f"difference: {what} of A minus that of B, in points", *_notes(found)]:
+    for line in [
+        _source(a, b, board, store, results),
+        f"difference: {what} of A minus that of B, in points",
+        *_notes(found, sized=_sized(found, console.width)),
+    ]:
         console.print(line, style="dim", markup=False, highlight=False)
     differing = sorted({name for left, right in pairs for name in other_settings(left.result, right.result)})
     if differing:
@@ -75,6 +82,23 @@ def compare(
         console.print(told, markup=False)
     if out is not None:
         console.print(f"comparisons: {out}", markup=False, highlight=False)
+
+
+def _source(a: str | None, b: str | None, board: str, store: Path | None, results: Path | None) -> str:
+    """Return a line that names the source of the compared numbers."""
+    from purebench.boards.bundled import bundled, find_board
+    from purebench.core.files.places import default_store
+
+    given = [text for text in (a, b) if text is not None and (Path(text).suffix == ".json" or Path(text).is_dir())]
+    if len(given) == 2:
+        return f"source: {given[0]} and {given[1]}"
+    files = "".join(f"{text}, and for the other row " for text in given)
+    if store is not None or results is not None:
+        return f"source: {files}{'the store' if store else 'the results in'} {store or results}"
+    if board in bundled():
+        place = f"the committed results of {board}, not your own runs"
+        return f"source: {files}{place}; for your own runs, add --store {default_store()}"
+    return f"source: {files}the results in {find_board(board).parent / 'results'}"
 
 
 def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -> list[tuple[Side, Side]]:
@@ -132,15 +156,17 @@ def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
 def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseResult]:
     """Return the rows of a folder, a store, or of the board's committed results."""
     from purebench.boards.bundled import find_board
-    from purebench.boards.parse import load_board
+    from purebench.boards.selection import stored_name
+    from purebench.core.terminal_output import complain
     from purebench.results.export import load_results
     from purebench.results.merge import merge
-    from purebench.results.stored_board import from_store
+    from purebench.results.stored_board import from_store, unlisted
 
     if store is not None and results is not None:
         raise PurebenchError("compare: expected --store or --results, but got both; choose one.")
     if store is not None:
-        name = load_board(Path(board)).name if board.endswith((".yaml", ".yml")) else board
+        name = stored_name(board)
+        complain(unlisted(store, name))
         return merge(*from_store(store, name))
     folder = find_board(board).parent / "results" if results is None else results
     found = load_results(folder) if folder.is_dir() else []
@@ -164,9 +190,7 @@ def _table(pairs: list[Pair], width: int) -> Table:
     table.add_column("B", overflow="fold")
     table.add_column("difference, points", no_wrap=True)
     table.add_column("A > B, <", justify="right", no_wrap=True)
-    sized = (
-        width - sum(max(len(name) for name in names) for names in zip(*((p.a, p.b) for p in pairs), strict=True)) > 58
-    )
+    sized = _sized(pairs, width)
     if sized:
         table.add_column("odds", justify="right", no_wrap=True)
         table.add_column("g", justify="right", no_wrap=True)
@@ -181,7 +205,13 @@ def _table(pairs: list[Pair], width: int) -> Table:
     return table
 
 
-def _notes(pairs: list[Pair]) -> list[str]:
+def _sized(pairs: list[Pair], width: int) -> bool:
+    """Return whether the terminal has room for the effect sizes."""
+    names = zip(*((pair.a, pair.b) for pair in pairs), strict=True)
+    return width - sum(max(map(len, column)) for column in names) > 58
+
+
+def _notes(pairs: list[Pair], *, sized: bool) -> list[str]:
     """Return the notes below the table, a line each."""
     first = pairs[0].found.difference
     tests = {
@@ -207,8 +237,9 @@ def _notes(pairs: list[Pair]) -> list[str]:
         ),
         f"{images} images; {100 * first.confidence:g} % interval of the paired difference: {first.method}; "
         f"p: {', '.join(used)}",
-        "A > B, <: number of images on which A is correct more often than B, and less often; odds: ratio of the "
-        "two numbers; g: Cohen's g (0.05 small, 0.15 medium, 0.25 large)",
+        *(["the intervals are not corrected for the number of pairs; the p-values are"] if len(pairs) > 1 else []),
+        "A > B, <: number of images on which A is correct more often than B, and less often",
+        *(["odds: (A > B, plus ½) / (<, plus ½); g: Cohen's g (0.05 small, 0.15 medium, 0.25 large)"] if sized else []),
     ]
 
 

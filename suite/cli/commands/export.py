@@ -37,25 +37,25 @@ def export(
 
     Example: purebench export fashion-quick -o exported --format npz,csv
     """
-    from purebench.boards.parse import load_board
+    from purebench.boards.selection import stored_name
     from purebench.cli.citations import bibtex
     from purebench.cli.export_manifest import Manifest
     from purebench.cli.image_export import export_images
     from purebench.core.files.places import default_store
-    from purebench.core.terminal_output import printable
+    from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex, markdown
     from purebench.records.provenance import versions
     from purebench.records.store import reading
     from purebench.results.export import write_files
     from purebench.results.merge import merge
     from purebench.results.ranking.rank import rank
-    from purebench.results.stored_board import from_store
+    from purebench.results.stored_board import from_store, unlisted
 
     asked = chosen(formats)
     if out.exists() and not out.is_dir():
         raise PurebenchError(f"--out: expected a folder, but {out} is a file; name another.")
     path = store or default_store()
-    name = load_board(Path(board)).name if board.endswith((".yaml", ".yml")) else board
+    name = stored_name(board)
     found, records = from_store(path, name)
     results = merge(found, records)
     rows = rank(results)
@@ -83,6 +83,7 @@ def export(
         raise PurebenchError(f"{out}: cannot be written ({error.strerror or error}).") from error
     for place in written:
         print(printable(f"wrote {place}"))
+    complain(unlisted(path, name))
     if images:
         print(printable(f"wrote {len(pictures)} files of adversarial examples below {out / 'adversarial'}"))
 

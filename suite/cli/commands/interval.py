@@ -50,6 +50,11 @@ def interval(
     if not 0 < confidence < 1:
         raise PurebenchError(f"--confidence: expected a number between 0 and 1, such as 0.95, but got {confidence!r}.")
     counted = COUNT.fullmatch(accuracy)
+    if not counted and _is_number(accuracy) and not Path(accuracy).exists():
+        raise PurebenchError(
+            "interval: expected right answers among a number of images, such as 43/50, or a file with a value for each "
+            f"image, but got the number {accuracy}; the interval depends on the number of images."
+        )
     values = _of_counts(int(counted[1]), int(counted[2])) if counted else _of_file(Path(accuracy))
     methods = method or [interval_method(all(value in (0, 1) for value in values))]
     if counted and (ordered := [name for name in methods if name in IN_ORDER]):
@@ -66,6 +71,14 @@ def interval(
     for one in found:
         console.print(f"{one.method:<{wide}}  {one.percent()}", markup=False, highlight=False)
     console.print(f"{100 * confidence:g} % confidence, {len(values)} images", style="dim", highlight=False)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.removesuffix("%"))
+    except ValueError:
+        return False
+    return True
 
 
 def _of_counts(right: int, images: int) -> list[float]:

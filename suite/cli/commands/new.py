@@ -19,7 +19,9 @@ Folder = Annotated[
 
 @app.command()
 def defense(name: Name, folder: Folder = None) -> None:
-    """Write a purifier, a test of its required properties and a board to run it on; existing files are not overwritten.
+    """Write a purifier, a test of its required properties, a board to run it on, and the JSON schema of boards.
+
+    Existing files are not overwritten.
 
     Example: purebench new defense my_method
     """
@@ -28,7 +30,9 @@ def defense(name: Name, folder: Folder = None) -> None:
 
 @app.command()
 def attack(name: Name, folder: Folder = None) -> None:
-    """Write an attack, a test of it and a board to run it on; existing files are not overwritten.
+    """Write an attack, a test of it, a board to run it on, and the JSON schema of boards.
+
+    Existing files are not overwritten.
 
     Example: purebench new attack my_attack
     """
@@ -37,7 +41,9 @@ def attack(name: Name, folder: Folder = None) -> None:
 
 @app.command()
 def dataset(name: Name, folder: Folder = None) -> None:
-    """Write a data set with a classifier, a test of both and a board on them; existing files are not overwritten.
+    """Write a data set with a classifier, a test of both, a board on them, and the JSON schema of boards.
+
+    Existing files are not overwritten.
 
     Example: purebench new dataset my_images
     """
@@ -46,8 +52,16 @@ def dataset(name: Name, folder: Folder = None) -> None:
 
 def _write(kind: str, name: str, folder: Path | None) -> None:
     from purebench.cli.skeleton import write
+    from purebench.core.registry import names
 
     written = write(kind, name, folder or Path(name))
+    group = f"{kind}s"
+    if name in names(group):
+        typer.echo(
+            f"note: {name!r} is also the registered name of another {kind}; yours is named by its file, "
+            f"{written[0]}:{name}",
+            err=True,
+        )
     for path in written:
         typer.echo(f"wrote {path}")
     typer.echo("next, from here:")

@@ -29,7 +29,14 @@ def plan(
     defense: Annotated[
         list[str] | None, typer.Option("--defense", "-d", help="Only this defense; may be given several times.")
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Shorten the board to its first N images.", min=1)] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help="Use the first N images of the data set in the board's order: fewer than the board's own number "
+            "shorten the board, more lengthen it.",
+            min=1,
+        ),
+    ] = None,
     until: Annotated[
         list[str] | None,
         typer.Option(help=("As in `purebench run`; the estimate is then for the latest possible end.")),
@@ -42,22 +49,22 @@ def plan(
     budget: Annotated[
         float,
         typer.Option(
-            help=f"Approximate time of the probe. {IN_SECONDS}", metavar="TIME", parser=in_seconds("--budget")
+            help=f"Approximate time of the trial run. {IN_SECONDS}", metavar="TIME", parser=in_seconds("--budget")
         ),
     ] = 60.0,
     trust: TrustOption = False,
 ) -> None:
     """Estimate the cost of a board on this device, the width of its intervals, and the smallest detectable differences.
 
-    A short probe runs jobs on one image. Example: purebench plan fashion-linf -d vae --images 200
+    A short trial run executes jobs on one image. Example: purebench plan fashion-linf -d vae --images 200
     """
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
-    from purebench.boards.selection import choose
+    from purebench.boards.selection import choose, lengthened
     from purebench.boards.trust import check_trust
     from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.errors import PurebenchError
-    from purebench.core.terminal_output import make_console
+    from purebench.core.terminal_output import complain, make_console
     from purebench.execution.context import prepare
     from purebench.execution.cost_estimate import forecast
     from purebench.execution.early_checks import check_attacks
@@ -67,12 +74,14 @@ def plan(
         raise PurebenchError(f"--budget: expected a time of at least 0 s, such as 60, but got {budget!r}.")
     chosen = choose(board, defense, images, until=until, max_images=max_images)
     check_trust(board, load_board(find_board(board)), trust=trust)
+    if told := lengthened(chosen):
+        complain(told)
     keep_freed_memory()
     context = prepare(chosen, device)
     for name, error in context.left_out.items():
         print(f"{name} is left out: {error}", file=sys.stderr)
     check_attacks(context.board)
-    with progress_bar("probing") as tell:
+    with progress_bar("trial run") as tell:
         found = forecast(context, budget, tell)
     many = default_workers(device) if workers is None else workers
     console = make_console()
@@ -98,7 +107,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
         of = [price for price in found if price.defense == row.name]
         tried = sum(price.measured for price in of)
         table.add_row(
-            row.name,
+            f"{row.name} (only source)" if row.only_source else row.name,
             str(sum(not price.skipped and price.attack != WORST_CASE for price in of)),
             f"{len(of) * board.most_blocks}",
             f"{images * sum(price.forwards for price in of):,.0f}",
@@ -120,6 +129,11 @@ def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
         f"{images * sum(p.backwards for p in found):,.0f} backwards of images: {duration(seconds)} with one worker, "
         f"about {duration(seconds / min(workers, jobs))} with {workers} (right within a factor of three)"
     ]
+    if sources := [row.name for row in board.defenses if row.only_source]:
+        lines.append(
+            f"only source: attacks on the other rows reuse the adversarial examples of {', '.join(sources)}, which is "
+            "run only as far as they need it, and is not ranked"
+        )
     if board.cascade:
         lines.append("at most: the cascade skips images that an earlier attack broke")
     if board.stop is not None and board.stop.early:
@@ -143,17 +157,18 @@ def _telling(board: Board) -> list[str]:
     ]
     pairs = len(board.shown) * (len(board.shown) - 1) // 2
     if not pairs:
-        return lines
-    seen = f"a difference of {_points(smallest_difference(images, DISCORDANT, POWER, alpha=1 - confidence))}"
+        return [*lines, "detectable difference: none, because it needs two rows, and this plan has one"]
+    least = smallest_difference(images, DISCORDANT, POWER, alpha=1 - confidence)
+    lines.append(
+        f"differences that are detected with a probability of {100 * POWER:.0f} %, if exactly one of the two rows is "
+        f"right on {100 * DISCORDANT:.0f} % of the images:"
+    )
+    lines.append(f"  two rows chosen beforehand  {_points(least)}")
     if pairs > 1:
         least = smallest_difference(images, DISCORDANT, POWER, comparisons=pairs, alpha=1 - confidence)
-        seen += f" between two rows chosen beforehand, or of {_points(least)} among all {pairs} pairs,"
-    return [
-        *lines,
-        f"{seen} is detected with a probability of {100 * POWER:.0f} %, if exactly one of the two rows is right on "
-        f"{100 * DISCORDANT:.0f} % of the images",
-    ]
+        lines.append(f"  all {f'{pairs} pairs':<22}  {_points(least)}")
+    return lines
 
 
 def _points(least: float) -> str:
-    return "no size (too few images)" if least == inf else f"{100 * least:.1f} points"
+    return "none: there are too few images" if least == inf else f"{100 * least:.1f} points or more"

@@ -27,7 +27,14 @@ def run(
             "path/to/file.py:name. May be given several times.",
         ),
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Shorten the board to its first N images.", min=1)] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help="Use the first N images of the data set in the board's order: fewer than the board's own number "
+            "shorten the board, more lengthen it.",
+            min=1,
+        ),
+    ] = None,
     until: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,17 +92,18 @@ def run(
 
     purebench run fashion-linf -d vae -d trades --until decided --until half-width=0.05
 
-    The exit code is 1 if images of a row ERRORED, so that the row has bounds instead of a number; --retry-errors runs
+    The exit code is 1 if images of a row errored, so that the row has bounds instead of a number; --retry-errors runs
     those jobs again.
     """
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
-    from purebench.boards.selection import choose, the_one
+    from purebench.boards.selection import choose, lengthened, the_one
     from purebench.boards.trust import check_trust
     from purebench.core.terminal_output import complain
     from purebench.execution.board_run import run_board
     from purebench.execution.progress import run_progress
     from purebench.leaderboards.output import check_outputs, finish
+    from purebench.results.stored_board import unlisted
 
     name = the_one(board, named)
     chosen = choose(
@@ -109,6 +117,8 @@ def run(
         max_images=max_images,
     )
     check_trust(name, load_board(find_board(name)), trust=trust)
+    if told := lengthened(chosen):
+        complain(told)
     check_outputs(page, results, [row.name for row in chosen.shown])
     with run_progress() as watch:
         context, records = run_board(
@@ -123,5 +133,6 @@ def run(
             tell=complain,
         )
     found = finish(chosen, records, page, results, context.images, context.order, context.left_out)
+    complain(unlisted(store or default_store(), chosen.name))
     if any(result.errored for result in found):
         raise typer.Exit(1)  # a row has bounds instead of a number

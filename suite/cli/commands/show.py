@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,15 +14,18 @@ from purebench.core.files.places import default_store
 
 def show(
     board: Annotated[
-        str | None, typer.Argument(help="Name of a board; without it, the boards in the store are listed.")
+        str | None,
+        typer.Argument(
+            help="Name of a board, or the path of its board.yaml; without it, the boards in the store are listed."
+        ),
     ] = None,
     store: StoreOption = None,
     page: Annotated[Path | None, typer.Option(help="Write the board's page to this file.")] = None,
     results: Annotated[
         Path | None,
         typer.Option(
-            help="WRITTEN to if a board is named: its results, as JSON, go into this folder. READ if neither a board "
-            "nor --store is given: the results in this folder are shown, without a store, images or models."
+            help="A folder. If a board is named, its results are written there as JSON. If neither a board "
+            "nor --store is given, the results in it are shown, without a store, images or models."
         ),
     ] = None,
 ) -> None:
@@ -51,22 +55,40 @@ def print_stored(path: Path, name: str | None, page: Path | None, results: Path 
 
     Args:
         path: The store.
-        name: Name of the board, None for a list of all.
+        name: Name of the board or path of its board.yaml, None for a list of all.
         page: A file for the page, None for none.
         results: A folder for the results, None for none.
     """
-    from purebench.core.terminal_output import printable
+    from purebench.boards.selection import stored_name
+    from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.output import finish
     from purebench.records import store
-    from purebench.results.stored_board import at_hand, from_store
+    from purebench.results.stored_board import at_hand, from_store, unlisted
 
     with store.reading(path) as saved:
         plans = saved.plans()
         if name is None:
             for known, (_, keys) in plans.items():
                 done = sum(saved.has(key) for key in keys)
-                print(printable(f"{known}: {done} of {len(keys)} jobs"))
+                print(printable(f"{known}: {done} of {len(keys)} jobs{_made_by(known, plans)}"))
             return
+    name = stored_name(name)
     board, records = from_store(path, name)
     data = at_hand(board) if page is not None else None
     finish(board, records, page, results, data, range(0 if data is None else len(data)))
+    complain(unlisted(path, name))
+
+
+def _made_by(name: str, plans: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]]) -> str:
+    """Return a remark on a board that `purebench check` made, with its radius in the units of the board's own."""
+    from purebench.checks.attack_variants import CHECKS, in_units
+
+    own, _, radius = name.partition("@")
+    if not own.removesuffix("-steps").endswith(CHECKS):
+        return ""
+    threat, usual = (plans[board][0].get("threat") if board in plans else None for board in (name, own))
+    at = threat.get("radius") if isinstance(threat, dict) else None
+    like = usual.get("radius") if isinstance(usual, dict) else None
+    if not radius or not isinstance(at, int | float):
+        return " (made by purebench check)"
+    return f" (made by purebench check, at radius {in_units(at, str(like))})"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from purebench.core.arguments import known_parameters
 from purebench.core.defense.purifier import Purifier
 from purebench.core.defense.randomness import STAYS_RANDOM
+from purebench.core.errors import shown
 
 
 class Defense(nn.Module):
@@ -91,16 +92,24 @@ def as_defense(
     if isinstance(thing, Defense):
         defense = thing
     elif isinstance(thing, Purifier):
-        if not isinstance(getattr(thing, "random", None), bool):
-            raise TypeError(
-                f"as_defense: expected {type(thing).__name__}.random to be True or False, but it is not; declare "
-                "it in the class."
-            )
+        _check_declared(thing)
         if classifier is None:
-            raise TypeError("as_defense: expected a classifier behind the purifier, but got None; pass one.")
+            raise TypeError("expected a classifier behind the purifier, but got None; pass one.")
         defense = Defense(classifier, thing)
     elif callable(thing):
         defense = Defense(thing, random=random)
     else:
-        raise TypeError(f"as_defense: expected a Defense, a Purifier, a module or a callable, but got {type(thing)}.")
+        raise TypeError(f"expected a Defense, a Purifier, a module or a callable, but got {shown(thing)}.")
     return defense.eval().requires_grad_(False)
+
+
+def _check_declared(purifier: Purifier) -> None:
+    """Raise TypeError if a purifier does not declare whether it is random."""
+    name, declared = type(purifier).__name__, getattr(purifier, "random", None)
+    if isinstance(declared, bool):
+        return
+    given = "it is missing" if declared is None else f"it is {shown(declared)}"
+    raise TypeError(
+        f"expected the declaration `random` in the class {name}, but {given}; add the line `random = True` to the "
+        "class if two passes over one image may differ, or else `random = False`."
+    )

@@ -48,8 +48,41 @@ def load_yaml(text: str) -> Any:
     try:
         return _Builder(yaml.parse(text, Loader=_LOADER)).document()
     except (yaml.YAMLError, RecursionError) as error:
-        told = "expected YAML, but " + " ".join(str(error).split())[:500]
-        raise PurebenchError(told + _quotes(error, text)) from error
+        raise PurebenchError(f"{_plain(error)}{_quotes(error, text) or '.'}") from error
+
+
+PLAIN = {
+    "mapping values are not allowed": "there is a second colon in a line, or the line is indented too far; put text "
+    "with a colon in quotes, or correct the indentation",
+    "could not find expected ':'": "a key has no colon; write KEY: VALUE",
+    "cannot start any token": "a value begins with a character that is not permitted there, such as a tab, @ or `; "
+    "indent with spaces, and put such text in quotes",
+    "found unexpected end of stream": "a quotation mark is not closed; close it",
+    "',' or '": "a bracket or a brace is not closed, or a comma is missing; add it",
+    "did not find expected key": "the indentation of the line differs from that of the lines above, or text follows a "
+    "closing quotation mark; correct it",
+    "did not find expected '-' indicator": "the indentation of the line differs from that of the list; correct it",
+    "<block end>": "the indentation of the line differs from that of the lines above; correct it",
+    "did not find expected node content": "a value is missing in a list or mapping; add it",
+    "special characters are not allowed": "it contains characters that cannot be printed; remove them",
+    "control characters are not allowed": "it contains characters that cannot be printed; remove them",
+}
+"""The fault and its cure in plain words, by a part of the parser's message."""
+
+
+AT_BEGINNING = ("could not find expected ':'", "unexpected end of stream", "',' or '")
+"""Faults that the parser finds behind their line: the line in which the key, text or bracket begins is named."""
+
+
+def _plain(error: Exception) -> str:
+    """Return the parser's error in plain words, with its line."""
+    problem = str(getattr(error, "problem", None) or error)
+    mark = getattr(error, "problem_mark", None)
+    if any(part in problem for part in AT_BEGINNING):
+        mark = getattr(error, "context_mark", None) or mark
+    known = next((words for part, words in PLAIN.items() if part in problem), "")
+    told = known or " ".join(problem.split())[:500]
+    return f"{'' if mark is None else f'line {mark.line + 1}: '}expected YAML, but {told}"
 
 
 def _quotes(error: Exception, text: str) -> str:

@@ -30,6 +30,10 @@ PROBABILITIES = (
 )
 
 
+class WrongImages(PurebenchError):
+    """The purifier returns something other than images of the expected shape, type and range."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """Properties of a defense that were determined by calling it.
@@ -75,9 +79,10 @@ def check_contract(defense: Defense, x: Tensor) -> str | None:
         A sentence if a defense with random=True looks deterministic, else None (see `check_declared_random`).
 
     Raises:
-        PurebenchError: a part takes images of another shape, the purifier returns images of another shape, type or
-            range, the answers are not logits, the defense changes its input or keeps a state outside of itself, or it
-            is random and declares random=False; the message says how to fix it.
+        WrongImages: the purifier returns images of another shape, type or range.
+        PurebenchError: a part takes images of another shape, the answers are not logits, the defense changes its input
+            or keeps a state outside of itself, or it is random and declares random=False; the message says how to fix
+            it.
     """
     try:
         with seeded("contract", device=x.device):
@@ -145,7 +150,7 @@ def _classified(defense: Defense, x: Tensor, purified: Tensor) -> object:
     except Exception as error:
         if purified.dtype is x.dtype:
             raise
-        raise PurebenchError(
+        raise WrongImages(
             f"expected a purifier that returns {x.dtype}, the type of its input, but got {purified.dtype}, which "
             f"the classifier does not accept ({error}); end with .to(x.dtype)."
         ) from error
@@ -153,12 +158,12 @@ def _classified(defense: Defense, x: Tensor, purified: Tensor) -> object:
 
 def _check_purified(defense: Defense, x: Tensor, purified: object) -> None:
     if not isinstance(purified, Tensor):
-        raise PurebenchError(
+        raise WrongImages(
             f"expected a purifier that returns images as a tensor, but got {type(purified).__name__}; return a "
             "tensor [N,C,H,W]."
         )
     if not purified.is_floating_point():
-        raise PurebenchError(
+        raise WrongImages(
             f"expected a purifier that returns floating-point images in [0,1], but got {purified.dtype}; convert "
             "them: .float() / 255."
         )
@@ -166,7 +171,7 @@ def _check_purified(defense: Defense, x: Tensor, purified: object) -> None:
     shape = purified.shape[2:] if votes else purified.shape[1:]
     resizes = defense.purifier is not None and defense.purifier.resizes and purified.ndim == x.ndim
     if len(purified) != len(x) or not (resizes or shape == x.shape[1:]):
-        raise PurebenchError(
+        raise WrongImages(
             f"expected a purifier that returns images of shape {list(x.shape)}, the shape of its input, but got "
             f"{list(purified.shape)}; resize them back, or declare resizes = True if the classifier accepts that "
             "size."
@@ -188,7 +193,7 @@ def _check_range(defense: Defense, x: Tensor, purified: Tensor) -> None:
     cure = (
         "map [-1,1] to [0,1]: (x + 1) / 2" if float(values.max()) <= 1 + SLACK else "divide by 255, or clamp to [0,1]"
     )
-    raise PurebenchError(
+    raise WrongImages(
         f"expected a purifier that returns images in [0,1], but got values from {float(values.min()):.3g} to "
         f"{float(values.max()):.3g}; {cure}."
     )

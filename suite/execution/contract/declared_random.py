@@ -39,7 +39,7 @@ def check_declared_random(defense: Defense, x: Tensor) -> str | None:
         if not torch.allclose(logits, other, rtol=0, atol=TOLERANCE * float(logits.abs().max())):
             raise PurebenchError(
                 "expected equal answers from a defense with random=False, but two calls differ; declare "
-                "random=True, or remove its state."
+                "random=True (in a class, the line `random = True`), or remove its state."
             )
         return None
     for number in range(1, CALLS):

@@ -8,18 +8,26 @@ from pathlib import Path
 import torch
 
 import purebench
+from purebench.core.answers import DefenseFault
+from purebench.core.errors import PurebenchError
 from purebench.core.source.distributions import is_library
+from purebench.execution.jobs.threat_check import Violation
 
 LONGEST = 500
+OWN = (PurebenchError, DefenseFault, Violation)
+"""Errors whose messages are sentences of this package."""
 
 
 def explain(error: BaseException) -> str:
     """Format an exception in one line: `RuntimeError: no answer today (mine.py:12)`.
 
+    Errors of this package are sentences, and are given without their type.
+
     The place is the innermost frame outside of this package, of Python and of installed packages, if there is one; else
     the innermost frame of an installed package other than torch.
     """
-    told = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
+    kind = "" if isinstance(error, OWN) and str(error) else f"{type(error).__name__}: "
+    told = " ".join(f"{kind}{error}".split())[:LONGEST]
     place = _place(error)
     return f"{told} ({place})" if place else told
 

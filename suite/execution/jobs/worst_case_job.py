@@ -42,7 +42,7 @@ Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
 NOTHING_APPLIES = "no attack of the board applies"
-NOTHING_ANSWERED = "every attack that applies ERRORED"
+NOTHING_ANSWERED = "every attack that applies errored"
 
 
 def run_worst_case(job: WorstCaseJob, context: Context, found: Sequence[JobResult]) -> JobResult:

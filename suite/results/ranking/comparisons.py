@@ -140,7 +140,7 @@ def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
             raise PurebenchError(f"{result.name}: expected an attack with results, but there is none.")
         if result.errored:
             raise PurebenchError(
-                f"{result.name}: expected a robust accuracy, but {result.errored} images ERRORED; run it again "
+                f"{result.name}: expected a robust accuracy, but {result.errored} images errored; run it again "
                 "with --retry-errors."
             )
         found = result.scores()

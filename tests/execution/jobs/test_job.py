@@ -80,6 +80,7 @@ def test_a_faulty_defense_gives_an_errored_record(tmp_path: Path, defense: str, 
         assert found.record.outcomes == [Outcome.ERRORED] * 4
         assert found.record.draws == [""] * 4
         assert re.search(reason, found.record.reason)
+        assert not re.search("Fault|NotLogits|PurebenchError|Violation", found.record.reason)
         assert found.adversarial is None
     assert find(ready, "none", "clean").record.outcomes[0] is not Outcome.ERRORED
 
@@ -93,6 +94,7 @@ def test_an_attack_outside_the_threat_model_is_errored(tmp_path: Path, attack: s
     record = find(ready, "none", "a").record
     assert record.outcomes == [Outcome.ERRORED] * 4
     assert reason in record.reason
+    assert "Violation" not in record.reason
 
 
 def test_rounding_errors_beyond_the_radius_are_projected_and_noted(tmp_path: Path) -> None:
