@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 NO_GRADIENT = (
     "expected a gradient at the image, but none arrives through this view; remove torch.no_grad and detach from the "
-    "defense, or declare `differentiable = False` in the purifier's class; the view bpda and attacks that need no gradient "
-    "run without it."
+    "defense, or declare `differentiable = False` in the purifier's class; the view bpda and attacks that need no "
+    "gradient run without it."
 )
 
 
