@@ -5,6 +5,7 @@
     python benchmarks/attacks.py strength --help        random defenses, beside the peers at equal gradient cost
     python benchmarks/attacks.py reference --help       AutoAttack's package, our adapter, the native attacks
     python benchmarks/attacks.py precision --help       bf16 beside float32
+    python benchmarks/attacks.py gradient-noise --help  signal-to-noise ratio of the gradients of random defenses
     python benchmarks/attacks.py all --json FOLDER      all with their defaults, one file each in FOLDER
 
 `benchmarks/peers.sh DIR` installs peers that cannot share an environment with purebench; then use DIR/bin/python. Those
@@ -16,13 +17,14 @@ from __future__ import annotations
 import sys
 
 import speed
-from attack_parts import precision, reference, strength
+from attack_parts import gradient_noise, precision, reference, strength
 
 BENCHMARKS = {
     "speed": speed.main,
     "strength": strength.main,
     "reference": reference.main,
     "precision": precision.main,
+    "gradient-noise": gradient_noise.main,
 }
 
 

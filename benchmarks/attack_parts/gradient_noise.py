@@ -1,6 +1,6 @@
 """Measures the signal-to-noise ratio of the gradient of random defenses at 1, 4 and 20 EOT samples.
 
-    python benchmarks/gradient_noise.py --board fashion-quick --images 16 --draws 64
+    python benchmarks/attacks.py gradient-noise --board fashion-quick --images 16 --draws 64
 
 The gradient of the cross-entropy through the whole defense is computed for `draws` draws at each image, at the clean
 image and at a random point of the threat model. With the mean gradient μ over all draws and the total variance V of one
@@ -16,10 +16,10 @@ import sys
 from typing import Any
 
 import torch
-from attack_parts.subjects import images as load
 from reporting import Report, fixed, parser, perform, progress, text
 from torch import Tensor
 
+from attack_parts.subjects import images as load
 from purebench.attacks.gradient.losses import cross_entropy
 from purebench.attacks.gradient.pgd import random_start
 from purebench.attacks.views.gradient_modes import exact
