@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 
 from purebench.core.arguments import unknown_parameter
 from purebench.core.errors import Inapplicable, PurebenchError, did_you_mean
-from purebench.core.parameters import check_arguments
 from purebench.core.source.fresh_modules import refresh_entry_point, refresh_file
 
 GROUPS = ("defenses", "attacks", "views", "classifiers", "datasets", "recipes", "converters")
@@ -274,6 +273,8 @@ def create(group: str, spec: Spec, **context: Any) -> Any:
         if required and key not in params:
             raise PurebenchError(f"{spec.name}: expected the parameter {key!r}, but it is missing.")
     if not (getattr(make, "__module__", None) or "").startswith("purebench."):  # our own check their parameters
+        from purebench.core.parameters import check_arguments  # pydantic takes a while to import
+
         check_arguments(spec.name, make, dict(spec.params))
     try:
         made = make(**params)
