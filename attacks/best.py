@@ -104,7 +104,8 @@ class Best:
         """Keep the point with the fewest right draws (of equals, the largest loss); return which images are broken."""
         fewer = (right < self.right[index]) | ((right == self.right[index]) & (loss > self.top[index]))
         better = index[fewer]
-        self.fewest[better], self.right[better], self.top[better] = points[fewer], right[fewer], loss[fewer]
+        self.fewest[better], self.right[better] = points[fewer], right[fewer]
+        self.top[better] = loss[fewer].to(self.top)
         self.wrong_draws[index] = torch.where(right == 0, self.wrong_draws[index] + draws, 0)
         asked = self.wrong_draws[index] >= EARNED
         if not bool(asked.any()):
@@ -133,7 +134,7 @@ class Best:
             return
         if not self.lucky:
             better = loss > self.top[index]
-            self.found[index[better]], self.top[index[better]] = points[better], loss[better]
+            self.found[index[better]], self.top[index[better]] = points[better], loss[better].to(self.top)
             return
         last, fewest = self._fresh(points, index), self._fresh(self.fewest[index], index)
         lucky = fewest <= last - CLEARLY

@@ -43,8 +43,9 @@ def printed(result: DefenseResult) -> tuple[PrintedFigures, ...]:
 def known_text(found: KnownRandomnessFigures) -> str:
     """Describe the accuracy under known randomness and its gap, for one attack."""
     return (
-        f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds), {found.unknown.percent()} at its "
-        f"final points under unknown randomness: gap {_points(found.gap)} points; not ranked"
+        f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds, {found.accuracy.n} images), "
+        f"{found.unknown.percent()} "
+        f"at its final points under unknown randomness: gap {_points(found.gap)} points; not ranked"
     )
 
 
@@ -61,7 +62,7 @@ def looks_text(found: PrintedFigures) -> str:
     """Describe the looks that were counted."""
     return (
         f"{found.looks:.3g} looks of {found.draws:.3g} draws per image on average (images that leave the attack early "
-        "count with the looks that they had), and equally many at the clean image"
+        f"count with the looks that they had), and equally many at the clean image; {found.avg.attacked.n} images"
     )
 
 
@@ -84,6 +85,8 @@ def attack_columns(result: DefenseResult, attack: AttackResult) -> dict[str, Any
     columns |= dict(_ends("known_randomness_accuracy", None if found is None else found.accuracy))
     columns |= dict(_ends("known_randomness_gap", None if found is None else found.gap))
     columns["known_randomness_seeds"] = None if found is None else found.seeds
+    columns["known_randomness_images"] = None if found is None else found.accuracy.n
+    columns["counted_images"] = None if papers is None else papers.avg.attacked.n
     for name in ("avg", "wor"):
         one = None if papers is None else getattr(papers, name)
         columns |= dict(_ends(f"{name}_as_diffhammer_prints", None if one is None else one.attacked))

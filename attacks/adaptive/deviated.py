@@ -59,8 +59,8 @@ class DeviatedView(TracedView):
 
     def objective(self, states: Sequence[State], labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Return the loss plus the deviation [M], and the logits of the purified images [M,K]."""
-        logits = self.classify(states[-1].image)
-        value, chosen = loss(logits, labels), self._chosen(states)
+        value, logits = self.linearised(states[-1].image, labels, loss)  # refuses a classifier without a gradient
+        chosen = self._chosen(states)
         for one in chosen:
             aim = one.reference if self.reference == "through" else one.reference.detach()
             error = (one.state - aim).square().flatten(1).mean(1)

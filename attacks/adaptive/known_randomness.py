@@ -112,6 +112,8 @@ class KnownRandomness(NativeAttack):
         self.check(threat)
         if not view.defense.random:
             raise Inapplicable("the defense has no randomness that an attacker could know")
+        if view.changes_loss:
+            raise Inapplicable("the view changes the loss of gradients; run this attack with the gradient exact")
         if not view.decides:
             raise PurebenchError(
                 "known-randomness: expected a view of the whole defense, but got one without the purifier; use "

@@ -166,7 +166,7 @@ class Latent(CheckedParameters):
             view.forwards += len(points)
             view.backwards += len(points)
             (gradient,) = view.batch.map(along, points, own[index], way[index], some[index])  # codes need no draws
-            return gradient, None
+            return view.checked(gradient, lambda: None), None
 
         both = then_loss(uphill, view, y, loss, round((1 - self.mix) * self.steps))
         return climb(view, x, y, threat, both, steps=self.steps, restarts=self.restarts)

@@ -103,7 +103,7 @@ class LatentSKL(CheckedParameters):
             view.forwards += len(points)
             view.backwards += len(points)
             (gradient,) = view.batch.map(apart, points, *(part[index] for part in own))  # posteriors need no draws
-            return gradient, None
+            return view.checked(gradient, lambda: None), None
 
         both = then_loss(uphill, view, y, losses.find(self.loss), round((1 - self.mix) * self.steps))
         return climb(view, x, y, threat, both, steps=self.steps, restarts=self.restarts)

@@ -146,6 +146,8 @@ class OffManifold(CheckedParameters):
         """
         if view.defense.purifier is None:
             raise Inapplicable("the defense has no purifier")
+        if view.changes_loss:
+            raise Inapplicable("the view changes a loss of the classifier, which this attack does not use")
         if not view.decides:
             raise PurebenchError(
                 "off-manifold: expected a view that includes the purifier, but got one without it; use exact or bpda."

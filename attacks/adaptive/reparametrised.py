@@ -24,6 +24,7 @@ from purebench.attacks.gradient.losses import margin
 from purebench.attacks.gradient.pgd import arrive, see_scores
 from purebench.attacks.min_norm.cw import Adam
 from purebench.attacks.views.view import View
+from purebench.attacks.views.view_module import passes_gradient
 from purebench.core.answers import Inapplicable, check_logits
 from purebench.core.defense import LatentSearchPurifier
 from purebench.core.norms.norms import NORMS, l2_size
@@ -98,6 +99,7 @@ class Reparametrised(CheckedParameters):
                 return (-ascent(view, purifier, codes, *given, threat=threat, weight=weight),)
 
             (gradient,) = view.batch.map(downhill, state.w, best.y[state.index], state.x, shift[state.index])
+            gradient = view.checked(gradient, lambda: None)
             view.forwards += len(state.index)
             view.backwards += len(state.index)
             state.step(gradient, rates[state.index] * 0.5 * (1 + math.cos(math.pi * k / self.steps)), k + 1)
@@ -144,7 +146,8 @@ def ascent(
     with torch.enable_grad():
         image = purifier.generate(leaf)
         logits = check_logits(view.defense.classifier(image), len(x))
-        (slope,) = torch.autograd.grad(margin(logits, labels).sum(), image, retain_graph=True)
+        (slope,) = torch.autograd.grad(passes_gradient(margin(logits, labels)).sum(), image, retain_graph=True)
+        slope = view.checked(slope, lambda: logits.argmax(1) != labels, again=True)
         point = image.detach() + shift
         excess = point - threat.project(point, x)
         reach = threat.radius * l2_size(NORMS[threat.norm].direction(slope))

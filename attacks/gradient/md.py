@@ -34,6 +34,7 @@ from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.look import Loss
 from purebench.attacks.views.view import View
+from purebench.core.errors import PurebenchError
 from purebench.core.norms.norms import NORMS
 from purebench.core.parameters import Count, CountOrZero, InnerShare
 from purebench.core.threat import Knowledge, ThreatModel
@@ -58,7 +59,7 @@ class MD(NativeAttack):
 
     Attributes:
         loss: The margin of the logits (MD) or of the probabilities (pm, PMA).
-        steps: Gradients per image and run.
+        steps: Gradients per image and run, at least 2.
         change: Share of the steps before the whole margin is followed. PMA has 0.5, the evaluation of MD 0.4.
         targets: Number of target classes, the most likely wrong ones at the clean image first, each with runs of its
             own (MDMT); 0 for an untargeted attack.
@@ -71,6 +72,14 @@ class MD(NativeAttack):
     targets: CountOrZero = 0
     restarts: Count = 1
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 2:
+            raise PurebenchError(
+                f"md: steps: expected at least 2, because the first step makes the answer more right, but got "
+                f"{self.steps}; use pgd for a single step."
+            )
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Return the best point found for each image, [N,C,H,W].

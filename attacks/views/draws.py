@@ -106,7 +106,7 @@ class Draws:
                     given[own],
                 )
             start += len(part.images)
-        return self.view.checked(gradient.view(*picks.shape, *gradient.shape[1:]), lambda: self.broken)
+        return self.view.checked(gradient.view(*picks.shape, *gradient.shape[1:]), lambda: self.broken, again=True)
 
 
 def draws_at(view: View, x: Tensor, y: Tensor, loss: Loss, draws: int) -> Draws:

@@ -8,6 +8,7 @@ same noise levels with fewer denoising steps. `noised` attacks the noise alone, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ def surrogate(
         if steps is not None or rounds is not None:
             raise PurebenchError("surrogate: expected steps and rounds or a purifier, but got both; leave one out.")
         chosen, told = _created(purifier, defense), str(Spec.parse(purifier))
+    if purifier is not None:  # whether its draws in one call are independent is not known
+        defense = copy(defense)
+        defense.shares_draws = True
     view = View(defense, chosen, chosen.random or defense.classifier_random, False, eot)
     view.note(f"attacks a surrogate of the purifier: {told}")
     return view

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from purebench.attacks.views.draws import Draws
 from purebench.attacks.views.look import Loss
 from purebench.attacks.views.view import View
 from purebench.attacks.views.view_module import passes_gradient
@@ -15,13 +17,34 @@ from purebench.core.answers import check_logits
 from purebench.core.defense import Purifier, State
 from purebench.core.errors import Inapplicable, PurebenchError
 
+OTHER_LOSS = "this view changes the loss of gradients, which the attack does not use; run it with the gradient exact"
+
 
 @dataclass
 class TracedView(View):
     """A view whose objective is computed from the states of one purification.
 
     Subclasses implement `objective`. The value may be that of several states, but the logits are those of the result.
+    Attacks that do not call `look` would see the plain loss, and are refused.
     """
+
+    changes_loss: ClassVar[bool] = True
+
+    def draws_at(self, x: Tensor, y: Tensor, loss: Loss, draws: int) -> Draws:
+        """Refuse to evaluate single draws.
+
+        Raises:
+            Inapplicable: Always.
+        """
+        raise Inapplicable(OTHER_LOSS)
+
+    def as_module(self) -> nn.Module:
+        """Refuse to be a module for libraries.
+
+        Raises:
+            Inapplicable: Always.
+        """
+        raise Inapplicable(OTHER_LOSS)
 
     def evaluate(self, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Return the objective [M] and the logits of the purified images [M,K]."""
@@ -73,9 +96,10 @@ class TracedView(View):
             labels: Labels [M], or [M,2] of a targeted loss.
             loss: The loss of the attack.
         """
-        leaf = image.detach().requires_grad_()
+        leaf, own = image.detach().requires_grad_(), labels if labels.ndim == 1 else labels[:, 0]
         logits = self.classify(leaf)
         value = passes_gradient(loss(logits, labels))
         (slope,) = torch.autograd.grad(value.sum(), leaf)
+        slope = self.checked(slope, lambda: logits.argmax(1) != own, again=True)
         change = (slope * (image - image.detach())).flatten(1).sum(1)  # zero, with the gradient `slope`
         return value.detach() + change, logits.detach()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,8 @@ class View:
     flat: int = 0
     not_finite: int = 0
     counters: LookCounters | None = None
+    changes_loss: ClassVar[bool] = False
+    """Whether `look` evaluates another loss than that of the defense's logits, which only attacks that call it see."""
 
     def note(self, told: str) -> None:
         """Add a note to the record, unless it is there already."""
@@ -93,9 +96,10 @@ class View:
         """Warnings that the accuracy under the attack may be too high."""
         found = list(self.warned)
         if self.not_finite:
-            found.append(ResultWarning(WarningCode.NON_FINITE_GRADIENT, NOT_FINITE, self.not_finite, self.looked))
+            count = min(self.not_finite, self.looked)  # each of two parts of a gradient may be counted
+            found.append(ResultWarning(WarningCode.NON_FINITE_GRADIENT, NOT_FINITE, count, self.looked))
         if self.flat > OFTEN * self.looked:
-            found.append(ResultWarning(WarningCode.ZERO_GRADIENT, FLAT, self.flat, self.looked))
+            found.append(ResultWarning(WarningCode.ZERO_GRADIENT, FLAT, min(self.flat, self.looked), self.looked))
         return found
 
     def count_looks(self, images: int) -> None:
@@ -262,14 +266,15 @@ class View:
         """
         return draws_at(self, x, y, loss, draws)
 
-    def checked(self, gradient: Tensor, done: Callable[[], Tensor | None]) -> Tensor:
+    def checked(self, gradient: Tensor, done: Callable[[], Tensor | None], *, again: bool = False) -> Tensor:
         """Count gradients that are zero or not finite, and return the gradient with zeros where it is not finite.
 
         Args:
             gradient: Gradient of each image, [N,…].
             done: Called if a gradient is zero; returns which images need no further attack, bool [N], or None.
+            again: Whether it is another part of gradients that are counted already.
         """
-        self.looked += len(gradient)
+        self.looked += 0 if again else len(gradient)
         sums = gradient.flatten(1).sum(1)  # a quick test that almost always finds nothing wrong
         if bool(((sums == 0) | ~sums.isfinite()).any()):
             gradient = self._suspect(gradient, done())

@@ -23,6 +23,7 @@ from purebench.boards.schema_fields import (
     SpecField,
     Title,
 )
+from purebench.core.answers import LEAST_DRAWS
 from purebench.core.errors import PurebenchError
 from purebench.core.files.validation_errors import Expected, told
 from purebench.core.files.versioned_model import StrictModel, Whole
@@ -32,8 +33,6 @@ SCHEMA: Final = 1
 """Version of the schema of boards."""
 CURE = "rewrite it for this version of purebench, or use the version that it was written for"
 MOST_JOBS = 1_000_000
-LEAST_DRAWS = 8
-"""Smallest number of draws of a look that is counted: with fewer, one wrong draw is a large share of a look."""
 
 
 class DatasetSchema(StrictModel):
@@ -134,7 +133,8 @@ class AttackSchema(StrictModel):
         if self.counters and self.eot < LEAST_DRAWS:
             raise told(
                 f"counters: expected eot of at least {LEAST_DRAWS}, because with few draws a single wrong one is a "
-                f"large share, but got {self.eot}; set eot: {LEAST_DRAWS}, or remove counters"
+                f"large share, but got {self.eot}; set eot: {LEAST_DRAWS}, or remove counters "
+                "(diffhammer has draws in place of eot; set eot to their number)"
             )
         return self
 

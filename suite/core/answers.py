@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LEAST_DRAWS = 8
+"""Least draws of a look whose wrong draws are counted: of few draws, a single wrong one is a large share."""
+
+
 @dataclass(frozen=True)
 class LookCount:
     """What an attack saw of a random defense at one image, over all its looks; a look has several draws.

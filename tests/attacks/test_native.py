@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from purebench import Defense, Function, PurebenchError, ThreatModel, keep_random_layers_on
-from purebench.attacks import APGD, CW, FMN, PGD, Clean, DeepFool, Latent, Square
+from purebench.attacks import APGD, CW, FMN, MD, PGD, Clean, DeepFool, DiffHammer, Latent, Square
+from purebench.attacks.native import NativeAttack
 
 EPS = 0.05
 
@@ -195,3 +197,16 @@ def test_float64_images_are_accepted_by_a_float64_model(model: nn.Module, images
     x, y = images
     found = PGD(steps=2)(model.double(), x.double(), y, eps=EPS)
     assert found.dtype is torch.float64
+
+
+@pytest.mark.parametrize(
+    "attack", [APGD(steps=3), PGD(steps=3, restarts=2), MD(steps=3), DiffHammer(steps=3, draws=4, losses=("cw",))]
+)
+def test_images_of_double_precision_are_attacked_on_a_random_defense(
+    attack: NativeAttack, model: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
+    noise = Function(lambda x: x + 0.1 * torch.randn_like(x), random=True)
+    x, y = (part.double() if part.is_floating_point() else part for part in images)
+    found = attack(Defense(deepcopy(model).double(), noise), x, y, eps=0.1, eot=2)
+    assert found.dtype == torch.float64
+    assert (found - x).abs().max() <= 0.1 + 1e-9

@@ -21,6 +21,7 @@ from purebench.core.seeds import at_seed, seed_of
 class Frozen(Defense):
     """A random defense with known randomness: every call starts from the same states of all random generators.
 
+    Only torch's global generators are set: a defense with generators of its own is not frozen, and answers differently.
     The states that the caller had are restored after each call. A draw is determined by the seed *and by the layout of
     the batch*: the same image gets other noise at another position of a batch, and may get other noise in a batch of
     another size. Results are therefore comparable only for one fixed batch, that is for the same images in the same

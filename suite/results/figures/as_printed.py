@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.core.answers import LookCount
+from purebench.core.answers import LEAST_DRAWS, LookCount
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 from purebench.statistics import Estimate, interval, interval_method, resubmission_per_image, vote_per_image
@@ -70,7 +70,7 @@ class PrintedFigures:
 
 
 def as_printed(result: DefenseResult, attack: AttackResult) -> PrintedFigures | None:
-    """Return the figures of papers for an attack whose looks were counted; None for other attacks.
+    """Return the figures of papers for an attack whose looks were counted; None for other attacks, and for few draws.
 
     Args:
         result: the result of the defense.
@@ -78,7 +78,8 @@ def as_printed(result: DefenseResult, attack: AttackResult) -> PrintedFigures | 
     """
     seen = [one for one in attack.looks if one is not None and one.looks]
     unmoved = [one for one in attack.clean_looks if one is not None and one.looks]
-    if not seen:
+    looks, draws = sum(one.looks for one in seen), sum(one.draws for one in seen)
+    if not seen or draws < LEAST_DRAWS * looks:
         return None
     estimate = _estimator(result)
 
@@ -86,7 +87,6 @@ def as_printed(result: DefenseResult, attack: AttackResult) -> PrintedFigures | 
         attacked, clean = (estimate(np.array([of(one) for one in counts])) for counts in (seen, unmoved))
         return PrintedFigure(f"{name} (as DiffHammer prints)", attacked, clean)
 
-    looks, draws = sum(one.looks for one in seen), sum(one.draws for one in seen)
     return PrintedFigures(
         attack=attack.name,
         looks=looks / len(seen),
@@ -105,19 +105,17 @@ def _fresh(result: DefenseResult, attack: AttackResult, estimate: Callable[[Floa
     if draws >= WORST_OF:
         figures[f"Wor.{WORST_OF} (fresh)"] = lambda right: resubmission_per_image(right[np.newaxis], WORST_OF)
     figures[f"MV.{voters} (fresh)"] = lambda right: vote_per_image(right[np.newaxis], voters)
-    attacked = _answered(result, attack)
     found = next((other for other in result.attacks if other.name == CLEAN), None)
-    clean = None if found is None or result.spared(found).any() else _answered(result, found)
+    rows = np.array([outcome in ANSWERED for outcome in attack.outcomes])
+    if found is not None:  # both figures are of the same images
+        rows &= np.array([outcome in ANSWERED for outcome in found.outcomes])
+    attacked = result.right(attack)[rows]
+    clean = None if found is None else result.right(found)[rows]
     return [
         PrintedFigure(name, estimate(of(attacked)), None if clean is None or not len(clean) else estimate(of(clean)))
         for name, of in figures.items()
         if len(attacked)
     ]
-
-
-def _answered(result: DefenseResult, attack: AttackResult) -> npt.NDArray[np.bool_]:
-    """Return whether each verification draw was right, of the images that were answered, bool [images, draws]."""
-    return result.right(attack)[[outcome in ANSWERED for outcome in attack.outcomes]]
 
 
 def _estimator(result: DefenseResult) -> Callable[[Floats], Estimate]:

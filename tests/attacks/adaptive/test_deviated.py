@@ -18,6 +18,7 @@ from purebench.core.errors import Inapplicable, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
+from purebench.core.warning_codes import WarningCode
 from purebench.defenses.diffusion.diffpure import DiffPure
 from purebench.defenses.diffusion.gdmp import GDMP
 from purebench.defenses.diffusion.gradual import GradualNoise
@@ -179,3 +180,26 @@ def test_inapplicable_defenses_and_views(small):
             attack(make(linear), x, y, THREAT)
     with pytest.raises(PurebenchError, match="reference: 'both' is unknown"):
         Deviated(reference="both")
+
+
+def behind(change):
+    """A linear chain whose classifier first changes its input."""
+    defense = linear_defense()
+    inner = defense.classifier
+    return as_defense(Defense(lambda images: inner(change(images)), defense.purifier))
+
+
+def test_a_classifier_without_a_gradient_is_refused_although_the_deviation_has_one():
+    with pytest.raises(PurebenchError, match="none arrives through this view"):
+        Deviated(steps=2)(exact(behind(torch.detach)), points().float(), torch.zeros(5, dtype=torch.long), THREAT)
+
+
+def test_a_zero_gradient_of_the_classifier_is_reported_although_the_deviation_has_one():
+    view, x = exact(behind(lambda images: images.detach().round() + 0 * images)), points()
+    with seeded("classes"):
+        classes = view.scores(x)[:, 0].argmax(1)
+    with deviating(view, deviation=1.0) as made, seeded("classes"):
+        made.look(x, classes, losses.margin)
+    (warning,) = view.warnings
+    assert warning.code is WarningCode.ZERO_GRADIENT
+    assert warning.of == len(x)

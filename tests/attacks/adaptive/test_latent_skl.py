@@ -120,10 +120,11 @@ def test_a_step_costs_one_encoding_and_the_last_steps_follow_the_loss(ppca):
     LatentSKL(mix=0, steps=12)(view, case.x, case.y, threat)
     assert view.backwards == 12 * 8
     assert view.forwards == (1 + 1 + 12 + 2 + 1) * 8  # the image, its posteriors, steps, every 5 steps, the end
-    assert view.looked == 0
+    assert view.looked == 12 * 8  # the gradients of the divergence are checked too
     view = exact(case.defense)
     LatentSKL(mix=0.25, steps=12)(view, case.x, case.y, threat)
-    assert view.looked == 3 * 8
+    assert view.looked == 12 * 8
+    assert view.forwards == (1 + 1 + 12 + 1 + 1) * 8
 
 
 @pytest.mark.parametrize("purifier", [None, Function(lambda x: x, random=False), Linear([], [], [])])

@@ -112,7 +112,9 @@ def test_each_target_and_restart_has_two_runs():
     assert view.backwards == 3 * 2 * 2 * 3  # steps, runs, targets, restarts
 
 
-@pytest.mark.parametrize("wrong", [{"loss": "ce"}, {"change": 0.0}, {"change": 1.0}, {"steps": 0}, {"targets": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"loss": "ce"}, {"change": 0.0}, {"change": 1.0}, {"steps": 0}, {"steps": 1}, {"targets": -1}]
+)
 def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(PurebenchError, match=next(iter(wrong))):
         MD(**wrong)

@@ -10,6 +10,7 @@ from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.views.gradient_modes import blind, bpda, exact
 from purebench.attacks.views.intermediate import intermediate
 from purebench.attacks.views.surrogate import noised, surrogate
+from purebench.core import registry
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import Inapplicable
 from purebench.core.registry import Spec, create
@@ -173,3 +174,19 @@ def test_purifiers_without_states_are_inapplicable(small):
         intermediate(case.defense)
     with pytest.raises(Inapplicable, match="no gradient comes through"):
         intermediate(Defense(case.net, Function(torch.clone, random=False, differentiable=False)))
+
+
+@pytest.mark.parametrize(
+    "attack", ["off-manifold(steps=2)", "diffhammer(steps=2, losses=[cw])", "known-randomness(steps=2)"]
+)
+def test_attacks_that_do_not_use_its_loss_are_inapplicable(attack):
+    x = points().float()
+    with pytest.raises(Inapplicable, match=r"th(e|is) view changes"):
+        registry.create("attacks", Spec.parse(attack))(
+            intermediate(linear_defense()), x, torch.zeros(5, dtype=torch.long), ThreatModel("linf", 0.1)
+        )
+
+
+def test_libraries_cannot_use_it():
+    with pytest.raises(Inapplicable, match="changes the loss of gradients"):
+        intermediate(linear_defense()).as_module()

@@ -28,12 +28,12 @@ def diffpure():
     return as_defense(create("defenses", Spec.parse("diffpure(steps=2)")), classifier)
 
 
-@pytest.mark.parametrize("options", [{"steps": 2}, {"purifier": "diffpure(steps=2)"}])
-def test_a_surrogate_that_is_the_defense_gives_what_exact_gives(diffpure, options):
+@pytest.mark.parametrize(("options", "eot"), [({"steps": 2}, 2), ({"purifier": "diffpure(steps=2)"}, 1)])
+def test_a_surrogate_that_is_the_defense_gives_what_exact_gives(diffpure, options, eot):
     looks, found = [], []
-    whole = exact(diffpure, eot=2)
+    whole = exact(diffpure, eot=eot)
     whole.decides = False  # an attack takes all steps through either view
-    for view in (whole, surrogate(diffpure, eot=2, **options)):
+    for view in (whole, surrogate(diffpure, eot=eot, **options)):
         with seeded("same"):
             looks.append(view.look(X, Y, losses.find("cw")))
             found.append(APGD(steps=3)(view, X, Y, ThreatModel("linf", 0.1)))
@@ -167,3 +167,16 @@ def test_invalid_surrogates_are_rejected():
         surrogate(defense, steps=0)
     with pytest.raises(PurebenchError, match=r"bundled weights, but diffpure has weights='mine.safetensors'"):
         surrogate(defense, purifier="diffpure(weights=mine.safetensors)")
+
+
+def test_the_draws_of_another_purifier_are_calls_of_their_own(tmp_path):
+    """Its noise may be shared by the images of a call; EOT samples would then be one draw."""
+    file = tmp_path / "shared.py"
+    file.write_text(
+        "import torch\nfrom purebench import Function\n\n\ndef make():\n"
+        "    return Function(lambda x: x + 0.3 * torch.randn(1, *x.shape[1:]), random=True)\n",
+        encoding="utf-8",
+    )
+    view = surrogate(linear_defense(), purifier=f"{file}:make", eot=8)
+    look = view.look(points().float(), torch.zeros(5, dtype=torch.long), losses.margin)
+    assert look.logits.std(1).min() > 1e-3

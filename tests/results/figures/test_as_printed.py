@@ -82,6 +82,14 @@ def test_images_without_looks_are_left_out(build):
     figures = as_printed(found, found.attacks[1])
     assert figures.avg.attacked == gaffke([1, 0.8, 0.4])
     assert figures.fresh[0].attacked.n == 3
+    right = found.right(found.attacks[0])[[0, 1, 3]]
+    assert figures.fresh[0].clean == gaffke(right.mean(axis=1))  # of the same images
+
+
+def test_looks_of_few_draws_have_no_figures(build):
+    few = [LookCount(one.looks, 7 * one.looks, 0, 0.0, plurality_wrong=False) for one in LOOKS]
+    (found,) = merge(*counted(build, few, few))
+    assert as_printed(found, found.attacks[1]) is None
 
 
 def test_notes_and_columns_state_the_figures_and_what_vote_is_not(build):

@@ -48,7 +48,9 @@ def test_it_is_printed_beside_the_row_and_never_ranked(build):
     assert [row.robust for row in rank([found])] == [row.robust for row in rank([without])]
     (told,) = (note for note in figure_notes(rank([found])) if "known-randomness" in note)
     accuracy = known_randomness(found, found.attacks[1]).accuracy
-    assert told.startswith(f"noisy, known: known-randomness accuracy {accuracy.percent()} (8 seeds)")
+    assert told.startswith(
+        f"noisy, known: known-randomness accuracy {accuracy.percent()} (8 seeds, {accuracy.n} images)"
+    )
     assert "gap 37.5 [" in told
     assert told.endswith("not ranked")
     columns = attack_columns(found, found.attacks[1])
