@@ -14,7 +14,7 @@ from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
 
 VOTE = "vote@K is not the robustness of a voting defense: nothing attacked the vote; only a vote(…) row is"
-"""What must be said wherever vote@K, or MV.K, is printed."""
+"""Sentence that stands wherever vote@K, or MV.K, is printed."""
 
 
 def figure_notes(rows: Sequence[Row]) -> list[str]:
@@ -44,8 +44,7 @@ def known_text(found: KnownRandomnessFigures) -> str:
     """Describe the accuracy under known randomness and its gap, for one attack."""
     return (
         f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds, {found.accuracy.n} images), "
-        f"{found.unknown.percent()} "
-        f"at its final points under unknown randomness: gap {_points(found.gap)} points; not ranked"
+        f"{found.unknown.percent()} at its final points under unknown randomness: gap {_points(found.gap)} points; not ranked"
     )
 
 

@@ -41,12 +41,11 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd import Momentum
 from purebench.attacks.gradient.apgd_state import RunState
-from purebench.attacks.gradient.pgd import arrive, random_start
+from purebench.attacks.gradient.pgd import arrive, check_dense, random_start
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.look import Look, Loss
 from purebench.attacks.views.view import View
 from purebench.core.errors import Inapplicable, PurebenchError
-from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS
 from purebench.core.parameters import Count, NonNegative
 from purebench.core.threat import Knowledge, ThreatModel
@@ -141,10 +140,7 @@ class DiffHammer(NativeAttack):
                 answer with the same random numbers.
             PurebenchError: If the norm is l1.
         """
-        if threat.norm not in DENSE:
-            raise PurebenchError(
-                f"diffhammer: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd."
-            )
+        check_dense("diffhammer", threat)
         if not view.random:
             raise Inapplicable("for random defenses: the draws of a deterministic one are all equal; use apgd")
         best, everyone = Best(view, x, y), torch.arange(len(x), device=x.device)

@@ -23,13 +23,12 @@ from torch import Tensor
 from purebench.attacks.best import FRESH, Best, rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
-from purebench.attacks.gradient.pgd import normalised
+from purebench.attacks.gradient.pgd import check_dense, normalised
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer, Inapplicable
 from purebench.core.defense import frozen
 from purebench.core.errors import PurebenchError
-from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS
 from purebench.core.parameters import Count, CountOrZero, NonNegative, Positive
 from purebench.core.seeds import at_seed
@@ -90,11 +89,7 @@ class KnownRandomness(NativeAttack):
         Raises:
             PurebenchError: If the norm is l1, where the steepest step moves a single pixel.
         """
-        if threat.norm not in DENSE:
-            raise PurebenchError(
-                f"known-randomness: expected the norm {' or '.join(DENSE)}, but got {threat.norm}; use apgd, which "
-                "supports it."
-            )
+        check_dense("known-randomness", threat)
 
     def run(self, view: View, x: Tensor, y: Tensor, threat: ThreatModel) -> Answer:
         """Return the points found for the unknown noise, and the counts of right answers under the known noise.

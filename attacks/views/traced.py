@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,7 +22,7 @@ OTHER_LOSS = "this view changes the loss of gradients, which the attack does not
 
 
 @dataclass
-class TracedView(View):
+class TracedView(View, ABC):
     """A view whose objective is computed from the states of one purification.
 
     Subclasses implement `objective`. The value may be that of several states, but the logits are those of the result.
@@ -49,10 +50,11 @@ class TracedView(View):
     def evaluate(self, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Return the objective [M] and the logits of the purified images [M,K]."""
         self.forwards += len(images)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision != "float32"):
+        with self.coarse(images):
             states = self.traced.trace(images)
         return self.objective(states, labels, loss)
 
+    @abstractmethod
     def objective(self, states: Sequence[State], labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Return the values to maximise [M], and the logits of the last state [M,K].
 
@@ -61,7 +63,6 @@ class TracedView(View):
             labels: Labels [M], or [M,2] of a targeted loss.
             loss: The loss of the attack.
         """
-        raise NotImplementedError
 
     @property
     def traced(self) -> Purifier:
@@ -81,7 +82,7 @@ class TracedView(View):
 
     def classify(self, image: Tensor) -> Tensor:
         """Return the checked logits [M,K] of the classifier at images [M,C,H,W], in the view's precision."""
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.precision != "float32"):
+        with self.coarse(image):
             answer = self.defense.classifier(image)
         return check_logits(answer, len(image)).to(image.dtype)
 

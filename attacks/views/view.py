@@ -68,7 +68,8 @@ class View:
     not_finite: int = 0
     counters: LookCounters | None = None
     changes_loss: ClassVar[bool] = False
-    """Whether `look` evaluates another loss than that of the defense's logits, which only attacks that call it see."""
+    """True for a view whose `look` evaluates another loss than that of the defense's logits. Only attacks that call
+    `look` use that loss."""
 
     def note(self, told: str) -> None:
         """Add a note to the record, unless it is there already."""

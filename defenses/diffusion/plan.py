@@ -16,7 +16,7 @@ from purebench.defenses.diffusion.sampling import diffuse
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """What is known of the state after a step.
+    """Noise level, seed and position in the procedure of the state after a step.
 
     Attributes:
         step: steps of the round that follow.

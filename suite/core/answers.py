@@ -21,7 +21,7 @@ LEAST_DRAWS = 8
 
 @dataclass(frozen=True)
 class LookCount:
-    """What an attack saw of a random defense at one image, over all its looks; a look has several draws.
+    """Counts of the draws of a random defense that an attack saw at one image, over all its looks of several draws.
 
     Attributes:
         looks: number of looks at the image.
