@@ -77,22 +77,19 @@ def compare(report: Report, result: DefenseResult, references: list[str], seed: 
     attacks = answered(result)
     others = {name: [attacks.pop(one.name) for one in REFERENCES[name]] for name in references}
     suite = worst(list(attacks.values()))
-    rows: list[dict[str, Any]] = [{"name": "suite", "accuracy": float(suite.mean())}]
+    rows: list[dict[str, Any]] = [{"name": "suite", "accuracy": float(suite.mean()), "passes": None}]
 
-    def add(name: str, found: Shares, first: Shares, second: Shares, bar: float) -> None:
+    def add(name: str, found: Shares, first: Shares, second: Shares, bar: float, passes: float | None = None) -> None:
         told = difference(first, second, seed=seed, confidence=0.9)
-        rows.append({"name": name, "accuracy": float(found.mean()), "difference": str(told)})
+        rows.append({"name": name, "accuracy": float(found.mean()), "difference": str(told), "passes": passes})
         report.at_most(f"{result.name}: {name}, upper end in points", told.high, bar)
 
     for name, found in others.items():
         several = np.mean([worst([one]) for one in found], axis=0) if name == "plain-pgd" else worst(found)
         add(f"suite − {name}", several, suite, several, BAR)
-    for name in attacks:
+    for name, left_out in attacks.items():
         rest = worst([attack for other, attack in attacks.items() if other != name])
-        add(f"without {name}", rest, rest, suite, BAR_WITHOUT)
-    passes = {name: (one.forwards + 2 * one.backwards) / len(result.images) for name, one in attacks.items()}
-    for row in rows:
-        row["passes"] = passes.get(row["name"].removeprefix("without "))
+        add(f"without {name}", rest, rest, suite, BAR_WITHOUT, left_out.purifier_passes)
     columns = (
         ("name", "", text),
         ("accuracy", "accuracy left", percent),

@@ -44,7 +44,8 @@ def known_text(found: KnownRandomnessFigures) -> str:
     """Describe the accuracy under known randomness and its gap, for one attack."""
     return (
         f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds, {found.accuracy.n} images), "
-        f"{found.unknown.percent()} at its final points under unknown randomness: gap {_points(found.gap)} points; not ranked"
+        f"{found.unknown.percent()} at its final points under unknown randomness: "
+        f"gap {_points(found.gap)} points; not ranked"
     )
 
 
