@@ -63,6 +63,7 @@ class DrawChart:
         frame: Size and margins.
         ticks: (x, label) of each tick.
         curves: The curves.
+        axis: Label of the horizontal axis.
     """
 
     id: str
@@ -70,6 +71,7 @@ class DrawChart:
     frame: Frame
     ticks: tuple[tuple[float, str], ...]
     curves: tuple[Curve, ...]
+    axis: str = "draws used, N or K"
 
     @property
     def summary(self) -> str:
@@ -141,17 +143,17 @@ def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
     voted = vote_curve(right, confidence=confidence, method=method)
     most = len(asked)
     curves = [
-        _curve("resubmission@N, attacked", "series-0", range(1, most + 1), asked, most, banded=True),
-        _curve("vote@K, attacked", "series-1", range(1, most + 1, 2), voted, most),
+        points_curve("resubmission@N, attacked", "series-0", range(1, most + 1), asked, most, banded=True),
+        points_curve("vote@K, attacked", "series-1", range(1, most + 1, 2), voted, most),
     ]
     clean = _clean(result)
     if clean is not None and all(outcome in ANSWERED for outcome in clean.outcomes):
         alone = result.right(clean)[np.newaxis]
         often = resubmission_curve(alone, confidence=confidence, method=method, upto=most)
         votes = vote_curve(alone, confidence=confidence, method=method, upto=most)
-        curves.append(_curve("resubmission@N, clean", "series-0 dash-2", range(1, len(often) + 1), often, most))
-        curves.append(_curve("vote@K, clean", "series-1 dash-2", range(1, 2 * len(votes), 2), votes, most))
-    ticks = tuple((round(_x(n, most), 1), f"{n}") for n in range(1, most + 1, max(1, most // 8)))
+        curves.append(points_curve("resubmission@N, clean", "series-0 dash-2", range(1, len(often) + 1), often, most))
+        curves.append(points_curve("vote@K, clean", "series-1 dash-2", range(1, 2 * len(votes), 2), votes, most))
+    ticks = tuple((round(position(n, most), 1), f"{n}") for n in range(1, most + 1, max(1, most // 8)))
     return DrawChart(
         f"{anchor}-draws", f"Accuracy of {result.name} under repeated queries", FRAME, ticks, tuple(curves)
     )
@@ -197,14 +199,25 @@ def _clean(result: DefenseResult) -> AttackResult | None:
     return None if clean is None or clean.skipped or result.spared(clean).any() else clean
 
 
-def _x(number: int, most: int) -> float:
+def position(number: int, most: int) -> float:
+    """Return the horizontal position of the point with this number, of 1 to `most`."""
     return FRAME.x((number - 0.6) / (most - 0.2))
 
 
-def _curve(
+def points_curve(
     name: str, style: str, numbers: Sequence[int], found: Sequence[Estimate], most: int, banded: bool = False
 ) -> Curve:
-    xs = [round(_x(number, most), 1) for number in numbers]
+    """Return the curve of estimates at equally spaced points.
+
+    Args:
+        name: Name of the curve.
+        style: CSS classes.
+        numbers: Numbers of the points, from 1.
+        found: Their estimates.
+        most: The largest number of the chart.
+        banded: Whether the confidence band is drawn.
+    """
+    xs = [round(position(number, most), 1) for number in numbers]
     points = tuple((x, round(FRAME.y(one.value), 1)) for x, one in zip(xs, found, strict=True))
     high = [(x, round(FRAME.y(one.high), 1)) for x, one in zip(xs, found, strict=True)]
     low = [(x, round(FRAME.y(one.low), 1)) for x, one in zip(xs, found, strict=True)]

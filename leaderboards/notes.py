@@ -89,7 +89,9 @@ def brackets_text(board: Board, rows: Sequence[Row]) -> str:
     return f"{title}: {', '.join(found)}" if found else ""
 
 
-def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out: Collection[str]) -> list[Text]:
+def notes(
+    board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out: Collection[str], converged: str = ""
+) -> list[Text]:
     """Return the notes below the table, a line each.
 
     Args:
@@ -97,6 +99,7 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
         rows: Its rows.
         marks: Whether the table has bars, and letters.
         left_out: Rows that were not run because their files are not on the machine.
+        converged: How many rows converged, in a sentence; "" without a ladder.
 
     Returns:
         The lines.
@@ -113,6 +116,7 @@ def notes(board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out:
     if any(row.bounds and not row.result.failed for row in rows):
         notes.append("! an attack failed to run on these images: bounds with all of them wrong and all right; no rank")
     notes += [bracketed] if (bracketed := brackets_text(board, rows)) else []
+    notes += [converged] if converged else []
     errors = [f"! {row.name}: {error}" for row in rows for error in row.errors]
     notes += [*errors, f"! {RETRY}"] if errors else []
     notes += [f"⚠ {row.name}: {warning}" for row in rows for warning in row.warnings]

@@ -76,6 +76,7 @@ def present(
     pictures: Mapping[int, str],
     left_out: Collection[str] = (),
     results: Path | None = None,
+    ladders: Sequence[DefenseResult] = (),
 ) -> None:
     """Write the page if requested, then print the table and the paths of the files written.
 
@@ -87,10 +88,11 @@ def present(
         pictures: Base64 PNG of clean images by their position in the data set.
         left_out: Rows whose files are not on this machine.
         results: The folder that the results were written to, None for none.
+        ladders: Results of the rows on the board of the ladder.
     """
     if page is not None:
-        site.write_page(page, site.render(board, found, classes, pictures, left_out))
-    terminal.print_board(board, found, left_out=left_out)
+        site.write_page(page, site.render(board, found, classes, pictures, left_out, ladders))
+    terminal.print_board(board, found, left_out=left_out, ladders=ladders)
     for what, place in (("results", results), ("page", page)):
         if place is not None:
             print(printable(f"{what}: {place}"))

@@ -12,6 +12,7 @@ from purebench.core.registry import Spec
 from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.curves import Chart, Scale, single
 from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
+from purebench.leaderboards.evidence.ladder_chart import ladder_chart
 from purebench.leaderboards.figures_text import known, passes_text, printed
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
@@ -22,6 +23,8 @@ from purebench.results.distances import NearestDistances, distance_text, reach
 from purebench.results.figures.as_printed import PrintedFigures
 from purebench.results.figures.known_randomness import KnownRandomnessFigures
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.grading.evidence import Convergence
+from purebench.results.grading.optimality import Optimality, optimality
 from purebench.results.ranking.rank import AttackScore, Cost, Row, cost
 from purebench.results.results import CLEAN, spec_text
 from purebench.statistics import Estimate, median_with_ends
@@ -104,6 +107,9 @@ class Section:
         known: Accuracy under known randomness, of each attack that has it.
         printed: Figures of papers, of each attack whose looks were counted.
         passes: Cost of the row in purifier passes per image, as text.
+        optimal: The optimality of its attacks, by attack; empty where it is not known.
+        convergence: Whether more effort would lower its accuracy; None without a ladder.
+        ladder: Accuracy against effort; None without a ladder.
     """
 
     row: Row
@@ -123,6 +129,9 @@ class Section:
     known: tuple[KnownRandomnessFigures, ...]
     printed: tuple[PrintedFigures, ...]
     passes: str
+    optimal: Mapping[str, Optimality]
+    convergence: Convergence | None = None
+    ladder: DrawChart | None = None
 
 
 def section(
@@ -134,6 +143,7 @@ def section(
     scale: Scale,
     classes: Sequence[str],
     originals: Mapping[int, str],
+    convergence: Convergence | None = None,
 ) -> Section:
     """Build the section of a row.
 
@@ -146,6 +156,7 @@ def section(
         scale: Scale of the curves.
         classes: Names of the classes.
         originals: Base64 PNG of clean images by their position in the data set.
+        convergence: Whether more effort would lower its accuracy; None without a ladder.
 
     Returns:
         The section.
@@ -171,6 +182,9 @@ def section(
         known=known(row.result),
         printed=printed(row.result),
         passes=passes_text(passes_per_image(row.result).total),
+        optimal={one.attack: one for one in optimality(row.result)},
+        convergence=convergence,
+        ladder=None if convergence is None else ladder_chart(anchor, row.name, convergence),
     )
 
 

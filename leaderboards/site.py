@@ -20,6 +20,8 @@ from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
+from purebench.results.grading.convergence import convergences, count_text
+from purebench.results.grading.failure_indicators import with_indicators
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
@@ -35,6 +37,7 @@ def render(
     classes: Sequence[str],
     originals: Mapping[int, str],
     left_out: Collection[str] = (),
+    ladders: Sequence[DefenseResult] = (),
 ) -> str:
     """Render the board's page.
 
@@ -44,6 +47,7 @@ def render(
         classes: Names of the classes.
         originals: Base64 PNG of clean images by their position in the data set, for the pictures in the results.
         left_out: Rows that were not run because their files are not on the machine.
+        ladders: Results of the defenses on the board of the ladder (`boards.effort_board`).
 
     Returns:
         The HTML.
@@ -51,7 +55,8 @@ def render(
     Raises:
         PurebenchError: Where `rank` does.
     """
-    rows = rank(results)
+    rows = with_indicators(rank(results), ladders)
+    converged = convergences(results, ladders)
     ids = anchors([row.name for row in rows])
     distances = {row.name: nearest_distances(row.result) for row in rows}
     known = {name: found for name, found in distances.items() if found is not None}
@@ -71,7 +76,17 @@ def render(
     page = environment.get_template("board.html.j2").render(
         board=board,
         sections=[
-            section(board, row, ids[row.name], distances[row.name], proofs[row.name], common, classes, originals)
+            section(
+                board,
+                row,
+                ids[row.name],
+                distances[row.name],
+                proofs[row.name],
+                common,
+                classes,
+                originals,
+                converged.get(row.name),
+            )
             for row in rows
         ],
         certified=bool(proven),
@@ -84,6 +99,7 @@ def render(
         methods=methods_text(rows),
         stopped=stopped_text(board, rows),
         compared=compared_text(rows),
+        converged=count_text(converged),
         method_names=METHOD_NAMES,
         threat=_threat(board),
         looks_text=looks_text,

@@ -12,6 +12,8 @@ from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
+from purebench.results.grading.convergence import convergences, count_text
+from purebench.results.grading.failure_indicators import with_indicators
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
@@ -24,7 +26,11 @@ BARS_FROM, LETTERS_FROM = 10, 84
 
 
 def print_board(
-    board: Board, results: Iterable[DefenseResult], console: Console | None = None, left_out: Collection[str] = ()
+    board: Board,
+    results: Iterable[DefenseResult],
+    console: Console | None = None,
+    left_out: Collection[str] = (),
+    ladders: Sequence[DefenseResult] = (),
 ) -> None:
     """Print `board_table` at the width of the console.
 
@@ -33,13 +39,18 @@ def print_board(
         results: Results of its defenses.
         console: Where to print; None for stdout.
         left_out: Rows that were not run because their files are not on the machine.
+        ladders: Results of the defenses on the board of the ladder.
     """
     console = console or make_console()
-    console.print(board_table(board, list(results), console.width, left_out))
+    console.print(board_table(board, list(results), console.width, left_out, ladders))
 
 
 def board_table(
-    board: Board, results: Sequence[DefenseResult], width: int = 100, left_out: Collection[str] = ()
+    board: Board,
+    results: Sequence[DefenseResult],
+    width: int = 100,
+    left_out: Collection[str] = (),
+    ladders: Sequence[DefenseResult] = (),
 ) -> RenderableType:
     """Return the board's heading, its ranked table and the notes below it.
 
@@ -48,11 +59,12 @@ def board_table(
         results: Results of its defenses.
         width: Columns of the terminal.
         left_out: Rows that were not run because their files are not on the machine.
+        ladders: Results of the defenses on the board of the ladder.
 
     Returns:
         A renderable of rich.
     """
-    rows = rank(results)
+    rows = with_indicators(rank(results), ladders)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     ranked = [row.ranks.letters for row in rows if row.ranks]
     letters = max(map(len, ranked)) if len(ranked) > 1 else 0
@@ -80,7 +92,8 @@ def board_table(
         table.add_row(*cells, _strongest(row))
     shown = [table] if rows else []
     marks = (bool(rows) and bar >= BARS_FROM, lettered)
-    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out))
+    converged = count_text(convergences(results, ladders))
+    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged))
 
 
 def axis(width: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from purebench.boards.effort_settings import EffortSettings
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel
 
@@ -144,6 +145,7 @@ class Board:
         stop: When a run may end before its last image; None for never.
         radius_text: The radius as it was written, such as 8/255; empty if that is not known.
         origin: The board as the user named it, a bundled board or the path of a board.yaml; empty if that is not known.
+        effort: The ladder of rising effort; None for none. It is run as a board of its own (`effort_board`).
     """
 
     name: str
@@ -163,6 +165,7 @@ class Board:
     stop: Stop | None = None
     radius_text: str = field(default="", compare=False)
     origin: str = field(default="", compare=False)
+    effort: EffortSettings | None = field(default=None, compare=False)
 
     @property
     def blocks(self) -> int:
@@ -207,6 +210,7 @@ class Board:
             "defenses": {defense.name: defense.use.plain() for defense in self.defenses},
             **({"stop": self.stop.to_dict()} if self.stop else {}),
             **({"only_sources": sources} if sources else {}),
+            **({"effort": self.effort.model_dump(mode="json", exclude_defaults=True)} if self.effort else {}),
         }
 
 

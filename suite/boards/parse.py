@@ -75,6 +75,7 @@ def parse_board(data: Any) -> Board:
         attack_precision=found.attack_precision,
         stop=_stop(found),
         radius_text=str(found.threat.radius),
+        effort=found.effort,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from purebench.boards.effort_settings import Effort, auto_or_settings
 from purebench.boards.schema_fields import (
     NAMES_SCHEMA,
     BoardName,
@@ -221,6 +222,14 @@ class BoardSchema(BoardCore):
             "not ranked."
         ),
         json_schema_extra={"items": {"type": "string"}},
+    )
+    effort: Effort = Field(
+        default=None,
+        description=(
+            "Attacks of rising effort on some of the images, which show whether the attacks have converged "
+            "(docs/convergence.md): auto, or the settings. Without auto they change no result of the board itself."
+        ),
+        json_schema_extra=auto_or_settings,
     )
 
 

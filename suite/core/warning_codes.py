@@ -28,6 +28,12 @@ class WarningCode(StrEnum):
         CONDITIONAL: in a cascade, earlier attacks broke some of the images.
         PROBABILITIES: the defense returns probabilities where logits are expected.
         SHARED_DRAWS: the defense draws once per call for all images, so each draw needs a separate call.
+        FLAT_LADDER: attacks of rising effort leave the accuracy that random noise leaves.
+        INCOMPLETE_OPTIMISATION: the accuracy still falls with more effort of the attack.
+        INCREASING_LOSS: more effort of the attack leaves a higher accuracy.
+        TRANSFER_ONLY: images of another model lower the accuracy more than the strongest attack with gradients does.
+        SILENT_SUCCESS: an attack reports a success, but the image that it returns is classified correctly.
+        UNREACHABLE: attacks without a limit of the distance find no adversarial image.
     """
 
     ZERO_GRADIENT = "zero-gradient"
@@ -39,6 +45,12 @@ class WarningCode(StrEnum):
     CONDITIONAL = "conditional"
     PROBABILITIES = "probabilities"
     SHARED_DRAWS = "shared-draws"
+    FLAT_LADDER = "flat-ladder"
+    INCOMPLETE_OPTIMISATION = "incomplete-optimisation"
+    INCREASING_LOSS = "increasing-loss"
+    TRANSFER_ONLY = "transfer-only"
+    SILENT_SUCCESS = "silent-success"
+    UNREACHABLE = "unreachable"
 
 
 OF_GRADIENTS = frozenset({WarningCode.ZERO_GRADIENT, WarningCode.NON_FINITE_GRADIENT, WarningCode.GRADIENT_MODE})

@@ -183,7 +183,8 @@ def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -
 def _header(board: Board) -> dict[str, Any]:
     """Return the board as a result stores it, without the title and the defenses, which do not affect the numbers."""
     kept: dict[str, Any] = _plain(board.to_dict())
-    return {name: value for name, value in kept.items() if name not in ("title", "about", "defenses", "only_sources")}
+    apart = ("title", "about", "defenses", "only_sources", "effort")
+    return {name: value for name, value in kept.items() if name not in apart}
 
 
 def _plain(value: Any) -> Any:

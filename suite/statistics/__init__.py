@@ -19,6 +19,7 @@ worst_case/    accuracy under the worst attack of each image
   resubmission `resubmission_curve`, `vote_curve`: N queries of the same image, and majority votes
 ranking/       comparisons of defenses on the same images
   paired       `compare`, `attributable_loss`: paired differences of two defenses
+  equivalence  `equivalent`, `exceeds_by_less`: two one-sided tests
   skewness     a guard for differences of equal means that are not symmetric
   ranks        `rank`: rank intervals, groups of indistinguishable defenses, the probability of being best
 signs          the null distribution of paired differences: random signs
@@ -63,6 +64,7 @@ from purebench.statistics.intervals.proportions import (
     wilson_corrected,
 )
 from purebench.statistics.multiplicity import holm, romano_wolf
+from purebench.statistics.ranking.equivalence import equivalent, exceeds_by_less
 from purebench.statistics.ranking.paired import (
     Comparison,
     attributable_loss,
@@ -126,6 +128,8 @@ __all__ = [
     "decided",
     "empirical_bernstein",
     "empirical_bernstein_sequence",
+    "equivalent",
+    "exceeds_by_less",
     "expected_half_width",
     "gaffke",
     "half_width_reached",

@@ -1,0 +1,1 @@
+"""Presents the evidence behind the numbers of a board."""

@@ -1,0 +1,84 @@
+"""The board of the ladder: attacks of rising effort on all rows of a board, and attacks of other mechanisms.
+
+Its records are in the same store as those of the board it is derived from, under another board name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice, Source
+from purebench.boards.effort_settings import EffortRung
+from purebench.core.registry import Spec
+
+EFFORT = "-effort"
+"""End of the name of the derived board, before the radius."""
+NOISE, SQUARE, SURROGATE, TRANSFER = "random-noise", "square", "surrogate", "transfer"
+MARGIN = "margin"
+"""The attack on the undefended classifier whose adversarial images are transferred."""
+VIEW = "exact-or-bpda"
+LOSS = "cw"
+"""The loss of the rungs: the margin of the logits, whose gradient does not vanish where the softmax saturates."""
+UNDEFENDED = ("undefended", "no-defense", "classifier-alone")
+"""Names for the board's classifier alone; the first one that no row has is used."""
+
+
+def effort_board(board: Board) -> Board:
+    """Return the board of the ladder: random noise, APGD of rising effort, and attacks of other mechanisms.
+
+    APGD follows the exact gradient, or that of BPDA where the purifier has no gradient. The attacks of other
+    mechanisms are Square, APGD through a cheaper purifier, and the transfer of images found on the classifier alone;
+    those that do not apply to a defense are SKIPPED there.
+
+    Args:
+        board: The board, which has settings of the ladder.
+
+    Returns:
+        A board with the same rows, on the first images of the board.
+    """
+    settings = board.effort
+    assert settings is not None
+    block = board.dataset.block
+    images = min(board.images_of(board.most_blocks), -(-settings.images // block) * block)
+    last = settings.rungs[-1]
+    taken = {row.name for row in board.defenses}
+    alone = DefenseChoice(next(name for name in UNDEFENDED if name not in taken), Spec("none"), only_source=True)
+    name, at, radius = board.name.partition("@")
+    return replace(
+        board,
+        name=f"{name}{EFFORT}{at}{radius}",
+        title=f"{board.title}, rising effort",
+        about="",
+        dataset=replace(board.dataset, images=images),
+        attacks=(
+            AttackChoice(NOISE, Spec("random-noise")),
+            *(_rung(number, rung) for number, rung in enumerate(settings.rungs, 1)),
+            AttackChoice(SQUARE, Spec("square", {"queries": settings.queries}), eot=last.eot),
+            AttackChoice(SURROGATE, _apgd(last), "surrogate", last.eot),
+            AttackChoice(MARGIN, _to_the_end(last), "exact", only=SOURCE),
+            AttackChoice(TRANSFER, Spec("transfer"), source=Source(alone.name, MARGIN)),
+        ),
+        defenses=(*(replace(row, only_source=False) for row in board.shown), alone),
+        cascade=False,
+        stop=None,
+        effort=None,
+    )
+
+
+def rung_name(number: int) -> str:
+    """Return the name of a rung's attack on the board of the ladder; the rungs are numbered from 1."""
+    return f"rung-{number}"
+
+
+def _rung(number: int, rung: EffortRung) -> AttackChoice:
+    return AttackChoice(rung_name(number), _apgd(rung), VIEW, rung.eot)
+
+
+def _to_the_end(rung: EffortRung) -> Spec:
+    """Return APGD that goes on after its first success, so that its images transfer to other models."""
+    return Spec("apgd", {"steps": rung.steps, "loss": LOSS, "stop": False})
+
+
+def _apgd(rung: EffortRung) -> Spec:
+    restarts = {"restarts": rung.restarts} if rung.restarts > 1 else {}
+    return Spec("apgd", {"steps": rung.steps, "loss": LOSS, **restarts})

@@ -1,0 +1,190 @@
+"""Decides whether the attacks on a row have converged: whether more effort would lower its accuracy.
+
+Accuracy that does not fall with effort has two readings: the attack has converged, or it does not work at all, because
+gradients are masked (Athalye et al. 2018, arXiv:1802.00420). So a row counts as converged only if the ladder falls from
+its lowest rung, random noise, if about four times the effort changes nothing, and if no other attack, of which at least
+one has another mechanism, ends lower. Comparisons are paired by image. Every rung is a single attack, verified on draws
+that the attack did not see, so that nothing is picked on the draws on which it is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Rung
+from purebench.results.grading.ladder import Ladder, Tried, read_ladder, rung_label
+from purebench.results.results import DefenseResult
+from purebench.statistics import (
+    accuracy,
+    compare,
+    equivalent,
+    exceeds_by_less,
+    holm,
+    one_sided_bound,
+    paired_difference,
+)
+
+Floats = npt.NDArray[np.float64]
+
+MARGIN = 0.05
+"""Difference of accuracies from which more effort, or another attack, counts as lower: as for the recovery of
+controls."""
+LEVEL = 0.05
+"""Largest probability that a row is called converged, flat or falling although it is not."""
+BACK = 2
+"""Number of rungs below the last one at which the accuracy must be the same; each rung about doubles the effort."""
+
+NAMED = 3
+"""Largest number of attacks that a reason names."""
+
+
+def convergences(own: Sequence[DefenseResult], ladders: Sequence[DefenseResult]) -> dict[str, Convergence]:
+    """Return the convergence of each row that has a ladder, by its name.
+
+    Args:
+        own: the results of the rows on their board.
+        ladders: the results of the rows on the board of the ladder.
+    """
+    by_name = {result.name: result for result in ladders}
+    found = {row.name: convergence(row, by_name[row.name]) for row in own if row.name in by_name}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None:
+    """Decide whether the attacks on a row have converged.
+
+    Args:
+        own: the result of the row on its own board, whose attacks are compared with the last rung.
+        ladder: the result of the row on the board of the ladder (`boards.effort_board`).
+
+    Returns:
+        The convergence; None if no rung answered on any image.
+    """
+    found = read_ladder(own, ladder)
+    if found is None:
+        return None
+    confidence, deterministic = ladder.board["confidence"], not ladder.random
+    first, last = found.rungs[0], found.rungs[-1]
+    lowest = _lowest(found.others)
+    status, reason = _decide(found)
+    return Convergence(
+        status=status,
+        rungs=tuple(
+            Rung(
+                label=rung_label(rung.attack, ladder.random),
+                passes=float(rung.attack.purifier_passes or 0),
+                accuracy=accuracy(rung.right, deterministic=deterministic, confidence=confidence),
+            )
+            for rung in found.rungs
+        ),
+        drop=paired_difference(first.values, last.values, confidence),
+        other="" if lowest is None else lowest.name,
+        difference=None if lowest is None else paired_difference(last.values, lowest.scored, confidence),
+        reason=reason,
+    )
+
+
+def _decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
+    """Return the status and the reason, from the strongest statement to the weakest."""
+    if len(found.rungs) <= BACK + 1:
+        return ConvergenceStatus.UNDECIDED, "too few rungs answered on all images"
+    first, before, last = (found.rungs[place].values for place in (0, -1 - BACK, -1))
+    images, falls = found.images, _p_above(found.images, first, last) <= LEVEL
+    if one_sided_bound(last, 1 - LEVEL, "high") <= MARGIN:
+        return ConvergenceStatus.CONVERGED, f"no accuracy above {_points(MARGIN)} points is left"
+    if not falls and exceeds_by_less(first, last, MARGIN, LEVEL):
+        return ConvergenceStatus.FLAT, (
+            f"the accuracy is the same as under random noise ({_percent(first)}, then {_percent(last)})"
+        )
+    lower = _lower(images, before, last, found.others)
+    if lower:
+        return ConvergenceStatus.FALLING, "; ".join(lower)
+    missing = _missing(found, falls)
+    if missing:
+        return ConvergenceStatus.UNDECIDED, f"not shown on {len(images)} images: {'; '.join(missing)}"
+    return ConvergenceStatus.CONVERGED, (
+        f"the accuracy falls from {_percent(first)} to {_percent(last)}, changes by less than {_points(MARGIN)} points "
+        "in the last rungs, and no other attack ends lower by as much"
+    )
+
+
+def _lower(images: Sequence[int], before: Floats, last: Floats, others: Sequence[Tried]) -> list[str]:
+    """Return what shows that the ladder has not ended: a fall of its last rungs, or another attack that ends lower."""
+    told = [f"the last rungs still fall, from {_percent(before)} to {_percent(last)}"]
+    told += [f"{other.name} ends lower ({_percent(other.values)}, the ladder {_percent(last)})" for other in others]
+    pairs = [(before, last), *((last, other.values) for other in others)]
+    return [text for text, above in zip(told, clearly_above(images, pairs), strict=True) if above]
+
+
+def clearly_above(images: Sequence[int], pairs: Sequence[tuple[Floats, Floats]]) -> list[bool]:
+    """Return for each pair of accuracies whether the first is significantly above the second, and matters.
+
+    The tests are corrected for their number (Holm). A difference that is surely smaller than `MARGIN` does not matter.
+
+    Args:
+        images: ids of the images.
+        pairs: shares of correct draws [images] in [0,1], paired by image.
+    """
+    p_values = holm([_p_above(images, *pair) for pair in pairs]) if pairs else ()
+    return [
+        bool(p_value <= LEVEL) and not exceeds_by_less(*pair, MARGIN, LEVEL)
+        for p_value, pair in zip(p_values, pairs, strict=True)
+    ]
+
+
+def _missing(found: Ladder, falls: bool) -> list[str]:
+    """Return the conditions of convergence that the images do not show."""
+    before, last = found.rungs[-1 - BACK].values, found.rungs[-1].values
+    missing = [] if falls else ["a fall from random noise"]
+    if not equivalent(before, last, MARGIN, LEVEL):
+        missing.append(f"that the last rungs differ by less than {_points(MARGIN)} points")
+    if not any(other.another for other in found.others):
+        missing.append("the comparison with an attack of another mechanism, because none applies")
+    unsure = [other.name for other in found.others if not exceeds_by_less(last, other.values, MARGIN, LEVEL)]
+    if unsure:
+        names = ", ".join(unsure[:NAMED]) + (f" and {len(unsure) - NAMED} more" if len(unsure) > NAMED else "")
+        missing.append(f"that no other attack ends {_points(MARGIN)} points lower ({names})")
+    return missing
+
+
+def _p_above(images: Sequence[int], a: Floats, b: Floats) -> float:
+    """Return the two-sided p-value of equal means if a is above b on average, else 1."""
+    return compare(a, b, images=(images, images)).p_value if a.mean() > b.mean() else 1.0
+
+
+@dataclass(frozen=True)
+class _Lowest:
+    """The other attack with the lowest accuracy; `scored` [images] is from draws that did not choose it."""
+
+    name: str
+    scored: Floats
+
+
+def _lowest(others: Sequence[Tried]) -> _Lowest | None:
+    """Choose the other attack with the lowest accuracy, for a random defense on the first half of the draws."""
+    if not others:
+        return None
+    half = others[0].right.shape[1] // 2
+    chosen = min(others, key=lambda other: float(other.right[:, : half or None].mean()))
+    return _Lowest(chosen.name, np.asarray(chosen.right[:, half:].mean(axis=1), dtype=np.float64))
+
+
+def count_text(found: Mapping[str, Convergence]) -> str:
+    """Return one sentence about all rows: "convergence: 3 of 9 rows converged; flat: a, b"; "" without rows."""
+    if not found:
+        return ""
+    of = {status: [name for name, one in found.items() if one.status is status] for status in ConvergenceStatus}
+    told = [f"convergence: {len(of.pop(ConvergenceStatus.CONVERGED))} of {len(found)} rows converged"]
+    return "; ".join(told + [f"{status}: {', '.join(names)}" for status, names in of.items() if names])
+
+
+def _percent(values: Floats) -> str:
+    return f"{100 * values.mean():.1f} %"
+
+
+def _points(margin: float) -> str:
+    return f"{100 * margin:g}"

@@ -1,0 +1,144 @@
+"""Indicators of attack failure (Pintor et al. 2022, arXiv:2106.09947), as warnings of a row.
+
+Computed here is what records show: silent success, incomplete optimisation, an increasing loss, success by transfer
+only, and unreachable misclassification. Gradients of zero, and attacks without gradients that are stronger, are found
+by `results.gradient_masking`, here also on the board of the ladder. Noisy gradients need calls of the defense:
+`purebench check` compares gradients with finite differences, and one draw per gradient with several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from purebench.core.registry import Spec
+from purebench.core.warning_codes import OF_GRADIENTS, ResultWarning, WarningCode
+from purebench.records.outcome import Outcome
+from purebench.results.attack_claims import attack_claim
+from purebench.results.distances import nearest_distances
+from purebench.results.gradient_masking import doubts
+from purebench.results.grading.convergence import BACK, LEVEL, clearly_above, convergence
+from purebench.results.grading.evidence import ConvergenceStatus
+from purebench.results.grading.ladder import Ladder, Tried, read_ladder
+from purebench.results.ranking.rank import Row
+from purebench.results.results import DefenseResult
+from purebench.statistics import one_sided_bound
+
+MISSED = 0.05
+"""Share of images that attacks without a limit may miss, as in the check with an unbounded attack."""
+PASSED_ON = OF_GRADIENTS | {WarningCode.GRADIENT_FREE_STRONGER}
+"""Codes of warnings that the attacks of the ladder pass on to the row."""
+
+FLAT = (
+    "the accuracy does not fall from random noise to the strongest rung of the ladder, which is what gradient masking "
+    "looks like; run purebench check on this defense, and attack it by a gradient that is not masked (bpda, surrogate, "
+    "transfer)"
+)
+INCOMPLETE = (
+    "the accuracy still falls with more effort of the attack, so it is too high; raise steps, EOT or restarts, or set "
+    "effort: auto"
+)
+INCREASING = (
+    "more effort of the attack leaves a higher accuracy than less effort does, so the attack does not maximise its "
+    "loss; use another loss, or more EOT samples"
+)
+TRANSFERRED = (
+    "images found on another model lower the accuracy more than the strongest rung with the gradient of the defense "
+    "does ({}), so this gradient misleads the attack; attack by the gradient of a surrogate or bpda"
+)
+SILENT = (
+    "attacks report a success, but the image that they return is classified correctly ({}), so the point that they "
+    "return is not the best one on their path; keep the best point; images"
+)
+UNREACHED = (
+    "attacks without a limit of the distance ({}) find no adversarial image at any distance, although every image can "
+    "become one of another class; use more steps, another loss or another gradient; images"
+)
+
+
+def failure_indicators(own: DefenseResult, ladder: DefenseResult | None) -> tuple[ResultWarning, ...]:
+    """Return the warnings that the attacks on a row failed.
+
+    Args:
+        own: the result of the row on its board.
+        ladder: its result on the board of the ladder; None if there is none.
+    """
+    found = [*_silent_success(own), *_unreachable(own)]
+    if ladder is not None and (read := read_ladder(own, ladder)) is not None:
+        found += [*_of_ladder(own, ladder, read), *(one for one in doubts(ladder) if one.code in PASSED_ON)]
+    return tuple(found)
+
+
+def with_indicators(rows: Sequence[Row], ladders: Sequence[DefenseResult]) -> list[Row]:
+    """Return the rows of a table with the indicators of attack failure among their warnings.
+
+    A warning of the ladder is left out if the row has one with its code already.
+
+    Args:
+        rows: the rows.
+        ladders: the results of the rows on the board of the ladder; may be empty.
+    """
+    of = {result.name: result for result in ladders}
+    shown = []
+    for row in rows:
+        known = {warning.code for warning in row.warnings}
+        new = () if row.result.failed else failure_indicators(row.result, of.get(row.name))
+        shown.append(replace(row, warnings=(*row.warnings, *(one for one in new if one.code not in known))))
+    return shown
+
+
+def _of_ladder(own: DefenseResult, ladder: DefenseResult, read: Ladder) -> Iterator[ResultWarning]:
+    decided = convergence(own, ladder)
+    if decided is not None and decided.status is ConvergenceStatus.FLAT:
+        yield ResultWarning(WarningCode.FLAT_LADDER, FLAT)
+    if len(read.rungs) <= BACK + 1:
+        return
+    last = read.rungs[-1].values
+    if any(clearly_above(read.images, [(read.rungs[-1 - BACK].values, last)])):
+        yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE)
+    if any(clearly_above(read.images, [(last, rung.values) for rung in read.rungs[1:-1]])):
+        yield ResultWarning(WarningCode.INCREASING_LOSS, INCREASING)
+    sent = [other for other in read.others if _transferred(other)]
+    above = clearly_above(read.images, [(last, other.values) for other in sent])
+    if names := [other.name for other, lower in zip(sent, above, strict=True) if lower]:
+        yield ResultWarning(WarningCode.TRANSFER_ONLY, TRANSFERRED.format(", ".join(names)))
+
+
+def _transferred(other: Tried) -> bool:
+    """Return whether the attack was made on another model: another row, or the classifier without the purifier."""
+    return other.attack.source is not None or Spec.parse(other.attack.gradient).name == "blind"
+
+
+def _silent_success(own: DefenseResult) -> Iterator[ResultWarning]:
+    """Yield a warning for images that only an attack's own verdict broke; a random defense may be broken by chance."""
+    if own.random:
+        return
+    silent = np.zeros(len(own.images), dtype=np.bool_)
+    names = []
+    held = np.array([outcome is Outcome.ROBUST for outcome in own.worst_case.outcomes])
+    for attack in own.attacks:
+        if attack_claim(attack) is None:
+            continue
+        claimed = np.array([bool(claim) for claim in attack.claims])
+        robust = np.array([outcome is Outcome.ROBUST for outcome in attack.outcomes])
+        if (found := claimed & robust & held).any():
+            names.append(attack.name)
+            silent |= found
+    if names:
+        yield ResultWarning(
+            WarningCode.SILENT_SUCCESS, SILENT.format(", ".join(names)), int(silent.sum()), len(own.images)
+        )
+
+
+def _unreachable(own: DefenseResult) -> Iterator[ResultWarning]:
+    """Yield a warning if minimum-norm attacks find no adversarial image at any distance on too many images."""
+    found = nearest_distances(own)
+    if found is None or not found.distances:
+        return
+    missing = np.array([distance is None for distance in found.distances], dtype=np.float64)
+    if one_sided_bound(missing, 1 - LEVEL, "low") > MISSED:
+        yield ResultWarning(
+            WarningCode.UNREACHABLE, UNREACHED.format(", ".join(found.attacks)), found.missing, len(found.distances)
+        )

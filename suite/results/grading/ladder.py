@@ -1,0 +1,111 @@
+"""Reads the results of the ladder's board: the accuracy of each image on each rung, and under the other attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from purebench.boards.effort_board import NOISE, VIEW, rung_name
+from purebench.core.registry import Spec
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import ANSWERED, CLEAN, DefenseResult
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+ALONG = (VIEW, "exact", "intermediate")
+"""Views whose gradient is that of the rungs; attacks in other views, and without a gradient, are of another
+mechanism."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One attack on the images of the ladder.
+
+    Attributes:
+        name: its name on its board, with the board where that is not the row's own.
+        attack: its result.
+        right: whether each verification draw was correct, bool [images, draws].
+        another: whether it has another mechanism than the rungs.
+    """
+
+    name: str
+    attack: AttackResult
+    right: Bools
+    another: bool = False
+
+    @property
+    def values(self) -> Floats:
+        """The share of correct draws of each image [images]."""
+        return np.asarray(self.right.mean(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs of one defense, and the other attacks on the same images.
+
+    Attributes:
+        images: positions of the images in the dataset: those on which every rung answered.
+        rungs: random noise, then the rungs by rising effort.
+        others: the other attacks that answered on all of these images.
+    """
+
+    images: tuple[int, ...]
+    rungs: Sequence[Tried]
+    others: Sequence[Tried]
+
+
+def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
+    """Return the rungs and the other attacks of a row.
+
+    Args:
+        own: the result of the row on its own board, whose attacks are compared with the last rung.
+        ladder: the result of the row on the board of the ladder.
+
+    Returns:
+        The ladder; None if no rung answered on any image.
+    """
+    names = [NOISE, *(rung_name(number) for number in range(1, len(ladder.attacks) + 1))]
+    found = {attack.name: attack for attack in ladder.attacks}
+    rungs = [found[name] for name in names if name in found and not found[name].skipped]
+    if not rungs or rungs[0].name != NOISE:
+        return None
+    used = np.logical_and.reduce([_answered(rung) for rung in rungs])
+    rows = np.flatnonzero(used)
+    if not rows.size:
+        return None
+    images = tuple(ladder.images[row] for row in rows)
+    others = [
+        Tried(f"{one.name} of the ladder", one, ladder.right(one)[rows], _another(one))
+        for one in ladder.attacks
+        if one.name not in names and _answered(one)[rows].all()
+    ]
+    place = {image: row for row, image in enumerate(own.images)}
+    if all(image in place for image in images):
+        there = np.array([place[image] for image in images])
+        others = [
+            Tried(one.name, one, own.right(one)[there], _another(one))
+            for one in own.attacks
+            if one.name != CLEAN and not one.certified and _answered(one)[there].all()
+        ] + others
+    return Ladder(images, [Tried(rung.name, rung, ladder.right(rung)[rows]) for rung in rungs], others)
+
+
+def rung_label(attack: AttackResult, random: bool) -> str:
+    """Describe a rung: "APGD, 20 steps, 4 draws, 2 runs"."""
+    if attack.name == NOISE:
+        return "random noise"
+    steps, runs = attack.spec["params"]["steps"], attack.spec["params"].get("restarts", 1)
+    draws = f", {attack.eot} draws" if random and attack.eot > 1 else ""
+    return f"APGD, {steps} steps{draws}{f', {runs} runs' if runs > 1 else ''}"
+
+
+def _answered(attack: AttackResult) -> Bools:
+    return np.array([outcome in ANSWERED for outcome in attack.outcomes], dtype=np.bool_)
+
+
+def _another(attack: AttackResult) -> bool:
+    return Spec.parse(attack.gradient).name not in ALONG
