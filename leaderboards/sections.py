@@ -245,15 +245,16 @@ def _line(board: Board, attack: AttackResult, cell: AttackScore) -> Line:
         found="" if found is None else f"found for {found.found} of {found.asked}",
         counts=tuple(counts),
         own=own,
-        remarks=tuple(_remarks(attack, own)),
+        remarks=tuple(_remarks(attack, own, board.cascade)),
         passes=passes_text(attack.purifier_passes),
     )
 
 
-def _remarks(attack: AttackResult, own: AttackClaim | None) -> Iterator[tuple[str, str]]:
+def _remarks(attack: AttackResult, own: AttackClaim | None, cascade: bool) -> Iterator[tuple[str, str]]:
     yield from (("skipped", reason) for reason in attack.skips)
     if own is not None and own.remark:
         yield "verdict", own.remark
     # the warning that a cascade makes accuracies conditional is shown once, for all attacks
-    yield from (("warning", str(one)) for one in attack.warnings if one.code is not WarningCode.CONDITIONAL)
+    shown = (one for one in attack.warnings if not (cascade and one.code is WarningCode.CONDITIONAL))
+    yield from (("warning", str(one)) for one in shown)
     yield from (("", note) for note in attack.notes)

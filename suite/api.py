@@ -20,7 +20,8 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.places import default_store
 from purebench.core.parameters import Count, check_value
 from purebench.core.registry import Spec
-from purebench.execution.board_run import JobProgress, run_board
+from purebench.execution.auto_effort import run_at_effort
+from purebench.execution.board_run import JobProgress
 from purebench.execution.in_memory import Thing, checked, label, lent
 from purebench.execution.notebook_progress import watching
 from purebench.report import Report
@@ -99,7 +100,7 @@ def evaluate(
         folder = Path(temporary.enter_context(TemporaryDirectory())) if things else None
         path = folder / "records.sqlite" if folder else Path(store) if store else default_store()
         tell = progress if callable(progress) else stack.enter_context(watching(progress))
-        context, records = run_board(
+        chosen, context, records = run_at_effort(
             chosen, path, device=device, workers=workers, retry_errors=retry_errors, keep_rows=True, progress=tell
         )
         kept = temporary.pop_all()  # the folder is deleted with the report

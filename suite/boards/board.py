@@ -59,6 +59,7 @@ class AttackChoice:
         source: The job whose adversarial images the attack gets; None for no job.
         counters: Whether the wrong draws of the attack's looks are counted on random defenses, and those of equally
             many looks at the clean image.
+        spare: Whether images that an earlier attack broke on every verification draw are not attacked, as in a cascade.
     """
 
     name: str
@@ -68,6 +69,7 @@ class AttackChoice:
     only: str = "all"
     source: Source | None = None
     counters: bool = False
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,4 +219,5 @@ class Board:
 def _plain_attack(attack: AttackChoice) -> dict[str, Any]:
     plain = {"use": attack.use.plain(), "gradient": attack.gradient, "eot": attack.eot, "only": attack.only}
     plain |= {"counters": True} if attack.counters else {}
+    plain |= {"spare": True} if attack.spare else {}
     return plain if attack.source is None else {**plain, "source": asdict(attack.source)}

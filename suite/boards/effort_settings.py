@@ -74,7 +74,7 @@ class EffortSettings(StrictModel):
         default=False,
         description=(
             "Double the effort of the board's PGD-like attacks until the accuracy has converged, on images that no "
-            "attack has broken on every draw; the board is then a cascade."
+            "attack has broken on every draw."
         ),
     )
     budget: Count = Field(

@@ -24,7 +24,7 @@ class Job:
         defense: The defense.
         attack: The attack.
         block: Number of the block.
-        after: In a cascade, the keys of the jobs whose verdicts spare images this attack.
+        after: In a cascade, or if the attack has `spare`, the keys of the jobs whose verdicts spare images this attack.
         source: Key of the job whose adversarial images the attack reuses, or None.
         code: The code that runs it, as returned by `BoardCode.of_job`.
     """
@@ -128,7 +128,7 @@ class _Keys:
     def job(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> Job:
         place = (block, defense.name, attack.name)
         if place not in self.known:
-            after = self._before(block, defense, attack) if self.board.cascade else ()
+            after = self._before(block, defense, attack) if self.board.cascade or attack.spare else ()
             source = None  # also if the source's row was left out; that job is SKIPPED, and its key is another one
             if attack.source is not None and attack.source.defense in self.defenses:
                 there = self.defenses[attack.source.defense], self.attacks[attack.source.attack]

@@ -96,7 +96,7 @@ def _attack(name: str, found: AttackSchema, views: Sequence[str]) -> AttackChoic
     if view not in views:
         raise PurebenchError(f"attacks.{name}.gradient: {shown(view)} is unknown; {did_you_mean(view[:100], views)}")
     source = None if found.source is None else Source(found.source.defense, found.source.attack)
-    return AttackChoice(name, found.use, found.gradient, found.eot, found.only, source, found.counters)
+    return AttackChoice(name, found.use, found.gradient, found.eot, found.only, source, found.counters, found.spare)
 
 
 def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:

@@ -129,6 +129,11 @@ class AttackSchema(StrictModel):
         ),
     )
 
+    spare: bool = Field(
+        default=False,
+        description="Do not attack images that an earlier attack broke on every draw, as in a cascade.",
+    )
+
     @model_validator(mode="after")
     def _enough_draws(self) -> Self:
         if self.counters and self.eot < LEAST_DRAWS:
@@ -244,7 +249,9 @@ def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
         PurebenchError: If a key is missing.
     """
     parts = [(board, core, {"schema_version", "stop"}), (board["dataset"], core.dataset, set())]
-    parts += [(board["attacks"][name], attack, {"source", "counters"}) for name, attack in core.attacks.items()]
+    parts += [
+        (board["attacks"][name], attack, {"source", "counters", "spare"}) for name, attack in core.attacks.items()
+    ]
     parts += [(board["verify"], core.verify, set())] if "verify" in board else []
     for given, part, optional in parts:
         for key in type(part).model_fields:

@@ -13,6 +13,7 @@ from typing import Any
 
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
+from purebench.boards.growing_effort import ungrown
 from purebench.boards.jobs import plan
 from purebench.boards.parse import parse_board
 from purebench.boards.selection import with_rows
@@ -104,8 +105,13 @@ def _earlier(board: Board, saved: Store) -> Iterator[Board]:
 
 
 def _on(earlier: Board, board: Board) -> Board:
-    """Return an earlier board with the rows and texts of another one: they are equal if their settings are."""
-    return replace(earlier, defenses=board.defenses, title=board.title, about=board.about)
+    """Return an earlier board with the rows and texts of another one: they are equal if their settings are.
+
+    Boards that differ only in the effort that `effort: auto` reached have the same settings.
+    """
+    same = ungrown(earlier).attacks == ungrown(board).attacks
+    attacks = board.attacks if same else earlier.attacks
+    return replace(earlier, attacks=attacks, defenses=board.defenses, title=board.title, about=board.about)
 
 
 def _covers(later: Board, earlier: Board, row: DefenseChoice) -> bool:

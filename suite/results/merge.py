@@ -13,6 +13,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from purebench.boards.growing_effort import effort_text
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode, joined
 from purebench.records.outcome import WORST_CASE, Outcome
@@ -89,13 +90,18 @@ def _of_defense(
             _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
         ),
         worst_case=_worst_case([block[-1] for block in blocks]),
-        provenance={name: _shared(name, every) for name in ("data", "versions", "commit", "device")},
+        provenance=_provenance(board, every),
     )
     try:
         check_result(result)
     except PurebenchError as error:
         raise PurebenchError(f"{defense.name}: {error} Its records contradict each other; run it again.") from error
     return result
+
+
+def _provenance(board: Board, records: Sequence[Record]) -> dict[str, Any]:
+    found = {name: _shared(name, records) for name in ("data", "versions", "commit", "device")}
+    return found | ({"effort": effort} if (effort := effort_text(board)) else {})
 
 
 def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) -> AttackResult:

@@ -219,7 +219,7 @@ class DefenseResult:
         return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"], anytime=self.anytime)
 
     def spared(self, attack: AttackResult) -> Bools:
-        """Return the images that a cascade did not attack because an earlier attack broke them on every draw.
+        """Return the images that a cascade, or an attack with `spare`, left out because an earlier attack broke them.
 
         The attack's accuracy is conditional on the other images.
 
@@ -227,12 +227,13 @@ class DefenseResult:
             attack: one of the attacks of this result.
 
         Returns:
-            bool [images], all False on a board without a cascade, and for an attack that is not for defenses of this
+            bool [images], all False for an attack that spares no images, and for one that is not for defenses of this
                 kind.
         """
         gone = np.zeros(len(self.images), dtype=np.bool_)
-        only = self.board["attacks"][attack.name]["only"]
-        if not self.cascade or only not in ("all", "random" if self.random else "deterministic"):
+        choice = self.board["attacks"][attack.name]
+        only, spares = choice["only"], self.cascade or choice.get("spare", False)
+        if not spares or only not in ("all", "random" if self.random else "deterministic"):
             return gone
         for before in self.attacks[: self.attacks.index(attack)]:
             broken = np.array([outcome is Outcome.MISCLASSIFIED for outcome in before.outcomes])

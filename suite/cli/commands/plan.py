@@ -136,6 +136,11 @@ def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
         )
     if board.cascade:
         lines.append("at most: the cascade skips images that an earlier attack broke")
+    if board.effort is not None and board.effort.auto:
+        lines.append(
+            f"at least: effort: auto doubles attacks until the rows have converged, with up to {board.effort.budget:,} "
+            "purifier passes per image"
+        )
     if board.stop is not None and board.stop.early:
         lines.append(f"at most: the run stops as soon as {board.stop.text}")
     return lines

@@ -100,7 +100,7 @@ def run(
     from purebench.boards.selection import choose, lengthened, the_one
     from purebench.boards.trust import check_trust
     from purebench.core.terminal_output import complain
-    from purebench.execution.board_run import run_board
+    from purebench.execution.auto_effort import run_at_effort
     from purebench.execution.progress import run_progress
     from purebench.leaderboards.output import check_outputs, finish
     from purebench.results.stored_board import unlisted
@@ -121,7 +121,7 @@ def run(
         complain(told)
     check_outputs(page, results, [row.name for row in chosen.shown])
     with run_progress() as watch:
-        context, records = run_board(
+        reached, context, records = run_at_effort(
             chosen,
             store or default_store(),
             device=device,
@@ -132,7 +132,7 @@ def run(
             progress=watch,
             tell=complain,
         )
-    found = finish(chosen, records, page, results, context.images, context.order, context.left_out)
+    found = finish(reached, records, page, results, context.images, context.order, context.left_out)
     complain(unlisted(store or default_store(), chosen.name))
     if any(result.errored for result in found):
         raise typer.Exit(1)  # a row has bounds instead of a number

@@ -235,11 +235,14 @@ def _most_broken(result: DefenseResult) -> str | None:
 
 
 def _lowest(cells: Iterable[AttackScore], no_attacks: Collection[str]) -> str | None:
-    """Return the attack with the lowest accuracy over the images that did not ERROR."""
+    """Return the attack with the lowest accuracy over the images that did not ERROR; it was run on all images."""
     found = {
         cell.attack: cell.estimate.value * cell.estimate.n / (cell.estimate.n - cell.errored)
         for cell in cells
-        if cell.attack not in no_attacks and cell.estimate is not None and cell.estimate.n > cell.errored
+        if cell.attack not in no_attacks
+        and cell.estimate is not None
+        and cell.estimate.n > cell.errored
+        and not cell.spared
     }
     return min(found, key=lambda attack: found[attack]) if found else None
 

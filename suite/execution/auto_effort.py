@@ -1,0 +1,81 @@
+"""Runs a board with `effort: auto`: the attacks are doubled in effort until the rows have converged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from purebench.boards.board import Board
+from purebench.boards.growing_effort import grown
+from purebench.core.errors import PurebenchError
+from purebench.execution.board_run import JobProgress, run_board
+from purebench.execution.context import Context
+from purebench.records.record import Record
+from purebench.results.grading.growing import unfinished
+from purebench.results.merge import merge
+from purebench.results.results import DefenseResult
+
+
+def run_at_effort(
+    board: Board,
+    path: Path,
+    *,
+    device: str = "cpu",
+    workers: int | None = None,
+    wait: float = 0.0,
+    retry_errors: bool = False,
+    keep_rows: bool = False,
+    progress: JobProgress = lambda done, total, record: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Board, Context, list[Record]]:
+    """Run a board; with `effort: auto`, with attacks of rising effort until its rows have converged.
+
+    All rows get the same attacks, so that they can be ranked. An interrupted run continues from the store: each level
+    uses the records of the levels before it.
+
+    Args:
+        board: the board.
+        path: the store.
+        device: `cpu`, `cuda` or `cuda:0`.
+        workers: the number of processes; None for as many as are useful on the device.
+        wait: seconds to wait for another process that writes to the store.
+        retry_errors: whether to run ERRORED jobs again.
+        keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run.
+        progress: called at the start of each level and after each job.
+        tell: called with one line for each warning, and when the effort is doubled.
+
+    Returns:
+        The board that was run, with the attacks that were added; its context; and its records.
+
+    Raises:
+        PurebenchError: invalid input, before anything is written.
+    """
+    auto = board.effort is not None and board.effort.auto
+    if auto and board.stop is not None:
+        raise PurebenchError(
+            "effort: expected no stopping rule beside auto, because the rows are compared on the same images at every "
+            "effort, but the board has one; remove stop, or --until and --max-images."
+        )
+    before: list[DefenseResult] = []
+    level = 0
+    while True:
+        part = grown(board, level)
+        context, records = run_board(
+            part,
+            path,
+            device=device,
+            workers=workers,
+            wait=wait,
+            retry_errors=retry_errors,
+            keep_rows=keep_rows,
+            progress=progress,
+            tell=tell if level == 0 else lambda line: None,
+        )
+        if not auto:
+            return part, context, records
+        after = merge(part, records)
+        if not (names := unfinished(board, before, after, level)):
+            return part, context, records
+        level += 1
+        tell(f"effort: the attacks are doubled to {2**level} times the board's, because of {', '.join(names)}")
+        before = after
