@@ -69,8 +69,8 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
         return None
     confidence, deterministic = ladder.board["confidence"], not ladder.random
     first, last = found.rungs[0], found.rungs[-1]
-    lowest = _lowest(found.others)
-    status, reason = _decide(found)
+    lowest = lowest_other(found.others)
+    status, reason = decide(found)
     return Convergence(
         status=status,
         rungs=tuple(
@@ -88,8 +88,12 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
     )
 
 
-def _decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
-    """Return the status and the reason, from the strongest statement to the weakest."""
+def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
+    """Return the status of a ladder and the reason for it.
+
+    Args:
+        found: the rungs and the other attacks.
+    """
     if len(found.rungs) <= BACK + 1:
         return ConvergenceStatus.UNDECIDED, "too few rungs answered on all images"
     first, before, last = (found.rungs[place].values for place in (0, -1 - BACK, -1))
@@ -157,20 +161,29 @@ def _p_above(images: Sequence[int], a: Floats, b: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class _Lowest:
+class OtherAttack:
     """The other attack with the lowest accuracy; `scored` [images] is from draws that did not choose it."""
 
     name: str
     scored: Floats
 
 
-def _lowest(others: Sequence[Tried]) -> _Lowest | None:
-    """Choose the other attack with the lowest accuracy, for a random defense on the first half of the draws."""
+def lowest_other(others: Sequence[Tried]) -> OtherAttack | None:
+    """Choose the other attack with the lowest accuracy, and return its accuracies.
+
+    For a random defense the first half of the draws chooses it and the other half is scored.
+
+    Args:
+        others: the other attacks.
+
+    Returns:
+        The attack; None if there is none.
+    """
     if not others:
         return None
     half = others[0].right.shape[1] // 2
     chosen = min(others, key=lambda other: float(other.right[:, : half or None].mean()))
-    return _Lowest(chosen.name, np.asarray(chosen.right[:, half:].mean(axis=1), dtype=np.float64))
+    return OtherAttack(chosen.name, np.asarray(chosen.right[:, half:].mean(axis=1), dtype=np.float64))
 
 
 def count_text(found: Mapping[str, Convergence]) -> str:

@@ -26,7 +26,6 @@ import numpy.typing as npt
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.distances import reach
-from purebench.results.ranking.scores import under
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 
 Floats = npt.NDArray[np.float64]
@@ -53,27 +52,27 @@ class Optimality:
 def optimality(result: DefenseResult) -> tuple[Optimality, ...]:
     """Return the local optimality of each attack on a row that answered on all images.
 
-    The best accuracy of a random defense is the split-draw worst case of all attacks: each image's worst attack is
-    chosen on one half of its draws and scored on the other, so that chance does not make it lower.
+    The best accuracy is the robust accuracy: that at the adversarial example picked for each image among those of all
+    attacks, for a random defense on fresh draws, so that chance does not make it lower.
 
     Args:
         result: the result of the row.
 
     Returns:
         One value per attack in the board's order; empty without an attack named "clean", which gives the accuracy
-            before the attacks, and in a cascade, whose attacks have different images.
+            before the attacks, without a robust accuracy, and in a cascade, whose attacks have different images.
     """
     clean = next((attack for attack in result.attacks if attack.name == CLEAN and _whole(attack)), None)
     attacks = [attack for attack in result.attacks if attack.name != CLEAN and not attack.certified and _whole(attack)]
-    if clean is None or not attacks or result.cascade:
+    robust = result.robust if result.attacked else None
+    if clean is None or robust is None or not attacks or result.cascade:
         return ()
     start = float(result.right(clean).mean())
-    best = float(under(result, [clean, *attacks]).mean())
     curves = {} if result.random else _over_radii(result, clean, attacks)
     return tuple(
         Optimality(
             attack.name,
-            _share(start, float(result.right(attack).mean()), best),
+            _share(start, float(result.right(attack).mean()), robust.value),
             curves.get(attack.name),
             len(result.images),
         )
