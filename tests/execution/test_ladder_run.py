@@ -1,0 +1,114 @@
+"""Tests of ladders and growing effort as they are run, on a toy board whose robust accuracy is one half."""
+
+import pytest
+
+from purebench.boards.parse import load_board
+from purebench.core.errors import PurebenchError
+from purebench.core.warning_codes import WarningCode
+from purebench.execution.auto_effort import run_at_effort
+from purebench.execution.board_run import run_board
+from purebench.execution.companions import companion_boards
+from purebench.leaderboards import site
+from purebench.results.grading.convergence import convergences
+from purebench.results.grading.evidence import ConvergenceStatus
+from purebench.results.grading.failure_indicators import failure_indicators
+from purebench.results.merge import merge
+from purebench.results.stored_board import from_store
+
+from toy_board import write_toy  # isort: skip
+
+
+class Ran:
+    """Counts the jobs that are run."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def __call__(self, done, total, record):
+        if record is not None:
+            self.jobs.append((record.defense, record.attack))
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    """The results of both rows on their own board and on the board of the ladder."""
+    folder = tmp_path_factory.mktemp("toy")
+    board = load_board(write_toy(folder, effort={}))
+    own = merge(board, run_board(board, folder / "store.sqlite", workers=1)[1])
+    (derived,) = companion_boards(board)
+    ladders = merge(derived, run_board(derived, folder / "store.sqlite", workers=1)[1])
+    return board, own, ladders
+
+
+def test_a_linear_classifier_converges_to_its_known_robust_accuracy(climbed):
+    _, own, ladders = climbed
+    found = convergences(own, ladders)["linear"]
+    assert found.status is ConvergenceStatus.CONVERGED
+    # random noise moves the sum by 0.05 * 8 / sqrt(3) = 0.23, and the smallest margin is 0.5 * 0.05 * 64 = 1.6
+    assert [rung.accuracy.value for rung in found.rungs] == [1.0, 0.5, 0.5, 0.5, 0.5]
+    assert [rung.passes for rung in found.rungs[1:]] == sorted(rung.passes for rung in found.rungs[1:])
+
+
+def test_zero_gradients_are_flat_and_a_warning_although_transfer_breaks_the_row(climbed):
+    _, own, ladders = climbed
+    found = convergences(own, ladders)["shattered"]
+    assert found.status is ConvergenceStatus.FLAT
+    assert [rung.accuracy.value for rung in found.rungs] == [1.0] * 5
+    assert found.difference.value == pytest.approx(0.5)
+    codes = [warning.code for warning in failure_indicators(own[1], ladders[1])]
+    assert {WarningCode.FLAT_LADDER, WarningCode.TRANSFER_ONLY, WarningCode.ZERO_GRADIENT} <= set(codes)
+    assert WarningCode.FLAT_LADDER not in [warning.code for warning in failure_indicators(own[0], ladders[0])]
+
+
+def test_the_page_shows_the_ladder_and_its_verdict_of_each_row(climbed):
+    board, own, ladders = climbed
+    page = site.render(board, own, ("a", "b"), {}, (), ladders)
+    assert "convergence: 1 of 2 rows converged; flat: shattered" in page
+    assert page.count("<h3>Rising effort: ") == 2
+    assert "Rising effort: converged</h3>" in page
+    assert "Rising effort: flat</h3>" in page
+    assert 'id="defense-linear-effort-title"' in page
+    assert "<code>flat-ladder</code>" in page
+    without = site.render(board, own, ("a", "b"), {})
+    assert "Rising effort" not in without
+    assert "convergence" not in without
+
+
+def test_a_board_without_the_key_has_no_companion(tmp_path):
+    assert companion_boards(load_board(write_toy(tmp_path))) == []
+
+
+def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_stored_records(tmp_path):
+    plain, auto = load_board(write_toy(tmp_path)), load_board(write_toy(tmp_path, effort="auto"))
+    store, told = tmp_path / "store.sqlite", []
+    (before, _) = merge(plain, run_board(plain, store, workers=1)[1])
+    first = Ran()
+    reached, _, records = run_at_effort(auto, store, workers=1, progress=first, tell=told.append)
+    assert set(first.jobs) == {(row, job) for row in ("linear", "shattered") for job in ("apgd-x2", "worst-case")}
+    assert [line for line in told if line.startswith("effort")] == [
+        "effort: the attacks are doubled to 2 times the board's, because of linear, shattered"
+    ]
+    linear, shattered = merge(reached, records)
+    assert (linear.robust.value, shattered.robust.value) == (0.5, 1.0)
+    assert linear.provenance["effort"] == "auto: attacks of up to 2 times the effort of the board"
+    assert "effort" not in before.provenance
+    assert linear.attacks[:2] == before.attacks
+    added = linear.attacks[2]
+    assert [outcome.value for outcome in added.outcomes].count("skipped") == 40  # the images that apgd broke
+    again = Ran()
+    assert run_at_effort(auto, store, workers=1, progress=again)[2] == records
+    assert again.jobs == []
+    assert from_store(store, "toy")[0].attacks == reached.attacks
+
+
+def test_auto_ends_at_its_budget(tmp_path):
+    board = load_board(write_toy(tmp_path, effort={"auto": True, "budget": 5}))
+    reached, _, records = run_at_effort(board, tmp_path / "store.sqlite", workers=1)
+    assert reached == board
+    assert merge(reached, records)[0].provenance["effort"].endswith("up to 1 times the effort of the board")
+
+
+def test_auto_refuses_a_stopping_rule(tmp_path):
+    board = load_board(write_toy(tmp_path, effort="auto", stop={"max_images": 40}))
+    with pytest.raises(PurebenchError, match="expected no stopping rule beside auto"):
+        run_at_effort(board, tmp_path / "store.sqlite", workers=1)
