@@ -13,7 +13,7 @@ from purebench.results.grading.convergence import convergences
 from purebench.results.grading.evidence import ConvergenceStatus
 from purebench.results.grading.failure_indicators import failure_indicators
 from purebench.results.merge import merge
-from purebench.results.stored_board import from_store
+from purebench.results.stored_board import from_store, unlisted
 
 from toy_board import write_toy  # isort: skip
 
@@ -83,7 +83,7 @@ def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_s
     store, told = tmp_path / "store.sqlite", []
     (before, _) = merge(plain, run_board(plain, store, workers=1)[1])
     first = Ran()
-    reached, _, records = run_at_effort(auto, store, workers=1, progress=first, tell=told.append)
+    reached, _, records = run_at_effort(auto, store, workers=1, keep_rows=True, progress=first, tell=told.append)
     assert set(first.jobs) == {(row, job) for row in ("linear", "shattered") for job in ("apgd-x2", "worst-case")}
     assert [line for line in told if line.startswith("effort")] == [
         "effort: the attacks are doubled to 2 times the board's, because of linear, shattered"
@@ -96,8 +96,9 @@ def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_s
     added = linear.attacks[2]
     assert [outcome.value for outcome in added.outcomes].count("skipped") == 40  # the images that apgd broke
     again = Ran()
-    assert run_at_effort(auto, store, workers=1, progress=again)[2] == records
+    assert run_at_effort(auto, store, workers=1, keep_rows=True, progress=again)[2] == records
     assert again.jobs == []
+    assert unlisted(store, "toy") == []  # the levels before the last one hide no rows
     assert from_store(store, "toy")[0].attacks == reached.attacks
 
 

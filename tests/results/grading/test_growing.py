@@ -1,0 +1,55 @@
+"""Tests of the decision to double the effort once more: it depends on the results alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from purebench.boards.effort_settings import EffortSettings
+from purebench.boards.growing_effort import MOST_LEVELS
+from purebench.results.grading.growing import passes_of_next_level, unfinished
+
+from ladders import ladder_results, own_attack  # isort: skip
+from synthetic import make_board  # isort: skip
+
+NONE = dict.fromkeys(("random-noise", "rung-4"), 0)
+
+
+def board_of(budget=1000):
+    board = make_board((), ("row",), 100, 100, 1, effort=EffortSettings(auto=True, budget=budget))
+    return replace(board, attacks=(own_attack("clean"), own_attack("apgd")))
+
+
+def row_of(broken, **options):
+    return ladder_results(NONE, own={"clean": 0, "apgd": broken}, **options)[0]
+
+
+def test_a_row_is_doubled_at_first_unless_nothing_is_left():
+    assert unfinished(board_of(), [], [row_of(50)], 0) == ["row"]
+    assert unfinished(board_of(), [], [row_of(100)], 0) == []
+
+
+@pytest.mark.parametrize("draws", [1, 8])
+def test_a_row_is_doubled_until_the_last_doubling_changes_less_than_the_margin(draws):
+    # passes are those of the attacks that the last level added; here they have the name of level 1
+    def at_level_1(broken):
+        own = row_of(broken, draws=draws)
+        return replace(own, attacks=(own.attacks[0], replace(own.attacks[1], name="apgd-x2")))
+
+    before = row_of(50, draws=draws)
+    assert unfinished(board_of(), [before], [at_level_1(50)], 1) == []
+    assert unfinished(board_of(), [before], [at_level_1(60)], 1) == ["row"]
+
+
+def test_the_next_level_costs_twice_the_last_one_and_must_be_within_the_budget_of_every_row():
+    own = row_of(50)
+    # the records have 10 forwards and 5 backwards per image and attack, 20 passes, and clean has 10 forwards
+    assert passes_of_next_level(board_of(), own, 0) == 40
+    spent = 20 + 10
+    assert unfinished(board_of(spent + 40), [], [own], 0) == ["row"]
+    assert unfinished(board_of(spent + 39), [], [own], 0) == []
+    costly = replace(own, name="costly", attacks=(own.attacks[0], replace(own.attacks[1], forwards=10_000)))
+    assert unfinished(board_of(spent + 40), [], [own, costly], 0) == []
+
+
+def test_the_number_of_levels_is_limited():
+    assert unfinished(board_of(10**6), [], [row_of(50)], MOST_LEVELS) == []
