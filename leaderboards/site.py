@@ -13,6 +13,7 @@ from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
+from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.figures_text import VOTE, looks_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
@@ -20,6 +21,7 @@ from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
+from purebench.results.grading.companions import Companions
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
@@ -35,6 +37,7 @@ def render(
     classes: Sequence[str],
     originals: Mapping[int, str],
     left_out: Collection[str] = (),
+    companions: Companions | None = None,
 ) -> str:
     """Render the board's page.
 
@@ -44,6 +47,7 @@ def render(
         classes: Names of the classes.
         originals: Base64 PNG of clean images by their position in the data set, for the pictures in the results.
         left_out: Rows that were not run because their files are not on the machine.
+        companions: Results of the boards derived from the board, such as its controls.
 
     Returns:
         The HTML.
@@ -67,6 +71,7 @@ def render(
         "chance": _chance,
     }
     finished = {row.name for row in rows}
+    controls = control_rows(companions)
     no_attacks = {CLEAN, *(proof.attack for proof in proven.values())}
     page = environment.get_template("board.html.j2").render(
         board=board,
@@ -79,6 +84,9 @@ def render(
         curved=bool(known),
         attacks=[one for one in board.attacks if one.name not in no_attacks and one.only != SOURCE],
         first=board.attacks[0].name,
+        controls=controls,
+        control_kinds=kinds_of([row.score for row in controls]),
+        controls_summary=summary_text([row.score for row in controls]),
         waiting=[defense.name for defense in board.shown if defense.name not in finished.union(left_out)],
         left_out=[defense.name for defense in board.shown if defense.name in left_out],
         methods=methods_text(rows),

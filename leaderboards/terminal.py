@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
+from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
+from purebench.results.grading.companions import Companions
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
@@ -24,7 +26,11 @@ BARS_FROM, LETTERS_FROM = 10, 84
 
 
 def print_board(
-    board: Board, results: Iterable[DefenseResult], console: Console | None = None, left_out: Collection[str] = ()
+    board: Board,
+    results: Iterable[DefenseResult],
+    console: Console | None = None,
+    left_out: Collection[str] = (),
+    companions: Companions | None = None,
 ) -> None:
     """Print `board_table` at the width of the console.
 
@@ -33,13 +39,18 @@ def print_board(
         results: Results of its defenses.
         console: Where to print; None for stdout.
         left_out: Rows that were not run because their files are not on the machine.
+        companions: Results of the boards derived from the board, such as its controls.
     """
     console = console or make_console()
-    console.print(board_table(board, list(results), console.width, left_out))
+    console.print(board_table(board, list(results), console.width, left_out, companions))
 
 
 def board_table(
-    board: Board, results: Sequence[DefenseResult], width: int = 100, left_out: Collection[str] = ()
+    board: Board,
+    results: Sequence[DefenseResult],
+    width: int = 100,
+    left_out: Collection[str] = (),
+    companions: Companions | None = None,
 ) -> RenderableType:
     """Return the board's heading, its ranked table and the notes below it.
 
@@ -48,6 +59,7 @@ def board_table(
         results: Results of its defenses.
         width: Columns of the terminal.
         left_out: Rows that were not run because their files are not on the machine.
+        companions: Results of the boards derived from the board, such as its controls.
 
     Returns:
         A renderable of rich.
@@ -80,7 +92,9 @@ def board_table(
         table.add_row(*cells, _strongest(row))
     shown = [table] if rows else []
     marks = (bool(rows) and bar >= BARS_FROM, lettered)
-    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out))
+    controls = controls_table(companions, width)
+    beside = [] if controls is None else [controls]
+    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out), *beside)
 
 
 def axis(width: int) -> str:
