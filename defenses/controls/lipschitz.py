@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class LipschitzNetwork(nn.Module):
         super().__init__()
         self.pool, self.scale = nn.AvgPool2d(pool), float(pool)
         sizes = [(side // pool) ** 2, *widths, classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         for layer in self.layers:
             nn.init.orthogonal_(layer.weight)
         self.reference = "lipschitz"

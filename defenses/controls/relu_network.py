@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class ReLUNetwork(nn.Module):
         super().__init__()
         self.pool = nn.AvgPool2d(pool)
         sizes = [(side // pool) ** 2, *widths, classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N,K]."""

@@ -2,8 +2,8 @@
 
 The formulation is that of Tjeng et al. 2019 (arXiv:1711.07356). A unit whose sign the perturbation cannot change is
 linear. Each other unit has a binary variable d with bounds l < 0 < u of its input z: its output a satisfies a ≥ 0,
-a ≥ z, a ≤ u·d and a ≤ z − l·(1 − d), which is exact (equation 4). The image is robust if for no other class t there is a
-point with logit_t ≥ logit_y. A point that the solver finds is turned into an image and passed through the network, so
+a ≥ z, a ≤ u·d and a ≤ z − l·(1 − d), which is exact (equation 4). The image is robust if for no other class t there is
+a point with logit_t ≥ logit_y. A point that the solver finds is turned into an image and passed through the network, so
 that an answer "broken" never depends on the solver's rounding.
 """
 

@@ -1,4 +1,4 @@
-"""Defines what the grade of an evaluation is computed from: scores of controls, and the convergence of a row's attacks."""
+"""Defines what the grade of an evaluation is computed from: scores of controls, convergence of the attacks."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class ConvergenceStatus(StrEnum):
     """Whether more effort would lower the accuracy of a row.
 
     Attributes:
-        CONVERGED: the accuracy falls from the lowest rung of the ladder, the last rungs are equivalent, and an attack of
-            another mechanism ends no lower.
+        CONVERGED: the accuracy falls from the lowest rung of the ladder, the last rungs are equivalent, and an attack
+            of another mechanism ends no lower.
         FALLING: the last rung is significantly below the one before it, or another mechanism ends lower.
         FLAT: the accuracy does not fall from the lowest rung, which is what gradient masking looks like.
         UNDECIDED: too few images to decide.
