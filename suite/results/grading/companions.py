@@ -58,10 +58,13 @@ def companions_in_store(path: Path, board: Board) -> dict[str, list[DefenseResul
 
 
 def _fits(derived: Board, board: Board, kind: str) -> bool:
-    """Return whether a derived board has the settings of a board, which may have other rows and fewer images."""
+    """Return whether a derived board has the settings of a board, which may have other rows and fewer images.
+
+    The last attack of a board of controls is the one that asks for their truth.
+    """
     same = ("classifier", "threat", "draws", "fresh", "confidence", "seed", "attack_precision")
     data = ("use", "block", "seed")
-    attacks = derived.attacks[: len(board.attacks)] == board.attacks if kind == CONTROLS else True
+    attacks = derived.attacks[:-1] == board.attacks if kind == CONTROLS else True
     return (
         attacks
         and all(getattr(derived, name) == getattr(board, name) for name in same)
