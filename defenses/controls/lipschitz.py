@@ -51,7 +51,7 @@ class LipschitzNetwork(nn.Module):
         """Return logits [N,K]."""
         hidden: Tensor = self.scale * self.pool(x).flatten(1)
         for number, layer in enumerate(self.layers):
-            hidden = nn.functional.linear(hidden, layer.weight / largest_singular_value(layer.weight), layer.bias)
+            hidden = (layer(hidden) - layer.bias) / largest_singular_value(layer.weight) + layer.bias
             if number < len(self.layers) - 1:
                 pairs = hidden.unflatten(1, (-1, 2))
                 hidden = torch.stack((pairs.amax(2), pairs.amin(2)), 2).flatten(1)

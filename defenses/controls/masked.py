@@ -81,9 +81,10 @@ class Masked(Defense):
 
 @listed(
     random="varies",
-    gradient="exact",
+    gradient="varies",
     surrogate="none",
     forwards=0,
+    ms="varies",
     licence="MIT",
     source="Athalye et al. 2018, arXiv:1802.00420",
 )
