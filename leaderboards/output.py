@@ -12,6 +12,7 @@ from purebench.data.datasets import Array, ImageSet
 from purebench.leaderboards import site, terminal
 from purebench.records.record import Record
 from purebench.results import export, merge
+from purebench.results.grading.companions import Companions, export_companions
 from purebench.results.results import DefenseResult
 from purebench.results.stored_board import originals
 
@@ -43,6 +44,7 @@ def finish(
     data: ImageSet | None,
     order: Sequence[int] | Array,
     left_out: Collection[str] = (),
+    companions: Companions | None = None,
 ) -> list[DefenseResult]:
     """Write the results and the page if requested, then print the ranking.
 
@@ -54,6 +56,7 @@ def finish(
         data: Clean images, None where they are not available: the page then has none.
         order: Their positions in the data set.
         left_out: Rows whose files are not on this machine.
+        companions: Results of the boards derived from this one, such as its controls; None for none.
 
     Returns:
         The results of each row.
@@ -63,8 +66,10 @@ def finish(
     found = merge.merge(board, records)
     if results is not None:
         export.export_results(results, found)
+        export_companions(results, companions or {})
     pictures = {} if data is None or page is None else originals(data, order, found)
-    present(board, found, page, () if data is None else data.classes, pictures, left_out, results)
+    classes = () if data is None else data.classes
+    present(board, found, page, classes, pictures, left_out, results, companions)
     return found
 
 
@@ -76,7 +81,7 @@ def present(
     pictures: Mapping[int, str],
     left_out: Collection[str] = (),
     results: Path | None = None,
-    ladders: Sequence[DefenseResult] = (),
+    companions: Companions | None = None,
 ) -> None:
     """Write the page if requested, then print the table and the paths of the files written.
 
@@ -88,11 +93,11 @@ def present(
         pictures: Base64 PNG of clean images by their position in the data set.
         left_out: Rows whose files are not on this machine.
         results: The folder that the results were written to, None for none.
-        ladders: Results of the rows on the board of the ladder.
+        companions: Results of the boards derived from this one, such as its controls; None for none.
     """
     if page is not None:
-        site.write_page(page, site.render(board, found, classes, pictures, left_out, ladders))
-    terminal.print_board(board, found, left_out=left_out, ladders=ladders)
+        site.write_page(page, site.render(board, found, classes, pictures, left_out, companions))
+    terminal.print_board(board, found, left_out=left_out, companions=companions)
     for what, place in (("results", results), ("page", page)):
         if place is not None:
             print(printable(f"{what}: {place}"))

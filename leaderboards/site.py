@@ -10,9 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from purebench.boards.board import SOURCE
+from purebench.boards.effort_board import EFFORT
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
+from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.figures_text import VOTE, looks_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
@@ -20,6 +22,7 @@ from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
+from purebench.results.grading.companions import Companions
 from purebench.results.grading.convergence import convergences, count_text
 from purebench.results.grading.failure_indicators import with_indicators
 from purebench.results.ranking.rank import rank
@@ -37,7 +40,7 @@ def render(
     classes: Sequence[str],
     originals: Mapping[int, str],
     left_out: Collection[str] = (),
-    ladders: Sequence[DefenseResult] = (),
+    companions: Companions | None = None,
 ) -> str:
     """Render the board's page.
 
@@ -47,7 +50,7 @@ def render(
         classes: Names of the classes.
         originals: Base64 PNG of clean images by their position in the data set, for the pictures in the results.
         left_out: Rows that were not run because their files are not on the machine.
-        ladders: Results of the defenses on the board of the ladder (`boards.effort_board`).
+        companions: Results of the boards derived from the board, such as its controls.
 
     Returns:
         The HTML.
@@ -55,6 +58,7 @@ def render(
     Raises:
         PurebenchError: Where `rank` does.
     """
+    ladders = (companions or {}).get(EFFORT, ())
     rows = with_indicators(rank(results), ladders)
     converged = convergences(results, ladders)
     ids = anchors([row.name for row in rows])
@@ -72,6 +76,7 @@ def render(
         "chance": _chance,
     }
     finished = {row.name for row in rows}
+    controls = control_rows(companions)
     no_attacks = {CLEAN, *(proof.attack for proof in proven.values())}
     page = environment.get_template("board.html.j2").render(
         board=board,
@@ -94,6 +99,9 @@ def render(
         curved=bool(known),
         attacks=[one for one in board.attacks if one.name not in no_attacks and one.only != SOURCE],
         first=board.attacks[0].name,
+        controls=controls,
+        control_kinds=kinds_of([row.score for row in controls]),
+        controls_summary=summary_text([row.score for row in controls]),
         waiting=[defense.name for defense in board.shown if defense.name not in finished.union(left_out)],
         left_out=[defense.name for defense in board.shown if defense.name in left_out],
         methods=methods_text(rows),

@@ -10,8 +10,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from purebench.boards.effort_board import EFFORT
 from purebench.core.terminal_output import make_console, printable
+from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
+from purebench.results.grading.companions import Companions
 from purebench.results.grading.convergence import convergences, count_text
 from purebench.results.grading.failure_indicators import with_indicators
 from purebench.results.ranking.rank import Row, rank
@@ -30,7 +33,7 @@ def print_board(
     results: Iterable[DefenseResult],
     console: Console | None = None,
     left_out: Collection[str] = (),
-    ladders: Sequence[DefenseResult] = (),
+    companions: Companions | None = None,
 ) -> None:
     """Print `board_table` at the width of the console.
 
@@ -39,10 +42,10 @@ def print_board(
         results: Results of its defenses.
         console: Where to print; None for stdout.
         left_out: Rows that were not run because their files are not on the machine.
-        ladders: Results of the defenses on the board of the ladder.
+        companions: Results of the boards derived from the board, such as its controls.
     """
     console = console or make_console()
-    console.print(board_table(board, list(results), console.width, left_out, ladders))
+    console.print(board_table(board, list(results), console.width, left_out, companions))
 
 
 def board_table(
@@ -50,7 +53,7 @@ def board_table(
     results: Sequence[DefenseResult],
     width: int = 100,
     left_out: Collection[str] = (),
-    ladders: Sequence[DefenseResult] = (),
+    companions: Companions | None = None,
 ) -> RenderableType:
     """Return the board's heading, its ranked table and the notes below it.
 
@@ -59,11 +62,12 @@ def board_table(
         results: Results of its defenses.
         width: Columns of the terminal.
         left_out: Rows that were not run because their files are not on the machine.
-        ladders: Results of the defenses on the board of the ladder.
+        companions: Results of the boards derived from the board, such as its controls.
 
     Returns:
         A renderable of rich.
     """
+    ladders = (companions or {}).get(EFFORT, ())
     rows = with_indicators(rank(results), ladders)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     ranked = [row.ranks.letters for row in rows if row.ranks]
@@ -93,7 +97,9 @@ def board_table(
     shown = [table] if rows else []
     marks = (bool(rows) and bar >= BARS_FROM, lettered)
     converged = count_text(convergences(results, ladders))
-    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged))
+    controls = controls_table(companions, width)
+    beside = [] if controls is None else [controls]
+    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *beside)
 
 
 def axis(width: int) -> str:

@@ -22,10 +22,12 @@ from purebench.core.parameters import Count, check_value
 from purebench.core.registry import Spec
 from purebench.execution.auto_effort import run_at_effort
 from purebench.execution.board_run import JobProgress
+from purebench.execution.companions import run_companions
 from purebench.execution.in_memory import Thing, checked, label, lent
 from purebench.execution.notebook_progress import watching
 from purebench.report import Report
 from purebench.results.adversarial import StoredExamples
+from purebench.results.grading.companions import companions_in_store
 from purebench.results.merge import merge
 
 Asked = str | Spec | Thing
@@ -43,6 +45,7 @@ def evaluate(
     workers: int = 1,
     retry_errors: bool = False,
     progress: bool | JobProgress = True,
+    evidence: bool = False,
 ) -> Report:
     """Evaluate defenses on a board and return a report that a notebook displays as a table.
 
@@ -68,6 +71,8 @@ def evaluate(
         workers: the number of processes. A script that uses more than one needs `if __name__ == "__main__":`.
         retry_errors: whether to run jobs again that ended in an error.
         progress: whether to show the progress, or a function to call with it.
+        evidence: whether to run the board's control rows as well (docs/controls.md), on all images of the board. Their
+            results are reused from the store; `Report.controls` has them also if an earlier run computed them.
 
     Returns:
         The report of all evaluated defenses.
@@ -103,12 +108,15 @@ def evaluate(
         chosen, context, records = run_at_effort(
             chosen, path, device=device, workers=workers, retry_errors=retry_errors, keep_rows=True, progress=tell
         )
+        if evidence:
+            run_companions(chosen, path, device=device, workers=workers, retry_errors=retry_errors, progress=tell)
+        companions = companions_in_store(path, chosen)
         kept = temporary.pop_all()  # the folder is deleted with the report
     stored = StoredExamples(path, records, kept.close)
     for warning in context.warnings:
         warnings.warn(warning, stacklevel=2)
     found = merge(chosen, records)
-    return Report(chosen, tuple(found), context.images.classes, tuple(context.left_out), stored)
+    return Report(chosen, tuple(found), context.images.classes, tuple(context.left_out), stored, companions)
 
 
 def _by_name(defense: Asked | Sequence[Asked] | Mapping[str, Asked] | None) -> dict[str, Asked]:

@@ -18,6 +18,8 @@ from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
 from purebench.records.outcome import WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
+from purebench.results.grading.companions import Companions, scores_of
+from purebench.results.grading.evidence import ControlScore
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
@@ -42,6 +44,7 @@ class Report:
         classes: the names of the classes.
         left_out: rows that were not run because their files are not on this machine.
         stored: the place of the adversarial examples; None if the report was not made by an evaluation.
+        companions: the results of the boards derived from the board, such as its controls, by their kind.
     """
 
     board: Board
@@ -49,6 +52,7 @@ class Report:
     classes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     stored: StoredExamples | None = field(default=None, repr=False)
+    companions: Companions = field(default_factory=dict, repr=False)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -57,6 +61,11 @@ class Report:
         Each has `name`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more.
         """
         return rank(self.results)
+
+    @cached_property
+    def controls(self) -> list[ControlScore]:
+        """How near the attacks of the board come to the known truths of its controls; empty if they were not run."""
+        return scores_of(self.companions)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -189,12 +198,14 @@ class Report:
         """
         data: ImageSet = registry.create("datasets", self.board.dataset.use)
         shown = originals(data, range(len(data)), self.results)
-        site.write_page(Path(path), site.render(self.board, self.results, self.classes, shown, self.left_out))
+        site.write_page(
+            Path(path), site.render(self.board, self.results, self.classes, shown, self.left_out, self.companions)
+        )
         return Path(path)
 
     def __repr__(self) -> str:
         file = io.StringIO()
-        table = terminal.board_table(self.board, self.results, WIDTH, self.left_out)
+        table = terminal.board_table(self.board, self.results, WIDTH, self.left_out, self.companions)
         Console(file=file, width=WIDTH, force_jupyter=False, color_system=None).print(table)
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 

@@ -145,6 +145,8 @@ class Board:
             it, whose numbers are then conditional.
         attack_precision: Arithmetic of the attacks, float32 or bf16; verification is in float32.
         stop: When a run may end before its last image; None for never.
+        controls: Defenses of known robust accuracy; the attacks are run on them by a board of its own (see
+            `controls_board`).
         radius_text: The radius as it was written, such as 8/255; empty if that is not known.
         origin: The board as the user named it, a bundled board or the path of a board.yaml; empty if that is not known.
         effort: The ladder of rising effort; None for none. It is run as a board of its own (`effort_board`).
@@ -165,6 +167,7 @@ class Board:
     cascade: bool = False
     attack_precision: str = "float32"
     stop: Stop | None = None
+    controls: tuple[DefenseChoice, ...] = field(default=(), compare=False)
     radius_text: str = field(default="", compare=False)
     origin: str = field(default="", compare=False)
     effort: EffortSettings | None = field(default=None, compare=False)
@@ -212,6 +215,7 @@ class Board:
             "defenses": {defense.name: defense.use.plain() for defense in self.defenses},
             **({"stop": self.stop.to_dict()} if self.stop else {}),
             **({"only_sources": sources} if sources else {}),
+            **({"controls": {control.name: control.use.plain() for control in self.controls}} if self.controls else {}),
             **({"effort": self.effort.model_dump(mode="json", exclude_defaults=True)} if self.effort else {}),
         }
 

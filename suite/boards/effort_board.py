@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice, Source
+from purebench.boards.controls_board import companion_name
 from purebench.boards.effort_settings import EffortRung
 from purebench.core.registry import Spec
 
-EFFORT = "-effort"
-"""End of the name of the derived board, before the radius."""
+EFFORT = "effort"
+"""Kind of the derived board, and end of its name before the radius."""
 NOISE, SQUARE, SURROGATE, TRANSFER = "random-noise", "square", "surrogate", "transfer"
 MARGIN = "margin"
 """The attack on the undefended classifier whose adversarial images are transferred."""
@@ -43,10 +44,9 @@ def effort_board(board: Board) -> Board:
     last = settings.rungs[-1]
     taken = {row.name for row in board.defenses}
     alone = DefenseChoice(next(name for name in UNDEFENDED if name not in taken), Spec("none"), only_source=True)
-    name, at, radius = board.name.partition("@")
     return replace(
         board,
-        name=f"{name}{EFFORT}{at}{radius}",
+        name=companion_name(board.name, EFFORT),
         title=f"{board.title}, rising effort",
         about="",
         dataset=replace(board.dataset, images=images),
@@ -62,6 +62,7 @@ def effort_board(board: Board) -> Board:
         cascade=False,
         stop=None,
         effort=None,
+        controls=(),
     )
 
 

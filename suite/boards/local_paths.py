@@ -39,6 +39,7 @@ def beside(board: Board, folder: Path) -> Board:
         classifier=spec(board.classifier),
         attacks=tuple(replace(one, use=spec(one.use)) for one in board.attacks),
         defenses=tuple(replace(one, use=spec(one.use)) for one in board.defenses),
+        controls=tuple(replace(one, use=spec(one.use)) for one in board.controls),
     )
 
 

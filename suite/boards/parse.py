@@ -51,6 +51,8 @@ def parse_board(data: Any) -> Board:
     _check_different(chosen)
     check_file_name(found.name, "name")
     check_file_names(found.defenses, "defenses")
+    check_file_names(found.controls, "controls")
+    _check_controls(found)
     sources = _only_sources(found.only_sources, chosen)
     jobs = found.blocks * (len(found.attacks) + 1) * len(found.defenses)  # + 1 for the worst-case job
     if jobs > MOST_JOBS:
@@ -74,9 +76,20 @@ def parse_board(data: Any) -> Board:
         cascade=found.cascade,
         attack_precision=found.attack_precision,
         stop=_stop(found),
+        controls=tuple(DefenseChoice(name, use) for name, use in found.controls.items()),
         radius_text=str(found.threat.radius),
         effort=found.effort,
     )
+
+
+def _check_controls(found: BoardSchema) -> None:
+    """Raise PurebenchError if a control has the name of a row, whose adversarial images an attack may reuse."""
+    for name in found.controls:
+        if name in found.defenses:
+            raise PurebenchError(
+                f"controls.{name}: expected a name that is not one of the board's rows, but {name} is a row; choose "
+                f"another name, such as known-{name}."
+            )
 
 
 def _stop(found: BoardSchema) -> Stop | None:

@@ -228,6 +228,14 @@ class BoardSchema(BoardCore):
         ),
         json_schema_extra={"items": {"type": "string"}},
     )
+    controls: Annotated[dict[str, SpecField], Named] = Field(
+        default_factory=dict,
+        description=(
+            "Control rows by name: defenses of known robust accuracy, which the attacks of the board are run on as "
+            "well, to show how near they come to it (docs/controls.md). They are not ranked."
+        ),
+        json_schema_extra=NAMES_SCHEMA,
+    )
     effort: Effort = Field(
         default=None,
         description=(

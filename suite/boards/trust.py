@@ -18,7 +18,7 @@ def local_files(board: Board) -> list[Path]:
     """Return the Python files that a board's specs name, including those within parameters, without duplicates."""
     specs = [board.dataset.use, board.classifier]
     specs += [spec for attack in board.attacks for spec in (attack.use, Spec.parse(attack.gradient))]
-    specs += [defense.use for defense in board.defenses]
+    specs += [defense.use for defense in (*board.defenses, *board.controls)]
     texts = [text for spec in specs for text in (spec.name, *_texts(spec.params))]
     found = [path for text in texts if (path := _file(text)) is not None]
     return list(dict.fromkeys(found))

@@ -49,7 +49,10 @@ differentiable  exact: the gradient passes through the purifier; zero: it is zer
 surrogate       function that BPDA differentiates; none: there is no purifier
 forwards        passes per image and draw, through the defense's own networks + through the classifier
 ms              CPU milliseconds per image and draw, one thread, classifier included (defenses/costs.json)
+The last section lists controls, defenses of known robust accuracy for `controls:` of a board.yaml
 All at default settings; varies: depends on the parameters; ?: not measured, or not declared"""
+CONTROLS = ".defenses.controls."
+"""Part of the module names of the controls, which are listed last."""
 LONGEST, LEAST = 39, 20
 """Number of characters of a name in a row, and in a narrow terminal; the rest is printed in the next row."""
 OTHERS = 60
@@ -137,7 +140,11 @@ def print_defenses(console: Console) -> None:
     declarations, faults = declared()
     wide = console.width >= PIPED
     table, below = _defense_table(wide), _plain("descriptions of the defenses")
-    for name, point in points.items():
+    controls = [name for name, point in points.items() if CONTROLS in point.value]
+    for name, point in sorted(points.items(), key=lambda item: item[0] in controls):
+        if controls and name == controls[0]:
+            for part in (table, below):
+                part.add_section()
         one = declarations.get(name)
         told = about(summary(point).rstrip("."), "" if one is None else one.source)
         row = (f"{told}; {of_another}" if (of_another := _package(point)) else told,)

@@ -31,10 +31,11 @@ def show_results(folder: Path, page: Path | None) -> None:
         PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
     """
     from purebench.leaderboards.output import check_outputs, present
+    from purebench.results.grading.companions import load_companions
 
     check_outputs(page, None)
     board, found = from_results(folder)
-    present(board, found, page, (), {})
+    present(board, found, page, (), {}, companions=load_companions(folder))
 
 
 def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from purebench.core.errors import Inapplicable as Inapplicable
-from purebench.core.files.versioned_model import STRICT, Whole
+from purebench.core.files.versioned_model import STRICT, Text, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,41 @@ class LookCount:
     plurality_wrong: bool
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class ImageTruth:
+    """The known probability of a right answer at the worst point of one image.
+
+    Attributes:
+        low: lower bound in [0,1].
+        high: upper bound in [0,1]; None where it is measured on the reference of the control.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    low: Share
+    high: Share | None
+
+
+@dataclass(frozen=True)
+class ControlFacts:
+    """What is known of a control (`core.defense.known_truth.Control`).
+
+    Attributes:
+        kind: masked, oracle or random.
+        hides: in words, what is hidden from the attacker.
+        reference: spec of the defense on which the upper bound is measured, "" for none.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["masked", "oracle", "random"]
+    hides: Text
+    reference: Text
+
+
 @dataclass(frozen=True)
 class Answer:
     """The result of an attack, where it consists of more than the images.
@@ -59,6 +94,8 @@ class Answer:
         known_seeds: the number of these seeds, 0 for other attacks.
         looks: what the attack saw at each image, where it was counted; None where it was not.
         clean_looks: the same of equally many looks at the clean image.
+        truth: of a control, the known truth of each image, None for images on which it is not scored; None for attacks.
+        control: what is known of the control; None for attacks.
     """
 
     images: Tensor
@@ -70,6 +107,8 @@ class Answer:
     known_seeds: int = 0
     looks: Sequence[LookCount] | None = None
     clean_looks: Sequence[LookCount] | None = None
+    truth: Sequence[ImageTruth | None] | None = None
+    control: ControlFacts | None = None
 
 
 class DefenseFault(Exception):

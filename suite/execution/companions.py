@@ -1,15 +1,60 @@
-"""Boards that are run after a board's own jobs: they show how far its results can be believed, and change none."""
+"""Runs the boards that are derived from a board beside it: its control rows, their truth, and the ladder of effort."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 from purebench.boards.board import Board
+from purebench.boards.controls_board import controls_board, references_board
 from purebench.boards.effort_board import effort_board
+from purebench.execution.board_run import JobProgress, run_board
+from purebench.records.record import Record
+
+Watch = Callable[[Board], JobProgress]
+"""Returns the progress of one derived board."""
 
 
 def companion_boards(board: Board) -> list[Board]:
-    """Return the boards that are derived from a board and run after it, in the same store.
+    """Return the boards that are derived from a board and run after it."""
+    found = (controls_board(board), None if board.effort is None else effort_board(board))
+    return [derived for derived in found if derived is not None]
+
+
+def run_companions(
+    board: Board,
+    path: Path,
+    *,
+    device: str = "cpu",
+    workers: int | None = None,
+    wait: float = 0.0,
+    retry_errors: bool = False,
+    progress: JobProgress = lambda done, total, record: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Run the missing jobs of the boards derived from a board, into the store of the board.
 
     Args:
-        board: The board.
+        board: the board.
+        path: the store.
+        device: `cpu`, `cuda` or `cuda:0`.
+        workers: the number of processes; None for as many as are useful on the device.
+        wait: seconds to wait for another process that writes to the store.
+        retry_errors: whether to run ERRORED jobs again.
+        progress: called at the start and after each job.
+        tell: called with one line for each warning.
+
+    Raises:
+        PurebenchError: invalid input, before anything is written.
     """
-    return [effort_board(board)] if board.effort is not None else []
+    for derived in companion_boards(board):
+        settings = {"device": device, "workers": workers, "wait": wait, "retry_errors": retry_errors}
+        _, records = run_board(derived, path, progress=progress, tell=tell, **settings)  # type: ignore[arg-type]
+        if (measured := references_board(board, _references(records))) is not None:
+            run_board(measured, path, progress=progress, tell=tell, **settings)  # type: ignore[arg-type]
+
+
+def _references(records: Sequence[Record]) -> list[str]:
+    """Return the specs of the defenses on which the truth of controls is measured."""
+    found = (record.control.reference for record in records if record.control is not None)
+    return sorted({reference for reference in found if reference})

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
 
-from purebench.core.answers import LookCount
+from purebench.core.answers import ControlFacts, ImageTruth, LookCount
 from purebench.core.files.versioned_model import (
     STRICT,
     Base64,
@@ -101,6 +101,9 @@ class Record:
         looks: What the attack saw at each image of a random defense, None where it was not attacked. Empty unless the
             board has the looks of this attack counted.
         clean_looks: The same of equally many looks at the clean image.
+        truth: Of a control, the known probability of a right answer at the worst point of each image, None for images
+            on which it is not scored. Empty for attacks.
+        control: What is known of the control; None for attacks.
         picked: Of a worst-case job, the attack that each adversarial example came from, None where none applied. Empty
             for attack jobs.
         reasons: Reason for each image that is ERRORED or SKIPPED, "" for the others. Empty if there is no such image.
@@ -135,6 +138,8 @@ class Record:
     known_seeds: Whole = 0
     looks: BlockList[LookCount | None] = field(default_factory=list)
     clean_looks: BlockList[LookCount | None] = field(default_factory=list)
+    truth: BlockList[ImageTruth | None] = field(default_factory=list)
+    control: ControlFacts | None = None
     picked: BlockList[Line | None] = field(default_factory=list)
     reasons: BlockList[Text] = field(default_factory=list)
     notes: BlockList[Text] = field(default_factory=list)

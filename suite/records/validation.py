@@ -30,6 +30,7 @@ def check_record(record: Record) -> None:
     optional: dict[str, Sequence[Any]] = {"nearest": record.nearest, "claims": record.claims}
     optional |= {"certified": record.certified, "reasons": record.reasons, "picked": record.picked}
     optional |= {"known_right": record.known_right, "looks": record.looks, "clean_looks": record.clean_looks}
+    optional |= {"truth": record.truth}
     check_lengths(record.images, lists, optional)
     check_known(record.known_right, record.known_seeds)
     check_looks(record.looks, record.clean_looks)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from purebench.core.answers import LookCount
+from purebench.core.answers import ControlFacts, ImageTruth, LookCount
 from purebench.core.files.versioned_model import STRICT, Distance, DrawString, Line, PerImage, Plain, Text, Whole
 from purebench.core.warning_codes import ResultWarning
 from purebench.records.outcome import Outcome
@@ -53,6 +53,8 @@ class AttackResult:
         known_seeds: the number of these seeds, 0 for other attacks.
         looks: what the attack saw at each image, if the board has it counted.
         clean_looks: the same of equally many looks at the clean image.
+        truth: of a control, the known truth of each image.
+        control: what is known of the control; None for attacks.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -81,6 +83,8 @@ class AttackResult:
     known_seeds: Whole = 0
     looks: PerImage[LookCount | None] = ()
     clean_looks: PerImage[LookCount | None] = ()
+    truth: PerImage[ImageTruth | None] = ()
+    control: ControlFacts | None = None
 
     def count(self, outcome: Outcome) -> int:
         """Return the number of images with this outcome."""
@@ -119,7 +123,7 @@ class AttackResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values without the seconds; fields of some attacks only are included if they are set."""
-        optional = ("certified", "known_right", "known_seeds", "looks", "clean_looks")
+        optional = ("certified", "known_right", "known_seeds", "looks", "clean_looks", "truth", "control")
         without = {"seconds", *(name for name in optional if not getattr(self, name))}
         return {name: value for name, value in asdict(self).items() if name not in without}
 

@@ -128,6 +128,8 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
         known_seeds=_seeds(records),
         looks=_where_any(records, [record.looks for record in records]),
         clean_looks=_where_any(records, [record.clean_looks for record in records]),
+        truth=_where_any(records, [record.truth for record in records]),
+        control=next((record.control for record in records if record.control is not None), None),
         forwards=sum(record.forwards for record in records),
         backwards=sum(record.backwards for record in records),
         pictures=tuple(picture for record in records for picture in record.pictures),
@@ -189,7 +191,7 @@ def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -
 def _header(board: Board) -> dict[str, Any]:
     """Return the board as a result stores it, without the title and the defenses, which do not affect the numbers."""
     kept: dict[str, Any] = _plain(board.to_dict())
-    apart = ("title", "about", "defenses", "only_sources", "effort")
+    apart = ("title", "about", "defenses", "only_sources", "controls", "effort")
     return {name: value for name, value in kept.items() if name not in apart}
 
 
@@ -222,7 +224,7 @@ def _require_aligned(record: Record, first: Record) -> None:
     optional: list[Sequence[Any]] = [
         given for given in (record.nearest, record.claims, record.certified, record.picked) if given
     ]
-    optional += [given for given in (record.known_right, record.looks, record.clean_looks) if given]
+    optional += [given for given in (record.known_right, record.looks, record.clean_looks, record.truth) if given]
     lists: list[Sequence[Any]] = [record.labels, record.outcomes, record.draws, record.distances, *optional]
     same = record.images == first.images and record.labels == first.labels
     if not same or any(len(values) != len(record.images) for values in lists):

@@ -124,6 +124,7 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
         "certified": attack.certified,
     }
     optional |= {"known_right": attack.known_right, "looks": attack.looks, "clean_looks": attack.clean_looks}
+    optional |= {"truth": attack.truth}
     check_lengths(result.images, lists, optional)
     check_known(attack.known_right, attack.known_seeds)
     check_looks(attack.looks, attack.clean_looks)

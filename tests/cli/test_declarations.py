@@ -51,6 +51,7 @@ FAMILIES = {
     ],
     "mlvgm": ["mlvgm/gender-noise", "mlvgm/gender-blur", "mlvgm/gender-cosine"],
     "robustbench": [f"robustbench:{NAME}"],
+    "masked": ["masked(fault=detached)", "masked(fault=decoy-noise, classifier=fashion-trades)"],
 }
 """Defenses that require parameters, and examples of them that differ in every fact declared as `varies`."""
 

@@ -11,24 +11,6 @@ from purebench.execution.board_run import run_board
 from purebench.results.merge import merge
 from purebench.results.ranking.rank import Row, rank
 
-DECOYS = '''
-import torch
-from purebench.core.defense import Defense
-
-class Louder(torch.nn.Module):
-    """A positive linear term on the largest logit: no answer changes, but the gradient is the term's."""
-    def __init__(self, classifier, noise):
-        super().__init__()
-        self.classifier, self.noise = classifier, noise
-    def forward(self, x):
-        x = (x + self.noise * torch.randn_like(x)).clamp(0, 1) if self.noise else x
-        logits = self.classifier(x)
-        term = 100 * (1 + x.flatten(1).mean(1, keepdim=True))
-        return logits.scatter_add(1, logits.argmax(1, keepdim=True), term)
-
-def louder(classifier, noise=0.0):
-    return Defense(Louder(classifier, noise), random=noise > 0)
-'''
 BOARD = {
     "name": "decoys",
     "dataset": {"use": "fashion-mnist", "images": 20, "block": 20},
@@ -47,14 +29,13 @@ BOARD = {
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     folder = tmp_path_factory.mktemp("decoys")
-    (folder / "own.py").write_text(DECOYS, encoding="utf-8")
     defenses = {
         "none": "none",
         "noise": "gaussian-noise(sigma=0.1)",
         "jpeg": "jpeg(quality=50)",
         "trades": "trades",
-        "decoy": f"{folder}/own.py:louder",
-        "noisy-decoy": f"{folder}/own.py:louder(noise=0.1)",
+        "decoy": "masked(fault=decoy)",
+        "noisy-decoy": "masked(fault=decoy-noise)",
     }
     (folder / "board.yaml").write_text(
         yaml.safe_dump({**BOARD, "defenses": defenses}, sort_keys=False), encoding="utf-8"

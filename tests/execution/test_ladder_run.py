@@ -62,7 +62,7 @@ def test_zero_gradients_are_flat_and_a_warning_although_transfer_breaks_the_row(
 
 def test_the_page_shows_the_ladder_and_its_verdict_of_each_row(climbed):
     board, own, ladders = climbed
-    page = site.render(board, own, ("a", "b"), {}, (), ladders)
+    page = site.render(board, own, ("a", "b"), {}, (), {"effort": ladders})
     assert "convergence: 1 of 2 rows converged; flat: shattered" in page
     assert page.count("<h3>Rising effort: ") == 2
     assert "Rising effort: converged</h3>" in page

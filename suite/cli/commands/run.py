@@ -82,6 +82,14 @@ def run(
         str | None,
         typer.Option(help="Arithmetic of the attacks: float32 or bf16; verification is always in float32."),
     ] = None,
+    evidence: Annotated[
+        bool | None,
+        typer.Option(
+            "--evidence/--no-evidence",
+            help="Run the board's control rows as well, whose robust accuracy is known (docs/controls.md). They are "
+            "kept in the store. Default: if the whole board is run, without -d and --images.",
+        ),
+    ] = None,
     trust: TrustOption = False,
 ) -> None:
     """Evaluate a board, continuing an earlier run, and print its ranking.
@@ -101,8 +109,10 @@ def run(
     from purebench.boards.trust import check_trust
     from purebench.core.terminal_output import complain
     from purebench.execution.auto_effort import run_at_effort
+    from purebench.execution.companions import run_companions
     from purebench.execution.progress import run_progress
     from purebench.leaderboards.output import check_outputs, finish
+    from purebench.results.grading.companions import companions_in_store
     from purebench.results.stored_board import unlisted
 
     name = the_one(board, named)
@@ -132,7 +142,19 @@ def run(
             progress=watch,
             tell=complain,
         )
-    found = finish(reached, records, page, results, context.images, context.order, context.left_out)
+        if evidence or (evidence is None and not defense and images is None):
+            run_companions(
+                reached,
+                store or default_store(),
+                device=device,
+                workers=workers,
+                wait=wait,
+                retry_errors=retry_errors,
+                progress=watch,
+                tell=complain,
+            )
+    companions = companions_in_store(store or default_store(), reached)
+    found = finish(reached, records, page, results, context.images, context.order, context.left_out, companions)
     complain(unlisted(store or default_store(), chosen.name))
     if any(result.errored for result in found):
         raise typer.Exit(1)  # a row has bounds instead of a number

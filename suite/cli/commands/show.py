@@ -63,6 +63,7 @@ def print_stored(path: Path, name: str | None, page: Path | None, results: Path 
     from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.output import finish
     from purebench.records import store
+    from purebench.results.grading.companions import companions_in_store
     from purebench.results.stored_board import at_hand, from_store, unlisted
 
     with store.reading(path) as saved:
@@ -75,7 +76,8 @@ def print_stored(path: Path, name: str | None, page: Path | None, results: Path 
     name = stored_name(name)
     board, records = from_store(path, name)
     data = at_hand(board) if page is not None else None
-    finish(board, records, page, results, data, range(0 if data is None else len(data)))
+    companions = companions_in_store(path, board)
+    finish(board, records, page, results, data, range(0 if data is None else len(data)), companions=companions)
     complain(unlisted(path, name))
 
 

@@ -167,6 +167,8 @@ def attack_fields(
         "known_seeds": answer.known_seeds,
         "looks": list(answer.looks or []),
         "clean_looks": list(answer.clean_looks or []),
+        "truth": list(answer.truth or []),
+        "control": answer.control,
         "notes": [*notes, *verified.notes],
         "warnings": list(warnings),
         "forwards": passes[0],
@@ -214,6 +216,7 @@ NOT_ASKED: dict[str, Any] = {
     "known_right": None,
     "looks": None,
     "clean_looks": None,
+    "truth": None,
 }
 """The values of a record's lists for an image that was not attacked."""
 

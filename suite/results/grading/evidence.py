@@ -1,4 +1,4 @@
-"""Defines what the grade of an evaluation is computed from: scores of controls, and convergence of a row's attacks."""
+"""Defines what the grade of an evaluation is computed from: scores of controls, convergence of the attacks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,139 @@
+"""Tests that the controls of a board are run beside it, cached, exported and shown again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from purebench import evaluate
+from purebench.boards.board import Board
+from purebench.boards.parse import load_board
+from purebench.cli.main import app
+from purebench.execution.companions import run_companions
+from purebench.records.record import Record
+from purebench.results.grading.companions import companions_in_store, scores_of
+from purebench.results.grading.evidence import ControlKind
+
+BOARD = {
+    "name": "small",
+    "dataset": {"use": "fashion-mnist", "images": 12, "block": 12},
+    "classifier": "fashion-verified",
+    "threat": {"norm": "linf", "radius": "16/255"},
+    "verify": {"draws": 8, "fresh": 16},
+    "attacks": {
+        "clean": {"use": "clean"},
+        "apgd": {"use": "apgd(steps=10)", "gradient": "exact", "eot": 2},
+        "margin": {"use": "apgd(steps=10, loss=cw, stop=false)", "gradient": "exact", "only": "source"},
+        "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "margin"}},
+    },
+    "defenses": {"none": "none"},
+    "controls": {
+        "verified": "verified",
+        "reversed": "masked(fault=reversed-gradient, classifier=fashion-verified)",
+        "blurred": "masked(fault=decoy-blur, classifier=fashion-verified)",
+        "linear": "linear-noise",
+        "conflict": "conflict",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Board]:
+    folder = tmp_path_factory.mktemp("companions")
+    path = folder / "board.yaml"
+    path.write_text(yaml.safe_dump(BOARD, sort_keys=False), encoding="utf-8")
+    found = CliRunner().invoke(
+        app,
+        [
+            "run",
+            str(path),
+            "--store",
+            f"{folder}/s",
+            "--results",
+            f"{folder}/r",
+            "--page",
+            f"{folder}/p.html",
+            "--workers",
+            "1",
+        ],
+        env={"COLUMNS": "120"},
+    )
+    assert found.exit_code == 0, found.output
+    (folder / "out.txt").write_text(found.output, encoding="utf-8")
+    return folder, load_board(path)
+
+
+def test_the_truth_is_inside_the_interval_of_deterministic_controls(ran: tuple[Path, Board]) -> None:
+    folder, board = ran
+    scores = {score.name: score for score in scores_of(companions_in_store(folder / "s", board))}
+    assert [*scores] == ["verified", "reversed", "blurred", "linear", "conflict"]
+    exact = scores["verified"]
+    assert exact.kind is ControlKind.ORACLE
+    assert exact.truth_low == exact.truth_high
+    assert exact.measured.low <= exact.truth_low <= exact.measured.high
+    assert exact.excess.value >= 0
+    assert scores["conflict"].truth_high <= 1
+
+
+def test_transfer_recovers_a_decoy_and_exact_gradients_do_not(ran: tuple[Path, Board]) -> None:
+    folder, board = ran
+    scores = {score.name: score for score in scores_of(companions_in_store(folder / "s", board))}
+    masked = scores["blurred"]
+    assert masked.truth_low == 0
+    assert masked.without_transfer is not None
+    assert masked.without_transfer.value > masked.measured.value
+    assert masked.by_attack_kind["exact"].value > masked.by_attack_kind["transfer"].value
+    assert masked.recovered
+
+
+def test_the_truth_of_a_masked_verified_network_is_exact(ran: tuple[Path, Board]) -> None:
+    folder, board = ran
+    scores = {score.name: score for score in scores_of(companions_in_store(folder / "s", board))}
+    assert scores["reversed"].truth_low == scores["reversed"].truth_high == scores["verified"].truth_high
+
+
+def test_a_second_run_computes_nothing(ran: tuple[Path, Board]) -> None:
+    folder, board = ran
+    run: list[Record | None] = []
+    run_companions(board, folder / "s", workers=1, progress=lambda done, total, record: run.append(record))
+    assert run == [None, None]
+
+
+def test_page_terminal_and_results_show_the_controls(ran: tuple[Path, Board]) -> None:
+    folder, _ = ran
+    page, output = (folder / "p.html").read_text(encoding="utf-8"), (folder / "out.txt").read_text(encoding="utf-8")
+    assert "Controls: how near the attacks come to known truths" in page
+    for name in BOARD["controls"]:  # type: ignore[attr-defined]
+        assert name in page
+        assert name in output
+    assert "known truth" in output
+    again = CliRunner().invoke(app, ["show", "--results", f"{folder}/r"], env={"COLUMNS": "120"})
+    assert again.exit_code == 0
+    lines = set(again.output.splitlines())
+    assert all(any(line.lstrip().startswith(name) for line in lines) for name in BOARD["controls"])  # type: ignore[attr-defined]
+    assert lines >= {
+        line for line in output.splitlines() if line.lstrip().startswith(("verified", "linear", "controls:"))
+    }
+    stored = CliRunner().invoke(app, ["show", "small", "--store", f"{folder}/s"], env={"COLUMNS": "120"})
+    assert "known truth" in stored.output
+
+
+def test_controls_of_other_settings_are_not_shown(ran: tuple[Path, Board]) -> None:
+    folder, board = ran
+    assert set(companions_in_store(folder / "s", board)) == {"controls", "references"}
+    assert companions_in_store(folder / "s", replace(board, seed=1)) == {}
+    assert companions_in_store(folder / "s", replace(board, attacks=board.attacks[:2])) == {}
+
+
+def test_a_single_row_is_run_without_controls_and_shows_those_of_the_store(ran: tuple[Path, Board]) -> None:
+    folder, _ = ran
+    path = str(folder / "board.yaml")
+    alone = CliRunner().invoke(app, ["run", path, "-d", "none", "--store", f"{folder}/other", "--workers", "1"])
+    assert alone.exit_code == 0
+    assert "known truth" not in alone.output
+    report = evaluate("none", path, store=folder / "s", progress=False)
+    assert [score.name for score in report.controls] == [*BOARD["controls"]]  # type: ignore[misc]
