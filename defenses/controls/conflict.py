@@ -49,7 +49,7 @@ class OpposedDraws(nn.Module):
         """Return logits [N,K] of one draw."""
         with torch.no_grad():
             logits = self.network(x)
-        signs = 2.0 * torch.randint(0, 2, (len(x),), device=x.device) - 1
+        signs = 1 - 2 * (torch.rand(len(x), device=x.device) < 0.5).to(x.dtype)
         margin = 1 - signs * chessboard_mean(x) / self.theta
         return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), SCALE * margin[:, None])
 

@@ -54,10 +54,11 @@ def parse_board(data: Any) -> Board:
     check_file_names(found.controls, "controls")
     _check_controls(found)
     sources = _only_sources(found.only_sources, chosen)
-    jobs = found.blocks * (len(found.attacks) + 1) * len(found.defenses)  # + 1 for the worst-case job
+    rows = len(found.defenses) + len(found.controls)
+    jobs = found.blocks * (len(found.attacks) + 1) * rows  # + 1 for the worst-case job
     if jobs > MOST_JOBS:
         raise PurebenchError(
-            f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × (attacks + 1) × defenses), but got "
+            f"dataset.block: expected at most {MOST_JOBS:,} jobs (blocks × (attacks + 1) × rows), but got "
             f"{jobs:,}; use larger blocks."
         )
     return Board(

@@ -209,14 +209,7 @@ def attack_record(
 NOT_ASKED: dict[str, Any] = {
     "outcomes": Outcome.SKIPPED,
     "draws": "",
-    "distances": None,
-    "nearest": None,
-    "claims": None,
-    "certified": None,
-    "known_right": None,
-    "looks": None,
-    "clean_looks": None,
-    "truth": None,
+    **dict.fromkeys(("distances", "nearest", "claims", "certified", "known_right", "looks", "clean_looks", "truth")),
 }
 """The values of a record's lists for an image that was not attacked."""
 
