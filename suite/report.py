@@ -16,7 +16,7 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
-from purebench.records.outcome import WORST_CASE
+from purebench.records.outcome import PICKED, WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
@@ -143,7 +143,7 @@ class Report:
         Args:
             defense: the name of the defense.
             attack: the name of an attack; None for the worst case, the picked example of each image, at which the
-                robust accuracy is measured.
+                robust accuracy is measured; "best-known" for the picks that include bespoke attacks.
 
         Returns:
             A named tuple `(x_adv, x, y, outcomes, attacks, positions)`; images are float32 [N,C,H,W] in [0,1]. Images
@@ -153,7 +153,7 @@ class Report:
             PurebenchError: the report has no defense or attack of this name, the attack has no example, or the store
                 is gone.
         """
-        names = [*(cell.name for cell in self.board.attacks), WORST_CASE]
+        names = [*(cell.name for cell in self.board.attacks), *PICKED]
         wanted = WORST_CASE if attack is None else attack
         row = self[defense]
         if wanted not in names:

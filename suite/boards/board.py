@@ -58,6 +58,8 @@ class AttackChoice:
         source: The job whose adversarial images the attack gets; None for no job.
         counters: Whether the wrong draws of the attack's looks are counted on random defenses, and those of equally
             many looks at the clean image.
+        rows: The rows that it is bespoke to: it runs on these only, and does not change their robust accuracy and rank;
+            empty for an attack of the common suite.
     """
 
     name: str
@@ -67,6 +69,11 @@ class AttackChoice:
     only: str = "all"
     source: Source | None = None
     counters: bool = False
+    rows: tuple[str, ...] = ()
+
+    def for_row(self, defense: str) -> bool:
+        """Return whether it runs on this row, as far as the rows that it is bespoke to decide."""
+        return not self.rows or defense in self.rows
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,10 @@ class Board:
         """Return whether an attack of the board reuses the adversarial images of this attack on this defense."""
         return any(other.source == Source(defense, attack) for other in self.attacks)
 
+    def has_bespoke(self, defense: str) -> bool:
+        """Return whether an attack of the board is bespoke to this row."""
+        return any(defense in attack.rows for attack in self.attacks)
+
     @property
     def shown(self) -> tuple[DefenseChoice, ...]:
         """The defenses that are ranked."""
@@ -213,4 +224,5 @@ class Board:
 def _plain_attack(attack: AttackChoice) -> dict[str, Any]:
     plain = {"use": attack.use.plain(), "gradient": attack.gradient, "eot": attack.eot, "only": attack.only}
     plain |= {"counters": True} if attack.counters else {}
+    plain |= {"rows": list(attack.rows)} if attack.rows else {}
     return plain if attack.source is None else {**plain, "source": asdict(attack.source)}

@@ -166,9 +166,12 @@ def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
 
 def cost_of(result: DefenseResult) -> Cost:
     """Return the cost of all jobs of a defense."""
-    attacks, picking = cost(result.attacks), result.worst_case
+    attacks = cost(result.attacks)
+    picking = [picks for picks in (result.worst_case, result.best_known) if picks is not None]
     return replace(
-        attacks, seconds=attacks.seconds + sum(picking.seconds.values()), forwards=attacks.forwards + picking.forwards
+        attacks,
+        seconds=attacks.seconds + sum(sum(picks.seconds.values()) for picks in picking),
+        forwards=attacks.forwards + sum(picks.forwards for picks in picking),
     )
 
 
@@ -186,7 +189,7 @@ def cost(attacks: Sequence[AttackResult]) -> Cost:
 
 def _row(result: DefenseResult) -> Row:
     cells = tuple(_cell(result, attack) for attack in result.attacks)
-    reasons = [reason for attack in result.attacks for reason in attack.reasons]
+    reasons = [reason for attack in result.common for reason in attack.reasons]
     reasons += result.worst_case.reasons if result.errored else ()
     proven = certificates(result)
     return Row(
@@ -220,8 +223,9 @@ def _cell(result: DefenseResult, attack: AttackResult) -> AttackScore:
 
 
 def _no_attacks(result: DefenseResult) -> set[str]:
-    """Return the names of attacks that change nothing: the clean images, and certificates."""
-    return {CLEAN, *(attack.name for attack in result.attacks if certifies(attack))}
+    """Return the names of attacks that are not compared: the clean images, certificates, and bespoke attacks."""
+    others = (attack.name for attack in result.attacks if certifies(attack) or attack not in result.common)
+    return {CLEAN, *others}
 
 
 def _most_broken(result: DefenseResult) -> str | None:
