@@ -12,6 +12,7 @@ from purebench.data.datasets import Array, ImageSet
 from purebench.leaderboards import site, terminal
 from purebench.records.record import Record
 from purebench.results import export, merge
+from purebench.results.grading.grade import NO_EVIDENCE, Evidence
 from purebench.results.results import DefenseResult
 from purebench.results.stored_board import originals
 
@@ -43,6 +44,7 @@ def finish(
     data: ImageSet | None,
     order: Sequence[int] | Array,
     left_out: Collection[str] = (),
+    evidence: Evidence = NO_EVIDENCE,
 ) -> list[DefenseResult]:
     """Write the results and the page if requested, then print the ranking.
 
@@ -54,6 +56,7 @@ def finish(
         data: Clean images, None where they are not available: the page then has none.
         order: Their positions in the data set.
         left_out: Rows whose files are not on this machine.
+        evidence: Controls of the board and convergence of its rows, for the grades.
 
     Returns:
         The results of each row.
@@ -62,9 +65,10 @@ def finish(
 
     found = merge.merge(board, records)
     if results is not None:
-        export.export_results(results, found)
+        export.export_results(results, found, evidence)
     pictures = {} if data is None or page is None else originals(data, order, found)
-    present(board, found, page, () if data is None else data.classes, pictures, left_out, results)
+    classes = () if data is None else data.classes
+    present(board, found, page, classes, pictures, left_out, results, evidence)
     return found
 
 
@@ -76,6 +80,7 @@ def present(
     pictures: Mapping[int, str],
     left_out: Collection[str] = (),
     results: Path | None = None,
+    evidence: Evidence = NO_EVIDENCE,
 ) -> None:
     """Write the page if requested, then print the table and the paths of the files written.
 
@@ -87,10 +92,11 @@ def present(
         pictures: Base64 PNG of clean images by their position in the data set.
         left_out: Rows whose files are not on this machine.
         results: The folder that the results were written to, None for none.
+        evidence: Controls of the board and convergence of its rows, for the grades.
     """
     if page is not None:
-        site.write_page(page, site.render(board, found, classes, pictures, left_out))
-    terminal.print_board(board, found, left_out=left_out)
+        site.write_page(page, site.render(board, found, classes, pictures, left_out, evidence))
+    terminal.print_board(board, found, left_out=left_out, evidence=evidence)
     for what, place in (("results", results), ("page", page)):
         if place is not None:
             print(printable(f"{what}: {place}"))

@@ -104,6 +104,7 @@ class Section:
         known: Accuracy under known randomness, of each attack that has it.
         printed: Figures of papers, of each attack whose looks were counted.
         passes: Cost of the row in purifier passes per image, as text.
+        evaluations: Gradient evaluations of the row per image, as text.
     """
 
     row: Row
@@ -123,6 +124,7 @@ class Section:
     known: tuple[KnownRandomnessFigures, ...]
     printed: tuple[PrintedFigures, ...]
     passes: str
+    evaluations: str
 
 
 def section(
@@ -171,6 +173,7 @@ def section(
         known=known(row.result),
         printed=printed(row.result),
         passes=passes_text(passes_per_image(row.result).total),
+        evaluations=passes_text(row.cost.backwards / len(row.result.images)),
     )
 
 

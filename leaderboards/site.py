@@ -14,12 +14,14 @@ from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.figures_text import VOTE, looks_text
+from purebench.leaderboards.grade_text import UPPER_BOUND
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
+from purebench.results.grading.grade import NO_EVIDENCE, Evidence
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
@@ -35,6 +37,7 @@ def render(
     classes: Sequence[str],
     originals: Mapping[int, str],
     left_out: Collection[str] = (),
+    evidence: Evidence = NO_EVIDENCE,
 ) -> str:
     """Render the board's page.
 
@@ -44,6 +47,7 @@ def render(
         classes: Names of the classes.
         originals: Base64 PNG of clean images by their position in the data set, for the pictures in the results.
         left_out: Rows that were not run because their files are not on the machine.
+        evidence: Controls of the board and convergence of its rows, for the grades.
 
     Returns:
         The HTML.
@@ -51,7 +55,7 @@ def render(
     Raises:
         PurebenchError: Where `rank` does.
     """
-    rows = rank(results)
+    rows = rank(results, evidence, board.origin)
     ids = anchors([row.name for row in rows])
     distances = {row.name: nearest_distances(row.result) for row in rows}
     known = {name: found for name, found in distances.items() if found is not None}
@@ -75,6 +79,8 @@ def render(
             for row in rows
         ],
         certified=bool(proven),
+        bespoke=[attack.name for attack in board.attacks if attack.rows],
+        upper_bound=UPPER_BOUND,
         curves=overlaid(known, board.confidence, common),
         curved=bool(known),
         attacks=[one for one in board.attacks if one.name not in no_attacks and one.only != SOURCE],

@@ -18,6 +18,8 @@ from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
 from purebench.records.outcome import PICKED, WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
+from purebench.results.grading.grade import NO_EVIDENCE, Evidence
+from purebench.results.grading.letters import Grade
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
@@ -42,6 +44,7 @@ class Report:
         classes: the names of the classes.
         left_out: rows that were not run because their files are not on this machine.
         stored: the place of the adversarial examples; None if the report was not made by an evaluation.
+        evidence: the controls of the board and the convergence of its rows, for the grades.
     """
 
     board: Board
@@ -49,14 +52,20 @@ class Report:
     classes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     stored: StoredExamples | None = field(default=None, repr=False)
+    evidence: Evidence = field(default=NO_EVIDENCE, repr=False)
 
     @cached_property
     def rows(self) -> list[Row]:
         """One row per defense, best first.
 
-        Each has `name`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more.
+        Each has `name`, `grade`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more.
         """
-        return rank(self.results)
+        return rank(self.results, self.evidence, self.board.origin)
+
+    @property
+    def grades(self) -> dict[str, Grade]:
+        """The grade of the evaluation of each defense, best accuracy first: three letters, their reasons and cures."""
+        return {row.name: row.grade for row in self.rows if row.grade is not None}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -189,12 +198,13 @@ class Report:
         """
         data: ImageSet = registry.create("datasets", self.board.dataset.use)
         shown = originals(data, range(len(data)), self.results)
-        site.write_page(Path(path), site.render(self.board, self.results, self.classes, shown, self.left_out))
+        page = site.render(self.board, self.results, self.classes, shown, self.left_out, self.evidence)
+        site.write_page(Path(path), page)
         return Path(path)
 
     def __repr__(self) -> str:
         file = io.StringIO()
-        table = terminal.board_table(self.board, self.results, WIDTH, self.left_out)
+        table = terminal.board_table(self.board, self.results, WIDTH, self.left_out, self.evidence)
         Console(file=file, width=WIDTH, force_jupyter=False, color_system=None).print(table)
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 

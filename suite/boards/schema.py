@@ -131,9 +131,9 @@ class AttackSchema(StrictModel):
         Field(
             default=None,
             description=(
-                "Rows that the attack is bespoke to, keys of `defenses`: it runs on these only, does not change ranks and "
-                "robust accuracy, and is included in their best known accuracy. Leave it out for an attack that applies to "
-                "all rows."
+                "Rows that the attack is bespoke to, keys of `defenses`: it runs on these only, does not change ranks "
+                "and robust accuracy, and is included in their best known accuracy. Leave it out for an attack that "
+                "applies to all rows."
             ),
         )
     )

@@ -74,8 +74,8 @@ class ImageOutcome:
 class Record:
     """Result of one job. On one machine the key decides everything except `seconds`.
 
-    The record of a worst-case job has the attack `WORST_CASE` or `BEST_KNOWN`; its draws are the fresh ones at the picked adversarial
-    examples, and `picked` names the attack that each came from.
+    The record of a worst-case job has the attack `WORST_CASE` or `BEST_KNOWN`; its draws are the fresh ones at the
+    picked adversarial examples, and `picked` names the attack that each came from.
 
     Attributes:
         key: Key of the job.

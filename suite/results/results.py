@@ -184,8 +184,8 @@ class DefenseResult:
         It is the mean of `scores` with an interval (`statistics.intervals.methods.interval`), and the draws behind them
         are those of `execution.jobs.worst_case_job`; `merge` only joins the blocks. It is None where no attack applies,
         or where it is known only within `bounds`. For each image the worst example of all attacks of the common suite
-        (clean included) was picked on earlier draws. The fresh draws there are unbiased for the accuracy at the pick, which is an upper
-        bound of mean_i min_a q[i,a].
+        (clean included) was picked on earlier draws. The fresh draws there are unbiased for the accuracy at the pick,
+        which is an upper bound of mean_i min_a q[i,a].
         """
         return None if self.doubtful.any() else self._mean(self.scores())
 

@@ -18,6 +18,9 @@ from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.gradient_masking import doubts
+from purebench.results.grading.best_known import best_known
+from purebench.results.grading.grade import NO_EVIDENCE, Evidence, graded
+from purebench.results.grading.letters import Grade
 from purebench.results.ranking.standing import RankInterval, Standing, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
@@ -84,6 +87,9 @@ class Row:
             right.
         bracket: lower and upper limit of the mean of min_a q of a random defense.
         shares: the shares of images by their share of correct draws.
+        grade: the grade of the evaluation of this row.
+        best_known: the accuracy with the attacks that are bespoke to the row; None without such an attack, and where
+            images ERRORED.
     """
 
     rank: int | None
@@ -101,6 +107,8 @@ class Row:
     bounds: tuple[Estimate, Estimate] | None = None
     bracket: Estimate | None = None
     shares: OutcomeShares | None = None
+    grade: Grade | None = None
+    best_known: Estimate | None = None
 
     @property
     def name(self) -> str:
@@ -123,11 +131,13 @@ class Row:
         return self.result.random
 
 
-def rank(results: Iterable[DefenseResult]) -> list[Row]:
+def rank(results: Iterable[DefenseResult], evidence: Evidence = NO_EVIDENCE, origin: str = "") -> list[Row]:
     """Return the rows sorted by robust accuracy, then clean accuracy, then name; rows without a result come last.
 
     Args:
         results: the results of one board.
+        evidence: the controls of the board and the convergence of its rows, for the grades.
+        origin: the board as the user named it, for the commands of the grades; "" if that is not known.
 
     Raises:
         PurebenchError: a worst case cannot be estimated (see `DefenseResult.robust`).
@@ -136,7 +146,7 @@ def rank(results: Iterable[DefenseResult]) -> list[Row]:
     known = [row.result for row in rows if not _unknown(row)]
     found = standing(known)
     ranked: list[Row] = []
-    for position, row in enumerate(rows):
+    for position, row in enumerate(replace(row, grade=graded(row.result, evidence, origin)) for row in rows):
         if _unknown(row):
             ranked.append(row)
             continue
@@ -207,6 +217,7 @@ def _row(result: DefenseResult) -> Row:
         bounds=result.bounds if result.attacked else None,
         bracket=result.bracket if result.attacked else None,
         shares=shares_of_images(result) if result.attacked else None,
+        best_known=best_known(result),
     )
 
 
