@@ -20,7 +20,7 @@ class Question:
         what: The quantity in words.
         claimed: The claimed limit in words, where {other} is the name of the second defense.
         decide: Makes a decision from the scores [n] in [0,1] of each defense, at a confidence.
-        meaning: What it means that the claim holds, where {by} is the board with its number of images; "" for no remark.
+        meaning: The meaning of a claim that holds, where {by} is the board with its number of images; "" for none.
         only: Derives the board that is run; None for the board itself.
         supported: Whether the claim needs attacks that could have broken the defense, so that a bad grade of the
             evaluation leaves it undecided.

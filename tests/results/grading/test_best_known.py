@@ -1,4 +1,4 @@
-"""Tests attacks that are bespoke to rows: they change no rank and no key of the common suite, and give the best known."""
+"""Tests attacks that are bespoke to rows: the common suite, its keys and ranks stay, and the best known includes them."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_the_table_and_the_page_show_the_best_known_only_where_it_exists() -> No
     assert "0.0 %" in one
     head, rows = table_rows(Page(render(board, results, (), {})))
     place = [name for _, name in head].index("Best known")
-    assert {cells[1][1].split()[1]: cells[place][1].split()[0] for cells in rows} == {"one": "0.0", "two": "75.0"}
+    assert {cells[1][1].split()[2]: cells[place][1].split()[0] for cells in rows} == {"one": "0.0", "two": "75.0"}
     frame = of_defenses(rank(results)).set_index("defense")
     assert frame["best_known"]["one"] == 0
     assert np.isnan(frame["best_known"]["two"])
