@@ -1,4 +1,4 @@
-"""Tests attacks that are bespoke to rows: the common suite, its keys and ranks stay, and the best known includes them."""
+"""Tests attacks that are bespoke to rows: the common suite, its keys and its ranks stay, the best known has them."""
 
 from __future__ import annotations
 

@@ -225,7 +225,8 @@ def test_each_fault_gives_its_letter_to_its_part_alone(name: str) -> None:
     parts = {one.name: one for one in found.parts}
     (reason,) = {one for one in parts[part].reasons if one.code is code}
     assert (reason.letter, parts[part].letter, found.letter) == (letter, letter, letter), found.reasons
-    assert all(one.letter is A for other, one in parts.items() if other != part)
+    also = {"precision"} if code is Code.ERRORS else set()  # errors widen the bounds of the accuracy
+    assert all(one.letter is A for other, one in parts.items() if other not in {part, *also})
 
 
 @pytest.mark.parametrize("random", [False, True])
@@ -340,8 +341,8 @@ def test_a_masking_warning_gives_d_or_worse_for_every_code_of_a_row() -> None:
 
 
 def test_a_stronger_attack_without_the_gradient_gives_d() -> None:
-    (found,) = make_results({"row": {"clean": ["1"] * 200, "apgd": ["1"] * 200, "square": ["0"] * 100 + ["1"] * 100}},
-                            block=200)[2]  # fmt: skip
+    answers = {"clean": ["1"] * 200, "apgd": ["1"] * 200, "square": ["0"] * 100 + ["1"] * 100}
+    (found,) = make_results({"row": answers}, block=200)[2]
     (reason,) = (one for one in Case(found).grade().adequacy.reasons if one.code is Code.MASKING)
     assert (reason.letter, "gradient-free-stronger" in reason.sentence) == (D, True)
 
