@@ -12,7 +12,7 @@ from purebench.data.datasets import Array, ImageSet
 from purebench.leaderboards import site, terminal
 from purebench.records.record import Record
 from purebench.results import export, merge
-from purebench.results.grading.grade import NO_EVIDENCE, Evidence
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence
 from purebench.results.results import DefenseResult
 from purebench.results.stored_board import originals
 
@@ -44,7 +44,7 @@ def finish(
     data: ImageSet | None,
     order: Sequence[int] | Array,
     left_out: Collection[str] = (),
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: GradeEvidence = NO_EVIDENCE,
 ) -> list[DefenseResult]:
     """Write the results and the page if requested, then print the ranking.
 
@@ -80,7 +80,7 @@ def present(
     pictures: Mapping[int, str],
     left_out: Collection[str] = (),
     results: Path | None = None,
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: GradeEvidence = NO_EVIDENCE,
 ) -> None:
     """Write the page if requested, then print the table and the paths of the files written.
 

@@ -21,7 +21,7 @@ from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
-from purebench.results.grading.grade import NO_EVIDENCE, Evidence
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
@@ -37,7 +37,7 @@ def render(
     classes: Sequence[str],
     originals: Mapping[int, str],
     left_out: Collection[str] = (),
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: GradeEvidence = NO_EVIDENCE,
 ) -> str:
     """Render the board's page.
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
-from purebench.results.grading.grade import NO_EVIDENCE, Evidence
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence
 from purebench.results.grading.letters import FAILING
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
@@ -30,7 +30,7 @@ def print_board(
     results: Iterable[DefenseResult],
     console: Console | None = None,
     left_out: Collection[str] = (),
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: GradeEvidence = NO_EVIDENCE,
 ) -> None:
     """Print `board_table` at the width of the console.
 
@@ -50,7 +50,7 @@ def board_table(
     results: Sequence[DefenseResult],
     width: int = 100,
     left_out: Collection[str] = (),
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: GradeEvidence = NO_EVIDENCE,
 ) -> RenderableType:
     """Return the board's heading, its ranked table and the notes below it.
 

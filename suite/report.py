@@ -18,7 +18,7 @@ from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
 from purebench.records.outcome import PICKED, WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
-from purebench.results.grading.grade import NO_EVIDENCE, Evidence
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence
 from purebench.results.grading.letters import Grade
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
@@ -52,7 +52,7 @@ class Report:
     classes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     stored: StoredExamples | None = field(default=None, repr=False)
-    evidence: Evidence = field(default=NO_EVIDENCE, repr=False)
+    evidence: GradeEvidence = field(default=NO_EVIDENCE, repr=False)
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -13,7 +13,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
 from purebench.core.files.versioned_model import Distance, from_plain
-from purebench.results.grading.grade import NO_EVIDENCE, Evidence, grades
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, grades
 from purebench.results.ranking.rank import standing_of
 from purebench.results.results import DefenseResult
 
@@ -28,7 +28,7 @@ BESIDE = (TIMINGS, RANKS, GRADES)
 
 
 def export_results(
-    folder: Path, results: Iterable[DefenseResult], evidence: Evidence | None = NO_EVIDENCE
+    folder: Path, results: Iterable[DefenseResult], evidence: GradeEvidence | None = NO_EVIDENCE
 ) -> list[Path]:
     """Write `<folder>/<defense>.json` for each result, `timings.json`, `ranks.json` and `grades.json`.
 

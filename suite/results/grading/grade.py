@@ -21,7 +21,7 @@ from purebench.results.results import DefenseResult
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GradeEvidence:
     """What is known about the attacks of a board beside the results of its rows.
 
     Attributes:
@@ -33,7 +33,7 @@ class Evidence:
     convergence: Mapping[str, Convergence] = field(default_factory=dict)
 
 
-NO_EVIDENCE = Evidence()
+NO_EVIDENCE = GradeEvidence()
 
 
 def grade(
@@ -66,7 +66,7 @@ def grade(
     )
 
 
-def graded(result: DefenseResult, evidence: Evidence = NO_EVIDENCE, origin: str = "") -> Grade:
+def graded(result: DefenseResult, evidence: GradeEvidence = NO_EVIDENCE, origin: str = "") -> Grade:
     """Grade the evaluation of one row of a board.
 
     Args:
@@ -77,7 +77,9 @@ def graded(result: DefenseResult, evidence: Evidence = NO_EVIDENCE, origin: str 
     return grade(result, controls=evidence.controls, convergence=evidence.convergence.get(result.name), origin=origin)
 
 
-def grades(results: Iterable[DefenseResult], evidence: Evidence = NO_EVIDENCE, origin: str = "") -> dict[str, Grade]:
+def grades(
+    results: Iterable[DefenseResult], evidence: GradeEvidence = NO_EVIDENCE, origin: str = ""
+) -> dict[str, Grade]:
     """Return the grade of each row of a board, by its name.
 
     Args:

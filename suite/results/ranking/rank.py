@@ -19,7 +19,7 @@ from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.gradient_masking import doubts
 from purebench.results.grading.best_known import best_known
-from purebench.results.grading.grade import NO_EVIDENCE, Evidence, graded
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, graded
 from purebench.results.grading.letters import Grade
 from purebench.results.ranking.standing import RankInterval, Standing, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
@@ -131,7 +131,7 @@ class Row:
         return self.result.random
 
 
-def rank(results: Iterable[DefenseResult], evidence: Evidence = NO_EVIDENCE, origin: str = "") -> list[Row]:
+def rank(results: Iterable[DefenseResult], evidence: GradeEvidence = NO_EVIDENCE, origin: str = "") -> list[Row]:
     """Return the rows sorted by robust accuracy, then clean accuracy, then name; rows without a result come last.
 
     Args:

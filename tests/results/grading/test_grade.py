@@ -16,7 +16,7 @@ from purebench.core.warning_codes import OF_ONE_ATTACK, ResultWarning, WarningCo
 from purebench.records.outcome import Outcome
 from purebench.results.export import load_results
 from purebench.results.grading.evidence import ControlKind, ControlScore, Convergence, ConvergenceStatus
-from purebench.results.grading.grade import Evidence, grade, grades
+from purebench.results.grading.grade import GradeEvidence, grade, grades
 from purebench.results.grading.letters import Code, Letter, worst
 from purebench.results.grading.thresholds import FAULTS, THRESHOLDS
 from purebench.results.results import DefenseResult
@@ -355,7 +355,7 @@ def test_every_fault_and_threshold_is_in_a_case() -> None:
 
 def test_rows_have_their_own_convergence_and_share_the_controls() -> None:
     rows = [replace(result(), name="one"), replace(result(), name="other")]
-    found = grades(rows, Evidence(CONTROLS, {"one": CONVERGED}))
+    found = grades(rows, GradeEvidence(CONTROLS, {"one": CONVERGED}))
     assert (found["one"].letter, found["other"].letter) == (B, C)
 
 
