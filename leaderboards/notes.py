@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from purebench.core.terminal_output import printable
+from purebench.leaderboards.evidence.grade_text import BEST_KNOWN, UPPER_BOUND, grade_notes
 from purebench.leaderboards.figures_text import figure_notes
-from purebench.leaderboards.grade_text import BEST_KNOWN, UPPER_BOUND, grade_notes
 from purebench.results.attack_claims import attack_claim
 from purebench.results.errored import RETRY
 from purebench.results.ranking.rank import Row

@@ -13,8 +13,8 @@ from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
+from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.figures_text import VOTE, looks_text
-from purebench.leaderboards.grade_text import UPPER_BOUND
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates

@@ -86,7 +86,7 @@ def _masking(warnings: Sequence[ResultWarning], cures: Cures) -> Iterator[Reason
 
 def _controls(controls: Sequence[ControlScore], cures: Cures) -> Iterator[Reason]:
     if not controls:
-        yield thresholds.NO_CONTROLS.reason(cures.change("controls: [...]"))
+        yield thresholds.NO_CONTROLS.reason(cures.change("controls: {NAME: SPEC, ...}"))
         return
     missed = [one.name for one in controls if not one.recovered]
     yield _shared(thresholds.RECOVERED_CONTROLS, "recovered", missed, len(controls), cures)
