@@ -17,7 +17,7 @@ class Threshold:
 
     Attributes:
         code: the criterion.
-        unit: the number in a few words, as they follow it.
+        missed: a number that does not meet a limit in words, where {} is the limit.
         quantity: the number in full.
         limits: the limit of each letter but F; the letter is the best whose limit the number meets, F if there is none.
         at_least: whether a limit is met by numbers that are at least, or else at most, as large.
@@ -25,7 +25,7 @@ class Threshold:
     """
 
     code: Code
-    unit: str
+    missed: str
     quantity: str
     limits: Mapping[Letter, float]
     at_least: bool = True
@@ -55,9 +55,8 @@ class Threshold:
         letter, (better, limit) = self.letter(number), self.better(number)
         if letter is A:
             return Reason(self.code, letter, sentence)
-        bound, side = ("least", "fewer") if self.at_least else ("most", "more")
-        needs = f"{better} needs at {bound} {self.text(limit)}"
-        return Reason(self.code, letter, f"{sentence}; {needs}", f"{side} than {self.text(limit)} {self.unit}", cure)
+        needs = f"{better} needs at {'least' if self.at_least else 'most'} {self.text(limit)}"
+        return Reason(self.code, letter, f"{sentence}; {needs}", self.missed.format(self.text(limit)), cure)
 
     def text(self, number: float) -> str:
         """Return a number or a limit in the unit in which it is shown."""
@@ -93,7 +92,7 @@ class Fault:
 
 UNKNOWN_SCORES = Threshold(
     Code.ERRORS,
-    "of the images with an unknown score",
+    "more than {} of the images with an unknown score",
     "share of images whose score is unknown, because an attack errored or none applies",
     {A: 0.0, C: 0.02, D: 0.1},
     at_least=False,
@@ -101,34 +100,34 @@ UNKNOWN_SCORES = Threshold(
 )
 RECOVERED_CONTROLS = Threshold(
     Code.CONTROLS,
-    "of the controls recovered",
+    "fewer than {} of the controls recovered",
     "share of control rows whose measured accuracy is at most 5 points above the known one",
     {A: 0.9, B: 0.75, C: 0.5, D: 0.0},
     percent=True,
 )
 RECOVERED_WITHOUT_TRANSFER = Threshold(
     Code.WITHOUT_TRANSFER,
-    "of the controls recovered without transfer",
+    "fewer than {} of the controls recovered without transfer",
     "the same share without attacks that reuse adversarial examples of other rows",
     {A: 0.75, B: 0.5, C: 0.25, D: 0.0},
     percent=True,
 )
 EOT_SAMPLES = Threshold(
     Code.EOT,
-    "EOT samples",
+    "fewer than {} EOT samples",
     "EOT samples of an attack that follows the gradient, on a random defense",
     {A: 10, B: 4, C: 2, D: 1},
 )
 MECHANISMS = Threshold(
     Code.MECHANISMS,
-    "mechanisms of attacks",
+    "fewer than {} mechanisms of attacks",
     "mechanisms of attacks: gradient (exact, BPDA), substitute gradient (blind, surrogate), gradient-free, transfer",
     {A: 3, B: 2, C: 1},
 )
-IMAGES = Threshold(Code.IMAGES, "images", "images", {A: 500, B: 200, C: 30, D: 10})
+IMAGES = Threshold(Code.IMAGES, "fewer than {} images", "images", {A: 500, B: 200, C: 30, D: 10})
 HALF_WIDTH = Threshold(
     Code.HALF_WIDTH,
-    "half-width of the interval",
+    "an interval wider than ± {}",
     "half of the width of the interval of robust accuracy",
     {A: 0.05, B: 0.08, C: 0.15, D: 0.25},
     at_least=False,
@@ -136,7 +135,7 @@ HALF_WIDTH = Threshold(
 )
 DRAWS = Threshold(
     Code.DRAWS,
-    "draws",
+    "fewer than {} draws",
     "draws of a random defense: the smaller of `verify.draws` and `verify.fresh`",
     {A: 16, B: 8, C: 4, D: 1},
 )
