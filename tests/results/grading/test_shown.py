@@ -99,7 +99,7 @@ def test_the_page_and_the_table_agree_with_the_report(shown: Any) -> None:
 
 
 def test_files_and_data_frames_have_the_letters(shown: Any, tmp_path: Path) -> None:
-    board, results, evidence = shown
+    _, results, evidence = shown
     rows = rank(results, evidence)
     assert list(of_defenses(rows).set_index("defense")["grade"]) == ["D", "C"]
     assert [line["grade"] for line in csv.DictReader(io.StringIO(comma_separated(rows)))] == ["D", "C"]
