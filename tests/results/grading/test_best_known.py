@@ -12,9 +12,13 @@ import pytest
 import yaml
 from rich.console import Console
 
+from purebench.boards.board import Board
 from purebench.boards.bundled import bundled
+from purebench.boards.code_identity import BoardCode, CodeIdentity
+from purebench.boards.jobs import AnyJob, plan
 from purebench.boards.parse import load_board, parse_board
 from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
 from purebench.execution.board_run import run_board
 from purebench.leaderboards.frame import of_defenses
 from purebench.leaderboards.site import render
@@ -247,3 +251,26 @@ def test_the_best_known_is_unbiased_and_not_above_the_headline_in_expectation(wo
         differences.append(score - common)
     assert abs(np.mean(errors)) <= 3 * np.std(errors) / len(errors) ** 0.5
     assert np.mean(differences) <= 3 * np.std(differences) / len(differences) ** 0.5
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_a_bespoke_attack_listed_first_changes_no_key_of_the_common_suite(cascade: bool, tmp_path: Path) -> None:
+    """In a cascade, too: the attacks after it still attack the images that it breaks."""
+    plain = replace(load_board(write_board(tmp_path, attacks=ATTACKS)), cascade=cascade)
+    own = replace(plain.attacks[1], name="own", use=Spec("apgd", {"steps": 9}), rows=("noise",))
+    before, after = (
+        {job.key: job for job in planned(replace(plain, attacks=attacks))}
+        for attacks in (plain.attacks, (own, *plain.attacks))
+    )
+    assert before.keys() < after.keys()
+    added = {(job.defense.name, job.label) for key, job in after.items() if key not in before}
+    assert added == {("noise", BEST_KNOWN), *((row.name, "own") for row in plain.defenses)}
+
+
+def planned(board: Board) -> list[AnyJob]:
+    """Returns the plan of a board whose code does not change."""
+    one = CodeIdentity("d", "1", "s")
+    rows, attacks = [row.name for row in board.defenses], [attack.name for attack in board.attacks]
+    same = [dict.fromkeys(names, one) for names in (rows, attacks, attacks)]
+    blocks = [str(number) for number in range(board.blocks)]
+    return plan(board, blocks, dict.fromkeys(rows, "w"), "1", BoardCode(one, one, one, one, *same))
