@@ -18,9 +18,10 @@ from purebench.statistics import Estimate
 def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
     """Return a table with a line for each defense, best first.
 
-    `robust`, `clean` and `certified` are fractions, with the ends of their intervals in columns beside them. rank,
-    accuracies and strongest are missing where nothing is known. warnings has the codes of the reasons why the robust
-    accuracy may be too high, and `warning_text` the reasons in words.
+    `grade` is the letter of the evaluation. `robust`, `best_known`, `clean` and `certified` are fractions, with the
+    ends of their intervals in columns beside them. rank, accuracies and strongest are missing where nothing is known.
+    `warnings` has the codes of the reasons why the robust accuracy may be too high, and `warning_text` the reasons in
+    words.
 
     Args:
         rows: In the order of their ranks.
@@ -32,8 +33,10 @@ def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
         [
             {
                 "defense": row.name,
+                "grade": None if row.grade is None else str(row.grade.letter),
                 "rank": row.rank,
                 **_columns("robust", row.robust),
+                **_columns("best_known", row.best_known),
                 **_columns("clean", row.clean),
                 **_columns("certified", row.certified),
                 "strongest": row.strongest,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from purebench.core.terminal_output import printable
+from purebench.leaderboards.evidence.grade_text import BEST_KNOWN, UPPER_BOUND, grade_notes
 from purebench.leaderboards.figures_text import figure_notes
 from purebench.results.attack_claims import attack_claim
 from purebench.results.errored import RETRY
@@ -105,7 +106,9 @@ def notes(
         The lines.
     """
     bars, lettered = marks
-    notes = [stopped] if (stopped := stopped_text(board, rows)) else []
+    notes = [*grade_notes(rows), f"robust accuracy: {UPPER_BOUND}"] if rows else []
+    notes += [BEST_KNOWN] if rows and any(attack.rows for attack in board.attacks) else []
+    notes += [stopped] if (stopped := stopped_text(board, rows)) else []
     notes += [f"{100 * board.confidence:g} % intervals: {methods}"] if (methods := methods_text(rows)) else []
     if bars:
         notes.append("├─● robust accuracy (at the picked adversarial examples) and its interval, ○ clean accuracy")

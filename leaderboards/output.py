@@ -12,7 +12,8 @@ from purebench.data.datasets import Array, ImageSet
 from purebench.leaderboards import site, terminal
 from purebench.records.record import Record
 from purebench.results import export, merge
-from purebench.results.grading.companions import Companions, export_companions
+from purebench.results.companions import export_companions
+from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.results import DefenseResult
 from purebench.results.stored_board import originals
 
@@ -65,7 +66,7 @@ def finish(
 
     found = merge.merge(board, records)
     if results is not None:
-        export.export_results(results, found)
+        export.export_results(results, found, evidence_of(found, companions))
         export_companions(results, companions or {})
     pictures = {} if data is None or page is None else originals(data, order, found)
     classes = () if data is None else data.classes

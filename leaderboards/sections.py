@@ -110,6 +110,7 @@ class Section:
         optimal: The optimality of its attacks, by attack; empty where it is not known.
         convergence: Whether more effort would lower its accuracy; None without a ladder.
         ladder: Accuracy against effort; None without a ladder.
+        evaluations: Gradient evaluations of the row per image, as text.
     """
 
     row: Row
@@ -132,6 +133,7 @@ class Section:
     optimal: Mapping[str, Optimality]
     convergence: Convergence | None = None
     ladder: DrawChart | None = None
+    evaluations: str
 
 
 def section(
@@ -185,6 +187,7 @@ def section(
         optimal={one.attack: one for one in optimality(row.result)},
         convergence=convergence,
         ladder=None if convergence is None else ladder_chart(anchor, row.name, convergence),
+        evaluations=passes_text(row.cost.backwards / len(row.result.images)),
     )
 
 

@@ -10,11 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from purebench.boards.board import SOURCE
-from purebench.boards.effort_board import EFFORT
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.leaderboards.curves import overlaid, scale
 from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
+from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.figures_text import VOTE, looks_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import anchors, section
@@ -22,9 +22,8 @@ from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
-from purebench.results.grading.companions import Companions
-from purebench.results.grading.convergence import convergences, count_text
-from purebench.results.grading.failure_indicators import with_indicators
+from purebench.results.grading.gathering import Companions, evidence_of
+from purebench.results.grading.convergence import count_text
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
@@ -58,9 +57,8 @@ def render(
     Raises:
         PurebenchError: Where `rank` does.
     """
-    ladders = (companions or {}).get(EFFORT, ())
-    rows = with_indicators(rank(results), ladders)
-    converged = convergences(results, ladders)
+    evidence = evidence_of(results, companions)
+    rows = rank(results, evidence, board.origin)
     ids = anchors([row.name for row in rows])
     distances = {row.name: nearest_distances(row.result) for row in rows}
     known = {name: found for name, found in distances.items() if found is not None}
@@ -90,11 +88,13 @@ def render(
                 common,
                 classes,
                 originals,
-                converged.get(row.name),
+                evidence.convergence.get(row.name),
             )
             for row in rows
         ],
         certified=bool(proven),
+        bespoke=[attack.name for attack in board.attacks if attack.rows],
+        upper_bound=UPPER_BOUND,
         curves=overlaid(known, board.confidence, common),
         curved=bool(known),
         attacks=[one for one in board.attacks if one.name not in no_attacks and one.only != SOURCE],
@@ -107,7 +107,7 @@ def render(
         methods=methods_text(rows),
         stopped=stopped_text(board, rows),
         compared=compared_text(rows),
-        converged=count_text(converged),
+        converged=count_text(evidence.convergence),
         method_names=METHOD_NAMES,
         threat=_threat(board),
         looks_text=looks_text,

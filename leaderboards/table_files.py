@@ -13,11 +13,11 @@ from purebench.results.ranking.rank import Row
 from purebench.results.results import spec_text
 from purebench.statistics import Estimate
 
-COLUMNS = ("rank", "defense", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")
+COLUMNS = ("rank", "defense", "grade", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")
 CSV_COLUMNS = (
-    *("rank", "defense", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
+    *("rank", "defense", "grade", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
     *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
-    "purifier_passes_per_image",
+    *("purifier_passes_per_image", "best_known", "best_known_low", "best_known_high"),
 )
 ATTACK_COLUMNS = (
     *("defense", "attack", "use", "gradient", "eot", "accuracy", "accuracy_low", "accuracy_high", "errored"),
@@ -43,7 +43,7 @@ FORMULA = tuple("=+-@\t\r")
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table in Markdown."""
-    lines = [COLUMNS, ["--:", "---", "--:", "--:", "---", "--:"]]
+    lines = [COLUMNS, ["--:", "---", "---", "--:", "--:", "---", "--:"]]
     cells = [[one.translate(MARKDOWN) for one in _texts(row)] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, *cells])
 
@@ -61,7 +61,7 @@ def latex(rows: Sequence[Row], caption: str) -> str:
     lines = [[one.translate(LATEX) for one in line] for line in (COLUMNS, *map(_texts, rows))]
     head, *body = [f"  {' & '.join(line)} \\\\\n" for line in lines]
     return (
-        "\\begin{table}\n\\centering\n\\begin{tabular}{rlrrlr}\n  \\toprule\n"
+        "\\begin{table}\n\\centering\n\\begin{tabular}{rllrrlr}\n  \\toprule\n"
         f"{head}  \\midrule\n{''.join(body)}  \\bottomrule\n\\end{{tabular}}\n"
         f"\\caption{{{printable(caption).translate(LATEX)}}}\n\\end{{table}}\n"
     )
@@ -73,10 +73,10 @@ def comma_separated(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for row in rows:
-        values = [row.rank, row.name, *_ends(row.robust if row.rank else None), *_ends(row.clean)]
+        values = [row.rank, row.name, _grade(row), *_ends(row.robust if row.rank else None), *_ends(row.clean)]
         values += [row.robust.confidence, row.robust.method] if row.robust else ["", ""]
         values += [row.strongest or "", len(row.result.images), row.errored, row.result.complete]
-        values += [passes_per_image(row.result).total]
+        values += [passes_per_image(row.result).total, *_ends(row.best_known)]
         writer.writerow(["" if value is None else cell(value) for value in values])
     return text.getvalue()
 
@@ -117,4 +117,8 @@ def _texts(row: Row) -> list[str]:
     robust = row.robust.percent().replace(" %", "") if row.rank and row.robust else "–"
     clean = f"{100 * row.clean.value:.1f}" if row.clean else "–"
     number = str(len(row.result.images))
-    return [printable(one) for one in (place, row.name, robust, clean, row.strongest or "–", number)]
+    return [printable(one) for one in (place, row.name, _grade(row), robust, clean, row.strongest or "–", number)]
+
+
+def _grade(row: Row) -> str:
+    return "–" if row.grade is None else str(row.grade.letter)

@@ -10,13 +10,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from purebench.boards.effort_board import EFFORT
 from purebench.core.terminal_output import make_console, printable
 from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
-from purebench.results.grading.companions import Companions
-from purebench.results.grading.convergence import convergences, count_text
-from purebench.results.grading.failure_indicators import with_indicators
+from purebench.results.grading.gathering import Companions, evidence_of
+from purebench.results.grading.convergence import count_text
+from purebench.results.grading.letters import FAILING
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
@@ -67,36 +66,40 @@ def board_table(
     Returns:
         A renderable of rich.
     """
-    ladders = (companions or {}).get(EFFORT, ())
-    rows = with_indicators(rank(results), ladders)
+    evidence = evidence_of(results, companions)
+    rows = rank(results, evidence, board.origin)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     ranked = [row.ranks.letters for row in rows if row.ranks]
     letters = max(map(len, ranked)) if len(ranked) > 1 else 0
     lettered = letters > 0 and width >= LETTERS_FROM + max(letters, len(ALIKE))
-    bar = min(30, width - 81 - (2 + max(letters, len(ALIKE)) if lettered else 0))
+    bespoke = any(attack.rows for attack in board.attacks)
+    bar = min(30, width - 82 - (2 + max(letters, len(ALIKE)) if lettered else 0) - (12 if bespoke else 0))
     table.add_column("rank", justify="right", no_wrap=True)
     if lettered:
         table.add_column(ALIKE, no_wrap=True)
-    table.add_column("defense", overflow="fold", max_width=22 if bar >= BARS_FROM else 20)
-    table.add_column("robust accuracy", no_wrap=True)
+    table.add_column("defense", overflow="fold", max_width=20)
+    table.add_column("grade  robust accuracy", no_wrap=True)
     if bar >= BARS_FROM:
         table.add_column(axis(bar), no_wrap=True, header_style="dim")
+    if bespoke:
+        table.add_column("best known", justify="right", no_wrap=True)
     table.add_column("clean", justify="right", no_wrap=True)
     certified = any(row.certified for row in rows)
     if certified:
         table.add_column("certified", justify="right", no_wrap=True)
     table.add_column("strongest †" if board.cascade else "strongest attack", overflow="fold", max_width=16)
     for row in rows:
-        cells = [_rank(row), *([_letters(row)] if lettered else []), _name(row), _robust(row)]
+        cells = [_rank(row), *([_letters(row)] if lettered else []), _name(row), _graded(row)]
         if bar >= BARS_FROM:
             cells.append(draw(row.robust, bar, row.clean) if row.rank and row.robust else Text())
+        cells += [_known(row)] if bespoke else []
         cells.append(_clean(row.clean))
         if certified:
             cells.append(_clean(row.certified))
         table.add_row(*cells, _strongest(row))
     shown = [table] if rows else []
     marks = (bool(rows) and bar >= BARS_FROM, lettered)
-    converged = count_text(convergences(results, ladders))
+    converged = count_text(evidence.convergence)
     controls = controls_table(companions, width)
     beside = [] if controls is None else [controls]
     return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *beside)
@@ -166,16 +169,28 @@ def _name(row: Row) -> Text:
     return name if row.result.complete else name.append(done, style="not bold yellow")
 
 
+def _graded(row: Row) -> Text:
+    """Return the grade of the row and its robust accuracy, below the headings of both."""
+    letter = "–" if row.grade is None else row.grade.letter
+    failing = row.grade is not None and row.grade.letter in FAILING
+    return Text(letter, style="bold yellow" if failing else "bold").append("  ").append(_robust(row))
+
+
 def _robust(row: Row) -> Text:
     if not row.rank or row.robust is None:
         if row.bounds is None or row.result.failed:
             return Text("errored" if row.result.errored else "no attack applies", style="yellow")
         low, high = (100 * bound.value for bound in row.bounds)
-        return Text(f"{low:.1f}–{high:.1f} %\n! {row.errored} of {row.bounds[0].n} errored", style="yellow")
+        return Text(f"{low:.1f}–{high:.1f} %\n   ! {row.errored} of {row.bounds[0].n} errored", style="yellow")
     told = row.robust.percent()
     number = Text(told.rjust(len(told) + 5 - told.index(" ")))
     number.stylize("bold", 0, number.plain.index("["))
     return number
+
+
+def _known(row: Row) -> Text:
+    """Return the best known accuracy; that of a row without a bespoke attack is its robust accuracy, in dim letters."""
+    return _clean(row.best_known) if row.result.best_known else Text(_clean(row.robust).plain, style="dim")
 
 
 def _clean(clean: Estimate | None) -> Text:

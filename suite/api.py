@@ -27,7 +27,7 @@ from purebench.execution.in_memory import Thing, checked, label, lent
 from purebench.execution.notebook_progress import watching
 from purebench.report import Report
 from purebench.results.adversarial import StoredExamples
-from purebench.results.grading.companions import companions_in_store
+from purebench.results.companions import companions_in_store
 from purebench.results.merge import merge
 
 Asked = str | Spec | Thing

@@ -16,10 +16,12 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
-from purebench.records.outcome import WORST_CASE
+from purebench.records.outcome import PICKED, WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
-from purebench.results.grading.companions import Companions, scores_of
+from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.grading.evidence import ControlScore
+from purebench.results.grading.grade import GradeEvidence
+from purebench.results.grading.letters import Grade
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
@@ -58,14 +60,23 @@ class Report:
     def rows(self) -> list[Row]:
         """One row per defense, best first.
 
-        Each has `name`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more.
+        Each has `name`, `grade`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more.
         """
-        return rank(self.results)
+        return rank(self.results, self._evidence, self.board.origin)
+
+    @cached_property
+    def _evidence(self) -> GradeEvidence:
+        return evidence_of(self.results, self.companions)
+
+    @property
+    def grades(self) -> dict[str, Grade]:
+        """The grade of the evaluation of each defense, best accuracy first: three letters, their reasons and cures."""
+        return {row.name: row.grade for row in self.rows if row.grade is not None}
 
     @cached_property
     def controls(self) -> list[ControlScore]:
         """How near the attacks of the board come to the known truths of its controls; empty if they were not run."""
-        return scores_of(self.companions)
+        return list(self._evidence.controls)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -152,7 +163,7 @@ class Report:
         Args:
             defense: the name of the defense.
             attack: the name of an attack; None for the worst case, the picked example of each image, at which the
-                robust accuracy is measured.
+                robust accuracy is measured; "best-known" for the picks that include bespoke attacks.
 
         Returns:
             A named tuple `(x_adv, x, y, outcomes, attacks, positions)`; images are float32 [N,C,H,W] in [0,1]. Images
@@ -162,7 +173,7 @@ class Report:
             PurebenchError: the report has no defense or attack of this name, the attack has no example, or the store
                 is gone.
         """
-        names = [*(cell.name for cell in self.board.attacks), WORST_CASE]
+        names = [*(cell.name for cell in self.board.attacks), *PICKED]
         wanted = WORST_CASE if attack is None else attack
         row = self[defense]
         if wanted not in names:
@@ -198,9 +209,8 @@ class Report:
         """
         data: ImageSet = registry.create("datasets", self.board.dataset.use)
         shown = originals(data, range(len(data)), self.results)
-        site.write_page(
-            Path(path), site.render(self.board, self.results, self.classes, shown, self.left_out, self.companions)
-        )
+        page = site.render(self.board, self.results, self.classes, shown, self.left_out, self.evidence)
+        site.write_page(Path(path), page)
         return Path(path)
 
     def __repr__(self) -> str:

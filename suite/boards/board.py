@@ -60,6 +60,8 @@ class AttackChoice:
         counters: Whether the wrong draws of the attack's looks are counted on random defenses, and those of equally
             many looks at the clean image.
         spare: Whether images that an earlier attack broke on every verification draw are not attacked, as in a cascade.
+        rows: The rows that it is bespoke to: it runs on these only, and does not change their robust accuracy and rank;
+            empty for an attack of the common suite.
     """
 
     name: str
@@ -70,6 +72,11 @@ class AttackChoice:
     source: Source | None = None
     counters: bool = False
     spare: bool = False
+    rows: tuple[str, ...] = ()
+
+    def for_row(self, defense: str) -> bool:
+        """Return whether it runs on this row, as far as the rows that it is bespoke to decide."""
+        return not self.rows or defense in self.rows
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,10 @@ class Board:
         """Return whether an attack of the board reuses the adversarial images of this attack on this defense."""
         return any(other.source == Source(defense, attack) for other in self.attacks)
 
+    def has_bespoke(self, defense: str) -> bool:
+        """Return whether an attack of the board is bespoke to this row."""
+        return any(defense in attack.rows for attack in self.attacks)
+
     @property
     def shown(self) -> tuple[DefenseChoice, ...]:
         """The defenses that are ranked."""
@@ -224,4 +235,5 @@ def _plain_attack(attack: AttackChoice) -> dict[str, Any]:
     plain = {"use": attack.use.plain(), "gradient": attack.gradient, "eot": attack.eot, "only": attack.only}
     plain |= {"counters": True} if attack.counters else {}
     plain |= {"spare": True} if attack.spare else {}
+    plain |= {"rows": list(attack.rows)} if attack.rows else {}
     return plain if attack.source is None else {**plain, "source": asdict(attack.source)}

@@ -10,7 +10,7 @@ from typing import Any
 from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice
 from purebench.boards.code_identity import BoardCode
 from purebench.core.seeds import attack_stream, hash_of, worst_case_stream
-from purebench.records.outcome import WORST_CASE
+from purebench.records.outcome import BEST_KNOWN, WORST_CASE
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class WorstCaseJob:
         needs: The keys of the attack jobs of the defense and block, in the board's order. The job's own key hashes
             them, so that adding or removing an attack repeats only this job.
         code: As in `Job`; the code of the attacks is in the keys of the attack jobs.
+        label: The name that replaces the attack's name in its record: `WORST_CASE`, or `BEST_KNOWN` if it also picks
+            among the attacks that are bespoke to the row.
     """
 
     key: str
@@ -69,11 +71,7 @@ class WorstCaseJob:
     block: int
     needs: tuple[str, ...]
     code: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def label(self) -> str:
-        """The name that replaces the attack's name in its record."""
-        return WORST_CASE
+    label: str = WORST_CASE
 
 
 AnyJob = Job | WorstCaseJob
@@ -98,7 +96,11 @@ def plan(
     for block in range(board.most_blocks):
         for defense in board.defenses:
             attacks = [keys.job(block, defense, attack) for attack in board.attacks]
-            every += [*attacks, keys.worst_case(block, defense, attacks)]
+            common = [job for job in attacks if not job.attack.rows]
+            every += [*attacks, keys.worst_case(block, defense, common)]
+            if board.has_bespoke(defense.name):
+                some = [job for job in attacks if job.attack.for_row(defense.name)]
+                every.append(keys.worst_case(block, defense, some, BEST_KNOWN))
     needed = {job.key: job.needs for job in every}
     wanted, left = set[str](), [job.key for job in every if not job.defense.only_source]
     while left:
@@ -140,12 +142,16 @@ class _Keys:
             self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source, code)
         return self.known[place]
 
-    def worst_case(self, block: int, defense: DefenseChoice, attacks: Sequence[Job]) -> WorstCaseJob:
+    def worst_case(
+        self, block: int, defense: DefenseChoice, attacks: Sequence[Job], label: str = WORST_CASE
+    ) -> WorstCaseJob:
         """Return the job that picks among the results of these jobs; deterministic defenses take one draw."""
         needs = tuple(job.key for job in attacks)
-        key = hash_of({"version": self.version, "code": self._picking, "attacks": needs, "fresh": self.board.fresh})
+        decides = {"version": self.version, "code": self._picking, "attacks": needs, "fresh": self.board.fresh}
+        # a job with the same attacks under the other label has a record of its own
+        key = hash_of(decides if label == WORST_CASE else {**decides, "label": label})
         stream = worst_case_stream(self.board.seed, self.block_hashes[block])
-        return WorstCaseJob(key, stream, defense, block, needs, self._picking)
+        return WorstCaseJob(key, stream, defense, block, needs, self._picking, label)
 
     def _stream(self, block: int, attack: AttackChoice) -> str:
         source = self.attacks.get(attack.source.attack) if attack.source is not None else None
@@ -154,7 +160,10 @@ class _Keys:
 
     def _before(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> tuple[str, ...]:
         names = list(self.attacks)
-        return tuple(self.job(block, defense, self.attacks[name]).key for name in names[: names.index(attack.name)])
+        before = [self.attacks[name] for name in names[: names.index(attack.name)]]
+        if not attack.rows:  # bespoke attacks do not change the results of the common suite
+            before = [one for one in before if not one.rows]
+        return tuple(self.job(block, defense, one).key for one in before)
 
     def _decides(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> dict[str, Any]:
         board, start = self.board, block * self.board.dataset.block
@@ -170,6 +179,7 @@ class _Keys:
             "threat": asdict(board.threat),
             "attack": {**_attack(attack), "only": attack.only, "precision": board.attack_precision},
             **({"counters": True} if attack.counters else {}),
+            **({} if attack.for_row(defense.name) else {"bespoke": "to other rows"}),
             **({"reused": board.reuses(defense.name, attack.name)} if attack.only == SOURCE else {}),
             "draws": board.draws,
             "seed": board.seed,

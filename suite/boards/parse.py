@@ -31,7 +31,9 @@ def load_board(path: Path) -> Board:
     except PurebenchError as error:
         raise PurebenchError(f"{error} Pass the path of a board.yaml.") from error
     try:
-        return beside(parse_board(load_yaml(text)), path.parent)
+        board = parse_board(load_yaml(text))
+        _check_rows(board)
+        return beside(board, path.parent)
     except PurebenchError as error:
         raise PurebenchError(f"{path}: {error}") from error
 
@@ -110,7 +112,10 @@ def _attack(name: str, found: AttackSchema, views: Sequence[str]) -> AttackChoic
     if view not in views:
         raise PurebenchError(f"attacks.{name}.gradient: {shown(view)} is unknown; {did_you_mean(view[:100], views)}")
     source = None if found.source is None else Source(found.source.defense, found.source.attack)
-    return AttackChoice(name, found.use, found.gradient, found.eot, found.only, source, found.counters, found.spare)
+    rows = tuple(found.rows or ())
+    return AttackChoice(
+        name, found.use, found.gradient, found.eot, found.only, source, found.counters, found.spare, rows
+    )
 
 
 def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
@@ -141,6 +146,26 @@ def _check_sources(attacks: Sequence[AttackChoice], defenses: Set[str]) -> None:
                 f"attacks.{attack.name}.only: expected another attack that reuses the images of this one, but "
                 f"there is none; add one with source: {{defense: …, attack: {attack.name}}}, or remove only: "
                 f"{SOURCE}."
+            )
+
+
+def _check_rows(board: Board) -> None:
+    """Raise PurebenchError if an attack is bespoke to a row that the file lacks, or provides images for other rows.
+
+    A board that is derived from a file may lack these rows, so this is checked for files only.
+    """
+    names = [defense.name for defense in board.defenses]
+    for attack in board.attacks:
+        for row in attack.rows:
+            if row not in names:
+                near = did_you_mean(row[:100], names)
+                raise PurebenchError(f"attacks.{attack.name}.rows: {shown(row)} is unknown; {near}")
+    bespoke = {attack.name: attack.rows for attack in board.attacks if attack.rows}
+    for attack in board.attacks:
+        if attack.source is not None and attack.source.defense not in bespoke.get(attack.source.attack, names):
+            raise PurebenchError(
+                f"attacks.{attack.name}.source: expected an attack that runs on {attack.source.defense}, but "
+                f"{attack.source.attack} is bespoke to {', '.join(bespoke[attack.source.attack])}; choose another."
             )
 
 

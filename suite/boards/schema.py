@@ -128,6 +128,16 @@ class AttackSchema(StrictModel):
             f"clean image; needs eot of at least {LEAST_DRAWS}."
         ),
     )
+    rows: Annotated[Annotated[list[str], Field(min_length=1)] | None, Expected("a list of rows, such as [vae]")] = (
+        Field(
+            default=None,
+            description=(
+                "Rows that the attack is bespoke to, keys of `defenses`: it runs on these only, does not change ranks "
+                "and robust accuracy, and is included in their best known accuracy. Leave it out for an attack that "
+                "applies to all rows."
+            ),
+        )
+    )
 
     spare: bool = Field(
         default=False,
@@ -258,7 +268,7 @@ def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
     """
     parts = [(board, core, {"schema_version", "stop"}), (board["dataset"], core.dataset, set())]
     parts += [
-        (board["attacks"][name], attack, {"source", "counters", "spare"}) for name, attack in core.attacks.items()
+        (board["attacks"][name], attack, {"source", "counters", "spare", "rows"}) for name, attack in core.attacks.items()
     ]
     parts += [(board["verify"], core.verify, set())] if "verify" in board else []
     for given, part, optional in parts:

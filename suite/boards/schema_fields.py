@@ -14,7 +14,7 @@ from purebench.core.files.versioned_model import MOST_DRAWS, MOST_IMAGES, plain
 from purebench.core.norms.norm_facts import NORM_NAMES
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel, parse_radius
-from purebench.records.outcome import WORST_CASE
+from purebench.records.outcome import PICKED
 
 BOARD_NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[0-9.e+-]+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -43,9 +43,9 @@ def _named(value: Any) -> Any:
 
 
 def _attack_names(value: Any) -> Any:
-    if isinstance(value, dict) and WORST_CASE in value:
+    if isinstance(value, dict) and (taken := [name for name in PICKED if name in value]):
         raise told(
-            f"expected another name than {WORST_CASE!r}, which is reserved for the picked adversarial examples; "
+            f"expected another name than {taken[0]!r}, which is reserved for the picked adversarial examples; "
             "rename the attack"
         )
     return value

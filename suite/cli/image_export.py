@@ -9,7 +9,7 @@ import numpy as np
 
 from purebench.boards.board import Board
 from purebench.data.pictures import picture, to_bytes
-from purebench.records.outcome import WORST_CASE
+from purebench.records.outcome import PICKED
 from purebench.records.record import Record
 from purebench.records.store import Store
 
@@ -20,7 +20,8 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
     An npz holds `images` (float32 [N,C,H,W] in [0,1], exactly as they were verified), `labels` and `positions` in the
     data set (int64 [N]), `attack`, `defense` and `outcome` (text [N]). A PNG file has 8 bits a channel: its rounding
     may undo a perturbation, so that only the npz can be verified again. The attack of the picked adversarial examples,
-    which robust accuracy is measured at, is called `worst-case`; its `attack` is the attack that found each image.
+    which robust accuracy is measured at, is called `worst-case`, and with the bespoke attacks `best-known`; its
+    `attack` is the attack that found each image.
 
     Args:
         saved: The store, open.
@@ -34,7 +35,7 @@ def export_images(saved: Store, board: Board, records: Sequence[Record], folder:
     """
     written: list[Path] = []
     for defense in board.shown:
-        for name in (*(attack.name for attack in board.attacks), WORST_CASE):
+        for name in (*(attack.name for attack in board.attacks), *PICKED):
             those = [one for one in records if (one.defense, one.attack) == (defense.name, name)]
             those.sort(key=lambda one: one.block)
             found = [(one, images) for one in those if (images := saved.adversarial(one.key)) is not None]

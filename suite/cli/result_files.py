@@ -31,7 +31,7 @@ def show_results(folder: Path, page: Path | None) -> None:
         PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
     """
     from purebench.leaderboards.output import check_outputs, present
-    from purebench.results.grading.companions import load_companions
+    from purebench.results.companions import load_companions
 
     check_outputs(page, None)
     board, found = from_results(folder)

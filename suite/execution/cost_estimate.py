@@ -23,7 +23,7 @@ from purebench.execution.context import Context
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobInputs, answered_wrong
 from purebench.execution.scheduler import single_thread
-from purebench.records.outcome import WORST_CASE
+from purebench.records.outcome import BEST_KNOWN, WORST_CASE
 from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method
 
 Tell = Callable[[str, int, int], None]
@@ -81,7 +81,7 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
         tell: called with the progress.
 
     Returns:
-        One price for each pair of row and attack, and one for the worst-case job of each shown row.
+        One price for each pair of row and attack, and one for each worst-case job of each shown row.
     """
     board = context.board
     with single_thread(context.device):
@@ -109,10 +109,14 @@ def forecast(context: Context, budget: float, tell: Tell = lambda what, done, to
         assert price is not None  # the first of its kind is always tried
         scale = passes[row.name].filled / passes[row.name].alone
         found.append(replace(price, seconds=price.seconds * min(scale, 1.0)))
-    return [*found, *(_worst_case(context, row, found, passes[row.name]) for row in board.shown)]
+    bespoke = {attack.name for attack in board.attacks if attack.rows}
+    common = [price for price in found if price.attack not in bespoke]
+    picking = [_worst_case(context, row, common, passes[row.name], WORST_CASE) for row in board.shown]
+    known = [row for row in board.shown if board.has_bespoke(row.name)]
+    return [*found, *picking, *(_worst_case(context, row, found, passes[row.name], BEST_KNOWN) for row in known)]
 
 
-def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], one: Pass) -> Price:
+def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], one: Pass, label: str) -> Price:
     """Return the cost of picking and scoring an image's adversarial example: a known number of forward passes."""
     defense = context.defenses[row.name]
     applying = sum(price.defense == row.name and not price.skipped for price in attacks)
@@ -120,7 +124,7 @@ def _worst_case(context: Context, row: DefenseChoice, attacks: Sequence[Price], 
     if defense.random:
         rungs = RUNGS if applying > 1 else ()
         draws = context.board.fresh + sum(min(rung.keep, applying) * rung.draws for rung in rungs)
-    return Price(row.name, WORST_CASE, draws * one.filled, defense.passes * draws, 0, True, applying == 0)
+    return Price(row.name, label, draws * one.filled, defense.passes * draws, 0, True, applying == 0)
 
 
 def expected_half_widths(images: int, accuracy: float, confidence: float, anytime: bool = False) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Defines the outcomes of an image, and the name of the worst case."""
+"""Defines the outcomes of an image, and the names of the worst case and of the best known attack."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from enum import StrEnum
 
 WORST_CASE = "worst-case"
 """Name that replaces the attack's name in the record of a worst-case job; it is reserved."""
+BEST_KNOWN = "best-known"
+"""The same for the worst case that includes the attacks that are bespoke to a row; it is reserved."""
+PICKED = (WORST_CASE, BEST_KNOWN)
+"""Names of records of picked adversarial examples."""
 
 
 class Outcome(StrEnum):

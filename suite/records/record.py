@@ -74,14 +74,14 @@ class ImageOutcome:
 class Record:
     """Result of one job. On one machine the key decides everything except `seconds`.
 
-    The record of a worst-case job has the attack `WORST_CASE`; its draws are the fresh ones at the picked adversarial
-    examples, and `picked` names the attack that each came from.
+    The record of a worst-case job has the attack `WORST_CASE` or `BEST_KNOWN`; its draws are the fresh ones at the
+    picked adversarial examples, and `picked` names the attack that each came from.
 
     Attributes:
         key: Key of the job.
         board: Name of the board.
         defense: Name of the defense on the board.
-        attack: Name of the attack on the board, or `WORST_CASE`.
+        attack: Name of the attack on the board, or one of `PICKED`.
         block: Number of the block.
         images: Positions of the images in the data set.
         labels: True class of each image.

@@ -66,7 +66,7 @@ def nearest_distances(result: DefenseResult) -> NearestDistances | None:
     above the threat's radius is its robust accuracy, with or without a cascade. An image is left out if no minimum-norm
     attack was run on it and nothing broke it.
     """
-    searching = [attack for attack in result.attacks if reach(attack) is not None]
+    searching = [attack for attack in result.common if reach(attack) is not None]
     if not searching:
         return None
     radius = parse_radius(result.board["threat"]["radius"])
@@ -74,7 +74,7 @@ def nearest_distances(result: DefenseResult) -> NearestDistances | None:
     errored = spared = 0
     for image in range(len(result.images)):
         asked = any(attack.outcomes[image] in ANSWERED for attack in searching)
-        if any(attack.outcomes[image] is Outcome.ERRORED for attack in result.attacks):
+        if any(attack.outcomes[image] is Outcome.ERRORED for attack in result.common):
             errored += 1
             distances.append(0.0)
         elif known := _known(result, image, radius):
@@ -91,8 +91,8 @@ def _known(result: DefenseResult, image: int, radius: float) -> list[float]:
 
     Those of attacks within the threat model exceed the radius by rounding only, so they are clipped to it.
     """
-    found = [attack.nearest[image] for attack in result.attacks if attack.nearest]
-    inside = [attack.distances[image] for attack in result.attacks if attack.outcomes[image] is Outcome.MISCLASSIFIED]
+    found = [attack.nearest[image] for attack in result.common if attack.nearest]
+    inside = [attack.distances[image] for attack in result.common if attack.outcomes[image] is Outcome.MISCLASSIFIED]
     return [d for d in found if d is not None] + [min(d, radius) for d in inside if d is not None]
 
 

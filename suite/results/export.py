@@ -13,6 +13,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
 from purebench.core.files.versioned_model import Distance, from_plain
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, grades
 from purebench.results.ranking.rank import standing_of
 from purebench.results.results import DefenseResult
 
@@ -21,19 +22,24 @@ Timings = dict[str, dict[str, dict[str, float]]]
 
 TIMINGS = "timings.json"
 RANKS = "ranks.json"
-BESIDE = (TIMINGS, RANKS)
+GRADES = "grades.json"
+BESIDE = (TIMINGS, RANKS, GRADES)
 """Files of the folder that belong to no single defense."""
 
 
-def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]:
-    """Write `<folder>/<defense>.json` for each result, `timings.json` and `ranks.json`.
+def export_results(
+    folder: Path, results: Iterable[DefenseResult], evidence: GradeEvidence | None = NO_EVIDENCE
+) -> list[Path]:
+    """Write `<folder>/<defense>.json` for each result, `timings.json`, `ranks.json` and `grades.json`.
 
-    Files and timings of other defenses are kept. The ranks are those of all defenses in the folder that were evaluated
-    on the same board.
+    Files and timings of other defenses are kept. The ranks and grades are those of all defenses in the folder that were
+    evaluated on the same board.
 
     Args:
         folder: the folder of results.
         results: the results to write.
+        evidence: the controls of the board and the convergence of its rows, for the grades; None for no grades, as for
+            rows that are not evaluated for their own sake.
 
     Returns:
         The paths of the written files.
@@ -54,7 +60,11 @@ def export_results(folder: Path, results: Iterable[DefenseResult]) -> list[Path]
         timings[result.name] = result.seconds
     files[folder / TIMINGS] = as_json(timings)
     others = [path for path in _result_files(folder) if path not in files] if results else []
-    files[folder / RANKS] = as_json(_ranks([*results, *(_named_result(path, timings) for path in others)]))
+    whole = [*results, *(_named_result(path, timings) for path in others)]
+    rows = [result for result in whole if result.board == whole[0].board]
+    files[folder / RANKS] = as_json(_ranks(rows))
+    if evidence is not None:
+        files[folder / GRADES] = as_json({name: found.to_dict() for name, found in grades(rows, evidence).items()})
     write_files(files)
     return list(files)
 
@@ -102,8 +112,8 @@ def _result_files(folder: Path) -> list[Path]:
 
 
 def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:
-    """Return the ranks of all rows of the first result's board; empty if the rows cannot be compared."""
-    found = standing_of(result for result in results if result.board == results[0].board)
+    """Return the ranks of all rows of a board; empty if the rows cannot be compared."""
+    found = standing_of(results)
     return {} if found is None else found.to_dict()
 
 

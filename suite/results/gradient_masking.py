@@ -41,11 +41,11 @@ def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
         The warnings. Those about gradients are included only if some image is robust, because without one a gradient is
             not needed.
     """
-    asked = [attack for attack in result.attacks if not (attack.skipped or attack.failed)]
+    asked = [attack for attack in result.common if not (attack.skipped or attack.failed)]
     following = [attack for attack in asked if attack.gradient.partition("(")[0] not in WITHOUT]
     others = [attack for attack in asked if attack not in following and attack.name != CLEAN and not attack.certified]
     found = list(_named(asked, frozenset(WarningCode) - OF_GRADIENTS - OF_ONE_ATTACK))
-    if any(_held(outcomes) for outcomes in _by_image(result.attacks)):
+    if any(_held(outcomes) for outcomes in _by_image(result.common)):
         found += [*_noted(following), *(() if result.cascade else _beaten(result, following, others))]
     return tuple(found)
 
@@ -80,7 +80,7 @@ def _beaten(
     """
     if not following or not others:
         return
-    whole = np.array([Outcome.ERRORED not in found for found in _by_image(result.attacks)])
+    whole = np.array([Outcome.ERRORED not in found for found in _by_image(result.common)])
     compared = np.asarray(whole & _answered(following) & _answered(others), dtype=np.bool_)
     without, along = (_broken(result, pool) & compared for pool in (others, following))
     more, fewer = int((without & ~along).sum()), int((along & ~without).sum())

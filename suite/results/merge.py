@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from purebench.boards.growing_effort import effort_text
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode, joined
-from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
 from purebench.records.record import Record
 from purebench.results.attack_result import AttackResult, WorstCase
 from purebench.results.results import DefenseResult
@@ -65,7 +65,9 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
 def _of_defense(
     board: Board, defense: DefenseChoice, by_job: Mapping[tuple[str, str, int], Record], counted: int
 ) -> DefenseResult | None:
-    names = [*(attack.name for attack in board.attacks), WORST_CASE]
+    picked = [WORST_CASE, *([BEST_KNOWN] if board.has_bespoke(defense.name) else [])]
+    names = [*(attack.name for attack in board.attacks), *picked]
+    places = {name: place for place, name in enumerate(names)}
     jobs = [[(defense.name, name, block) for name in names] for block in range(counted)]
     blocks = [[by_job[job] for job in block] for block in jobs if all(job in by_job for job in block)]
     if not blocks:
@@ -89,7 +91,8 @@ def _of_defense(
         attacks=tuple(
             _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
         ),
-        worst_case=_worst_case([block[-1] for block in blocks]),
+        worst_case=_worst_case([block[places[WORST_CASE]] for block in blocks]),
+        best_known=_worst_case([block[-1] for block in blocks]) if BEST_KNOWN in picked else None,
         provenance=_provenance(board, every),
     )
     try:

@@ -26,7 +26,7 @@ from purebench.core.files.versioned_model import (
 from purebench.core.registry import Spec
 from purebench.records.answers import ANSWERED as ANSWERED
 from purebench.records.answers import Answers, gather, right_answers
-from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
 from purebench.results.attack_result import AttackResult, WorstCase
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 
@@ -56,9 +56,10 @@ class DefenseResult:
         labels: the classes of the images.
         complete: whether all blocks of the board are included.
         attacks: the results of the attacks, in the board's order.
-        worst_case: the picked adversarial examples and their scores.
+        worst_case: the adversarial examples that were picked among the attacks of the common suite, and their scores.
         provenance: data, versions, commit and device, from the records.
         schema: the version of this schema.
+        best_known: the same with the attacks that are bespoke to the row; None if there are none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -76,6 +77,12 @@ class DefenseResult:
     worst_case: WorstCase
     provenance: Mapping[str, Plain]
     schema: Literal[1] = SCHEMA
+    best_known: WorstCase | None = None
+
+    @property
+    def common(self) -> tuple[AttackResult, ...]:
+        """The attacks of the common suite, which decide the robust accuracy and the rank: those without `rows`."""
+        return tuple(attack for attack in self.attacks if not self.board["attacks"][attack.name].get("rows"))
 
     @property
     def draws(self) -> int:
@@ -105,7 +112,7 @@ class DefenseResult:
         An attack that ERRORED might have found a worse example, unless no draw at the pick was correct.
         """
         failed = np.zeros(len(self.images), dtype=np.bool_)
-        for outcomes in (*(attack.outcomes for attack in self.attacks), self.worst_case.outcomes):
+        for outcomes in (*(attack.outcomes for attack in self.common), self.worst_case.outcomes):
             failed |= np.array([outcome is Outcome.ERRORED for outcome in outcomes], dtype=np.bool_)
         doubtful: Bools = failed & ~(self.scored & ~self.fresh.any(axis=1))
         return doubtful
@@ -136,16 +143,13 @@ class DefenseResult:
 
     @property
     def answers(self) -> Answers | None:
-        """The answers under all attacks that apply, clean included; None where none applies."""
-        return gather([(attack.outcomes, attack.draws) for attack in self.attacks], self.draws)
+        """The answers under all attacks of the common suite that apply, clean included; None where none applies."""
+        return gather([(attack.outcomes, attack.draws) for attack in self.common], self.draws)
 
     @property
     def failed(self) -> bool:
-        """True if every image of every attack that applies ERRORED, so that nothing is known.
-
-        The clean images and certificates, which change nothing, are considered only where no attack applies.
-        """
-        applying = [attack for attack in self.attacks if not attack.skipped]
+        """True if every image of every attack that applies ERRORED; the clean images count if no attack applies."""
+        applying = [attack for attack in self.common if not attack.skipped]
         attacks = [attack for attack in applying if attack.name != CLEAN and not attack.certified]
         return all(attack.failed for attack in attacks or applying)
 
@@ -155,7 +159,7 @@ class DefenseResult:
 
         A board without any attack has no other measure, so the result is True there unless all images ERRORED.
         """
-        attacks = [attack for attack in self.attacks if attack.name != CLEAN and not attack.certified]
+        attacks = [attack for attack in self.common if attack.name != CLEAN and not attack.certified]
         applies = any(not attack.skipped or self.spared(attack).any() for attack in attacks)
         return not self.failed and (applies or not attacks)
 
@@ -179,9 +183,9 @@ class DefenseResult:
 
         It is the mean of `scores` with an interval (`statistics.intervals.methods.interval`), and the draws behind them
         are those of `execution.jobs.worst_case_job`; `merge` only joins the blocks. It is None where no attack applies,
-        or where it is known only within `bounds`. For each image the worst example of all attacks (clean included) was
-        picked on earlier draws. The fresh draws there are unbiased for the accuracy at the pick, which is an upper
-        bound of mean_i min_a q[i,a].
+        or where it is known only within `bounds`. For each image the worst example of all attacks of the common suite
+        (clean included) was picked on earlier draws. The fresh draws there are unbiased for the accuracy at the pick,
+        which is an upper bound of mean_i min_a q[i,a].
         """
         return None if self.doubtful.any() else self._mean(self.scores())
 
@@ -235,7 +239,8 @@ class DefenseResult:
         only, spares = choice["only"], self.cascade or choice.get("spare", False)
         if not spares or only not in ("all", "random" if self.random else "deterministic"):
             return gone
-        for before in self.attacks[: self.attacks.index(attack)]:
+        counted = self.common if attack in self.common else self.attacks
+        for before in counted[: counted.index(attack)]:
             broken = np.array([outcome is Outcome.MISCLASSIFIED for outcome in before.outcomes])
             gone |= broken & ~self.right(before).any(axis=1)
         skipped: Bools = np.array([outcome is Outcome.SKIPPED for outcome in attack.outcomes])
@@ -248,24 +253,22 @@ class DefenseResult:
     @property
     def seconds(self) -> dict[str, dict[str, float]]:
         """Wall time by attack and phase."""
-        timed = {attack.name: dict(attack.seconds) for attack in self.attacks}
-        return {**timed, WORST_CASE: dict(self.worst_case.seconds)}
+        timed = {attack.name: attack for attack in self.attacks} | {WORST_CASE: self.worst_case}
+        timed |= {BEST_KNOWN: self.best_known} if self.best_known is not None else {}
+        return {name: dict(one.seconds) for name, one in timed.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values that depend only on the records, so without the seconds."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        attacks = [attack.to_dict() for attack in self.attacks]
-        return {**plain, "attacks": attacks, "worst_case": self.worst_case.to_dict()}
+        picks = {"worst_case": self.worst_case, "best_known": self.best_known}
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in picks}
+        plain["attacks"] = [attack.to_dict() for attack in self.attacks]
+        return plain | {name: one.to_dict() for name, one in picks.items() if one is not None}
 
     @classmethod
     def from_dict(
         cls, data: Mapping[str, Any], seconds: Mapping[str, Mapping[str, float]] | None = None
     ) -> DefenseResult:
-        """Create a result from the values of `to_dict`.
-
-        Args:
-            data: the values of `to_dict`.
-            seconds: the wall time by attack and phase, which is stored separately.
+        """Create a result from the values of `to_dict` and the `seconds`, which are stored separately.
 
         Raises:
             PurebenchError: as for `from_json`.
@@ -276,7 +279,8 @@ class DefenseResult:
         """Return the same result with the wall time by attack and phase."""
         attacks = (replace(attack, seconds=dict(seconds.get(attack.name, {}))) for attack in self.attacks)
         picking = replace(self.worst_case, seconds=dict(seconds.get(WORST_CASE, {})))
-        return replace(self, attacks=tuple(attacks), worst_case=picking)
+        known = self.best_known and replace(self.best_known, seconds=dict(seconds.get(BEST_KNOWN, {})))
+        return replace(self, attacks=tuple(attacks), worst_case=picking, best_known=known)
 
     @classmethod
     def from_json(cls, text: str) -> DefenseResult:

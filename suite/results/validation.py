@@ -17,7 +17,7 @@ from purebench.records.outcome import ANSWERED, Outcome
 from purebench.records.validation import check_draws, check_known, check_lengths, check_looks
 
 if TYPE_CHECKING:
-    from purebench.results.attack_result import AttackResult
+    from purebench.results.attack_result import AttackResult, WorstCase
     from purebench.results.results import DefenseResult
 
 TOLERANCE = 1e-3
@@ -46,12 +46,19 @@ def check_result(result: DefenseResult) -> None:
             _check_attack(result, attack, board.attacks[attack.name], board)
         except PurebenchError as error:
             raise PurebenchError(f"attacks.{attack.name}.{error}") from error
-    _check_worst_case(result, board)
+    _check_picks(result, board, "worst_case", result.worst_case, result.common)
+    bespoke = any(result.name in (attack.rows or ()) for attack in board.attacks.values())
+    if bespoke != (result.best_known is not None):
+        raise PurebenchError("best_known: expected picks if and only if an attack of the board is bespoke to the row.")
+    if result.best_known is not None:
+        _check_picks(result, board, "best_known", result.best_known, result.attacks)
 
 
-def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
+def _check_picks(
+    result: DefenseResult, board: BoardCore, where: str, worst: WorstCase, attacks: Sequence[AttackResult]
+) -> None:
     """Raise PurebenchError if the picks and scores contradict the attacks, the draws or the board."""
-    worst, answered = result.worst_case, {attack.name: attack.outcomes for attack in result.attacks}
+    answered = {attack.name: attack.outcomes for attack in attacks}
     lists = {"picked": worst.picked, "outcomes": worst.outcomes, "draws": worst.draws, "distances": worst.distances}
     try:
         check_lengths(result.images, lists, {})
@@ -76,7 +83,7 @@ def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
                     f"outcomes[{row}]: robust contradicts {shown(wrong[0])}, under which the image is misclassified."
                 )
     except PurebenchError as error:
-        raise PurebenchError(f"worst_case.{error}") from error
+        raise PurebenchError(f"{where}.{error}") from error
 
 
 def check_name(name: str) -> None:
@@ -133,6 +140,10 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
     check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
     if board.only not in ("all", SOURCE, "random" if result.random else "deterministic") and not attack.skipped:
         raise PurebenchError(f"outcomes: expected {Outcome.SKIPPED}, as the attack is for {board.only} defenses only.")
+    if board.rows and result.name not in board.rows and not attack.skipped:
+        raise PurebenchError(
+            f"outcomes: expected {Outcome.SKIPPED}, as the attack is bespoke to {', '.join(board.rows)}."
+        )
     _check_distances(attack.distances, whole)
     _check_pictures(result, attack)
 

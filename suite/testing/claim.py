@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from purebench.checks.finding import CheckResult, CheckStatus
 from purebench.core.warning_codes import ResultWarning
+from purebench.results.grading.letters import Letter
 from purebench.statistics import Estimate
 
 
@@ -23,6 +24,8 @@ class Claim:
         strongest: The attack with the lowest accuracy, if any.
         findings: Results of the checks of `honest`.
         warnings: Reasons why the accuracy may be too high.
+        grade: The letter of the evaluation without that of its precision, which the claim's own interval replaces; None
+            for claims about clean images and for `honest`.
         undecided: Effect of an undecided claim on the test: fail, skip or warn.
     """
 
@@ -34,4 +37,5 @@ class Claim:
     strongest: str | None = None
     findings: Sequence[CheckResult] = ()
     warnings: Sequence[ResultWarning] = ()
+    grade: Letter | None = None
     undecided: str = field(default="fail", compare=False)

@@ -46,6 +46,22 @@ def at_least(scores: Floats, accuracy: float, confidence: float) -> Decision:
     return Decision(_side(found, accuracy), found)
 
 
+def at_most(scores: Floats, accuracy: float, confidence: float) -> Decision:
+    """Decide whether a mean is at most a given accuracy.
+
+    Args:
+        scores: [n] in [0,1], in the board's random order.
+        accuracy: The claimed upper limit of the mean, in [0,1].
+        confidence: Of the decision, in (0,1).
+
+    Returns:
+        The decision, with the estimate of the mean.
+    """
+    found = interval(scores, "betting-sequence", confidence)
+    holds = CheckStatus.HOLDS if found.high <= accuracy else CheckStatus.UNDECIDED
+    return Decision(CheckStatus.FAILS if found.low > accuracy else holds, found)
+
+
 def not_worse(scores: Floats, others: Floats, margin: float, confidence: float) -> Decision:
     """Decide whether the mean of scores - others is at least -margin.
 

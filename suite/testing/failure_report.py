@@ -23,6 +23,8 @@ from purebench.execution.context import Context
 from purebench.execution.incremental import Runner
 from purebench.records import store
 from purebench.records.outcome import Outcome
+from purebench.results.grading.grade import graded
+from purebench.results.grading.letters import Grade
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate
@@ -100,6 +102,11 @@ class Evidence:
     def warnings(self) -> tuple[ResultWarning, ...]:
         """The reasons why the accuracy may be too high."""
         return self.ranked.warnings
+
+    @property
+    def grade(self) -> Grade:
+        """The grade of the evaluation."""
+        return graded(self.found, origin=self.board)
 
     @property
     def command(self) -> str:

@@ -19,11 +19,19 @@ from purebench.core.registry import Spec
 from purebench.execution.board_run import JobProgress
 from purebench.execution.in_memory import checked, label, lent
 from purebench.execution.incremental import Runner
-from purebench.results.ranking.scores import Floats
 from purebench.testing.claim import Claim
-from purebench.testing.claim_evaluation import clean_only, find, limits, looked, require_attacked
-from purebench.testing.decision import Decision, at_least, not_worse
+from purebench.testing.claim_evaluation import find, limits, looked, require_attacked
 from purebench.testing.failure_report import Evidence, check_command, explain, near, stopped, table
+from purebench.testing.question import (
+    Question,
+    against,
+    clean_at_least,
+    grade_lines,
+    letter_of,
+    robust_at_least,
+    robust_at_most,
+    robust_not_worse,
+)
 from purebench.testing.settings import Settings
 
 
@@ -54,7 +62,10 @@ class Robustness:
         self.settings, self.settle, self.progress = settings, settle, progress
 
     def at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
-        """Claim that the robust accuracy is at least a given fraction.
+        """Claim that the robust accuracy is at least a given fraction, as far as the attacks of the board can tell.
+
+        A claim that holds by its interval is undecided if the grade of the evaluation is a D or an F, as it is if there
+        are signs of gradient masking (see docs/grade.md).
 
         Args:
             defense: A row of the board, a spec or an object.
@@ -66,7 +77,22 @@ class Robustness:
         """
         __tracebackhide__ = True
         require_fraction("accuracy", accuracy)
-        return self._settled(self._claim([defense], "robust accuracy", accuracy, changes))
+        return self._settled(self._claim([defense], robust_at_least(accuracy), changes))
+
+    def at_most(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
+        """Claim that the robust accuracy is at most a given fraction, which attacks can prove.
+
+        Args:
+            defense: A row of the board, a spec or an object.
+            accuracy: The claimed fraction, in [0,1].
+            **changes: Fields of `Settings` to change for this claim.
+
+        Returns:
+            The claim with its result.
+        """
+        __tracebackhide__ = True
+        require_fraction("accuracy", accuracy)
+        return self._settled(self._claim([defense], robust_at_most(accuracy), changes))
 
     def clean_at_least(self, defense: Asked, accuracy: float, **changes: object) -> Claim:
         """Claim that the accuracy without an attack is at least a given fraction.
@@ -81,7 +107,7 @@ class Robustness:
         """
         __tracebackhide__ = True
         require_fraction("accuracy", accuracy)
-        return self._settled(self._claim([defense], "clean accuracy", accuracy, changes, clean_only))
+        return self._settled(self._claim([defense], clean_at_least(accuracy), changes))
 
     def not_worse_than(self, defense: Asked, other: Asked, *, margin: float = 0.01, **changes: object) -> Claim:
         """Claim that the robust accuracy is at most `margin` below that of another defense, on the same images.
@@ -97,7 +123,7 @@ class Robustness:
         """
         __tracebackhide__ = True
         require_fraction("margin", margin)
-        return self._settled(self._claim([defense, other], "robust accuracy", margin, changes))
+        return self._settled(self._claim([defense, other], robust_not_worse(margin), changes))
 
     def honest(self, defense: Asked, *, effort: Effort | None = None, **changes: object) -> Claim:
         """Claim that the evaluation can be trusted (see docs/checks.md).
@@ -139,47 +165,41 @@ class Robustness:
         )
         return self._settled(claim)
 
-    def _claim(
-        self,
-        asked: Sequence[Asked],
-        what: str,
-        number: float,
-        changes: Mapping[str, object],
-        only: Callable[[Board], Board] | None = None,
-    ) -> Claim:
-        """Evaluate more images until the claim is decided; of one defense, or of the first against the second."""
+    def _claim(self, asked: Sequence[Asked], question: Question, changes: Mapping[str, object]) -> Claim:
+        """Evaluate more images until the question is decided; of one defense, or of the first against the second."""
         __tracebackhide__ = True
         settings = self.settings.but(changes)
-        confidence = settings.confidence
-
-        def decide(scores: Sequence[Floats]) -> Decision:
-            if len(scores) == 1:
-                return at_least(scores[0], number, confidence)
-            first, other = scores
-            return not_worse(first, other, number, confidence)
-
-        board = find(settings.board) if only is None else only(find(settings.board))
+        board = find(settings.board) if question.only is None else question.only(find(settings.board))
         with self._evidence(settings, board, asked) as sides:
-            sides, decision = looked(sides, board, limits(settings), decide)
-            if only is None:
+            sides, decision = looked(
+                sides, board, limits(settings), lambda scores: question.decide(scores, settings.confidence)
+            )
+            if question.only is None:
                 require_attacked(sides)
-            names = [side.row.name for side in sides]
-            points = "1 point" if number == 0.01 else f"{100 * number:g} points"
-            claimed = f"at most {points} below that of {names[1]}" if names[1:] else f"≥ {100 * number:g} %"
-            text = f"{names[0]} on {board.name}: {what} {claimed}"
+            names, images = [side.row.name for side in sides], len(sides[0].found.images)
+            text = f"{names[0]} on {board.name}: {question.what} {question.claimed.format(other=names[-1])}"
             result = CheckStatus.FAILS if decision is None else decision.result
             estimate = None if decision is None else decision.estimate
-            of = f"{names[0]} minus {names[1]}: " if names[1:] else ""
-            lines = [] if result is CheckStatus.HOLDS else explain(sides, estimate, settings.images, of=of)
-            lines += stopped(settings, board, len(sides[0].found.images)) if result is CheckStatus.UNDECIDED else []
+            lines = stopped(settings, board, images) if result is CheckStatus.UNDECIDED else []
+            grade = sides[0].grade
+            reasons = against(grade) if question.supported else ()
+            if result is CheckStatus.HOLDS and reasons:
+                result = CheckStatus.UNDECIDED
+            if result is CheckStatus.HOLDS:
+                by = f"{board.name} ({images} images)"
+                lines = [f"  meaning    {question.meaning.format(by=by)}"] if question.meaning else []
+            else:
+                of = f"{names[0]} minus {names[1]}: " if names[1:] else ""
+                lines = [*explain(sides, estimate, settings.images, of=of), *grade_lines(reasons), *lines]
         return Claim(
             text,
             result,
             estimate,
-            len(sides[0].found.images),
+            images,
             "\n".join([f"{text}: {result}", *lines]),
             sides[0].strongest,
-            warnings=[warning for side in sides[:1] for warning in side.warnings],
+            warnings=sides[0].warnings,
+            grade=letter_of(grade) if question.only is None else None,
             undecided=settings.undecided,
         )
 

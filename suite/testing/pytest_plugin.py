@@ -32,7 +32,7 @@ OPTIONS = {
         "folder of the records, which are reused until something that affects them changes (default: in pytest's cache)"
     ),
 }
-COLUMNS = ("result", "claim", "estimate", "images", "strongest", "test")
+COLUMNS = ("result", "grade", "claim", "estimate", "images", "strongest", "test")
 LONGEST = 150
 """Number of characters of a test's name that are used in a folder's name."""
 LEAST = 12
@@ -69,7 +69,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture
 def robustness(request: pytest.FixtureRequest) -> Robustness:
-    """Claims about the robustness of defenses: at_least, clean_at_least, not_worse_than, honest."""
+    """Claims about the robustness of defenses: at_least, at_most, clean_at_least, not_worse_than, honest."""
     settings = _settings(request.node)  # before the imports, which take seconds
     from purebench.testing.fixture import Robustness
     from purebench.testing.progress import claim_progress
@@ -167,6 +167,8 @@ def _note(item: pytest.Item, number: int, claim: Claim) -> None:
     told = {"claim": claim.text, "result": str(claim.result), "images": str(claim.images)}
     if claim.estimate is not None:
         told["estimate"] = claim.estimate.percent()
+    if claim.grade is not None:
+        told["grade"] = str(claim.grade)
     if claim.strongest is not None:
         told["strongest"] = claim.strongest
     for name, value in told.items():

@@ -48,6 +48,8 @@ def test_every_warning_is_explained() -> None:
     [
         *("surrogate", "knowledge", "gradient mode", "draw", "block", "board", "resubmission@N", "vote@K", "bracket"),
         *("pick", "EOT samples", "BPDA", "cascade", "source", "spec", "store", "key", "fresh draws", "alike", "row"),
+        *("grade", "integrity", "attack adequacy", "precision", "control", "convergence", "bespoke", "best known"),
+        *("common suite", "upper bound"),
         *("verification", "certificate", "gradient masking", "worst case", "strongest attack", "probe", "view"),
     ],
 )

@@ -15,8 +15,9 @@ from purebench.boards.parse import load_board
 from purebench.cli.main import app
 from purebench.execution.companions import run_companions
 from purebench.records.record import Record
-from purebench.results.grading.companions import companions_in_store, scores_of
+from purebench.results.companions import companions_in_store
 from purebench.results.grading.evidence import ControlKind
+from purebench.results.grading.gathering import scores_of
 
 BOARD = {
     "name": "small",

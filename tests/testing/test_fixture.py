@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import purebench
 from purebench.checks.attack_variants import Effort
 from purebench.checks.finding import CheckStatus
 from purebench.core.defense import Function
 from purebench.core.errors import PurebenchError
+from purebench.results.grading.letters import Letter
 from purebench.testing.claim import Claim
 from purebench.testing.fixture import Robustness
 from purebench.testing.settings import Settings
@@ -48,6 +50,58 @@ def test_not_worse_than_holds_for_a_large_margin_and_is_undecided_on_few_images(
     assert same.result is CheckStatus.UNDECIDED
     assert same.estimate is not None
     assert same.estimate.value == 0
+
+
+def test_a_claim_that_holds_says_what_it_means(settings: Settings, tmp_path: Path) -> None:
+    robustness = Robustness(settings.but({"board": write_claimed(tmp_path, images=32, radius="16/255")}))
+    least, most = robustness.at_least("trades", 0.1), robustness.at_most("none", 0.5)
+    assert (least.result, most.result) == (CheckStatus.HOLDS, CheckStatus.HOLDS)
+    bound = "an upper bound: a stronger attack may break it further"
+    assert least.message.splitlines() == [
+        "trades on claimed: robust accuracy ≥ 10 %: holds",
+        f"  meaning    not broken below 10 % by claimed ({least.images} images); {bound}",
+    ]
+    assert most.message.splitlines() == [
+        "none on claimed: robust accuracy ≤ 50 %: holds",
+        f"  meaning    broken to at most 50 % by claimed ({most.images} images): its adversarial examples prove it",
+    ]
+    assert (least.grade, robustness.clean_at_least("none", 0.2).grade) == (Letter.C, None)
+
+
+def test_at_most_fails_if_the_accuracy_under_attack_is_above_and_is_undecided_if_it_may_be(settings: Settings) -> None:
+    robustness = Robustness(settings)
+    failed = robustness.at_most("trades", 0.05)
+    assert failed.result is CheckStatus.FAILS
+    assert "strongest  apgd-exact leaves" in failed.message
+    assert failed.estimate is not None
+    assert robustness.at_most("trades", failed.estimate.value, max_images=8).result is CheckStatus.UNDECIDED
+
+
+def test_gradient_masking_leaves_a_claim_undecided_with_reason_and_cure(settings: Settings) -> None:
+    """A quantised input has zero gradients, so that the attack breaks nothing and the interval alone would suffice."""
+    rounded = Function(lambda x: (x * 8).round() / 8, random=False)
+    robustness = Robustness(settings)
+    found = robustness.at_least(rounded, 0.2)
+    assert found.result is CheckStatus.UNDECIDED
+    assert found.estimate is not None
+    assert found.estimate.low >= 0.2
+    assert "grade      D masking: apgd-exact: " in found.message
+    assert "[zero-gradient]" in found.message
+    assert "raise it   robustness.honest(defense, board=" in found.message
+    assert "more images may decide" not in found.message
+    assert robustness.not_worse_than(rounded, "none", margin=1.0).result is CheckStatus.UNDECIDED
+    assert robustness.not_worse_than("none", rounded, margin=1.0).result is CheckStatus.HOLDS
+    assert robustness.at_most(rounded, 1.0).result is CheckStatus.HOLDS
+
+
+def test_a_board_without_an_adaptive_attack_leaves_at_least_undecided(settings: Settings, tmp_path: Path) -> None:
+    board = yaml.safe_load(Path(str(settings.board)).read_text(encoding="utf-8"))
+    board["attacks"] = {"clean": {"use": "clean"}, "square": {"use": "square(queries=5)"}}
+    (tmp_path / "black-box.yaml").write_text(yaml.safe_dump(board, sort_keys=False), encoding="utf-8")
+    found = Robustness(settings).at_least("trades", 0.2, board=tmp_path / "black-box.yaml")
+    assert (found.result, found.grade) == (CheckStatus.UNDECIDED, Letter.D)
+    assert "grade      D adaptivity: no attack follows the gradient of the whole defense" in found.message
+    assert "gradient: exact or gradient: bpda in the board.yaml, then purebench run" in found.message
 
 
 def test_an_errored_defense_fails_even_a_claim_of_0_percent(settings: Settings, tmp_path: Path) -> None:
@@ -98,6 +152,7 @@ def test_invalid_claims_are_rejected(settings: Settings) -> None:
     robustness = Robustness(settings)
     for claim, told in (
         (lambda: robustness.at_least("none", 40), "accuracy: expected a fraction"),
+        (lambda: robustness.at_most("none", 40), "accuracy: expected a fraction"),
         (lambda: robustness.at_least("none", None), "accuracy: expected a fraction"),  # type: ignore[arg-type]
         (lambda: robustness.not_worse_than("none", "trades", margin=-1), "margin: expected a fraction"),
         (lambda: robustness.honest("none", effort=Effort(tolerance=1)), "tolerance: expected a fraction"),

@@ -173,6 +173,8 @@ def test_a_second_session_with_xdist_gives_the_same_outcomes_from_the_store(told
     }
     assert "test_without" not in properties
     assert properties["test_not_robust"]["robustness.1.result"] == "fails"
+    assert properties["test_robust"]["robustness.1.grade"] == "C"
+    assert "robustness.2.grade" not in properties["test_robust"]
     assert properties["test_robust"]["robustness.2.claim"] == "trades on claimed: clean accuracy ≥ 20 %"
     assert float(properties["test_robust"]["robustness.1.estimate"].partition(" %")[0]) > 20
 

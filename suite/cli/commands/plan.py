@@ -95,7 +95,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
     from rich.table import Table
 
     from purebench.core.files.text import duration
-    from purebench.records.outcome import WORST_CASE
+    from purebench.records.outcome import PICKED
 
     images = board.images_of(board.most_blocks)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
@@ -108,7 +108,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
         tried = sum(price.measured for price in of)
         table.add_row(
             f"{row.name} (only source)" if row.only_source else row.name,
-            str(sum(not price.skipped and price.attack != WORST_CASE for price in of)),
+            str(sum(not price.skipped and price.attack not in PICKED for price in of)),
             f"{len(of) * board.most_blocks}",
             f"{images * sum(price.forwards for price in of):,.0f}",
             f"{images * sum(price.backwards for price in of):,.0f}",

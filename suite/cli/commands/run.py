@@ -112,7 +112,7 @@ def run(
     from purebench.execution.companions import run_companions
     from purebench.execution.progress import run_progress
     from purebench.leaderboards.output import check_outputs, finish
-    from purebench.results.grading.companions import companions_in_store
+    from purebench.results.companions import companions_in_store
     from purebench.results.stored_board import unlisted
 
     name = the_one(board, named)

@@ -8,7 +8,7 @@ from purebench.core.errors import PurebenchError
 
 LONGEST = 100
 """Most characters of a name: a file system accepts 255 bytes, and suffixes and temporary names need some of them."""
-OURS = frozenset({"timings", "ranks"})
+OURS = frozenset({"timings", "ranks", "grades"})
 """Further files in a folder of results, which are not results of defenses."""
 DEVICES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}

@@ -73,6 +73,8 @@ def run_job(job: Job, context: Context, given: JobInputs | None = None) -> JobRe
 
 def _not_for(job: Job, board: Board, random: bool) -> str | None:
     """Return why the board does not run this attack on this defense; None if it does."""
+    if not job.attack.for_row(job.defense.name):
+        return f"bespoke to {', '.join(job.attack.rows)}"
     only = job.attack.only
     if only == SOURCE:
         wanted = board.reuses(job.defense.name, job.attack.name)

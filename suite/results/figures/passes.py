@@ -33,7 +33,7 @@ def passes_per_image(result: DefenseResult) -> PassesPerImage:
     """
     images = len(result.images)
     attacks = sum(attack.weighted_passes for attack in result.attacks)
-    picking = result.worst_case.forwards
+    picking = sum(picks.forwards for picks in (result.worst_case, result.best_known) if picks is not None)
     return PassesPerImage(
         attacks=tuple((attack.name, attack.purifier_passes) for attack in result.attacks),
         picking=picking / images,

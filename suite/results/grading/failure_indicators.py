@@ -9,7 +9,6 @@ by `results.gradient_masking`, here also on the board of the ladder. Noisy gradi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from purebench.results.gradient_masking import doubts
 from purebench.results.grading.convergence import BACK, LEVEL, clearly_above, convergence
 from purebench.results.grading.evidence import ConvergenceStatus
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder
-from purebench.results.ranking.rank import Row
 from purebench.results.results import DefenseResult
 from purebench.statistics import one_sided_bound
 
@@ -71,22 +69,17 @@ def failure_indicators(own: DefenseResult, ladder: DefenseResult | None) -> tupl
     return tuple(found)
 
 
-def with_indicators(rows: Sequence[Row], ladders: Sequence[DefenseResult]) -> list[Row]:
-    """Return the rows of a table with the indicators of attack failure among their warnings.
-
-    A warning of the ladder is left out if the row has one with its code already.
+def indicators(
+    results: Sequence[DefenseResult], ladders: Sequence[DefenseResult]
+) -> dict[str, tuple[ResultWarning, ...]]:
+    """Return the indicators of attack failure of each row, by its name.
 
     Args:
-        rows: the rows.
+        results: the results of the rows on their board.
         ladders: the results of the rows on the board of the ladder; may be empty.
     """
     of = {result.name: result for result in ladders}
-    shown = []
-    for row in rows:
-        known = {warning.code for warning in row.warnings}
-        new = () if row.result.failed else failure_indicators(row.result, of.get(row.name))
-        shown.append(replace(row, warnings=(*row.warnings, *(one for one in new if one.code not in known))))
-    return shown
+    return {result.name: failure_indicators(result, of.get(result.name)) for result in results if not result.failed}
 
 
 def _of_ladder(own: DefenseResult, ladder: DefenseResult, read: Ladder) -> Iterator[ResultWarning]:

@@ -17,7 +17,9 @@ from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
-from purebench.results.gradient_masking import doubts
+from purebench.results.grading.best_known import best_known
+from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, graded
+from purebench.results.grading.letters import Grade
 from purebench.results.ranking.standing import RankInterval, Standing, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
@@ -84,6 +86,9 @@ class Row:
             right.
         bracket: lower and upper limit of the mean of min_a q of a random defense.
         shares: the shares of images by their share of correct draws.
+        grade: the grade of the evaluation of this row.
+        best_known: the accuracy with the attacks that are bespoke to the row; None without such an attack, and where
+            images ERRORED.
     """
 
     rank: int | None
@@ -101,6 +106,8 @@ class Row:
     bounds: tuple[Estimate, Estimate] | None = None
     bracket: Estimate | None = None
     shares: OutcomeShares | None = None
+    grade: Grade | None = None
+    best_known: Estimate | None = None
 
     @property
     def name(self) -> str:
@@ -123,20 +130,22 @@ class Row:
         return self.result.random
 
 
-def rank(results: Iterable[DefenseResult]) -> list[Row]:
+def rank(results: Iterable[DefenseResult], evidence: GradeEvidence = NO_EVIDENCE, origin: str = "") -> list[Row]:
     """Return the rows sorted by robust accuracy, then clean accuracy, then name; rows without a result come last.
 
     Args:
         results: the results of one board.
+        evidence: the controls of the board and the convergence of its rows, for the grades.
+        origin: the board as the user named it, for the commands of the grades; "" if that is not known.
 
     Raises:
         PurebenchError: a worst case cannot be estimated (see `DefenseResult.robust`).
     """
-    rows = sorted((_row(result) for result in results), key=_order)
+    rows = sorted((_row(result, evidence.warnings(result)) for result in results), key=_order)
     known = [row.result for row in rows if not _unknown(row)]
     found = standing(known)
     ranked: list[Row] = []
-    for position, row in enumerate(rows):
+    for position, row in enumerate(replace(row, grade=graded(row.result, evidence, origin)) for row in rows):
         if _unknown(row):
             ranked.append(row)
             continue
@@ -148,7 +157,7 @@ def rank(results: Iterable[DefenseResult]) -> list[Row]:
 
 def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
     """Return the standing of the rows that have a rank; None without such rows, or if they share no image."""
-    rows = sorted((_row(result) for result in results), key=_order)
+    rows = sorted((_row(result, ()) for result in results), key=_order)
     return standing([row.result for row in rows if not _unknown(row)])
 
 
@@ -166,9 +175,12 @@ def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
 
 def cost_of(result: DefenseResult) -> Cost:
     """Return the cost of all jobs of a defense."""
-    attacks, picking = cost(result.attacks), result.worst_case
+    attacks = cost(result.attacks)
+    picking = [picks for picks in (result.worst_case, result.best_known) if picks is not None]
     return replace(
-        attacks, seconds=attacks.seconds + sum(picking.seconds.values()), forwards=attacks.forwards + picking.forwards
+        attacks,
+        seconds=attacks.seconds + sum(sum(picks.seconds.values()) for picks in picking),
+        forwards=attacks.forwards + sum(picks.forwards for picks in picking),
     )
 
 
@@ -184,9 +196,9 @@ def cost(attacks: Sequence[AttackResult]) -> Cost:
     )
 
 
-def _row(result: DefenseResult) -> Row:
+def _row(result: DefenseResult, warnings: tuple[ResultWarning, ...]) -> Row:
     cells = tuple(_cell(result, attack) for attack in result.attacks)
-    reasons = [reason for attack in result.attacks for reason in attack.reasons]
+    reasons = [reason for attack in result.common for reason in attack.reasons]
     reasons += result.worst_case.reasons if result.errored else ()
     proven = certificates(result)
     return Row(
@@ -200,10 +212,11 @@ def _row(result: DefenseResult) -> Row:
         reason=reasons[0] if reasons else "",
         cost=cost_of(result),
         certified=None if proven is None else proven.estimate,
-        warnings=() if result.failed else doubts(result),
+        warnings=warnings,
         bounds=result.bounds if result.attacked else None,
         bracket=result.bracket if result.attacked else None,
         shares=shares_of_images(result) if result.attacked else None,
+        best_known=best_known(result),
     )
 
 
@@ -220,8 +233,9 @@ def _cell(result: DefenseResult, attack: AttackResult) -> AttackScore:
 
 
 def _no_attacks(result: DefenseResult) -> set[str]:
-    """Return the names of attacks that change nothing: the clean images, and certificates."""
-    return {CLEAN, *(attack.name for attack in result.attacks if certifies(attack))}
+    """Return the names of attacks that are not compared: the clean images, certificates, and bespoke attacks."""
+    others = (attack.name for attack in result.attacks if certifies(attack) or attack not in result.common)
+    return {CLEAN, *others}
 
 
 def _most_broken(result: DefenseResult) -> str | None:

@@ -13,15 +13,15 @@ from purebench.boards.selection import label
 from purebench.core.answers import ControlFacts, ImageTruth
 from purebench.core.registry import Spec
 from purebench.records.outcome import Outcome
-from purebench.results.grading.companions import (
+from purebench.results.companions import (
     companions_in_store,
     export_companions,
     load_companions,
     score_to_dict,
-    scores_of,
 )
 from purebench.results.grading.control_scores import control_scores
 from purebench.results.grading.evidence import ControlKind
+from purebench.results.grading.gathering import scores_of
 from purebench.results.results import DefenseResult
 
 from synthetic import make_board, make_record, merge  # isort: skip

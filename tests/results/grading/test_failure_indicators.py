@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from purebench.boards.effort_board import EFFORT
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
-from purebench.results.grading.failure_indicators import failure_indicators, with_indicators
+from purebench.results.grading.failure_indicators import failure_indicators
+from purebench.results.grading.gathering import evidence_of
+from purebench.results.grading.letters import Letter
 from purebench.results.ranking.rank import rank
 
 from ladders import ladder_results  # isort: skip
@@ -51,19 +54,19 @@ def test_zero_gradients_of_the_ladder_are_passed_on_to_the_row_once():
     zero = ResultWarning(WarningCode.ZERO_GRADIENT, "gradients of zero", 3, 4)
     own, climbed = ladder_results(dict.fromkeys(FALLS, 10), warnings={"rung-4": [zero]})
     assert codes(own, climbed) == [WarningCode.FLAT_LADDER, WarningCode.ZERO_GRADIENT]
-    (row,) = with_indicators(rank([own]), [climbed])
+    (row,) = rank([own], evidence_of([own], {EFFORT: [climbed]}))
     assert [warning.code for warning in row.warnings] == [WarningCode.FLAT_LADDER, WarningCode.ZERO_GRADIENT]
-    told = replace(rank([own])[0], warnings=(replace(zero, text="the same of the row's own attacks"),))
-    (row,) = with_indicators([told], [climbed])
-    assert [warning.text for warning in row.warnings if warning.code is WarningCode.ZERO_GRADIENT] == [
-        "the same of the row's own attacks"
-    ]
+    assert row.grade.adequacy.letter is Letter.D
+    itself = replace(zero, text="the same of the row's own attacks")
+    told = replace(own, attacks=tuple(replace(attack, warnings=(itself,)) for attack in own.attacks))
+    (row,) = rank([told], evidence_of([told], {EFFORT: [climbed]}))
+    (warning,) = [warning for warning in row.warnings if warning.code is WarningCode.ZERO_GRADIENT]
+    assert "the same of the row's own attacks" in warning.text
 
 
 def test_rows_without_a_ladder_keep_their_warnings():
     own, _ = ladder_results(FALLS)
-    rows = rank([own])
-    assert with_indicators(rows, []) == rows
+    assert rank([own], evidence_of([own], None)) == rank([own])
 
 
 def test_an_attack_that_reports_a_success_at_an_image_that_is_right_fails_silently(build):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from purebench.boards.effort_board import EFFORT, effort_board
 from purebench.core.errors import PurebenchError
 from purebench.records import store
 from purebench.results.export import as_json, export_results, load_results, write_files
-from purebench.results.grading.control_scores import control_scores
 from purebench.results.grading.evidence import ControlScore
+from purebench.results.grading.gathering import Companions, scores_of
 from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
 from purebench.results.stored_board import from_store
@@ -22,15 +21,6 @@ KINDS = (CONTROLS, REFERENCES, EFFORT)
 """The kinds of derived boards, each a sub-folder of the folder of results."""
 SCORES = "scores.jsonl"
 """File of the folder of the controls with their scores, one in a line."""
-
-Companions = Mapping[str, Sequence[DefenseResult]]
-"""The results of the derived boards by their kind; kinds without results are missing."""
-
-
-def scores_of(companions: Companions) -> list[ControlScore]:
-    """Return the scores of the controls among the results of derived boards."""
-    return control_scores(companions.get(CONTROLS, ()), companions.get(REFERENCES, ()))
-
 
 def companions_in_store(path: Path, board: Board) -> dict[str, list[DefenseResult]]:
     """Return the results of the boards that were derived from a board and run into a store.
@@ -87,7 +77,7 @@ def export_companions(folder: Path, companions: Companions) -> None:
         PurebenchError: a file cannot be written.
     """
     for kind, results in companions.items():
-        export_results(folder / kind, results)
+        export_results(folder / kind, results, None)
     if companions.get(CONTROLS):
         lines = (" ".join(as_json(score_to_dict(score)).split()) for score in scores_of(companions))
         write_files({folder / CONTROLS / SCORES: "".join(f"{line}\n" for line in lines)})

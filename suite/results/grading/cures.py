@@ -1,0 +1,80 @@
+"""Builds the commands that would raise a letter of a grade."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from purebench.boards.bundled import bundled
+from purebench.boards.replay import Value, command
+from purebench.core.registry import IN_MEMORY, Spec
+from purebench.results.results import DefenseResult
+
+
+@dataclass(frozen=True)
+class Cures:
+    """The commands for one row of a board.
+
+    Attributes:
+        result: the result of the row.
+        origin: the board as the user named it; "" if that is not known.
+    """
+
+    result: DefenseResult
+    origin: str = ""
+
+    @property
+    def board(self) -> str:
+        """The board as commands name it."""
+        own = str(self.result.board["name"]).partition("@")[0]
+        return self.origin or (own if own in bundled() else f"{own}.yaml")
+
+    @property
+    def defense(self) -> str:
+        """The spec of the defense."""
+        return str(Spec(self.result.spec["name"], self.result.spec.get("params", {})))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the defense is an object in memory, which no command can name."""
+        return str(self.result.spec["name"]).startswith(IN_MEMORY)
+
+    def run(self, images: int | None = None, *, retry_errors: bool = False) -> str:
+        """Return the command that runs the row again.
+
+        Args:
+            images: the number of images, None for those of the board.
+            retry_errors: whether to run jobs again that ended in an error.
+        """
+        board = self.result.board
+        count = int(board["dataset"]["images"]) if images is None else images
+        if self.in_memory:
+            more = ", retry_errors=True" if retry_errors else ""
+            return f"purebench.evaluate(defense, board={self.board!r}, images={count}{more})"
+        options: dict[str, Value] = {
+            "defense": [self.defense],
+            "images": count,
+            "radius": str(board["threat"]["radius"]) if "@" in str(board["name"]) else None,
+            "cascade": bool(board["cascade"]),
+            "retry_errors": retry_errors,
+        }
+        return command("run", self.board, **options)
+
+    def change(self, what: str) -> str:
+        """Return a change of the board.yaml, and the command that runs the row again.
+
+        Args:
+            what: the keys to add or to change.
+        """
+        return f"{what} in the board.yaml, then {self.run()}"
+
+    def check(self) -> str:
+        """Return the command that looks for the cause of a warning."""
+        if self.in_memory:
+            return f"robustness.honest(defense, board={self.board!r}) in a test"
+        return command("check", self.defense, board=self.board)
+
+    def search(self) -> str:
+        """Return the command that searches for an attack on the defense."""
+        if self.in_memory:
+            return self.change(f"an attack with rows: [{self.result.name}]")
+        return command("break", self.defense, board=self.board, hours=1)

@@ -1,0 +1,107 @@
+"""Grades evaluations: how far the robust accuracy of a row can be believed.
+
+A grade is a deterministic function of a result and of the evidence beside it. It has three letters, each the worst of
+its criteria (see `thresholds`), and the overall letter is the worst of the three, never an average. It grades the
+evaluation and not the defense: an undefended classifier that is broken everywhere can have an A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from purebench.core.warning_codes import ResultWarning
+from purebench.results.gradient_masking import doubts
+from purebench.results.grading.adequacy import adequacy
+from purebench.results.grading.cures import Cures
+from purebench.results.grading.evidence import ControlScore, Convergence
+from purebench.results.grading.integrity import integrity
+from purebench.results.grading.letters import Grade
+from purebench.results.grading.precision import precision
+from purebench.results.results import DefenseResult
+
+
+@dataclass(frozen=True)
+class GradeEvidence:
+    """What is known about the attacks of a board beside the results of its rows.
+
+    Attributes:
+        controls: the scores of its control rows; empty if none were run.
+        convergence: the convergence of its rows by name; rows without it were not measured.
+        indicators: indicators of attack failure of its rows by name.
+    """
+
+    controls: Sequence[ControlScore] = ()
+    convergence: Mapping[str, Convergence] = field(default_factory=dict)
+    indicators: Mapping[str, Sequence[ResultWarning]] = field(default_factory=dict)
+
+    def warnings(self, result: DefenseResult) -> tuple[ResultWarning, ...]:
+        """Return the warnings of a row: of gradient masking, then the indicators that have other codes."""
+        known = () if result.failed else doubts(result)
+        codes = {warning.code for warning in known}
+        return (*known, *(one for one in self.indicators.get(result.name, ()) if one.code not in codes))
+
+
+NO_EVIDENCE = GradeEvidence()
+
+
+def grade(
+    result: DefenseResult,
+    *,
+    controls: Sequence[ControlScore] = (),
+    convergence: Convergence | None = None,
+    warnings: Sequence[ResultWarning] | None = None,
+    bespoke: bool = False,
+    origin: str = "",
+) -> Grade:
+    """Grade the evaluation of one defense.
+
+    Args:
+        result: the result of the defense.
+        controls: the scores of the controls of the board, which the same attacks were run on; empty if there are none.
+        convergence: the convergence of the row; None if it was not measured.
+        warnings: the warnings of the row; None for those of its own result.
+        bespoke: whether an attack was written or searched for this defense, beside those that the board declares in
+            `rows`.
+        origin: the board as the user named it, for the commands; "" if that is not known.
+
+    Returns:
+        The three letters with their reasons.
+    """
+    cures = Cures(result, origin)
+    warnings = NO_EVIDENCE.warnings(result) if warnings is None else warnings
+    return Grade(
+        integrity=integrity(result, warnings, controls, cures),
+        adequacy=adequacy(result, warnings, controls, convergence, bespoke, cures),
+        precision=precision(result, cures),
+    )
+
+
+def graded(result: DefenseResult, evidence: GradeEvidence = NO_EVIDENCE, origin: str = "") -> Grade:
+    """Grade the evaluation of one row of a board.
+
+    Args:
+        result: the result of the row.
+        evidence: the evidence of the board.
+        origin: the board as the user named it.
+    """
+    return grade(
+        result,
+        controls=evidence.controls,
+        convergence=evidence.convergence.get(result.name),
+        warnings=evidence.warnings(result),
+        origin=origin,
+    )
+
+
+def grades(
+    results: Iterable[DefenseResult], evidence: GradeEvidence = NO_EVIDENCE, origin: str = ""
+) -> dict[str, Grade]:
+    """Return the grade of each row of a board, by its name.
+
+    Args:
+        results: the results of the rows.
+        evidence: the evidence of the board.
+        origin: the board as the user named it.
+    """
+    return {result.name: graded(result, evidence, origin) for result in results}
