@@ -48,8 +48,8 @@ class KnownTruth(CheckedParameters):
 
 def control_of(defense: Defense) -> Control | None:
     """Return the control behind a defense: itself, or its classifier if it has no purifier; None if there is none."""
-    inner = defense.classifier if defense.purifier is None else None
-    return next((one for one in (defense, inner) if isinstance(one, Control)), None)
+    candidates: tuple[object, ...] = (defense, defense.classifier) if defense.purifier is None else (defense,)
+    return next((one for one in candidates if isinstance(one, Control)), None)
 
 
 def by_image(truth: Truth, reference: str) -> list[ImageTruth | None]:

@@ -39,7 +39,8 @@ class Changed(nn.Module):
 
     def forward(self, model: Model, x: Tensor) -> Tensor:
         """Return the model's logits [N,K]."""
-        return model(_Backward.apply(x, self.change))  # type: ignore[no-untyped-call]
+        seen: Tensor = _Backward.apply(x, self.change)
+        return model(seen)
 
 
 class Detached(nn.Module):

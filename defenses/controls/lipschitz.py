@@ -43,17 +43,22 @@ class LipschitzNetwork(nn.Module):
         self.pool, self.scale = nn.AvgPool2d(pool), float(pool)
         sizes = [(side // pool) ** 2, *widths, classes]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        for layer in self.layers:
+        for layer in self.linear:
             nn.init.orthogonal_(layer.weight)
         self.reference = "lipschitz"
+
+    @property
+    def linear(self) -> list[nn.Linear]:
+        """The affine layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N,K]."""
         hidden: Tensor = self.scale * self.pool(x).flatten(1)
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.linear):
             hidden = (layer(hidden) - layer.bias) / largest_singular_value(layer.weight) + layer.bias
-            if number < len(self.layers) - 1:
-                pairs = hidden.unflatten(1, (-1, 2))
+            if number < len(self.linear) - 1:
+                pairs = hidden.view(len(hidden), -1, 2)
                 hidden = torch.stack((pairs.amax(2), pairs.amin(2)), 2).flatten(1)
         return hidden
 
@@ -79,7 +84,8 @@ def largest_singular_value(weight: Tensor) -> Tensor:
     """Return the spectral norm of a matrix [out,in], differentiable, of its smaller Gram matrix in float64."""
     wide = weight.double()
     gram = wide @ wide.T if wide.shape[0] <= wide.shape[1] else wide.T @ wide
-    return torch.linalg.eigvalsh(gram)[-1].sqrt().to(weight.dtype)
+    found: Tensor = torch.linalg.eigvalsh(gram)[-1].sqrt().to(weight.dtype)
+    return found
 
 
 @listed(

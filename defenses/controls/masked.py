@@ -44,7 +44,8 @@ class Faulty(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits [N,K] with the fault."""
-        return self.fault(self.inner, x)
+        logits: Tensor = self.fault(self.inner, x)
+        return logits
 
 
 class Masked(Defense):

@@ -40,12 +40,17 @@ class ReLUNetwork(nn.Module):
         sizes = [(side // pool) ** 2, *widths, classes]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
+    @property
+    def linear(self) -> list[nn.Linear]:
+        """The affine layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N,K]."""
         hidden: Tensor = self.pool(x).flatten(1)
-        for layer in self.layers[:-1]:
+        for layer in self.linear[:-1]:
             hidden = layer(hidden).relu()
-        logits: Tensor = self.layers[-1](hidden)
+        logits: Tensor = self.linear[-1](hidden)
         return logits
 
     def truth(self, x: Tensor, y: Tensor, threat: ThreatModel) -> Truth:

@@ -141,7 +141,7 @@ def _image(network: ReLUNetwork, image: Tensor, label: int, threat: ThreatModel)
         return 0.0, 0.0
     least, most = (image - threat.radius).clamp(0, 1), (image + threat.radius).clamp(0, 1)
     low, high = (_pooled(network, part) for part in (least, most))
-    weights = [(_float64(layer.weight), _float64(layer.bias)) for layer in network.layers]
+    weights = [(_float64(layer.weight), _float64(layer.bias)) for layer in network.linear]
     program, surely = Program(weights, low, high), True
     classes = len(program.logits)
     for target in (one for one in range(classes) if one != label):

@@ -26,6 +26,7 @@ def worst_logits(model: nn.Module, labels: Tensor, logits: Tensor) -> Tensor:
         labels: labels [N].
         logits: its logits [N,K] at the images.
     """
+    assert isinstance(model, LinearClassifier)
     weight = model.layer.weight
     apart = (weight[labels][:, None] - weight[None]).abs().sum(2)
     return logits - logits.gather(1, labels[:, None]) + RADIUS * apart

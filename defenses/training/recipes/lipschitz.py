@@ -30,6 +30,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
     """Measure the clean accuracy, and the certified accuracy at an l2 radius."""
     x, y = torch.as_tensor(test.floats()).to(device), torch.as_tensor(test.labels).to(device)
+    assert isinstance(model, LipschitzNetwork)
     proven = float(model.truth(x, y, ThreatModel("l2", RADIUS)).low.mean())
     return {
         f"clean accuracy, {len(test):,} test images": accuracy(model, test, device),

@@ -32,15 +32,17 @@ def worst_logits(model: nn.Module, images: Tensor, labels: Tensor, radius: float
         labels: labels [N].
         radius: the linf radius in the units of images.
     """
+    assert isinstance(model, ReLUNetwork)
     low = model.pool((images - radius).clamp(0, 1)).flatten(1)
     high = model.pool((images + radius).clamp(0, 1)).flatten(1)
-    for layer in model.layers[:-1]:
+    for layer in model.linear[:-1]:
         centre, spread = layer((low + high) / 2), (high - low) / 2 @ layer.weight.abs().T
         low, high = (centre - spread).relu(), (centre + spread).relu()
-    last = model.layers[-1]
+    last = model.linear[-1]
     rows = last.weight[None] - last.weight[labels][:, None]  # [N,K,hidden]
     centre = (rows @ ((low + high) / 2)[:, :, None])[:, :, 0] + last.bias - last.bias[labels][:, None]
-    return centre + (rows.abs() @ ((high - low) / 2)[:, :, None])[:, :, 0]
+    worst: Tensor = centre + (rows.abs() @ ((high - low) / 2)[:, :, None])[:, :, 0]
+    return worst
 
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:

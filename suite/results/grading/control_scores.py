@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -79,8 +80,9 @@ def known_truths(result: DefenseResult, references: Mapping[str, DefenseResult])
     if not scored.any():
         return None
     # the lower bound is proven, the upper one is measured; with few draws it may come out below
-    bounds = low[scored], np.maximum(low[scored], high[scored])
-    return KnownTruths(ControlKind(told.control.kind), told.control.hides, told.control.reference, scored, *bounds)
+    least, most = low[scored], np.maximum(low[scored], high[scored])
+    facts = told.control
+    return KnownTruths(ControlKind(facts.kind), facts.hides, facts.reference, scored, least, most)
 
 
 def _upper_bounds(reference: DefenseResult | None) -> dict[int, float]:
@@ -102,7 +104,7 @@ def _score(result: DefenseResult, truths: KnownTruths) -> ControlScore:
     confidence, scored = float(result.board["confidence"]), truths.scored
     scores = result.scores()[scored]
     kinds = {kind: None for attack in result.attacks if (kind := attack_kind(attack))}
-    alone = {kind: _accuracy(result, scored, lambda attack, kind=kind: attack_kind(attack) == kind) for kind in kinds}
+    alone = {kind: _accuracy(result, scored, partial(_is_of, kind)) for kind in kinds}
     others = any(kind != TRANSFER for kind in kinds)
     return ControlScore(
         name=result.name,
@@ -114,6 +116,10 @@ def _score(result: DefenseResult, truths: KnownTruths) -> ControlScore:
         by_attack_kind=alone,
         excess=paired_difference(scores, truths.high, confidence, anytime=result.anytime),
     )
+
+
+def _is_of(kind: str, attack: AttackResult) -> bool:
+    return attack_kind(attack) == kind
 
 
 def _accuracy(result: DefenseResult, scored: Bools, wanted: Wanted) -> Estimate:

@@ -84,9 +84,9 @@ def test_a_fresh_copy_of_a_model_with_memory_answers_as_the_model(images: tuple[
     used = as_defense(masked(fault="memory", classifier="fashion-trades"))
     used(x)
     other = (x + 0.15).clamp(0, 1)
-    assert torch.equal(used(other), used(x))
+    assert torch.allclose(used(other), used(x), atol=1e-4)
     fresh = as_defense(masked(fault="memory", classifier="fashion-trades"))
-    assert not torch.equal(fresh(other), used(other))
+    assert not torch.allclose(fresh(other), used(other), atol=1e-2)
 
 
 def test_the_truth_of_a_masked_verified_network_is_its_own(images: tuple[Tensor, Tensor]) -> None:
