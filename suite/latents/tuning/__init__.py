@@ -2,7 +2,7 @@
 
 propose     proposes the next point: at random, or by a Gaussian process (Optuna)
 loop        `search`: the search itself, on any function of alphas
-images      held-out images, disjoint from every board's
+images      dev images, disjoint from every board's
 setting     `Setting`: the purifier, the images, and the attack that it is tuned against
 bench       `Bench`: the value of a list of alphas, attacked and verified by the runner
 finalists   evaluates the best lists again, on fresh images and draws
