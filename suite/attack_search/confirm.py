@@ -2,8 +2,8 @@
 
 Nothing was chosen on these images and draws, so that the mean is unbiased. A user who is not content with the result
 may search again with another seed, and confirm again; the smallest of many confirmed results would be too low. So the
-k-th confirmation of a defense on a board has the confidence 1 - α/2^k, where 1 - α is the board's: all intervals together
-cover with probability at least 1 - α (the union bound), however many there are and whenever the user stops.
+k-th confirmation of a defense on a board has the confidence 1 - α/2^k, where 1 - α is the board's: all intervals
+together cover with probability at least 1 - α (the union bound), however many there are and whenever the user stops.
 """
 
 from __future__ import annotations
