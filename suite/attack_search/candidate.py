@@ -101,4 +101,5 @@ class Candidate:
 
 def joined(parts: Sequence[Candidate], why: str) -> Candidate:
     """Return the candidate that runs the steps of several in turn, without repeating a step."""
-    return Candidate(tuple(dict.fromkeys(step for part in parts for step in part.steps)), why)
+    steps = {json.dumps(step.plain()): step for part in parts for step in part.steps}
+    return Candidate(tuple(steps.values()), why)
