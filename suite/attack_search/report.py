@@ -189,7 +189,10 @@ class BreakReport:
         Args:
             out: The folder of board.yaml.
         """
-        return command("run", str(out / "board.yaml"), defense=[self.board.shown[0].name])
+        board = self.extended()
+        specs = [board.classifier, board.dataset.use, *(one.use for one in (*board.defenses, *board.attacks))]
+        files = any(spec.path is not None for spec in specs)  # they lie outside of the folder
+        return command("run", str(out / "board.yaml"), defense=[self.board.shown[0].name], trust=files)
 
 
 def write(report: BreakReport, out: Path) -> list[Path]:

@@ -18,6 +18,8 @@ BRACKET = 9
 """Proposed candidates of a bracket."""
 LARGEST_SHARE = 0.15
 """Share of the time of the search that a candidate may take on the first rung."""
+GROUP = 6
+"""Candidates of the portfolio in a bracket, so that a search whose first candidates leave no image ends soon."""
 MOST_EMPTY = 20
 """Brackets in a row without a new candidate, after which the search ends."""
 Progress = Callable[[str, int, int], None]
@@ -38,7 +40,7 @@ class Found:
     Attributes:
         ladder: All candidates and scores.
         clean: The score without an attack.
-        brackets: Number of finished brackets, that of the portfolio included.
+        brackets: Number of finished brackets, those of the portfolio included.
         expensive: Candidates that were left out because one run would take too much of the time.
         empty: Number of brackets in a row that had no new candidate.
         ended: Why the search ended: `time`, `broken` (no dev image is left), `exhausted` (no new candidate fits the
@@ -110,7 +112,8 @@ def search(
     try:
         bench.measure(portfolio(bench.known)[:1], ladder.rungs[0])  # shows what a pass costs in an attack
         while found.empty < MOST_EMPTY:
-            made = portfolio(bench.known) if not found.brackets else _bracket(bench, ladder, points, propose, seed)
+            first = portfolio(bench.known)[found.brackets * GROUP : (found.brackets + 1) * GROUP]
+            made = first or _bracket(bench, ladder, points, propose, seed)
             candidates = _affordable(made, bench, found)
             if evaluations is not None:
                 candidates = candidates[: max(0, evaluations - len(ladder.candidates))]
@@ -119,9 +122,9 @@ def search(
                 break
             found.empty = 0 if candidates else found.empty + 1
             halve(candidates, ladder, bench.measure)
-            first = ladder.scores[ladder.rungs[0]]
+            seen = ladder.scores[ladder.rungs[0]]
             points += [
-                Proposed(one.point, -first[one.name].accuracy if one.name in first else -1.0)
+                Proposed(one.point, -seen[one.name].accuracy if one.name in seen else -1.0)
                 for one in made
                 if one.point is not None
             ]

@@ -133,6 +133,13 @@ def test_a_search_without_a_finished_candidate_is_an_error() -> None:
         search(Toy(planted, most=0), seed=0, how="random")
 
 
+def test_a_search_whose_first_candidates_leave_no_image_ends_before_the_others() -> None:
+    toy = Toy(lambda one: np.zeros(48))
+    found = search(toy, seed=0, how="random")
+    assert found.ended == "broken"
+    assert len(found.ladder.candidates) <= 6 < len(portfolio(KNOWN))
+
+
 def test_candidates_that_would_take_too_much_of_the_time_are_left_out() -> None:
     toy = Toy(planted)
     toy.seconds, toy.price = 100.0, 0.01  # 15 s are 1,500 passes: 125 for each of 12 images

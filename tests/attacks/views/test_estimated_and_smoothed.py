@@ -1,4 +1,4 @@
-"""Tests of the views with estimated and smoothed gradients against closed forms, and of those that attack other models."""
+"""Tests of views with estimated and smoothed gradients against closed forms, and of those that attack other models."""
 
 from __future__ import annotations
 
