@@ -183,16 +183,17 @@ class BreakReport:
             defenses=(*rows, row),
         )
 
-    def run_command(self, out: Path) -> str:
+    def run_command(self, out: Path, store: Path | None = None) -> str:
         """Return the command that runs the board with the attack.
 
         Args:
             out: The folder of board.yaml.
+            store: The store; None for the default one.
         """
         board = self.extended()
         specs = [board.classifier, board.dataset.use, *(one.use for one in (*board.defenses, *board.attacks))]
         files = any(spec.path is not None for spec in specs)  # they lie outside of the folder
-        return command("run", str(out / "board.yaml"), defense=[self.board.shown[0].name], trust=files)
+        return command("run", str(out / "board.yaml"), defense=[self.board.shown[0].name], store=store, trust=files)
 
 
 def write(report: BreakReport, out: Path) -> list[Path]:

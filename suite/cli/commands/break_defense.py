@@ -118,14 +118,14 @@ def break_defense(
         )
     out = out or Path("broken") / label(defense)
     files = write(report, out)
-    _print(report, out)
+    _print(report, out, store)
     for place in files:
         typer.echo(f"wrote {place}")
     if report.found.ended == "interrupted":
         raise typer.Exit(130)
 
 
-def _print(report: BreakReport, out: Path) -> None:
+def _print(report: BreakReport, out: Path, store: Path | None) -> None:
     """Print the strongest candidates, the result, and the next command."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -153,4 +153,4 @@ def _print(report: BreakReport, out: Path) -> None:
     console.print(Text(report.controls_told()))
     if found.winner is not None:
         console.print("Next command (the board with this attack added):")
-        print(printable(f"  {report.run_command(out)}"))
+        print(printable(f"  {report.run_command(out, store)}"))
