@@ -33,6 +33,10 @@ DRAWS = 16
 """Draws at which the points of two parts are compared on a random defense."""
 KEYS = ("use", "gradient", "eot", "start")
 STARTS = ("image", "found")
+USUAL = (
+    {"use": "apgd(steps=50)", "gradient": "exact"},
+    {"use": "apgd(steps=50, loss=cw)", "gradient": "bpda", "start": "found"},
+)
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,11 @@ class Sequence(NativeAttack):
 
     Attributes:
         parts: The attacks, each a mapping with `use`, and optionally `gradient` (a view), `eot`, and `start`: image, or
-            found to start from the best points so far (attacks that support it: apgd, pgd, square).
+            found to start from the best points so far (attacks that support it: apgd, pgd, square). By default
+            Auto-PGD through the exact gradient, then with the margin loss through BPDA from there.
     """
 
-    parts: list[Any]
+    parts: list[Any] = field(default_factory=lambda: [dict(part) for part in USUAL])
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
 
     def __post_init__(self) -> None:
