@@ -70,8 +70,7 @@ class View:
     counters: LookCounters | None = None
     start: Tensor | None = None
     changes_loss: ClassVar[bool] = False
-    """True for a view whose `look` evaluates another loss than that of the defense's logits. Only attacks that call
-    `look` use that loss."""
+    """True if `look` evaluates another loss than that of the defense's logits; only attacks that call it use that."""
 
     def note(self, told: str) -> None:
         """Add a note to the record, unless it is there already."""
