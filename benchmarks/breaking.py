@@ -39,7 +39,6 @@ FAULTS: dict[str, str] = {
     "shattered": "plain",
     "not_a_number": "plain",
     "low_precision": "plain",
-    "gradient_mode": "plain",
     "hard_labels": "plain",
     "hidden_labels": "plain",
     "memory": "plain",

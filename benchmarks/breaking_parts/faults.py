@@ -97,17 +97,6 @@ def low_precision(classifier: nn.Module) -> Defense:
     return _defense(change)
 
 
-def gradient_mode(classifier: nn.Module) -> Defense:
-    """Logits of another function while gradients are computed."""
-
-    def change(x: Tensor, logits: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return logits
-        return logits.detach() + x.flatten(1).mean(1, keepdim=True) * torch.linspace(-1, 1, logits.shape[1])
-
-    return _defense(change)
-
-
 def hard_labels(classifier: nn.Module, noise: float = 0.0) -> Defense:
     """The predicted class alone."""
     return _defense(lambda x, logits: nn.functional.one_hot(logits.argmax(1), logits.shape[1]) + 0 * logits, noise)

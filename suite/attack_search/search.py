@@ -94,6 +94,9 @@ def search(
 
     Returns:
         The result, also if the search was interrupted by Ctrl-C after the first score.
+
+    Raises:
+        PurebenchError: If the defense does not answer, or no candidate was finished.
     """
     propose = find_proposer(find_how(how))
     ladder = Ladder(rungs(bench.images, BLOCK))
@@ -108,6 +111,8 @@ def search(
     bench.tell = tell
     tell()
     found = Found(ladder, bench.clean())
+    if found.clean.right is None:
+        raise PurebenchError(f"break: expected a defense that answers the dev images, but: {found.clean.why}")
     points: list[Proposed] = []
     try:
         bench.measure(portfolio(bench.known)[:1], ladder.rungs[0])  # shows what a pass costs in an attack

@@ -128,6 +128,13 @@ def test_the_same_seed_gives_the_same_candidates_and_another_seed_others() -> No
     assert names(0) == names(0) != names(1)
 
 
+def test_a_defense_that_does_not_answer_is_an_error_with_its_reason() -> None:
+    toy = Toy(planted)
+    toy.clean = lambda: Score(None, 0.0, 0.0, "other answers with gradients on")  # type: ignore[method-assign]
+    with pytest.raises(PurebenchError, match="answers the dev images, but: other answers with gradients on"):
+        search(toy, seed=0, how="random")
+
+
 def test_a_search_without_a_finished_candidate_is_an_error() -> None:
     with pytest.raises(PurebenchError, match="at least one finished candidate"):
         search(Toy(planted, most=0), seed=0, how="random")
