@@ -193,11 +193,12 @@ class Square(NativeAttack):
         begin, propose, least = MOVES[threat.norm]
         best = Best(view, x, y)
         see_scores(view, best, torch.arange(len(x), device=x.device), x, margin)
-        for _ in range(self.restarts):
+        for number in range(self.restarts):
             index = best.open.nonzero().squeeze(1)
             if not len(index):
                 break
-            point = threat.project(begin(x[index], threat.radius), x[index])
+            given = view.start[index] if view.start is not None and number == 0 else None
+            point = threat.project(begin(x[index], threat.radius) if given is None else given, x[index])
             index, point, worst = _look(view, best, index, point, None)
             for query in range(1, self.queries):
                 if not len(index):

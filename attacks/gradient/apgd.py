@@ -121,14 +121,24 @@ class APGD(NativeAttack):
         best, everyone = Best(view, x, y, stop=self.stop), torch.arange(len(x), device=x.device)
         logits = clean_scores(view, x, self.targets)
         best.see(everyone, x, torch.full((len(x),), -torch.inf, device=x.device), logits, scored=True)
-        for aims in aims_of_runs(logits, y, self.targets) * self.restarts:
+        for number, aims in enumerate(aims_of_runs(logits, y, self.targets) * self.restarts):
             index = best.open.nonzero().squeeze(1)
             if len(index):
-                self._run(view, x[index], aims[index], index, threat, best)
+                start = view.start[index] if view.start is not None and number == 0 else None
+                self._run(view, x[index], aims[index], index, threat, best, start)
         return best.points()
 
-    def _run(self, view: View, x: Tensor, aims: Tensor, index: Tensor, threat: ThreatModel, best: Best) -> None:
-        start, left = None, self.steps
+    def _run(
+        self,
+        view: View,
+        x: Tensor,
+        aims: Tensor,
+        index: Tensor,
+        threat: ThreatModel,
+        best: Best,
+        start: Tensor | None,
+    ) -> None:
+        left = self.steps
         for factor, share in WIDER if threat.norm == "l1" else ():
             wider, steps = replace(threat, radius=factor * threat.radius), int(share * self.steps)
             if steps:

@@ -117,6 +117,8 @@ class PGD(NativeAttack):
         loss, direction = losses.find(self.loss, targeted=self.targets > 0), NORMS[threat.norm].direction
         length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
         point = random_start(clean, threat) if self.random else clean
+        if first and view.start is not None:
+            point = threat.project(view.start[index], clean)
         heading = torch.zeros_like(clean) if self.momentum else None
         project = threat.around(clean)
         for step in range(self.steps):

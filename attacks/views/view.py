@@ -50,6 +50,7 @@ class View:
         flat: Of these, images whose gradient was zero while they were still classified correctly.
         not_finite: Of these, images whose gradient was not finite.
         counters: Counts the wrong draws of the looks at each image; None where they are not counted.
+        start: Points [N,C,H,W] at which the first run of an attack starts; None for the attack's own start.
     """
 
     defense: Defense
@@ -67,9 +68,9 @@ class View:
     flat: int = 0
     not_finite: int = 0
     counters: LookCounters | None = None
+    start: Tensor | None = None
     changes_loss: ClassVar[bool] = False
-    """True for a view whose `look` evaluates another loss than that of the defense's logits. Only attacks that call
-    `look` use that loss."""
+    """True if `look` evaluates another loss than that of the defense's logits; only attacks that call it use that."""
 
     def note(self, told: str) -> None:
         """Add a note to the record, unless it is there already."""

@@ -24,7 +24,7 @@ from purebench.core.source.import_closure import Closure, ImportGraph
 
 ALWAYS = ("torch", "torchvision")
 """Distributions that decide every result."""
-NESTED = ("defenses", "classifiers", "attacks")
+NESTED = ("defenses", "classifiers", "attacks", "views")
 """Groups of registered names that may appear in the parameters of another."""
 ATTACK_JOB, WORST_CASE_JOB = "purebench.execution.jobs.job", "purebench.execution.jobs.worst_case_job"
 """Modules that run a job of either kind, whatever its attack or defense."""

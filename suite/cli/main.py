@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from purebench.cli.commands.break_defense import break_defense
 from purebench.cli.commands.check import check
 from purebench.cli.commands.compare import compare
 from purebench.cli.commands.export import export
@@ -70,6 +71,7 @@ app.command()(compare)
 app.command()(interval)
 app.command()(export)
 app.command()(tune)
+app.command("break")(break_defense)
 app.command()(convert)
 app.command()(check)
 app.command()(schema)

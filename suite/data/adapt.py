@@ -10,7 +10,7 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.data.image_set import ImageSet
-from purebench.data.validation import valid_classes, valid_images, valid_labels
+from purebench.data.validation import valid_classes, valid_ids, valid_images, valid_labels, valid_split
 
 
 def load_images(spec: Spec) -> ImageSet:
@@ -46,7 +46,9 @@ def as_image_set(made: Any, name: str = "images") -> ImageSet:
         name = made.name if isinstance(made.name, str) and made.name else name
         images = valid_images(name, made.images)
         labels = valid_labels(name, made.labels, len(images))
-        return ImageSet(name, images, labels, valid_classes(name, made.classes, labels), str(made.source))
+        classes = valid_classes(name, made.classes, labels)
+        ids, split = valid_ids(name, made.ids, len(images)), valid_split(name, made.split)
+        return ImageSet(name, images, labels, classes, str(made.source), ids, split)
     x, y = _pair(made, name)
     images = valid_images(name, x)
     labels = valid_labels(name, y, len(images))

@@ -22,7 +22,11 @@ from purebench.data.image_set import Array as Array
 from purebench.data.image_set import ImageSet as ImageSet
 from purebench.data.image_set import array_hash as array_hash
 from purebench.data.picture_files import ENDINGS, Geometry, read_pictures
+from purebench.data.splits import DEV, TEST, TRAIN, divided
 
+SHIPPED = "shipped"
+CIFAR10_DEV = 5_000
+"""Number of dev images of CIFAR-10, the last ones of the training set, which recipes hold out."""
 FASHION_CLASSES = (
     "T-shirt/top",
     "trouser",
@@ -36,6 +40,7 @@ FASHION_CLASSES = (
     "ankle boot",
 )
 FASHION_HASH = "5dfb8c4e68f9783fd63093c97c8fc9825cd4073905ec80398a219616bbd2ebac"
+FASHION_DEV_HASH = "d0f5420a871ac8d0c9a00b733a3257ec6c88f704a8d842c0f2e3bca4a49fadf2"
 FASHION_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -91,8 +96,12 @@ def data_home() -> Path:
 def fashion_mnist(*, split: str = "shipped", folder: str | None = None, download: bool = True) -> ImageSet:
     """Return Fashion-MNIST, grey, padded to 32×32 (Xiao et al. 2017, MIT licence).
 
+    No image is both in `dev` and in `shipped` or `test`.
+
     Args:
-        split: `shipped` (1,000 class-balanced test images, in the package), `test` (10,000) or `train` (60,000).
+        split: `shipped` (1,000 class-balanced test images, in the package), `dev` (500 other class-balanced images of
+            the official test set, in the package), `test` (the official test set without `dev`, 9,500) or `train`
+            (60,000).
         folder: Folder of the four idx files; None to try the data folder, Debian's dataset-fashion-mnist, and
             torchvision's download in turn.
         download: Whether the files may be downloaded.
@@ -100,20 +109,36 @@ def fashion_mnist(*, split: str = "shipped", folder: str | None = None, download
     Raises:
         PurebenchError: If the split is unknown, or the files are missing or damaged.
     """
-    if split == "shipped":
-        with np.load(Path(__file__).with_name("fashion_mnist_1000.npz")) as stored:
-            images, labels = stored["images"], stored["labels"]
-        if array_hash(images, labels) != FASHION_HASH:
-            raise PurebenchError(
-                "fashion-mnist: expected the bundled fashion_mnist_1000.npz, but its contents have changed; "
-                "reinstall purebench."
-            )
-        return ImageSet("fashion-mnist", pad_to_32(images), labels.astype(np.int64), FASHION_CLASSES, "shipped")
-    if split not in FASHION_FILES:
-        raise PurebenchError(f"fashion-mnist: expected split shipped, test or train, but got {split!r}.")
-    home = _fashion_folder(folder, download)
-    images, labels = (read_idx(_with_or_without_gz(home / name)) for name in FASHION_FILES[split])
-    return ImageSet("fashion-mnist", pad_to_32(images), labels.astype(np.int64), FASHION_CLASSES, str(home))
+    if split in (SHIPPED, DEV):
+        name, expected = ("fashion_mnist_1000.npz", FASHION_HASH)
+        if split == DEV:
+            name, expected = ("fashion_mnist_dev_500.npz", FASHION_DEV_HASH)
+        images, labels, index = _bundled(name, expected)
+        part, source = (DEV if split == DEV else TEST), split
+    elif split in FASHION_FILES:
+        home = _fashion_folder(folder, download)
+        images, labels = (read_idx(_with_or_without_gz(home / name)) for name in FASHION_FILES[split])
+        index, part, source = np.arange(len(labels)), split, str(home)
+        if split == TEST:
+            index = np.setdiff1d(index, _bundled("fashion_mnist_dev_500.npz", FASHION_DEV_HASH)[2])
+            images, labels = images[index], labels[index]
+    else:
+        raise PurebenchError(f"fashion-mnist: expected split shipped, dev, test or train, but got {split!r}.")
+    official = TRAIN if split == TRAIN else TEST
+    ids = tuple(f"{official}-{place}" for place in index.tolist())
+    padded, targets = pad_to_32(images), labels.astype(np.int64)
+    return ImageSet("fashion-mnist", padded, targets, FASHION_CLASSES, source, ids, part)
+
+
+def _bundled(name: str, expected: str) -> tuple[Array, Array, Array]:
+    """Return images, labels and positions in the official test set of a bundled file. Raises if it has changed."""
+    with np.load(Path(__file__).with_name(name)) as stored:
+        images, labels, index = stored["images"], stored["labels"], stored["index"]
+    if array_hash(images, labels) != expected:
+        raise PurebenchError(
+            f"fashion-mnist: expected the bundled {name}, but its contents have changed; reinstall purebench."
+        )
+    return images, labels, index
 
 
 def _with_or_without_gz(path: Path) -> Path:
@@ -154,10 +179,11 @@ def cifar10(
     """Return CIFAR-10, 3×32×32, from torchvision's folder or download, or from an npz of JPEG files.
 
     Args:
-        split: `test` or `train`.
+        split: `test`, `train`, or `dev`: the last 5,000 training images, which published classifiers were trained on.
         folder: torchvision's folder; None for the data folder, with a download if needed.
         npz: A file with the keys jpeg (uint8 bytes), offsets [N+1], labels [N] and classes; image i is
-            jpeg[offsets[i]:offsets[i+1]]. The file alone decides the split.
+            jpeg[offsets[i]:offsets[i+1]]. The file alone decides the images, and its images are not divided (see
+            `splits`).
         download: Whether the images may be downloaded.
 
     Raises:
@@ -165,20 +191,22 @@ def cifar10(
     """
     if npz is not None:
         return _jpeg_npz(Path(npz))
-    if split not in ("test", "train"):
-        raise PurebenchError(f"cifar10: expected the split test or train, but got {split!r}.")
+    if split not in (TEST, TRAIN, DEV):
+        raise PurebenchError(f"cifar10: expected the split test, train or dev, but got {split!r}.")
     from torchvision.datasets import CIFAR10
 
     home = Path(folder) if folder else data_home()
     try:
-        data = CIFAR10(str(home), train=split == "train", download=download and folder is None)
+        data = CIFAR10(str(home), train=split != TEST, download=download and folder is None)
     except Exception as error:
         cure = "give torchvision's folder (folder=…, which contains cifar-10-batches-py) or an npz file (npz=…)."
         raise PurebenchError(
             f"cifar10: expected the data in {home}, but they cannot be loaded ({str(error).splitlines()[0]}); {cure}"
         ) from error
-    images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
-    return ImageSet("cifar10", images, np.asarray(data.targets, dtype=np.int64), tuple(data.classes), str(home))
+    images, labels = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), np.asarray(data.targets, dtype=np.int64)
+    ids = tuple(f"{TEST if split == TEST else TRAIN}-{place}" for place in range(len(labels)))
+    whole = ImageSet("cifar10", images, labels, tuple(data.classes), str(home), ids, split)
+    return whole.take(range(len(labels))[-CIFAR10_DEV:]) if split == DEV else whole
 
 
 def _jpeg_npz(path: Path) -> ImageSet:
@@ -209,6 +237,7 @@ def image_folder(
     order: str | None = None,
     grey: bool = False,
     published: str = "",
+    split: str = "",
 ) -> ImageSet:
     """Return any folder of pictures, one sub-folder per class, unchanged or resized and cropped.
 
@@ -228,6 +257,8 @@ def image_folder(
         order: `number` or `string` (torchvision's ImageFolder), to sort names for which the two differ.
         grey: One channel instead of three.
         published: Where the pictures are published; shown if they are missing.
+        split: `dev` for about a fifth of the pictures, chosen by the hash of their pixels, `test` for the others; empty
+            for all (see `splits`).
 
     Raises:
         PurebenchError: If the parameters, the folders or a picture are not as expected.
@@ -255,4 +286,5 @@ def image_folder(
             f"image-folder: expected pictures ({', '.join(sorted(ENDINGS))}) below {root}, but found none."
         )
     images = read_pictures([path for path, _ in files], geometry, grey=grey)
-    return ImageSet(root.name, images, np.asarray([label for _, label in files], dtype=np.int64), names, str(root))
+    labels = np.asarray([label for _, label in files], dtype=np.int64)
+    return divided(ImageSet(root.name, images, labels, names, str(root)), split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ class ImageSet:
         labels: int64 [N], positions in `classes` and outputs of the classifier.
         classes: The name of each class, in the order of the classifier's outputs.
         source: Where the images were read from, for display.
+        ids: A stable, unique name of each image in its data set, such as test-17; empty if the content of an image is
+            its id.
+        split: Part of the data set that the images are: `dev`, `test` or `train`; empty if the data set is not divided.
+            Searches (`tune`, `break`, `try`) use dev images, and boards do not (see `splits`).
     """
 
     name: str
@@ -30,6 +34,8 @@ class ImageSet:
     labels: Array
     classes: tuple[str, ...]
     source: str
+    ids: tuple[str, ...] = ()
+    split: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,7 +47,13 @@ class ImageSet:
 
     def take(self, index: Sequence[int] | Array) -> ImageSet:
         """Return the images at `index`, in that order."""
-        return ImageSet(self.name, self.images[index], self.labels[index], self.classes, self.source)
+        ids = tuple(self.ids[int(place)] for place in index) if self.ids else ()
+        return replace(self, images=self.images[index], labels=self.labels[index], ids=ids)
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The id of each image: the declared one, else the sha256 of its pixels, which a copy of it shares."""
+        return self.ids or tuple(array_hash(image) for image in self.images)
 
     def floats(self) -> Array:
         """Return the images as float32 [N,C,H,W] in [0,1]; float images are never divided."""

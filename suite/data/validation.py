@@ -9,6 +9,7 @@ import numpy as np
 
 from purebench.core.errors import PurebenchError, shown
 from purebench.data.image_set import Array, ImageSet
+from purebench.data.splits import SPLITS
 
 CHANNELS = (1, 3)
 """Allowed numbers of channels: grey and RGB."""
@@ -163,6 +164,52 @@ def valid_classes(name: str, classes: Any, labels: Array) -> tuple[str, ...]:
             f"{name}: expected labels below {len(classes)}, the number of its classes, but got {labels.max()}; {cure}."
         )
     return tuple(classes)
+
+
+def valid_ids(name: str, ids: Any, count: int) -> tuple[str, ...]:
+    """Check the ids of images; none are permitted, and then the content of an image is its id.
+
+    Args:
+        name: Name of the data set, for messages.
+        ids: The ids.
+        count: Number of images.
+
+    Returns:
+        The ids as a tuple.
+
+    Raises:
+        PurebenchError: If they are not one different string per image.
+    """
+    found = tuple(ids) if isinstance(ids, Sequence) and not isinstance(ids, str) else None
+    if found is None or any(not isinstance(one, str) or not one for one in found):
+        raise PurebenchError(f"{name}: expected ids as a tuple of strings, but got {shown(ids)}; leave them out.")
+    if found and len(found) != count:
+        raise PurebenchError(f"{name}: expected {count} ids, one per image, but got {len(found)}; leave them out.")
+    if len(set(found)) < len(found):
+        twice = next(one for one in found if found.count(one) > 1)
+        raise PurebenchError(f"{name}: expected every id once, but got {shown(twice)} more than once; rename one.")
+    return found
+
+
+def valid_split(name: str, split: Any) -> str:
+    """Check the part of the data set that images are.
+
+    Args:
+        name: Name of the data set, for messages.
+        split: The part.
+
+    Returns:
+        The part.
+
+    Raises:
+        PurebenchError: If it is none of SPLITS.
+    """
+    if split not in SPLITS:
+        raise PurebenchError(
+            f"{name}: expected split to be dev, test, train, or empty for images that are not divided, but got "
+            f"{shown(split)}; leave it out."
+        )
+    return str(split)
 
 
 def check_classes(images: ImageSet, outputs: int) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, WorstCaseJob
 from purebench.core.errors import PurebenchError
+from purebench.data.splits import refuse_dev
 from purebench.execution.context import Context, prepare
 from purebench.execution.earlier_rows import Listing, with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
@@ -113,6 +114,7 @@ def run_prepared(
     Raises:
         PurebenchError: invalid input, before anything is written.
     """
+    refuse_dev(context.images)
     jobs = context.jobs()
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)

@@ -8,7 +8,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-import numpy as np
 import torch
 
 from purebench.boards.board import Board, DefenseChoice
@@ -22,33 +21,13 @@ from purebench.core.errors import Missing, MissingFiles, PurebenchError, shown
 from purebench.core.seeds import seeded
 from purebench.data.adapt import load_images
 from purebench.data.datasets import Array, ImageSet
+from purebench.data.ordering import balanced_order as balanced_order
 from purebench.data.validation import check_classes
 from purebench.execution.contract.checks import Facts, facts
 from purebench.execution.contract.pristine import copied
 from purebench.records.provenance import versions
 
 T = TypeVar("T")
-
-
-def balanced_order(labels: Array, seed: int) -> Array:
-    """Return a random order of the images in which every prefix is as class-balanced as possible.
-
-    The classes take turns, in a new random order each round; within a class the order is random.
-
-    Args:
-        labels: int [N].
-        seed: determines the order.
-
-    Returns:
-        Positions, int64 [N].
-    """
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(labels))
-    rank = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = shuffled[labels[shuffled] == label]
-        rank[members] = np.arange(len(members))
-    return np.lexsort((rng.random(len(labels)), rank))
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,22 @@ class Store:
                 raise PurebenchError(f"the record {shown(key[:12])} is damaged: {error}") from error
             return found
 
+    def of_board(self, board: str) -> list[Record]:
+        """Return all records of a board in the order in which they were added, also those of earlier plans.
+
+        Args:
+            board: Name of the board.
+
+        Raises:
+            PurebenchError: If a record is damaged.
+        """
+        with self._guard():
+            rows = self.connection.execute(
+                "SELECT key FROM records WHERE board = ? ORDER BY rowid", (board,)
+            ).fetchall()
+        found = [self.get(cells.text(key)) for (key,) in rows]
+        return [record for record in found if record is not None]
+
     def has(self, key: str) -> bool:
         """Return whether a job was run."""
         with self._guard():

@@ -33,7 +33,11 @@ from purebench.core.registry import Spec
 from blocks import ROOT  # isort: skip
 
 PLACEHOLDER = re.compile("[A-Z]+")
-TINY = {"run": ["--images", "2", "--workers", "1"], "try": ["--seconds", "15"]}
+TINY = {
+    "run": ["--images", "2", "--workers", "1"],
+    "try": ["--seconds", "15"],
+    "break": ["--evaluations", "1", "--images", "2", "--confirm", "2", "--search", "random"],
+}
 """Options added to commands in the docs."""
 
 
@@ -123,7 +127,7 @@ def names_are_known(command: str, params: dict[str, Any]) -> None:
         assert params["what"] in (None, *ABOUT)
     elif command == "train":
         registry.factory("recipes", Spec.parse(params["name"]).name)
-    elif command in ("inspect", "tune", "try"):
+    elif command in ("inspect", "tune", "try", "break"):
         assert find_board(params["board"])
         registry.factory("defenses", Spec.parse(params["defense"]).name)
 

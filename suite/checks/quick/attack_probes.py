@@ -135,7 +135,7 @@ def cost(quick: QuickCheck) -> Probe:
         return Probe(
             COST, CheckStatus.UNDECIDED, "not run: too little time is left; increase --seconds, or use purebench plan"
         )
-    board, row = quick.context.board, quick.row
+    board, row = quick.board, quick.row
     fast = Spec("gaussian-noise", {"sigma": 0.1}) if quick.defense.random else Spec("none")
     rows = [row] if row.use == fast else [row, DefenseChoice(STAND_IN, fast)]
     context = prepare(with_rows(board, rows), str(quick.context.device))

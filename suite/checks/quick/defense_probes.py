@@ -23,6 +23,7 @@ from purebench.statistics import clopper_pearson
 ANSWERS, CONTRACT, DRAWS, CLEAN = "valid logits", "contract", "randomness", "clean accuracy"
 WRONG_IMAGES = "wrong_images"
 """Name of the number that says that the purified images have another shape, type or range."""
+OWN_IMAGES = " of the board itself, because its data set has too few dev images (docs/my-data.md)"
 MOST_CLEAN = 100
 """Largest number of images of the clean accuracy."""
 ENOUGH_CLEAN = 20
@@ -96,7 +97,8 @@ def clean(quick: QuickCheck) -> Probe:
     answers = _classes(defense, x, quick.batch())
     quick.right = (answers == y).tolist()
     estimate = clopper_pearson(sum(quick.right), count, quick.context.board.confidence)
-    told, classes = f"{estimate.percent()} on {count} images", len(quick.context.images.classes)
+    told = f"{estimate.percent()} on {count} images{OWN_IMAGES if quick.own_images else ''}"
+    classes = len(quick.context.images.classes)
     numbers: dict[str, Any] = {"accuracy": estimate.value, "low": estimate.low, "high": estimate.high, "n": count}
     if defense.purifier is not None and not defense.purifier.resizes:
         alone = float((_classes(Defense(defense.classifier), x, quick.batch()) == y).float().mean())

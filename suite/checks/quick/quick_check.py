@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 
 from purebench.boards.board import Board
+from purebench.boards.dev_board import dev_board
 from purebench.checks.finding import CheckStatus
 from purebench.checks.quick import attack_probes, defense_probes
 from purebench.checks.quick.state import Probe, QuickCheck
 from purebench.core.answers import DefenseFault
-from purebench.core.errors import PurebenchError
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.data.adapt import load_images
 from purebench.execution.context import prepare
 from purebench.execution.jobs.faults import explain
 from purebench.execution.scheduler import single_thread
@@ -35,7 +37,7 @@ def tried(
     """Try the only shown defense of a board.
 
     Args:
-        board: the board; its data set, classifier and threat model are used.
+        board: the board; the dev images of its data set, its classifier and its threat model are used.
         seconds: the time limit, about; a single probe that has begun is finished.
         device: `cpu`, `cuda` or `cuda:0`.
         tell: called with the progress.
@@ -48,7 +50,8 @@ def tried(
         PurebenchError: the board or the defense cannot be made.
     """
     end, (row,) = time.monotonic() + seconds, board.shown
-    quick = QuickCheck(prepare(board, device), row, end)
+    searched = _on_dev_images(board)
+    quick = QuickCheck(prepare(searched, device), board, row, end, own_images=searched is board)
     probes = {
         defense_probes.ANSWERS: defense_probes.answers,
         defense_probes.CONTRACT: defense_probes.contract,
@@ -72,6 +75,18 @@ def tried(
                 break
     tell("done", len(found), len(found))
     return found
+
+
+def _on_dev_images(board: Board) -> Board:
+    """Return the board on the dev images of its data set; the board itself if it is not divided and has too few."""
+    try:
+        return dev_board(board)
+    except MissingFiles:
+        raise
+    except PurebenchError:
+        if load_images(board.dataset.use).split:
+            raise
+        return board
 
 
 def _result(name: str, probe: Callable[[QuickCheck], Probe], quick: QuickCheck) -> Probe:

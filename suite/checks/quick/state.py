@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purebench.boards.board import DefenseChoice
+from purebench.boards.board import Board, DefenseChoice
 from purebench.checks.finding import CheckStatus
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
@@ -47,19 +47,23 @@ class QuickCheck:
     """A defense under a quick check.
 
     Attributes:
-        context: the board with this defense, prepared.
+        context: the board with this defense, prepared on dev images.
+        board: the board itself.
         row: its row.
         end: the value of `time.monotonic` at which the time is over.
         seconds: seconds of a pass of one image in a batch, once measured.
         right: whether each of the first images was classified correctly.
+        own_images: whether the images are the board's, because its data set has too few dev images.
         no_gradient: whether the gradient probe found that no gradient reaches the images.
     """
 
     context: Context
+    board: Board
     row: DefenseChoice
     end: float
     seconds: float = 0.0
     right: list[bool] = field(default_factory=list)
+    own_images: bool = False
     no_gradient: bool = False
 
     @property

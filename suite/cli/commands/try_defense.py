@@ -41,7 +41,8 @@ def try_defense(
 ) -> None:
     """Try a defense for about a minute: contract, randomness, clean accuracy, gradient, 8 images under a short attack.
 
-    Nothing is stored. The exit code is 1 if something is wrong with the defense, 2 for bad input, else 0.
+    It uses dev images, none of which is on the board. Nothing is stored. The exit code is 1 if something is wrong
+    with the defense, 2 for bad input, else 0.
 
     Example: purebench try path/to/file.py:name
     """

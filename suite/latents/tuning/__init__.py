@@ -1,8 +1,8 @@
 """Choosing the alphas of a purifier that mixes latents, by search (Serez et al., WACV 2025, arXiv:2412.03453, §4).
 
-propose     proposes the next point: at random, or by a Gaussian process (Optuna)
+trial       `Trial`: one evaluation; the next point is proposed by `statistics.design.propose`
 loop        `search`: the search itself, on any function of alphas
-images      held-out images, disjoint from every board's
+images      dev images, disjoint from every board's
 setting     `Setting`: the purifier, the images, and the attack that it is tuned against
 bench       `Bench`: the value of a list of alphas, attacked and verified by the runner
 finalists   evaluates the best lists again, on fresh images and draws
@@ -15,6 +15,6 @@ The search spaces (all lists of alphas, or curves with two or three parameters) 
 """
 
 from purebench.latents.tuning.loop import best_few, search
-from purebench.latents.tuning.propose import Trial
+from purebench.latents.tuning.trial import Trial
 
 __all__ = ["Trial", "best_few", "search"]

@@ -24,6 +24,8 @@ from purebench.core.registry import Spec
 from purebench.core.seeds import seed_of, seeded
 from purebench.data.adapt import load_images
 from purebench.data.datasets import Array, ImageSet, array_hash
+from purebench.data.dev_images import NAME
+from purebench.data.splits import refuse_test
 from purebench.execution.context import Context, build_defense
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobInputs, JobResult
@@ -95,7 +97,9 @@ class Bench:
             self.size = fitting(made, image)
         self.search, self.fresh = self._parts(data, order)
         both = data.take(np.concatenate([self.search.places, self.fresh.places]))
-        self.apart_from = refuse_shared(both, boards_of(setting.dataset, [setting.board]))
+        of = setting.board.dataset.use if setting.dataset.name == NAME else setting.dataset
+        self.apart_from = refuse_shared(both, boards_of(of, [setting.board]))
+        refuse_test(data, "tune")
 
     def ask(self, alphas: Sequence[float], part: Part) -> Array:
         """Return whether the defense with these alphas is right under attack.

@@ -1,8 +1,8 @@
-"""Finds the images of a search: held-out ones that belong to no board."""
+"""Finds the images of a search: dev images, which belong to no board."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,34 +13,7 @@ from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec
 from purebench.data.adapt import load_images
 from purebench.data.datasets import Array, ImageSet, array_hash
-from purebench.execution.context import balanced_order
-
-HELD_OUT: Mapping[str, tuple[Spec, int]] = {"fashion-mnist": (Spec("fashion-mnist", {"split": "train"}), 55_000)}
-"""Held-out images that no recipe trains on, by the name of a board's data set: the data set, and how many to skip.
-
-The recipes in defenses/training leave out the last 5,000 of the training images.
-"""
-
-
-def held_out(board: Board) -> tuple[Spec, int]:
-    """Find the images that nothing was trained on.
-
-    Args:
-        board: A board on the same data.
-
-    Returns:
-        The data set, and how many of its images to skip.
-
-    Raises:
-        PurebenchError: If none are known.
-    """
-    name = board.dataset.use.name
-    if name not in HELD_OUT:
-        raise PurebenchError(
-            f"tune: expected images that nothing was trained on, but none are known for the data set {name}; name a "
-            "data set (--dataset) and the number of its first images to leave out (--skip)."
-        )
-    return HELD_OUT[name]
+from purebench.data.ordering import balanced_order
 
 
 def shuffled_tail(data: ImageSet, skip: int, seed: int) -> Array:

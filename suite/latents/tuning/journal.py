@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from purebench.core.errors import PurebenchError
-from purebench.latents.tuning.propose import Trial
+from purebench.latents.tuning.trial import Trial
 
 SETTING, TRIALS, FRESH = "setting.json", "trials", "fresh.jsonl"
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from purebench.core.errors import PurebenchError
 from purebench.defenses.mlvgm.alpha_spaces import find_space
-from purebench.latents.tuning.propose import Trial, find_proposer
+from purebench.latents.tuning.trial import Trial
+from purebench.statistics.design.propose import find_proposer
 
 Measure = Callable[[Sequence[float]], float]
 """measure(alphas, coarse to fine) → the value to be maximised; the same alphas always give the same value."""

@@ -13,7 +13,7 @@ from purebench.core.files.versioned_model import Whole
 from purebench.core.parameters import MOST, Count, InnerShare, PositiveShare, check_fields
 from purebench.core.registry import Spec
 from purebench.core.threat import ThreatModel
-from purebench.latents.tuning.images import held_out
+from purebench.data.dev_images import dev_spec
 
 SEARCHED = ("schedule", "attenuation")
 """Parameters of a defense that a search sets itself."""
@@ -97,13 +97,13 @@ def setting_for(
     threat: ThreatModel | None = None,
     **options: Any,
 ) -> Setting:
-    """Make the setting of a board: its classifier, its threat, and held-out images of its data set.
+    """Make the setting of a board: its classifier, its threat, and dev images of its data set.
 
     Args:
         defense: Spec of the defense.
         board: The board.
-        dataset: Other images; None for held-out ones of the board's data.
-        skip: Number of images to leave out at the beginning; None for the default of the data.
+        dataset: Other images; None for the dev images of the board's data set.
+        skip: Number of images to leave out at the beginning; None for 0.
         threat: Another threat model; if None, the board's, or l2 with PAPER_RADIUS for the objective `paper`.
         **options: The other fields of `Setting`.
 
@@ -113,10 +113,8 @@ def setting_for(
     Raises:
         PurebenchError: If the arguments do not fit each other.
     """
-    if dataset is None:
-        use, after = held_out(board)
-    else:
-        use, after = Spec.parse(dataset), 0
+    own = board.dataset
+    use = dev_spec(own.use, own.images, own.seed) if dataset is None else Spec.parse(dataset)
     if threat is None:
         threat = ThreatModel("l2", PAPER_RADIUS) if options.get("objective") == "paper" else board.threat
     values: dict[str, Any] = {"images": 128, "fresh": 256, "classifier": board.classifier} | options
@@ -124,7 +122,7 @@ def setting_for(
         defense=Spec.parse(defense),
         board=board,
         dataset=use,
-        skip=after if skip is None else skip,
+        skip=skip or 0,
         threat=threat,
         **values,
     )

@@ -21,9 +21,10 @@ from purebench.latents.tuning.bench import Bench
 from purebench.latents.tuning.finalists import Candidate, Finalist, ask_again, with_baselines
 from purebench.latents.tuning.journal import Journal
 from purebench.latents.tuning.loop import best_few, search
-from purebench.latents.tuning.propose import Trial, find_proposer
 from purebench.latents.tuning.setting import Setting
+from purebench.latents.tuning.trial import Trial
 from purebench.records.provenance import commit, device_name, versions
+from purebench.statistics.design.propose import find_proposer
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,14 @@ def test_images_of_a_board_are_rejected(setting_of):
         Bench(setting)
 
 
+def test_test_images_that_are_on_no_board_are_rejected(monkeypatch):
+    board = load_board(find_board("fashion-quick"))
+    monkeypatch.setattr("purebench.latents.tuning.bench.boards_of", lambda dataset, named: [])
+    setting = setting_for("mlvgm-hvae", board, dataset="fashion-mnist", skip=900, images=40, fresh=20)
+    with pytest.raises(PurebenchError, match="expected dev images, but got test images"):
+        Bench(setting)
+
+
 def test_a_single_image_of_a_board_is_rejected():
     boards = boards_of(Spec("fashion-mnist"))
     assert {"fashion-linf", "fashion-quick"} <= {board.name for board in boards}
@@ -138,9 +146,9 @@ def test_a_single_image_of_a_board_is_rejected():
         refuse_shared(apart, boards)
 
 
-def test_held_out_images_are_the_last_of_the_training_images():
+def test_the_images_of_a_setting_are_dev_images_by_default():
     setting = setting_for("mlvgm-hvae", load_board(find_board("fashion-linf")))
-    assert (setting.dataset, setting.skip) == (Spec("fashion-mnist", {"split": "train"}), 55_000)
+    assert (setting.dataset, setting.skip) == (Spec("fashion-mnist", {"split": "dev"}), 0)
     assert setting.threat == ThreatModel("linf", 16 / 255)
     paper = setting_for("mlvgm-hvae", load_board(find_board("fashion-linf")), objective="paper")
     assert paper.threat.norm == "l2"

@@ -17,7 +17,7 @@ from purebench.core.registry import Spec
 from purebench.defenses.mlvgm.schedules import learned
 from purebench.latents.tuning.bench import Bench
 from purebench.latents.tuning.journal import Journal
-from purebench.latents.tuning.propose import Trial
+from purebench.latents.tuning.trial import Trial
 from purebench.latents.tuning.tune import model_name, tune, write
 
 from linear_world import SIGNAL, robust  # isort: skip

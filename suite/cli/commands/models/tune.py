@@ -58,7 +58,10 @@ def tune(
         ),
     ] = "fashion-linf",
     dataset: Annotated[
-        str | None, typer.Option(help="Data set of the search; default: held-out images of the board's data set.")
+        str | None,
+        typer.Option(
+            help="Data set of the search; default: the dev images of the board's data set. Test images are refused."
+        ),
     ] = None,
     skip: Annotated[
         int | None, typer.Option(help="Number of images to leave out at the beginning of the data set.", min=0)
@@ -87,7 +90,7 @@ def tune(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     trust: TrustOption = False,
 ) -> None:
-    """Search the alphas of a purifier that mixes latents, on held-out images, and evaluate the best on fresh ones.
+    """Search the alphas of a purifier that mixes latents, on dev images, and evaluate the best on fresh ones.
 
     Example: purebench tune mlvgm-hvae --evaluations 60 --images 96
     """

@@ -7,42 +7,35 @@ not been interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.seeds import seed_of, seeded
-from purebench.defenses.mlvgm.alpha_spaces import Point
+
+Point = tuple[float, ...]
+"""A point of the unit cube."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One evaluation of the search.
+class Tried(Protocol):
+    """An evaluation of a search."""
 
-    Attributes:
-        number: Number of the trial, from 0.
-        point: The point in the search space.
-        alphas: Its alphas before attenuation, coarse to fine.
-        value: The value measured.
-        name: Name of a seed point, else empty.
-        seconds: Duration.
-    """
+    @property
+    def point(self) -> Point:
+        """The point, in [0,1]^k."""
 
-    number: int
-    point: Point
-    alphas: tuple[float, ...]
-    value: float
-    name: str = ""
-    seconds: float = field(default=0.0, compare=False)
+    @property
+    def value(self) -> float:
+        """The value measured there, which is to be maximised."""
 
 
-Proposer = Callable[[Sequence[Trial], Sequence[str], int], Point]
+Proposer = Callable[[Sequence[Tried], Sequence[str], int], Point]
 """propose(trials so far, names of the coordinates, seed) → the next point in [0,1]^k."""
 
 
-def at_random(trials: Sequence[Trial], axes: Sequence[str], seed: int) -> Point:
-    """Propose a point that is uniform in the cube, which the paper calls grid search.
+def at_random(trials: Sequence[Tried], axes: Sequence[str], seed: int) -> Point:
+    """Propose a point that is uniform in the cube.
 
     Args:
         trials: Trials so far.
@@ -55,7 +48,7 @@ def at_random(trials: Sequence[Trial], axes: Sequence[str], seed: int) -> Point:
     return tuple(np.random.default_rng([seed % 2**32, len(trials)]).random(len(axes)).tolist())
 
 
-def by_gaussian_process(trials: Sequence[Trial], axes: Sequence[str], seed: int) -> Point:
+def by_gaussian_process(trials: Sequence[Tried], axes: Sequence[str], seed: int) -> Point:
     """Propose the point of the largest expected improvement (in logarithms), by Optuna's GPSampler.
 
     Study and sampler are made anew from the trials each time.

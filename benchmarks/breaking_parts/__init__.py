@@ -1,0 +1,1 @@
+"""Defenses with known faults, and the small classifier that they wrap."""

@@ -1,0 +1,144 @@
+"""Confirms the attack that a search found: once, on images of the board, with fresh draws.
+
+Nothing was chosen on these images and draws, so that the mean is unbiased. A user who is not content with the result
+may search again with another seed, and confirm again; the smallest of many confirmed results would be too low. So the
+k-th confirmation of a defense on a board has the confidence 1 - α/2^k, where 1 - α is the board's: all intervals
+together cover with probability at least 1 - α (the union bound), however many there are and whenever the user stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from purebench.attack_search.candidate import Candidate
+from purebench.boards.board import Board
+from purebench.core.errors import PurebenchError
+from purebench.core.seeds import hash_of
+from purebench.execution.board_run import run_board
+from purebench.records import store
+from purebench.records.outcome import WORST_CASE
+from purebench.records.record import Record
+from purebench.statistics import Estimate, accuracy
+
+CONFIRMED = "-break"
+"""End of the name of the board of confirmations."""
+FOUND = "found-"
+"""Begin of the name of a confirmed attack; a hash of its spec follows."""
+BLOCK = 24
+"""Largest number of images of a job."""
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The result of the winner on images of the board.
+
+    Attributes:
+        number: k: it is the k-th confirmation of this defense on this board with this store.
+        robust: Accuracy under the attack, unbiased, with its interval at confidence 1 - α/2^k.
+        errored: Number of images on which the attack failed; they are not part of the accuracy.
+        passes: Purifier passes per image.
+        seconds: Seconds per image.
+    """
+
+    number: int
+    robust: Estimate
+    errored: int
+    passes: float
+    seconds: float
+
+
+def level(confidence: float, number: int) -> float:
+    """Return the confidence of the k-th confirmation, 1 - α/2^k.
+
+    Args:
+        confidence: 1 - α, in (0,1).
+        number: k, from 1 on.
+    """
+    return 1 - (1 - confidence) / 2**number
+
+
+def number_of(records: Sequence[Record], defense: str, attack: str) -> int:
+    """Return k for an attack on a defense: that of the same attack if it was confirmed before, else the next one.
+
+    Args:
+        records: All records of the board of confirmations, in the order in which they were added.
+        defense: Name of the row.
+        attack: Name of the attack, which its spec and the number of images decide.
+    """
+    before = list(dict.fromkeys(one.attack for one in records if one.defense == defense and one.attack != WORST_CASE))
+    return (before.index(attack) if attack in before else len(before)) + 1
+
+
+def confirm(
+    board: Board,
+    candidate: Candidate,
+    path: Path,
+    *,
+    random: bool,
+    images: int,
+    device: str,
+    workers: int,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Confirmation:
+    """Run the winner on images of the board, in the store, and estimate the accuracy.
+
+    An interrupted confirmation is continued, and the same attack gets the same result without spending alpha again.
+
+    Args:
+        board: The board, with the defense as its only shown row.
+        candidate: The winner.
+        path: The store.
+        random: Whether the defense is random.
+        images: Number of images, the first in the board's order.
+        device: cpu, cuda or cuda:0.
+        workers: Number of processes.
+        progress: Called as the work proceeds.
+
+    Raises:
+        PurebenchError: If the attack failed on every image.
+    """
+    (row,) = board.shown
+    choice = candidate.choice("", 4 if random else 1)
+    decides = [candidate.plain(choice.eot), images, asdict(board.threat), board.seed]
+    choice, name = replace(choice, name=f"{FOUND}{hash_of(decides)[:12]}"), f"{board.name}{CONFIRMED}"
+    with store.writing(path) as saved:
+        number = number_of(saved.of_board(name), row.name, choice.name)
+    data = replace(board.dataset, images=images, block=min(board.dataset.block, BLOCK, images))
+    own = replace(
+        board,
+        name=name,
+        title=f"{board.title}, attacks that were searched for",
+        attacks=(choice,),
+        defenses=(row,),
+        dataset=data,
+        cascade=False,
+        stop=None,
+    )
+    _, records = run_board(
+        own,
+        path,
+        device=device,
+        workers=workers,
+        progress=lambda done, total, record: progress("confirming on images of the board", done, total),
+    )
+    return _estimated([one for one in records if one.attack != WORST_CASE], number, random, board.confidence)
+
+
+def _estimated(records: Sequence[Record], number: int, random: bool, confidence: float) -> Confirmation:
+    """Return the estimate of the records' draws. Raises PurebenchError if there are none."""
+    right = [draws for record in records for draws in record.correct if draws]
+    errored = sum(len(record.errored_rows) for record in records)
+    if not right:
+        why = next((reason for record in records for reason in record.reasons if reason), "no image was attacked")
+        raise PurebenchError(f"break: expected results of the attack on images of the board, but it failed: {why}")
+    passes, seconds = (sum(values) / len(right) for values in zip(*map(_cost, records), strict=True))
+    robust = accuracy(np.array(right, dtype=np.bool_), deterministic=not random, confidence=level(confidence, number))
+    return Confirmation(number, robust, errored, passes, seconds)
+
+
+def _cost(record: Record) -> tuple[float, float]:
+    return float(record.forwards + 2 * record.backwards), sum(record.seconds.values())

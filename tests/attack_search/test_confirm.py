@@ -1,0 +1,102 @@
+"""Tests that confirmed estimates are unbiased, and that the intervals of all confirmations cover together."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from purebench.attack_search.confirm import _estimated, level, number_of
+from purebench.attack_search.controls import Control, read_controls, similar, told
+from purebench.core.errors import PurebenchError
+from purebench.records.outcome import WORST_CASE
+
+
+def test_the_confidence_of_the_kth_confirmation_spends_half_of_what_is_left() -> None:
+    assert [level(0.95, k) for k in (1, 2, 3)] == pytest.approx([0.975, 0.9875, 0.99375])
+    assert sum(1 - level(0.95, k) for k in range(1, 60)) == pytest.approx(0.05)
+
+
+def record(defense: str, attack: str) -> SimpleNamespace:
+    return SimpleNamespace(defense=defense, attack=attack)
+
+
+def test_the_number_counts_the_confirmed_attacks_of_the_same_defense_in_their_order() -> None:
+    records = [
+        record("a", "found-2"),
+        record("a", WORST_CASE),
+        record("b", "found-9"),
+        record("a", "found-2"),
+        record("a", "found-1"),
+    ]
+    assert number_of([], "a", "found-2") == 1
+    assert number_of(records, "a", "found-2") == 1
+    assert number_of(records, "a", "found-1") == 2
+    assert number_of(records, "a", "found-3") == 3
+    assert number_of(records, "b", "found-3") == 2
+
+
+def answers(rng: np.random.Generator, shares: np.ndarray, draws: int) -> SimpleNamespace:
+    right = rng.random((len(shares), draws)) < shares[:, None]
+    return SimpleNamespace(
+        correct=right.tolist(), errored_rows=set(), reasons=[], forwards=1, backwards=0, seconds={"attack": 1.0}
+    )
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_the_confirmed_estimate_is_unbiased_and_all_intervals_of_repeated_searches_cover(random: bool) -> None:
+    """A user searches up to three times, keeps on while the result is above 30 %, and reports the smallest."""
+    rng, draws, images = np.random.default_rng(1), (8 if random else 1), 40
+    covered, errors, repeats = 0, [], 1500
+    for _ in range(repeats):
+        all_cover = True
+        for number in (1, 2, 3):
+            truths = rng.uniform(0.2, 0.5, 12)
+            noisy = rng.binomial(24, truths) / 24  # dev results: the chosen one is biased
+            truth = truths[noisy.argmin()]
+            shares = rng.beta(2 * truth, 2 * (1 - truth), images) if random else (rng.random(images) < truth) * 1.0
+            done = _estimated([answers(rng, shares, draws)], number, random, 0.95)
+            errors.append(done.robust.value - truth)
+            all_cover &= done.robust.low <= truth <= done.robust.high
+            if done.robust.value < 0.3:
+                break
+        covered += all_cover
+    assert abs(np.mean(errors)) < 4 * np.std(errors) / len(errors) ** 0.5
+    assert covered / repeats >= 0.94
+
+
+def test_an_attack_that_failed_on_every_image_is_an_error() -> None:
+    failed = SimpleNamespace(
+        correct=[[], []], errored_rows={0, 1}, reasons=["out of memory", ""], forwards=0, backwards=0, seconds={}
+    )
+    with pytest.raises(PurebenchError, match="it failed: out of memory"):
+        _estimated([failed], 1, False, 0.95)
+
+
+def control(name: str, confirmed: float, **fields: object) -> Control:
+    usual = {"random": False, "seconds_per_pass": 1e-3, "minutes": 10.0, "images": 48, "truth": 0.1, "board": 0.6}
+    return Control(name=name, confirmed=confirmed, **usual | fields)  # type: ignore[arg-type]
+
+
+def test_controls_of_similar_cost_and_randomness_with_no_more_time_are_counted() -> None:
+    controls = [
+        control("broken", 0.14),
+        control("not broken", 0.3),
+        control("random", 0.1, random=True),
+        control("slow", 0.1, seconds_per_pass=0.1),
+        control("longer", 0.1, minutes=60.0),
+    ]
+    near = similar(controls, random=False, seconds_per_pass=2e-3, minutes=10.0)
+    assert [one.name for one in near] == ["broken", "not broken"]
+    assert "broke 1 of 2 controls" in told(near, 5)
+    assert "unknown (none of the 5" in told([], 5)
+    assert "unknown (no controls were measured)" in told([], 0)
+
+
+def test_a_file_of_controls_that_is_missing_or_damaged_is_an_error(tmp_path) -> None:
+    with pytest.raises(PurebenchError, match="does not exist"):
+        read_controls(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text('{"controls": [{"name": 1}]}', encoding="utf-8")
+    with pytest.raises(PurebenchError, match="is not one"):
+        read_controls(tmp_path / "bad.json")

@@ -1,0 +1,179 @@
+"""Tests successive halving and the search on toys whose best configuration is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from purebench.attack_search.candidate import Candidate, Step, joined
+from purebench.attack_search.halving import Ladder, OutOfTime, Score, composition, halve, rungs, told
+from purebench.attack_search.knowledge import Knowledge
+from purebench.attack_search.portfolio import portfolio
+from purebench.attack_search.search import search
+from purebench.attack_search.space import AXES, at
+from purebench.core.errors import PurebenchError
+from purebench.core.registry import create
+from purebench.statistics.design.propose import find_proposer
+
+KNOWN = Knowledge(
+    random=False,
+    purifies=False,
+    differentiable=True,
+    intermediate=False,
+    inner=("classifier.model",),
+    stand_ins=("stand-in(classifier='fashion-resnet')",),
+    norm="linf",
+)
+
+
+def attempt(number: int) -> Candidate:
+    return Candidate((Step("apgd", {"steps": number + 1}, "exact"),), f"number {number}")
+
+
+class Toy:
+    """Stands for a Bench: a candidate leaves a known share of the images; records what was measured."""
+
+    def __init__(self, right, images: int = 48, most: int = 10**6):
+        self.right, self.images, self.most = right, images, most
+        self.calls: list[tuple[int, tuple[str, ...]]] = []
+        self.known, self.workers, self.seconds, self.price, self.spent, self.passes = KNOWN, 1, 1e9, 1e-9, 0.0, 0
+        self.tell = lambda: None
+
+    def clean(self) -> Score:
+        return Score(np.ones(self.images), 1.0, 1e-3)
+
+    def measure(self, candidates, images):
+        self.calls.append((images, tuple(one.name for one in candidates)))
+        scores = {}
+        for one in candidates:
+            if self.most <= 0:
+                raise OutOfTime(scores)
+            self.most -= 1
+            scores[one.name] = Score(self.right(one)[:images], one.passes(), 1e-3)
+        return scores
+
+
+def test_rungs_double_from_a_block_to_all_images() -> None:
+    assert rungs(48, 12) == [12, 24, 48]
+    assert rungs(40, 12) == [12, 24, 40]
+    assert rungs(5, 12) == [5]
+
+
+def test_the_best_third_of_each_rung_goes_on_and_the_planted_best_wins() -> None:
+    rng = np.random.default_rng(0)
+    levels = {attempt(n).name: 0.9 - 0.02 * n for n in range(18)} | {attempt(7).name: 0.1}
+    outcomes = {name: (rng.random(48) < level).astype(float) for name, level in levels.items()}
+    toy, ladder = Toy(lambda one: outcomes[one.name]), Ladder(rungs(48, 12))
+    halve([attempt(n) for n in range(18)], ladder, toy.measure)
+    assert [(images, len(names)) for images, names in toy.calls] == [(12, 18), (24, 6), (48, 2)]
+    assert ladder.best == (attempt(7), 48)
+
+
+def test_what_was_finished_when_the_time_was_over_is_kept() -> None:
+    toy, ladder = Toy(lambda one: np.full(48, 1 / one.passes()), most=4), Ladder(rungs(48, 12))
+    with pytest.raises(OutOfTime):
+        halve([attempt(n) for n in range(9)], ladder, toy.measure)
+    assert [one.why for one in ladder.ranked(12)] == ["number 3", "number 2", "number 1", "number 0"]
+
+
+def test_a_composition_adds_the_candidates_that_break_other_images() -> None:
+    parts = np.repeat(np.eye(4), 12, axis=1)  # candidate i leaves a quarter of the images, another one each
+    ladder = Ladder([48])
+    some = [attempt(n) for n in range(4)]
+    ladder.add(some, 48, {one.name: Score(parts[n], 1.0 + n, 1.0) for n, one in enumerate(some)})
+    made = composition(ladder)
+    assert made is not None
+    assert made.steps == (*some[0].steps, *some[1].steps)  # two candidates leave no image
+    same = Ladder([48])
+    same.add(some, 48, {one.name: Score(parts[0], 1.0, 1.0) for one in some})
+    assert composition(same) is None
+
+
+def test_candidates_that_fail_are_listed_and_never_win() -> None:
+    ladder = Ladder([12])
+    ladder.add([attempt(0), attempt(1)], 12, {attempt(0).name: Score(None, 0, 0, "no purifier")})
+    ladder.add([attempt(1)], 12, {attempt(1).name: Score(np.ones(12), 1, 1)})
+    assert ladder.best == (attempt(1), 12)
+    assert [row["failed"] for row in told(ladder) if row["name"] == attempt(0).name] == ["no purifier"]
+
+
+def planted(one: Candidate) -> np.ndarray:
+    """Returns the toy's images that a candidate leaves: few for a long PGD with momentum and the loss dlr."""
+    left = 0.9
+    for step in one.steps:
+        params = step.params
+        left -= 0.2 * (step.attack == "pgd") + 0.2 * (params.get("loss") == "dlr")
+        left -= 0.2 * (params.get("momentum", 0) > 0.5) + 0.2 * (params.get("steps", 0) >= 40)
+    return (np.arange(48) % 10 < 10 * max(left, 0)).astype(float)
+
+
+@pytest.mark.parametrize(("how", "evaluations"), [("random", 90), ("gp", 30)])
+def test_the_search_finds_the_planted_best_configuration(how: str, evaluations: int) -> None:
+    pytest.importorskip("optuna")
+    toy = Toy(planted)
+    found = search(toy, seed=0, how=how, evaluations=evaluations)
+    assert found.winner is not None
+    (candidate, images), usual = found.winner, planted(portfolio(KNOWN)[0]).mean()
+    assert images == 48
+    assert planted(candidate).mean() <= 0.2 < usual
+    assert found.ended in ("broken", "evaluations")
+
+
+def test_the_same_seed_gives_the_same_candidates_and_another_seed_others() -> None:
+    def names(seed: int) -> list[str]:
+        toy = Toy(planted)
+        search(toy, seed=seed, how="random", evaluations=60)
+        return [name for _, some in toy.calls for name in some]
+
+    assert names(0) == names(0) != names(1)
+
+
+def test_a_defense_that_does_not_answer_is_an_error_with_its_reason() -> None:
+    toy = Toy(planted)
+    toy.clean = lambda: Score(None, 0.0, 0.0, "other answers with gradients on")  # type: ignore[method-assign]
+    with pytest.raises(PurebenchError, match="answers the dev images, but: other answers with gradients on"):
+        search(toy, seed=0, how="random")
+
+
+def test_a_search_without_a_finished_candidate_is_an_error() -> None:
+    with pytest.raises(PurebenchError, match="at least one finished candidate"):
+        search(Toy(planted, most=0), seed=0, how="random")
+
+
+def test_a_search_whose_first_candidates_leave_no_image_ends_before_the_others() -> None:
+    toy = Toy(lambda one: np.zeros(48))
+    found = search(toy, seed=0, how="random")
+    assert found.ended == "broken"
+    assert len(found.ladder.candidates) <= 6 < len(portfolio(KNOWN))
+
+
+def test_candidates_that_would_take_too_much_of_the_time_are_left_out() -> None:
+    toy = Toy(planted)
+    toy.seconds, toy.price = 100.0, 0.01  # 15 s are 1,500 passes: 125 for each of 12 images
+    found = search(toy, seed=0, how="random", evaluations=30)
+    measured = [found.ladder.candidates[name] for _, some in toy.calls for name in some]
+    composed = "composition of the best candidates"
+    assert all(one.passes() <= 125 for one in measured if one.why != composed)
+    assert found.expensive
+    assert all(one.passes() > 125 for one in found.expensive)
+
+
+def test_all_candidates_of_the_portfolio_and_the_space_are_valid_attacks_and_views() -> None:
+    propose = find_proposer("random")
+    random = Knowledge(True, True, True, True, (), KNOWN.stand_ins, "l2")
+    for known in (KNOWN, random):
+        candidates = portfolio(known)
+        tried: list[object] = []
+        for _ in range(60):
+            tried.append(None)
+            candidates.append(at(propose(tried, AXES, 1), known, candidates[0] if len(tried) % 2 else None))
+        for one in candidates:
+            choice = one.choice("x", 4)
+            create("attacks", choice.use)
+            assert one.passes() > 0
+    assert len({one.name for one in portfolio(KNOWN)}) == len(portfolio(KNOWN))
+
+
+def test_a_sequence_does_not_repeat_a_step() -> None:
+    both = joined([attempt(0), joined([attempt(0), attempt(1)], "")], "")
+    assert both.steps == (*attempt(0).steps, *attempt(1).steps)
