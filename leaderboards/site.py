@@ -22,8 +22,8 @@ from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
-from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.grading.convergence import count_text
+from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 

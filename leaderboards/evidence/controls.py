@@ -12,9 +12,9 @@ from rich.text import Text
 
 from purebench.boards.controls_board import CONTROLS, REFERENCES
 from purebench.core.terminal_output import printable
-from purebench.results.grading.gathering import Companions
 from purebench.results.grading.control_scores import with_truths
 from purebench.results.grading.evidence import RECOVERED, ControlScore
+from purebench.results.grading.gathering import Companions
 from purebench.statistics import Estimate
 
 KINDS = {

@@ -268,7 +268,8 @@ def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
     """
     parts = [(board, core, {"schema_version", "stop"}), (board["dataset"], core.dataset, set())]
     parts += [
-        (board["attacks"][name], attack, {"source", "counters", "spare", "rows"}) for name, attack in core.attacks.items()
+        (board["attacks"][name], attack, {"source", "counters", "spare", "rows"})
+        for name, attack in core.attacks.items()
     ]
     parts += [(board["verify"], core.verify, set())] if "verify" in board else []
     for given, part, optional in parts:

@@ -22,6 +22,7 @@ KINDS = (CONTROLS, REFERENCES, EFFORT)
 SCORES = "scores.jsonl"
 """File of the folder of the controls with their scores, one in a line."""
 
+
 def companions_in_store(path: Path, board: Board) -> dict[str, list[DefenseResult]]:
     """Return the results of the boards that were derived from a board and run into a store.
 
