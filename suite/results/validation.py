@@ -51,6 +51,7 @@ def check_result(result: DefenseResult) -> None:
 
 def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
     """Raise PurebenchError if the picks and scores contradict the attacks, the draws or the board."""
+    robust = Outcome.ROBUST
     worst, answered = result.worst_case, {attack.name: attack.outcomes for attack in result.attacks}
     lists = {"picked": worst.picked, "outcomes": worst.outcomes, "draws": worst.draws, "distances": worst.distances}
     try:
@@ -70,8 +71,9 @@ def _check_worst_case(result: DefenseResult, board: BoardCore) -> None:
                     f"outcomes[{row}]: expected {answered[name][row]}, the outcome under {name} of a deterministic "
                     f"defense, but got {outcome}."
                 )
-            wrong = [attack for attack, found in answered.items() if found[row] is Outcome.MISCLASSIFIED]
-            if not result.random and outcome is Outcome.ROBUST and wrong:
+            if result.random or outcome is not robust:
+                continue
+            if wrong := [attack for attack, found in answered.items() if found[row] is Outcome.MISCLASSIFIED]:
                 raise PurebenchError(
                     f"outcomes[{row}]: robust contradicts {shown(wrong[0])}, under which the image is misclassified."
                 )
@@ -138,6 +140,8 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
 
 def _check_distances(distances: Sequence[float | None], board: BoardCore) -> None:
     furthest = board.threat.model.radius * (1 + TOLERANCE)
+    if max(filter(None, distances), default=0.0) <= furthest + 1e-6:
+        return
     for row, distance in enumerate(distances):
         if distance is not None and distance > furthest + 1e-6:
             raise PurebenchError(f"distances[{row}]: expected at most the radius, {furthest:.6g}, but got {distance}.")
