@@ -6,17 +6,20 @@ also writes the page and the results. It prints the processor and wall seconds a
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +31,9 @@ from purebench.records import store
 from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.records.record import Record
 from purebench.results.results import CLEAN
+
+if TYPE_CHECKING:
+    from reporting import Report
 
 IMAGES, DEFENSES, ATTACKS, DRAWS, BLOCK = 10_000, 20, 10, 16, 100
 """The sizes of the board; DRAWS is that of the verification draws and of the fresh draws."""
@@ -144,7 +150,16 @@ def write_store(path: Path, board: Board, seed: int) -> None:
 
 
 def run(what: str, path: Path) -> dict[str, float]:
-    """Run one command in this process; return its seconds and peak memory, imports included, and the page's size."""
+    """Run one command in this process.
+
+    Args:
+        what: show, or page for the page and the results, too.
+        path: The store.
+
+    Returns:
+        Processor seconds and peak memory of the process, imports included; the wall seconds of the command; the
+        processor seconds of a loop (`loop_seconds`) in the same process, and the number of printed lines.
+    """
     from purebench.cli.commands.show import print_stored
 
     folder = path.parent / "results"
@@ -158,16 +173,54 @@ def run(what: str, path: Path) -> dict[str, float]:
         "cpu": used.ru_utime + used.ru_stime,
         "wall": wall,
         "megabytes": used.ru_maxrss / 1024,
+        "loop": loop_seconds(),
         "lines": printed.getvalue().count("\n"),
     }
 
 
 def measured(what: str, path: Path) -> dict[str, float]:
-    """Run one command in a new process."""
+    """Run one command in a new process, with one thread."""
     command = [sys.executable, str(Path(__file__)), what, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def measure(report: Report, options: argparse.Namespace) -> None:
+    """Measure both commands on all images and on a part of them."""
+    from reporting import fixed, text  # imports torch, which the measured processes must not
+
+    images = options.images or IMAGES
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (max(images // SMALLER, 1), images):
+            path = Path(folder) / f"{count}" / "store.sqlite"
+            write_store(path, make_board(count, DEFENSES, ATTACKS, DRAWS), options.seed)
+            rows += [{"name": what, "images": count, **measured(what, path)} for what in WHAT]
+    columns = (
+        ("name", "", text),
+        ("images", "images", text),
+        ("cpu", "processor, s", fixed(2)),
+        ("wall", "wall, s", fixed(2)),
+        ("megabytes", "MB", fixed(0)),
+        ("loop", "s of a loop", fixed(2)),
+    )
+    report.show(f"bookkeeping: {DEFENSES} rows, {ATTACKS} attacks, {DRAWS} draws", rows, columns)
+    for what, (seconds, megabytes) in WHAT.items():
+        few, many = (row for row in rows if row["name"] == what)
+        report.at_most(f"{what}, processor seconds", many["cpu"], seconds)
+        report.at_most(f"{what}, MB", many["megabytes"], megabytes)
+        growth = many["cpu"] / few["cpu"] * few["images"] / many["images"]
+        report.at_most(f"{what}, time per image ÷ that of a part", growth, LINEAR_BAR)
+
+
+def loop_seconds() -> float:
+    """Return the processor seconds of five million additions, by which machines can be compared."""
+    began, total = time.process_time(), 0
+    for number in range(5_000_000):
+        total += number
+    return time.process_time() - began
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, repeat
+from operator import is_
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,10 @@ def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: in
 
 def is_outcome(outcomes: Sequence[Outcome], *wanted: Outcome) -> Bools:
     """Return whether each outcome is one of those wanted, bool [images]."""
-    return np.fromiter(map(wanted.__contains__, outcomes), np.bool_, len(outcomes))
+    found = np.zeros(len(outcomes), dtype=np.bool_)
+    for one in wanted:
+        found |= np.fromiter(map(is_, outcomes, repeat(one)), np.bool_, len(outcomes))
+    return found
 
 
 def right_answers(outcomes: Sequence[Outcome], answers: Sequence[str], draws: int) -> Bools:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,6 +32,8 @@ MOST_SHARED, LONGEST_SHARED = 1_024, 20_000
 """Largest number of different values of each of these fields that are kept, and their longest JSON in characters."""
 LONGEST = 4_000_000
 """Characters of the longest document that is read in this way."""
+MOST_STRINGS = 200_000
+"""Largest number of different strings of draws that are remembered."""
 OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
@@ -89,8 +91,11 @@ def _readers(kind: type[Record]) -> dict[str, Reader]:
 
 def _reader(hint: Any) -> Reader:
     adapter: TypeAdapter[Any] = TypeAdapter(hint)
+    is_list = get_origin(get_args(hint)[0] if get_origin(hint) is Annotated else hint) is list
 
     def read(part: str) -> Any:
+        if is_list and part == "[]":
+            return []
         if "{" in part:
             load_json(part)  # rejects duplicate keys, which pydantic accepts
         return adapter.validate_json(part, strict=True)
@@ -105,11 +110,17 @@ def _shared(reader: Reader) -> Reader:
 
 def _draws(other: Reader) -> Reader:
     """Return a reader of lists of draws, which has no regular expression for each string."""
+    known: dict[str, str] = {}
 
     def read(part: str) -> Any:
+        if len(known) > MOST_STRINGS:
+            known.clear()
         around = part.encode().translate(None, b"01")
         usual = around == _quotes(len(around) // 4) and len(part) <= MOST_DRAWS
-        return part[2:-2].split('", "') if usual else other(part)
+        if not usual:
+            return other(part)
+        strings = part[2:-2].split('", "')
+        return list(map(known.setdefault, strings, strings))  # equal strings are one object
 
     return read
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat
+from operator import is_, mul, or_
 from typing import TYPE_CHECKING, Any
 
 from purebench.core.errors import PurebenchError
@@ -89,11 +90,10 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
 
 def _agree(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -> bool:
     """Return whether the outcomes agree with the draws; see `check_draws`, which names the image that does not."""
-    robust = Outcome.ROBUST  # looked up once: the members of an Enum are found slowly
-    expected = [count if answered else 0 for answered in map(ANSWERED.__contains__, outcomes)]
-    half = count // 2
-    majority = [right > half for right in map(str.count, draws, repeat("1"))]
-    return count > 0 and list(map(len, draws)) == expected and majority == [outcome is robust for outcome in outcomes]
+    robust, wrong = (list(map(is_, outcomes, repeat(one))) for one in (Outcome.ROBUST, Outcome.MISCLASSIFIED))
+    majority = list(map((count // 2).__lt__, map(str.count, draws, repeat("1"))))
+    expected = list(map(mul, map(or_, robust, wrong), repeat(count)))
+    return count > 0 and list(map(len, draws)) == expected and majority == robust
 
 
 def check_known(right: Sequence[int | None], seeds: int) -> None:

@@ -172,7 +172,7 @@ def _reasons(records: Iterable[Record], outcome: Outcome) -> dict[str, int]:
 
 def _finite(distances: tuple[float | None, ...]) -> tuple[float | None, ...]:
     """Return the distances, with None in place of those that are not finite."""
-    if not any(distance - distance for distance in distances if distance):  # inf - inf and nan - nan are nan
+    if all(map(isfinite, filter(None, distances))):
         return distances
     return tuple(None if distance is None or not isfinite(distance) else distance for distance in distances)
 

@@ -148,6 +148,8 @@ def _check_distances(distances: Sequence[float | None], board: BoardCore) -> Non
 
 
 def _check_pictures(result: DefenseResult, attack: AttackResult) -> None:
+    if not attack.pictures:
+        return
     labels = dict(zip(result.images, result.labels, strict=True))
     for row, picture in enumerate(attack.pictures):
         if labels.get(picture.image) != picture.label:
