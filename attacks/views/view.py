@@ -6,14 +6,15 @@ the mean of the draws' loss gradients from `look`, attacks of libraries differen
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from purebench.attacks.views.cast_weights import CastWeights
 from purebench.attacks.views.draws import Draws, draws_at
 from purebench.attacks.views.look import Look, Loss, Objective
 from purebench.attacks.views.look_counters import LookCounters
@@ -50,6 +51,7 @@ class View:
         flat: Of these, images whose gradient was zero while they were still classified correctly.
         not_finite: Of these, images whose gradient was not finite.
         counters: Counts the wrong draws of the looks at each image; None where they are not counted.
+        cast: The defense's weights in the view's precision; None before the first pass in bf16.
     """
 
     defense: Defense
@@ -67,6 +69,7 @@ class View:
     flat: int = 0
     not_finite: int = 0
     counters: LookCounters | None = None
+    cast: CastWeights | None = field(default=None, repr=False)
     changes_loss: ClassVar[bool] = False
     """True for a view whose `look` evaluates another loss than that of the defense's logits. Only attacks that call
     `look` use that loss."""
@@ -131,9 +134,14 @@ class View:
         with self.coarse(x):
             return self._pass(x).float()
 
-    def coarse(self, x: Tensor) -> AbstractContextManager[object]:
+    @contextmanager
+    def coarse(self, x: Tensor) -> Iterator[None]:
         """Return a context in which passes over images like x have the view's precision."""
-        return torch.autocast(x.device.type, torch.bfloat16, self.precision != "float32")
+        half = self.precision != "float32"
+        if half and self.cast is None:
+            self.cast = CastWeights(self.defense)
+        with torch.autocast(x.device.type, torch.bfloat16, half), self.cast if half and self.cast else nullcontext():
+            yield
 
     def _pass(self, x: Tensor) -> Tensor:
         self.forwards += len(x)

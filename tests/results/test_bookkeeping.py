@@ -1,10 +1,11 @@
-"""Tests that the work behind a page grows with the number of images and is done once, and the layout of result files."""
+"""Tests that the work behind a page is linear in the images and done once, and the layout of result files."""
 
 import json
 import sys
 
 import numpy as np
 import pytest
+from synthetic import make_results
 
 from purebench.leaderboards import terminal
 from purebench.leaderboards.site import render
@@ -13,7 +14,6 @@ from purebench.results import results as results_module
 from purebench.results.export import as_json, export_results
 from purebench.results.merge import merge
 from purebench.results.ranking import standing as standing_module
-from synthetic import make_results
 
 
 def made(images, block=10, seed=0):
@@ -83,7 +83,9 @@ def test_page_terminal_and_files_share_one_ranking_and_one_interval_of_each_atta
     ranked, estimated = [], []
     rank_of, accuracy = standing_module.rank_of, results_module.accuracy
     monkeypatch.setattr(standing_module, "rank_of", lambda *args, **more: ranked.append(1) or rank_of(*args, **more))
-    monkeypatch.setattr(results_module, "accuracy", lambda *args, **more: estimated.append(1) or accuracy(*args, **more))
+    monkeypatch.setattr(
+        results_module, "accuracy", lambda *args, **more: estimated.append(1) or accuracy(*args, **more)
+    )
     export_results(tmp_path, found)
     render(board, found, (), {})
     terminal.board_table(board, found)
@@ -99,7 +101,7 @@ def test_page_terminal_and_files_share_one_ranking_and_one_interval_of_each_atta
         {"b": [1, 2.5, None, True, "a, \n b"], "a": {"z": [], "y": {}, "x": [[1], [], [{"k": "é"}], ("t",)]}},
         [1, [2, [3]], {"a": 1}],
         "text",
-        {"key with \" and \n": 1e-17},
+        {'key with " and \n': 1e-17},
     ],
 )
 def test_result_files_have_the_layout_of_json(value):
