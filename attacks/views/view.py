@@ -6,16 +6,17 @@ the mean of the draws' loss gradients from `look`, attacks of libraries differen
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from purebench.attacks.views.cast_weights import CastWeights
 from purebench.attacks.views.draws import Draws, draws_at
-from purebench.attacks.views.look import Look, Loss, Objective
+from purebench.attacks.views.look import Look, Loss, Objective, gradient_warnings
 from purebench.attacks.views.look_counters import LookCounters
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.answers import check_logits
@@ -23,11 +24,6 @@ from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined
-
-OFTEN = 0.05
-"""Share of evaluated gradients that are zero above which there is a warning."""
-FLAT = "gradients may be masked; gradients of zero at images still classified correctly"
-NOT_FINITE = "gradients may be masked; gradients that are not finite, which count as zero"
 
 
 @dataclass
@@ -51,6 +47,7 @@ class View:
         not_finite: Of these, images whose gradient was not finite.
         counters: Counts the wrong draws of the looks at each image; None where they are not counted.
         start: Points [N,C,H,W] at which the first run of an attack starts; None for the attack's own start.
+        cast: The defense's weights in the view's precision; None before the first pass in bf16.
     """
 
     defense: Defense
@@ -69,6 +66,7 @@ class View:
     not_finite: int = 0
     counters: LookCounters | None = None
     start: Tensor | None = None
+    cast: CastWeights | None = field(default=None, repr=False)
     changes_loss: ClassVar[bool] = False
     """True if `look` evaluates another loss than that of the defense's logits; only attacks that call it use that."""
 
@@ -96,13 +94,7 @@ class View:
     @property
     def warnings(self) -> list[ResultWarning]:
         """Warnings that the accuracy under the attack may be too high."""
-        found = list(self.warned)
-        if self.not_finite:
-            count = min(self.not_finite, self.looked)  # each of two parts of a gradient may be counted
-            found.append(ResultWarning(WarningCode.NON_FINITE_GRADIENT, NOT_FINITE, count, self.looked))
-        if self.flat > OFTEN * self.looked:
-            found.append(ResultWarning(WarningCode.ZERO_GRADIENT, FLAT, min(self.flat, self.looked), self.looked))
-        return found
+        return [*self.warned, *gradient_warnings(self.looked, self.flat, self.not_finite)]
 
     def count_looks(self, images: int) -> None:
         """Count the wrong draws of the attack's looks at that many images, if the draws are the random defense's own.
@@ -132,9 +124,14 @@ class View:
         with self.coarse(x):
             return self._pass(x).float()
 
-    def coarse(self, x: Tensor) -> AbstractContextManager[object]:
+    @contextmanager
+    def coarse(self, x: Tensor) -> Iterator[None]:
         """Return a context in which passes over images like x have the view's precision."""
-        return torch.autocast(x.device.type, torch.bfloat16, self.precision != "float32")
+        half = self.precision != "float32"
+        if half and self.cast is None:
+            self.cast = CastWeights(self.defense)
+        with torch.autocast(x.device.type, torch.bfloat16, half), self.cast if half and self.cast else nullcontext():
+            yield
 
     def _pass(self, x: Tensor) -> Tensor:
         self.forwards += len(x)

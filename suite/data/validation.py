@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -250,10 +251,9 @@ def _from_one(labels: Array, classes: int) -> bool:
 
 def _array(name: str, what: str, values: Any) -> Array:
     """Return an array, a tensor or a list as a numpy array. Raises PurebenchError if it does not hold numbers."""
-    import torch
-
+    torch = sys.modules.get("torch")  # without torch there is no tensor, and importing it takes seconds
     try:
-        if isinstance(values, torch.Tensor):
+        if torch is not None and isinstance(values, torch.Tensor):
             values = values.detach().cpu()
             values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
         array = np.asarray(values)

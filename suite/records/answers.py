@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress, repeat
+from operator import is_
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +40,20 @@ def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: in
     Returns:
         The answers; None if no attack applies.
     """
-    applying = [pair for pair in attacks if any(outcome is not Outcome.SKIPPED for outcome in pair[0])]
+    applying = [(outcomes, answers, ~is_outcome(outcomes, Outcome.SKIPPED)) for outcomes, answers in attacks]
+    applying = [found for found in applying if found[2].any()]
     if not applying:
         return None
-    right = np.stack([right_answers(outcomes, answers, draws) for outcomes, answers in applying])
-    counts = np.array([[outcome is not Outcome.SKIPPED for outcome in outcomes] for outcomes, _ in applying])
-    return Answers(right, counts)
+    right = np.stack([right_answers(outcomes, answers, draws) for outcomes, answers, _ in applying])
+    return Answers(right, np.stack([counts for _, _, counts in applying]))
+
+
+def is_outcome(outcomes: Sequence[Outcome], *wanted: Outcome) -> Bools:
+    """Return whether each outcome is one of those wanted, bool [images]."""
+    found = np.zeros(len(outcomes), dtype=np.bool_)
+    for one in wanted:
+        found |= np.fromiter(map(is_, outcomes, repeat(one)), np.bool_, len(outcomes))
+    return found
 
 
 def right_answers(outcomes: Sequence[Outcome], answers: Sequence[str], draws: int) -> Bools:
@@ -57,8 +67,12 @@ def right_answers(outcomes: Sequence[Outcome], answers: Sequence[str], draws: in
     Returns:
         bool [images, draws]; False where there is no answer.
     """
+    if len(outcomes) != len(answers):
+        raise ValueError(f"expected the draws of each of {len(outcomes)} images, but got {len(answers)}.")
     table = np.zeros((len(outcomes), draws), dtype=np.bool_)
-    for row, given, outcome in zip(table, answers, outcomes, strict=True):
-        if outcome in ANSWERED:
-            row[:] = [answer == "1" for answer in given]
+    answered = is_outcome(outcomes, *ANSWERED)
+    given = answers if answered.all() else list(compress(answers, answered))
+    if other := set(map(len, given)) - {draws}:
+        raise ValueError(f"expected {draws} draws of each answered image, but got {min(other)}.")
+    table[answered] = np.frombuffer("".join(given).encode(), np.uint8).reshape(-1, draws) == ord("1")
     return table

@@ -25,6 +25,7 @@ from purebench.core.files.versioned_model import (
 )
 from purebench.core.warning_codes import ResultWarning
 from purebench.records.outcome import ANSWERED, Outcome
+from purebench.records.stored_json import read_record
 from purebench.records.validation import check_record
 
 SCHEMA: Final = 1
@@ -236,12 +237,12 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """Return the record that `to_json` wrote.
+        """Return the record that `to_json` wrote; its lists may be shared with other records.
 
         Raises:
             PurebenchError: If it has another version, violates the schema, or contradicts itself.
         """
-        record = from_json(cls, text, version=SCHEMA, cure=CURE)
+        record = read_record(cls, text) or from_json(cls, text, version=SCHEMA, cure=CURE)
         check_record(record)
         return record
 

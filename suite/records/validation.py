@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
+from operator import is_, mul, or_
 from typing import TYPE_CHECKING, Any
 
 from purebench.core.errors import PurebenchError
@@ -34,7 +36,7 @@ def check_record(record: Record) -> None:
     check_lengths(record.images, lists, optional)
     check_known(record.known_right, record.known_seeds)
     check_looks(record.looks, record.clean_looks)
-    lengths = {len(draws) for draws in record.draws if draws}
+    lengths = set(map(len, record.draws)) - {0}
     if len(lengths) > 1:
         raise PurebenchError(f"draws: expected equally many draws of each image, but got {sorted(lengths)}.")
     check_draws(record.outcomes, record.draws, lengths.pop() if lengths else 1)
@@ -74,6 +76,8 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
     Raises:
         PurebenchError: If they contradict each other.
     """
+    if _agree(outcomes, draws, count):
+        return
     for row, (outcome, given) in enumerate(zip(outcomes, draws, strict=True)):
         expected = count if outcome in ANSWERED else 0
         if len(given) != expected:
@@ -83,6 +87,14 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
             )
         if expected and (2 * given.count("1") > count) != (outcome is Outcome.ROBUST):
             raise PurebenchError(f"outcomes[{row}]: {outcome} contradicts the draws {shown(given)}.")
+
+
+def _agree(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -> bool:
+    """Return whether the outcomes agree with the draws; see `check_draws`, which names the image that does not."""
+    robust, wrong = (list(map(is_, outcomes, repeat(one))) for one in (Outcome.ROBUST, Outcome.MISCLASSIFIED))
+    majority = list(map((count // 2).__lt__, map(str.count, draws, repeat("1"))))
+    expected = list(map(mul, map(or_, robust, wrong), repeat(count)))
+    return count > 0 and list(map(len, draws)) == expected and majority == robust
 
 
 def check_known(right: Sequence[int | None], seeds: int) -> None:

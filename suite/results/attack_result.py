@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from statistics import median
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict
 
@@ -14,6 +15,8 @@ from purebench.core.files.versioned_model import STRICT, Distance, DrawString, L
 from purebench.core.warning_codes import ResultWarning
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
+
+T = TypeVar("T")
 
 BACKWARD = 2
 """Cost of a backward pass in forward passes."""
@@ -125,7 +128,22 @@ class AttackResult:
         """Return plain JSON values without the seconds; fields of some attacks only are included if they are set."""
         optional = ("certified", "known_right", "known_seeds", "looks", "clean_looks", "truth", "control")
         without = {"seconds", *(name for name in optional if not getattr(self, name))}
-        return {name: value for name, value in asdict(self).items() if name not in without}
+        return {name: value for name, value in _plain_fields(self).items() if name not in without}
+
+
+class PerAttack:
+    """Values computed from attacks, each once: `get(attack, compute)` calls compute(attack) for a new attack only."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[AttackResult, Any]] = {}
+
+    def get(self, attack: AttackResult, compute: Callable[[AttackResult], T]) -> T:
+        """Return compute(attack), computed before for the same object."""
+        held = self.known.get(attack.name)
+        if held is None or held[0] is not attack:
+            held = self.known[attack.name] = attack, compute(attack)
+        found: T = held[1]
+        return found
 
 
 @dataclass(frozen=True)
@@ -156,4 +174,15 @@ class WorstCase:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values without the seconds."""
-        return {name: value for name, value in asdict(self).items() if name != "seconds"}
+        return {name: value for name, value in _plain_fields(self).items() if name != "seconds"}
+
+
+def _plain_fields(found: AttackResult | WorstCase) -> dict[str, Any]:
+    """Return the fields as plain values, as `asdict` does, but without a copy of each value of an image."""
+    return {field.name: _plain(getattr(found, field.name)) for field in fields(found)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and is_dataclass(next((one for one in value if one is not None), None)):
+        return tuple(None if one is None else asdict(one) for one in value)
+    return deepcopy(dict(value)) if isinstance(value, Mapping) else value

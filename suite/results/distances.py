@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
 
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.core.threat import parse_radius
+from purebench.records.answers import is_outcome
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, DefenseResult
 from purebench.statistics import median_distance
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -69,31 +76,35 @@ def nearest_distances(result: DefenseResult) -> NearestDistances | None:
     searching = [attack for attack in result.common if reach(attack) is not None]
     if not searching:
         return None
-    radius = parse_radius(result.board["threat"]["radius"])
-    distances: list[float | None] = []
-    errored = spared = 0
-    for image in range(len(result.images)):
-        asked = any(attack.outcomes[image] in ANSWERED for attack in searching)
-        if any(attack.outcomes[image] is Outcome.ERRORED for attack in result.common):
-            errored += 1
-            distances.append(0.0)
-        elif known := _known(result, image, radius):
-            spared += not asked
-            distances.append(min(known))
-        elif asked:
-            distances.append(None)
+    errored, asked = np.zeros((2, len(result.images)), dtype=np.bool_)
+    for attack in result.common:
+        errored |= is_outcome(attack.outcomes, Outcome.ERRORED)
+    for attack in searching:
+        asked |= is_outcome(attack.outcomes, *ANSWERED)
+    known = _known(result, parse_radius(result.board["threat"]["radius"]))
+    found = np.isfinite(known)
+    kept = errored | found | asked
+    distances = [value if value < inf else None for value in np.where(errored, 0.0, known)[kept].tolist()]
     names = tuple(attack.name for attack in searching)
-    return NearestDistances(tuple(distances), names, distances.count(None), errored, spared, result.anytime)
+    spared = int((found & ~errored & ~asked).sum())
+    return NearestDistances(tuple(distances), names, distances.count(None), int(errored.sum()), spared, result.anytime)
 
 
-def _known(result: DefenseResult, image: int, radius: float) -> list[float]:
-    """Return the distances at which an image was broken.
+def _known(result: DefenseResult, radius: float) -> Floats:
+    """Return the smallest distance at which each image was broken, [images]; infinite where nothing broke it.
 
-    Those of attacks within the threat model exceed the radius by rounding only, so they are clipped to it.
+    The distances of attacks within the threat model exceed the radius by rounding only, so they are clipped to it.
     """
-    found = [attack.nearest[image] for attack in result.common if attack.nearest]
-    inside = [attack.distances[image] for attack in result.common if attack.outcomes[image] is Outcome.MISCLASSIFIED]
-    return [d for d in found if d is not None] + [min(d, radius) for d in inside if d is not None]
+    smallest = np.full(len(result.images), np.inf)
+    for attack in result.common:
+        broken = is_outcome(attack.outcomes, Outcome.MISCLASSIFIED)
+        inside = np.minimum(
+            np.array(attack.distances, dtype=np.float64), radius
+        )  # None becomes NaN, which fmin ignores
+        smallest = np.fmin(smallest, np.where(broken, inside, np.nan))
+        if attack.nearest:
+            smallest = np.fmin(smallest, np.array(attack.nearest, dtype=np.float64))
+    return smallest
 
 
 def distance_text(norm: str, distance: float | None) -> str:

@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,24 +51,22 @@ def export_results(
     """
     results = list(results)
     timings = _read_timings(folder)
-    files = {}
-    for result in results:
-        path = folder / f"{result.name}.json"
+    paths = {folder / f"{result.name}.json": result for result in results}
+    for path, result in paths.items():
         if path.name in BESIDE or path.parent != folder:
             raise PurebenchError(
                 f"{result.name!r}: expected a name of a defense that is a valid file name; choose another."
             )
-        files[path] = as_json(result.to_dict())
         timings[result.name] = result.seconds
-    files[folder / TIMINGS] = as_json(timings)
-    others = [path for path in _result_files(folder) if path not in files] if results else []
+    others = [path for path in _result_files(folder) if path not in paths] if results else []
     whole = [*results, *(_named_result(path, timings) for path in others)]
     rows = [result for result in whole if result.board == whole[0].board]
-    files[folder / RANKS] = as_json(_ranks(rows))
+    beside = {TIMINGS: timings, RANKS: _ranks(rows)}
     if evidence is not None:
-        files[folder / GRADES] = as_json({name: found.to_dict() for name, found in grades(rows, evidence).items()})
-    write_files(files)
-    return list(files)
+        beside[GRADES] = {name: found.to_dict() for name, found in grades(rows, evidence).items()}
+    files = ((path, as_json(result.to_dict())) for path, result in paths.items())
+    write_files(chain(files, ((folder / name, as_json(value)) for name, value in beside.items())))
+    return [*paths, *(folder / name for name in beside)]
 
 
 def load_results(folder: Path) -> list[DefenseResult]:
@@ -118,37 +118,62 @@ def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> str:
-    """Serialize a value in the layout of our JSON files.
+    """Serialize a value in the layout of our JSON files: sorted keys, and one value a line, indented by its level.
+
+    The layout is that of `json.dumps(value, sort_keys=True, indent=1)`, which takes many times as long for long lists.
 
     Raises:
         PurebenchError: the value contains NaN or infinity, which JSON does not have.
     """
     try:
-        return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return _laid_out(value, 1) + "\n"
     except ValueError as error:
         raise PurebenchError(f"expected finite numbers in a result, but {error}.") from error
 
 
-def write_files(files: Mapping[Path, str]) -> None:
+def _laid_out(value: Any, level: int) -> str:
+    """Return the JSON of a value, whose inner values are indented by `level` spaces."""
+    if isinstance(value, dict) and value:
+        inner = [f"{_encoder(0).encode(key)}: {_laid_out(one, level + 1)}" for key, one in sorted(value.items())]
+        return _between("{", f",\n{' ' * level}".join(inner), "}", level)
+    if isinstance(value, list | tuple) and value:
+        if any(issubclass(kind, dict | list | tuple) for kind in set(map(type, value))):
+            return _between("[", f",\n{' ' * level}".join(_laid_out(one, level + 1) for one in value), "]", level)
+        return _between("[", _encoder(level).encode(value)[1:-1], "]", level)
+    return _encoder(0).encode(value)
+
+
+def _between(opening: str, inner: str, closing: str, level: int) -> str:
+    return f"{opening}\n{' ' * level}{inner}\n{' ' * (level - 1)}{closing}"
+
+
+@cache
+def _encoder(level: int) -> json.JSONEncoder:
+    """Return an encoder that puts each value of a list on a line of its own."""
+    return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(f",\n{' ' * level}", ": "))
+
+
+def write_files(files: Mapping[Path, str] | Iterable[tuple[Path, str]]) -> None:
     """Write all files or, as far as a file system allows, none: temporary files first, which are then moved.
 
     Args:
-        files: the text of each file.
+        files: the text of each file, or pairs of a file and its text, of which one at a time is held in memory.
 
     Raises:
         PurebenchError: a file cannot be written; the message contains its path, and no partial file remains.
     """
-    beside = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    beside: dict[Path, Path] = {}
     path = None
     try:
-        for path, text in files.items():
+        for path, text in files.items() if isinstance(files, Mapping) else files:
+            beside[path] = path.with_name(f".{path.name}.{os.getpid()}.part")
             path.parent.mkdir(parents=True, exist_ok=True)
             with beside[path].open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-        for path in files:
-            beside[path].replace(path)
+        for path, part in beside.items():
+            part.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise PurebenchError(f"{path}: cannot be written ({reason}); free the disk or choose another place.") from error

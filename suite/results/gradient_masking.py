@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.core.warning_codes import OF_GRADIENTS, OF_ONE_ATTACK, ResultWarning, WarningCode, joined
+from purebench.records.answers import is_outcome
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
@@ -59,7 +60,7 @@ def _named(attacks: Sequence[AttackResult], codes: Set[WarningCode]) -> Iterator
 
 
 def _held(outcomes: Sequence[Outcome]) -> bool:
-    return Outcome.ROBUST in outcomes and not {Outcome.MISCLASSIFIED, Outcome.ERRORED} & set(outcomes)
+    return Outcome.ROBUST in outcomes and Outcome.MISCLASSIFIED not in outcomes and Outcome.ERRORED not in outcomes
 
 
 def _noted(following: Sequence[AttackResult]) -> Iterator[ResultWarning]:
@@ -80,7 +81,7 @@ def _beaten(
     """
     if not following or not others:
         return
-    whole = np.array([Outcome.ERRORED not in found for found in _by_image(result.common)])
+    whole = ~np.any([is_outcome(attack.outcomes, Outcome.ERRORED) for attack in result.common], axis=0)
     compared = np.asarray(whole & _answered(following) & _answered(others), dtype=np.bool_)
     without, along = (_broken(result, pool) & compared for pool in (others, following))
     more, fewer = int((without & ~along).sum()), int((along & ~without).sum())
@@ -96,7 +97,8 @@ def _by_image(attacks: Sequence[AttackResult]) -> Iterator[tuple[Outcome, ...]]:
 
 def _answered(pool: Sequence[AttackResult]) -> Bools:
     """Return the images for which some attack of the pool answered."""
-    return np.array([any(outcome in ANSWERED for outcome in found) for found in _by_image(pool)])
+    answered: Bools = np.any([is_outcome(attack.outcomes, *ANSWERED) for attack in pool], axis=0)
+    return answered
 
 
 def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
@@ -105,7 +107,7 @@ def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
     For a random defense the strongest attack is picked on the first half of the draws, and the majority of the other
     half decides, so that a larger pool does not break more images by chance alone.
     """
-    answered = np.array([[outcome in ANSWERED for outcome in attack.outcomes] for attack in pool])
+    answered = np.stack([is_outcome(attack.outcomes, *ANSWERED) for attack in pool])
     right = np.stack([result.right(attack) for attack in pool]) | ~answered[:, :, None]
     half = result.draws // 2
     if half == 0:

@@ -10,10 +10,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from purebench.boards.growing_effort import effort_text
+from purebench.core.compute.memory import collector_paused
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode, joined
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
@@ -58,7 +60,8 @@ def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
                 f"{board.name}: expected one record for {record.defense}, {record.attack}, block {record.block}, "
                 "but got two with different keys; remove those of an earlier board."
             )
-    found = (_of_defense(board, defense, by_job, blocks) for defense in board.shown)
+    with collector_paused():
+        found = [_of_defense(board, defense, by_job, blocks) for defense in board.shown]
     return [result for result in found if result is not None]
 
 
@@ -85,8 +88,8 @@ def _of_defense(
         random=random,
         parameters=int(_the_one(defense.name, "parameters", facts, default=0)),
         weights=str(_the_one(defense.name, "weights", facts, default="")),
-        images=tuple(image for block in blocks for image in block[0].images),
-        labels=tuple(label for block in blocks for label in block[0].labels),
+        images=_joined(block[0].images for block in blocks),
+        labels=_joined(block[0].labels for block in blocks),
         complete=len(blocks) == counted,
         attacks=tuple(
             _of_attack(attack, [block[i] for block in blocks], random) for i, attack in enumerate(board.attacks)
@@ -116,12 +119,12 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
         gradient=attack.gradient,
         eot=attack.eot if random else 1,
         source=None if attack.source is None else _plain(asdict(attack.source)),
-        outcomes=tuple(outcome for record in records for outcome in record.outcomes),
-        draws=tuple(draws for record in records for draws in record.draws),
-        distances=tuple(_finite(distance) for record in records for distance in record.distances),
-        nearest=tuple(_finite(distance) for distance in _where_any(records, [record.nearest for record in records])),
+        outcomes=_joined(record.outcomes for record in records),
+        draws=_joined(record.draws for record in records),
+        distances=_finite(_joined(record.distances for record in records)),
+        nearest=_finite(_where_any(records, [record.nearest for record in records])),
         claims=_where_any(records, [record.claims for record in records]),
-        certified=tuple(_finite(r) for r in _where_any(records, [record.certified for record in records])),
+        certified=_finite(_where_any(records, [record.certified for record in records])),
         reasons=tuple(errors),
         skips=tuple(_reasons((record for record in records if not _spares(record)), Outcome.SKIPPED)),
         notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
@@ -143,10 +146,10 @@ def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) ->
 def _worst_case(records: Sequence[Record]) -> WorstCase:
     phases = sorted({phase for record in records for phase in record.seconds})
     return WorstCase(
-        picked=tuple(name for record in records for name in record.picked),
-        outcomes=tuple(outcome for record in records for outcome in record.outcomes),
-        draws=tuple(draws for record in records for draws in record.draws),
-        distances=tuple(_finite(distance) for record in records for distance in record.distances),
+        picked=_joined(record.picked for record in records),
+        outcomes=_joined(record.outcomes for record in records),
+        draws=_joined(record.draws for record in records),
+        distances=_finite(_joined(record.distances for record in records)),
         reasons=tuple(_reasons(records, Outcome.ERRORED)),
         notes=tuple(dict.fromkeys(note for record in records for note in record.notes)),
         forwards=sum(record.forwards for record in records),
@@ -178,17 +181,22 @@ def _reasons(records: Iterable[Record], outcome: Outcome) -> dict[str, int]:
     return dict(Counter(told))
 
 
-def _finite(distance: float | None) -> float | None:
-    return None if distance is None or not isfinite(distance) else distance
+def _finite(distances: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    """Return the distances, with None in place of those that are not finite."""
+    if all(map(isfinite, filter(None, distances))):
+        return distances
+    return tuple(None if distance is None or not isfinite(distance) else distance for distance in distances)
+
+
+def _joined(lists: Iterable[Iterable[T]]) -> tuple[T, ...]:
+    return tuple(chain.from_iterable(lists))
 
 
 def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -> tuple[T | None, ...]:
     """Concatenate the records' lists, with None for the images of a record without one; empty if no record has one."""
     if not any(lists):
         return ()
-    return tuple(
-        value for record, given in zip(records, lists, strict=True) for value in given or [None] * len(record.images)
-    )
+    return _joined(given or [None] * len(record.images) for record, given in zip(records, lists, strict=True))
 
 
 def _header(board: Board) -> dict[str, Any]:
@@ -215,7 +223,8 @@ def _the_one(defense: str, name: str, facts: Sequence[Mapping[str, Any]], defaul
 
 def _shared(name: str, records: Sequence[Record]) -> Any:
     """Return the records' value under this name; different values (of two machines, for example) are joined."""
-    values = {json.dumps(record.provenance[name], sort_keys=True) for record in records if name in record.provenance}
+    different = {id(record.provenance): record.provenance for record in records}.values()  # most records share theirs
+    values = {json.dumps(one[name], sort_keys=True) for one in different if name in one}
     found = [json.loads(value) for value in sorted(values)]
     if found and all(isinstance(value, dict) for value in found):
         names = sorted({key for value in found for key in value})

@@ -8,26 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
-from purebench.core.files.versioned_model import (
-    STRICT,
-    Line,
-    PerImage,
-    Plain,
-    Position,
-    Whole,
-    from_json,
-)
+from purebench.core.files.versioned_model import STRICT, Line, PerImage, Plain, Position, Whole, from_json
 from purebench.core.registry import Spec
 from purebench.records.answers import ANSWERED as ANSWERED
-from purebench.records.answers import Answers, gather, right_answers
+from purebench.records.answers import Answers, gather, is_outcome, right_answers
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
-from purebench.results.attack_result import AttackResult, WorstCase
+from purebench.results.attack_result import AttackResult, PerAttack, WorstCase
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 
 Bools = npt.NDArray[np.bool_]
@@ -79,7 +72,7 @@ class DefenseResult:
     schema: Literal[1] = SCHEMA
     best_known: WorstCase | None = None
 
-    @property
+    @cached_property
     def common(self) -> tuple[AttackResult, ...]:
         """The attacks of the common suite, which decide the robust accuracy and the rank: those without `rows`."""
         return tuple(attack for attack in self.attacks if not self.board["attacks"][attack.name].get("rows"))
@@ -94,18 +87,17 @@ class DefenseResult:
         """Fresh draws that score the picked adversarial example of an image."""
         return int(self.board["verify"]["fresh"]) if self.random else 1
 
-    @property
+    @cached_property
     def fresh(self) -> Bools:
         """True where a fresh draw at the picked adversarial example was correct, bool [images, draws]; see `scored`."""
         return right_answers(self.worst_case.outcomes, self.worst_case.draws, self.fresh_draws)
 
-    @property
+    @cached_property
     def scored(self) -> Bools:
         """True where an adversarial example was picked and scored, bool [images]."""
-        scored: Bools = np.array([outcome in ANSWERED for outcome in self.worst_case.outcomes], dtype=np.bool_)
-        return scored
+        return is_outcome(self.worst_case.outcomes, *ANSWERED)
 
-    @property
+    @cached_property
     def doubtful(self) -> Bools:
         """True where the score is unknown because an attack or the scoring ERRORED on the image, bool [images].
 
@@ -113,7 +105,7 @@ class DefenseResult:
         """
         failed = np.zeros(len(self.images), dtype=np.bool_)
         for outcomes in (*(attack.outcomes for attack in self.common), self.worst_case.outcomes):
-            failed |= np.array([outcome is Outcome.ERRORED for outcome in outcomes], dtype=np.bool_)
+            failed |= is_outcome(outcomes, Outcome.ERRORED)
         doubtful: Bools = failed & ~(self.scored & ~self.fresh.any(axis=1))
         return doubtful
 
@@ -141,19 +133,19 @@ class DefenseResult:
         rule = self.board.get("stop", {})
         return "half_width" in rule or "decided" in rule
 
-    @property
+    @cached_property
     def answers(self) -> Answers | None:
         """The answers under all attacks of the common suite that apply, clean included; None where none applies."""
         return gather([(attack.outcomes, attack.draws) for attack in self.common], self.draws)
 
-    @property
+    @cached_property
     def failed(self) -> bool:
         """True if every image of every attack that applies ERRORED; the clean images count if no attack applies."""
         applying = [attack for attack in self.common if not attack.skipped]
         attacks = [attack for attack in applying if attack.name != CLEAN and not attack.certified]
         return all(attack.failed for attack in attacks or applying)
 
-    @property
+    @cached_property
     def attacked(self) -> bool:
         """True if some attack measures the robustness; if none applies, the clean accuracy does not measure it.
 
@@ -168,7 +160,7 @@ class DefenseResult:
         """The number of images whose score is unknown because of an error; see `doubtful`."""
         return int(self.doubtful.sum())
 
-    @property
+    @cached_property
     def clean(self) -> Estimate | None:
         """Accuracy without an attack; None on a board without an attack named "clean".
 
@@ -177,7 +169,7 @@ class DefenseResult:
         clean = next((attack for attack in self.attacks if attack.name == CLEAN), None)
         return None if clean is None or self.spared(clean).any() else self.accuracy(clean)
 
-    @property
+    @cached_property
     def robust(self) -> Estimate | None:
         """Accuracy at the picked adversarial examples, which the page shows.
 
@@ -189,13 +181,13 @@ class DefenseResult:
         """
         return None if self.doubtful.any() else self._mean(self.scores())
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[Estimate, Estimate] | None:
         """The robust accuracy with all doubtful images wrong, and with all correct; None without doubtful images."""
         low, high = self._mean(self.scores(errored=0.0)), self._mean(self.scores(errored=1.0))
         return None if low is None or high is None or not self.doubtful.any() else (low, high)
 
-    @property
+    @cached_property
     def bracket(self) -> Estimate | None:
         """Limits for mean_i min_a q[i,a] of a random defense (see `statistics.bracket`); None for other defenses."""
         answers, some = self.answers, self.scored
@@ -216,7 +208,10 @@ class DefenseResult:
 
     def accuracy(self, attack: AttackResult) -> Estimate | None:
         """Return the accuracy under one attack over the images it applies to; None if all images were SKIPPED."""
-        applies = np.array([outcome is not Outcome.SKIPPED for outcome in attack.outcomes])
+        return self._computed[1].get(attack, self._accuracy)
+
+    def _accuracy(self, attack: AttackResult) -> Estimate | None:
+        applies = ~is_outcome(attack.outcomes, Outcome.SKIPPED)
         if not applies.any():
             return None
         right = self.right(attack)[applies]
@@ -231,24 +226,27 @@ class DefenseResult:
             attack: one of the attacks of this result.
 
         Returns:
-            bool [images], all False for an attack that spares no images, and for one that is not for defenses of this
-                kind.
+            bool [images], all False for an attack that spares no images or that is not for defenses of this kind.
         """
         gone = np.zeros(len(self.images), dtype=np.bool_)
         choice = self.board["attacks"][attack.name]
         only, spares = choice["only"], self.cascade or choice.get("spare", False)
         if not spares or only not in ("all", "random" if self.random else "deterministic"):
             return gone
-        counted = self.common if attack in self.common else self.attacks
-        for before in counted[: counted.index(attack)]:
-            broken = np.array([outcome is Outcome.MISCLASSIFIED for outcome in before.outcomes])
+        pool = self.attacks if choice.get("rows") else self.common
+        for before in pool[: [one.name for one in pool].index(attack.name)]:
+            broken = is_outcome(before.outcomes, Outcome.MISCLASSIFIED)
             gone |= broken & ~self.right(before).any(axis=1)
-        skipped: Bools = np.array([outcome is Outcome.SKIPPED for outcome in attack.outcomes])
-        return np.logical_and(gone, skipped)
+        return np.logical_and(gone, is_outcome(attack.outcomes, Outcome.SKIPPED))
 
     def right(self, attack: AttackResult) -> Bools:
         """Return whether each verification draw was correct, bool [images, draws]; False where there is no answer."""
-        return right_answers(attack.outcomes, attack.draws, self.draws)
+        return self._computed[0].get(attack, lambda attack: right_answers(attack.outcomes, attack.draws, self.draws))
+
+    @cached_property
+    def _computed(self) -> tuple[PerAttack, PerAttack]:
+        """The correct draws and the accuracy of each attack."""
+        return PerAttack(), PerAttack()
 
     @property
     def seconds(self) -> dict[str, dict[str, float]]:
@@ -287,8 +285,7 @@ class DefenseResult:
         """Create a result, without seconds, from the JSON of its `to_dict`.
 
         Raises:
-            PurebenchError: the JSON is of another version, does not match the schema, or contradicts itself or its
-                board.
+            PurebenchError: the JSON is of another version, does not match the schema, or contradicts itself.
         """
         from purebench.results.validation import check_name, check_result
 

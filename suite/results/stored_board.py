@@ -12,6 +12,7 @@ from purebench.boards.bundled import bundled
 from purebench.boards.parse import parse_board
 from purebench.boards.replay import command, run_command
 from purebench.boards.trust import built_in
+from purebench.core.compute.memory import collector_paused
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.files.places import default_store
 from purebench.core.registry import Spec, factory
@@ -58,7 +59,8 @@ def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
             board = replace(parse_board(definition), origin=saved.origin(name))
         except PurebenchError as error:
             raise PurebenchError(f"{path}: the plan of {name!r} is damaged: {error}") from error
-        return board, [record for key in keys if (record := saved.get(key)) is not None]
+        with collector_paused():
+            return board, [record for key in keys if (record := saved.get(key)) is not None]
 
 
 def _missing(path: Path, name: str, plans: Collection[str]) -> str:

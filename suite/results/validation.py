@@ -58,6 +58,7 @@ def _check_picks(
     result: DefenseResult, board: BoardCore, where: str, worst: WorstCase, attacks: Sequence[AttackResult]
 ) -> None:
     """Raise PurebenchError if the picks and scores contradict the attacks, the draws or the board."""
+    robust = Outcome.ROBUST
     answered = {attack.name: attack.outcomes for attack in attacks}
     lists = {"picked": worst.picked, "outcomes": worst.outcomes, "draws": worst.draws, "distances": worst.distances}
     try:
@@ -77,8 +78,9 @@ def _check_picks(
                     f"outcomes[{row}]: expected {answered[name][row]}, the outcome under {name} of a deterministic "
                     f"defense, but got {outcome}."
                 )
-            wrong = [attack for attack, found in answered.items() if found[row] is Outcome.MISCLASSIFIED]
-            if not result.random and outcome is Outcome.ROBUST and wrong:
+            if result.random or outcome is not robust:
+                continue
+            if wrong := [attack for attack, found in answered.items() if found[row] is Outcome.MISCLASSIFIED]:
                 raise PurebenchError(
                     f"outcomes[{row}]: robust contradicts {shown(wrong[0])}, under which the image is misclassified."
                 )
@@ -150,12 +152,16 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
 
 def _check_distances(distances: Sequence[float | None], board: BoardCore) -> None:
     furthest = board.threat.model.radius * (1 + TOLERANCE)
+    if max(filter(None, distances), default=0.0) <= furthest + 1e-6:
+        return
     for row, distance in enumerate(distances):
         if distance is not None and distance > furthest + 1e-6:
             raise PurebenchError(f"distances[{row}]: expected at most the radius, {furthest:.6g}, but got {distance}.")
 
 
 def _check_pictures(result: DefenseResult, attack: AttackResult) -> None:
+    if not attack.pictures:
+        return
     labels = dict(zip(result.images, result.labels, strict=True))
     for row, picture in enumerate(attack.pictures):
         if labels.get(picture.image) != picture.label:

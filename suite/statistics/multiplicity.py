@@ -9,6 +9,8 @@ romano_wolf   Romano & Wolf, Econometrica 73, 2005 (adjusted p-values: Statistic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -43,13 +45,21 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     return adjusted
 
 
-def romano_wolf(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+def romano_wolf(
+    differences: npt.ArrayLike,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    rows: tuple[Floats, Sequence[tuple[int, int]]] | None = None,
+) -> Floats:
     """Compute two-sided step-down adjusted p-values of "the mean difference is 0".
 
     Args:
         differences: [comparisons, images], of the same images in each comparison.
         seed: Decides the random signs.
         resamples: Number of random sign vectors, >= 99.
+        rows: For differences of pairs of few rows, the values [rows, images] and the pair of each comparison, from
+            which sums are computed faster; None otherwise.
 
     Returns:
         [comparisons]: p-values (1 + exceedances) / (1 + resamples), so never 0.
@@ -69,7 +79,7 @@ def romano_wolf(differences: npt.ArrayLike, *, seed: int = 0, resamples: int = R
         return np.zeros(0)
     observed = studentised(d)
     order = np.argsort(-observed, kind="stable")
-    drawn = sign_flipped(d, resamples, seed)[:, order]
+    drawn = sign_flipped(d, resamples, seed, rows)[:, order]
     # the maximum over the hypotheses that are not rejected yet, accumulated from the weakest comparison upwards
     largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
     exceeding = (largest >= observed[order] - _SLACK).sum(axis=0)

@@ -7,6 +7,8 @@ between comparisons. It is divided by sqrt(sum d²), which no sign changes: Fish
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,25 +31,35 @@ def studentised(differences: Floats) -> Floats:
     return np.asarray(np.abs(differences.sum(axis=1)) / _scale(differences), dtype=np.float64)
 
 
-def sign_flipped(differences: Floats, resamples: int, seed: int) -> Floats:
+def sign_flipped(
+    differences: Floats,
+    resamples: int,
+    seed: int,
+    rows: tuple[Floats, Sequence[tuple[int, int]]] | None = None,
+) -> Floats:
     """Compute the statistic of `studentised` under random signs of the images.
 
     Args:
         differences: [comparisons, images].
         resamples: Number of random sign vectors.
         seed: Decides the signs.
+        rows: For differences of pairs of rows, the values [rows, images] and the pair of each comparison: the sums of
+            the rows are computed, and then their differences. None to sum the differences themselves.
 
     Returns:
         [resamples, comparisons].
     """
     rng = np.random.default_rng(seed)
-    kept = differences[:, np.any(differences != 0, axis=0)].T
+    moved = np.any(differences != 0, axis=0)
+    values, pairs = (differences, None) if rows is None else (rows[0], np.array(rows[1], dtype=np.intp))
+    kept = values[:, moved].T
     found = np.empty((resamples, differences.shape[0]))
     at_once = max(1, _AT_ONCE // max(1, kept.shape[0]))
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
         signs = 2.0 * rng.integers(0, 2, (size, kept.shape[0]), dtype=np.int8) - 1.0
-        found[start : start + size] = np.abs(signs @ kept)
+        sums = signs @ kept
+        found[start : start + size] = np.abs(sums if pairs is None else sums[:, pairs[:, 0]] - sums[:, pairs[:, 1]])
     return np.asarray(found / _scale(differences), dtype=np.float64)
 
 

@@ -64,6 +64,14 @@ def test_checkpoint_compares_equal_gradients_in_each_way(found, script, monkeypa
     assert growth["value"] == 11 / 10.1
 
 
+def test_bookkeeping_measures_both_commands_on_two_sizes(found):
+    _, told = found("speed", "--part", "bookkeeping", "--images", "20")
+    (table,) = told["tables"].values()
+    assert [(row["name"], row["images"]) for row in table] == [("show", 4), ("page", 4), ("show", 20), ("page", 20)]
+    assert all(row["lines"] > 20 and row["cpu"] > 0 and row["megabytes"] > 10 for row in table)
+    assert len(told["bars"]) == 6
+
+
 def test_only_purebench_stops_attacking_broken_images(found):
     _, told = found(
         "speed", "--part", "breakable", "--images", "8", "--steps", "6", "--repeats", "1", "--radius", "0.2"

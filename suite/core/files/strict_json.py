@@ -23,10 +23,10 @@ def load_json(text: str) -> Any:
         PurebenchError: it is not JSON, contains NaN or infinity, has a duplicate key, or is too large or too deeply
             nested.
     """
-    if sum(text.count(mark) for mark in ",:[{") > MOST_VALUES:
+    if len(text) > MOST_VALUES and sum(text.count(mark) for mark in ",:[{") > MOST_VALUES:
         raise PurebenchError(f"expected at most {MOST_VALUES:,} values, but there are more.")
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        return json.loads(text) if text.startswith("\ufeff") else DECODER.decode(text)
     except RecursionError as error:
         raise PurebenchError("expected JSON, but it is nested too deeply.") from error
     except ValueError as error:
@@ -47,3 +47,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> NoReturn:
     raise PurebenchError(f"expected finite numbers, but got {name}.")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)

@@ -186,7 +186,7 @@ def cost_of(result: DefenseResult) -> Cost:
 
 def cost(attacks: Sequence[AttackResult]) -> Cost:
     """Return the cost of these attacks and their verification."""
-    draws = sum(len(answers) for attack in attacks for answers in attack.draws)
+    draws = sum(sum(map(len, attack.draws)) for attack in attacks)
     verify = sum(attack.seconds.get("verify", 0.0) for attack in attacks)
     return Cost(
         seconds=sum(sum(attack.seconds.values()) for attack in attacks),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -87,7 +89,7 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
     if not shared:
         return None
     first = results[0]
-    found = rank_of(values, first.board["confidence"], seed=first.board["seed"], anytime=first.anytime)
+    found = _ranked(values.tobytes(), values.shape, first.board["confidence"], first.board["seed"], first.anytime)
     names = [result.name for result in results]
     pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
     return Standing(
@@ -97,6 +99,12 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
         method="holm, betting" if first.anytime else "romano-wolf, sign-flip and one-sided gaffke",
         confidence=found.confidence,
     )
+
+
+@lru_cache(2)
+def _ranked(values: bytes, shape: tuple[int, ...], confidence: float, seed: int, anytime: bool) -> Ranking:
+    """Return the ranking of values [rows, images]; the page, the terminal and the file of ranks need the same one."""
+    return rank_of(np.frombuffer(values).reshape(shape), confidence, seed=seed, anytime=anytime)
 
 
 def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Floats]:
@@ -109,8 +117,13 @@ def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Float
         The images, in the order of the first row, and the shares at the picked adversarial examples [rows, images].
             Images to which no attack applies are left out.
     """
+    images = results[0].images
+    if all(result.images == images for result in results):
+        every = np.stack([result.scores() for result in results])
+        known = ~np.isnan(every).any(axis=0)
+        return list(compress(images, known)), every[:, known]
     scores = [_scores(result) for result in results]
-    shared = [image for image in results[0].images if all(image in score for score in scores)]
+    shared = [image for image in images if all(image in score for score in scores)]
     values = np.array([[score[image] for image in shared] for score in scores], dtype=np.float64)
     return shared, values.reshape(len(results), len(shared))
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals.methods import interval
+from purebench.statistics.intervals.proportions import clopper_pearson_table
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,11 +44,12 @@ def security_curve(
         raise ValueError(f"expected radii to be a list of numbers of at least 0, but got {radii!r}; remove NaN")
     holding = found.size - np.searchsorted(found, asked, side="right")
     # a curve has a point for each image, but many points have the same count
+    if not anytime:
+        counts, places = np.unique(holding, return_inverse=True)
+        table = clopper_pearson_table(counts, found.size, confidence)
+        return [table[place] for place in places.tolist()]
     first = {int(count): radius for count, radius in zip(holding[::-1], asked[::-1], strict=True)}
-    estimates = {
-        count: interval(given > radius, "betting-sequence" if anytime else "clopper-pearson", confidence)
-        for count, radius in first.items()
-    }
+    estimates = {count: interval(given > radius, "betting-sequence", confidence) for count, radius in first.items()}
     return [estimates[int(count)] for count in holding]
 
 

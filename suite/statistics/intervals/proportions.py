@@ -47,6 +47,31 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimat
     return _estimate(successes, n, low, high, confidence, "clopper-pearson")
 
 
+def clopper_pearson_table(successes: Counts, n: int, confidence: float = 0.95) -> list[Estimate]:
+    """Compute `clopper_pearson` for many numbers of successes at once, which is several times faster.
+
+    Args:
+        successes: [k], right answers, each in 0..n.
+        n: Number of images, >= 1.
+        confidence: In (0,1).
+
+    Returns:
+        The estimate of each number of successes.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    require_confidence(confidence)
+    for one in (successes.min(), successes.max()) if successes.size else ():
+        _require_counts(int(one), n)
+    tail = (1 - confidence) / 2
+    some, fewer = np.maximum(successes, 1), np.minimum(successes, n - 1)
+    low = np.where(successes > 0, betaincinv(some, n - some + 1, tail), 0.0)
+    high = np.where(successes < n, betainccinv(fewer + 1, n - fewer, tail), 1.0)
+    ends = zip(successes.tolist(), low.tolist(), high.tolist(), strict=True)
+    return [_estimate(right, n, *each, confidence, "clopper-pearson") for right, *each in ends]
+
+
 def wilson_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
     """Compute the ends of the score interval: all p that a z-test does not reject.
 

@@ -29,6 +29,10 @@ Floats = npt.NDArray[np.float64]
 
 _AT_ONCE = 2_000_000  # resampled images held in memory
 
+_MANY = 2_000
+"""From this number of images on, resamples are drawn image by image: for few images the multinomial counts, which
+earlier versions drew, keep the numbers of boards that were published."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -126,7 +130,8 @@ def pair_p_values(
         adjusted = holm(anytime_p_values(differences))
     else:
         guards = np.minimum(GUARD_SHARE * (defenses - 1) * guard_p_values(differences), 1.0)
-        adjusted = np.maximum(romano_wolf(differences, seed=seed, resamples=resamples), guards)
+        flipped = romano_wolf(differences, seed=seed, resamples=resamples, rows=(values, pairs))
+        adjusted = np.maximum(flipped, guards)
     for (a, b), p_value in zip(pairs, adjusted, strict=True):
         p[a, b] = p[b, a] = p_value
     return p
@@ -180,11 +185,21 @@ def probability_best(outcomes: npt.ArrayLike, *, seed: int = 0, resamples: int =
     values = require_outcomes(outcomes)
     images = values.shape[1]
     rng = np.random.default_rng(seed)
-    won = np.zeros(values.shape[0])
+    won, share = np.zeros(values.shape[0]), np.full(images, 1 / images)
     at_once = max(1, _AT_ONCE // images)
     for start in range(0, resamples, at_once):
-        drawn = rng.multinomial(images, np.full(images, 1 / images), size=min(at_once, resamples - start))
+        size = min(at_once, resamples - start)
+        drawn = _drawn(rng, images, size) if images > _MANY else rng.multinomial(images, share, size=size)
         means = drawn @ values.T / images
         best = means >= means.max(axis=1, keepdims=True) - 1e-12
         won += (best / best.sum(axis=1, keepdims=True)).sum(axis=0)
     return won / resamples
+
+
+def _drawn(rng: np.random.Generator, images: int, size: int) -> Floats:
+    """Return how often each image is drawn in each of `size` resamples, [size, images]."""
+    places = (
+        rng.integers(0, images, (size, images), dtype=np.int32)
+        + images * np.arange(size, dtype=np.int32)[:, np.newaxis]
+    )
+    return np.bincount(places.ravel(), minlength=size * images).reshape(size, images).astype(np.float64)
