@@ -124,8 +124,8 @@ class Sequence(NativeAttack):
                 break
             try:
                 points = self._attack(part, view, found[index], x[index], y[index], threat)
-            except Inapplicable as reason:
-                reasons.append(f"{part.use}: {reason}")
+            except Inapplicable as why:
+                reasons.append(f"{part.use}: {why}")
                 continue
             new = self._judge(view, points, y[index])
             old = self._judge(view, found[index], y[index]) if view.random else (best[0][index], best[1][index])

@@ -56,7 +56,7 @@ def stand_in(
         Inapplicable: If no gradient comes through the model.
         PurebenchError: If it cannot be made.
     """
-    behind = defense.classifier if classifier is None else registry.create("classifiers", Spec.parse(classifier))
+    behind: Any = defense.classifier if classifier is None else registry.create("classifiers", Spec.parse(classifier))
     made = as_defense(registry.create("defenses", Spec.parse(model), classifier=behind), behind)
     return _in_place(defense, made, eot, f"attacks another model in place of the defense: {Spec.parse(model)}")
 

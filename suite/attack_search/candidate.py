@@ -44,15 +44,18 @@ class Step:
         """Return about how many purifier passes it costs for an image."""
         params = self.params
         looks = float(params.get("steps", params.get("queries", 100)))
-        looks *= params.get("restarts", 1) * max(1, params.get("targets", 0))
+        looks *= float(params.get("restarts", 1)) * max(1, int(params.get("targets", 0)))
+        return looks * self._passes_of_a_look()
+
+    def _passes_of_a_look(self) -> float:
         view = Spec.parse(self.gradient)
         if view.name == "estimated":
-            return looks * (self.eot + 2 * view.params.get("samples", 20))
+            return self.eot + 2.0 * int(view.params.get("samples", 20))
         if view.name == "smoothed":
-            return looks * self.eot * (1 + PASSES_OF_A_GRADIENT * view.params.get("samples", 8))
+            return self.eot * (1 + PASSES_OF_A_GRADIENT * int(view.params.get("samples", 8)))
         if view.name == "none":
-            return looks * self.eot * (20 if self.attack.startswith("art:") else 1)
-        return looks * self.eot * PASSES_OF_A_GRADIENT
+            return self.eot * (20.0 if self.attack.startswith("art:") else 1.0)
+        return self.eot * PASSES_OF_A_GRADIENT
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def level(confidence: float, number: int) -> float:
         confidence: 1 - α, in (0,1).
         number: k, from 1 on.
     """
-    return 1 - (1 - confidence) / 2**number
+    return 1 - (1 - confidence) * 0.5**number
 
 
 def number_of(records: Sequence[Record], defense: str, attack: str) -> int:

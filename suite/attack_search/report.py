@@ -191,7 +191,8 @@ class BreakReport:
             store: The store; None for the default one.
         """
         board = self.extended()
-        specs = [board.classifier, board.dataset.use, *(one.use for one in (*board.defenses, *board.attacks))]
+        specs = [board.classifier, board.dataset.use, *(row.use for row in board.defenses)]
+        specs += [attack.use for attack in board.attacks]
         files = any(spec.path is not None for spec in specs)  # they lie outside of the folder
         return command("run", str(out / "board.yaml"), defense=[self.board.shown[0].name], store=store, trust=files)
 
