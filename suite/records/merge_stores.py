@@ -71,7 +71,7 @@ def _write(sources: Sequence[Path], part: Path) -> dict[str, tuple[int, int]]:
         opened = [stack.enter_context(store.reading(path)) for path in sources]
         conflicts: list[str] = []
         for source in opened:
-            for key in source.keys():
+            for key in source.record_keys():
                 found = source.get(key)
                 assert found is not None
                 if (known := made.get(key)) is None:

@@ -95,7 +95,7 @@ class Store:
         with self._guard():
             return self.connection.execute("SELECT 1 FROM records WHERE key = ?", (key,)).fetchone() is not None
 
-    def keys(self) -> list[str]:
+    def record_keys(self) -> list[str]:
         """Return the keys of all records, in the order in which they were written."""
         with self._guard():
             return [cells.text(key) for (key,) in self.connection.execute("SELECT key FROM records ORDER BY rowid")]

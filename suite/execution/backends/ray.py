@@ -9,12 +9,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import platform
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,11 +29,11 @@ from purebench.execution.jobs.job_record import JobInputs
 
 SECONDS_TO_REACH = 10.0
 """Time limit of the first contact with a cluster."""
-SECONDS_TO_CONNECT = 120.0
-"""Time limit until Ray has connected, or has started on this machine."""
+SECONDS_TO_CONNECT = 60.0
+"""Time limit until Ray has connected to a running cluster."""
 SECONDS_TO_FETCH = 600.0
 """Time limit of the transfer of a result."""
-THIS_MACHINE = (None, "auto", "local")
+CURE = "check the address that `ray start --head` printed, and that its port is open"
 
 
 @dataclass(frozen=True)
@@ -199,46 +198,51 @@ def connect(ray: Any, address: str | None, seconds: float = SECONDS_TO_CONNECT) 
 
     Args:
         ray: the module.
-        address: host:port, `auto`, or None.
-        seconds: the time limit.
+        address: host:port, `auto`, or None to start Ray.
+        seconds: the time limit for a running cluster; Ray has its own for its start.
 
     Raises:
-        PurebenchError: the cluster cannot be reached in time.
+        PurebenchError: the cluster cannot be reached in time, or Ray cannot start.
     """
-    cure = "check the address that `ray start --head` printed, and that its port is open"
-    if address not in THIS_MACHINE:
-        _reach(str(address), cure)
+    if address not in (None, "auto"):
+        _reach(str(address))
+    known = {name: value for name, value in os.environ.items() if name.startswith("PUREBENCH_")}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options |= {"runtime_env": {"env_vars": known}} if known else {}
     failed: list[BaseException] = []
 
     def work() -> None:
-        known = {name: value for name, value in os.environ.items() if name.startswith("PUREBENCH_")}
         try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": known} if known else None,
-                **({} if address not in (None, "local") else {"include_dashboard": False}),
-            )
-        except BaseException as error:  # reported below, in the thread of the caller
+            ray.init(address=address, **options)
+        except BaseException as error:  # raised below, in the thread of the caller
             failed.append(error)
 
+    if address is None:  # in this thread, because processes that it starts end with the thread
+        address, options["include_dashboard"] = "local", False
+        with _own_signals():
+            work()
+    else:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if thread.is_alive():
+            raise PurebenchError(f"--address: {address} answers, but Ray does not within {seconds:g} s; {CURE}.")
+    if failed:
+        told = next((line.strip() for line in str(failed[0]).splitlines() if line.strip()), type(failed[0]).__name__)
+        raise PurebenchError(f"--backend ray: {address} cannot be used ({told[:300]}); {CURE}.") from failed[0]
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Restore the signal handlers of this process, which Ray replaces."""
     handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
+    yield
     if threading.current_thread() is threading.main_thread():
         for one, handler in handlers.items():
             signal.signal(one, handler)
-    where = f"the cluster at {address}" if address else f"Ray on {platform.node()}"
-    if thread.is_alive():
-        raise PurebenchError(f"--address: {where} did not answer within {seconds:g} s; {cure}.")
-    if failed:
-        told = next((line.strip() for line in str(failed[0]).splitlines() if line.strip()), type(failed[0]).__name__)
-        raise PurebenchError(f"--address: {where} cannot be used ({told[:300]}); {cure}.") from failed[0]
 
 
-def _reach(address: str, cure: str) -> None:
+def _reach(address: str) -> None:
     """Raise PurebenchError for an address that is invalid, or at which nothing listens."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -247,5 +251,5 @@ def _reach(address: str, cure: str) -> None:
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_REACH).close()
     except OSError as error:
         raise PurebenchError(
-            f"--address: nothing answers at {address} within {SECONDS_TO_REACH:g} s ({error}); {cure}."
+            f"--address: nothing answers at {address} within {SECONDS_TO_REACH:g} s ({error}); {CURE}."
         ) from error
