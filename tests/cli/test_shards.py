@@ -1,4 +1,4 @@
-"""Tests the commands of docs/clusters.md: a plan, its shards, the merged store, and errors for plans that do not fit."""
+"""Tests a plan, its shards and the merged store on the command line, and errors for plans that do not fit."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ from purebench.boards.board import Board
 from purebench.boards.parse import load_board
 from purebench.core.errors import PurebenchError
 from purebench.execution.backends.compute import Compute
-from purebench.execution.board_run import run_board, run_prepared
-from purebench.execution.context import prepare
+from purebench.execution.board_run import run_board
 from purebench.records import store
 from purebench.records.record import Record
 from purebench.results.export import export_results
@@ -76,8 +75,12 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_doubled(tmp_path: Pa
 
 def test_a_job_that_kills_its_workers_is_errored_and_the_other_rows_are_evaluated(tmp_path: Path) -> None:
     (tmp_path / "deadly.py").write_text(
-        "import os\nfrom purebench.core.defense import Function\n\n\n"
-        "def deadly():\n    def answer(x):\n        if len(x) != 1:\n            os.kill(os.getpid(), 9)\n        return x\n\n"
+        "import multiprocessing, os\nfrom purebench.core.defense import Function\n\n\n"
+        "def deadly():\n"
+        "    def answer(x):\n"
+        "        if len(x) > 1 and multiprocessing.parent_process() is not None:\n"
+        "            os.kill(os.getpid(), 9)\n"
+        "        return x\n\n"
         "    return Function(answer, random=False)\n"
     )
     rows = {"none": "none", "deadly": f"{tmp_path}/deadly.py:deadly"}
@@ -89,17 +92,20 @@ def test_a_job_that_kills_its_workers_is_errored_and_the_other_rows_are_evaluate
 
 
 def test_a_worker_with_other_files_than_the_driver_is_refused(tmp_path: Path) -> None:
-    """A file that changes after the board was prepared must not give a result under the old key."""
+    """A file that changes after the jobs were planned must not give a result under the old key."""
     own = (
         "from purebench.core.defense import Function\n\n\ndef own():\n    return Function(lambda x: {}, random=False)\n"
     )
     (tmp_path / "own.py").write_text(own.format("x"))
     rows = {"own": f"{tmp_path}/own.py:own"}
     board = load_board(write_board(tmp_path, images=2, block=2, attacks={"clean": {"use": "clean"}}, defenses=rows))
-    context = prepare(board)
-    (tmp_path / "own.py").write_text(own.format("1 - x"))
+
+    def change(done: int, total: int, record: Record | None) -> None:
+        (tmp_path / "own.py").write_text(own.format("1 - x"))
+
+    compute = Compute(workers=1, backend="processes")
     with pytest.raises(PurebenchError, match=r"clean on own .* because the code differs \(defense\)"):
-        run_prepared(board, context, tmp_path / "s", compute=Compute(workers=1, backend="processes"))
+        run_board(board, tmp_path / "s", compute=compute, progress=change)
     with store.reading(tmp_path / "s") as saved:
         assert not saved.record_keys()
 

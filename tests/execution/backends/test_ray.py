@@ -23,7 +23,7 @@ from purebench.results.merge import merge
 from boards import write_board  # isort: skip
 
 ray = pytest.importorskip("ray")
-LIMITS = Limits(job=300, start=120)
+LIMITS = Limits(job=600, start=600)
 
 
 def exported(board: Board, records: list[Record], folder: Path) -> dict[str, bytes]:
