@@ -1,9 +1,9 @@
-"""Measures how runs scale with workers: `python benchmarks/scaling.py speedup` and `python benchmarks/scaling.py limits`.
+"""Measures how runs scale with workers: `python benchmarks/scaling.py speedup`, and `… limits`.
 
-`speedup` runs a board of equal jobs with one worker and with --workers, without their start, and compares. The overhead of
-a job is the time of a run with two workers beyond the time of its jobs: queue, transfer and store. `limits` simulates a
-board on many workers from the recorded times of its results (timings.json), and says what limits it. Other load on the
-machine affects the measured seconds; the bars are meant for an idle machine.
+`speedup` runs a board of equal jobs with one worker and with --workers, and compares the times after the workers have
+started. The overhead of a job is the time of the workers beyond the time of the jobs: queue, transfer and store.
+`limits` simulates a board on many workers from the recorded times of its results (timings.json), and says what limits it. Other
+load on the machine affects the measured seconds; the bars are meant for an idle machine.
 """
 
 from __future__ import annotations
