@@ -18,8 +18,8 @@ from purebench.boards.selection import choose
 from purebench.core.compute.memory import keep_freed_memory
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
-from purebench.execution.cost_estimate import forecast
 from purebench.execution.early_checks import check_attacks
+from purebench.execution.planning.cost_estimate import forecast
 
 
 def compare(report: Report, options: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from purebench.core.files.places import default_store
 from purebench.core.parameters import Count, check_value
 from purebench.core.registry import Spec
 from purebench.execution.auto_effort import run_at_effort
+from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress
 from purebench.execution.companions import run_companions
 from purebench.execution.in_memory import Thing, checked, label, lent
@@ -65,7 +66,7 @@ def evaluate(
         images: the number of images to use, the first in the board's order; more than the board's own number lengthen
             it. None for the board's own.
         radius: a radius that replaces the board's own, such as "4/255" or 0.5.
-        device: `cpu`, `cuda` or `cuda:0`.
+        device: `cpu`, `cuda`, `cuda:0`, several such as "cuda:0,cuda:1" for several workers, or `auto` for all GPUs.
         store: the SQLite file of all records, by default that of the command line. Jobs whose records are in it are not
             run again.
         workers: the number of processes. A script that uses more than one needs `if __name__ == "__main__":`.
@@ -86,8 +87,9 @@ def evaluate(
         >>> report.robust.percent()  # doctest: +SKIP
         '0.0 % [0.0, 84.2]'
     """
-    find_device(device)
     check_value("workers", workers, Count)
+    compute = Compute(device, workers)
+    find_device(compute.main_device())
     if store is not None and not isinstance(store, str | Path):
         raise PurebenchError(f"store: expected the path of a file, but got {store!r}.")
     asked = _by_name(defense)
@@ -106,10 +108,10 @@ def evaluate(
         path = folder / "records.sqlite" if folder else Path(store) if store else default_store()
         tell = progress if callable(progress) else stack.enter_context(watching(progress))
         chosen, context, records = run_at_effort(
-            chosen, path, device=device, workers=workers, retry_errors=retry_errors, keep_rows=True, progress=tell
+            chosen, path, compute=compute, retry_errors=retry_errors, keep_rows=True, progress=tell
         )
         if evidence:
-            run_companions(chosen, path, device=device, workers=workers, retry_errors=retry_errors, progress=tell)
+            run_companions(chosen, path, compute=compute, retry_errors=retry_errors, progress=tell)
         companions = companions_in_store(path, chosen)
         kept = temporary.pop_all()  # the folder is deleted with the report
     stored = StoredExamples(path, records, kept.close)

@@ -20,6 +20,7 @@ from purebench.boards.board import AttackChoice, Board, DefenseChoice
 from purebench.boards.dev_board import dev_board
 from purebench.boards.jobs import Job
 from purebench.core.registry import Spec
+from purebench.execution.backends.compute import Compute
 from purebench.execution.context import Context, prepare
 from purebench.execution.early_checks import check_defenses
 from purebench.execution.scheduler import execute
@@ -140,7 +141,8 @@ class Bench:
                 if (record := saved.get(job.key)) is not None:
                     found[job.key] = self._count(record)
             todo = [job for job in jobs if job.key not in found] if self.left > 0 else []
-            with closing(execute(todo, context, self.workers)) as results:
+            backend = Compute(str(context.device), self.workers).backend_of(context, len(todo))
+            with closing(execute(todo, context, backend)) as results:
                 for result in results:
                     saved.add(result.record)
                     found[result.record.key] = self._count(result.record)

@@ -56,9 +56,24 @@ def check_trust(name: str, board: Board, *, trust: bool) -> None:
     Raises:
         PurebenchError: If the user refuses, or cannot be asked.
     """
-    if trust or name in bundled():
+    if name not in bundled():
+        check_files(name, board, find_board(name).resolve().parent, trust=trust)
+
+
+def check_files(name: str, board: Board, folder: Path, *, trust: bool) -> None:
+    """Ask before Python files are run that are not in a folder.
+
+    Args:
+        name: The file that names them, for the message.
+        board: The board.
+        folder: The folder, without symbolic links.
+        trust: Whether the user has consented to run everything.
+
+    Raises:
+        PurebenchError: If the user refuses, or cannot be asked.
+    """
+    if trust:
         return
-    folder = find_board(name).resolve().parent
     foreign = [path for path in local_files(board) if not path.resolve().is_relative_to(folder)]
     if not foreign:
         return

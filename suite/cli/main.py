@@ -15,6 +15,7 @@ from purebench.cli.commands.compare import compare
 from purebench.cli.commands.export import export
 from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
+from purebench.cli.commands.merge import merge
 from purebench.cli.commands.models.convert import convert
 from purebench.cli.commands.models.inspect_latents import inspect_latents
 from purebench.cli.commands.models.train import train
@@ -67,6 +68,7 @@ app.command()(robustbench)
 app.command()(train)
 app.command("inspect")(inspect_latents)
 app.command()(plan)
+app.command()(merge)
 app.command()(compare)
 app.command()(interval)
 app.command()(export)

@@ -8,6 +8,7 @@ from pathlib import Path
 from purebench.boards.board import Board
 from purebench.boards.growing_effort import grown
 from purebench.core.errors import PurebenchError
+from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress, run_board
 from purebench.execution.context import Context
 from purebench.records.record import Record
@@ -20,8 +21,8 @@ def run_at_effort(
     board: Board,
     path: Path,
     *,
-    device: str = "cpu",
-    workers: int | None = None,
+    compute: Compute | None = None,
+    budget: float | None = None,
     wait: float = 0.0,
     retry_errors: bool = False,
     keep_rows: bool = False,
@@ -36,8 +37,8 @@ def run_at_effort(
     Args:
         board: the board.
         path: the store.
-        device: `cpu`, `cuda` or `cuda:0`.
-        workers: the number of processes; None for as many as are useful on the device.
+        compute: where the jobs run; None for the CPU, one process per core.
+        budget: seconds after which no further block is started; None for no limit.
         wait: seconds to wait for another process that writes to the store.
         retry_errors: whether to run ERRORED jobs again.
         keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run.
@@ -51,10 +52,10 @@ def run_at_effort(
         PurebenchError: invalid input, before anything is written.
     """
     auto = board.effort is not None and board.effort.auto
-    if auto and board.stop is not None:
+    if auto and (board.stop is not None or budget is not None):
         raise PurebenchError(
-            "effort: expected no stopping rule beside auto, because the rows are compared on the same images at every "
-            "effort, but the board has one; remove stop, or --until and --max-images."
+            "effort: expected no stopping rule and no budget of time beside auto, because the rows are compared on the "
+            "same images at every effort, but there is one; remove stop, or --until, --max-images and --budget."
         )
     before: list[DefenseResult] = []
     level = 0
@@ -63,8 +64,8 @@ def run_at_effort(
         context, records = run_board(
             part,
             path,
-            device=device,
-            workers=workers,
+            compute=compute or Compute(),
+            budget=budget,
             wait=wait,
             retry_errors=retry_errors,
             keep_rows=keep_rows,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, WorstCaseJob
 from purebench.core.errors import PurebenchError
+from purebench.core.files.text import duration
 from purebench.data.splits import refuse_dev
+from purebench.execution.backends.compute import Compute
 from purebench.execution.context import Context, prepare
 from purebench.execution.earlier_rows import Listing, with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
 from purebench.execution.jobs.job_record import JobInputs, JobResult
-from purebench.execution.scheduler import Asking, default_workers, execute
+from purebench.execution.planning.budget import Budget
+from purebench.execution.scheduler import Asking, execute
 from purebench.records import store
 from purebench.records.record import Record
 from purebench.results.stopping import Ending, ending
@@ -30,6 +33,8 @@ def run_board(
     *,
     device: str = "cpu",
     workers: int | None = None,
+    compute: Compute | None = None,
+    budget: float | None = None,
     wait: float = 0.0,
     retry_errors: bool = False,
     keep_rows: bool = False,
@@ -44,8 +49,10 @@ def run_board(
     Args:
         board: the board.
         path: the store.
-        device: `cpu`, `cuda` or `cuda:0`.
+        device: the device, or several (see `Compute`).
         workers: the number of processes; None for as many as are useful on the device.
+        compute: where the jobs run, in place of `device` and `workers`; None for `Compute(device, workers)`.
+        budget: seconds after which no further block is started (see `budget`); None for no limit.
         wait: seconds to wait for another process that writes to the store.
         retry_errors: whether to run ERRORED jobs again.
         keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run (see
@@ -61,17 +68,16 @@ def run_board(
     Raises:
         PurebenchError: invalid input, before anything is written.
     """
-    context = prepare(board, device)
-    for name, error in context.left_out.items():
-        tell(f"{name} is not run: {error}")
-    for warning in context.warnings:
-        tell(warning)
-    many = default_workers(device) if workers is None else workers
+    compute = Compute(device, workers) if compute is None else compute
+    compute.check()
+    context = prepare(board, compute.main_device())
+    tell_preparation(context, tell)
     return context, run_prepared(
         board,
         context,
         path,
-        workers=many,
+        compute=compute,
+        budget=budget,
         wait=wait,
         retry_errors=retry_errors,
         keep_rows=keep_rows,
@@ -81,12 +87,23 @@ def run_board(
     )
 
 
+def tell_preparation(context: Context, tell: Callable[[str], None]) -> None:
+    """Call `tell` with one line for each row that is left out, and for each warning about the images."""
+    for name, error in context.left_out.items():
+        tell(f"{name} is not run: {error}")
+    for warning in context.warnings:
+        tell(warning)
+
+
 def run_prepared(
     board: Board,
     context: Context,
     path: Path,
     *,
     workers: int = 1,
+    compute: Compute | None = None,
+    budget: float | None = None,
+    only: Collection[str] | None = None,
     wait: float = 0.0,
     retry_errors: bool = False,
     keep_rows: bool = False,
@@ -101,11 +118,14 @@ def run_prepared(
         context: the prepared board.
         path: the store.
         workers: the number of processes.
+        compute: where the jobs run, in place of `workers`; None for that many processes on the context's device.
+        budget: seconds after which no further block is started; None for no limit.
+        only: keys of the jobs that are run and returned, with those that they need; None for all.
         wait: seconds to wait for another process that writes to the store.
         retry_errors: whether to run ERRORED jobs again.
         keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run.
         progress: called at the start and after each job.
-        tell: called with one line if the stopping rule ends the run.
+        tell: called with one line if the stopping rule or the budget ends the run, and if a worker is replaced.
         order: the order of execution.
 
     Returns:
@@ -115,7 +135,9 @@ def run_prepared(
         PurebenchError: invalid input, before anything is written.
     """
     refuse_dev(context.images)
-    jobs = context.jobs()
+    compute = Compute(str(context.device), workers) if compute is None else compute
+    planned = context.jobs()
+    jobs = [job for job in planned if only is None or job.key in only]
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
         for warning in check_defenses(context):
@@ -125,23 +147,36 @@ def run_prepared(
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one
             saved.remove(job.key for job in jobs if job.key not in found)
         listing = with_earlier_rows(board, context, saved) if keep_rows else Listing(board)
-        keys, unlisted = [*(job.key for job in jobs), *listing.keys], listing.plain_unlisted
+        keys, unlisted = [*(job.key for job in planned), *listing.keys], listing.plain_unlisted
         saved.set_plan(board.name, listing.board.to_dict(), list(dict.fromkeys(keys)), board.origin, unlisted)
         progress(len(found), len(jobs), None)
         rule = _StoppingRule(context.board, jobs, found)
         todo = [] if rule.end else list(order([job for job in jobs if job.key not in found]))
-        with closing(execute(todo, context, workers, found, _inputs(saved, found))) as results:
+        spent = None if budget is None else Budget(budget, todo, found)
+        backend = compute.backend_of(context, len(todo), tell)
+        admits = _always if spent is None else lambda job: spent.admits(job, backend.workers)
+        with closing(execute(todo, context, backend, found, _inputs(saved, found), admits)) as results:
             for result in results:
                 saved.add(result.record, result.adversarial)
                 found[result.record.key] = result.record
                 progress(len(found), len(jobs), result.record)
+                if spent is not None:
+                    spent.finished(result.record)
                 if rule.after(result.record):
                     break
         if rule.end is not None:
             jobs = [job for job in jobs if job.block < rule.end.blocks]
             saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin, unlisted)
             tell(_told(board, rule.end))
+        elif spent is not None and spent.over:
+            blocks = rule.whole_blocks()
+            jobs = [job for job in jobs if job.block < blocks]
+            tell(_over_budget(board, blocks, budget or 0.0))
     return [found[job.key] for job in jobs]
+
+
+def _always(job: AnyJob) -> bool:
+    return True
 
 
 def _inputs(saved: store.Store, found: Mapping[str, Record]) -> Asking:
@@ -169,16 +204,16 @@ class _StoppingRule:
         self.board, self.found = board, found
         self.end: Ending | None = ending(board, found.values())
         self.left = Counter(job.block for job in jobs if job.key not in found)
-        self.looked = self._whole_blocks()
+        self.looked = self.whole_blocks()
 
     def after(self, record: Record) -> bool:
         """Return whether the run ends with this record, which was just added."""
         self.left[record.block] -= 1
-        if (whole := self._whole_blocks()) > self.looked:
+        if (whole := self.whole_blocks()) > self.looked:
             self.end, self.looked = ending(self.board, self.found.values(), self.looked + 1), whole
         return self.end is not None
 
-    def _whole_blocks(self) -> int:
+    def whole_blocks(self) -> int:
         """Return the number of first blocks without a remaining job."""
         most = self.board.most_blocks
         return next((block for block in range(most) if self.left[block]), most)
@@ -188,6 +223,14 @@ def _told(board: Board, end: Ending) -> str:
     spared = board.blocks - end.blocks
     counted = f"stopped after {end.blocks} of {board.blocks} blocks ({end.images} of {board.dataset.images} images)"
     return f"{counted}, {spared} saved, because {end.why}"
+
+
+def _over_budget(board: Board, blocks: int, budget: float) -> str:
+    return (
+        f"stopped after {blocks} of {board.most_blocks} blocks ({board.images_of(blocks)} of "
+        f"{board.images_of(board.most_blocks)} images), because the next block is not expected to end within the "
+        f"budget of {duration(budget)}; the same command continues the run"
+    )
 
 
 def _found(path: Path, jobs: Sequence[AnyJob], retry_errors: bool) -> dict[str, Record]:

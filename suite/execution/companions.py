@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from purebench.boards.board import Board
 from purebench.boards.controls_board import controls_board, references_board
 from purebench.boards.effort_board import effort_board
+from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress, run_board
 from purebench.records.record import Record
 
@@ -25,8 +27,7 @@ def run_companions(
     board: Board,
     path: Path,
     *,
-    device: str = "cpu",
-    workers: int | None = None,
+    compute: Compute | None = None,
     wait: float = 0.0,
     retry_errors: bool = False,
     progress: JobProgress = lambda done, total, record: None,
@@ -37,8 +38,7 @@ def run_companions(
     Args:
         board: the board.
         path: the store.
-        device: `cpu`, `cuda` or `cuda:0`.
-        workers: the number of processes; None for as many as are useful on the device.
+        compute: where the jobs run; None for the CPU, one process per core.
         wait: seconds to wait for another process that writes to the store.
         retry_errors: whether to run ERRORED jobs again.
         progress: called at the start and after each job.
@@ -48,10 +48,10 @@ def run_companions(
         PurebenchError: invalid input, before anything is written.
     """
     for derived in companion_boards(board):
-        settings = {"device": device, "workers": workers, "wait": wait, "retry_errors": retry_errors}
-        _, records = run_board(derived, path, progress=progress, tell=tell, **settings)  # type: ignore[arg-type]
+        run = partial(run_board, path=path, compute=compute or Compute(), wait=wait, retry_errors=retry_errors)
+        _, records = run(derived, progress=progress, tell=tell)
         if (measured := references_board(board, _references(records))) is not None:
-            run_board(measured, path, progress=progress, tell=tell, **settings)  # type: ignore[arg-type]
+            run(measured, progress=progress, tell=tell)
 
 
 def _references(records: Sequence[Record]) -> list[str]:

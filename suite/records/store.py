@@ -111,6 +111,18 @@ class Store:
         with self._guard():
             return self.connection.execute("SELECT 1 FROM records WHERE key = ?", (key,)).fetchone() is not None
 
+    def record_keys(self) -> list[str]:
+        """Return the keys of all records, in the order in which they were written."""
+        with self._guard():
+            return [cells.text(key) for (key,) in self.connection.execute("SELECT key FROM records ORDER BY rowid")]
+
+    def copy(self, key: str, source: Store) -> None:
+        """Copy a record that this store lacks, and its images, from another store; the next write commits it."""
+        with self._guard():
+            for table in ("records", "adversarial"):
+                for row in source.connection.execute(f"SELECT * FROM {table} WHERE key = ?", (key,)):
+                    self.connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", row)
+
     def remove(self, keys: Iterable[str]) -> None:
         """Delete the records of these jobs and their adversarial images, in one transaction."""
         with self._guard(), self.connection:
@@ -223,6 +235,17 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
             Path(f"{path}.pid").unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[Store]:
+    """Create a store without a lock, at a path that no other process uses."""
+    store = Store(path, _connect(path, make=True))
+    try:
+        yield store
+        store.connection.commit()
+    finally:
+        store.connection.close()
 
 
 @contextmanager

@@ -96,7 +96,8 @@ def purebench(words: list[str], *, run: bool) -> None:
     names_are_known(" ".join(str(context.info_name) for context in contexts[1:]), contexts[-1].params)
     if run:
         with contextlib.redirect_stdout(io.StringIO()):
-            app(words + TINY.get(words[0], []), standalone_mode=False)
+            tiny = [] if "--plan" in words else TINY.get(words[0], [])
+            app(words + tiny, standalone_mode=False)
 
 
 def options_are_known(words: list[str]) -> None:
@@ -117,6 +118,8 @@ def app_command() -> Any:
 
 def names_are_known(command: str, params: dict[str, Any]) -> None:
     """Raises PurebenchError or AssertionError for an unknown board, defense, recipe or group."""
+    if command == "run" and params["plan"] is not None:
+        return  # the plan file names the board
     if command == "run":
         board = choose(params["board"] or params["named"], params["defense"], params["images"], radius=params["radius"])
         for row in board.defenses:

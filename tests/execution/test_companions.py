@@ -13,6 +13,7 @@ from purebench import evaluate
 from purebench.boards.board import Board
 from purebench.boards.parse import load_board
 from purebench.cli.main import app
+from purebench.execution.backends.compute import Compute
 from purebench.execution.companions import run_companions
 from purebench.records.record import Record
 from purebench.results.companions import companions_in_store
@@ -100,7 +101,9 @@ def test_the_truth_of_a_masked_verified_network_is_exact(ran: tuple[Path, Board]
 def test_a_second_run_computes_nothing(ran: tuple[Path, Board]) -> None:
     folder, board = ran
     run: list[Record | None] = []
-    run_companions(board, folder / "s", workers=1, progress=lambda done, total, record: run.append(record))
+    run_companions(
+        board, folder / "s", compute=Compute(workers=1), progress=lambda done, total, record: run.append(record)
+    )
     assert run == [None, None]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from purebench.execution.backends.processes import Processes  # noqa: F401  (imported early: the deadlines should cover only the run)
 from purebench.execution.interruption import ending_in_order, shielded
-from purebench.execution.scheduler import _parallel  # noqa: F401  (imported early: the deadlines should cover only the run)
 from purebench.records import store
 
 from boards import write_board  # isort: skip

@@ -6,6 +6,7 @@ from purebench.boards.parse import load_board
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
 from purebench.execution.auto_effort import run_at_effort
+from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_board
 from purebench.execution.companions import companion_boards
 from purebench.leaderboards import site
@@ -34,9 +35,9 @@ def climbed(tmp_path_factory):
     """The results of both rows on their own board and on the board of the ladder."""
     folder = tmp_path_factory.mktemp("toy")
     board = load_board(write_toy(folder, effort={}))
-    own = merge(board, run_board(board, folder / "store.sqlite", workers=1)[1])
+    own = merge(board, run_board(board, folder / "store.sqlite", compute=Compute(workers=1))[1])
     (derived,) = companion_boards(board)
-    ladders = merge(derived, run_board(derived, folder / "store.sqlite", workers=1)[1])
+    ladders = merge(derived, run_board(derived, folder / "store.sqlite", compute=Compute(workers=1))[1])
     return board, own, ladders
 
 
@@ -81,9 +82,11 @@ def test_a_board_without_the_key_has_no_companion(tmp_path):
 def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_stored_records(tmp_path):
     plain, auto = load_board(write_toy(tmp_path)), load_board(write_toy(tmp_path, effort="auto"))
     store, told = tmp_path / "store.sqlite", []
-    (before, _) = merge(plain, run_board(plain, store, workers=1)[1])
+    (before, _) = merge(plain, run_board(plain, store, compute=Compute(workers=1))[1])
     first = Ran()
-    reached, _, records = run_at_effort(auto, store, workers=1, keep_rows=True, progress=first, tell=told.append)
+    reached, _, records = run_at_effort(
+        auto, store, compute=Compute(workers=1), keep_rows=True, progress=first, tell=told.append
+    )
     assert set(first.jobs) == {(row, job) for row in ("linear", "shattered") for job in ("apgd-x2", "worst-case")}
     assert [line for line in told if line.startswith("effort")] == [
         "effort: the attacks are doubled to 2 times the board's, because of linear, shattered"
@@ -96,7 +99,7 @@ def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_s
     added = linear.attacks[2]
     assert [outcome.value for outcome in added.outcomes].count("skipped") == 40  # the images that apgd broke
     again = Ran()
-    assert run_at_effort(auto, store, workers=1, keep_rows=True, progress=again)[2] == records
+    assert run_at_effort(auto, store, compute=Compute(workers=1), keep_rows=True, progress=again)[2] == records
     assert again.jobs == []
     assert unlisted(store, "toy") == []  # the levels before the last one hide no rows
     assert from_store(store, "toy")[0].attacks == reached.attacks
@@ -104,7 +107,7 @@ def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_s
 
 def test_auto_ends_at_its_budget(tmp_path):
     board = load_board(write_toy(tmp_path, effort={"auto": True, "budget": 5}))
-    reached, _, records = run_at_effort(board, tmp_path / "store.sqlite", workers=1)
+    reached, _, records = run_at_effort(board, tmp_path / "store.sqlite", compute=Compute(workers=1))
     assert reached == board
     assert merge(reached, records)[0].provenance["effort"].endswith("up to 1 times the effort of the board")
 
@@ -112,4 +115,4 @@ def test_auto_ends_at_its_budget(tmp_path):
 def test_auto_refuses_a_stopping_rule(tmp_path):
     board = load_board(write_toy(tmp_path, effort="auto", stop={"max_images": 40}))
     with pytest.raises(PurebenchError, match="expected no stopping rule beside auto"):
-        run_at_effort(board, tmp_path / "store.sqlite", workers=1)
+        run_at_effort(board, tmp_path / "store.sqlite", compute=Compute(workers=1))

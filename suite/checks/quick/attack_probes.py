@@ -21,8 +21,8 @@ from purebench.core.files.text import duration
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.execution.context import prepare
-from purebench.execution.cost_estimate import forecast
 from purebench.execution.jobs.job import run_job
+from purebench.execution.planning.cost_estimate import forecast
 
 GRADIENT, ATTACK, COST = "gradient", "short attack", "cost of the board"
 PROBED = 16

@@ -17,7 +17,7 @@ from purebench.core.defense import Defense
 from purebench.core.seeds import seeded
 from purebench.execution.contract.checks import PROBABILITIES, WrongImages, check_contract
 from purebench.execution.contract.pristine import copied
-from purebench.execution.cost_estimate import timed_pass
+from purebench.execution.planning.cost_estimate import timed_pass
 from purebench.statistics import clopper_pearson
 
 ANSWERS, CONTRACT, DRAWS, CLEAN = "valid logits", "contract", "randomness", "clean accuracy"

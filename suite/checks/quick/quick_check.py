@@ -16,9 +16,9 @@ from purebench.checks.quick.state import Probe, QuickCheck
 from purebench.core.answers import DefenseFault
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.data.adapt import load_images
+from purebench.execution.backends.worker import single_thread
 from purebench.execution.context import prepare
 from purebench.execution.jobs.faults import explain
-from purebench.execution.scheduler import single_thread
 
 Tell = Callable[[str, int, int], None]
 """tell(the current probe, the number of finished probes, the number of all probes)."""

@@ -5,18 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import IN_SECONDS, TrustOption, in_seconds
+from purebench.cli.options import (
+    IN_SECONDS,
+    DeviceOption,
+    PerDeviceOption,
+    StoreOption,
+    TrustOption,
+    WorkersOption,
+    in_seconds,
+)
 from purebench.cli.progress import progress_bar
+from purebench.core.files.places import default_store
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from purebench.boards.board import Board
-    from purebench.execution.cost_estimate import Price
+    from purebench.execution.planning.cost_estimate import Price
+    from purebench.execution.planning.forecast import Forecast
 
 ACCURACIES = (0.1, 0.5, 0.9)
 DISCORDANT = 0.25
@@ -42,9 +53,15 @@ def plan(
         typer.Option(help=("As in `purebench run`; the estimate is then for the latest possible end.")),
     ] = None,
     max_images: Annotated[int | None, typer.Option(help="As in `purebench run`.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    workers: Annotated[
-        int | None, typer.Option(help="Number of processes; default: one per core on the CPU.", min=1)
+    device: DeviceOption = "cpu",
+    workers: WorkersOption = None,
+    workers_per_device: PerDeviceOption = None,
+    store: StoreOption = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the plan as JSON to this file, for purebench run --plan FILE --shard K/N on several machines."
+        ),
     ] = None,
     budget: Annotated[
         float,
@@ -56,7 +73,11 @@ def plan(
 ) -> None:
     """Estimate the cost of a board on this device, the width of its intervals, and the smallest detectable differences.
 
-    A short trial run executes jobs on one image. Example: purebench plan fashion-linf -d vae --images 200
+    A short trial run executes jobs on one image. Jobs that are in the store already are counted, and not forecast.
+
+    Example: purebench plan fashion-linf -d vae --images 200
+
+    Example: purebench plan fashion-linf --write plan.json
     """
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
@@ -65,10 +86,13 @@ def plan(
     from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.errors import PurebenchError
     from purebench.core.terminal_output import complain, make_console
+    from purebench.execution.backends.compute import Compute
     from purebench.execution.context import prepare
-    from purebench.execution.cost_estimate import forecast
     from purebench.execution.early_checks import check_attacks
-    from purebench.execution.scheduler import default_workers
+    from purebench.execution.planning.cost_estimate import forecast
+    from purebench.execution.planning.forecast import Forecast, found_in
+    from purebench.execution.planning.plan_file import as_text, plan_of
+    from purebench.results.export import write_files
 
     if not budget >= 0:
         raise PurebenchError(f"--budget: expected a time of at least 0 s, such as 60, but got {budget!r}.")
@@ -77,17 +101,25 @@ def plan(
     if told := lengthened(chosen):
         complain(told)
     keep_freed_memory()
-    context = prepare(chosen, device)
+    compute = Compute(device, workers, workers_per_device)
+    compute.check()
+    places = compute.places()
+    context = prepare(chosen, compute.main_device())
     for name, error in context.left_out.items():
         print(f"{name} is left out: {error}", file=sys.stderr)
     check_attacks(context.board)
     with progress_bar("trial run") as tell:
         found = forecast(context, budget, tell)
-    many = default_workers(device) if workers is None else workers
+    jobs = context.jobs()
+    forecasts = Forecast(context.board, jobs, found, found_in(store or default_store(), jobs))
+    if write is not None:
+        write_files({write: as_text(plan_of(context.board, jobs, forecasts.seconds))})
     console = make_console()
     console.print(_table(context.board, found))
-    for line in (*_costs(context.board, found, many), *_telling(context.board)):
+    for line in (*_costs(context.board, found, forecasts, places), *_telling(context.board)):
         console.print(line, highlight=False)
+    if write is not None:
+        console.print(f"plan: {write}; run a share of it with: purebench run --plan {write} --shard 1/8", markup=False)
 
 
 def _table(board: Board, found: Sequence[Price]) -> Table:
@@ -118,7 +150,7 @@ def _table(board: Board, found: Sequence[Price]) -> Table:
     return table
 
 
-def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
+def _costs(board: Board, found: Sequence[Price], forecast: Forecast, places: Sequence[str]) -> list[str]:
     from purebench.core.files.text import duration
 
     images = board.images_of(board.most_blocks)
@@ -126,9 +158,16 @@ def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
     jobs = len(found) * board.most_blocks
     lines = [
         f"{jobs:,} jobs, {images * sum(p.forwards for p in found):,.0f} forwards and "
-        f"{images * sum(p.backwards for p in found):,.0f} backwards of images: {duration(seconds)} with one worker, "
-        f"about {duration(seconds / min(workers, jobs))} with {workers} (right within a factor of three)"
+        f"{images * sum(p.backwards for p in found):,.0f} backwards of images: {duration(seconds)} with one worker "
+        "(right within a factor of three)"
     ]
+    if forecast.done:
+        left = sum(task.seconds for task in forecast.left)
+        lines.append(
+            f"{forecast.done:,} of {len(forecast.left) + forecast.done:,} jobs are in the store; "
+            f"{len(forecast.left):,} remain: {duration(left)} with one worker"
+        )
+    lines += _by_workers(forecast, places)
     if sources := [row.name for row in board.defenses if row.only_source]:
         lines.append(
             f"only source: attacks on the other rows reuse the adversarial examples of {', '.join(sources)}, which is "
@@ -146,9 +185,29 @@ def _costs(board: Board, found: Sequence[Price], workers: int) -> list[str]:
     return lines
 
 
+def _by_workers(forecast: Forecast, places: Sequence[str]) -> list[str]:
+    """Return the expected time of the remaining jobs with several workers, and the time on each device."""
+    from purebench.core.files.text import duration
+
+    if not forecast.left:
+        return []
+    numbers = sorted({1, 2, 4, 8, 16, 64, len(places)})
+    runs = {number: forecast.on(number) for number in numbers}
+    told = ", ".join(f"{number}: {duration(run.seconds)}" for number, run in runs.items())
+    here = runs[len(places)]
+    devices = list(dict.fromkeys(places))
+    each = f" on each of {len(devices)} devices" if len(devices) > 1 else f" on {devices[0]}"
+    lines = [
+        f"time by number of workers: {told}",
+        f"with {len(places)} {'worker' if len(places) == 1 else 'workers'}: about {duration(here.seconds)}{each}, "
+        f"limited by {here.limit}",
+    ]
+    return lines
+
+
 def _telling(board: Board) -> list[str]:
     """Return the intervals and detectable differences to expect of this number of images."""
-    from purebench.execution.cost_estimate import expected_half_widths
+    from purebench.execution.planning.cost_estimate import expected_half_widths
     from purebench.statistics import smallest_difference
 
     images, confidence = board.images_of(board.most_blocks), board.confidence

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from purebench.cli.options import StoreOption, TrustOption
+from purebench.cli.options import (
+    IN_SECONDS,
+    DeviceOption,
+    PerDeviceOption,
+    StoreOption,
+    TrustOption,
+    WorkersOption,
+    positive_seconds,
+)
 from purebench.core.files.places import default_store
 
 
@@ -64,9 +72,54 @@ def run(
         Path | None, typer.Option(help="Write the board's page to this file (one self-contained HTML file).")
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Write the results as JSON into this folder.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
-    workers: Annotated[
-        int | None, typer.Option(help="Number of processes; default: one per core on the CPU.", min=1)
+    device: DeviceOption = "cpu",
+    workers: WorkersOption = None,
+    workers_per_device: PerDeviceOption = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Where jobs run: serial (in this process), processes (on this machine), ray (on a Ray cluster; needs "
+            "pip install 'purebench[ray]'), or auto: serial for one worker, else processes. It does not affect results."
+        ),
+    ] = "auto",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --backend ray: host:port of the cluster, as `ray start --head` prints it, or auto for the one "
+            "that runs on this machine. Without it, Ray is started on this machine."
+        ),
+    ] = None,
+    cores_per_worker: Annotated[
+        int, typer.Option(help="With --backend ray: CPU cores that each worker reserves.", min=1)
+    ] = 1,
+    job_limit: Annotated[
+        float,
+        typer.Option(
+            help=f"A job that runs longer is ended and run again; after three attempts it is errored. {IN_SECONDS}",
+            metavar="TIME",
+            parser=positive_seconds("--job-limit"),
+        ),
+    ] = 86400.0,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop after whole blocks of images, so that all rows have the same images: a block is started only if "
+            f"it is expected to end within this time. The same command continues the run. {IN_SECONDS}",
+            metavar="TIME",
+            parser=positive_seconds("--budget"),
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="Run the board of a plan file (purebench plan BOARD --write plan.json), in place of BOARD."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="With --plan: run only share K of N of its jobs, such as 2/8, into a store of its own (default: "
+            "beside the plan file); purebench merge joins the stores.",
+            metavar="K/N",
+        ),
     ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another run that writes to the store.", min=0)] = 0,
     retry_errors: Annotated[bool, typer.Option(help="Run jobs again that ended in an error.")] = False,
@@ -100,6 +153,12 @@ def run(
 
     purebench run fashion-linf -d vae -d trades --until decided --until half-width=0.05
 
+    purebench run fashion-linf --device auto --budget 2h
+
+    purebench run fashion-linf --backend ray --address 10.0.0.1:6379 --device cuda
+
+    purebench run --plan plan.json --shard 2/8
+
     The exit code is 1 if images of a row errored, so that the row has bounds instead of a number; --retry-errors runs
     those jobs again.
     """
@@ -107,14 +166,36 @@ def run(
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose, lengthened, the_one
     from purebench.boards.trust import check_trust
+    from purebench.cli.shard_run import run_plan
     from purebench.core.terminal_output import complain
     from purebench.execution.auto_effort import run_at_effort
+    from purebench.execution.backends.compute import Compute
+    from purebench.execution.backends.pool import Limits
     from purebench.execution.companions import run_companions
     from purebench.execution.progress import run_progress
     from purebench.leaderboards.output import check_outputs, finish
     from purebench.results.companions import companions_in_store
     from purebench.results.stored_board import unlisted
 
+    compute = Compute(device, workers, workers_per_device, backend, address, cores_per_worker, Limits(job=job_limit))
+    compute.check()
+    if plan is not None or shard is not None:
+        chosen_otherwise = {
+            "BOARD": board,
+            "--board": named,
+            "--defense": defense,
+            "--images": images,
+            "--until": until,
+            "--max-images": max_images,
+            "--radius": radius,
+            "--cascade": cascade,
+            "--attack-precision": attack_precision,
+            "--budget": budget,
+            "--page": page,
+            "--results": results,
+        }
+        run_plan(plan, shard, chosen_otherwise, store, compute, wait, retry_errors=retry_errors, trust=trust)
+        return
     name = the_one(board, named)
     chosen = choose(
         name,
@@ -134,8 +215,8 @@ def run(
         reached, context, records = run_at_effort(
             chosen,
             store or default_store(),
-            device=device,
-            workers=workers,
+            compute=compute,
+            budget=budget,
             wait=wait,
             retry_errors=retry_errors,
             keep_rows=True,
@@ -146,8 +227,7 @@ def run(
             run_companions(
                 reached,
                 store or default_store(),
-                device=device,
-                workers=workers,
+                compute=compute,
                 wait=wait,
                 retry_errors=retry_errors,
                 progress=watch,

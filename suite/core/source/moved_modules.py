@@ -103,7 +103,7 @@ MOVED = {
     "export_images": "cli.image_export",
     "faults": "execution.jobs.faults",
     "file_names": "core.files.names",
-    "forecast": "execution.cost_estimate",
+    "forecast": "execution.planning.cost_estimate",
     "fresh_modules": "core.source.fresh_modules",
     "global_state": "execution.contract.global_state",
     "growing": "execution.incremental",

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from purebench.boards.parse import load_board
+from purebench.execution.backends.worker import run
 from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.job_record import JobInputs, JobResult
-from purebench.execution.scheduler import run
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 from purebench.results.export import export_results, load_results

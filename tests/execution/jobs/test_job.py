@@ -14,11 +14,11 @@ from purebench.boards.parse import load_board
 from purebench.core.defense import Function, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import ThreatModel
+from purebench.execution.backends.worker import single_thread
 from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobResult
 from purebench.execution.jobs.threat_check import Violation, constrain
-from purebench.execution.scheduler import single_thread
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 

@@ -19,10 +19,10 @@ import torch
 from purebench.boards.board import SOURCE, AttackChoice, DefenseChoice
 from purebench.boards.jobs import Job
 from purebench.core.seeds import seeded
+from purebench.execution.backends.worker import single_thread
 from purebench.execution.context import Context
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobInputs, answered_wrong
-from purebench.execution.scheduler import single_thread
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE
 from purebench.statistics import RUNGS, clopper_pearson, interval, interval_method
 

@@ -17,7 +17,7 @@ from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
-from purebench.execution.cost_estimate import expected_half_widths, forecast
+from purebench.execution.planning.cost_estimate import expected_half_widths, forecast
 from purebench.records.outcome import WORST_CASE
 from purebench.statistics import clopper_pearson, gaffke, mcnemar_power, smallest_difference
 

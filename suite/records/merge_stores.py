@@ -1,0 +1,138 @@
+"""Joins stores that were written apart, such as those of shards, into one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from purebench.core.errors import PurebenchError
+from purebench.core.files.text import shown
+from purebench.records import store
+from purebench.records.cells import MOST_UNLISTED
+from purebench.records.record import Record
+
+ROWS = ("defenses", "only_sources", "title", "about")
+"""Keys of a board in which plans of the same board may differ."""
+MOST_NAMED = 5
+
+
+def merge_stores(sources: Sequence[Path], target: Path) -> dict[str, tuple[int, int]]:
+    """Write the records, images and plans of several stores into one.
+
+    The target appears at once, when it is complete; until then, and if the process is killed, it is as before.
+
+    Args:
+        sources: the stores.
+        target: the file to write; it must not exist, or be one of the sources, which is then replaced.
+
+    Returns:
+        For each board, the number of its finished jobs, and of all.
+
+    Raises:
+        PurebenchError: a store cannot be read; two stores disagree on a record or on the settings of a board; or the
+            target exists.
+    """
+    if target.exists() and target.resolve() not in [path.resolve() for path in sources]:
+        raise PurebenchError(
+            f"{target}: expected a file that does not exist yet, but it does; choose another (-o), or add it to the "
+            "stores that are merged."
+        )
+    missing = [str(path) for path in sources if not path.is_file()]
+    if missing:
+        raise PurebenchError(f"expected stores, but these files do not exist: {', '.join(missing)}.")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock", timeout=0):
+            for left in (part, part.with_name(f"{part.name}-journal")):  # of a merge that was killed
+                left.unlink(missing_ok=True)
+            done = _write(sources, part)
+            part.replace(target)
+    except Timeout as error:
+        raise PurebenchError(
+            f"{target}: another process of purebench is writing to this store; wait for it."
+        ) from error
+    except OSError as error:
+        raise PurebenchError(f"{target}: cannot be written ({error.strerror}).") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return done
+
+
+def _write(sources: Sequence[Path], part: Path) -> dict[str, tuple[int, int]]:
+    with ExitStack() as stack:
+        made = stack.enter_context(store.creating(part))
+        opened = [stack.enter_context(store.reading(path)) for path in sources]
+        conflicts: list[str] = []
+        for source in opened:
+            for key in source.record_keys():
+                found = source.get(key)
+                assert found is not None
+                if (known := made.get(key)) is None:
+                    made.copy(key, source)
+                elif not _agree(known, found, made, source):
+                    conflicts.append(f"{found.attack} on {found.defense}, block {found.block} of {found.board}")
+        if conflicts:
+            named = "; ".join(conflicts[:MOST_NAMED]) + ("; …" if len(conflicts) > MOST_NAMED else "")
+            raise PurebenchError(
+                f"expected equal records of equal jobs, but {len(conflicts)} differ between the stores: {named}; their "
+                "machines compute different numbers, or a job errored on one of them: run it again there "
+                "(--retry-errors), or merge only one of these stores."
+            )
+        plans = _merged_plans(opened)
+        for name, (definition, keys, origin, unlisted) in plans.items():
+            made.set_plan(name, definition, keys, origin, unlisted)
+        return {name: (sum(made.has(key) for key in keys), len(keys)) for name, (_, keys, _, _) in plans.items()}
+
+
+def _agree(one: Record, other: Record, first: store.Store, second: store.Store) -> bool:
+    """Return whether two records of a job, and their images, are equal except for the seconds."""
+    if replace(one, seconds={}) != replace(other, seconds={}):
+        return False
+    images = first.adversarial(one.key), second.adversarial(one.key)
+    if images[0] is None or images[1] is None:
+        return images[0] is images[1]
+    return bool(np.array_equal(images[0], images[1]))
+
+
+Plan = tuple[dict[str, Any], list[str], str, list[tuple[dict[str, Any], str]]]
+"""Definition, keys, origin, and the boards whose rows are not listed."""
+
+
+def _merged_plans(stores: Sequence[store.Store]) -> dict[str, Plan]:
+    found: dict[str, Plan] = {}
+    for source in stores:
+        for name, (definition, keys) in source.plans().items():
+            plan = definition, keys, source.origin(name), source.unlisted(name)
+            found[name] = _joined(name, found[name], plan, source.path) if name in found else plan
+    return found
+
+
+def _joined(name: str, one: Plan, other: Plan, path: Path) -> Plan:
+    """Return the plan of a board that was run with the same settings for some rows here, and for others there."""
+    ours, theirs = one[0], other[0]
+    differ = [key for key in {**ours, **theirs} if key not in ROWS and ours.get(key) != theirs.get(key)]
+    rows = {**ours["defenses"], **theirs["defenses"]}
+    differ += [f"defenses.{row}" for row in ours["defenses"] if rows[row] != ours["defenses"][row]]
+    if differ:
+        raise PurebenchError(
+            f"{path}: expected the settings of the board {shown(name)} in the stores before it, but "
+            f"{', '.join(differ)} differ; merge only stores of the same board."
+        )
+    sources = [row for row in rows if all(_only_source(row, plan) for plan in (ours, theirs))]
+    definition = {**ours, "defenses": rows}
+    definition.pop("only_sources", None)
+    definition |= {"only_sources": sources} if sources else {}
+    keys = list(dict.fromkeys([*one[1], *other[1]]))
+    unlisted = [*one[3], *(plan for plan in other[3] if plan not in one[3])][:MOST_UNLISTED]
+    return definition, keys, one[2] or other[2], unlisted
+
+
+def _only_source(row: str, definition: Mapping[str, Any]) -> bool:
+    return row not in definition["defenses"] or row in definition.get("only_sources", [])

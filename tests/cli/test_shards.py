@@ -1,0 +1,144 @@
+"""Tests a plan, its shards and the merged store on the command line, and errors for plans that do not fit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from purebench.boards.parse import load_board
+from purebench.cli.main import app
+from purebench.core.errors import PurebenchError
+from purebench.execution.board_run import run_board
+from purebench.results.export import export_results
+from purebench.results.merge import merge
+
+from boards import write_board  # isort: skip
+
+
+def call(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if isinstance(done.exception, PurebenchError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board on which one row reuses the images of another, and its plan."""
+    folder = tmp_path_factory.mktemp("board")
+    attacks = {
+        "clean": {"use": "clean"},
+        "square": {"use": "square(queries=2)"},
+        "transfer": {"use": "transfer", "source": {"defense": "none", "attack": "square"}},
+    }
+    rows = {"none": "none", "noise": f"{folder}/defenses.py:honest"}
+    path = write_board(folder, images=6, block=2, attacks=attacks, defenses=rows)
+    told = call("plan", path, "--budget", "0", "--store", folder / "s.sqlite", "--write", folder / "plan.json")
+    assert "run --plan" in told
+    assert "time by number of workers: 1:" in told
+    return folder
+
+
+def results(path: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in sorted(path.glob("*.json")) if one.name != "timings.json"}
+
+
+def test_merged_shards_give_the_bytes_of_a_serial_run(folder: Path) -> None:
+    board = load_board(folder / "board.yaml")
+    _, records = run_board(board, folder / "s.sqlite", workers=1)
+    export_results(folder / "serial", merge(board, records))
+    told = [call("run", "--plan", folder / "plan.json", "--shard", f"{k}/3", "--workers", 1) for k in (1, 2, 3)]
+    assert "shard 1 of 3 of small: 8 of 24 jobs" in told[0]
+    assert "purebench merge plan.*-of-3.sqlite -o plan.sqlite" in told[0]
+    stores = [folder / f"plan.{k}-of-3.sqlite" for k in (1, 2, 3)]
+    assert "small: 24 of 24 jobs" in call("merge", *stores, "-o", folder / "plan.sqlite")
+    call("show", "small", "--store", folder / "plan.sqlite", "--results", folder / "merged")
+    assert len(results(folder / "serial")) == 3
+    assert results(folder / "merged") == results(folder / "serial")
+    again = call("plan", folder / "board.yaml", "--budget", "0", "--store", stores[0], "--workers", "2")
+    assert "8 of 24 jobs are in the store; 16 remain" in again
+    assert "with 2 workers: about" in again
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shard", "4/3"], "expected K/N with K from 1 to N"),
+        (["--images", "2"], "expected no --images beside it"),
+        (["--budget", "1h", "small.yaml"], "expected no BOARD, --budget beside it"),
+    ],
+)
+def test_options_that_do_not_fit_a_plan_are_refused(folder: Path, words: list[str], message: str) -> None:
+    with pytest.raises(PurebenchError, match=message):
+        call("run", "--plan", folder / "plan.json", *words)
+
+
+def test_a_shard_needs_a_plan() -> None:
+    with pytest.raises(PurebenchError, match="purebench plan BOARD --write"):
+        call("run", "--shard", "1/2")
+
+
+def test_a_plan_of_another_version_of_code_or_board_is_refused(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "plan.json").read_text()
+    plan = json.loads(text)
+
+    def refused(change: dict[str, object]) -> str:
+        path = tmp_path / "plan.json"
+        path.write_text(json.dumps({**plan, **change}))
+        with pytest.raises(PurebenchError) as error:
+            call("run", "--plan", path, "--trust", "--shard", "1/3", "--workers", "1", "--store", tmp_path / "s")
+        assert str(path) in str(error.value)
+        assert not (tmp_path / "s").exists()
+        return str(error.value)
+
+    assert "but 0.0.1 wrote it; write the plan again" in refused({"purebench": "0.0.1"})
+    assert "has changed since this plan was written" in refused({"source": "0" * 64})
+    jobs = [{**job, "key": "0" * 64} if job["attack"] == "square" else job for job in plan["jobs"]]
+    assert "6 of 24 have another key on this machine, such as square on none, block 0" in refused({"jobs": jobs})
+    assert "expected a plan file, but" in refused({"jobs": 3})
+    assert "schema" in refused({"schema": 2})
+
+
+def test_code_outside_the_folder_of_the_plan_needs_trust(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text((folder / "plan.json").read_text())
+    with pytest.raises(PurebenchError, match="runs Python code from outside its folder"):
+        call("run", "--plan", tmp_path / "plan.json", "--shard", "1/3")
+
+
+def test_a_plan_with_a_stopping_rule_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(PurebenchError, match="without a stopping rule"):
+        call(
+            "plan", folder / "board.yaml", "--until", "half-width=0.3", "--budget", "0", "--write", tmp_path / "p.json"
+        )
+    assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.slow
+def test_the_array_script_of_the_docs_runs_every_shard(folder: Path, tmp_path: Path) -> None:
+    """The script runs once for each task of the array, with the variables that Slurm sets."""
+    text = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+    script = text.split("```sh\n#!/bin/bash\n#SBATCH", 1)[1].split("```", 1)[0]
+    (tmp_path / "array.sh").write_text("#!/bin/bash\n#SBATCH" + script.replace("--device cuda", "--device cpu --trust"))
+    for name in ("board.yaml", "defenses.py", "attacks.py", "plan.json"):
+        (tmp_path / name).write_text((folder / name).read_text())
+    for task in (0, 1):
+        names = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_CPUS_PER_TASK": "1"}
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        done = subprocess.run(
+            ["bash", "array.sh"],
+            cwd=tmp_path,
+            env={**names, "PATH": path, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    stores = sorted(tmp_path.glob("plan.*-of-2.sqlite"))
+    assert len(stores) == 2
+    assert "small: 24 of 24 jobs" in call("merge", *stores, "-o", tmp_path / "all.sqlite")
