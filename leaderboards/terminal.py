@@ -14,8 +14,8 @@ from purebench.core.terminal_output import make_console, printable
 from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
 from purebench.results.grading.convergence import count_text
+from purebench.results.grading.criteria.letters import FAILING
 from purebench.results.grading.gathering import Companions, evidence_of
-from purebench.results.grading.letters import FAILING
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate

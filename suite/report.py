@@ -18,10 +18,10 @@ from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
 from purebench.records.outcome import PICKED, WORST_CASE
 from purebench.results.adversarial import AdversarialExamples, StoredExamples
+from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.evidence import ControlScore
 from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.grading.grade import GradeEvidence
-from purebench.results.grading.letters import Grade
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult

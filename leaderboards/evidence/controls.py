@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from purebench.boards.controls_board import CONTROLS, REFERENCES
+from purebench.boards.derived.controls_board import CONTROLS, REFERENCES
 from purebench.core.terminal_output import printable
 from purebench.results.grading.control_scores import with_truths
 from purebench.results.grading.evidence import RECOVERED, ControlScore

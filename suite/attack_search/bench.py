@@ -17,7 +17,7 @@ from purebench.attack_search.candidate import Candidate
 from purebench.attack_search.halving import OutOfTime, Score
 from purebench.attack_search.knowledge import Knowledge, known
 from purebench.boards.board import AttackChoice, Board, DefenseChoice
-from purebench.boards.dev_board import dev_board
+from purebench.boards.derived.dev_board import dev_board
 from purebench.boards.jobs import Job
 from purebench.core.registry import Spec
 from purebench.execution.backends.compute import Compute

@@ -48,7 +48,7 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
         raise PurebenchError(
             f"--folder: expected a path without spaces, brackets and colons, but got {str(folder)!r}; choose another."
         )
-    source = files("purebench") / "skeletons" / kind
+    source = files("purebench.cli") / "skeletons" / kind
 
     def filled(template: str) -> str:
         return Template((source / template).read_text(encoding="utf-8")).substitute(words)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from purebench.boards.board import Board
-from purebench.boards.growing_effort import grown
+from purebench.boards.derived.growing_effort import grown
 from purebench.core.errors import PurebenchError
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress, run_board

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from purebench.boards.board import Board
-from purebench.boards.controls_board import controls_board, references_board
-from purebench.boards.effort_board import effort_board
+from purebench.boards.derived.controls_board import controls_board, references_board
+from purebench.boards.derived.effort_board import effort_board
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress, run_board
 from purebench.records.record import Record

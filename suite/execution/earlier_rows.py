@@ -13,7 +13,7 @@ from typing import Any
 
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
-from purebench.boards.growing_effort import ungrown
+from purebench.boards.derived.growing_effort import ungrown
 from purebench.boards.jobs import plan
 from purebench.boards.parse import parse_board
 from purebench.boards.selection import with_rows

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from purebench.boards.board import Board
-from purebench.boards.controls_board import CONTROLS, REFERENCES, companion_name
-from purebench.boards.effort_board import EFFORT, effort_board
+from purebench.boards.derived.controls_board import CONTROLS, REFERENCES, companion_name
+from purebench.boards.derived.effort_board import EFFORT, effort_board
 from purebench.core.errors import PurebenchError
 from purebench.records import store
 from purebench.results.export import as_json, export_results, load_results, write_files

@@ -14,7 +14,7 @@ from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from purebench.boards.growing_effort import effort_text
+from purebench.boards.derived.growing_effort import effort_text
 from purebench.core.compute.memory import collector_paused
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode, joined

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from purebench.checks.finding import CheckResult, CheckStatus
 from purebench.core.warning_codes import ResultWarning
-from purebench.results.grading.letters import Letter
+from purebench.results.grading.criteria.letters import Letter
 from purebench.statistics import Estimate
 
 

@@ -23,8 +23,8 @@ from purebench.execution.context import Context
 from purebench.execution.incremental import Runner
 from purebench.records import store
 from purebench.records.outcome import Outcome
+from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.grade import graded
-from purebench.results.grading.letters import Grade
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from purebench.boards.board import Board, DefenseChoice
-from purebench.boards.controls_board import companion_name, controls_board, references_board
+from purebench.boards.derived.controls_board import companion_name, controls_board, references_board
 from purebench.boards.parse import load_board, parse_board
 from purebench.boards.selection import at_radius, choose
 from purebench.boards.trust import local_files

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from purebench.boards.code_identity import code_of_board
-from purebench.boards.effort_board import effort_board
-from purebench.boards.growing_effort import MOST_LEVELS, effort_text, grown, level_of, ungrown
+from purebench.boards.derived.effort_board import effort_board
+from purebench.boards.derived.growing_effort import MOST_LEVELS, effort_text, grown, level_of, ungrown
 from purebench.boards.jobs import Job, plan
 from purebench.boards.parse import parse_board
 from purebench.core.errors import PurebenchError

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from purebench.boards.bundled import find_board
-from purebench.boards.dev_board import dev_board
+from purebench.boards.derived.dev_board import dev_board
 from purebench.boards.parse import load_board
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import LOCAL, Spec

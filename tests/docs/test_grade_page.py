@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from purebench.results.grading.letters import Code, Letter
-from purebench.results.grading.thresholds import FAULTS, THRESHOLDS, Threshold
+from purebench.results.grading.criteria.letters import Code, Letter
+from purebench.results.grading.criteria.thresholds import FAULTS, THRESHOLDS, Threshold
 
 from blocks import ROOT  # isort: skip
 

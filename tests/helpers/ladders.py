@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from purebench.boards.board import AttackChoice
-from purebench.boards.effort_board import NOISE, effort_board
+from purebench.boards.derived.effort_board import NOISE, effort_board
 from purebench.boards.effort_settings import EffortSettings
 from purebench.core.registry import Spec
 from purebench.records.outcome import Outcome

@@ -14,7 +14,7 @@ from purebench.checks.attack_variants import Effort
 from purebench.checks.finding import CheckStatus
 from purebench.core.defense import Function
 from purebench.core.errors import PurebenchError
-from purebench.results.grading.letters import Letter
+from purebench.results.grading.criteria.letters import Letter
 from purebench.testing.claim import Claim
 from purebench.testing.fixture import Robustness
 from purebench.testing.settings import Settings

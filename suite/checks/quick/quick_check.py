@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from purebench.boards.board import Board
-from purebench.boards.dev_board import dev_board
+from purebench.boards.derived.dev_board import dev_board
 from purebench.checks.finding import CheckStatus
 from purebench.checks.quick import attack_probes, defense_probes
 from purebench.checks.quick.state import Probe, QuickCheck

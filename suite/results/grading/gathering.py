@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from purebench.boards.controls_board import CONTROLS, REFERENCES
-from purebench.boards.effort_board import EFFORT
+from purebench.boards.derived.controls_board import CONTROLS, REFERENCES
+from purebench.boards.derived.effort_board import EFFORT
 from purebench.results.grading.control_scores import control_scores
 from purebench.results.grading.convergence import convergences
 from purebench.results.grading.evidence import ControlScore

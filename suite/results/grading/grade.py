@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from purebench.core.warning_codes import ResultWarning
 from purebench.results.gradient_masking import doubts
-from purebench.results.grading.adequacy import adequacy
-from purebench.results.grading.cures import Cures
+from purebench.results.grading.criteria.adequacy import adequacy
+from purebench.results.grading.criteria.cures import Cures
+from purebench.results.grading.criteria.integrity import integrity
+from purebench.results.grading.criteria.letters import Grade
+from purebench.results.grading.criteria.precision import precision
 from purebench.results.grading.evidence import ControlScore, Convergence
-from purebench.results.grading.integrity import integrity
-from purebench.results.grading.letters import Grade
-from purebench.results.grading.precision import precision
 from purebench.results.results import DefenseResult
 
 

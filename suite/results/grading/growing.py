@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from purebench.boards.board import Board
-from purebench.boards.growing_effort import MOST_LEVELS, growing, grown_name
+from purebench.boards.derived.growing_effort import MOST_LEVELS, growing, grown_name
 from purebench.results.figures.passes import passes_per_image
 from purebench.results.grading.convergence import LEVEL, MARGIN
 from purebench.results.ranking.scores import per_image

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.boards.effort_board import NOISE, VIEW, rung_name
+from purebench.boards.derived.effort_board import NOISE, VIEW, rung_name
 from purebench.core.registry import Spec
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult

@@ -18,8 +18,8 @@ from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.grading.best_known import best_known
+from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, graded
-from purebench.results.grading.letters import Grade
 from purebench.results.ranking.standing import RankInterval, Standing, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from purebench.boards.effort_board import EFFORT
+from purebench.boards.derived.effort_board import EFFORT
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
+from purebench.results.grading.criteria.letters import Letter
 from purebench.results.grading.failure_indicators import failure_indicators
 from purebench.results.grading.gathering import evidence_of
-from purebench.results.grading.letters import Letter
 from purebench.results.ranking.rank import rank
 
 from ladders import ladder_results  # isort: skip

@@ -15,10 +15,10 @@ from purebench.boards.bundled import bundled
 from purebench.core.warning_codes import OF_ONE_ATTACK, ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
 from purebench.results.export import load_results
+from purebench.results.grading.criteria.letters import Code, Letter, worst
+from purebench.results.grading.criteria.thresholds import FAULTS, THRESHOLDS
 from purebench.results.grading.evidence import ControlKind, ControlScore, Convergence, ConvergenceStatus
 from purebench.results.grading.grade import GradeEvidence, grade, grades
-from purebench.results.grading.letters import Code, Letter, worst
-from purebench.results.grading.thresholds import FAULTS, THRESHOLDS
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
 

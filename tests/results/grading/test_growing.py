@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from purebench.boards.derived.growing_effort import MOST_LEVELS
 from purebench.boards.effort_settings import EffortSettings
-from purebench.boards.growing_effort import MOST_LEVELS
 from purebench.results.grading.growing import passes_of_next_level, unfinished
 
 from ladders import ladder_results, own_attack  # isort: skip

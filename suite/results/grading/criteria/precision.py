@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from purebench.results.grading.cures import Cures
-from purebench.results.grading.letters import PartGrade, ordered
-from purebench.results.grading.thresholds import DRAWS, HALF_WIDTH, IMAGES
+from purebench.results.grading.criteria.cures import Cures
+from purebench.results.grading.criteria.letters import PartGrade, ordered
+from purebench.results.grading.criteria.thresholds import DRAWS, HALF_WIDTH, IMAGES
 from purebench.results.results import DefenseResult
 
 

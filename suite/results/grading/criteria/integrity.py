@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.results.attack_claims import attack_claim
-from purebench.results.grading import thresholds
-from purebench.results.grading.cures import Cures
+from purebench.results.grading.criteria import thresholds
+from purebench.results.grading.criteria.cures import Cures
+from purebench.results.grading.criteria.letters import Code, Letter, PartGrade, Reason, ordered
 from purebench.results.grading.evidence import ControlScore
-from purebench.results.grading.letters import Code, Letter, PartGrade, Reason, ordered
 from purebench.results.results import DefenseResult
 
 OF_CONTRACT = frozenset({WarningCode.GRADIENT_MODE, WarningCode.PROBABILITIES})

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from purebench.core.warning_codes import ResultWarning
 from purebench.results.attack_result import AttackResult
-from purebench.results.grading import thresholds
 from purebench.results.grading.best_known import ran_bespoke
-from purebench.results.grading.cures import Cures
+from purebench.results.grading.criteria import thresholds
+from purebench.results.grading.criteria.cures import Cures
+from purebench.results.grading.criteria.integrity import OF_CONTRACT
+from purebench.results.grading.criteria.letters import Code, Letter, PartGrade, Reason, ordered
+from purebench.results.grading.criteria.thresholds import Threshold
 from purebench.results.grading.evidence import RECOVERED, ControlScore, Convergence, ConvergenceStatus
-from purebench.results.grading.integrity import OF_CONTRACT
-from purebench.results.grading.letters import Code, Letter, PartGrade, Reason, ordered
-from purebench.results.grading.thresholds import Threshold
 from purebench.results.results import CLEAN, DefenseResult
 
 SUBSTITUTES = ("blind", "surrogate", "noised")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice, Source
-from purebench.boards.controls_board import companion_name
+from purebench.boards.derived.controls_board import companion_name
 from purebench.boards.effort_settings import EffortRung
 from purebench.core.registry import Spec
 

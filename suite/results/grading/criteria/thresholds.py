@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from purebench.results.grading.criteria.letters import Code, Letter, Reason
 from purebench.results.grading.evidence import ConvergenceStatus
-from purebench.results.grading.letters import Code, Letter, Reason
 
 A, B, C, D, F = Letter
 

@@ -1,0 +1,1 @@
+"""Defines the recipes of the small models whose robust accuracy is known."""

@@ -1,0 +1,1 @@
+"""The three letters of a grade, each the worst of its criteria."""
