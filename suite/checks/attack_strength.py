@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from purebench.checks.attack_variants import BLACK, BLIND, FEW, LONGER, MANY, TRANSFER, WHITE, in_units
 from purebench.checks.finding import Suspicion, compared, counted, worst
-from purebench.results.ranking.scores import under
 from purebench.results.results import DefenseResult
+from purebench.results.scores import under
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from purebench.checks.finding import CheckStatus
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.incremental import Limits, largest, steps
-from purebench.results.ranking.scores import Floats, per_image
 from purebench.results.results import CLEAN
+from purebench.results.scores import Floats, per_image
 from purebench.testing.decision import Decision
 from purebench.testing.failure_report import Evidence
 from purebench.testing.settings import Settings

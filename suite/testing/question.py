@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from purebench.boards.board import Board
 from purebench.results.grading.criteria.letters import FAILING, Grade, Letter, Reason, ordered, worst
-from purebench.results.ranking.scores import Floats
+from purebench.results.scores import Floats
 from purebench.testing.claim_evaluation import clean_only
 from purebench.testing.decision import Decision, at_least, at_most, not_worse
 

@@ -14,7 +14,7 @@ from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.execution.incremental import Limits, Runner, steps
 from purebench.records.outcome import Outcome
-from purebench.results.ranking.scores import per_image, under
+from purebench.results.scores import per_image, under
 
 from claimed import write_claimed  # isort: skip
 

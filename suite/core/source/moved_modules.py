@@ -146,7 +146,7 @@ MOVED = {
     "runner": "execution.jobs.job",
     "running": "execution.board_run",
     "schema": "core.files.versioned_model",
-    "scores": "results.ranking.scores",
+    "scores": "results.scores",
     "seeds": "core.seeds",
     "settings": "testing.settings",
     "show": "leaderboards.output",

@@ -8,8 +8,8 @@ from purebench.boards.board import Board
 from purebench.boards.derived.growing_effort import MOST_LEVELS, growing, grown_name
 from purebench.results.figures.passes import passes_per_image
 from purebench.results.grading.convergence import LEVEL, MARGIN
-from purebench.results.ranking.scores import per_image
 from purebench.results.results import DefenseResult
+from purebench.results.scores import per_image
 from purebench.statistics import exceeds_by_less
 
 
