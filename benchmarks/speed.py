@@ -13,7 +13,7 @@ breakable  whole attacks on the bundled ResNet at a usual radius, where images a
            most half of the best peer's time; the remaining accuracy is shown beside it.
 bookkeeping
            `purebench show`, the page and the export on a synthetic store of 10,000 images × 20 rows × 10 attacks ×
-           16 draws, each in a new process: processor time ≤ 3 s and ≤ 15 s (of a core as fast as those of 2025), peak
+           16 draws, each in a new process: processor time ≤ 3 s and ≤ 15 s, peak
            memory ≤ 800 MB, and at most 1.1 times as much time per image as on a fifth of the images.
 checkpoint the exact gradient of DiffPure beside torch.utils.checkpoint on every step of the same chain, 9 rounds: time
            ≤ 1.03 times, and peak memory at 100 steps ≤ 1.1 times that at 10 (each measured in a new process).

@@ -172,7 +172,7 @@ def run(what: str, path: Path) -> dict[str, float]:
     return {
         "cpu": used.ru_utime + used.ru_stime,
         "wall": wall,
-        "megabytes": used.ru_maxrss / 1024,
+        "megabytes": peak_megabytes(),
         "loop": loop_seconds(),
         "lines": printed.getvalue().count("\n"),
     }
@@ -213,6 +213,12 @@ def measure(report: Report, options: argparse.Namespace) -> None:
         report.at_most(f"{what}, MB", many["megabytes"], megabytes)
         growth = many["cpu"] / few["cpu"] * few["images"] / many["images"]
         report.at_most(f"{what}, time per image ÷ that of a part", growth, LINEAR_BAR)
+
+
+def peak_megabytes() -> float:
+    """Return the peak memory of this process in MB; that of `getrusage` includes the process which started it."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def loop_seconds() -> float:

@@ -46,8 +46,9 @@ def read_record(kind: type[Record], text: str) -> Record | None:
         kind: the class of records.
         text: the document.
     """
-    readers = _readers(kind)
-    parts = _parts(text, _openings(kind)) if len(text) <= LONGEST else None
+    schema: Any = kind
+    readers = _readers(schema)
+    parts = _parts(text, _openings(schema)) if len(text) <= LONGEST else None
     if parts is None:
         return None
     try:
@@ -74,14 +75,14 @@ def _parts(text: str, openings: tuple[str, ...]) -> list[str] | None:
 
 
 @cache
-def _openings(kind: type[Record]) -> tuple[str, ...]:
+def _openings(kind: Any) -> tuple[str, ...]:
     """Return the characters before the value of each field."""
     first, *others = _readers(kind)
     return (f'{{"{first}": ', *(f', "{name}": ' for name in others))
 
 
 @cache
-def _readers(kind: type[Record]) -> dict[str, Reader]:
+def _readers(kind: Any) -> dict[str, Reader]:
     """Return the reader of each field, in the order of the layout."""
     hints = {name: hint for name, hint in get_type_hints(kind, include_extras=True).items() if name[0] != "_"}
     made = {name: _reader(hint) for name, hint in sorted(hints.items())}

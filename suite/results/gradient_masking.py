@@ -97,8 +97,7 @@ def _by_image(attacks: Sequence[AttackResult]) -> Iterator[tuple[Outcome, ...]]:
 
 def _answered(pool: Sequence[AttackResult]) -> Bools:
     """Return the images for which some attack of the pool answered."""
-    answered: Bools = np.any([is_outcome(attack.outcomes, *ANSWERED) for attack in pool], axis=0)
-    return answered
+    return np.asarray(np.any([is_outcome(attack.outcomes, *ANSWERED) for attack in pool], axis=0), dtype=np.bool_)
 
 
 def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:

@@ -120,7 +120,7 @@ def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Float
     images = results[0].images
     if all(result.images == images for result in results):
         every = np.stack([result.scores() for result in results])
-        known = ~np.isnan(every).any(axis=0)
+        known: npt.NDArray[np.bool_] = ~np.asarray(np.isnan(every).any(axis=0))
         return list(compress(images, known)), every[:, known]
     scores = [_scores(result) for result in results]
     shared = [image for image in images if all(image in score for score in scores)]

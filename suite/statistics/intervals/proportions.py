@@ -69,7 +69,7 @@ def clopper_pearson_table(successes: Counts, n: int, confidence: float = 0.95) -
     low = np.where(successes > 0, betaincinv(some, n - some + 1, tail), 0.0)
     high = np.where(successes < n, betainccinv(fewer + 1, n - fewer, tail), 1.0)
     ends = zip(successes.tolist(), low.tolist(), high.tolist(), strict=True)
-    return [_estimate(right, n, *each, confidence, "clopper-pearson") for right, *each in ends]
+    return [_estimate(k, n, least, most, confidence, "clopper-pearson") for k, least, most in ends]
 
 
 def wilson_ends(successes: Counts, n: int, z: float) -> tuple[Floats, Floats]:
