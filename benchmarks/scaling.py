@@ -2,8 +2,8 @@
 
 `speedup` runs a board of equal jobs with one worker and with --workers, and compares the times after the workers have
 started. The overhead of a job is the time of the workers beyond the time of the jobs: queue, transfer and store.
-`limits` simulates a board on many workers from the recorded times of its results (timings.json), and says what limits it. Other
-load on the machine affects the measured seconds; the bars are meant for an idle machine.
+`limits` simulates a board on many workers from the recorded times of its results (timings.json), and says what limits
+it. Other load on the machine affects the measured seconds; the bars are meant for an idle machine.
 """
 
 from __future__ import annotations
