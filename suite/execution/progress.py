@@ -89,8 +89,8 @@ def run_progress(*, parts: bool = False) -> Iterator[JobProgress]:
                 now = bar.get_time()
                 marked = not parts and (record is None or done == total)
                 if marked or now - last[0] > SECONDS_BETWEEN_LINES:
-                    told = f", {pace.text}" if pace.text else ""
-                    print(f"{done}/{total} jobs, {what}{told}", file=sys.stderr, flush=True)
+                    beside = f", {pace.text}" if pace.text else ""
+                    print(f"{done}/{total} jobs, {what}{beside}", file=sys.stderr, flush=True)
                     last[0] = now
 
         yield tell
