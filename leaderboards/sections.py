@@ -107,10 +107,10 @@ class Section:
         known: Accuracy under known randomness, of each attack that has it.
         printed: Figures of papers, of each attack whose looks were counted.
         passes: Cost of the row in purifier passes per image, as text.
+        evaluations: Gradient evaluations of the row per image, as text.
         optimal: The optimality of its attacks, by attack; empty where it is not known.
         convergence: Whether more effort would lower its accuracy; None without a ladder.
         ladder: Accuracy against effort; None without a ladder.
-        evaluations: Gradient evaluations of the row per image, as text.
     """
 
     row: Row
@@ -130,10 +130,10 @@ class Section:
     known: tuple[KnownRandomnessFigures, ...]
     printed: tuple[PrintedFigures, ...]
     passes: str
-    optimal: Mapping[str, Optimality]
-    convergence: Convergence | None = None
-    ladder: DrawChart | None = None
     evaluations: str
+    optimal: Mapping[str, Optimality]
+    convergence: Convergence | None
+    ladder: DrawChart | None
 
 
 def section(

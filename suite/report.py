@@ -209,7 +209,7 @@ class Report:
         """
         data: ImageSet = registry.create("datasets", self.board.dataset.use)
         shown = originals(data, range(len(data)), self.results)
-        page = site.render(self.board, self.results, self.classes, shown, self.left_out, self.evidence)
+        page = site.render(self.board, self.results, self.classes, shown, self.left_out, self.companions)
         site.write_page(Path(path), page)
         return Path(path)
 
