@@ -71,9 +71,22 @@ def test_a_board_is_compared_with_its_references(script, tmp_path, monkeypatch):
     flags = ["--board", str(tmp_path / "board.yaml"), "--store", str(tmp_path / "s.sqlite"), "--workers", "1"]
     suites.main([*flags, "--threads", "1", "--reference", "plain-pgd", "--json", str(tmp_path / "found.json")])
     told = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
-    (table,) = told["tables"].values()
+    table, singles = told["tables"].values()
     assert [row["name"] for row in table] == ["suite", "suite − plain-pgd", "without apgd", "without blind"]
     assert [bar["limit"] for bar in told["bars"]] == [2.0, 3.0, 3.0]
     passes = {row["name"]: row["passes"] for row in table}
     assert passes["suite"] is None
     assert passes["without apgd"] > passes["without blind"] > 0  # two draws a step instead of one
+    assert [row["accuracy"] for row in singles] == sorted(row["accuracy"] for row in singles)
+
+
+def test_single_attacks_are_compared_with_the_best_one_without_a_winners_curse(script):
+    """Of equally good attacks none differs from the best; a stronger one is 50 points below a useless one."""
+    rng = np.random.default_rng(0)
+    equal = {str(number): result(["".join(row) for row in rng.choice(["0", "1"], (2000, 16))]) for number in range(8)}
+    rows = script("suites").alone(equal, 0)
+    assert max(abs(float(row["difference"].split()[0])) for row in rows) < 100 * 4 * (2 * 0.25 / (2000 * 16)) ** 0.5
+    stronger = {"useless": result(["1" * 16] * 10), "strong": result(["0011" * 4] * 10)}
+    first, second = script("suites").alone(stronger, 0)
+    assert (first["name"], first["difference"]) == ("strong", "+0.0 [+0.0, +0.0]")
+    assert (second["name"], second["difference"]) == ("useless", "+50.0 [+50.0, +50.0]")
