@@ -8,7 +8,7 @@
     python benchmarks/attacks.py gradient-noise --help  signal-to-noise ratio of the gradients of random defenses
     python benchmarks/attacks.py all --json FOLDER      all with their defaults, one file each in FOLDER
 
-`benchmarks/peers.sh DIR` installs peers that cannot share an environment with purebench; then use DIR/bin/python. Those
+`tools/peers.sh DIR` installs peers that cannot share an environment with purebench; then use DIR/bin/python. Those
 that cannot be imported are listed as missing. Exit code 1 if a bar is missed, 2 for bad input.
 """
 

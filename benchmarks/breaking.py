@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reporting import Report, fixed, parser, perform, text
+from common.reporting import Report, fixed, parser, perform, text
 
 from purebench.attack_search.breaking import Budget, break_defense
 from purebench.attack_search.controls import BUNDLED, Control
@@ -30,7 +30,7 @@ from purebench.execution.board_run import run_board
 from purebench.results.merge import merge
 from purebench.results.ranking.rank import rank
 
-PARTS = Path(__file__).parent / "breaking_parts"
+PARTS = Path(__file__).parent / "attack_parts"
 FAULTS: dict[str, str] = {
     "decoy": "plain",
     "saturated": "plain",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from reporting import Report, fixed, parser, perform, progress, text
+from common.reporting import Report, fixed, parser, perform, progress, text
 
 from purebench.checks.finding import CheckStatus, compared, judged, verdict
 from purebench.testing.decision import at_least, not_worse

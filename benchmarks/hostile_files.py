@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from common.reporting import Report, fixed, parser, perform, text
 from hostile.reading import KINDS, SECONDS, by_command_line, fuzz
 from hostile.sample import Sample, make_sample
-from reporting import Report, fixed, parser, perform, text
 
 
 def main(arguments: list[str] | None = None) -> int:

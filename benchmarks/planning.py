@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from reporting import Column, Report, fixed, parser, perform, progress, text
+from common.reporting import Column, Report, fixed, parser, perform, progress, text
 
 from purebench.boards.selection import choose
 from purebench.core.compute.memory import keep_freed_memory

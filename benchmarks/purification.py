@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from attack_parts.contestants import told
 from attack_parts.timing import find_clock
-from reporting import Report, fixed, parser, perform, progress, text
+from common.reporting import Report, fixed, parser, perform, progress, text
 from torch import Tensor, nn
 
 from purebench.cli.declaration import VARIES, own

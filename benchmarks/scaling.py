@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from reporting import Column, Report, fixed, parser, perform, text
+from common.reporting import Column, Report, fixed, parser, perform, text
 
 from purebench.boards.board import AttackChoice, Board, DatasetChoice, DefenseChoice
 from purebench.boards.bundled import bundled
@@ -26,7 +26,7 @@ from purebench.execution.board_run import run_board
 from purebench.execution.planning.makespan import Task, simulate
 from purebench.records.outcome import WORST_CASE
 from purebench.records.record import Record
-from purebench.results.export import load_results
+from purebench.results.files.export import load_results
 from purebench.results.results import DefenseResult
 
 SAVING = 0.005

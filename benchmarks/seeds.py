@@ -16,7 +16,7 @@ import numpy as np
 
 from purebench.boards.selection import choose
 from purebench.execution.board_run import run_board
-from purebench.execution.progress import run_progress
+from purebench.execution.progress.terminal import run_progress
 from purebench.results.merge import merge
 
 

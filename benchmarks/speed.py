@@ -1,6 +1,6 @@
-"""Measures the cost of PGD and APGD beside their peers: `python benchmarks/speed.py` (see benchmarks/peers.sh).
+"""Measures the cost of PGD and APGD beside their peers: `python benchmarks/speed.py` (see tools/peers.sh).
 
-    benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
+    tools/peers.sh /tmp/peers                            an environment with all peers, once
     /tmp/peers/bin/python benchmarks/speed.py --part ratio --model fashion-resnet --json ratio.json
     /tmp/peers/bin/python benchmarks/speed.py --part ratio --model resnet18
     /tmp/peers/bin/python benchmarks/speed.py --part overhead --part breakable
@@ -36,7 +36,7 @@ from attack_parts import checkpoint as chain
 from attack_parts.contestants import Contestant, Task, taking_part
 from attack_parts.subjects import Subject, answers, speed_subject
 from attack_parts.timing import UNIT, UNIT_PASSES, Timed, find_clock, measure
-from reporting import Report, fixed, parser, percent, perform, text
+from common.reporting import Report, fixed, parser, percent, perform, text
 
 from purebench.core.threat import ThreatModel, parse_radius
 

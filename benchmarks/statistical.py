@@ -16,7 +16,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from reporting import Report, parser, perform
+from common.reporting import Report, parser, perform
 from statistical_parts import intervals, ranks, stopping, worst_case
 
 PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {

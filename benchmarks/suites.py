@@ -2,7 +2,7 @@
 
     python benchmarks/suites.py --board fashion-quick --defense diffpure-ddpm --reference plain-pgd
     python benchmarks/suites.py --board fashion-linf --images 100 --reference guideline
-    python benchmarks/suites.py --board benchmarks/strength.yaml --radius 8/255 --defense noise
+    python benchmarks/suites.py --board benchmarks/boards/strength.yaml --radius 8/255 --defense noise
 
 plain-pgd   three runs of a plain PyTorch PGD with momentum 0.9, 40 steps of 8 draws, step ε/8 (plain_pgd.py)
 guideline   PGD with momentum, 200 steps of 20 draws and three random starts, and the same with a targeted loss, through
@@ -14,8 +14,8 @@ the mean of both counts: picks and scores use separate draws. Printed are, per r
 runs of plain-pgd, the worst case over the two attacks of the guideline) and, for each attack of the suite, the suite
 without it − the suite; with the upper end of the one-sided 95 % bootstrap interval over the images. Bars: at most +2
 points for the references, +3 for the suite without one attack. Exit code 1 if a bar is missed. A second table has each
-attack alone − the best single attack, which is chosen on the draws that do not score it. benchmarks/strength.yaml has
-the attacks of papers beside those of version 0.4.0, at equal cost.
+attack alone − the best single attack, which is chosen on the draws that do not score it. The board
+benchmarks/boards/strength.yaml has the attacks of papers beside those of version 0.4.0, at equal cost.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from paired import difference
-from reporting import Report, parser, percent, perform, text
+from common.paired import difference
+from common.reporting import Report, parser, percent, perform, text
 
 from purebench.boards.board import AttackChoice, Board
 from purebench.boards.selection import choose
 from purebench.core.registry import Spec
 from purebench.execution.board_run import run_board
-from purebench.execution.progress import run_progress
+from purebench.execution.progress.terminal import run_progress
 from purebench.results.attack_result import AttackResult
 from purebench.results.merge import merge
 from purebench.results.results import CLEAN, DefenseResult

@@ -11,11 +11,12 @@ from purebench.core.terminal_output import printable
 from purebench.data.datasets import Array, ImageSet
 from purebench.leaderboards import site, terminal
 from purebench.records.record import Record
-from purebench.results import export, merge
-from purebench.results.companions import export_companions
+from purebench.results import merge
+from purebench.results.files import export
+from purebench.results.files.companions import export_companions
+from purebench.results.files.stored_board import originals
 from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.results import DefenseResult
-from purebench.results.stored_board import originals
 
 
 def check_outputs(page: Path | None, results: Path | None, rows: Collection[str] = ()) -> None:
@@ -62,7 +63,7 @@ def finish(
     Returns:
         The results of each row.
     """
-    from purebench.results import export
+    from purebench.results.files import export
 
     found = merge.merge(board, records)
     if results is not None:

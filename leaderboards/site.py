@@ -20,8 +20,8 @@ from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_te
 from purebench.leaderboards.sections import anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
-from purebench.results.export import write_files
 from purebench.results.figures.passes import MEANING
+from purebench.results.files.export import write_files
 from purebench.results.grading.convergence import count_text
 from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.ranking.rank import rank

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from purebench.core.warning_codes import WarningCode
     from purebench.data.image_set import ImageSet
     from purebench.report import Report
-    from purebench.results.adversarial import AdversarialExamples
-    from purebench.results.export import load_results
+    from purebench.results.files.adversarial import AdversarialExamples
+    from purebench.results.files.export import load_results
     from purebench.statistics import Estimate
 
 __version__ = "0.5.0"
@@ -69,8 +69,8 @@ _PLACES = {
     "core.warning_codes": ("WarningCode",),
     "data.image_set": ("ImageSet",),
     "report": ("Report",),
-    "results.adversarial": ("AdversarialExamples",),
-    "results.export": ("load_results",),
+    "results.files.adversarial": ("AdversarialExamples",),
+    "results.files.export": ("load_results",),
     "statistics": ("Estimate",),
 }
 """The modules of the public names; each is imported when one of its names is first used."""

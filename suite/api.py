@@ -25,10 +25,10 @@ from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress
 from purebench.execution.companions import run_companions
 from purebench.execution.in_memory import Thing, checked, label, lent
-from purebench.execution.notebook_progress import watching
+from purebench.execution.progress.notebook import watching
 from purebench.report import Report
-from purebench.results.adversarial import StoredExamples
-from purebench.results.companions import companions_in_store
+from purebench.results.files.adversarial import StoredExamples
+from purebench.results.files.companions import companions_in_store
 from purebench.results.merge import merge
 
 Asked = str | Spec | Thing

@@ -17,7 +17,8 @@ from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.data.datasets import ImageSet
 from purebench.leaderboards import html, site, terminal
 from purebench.records.outcome import PICKED, WORST_CASE
-from purebench.results.adversarial import AdversarialExamples, StoredExamples
+from purebench.results.files.adversarial import AdversarialExamples, StoredExamples
+from purebench.results.files.stored_board import originals
 from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.evidence import ControlScore
 from purebench.results.grading.gathering import Companions, evidence_of
@@ -25,7 +26,6 @@ from purebench.results.grading.grade import GradeEvidence
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
-from purebench.results.stored_board import originals
 from purebench.statistics import Estimate
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import pytest
 from purebench.boards.bundled import bundled
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
-from purebench.execution import notebook_progress
+from purebench.execution.progress import notebook
 from purebench.records.outcome import Outcome
 from purebench.report import Report
-from purebench.results.export import load_results
+from purebench.results.files.export import load_results
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +213,8 @@ def test_a_missing_pandas_is_reported_with_the_extra_to_install(
 
 def test_progress_outside_a_notebook_is_printed_and_can_be_turned_off(capsys: pytest.CaptureFixture[str]) -> None:
     for wanted in (True, False):
-        with notebook_progress.watching(wanted) as tell:
+        with notebook.watching(wanted) as tell:
             tell(0, 3, None)
         assert ("0/3 jobs" in capsys.readouterr().err) is wanted
-    assert not notebook_progress.in_notebook()
-    assert (
-        notebook_progress.bar(1, 3, "<b>")
-        == '<div><progress value="1" max="3"></progress> 1 of 3 jobs, &lt;b&gt;</div>'
-    )
+    assert not notebook.in_notebook()
+    assert notebook.bar(1, 3, "<b>") == '<div><progress value="1" max="3"></progress> 1 of 3 jobs, &lt;b&gt;</div>'

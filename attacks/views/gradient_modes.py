@@ -89,3 +89,16 @@ def no_gradient(defense: Defense, *, eot: int = 1) -> View:
         return defense.purify(x.detach())
 
     return View(defense, purify, defense.random, True, eot)
+
+
+def exact_or_bpda(defense: Defense, *, eot: int = 1) -> View:
+    """Use the exact gradient, or BPDA if the purifier declares that it has no gradient.
+
+    Args:
+        defense: The defense to attack.
+        eot: EOT samples per gradient.
+    """
+    try:
+        return exact(defense, eot=eot)
+    except Inapplicable:
+        return bpda(defense, eot=eot)

@@ -33,7 +33,7 @@ from purebench.records.record import Record
 from purebench.results.results import CLEAN
 
 if TYPE_CHECKING:
-    from reporting import Report
+    from common.reporting import Report
 
 IMAGES, DEFENSES, ATTACKS, DRAWS, BLOCK = 10_000, 20, 10, 16, 100
 """The sizes of the board; DRAWS is that of the verification draws and of the fresh draws."""
@@ -189,7 +189,7 @@ def measured(what: str, path: Path) -> dict[str, float]:
 
 def measure(report: Report, options: argparse.Namespace) -> None:
     """Measure both commands on all images and on a part of them."""
-    from reporting import fixed, text  # imports torch, which the measured processes must not
+    from common.reporting import fixed, text  # imports torch, which the measured processes must not
 
     images = options.images or IMAGES
     rows: list[dict[str, Any]] = []

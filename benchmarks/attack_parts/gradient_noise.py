@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 import torch
-from reporting import Report, fixed, parser, perform, progress, text
+from common.reporting import Report, fixed, parser, perform, progress, text
 from torch import Tensor
 
 from attack_parts.subjects import images as load

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from paired import difference
-from reporting import Report, fixed, parser, percent, perform, progress, text
+from common.paired import difference
+from common.reporting import Report, fixed, parser, percent, perform, progress, text
 from torch import Tensor
 
 from attack_parts.subjects import Counted, Subject, answers, chosen, constrained, fashion, images_of

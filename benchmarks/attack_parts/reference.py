@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from reporting import Report, fixed, parser, percent, perform, progress, text
+from common.reporting import Report, fixed, parser, percent, perform, progress, text
 from torch import Tensor
 
 from attack_parts.subjects import Counted, Subject, answers, constrained, fashion, images_of

@@ -1,6 +1,6 @@
 """Measures the strength of the attacks on random defenses, beside their peers at equal gradient cost.
 
-    benchmarks/peers.sh /tmp/peers                            an environment with all peers, once
+    tools/peers.sh /tmp/peers                            an environment with all peers, once
     peers/bin/python benchmarks/attacks.py strength --defense noise --json noise.json
     peers/bin/python benchmarks/attacks.py strength --defense mlvgm --defense diffpure
     peers/bin/python benchmarks/attacks.py strength --defense cifar --data test.npz --weights model_test.pt
@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from paired import difference
-from reporting import Report, fixed, parser, percent, perform, progress, text
+from common.paired import difference
+from common.reporting import Report, fixed, parser, percent, perform, progress, text
 
 from attack_parts.contestants import Contestant, Task, taking_part, told
 from attack_parts.subjects import Counted, NoisyInput, Subject, answers, chosen, constrained, fashion, images, resnet18

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from reporting import progress
+from common.reporting import progress
 from torch import Tensor
 from torch.nn import functional
 

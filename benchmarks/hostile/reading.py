@@ -23,10 +23,10 @@ from purebench.cli.commands.show import print_stored
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.terminal import print_board
 from purebench.records import store
-from purebench.results.export import load_results
+from purebench.results.files.export import load_results
+from purebench.results.files.stored_board import from_store
 from purebench.results.merge import merge
 from purebench.results.ranking.rank import rank
-from purebench.results.stored_board import from_store
 
 SECONDS, BYTES = 5.0, 2**30
 KINDS = ("boards", "results", "stores")

@@ -16,7 +16,7 @@ from purebench.boards.parse import load_board
 from purebench.records import store
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture, Record
-from purebench.results.export import export_results
+from purebench.results.files.export import export_results
 from purebench.results.merge import merge
 
 BOARD: dict[str, Any] = {

@@ -7,7 +7,7 @@ from math import log, sqrt
 from typing import Any
 
 import numpy as np
-from reporting import Column, Report, fixed, progress, text
+from common.reporting import Column, Report, fixed, progress, text
 
 from purebench.statistics import (
     METHODS,

@@ -6,10 +6,10 @@ import argparse
 from itertools import combinations
 
 import numpy as np
-from reporting import Column, Report, fixed, progress, text
+from common.reporting import Column, Report, fixed, progress, text
 
 from purebench.boards.bundled import bundled
-from purebench.results.export import load_results
+from purebench.results.files.export import load_results
 from purebench.statistics import pair_p_values, romano_wolf
 from statistical_parts.sampling import board, grace
 from statistical_parts.worlds import RANK_WORLDS

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
-from reporting import Column, Report, fixed, percent, text
+from common.reporting import Column, Report, fixed, percent, text
 
 from purebench.statistics import Verdict, anytime_p_values, decided, holm, images_for_power, mcnemar
 from statistical_parts.sampling import Floats, board, grace

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from reporting import Column, Report, fixed, percent, progress, text
+from common.reporting import Column, Report, fixed, percent, progress, text
 
 from purebench.statistics import (
     bracket,

@@ -31,7 +31,7 @@ def show_results(folder: Path, page: Path | None) -> None:
         PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
     """
     from purebench.leaderboards.output import check_outputs, present
-    from purebench.results.companions import load_companions
+    from purebench.results.files.companions import load_companions
 
     check_outputs(page, None)
     board, found = from_results(folder)
@@ -50,7 +50,7 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
     Raises:
         PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
     """
-    from purebench.results.export import load_results
+    from purebench.results.files.export import load_results
 
     if not folder.is_dir():
         raise PurebenchError(f"--results: expected a folder of results, but {folder} is not a folder.")

@@ -15,7 +15,7 @@ from purebench.execution.board_run import run_prepared, tell_preparation
 from purebench.execution.context import prepare
 from purebench.execution.planning.plan_file import read_plan, require_same_jobs, shard_store
 from purebench.execution.planning.shards import Shard, keys_of
-from purebench.execution.progress import run_progress
+from purebench.execution.progress.terminal import run_progress
 
 
 def run_plan(

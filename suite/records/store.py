@@ -20,15 +20,8 @@ from purebench.core.files.versioned_model import dumps_with_schema
 from purebench.data.datasets import Array
 from purebench.records import cells
 from purebench.records.cells import SCHEMA
+from purebench.records.connection import connect
 from purebench.records.record import Record
-
-TABLES = {
-    "records": "CREATE TABLE records (key TEXT PRIMARY KEY, board TEXT NOT NULL, json TEXT NOT NULL) STRICT",
-    "adversarial": "CREATE TABLE adversarial "
-    "(key TEXT PRIMARY KEY REFERENCES records(key), shape TEXT NOT NULL, pixels BLOB NOT NULL) STRICT",
-    "plans": "CREATE TABLE plans (board TEXT PRIMARY KEY, json TEXT NOT NULL, keys TEXT NOT NULL) STRICT",
-    "by_board": "CREATE INDEX by_board ON records(board)",
-}
 
 
 class Store:
@@ -226,7 +219,7 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
     except OSError as error:
         raise PurebenchError(f"{path}: the store cannot be created ({error.strerror}).") from error
     try:
-        store = Store(path, _connect(path, make=True))
+        store = Store(path, connect(path, make=True))
         try:
             Path(f"{path}.pid").write_text(str(os.getpid()), encoding="utf-8")
             yield store
@@ -240,7 +233,7 @@ def writing(path: Path, wait: float = 0.0) -> Iterator[Store]:
 @contextmanager
 def creating(path: Path) -> Iterator[Store]:
     """Create a store without a lock, at a path that no other process uses."""
-    store = Store(path, _connect(path, make=True))
+    store = Store(path, connect(path, make=True))
     try:
         yield store
         store.connection.commit()
@@ -260,52 +253,8 @@ def reading(path: Path) -> Iterator[Store]:
     """
     if not path.is_file():
         raise PurebenchError(f"{path}: expected a store, but the file does not exist; `purebench run` creates one.")
-    store = Store(path, _connect(path))
+    store = Store(path, connect(path))
     try:
         yield store
     finally:
         store.connection.close()
-
-
-def _connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
-    """Return a connection to a store of this version; with `make`, the tables of an empty file are created first.
-
-    A file with other tables, views or triggers is rejected before they are queried: a query could run forever.
-    """
-    connection = None
-    try:
-        connection = sqlite3.connect(path, timeout=30)
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
-        found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-        if not found and make:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                for sql in TABLES.values():
-                    connection.execute(sql)
-                connection.execute(f"PRAGMA user_version = {SCHEMA}")
-        else:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            _require_ours(path, dict(found), version)
-    except (sqlite3.Error, UnicodeError) as error:
-        if connection is not None:
-            connection.close()
-        raise PurebenchError(f"{path}: expected a store of purebench, but it cannot be used ({error}).") from error
-    except PurebenchError:
-        if connection is not None:
-            connection.close()
-        raise
-    return connection
-
-
-def _require_ours(path: Path, tables: dict[str, Any], version: int) -> None:
-    """Check the version and the tables. Raises PurebenchError for another version, and for other tables."""
-    if version == 0 and set(tables) == set(TABLES):
-        raise PurebenchError(
-            f"{path}: expected a store of schema {SCHEMA}, but this one is of purebench 0.4.0 or before, whose results "
-            f"are no longer comparable; {cells.CURE}."
-        )
-    if version != SCHEMA and version != 0:
-        raise PurebenchError(f"{path}: expected a store of schema {SCHEMA}, but got {version}; {cells.CURE}.")
-    if tables != TABLES:
-        raise PurebenchError(f"{path}: expected a store of purebench, but its tables differ; {cells.CURE}.")

@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,19 +112,19 @@ def test_rounds_are_interleaved_and_failing_contestants_are_listed(script, linea
 def test_the_paired_interval_agrees_with_scipy(script):
     rng = np.random.default_rng(3)
     first, second = rng.random(40), rng.random(40)
-    ours = script("paired").difference(first, second, seed=1)
+    ours = script("common.paired").difference(first, second, seed=1)
     theirs = stats.bootstrap(
         (100 * (first - second),), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
     ).confidence_interval
     assert ours.points == pytest.approx(100 * (first - second).mean())
     assert (ours.low, ours.high) == (pytest.approx(theirs.low, abs=0.6), pytest.approx(theirs.high, abs=0.6))
-    assert ours == script("paired").difference(first, second, seed=1)
+    assert ours == script("common.paired").difference(first, second, seed=1)
     with pytest.raises(ValueError, match="N ≥ 1"):
-        script("paired").difference([], [])
+        script("common.paired").difference([], [])
 
 
 def test_bars_decide_the_exit_code(script, tmp_path, capsys):
-    reporting = script("reporting")
+    reporting = script("common.reporting")
     report = reporting.Report("test", {})
     report.at_most("one", 1.0, 1.0)
     report.missing["torchattacks PGD"] = "No module named 'torchattacks'"
@@ -140,7 +141,7 @@ def test_bars_decide_the_exit_code(script, tmp_path, capsys):
 
 def test_invalid_input_is_reported_with_exit_code_2(script, capsys):
     options = SimpleNamespace(device="nowhere", threads=1, default_malloc=True, json=None)
-    assert script("reporting").perform("test", options, lambda report: None) == 2
+    assert script("common.reporting").perform("test", options, lambda report: None) == 2
     assert "nowhere" in capsys.readouterr().err
 
 
@@ -175,9 +176,9 @@ def test_resnet18_reads_weights_with_either_naming(script, tmp_path):
         subjects.resnet18(tmp_path / "none.pt")
 
 
-def test_the_peers_script_parses_and_prints_its_help(script):
-    folder = script("speed").__file__.rpartition("/")[0]
-    subprocess.run(["bash", "-n", f"{folder}/peers.sh"], check=True)
-    told = subprocess.run(["bash", f"{folder}/peers.sh", "--help"], check=True, capture_output=True, text=True).stdout
+def test_the_peers_script_parses_and_prints_its_help():
+    peers = Path(__file__).parents[2] / "tools" / "peers.sh"
+    subprocess.run(["bash", "-n", peers], check=True)
+    told = subprocess.run(["bash", peers, "--help"], check=True, capture_output=True, text=True).stdout
     assert told.startswith("Makes an environment")
     assert "PUREBENCH_VENV" in told

@@ -9,7 +9,7 @@ import pytest
 from purebench.boards.bundled import bundled
 from purebench.boards.selection import choose
 from purebench.execution.planning.makespan import simulate
-from purebench.results.export import load_results
+from purebench.results.files.export import load_results
 
 
 def test_the_simulated_jobs_have_the_recorded_times(script) -> None:

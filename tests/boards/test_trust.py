@@ -19,7 +19,7 @@ from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.data import datasets
-from purebench.results.stored_board import at_hand
+from purebench.results.files.stored_board import at_hand
 
 from boards import write_board  # isort: skip
 

@@ -126,7 +126,7 @@ def test_images_of_incomplete_blocks_are_not_exported(ran: Path, tmp_path: Path)
 
 
 def test_tables_contain_the_numbers_of_the_results(ran: Path) -> None:
-    from purebench.results.export import load_results
+    from purebench.results.files.export import load_results
     from purebench.results.ranking.rank import rank
 
     rows = rank(load_results(ran / "r"))

@@ -14,7 +14,7 @@ from purebench.boards.parse import load_board
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.execution.board_run import run_board
-from purebench.results.export import export_results
+from purebench.results.files.export import export_results
 from purebench.results.merge import merge
 
 from boards import write_board  # isort: skip

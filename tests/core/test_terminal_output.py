@@ -16,7 +16,7 @@ from rich.text import Text
 
 from purebench.boards.parse import load_board
 from purebench.core.terminal_output import DIRECTIONS, make_console, printable
-from purebench.execution.progress import run_progress
+from purebench.execution.progress.terminal import run_progress
 from purebench.leaderboards.terminal import print_board
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record

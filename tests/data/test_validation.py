@@ -27,7 +27,7 @@ from purebench.data.datasets import ImageSet
 from purebench.data.validation import check_classes
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
-from purebench.results.stored_board import originals
+from purebench.results.files.stored_board import originals
 
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 5), dtype=np.uint8)
 BYTES[0, 0, 0, :2] = 0, 255

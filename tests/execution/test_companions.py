@@ -16,7 +16,7 @@ from purebench.cli.main import app
 from purebench.execution.backends.compute import Compute
 from purebench.execution.companions import run_companions
 from purebench.records.record import Record
-from purebench.results.companions import companions_in_store
+from purebench.results.files.companions import companions_in_store
 from purebench.results.grading.evidence import ControlKind
 from purebench.results.grading.gathering import scores_of
 

@@ -14,8 +14,8 @@ from purebench.boards.parse import load_board
 from purebench.cli.main import app
 from purebench.execution.board_run import run_board
 from purebench.records import store
+from purebench.results.files.stored_board import from_store
 from purebench.results.merge import merge
-from purebench.results.stored_board import from_store
 
 from boards import write_board  # isort: skip
 

@@ -10,11 +10,11 @@ from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_board
 from purebench.execution.companions import companion_boards
 from purebench.leaderboards import site
+from purebench.results.files.stored_board import from_store, unlisted
 from purebench.results.grading.convergence import convergences
 from purebench.results.grading.evidence import ConvergenceStatus
 from purebench.results.grading.failure_indicators import failure_indicators
 from purebench.results.merge import merge
-from purebench.results.stored_board import from_store, unlisted
 
 from toy_board import write_toy  # isort: skip
 

@@ -19,7 +19,7 @@ from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import print_board
 from purebench.records import store
 from purebench.records.outcome import WORST_CASE, Outcome
-from purebench.results.export import as_json
+from purebench.results.files.export import as_json
 from purebench.results.merge import merge
 
 from boards import write_board  # isort: skip

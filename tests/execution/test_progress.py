@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from purebench.execution.progress import Pace
+from purebench.execution.progress.terminal import Pace
 
 from synthetic import make_board, make_record  # isort: skip
 

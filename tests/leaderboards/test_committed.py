@@ -7,7 +7,7 @@ import pytest
 from purebench.boards.bundled import bundled
 from purebench.boards.selection import choose
 from purebench.core.registry import Spec
-from purebench.results.export import load_results
+from purebench.results.files.export import load_results
 from purebench.results.ranking.rank import rank
 
 BOARDS = [name for name, path in bundled().items() if (path.parent / "results").is_dir()]

@@ -12,7 +12,7 @@ from purebench.boards.parse import load_board, parse_board
 from purebench.core.files.strict_json import load_json
 from purebench.core.files.text import shown
 from purebench.records import store
-from purebench.results.export import load_result
+from purebench.results.files.export import load_result
 
 
 @pytest.mark.parametrize(("kind", "count"), [("boards", 200), ("results", 200), ("stores", 50)])

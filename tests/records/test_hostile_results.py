@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from refusing import refused
 
-from purebench.results.export import load_result, load_results
+from purebench.results.files.export import load_result, load_results
 
 
 def change(attack: str, **values: Any) -> Callable[[dict[str, Any]], None]:

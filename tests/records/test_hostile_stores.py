@@ -13,8 +13,8 @@ from refusing import refused
 
 from purebench.records import store
 from purebench.records.record import Record
+from purebench.results.files.stored_board import from_store
 from purebench.results.merge import merge
-from purebench.results.stored_board import from_store
 
 PICKS = "WHERE json ->> '$.attack' = 'worst-case'"
 

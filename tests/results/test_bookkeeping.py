@@ -11,7 +11,7 @@ from purebench.leaderboards import terminal
 from purebench.leaderboards.site import render
 from purebench.records.record import Record
 from purebench.results import results as results_module
-from purebench.results.export import as_json, export_results
+from purebench.results.files.export import as_json, export_results
 from purebench.results.merge import merge
 from purebench.results.ranking import standing as standing_module
 

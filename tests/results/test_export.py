@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from purebench.core.errors import PurebenchError
-from purebench.results.export import as_json, export_results, load_results, write_files
+from purebench.results.files.export import as_json, export_results, load_results, write_files
 
 from synthetic import merge  # isort: skip
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purebench.boards.board import Stop
-from purebench.results.export import export_results, load_results
+from purebench.results.files.export import export_results, load_results
 
 from synthetic import merge  # isort: skip
 from purebench.records.outcome import Outcome

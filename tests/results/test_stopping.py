@@ -22,7 +22,7 @@ from purebench.execution.board_run import run_board
 from purebench.records import store
 from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.records.record import Record
-from purebench.results.export import export_results
+from purebench.results.files.export import export_results
 from purebench.results.merge import merge
 from purebench.results.stopping import ending
 from purebench.statistics import Verdict, decided, interval

@@ -78,7 +78,7 @@ def check(
     from purebench.core.errors import PurebenchError, require_fraction
     from purebench.core.files.places import default_store
     from purebench.execution.incremental import Limits, Runner
-    from purebench.execution.progress import run_progress
+    from purebench.execution.progress.terminal import run_progress
 
     require_fraction("--confidence", confidence, ends=False)
     if minutes is not None and not minutes > 0:

@@ -56,7 +56,7 @@ def compare(
     Example: purebench compare old-results new-results
     """
     from purebench.core.terminal_output import make_console
-    from purebench.results.export import as_json, write_files
+    from purebench.results.files.export import as_json, write_files
     from purebench.results.ranking.comparisons import comparisons, other_settings
 
     if confidence is not None and not 0 < confidence < 1:
@@ -103,7 +103,7 @@ def _source(a: str | None, b: str | None, board: str, store: Path | None, result
 
 def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -> list[tuple[Side, Side]]:
     from purebench.core.files.places import default_store
-    from purebench.results.export import load_result
+    from purebench.results.files.export import load_result
     from purebench.results.ranking.comparisons import Side
 
     places = Path(a), Path(b)
@@ -132,7 +132,7 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
 
 
 def _folders(first: Path, second: Path) -> list[tuple[Side, Side]]:
-    from purebench.results.export import load_results
+    from purebench.results.files.export import load_results
     from purebench.results.ranking.comparisons import Side
 
     old, new = ({row.name: row for row in load_results(folder)} for folder in (first, second))
@@ -158,9 +158,9 @@ def _rows(board: str, store: Path | None, results: Path | None) -> list[DefenseR
     from purebench.boards.bundled import find_board
     from purebench.boards.selection import stored_name
     from purebench.core.terminal_output import complain
-    from purebench.results.export import load_results
+    from purebench.results.files.export import load_results
+    from purebench.results.files.stored_board import from_store, unlisted
     from purebench.results.merge import merge
-    from purebench.results.stored_board import from_store, unlisted
 
     if store is not None and results is not None:
         raise PurebenchError("compare: expected --store or --results, but got both; choose one.")

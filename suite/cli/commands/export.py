@@ -46,10 +46,10 @@ def export(
     from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex, markdown
     from purebench.records.provenance import versions
     from purebench.records.store import reading
-    from purebench.results.export import write_files
+    from purebench.results.files.export import write_files
+    from purebench.results.files.stored_board import from_store, unlisted
     from purebench.results.merge import merge
     from purebench.results.ranking.rank import rank
-    from purebench.results.stored_board import from_store, unlisted
 
     asked = chosen(formats)
     if out.exists() and not out.is_dir():

@@ -92,7 +92,7 @@ def plan(
     from purebench.execution.planning.cost_estimate import forecast
     from purebench.execution.planning.forecast import Forecast, found_in
     from purebench.execution.planning.plan_file import as_text, plan_of
-    from purebench.results.export import write_files
+    from purebench.results.files.export import write_files
 
     if not budget >= 0:
         raise PurebenchError(f"--budget: expected a time of at least 0 s, such as 60, but got {budget!r}.")

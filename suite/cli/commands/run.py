@@ -172,10 +172,10 @@ def run(
     from purebench.execution.backends.compute import Compute
     from purebench.execution.backends.pool import Limits
     from purebench.execution.companions import run_companions
-    from purebench.execution.progress import run_progress
+    from purebench.execution.progress.terminal import run_progress
     from purebench.leaderboards.output import check_outputs, finish
-    from purebench.results.companions import companions_in_store
-    from purebench.results.stored_board import unlisted
+    from purebench.results.files.companions import companions_in_store
+    from purebench.results.files.stored_board import unlisted
 
     compute = Compute(device, workers, workers_per_device, backend, address, cores_per_worker, Limits(job=job_limit))
     compute.check()

@@ -63,8 +63,8 @@ def print_stored(path: Path, name: str | None, page: Path | None, results: Path 
     from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.output import finish
     from purebench.records import store
-    from purebench.results.companions import companions_in_store
-    from purebench.results.stored_board import at_hand, from_store, unlisted
+    from purebench.results.files.companions import companions_in_store
+    from purebench.results.files.stored_board import at_hand, from_store, unlisted
 
     with store.reading(path) as saved:
         plans = saved.plans()

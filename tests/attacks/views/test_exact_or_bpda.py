@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from purebench.attacks.views.exact_or_bpda import exact_or_bpda
+from purebench.attacks.views.gradient_modes import exact_or_bpda
 from purebench.core.defense import Function, as_defense
 
 

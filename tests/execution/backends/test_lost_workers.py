@@ -20,7 +20,7 @@ from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_board
 from purebench.records import store
 from purebench.records.record import Record
-from purebench.results.export import export_results
+from purebench.results.files.export import export_results
 from purebench.results.merge import merge
 
 from boards import write_board  # isort: skip

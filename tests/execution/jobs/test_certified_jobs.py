@@ -12,7 +12,7 @@ from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
-from purebench.results.export import export_results, load_results
+from purebench.results.files.export import export_results, load_results
 from purebench.results.merge import merge
 from purebench.results.ranking.rank import rank
 

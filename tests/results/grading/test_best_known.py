@@ -24,7 +24,7 @@ from purebench.leaderboards.frame import of_defenses
 from purebench.leaderboards.site import render
 from purebench.leaderboards.terminal import print_board
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
-from purebench.results.export import export_results, load_results
+from purebench.results.files.export import export_results, load_results
 from purebench.results.grading.best_known import best_known, with_bespoke
 from purebench.results.merge import merge
 from purebench.results.ranking.rank import rank

@@ -13,7 +13,7 @@ from purebench.boards.selection import label
 from purebench.core.answers import ControlFacts, ImageTruth
 from purebench.core.registry import Spec
 from purebench.records.outcome import Outcome
-from purebench.results.companions import (
+from purebench.results.files.companions import (
     companions_in_store,
     export_companions,
     load_companions,

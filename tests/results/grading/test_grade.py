@@ -14,7 +14,7 @@ import pytest
 from purebench.boards.bundled import bundled
 from purebench.core.warning_codes import OF_ONE_ATTACK, ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
-from purebench.results.export import load_results
+from purebench.results.files.export import load_results
 from purebench.results.grading.criteria.letters import Code, Letter, worst
 from purebench.results.grading.criteria.thresholds import FAULTS, THRESHOLDS
 from purebench.results.grading.evidence import ControlKind, ControlScore, Convergence, ConvergenceStatus

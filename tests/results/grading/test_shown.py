@@ -17,7 +17,7 @@ from purebench.leaderboards.site import render
 from purebench.leaderboards.table_files import comma_separated, latex, markdown
 from purebench.leaderboards.terminal import print_board
 from purebench.report import Report
-from purebench.results.export import export_results
+from purebench.results.files.export import export_results
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus
 from purebench.results.grading.grade import GradeEvidence, grades
 from purebench.results.ranking.rank import rank

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from purebench.execution.board_run import JobProgress
-from purebench.execution.progress import run_progress
+from purebench.execution.progress.terminal import run_progress
 from purebench.records.record import Record
 
 SECONDS_BETWEEN = 0.2

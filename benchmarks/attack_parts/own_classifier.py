@@ -2,7 +2,7 @@
 
 Trained on the first 12,000 training images of Fashion-MNIST, in about a minute:
 
-    python benchmarks/breaking_parts/own_classifier.py
+    python benchmarks/attack_parts/own_classifier.py
 """
 
 from __future__ import annotations

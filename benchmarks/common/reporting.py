@@ -81,7 +81,7 @@ class Report:
         for name, reason in self.missing.items():
             print(f"missing: {name} ({reason})")
         if self.missing:
-            print("the bars hold against those that took part; benchmarks/peers.sh makes an environment with all")
+            print("the bars hold against those that took part; tools/peers.sh makes an environment with all")
         for bar in self.bars:
             print(bar)
         if path is not None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes an environment in which purebench and all its peers can be imported by one process.
 #
-#   benchmarks/peers.sh DIR          then: DIR/bin/python benchmarks/speed.py
+#   tools/peers.sh DIR          then: DIR/bin/python benchmarks/speed.py
 #
 # torchattacks' wheel installs a package `robustbench` over the real one, and adversarial-library (adv-lib) needs visdom:
 # neither can share an environment with purebench. DIR is a separate environment with only these two, which looks for

@@ -10,12 +10,12 @@ from purebench.boards.derived.controls_board import CONTROLS, REFERENCES, compan
 from purebench.boards.derived.effort_board import EFFORT, effort_board
 from purebench.core.errors import PurebenchError
 from purebench.records import store
-from purebench.results.export import as_json, export_results, load_results, write_files
+from purebench.results.files.export import as_json, export_results, load_results, write_files
+from purebench.results.files.stored_board import from_store
 from purebench.results.grading.evidence import ControlScore
 from purebench.results.grading.gathering import Companions, scores_of
 from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
-from purebench.results.stored_board import from_store
 
 KINDS = (CONTROLS, REFERENCES, EFFORT)
 """The kinds of derived boards, each a sub-folder of the folder of results."""

@@ -1,6 +1,6 @@
 """Defenses with known faults around a classifier of known accuracy under attack.
 
-Each function is a factory for a board: `benchmarks/breaking_parts/faults.py:decoy`. All but the last few leave the
+Each function is a factory for a board: `benchmarks/attack_parts/faults.py:decoy`. All but the last few leave the
 predicted class unchanged, so that the true accuracy is that of the wrapped classifier.
 """
 

@@ -1,1 +1,0 @@
-"""Defenses with known faults, and the small classifier that they wrap."""
