@@ -110,8 +110,7 @@ def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
     right = np.stack([result.right(attack) for attack in pool]) | ~answered[:, :, None]
     half = result.draws // 2
     if half == 0:
-        broken: Bools = ~right.all(axis=(0, 2))
-        return broken
+        return np.asarray(~right.all(axis=(0, 2)), dtype=np.bool_)
     picked = right[:, :, :half].mean(2).argmin(0)
     decided: Bools = right[picked, np.arange(right.shape[1]), half:].mean(1) <= 0.5
     return decided
