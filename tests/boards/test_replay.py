@@ -16,7 +16,7 @@ from purebench.boards.board import Board
 from purebench.boards.replay import command, run_command
 from purebench.boards.selection import choose
 from purebench.cli.main import app
-from purebench.execution import board_run
+from purebench.execution import auto_effort
 
 from boards import write_board  # isort: skip
 
@@ -39,7 +39,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Board]:
 
     boards: list[Board] = []
 
-    def run_board(board: Board, *_: object, **__: object) -> None:
+    def run_at_effort(board: Board, *_: object, **__: object) -> None:
         boards.append(board)
         raise Enough
 
@@ -47,7 +47,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Board]:
         with pytest.raises(Enough):
             call(line)
 
-    monkeypatch.setattr(board_run, "run_board", run_board)
+    monkeypatch.setattr(auto_effort, "run_at_effort", run_at_effort)
     boards_of = type("Boards", (list,), {"of": staticmethod(caught)})
     found = boards_of()
     boards = found
