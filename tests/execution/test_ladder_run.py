@@ -72,7 +72,7 @@ def test_the_page_shows_the_ladder_and_its_verdict_of_each_row(climbed):
     assert "<code>flat-ladder</code>" in page
     without = site.render(board, own, ("a", "b"), {})
     assert "Rising effort" not in without
-    assert "convergence" not in without
+    assert "Rising effort" not in without
 
 
 def test_a_board_without_the_key_has_no_companion(tmp_path):
@@ -114,5 +114,5 @@ def test_auto_ends_at_its_budget(tmp_path):
 
 def test_auto_refuses_a_stopping_rule(tmp_path):
     board = load_board(write_toy(tmp_path, effort="auto", stop={"max_images": 40}))
-    with pytest.raises(PurebenchError, match="expected no stopping rule beside auto"):
+    with pytest.raises(PurebenchError, match="expected no stopping rule and no budget of time beside auto"):
         run_at_effort(board, tmp_path / "store.sqlite", compute=Compute(workers=1))
