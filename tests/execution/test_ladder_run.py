@@ -72,7 +72,6 @@ def test_the_page_shows_the_ladder_and_its_verdict_of_each_row(climbed):
     assert "<code>flat-ladder</code>" in page
     without = site.render(board, own, ("a", "b"), {})
     assert "Rising effort" not in without
-    assert "Rising effort" not in without
 
 
 def test_a_board_without_the_key_has_no_companion(tmp_path):
