@@ -56,7 +56,7 @@ def test_the_bundled_images_are_those_of_the_full_dataset(tmp_path: Path) -> Non
     if not home.exists():
         pytest.skip("the full Fashion-MNIST is not available")
     full = datasets.fashion_mnist(split="test", folder=str(home))
-    stored = np.load(Path(datasets.__file__).with_name("data") / "fashion_mnist_1000.npz")
+    stored = np.load(Path(datasets.__file__).with_name("fashion_mnist_1000.npz"))
     assert (full.images[stored["index"]] == datasets.fashion_mnist().images).all()
     assert (full.labels[stored["index"]] == datasets.fashion_mnist().labels).all()
 
