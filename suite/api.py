@@ -18,6 +18,7 @@ from purebench.boards.schema_fields import Images
 from purebench.core.compute.devices import find_device
 from purebench.core.errors import PurebenchError
 from purebench.core.files.places import default_store
+from purebench.core.files.versioned_model import Line
 from purebench.core.parameters import Count, check_value
 from purebench.core.registry import Spec
 from purebench.execution.auto_effort import run_at_effort
@@ -88,6 +89,7 @@ def evaluate(
         '0.0 % [0.0, 84.2]'
     """
     check_value("workers", workers, Count)
+    check_value("device", device, Line)
     compute = Compute(device, workers)
     find_device(compute.main_device())
     if store is not None and not isinstance(store, str | Path):

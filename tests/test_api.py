@@ -173,7 +173,7 @@ def test_a_changed_file_is_read_again_in_the_same_process(board: Board, tmp_path
         ({1: "none"}, {}, "as strings, but got the name 1"),
         ("none", {"workers": "2"}, "workers: expected a whole number of at least 1, but got '2'"),
         ("none", {"workers": 0}, "workers: expected a whole number of at least 1, but got 0"),
-        ("none", {"device": None}, "is not available"),
+        ("none", {"device": None}, "device: expected .* but got None"),
         ("none", {"radius": -0.1}, "radius: expected a number above 0"),
         (["none", "none"], {}, "twice"),
         (["none", "none()"], {}, "twice"),

@@ -185,4 +185,6 @@ def _plain_fields(found: AttackResult | WorstCase) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and is_dataclass(next((one for one in value if one is not None), None)):
         return tuple(None if one is None else asdict(one) for one in value)
+    if isinstance(value, ControlFacts):
+        return asdict(value)
     return deepcopy(dict(value)) if isinstance(value, Mapping) else value

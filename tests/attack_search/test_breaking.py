@@ -179,13 +179,13 @@ def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
     report = searched(place, Budget(minutes=5, images=24, evaluations=30), command="purebench break x")
     monkeypatch.chdir(place)
     write(report, Path("out"))
-    found = json.loads((place / "out" / "report.json").read_text())
+    found = json.loads((place / "out" / "report.json").read_text(encoding="utf-8"))
     assert found["confirmation"]["number"] == 1
     assert found["passes_spent"] == report.found.passes > 0
     assert found["dev_ladder"]["24"] == 0
     assert found["controls"]["similar"] == 0
     assert len(found["candidates"]) == len(report.found.ladder.candidates) <= 31
-    text = (place / "out" / "report.md").read_text()
+    text = (place / "out" / "report.md").read_text(encoding="utf-8")
     for part in (
         "Confirmed on 24 images of small",
         "unknown (no controls were measured)",
@@ -195,7 +195,10 @@ def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
         assert part in text
     board = load_board(Path("out/board.yaml"))
     assert [attack.name for attack in board.attacks] == ["clean", "apgd", "found"]
-    assert yaml.safe_load(Path("out/attack.yaml").read_text())["attacks"]["found"] == report.attack()["found"]
+    assert (
+        yaml.safe_load(Path("out/attack.yaml").read_text(encoding="utf-8"))["attacks"]["found"]
+        == report.attack()["found"]
+    )
     command = report.run_command(Path("out")).split()[1:]
     result = CliRunner().invoke(app, [*command, "--store", "other-store", "--workers", "1"])
     assert result.exit_code == 0, result.output

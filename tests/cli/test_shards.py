@@ -85,12 +85,12 @@ def test_a_shard_needs_a_plan() -> None:
 
 
 def test_a_plan_of_another_version_of_code_or_board_is_refused(folder: Path, tmp_path: Path) -> None:
-    text = (folder / "plan.json").read_text()
+    text = (folder / "plan.json").read_text(encoding="utf-8")
     plan = json.loads(text)
 
     def refused(change: dict[str, object]) -> str:
         path = tmp_path / "plan.json"
-        path.write_text(json.dumps({**plan, **change}))
+        path.write_text(json.dumps({**plan, **change}), encoding="utf-8")
         with pytest.raises(PurebenchError) as error:
             call("run", "--plan", path, "--trust", "--shard", "1/3", "--workers", "1", "--store", tmp_path / "s")
         assert str(path) in str(error.value)
@@ -106,7 +106,7 @@ def test_a_plan_of_another_version_of_code_or_board_is_refused(folder: Path, tmp
 
 
 def test_code_outside_the_folder_of_the_plan_needs_trust(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text((folder / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text((folder / "plan.json").read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(PurebenchError, match="runs Python code from outside its folder"):
         call("run", "--plan", tmp_path / "plan.json", "--shard", "1/3")
 
@@ -124,9 +124,11 @@ def test_the_array_script_of_the_docs_runs_every_shard(folder: Path, tmp_path: P
     """The script runs once for each task of the array, with the variables that Slurm sets."""
     text = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
     script = text.split("```sh\n#!/bin/bash\n#SBATCH", 1)[1].split("```", 1)[0]
-    (tmp_path / "array.sh").write_text("#!/bin/bash\n#SBATCH" + script.replace("--device cuda", "--device cpu --trust"))
+    (tmp_path / "array.sh").write_text(
+        "#!/bin/bash\n#SBATCH" + script.replace("--device cuda", "--device cpu --trust"), encoding="utf-8"
+    )
     for name in ("board.yaml", "defenses.py", "attacks.py", "plan.json"):
-        (tmp_path / name).write_text((folder / name).read_text())
+        (tmp_path / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
     for task in (0, 1):
         names = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_CPUS_PER_TASK": "1"}
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"

@@ -64,13 +64,20 @@ def check(words: Sequence[str], *, run: bool) -> None:
         benchmark(ROOT / name, rest)
     elif str(words[0]).startswith("benchmarks/"):
         assert (ROOT / words[0]).is_file(), f"{words[0]} is no file"
-    elif words[0] == "tools/gpu.sh":
-        assert (ROOT / words[0]).is_file()
-        benchmark(ROOT / "tools" / "gpu.py", rest)
+    elif str(words[0]).startswith("tools/"):
+        tool(ROOT / words[0], rest)
     elif name == "cd":
         assert len(rest) == 1
     else:
         raise AssertionError(f"there is no rule for the command {name!r}")
+
+
+def tool(script: Path, rest: list[str]) -> None:
+    assert script.is_file()
+    if script.name == "gpu.sh":
+        benchmark(ROOT / "tools" / "gpu.py", rest)
+    else:
+        assert len(rest) == 1
 
 
 def parsed(command: Any, words: list[str]) -> list[Any]:

@@ -41,19 +41,20 @@ def ladder(accuracies, others, images, seed, *, draws=1, same_images=True):
     return Ladder(tuple(range(images)), rungs, extra)
 
 
-def ladder_results(broken, *, own=None, images=100, draws=1, skipped=("surrogate",), warnings=None):
+def ladder_results(broken, *, own=None, row="row", images=100, draws=1, skipped=("surrogate",), warnings=None):
     """Returns the results of a row on its own board and on that of the ladder, from the images that attacks break.
 
     Args:
         broken: the number of images, the first ones, that each attack of the ladder breaks on every draw.
         own: the same of the attacks of the own board; `apgd` breaks as many as the last rung by default.
+        row: the name of the row.
         images: number of images.
         draws: verification draws; one for a deterministic row.
         skipped: attacks of the ladder that do not apply.
         warnings: warnings of the records by attack of the ladder.
     """
     own = {"clean": 0, "apgd": broken.get("rung-4", 0)} if own is None else own
-    board = make_board((), ("row",), images, images, draws, effort=EffortSettings(images=images))
+    board = make_board((), (row,), images, images, draws, effort=EffortSettings(images=images))
     attacks = tuple(own_attack(name) for name in own)
     board = replace(board, attacks=attacks)
     climbing = effort_board(board)
@@ -62,7 +63,7 @@ def ladder_results(broken, *, own=None, images=100, draws=1, skipped=("surrogate
     records = [
         make_record(
             climbing,
-            "row",
+            row,
             name,
             0,
             [Outcome.SKIPPED] * images if name in none else answers(count, images, draws),
@@ -72,8 +73,7 @@ def ladder_results(broken, *, own=None, images=100, draws=1, skipped=("surrogate
         for name, count in given.items()
     ]
     mine = [
-        make_record(board, "row", name, 0, answers(count, images, draws), random=draws > 1)
-        for name, count in own.items()
+        make_record(board, row, name, 0, answers(count, images, draws), random=draws > 1) for name, count in own.items()
     ]
     (result,), (climbed,) = merge(board, mine), merge(climbing, records)
     return result, climbed

@@ -92,7 +92,7 @@ def test_a_missing_or_damaged_store_is_named(tmp_path: Path) -> None:
     one = written(tmp_path / "a", [record("plain", 0)])
     with pytest.raises(PurebenchError, match=r"these files do not exist: .*gone"):
         merge_stores([one, tmp_path / "gone"], tmp_path / "c")
-    (tmp_path / "no").write_text("not a store")
+    (tmp_path / "no").write_text("not a store", encoding="utf-8")
     with pytest.raises(PurebenchError, match="no: expected a store of purebench"):
         merge_stores([one, tmp_path / "no"], tmp_path / "c")
     assert not (tmp_path / "c").exists()

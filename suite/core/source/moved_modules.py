@@ -190,7 +190,7 @@ MOVED = {
     "tuning.journal": "latents.tuning.journal",
     "tuning.loop": "latents.tuning.loop",
     "tuning.picture": "latents.tuning.picture",
-    "tuning.propose": "latents.tuning.propose",
+    "tuning.propose": "statistics.design.propose",
     "tuning.setting": "latents.tuning.setting",
     "tuning.spaces": "defenses.mlvgm.alpha_spaces",
     "tuning.tune": "latents.tuning.tune",

@@ -59,7 +59,7 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
 
     Args:
         own: the result of the row on its own board, whose attacks are compared with the last rung.
-        ladder: the result of the row on the board of the ladder (`boards.effort_board`).
+        ladder: the result of the row on the board of the ladder (`boards.derived.effort_board`).
 
     Returns:
         The convergence; None if no rung answered on any image.

@@ -106,7 +106,7 @@ class Row:
     bounds: tuple[Estimate, Estimate] | None = None
     bracket: Estimate | None = None
     shares: OutcomeShares | None = None
-    grade: Grade | None = None
+    grade: Grade | None = field(default=None, repr=False)
     best_known: Estimate | None = None
 
     @property

@@ -81,7 +81,8 @@ def test_a_job_that_kills_its_workers_is_errored_and_the_other_rows_are_evaluate
         "        if len(x) > 1 and multiprocessing.parent_process() is not None:\n"
         "            os.kill(os.getpid(), 9)\n"
         "        return x\n\n"
-        "    return Function(answer, random=False)\n"
+        "    return Function(answer, random=False)\n",
+        encoding="utf-8",
     )
     rows = {"none": "none", "deadly": f"{tmp_path}/deadly.py:deadly"}
     board = load_board(write_board(tmp_path, images=2, block=2, attacks={"clean": {"use": "clean"}}, defenses=rows))
@@ -96,12 +97,12 @@ def test_a_worker_with_other_files_than_the_driver_is_refused(tmp_path: Path) ->
     own = (
         "from purebench.core.defense import Function\n\n\ndef own():\n    return Function(lambda x: {}, random=False)\n"
     )
-    (tmp_path / "own.py").write_text(own.format("x"))
+    (tmp_path / "own.py").write_text(own.format("x"), encoding="utf-8")
     rows = {"own": f"{tmp_path}/own.py:own"}
     board = load_board(write_board(tmp_path, images=2, block=2, attacks={"clean": {"use": "clean"}}, defenses=rows))
 
     def change(done: int, total: int, record: Record | None) -> None:
-        (tmp_path / "own.py").write_text(own.format("1 - x"))
+        (tmp_path / "own.py").write_text(own.format("1 - x"), encoding="utf-8")
 
     compute = Compute(workers=1, backend="processes")
     with pytest.raises(PurebenchError, match=r"clean on own .* because the code differs \(defense\)"):

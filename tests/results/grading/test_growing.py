@@ -33,7 +33,8 @@ def test_a_row_is_doubled_until_the_last_doubling_changes_less_than_the_margin(d
     # passes are those of the attacks that the last level added; here they have the name of level 1
     def at_level_1(broken):
         own = row_of(broken, draws=draws)
-        return replace(own, attacks=(own.attacks[0], replace(own.attacks[1], name="apgd-x2")))
+        board = {**own.board, "attacks": {**own.board["attacks"], "apgd-x2": own.board["attacks"]["apgd"]}}
+        return replace(own, board=board, attacks=(own.attacks[0], replace(own.attacks[1], name="apgd-x2")))
 
     before = row_of(50, draws=draws)
     assert unfinished(board_of(), [before], [at_level_1(50)], 1) == []

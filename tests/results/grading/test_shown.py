@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from purebench.boards.derived.effort_board import EFFORT, NOISE
+from purebench.boards.effort_settings import EffortSettings
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.frame import of_defenses
 from purebench.leaderboards.site import render
@@ -18,30 +21,29 @@ from purebench.leaderboards.table_files import comma_separated, latex, markdown
 from purebench.leaderboards.terminal import print_board
 from purebench.report import Report
 from purebench.results.files.export import export_results
-from purebench.results.grading.evidence import Convergence, ConvergenceStatus
-from purebench.results.grading.grade import GradeEvidence, grades
+from purebench.results.grading.gathering import evidence_of
+from purebench.results.grading.grade import grades
 from purebench.results.ranking.rank import rank
-from purebench.statistics import Estimate
 
+from ladders import RUNGS, ladder_results, own_attack  # isort: skip
 from reading import Page, table_rows, words  # isort: skip
-
-FLAT = Convergence(
-    ConvergenceStatus.FLAT, (), Estimate(0.0, 0.0, 0.1, 0.95, 40, "paired"), "square", None, "the ladder is flat"
-)
+from synthetic import make_board  # isort: skip
 
 
 @pytest.fixture(scope="module")
-def shown(build: Any) -> Any:
-    """Returns a board, its results, and evidence with which the rows have the letters D and C."""
-    half, most = ["1"] * 100 + ["0"] * 100, ["1"] * 180 + ["0"] * 20
-    answers = {"high": {"clean": ["1"] * 200, "apgd": most}, "low": {"clean": ["1"] * 200, "apgd": half}}
-    board, _, results = build.results(answers, block=200)
-    return board, results, GradeEvidence(convergence={"high": FLAT})
+def shown() -> Any:
+    """Returns a board, its results, and a flat ladder of one row, with which the rows have the letters D and C."""
+    flat = dict.fromkeys((NOISE, *RUNGS, "square"), 20)
+    high, ladder = ladder_results(flat, own={"clean": 0, "apgd": 20}, row="high", images=200)
+    low, _ = ladder_results(flat, own={"clean": 0, "apgd": 100}, row="low", images=200)
+    board = make_board((), ("high", "low"), 200, 200, 1, effort=EffortSettings(images=200))
+    board = replace(board, attacks=tuple(own_attack(name) for name in ("clean", "apgd")))
+    return board, [high, low], {EFFORT: [ladder]}
 
 
-def printed(board: Any, results: Any, evidence: GradeEvidence, width: int) -> str:
+def printed(board: Any, results: Any, companions: Any, width: int) -> str:
     file = io.StringIO()
-    print_board(board, results, Console(file=file, width=width), evidence=evidence)
+    print_board(board, results, Console(file=file, width=width), companions=companions)
     return file.getvalue()
 
 
@@ -51,7 +53,7 @@ def test_the_table_has_a_column_of_grades(shown: Any, width: int) -> None:
     assert "grade  robust accuracy" in text
     for name, letter in (("high", "D"), ("low", "C")):
         (line,) = (line for line in text.splitlines() if f" {name} " in line and "%" in line)
-        after = line.split()
+        after = line.replace("⚠", " ").split()
         assert after[after.index(name) + 1] == letter
     assert max(map(len, text.splitlines())) <= width
 
@@ -65,17 +67,17 @@ def test_below_the_table_is_a_line_for_each_reason_that_decides_a_grade(shown: A
     assert "C controls: no control rows were run (low)" in text  # it does not decide the D of the other row
     assert "no attack was written or searched" not in text  # a B decides no letter here
     assert f"robust accuracy: {UPPER_BOUND}" in text
-    both = words(printed(shown[0], shown[1], GradeEvidence(), 200))
+    both = words(printed(shown[0], shown[1], {}, 200))
     assert "C controls: no control rows were run (all rows)" in both
 
 
 def test_the_page_has_a_badge_first_in_each_row_and_all_reasons_with_commands_in_its_section(shown: Any) -> None:
-    board, results, evidence = shown
-    page = Page(render(board, results, (), {}, evidence=evidence))
+    board, results, companions = shown
+    page = Page(render(board, results, (), {}, companions=companions))
     _, rows = table_rows(page)
     assert [cells[1][1].split()[:3] for cells in rows] == [["grade", "D", "high"], ["grade", "C", "low"]]
     sections = {at["id"]: words(text) for at, text in page.all("article")}
-    found = grades(results, evidence)
+    found = grades(results, evidence_of(results, companions))
     for name, grade in found.items():
         text = sections[f"defense-{name}"]
         assert text.index("Grade of this evaluation") < text.index("robust accuracy, at the picked")
@@ -89,8 +91,8 @@ def test_the_page_has_a_badge_first_in_each_row_and_all_reasons_with_commands_in
 
 
 def test_the_page_and_the_table_agree_with_the_report(shown: Any) -> None:
-    board, results, evidence = shown
-    report = Report(board, tuple(results), (), evidence=evidence)
+    board, results, companions = shown
+    report = Report(board, tuple(results), (), companions=companions)
     assert {name: grade.letter for name, grade in report.grades.items()} == {"high": "D", "low": "C"}
     assert [row.grade for row in report] == list(report.grades.values())
     assert "grade  robust accuracy" in repr(report)
@@ -99,7 +101,8 @@ def test_the_page_and_the_table_agree_with_the_report(shown: Any) -> None:
 
 
 def test_files_and_data_frames_have_the_letters(shown: Any, tmp_path: Path) -> None:
-    _, results, evidence = shown
+    _, results, companions = shown
+    evidence = evidence_of(results, companions)
     rows = rank(results, evidence)
     assert list(of_defenses(rows).set_index("defense")["grade"]) == ["D", "C"]
     assert [line["grade"] for line in csv.DictReader(io.StringIO(comma_separated(rows)))] == ["D", "C"]
