@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from purebench.attacks.entry import native
 from purebench.attacks.views.stand_in import inner_modules
 from purebench.boards.board import Board, DefenseChoice
 from purebench.core import registry
@@ -45,6 +46,10 @@ class Knowledge:
     inner: Sequence[str]
     stand_ins: Sequence[str]
     norm: str
+
+    def supports(self, attack: str) -> bool:
+        """Return whether an attack of this package can be run in the norm."""
+        return self.norm in native()[attack].norms
 
     @property
     def views(self) -> tuple[str, ...]:

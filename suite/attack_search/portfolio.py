@@ -44,7 +44,8 @@ def _white_box(known: Knowledge) -> Iterator[Candidate]:
         yield _apgd("blind", 1, "the classifier alone", loss="cw")
     if known.random:
         yield _apgd(main, 4 * eot, "many draws per gradient", loss="cw", steps=10)
-        yield Candidate((Step("pgd", {"steps": 30, "loss": "cw", "momentum": 0.9}, main, eot),), "momentum")
+        if known.supports("pgd"):
+            yield Candidate((Step("pgd", {"steps": 30, "loss": "cw", "momentum": 0.9}, main, eot),), "momentum")
     through = "" if main == "exact" else ", through=bpda"
     noise = "gradients averaged over noise, against shattered ones"
     yield _apgd(f"smoothed(samples=8, sigma=0.05{through})", 1, noise, loss="cw")
@@ -65,7 +66,7 @@ def _in_its_place(known: Knowledge) -> Iterator[Candidate]:
 
 def _without_gradients(known: Knowledge) -> Iterator[Candidate]:
     eot = 4 if known.random else 1
-    if known.norm in ("linf", "l2"):
+    if known.supports("square"):
         yield Candidate((Step("square", {"queries": 200}, "none", eot),), "random search with scores alone")
         sources = [f"inner(module={path})" for path in known.inner[:1]] + list(known.stand_ins[1:])
         for view in sources:

@@ -41,7 +41,7 @@ def _step(method: str, at_: tuple[float, ...], known: Knowledge, found: bool) ->
     away = gradient.startswith(("inner", "stand-in"))
     many = 1 if away or gradient == "blind" else many
     stop = {"stop": False} if away else {}
-    if method == "square" and known.norm in ("linf", "l2"):
+    if method == "square" and known.supports(method):
         share = _of((0.05, 0.2, 0.8), extra)
         return Step("square", {"queries": 10 * count, "share": share}, "none", min(many, 4), found)
     if method == "estimated":
@@ -51,7 +51,7 @@ def _step(method: str, at_: tuple[float, ...], known: Knowledge, found: bool) ->
     if method == "apgd-t":
         params = {"steps": min(count, 40), "targets": _of((3, 5, 9), extra), "loss": _of(TARGETED, loss)}
         return Step("apgd-t", params, gradient, many, found)
-    if method == "pgd" and known.norm in ("linf", "l2"):
+    if method == "pgd" and known.supports(method):
         momentum, size = _of((0.0, 0.5, 0.9), extra), 0.1
         return Step(
             "pgd",

@@ -21,10 +21,12 @@ SHORT = {
     "apgd-t": "apgd-t(targets=2, steps=4)",
     "fgsm": "fgsm",
     "clean": "clean",
+    "random-noise": "random-noise",
+    "sequence": "sequence(parts=[{'use': 'apgd(steps=4)', 'gradient': 'exact'}, {'use': 'square(queries=6)'}])",
 }
 LIBRARIES = ("foolbox:LinfPGD(steps=4)", "art:ProjectedGradientDescent(max_iter=4)", "autoattack:apgd-ce")
-NO_PASSES = {"certify", "transfer"}
-"""Needs a certifier; makes no passes of its own."""
+NO_PASSES = {"certify", "known-truth", "transfer"}
+"""Need a certifier or a control; makes no passes of its own."""
 NATIVE = [SHORT.get(name, f"{name}(steps=4)") for name in sorted(native()) if name not in NO_PASSES]
 
 

@@ -195,7 +195,7 @@ def test_the_code_of_a_job_has_every_module_that_it_loads_and_no_unrelated_ones(
         "core.norms.norms",
     ):
         assert f"'purebench.{name}'" in attack_modules
-    for name in ("leaderboards", "results", "cli", "report", "api", "records.store", "statistics", "checks"):
+    for name in ("leaderboards", "results", "cli", "report", "api", "records.store'", "statistics", "checks"):
         assert f"'purebench.{name}" not in attack_modules, name
         assert (f"'purebench.{name}" in worst_case_modules) is (name == "statistics"), name
     for name in ("execution.jobs.worst_case_job", "statistics", "execution.jobs.verification", "core.compute.batching"):
