@@ -39,8 +39,8 @@ def dev_images(*, of: str | Mapping[str, Any], images: int = 0, seed: int = 0) -
     if len(left) < LEAST:
         raise PurebenchError(
             f"{data.name}: expected at least {LEAST} dev images, which are about a fifth of the data set without the "
-            f"images of the board, but got {len(left)} of {len(data)} images; use more images, or divide the data set "
-            "(docs/my-data.md)."
+            f"images of the board, but got {len(left)} of {len(data)} images; use more images, divide the data set "
+            "(docs/my-data.md), or search on another one (tune --dataset)."
         )
     return replace(left, split=DEV)
 

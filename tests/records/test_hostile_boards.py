@@ -40,7 +40,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (
             "images: 8, block: 4",
             "images: 400000, block: 1",
-            "defenses), but got 1,200,000",
+            "rows), but got 1,200,000",
         ),  # 400,000 blocks × (2 attacks + the worst case)
         ("draws: 4", "draws: 1000000000000", "verify.draws: expected a whole number of at most 10000"),
         ("draws: 4", "draws: 10**12", "verify.draws: expected a whole number, but got '10**12'"),
