@@ -78,7 +78,8 @@ def execute(
             if not backend.busy:
                 return
             settled = [(answer.job, settle(answer)) for answer in backend.answers()]
-            fill()  # workers do not wait until these results are saved
+            if backend.workers > 1:
+                fill()  # workers do not wait until these results are saved
             for job, result in settled:
                 if result is not None:
                     yield result
