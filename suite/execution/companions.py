@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,17 @@ def companion_boards(board: Board) -> list[Board]:
     """Return the boards that are derived from a board and run after it."""
     found = (controls_board(board), None if board.effort is None else effort_board(board))
     return [derived for derived in found if derived is not None]
+
+
+def evaluated_part(board: Board, records: Sequence[Record]) -> Board:
+    """Return the board with the images that were evaluated, where a stopping rule or a budget has ended the run.
+
+    Args:
+        board: the board.
+        records: the records of its run.
+    """
+    blocks = 1 + max((record.block for record in records), default=board.most_blocks - 1)
+    return replace(board, dataset=replace(board.dataset, images=board.images_of(blocks)), stop=None)
 
 
 def run_companions(

@@ -117,10 +117,12 @@ def _draws(other: Reader) -> Reader:
         if len(known) > MOST_STRINGS:
             known.clear()
         around = part.encode().translate(None, b"01")
-        usual = around == _quotes(len(around) // 4) and len(part) <= MOST_DRAWS
-        if not usual:
+        count = len(around) // 4
+        if around != _quotes(count) or len(part) > MOST_DRAWS:
             return other(part)
         strings = part[2:-2].split('", "')
+        if part[:2] != '["' or part[-2:] != '"]' or len(strings) != count:  # a digit outside of the quotes
+            return other(part)
         return list(map(known.setdefault, strings, strings))  # equal strings are one object
 
     return read

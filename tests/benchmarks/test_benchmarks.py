@@ -4,10 +4,12 @@ import importlib.util
 import json
 import runpy
 
+import numpy as np
 import pytest
 import torch
 
 from purebench.core import registry
+from purebench.defenses.controls.faults import FAULTS
 
 TINY = ["--threads", "1", "--default-malloc"]
 
@@ -208,3 +210,17 @@ def test_native_attacks_of_the_reference_benchmark_are_registered(script):
         name = registry.Spec.parse(spec).name
         if name in registry.names("attacks"):
             registry.create("attacks", registry.Spec.parse(spec))
+
+
+def test_grades_tell_a_missed_fault_from_an_honest_row(found, script):
+    code, told = found("grades", "--quick", "--images", "8")
+    groups = {name: {row["name"]: row for row in table} for name, table in told["tables"].items()}
+    fault = groups["fault, judging"]["fault-detached"]
+    assert fault["missed"]
+    assert fault["letters"].split()[1] == "D"
+    assert not groups["honest, deterministic"]["trades"].get("missed")
+    assert [bar["met"] for bar in told["bars"]] == [True, False]  # eight images are too few for a B
+    assert code == 1
+    grades = script("grades")
+    permuted = np.random.default_rng(16).permutation(sorted(FAULTS))[:24].tolist()
+    assert permuted == [*grades.SETTING, *grades.JUDGING]

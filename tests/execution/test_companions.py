@@ -14,7 +14,8 @@ from purebench.boards.board import Board
 from purebench.boards.parse import load_board
 from purebench.cli.main import app
 from purebench.execution.backends.compute import Compute
-from purebench.execution.companions import run_companions
+from purebench.execution.board_run import run_board
+from purebench.execution.companions import evaluated_part, run_companions
 from purebench.records.record import Record
 from purebench.results.files.companions import companions_in_store
 from purebench.results.grading.evidence import ControlKind
@@ -141,3 +142,31 @@ def test_a_single_row_is_run_without_controls_and_shows_those_of_the_store(ran: 
     assert "known truth" not in alone.output
     report = evaluate("none", path, store=folder / "s", progress=False)
     assert [score.name for score in report.controls] == [*BOARD["controls"]]  # type: ignore[misc]
+
+
+def test_controls_are_run_on_the_images_of_the_rows_and_not_within_a_budget(tmp_path: Path) -> None:
+    plain = {
+        **BOARD,
+        "dataset": {"use": "fashion-mnist", "images": 12, "block": 4},
+        "controls": {"conflict": "conflict"},
+    }
+    path = tmp_path / "board.yaml"
+    path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    board, store = load_board(path), tmp_path / "s"
+    words = ["run", str(path), "--store", str(store), "--workers", "1"]
+    assert CliRunner().invoke(app, [*words, "--budget", "1000"]).exit_code == 0
+    assert companions_in_store(store, board) == {}
+    _, records = run_board(board, store, workers=1)
+    part = evaluated_part(board, [record for record in records if record.block < 1])
+    run_companions(part, store, compute=Compute(workers=1))
+    assert [len(result.images) for result in companions_in_store(store, board)["controls"]] == [4]
+
+
+def test_plan_counts_the_controls_beside_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    plain = {**BOARD, "controls": {"conflict": "conflict"}}
+    path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    words = ["plan", str(path), "--budget", "1", "--workers", "1"]
+    planned = CliRunner().invoke(app, words, env={"COLUMNS": "120"})
+    assert "in addition small-controls: 7 jobs" in " ".join(planned.output.split())
+    assert "in addition" not in CliRunner().invoke(app, [*words, "-d", "none"]).output

@@ -68,6 +68,8 @@ def test_another_layout_is_left_to_the_general_reader(record):
         ('"1011"', '"10x1"'),
         ('"1011"', '"1011", "1"'),
         ('"1011"', "1011"),
+        ('["1011"', '[1"011"'),
+        ('"1011", "', '"1011"1, "'),
         ('"errored"', '"broken"'),
         ('"schema": 1', '"schema": 2'),
         ('"known_seeds": 4', '"known_seeds": 4.0'),
@@ -82,7 +84,7 @@ def test_a_damaged_record_is_an_error_with_the_message_of_the_general_reader(rec
     text = record.to_json()
     assert text.count(before) >= 1
     damaged = text.replace(before, after, 1)
-    assert read_record(Record, damaged) is None or before == '"1011"'
+    assert read_record(Record, damaged) is None or "1011" in before
     with pytest.raises(PurebenchError) as found:
         Record.from_json(damaged)
     assert str(found.value) == message(damaged)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from purebench.boards.board import Board
+    from purebench.execution.backends.compute import Compute
     from purebench.execution.planning.cost_estimate import Price
     from purebench.execution.planning.forecast import Forecast
 
@@ -114,9 +115,10 @@ def plan(
     forecasts = Forecast(context.board, jobs, found, found_in(store or default_store(), jobs))
     if write is not None:
         write_files({write: as_text(plan_of(context.board, jobs, forecasts.seconds))})
+    evidence = [] if defense or images is not None else _evidence(chosen, compute, budget)
     console = make_console()
     console.print(_table(context.board, found))
-    for line in (*_costs(context.board, found, forecasts, places), *_telling(context.board)):
+    for line in (*_costs(context.board, found, forecasts, places), *evidence, *_telling(context.board)):
         console.print(line, highlight=False)
     if write is not None:
         console.print(f"plan: {write}; run a share of it with: purebench run --plan {write} --shard 1/8", markup=False)
@@ -182,6 +184,32 @@ def _costs(board: Board, found: Sequence[Price], forecast: Forecast, places: Seq
         )
     if board.stop is not None and board.stop.early:
         lines.append(f"at most: the run stops as soon as {board.stop.text}")
+    return lines
+
+
+def _evidence(board: Board, compute: Compute, budget: float) -> list[str]:
+    """Return the cost of each board that `run` evaluates beside the rows: the controls, and the ladder of effort.
+
+    Args:
+        board: the board.
+        compute: where the trial run is computed.
+        budget: seconds of the trial run of each of these boards.
+    """
+    from purebench.core.files.text import duration
+    from purebench.execution.companions import companion_boards
+    from purebench.execution.context import prepare
+    from purebench.execution.planning.cost_estimate import forecast
+
+    lines = []
+    for derived in companion_boards(board):
+        context = prepare(derived, compute.main_device())
+        with progress_bar(f"trial run of {derived.name}") as tell:
+            found = forecast(context, budget, tell)
+        seconds = derived.images_of(derived.most_blocks) * sum(price.seconds for price in found)
+        lines.append(
+            f"in addition {derived.name}: {len(found) * derived.most_blocks:,} jobs, {duration(seconds)} with one "
+            "worker; --no-evidence leaves it out"
+        )
     return lines
 
 

@@ -140,7 +140,8 @@ def run(
         typer.Option(
             "--evidence/--no-evidence",
             help="Run the board's control rows as well, whose robust accuracy is known (docs/controls.md). They are "
-            "kept in the store. Default: if the whole board is run, without -d and --images.",
+            "kept in the store. Default: if the whole board is run, without -d, --images and --budget. They are run "
+            "on the images of the rows; --budget does not limit them.",
         ),
     ] = None,
     trust: TrustOption = False,
@@ -171,7 +172,7 @@ def run(
     from purebench.execution.auto_effort import run_at_effort
     from purebench.execution.backends.compute import Compute
     from purebench.execution.backends.pool import Limits
-    from purebench.execution.companions import run_companions
+    from purebench.execution.companions import evaluated_part, run_companions
     from purebench.execution.progress.terminal import run_progress
     from purebench.leaderboards.output import check_outputs, finish
     from purebench.results.files.companions import companions_in_store
@@ -223,9 +224,9 @@ def run(
             progress=watch,
             tell=complain,
         )
-        if evidence or (evidence is None and not defense and images is None):
+        if evidence or (evidence is None and not defense and images is None and budget is None):
             run_companions(
-                reached,
+                evaluated_part(reached, records),
                 store or default_store(),
                 compute=compute,
                 wait=wait,
