@@ -15,8 +15,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from purebench.attack_search.bench import SEARCHED, Bench
-from purebench.attack_search.breaking import Budget, break_defense
+from purebench.attack_search.bench import SEARCHED, AttackBench
+from purebench.attack_search.breaking import SearchBudget, break_defense
 from purebench.attack_search.confirm import CONFIRMED
 from purebench.attack_search.report import write
 from purebench.boards.parse import load_board
@@ -74,7 +74,7 @@ BOARD = {
     "attacks": {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=5)", "gradient": "exact"}},
     "defenses": {"masked": "own.py:masked"},
 }
-FEW = Budget(minutes=5, images=24, evaluations=6)
+FEW = SearchBudget(minutes=5, images=24, evaluations=6)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def searched(place: Path, budget: Budget = FEW, name: str = "store", seed: int = 0, **options: object):
+def searched(place: Path, budget: SearchBudget = FEW, name: str = "store", seed: int = 0, **options: object):
     board = choose(str(place / "board.yaml"), ["masked"], None)
     return break_defense(
         board, load_board(place / "board.yaml"), place / name, budget, seed=seed, how="random", **options
@@ -97,9 +97,9 @@ def dev_records(path: Path) -> dict[str, tuple[object, ...]]:
 
 
 def test_a_masked_gradient_is_broken_and_confirmed_on_test_images(place: Path) -> None:
-    report = searched(place, Budget(minutes=5, images=24, evaluations=30))
-    first = next(iter(report.found.ladder.candidates.values()))
-    assert report.found.ladder.scores[12][first.name].accuracy > 0.9  # the usual attack finds nothing
+    report = searched(place, SearchBudget(minutes=5, images=24, evaluations=30))
+    first = next(iter(report.found.halving.candidates.values()))
+    assert report.found.halving.scores[12][first.name].accuracy > 0.9  # the usual attack finds nothing
     assert report.found.ended == "broken"
     assert report.confirmation is not None
     assert report.confirmation.robust.value == 0
@@ -176,7 +176,7 @@ def _keys(path: Path) -> dict[str, object]:
 def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = searched(place, Budget(minutes=5, images=24, evaluations=30), command="purebench break x")
+    report = searched(place, SearchBudget(minutes=5, images=24, evaluations=30), command="purebench break x")
     monkeypatch.chdir(place)
     write(report, Path("out"))
     found = json.loads((place / "out" / "report.json").read_text(encoding="utf-8"))
@@ -184,7 +184,7 @@ def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
     assert found["passes_spent"] == report.found.passes > 0
     assert found["dev_ladder"]["24"] == 0
     assert found["controls"]["similar"] == 0
-    assert len(found["candidates"]) == len(report.found.ladder.candidates) <= 31
+    assert len(found["candidates"]) == len(report.found.halving.candidates) <= 31
     text = (place / "out" / "report.md").read_text(encoding="utf-8")
     for part in (
         "Confirmed on 24 images of small",
@@ -219,7 +219,7 @@ def test_data_sets_without_dev_images_and_more_than_there_are_are_refused(place:
 
 def test_dev_images_are_searched_on_and_none_is_on_the_board(place: Path) -> None:
     board = choose(str(place / "board.yaml"), ["masked"], None)
-    bench = Bench.of(board, place / "store", device="cpu", workers=1, seconds=60, images=24, seed=0)
+    bench = AttackBench.of(board, place / "store", device="cpu", workers=1, seconds=60, images=24, seed=0)
     assert all(one.startswith("dev-") for one in bench.context.images.identities)
     assert bench.known.inner == ["classifier.model"]
 
@@ -235,7 +235,7 @@ def test_dev_images_are_searched_on_and_none_is_on_the_board(place: Path) -> Non
 )
 def test_invalid_budgets_are_rejected(fields: dict[str, float], message: str) -> None:
     with pytest.raises(PurebenchError, match=message):
-        Budget(**fields)  # type: ignore[arg-type]
+        SearchBudget(**fields)  # type: ignore[arg-type]
 
 
 def test_more_confirming_images_than_the_board_has_are_rejected(place: Path) -> None:
