@@ -19,6 +19,7 @@ from purebench.attack_search.halving import OutOfTime, Score
 from purebench.boards.board import AttackChoice, Board, DefenseChoice
 from purebench.boards.derived.dev_board import dev_board
 from purebench.boards.jobs import Job
+from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.backends.compute import Compute
 from purebench.execution.context import Context, prepare
@@ -79,10 +80,16 @@ class AttackBench:
             seed: Seed of the random numbers of the attacks.
 
         Raises:
-            PurebenchError: If something cannot be found or made, or the data set has no dev images.
+            PurebenchError: If something cannot be found or made, the data set has no dev images, or the board is on
+                dev images.
         """
         (row,) = board.shown
         data = dev_board(board, images).dataset
+        if data.use == board.dataset.use:
+            raise PurebenchError(
+                f"break: expected a board on test images, but {board.name} is on the dev images {data.use}, on which "
+                "break searches; use another split for the board (split=test)."
+            )
         context = prepare(
             replace(
                 board,

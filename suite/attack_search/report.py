@@ -104,10 +104,11 @@ class BreakReport:
             )
         spent = "" if done.number == 1 else f", confirmation {done.number} of this defense with this store"
         failed = f"The attack failed with an error on {counted(done.errored, 'image')}; these count as right. "
+        with_interval = f"{100 * done.robust.confidence:.4g} % {done.robust.method}{spent}"
         return (
             f"{failed if done.errored else ''}Confirmed on {done.robust.n} images of {self.board.name} with fresh "
-            f"draws: accuracy {done.robust.percent()} under this attack ({100 * done.robust.confidence:.4g} % {done.robust.method}"
-            f"{spent}). It is an upper bound of the robust accuracy."
+            f"draws: accuracy {done.robust.percent()} under this attack ({with_interval}). "
+            "It is an upper bound of the robust accuracy."
         )
 
     def to_dict(self) -> dict[str, Any]:
