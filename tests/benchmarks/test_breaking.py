@@ -38,7 +38,7 @@ def test_a_fault_leaves_the_predicted_classes_unchanged(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["detached-noise", "one-hot-noise", "decoy-noise"])
 def test_a_fault_behind_noise_is_random_and_keeps_the_predicted_class_of_each_draw(name: str) -> None:
-    images = torch.as_tensor(fashion_mnist(split="dev").take(range(20)).floats())
+    images = torch.as_tensor(fashion_mnist(split="dev").take(range(100)).floats())
     fault = breaking.FAULTS[name]
     made, plain = (create("defenses", use) for use in (fault.use, fault.plain))
     assert made.random
@@ -47,7 +47,7 @@ def test_a_fault_behind_noise_is_random_and_keeps_the_predicted_class_of_each_dr
         for defense in (made, plain):
             torch.manual_seed(0)
             drawn.append(defense(images))
-        assert (made(images) != made(images)).any()
+        assert any((made(images) != made(images)).any() for _ in range(30))
     assert (drawn[0].argmax(1) == drawn[1].argmax(1)).all()
 
 
