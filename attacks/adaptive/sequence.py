@@ -96,6 +96,8 @@ class Sequence(NativeAttack):
 
     parts: list[Any] = field(default_factory=lambda: [dict(part) for part in USUAL])
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+    own_views: ClassVar[bool] = True
+    """The view of the board only compares points, so that it may be one without a gradient."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

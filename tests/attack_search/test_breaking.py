@@ -11,14 +11,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from purebench.attack_search.bench import SEARCHED, AttackBench
 from purebench.attack_search.breaking import SearchBudget, break_defense
+from purebench.attack_search.candidate import AttackCandidate, Step
 from purebench.attack_search.confirm import CONFIRMED
+from purebench.attack_search.halving import Halving, Score
 from purebench.attack_search.report import write
+from purebench.attack_search.search import Found
 from purebench.boards.parse import load_board
 from purebench.boards.selection import choose
 from purebench.cli.main import app
@@ -123,6 +127,14 @@ def test_the_same_seed_gives_the_same_search_and_the_same_confirmation_spends_al
     assert other.confirmation.robust.confidence == pytest.approx(0.9875)
 
 
+def test_a_confirmation_with_other_draws_is_a_further_one(place: Path) -> None:
+    assert searched(place).confirmation.number == 1
+    (place / "board.yaml").write_text(yaml.safe_dump({**BOARD, "verify": {"draws": 32}}), encoding="utf-8")
+    assert searched(place).confirmation.number == 2
+    (place / "board.yaml").write_text(yaml.safe_dump(BOARD), encoding="utf-8")
+    assert searched(place).confirmation.number == 1
+
+
 def test_an_interrupted_search_is_continued_with_the_same_result(place: Path) -> None:
     whole = searched(place, name="whole")
     seen: list[str] = []
@@ -184,7 +196,7 @@ def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
     assert found["passes_spent"] == report.found.passes > 0
     assert found["dev_ladder"]["24"] == 0
     assert found["controls"]["similar"] == 0
-    assert len(found["candidates"]) == len(report.found.halving.candidates) <= 31
+    assert len(found["candidates"]) == len(report.found.halving.candidates) <= 30
     text = (place / "out" / "report.md").read_text(encoding="utf-8")
     for part in (
         "Confirmed on 24 images of small",
@@ -215,6 +227,29 @@ def test_data_sets_without_dev_images_and_more_than_there_are_are_refused(place:
     with pytest.raises(PurebenchError, match="expected at least 10 dev images"):
         searched(place)
     assert not (place / "store").exists()
+
+
+def test_a_board_on_dev_images_is_refused_before_the_search(place: Path) -> None:
+    dev = {**BOARD, "dataset": {"use": "own.py:images(split=dev)", "images": 24, "block": 12}}
+    (place / "board.yaml").write_text(yaml.safe_dump(dev), encoding="utf-8")
+    with pytest.raises(PurebenchError, match="expected a board on test images, but small is on the dev images"):
+        searched(place)
+    assert not (place / "store").exists()
+
+
+def test_an_unconfirmed_result_is_the_accuracy_on_the_largest_number_of_dev_images(place: Path) -> None:
+    report, halving, one = searched(place), Halving([12, 24]), AttackCandidate((Step("apgd", {}, "exact"),), "")
+    halving.add([one], 12, {one.name: Score(np.zeros(12), 1.0, 1.0)})
+    halving.add([one], 24, {one.name: Score(np.repeat([0.0, 1.0], 12), 1.0, 1.0)})
+    told = replace(report, found=Found(halving), confirmation=None).conclusion()
+    assert "accuracy 50.0 % on the 24 dev images" in told
+    assert "no attack was measured" in replace(report, found=Found(Halving([12])), confirmation=None).conclusion()
+
+
+def test_a_report_begins_with_the_images_on_which_the_attack_failed(place: Path) -> None:
+    report = searched(place)
+    told = replace(report, confirmation=replace(report.confirmation, errored=1)).conclusion()
+    assert told.startswith("The attack failed with an error on 1 image; these count as right. Confirmed on 24 images")
 
 
 def test_dev_images_are_searched_on_and_none_is_on_the_board(place: Path) -> None:

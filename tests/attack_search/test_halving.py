@@ -13,6 +13,7 @@ from purebench.attack_search.search import search
 from purebench.attack_search.space import AXES, at
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import create
+from purebench.core.seeds import hash_of
 from purebench.statistics.design.propose import find_proposer
 
 KNOWN = DefenseProfile(
@@ -138,6 +139,43 @@ def test_a_defense_that_does_not_answer_is_an_error_with_its_reason() -> None:
 def test_a_search_without_a_finished_candidate_is_an_error() -> None:
     with pytest.raises(PurebenchError, match="at least one finished candidate"):
         search(Toy(planted, most=0), seed=0, how="random")
+
+
+def test_a_search_whose_time_ends_before_the_clean_score_is_an_error() -> None:
+    toy = Toy(planted)
+
+    def late() -> Score:
+        raise OutOfTime({})
+
+    toy.clean = late  # type: ignore[method-assign]
+    with pytest.raises(PurebenchError, match="at least one finished candidate"):
+        search(toy, seed=0, how="random")
+
+
+def test_a_search_that_is_interrupted_before_the_clean_score_has_no_result() -> None:
+    toy = Toy(planted)
+
+    def interrupted() -> Score:
+        raise KeyboardInterrupt
+
+    toy.clean = interrupted  # type: ignore[method-assign]
+    found = search(toy, seed=0, how="random")
+    assert (found.ended, found.clean, found.winner) == ("interrupted", None, None)
+
+
+def test_compositions_count_as_candidates() -> None:
+    """Each candidate breaks an image of its own, so that a composition is stronger than its parts."""
+
+    def right(one: AttackCandidate) -> np.ndarray:
+        left = np.ones(48)
+        for step in one.steps:
+            left[hash_of(step.plain()).encode()[0] % 48] = 0
+        return left
+
+    for evaluations in range(5, 9):
+        found = search(Toy(right), seed=0, how="random", evaluations=evaluations)
+        assert len(found.halving.candidates) == evaluations
+        assert found.ended == "evaluations"
 
 
 def test_a_search_whose_first_candidates_leave_no_image_ends_before_the_others() -> None:
