@@ -10,7 +10,7 @@ from purebench.attack_search.bench import AttackBench
 from purebench.attack_search.confirm import LARGEST_BLOCK, Confirmation, confirm
 from purebench.attack_search.controls import MeasuredFault
 from purebench.attack_search.report import BreakReport
-from purebench.attack_search.search import Found, find_how, search
+from purebench.attack_search.search import SearchResult, find_how, search
 from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 
@@ -130,7 +130,7 @@ def _check_confirm(board: Board, budget: SearchBudget) -> None:
         )
 
 
-def _fitting(board: Board, found: Found, budget: SearchBudget) -> int:
+def _fitting(board: Board, found: SearchResult, budget: SearchBudget) -> int:
     """Return how many images of the board the confirmation can use in its share of the time, in whole blocks."""
     assert found.winner is not None
     candidate, images = found.winner

@@ -14,7 +14,7 @@ from purebench.attack_search.candidate import sequence_eot
 from purebench.attack_search.confirm import Confirmation, level
 from purebench.attack_search.controls import BreakFrequency, MeasuredFault
 from purebench.attack_search.halving import candidate_rows
-from purebench.attack_search.search import Found
+from purebench.attack_search.search import SearchResult
 from purebench.boards.board import Board
 from purebench.boards.replay import command
 
@@ -55,7 +55,7 @@ class BreakReport:
 
     board: Board
     original: Board
-    found: Found
+    found: SearchResult
     random: bool
     seed: int
     minutes: float

@@ -34,7 +34,7 @@ class Proposed:
 
 
 @dataclass
-class Found:
+class SearchResult:
     """The result of a search.
 
     Attributes:
@@ -87,7 +87,7 @@ def search(
     how: str = "auto",
     evaluations: int | None = None,
     progress: Progress | None = None,
-) -> Found:
+) -> SearchResult:
     """Search for the strongest attack on dev images.
 
     The same seed proposes the same candidates in the same order. Which of them are left out as too expensive, and how
@@ -108,7 +108,7 @@ def search(
     """
     propose = find_proposer(find_how(how))
     halving = Halving(rungs(bench.images, DEV_BLOCK))
-    found = Found(halving)
+    found = SearchResult(halving)
 
     def tell() -> None:
         if progress is not None:
@@ -139,7 +139,7 @@ def search(
 
 
 def _run_brackets(
-    bench: AttackBench, found: Found, propose: Callable[..., Point], seed: int, evaluations: int | None
+    bench: AttackBench, found: SearchResult, propose: Callable[..., Point], seed: int, evaluations: int | None
 ) -> str:
     """Run brackets of candidates, and return why the search ended.
 
@@ -172,7 +172,9 @@ def _run_brackets(
     return "exhausted"
 
 
-def _affordable(candidates: Sequence[AttackCandidate], bench: AttackBench, found: Found) -> list[AttackCandidate]:
+def _affordable(
+    candidates: Sequence[AttackCandidate], bench: AttackBench, found: SearchResult
+) -> list[AttackCandidate]:
     """Return the candidates that fit the time on the first rung; the others are noted. The first always fits."""
     kept: list[AttackCandidate] = []
     images = found.halving.rungs[0]

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from purebench.attack_search.bench import SEARCHED, AttackBench
 from purebench.attack_search.breaking import SearchBudget, break_defense
 from purebench.attack_search.candidate import AttackCandidate, Step
-from purebench.attack_search.confirm import CONFIRMED
+from purebench.attack_search.confirm import CONFIRMED, confirm
 from purebench.attack_search.halving import Halving, Score
 from purebench.attack_search.report import write
-from purebench.attack_search.search import Found
+from purebench.attack_search.search import SearchResult
 from purebench.boards.parse import load_board
 from purebench.boards.selection import choose
 from purebench.cli.main import app
@@ -135,6 +135,13 @@ def test_a_confirmation_with_other_draws_is_a_further_one(place: Path) -> None:
     assert searched(place).confirmation.number == 1
 
 
+def test_a_composition_is_confirmed(place: Path) -> None:
+    steps = (Step("apgd", {"steps": 3}, "exact"), Step("apgd", {"steps": 5}, "inner(module=classifier.model)"))
+    board, composed = choose(str(place / "board.yaml"), ["masked"], None), AttackCandidate(steps, "")
+    done = confirm(board, composed, place / "store", random=False, images=24, device="cpu", workers=1)
+    assert (done.robust.value, done.errored) == (0, 0)
+
+
 def test_an_interrupted_search_is_continued_with_the_same_result(place: Path) -> None:
     whole = searched(place, name="whole")
     seen: list[str] = []
@@ -241,9 +248,11 @@ def test_an_unconfirmed_result_is_the_accuracy_on_the_largest_number_of_dev_imag
     report, halving, one = searched(place), Halving([12, 24]), AttackCandidate((Step("apgd", {}, "exact"),), "")
     halving.add([one], 12, {one.name: Score(np.zeros(12), 1.0, 1.0)})
     halving.add([one], 24, {one.name: Score(np.repeat([0.0, 1.0], 12), 1.0, 1.0)})
-    told = replace(report, found=Found(halving), confirmation=None).conclusion()
+    told = replace(report, found=SearchResult(halving), confirmation=None).conclusion()
     assert "accuracy 50.0 % on the 24 dev images" in told
-    assert "no attack was measured" in replace(report, found=Found(Halving([12])), confirmation=None).conclusion()
+    assert (
+        "no attack was measured" in replace(report, found=SearchResult(Halving([12])), confirmation=None).conclusion()
+    )
 
 
 def test_a_report_begins_with_the_images_on_which_the_attack_failed(place: Path) -> None:
