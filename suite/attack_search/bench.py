@@ -49,6 +49,9 @@ class AttackBench:
         spent: Seconds of the records so far, divided by the number of processes.
         passes: Purifier passes of the records so far.
         tell: Called after every job.
+        began: Time at which this process began, by the monotonic clock.
+        counted: Keys of the records that `spent` and `passes` contain.
+        price: Smallest seconds of a purifier pass of one image in a record.
     """
 
     context: Context
