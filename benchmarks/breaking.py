@@ -1,95 +1,125 @@
 """Measures how often `purebench break` breaks defenses with known faults: `python benchmarks/breaking.py --minutes 10`.
 
-Each fault is measured three times on the same images of fashion-quick: by the board's own attacks, by the attack that
-`break` finds on dev images within the time, and the truth: the wrapped classifier without the fault under both. Faults
-that the board leaves above 20 % and 5 points above the truth count; bar: at least 80 % of them are brought to at most 5
-points above the truth. --write makes suite/attack_search/controls.json of the results, which the reports of `break`
-quote.
+Each fault is measured on the same images of fashion-quick by the board's own attacks, and by the attack that `break`
+finds on dev images within the time. The truth is the accuracy that the board's own attacks leave of the same model
+without the fault: an upper bound of its robust accuracy, which the fault does not change. Faults that the board leaves
+more than 20 %, and more than 5 points above the truth, count; bar: `break` brings at least 80 % of them to at most
+5 points above the truth.
+
+--write makes suite/attack_search/controls.json of the results, which the reports of `break` quote. It has all faults;
+those that were never measured are marked so, and with --only, earlier results of the others are kept.
 
 --quick measures one fault for a short time, and only shows that everything runs.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.reporting import Report, fixed, parser, perform, text
 
-from purebench.attack_search.breaking import Budget, break_defense
-from purebench.attack_search.controls import BUNDLED, Control
-from purebench.boards.board import Board
+from purebench.attack_search.breaking import SearchBudget, break_defense
+from purebench.attack_search.controls import BUNDLED, MeasuredFault, read_controls
+from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.bundled import find_board
 from purebench.boards.parse import load_board
-from purebench.boards.selection import choose
+from purebench.boards.selection import choose, with_rows
+from purebench.core.registry import Spec, create
 from purebench.execution.board_run import run_board
+from purebench.results.grading.evidence import RECOVERED
 from purebench.results.merge import merge
 from purebench.results.ranking.rank import rank
 
 PARTS = Path(__file__).parent / "attack_parts"
-FAULTS: dict[str, str] = {
-    "decoy": "plain",
-    "saturated": "plain",
-    "detached": "plain",
-    "flipped": "plain",
-    "shattered": "plain",
-    "not_a_number": "plain",
-    "low_precision": "plain",
-    "hard_labels": "plain",
-    "hidden_labels": "plain",
-    "memory": "plain",
-    "wrong_surrogate": "plain",
-    "per_call": "plain",
-    "decoy(noise=0.1)": "plain(noise=0.1)",
-    "detached(noise=0.1)": "plain(noise=0.1)",
-    "hard_labels(noise=0.1)": "plain(noise=0.1)",
+CLASSIFIER = f"{PARTS / 'own_classifier.py'}:own_classifier"
+"""A small classifier that is on no board."""
+NOISE = {"gaussian-noise": {"sigma": 0.1}}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A defense with a fault, and the same model without it.
+
+    Attributes:
+        use: The defense.
+        plain: The model without the fault, with the same predicted classes (for wrong_surrogate: about the same).
+    """
+
+    use: Spec
+    plain: Spec
+
+
+def masked(fault: str, purifier: object = "none") -> Fault:
+    """Return a fault of `masked` around the classifier; `purifier` is what it has before the classifier."""
+    return Fault(Spec("masked", {"fault": fault, "classifier": CLASSIFIER}), plain(purifier))
+
+
+def of_file(name: str, purifier: object = "none", **params: object) -> Fault:
+    """Return a fault of faults.py."""
+    return Fault(Spec(f"{PARTS / 'faults.py'}:{name}", params), plain(purifier))
+
+
+def plain(purifier: object = "none") -> Spec:
+    """Return the classifier behind a purifier, without a fault."""
+    return Spec("before", {"purifier": purifier, "classifier": CLASSIFIER})
+
+
+FAULTS: dict[str, Fault] = {
+    "decoy": masked("decoy"),
+    "saturated": masked("saturated"),
+    "detached": masked("detached"),
+    "reversed-gradient": masked("reversed-gradient"),
+    "shattered": masked("shattered"),
+    "not-finite": masked("not-finite"),
+    "quantised": masked("quantised"),
+    "one-hot": masked("one-hot"),
+    "hidden-labels": of_file("hidden_labels"),
+    "memory": masked("memory"),
+    "wrong-surrogate": of_file("wrong_surrogate"),
+    "decoy-ensemble": masked("decoy-ensemble"),
+    "decoy-noise": masked("decoy-noise", NOISE),
+    "detached-noise": of_file("noisy", NOISE, fault="detached"),
+    "one-hot-noise": of_file("noisy", NOISE, fault="one-hot"),
 }
-"""The faults, each with the defense that has the same answers without it (for per_call and wrong_surrogate: about)."""
-ABOVE, CLOSE = 0.2, 0.05
+ABOVE = 0.2
 SHARE = 0.8
 
 
-def of(name: str) -> str:
-    """Return the spec of a defense in faults.py."""
-    return f"{PARTS / 'faults.py'}:{name}"
-
-
-def board_of(name: str, images: int) -> Board:
+def board_of(name: str, use: Spec, images: int) -> Board:
     """Return fashion-quick with this defense as its only row, on its first images in one block."""
-    board = choose("fashion-quick", [of(name)], images)
+    board = with_rows(choose("fashion-quick", None, images), [DefenseChoice(name, use)])
     return replace(board, dataset=replace(board.dataset, block=min(board.dataset.block, images)))
 
 
-def left_by_board(name: str, images: int, store: Path) -> float:
+def left_by_board(name: str, use: Spec, images: int, store: Path) -> float:
     """Return the accuracy that the board's own attacks leave."""
-    board = board_of(name, images)
+    board = board_of(name, use, images)
     _, records = run_board(board, store, workers=1)
     (row,) = rank(merge(board, records))
     return 1.0 if row.robust is None else row.robust.value
 
 
-def measure(name: str, truth: float, options: object, store: Path) -> Control:
-    """Return the control of one fault."""
-    images, minutes = options.images, options.minutes  # type: ignore[attr-defined]
-    before = left_by_board(name, images, store)
-    budget = Budget(minutes=minutes, images=images, confirm=images)
-    began = time.monotonic()
-    report = break_defense(
-        board_of(name, images),
-        load_board(find_board("fashion-quick")),
-        store,
-        budget,
-        seed=options.seed,  # type: ignore[attr-defined]
-    )
+def measure(name: str, truth: float, options: argparse.Namespace, store: Path) -> MeasuredFault:
+    """Return the measurements of one fault."""
+    use, images, minutes = FAULTS[name].use, options.images, options.minutes
+    before = left_by_board(name, use, images, store)
+    budget = SearchBudget(minutes=minutes, images=images, confirm=images)
+    original, began = load_board(find_board("fashion-quick")), time.monotonic()
+    report = break_defense(board_of(name, use, images), original, store, budget, seed=options.seed)
     took = (time.monotonic() - began) / 60
     print(f"{name}: board {before:.1%}, {report.conclusion()} ({took:.1f} min)", file=sys.stderr, flush=True)
     assert report.confirmation is not None
-    found = "; ".join(f"{step.attack} through {step.gradient}" for step in report.found.winner[0].steps)  # type: ignore[index]
-    return Control(
+    assert report.found.winner is not None
+    attack = "; ".join(f"{step.attack} through {step.gradient}" for step in report.found.winner[0].steps)
+    command = f"python benchmarks/breaking.py --minutes {minutes:g} --images {images} --seed {options.seed}"
+    return MeasuredFault(
         name=name,
         random=report.random,
         seconds_per_pass=report.price,
@@ -98,8 +128,21 @@ def measure(name: str, truth: float, options: object, store: Path) -> Control:
         truth=truth,
         board=before,
         confirmed=report.confirmation.robust.value,
-        command=f"python benchmarks/breaking.py --minutes {minutes:g} --images {images} --seed {options.seed}: {found}",  # type: ignore[attr-defined]
+        command=f"{command}: {attack}",
     )
+
+
+def write(measured: Sequence[MeasuredFault], earlier: Sequence[MeasuredFault], options: argparse.Namespace) -> None:
+    """Write controls.json with all faults: those just measured, earlier results of others, and the rest as unknown."""
+    found = {one.name: one for one in (*earlier, *measured)}
+    every = [found.get(name) or not_measured(name, options) for name in FAULTS]
+    BUNDLED.write_text(json.dumps({"controls": [asdict(one) for one in every]}, indent=1) + "\n", encoding="utf-8")
+
+
+def not_measured(name: str, options: argparse.Namespace) -> MeasuredFault:
+    """Return a fault of which only the kind is known."""
+    made = create("defenses", FAULTS[name].use)
+    return MeasuredFault(name=name, random=made.random, minutes=options.minutes, images=options.images)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -120,38 +163,44 @@ def main(arguments: list[str] | None = None) -> int:
         with TemporaryDirectory() as home:
             store = options.store or Path(home) / "store"
             names = [name for name in FAULTS if not options.only or name in options.only]
-            plain = {FAULTS[name] for name in names}
-            truth = {name: left_by_board(name, options.images, store) for name in sorted(plain)}
-            controls = []
+            truths: dict[str, float] = {}
+            measured: list[MeasuredFault] = []
+            earlier = read_controls() if options.only else []
             for name in names:
-                controls.append(measure(name, truth[FAULTS[name]], options, store))
+                use = FAULTS[name].plain
+                if str(use) not in truths:
+                    truths[str(use)] = left_by_board("plain", use, options.images, store)
+                measured.append(measure(name, truths[str(use)], options, store))
                 if options.write:
-                    rows = [asdict(one) for one in controls]
-                    BUNDLED.write_text(json.dumps({"controls": rows}, indent=1) + "\n", encoding="utf-8")
-        show(report, controls)
+                    write(measured, earlier, options)
+        show(report, measured)
 
     return perform("breaking", options, work)
 
 
-def show(report: Report, controls: list[Control]) -> None:
+def show(report: Report, measured: Sequence[MeasuredFault]) -> None:
     """Print the table, and check the bar."""
     rows = [
         {
             "name": one.name,
-            "board": 100 * one.board,
-            "truth": 100 * one.truth,
-            "found": 100 * one.confirmed,
+            "board": 100 * (one.board or 0.0),
+            "truth": 100 * (one.truth or 0.0),
+            "found": 100 * (one.confirmed or 0.0),
             "broken": "yes" if one.broken else "no",
         }
-        for one in controls
+        for one in measured
     ]
     columns = [("name", "fault", text), ("truth", "truth, %", fixed(1)), ("board", "fashion-quick, %", fixed(1))]
     report.show("Faults", rows, [*columns, ("found", "break, %", fixed(1)), ("broken", "within 5 points", text)])
-    counted = [one for one in controls if one.board > ABOVE and one.board > one.truth + CLOSE]
-    missed = sum(not one.broken for one in counted)
-    report.at_most(
-        f"faults above {ABOVE:.0%} that are not broken, of {len(counted)}", missed, (1 - SHARE) * len(counted)
-    )
+    some = missed_by_board(measured)
+    missed = sum(not one.broken for one in some)
+    report.at_most(f"faults above {ABOVE:.0%} that are not broken, of {len(some)}", missed, (1 - SHARE) * len(some))
+
+
+def missed_by_board(measured: Sequence[MeasuredFault]) -> list[MeasuredFault]:
+    """Return the measured faults that the board leaves above 20 %, and more than 5 points above the truth."""
+    known = [one for one in measured if one.board is not None and one.truth is not None]
+    return [one for one in known if one.board > max(ABOVE, one.truth + RECOVERED)]  # type: ignore[operator]
 
 
 if __name__ == "__main__":

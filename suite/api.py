@@ -21,6 +21,7 @@ from purebench.core.files.places import default_store
 from purebench.core.files.versioned_model import Line
 from purebench.core.parameters import Count, check_value
 from purebench.core.registry import Spec
+from purebench.data.dev_images import refuse_reached
 from purebench.execution.auto_effort import run_at_effort
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress
@@ -171,6 +172,8 @@ def _board(board: str | Path | Board, images: int | None, radius: str | float | 
     chosen = board if isinstance(board, Board) else replace(load_board(find_board(str(board))), origin=str(board))
     if images is not None:
         check_value("images", images, Images)
+        if images > chosen.dataset.images:
+            refuse_reached(chosen.dataset.use, chosen.dataset.images, images, chosen.dataset.seed)
         chosen = replace(chosen, dataset=replace(chosen.dataset, images=images))
     return chosen if radius is None else selection.at_radius(chosen, f"{radius}")
 

@@ -28,6 +28,7 @@ from purebench.core.compute.batching import DeviceBatch
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.registry import Spec
 from purebench.core.threat import Knowledge, ThreatModel
+from purebench.core.warning_codes import joined
 
 DRAWS = 16
 """Draws at which the points of two parts are compared on a random defense."""
@@ -95,6 +96,8 @@ class Sequence(NativeAttack):
 
     parts: list[Any] = field(default_factory=lambda: [dict(part) for part in USUAL])
     knowledge: ClassVar[Knowledge] = Knowledge.WHITE_BOX
+    own_views: ClassVar[bool] = True
+    """The view of the board only compares points, so that it may be one without a gradient."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,7 +143,7 @@ class Sequence(NativeAttack):
         return found
 
     def _attack(self, part: Part, view: View, found: Tensor, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
-        """Return the points of one part, inside the threat model; its passes count as the sequence's."""
+        """Return the points of one part, inside the threat model; its passes, notes and warnings are the sequence's."""
         given = {"defense": view.defense, "eot": part.eot, "images": x, "threat": threat}
         own: View = registry.create("views", part.gradient, **given)
         own.batch, own.precision = DeviceBatch(view.batch.size), view.precision
@@ -149,6 +152,9 @@ class Sequence(NativeAttack):
             answer = registry.create("attacks", part.use)(own, x, y, threat)
         finally:
             view.forwards, view.backwards = view.forwards + own.forwards, view.backwards + own.backwards
+            view.warned = list(joined([*view.warned, *own.warnings]))
+            for note in [*own.notes, *own.batch.notes]:
+                view.note(note)
         return threat.project((answer.images if isinstance(answer, Answer) else answer).to(x), x)
 
     def _judge(self, view: View, points: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from purebench.attacks.views.gradient_modes import no_gradient
 from purebench.attacks.views.look import Look, Objective
 from purebench.attacks.views.view import View
 from purebench.core.defense import Defense
-from purebench.core.parameters import Count, Positive, checked
+from purebench.core.parameters import Count, CountOrZero, Positive, checked
 
 
 @dataclass
@@ -70,7 +70,9 @@ class Estimated(View):
 
 
 @checked("estimated")
-def estimated(defense: Defense, *, eot: int = 1, samples: Count = 20, sigma: Positive = 0.02, tiles: int = 0) -> View:
+def estimated(
+    defense: Defense, *, eot: int = 1, samples: Count = 20, sigma: Positive = 0.02, tiles: CountOrZero = 0
+) -> View:
     """Estimate the gradient of the whole defense from pairs of scores (SPSA).
 
     Args:

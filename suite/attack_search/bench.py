@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from purebench.attack_search.candidate import Candidate
+from purebench.attack_search.candidate import AttackCandidate, sequence_eot
+from purebench.attack_search.defense_profile import DefenseProfile, profile_of
 from purebench.attack_search.halving import OutOfTime, Score
-from purebench.attack_search.knowledge import Knowledge, known
 from purebench.boards.board import AttackChoice, Board, DefenseChoice
 from purebench.boards.derived.dev_board import dev_board
 from purebench.boards.jobs import Job
+from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.backends.compute import Compute
 from purebench.execution.context import Context, prepare
@@ -29,18 +30,18 @@ from purebench.records.record import Record
 
 SEARCHED = "-break-dev"
 """End of the name of the board on dev images, under which the records of the search are stored."""
-BLOCK = 12
-"""Images of a job."""
+DEV_BLOCK = 12
+"""Images of a job on dev images."""
 CLEAN = AttackChoice("clean", Spec("clean"))
 
 
 @dataclass
-class Bench:
-    """A defense on dev images, and the time that is left.
+class AttackBench:
+    """Measures candidates on dev images, as long as time is left.
 
     Attributes:
         context: The prepared dev board.
-        known: What is known about the defense.
+        known: The properties of the defense.
         path: The store.
         workers: Number of processes.
         seconds: Time of the search: of all records that it made, in this process and in earlier ones.
@@ -48,10 +49,13 @@ class Bench:
         spent: Seconds of the records so far, divided by the number of processes.
         passes: Purifier passes of the records so far.
         tell: Called after every job.
+        began: Time at which this process began, by the monotonic clock.
+        counted: Keys of the records that `spent` and `passes` contain.
+        price: Smallest seconds of a purifier pass of one image in a record.
     """
 
     context: Context
-    known: Knowledge
+    known: DefenseProfile
     path: Path
     workers: int
     seconds: float
@@ -66,7 +70,7 @@ class Bench:
     @classmethod
     def of(
         cls, board: Board, path: Path, *, device: str, workers: int, seconds: float, images: int, seed: int
-    ) -> Bench:
+    ) -> AttackBench:
         """Prepare the dev board of a board with one shown row.
 
         Args:
@@ -79,15 +83,21 @@ class Bench:
             seed: Seed of the random numbers of the attacks.
 
         Raises:
-            PurebenchError: If something cannot be found or made, or the data set has no dev images.
+            PurebenchError: If something cannot be found or made, the data set has no dev images, or the board is on
+                dev images.
         """
         (row,) = board.shown
         data = dev_board(board, images).dataset
+        if data.use == board.dataset.use:
+            raise PurebenchError(
+                f"break: expected a board on test images, but {board.name} is on the dev images {data.use}, on which "
+                "break searches; use another split for the board (split=test)."
+            )
         context = prepare(
             replace(
                 board,
                 name=f"{board.name}{SEARCHED}",
-                dataset=replace(data, block=min(BLOCK, images)),
+                dataset=replace(data, block=min(DEV_BLOCK, images)),
                 attacks=(CLEAN,),
                 defenses=(row,),
                 cascade=False,
@@ -97,7 +107,7 @@ class Bench:
             device,
         )
         check_defenses(context)
-        return cls(context, known(context, row, board), path, workers, seconds, images)
+        return cls(context, profile_of(context, row, board), path, workers, seconds, images)
 
     @property
     def row(self) -> DefenseChoice:
@@ -113,7 +123,7 @@ class Bench:
         """Return the score without an attack on all dev images, which also shows what a pass costs."""
         return self._measured([(CLEAN.name, CLEAN)], self.images)[CLEAN.name]
 
-    def measure(self, candidates: Sequence[Candidate], images: int) -> dict[str, Score]:
+    def measure(self, candidates: Sequence[AttackCandidate], images: int) -> dict[str, Score]:
         """Run candidates on the first dev images.
 
         Args:
@@ -126,8 +136,9 @@ class Bench:
         Raises:
             OutOfTime: If the time is over before all of them are finished; it has the scores of those that are.
         """
-        eot = 4 if self.known.random else 1
-        return self._measured([(one.name, one.choice(one.name, eot)) for one in candidates], images)
+        eot = sequence_eot(self.known.random)
+        choices = [(candidate.name, candidate.choice(candidate.name, eot)) for candidate in candidates]
+        return self._measured(choices, images)
 
     def _measured(self, choices: Sequence[tuple[str, AttackChoice]], images: int) -> dict[str, Score]:
         attacks = tuple(dict(choices).values())
@@ -135,23 +146,23 @@ class Bench:
         board = replace(board, attacks=attacks, dataset=replace(board.dataset, images=images))
         context = self.context.on(board)
         jobs = [job for job in context.jobs() if isinstance(job, Job)]
-        found: dict[str, Record] = {}
+        records: dict[str, Record] = {}
         with store.writing(self.path) as saved:
             for job in jobs:
                 if (record := saved.get(job.key)) is not None:
-                    found[job.key] = self._count(record)
-            todo = [job for job in jobs if job.key not in found] if self.left > 0 else []
+                    records[job.key] = self._count(record)
+            todo = [job for job in jobs if job.key not in records] if self.left > 0 else []
             backend = Compute(str(context.device), self.workers).backend_of(context, len(todo))
             with closing(execute(todo, context, backend)) as results:
                 for result in results:
                     saved.add(result.record)
-                    found[result.record.key] = self._count(result.record)
+                    records[result.record.key] = self._count(result.record)
                     self.tell()
                     if self.left <= 0:
                         break
         keys = {name: [job.key for job in jobs if job.attack.name == name] for name, _ in choices}
-        whole = {name: some for name, some in keys.items() if all(key in found for key in some)}
-        scores = {name: _score([found[key] for key in some]) for name, some in whole.items()}
+        whole = {name: some for name, some in keys.items() if all(key in records for key in some)}
+        scores = {name: _score([records[key] for key in some]) for name, some in whole.items()}
         if len(scores) < len(keys):
             raise OutOfTime(scores)
         return scores

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from purebench.attack_search.bench import Bench
-from purebench.attack_search.confirm import BLOCK, Confirmation, confirm
-from purebench.attack_search.controls import Control
+from purebench.attack_search.bench import AttackBench
+from purebench.attack_search.confirm import LARGEST_BLOCK, Confirmation, confirm
+from purebench.attack_search.controls import MeasuredFault
 from purebench.attack_search.report import BreakReport
-from purebench.attack_search.search import Found, find_how, search
+from purebench.attack_search.search import SearchResult, find_how, search
 from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 
@@ -21,7 +21,7 @@ IMAGES = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class SearchBudget:
     """The time of a search, and where it runs.
 
     Attributes:
@@ -53,11 +53,11 @@ def break_defense(
     board: Board,
     original: Board,
     path: Path,
-    budget: Budget,
+    budget: SearchBudget,
     *,
     seed: int = 0,
     how: str = "auto",
-    controls: Sequence[Control] = (),
+    controls: Sequence[MeasuredFault] = (),
     command: str = "",
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> BreakReport:
@@ -72,7 +72,7 @@ def break_defense(
         budget: Time and images.
         seed: Decides the candidates and the random numbers.
         how: Proposer: gp, random or auto.
-        controls: Measured controls, for the report.
+        controls: Controls, for the report.
         command: The command line, for the report.
         progress: Called as the work proceeds.
 
@@ -85,7 +85,7 @@ def break_defense(
     find_how(how)
     _check_confirm(board, budget)
     progress("preparing", 0, 1)
-    bench = Bench.of(
+    bench = AttackBench.of(
         board,
         path,
         device=budget.device,
@@ -122,7 +122,7 @@ def break_defense(
     )
 
 
-def _check_confirm(board: Board, budget: Budget) -> None:
+def _check_confirm(board: Board, budget: SearchBudget) -> None:
     if budget.confirm is not None and budget.confirm > board.dataset.images:
         raise PurebenchError(
             f"--confirm: expected at most {board.dataset.images}, the number of images of {board.name}, but got "
@@ -130,11 +130,11 @@ def _check_confirm(board: Board, budget: Budget) -> None:
         )
 
 
-def _fitting(board: Board, found: Found, budget: Budget) -> int:
+def _fitting(board: Board, found: SearchResult, budget: SearchBudget) -> int:
     """Return how many images of the board the confirmation can use in its share of the time, in whole blocks."""
     assert found.winner is not None
     candidate, images = found.winner
-    seconds = found.ladder.scores[images][candidate.name].seconds / budget.workers
-    block = min(BLOCK, board.dataset.images, board.dataset.block)
+    seconds = found.halving.scores[images][candidate.name].seconds / budget.workers
+    block = min(LARGEST_BLOCK, board.dataset.images, board.dataset.block)
     most = int(60 * budget.minutes * CONFIRMING / max(seconds, 1e-9)) // block * block
     return max(block, min(board.dataset.images, most))

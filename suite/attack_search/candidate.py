@@ -59,7 +59,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class AttackCandidate:
     """An attack that is tried.
 
     Attributes:
@@ -102,7 +102,12 @@ class Candidate:
         return "; then ".join(json.dumps(step.plain()) for step in self.steps)
 
 
-def joined(parts: Sequence[Candidate], why: str) -> Candidate:
+def sequence_eot(random: bool) -> int:
+    """Return the draws at which a sequence compares the points of its parts on a random or a deterministic defense."""
+    return 4 if random else 1
+
+
+def joined(parts: Sequence[AttackCandidate], why: str) -> AttackCandidate:
     """Return the candidate that runs the steps of several in turn, without repeating a step."""
     steps = {json.dumps(step.plain()): step for part in parts for step in part.steps}
-    return Candidate(tuple(steps.values()), why)
+    return AttackCandidate(tuple(steps.values()), why)

@@ -1,24 +1,29 @@
 """Confirms the attack that a search found: once, on images of the board, with fresh draws.
 
-Nothing was chosen on these images and draws, so that the mean is unbiased. A user who is not content with the result
-may search again with another seed, and confirm again; the smallest of many confirmed results would be too low. So the
-k-th confirmation of a defense on a board has the confidence 1 - α/2^k, where 1 - α is the board's: all intervals
-together cover with probability at least 1 - α (the union bound), however many there are and whenever the user stops.
+Nothing was chosen on these images and draws, so that the mean is unbiased. Images on which the attack fails with an
+error count as right, so that the accuracy stays an upper bound. A user who is not content with the result may search
+again with another seed, and confirm again; the smallest of many confirmed results would be too low. So the k-th
+confirmation of a defense on a board has the confidence 1 - α/2^k, where 1 - α is the board's: all intervals together
+cover with probability at least 1 - α (the union bound), however many there are and whenever the user stops. Two
+confirmations are the same one only if all their jobs have the same keys, which everything that decides their results
+is part of: another number of draws, changed code or another version of torch makes it a further confirmation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from purebench.attack_search.candidate import Candidate
+from purebench.attack_search.candidate import AttackCandidate, sequence_eot
 from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import hash_of
-from purebench.execution.board_run import run_board
+from purebench.execution.backends.compute import Compute
+from purebench.execution.board_run import run_prepared
+from purebench.execution.context import Context, prepare
 from purebench.records import store
 from purebench.records.outcome import WORST_CASE
 from purebench.records.record import Record
@@ -27,8 +32,8 @@ from purebench.statistics import Estimate, accuracy
 CONFIRMED = "-break"
 """End of the name of the board of confirmations."""
 FOUND = "found-"
-"""Begin of the name of a confirmed attack; a hash of its spec follows."""
-BLOCK = 24
+"""Begin of the name of a confirmed attack; a hash of the keys of its jobs follows."""
+LARGEST_BLOCK = 24
 """Largest number of images of a job."""
 
 
@@ -38,8 +43,9 @@ class Confirmation:
 
     Attributes:
         number: k: it is the k-th confirmation of this defense on this board with this store.
-        robust: Accuracy under the attack, unbiased, with its interval at confidence 1 - α/2^k.
-        errored: Number of images on which the attack failed; they are not part of the accuracy.
+        robust: Accuracy under the attack, with its interval at confidence 1 - α/2^k. Images on which the attack failed
+            count as right.
+        errored: Number of images on which the attack failed.
         passes: Purifier passes per image.
         seconds: Seconds per image.
     """
@@ -67,7 +73,7 @@ def number_of(records: Sequence[Record], defense: str, attack: str) -> int:
     Args:
         records: All records of the board of confirmations, in the order in which they were added.
         defense: Name of the row.
-        attack: Name of the attack, which its spec and the number of images decide.
+        attack: Name of the attack, which the keys of its jobs decide.
     """
     before = list(dict.fromkeys(one.attack for one in records if one.defense == defense and one.attack != WORST_CASE))
     return (before.index(attack) if attack in before else len(before)) + 1
@@ -75,7 +81,7 @@ def number_of(records: Sequence[Record], defense: str, attack: str) -> int:
 
 def confirm(
     board: Board,
-    candidate: Candidate,
+    candidate: AttackCandidate,
     path: Path,
     *,
     random: bool,
@@ -102,41 +108,54 @@ def confirm(
         PurebenchError: If the attack failed on every image.
     """
     (row,) = board.shown
-    choice = candidate.choice("", 4 if random else 1)
-    decides = [candidate.plain(choice.eot), images, asdict(board.threat), board.seed]
-    choice, name = replace(choice, name=f"{FOUND}{hash_of(decides)[:12]}"), f"{board.name}{CONFIRMED}"
-    with store.writing(path) as saved:
-        number = number_of(saved.of_board(name), row.name, choice.name)
-    data = replace(board.dataset, images=images, block=min(board.dataset.block, BLOCK, images))
-    own = replace(
+    compute = Compute(device, workers)
+    compute.check()
+    unnamed = replace(
         board,
-        name=name,
+        name=f"{board.name}{CONFIRMED}",
         title=f"{board.title}, attacks that were searched for",
-        attacks=(choice,),
+        attacks=(candidate.choice(FOUND, sequence_eot(random)),),
         defenses=(row,),
-        dataset=data,
+        dataset=replace(board.dataset, images=images, block=min(board.dataset.block, LARGEST_BLOCK, images)),
         cascade=False,
         stop=None,
     )
-    _, records = run_board(
-        own,
+    context = _named(prepare(unnamed, compute.main_device()))
+    (choice,) = context.board.attacks
+    with store.writing(path) as saved:
+        number = number_of(saved.of_board(unnamed.name), row.name, choice.name)
+    records = run_prepared(
+        context.board,
+        context,
         path,
-        device=device,
-        workers=workers,
+        compute=compute,
         progress=lambda done, total, record: progress("confirming on images of the board", done, total),
     )
     return _estimated([one for one in records if one.attack != WORST_CASE], number, random, board.confidence)
 
 
+def _named(context: Context) -> Context:
+    """Return the context with the attack named after the keys of its jobs, which have everything that decides them."""
+    (choice,) = context.board.attacks
+    decides = hash_of([job.key for job in context.jobs()])
+    return context.on(replace(context.board, attacks=(replace(choice, name=f"{FOUND}{decides[:12]}"),)))
+
+
 def _estimated(records: Sequence[Record], number: int, random: bool, confidence: float) -> Confirmation:
-    """Return the estimate of the records' draws. Raises PurebenchError if there are none."""
-    right = [draws for record in records for draws in record.correct if draws]
-    errored = sum(len(record.errored_rows) for record in records)
-    if not right:
+    """Return the estimate of the records' draws; images without draws count as right.
+
+    Raises:
+        PurebenchError: If no image has draws.
+    """
+    answers = [draws for record in records for draws in record.correct]
+    count = max((len(draws) for draws in answers), default=0)
+    if not count:
         why = next((reason for record in records for reason in record.reasons if reason), "no image was attacked")
         raise PurebenchError(f"break: expected results of the attack on images of the board, but it failed: {why}")
+    errored = sum(not draws for draws in answers)
+    right = np.array([draws or [True] * count for draws in answers], dtype=np.bool_)
     passes, seconds = (sum(values) / len(right) for values in zip(*map(_cost, records), strict=True))
-    robust = accuracy(np.array(right, dtype=np.bool_), deterministic=not random, confidence=level(confidence, number))
+    robust = accuracy(right, deterministic=not random, confidence=level(confidence, number))
     return Confirmation(number, robust, errored, passes, seconds)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from purebench.attack_search.candidate import Candidate, joined
+from purebench.attack_search.candidate import AttackCandidate, joined
 
 Floats = npt.NDArray[np.float64]
 KEEP = 3
@@ -58,7 +58,7 @@ class OutOfTime(Exception):
 
 
 @dataclass
-class Ladder:
+class Halving:
     """The candidates of a search and their scores.
 
     Attributes:
@@ -68,22 +68,22 @@ class Ladder:
     """
 
     rungs: Sequence[int]
-    candidates: dict[str, Candidate] = field(default_factory=dict)
+    candidates: dict[str, AttackCandidate] = field(default_factory=dict)
     scores: dict[int, dict[str, Score]] = field(default_factory=dict)
 
-    def add(self, candidates: Sequence[Candidate], images: int, scores: Mapping[str, Score]) -> None:
+    def add(self, candidates: Sequence[AttackCandidate], images: int, scores: Mapping[str, Score]) -> None:
         """Keep the scores of candidates on a number of images."""
         self.candidates |= {one.name: one for one in candidates}
         self.scores.setdefault(images, {}).update(scores)
 
-    def ranked(self, images: int) -> list[Candidate]:
-        """Return the candidates with a result on this many images, the strongest first; of equals the cheaper one."""
+    def ranked(self, images: int) -> list[AttackCandidate]:
+        """Return the candidates with a result on this many images by accuracy, then by cost, in ascending order."""
         scores = self.scores.get(images, {})
         names = [name for name, score in scores.items() if score.right is not None]
         return [self.candidates[name] for name in sorted(names, key=lambda n: (scores[n].accuracy, scores[n].passes))]
 
     @property
-    def best(self) -> tuple[Candidate, int] | None:
+    def best(self) -> tuple[AttackCandidate, int] | None:
         """The strongest candidate on the largest number of images that any was measured on, and that number."""
         for images in reversed(self.rungs):
             if ranked := self.ranked(images):
@@ -100,45 +100,45 @@ def rungs(images: int, block: int) -> list[int]:
 
 
 def halve(
-    candidates: Sequence[Candidate],
-    ladder: Ladder,
-    measure: Callable[[Sequence[Candidate], int], Mapping[str, Score]],
+    candidates: Sequence[AttackCandidate],
+    halving: Halving,
+    measure: Callable[[Sequence[AttackCandidate], int], Mapping[str, Score]],
 ) -> None:
-    """Measure candidates on the rungs of a ladder; on each rung the best third of all goes on to the next.
+    """Measure candidates on growing numbers of images; the best third at each number goes on to the next.
 
     Args:
         candidates: The candidates.
-        ladder: Keeps the scores.
+        halving: Keeps the scores.
         measure: Returns the scores of candidates on a number of images, by name.
 
     Raises:
         OutOfTime: If `measure` raises it; the scores that it has are kept.
     """
     left = list(candidates)
-    for images in ladder.rungs:
+    for images in halving.rungs:
         if not left:
             return
         try:
-            ladder.add(left, images, measure(left, images))
+            halving.add(left, images, measure(left, images))
         except OutOfTime as over:
-            ladder.add([one for one in left if one.name in over.scores], images, over.scores)
+            halving.add([one for one in left if one.name in over.scores], images, over.scores)
             raise
         names = {one.name for one in left}
-        ranked = [one for one in ladder.ranked(images) if one.name in names]
+        ranked = [one for one in halving.ranked(images) if one.name in names]
         left = ranked[: math.ceil(len(left) / KEEP)]
 
 
-def composition(ladder: Ladder) -> Candidate | None:
+def composition(halving: Halving) -> AttackCandidate | None:
     """Return a sequence of candidates that together break more images than the best one, chosen greedily.
 
     Their points are compared on fresh draws when it is run, so that its accuracy is about the mean over images of the
     smallest share of right draws.
 
     Args:
-        ladder: The scores so far.
+        halving: The scores so far.
     """
-    images = ladder.rungs[-1]
-    ranked, scores = ladder.ranked(images), ladder.scores.get(images, {})
+    images = halving.rungs[-1]
+    ranked, scores = halving.ranked(images), halving.scores.get(images, {})
     if len(ranked) < 2:
         return None
     chosen, least = [ranked[0]], _right(scores[ranked[0].name])
@@ -147,7 +147,7 @@ def composition(ladder: Ladder) -> Candidate | None:
         name = max(gains, key=lambda n: (gains[n], -scores[n].passes))
         if gains[name] < 0.5 / images:
             break
-        chosen.append(ladder.candidates[name])
+        chosen.append(halving.candidates[name])
         least = np.minimum(least, _right(scores[name]))
     return None if len(chosen) == 1 else joined(chosen, "composition of the best candidates")
 
@@ -157,11 +157,11 @@ def _right(score: Score) -> Floats:
     return score.right
 
 
-def told(ladder: Ladder) -> list[dict[str, Any]]:
+def candidate_rows(halving: Halving) -> list[dict[str, Any]]:
     """Return all candidates with their accuracies, the strongest first, as plain values."""
     rows = []
-    for name, candidate in ladder.candidates.items():
-        scores = {images: found[name] for images, found in ladder.scores.items() if name in found}
+    for name, candidate in halving.candidates.items():
+        scores = {images: found[name] for images, found in halving.scores.items() if name in found}
         last = scores[max(scores)]
         rows.append(
             {

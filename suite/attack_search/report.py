@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from purebench.attack_search.candidate import sequence_eot
 from purebench.attack_search.confirm import Confirmation, level
-from purebench.attack_search.controls import Control, similar
-from purebench.attack_search.controls import told as told_controls
-from purebench.attack_search.halving import told as told_ladder
-from purebench.attack_search.search import Found
+from purebench.attack_search.controls import BreakFrequency, MeasuredFault
+from purebench.attack_search.halving import candidate_rows
+from purebench.attack_search.search import SearchResult
 from purebench.boards.board import Board
 from purebench.boards.replay import command
 
@@ -31,9 +31,14 @@ SHOWN = 12
 """Candidates in the table of report.md."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 attack" and "2 attacks"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class BreakReport:
-    """Everything that a search found.
+    """The results of a search.
 
     Attributes:
         board: The board, with the defense as its only shown row.
@@ -44,68 +49,71 @@ class BreakReport:
         minutes: Time of search and confirmation.
         images: Number of dev images.
         confirmation: The confirmation; None if there was none.
-        controls: Measured controls.
+        controls: Controls, measured or not.
         command: The command line.
     """
 
     board: Board
     original: Board
-    found: Found
+    found: SearchResult
     random: bool
     seed: int
     minutes: float
     images: int
     confirmation: Confirmation | None
-    controls: Sequence[Control]
+    controls: Sequence[MeasuredFault]
     command: str
 
     @property
     def eot(self) -> int:
         """EOT samples of the winner's scores."""
-        return 4 if self.random else 1
+        return sequence_eot(self.random)
 
     @property
     def price(self) -> float:
         """Seconds of a purifier pass of one image."""
-        scores = [score for some in self.found.ladder.scores.values() for score in some.values() if score.passes]
+        scores = [score for some in self.found.halving.scores.values() for score in some.values() if score.passes]
         return min((score.seconds / score.passes for score in scores), default=0.0)
 
     def attack(self) -> dict[str, Any]:
         """Return the winner as a key of `attacks` of a board.yaml; empty if there is none."""
         return {} if self.found.winner is None else {ADDED: self.found.winner[0].plain(self.eot)}
 
-    def ladder(self) -> dict[str, float]:
-        """Return the accuracies of the winner on dev images, by their number."""
+    def dev_accuracies(self) -> dict[str, float]:
+        """Return the accuracies of the winner on dev images, by their number, which rises."""
         if self.found.winner is None:
             return {}
-        name, scores = self.found.winner[0].name, self.found.ladder.scores
-        return {str(images): some[name].accuracy for images, some in scores.items() if name in some}
+        name, scores = self.found.winner[0].name, self.found.halving.scores
+        return {str(images): scores[images][name].accuracy for images in sorted(scores) if name in scores[images]}
 
-    def controls_told(self) -> str:
-        """Return in a sentence how often the same budget broke controls."""
-        near = similar(self.controls, random=self.random, seconds_per_pass=self.price, minutes=self.minutes)
-        return told_controls(near, len(self.controls))
+    @property
+    def frequency(self) -> BreakFrequency:
+        """How often the same budget broke controls that are similar to the defense."""
+        return BreakFrequency.of(self.controls, random=self.random, seconds_per_pass=self.price, minutes=self.minutes)
 
     def conclusion(self) -> str:
         """Return the result in a sentence."""
         done = self.confirmation
         if done is None:
-            best = min(self.ladder().values(), default=1.0)
+            if not (dev := self.dev_accuracies()):
+                return "Not confirmed: no attack was measured."
+            images, accuracy = list(dev.items())[-1]
             return (
-                f"Not confirmed: accuracy {100 * best:.1f} % on the dev images that the attack was chosen on, which is "
-                "too low for other images."
+                f"Not confirmed: accuracy {100 * accuracy:.1f} % on the {images} dev images that the attack was chosen "
+                "on, which is too low for other images."
             )
         spent = "" if done.number == 1 else f", confirmation {done.number} of this defense with this store"
+        failed = f"The attack failed with an error on {counted(done.errored, 'image')}; these count as right. "
+        with_interval = f"{100 * done.robust.confidence:.4g} % {done.robust.method}{spent}"
         return (
-            f"Confirmed on {done.robust.n} images of {self.board.name} with fresh draws: accuracy "
-            f"{done.robust.percent()} under this attack ({100 * done.robust.confidence:.4g} % {done.robust.method}"
-            f"{spent}). It is an upper bound of the robust accuracy."
+            f"{failed if done.errored else ''}Confirmed on {done.robust.n} images of {self.board.name} with fresh "
+            f"draws: accuracy {done.robust.percent()} under this attack ({with_interval}). "
+            "It is an upper bound of the robust accuracy."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
         done, found = self.confirmation, self.found
-        near = similar(self.controls, random=self.random, seconds_per_pass=self.price, minutes=self.minutes)
         return {
             "command": self.command,
             "board": self.board.name,
@@ -118,20 +126,22 @@ class BreakReport:
             "seconds_spent": found.spent,
             "passes_spent": found.passes,
             "seconds_per_pass": self.price,
-            "clean": found.clean.accuracy,
+            "clean": None if found.clean is None else found.clean.accuracy,
             "brackets": found.brackets,
-            "candidates": told_ladder(found.ladder),
+            "candidates": candidate_rows(found.halving),
             "left_out": [str(one) for one in found.expensive],
             "winner": self.attack().get(ADDED),
-            "dev_ladder": self.ladder(),
+            "dev_ladder": self.dev_accuracies(),
             "confirmation": None if done is None else {**asdict(done), "robust": done.robust.to_dict()},
             "next_confidence": level(self.board.confidence, 1 if done is None else done.number + 1),
-            "controls": {"similar": len(near), "broken": sum(one.broken for one in near), "told": self.controls_told()},
+            "controls": self.frequency.to_dict(),
         }
 
     def markdown(self) -> str:
         """Return report.md."""
         found = self.found
+        clean = "not measured" if found.clean is None else f"{100 * found.clean.accuracy:.1f} %"
+        tried, brackets = counted(len(found.halving.candidates), "attack"), counted(found.brackets, "bracket")
         lines = [
             f"# Search for an attack on {self.board.shown[0].use}",
             "",
@@ -140,11 +150,11 @@ class BreakReport:
             "",
             self.conclusion(),
             "",
-            self.controls_told(),
+            self.frequency.sentence(),
             "",
-            f"Tried: {len(found.ladder.candidates)} attacks in {found.brackets} brackets on {self.images} dev images, "
-            f"{found.passes:,} purifier passes, {found.spent:.0f} s; {len(found.expensive)} were too expensive for the "
-            f"time. Clean accuracy on dev images: {100 * found.clean.accuracy:.1f} %.",
+            f"Tried: {tried} in {brackets} on {self.images} dev images, {found.passes:,} purifier passes, "
+            f"{found.spent:.0f} s; too expensive for the time: {counted(len(found.expensive), 'attack')}. Clean "
+            f"accuracy on dev images: {clean}.",
             "",
             "## The attack",
             "",
@@ -154,7 +164,10 @@ class BreakReport:
             "```",
             "",
             "Accuracy on dev images, on which it was chosen: "
-            + (", ".join(f"{100 * value:.1f} % on {images}" for images, value in self.ladder().items()) or "none")
+            + (
+                ", ".join(f"{100 * value:.1f} % on {images}" for images, value in self.dev_accuracies().items())
+                or "none"
+            )
             + ".",
             "",
             "## The strongest candidates",
@@ -162,7 +175,7 @@ class BreakReport:
             "| dev accuracy | passes per image | attack | why it was tried |",
             "|---|---|---|---|",
         ]
-        for row in told_ladder(found.ladder)[:SHOWN]:
+        for row in candidate_rows(found.halving)[:SHOWN]:
             dev = ", ".join("–" if v is None else f"{100 * v:.0f} % ({n})" for n, v in row["dev"].items())
             attack = "; then ".join(f"{step['use']} through {step['gradient']}" for step in row["attack"])
             why = row["why"] if not row["failed"] else f"{row['why']}: {row['failed']}"

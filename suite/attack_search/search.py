@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from purebench.attack_search.bench import BLOCK, Bench
-from purebench.attack_search.candidate import Candidate
-from purebench.attack_search.halving import MOST_PARTS, Ladder, OutOfTime, Score, composition, halve, rungs
+from purebench.attack_search.bench import DEV_BLOCK, AttackBench
+from purebench.attack_search.candidate import AttackCandidate
+from purebench.attack_search.halving import MOST_PARTS, Halving, OutOfTime, Score, composition, halve, rungs
 from purebench.attack_search.portfolio import portfolio
 from purebench.attack_search.space import AXES, at
 from purebench.core.errors import PurebenchError
@@ -34,12 +34,12 @@ class Proposed:
 
 
 @dataclass
-class Found:
+class SearchResult:
     """The result of a search.
 
     Attributes:
-        ladder: All candidates and scores.
-        clean: The score without an attack.
+        halving: All candidates and scores.
+        clean: The score without an attack; None if the search was interrupted before it was measured.
         brackets: Number of finished brackets, those of the portfolio included.
         expensive: Candidates that were left out because one run would take too much of the time.
         empty: Number of brackets in a row that had no new candidate.
@@ -49,19 +49,19 @@ class Found:
         passes: Purifier passes of all its records.
     """
 
-    ladder: Ladder
-    clean: Score
+    halving: Halving
+    clean: Score | None = None
     brackets: int = 0
-    expensive: list[Candidate] = field(default_factory=list)
+    expensive: list[AttackCandidate] = field(default_factory=list)
     empty: int = 0
     ended: str = "time"
     spent: float = 0.0
     passes: int = 0
 
     @property
-    def winner(self) -> tuple[Candidate, int] | None:
+    def winner(self) -> tuple[AttackCandidate, int] | None:
         """The strongest candidate, and the number of dev images that it was measured on."""
-        return self.ladder.best
+        return self.halving.best
 
 
 def find_how(how: str) -> str:
@@ -81,67 +81,50 @@ def find_how(how: str) -> str:
 
 
 def search(
-    bench: Bench, *, seed: int, how: str = "auto", evaluations: int | None = None, progress: Progress | None = None
-) -> Found:
-    """Search for the strongest attack on dev images. The same seed gives the same candidates in the same order.
+    bench: AttackBench,
+    *,
+    seed: int,
+    how: str = "auto",
+    evaluations: int | None = None,
+    progress: Progress | None = None,
+) -> SearchResult:
+    """Search for the strongest attack on dev images.
+
+    The same seed proposes the same candidates in the same order. Which of them are left out as too expensive, and how
+    many are reached, depends on the time that passes take.
 
     Args:
         bench: Measures candidates.
         seed: Decides the proposals.
         how: Proposer: gp, random or auto.
-        evaluations: Largest number of candidates; None for no limit but the time.
+        evaluations: Largest number of candidates, compositions included; None for no limit but the time.
         progress: Called as the work proceeds with a description, seconds spent and the seconds of the search.
 
     Returns:
-        The result, also if the search was interrupted by Ctrl-C after the first score.
+        The result, also if the search was interrupted by Ctrl-C.
 
     Raises:
-        PurebenchError: If the defense does not answer, or no candidate was finished.
+        PurebenchError: If the defense does not answer, or no candidate was finished in time.
     """
     propose = find_proposer(find_how(how))
-    ladder = Ladder(rungs(bench.images, BLOCK))
+    halving = Halving(rungs(bench.images, DEV_BLOCK))
+    found = SearchResult(halving)
 
     def tell() -> None:
         if progress is not None:
-            best = ladder.best
-            text = "searching" if best is None else f"best {100 * ladder.scores[best[1]][best[0].name].accuracy:.0f} %"
-            count = f"{len(ladder.candidates)} candidates, {text}"
+            best = halving.best
+            text = "searching" if best is None else f"best {100 * halving.scores[best[1]][best[0].name].accuracy:.0f} %"
+            count = f"{len(halving.candidates)} candidates, {text}"
             progress(count, int(min(bench.spent, bench.seconds)), int(bench.seconds))
 
     bench.tell = tell
-    tell()
-    found = Found(ladder, bench.clean())
-    if found.clean.right is None:
-        raise PurebenchError(f"break: expected a defense that answers the dev images, but: {found.clean.why}")
-    points: list[Proposed] = []
     try:
-        bench.measure(portfolio(bench.known)[:1], ladder.rungs[0])  # shows what a pass costs in an attack
-        while found.empty < MOST_EMPTY:
-            first = portfolio(bench.known)[found.brackets * GROUP : (found.brackets + 1) * GROUP]
-            made = first or _bracket(bench, ladder, points, propose, seed)
-            candidates = _affordable(made, bench, found)
-            if evaluations is not None:
-                candidates = candidates[: max(0, evaluations - len(ladder.candidates))]
-            if evaluations is not None and not candidates:
-                found.ended = "evaluations"
-                break
-            found.empty = 0 if candidates else found.empty + 1
-            halve(candidates, ladder, bench.measure)
-            seen = ladder.scores[ladder.rungs[0]]
-            points += [
-                Proposed(one.point, -seen[one.name].accuracy if one.name in seen else -1.0)
-                for one in made
-                if one.point is not None
-            ]
-            found.brackets += 1
-            whole = composition(ladder)
-            if whole is not None and whole.name not in ladder.candidates:
-                ladder.add([whole], bench.images, bench.measure([whole], bench.images))
-            if ladder.best is not None and ladder.scores[ladder.best[1]][ladder.best[0].name].accuracy == 0:
-                found.ended = "broken"
-                break
-        else:
-            found.ended = "exhausted"
+        tell()
+        found.clean = bench.clean()
+        if found.clean.right is None:
+            raise PurebenchError(f"break: expected a defense that answers the dev images, but: {found.clean.why}")
+        bench.measure(portfolio(bench.known)[:1], halving.rungs[0])  # shows what a pass costs in an attack
+        found.ended = _run_brackets(bench, found, propose, seed, evaluations)
     except OutOfTime:
         found.ended = "time"
     except (Stopped, KeyboardInterrupt):
@@ -155,12 +138,48 @@ def search(
     return found
 
 
-def _affordable(candidates: Sequence[Candidate], bench: Bench, found: Found) -> list[Candidate]:
+def _run_brackets(
+    bench: AttackBench, found: SearchResult, propose: Callable[..., Point], seed: int, evaluations: int | None
+) -> str:
+    """Run brackets of candidates, and return why the search ended.
+
+    Raises:
+        OutOfTime: If the time is over.
+    """
+    halving, most = found.halving, float("inf") if evaluations is None else evaluations
+    points: list[Proposed] = []
+    while found.empty < MOST_EMPTY:
+        if len(halving.candidates) >= most:
+            return "evaluations"
+        first = portfolio(bench.known)[found.brackets * GROUP : (found.brackets + 1) * GROUP]
+        made = first or _bracket(bench, halving, points, propose, seed)
+        candidates = _affordable(made, bench, found)
+        candidates = candidates[: None if evaluations is None else evaluations - len(halving.candidates)]
+        found.empty = 0 if candidates else found.empty + 1
+        halve(candidates, halving, bench.measure)
+        seen = halving.scores.get(halving.rungs[0], {})
+        points += [
+            Proposed(one.point, -seen[one.name].accuracy if one.name in seen else -1.0)
+            for one in made
+            if one.point is not None
+        ]
+        found.brackets += 1
+        whole = composition(halving)
+        if whole is not None and whole.name not in halving.candidates and len(halving.candidates) < most:
+            halving.add([whole], bench.images, bench.measure([whole], bench.images))
+        if halving.best is not None and halving.scores[halving.best[1]][halving.best[0].name].accuracy == 0:
+            return "broken"
+    return "exhausted"
+
+
+def _affordable(
+    candidates: Sequence[AttackCandidate], bench: AttackBench, found: SearchResult
+) -> list[AttackCandidate]:
     """Return the candidates that fit the time on the first rung; the others are noted. The first always fits."""
-    kept: list[Candidate] = []
-    images = found.ladder.rungs[0]
+    kept: list[AttackCandidate] = []
+    images = found.halving.rungs[0]
     for place, one in enumerate(candidates):
-        if one.name in found.ladder.candidates or one.name in {other.name for other in kept}:
+        if one.name in found.halving.candidates or one.name in {other.name for other in kept}:
             continue
         seconds = one.passes() * bench.price * images / bench.workers
         if (found.brackets == 0 and place == 0) or seconds <= LARGEST_SHARE * bench.seconds:
@@ -171,15 +190,15 @@ def _affordable(candidates: Sequence[Candidate], bench: Bench, found: Found) -> 
 
 
 def _bracket(
-    bench: Bench, ladder: Ladder, points: Sequence[Proposed], propose: Callable[..., Point], seed: int
-) -> list[Candidate]:
+    bench: AttackBench, halving: Halving, points: Sequence[Proposed], propose: Callable[..., Point], seed: int
+) -> list[AttackCandidate]:
     """Return the candidates of the next bracket; while they are not measured, they count as the mean so far."""
-    best = ladder.best
-    told = list(points)
-    mean = sum(one.value for one in told) / len(told) if told else -1.0
-    made: list[Candidate] = []
+    best = halving.best
+    assumed = list(points)
+    mean = sum(one.value for one in assumed) / len(assumed) if assumed else -1.0
+    made: list[AttackCandidate] = []
     for _ in range(BRACKET):
-        point = propose(told, AXES, seed)
-        told.append(Proposed(point, mean))
+        point = propose(assumed, AXES, seed)
+        assumed.append(Proposed(point, mean))
         made.append(at(point, bench.known, best[0] if best and len(best[0].steps) < MOST_PARTS else None))
     return made

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from purebench.attack_search.candidate import Candidate, Step
-from purebench.attack_search.knowledge import Knowledge
+from purebench.attack_search.candidate import AttackCandidate, Step
+from purebench.attack_search.defense_profile import DefenseProfile
 
 AXES = ("method", "view", "loss", "steps", "eot", "start", "extra")
 METHODS = ("apgd", "apgd", "pgd", "apgd-t", "square", "estimated", "fmn")
@@ -17,13 +17,13 @@ EOTS = (1, 4, 8, 16)
 T = TypeVar("T")
 
 
-def at(point: Sequence[float], known: Knowledge, best: Candidate | None) -> Candidate:
+def at(point: Sequence[float], known: DefenseProfile, best: AttackCandidate | None) -> AttackCandidate:
     """Return the candidate at a point.
 
     Args:
         point: One number in [0,1] for each of AXES. From a `start` of 0.5 on, the steps of the best candidate so far
             come first, and the new attack starts from their points.
-        known: What is known about the defense.
+        known: The properties of the defense.
         best: The best candidate so far, or None.
     """
     method, view, loss, steps, eot, start, extra = point
@@ -31,11 +31,11 @@ def at(point: Sequence[float], known: Knowledge, best: Candidate | None) -> Cand
     step = _step(_of(METHODS, method), (view, loss, steps, eot, extra), known, found)
     own = tuple(point)
     if best is None or not found:
-        return Candidate((step,), "proposed", own)
-    return Candidate((*best.steps, step), "proposed, from the points of the best so far", own)
+        return AttackCandidate((step,), "proposed", own)
+    return AttackCandidate((*best.steps, step), "proposed, from the points of the best so far", own)
 
 
-def _step(method: str, at_: tuple[float, ...], known: Knowledge, found: bool) -> Step:
+def _step(method: str, at_: tuple[float, ...], known: DefenseProfile, found: bool) -> Step:
     view, loss, steps, eot, extra = at_
     gradient, count, many = _of(known.views, view), _of(STEPS, steps), (_of(EOTS, eot) if known.random else 1)
     away = gradient.startswith(("inner", "stand-in"))

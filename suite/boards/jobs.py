@@ -78,7 +78,12 @@ AnyJob = Job | WorstCaseJob
 
 
 def plan(
-    board: Board, block_hashes: Sequence[str], fingerprints: Mapping[str, str], version: str, code: BoardCode
+    board: Board,
+    block_hashes: Sequence[str],
+    fingerprints: Mapping[str, str],
+    version: str,
+    code: BoardCode,
+    view_weights: Mapping[tuple[str, str], str] | None = None,
 ) -> list[AnyJob]:
     """Return the jobs of a board, blocks outermost, so that an interrupted run has complete images for all rows.
 
@@ -90,8 +95,10 @@ def plan(
         fingerprints: Hash of all weights of each defense, by name.
         version: Version of purebench.
         code: The code of the board's parts.
+        view_weights: Hash of the weights of the models that the views of an attack name, by the names of the row and
+            the attack; without an entry, they name none.
     """
-    keys = _Keys(board, block_hashes, fingerprints, version, code)
+    keys = _Keys(board, block_hashes, fingerprints, version, code, view_weights or {})
     every: list[AnyJob] = []
     for block in range(board.most_blocks):
         for defense in board.defenses:
@@ -119,7 +126,9 @@ class _Keys:
         fingerprints: Mapping[str, str],
         version: str,
         code: BoardCode,
+        view_weights: Mapping[tuple[str, str], str],
     ):
+        self.view_weights = view_weights
         self.board, self.block_hashes, self.fingerprints, self.version = board, block_hashes, fingerprints, version
         self._code = cache(code.of_job)
         self._picking = {"purebench": code.worst_case.to_dict(), "packages": dict(code.worst_case.packages)}
@@ -167,6 +176,7 @@ class _Keys:
 
     def _decides(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> dict[str, Any]:
         board, start = self.board, block * self.board.dataset.block
+        view_weights = self.view_weights.get((defense.name, attack.name))
         return {
             "version": self.version,
             "code": self._code(defense.name, attack.name),
@@ -176,6 +186,7 @@ class _Keys:
             "classifier": board.classifier.to_dict(),
             "defense": defense.use.to_dict(),
             "weights": self.fingerprints[defense.name],
+            **({"view weights": view_weights} if view_weights else {}),
             "threat": asdict(board.threat),
             "attack": {**_attack(attack), "only": attack.only, "precision": board.attack_precision},
             **({"counters": True} if attack.counters else {}),

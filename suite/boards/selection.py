@@ -15,6 +15,7 @@ from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.files.names import LONGEST, check_file_names
 from purebench.core.registry import Spec
 from purebench.core.threat import parse_radius
+from purebench.data.dev_images import refuse_reached
 
 
 def the_one(*given: str | None) -> str:
@@ -51,10 +52,14 @@ def lengthened(board: Board) -> str:
 
     Args:
         board: A board from `choose`.
+
+    Raises:
+        PurebenchError: If further images are dev images, on which attacks or settings may have been searched for.
     """
     own = load_board(find_board(board.origin)).dataset.images
     if board.dataset.images <= own:
         return ""
+    refuse_reached(board.dataset.use, own, board.dataset.images, board.dataset.seed)
     return (
         f"--images {board.dataset.images} lengthens {board.name}, which has {own} images: the results are "
         f"those of the first {board.dataset.images} images of the data set in the board's order, and are not "

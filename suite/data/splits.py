@@ -1,10 +1,12 @@
 """Divides data sets into dev images, on which attacks and settings are searched for, and test images, for boards.
 
-No image is both: dev images are those of the split `dev` of a data set that declares its splits (Fashion-MNIST and
-CIFAR-10 do). Any other data set is divided by the id of each image, which is the hash of its pixels unless the data set
-declares ids: the image is a dev image if the first 32 bits of the sha256 of its id are below a fifth of their range.
-The division does not depend on the order of the images, on their number or on file names, and copies of an image are in
-the same part.
+Dev images are those of the split `dev` of a data set that declares its splits (Fashion-MNIST and CIFAR-10 do); a search
+refuses them if one of them is also an image of the board's data set (`dev_board`). Any other data set is divided by the
+id of each image, which is the hash of its pixels unless the data set declares ids: the image is a dev image if the
+first 32 bits of the sha256 of its id are below a fifth of their range. The division does not depend on the order of the
+images, on their number or on file names, and copies of an image are in the same part. A board on a data set without
+splits may use images of both parts; those that it uses are none of its dev images, and it cannot be lengthened to
+images that are (`dev_images`).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import torch
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
 from purebench.boards.jobs import AnyJob, plan
+from purebench.boards.view_weights import view_weights
 from purebench.core import registry
 from purebench.core.compute.batching import fitting
 from purebench.core.compute.devices import find_device
@@ -48,6 +49,7 @@ class Context:
         known: the facts about each defense, once they are known, by its name and the number of images they are known
             from.
         checked: the defenses that `check_defenses` has accepted.
+        view_weights: what `view_weights` has computed, by the row and the views.
     """
 
     board: Board
@@ -62,6 +64,7 @@ class Context:
     warnings: tuple[str, ...] = ()
     known: dict[tuple[str, int], Facts] = field(default_factory=dict)
     checked: set[str] = field(default_factory=set)
+    view_weights: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def pristine(self, name: str) -> Defense:
         """Return a copy of a defense that was never called; jobs never call `defenses` themselves.
@@ -145,7 +148,8 @@ class Context:
     def jobs(self) -> list[AnyJob]:
         """Return the board's plan."""
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
-        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code_of_board(self.board))
+        code, weights = code_of_board(self.board), view_weights(self.board, self.uncalled, self.view_weights)
+        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code, weights)
 
     def block(self, number: int) -> ImageSet:
         """Return the images of a block, in their order."""

@@ -17,8 +17,9 @@ from purebench.boards.derived.growing_effort import ungrown
 from purebench.boards.jobs import plan
 from purebench.boards.parse import parse_board
 from purebench.boards.selection import with_rows
+from purebench.boards.view_weights import view_weights
 from purebench.core import registry
-from purebench.core.defense import fingerprint
+from purebench.core.defense import Defense, fingerprint
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, build_defense
 from purebench.records.cells import MOST_UNLISTED
@@ -126,9 +127,11 @@ def _current(board: Board, row: DefenseChoice, context: Context, saved: Store) -
     """Return the keys of a row's jobs; None if one is not in the store, or the row cannot be built today."""
     alone = with_rows(board, [row])
     try:
-        prints = {one.name: _fingerprint(one, context) for one in alone.defenses}
+        made = {one.name: one for one in alone.defenses}
+        prints = {name: _fingerprint(one, context) for name, one in made.items()}
         hashes = [context.block(number).hash for number in range(board.blocks)]
-        jobs = plan(alone, hashes, prints, versions()["purebench"], code_of_board(alone))
+        weights = view_weights(alone, lambda name: _built(made[name], context))
+        jobs = plan(alone, hashes, prints, versions()["purebench"], code_of_board(alone), weights)
     except Exception:  # its file may be gone or broken, and another row is being run
         return None
     keys = [job.key for job in jobs]
@@ -139,6 +142,11 @@ def _fingerprint(row: DefenseChoice, context: Context) -> str:
     """Return the hash of a row's weights; the row is built for this and then discarded."""
     if row.name in context.fingerprints:
         return context.fingerprints[row.name]
+    return fingerprint(_built(row, context))
+
+
+def _built(row: DefenseChoice, context: Context) -> Defense:
+    """Return the defense of a row on its own classifier."""
     classifier = registry.create("classifiers", context.board.classifier)
     classifier.eval().requires_grad_(False)
-    return fingerprint(build_defense(row, context.board, classifier))
+    return build_defense(row, context.board, classifier)

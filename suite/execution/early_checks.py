@@ -86,7 +86,8 @@ def check_attacks(board: Board) -> None:
                 "{defense: …, attack: …}."
             )
         knowledge = getattr(made, "knowledge", None)  # a local attack may be a plain function
-        if knowledge is Knowledge.WHITE_BOX and Spec.parse(attack.gradient).name == "none":
+        uses_view = not getattr(made, "own_views", False)
+        if uses_view and knowledge is Knowledge.WHITE_BOX and Spec.parse(attack.gradient).name == "none":
             raise PurebenchError(
                 f"{where}.gradient: expected a gradient mode other than none, because {attack.use.name} needs "
                 "gradients; choose exact, or bpda if the purifier has no gradient."

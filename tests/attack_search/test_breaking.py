@@ -11,14 +11,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from purebench.attack_search.bench import SEARCHED, Bench
-from purebench.attack_search.breaking import Budget, break_defense
-from purebench.attack_search.confirm import CONFIRMED
+from purebench.attack_search.bench import SEARCHED, AttackBench
+from purebench.attack_search.breaking import SearchBudget, break_defense
+from purebench.attack_search.candidate import AttackCandidate, Step
+from purebench.attack_search.confirm import CONFIRMED, confirm
+from purebench.attack_search.halving import Halving, Score
 from purebench.attack_search.report import write
+from purebench.attack_search.search import SearchResult
 from purebench.boards.parse import load_board
 from purebench.boards.selection import choose
 from purebench.cli.main import app
@@ -74,7 +78,7 @@ BOARD = {
     "attacks": {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=5)", "gradient": "exact"}},
     "defenses": {"masked": "own.py:masked"},
 }
-FEW = Budget(minutes=5, images=24, evaluations=6)
+FEW = SearchBudget(minutes=5, images=24, evaluations=6)
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def searched(place: Path, budget: Budget = FEW, name: str = "store", seed: int = 0, **options: object):
+def searched(place: Path, budget: SearchBudget = FEW, name: str = "store", seed: int = 0, **options: object):
     board = choose(str(place / "board.yaml"), ["masked"], None)
     return break_defense(
         board, load_board(place / "board.yaml"), place / name, budget, seed=seed, how="random", **options
@@ -97,9 +101,9 @@ def dev_records(path: Path) -> dict[str, tuple[object, ...]]:
 
 
 def test_a_masked_gradient_is_broken_and_confirmed_on_test_images(place: Path) -> None:
-    report = searched(place, Budget(minutes=5, images=24, evaluations=30))
-    first = next(iter(report.found.ladder.candidates.values()))
-    assert report.found.ladder.scores[12][first.name].accuracy > 0.9  # the usual attack finds nothing
+    report = searched(place, SearchBudget(minutes=5, images=24, evaluations=30))
+    first = next(iter(report.found.halving.candidates.values()))
+    assert report.found.halving.scores[12][first.name].accuracy > 0.9  # the usual attack finds nothing
     assert report.found.ended == "broken"
     assert report.confirmation is not None
     assert report.confirmation.robust.value == 0
@@ -121,6 +125,21 @@ def test_the_same_seed_gives_the_same_search_and_the_same_confirmation_spends_al
     assert other.confirmation is not None
     assert other.confirmation.number == 2
     assert other.confirmation.robust.confidence == pytest.approx(0.9875)
+
+
+def test_a_confirmation_with_other_draws_is_a_further_one(place: Path) -> None:
+    assert searched(place).confirmation.number == 1
+    (place / "board.yaml").write_text(yaml.safe_dump({**BOARD, "verify": {"draws": 32}}), encoding="utf-8")
+    assert searched(place).confirmation.number == 2
+    (place / "board.yaml").write_text(yaml.safe_dump(BOARD), encoding="utf-8")
+    assert searched(place).confirmation.number == 1
+
+
+def test_a_composition_is_confirmed(place: Path) -> None:
+    steps = (Step("apgd", {"steps": 3}, "exact"), Step("apgd", {"steps": 5}, "inner(module=classifier.model)"))
+    board, composed = choose(str(place / "board.yaml"), ["masked"], None), AttackCandidate(steps, "")
+    done = confirm(board, composed, place / "store", random=False, images=24, device="cpu", workers=1)
+    assert (done.robust.value, done.errored) == (0, 0)
 
 
 def test_an_interrupted_search_is_continued_with_the_same_result(place: Path) -> None:
@@ -176,7 +195,7 @@ def _keys(path: Path) -> dict[str, object]:
 def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = searched(place, Budget(minutes=5, images=24, evaluations=30), command="purebench break x")
+    report = searched(place, SearchBudget(minutes=5, images=24, evaluations=30), command="purebench break x")
     monkeypatch.chdir(place)
     write(report, Path("out"))
     found = json.loads((place / "out" / "report.json").read_text(encoding="utf-8"))
@@ -184,7 +203,7 @@ def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
     assert found["passes_spent"] == report.found.passes > 0
     assert found["dev_ladder"]["24"] == 0
     assert found["controls"]["similar"] == 0
-    assert len(found["candidates"]) == len(report.found.ladder.candidates) <= 31
+    assert len(found["candidates"]) == len(report.found.halving.candidates) <= 30
     text = (place / "out" / "report.md").read_text(encoding="utf-8")
     for part in (
         "Confirmed on 24 images of small",
@@ -217,9 +236,34 @@ def test_data_sets_without_dev_images_and_more_than_there_are_are_refused(place:
     assert not (place / "store").exists()
 
 
+def test_a_board_on_dev_images_is_refused_before_the_search(place: Path) -> None:
+    dev = {**BOARD, "dataset": {"use": "own.py:images(split=dev)", "images": 24, "block": 12}}
+    (place / "board.yaml").write_text(yaml.safe_dump(dev), encoding="utf-8")
+    with pytest.raises(PurebenchError, match="expected a board on test images, but small is on the dev images"):
+        searched(place)
+    assert not (place / "store").exists()
+
+
+def test_an_unconfirmed_result_is_the_accuracy_on_the_largest_number_of_dev_images(place: Path) -> None:
+    report, halving, one = searched(place), Halving([12, 24]), AttackCandidate((Step("apgd", {}, "exact"),), "")
+    halving.add([one], 12, {one.name: Score(np.zeros(12), 1.0, 1.0)})
+    halving.add([one], 24, {one.name: Score(np.repeat([0.0, 1.0], 12), 1.0, 1.0)})
+    told = replace(report, found=SearchResult(halving), confirmation=None).conclusion()
+    assert "accuracy 50.0 % on the 24 dev images" in told
+    assert (
+        "no attack was measured" in replace(report, found=SearchResult(Halving([12])), confirmation=None).conclusion()
+    )
+
+
+def test_a_report_begins_with_the_images_on_which_the_attack_failed(place: Path) -> None:
+    report = searched(place)
+    told = replace(report, confirmation=replace(report.confirmation, errored=1)).conclusion()
+    assert told.startswith("The attack failed with an error on 1 image; these count as right. Confirmed on 24 images")
+
+
 def test_dev_images_are_searched_on_and_none_is_on_the_board(place: Path) -> None:
     board = choose(str(place / "board.yaml"), ["masked"], None)
-    bench = Bench.of(board, place / "store", device="cpu", workers=1, seconds=60, images=24, seed=0)
+    bench = AttackBench.of(board, place / "store", device="cpu", workers=1, seconds=60, images=24, seed=0)
     assert all(one.startswith("dev-") for one in bench.context.images.identities)
     assert bench.known.inner == ["classifier.model"]
 
@@ -235,7 +279,7 @@ def test_dev_images_are_searched_on_and_none_is_on_the_board(place: Path) -> Non
 )
 def test_invalid_budgets_are_rejected(fields: dict[str, float], message: str) -> None:
     with pytest.raises(PurebenchError, match=message):
-        Budget(**fields)  # type: ignore[arg-type]
+        SearchBudget(**fields)  # type: ignore[arg-type]
 
 
 def test_more_confirming_images_than_the_board_has_are_rejected(place: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from purebench.attack_search.confirm import _estimated, level, number_of
-from purebench.attack_search.controls import Control, read_controls, similar, told
+from purebench.attack_search.controls import BreakFrequency, MeasuredFault, read_controls
 from purebench.core.errors import PurebenchError
 from purebench.records.outcome import WORST_CASE
 
@@ -39,9 +39,7 @@ def test_the_number_counts_the_confirmed_attacks_of_the_same_defense_in_their_or
 
 def answers(rng: np.random.Generator, shares: np.ndarray, draws: int) -> SimpleNamespace:
     right = rng.random((len(shares), draws)) < shares[:, None]
-    return SimpleNamespace(
-        correct=right.tolist(), errored_rows=set(), reasons=[], forwards=1, backwards=0, seconds={"attack": 1.0}
-    )
+    return SimpleNamespace(correct=right.tolist(), reasons=[], forwards=1, backwards=0, seconds={"attack": 1.0})
 
 
 @pytest.mark.parametrize("random", [False, True])
@@ -66,17 +64,32 @@ def test_the_confirmed_estimate_is_unbiased_and_all_intervals_of_repeated_search
     assert covered / repeats >= 0.94
 
 
-def test_an_attack_that_failed_on_every_image_is_an_error() -> None:
-    failed = SimpleNamespace(
-        correct=[[], []], errored_rows={0, 1}, reasons=["out of memory", ""], forwards=0, backwards=0, seconds={}
+@pytest.mark.parametrize("random", [False, True])
+def test_images_on_which_the_attack_failed_count_as_right(random: bool) -> None:
+    """Half of the images are broken, and the attack fails on the others: the accuracy is 50 % and not 0 %."""
+    draws = 4 if random else 1
+    part = SimpleNamespace(
+        correct=[[False] * draws] * 50 + [[]] * 50,
+        reasons=["out of memory"],
+        forwards=100,
+        backwards=0,
+        seconds={"attack": 1.0},
     )
+    done = _estimated([part], 1, random, 0.95)
+    assert (done.robust.value, done.robust.n, done.errored) == (0.5, 100, 50)
+    assert done.robust.high > 0.59
+    assert done.passes == 1
+
+
+def test_an_attack_that_failed_on_every_image_is_an_error() -> None:
+    failed = SimpleNamespace(correct=[[], []], reasons=["out of memory", ""], forwards=0, backwards=0, seconds={})
     with pytest.raises(PurebenchError, match="it failed: out of memory"):
         _estimated([failed], 1, False, 0.95)
 
 
-def control(name: str, confirmed: float, **fields: object) -> Control:
+def control(name: str, confirmed: float | None, **fields: object) -> MeasuredFault:
     usual = {"random": False, "seconds_per_pass": 1e-3, "minutes": 10.0, "images": 48, "truth": 0.1, "board": 0.6}
-    return Control(name=name, confirmed=confirmed, **usual | fields)  # type: ignore[arg-type]
+    return MeasuredFault(name=name, confirmed=confirmed, **usual | fields)  # type: ignore[arg-type]
 
 
 def test_controls_of_similar_cost_and_randomness_with_no_more_time_are_counted() -> None:
@@ -87,11 +100,29 @@ def test_controls_of_similar_cost_and_randomness_with_no_more_time_are_counted()
         control("slow", 0.1, seconds_per_pass=0.1),
         control("longer", 0.1, minutes=60.0),
     ]
-    near = similar(controls, random=False, seconds_per_pass=2e-3, minutes=10.0)
-    assert [one.name for one in near] == ["broken", "not broken"]
-    assert "broke 1 of 2 controls" in told(near, 5)
-    assert "unknown (none of the 5" in told([], 5)
-    assert "unknown (no controls were measured)" in told([], 0)
+    found = BreakFrequency.of(controls, random=False, seconds_per_pass=2e-3, minutes=10.0)
+    assert [one.name for one in found.similar] == ["broken", "not broken"]
+    assert "broke 1 of 2 measured controls" in found.sentence()
+    assert "not measured" not in found.sentence()
+    assert "unknown (none of the 5" in BreakFrequency([], 5, 0).sentence()
+    assert "unknown (no controls were measured)" in BreakFrequency([], 0, 3).sentence()
+
+
+def test_controls_that_were_not_measured_are_said_to_be_unknown_and_the_share_has_an_interval() -> None:
+    done = [control(f"broken {place}", 0.1) for place in range(7)]
+    unknown = {"seconds_per_pass": None, "truth": None, "board": None}
+    left = [control(f"unknown {place}", None, **unknown) for place in range(5)]
+    other = [control(f"random {place}", None, random=True, **unknown) for place in range(3)]
+    found = BreakFrequency.of([*done, *left, *other], random=False, seconds_per_pass=1e-3, minutes=10.0)
+    low = 100 * 0.025 ** (1 / 7)  # the closed form of the lower end if all are broken
+    assert "broke 7 of 7 measured controls" in found.sentence()
+    assert f"(100.0 % [{low:.1f}, 100.0], 95 % clopper-pearson; 5 of the same randomness are not measured)" in (
+        found.sentence()
+    )
+    plain = found.to_dict()
+    assert (plain["similar"], plain["broken"], plain["not_measured"]) == (7, 7, 5)
+    assert plain["share"]["low"] == pytest.approx(low / 100)
+    assert not left[0].broken
 
 
 def test_a_file_of_controls_that_is_missing_or_damaged_is_an_error(tmp_path) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from purebench.attack_search.candidate import Candidate, Step, joined
-from purebench.attack_search.halving import Ladder, OutOfTime, Score, composition, halve, rungs, told
-from purebench.attack_search.knowledge import Knowledge
+from purebench.attack_search.candidate import AttackCandidate, Step, joined
+from purebench.attack_search.defense_profile import DefenseProfile
+from purebench.attack_search.halving import Halving, OutOfTime, Score, candidate_rows, composition, halve, rungs
 from purebench.attack_search.portfolio import portfolio
 from purebench.attack_search.search import search
 from purebench.attack_search.space import AXES, at
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import create
+from purebench.core.seeds import hash_of
 from purebench.statistics.design.propose import find_proposer
 
-KNOWN = Knowledge(
+KNOWN = DefenseProfile(
     random=False,
     purifies=False,
     differentiable=True,
@@ -26,12 +27,12 @@ KNOWN = Knowledge(
 )
 
 
-def attempt(number: int) -> Candidate:
-    return Candidate((Step("apgd", {"steps": number + 1}, "exact"),), f"number {number}")
+def attempt(number: int) -> AttackCandidate:
+    return AttackCandidate((Step("apgd", {"steps": number + 1}, "exact"),), f"number {number}")
 
 
 class Toy:
-    """Stands for a Bench: a candidate leaves a known share of the images; records what was measured."""
+    """Stands for a AttackBench: a candidate leaves a known share of the images; records what was measured."""
 
     def __init__(self, right, images: int = 48, most: int = 10**6):
         self.right, self.images, self.most = right, images, most
@@ -63,41 +64,41 @@ def test_the_best_third_of_each_rung_goes_on_and_the_planted_best_wins() -> None
     rng = np.random.default_rng(0)
     levels = {attempt(n).name: 0.9 - 0.02 * n for n in range(18)} | {attempt(7).name: 0.1}
     outcomes = {name: (rng.random(48) < level).astype(float) for name, level in levels.items()}
-    toy, ladder = Toy(lambda one: outcomes[one.name]), Ladder(rungs(48, 12))
-    halve([attempt(n) for n in range(18)], ladder, toy.measure)
+    toy, halving = Toy(lambda one: outcomes[one.name]), Halving(rungs(48, 12))
+    halve([attempt(n) for n in range(18)], halving, toy.measure)
     assert [(images, len(names)) for images, names in toy.calls] == [(12, 18), (24, 6), (48, 2)]
-    assert ladder.best == (attempt(7), 48)
+    assert halving.best == (attempt(7), 48)
 
 
 def test_what_was_finished_when_the_time_was_over_is_kept() -> None:
-    toy, ladder = Toy(lambda one: np.full(48, 1 / one.passes()), most=4), Ladder(rungs(48, 12))
+    toy, halving = Toy(lambda one: np.full(48, 1 / one.passes()), most=4), Halving(rungs(48, 12))
     with pytest.raises(OutOfTime):
-        halve([attempt(n) for n in range(9)], ladder, toy.measure)
-    assert [one.why for one in ladder.ranked(12)] == ["number 3", "number 2", "number 1", "number 0"]
+        halve([attempt(n) for n in range(9)], halving, toy.measure)
+    assert [one.why for one in halving.ranked(12)] == ["number 3", "number 2", "number 1", "number 0"]
 
 
 def test_a_composition_adds_the_candidates_that_break_other_images() -> None:
     parts = np.repeat(np.eye(4), 12, axis=1)  # candidate i leaves a quarter of the images, another one each
-    ladder = Ladder([48])
+    halving = Halving([48])
     some = [attempt(n) for n in range(4)]
-    ladder.add(some, 48, {one.name: Score(parts[n], 1.0 + n, 1.0) for n, one in enumerate(some)})
-    made = composition(ladder)
+    halving.add(some, 48, {one.name: Score(parts[n], 1.0 + n, 1.0) for n, one in enumerate(some)})
+    made = composition(halving)
     assert made is not None
     assert made.steps == (*some[0].steps, *some[1].steps)  # two candidates leave no image
-    same = Ladder([48])
+    same = Halving([48])
     same.add(some, 48, {one.name: Score(parts[0], 1.0, 1.0) for one in some})
     assert composition(same) is None
 
 
 def test_candidates_that_fail_are_listed_and_never_win() -> None:
-    ladder = Ladder([12])
-    ladder.add([attempt(0), attempt(1)], 12, {attempt(0).name: Score(None, 0, 0, "no purifier")})
-    ladder.add([attempt(1)], 12, {attempt(1).name: Score(np.ones(12), 1, 1)})
-    assert ladder.best == (attempt(1), 12)
-    assert [row["failed"] for row in told(ladder) if row["name"] == attempt(0).name] == ["no purifier"]
+    halving = Halving([12])
+    halving.add([attempt(0), attempt(1)], 12, {attempt(0).name: Score(None, 0, 0, "no purifier")})
+    halving.add([attempt(1)], 12, {attempt(1).name: Score(np.ones(12), 1, 1)})
+    assert halving.best == (attempt(1), 12)
+    assert [row["failed"] for row in candidate_rows(halving) if row["name"] == attempt(0).name] == ["no purifier"]
 
 
-def planted(one: Candidate) -> np.ndarray:
+def planted(one: AttackCandidate) -> np.ndarray:
     """Returns the toy's images that a candidate leaves: few for a long PGD with momentum and the loss dlr."""
     left = 0.9
     for step in one.steps:
@@ -140,18 +141,55 @@ def test_a_search_without_a_finished_candidate_is_an_error() -> None:
         search(Toy(planted, most=0), seed=0, how="random")
 
 
+def test_a_search_whose_time_ends_before_the_clean_score_is_an_error() -> None:
+    toy = Toy(planted)
+
+    def late() -> Score:
+        raise OutOfTime({})
+
+    toy.clean = late  # type: ignore[method-assign]
+    with pytest.raises(PurebenchError, match="at least one finished candidate"):
+        search(toy, seed=0, how="random")
+
+
+def test_a_search_that_is_interrupted_before_the_clean_score_has_no_result() -> None:
+    toy = Toy(planted)
+
+    def interrupted() -> Score:
+        raise KeyboardInterrupt
+
+    toy.clean = interrupted  # type: ignore[method-assign]
+    found = search(toy, seed=0, how="random")
+    assert (found.ended, found.clean, found.winner) == ("interrupted", None, None)
+
+
+def test_compositions_count_as_candidates() -> None:
+    """Each candidate breaks an image of its own, so that a composition is stronger than its parts."""
+
+    def right(one: AttackCandidate) -> np.ndarray:
+        left = np.ones(48)
+        for step in one.steps:
+            left[hash_of(step.plain()).encode()[0] % 48] = 0
+        return left
+
+    for evaluations in (5, 12, 13):
+        found = search(Toy(right), seed=0, how="random", evaluations=evaluations)
+        assert len(found.halving.candidates) == evaluations
+        assert found.ended == "evaluations"
+
+
 def test_a_search_whose_first_candidates_leave_no_image_ends_before_the_others() -> None:
     toy = Toy(lambda one: np.zeros(48))
     found = search(toy, seed=0, how="random")
     assert found.ended == "broken"
-    assert len(found.ladder.candidates) <= 6 < len(portfolio(KNOWN))
+    assert len(found.halving.candidates) <= 6 < len(portfolio(KNOWN))
 
 
 def test_candidates_that_would_take_too_much_of_the_time_are_left_out() -> None:
     toy = Toy(planted)
     toy.seconds, toy.price = 100.0, 0.01  # 15 s are 1,500 passes: 125 for each of 12 images
     found = search(toy, seed=0, how="random", evaluations=30)
-    measured = [found.ladder.candidates[name] for _, some in toy.calls for name in some]
+    measured = [found.halving.candidates[name] for _, some in toy.calls for name in some]
     composed = "composition of the best candidates"
     assert all(one.passes() <= 125 for one in measured if one.why != composed)
     assert found.expensive
@@ -160,7 +198,7 @@ def test_candidates_that_would_take_too_much_of_the_time_are_left_out() -> None:
 
 def test_all_candidates_of_the_portfolio_and_the_space_are_valid_attacks_and_views() -> None:
     propose = find_proposer("random")
-    random = Knowledge(True, True, True, True, (), KNOWN.stand_ins, "l2")
+    random = DefenseProfile(True, True, True, True, (), KNOWN.stand_ins, "l2")
     for known in (KNOWN, random):
         candidates = portfolio(known)
         tried: list[object] = []

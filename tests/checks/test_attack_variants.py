@@ -77,6 +77,10 @@ def test_an_attack_without_gradients_is_accepted_in_gradient_mode_none(tmp_path:
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_a_sequence_needs_no_gradient_mode_because_its_parts_have_their_own(tmp_path: Path) -> None:
+    check_attacks(board(tmp_path, "sequence", gradient="none"))
+
+
 def test_a_custom_attack_without_checks_is_accepted(tmp_path: Path) -> None:
     check_attacks(board(tmp_path, f"{tmp_path}/attacks.py:random", gradient="none"))
 

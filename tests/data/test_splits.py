@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from purebench.api import evaluate
+from purebench.boards.board import Board
 from purebench.boards.bundled import find_board
 from purebench.boards.derived.dev_board import dev_board
 from purebench.boards.parse import load_board
+from purebench.boards.selection import choose, lengthened
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import LOCAL, Spec
 from purebench.data import datasets
@@ -142,6 +146,80 @@ def test_the_dev_board_of_a_bundled_board_has_none_of_its_images(name: str) -> N
     assert other.dataset.images == min(500, board.dataset.images)
     with pytest.raises(PurebenchError, match="at most 500"):
         dev_board(board, 501)
+
+
+def given(make) -> Board:
+    """Returns fashion-quick on another data set, which is registered as `own`."""
+    LOCAL["datasets"]["own"] = make
+    board = load_board(find_board("fashion-quick"))
+    return replace(board, dataset=replace(board.dataset, use=Spec("own"), images=100, block=50))
+
+
+@pytest.fixture
+def _own():
+    yield
+    LOCAL["datasets"].pop("own", None)
+
+
+SHARED = {
+    "no shared image": (lambda split: (split, split), ""),
+    "ids": (lambda split: (split, "both"), "1 of 50 dev images"),
+    "pixels": (lambda split: ("both", split), "1 of 50 dev images"),
+}
+
+
+@pytest.mark.usefixtures("_own")
+@pytest.mark.parametrize("case", SHARED)
+def test_a_dev_image_that_is_an_image_of_the_board_is_refused(case: str) -> None:
+    """The last dev image shares the id or the pixels with the last test image, which the board does not use."""
+    kinds, message = SHARED[case]
+
+    def parts(split: str = "test") -> ImageSet:
+        pixels, name = kinds(split)
+        count = {"test": 400, "dev": 50}[split]
+        images = np.random.default_rng(len(split)).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+        images[-1] = {"test": 1, "dev": 2, "both": 3}[pixels]
+        ids = (*(f"{split}-{place}" for place in range(count - 1)), name)
+        return ImageSet("own", images, np.arange(count) % 10, tuple("abcdefghij"), "made", ids, split)
+
+    board = given(parts)
+    if message:
+        with pytest.raises(PurebenchError, match=message):
+            dev_board(board)
+    else:
+        assert dev_board(board).dataset.images == 50
+
+
+@pytest.mark.usefixtures("_own")
+def test_a_board_on_training_images_that_contain_the_dev_images_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = made(ids=tuple(f"train-{place}" for place in range(N)), split="train")
+
+    def parts(split: str = "train") -> ImageSet:
+        return replace(data.take(range(N - 50, N)), split=DEV) if split == DEV else data
+
+    with pytest.raises(PurebenchError, match="50 of 50 dev images have the id or the pixels"):
+        dev_board(given(parts))
+
+
+@pytest.mark.usefixtures("_own")
+def test_a_board_on_more_images_than_its_file_says_does_not_reach_dev_images(tmp_path: Path) -> None:
+    data = made()
+    board = given(lambda: data)
+    dev = contents(load_images(dev_board(board).dataset.use))
+    order = balanced_order(data.labels, board.dataset.seed)
+    first = next(place for place in range(100, N) if contents(data.take(order[place : place + 1])) & dev)
+    text = yaml.safe_dump({**board.to_dict(), "name": "own"})
+    path = tmp_path / "board.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert "lengthens own" in lengthened(choose(str(path), None, first)) if first > 100 else True
+    assert lengthened(choose(str(path), None, 50)) == ""
+    with pytest.raises(PurebenchError, match=r"--images: expected at most 100 .* 1 of the images from 101"):
+        lengthened(choose(str(path), None, first + 1))
+    with pytest.raises(PurebenchError, match=r"--images: expected at most 100"):
+        evaluate("none", path, images=N, progress=False)
+    divided_set = given(lambda split="test": replace(data, split=split))
+    path.write_text(yaml.safe_dump({**divided_set.to_dict(), "name": "own"}), encoding="utf-8")
+    assert "lengthens own" in lengthened(choose(str(path), None, N))
 
 
 def test_test_images_are_refused_by_searches_and_dev_images_by_boards() -> None:

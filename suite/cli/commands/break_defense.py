@@ -70,8 +70,8 @@ def break_defense(
     First, remedies for the known causes of gradient masking are tried (other losses, BPDA, parts of the defense,
     transfer, averaged and estimated gradients, attacks with scores or decisions alone), then proposals of an optimiser,
     and compositions of the best. All candidates run on few dev images, and the best third on twice as many, until the
-    time is over. The winner is run once on images of the board: that accuracy is unbiased, and an upper bound of the
-    robust accuracy. Each further confirmation of the same defense has a wider interval (docs/breaking.md).
+    time is over. The winner is run once on images of the board: that accuracy is an unbiased estimate, and an upper
+    bound of the robust accuracy. Each further confirmation of the same defense has a wider interval (docs/breaking.md).
 
     The records are kept in the store: the same command continues an interrupted search. Ctrl-C reports the best so far.
 
@@ -82,7 +82,7 @@ def break_defense(
     A search that finds nothing is not evidence of robustness: the report says how often the same budget broke defenses
     with known faults.
     """
-    from purebench.attack_search.breaking import Budget
+    from purebench.attack_search.breaking import SearchBudget
     from purebench.attack_search.breaking import break_defense as run
     from purebench.attack_search.controls import BUNDLED, read_controls
     from purebench.attack_search.report import write
@@ -97,7 +97,7 @@ def break_defense(
     if hours is not None and minutes is not None:
         raise PurebenchError("--hours: expected either --hours or --minutes, but got both; remove one.")
     total = minutes if minutes is not None else (60 * hours if hours is not None else USUAL_MINUTES)
-    budget = Budget(
+    budget = SearchBudget(
         minutes=total, images=images, confirm=confirm, evaluations=evaluations, workers=workers, device=device
     )
     chosen, original = choose(board, [defense], None), load_board(find_board(board))
@@ -131,26 +131,26 @@ def _print(report: BreakReport, out: Path, store: Path | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from purebench.attack_search.halving import told
-    from purebench.attack_search.report import ENDED
+    from purebench.attack_search.halving import candidate_rows
+    from purebench.attack_search.report import ENDED, counted
     from purebench.core.terminal_output import make_console, printable
 
     console, found = make_console(), report.found
     title = f"Attacks on {report.board.shown[0].use}, {report.board.name}: accuracy on dev images"
     table = Table("dev accuracy", "passes", "attack", title=title, title_justify="left", box=SIMPLE_HEAD)
-    for row in told(found.ladder)[:SHOWN]:
+    for row in candidate_rows(found.halving)[:SHOWN]:
         dev = ", ".join("–" if v is None else f"{100 * v:.0f} % ({n})" for n, v in row["dev"].items())
         attack = "; then ".join(f"{step['use']} through {step['gradient']}" for step in row["attack"])
         table.add_row(Text(dev), Text(f"{row['passes']:.0f}"), Text(attack))
     console.print(table)
     console.print(
         Text(
-            f"{len(found.ladder.candidates)} attacks in {found.brackets} brackets, {found.passes:,} purifier passes, "
-            f"{found.spent:.0f} s; the search ended because {ENDED[found.ended]}."
+            f"{counted(len(found.halving.candidates), 'attack')} in {counted(found.brackets, 'bracket')}, "
+            f"{found.passes:,} purifier passes, {found.spent:.0f} s; the search ended because {ENDED[found.ended]}."
         )
     )
     console.print(Text(report.conclusion(), style="bold"))
-    console.print(Text(report.controls_told()))
+    console.print(Text(report.frequency.sentence()))
     if found.winner is not None:
         console.print("Next command (the board with this attack added):")
         print(printable(f"  {report.run_command(out, store)}"))

@@ -15,6 +15,7 @@ from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import LOCAL
 from purebench.core.threat import ThreatModel
+from purebench.core.warning_codes import WarningCode
 
 THREAT = ThreatModel("linf", 0.2)
 
@@ -129,3 +130,28 @@ def test_attacks_start_from_given_points(attack) -> None:
 def test_invalid_parts_are_rejected(parts, message) -> None:
     with pytest.raises(PurebenchError, match=message):
         Sequence(parts=parts)
+
+
+def test_warnings_and_notes_of_the_parts_are_those_of_the_sequence() -> None:
+    """A part on a gradient of zero warns of masked gradients as it does alone, with the counts of all parts added."""
+
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = Sum(20.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inside(x.detach()) + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    x, y = images()
+    alone = exact(Defense(Flat()))
+    PGD(steps=2).run(alone, x, y, THREAT)
+    (expected,) = alone.warnings
+    assert expected.code is WarningCode.ZERO_GRADIENT
+    view = no_gradient(Defense(Flat()))
+    parts = [{"use": "pgd(steps=2)", "gradient": "exact"}] * 2
+    parts += [{"use": "pgd(steps=2)", "gradient": "inner(module=classifier.inside)"}]
+    Sequence(parts=parts).run(view, x, y, THREAT)
+    (found,) = view.warnings
+    assert (found.code, found.count, found.of) == (expected.code, 2 * expected.count, 2 * expected.of)
+    assert "attacks a part of the defense in its place: classifier.inside" in view.notes

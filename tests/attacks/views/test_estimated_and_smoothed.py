@@ -57,6 +57,11 @@ def test_the_estimate_is_unbiased_for_a_linear_loss_whose_gradient_is_hidden(wei
     assert (view.forwards, view.backwards) == (3 * (1 + 2 * 4000), 0)
 
 
+def test_a_negative_number_of_tiles_is_rejected(weights) -> None:
+    with pytest.raises(PurebenchError, match=r"estimated: tiles: .*-1"):
+        estimated(Defense(Linear(weights)), tiles=-1)
+
+
 def test_tiles_estimate_the_mean_of_the_gradient_in_each_tile(weights, x) -> None:
     torch.manual_seed(0)
     view = estimated(Defense(Linear(weights)), samples=3000, tiles=2)

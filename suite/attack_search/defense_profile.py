@@ -1,4 +1,4 @@
-"""Looks at a defense once, to decide which attacks apply to it."""
+"""Determines the properties of a defense that decide which attacks apply to it, with one pass."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ PROBED, LEAST_RIGHT = 20, 0.5
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """What is known about a defense before the search.
+class DefenseProfile:
+    """The properties of a defense that decide which attacks are tried.
 
     Attributes:
         random: Whether it is random.
@@ -62,8 +62,8 @@ class Knowledge:
         return (*own, *(f"inner(module={path})" for path in self.inner), *self.stand_ins)
 
 
-def known(context: Context, row: DefenseChoice, board: Board) -> Knowledge:
-    """Look at a defense with one pass over two images.
+def profile_of(context: Context, row: DefenseChoice, board: Board) -> DefenseProfile:
+    """Determine the properties of a defense with one pass over two images.
 
     Args:
         context: The prepared dev board.
@@ -77,7 +77,7 @@ def known(context: Context, row: DefenseChoice, board: Board) -> Knowledge:
         paths = inner_modules(defense, images)
     direct = "classifier" if purifier is None else ""
     inner = [path for path in reversed(paths) if path != direct and not (purifier and path == "classifier")]
-    return Knowledge(
+    return DefenseProfile(
         random=defense.random,
         purifies=purifier is not None,
         differentiable=purifier is None or purifier.differentiable,
