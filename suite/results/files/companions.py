@@ -53,6 +53,8 @@ def companions_in_store(path: Path, board: Board) -> dict[str, list[DefenseResul
             continue
         if results and _fits(derived, board, kind):
             found[kind] = [_without_pictures(result) for result in results]
+    if CONTROLS not in found:  # references are measured for controls only
+        found.pop(REFERENCES, None)
     return found
 
 
