@@ -23,13 +23,15 @@ from purebench.results.merge import merge
 from toy_board import write_toy  # isort: skip
 
 MINE = """
+import torch
 from purebench.core.defense import Defense
 
 def mine(classifier):
     return Defense({model})
 """
 PLAIN = "classifier"
-MASKED = "lambda x: classifier((4096 * x).round() / 4096)"
+# the gradient is the same for all pixels and does not vanish, so that the ladder alone shows that it misleads
+MASKED = "lambda x: classifier(x.detach()) + (x - x.detach()).sum((1, 2, 3))[:, None] * torch.tensor([1.0, 0.0])"
 OWN = """
 from purebench.core.threat import Knowledge
 
