@@ -131,6 +131,12 @@ def missed(count: int, alone: int = 0) -> tuple[ControlScore, ...]:
     return tuple(control(f"control-{number}", *pair) for number, pair in enumerate(pairs))
 
 
+def sequence(*views: str, eot: int = 1) -> dict[str, Any]:
+    """Returns the fields of a sequence of attacks through these views; Square where the view is none."""
+    parts = [{"use": "square" if view == "none" else "apgd", "gradient": view, "eot": eot} for view in views]
+    return {"spec": {"name": "sequence", "params": {"parts": parts}}, "gradient": "none"}
+
+
 def some(count: int, rest: Recovery | None, alone: Recovery) -> tuple[ControlScore, ...]:
     """Returns 20 controls of which some are recovered; `rest` of the others is recovered by all attacks if None."""
     found = Recovery.RECOVERED if rest is None else rest
@@ -248,6 +254,39 @@ CASES: dict[str, tuple[Callable[[], Case], str, Code, Letter]] = {
         lambda: good(result=changed(result(), apgd={"gradient": "bpda"})),
         "attack adequacy",
         Code.ADAPTIVITY,
+        A,
+    ),
+    **{
+        f"{view} is not the gradient of the defense": (
+            lambda view=view: good(result=changed(result(), apgd={"gradient": view})),
+            "attack adequacy",
+            Code.ADAPTIVITY,
+            D,
+        )
+        for view in ("stand-in(classifier=fashion-resnet)", "inner(module=classifier)", "estimated", "not-installed")
+    },
+    "noise is no mechanism": (
+        lambda: good(result=changed(result(), square={"spec": {"name": "random-noise", "params": {}}})),
+        "attack adequacy",
+        Code.MECHANISMS,
+        B,
+    ),
+    "a sequence has the mechanisms of its parts": (
+        lambda: good(result=changed(without(result(), "apgd"), square=sequence("exact", "none"))),
+        "attack adequacy",
+        Code.MECHANISMS,
+        A,
+    ),
+    "a sequence with substitutes only": (
+        lambda: good(result=changed(without(result(), "apgd"), square=sequence("stand-in", "blind"))),
+        "attack adequacy",
+        Code.ADAPTIVITY,
+        D,
+    ),
+    "the eot of a sequence is that of its parts": (
+        lambda: good(result=changed(without(result(True), "apgd"), square=sequence("exact", "none", eot=10))),
+        "attack adequacy",
+        Code.EOT,
         A,
     ),
     **{
