@@ -120,8 +120,8 @@ def controls_table(evidence: GradeEvidence, width: int) -> RenderableType | None
         cells = [row.truth, row.score.measured.percent(), row.excess]
         cells += [_value(row.score.without_transfer)] if width >= WIDE else []
         verdict = "" if row.score.recovered else f"\n{row.score.recovery}"
-        name = Text(printable(row.score.name)).append(verdict, style="yellow")
-        table.add_row(name, *(Text(cell, style=style) for cell in cells))
+        shown = Text(printable(row.score.name)).append(verdict, style="yellow")
+        table.add_row(shown, *(Text(cell, style=style) for cell in cells))
     return Group(table, Text(printable(summary_text(evidence)), style="dim"))
 
 
