@@ -13,9 +13,9 @@ from purebench.leaderboards import site, terminal
 from purebench.records.record import Record
 from purebench.results import merge
 from purebench.results.files import export
-from purebench.results.files.companions import export_companions
+from purebench.results.files.companions import KINDS, export_companions, load_companions
 from purebench.results.files.stored_board import originals
-from purebench.results.grading.gathering import Companions, evidence_of
+from purebench.results.grading.gathering import Companions, declared_controls, joined
 from purebench.results.results import DefenseResult
 
 
@@ -36,6 +36,8 @@ def check_outputs(page: Path | None, results: Path | None, rows: Collection[str]
         raise PurebenchError(f"--results: expected a folder, but {results} is a file; name another.")
     if results is not None and results.is_dir():
         export.check_others(results, rows)
+        for kind in KINDS:
+            export.check_others(results / kind, ())
 
 
 def finish(
@@ -63,12 +65,12 @@ def finish(
     Returns:
         The results of each row.
     """
-    from purebench.results.files import export
-
     found = merge.merge(board, records)
-    if results is not None:
-        export.export_results(results, found, evidence_of(found, companions))
-        export_companions(results, companions or {})
+    if results is not None:  # the folder may have evidence about other rows, and about these on another machine
+        declared = declared_controls(board)
+        companions = joined(companions or {}, load_companions(results, found))
+        export.export_results(results, found, companions, declared=declared, origin=board.origin)
+        export_companions(results, companions, declared)
     pictures = {} if data is None or page is None else originals(data, order, found)
     classes = () if data is None else data.classes
     present(board, found, page, classes, pictures, left_out, results, companions)

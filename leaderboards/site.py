@@ -17,13 +17,14 @@ from purebench.leaderboards.evidence.controls import control_rows, kinds_of, sum
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.figures_text import VOTE, looks_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
-from purebench.leaderboards.sections import anchors, section
+from purebench.leaderboards.sections import Section, anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.figures.passes import MEANING
 from purebench.results.files.export import write_files
 from purebench.results.grading.convergence import count_text
-from purebench.results.grading.gathering import Companions, evidence_of
+from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
+from purebench.results.grading.optimality import global_optimality
 from purebench.results.ranking.rank import rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
@@ -57,7 +58,7 @@ def render(
     Raises:
         PurebenchError: Where `rank` does.
     """
-    evidence = evidence_of(results, companions)
+    evidence = evidence_of(results, companions, declared_controls(board))
     rows = rank(results, evidence, board.origin)
     ids = anchors([row.name for row in rows])
     distances = {row.name: nearest_distances(row.result) for row in rows}
@@ -74,24 +75,25 @@ def render(
         "chance": _chance,
     }
     finished = {row.name for row in rows}
-    controls = control_rows(companions)
+    controls = control_rows(evidence)
+    sections = [
+        section(
+            board,
+            row,
+            ids[row.name],
+            distances[row.name],
+            proofs[row.name],
+            common,
+            classes,
+            originals,
+            evidence.convergence.get(row.name),
+        )
+        for row in rows
+    ]
     no_attacks = {CLEAN, *(proof.attack for proof in proven.values())}
     page = environment.get_template("board.html.j2").render(
         board=board,
-        sections=[
-            section(
-                board,
-                row,
-                ids[row.name],
-                distances[row.name],
-                proofs[row.name],
-                common,
-                classes,
-                originals,
-                evidence.convergence.get(row.name),
-            )
-            for row in rows
-        ],
+        sections=sections,
         certified=bool(proven),
         bespoke=[attack.name for attack in board.attacks if attack.rows],
         upper_bound=UPPER_BOUND,
@@ -101,7 +103,8 @@ def render(
         first=board.attacks[0].name,
         controls=controls,
         control_kinds=kinds_of([row.score for row in controls]),
-        controls_summary=summary_text([row.score for row in controls]),
+        controls_summary=summary_text(evidence),
+        optimal=_optimal(sections),
         waiting=[defense.name for defense in board.shown if defense.name not in finished.union(left_out)],
         left_out=[defense.name for defense in board.shown if defense.name in left_out],
         methods=methods_text(rows),
@@ -114,8 +117,8 @@ def render(
         vote=VOTE,
         passes_meaning=MEANING,
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),
-        provenance=[(row.name, row.result.provenance) for row in rows],
-        shared=rows[0].result.provenance if rows else {},
+        provenance=[(row.name, _origin(row.result)) for row in rows],
+        shared=_origin(rows[0].result) if rows else {},
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, which needs no escaping
         script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
     )
@@ -144,6 +147,18 @@ def write_page(path: Path, html: str) -> None:
         PurebenchError: If it cannot be written.
     """
     write_files({path: html})
+
+
+def _optimal(sections: Sequence[Section]) -> str:
+    """Return the global optimality of each attack in one sentence; "" where no row has one."""
+    found = global_optimality([list(one.optimal.values()) for one in sections])
+    told = ", ".join(f"{attack} {value:.2f}" for attack, value in found.items())
+    return f"optimality of attacks, mean over rows (AttackBench): {told}" if told else ""
+
+
+def _origin(result: DefenseResult) -> dict[str, Any]:
+    """Return where a result was computed; the hashes of its code differ from row to row and are not shown."""
+    return {name: value for name, value in result.provenance.items() if name != "code"}
 
 
 def _threat(board: Board) -> str:

@@ -15,7 +15,7 @@ from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
 from purebench.results.grading.convergence import count_text
 from purebench.results.grading.criteria.letters import FAILING
-from purebench.results.grading.gathering import Companions, evidence_of
+from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
@@ -66,7 +66,7 @@ def board_table(
     Returns:
         A renderable of rich.
     """
-    evidence = evidence_of(results, companions)
+    evidence = evidence_of(results, companions, declared_controls(board))
     rows = rank(results, evidence, board.origin)
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     ranked = [row.ranks.letters for row in rows if row.ranks]
@@ -100,7 +100,7 @@ def board_table(
     shown = [table] if rows else []
     marks = (bool(rows) and bar >= BARS_FROM, lettered)
     converged = count_text(evidence.convergence)
-    controls = controls_table(companions, width)
+    controls = controls_table(evidence, width)
     beside = [] if controls is None else [controls]
     return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *beside)
 

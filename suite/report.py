@@ -21,7 +21,7 @@ from purebench.results.files.adversarial import AdversarialExamples, StoredExamp
 from purebench.results.files.stored_board import originals
 from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.evidence import ControlScore
-from purebench.results.grading.gathering import Companions, evidence_of
+from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
 from purebench.results.grading.grade import GradeEvidence
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row, rank
@@ -66,7 +66,7 @@ class Report:
 
     @cached_property
     def _evidence(self) -> GradeEvidence:
-        return evidence_of(self.results, self.companions)
+        return evidence_of(self.results, self.companions, declared_controls(self.board))
 
     @property
     def grades(self) -> dict[str, Grade]:

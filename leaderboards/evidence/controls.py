@@ -10,11 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from purebench.boards.derived.controls_board import CONTROLS, REFERENCES
 from purebench.core.terminal_output import printable
-from purebench.results.grading.control_scores import with_truths
-from purebench.results.grading.evidence import RECOVERED, ControlScore
-from purebench.results.grading.gathering import Companions
+from purebench.results.grading.evidence import RECOVERED, ControlScore, Recovery, Unscored
+from purebench.results.grading.grade import GradeEvidence
 from purebench.statistics import Estimate
 
 KINDS = {
@@ -47,22 +45,19 @@ class ControlRow:
     alone: Mapping[str, str]
 
 
-def control_rows(companions: Companions | None) -> list[ControlRow]:
-    """Return the controls of a board as they are shown, in its order; empty without controls."""
-    if not companions:
-        return []
-    pairs = with_truths(companions.get(CONTROLS, ()), companions.get(REFERENCES, ()))
-    kinds = kinds_of([score for score, _ in pairs])
+def control_rows(evidence: GradeEvidence) -> list[ControlRow]:
+    """Return the controls of a board that have a score as they are shown, in its order; empty without controls."""
+    kinds = kinds_of(evidence.controls)
     return [
         ControlRow(
             score,
-            f"{KINDS[score.kind]}: {truths.hides}" if score.kind == "masked" else truths.hides,
+            f"{KINDS[score.kind]}: {score.hides}" if score.kind == "masked" else score.hides,
             truth_text(score),
-            f"measured on {truths.reference}" if truths.reference else "exact",
+            f"measured on {score.reference}" if score.reference else "exact",
             excess_text(score),
             {kind: _value(score.by_attack_kind.get(kind)) for kind in kinds},
         )
-        for score, truths in pairs
+        for score in evidence.controls
     ]
 
 
@@ -85,22 +80,33 @@ def excess_text(score: ControlScore) -> str:
     return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
 
 
-def summary_text(scores: Sequence[ControlScore]) -> str:
-    """Return how many of the controls the attacks recover; empty without controls."""
-    if not scores:
+def summary_text(evidence: GradeEvidence) -> str:
+    """Return which of the controls the attacks recover, and which have no score; empty without controls."""
+    if not evidence.controls:
         return ""
-    near = sum(score.recovered for score in scores)
-    return f"controls: the attacks come within {100 * RECOVERED:g} points of the known truth of {near} of {len(scores)}"
+    by = {one: [score.name for score in evidence.controls if score.recovery is one] for one in Recovery}
+    near = len(by[Recovery.RECOVERED])
+    parts = [
+        f"controls: the attacks come within {100 * RECOVERED:g} points of the known truth of {near} of "
+        f"{len(evidence.controls)}"
+    ]
+    groups = {
+        "missed": by[Recovery.MISSED],
+        "undecided, for lack of images": by[Recovery.UNDECIDED],
+        "attacks ERRORED on images, which count as right": [one.name for one in evidence.controls if one.errored],
+    }
+    groups |= {f"no score ({why})": [one.name for one in evidence.unscored if one.why is why] for why in Unscored}
+    return "; ".join(parts + [f"{group}: {', '.join(names)}" for group, names in groups.items() if names])
 
 
-def controls_table(companions: Companions | None, width: int) -> RenderableType | None:
+def controls_table(evidence: GradeEvidence, width: int) -> RenderableType | None:
     """Return the table of the controls for a terminal; None without controls.
 
     Args:
-        companions: the results of the boards derived from the board.
+        evidence: the evidence of the board.
         width: columns of the terminal.
     """
-    rows = control_rows(companions)
+    rows = control_rows(evidence)
     if not rows:
         return None
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
@@ -113,8 +119,10 @@ def controls_table(companions: Companions | None, width: int) -> RenderableType 
         style = "" if row.score.recovered else "yellow"
         cells = [row.truth, row.score.measured.percent(), row.excess]
         cells += [_value(row.score.without_transfer)] if width >= WIDE else []
-        table.add_row(Text(printable(row.score.name)), *(Text(cell, style=style) for cell in cells))
-    return Group(table, Text(summary_text([row.score for row in rows]), style="dim"))
+        verdict = "" if row.score.recovered else f"\n{row.score.recovery}"
+        shown = Text(printable(row.score.name)).append(verdict, style="yellow")
+        table.add_row(shown, *(Text(cell, style=style) for cell in cells))
+    return Group(table, Text(printable(summary_text(evidence)), style="dim"))
 
 
 def _value(estimate: Estimate | None) -> str:

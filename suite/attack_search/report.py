@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ ENDED = {
     "interrupted": "it was interrupted",
 }
 ADDED = "found"
-"""Name of the attack on the board that is written."""
+"""Name of the attack on the board that is written, if it is free."""
 SHOWN = 12
 """Candidates in the table of report.md."""
 
@@ -76,8 +77,16 @@ class BreakReport:
         return min((score.seconds / score.passes for score in scores), default=0.0)
 
     def attack(self) -> dict[str, Any]:
-        """Return the winner as a key of `attacks` of a board.yaml; empty if there is none."""
-        return {} if self.found.winner is None else {ADDED: self.found.winner[0].plain(self.eot)}
+        """Return the winner as a key of `attacks` of a board.yaml, bespoke to the row; empty if there is none."""
+        if self.found.winner is None:
+            return {}
+        return {self.added: {**self.found.winner[0].plain(self.eot), "rows": [self.board.shown[0].name]}}
+
+    @property
+    def added(self) -> str:
+        """The name of the winner on the board that is written: `ADDED`, with a number if the board has this name."""
+        taken = {attack.name for attack in self.original.attacks}
+        return next(name for name in chain([ADDED], (f"{ADDED}-{n}" for n in count(2))) if name not in taken)
 
     def dev_accuracies(self) -> dict[str, float]:
         """Return the accuracies of the winner on dev images, by their number, which rises."""
@@ -130,7 +139,7 @@ class BreakReport:
             "brackets": found.brackets,
             "candidates": candidate_rows(found.halving),
             "left_out": [str(one) for one in found.expensive],
-            "winner": self.attack().get(ADDED),
+            "winner": self.attack().get(self.added),
             "dev_ladder": self.dev_accuracies(),
             "confirmation": None if done is None else {**asdict(done), "robust": done.robust.to_dict()},
             "next_confidence": level(self.board.confidence, 1 if done is None else done.number + 1),
@@ -183,11 +192,14 @@ class BreakReport:
         return "\n".join([*lines, ""])
 
     def extended(self) -> Board:
-        """Return the board with the winner as a further attack, and the defense as a row."""
+        """Return the board with the defense as a row, and the winner as a further attack that is bespoke to it.
+
+        The robust accuracies and the ranks of the common suite stay as they are.
+        """
         (row,) = self.board.shown
         assert self.found.winner is not None
         rows = [other for other in self.original.defenses if other.name != row.name]
-        choice = self.found.winner[0].choice(ADDED, self.eot)
+        choice = replace(self.found.winner[0].choice(self.added, self.eot), rows=(row.name,))
         return replace(
             self.original,
             name=f"{self.board.name}-found",

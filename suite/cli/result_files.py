@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from purebench.boards.board import Board
+from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board, parse_board
 from purebench.core.errors import PurebenchError
@@ -31,11 +31,12 @@ def show_results(folder: Path, page: Path | None) -> None:
         PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
     """
     from purebench.leaderboards.output import check_outputs, present
-    from purebench.results.files.companions import load_companions
+    from purebench.results.files.companions import load_companions, load_declared
 
     check_outputs(page, None)
     board, found = from_results(folder)
-    present(board, found, page, (), {}, companions=load_companions(folder))
+    board = replace(board, controls=tuple(DefenseChoice(name, Spec("none")) for name in load_declared(folder)))
+    present(board, found, page, (), {}, companions=load_companions(folder, found))
 
 
 def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from purebench.boards.board import Board
-from purebench.boards.derived.controls_board import controls_board, references_board
-from purebench.boards.derived.effort_board import effort_board
+from purebench.boards.derived.controls_board import companion_name, controls_board, references_board
+from purebench.boards.derived.effort_board import EFFORT, effort_board
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress, run_board
 from purebench.records.record import Record
@@ -59,9 +59,11 @@ def run_companions(
     Raises:
         PurebenchError: invalid input, before anything is written.
     """
+    ladder = companion_name(board.name, EFFORT)
     for derived in companion_boards(board):
+        # a run of some rows keeps the ladders of the others, whose grades depend on them
         run = partial(run_board, path=path, compute=compute or Compute(), wait=wait, retry_errors=retry_errors)
-        _, records = run(derived, progress=progress, tell=tell)
+        _, records = run(derived, keep_rows=derived.name == ladder, progress=progress, tell=tell)
         if (measured := references_board(board, _references(records))) is not None:
             run(measured, progress=progress, tell=tell)
 

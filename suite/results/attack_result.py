@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from statistics import median
@@ -10,8 +10,10 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict
 
+from purebench.attacks.mechanisms import Mechanism, Part, mechanism, parts_of
 from purebench.core.answers import ControlFacts, ImageTruth, LookCount
 from purebench.core.files.versioned_model import STRICT, Distance, DrawString, Line, PerImage, Plain, Text, Whole
+from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
@@ -102,6 +104,30 @@ class AttackResult:
     def failed(self) -> bool:
         """True if every image ERRORED."""
         return self.count(Outcome.ERRORED) == len(self.outcomes)
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """The mechanisms by which it finds adversarial images, those of its parts if it is a sequence; () if none."""
+        if self.source is not None:
+            return (Mechanism.TRANSFER,)
+        found = (mechanism(part, self.backwards) for part in self._parts)
+        return tuple(dict.fromkeys(one for one in found if one is not None))
+
+    @property
+    def follows_gradient(self) -> bool:
+        """True if it, or a part of it, follows the gradient of the whole defense."""
+        return Mechanism.GRADIENT in self.mechanisms
+
+    @property
+    def gradient_eot(self) -> int:
+        """The largest number of EOT samples of the parts that follow the gradient of the whole defense; 0 if none."""
+        following = (part for part in self._parts if mechanism(part, self.backwards) is Mechanism.GRADIENT)
+        return max((part.eot for part in following), default=0)
+
+    @property
+    def _parts(self) -> Sequence[Part]:
+        use = Spec(str(self.spec.get("name")), self.spec.get("params") or {})
+        return parts_of(Part(use, Spec.parse(self.gradient), self.eot))
 
     @property
     def median_distance(self) -> float | None:

@@ -1,8 +1,9 @@
 """Warnings that a row's accuracy may be too high because of gradient masking (Athalye et al. 2018, arXiv:1802.00420).
 
 Two signs are checked: the warnings of an attack about its own gradients, and attacks without gradients of the defense
-that break more images than attacks with them (Carlini et al. 2019, arXiv:1902.06705, section 3). Other warnings of the
-attacks are passed on to the row unchanged.
+that break more images than attacks with them (Carlini et al. 2019, arXiv:1902.06705, section 3). `attacks.mechanisms`
+defines which attacks follow the gradient of the defense. Other warnings of the attacks are passed on to the row
+unchanged.
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ BEATEN = (
     "attacks without the defense's gradient ({}) break images that no attack with it breaks, so gradients may be "
     "masked (Carlini et al. 2019); images that only they break"
 )
-WITHOUT = ("none", "blind")
-"""Views that contain no gradient of the defense itself."""
 LEVEL = 0.05
 """Significance level of the two-sided test of attacks without the gradient against attacks with it."""
 
@@ -43,12 +42,16 @@ def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
             not needed.
     """
     asked = [attack for attack in result.common if not (attack.skipped or attack.failed)]
-    following = [attack for attack in asked if attack.gradient.partition("(")[0] not in WITHOUT]
-    others = [attack for attack in asked if attack not in following and attack.name != CLEAN and not attack.certified]
+    following = [attack for attack in asked if attack.follows_gradient]
+    others = [attack for attack in asked if attack not in following and not _no_attack(attack)]
     found = list(_named(asked, frozenset(WarningCode) - OF_GRADIENTS - OF_ONE_ATTACK))
     if any(_held(outcomes) for outcomes in _by_image(result.common)):
         found += [*_noted(following), *(() if result.cascade else _beaten(result, following, others))]
     return tuple(found)
+
+
+def _no_attack(attack: AttackResult) -> bool:
+    return attack.name == CLEAN or bool(attack.certified) or attack.control is not None
 
 
 def _named(attacks: Sequence[AttackResult], codes: Set[WarningCode]) -> Iterator[ResultWarning]:

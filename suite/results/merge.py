@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from purebench.boards.derived.growing_effort import effort_text
 from purebench.core.compute.memory import collector_paused
 from purebench.core.errors import PurebenchError
+from purebench.core.seeds import hash_of
 from purebench.core.warning_codes import WarningCode, joined
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
 from purebench.records.record import Record
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from purebench.boards.board import AttackChoice, Board, DefenseChoice
 
 T = TypeVar("T")
+
+OF_DEFENSE = ("classifier", "dataset", "defense", "purebench")
+OF_ATTACK = ("attack", "view", "purebench")
+"""Parts of a job's code that decide the answers of a defense, and those that decide how an attack searches."""
 
 
 def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
@@ -82,7 +87,7 @@ def _of_defense(
     facts = [record.provenance["defense"] for record in every if record.provenance.get("defense")]
     random = bool(_the_one(defense.name, "random", facts, default=False))
     result = DefenseResult(
-        board=_header(board),
+        board=header_of(board),
         name=defense.name,
         spec=_plain(asdict(defense.use)),
         random=random,
@@ -107,7 +112,27 @@ def _of_defense(
 
 def _provenance(board: Board, records: Sequence[Record]) -> dict[str, Any]:
     found = {name: _shared(name, records) for name in ("data", "versions", "commit", "device")}
+    found |= {"code": code} if (code := _code(records)) else {}
     return found | ({"effort": effort} if (effort := effort_text(board)) else {})
+
+
+def _code(records: Sequence[Record]) -> dict[str, Any]:
+    """Return a hash of the code of the defense, and one of that of each attack; {} for records without code.
+
+    Records of different code have several hashes, joined by commas.
+    """
+    seen: dict[str, dict[int, Any]] = {}
+    for record in records:
+        code = record.provenance.get("code")
+        if isinstance(code, dict) and "attack" in code:  # that of an attack job
+            seen.setdefault(record.attack, {})[id(code)] = code
+    found = {attack: _hash_of_parts(codes.values(), OF_ATTACK) for attack, codes in sorted(seen.items())}
+    every = [code for codes in seen.values() for code in codes.values()]
+    return {"defense": _hash_of_parts(every, OF_DEFENSE), "attacks": found} if found else {}
+
+
+def _hash_of_parts(codes: Iterable[Mapping[str, Any]], parts: Sequence[str]) -> str:
+    return ",".join(sorted({hash_of({part: code.get(part) for part in parts})[:16] for code in codes}))
 
 
 def _of_attack(attack: AttackChoice, records: Sequence[Record], random: bool) -> AttackResult:
@@ -199,7 +224,7 @@ def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -
     return _joined(given or [None] * len(record.images) for record, given in zip(records, lists, strict=True))
 
 
-def _header(board: Board) -> dict[str, Any]:
+def header_of(board: Board) -> dict[str, Any]:
     """Return the board as a result stores it, without the title and the defenses, which do not affect the numbers."""
     kept: dict[str, Any] = _plain(board.to_dict())
     apart = ("title", "about", "defenses", "only_sources", "controls", "effort")

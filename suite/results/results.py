@@ -50,7 +50,8 @@ class DefenseResult:
         complete: whether all blocks of the board are included.
         attacks: the results of the attacks, in the board's order.
         worst_case: the adversarial examples that were picked among the attacks of the common suite, and their scores.
-        provenance: data, versions, commit and device, from the records.
+        provenance: data, versions, commit and device, and hashes of the code of the defense and of each attack, from
+            the records.
         schema: the version of this schema.
         best_known: the same with the attacks that are bespoke to the row; None if there are none.
     """

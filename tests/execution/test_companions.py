@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from purebench.execution.board_run import run_board
 from purebench.execution.companions import evaluated_part, run_companions
 from purebench.records.record import Record
 from purebench.results.files.companions import companions_in_store
-from purebench.results.grading.evidence import ControlKind
-from purebench.results.grading.gathering import scores_of
+from purebench.results.grading.evidence import ControlKind, ControlScore, Recovery
+from purebench.results.grading.gathering import Companions, evidence_of
 
 BOARD = {
     "name": "small",
@@ -70,6 +71,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Board]:
     return folder, load_board(path)
 
 
+def scores_of(companions: Companions) -> Sequence[ControlScore]:
+    return evidence_of([], companions).controls
+
+
 def test_the_truth_is_inside_the_interval_of_deterministic_controls(ran: tuple[Path, Board]) -> None:
     folder, board = ran
     scores = {score.name: score for score in scores_of(companions_in_store(folder / "s", board))}
@@ -90,7 +95,8 @@ def test_transfer_recovers_a_decoy_and_exact_gradients_do_not(ran: tuple[Path, B
     assert masked.without_transfer is not None
     assert masked.without_transfer.value > masked.measured.value
     assert masked.by_attack_kind["exact"].value > masked.by_attack_kind["transfer"].value
-    assert masked.recovered
+    assert masked.excess.value <= 0.05
+    assert masked.recovery is Recovery.UNDECIDED  # for lack of images
 
 
 def test_the_truth_of_a_masked_verified_network_is_exact(ran: tuple[Path, Board]) -> None:
@@ -116,6 +122,8 @@ def test_page_terminal_and_results_show_the_controls(ran: tuple[Path, Board]) ->
         assert name in page
         assert name in output
     assert "known truth" in output
+    assert "undecided, for lack of images: " in " ".join(output.split())
+    assert "<small>undecided</small>" in page
     again = CliRunner().invoke(app, ["show", "--results", f"{folder}/r"], env={"COLUMNS": "120"})
     assert again.exit_code == 0
     lines = set(again.output.splitlines())

@@ -157,6 +157,26 @@ def test_the_footer_names_defenses_computed_on_another_machine(build):
     assert "two commit 0123456789abcdef0123456789abcdef01234567, NVIDIA H200" in words(footer)
 
 
+def test_rows_of_other_code_on_the_same_machine_are_not_named_in_the_footer(build):
+    board, records, _ = build.results({"one": {"clean": ["1", "1"]}, "two": {"clean": ["1", "0"]}})
+    code = {"attack": {"source": "a"}, "defense": {"source": "b"}}
+    records[1] = replace(records[1], provenance=records[1].provenance | {"code": code})
+    found = merge(board, records)
+    assert found[0].provenance != found[1].provenance
+    assert "computed elsewhere" not in words(Page(render(board, found, (), {})).all("footer")[0][1])
+
+
+def test_the_page_shows_the_global_optimality_of_each_attack(build):
+    answers = {
+        "one": {"clean": ["1"] * 4, "apgd": ["1", "0", "0", "0"], "square": ["0", "1", "1", "1"]},
+        "two": {"clean": ["1"] * 4, "apgd": ["1", "1", "0", "0"], "square": ["1", "1", "1", "1"]},
+    }
+    board, _, found = build.results(answers, draws=1, block=4)
+    # one: 3/4 and 1/4 of what both together take away; two: all and nothing
+    text = words(Page(render(board, found, (), {})).all("section")[0][1])
+    assert "optimality of attacks, mean over rows (AttackBench): apgd 0.88, square 0.12" in text
+
+
 @pytest.mark.parametrize(
     "answers",
     [

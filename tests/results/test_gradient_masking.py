@@ -232,3 +232,24 @@ def test_a_row_with_errors_has_bounds_and_a_row_without_applicable_attacks_has_n
     assert (row.rank, row.robust, row.clean.value) == (None, None, 0.75)
     with pytest.raises(PurebenchError, match="expected an attack with results"):
         comparisons([(Side("one", row.result), Side("one", row.result))])
+
+
+@pytest.mark.parametrize(
+    ("parts", "stronger"),
+    [
+        ([{"use": "apgd", "gradient": "exact"}, {"use": "square"}], False),
+        ([{"use": "apgd", "gradient": "stand-in(model=trades)"}, {"use": "square"}], True),
+    ],
+)
+def test_a_sequence_is_an_attack_with_the_gradient_if_a_part_follows_it(build, parts, stronger):
+    found = results(build, clean=20, apgd=20, square=10)[1][0]
+    spec = {"name": "sequence", "params": {"parts": parts}}
+    changed = replace(found, attacks=(*found.attacks[:2], replace(found.attacks[2], spec=spec)))
+    assert [warning.code for warning in doubts(changed)] == [WarningCode.GRADIENT_FREE_STRONGER] * stronger
+
+
+def test_an_attack_through_another_model_has_no_gradient_of_the_defense(build):
+    found = results(build, clean=20, apgd=20, square=10)[1][0]
+    through = replace(found.attacks[2], spec={"name": "apgd", "params": {}}, gradient="stand-in(model=trades)")
+    changed = replace(found, attacks=(*found.attacks[:2], through))
+    assert [warning.code for warning in doubts(changed)] == [WarningCode.GRADIENT_FREE_STRONGER]

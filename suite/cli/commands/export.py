@@ -46,8 +46,10 @@ def export(
     from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex, markdown
     from purebench.records.provenance import versions
     from purebench.records.store import reading
+    from purebench.results.files.companions import companions_in_store
     from purebench.results.files.export import write_files
     from purebench.results.files.stored_board import from_store, unlisted
+    from purebench.results.grading.gathering import declared_controls, evidence_of
     from purebench.results.merge import merge
     from purebench.results.ranking.rank import rank
 
@@ -58,7 +60,8 @@ def export(
     name = stored_name(board)
     found, records = from_store(path, name)
     results = merge(found, records)
-    rows = rank(results)
+    evidence = evidence_of(results, companions_in_store(path, found), declared_controls(found))
+    rows = rank(results, evidence, found.origin)
     names = [defense.use.name for defense in found.shown]
     texts: dict[str, Callable[[], str]] = {
         "md": lambda: markdown(rows),

@@ -15,7 +15,8 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
 from purebench.core.files.versioned_model import Distance, from_plain
-from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, grades
+from purebench.results.grading.gathering import NO_COMPANIONS, Companions, evidence_of
+from purebench.results.grading.grade import grades
 from purebench.results.ranking.rank import standing_of
 from purebench.results.results import DefenseResult
 
@@ -30,7 +31,12 @@ BESIDE = (TIMINGS, RANKS, GRADES)
 
 
 def export_results(
-    folder: Path, results: Iterable[DefenseResult], evidence: GradeEvidence | None = NO_EVIDENCE
+    folder: Path,
+    results: Iterable[DefenseResult],
+    companions: Companions | None = NO_COMPANIONS,
+    *,
+    declared: Sequence[str] = (),
+    origin: str = "",
 ) -> list[Path]:
     """Write `<folder>/<defense>.json` for each result, `timings.json`, `ranks.json` and `grades.json`.
 
@@ -40,8 +46,10 @@ def export_results(
     Args:
         folder: the folder of results.
         results: the results to write.
-        evidence: the controls of the board and the convergence of its rows, for the grades; None for no grades, as for
-            rows that are not evaluated for their own sake.
+        companions: the results of the boards derived from the board, for the grades of all these rows; None for no
+            grades, as for rows that are not evaluated for their own sake.
+        declared: the names of the controls that the board declares.
+        origin: the board as the user named it, for the commands of the grades; "" if that is not known.
 
     Returns:
         The paths of the written files.
@@ -58,12 +66,13 @@ def export_results(
                 f"{result.name!r}: expected a name of a defense that is a valid file name; choose another."
             )
         timings[result.name] = result.seconds
-    others = [path for path in _result_files(folder) if path not in paths] if results else []
+    others = [path for path in result_files(folder) if path not in paths] if results else []
     whole = [*results, *(_named_result(path, timings) for path in others)]
     rows = [result for result in whole if result.board == whole[0].board]
     beside = {TIMINGS: timings, RANKS: _ranks(rows)}
-    if evidence is not None:
-        beside[GRADES] = {name: found.to_dict() for name, found in grades(rows, evidence).items()}
+    if companions is not None:
+        evidence = evidence_of(rows, companions, declared)
+        beside[GRADES] = {name: found.to_dict() for name, found in grades(rows, evidence, origin).items()}
     files = ((path, as_json(result.to_dict())) for path, result in paths.items())
     write_files(chain(files, ((folder / name, as_json(value)) for name, value in beside.items())))
     return [*paths, *(folder / name for name in beside)]
@@ -76,7 +85,7 @@ def load_results(folder: Path) -> list[DefenseResult]:
         PurebenchError: a file is not a result of this version.
     """
     timings = _read_timings(folder)
-    return [_named_result(path, timings) for path in _result_files(folder)]
+    return [_named_result(path, timings) for path in result_files(folder)]
 
 
 def check_others(folder: Path, rows: Collection[str]) -> None:
@@ -91,7 +100,7 @@ def check_others(folder: Path, rows: Collection[str]) -> None:
     """
     try:
         timings = _read_timings(folder)
-        for path in _result_files(folder):
+        for path in result_files(folder):
             if path.stem not in rows:
                 _read_result(path, timings)
     except PurebenchError as error:
@@ -107,7 +116,8 @@ def load_result(path: Path) -> DefenseResult:
     return _read_result(path, _read_timings(path.parent))
 
 
-def _result_files(folder: Path) -> list[Path]:
+def result_files(folder: Path) -> list[Path]:
+    """Return the paths of the results in a folder, sorted."""
     return sorted(path for path in folder.glob("*.json") if path.name not in BESIDE)
 
 

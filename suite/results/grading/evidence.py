@@ -10,6 +10,11 @@ from purebench.statistics import Estimate
 
 RECOVERED = 0.05
 """Largest excess of the measured accuracy of a control over its truth at which it counts as recovered."""
+EXCLUDED = 0.1
+"""Excess that the images must exclude before a control counts as recovered."""
+LEVEL = 0.05
+"""Largest probability that a control counts as recovered if its excess is at least `EXCLUDED`, and that it counts as
+missed if its excess is at most `RECOVERED`."""
 
 
 class ControlKind(StrEnum):
@@ -26,6 +31,20 @@ class ControlKind(StrEnum):
     RANDOM = "random"
 
 
+class Recovery(StrEnum):
+    """Whether the attacks of a board reach the known accuracy of a control.
+
+    Attributes:
+        RECOVERED: the excess is at most `RECOVERED`, and the images exclude an excess of `EXCLUDED`.
+        MISSED: the images show an excess above `RECOVERED`.
+        UNDECIDED: the images show neither.
+    """
+
+    RECOVERED = "recovered"
+    MISSED = "missed"
+    UNDECIDED = "undecided"
+
+
 @dataclass(frozen=True)
 class ControlScore:
     """How near the attacks of a board come to the known truth of one control row.
@@ -33,13 +52,20 @@ class ControlScore:
     Attributes:
         name: the name of the control on the board.
         kind: its kind.
-        truth_low: lower bound of its robust accuracy on the images of the board, a share of the images.
+        truth_low: lower bound of its robust accuracy on the scored images, a share of the images.
         truth_high: upper bound of it; equal to `truth_low` where the truth is exact.
-        measured: robust accuracy under all attacks of the board.
+        measured: robust accuracy under all attacks of the board; images on which an attack ERRORED count as right.
         without_transfer: the same without the attacks that reuse adversarial images of other rows; None if no other
             attack applied.
         by_attack_kind: the same for each kind of attack alone, such as "exact", "bpda", "blind", "transfer" and "none".
         excess: measured − truth_high, paired by image; large values mean that the attacks miss adversarial examples.
+            A deterministic control has no negative excess on an image, because there the truth is what was measured.
+        recovery: whether the attacks reach the truth.
+        recovery_without_transfer: the same without the attacks that reuse adversarial images of other rows.
+        below_proof: whether it is measured below what is proven of it.
+        errored: the number of scored images on which an attack ERRORED.
+        hides: in words, what is hidden from the attacker.
+        reference: spec of the defense on which the upper bound is measured, "" for none.
     """
 
     name: str
@@ -50,11 +76,44 @@ class ControlScore:
     without_transfer: Estimate | None
     by_attack_kind: Mapping[str, Estimate]
     excess: Estimate
+    recovery: Recovery
+    recovery_without_transfer: Recovery
+    below_proof: bool = False
+    errored: int = 0
+    hides: str = ""
+    reference: str = ""
 
     @property
     def recovered(self) -> bool:
-        """True if the measured accuracy exceeds the truth by at most `RECOVERED`."""
-        return self.excess.value <= RECOVERED
+        """True if the attacks reach the truth; False also if the images do not decide it."""
+        return self.recovery is Recovery.RECOVERED
+
+
+class Unscored(StrEnum):
+    """Why a control that the board declares has no score.
+
+    Attributes:
+        ERRORED: its truth, or that of its reference, ERRORED or is not known well enough on any image.
+        UNFINISHED: not all of its blocks are finished, those of its reference included.
+        INAPPLICABLE: nothing is known of it under the threat model of the board, on any of its images.
+    """
+
+    ERRORED = "errored"
+    UNFINISHED = "unfinished"
+    INAPPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class UnscoredControl:
+    """A control that the board declares and that has no score.
+
+    Attributes:
+        name: the name of the control on the board.
+        why: the reason.
+    """
+
+    name: str
+    why: Unscored
 
 
 class ConvergenceStatus(StrEnum):

@@ -8,18 +8,18 @@ by `results.gradient_masking`, here also on the board of the ladder. Noisy gradi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from purebench.core.registry import Spec
+from purebench.attacks.mechanisms import Mechanism
 from purebench.core.warning_codes import OF_GRADIENTS, ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
 from purebench.results.attack_claims import attack_claim
 from purebench.results.distances import nearest_distances
 from purebench.results.gradient_masking import doubts
-from purebench.results.grading.convergence import BACK, LEVEL, clearly_above, convergence
-from purebench.results.grading.evidence import ConvergenceStatus
+from purebench.results.grading.convergence import BACK, LEVEL, clearly_above, decide
+from purebench.results.grading.evidence import Convergence, ConvergenceStatus
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder
 from purebench.results.results import DefenseResult
 from purebench.statistics import one_sided_bound
@@ -56,35 +56,43 @@ UNREACHED = (
 )
 
 
-def failure_indicators(own: DefenseResult, ladder: DefenseResult | None) -> tuple[ResultWarning, ...]:
+def failure_indicators(
+    own: DefenseResult, ladder: DefenseResult | None, found: Convergence | None = None
+) -> tuple[ResultWarning, ...]:
     """Return the warnings that the attacks on a row failed.
 
     Args:
         own: the result of the row on its board.
         ladder: its result on the board of the ladder; None if there is none.
+        found: the convergence that the ladder shows; None to decide it here.
     """
-    found = [*_silent_success(own), *_unreachable(own)]
+    warnings = [*_silent_success(own), *_unreachable(own)]
     if ladder is not None and (read := read_ladder(own, ladder)) is not None:
-        found += [*_of_ladder(own, ladder, read), *(one for one in doubts(ladder) if one.code in PASSED_ON)]
-    return tuple(found)
+        status = decide(read)[0] if found is None else found.status
+        warnings += [*_of_ladder(read, status), *(one for one in doubts(ladder) if one.code in PASSED_ON)]
+    return tuple(warnings)
 
 
 def indicators(
-    results: Sequence[DefenseResult], ladders: Sequence[DefenseResult]
+    results: Sequence[DefenseResult], ladders: Sequence[DefenseResult], found: Mapping[str, Convergence]
 ) -> dict[str, tuple[ResultWarning, ...]]:
     """Return the indicators of attack failure of each row, by its name.
 
     Args:
         results: the results of the rows on their board.
         ladders: the results of the rows on the board of the ladder; may be empty.
+        found: the convergence of the rows that have a ladder, by name.
     """
     of = {result.name: result for result in ladders}
-    return {result.name: failure_indicators(result, of.get(result.name)) for result in results if not result.failed}
+    return {
+        result.name: failure_indicators(result, of.get(result.name), found.get(result.name))
+        for result in results
+        if not result.failed
+    }
 
 
-def _of_ladder(own: DefenseResult, ladder: DefenseResult, read: Ladder) -> Iterator[ResultWarning]:
-    decided = convergence(own, ladder)
-    if decided is not None and decided.status is ConvergenceStatus.FLAT:
+def _of_ladder(read: Ladder, status: ConvergenceStatus) -> Iterator[ResultWarning]:
+    if status is ConvergenceStatus.FLAT:
         yield ResultWarning(WarningCode.FLAT_LADDER, FLAT)
     if len(read.rungs) <= BACK + 1:
         return
@@ -100,8 +108,9 @@ def _of_ladder(own: DefenseResult, ladder: DefenseResult, read: Ladder) -> Itera
 
 
 def _transferred(other: Tried) -> bool:
-    """Return whether the attack was made on another model: another row, or the classifier without the purifier."""
-    return other.attack.source is not None or Spec.parse(other.attack.gradient).name == "blind"
+    """Return whether the attack was made on other models only: another row, or a substitute for the defense."""
+    found = other.attack.mechanisms
+    return bool(found) and set(found) <= {Mechanism.TRANSFER, Mechanism.SUBSTITUTE}
 
 
 def _silent_success(own: DefenseResult) -> Iterator[ResultWarning]:

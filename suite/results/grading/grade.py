@@ -7,7 +7,7 @@ evaluation and not the defense: an undefended classifier that is broken everywhe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from purebench.core.warning_codes import ResultWarning
@@ -17,23 +17,32 @@ from purebench.results.grading.criteria.cures import Cures
 from purebench.results.grading.criteria.integrity import integrity
 from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.criteria.precision import precision
-from purebench.results.grading.evidence import ControlScore, Convergence
+from purebench.results.grading.evidence import ControlScore, Convergence, UnscoredControl
 from purebench.results.results import DefenseResult
 
 
 @dataclass(frozen=True)
 class GradeEvidence:
-    """What is known about the attacks of a board beside the results of its rows.
+    """The evidence about the attacks of a board beside the results of its rows.
 
     Attributes:
         controls: the scores of its control rows; empty if none were run.
         convergence: the convergence of its rows by name; rows without it were not measured.
         indicators: indicators of attack failure of its rows by name.
+        unscored: controls of the board without a score.
+        stale: for each row the names of the controls that other code attacked, which are no evidence about it.
     """
 
     controls: Sequence[ControlScore] = ()
     convergence: Mapping[str, Convergence] = field(default_factory=dict)
     indicators: Mapping[str, Sequence[ResultWarning]] = field(default_factory=dict)
+    unscored: Sequence[UnscoredControl] = ()
+    stale: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def controls_of(self, row: str) -> list[ControlScore]:
+        """Return the scores of the controls that the attacks of a row were run on."""
+        stale = self.stale.get(row, ())
+        return [one for one in self.controls if one.name not in stale]
 
     def warnings(self, result: DefenseResult) -> tuple[ResultWarning, ...]:
         """Return the warnings of a row: of gradient masking, then the indicators that have other codes."""
@@ -51,7 +60,7 @@ def grade(
     controls: Sequence[ControlScore] = (),
     convergence: Convergence | None = None,
     warnings: Sequence[ResultWarning] | None = None,
-    bespoke: bool = False,
+    unscored: Sequence[UnscoredControl] = (),
     origin: str = "",
 ) -> Grade:
     """Grade the evaluation of one defense.
@@ -61,8 +70,7 @@ def grade(
         controls: the scores of the controls of the board, which the same attacks were run on; empty if there are none.
         convergence: the convergence of the row; None if it was not measured.
         warnings: the warnings of the row; None for those of its own result.
-        bespoke: whether an attack was written or searched for this defense, beside those that the board declares in
-            `rows`.
+        unscored: controls of the board without a score.
         origin: the board as the user named it, for the commands; "" if that is not known.
 
     Returns:
@@ -72,7 +80,7 @@ def grade(
     warnings = NO_EVIDENCE.warnings(result) if warnings is None else warnings
     return Grade(
         integrity=integrity(result, warnings, controls, cures),
-        adequacy=adequacy(result, warnings, controls, convergence, bespoke, cures),
+        adequacy=adequacy(result, warnings, controls, unscored, convergence, cures),
         precision=precision(result, cures),
     )
 
@@ -87,7 +95,8 @@ def graded(result: DefenseResult, evidence: GradeEvidence = NO_EVIDENCE, origin:
     """
     return grade(
         result,
-        controls=evidence.controls,
+        controls=evidence.controls_of(result.name),
+        unscored=evidence.unscored,
         convergence=evidence.convergence.get(result.name),
         warnings=evidence.warnings(result),
         origin=origin,

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.boards.derived.effort_board import NOISE, VIEW, rung_name
-from purebench.core.registry import Spec
+from purebench.boards.derived.effort_board import NOISE, rung_name
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-
-ALONG = (VIEW, "exact", "intermediate")
-"""Views whose gradient is that of the rungs; attacks in other views, and without a gradient, are of another
-mechanism."""
 
 
 @dataclass(frozen=True)
@@ -108,4 +103,5 @@ def _answered(attack: AttackResult) -> Bools:
 
 
 def _another(attack: AttackResult) -> bool:
-    return Spec.parse(attack.gradient).name not in ALONG
+    """Return whether an attack searches, and not by the gradient of the defense, as the rungs do."""
+    return bool(attack.mechanisms) and not attack.follows_gradient

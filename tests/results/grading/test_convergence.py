@@ -15,6 +15,7 @@ from purebench.results.grading.convergence import (
     lowest_other,
 )
 from purebench.results.grading.evidence import ConvergenceStatus
+from purebench.results.grading.ladder import read_ladder
 
 from ladders import RUNGS, ladder, ladder_results  # isort: skip
 
@@ -162,3 +163,21 @@ def test_the_rungs_are_those_of_the_ladder():
     _, climbed = ladder_results(FALLS)
     names = [attack.name for attack in climbed.attacks]
     assert names == ["random-noise", *RUNGS, "square", "surrogate", "margin", "transfer"]
+
+
+@pytest.mark.parametrize(
+    ("use", "view", "another"),
+    [
+        ("apgd", "bpda", False),  # the rungs follow it too where a purifier has no gradient
+        ("apgd", "intermediate", False),
+        ("random-noise", "none", False),  # no search
+        ("apgd", "stand-in(model=trades)", True),
+        ("apgd", "estimated", True),
+        ("square", "none", True),
+    ],
+)
+def test_another_mechanism_searches_and_not_by_the_gradient_of_the_defense(use, view, another):
+    own, climbed = ladder_results({"random-noise": 10}, own={"clean": 0, "apgd": 10})
+    attack = replace(own.attacks[1], spec={"name": use, "params": {}}, gradient=view)
+    found = read_ladder(replace(own, attacks=(own.attacks[0], attack)), climbed)
+    assert found.others[0].another is another

@@ -17,7 +17,15 @@ from purebench.records.outcome import Outcome
 from purebench.results.files.export import load_results
 from purebench.results.grading.criteria.letters import Code, Letter, worst
 from purebench.results.grading.criteria.thresholds import FAULTS, THRESHOLDS
-from purebench.results.grading.evidence import ControlKind, ControlScore, Convergence, ConvergenceStatus
+from purebench.results.grading.evidence import (
+    ControlKind,
+    ControlScore,
+    Convergence,
+    ConvergenceStatus,
+    Recovery,
+    Unscored,
+    UnscoredControl,
+)
 from purebench.results.grading.grade import GradeEvidence, grade, grades
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
@@ -37,22 +45,37 @@ class Case:
     convergence: Convergence | None = None
     bespoke: bool = True
 
+    unscored: tuple[UnscoredControl, ...] = ()
+
     def grade(self) -> Any:
         return grade(
-            self.result, controls=self.controls, convergence=self.convergence, bespoke=self.bespoke, origin="board.yaml"
+            attacked_for_itself(self.result) if self.bespoke else self.result,
+            controls=self.controls,
+            convergence=self.convergence,
+            unscored=self.unscored,
+            origin="board.yaml",
         )
+
+
+def attacked_for_itself(found: DefenseResult) -> DefenseResult:
+    """Returns the result with an attack that is bespoke to the row, and breaks no further image."""
+    own = {**found.board["attacks"]["clean"], "rows": [found.name]}
+    board = {**found.board, "attacks": {**found.board["attacks"], "own": own}}
+    (clean,) = (attack for attack in found.attacks if attack.name == "clean")
+    return replace(found, board=board, attacks=(*found.attacks, replace(clean, name="own")))
 
 
 def estimate(value: float, half: float = 0.02) -> Estimate:
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), 0.95, 100, "wilson")
 
 
-def control(name: str, excess: float = 0.0, alone: float | None = None, measured: float | None = None) -> ControlScore:
-    """Returns a control with a known accuracy of 30 %; `alone` is its excess without transfer."""
-    found = estimate(0.3 + excess if measured is None else measured)
-    without = estimate(0.3 + (excess if alone is None else alone))
-    difference = Estimate(excess, excess - 0.01, excess + 0.01, 0.95, 100, "paired")
-    return ControlScore(name, ControlKind.MASKED, 0.3, 0.3, found, without, {}, difference)
+def control(
+    name: str, found: Recovery = Recovery.RECOVERED, alone: Recovery | None = None, *, below_proof: bool = False
+) -> ControlScore:
+    """Returns a control with a known accuracy of 30 %; `alone` is what is found without transfer."""
+    accuracy, difference = estimate(0.3), Estimate(0.0, -0.01, 0.01, 0.95, 100, "paired")
+    fields = (0.3, 0.3, accuracy, accuracy, {}, difference, found, found if alone is None else alone)
+    return ControlScore(name, ControlKind.MASKED, *fields, below_proof=below_proof)
 
 
 def converged(status: ConvergenceStatus) -> Convergence:
@@ -102,10 +125,28 @@ CONVERGED = converged(ConvergenceStatus.CONVERGED)
 
 def missed(count: int, alone: int = 0) -> tuple[ControlScore, ...]:
     """Returns 20 controls, of which some are not recovered, and further ones by transfer only."""
-    excesses = [0.2] * count + [0.0] * (20 - count)
-    without_transfer = [0.2] * (count + alone) + [0.0] * (20 - count - alone)
-    pairs = zip(excesses, without_transfer, strict=True)
+    found = [Recovery.MISSED] * count + [Recovery.RECOVERED] * (20 - count)
+    without_transfer = [Recovery.MISSED] * (count + alone) + [Recovery.RECOVERED] * (20 - count - alone)
+    pairs = zip(found, without_transfer, strict=True)
     return tuple(control(f"control-{number}", *pair) for number, pair in enumerate(pairs))
+
+
+def sequence(*views: str, eot: int = 1) -> dict[str, Any]:
+    """Returns the fields of a sequence of attacks through these views; Square where the view is none."""
+    parts = [{"use": "square" if view == "none" else "apgd", "gradient": view, "eot": eot} for view in views]
+    return {"spec": {"name": "sequence", "params": {"parts": parts}}, "gradient": "none"}
+
+
+def some(count: int, rest: Recovery | None, alone: Recovery) -> tuple[ControlScore, ...]:
+    """Returns 20 controls of which some are recovered; `rest` of the others is recovered by all attacks if None."""
+    found = Recovery.RECOVERED if rest is None else rest
+    return (*CONTROLS[:count], *(control(f"other-{number}", found, alone) for number in range(20 - count)))
+
+
+def lost(count: int, why: str) -> tuple[UnscoredControl, ...]:
+    """Returns controls without a score: errored (E), unfinished (U) or not applicable (I)."""
+    reasons = {"E": Unscored.ERRORED, "U": Unscored.UNFINISHED, "I": Unscored.INAPPLICABLE}
+    return tuple(UnscoredControl(f"lost-{number}", reasons[why]) for number in range(count))
 
 
 def good(random: bool = False, **changes: Any) -> Case:
@@ -137,7 +178,12 @@ CASES: dict[str, tuple[Callable[[], Case], str, Code, Letter]] = {
         Code.REPEATABILITY,
         B,
     ),
-    "below its truth": (lambda: good(controls=(*CONTROLS, control("x", 0, 0, 0.2))), "integrity", Code.TRUTHS, F),
+    "below its truth": (
+        lambda: good(controls=(*CONTROLS, control("x", below_proof=True))),
+        "integrity",
+        Code.TRUTHS,
+        F,
+    ),
     "zero gradient": (
         lambda: good(result=warned(result(), WarningCode.ZERO_GRADIENT)),
         "attack adequacy",
@@ -157,6 +203,38 @@ CASES: dict[str, tuple[Callable[[], Case], str, Code, Letter]] = {
     "transfer 45 %": (lambda: good(controls=missed(0, 11)), "attack adequacy", Code.WITHOUT_TRANSFER, C),
     "transfer 25 %": (lambda: good(controls=missed(0, 15)), "attack adequacy", Code.WITHOUT_TRANSFER, C),
     "transfer 20 %": (lambda: good(controls=missed(0, 16)), "attack adequacy", Code.WITHOUT_TRANSFER, D),
+    **{
+        f"{text} 45 %, others {others}": (
+            lambda more=more: good(**more),
+            "attack adequacy",
+            code,
+            letter,
+        )
+        for text, code, others, more, letter in (
+            ("recovered", Code.CONTROLS, "undecided", {"controls": some(9, Recovery.UNDECIDED, Recovery.RECOVERED)}, C),
+            ("recovered", Code.CONTROLS, "unfinished", {"controls": CONTROLS[:9], "unscored": lost(11, "U")}, C),
+            ("recovered", Code.CONTROLS, "errored", {"controls": CONTROLS[:9], "unscored": lost(11, "E")}, D),
+            ("alone", Code.WITHOUT_TRANSFER, "undecided", {"controls": some(4, None, Recovery.UNDECIDED)}, C),
+        )
+    },
+    "an errored control is not recovered": (
+        lambda: good(controls=CONTROLS[:17], unscored=lost(3, "E")),
+        "attack adequacy",
+        Code.CONTROLS,
+        B,
+    ),
+    "an inapplicable control is not counted": (
+        lambda: good(unscored=lost(9, "I")),
+        "attack adequacy",
+        Code.CONTROLS,
+        A,
+    ),
+    "undecided 10 of 20, missed 10": (
+        lambda: good(controls=(*missed(20)[:11], *some(0, Recovery.UNDECIDED, Recovery.RECOVERED)[:9])),
+        "attack adequacy",
+        Code.CONTROLS,
+        D,
+    ),
     "no convergence": (lambda: good(convergence=None), "attack adequacy", Code.CONVERGENCE, C),
     "undecided": (
         lambda: good(convergence=converged(ConvergenceStatus.UNDECIDED)),
@@ -176,6 +254,39 @@ CASES: dict[str, tuple[Callable[[], Case], str, Code, Letter]] = {
         lambda: good(result=changed(result(), apgd={"gradient": "bpda"})),
         "attack adequacy",
         Code.ADAPTIVITY,
+        A,
+    ),
+    **{
+        f"{view} is not the gradient of the defense": (
+            lambda view=view: good(result=changed(result(), apgd={"gradient": view})),
+            "attack adequacy",
+            Code.ADAPTIVITY,
+            D,
+        )
+        for view in ("stand-in(classifier=fashion-resnet)", "inner(module=classifier)", "estimated", "not-installed")
+    },
+    "noise is no mechanism": (
+        lambda: good(result=changed(result(), square={"spec": {"name": "random-noise", "params": {}}})),
+        "attack adequacy",
+        Code.MECHANISMS,
+        B,
+    ),
+    "a sequence has the mechanisms of its parts": (
+        lambda: good(result=changed(without(result(), "apgd"), square=sequence("exact", "none"))),
+        "attack adequacy",
+        Code.MECHANISMS,
+        A,
+    ),
+    "a sequence with substitutes only": (
+        lambda: good(result=changed(without(result(), "apgd"), square=sequence("stand-in", "blind"))),
+        "attack adequacy",
+        Code.ADAPTIVITY,
+        D,
+    ),
+    "the eot of a sequence is that of its parts": (
+        lambda: good(result=changed(without(result(True), "apgd"), square=sequence("exact", "none", eot=10))),
+        "attack adequacy",
+        Code.EOT,
         A,
     ),
     **{

@@ -108,7 +108,7 @@ def test_files_and_data_frames_have_the_letters(shown: Any, tmp_path: Path) -> N
     assert [line["grade"] for line in csv.DictReader(io.StringIO(comma_separated(rows)))] == ["D", "C"]
     assert "| 1 | high | D | 90.0 " in markdown(rows)
     assert r"1 & high & D & 90.0 " in latex(rows, "caption")
-    export_results(tmp_path, results, evidence)
+    export_results(tmp_path, results, companions)
     data = json.loads((tmp_path / "grades.json").read_text(encoding="utf-8"))
     assert {name: one["grade"] for name, one in data.items()} == {"high": "D", "low": "C"}
     assert data == {name: grade.to_dict() for name, grade in grades(results, evidence).items()}

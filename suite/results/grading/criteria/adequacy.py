@@ -6,29 +6,42 @@ The criteria follow Carlini et al. 2019 (arXiv:1902.06705), Tramèr et al. 2020 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from purebench.core.warning_codes import ResultWarning
-from purebench.results.attack_result import AttackResult
 from purebench.results.grading.best_known import ran_bespoke
 from purebench.results.grading.criteria import thresholds
 from purebench.results.grading.criteria.cures import Cures
 from purebench.results.grading.criteria.integrity import OF_CONTRACT
 from purebench.results.grading.criteria.letters import Code, Letter, PartGrade, Reason, ordered
-from purebench.results.grading.criteria.thresholds import Threshold
-from purebench.results.grading.evidence import RECOVERED, ControlScore, Convergence, ConvergenceStatus
-from purebench.results.results import CLEAN, DefenseResult
+from purebench.results.grading.criteria.thresholds import (
+    RECOVERED_CONTROLS,
+    RECOVERED_WITHOUT_TRANSFER,
+    UNDECIDED_CONTROLS,
+    UNDECIDED_WITHOUT_TRANSFER,
+    Fault,
+    Threshold,
+)
+from purebench.results.grading.evidence import (
+    ControlScore,
+    Convergence,
+    ConvergenceStatus,
+    Recovery,
+    Unscored,
+    UnscoredControl,
+)
+from purebench.results.results import DefenseResult
 
-SUBSTITUTES = ("blind", "surrogate", "noised")
-"""Gradient modes that follow the gradient of another model than the defense."""
+MORE_IMAGES = "more images (dataset: {images: N})"
+"""The change of a board.yaml with which undecided controls are decided."""
 
 
 def adequacy(
     result: DefenseResult,
     warnings: Sequence[ResultWarning],
     controls: Sequence[ControlScore],
+    unscored: Sequence[UnscoredControl],
     convergence: Convergence | None,
-    bespoke: bool,
     cures: Cures,
 ) -> PartGrade:
     """Return the letter of the adequacy of the attacks.
@@ -37,8 +50,8 @@ def adequacy(
         result: the result of the defense.
         warnings: the warnings of the row.
         controls: the scores of the controls of the board; none if no controls were run.
+        unscored: controls of the board without a score.
         convergence: the convergence of the row; None if it was not measured.
-        bespoke: whether an attack was written or searched for this defense.
         cures: the commands for the row.
     """
     if not result.attacked:
@@ -49,10 +62,10 @@ def adequacy(
         return _part([Reason(Code.ATTACKED, Letter.A, told)])
     found = [
         *_masking(warnings, cures),
-        *_controls(controls, cures),
+        *_controls(controls, unscored, cures),
         _convergence(convergence, cures),
         *_attacks(result, cures),
-        _bespoke(bespoke or ran_bespoke(result), cures),
+        _bespoke(ran_bespoke(result), cures),
     ]
     return _part(found)
 
@@ -60,16 +73,6 @@ def adequacy(
 def nothing_left(result: DefenseResult) -> bool:
     """Return whether no fresh draw at any picked adversarial example was right, and every image has a score."""
     return not result.fresh.any() and not result.doubtful.any() and bool(result.scored.all())
-
-
-def mechanism(attack: AttackResult) -> str:
-    """Return the mechanism of an attack: gradient, substitute gradient, gradient-free or transfer."""
-    view = attack.gradient.partition("(")[0]
-    if attack.source is not None:
-        return "transfer"
-    if view == "none":
-        return "gradient-free"
-    return "substitute gradient" if view in SUBSTITUTES else "gradient"
 
 
 def _part(reasons: Sequence[Reason]) -> PartGrade:
@@ -84,25 +87,49 @@ def _masking(warnings: Sequence[ResultWarning], cures: Cures) -> Iterator[Reason
         yield Reason(Code.MASKING, Letter.A, "no warning of gradient masking")
 
 
-def _controls(controls: Sequence[ControlScore], cures: Cures) -> Iterator[Reason]:
-    if not controls:
+def _controls(controls: Sequence[ControlScore], unscored: Sequence[UnscoredControl], cures: Cures) -> Iterator[Reason]:
+    if not controls and not any(one.why is Unscored.ERRORED for one in unscored):
         yield thresholds.NO_CONTROLS.reason(cures.change("controls: {NAME: SPEC, ...}"))
         return
-    missed = [one.name for one in controls if not one.recovered]
-    yield _shared(thresholds.RECOVERED_CONTROLS, "recovered", missed, len(controls), cures)
-    alone = [one.name for one in controls if not _recovered_without_transfer(one)]
-    yield _shared(thresholds.RECOVERED_WITHOUT_TRANSFER, "recovered without transfer", alone, len(controls), cures)
+    all_attacks = {one.name: one.recovery for one in controls}
+    yield _share(all_attacks, unscored, "recovered", RECOVERED_CONTROLS, UNDECIDED_CONTROLS, cures)
+    alone = {one.name: one.recovery_without_transfer for one in controls}
+    told = "recovered without transfer"
+    yield _share(alone, unscored, told, RECOVERED_WITHOUT_TRANSFER, UNDECIDED_WITHOUT_TRANSFER, cures)
 
 
-def _recovered_without_transfer(control: ControlScore) -> bool:
-    alone = control.without_transfer
-    return alone is not None and alone.value - control.truth_high <= RECOVERED
+def _share(
+    scored: Mapping[str, Recovery],
+    unscored: Sequence[UnscoredControl],
+    told: str,
+    threshold: Threshold,
+    undecided: Fault,
+    cures: Cures,
+) -> Reason:
+    """Return the letter of the share of recovered controls; controls without a score count as not recovered.
 
-
-def _shared(threshold: Threshold, what: str, missed: Sequence[str], of: int, cures: Cures) -> Reason:
-    told = f"{of - len(missed)} of {of} controls are {what}" + (f", not {', '.join(missed)}" if missed else "")
-    cure = cures.change("stronger attacks (more steps, other mechanisms)")
-    return threshold.reason((of - len(missed)) / of, told, cure)
+    Controls that more images may decide count as not recovered for a letter above C. Worse than C are only shares that
+    more images cannot raise to C, because a C states that a fault is not known, and a D that it was found.
+    """
+    by = {one: [name for name, found in scored.items() if found is one] for one in Recovery}
+    lost = {why: [one.name for one in unscored if one.why is why] for why in Unscored}
+    recovered = len(by[Recovery.RECOVERED])
+    of = len(scored) + len(lost[Unscored.ERRORED]) + len(lost[Unscored.UNFINISHED])
+    groups = {
+        "not recovered": by[Recovery.MISSED],
+        "undecided, for lack of images": by[Recovery.UNDECIDED],
+        "without a score, because of errors": lost[Unscored.ERRORED],
+        "without a score, because not finished": lost[Unscored.UNFINISHED],
+        "not counted, because nothing is known under this threat model": lost[Unscored.INAPPLICABLE],
+    }
+    named = [f"{group}: {', '.join(names)}" for group, names in groups.items() if names]
+    sentence = "; ".join([f"{recovered} of {of} controls are {told}", *named])
+    possible = (recovered + len(by[Recovery.UNDECIDED]) + len(lost[Unscored.UNFINISHED])) / of
+    letter, best = threshold.letter(recovered / of), threshold.letter(possible)
+    cure = cures.change(MORE_IMAGES if best < letter else "stronger attacks (more steps, other mechanisms)")
+    if letter > Letter.C >= best:
+        return undecided.reason(cure, sentence)
+    return threshold.reason(recovered / of, sentence, cure)
 
 
 def _convergence(found: Convergence | None, cures: Cures) -> Reason:
@@ -115,18 +142,18 @@ def _convergence(found: Convergence | None, cures: Cures) -> Reason:
 
 
 def _attacks(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
-    asked = [one for one in result.attacks if not (one.skipped or one.failed or one.certified or one.name == CLEAN)]
-    following = [attack for attack in asked if mechanism(attack) == "gradient"]
+    asked = [one for one in result.attacks if not (one.skipped or one.failed)]
+    following = [attack for attack in asked if attack.follows_gradient]
     if not following:
         yield thresholds.NOT_ADAPTIVE.reason(cures.change("an attack with gradient: exact or gradient: bpda"))
     else:
         names = ", ".join(attack.name for attack in following)
         yield Reason(Code.ADAPTIVITY, Letter.A, f"{names} follow the gradient of the whole defense")
     if result.random and following:
-        most = max(attack.eot for attack in following)
+        most = max(attack.gradient_eot for attack in following)
         cure = cures.change(f"eot: {thresholds.EOT_SAMPLES.better(most)[1]:g}")
         yield thresholds.EOT_SAMPLES.reason(most, f"{most} EOT samples", cure)
-    kinds = dict.fromkeys(mechanism(attack) for attack in asked)
+    kinds = dict.fromkeys(kind for attack in asked for kind in attack.mechanisms)
     told = f"{len(kinds)} mechanisms of attacks ({', '.join(kinds) or 'none'})"
     cure = cures.change(f"attacks of {thresholds.MECHANISMS.better(len(kinds))[1]:g} mechanisms")
     yield thresholds.MECHANISMS.reason(len(kinds), told, cure)

@@ -86,7 +86,7 @@ def _repeatability(cures: Cures) -> Iterator[Reason]:
 
 
 def _truths(controls: Sequence[ControlScore], cures: Cures) -> Iterator[Reason]:
-    below = [one.name for one in controls if one.measured.high < one.truth_low]
+    below = [one.name for one in controls if one.below_proof]
     if below:
         told = f"{', '.join(below)}: measured below the proven accuracy, so that attacks leave the threat model"
         yield thresholds.BELOW_TRUTH.reason(cures.run(), told)

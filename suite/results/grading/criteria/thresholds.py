@@ -101,7 +101,8 @@ UNKNOWN_SCORES = Threshold(
 RECOVERED_CONTROLS = Threshold(
     Code.CONTROLS,
     "fewer than {} of the controls recovered",
-    "share of control rows whose measured accuracy is at most 5 points above the known one",
+    "share of control rows that are recovered: measured at most 5 points above the known accuracy, on images that "
+    "exclude 10 points",
     {A: 0.9, B: 0.75, C: 0.5, D: 0.0},
     percent=True,
 )
@@ -121,7 +122,8 @@ EOT_SAMPLES = Threshold(
 MECHANISMS = Threshold(
     Code.MECHANISMS,
     "fewer than {} mechanisms of attacks",
-    "mechanisms of attacks: gradient (exact, BPDA), substitute gradient (blind, surrogate), gradient-free, transfer",
+    "mechanisms of attacks: gradient (exact, BPDA), substitute gradient (blind, surrogate, stand-in), gradient-free, "
+    "transfer",
     {A: 3, B: 2, C: 1},
 )
 IMAGES = Threshold(Code.IMAGES, "fewer than {} images", "images", {A: 500, B: 200, C: 30, D: 10})
@@ -156,6 +158,14 @@ BROKEN_CONTRACT = Fault(Code.CONTRACT, D, "the defense answers differently durin
 MASKED = Fault(Code.MASKING, D, "a warning of gradient masking")
 NOT_ADAPTIVE = Fault(Code.ADAPTIVITY, D, "no attack follows the gradient of the whole defense, exactly or by BPDA")
 NO_CONTROLS = Fault(Code.CONTROLS, C, "no control rows were run")
+UNDECIDED_CONTROLS = Fault(
+    Code.CONTROLS, C, "too few controls are recovered, and more images may decide enough of the others"
+)
+UNDECIDED_WITHOUT_TRANSFER = Fault(
+    Code.WITHOUT_TRANSFER,
+    C,
+    "too few controls are recovered without transfer, and more images may decide enough of the others",
+)
 NO_CONVERGENCE = Fault(Code.CONVERGENCE, C, "convergence was not measured")
 UNDECIDED = Fault(Code.CONVERGENCE, C, "convergence is undecided, for lack of images")
 FALLING = Fault(Code.CONVERGENCE, D, "more effort lowers the accuracy, or an attack of another mechanism ends lower")
@@ -175,6 +185,8 @@ FAULTS = (
     MASKED,
     NOT_ADAPTIVE,
     NO_CONTROLS,
+    UNDECIDED_CONTROLS,
+    UNDECIDED_WITHOUT_TRANSFER,
     NO_CONVERGENCE,
     UNDECIDED,
     FALLING,
