@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from purebench.attack_search.candidate import Candidate, Step
+from purebench.attack_search.candidate import AttackCandidate, Step
 from purebench.attack_search.report import BreakReport
 from purebench.boards.board import Board
 from purebench.boards.parse import load_board
@@ -25,7 +25,7 @@ from purebench.results.results import DefenseResult
 
 from toy_board import write_toy  # isort: skip
 
-WINNER = Candidate((Step("apgd", {"steps": 3}, "estimated(samples=100)"),), "the gradient is zero everywhere")
+WINNER = AttackCandidate((Step("apgd", {"steps": 3}, "estimated(samples=100)"),), "the gradient is zero everywhere")
 
 
 def report_of(board: Board) -> BreakReport:
@@ -34,7 +34,7 @@ def report_of(board: Board) -> BreakReport:
     given = {
         "board": with_rows(board, [row]),
         "original": board,
-        "found": SimpleNamespace(winner=(WINNER, 1), ladder=SimpleNamespace(scores={})),
+        "found": SimpleNamespace(winner=(WINNER, 1), halving=SimpleNamespace(scores={})),
         "random": False,
     }
     more: dict[str, Any] = {field.name: None for field in fields(BreakReport)}
