@@ -44,6 +44,8 @@ TINY = {
 def check(words: Sequence[str], *, run: bool) -> None:
     """Parses a command and, with `run`, runs it with tiny settings. Raises an error for an invalid command."""
     name, rest = Path(words[0]).name, list(words[1:])
+    if name in ("python", "python3") and rest[:2] == ["-m", "cProfile"]:
+        rest = rest[next(place for place, word in enumerate(rest) if word.endswith(".py")) :]  # what is profiled
     if name in ("python", "python3") and rest[:1] == ["-m"]:
         name, rest = rest[1], rest[2:]
     elif name in ("python", "python3"):
@@ -103,7 +105,7 @@ def purebench(words: list[str], *, run: bool) -> None:
     names_are_known(" ".join(str(context.info_name) for context in contexts[1:]), contexts[-1].params)
     if run:
         with contextlib.redirect_stdout(io.StringIO()):
-            tiny = [] if "--plan" in words else TINY.get(words[0], [])
+            tiny = ["--workers", "1"] if "--plan" in words else TINY.get(words[0], [])
             app(words + tiny, standalone_mode=False)
 
 
