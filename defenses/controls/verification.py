@@ -28,7 +28,8 @@ Floats = npt.NDArray[np.float64]
 
 MOST_NODES = 2_000
 """Largest number of nodes of one program's search tree; an image that exceeds it has the bounds 0 and 1. A limit of
-time would let the truth depend on the speed of the machine."""
+time would let the truth depend on the speed of the machine. The bundled network needs at most 5 nodes at 16/255, and 94
+at 32/255, on the first 1,000 images of Fashion-MNIST."""
 INFEASIBLE, SOLVED = 2, 0
 """Codes of `scipy.optimize.milp`."""
 
