@@ -1,7 +1,8 @@
 """Measures `purebench show`, the page and the export of results on the synthetic store of a large board.
 
 The file is also run as a program, in a new process for each measurement: `show` prints the ranking of a store, `page`
-also writes the page and the results. It prints the processor and wall seconds and the peak memory as JSON.
+also writes the page and the results. It prints the processor and wall seconds and the peak memory as JSON. `write`
+writes the store, so that a profiler can run the two others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,5 +230,18 @@ def loop_seconds() -> float:
     return time.process_time() - began
 
 
+def main(words: Sequence[str] | None = None) -> None:
+    """Write the store, or run one command on it and print what was measured as JSON."""
+    parser = argparse.ArgumentParser(description="Writes a synthetic store, or measures a command on it.")
+    parser.add_argument("what", choices=["write", *WHAT])
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--images", type=int, default=IMAGES, help="with write: number of images")
+    options = parser.parse_args(words)
+    if options.what == "write":
+        write_store(options.store, make_board(options.images, DEFENSES, ATTACKS, DRAWS), 0)
+    else:
+        print(json.dumps(run(options.what, options.store)))
+
+
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1], Path(sys.argv[2]))))
+    main()

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-SECONDS = 60.0
-"""Time limit of one program; an image that exceeds it has the bounds 0 and 1."""
+MOST_NODES = 2_000
+"""Largest number of nodes of one program's search tree; an image that exceeds it has the bounds 0 and 1. A limit of
+time would let the truth depend on the speed of the machine. The bundled network needs at most 5 nodes at 16/255, and 94
+at 32/255, on the first 1,000 images of Fashion-MNIST."""
 INFEASIBLE, SOLVED = 2, 0
 """Codes of `scipy.optimize.milp`."""
 
@@ -93,7 +95,7 @@ class Program:
         """Maximise logit_target − logit_label over the inputs at which it is at least 0.
 
         Returns:
-            False if there are none, True if there are some, None at the time limit; and the inputs [n] if found.
+            False if there are none, True if there are some, None at the limit of nodes; and the inputs [n] if found.
         """
         (ahead, plus), (behind, minus) = self.logits[target], self.logits[label]
         difference = dict(behind)  # logit_label − logit_target ≤ 0
@@ -111,7 +113,7 @@ class Program:
             integrality=np.array(self.integer),
             bounds=Bounds(np.array(self.lower), np.array(self.upper)),
             constraints=LinearConstraint(matrix.tocsr(), -np.inf, np.array([bound for _, bound in rows])),
-            options={"time_limit": SECONDS},
+            options={"node_limit": MOST_NODES},
         )
         if found.status == INFEASIBLE:
             return False, None
@@ -128,7 +130,7 @@ def robust_images(network: ReLUNetwork, x: Tensor, y: Tensor, threat: ThreatMode
         threat: an linf threat model.
 
     Returns:
-        1 or 0 for each image; the bounds 0 and 1 where the program exceeds `SECONDS`, or where the solver's point is
+        1 or 0 for each image; the bounds 0 and 1 where the program exceeds `MOST_NODES`, or where the solver's point is
         misclassified only up to its rounding.
     """
     bounds = [_image(network, image, int(label), threat) for image, label in zip(x, y, strict=True)]

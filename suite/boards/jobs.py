@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
@@ -114,6 +114,21 @@ def plan(
         wanted.add(key := left.pop())
         left += [other for other in needed[key] if other not in wanted]
     return [job for job in every if job.key in wanted]
+
+
+def picking_keys(jobs: Iterable[AnyJob]) -> dict[str, list[str]]:
+    """Return the keys of the worst-case jobs of each row, block by block; each hashes the keys of its attack jobs.
+
+    Two plans in which they are equal run a row with the same code, weights, images and settings.
+
+    Args:
+        jobs: The jobs of a board, in the order of its plan.
+    """
+    found: dict[str, list[str]] = {}
+    for job in jobs:
+        if isinstance(job, WorstCaseJob):
+            found.setdefault(job.defense.name, []).append(job.key)
+    return found
 
 
 class _Keys:

@@ -12,6 +12,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import complain, printable
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_prepared, tell_preparation
+from purebench.execution.companions import companion_boards
 from purebench.execution.context import prepare
 from purebench.execution.planning.plan_file import read_plan, require_same_jobs, shard_store
 from purebench.execution.planning.shards import Shard, keys_of
@@ -52,7 +53,8 @@ def run_plan(
     if other := [name for name, value in otherwise.items() if value]:
         raise PurebenchError(
             f"--plan: expected no {', '.join(other)} beside it, because the plan file has the board and its options; "
-            "write another plan, or write page and results from the merged store (purebench show BOARD --store STORE)."
+            "write another plan, write page and results from the merged store (purebench show BOARD --store STORE), or "
+            "run controls and ladder into it (purebench run BOARD --evidence --store STORE)."
         )
     shard = Shard() if share is None else Shard.parse(share)
     board, plan = read_plan(path)
@@ -74,12 +76,19 @@ def run_plan(
             tell=complain,
         )
     print(printable(f"shard {shard} of {board.name}: {len(records)} of {len(plan.jobs)} jobs are in {place}"))
+    name = str(place) if shard.count == 1 else f"{path.stem}.sqlite"
     if shard.count > 1:
-        name = f"{path.stem}.sqlite"
         print(
             printable(
                 f"when all shards have ended: purebench merge {path.stem}.*-of-{shard.count}.sqlite -o {name}, then "
                 f"purebench show {board.name} --store {name}"
+            )
+        )
+    if companion_boards(board):
+        print(
+            printable(
+                "a plan leaves out the controls and the ladder of effort; run them into the whole store, with the -d "
+                f"and --images of the plan: purebench run {board.origin} --evidence --store {name}"
             )
         )
     if any(record.errored for record in records):

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from purebench.boards.board import Board
-from purebench.boards.jobs import AnyJob, WorstCaseJob
+from purebench.boards.jobs import AnyJob, WorstCaseJob, picking_keys
 from purebench.core.errors import PurebenchError
 from purebench.core.files.text import duration
 from purebench.data.splits import refuse_dev
@@ -147,8 +148,8 @@ def run_prepared(
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one
             saved.remove(job.key for job in jobs if job.key not in found)
         listing = with_earlier_rows(board, context, saved) if keep_rows else Listing(board)
-        keys, unlisted = [*(job.key for job in planned), *listing.keys], listing.plain_unlisted
-        saved.set_plan(board.name, listing.board.to_dict(), list(dict.fromkeys(keys)), board.origin, unlisted)
+        unlisted = listing.plain_unlisted
+        _set_plan(saved, listing.board, [*planned, *listing.jobs], unlisted)
         progress(len(found), len(jobs), None)
         rule = _StoppingRule(context.board, jobs, found)
         todo = [] if rule.end else list(order([job for job in jobs if job.key not in found]))
@@ -166,13 +167,20 @@ def run_prepared(
                     break
         if rule.end is not None:
             jobs = [job for job in jobs if job.block < rule.end.blocks]
-            saved.set_plan(board.name, board.to_dict(), [job.key for job in jobs], board.origin, unlisted)
+            _set_plan(saved, board, jobs, unlisted)
             tell(_told(board, rule.end))
         elif spent is not None and spent.over:
             blocks = rule.whole_blocks()
             jobs = [job for job in jobs if job.block < blocks]
             tell(_over_budget(board, blocks, budget or 0.0))
     return [found[job.key] for job in jobs]
+
+
+def _set_plan(
+    saved: store.Store, board: Board, jobs: Sequence[AnyJob], unlisted: Sequence[tuple[dict[str, Any], str]]
+) -> None:
+    keys = list(dict.fromkeys(job.key for job in jobs))
+    saved.set_plan(board.name, board.to_dict(), keys, board.origin, unlisted, picking_keys(jobs))
 
 
 def _always(job: AnyJob) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
 from purebench.boards.derived.growing_effort import ungrown
-from purebench.boards.jobs import plan
+from purebench.boards.jobs import AnyJob, plan
 from purebench.boards.parse import parse_board
 from purebench.boards.selection import with_rows
 from purebench.boards.view_weights import view_weights
@@ -33,12 +33,12 @@ class Listing:
 
     Attributes:
         board: the board of the run, with the rows of earlier runs that are complete and current.
-        keys: the keys of the jobs of these further rows.
+        jobs: the jobs of these further rows.
         unlisted: the boards of earlier runs, the latest first, with those of their rows that are not listed.
     """
 
     board: Board
-    keys: list[str] = field(default_factory=list)
+    jobs: list[AnyJob] = field(default_factory=list)
     unlisted: list[Board] = field(default_factory=list)
 
     @property
@@ -64,7 +64,7 @@ def with_earlier_rows(board: Board, context: Context, saved: Store) -> Listing:
     """
     shown = {row.name: row for row in board.shown}
     rows: dict[str, DefenseChoice] = {}
-    keys: list[str] = []
+    jobs: list[AnyJob] = []
     left: list[tuple[Board, list[DefenseChoice]]] = []
     for earlier in _earlier(board, saved):
         same = board.stop is None and _on(earlier, board) == board
@@ -74,12 +74,12 @@ def with_earlier_rows(board: Board, context: Context, saved: Store) -> Listing:
                 rows.setdefault(row.name, shown.get(row.name, row))
             elif same and (found := _current(board, row, context, saved)) is not None:
                 rows[row.name] = row
-                keys += found
+                jobs += found
             else:
                 rest.append(row)
         left.append((earlier, rest))
     whole = with_rows(board, list((rows | shown).values()))
-    return Listing(whole, keys, _not_covered(whole, left))
+    return Listing(whole, jobs, _not_covered(whole, left))
 
 
 def _not_covered(whole: Board, left: Sequence[tuple[Board, Sequence[DefenseChoice]]]) -> list[Board]:
@@ -123,8 +123,8 @@ def _covers(later: Board, earlier: Board, row: DefenseChoice) -> bool:
     return alike and later.dataset.images >= earlier.dataset.images and row in later.shown
 
 
-def _current(board: Board, row: DefenseChoice, context: Context, saved: Store) -> list[str] | None:
-    """Return the keys of a row's jobs; None if one is not in the store, or the row cannot be built today."""
+def _current(board: Board, row: DefenseChoice, context: Context, saved: Store) -> list[AnyJob] | None:
+    """Return a row's jobs; None if one is not in the store, or the row cannot be built today."""
     alone = with_rows(board, [row])
     try:
         made = {one.name: one for one in alone.defenses}
@@ -134,8 +134,7 @@ def _current(board: Board, row: DefenseChoice, context: Context, saved: Store) -
         jobs = plan(alone, hashes, prints, versions()["purebench"], code_of_board(alone), weights)
     except Exception:  # its file may be gone or broken, and another row is being run
         return None
-    keys = [job.key for job in jobs]
-    return keys if all(saved.has(key) for key in keys) else None
+    return jobs if all(saved.has(job.key) for job in jobs) else None
 
 
 def _fingerprint(row: DefenseChoice, context: Context) -> str:

@@ -94,6 +94,15 @@ def unlisted(text: str) -> list[tuple[dict[str, Any], str]]:
     return [(board, origin) for board, origin in boards if isinstance(board, dict) and isinstance(origin, str)]
 
 
+def rows(text: str) -> dict[str, list[str]]:
+    """Return the keys of the worst-case jobs of each row of a plan; {} if the plan does not have them."""
+    found = plan(text).get("rows", {})
+    known = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(each, list) and all(isinstance(key, str) for key in each) for each in known):
+        raise PurebenchError(f"expected the keys of each row of a plan, but got {shown(found)}; {CURE}.")
+    return dict(found)
+
+
 def keys(text: str) -> list[str]:
     """Return the keys of a plan."""
     found = load_json(text)

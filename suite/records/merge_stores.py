@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def merge_stores(sources: Sequence[Path], target: Path) -> dict[str, tuple[int, 
         For each board, the number of its finished jobs, and of all.
 
     Raises:
-        PurebenchError: a store cannot be read; two stores disagree on a record or on the settings of a board; or the
-            target exists.
+        PurebenchError: a store cannot be read; two stores disagree on a record, on the settings of a board, or on the
+            keys of a row's jobs; or the target exists.
     """
     if target.exists() and target.resolve() not in [path.resolve() for path in sources]:
         raise PurebenchError(
@@ -52,16 +52,17 @@ def merge_stores(sources: Sequence[Path], target: Path) -> dict[str, tuple[int, 
         with FileLock(f"{target}.lock", timeout=0):
             for left in (part, part.with_name(f"{part.name}-journal")):  # of a merge that was killed
                 left.unlink(missing_ok=True)
-            done = _write(sources, part)
-            part.replace(target)
+            try:
+                done = _write(sources, part)
+                part.replace(target)
+            finally:  # under the lock, because the file belongs to the process that holds it
+                part.unlink(missing_ok=True)
     except Timeout as error:
         raise PurebenchError(
             f"{target}: another process of purebench is writing to this store; wait for it."
         ) from error
     except OSError as error:
         raise PurebenchError(f"{target}: cannot be written ({error.strerror}).") from error
-    finally:
-        part.unlink(missing_ok=True)
     return done
 
 
@@ -86,9 +87,9 @@ def _write(sources: Sequence[Path], part: Path) -> dict[str, tuple[int, int]]:
                 "(--retry-errors), or merge only one of these stores."
             )
         plans = _merged_plans(opened)
-        for name, (definition, keys, origin, unlisted) in plans.items():
-            made.set_plan(name, definition, keys, origin, unlisted)
-        return {name: (sum(made.has(key) for key in keys), len(keys)) for name, (_, keys, _, _) in plans.items()}
+        for name, plan in plans.items():
+            made.set_plan(name, plan.definition, plan.keys, plan.origin, plan.unlisted, plan.rows)
+        return {name: (sum(made.has(key) for key in plan.keys), len(plan.keys)) for name, plan in plans.items()}
 
 
 def _agree(one: Record, other: Record, first: store.Store, second: store.Store) -> bool:
@@ -101,22 +102,38 @@ def _agree(one: Record, other: Record, first: store.Store, second: store.Store) 
     return bool(np.array_equal(images[0], images[1]))
 
 
-Plan = tuple[dict[str, Any], list[str], str, list[tuple[dict[str, Any], str]]]
-"""Definition, keys, origin, and the boards whose rows are not listed."""
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a board in a store.
+
+    Attributes:
+        definition: the board as plain values.
+        keys: the keys of its jobs.
+        origin: the board as the user named it.
+        unlisted: definitions and origins of earlier runs with rows that the plan lacks.
+        rows: the keys of the worst-case jobs of each row, block by block. They hash the keys of the attack jobs, and so
+            code, weights, images and versions of packages.
+    """
+
+    definition: dict[str, Any]
+    keys: list[str]
+    origin: str
+    unlisted: list[tuple[dict[str, Any], str]]
+    rows: dict[str, list[str]]
 
 
 def _merged_plans(stores: Sequence[store.Store]) -> dict[str, Plan]:
     found: dict[str, Plan] = {}
     for source in stores:
         for name, (definition, keys) in source.plans().items():
-            plan = definition, keys, source.origin(name), source.unlisted(name)
+            plan = Plan(definition, keys, source.origin(name), source.unlisted(name), source.rows(name))
             found[name] = _joined(name, found[name], plan, source.path) if name in found else plan
     return found
 
 
 def _joined(name: str, one: Plan, other: Plan, path: Path) -> Plan:
     """Return the plan of a board that was run with the same settings for some rows here, and for others there."""
-    ours, theirs = one[0], other[0]
+    ours, theirs = one.definition, other.definition
     differ = [key for key in {**ours, **theirs} if key not in ROWS and ours.get(key) != theirs.get(key)]
     rows = {**ours["defenses"], **theirs["defenses"]}
     differ += [f"defenses.{row}" for row in ours["defenses"] if rows[row] != ours["defenses"][row]]
@@ -125,13 +142,27 @@ def _joined(name: str, one: Plan, other: Plan, path: Path) -> Plan:
             f"{path}: expected the settings of the board {shown(name)} in the stores before it, but "
             f"{', '.join(differ)} differ; merge only stores of the same board."
         )
+    _require_same_keys(name, one, other, path)
     sources = [row for row in rows if all(_only_source(row, plan) for plan in (ours, theirs))]
     definition = {**ours, "defenses": rows}
     definition.pop("only_sources", None)
     definition |= {"only_sources": sources} if sources else {}
-    keys = list(dict.fromkeys([*one[1], *other[1]]))
-    unlisted = [*one[3], *(plan for plan in other[3] if plan not in one[3])][:MOST_UNLISTED]
-    return definition, keys, one[2] or other[2], unlisted
+    keys = list(dict.fromkeys([*one.keys, *other.keys]))
+    unlisted = [*one.unlisted, *(plan for plan in other.unlisted if plan not in one.unlisted)][:MOST_UNLISTED]
+    longer = {row: max(one.rows.get(row, []), other.rows.get(row, []), key=len) for row in {**one.rows, **other.rows}}
+    return Plan(definition, keys, one.origin or other.origin, unlisted, longer)
+
+
+def _require_same_keys(name: str, one: Plan, other: Plan, path: Path) -> None:
+    """Raise PurebenchError if a row has other keys in the two plans; a run that stopped has only its first blocks."""
+    both = [row for row in one.rows if row in other.rows]
+    if differ := [row for row in both if any(a != b for a, b in zip(one.rows[row], other.rows[row], strict=False))]:
+        raise PurebenchError(
+            f"{path}: expected the jobs that the board {shown(name)} has in the stores before it, but those of the "
+            f"rows {', '.join(map(shown, differ))} have other keys: code, weights, images or versions of packages "
+            "have changed between the runs, or differ between their machines; run the shards or rows of one of the "
+            "two again with the files of the other, or merge only stores of the same files."
+        )
 
 
 def _only_source(row: str, definition: Mapping[str, Any]) -> bool:

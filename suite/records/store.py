@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,7 @@ class Store:
         keys: Sequence[str],
         origin: str = "",
         unlisted: Sequence[tuple[dict[str, Any], str]] = (),
+        rows: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Save the definition of a board as it was last run, and the keys of its jobs in their order.
 
@@ -161,10 +162,12 @@ class Store:
             origin: The board as the user named it, a bundled one or the path of a board.yaml.
             unlisted: Definition and origin of the boards of earlier runs, with those of their rows that this plan
                 lacks.
+            rows: The keys of the worst-case jobs of each row, block by block, by which plans are compared.
         """
         with self._guard(), self.connection:
             others = [{"board": other, "origin": named} for other, named in unlisted]
             plan = {"board": definition, "origin": origin, "unlisted": others}
+            plan["rows"] = {row: list(picking) for row, picking in (rows or {}).items()}
             row = (board, dumps_with_schema(plan, SCHEMA), json.dumps(list(keys)))
             self.connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", row)
 
@@ -182,6 +185,12 @@ class Store:
         with self._guard():
             row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
             return cells.unlisted(cells.text(row[0])) if row else []
+
+    def rows(self, board: str) -> dict[str, list[str]]:
+        """Return the keys of the worst-case jobs of each row of a plan; {} if they are not known."""
+        with self._guard():
+            row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
+            return cells.rows(cells.text(row[0])) if row else {}
 
     def origin(self, board: str) -> str:
         """Return the board as the user named it when it was last run; empty if that is not known."""

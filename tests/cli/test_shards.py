@@ -13,11 +13,15 @@ from typer.testing import CliRunner
 from purebench.boards.parse import load_board
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
-from purebench.execution.board_run import run_board
+from purebench.execution.board_run import run_board, run_prepared
+from purebench.execution.context import prepare
+from purebench.records import store
 from purebench.results.files.export import export_results
 from purebench.results.merge import merge
 
 from boards import write_board  # isort: skip
+
+CLEAN = {"clean": {"use": "clean"}}
 
 
 def call(*words: object) -> str:
@@ -72,6 +76,7 @@ def test_merged_shards_give_the_bytes_of_a_serial_run(folder: Path) -> None:
         (["--shard", "4/3"], "expected K/N with K from 1 to N"),
         (["--images", "2"], "expected no --images beside it"),
         (["--budget", "1h", "small.yaml"], "expected no BOARD, --budget beside it"),
+        (["--evidence"], "expected no --evidence beside it.*purebench run BOARD --evidence --store STORE"),
     ],
 )
 def test_options_that_do_not_fit_a_plan_are_refused(folder: Path, words: list[str], message: str) -> None:
@@ -117,6 +122,46 @@ def test_a_plan_with_a_stopping_rule_is_refused(folder: Path, tmp_path: Path) ->
             "plan", folder / "board.yaml", "--until", "half-width=0.3", "--budget", "0", "--write", tmp_path / "p.json"
         )
     assert not (tmp_path / "p.json").exists()
+
+
+def test_a_plan_of_a_board_whose_effort_depends_on_results_is_refused(tmp_path: Path) -> None:
+    path = write_board(tmp_path, images=2, block=2, attacks=CLEAN, defenses={"none": "none"}, effort="auto")
+    with pytest.raises(PurebenchError, match=r"without effort: auto.* --backend ray.* effort: {} in its file"):
+        call("plan", path, "--budget", "0", "--write", tmp_path / "p.json")
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_controls_are_run_into_the_store_of_a_plan_by_the_printed_command(tmp_path: Path) -> None:
+    controls = {"linear-noise": "linear-noise"}
+    board = write_board(tmp_path, images=2, block=2, attacks=CLEAN, defenses={"none": "none"}, controls=controls)
+    call("plan", board, "--budget", "0", "--write", tmp_path / "plan.json")
+    told = call("run", "--plan", tmp_path / "plan.json", "--workers", 1)
+    place = tmp_path / "plan.1-of-1.sqlite"
+    with store.reading(place) as saved:
+        planned = saved.record_keys()
+    command = told.partition(": purebench ")[2].split()
+    assert command == ["run", str(board), "--evidence", "--store", str(place)]
+    call(*command, "--workers", 1)
+    with store.reading(place) as saved:
+        assert saved.record_keys()[: len(planned)] == planned
+        boards = [one.board for key in saved.record_keys() if (one := saved.get(key)) is not None]
+        assert (boards.count("small"), set(boards)) == (len(planned), {"small", "small-controls"})
+
+
+def test_shards_that_were_run_before_and_after_a_change_of_code_are_not_merged(tmp_path: Path) -> None:
+    code = (
+        "from purebench.core.defense import Function\n\n\ndef own():\n    return Function(lambda x: {}, random=False)\n"
+    )
+    rows = {"none": "none", "own": f"{tmp_path}/own.py:own"}
+    for block, change in enumerate(("x", "1 - x")):
+        (tmp_path / "own.py").write_text(code.format(change), encoding="utf-8")
+        board = load_board(write_board(tmp_path, images=4, block=2, attacks=CLEAN, defenses=rows))
+        context = prepare(board)
+        share = [job.key for job in context.jobs() if job.block == block]
+        run_prepared(board, context, tmp_path / f"{block}.sqlite", only=share)
+    with pytest.raises(PurebenchError, match=r"'small' .* those of the rows 'own' have other keys: code"):
+        call("merge", tmp_path / "0.sqlite", tmp_path / "1.sqlite", "-o", tmp_path / "all.sqlite")
+    assert not (tmp_path / "all.sqlite").exists()
 
 
 @pytest.mark.slow

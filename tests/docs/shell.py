@@ -43,11 +43,7 @@ TINY = {
 
 def check(words: Sequence[str], *, run: bool) -> None:
     """Parses a command and, with `run`, runs it with tiny settings. Raises an error for an invalid command."""
-    name, rest = Path(words[0]).name, list(words[1:])
-    if name in ("python", "python3") and rest[:1] == ["-m"]:
-        name, rest = rest[1], rest[2:]
-    elif name in ("python", "python3"):
-        name, rest = rest[0], rest[1:]
+    name, rest = program(words)
     if name == "purebench":
         purebench(rest, run=run)
     elif name == "make":
@@ -70,6 +66,18 @@ def check(words: Sequence[str], *, run: bool) -> None:
         assert len(rest) == 1
     else:
         raise AssertionError(f"there is no rule for the command {name!r}")
+
+
+def program(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the program of a command and its arguments; of a module or script, those without the interpreter."""
+    name, rest = Path(words[0]).name, list(words[1:])
+    if name not in ("python", "python3"):
+        return name, rest
+    if rest[:2] == ["-m", "cProfile"]:
+        rest = rest[next(place for place, word in enumerate(rest) if word.endswith(".py")) :]  # what is profiled
+    if rest[0] == "-m":
+        rest = rest[1:]
+    return rest[0], rest[1:]
 
 
 def tool(script: Path, rest: list[str]) -> None:
@@ -103,7 +111,7 @@ def purebench(words: list[str], *, run: bool) -> None:
     names_are_known(" ".join(str(context.info_name) for context in contexts[1:]), contexts[-1].params)
     if run:
         with contextlib.redirect_stdout(io.StringIO()):
-            tiny = [] if "--plan" in words else TINY.get(words[0], [])
+            tiny = ["--workers", "1"] if "--plan" in words else TINY.get(words[0], [])
             app(words + tiny, standalone_mode=False)
 
 

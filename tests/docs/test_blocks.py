@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from purebench.boards import selection
+from purebench.boards import bundled as boards
 from purebench.boards.parse import load_board
 
 from blocks import CHECKED, PAGES, ROOT, SHOWN, Block, blocks, sentences  # isort: skip
@@ -27,7 +27,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory for a page, in which the bundled boards have all rows but only two attacks."""
     (tmp_path / "boards").mkdir()
     small = {}
-    for name, path in selection.bundled().items():
+    for name, path in boards.bundled().items():
         board = yaml.safe_load(path.read_text(encoding="utf-8"))
         kept = {attack: use for attack, use in board["attacks"].items() if attack in QUICK}
         small[name] = tmp_path / "boards" / name / "board.yaml"
@@ -35,7 +35,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if (path.parent / "results").is_dir():
             (small[name].parent / "results").symlink_to(path.parent / "results")
         small[name].write_text(yaml.safe_dump(board | {"attacks": kept}, sort_keys=False), encoding="utf-8")
-    monkeypatch.setattr(selection, "bundled", lambda: small)
+    monkeypatch.setattr(boards, "bundled", lambda: small)
+    assert [attack.name for attack in load_board(boards.find_board("fashion-quick")).attacks] == list(QUICK)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(tmp_path / "page")
     (tmp_path / "page").mkdir()

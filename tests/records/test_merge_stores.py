@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from purebench.core.errors import PurebenchError
 from purebench.records import store
@@ -26,10 +29,16 @@ def record(defense: str, block: int, seconds: float = 1.0, **more: Any) -> Recor
     return make_record(BOARD, defense, "clean", block, ["1", "0"], seconds={"attack": seconds}, **more)
 
 
-def written(path: Path, records: Sequence[Record], board: Any = BOARD, images: float = 0.5) -> Path:
+def written(
+    path: Path,
+    records: Sequence[Record],
+    board: Any = BOARD,
+    images: float = 0.5,
+    rows: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
     with store.writing(path) as saved:
         keys = [f"{board.name}/{row.name}/clean/{block}" for block in range(2) for row in board.defenses]
-        saved.set_plan(board.name, board.to_dict(), keys, "board.yaml")
+        saved.set_plan(board.name, board.to_dict(), keys, "board.yaml", rows=rows)
         for one in records:
             saved.add(one, np.full((2, 1, 3, 3), images, dtype=np.float32))
     return path
@@ -86,6 +95,48 @@ def test_rows_of_one_board_that_were_run_apart_are_joined(tmp_path: Path) -> Non
     longer = replace(noisy, dataset=replace(noisy.dataset, images=6))
     with pytest.raises(PurebenchError, match=r"b2: expected the settings of the board 'small'.*dataset differ"):
         merge_stores([one, written(tmp_path / "b2", [], longer)], tmp_path / "d")
+
+
+def test_rows_whose_jobs_have_other_keys_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    """Otherwise the merged row would have some blocks of one code and some of another."""
+    same = {"plain": ["p0", "p1"]}
+    one = written(tmp_path / "a", [record("plain", 0)], rows={**same, "noisy": ["n0", "n1"]})
+    two = written(tmp_path / "b", [record("plain", 1)], rows={**same, "noisy": ["n0", "other"]})
+    with pytest.raises(PurebenchError, match=r"b: expected the jobs that .*'small'.* of the rows 'noisy' have other"):
+        merge_stores([one, two], tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+    third = written(tmp_path / "d", [record("plain", 1)], rows=same)  # its machine lacks the files of the other row
+    merge_stores([one, third], tmp_path / "c")
+    with pytest.raises(PurebenchError, match="have other keys"):
+        merge_stores([third, one, two], tmp_path / "e")
+
+
+def test_a_plan_that_was_stopped_is_joined_with_a_longer_one(tmp_path: Path) -> None:
+    stopped = written(tmp_path / "a", [record("plain", 0)], rows={"plain": ["p0"]})
+    whole = written(tmp_path / "b", [record("plain", 1)], rows={"plain": ["p0", "p1"]})
+    for number, sources in enumerate(([stopped, whole], [whole, stopped])):
+        merge_stores(sources, tmp_path / f"c{number}")
+        with store.reading(tmp_path / f"c{number}") as joined:
+            assert joined.rows("small") == {"plain": ["p0", "p1"]}
+
+
+def test_damaged_keys_of_rows_are_refused(tmp_path: Path) -> None:
+    one = written(tmp_path / "a", [record("plain", 0)])
+    with closing(sqlite3.connect(one)) as saved, saved:
+        saved.execute("UPDATE plans SET json = json_set(json, '$.rows', json('{\"plain\": [3]}'))")
+    with pytest.raises(PurebenchError, match="a: expected the keys of each row of a plan"):
+        merge_stores([one], tmp_path / "c")
+
+
+def test_a_merge_leaves_the_file_of_another_one_alone(tmp_path: Path) -> None:
+    one, part = written(tmp_path / "a", [record("plain", 0)]), tmp_path / ".c.part"
+    with FileLock(f"{tmp_path / 'c'}.lock"):
+        part.write_text("of the process that holds the lock", encoding="utf-8")
+        with pytest.raises(PurebenchError, match="another process of purebench is writing to this store"):
+            merge_stores([one], tmp_path / "c")
+    assert part.read_text(encoding="utf-8") == "of the process that holds the lock"
+    merge_stores([one], tmp_path / "c")
+    assert not part.exists()
 
 
 def test_a_missing_or_damaged_store_is_named(tmp_path: Path) -> None:

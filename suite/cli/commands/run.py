@@ -194,6 +194,7 @@ def run(
             "--budget": budget,
             "--page": page,
             "--results": results,
+            "--evidence": evidence,
         }
         run_plan(plan, shard, chosen_otherwise, store, compute, wait, retry_errors=retry_errors, trust=trust)
         return

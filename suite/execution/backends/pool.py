@@ -76,6 +76,8 @@ class WorkerPool(Backend):
         self.slots: list[Slot] = []
         self.pending: deque[tuple[AnyJob, JobInputs]] = deque()
         self.heard = time.monotonic()
+        self.failure: PurebenchError | None = None
+        """The error of a worker that ends the run; it is raised when the answers that arrived with it are returned."""
 
     @abstractmethod
     def _places(self) -> Sequence[tuple[str, str]]:
@@ -137,16 +139,20 @@ class WorkerPool(Backend):
     def answers(self) -> Sequence[Done | Lost]:
         """Wait for an answer, and replace workers that ended.
 
+        Answers that arrive together with an error are returned first, so that they can be saved; the next call raises
+        the error.
+
         Raises:
             PurebenchError: a worker reports invalid input; or no worker starts, after a few attempts or in time.
         """
-        while True:
+        while self.failure is None:
             self._dispatch()
             waiting = [slot for slot in self.slots if slot.awaited is not None]
             found = [self._answer(slot) for slot in self._with_message(waiting, POLL)]
             found += self._overdue()
             if answered := [one for one in found if one is not None]:
                 return answered
+        raise self.failure
 
     def _dispatch(self) -> None:
         """Send waiting jobs to idle workers; one that has ended meanwhile is replaced, and the job goes to another."""
@@ -163,14 +169,15 @@ class WorkerPool(Backend):
                 slot.since = time.monotonic()
 
     def _answer(self, slot: Slot) -> Done | Lost | None:
-        """Return what a worker's message says about its job; None if it was not running one."""
+        """Return what a worker's message says about its job; None for other messages, of which an error is kept."""
         self.heard = time.monotonic()
         try:
             message = self._receive(slot)
         except WorkerEnded as ended:
             return self._replace(slot, str(ended))
         if isinstance(message, PurebenchError):
-            raise message
+            self.failure = self.failure or message
+            return None
         if isinstance(message, Failed):
             return self._replace(slot, message.reason)
         job, slot.job, slot.awaited, slot.failed = slot.job, None, None, 0

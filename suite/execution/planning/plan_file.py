@@ -80,8 +80,14 @@ def plan_of(board: Board, jobs: Sequence[AnyJob], seconds: Mapping[tuple[str, st
         seconds: the expected seconds of the jobs, by defense, attack and block.
 
     Raises:
-        PurebenchError: results would decide where the run stops, which a shard cannot know.
+        PurebenchError: results would decide where the run stops, or which attacks are run, which a shard cannot know.
     """
+    if board.effort is not None and board.effort.auto:
+        raise PurebenchError(
+            "--write: expected a board without effort: auto, because a shard does not know the results by which the "
+            "attacks are doubled; run the board without a plan (purebench run BOARD, on several machines with "
+            "--backend ray), or write effort: {} in its file, whose ladder is run into the merged store."
+        )
     if board.stop is not None and board.stop.early:
         raise PurebenchError(
             "--write: expected a board without a stopping rule (--until), because a shard does not know the results of "

@@ -76,7 +76,7 @@ def test_the_coin_is_wrong_half_of_the_time_at_a_point_that_breaks_the_undefende
     truth = defense.truth(x, y, THREAT)
     scored = ~truth.low.isnan()
     assert int(scored.sum()) >= 10
-    x, y = x[scored], y[scored]
+    x, y = x[scored][:5], y[scored][:5]
     attacked = broken_point(defense.other, x, y, THREAT)
     assert bool(((attacked - x).abs() <= THREAT.radius + 1e-6).all())
     assert (accuracy(defense, x, y) == 1).all()

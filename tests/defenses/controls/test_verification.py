@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog
+from scipy.optimize import linprog, milp
 from torch import Tensor
 
 from purebench.core.errors import Inapplicable
 from purebench.core.threat import ThreatModel
+from purebench.defenses.controls import verification
 from purebench.defenses.controls.relu_network import ReLUNetwork, verified
 from purebench.defenses.controls.verification import robust_images
+
+INFEASIBLE = 2
+"""Code of `scipy.optimize.linprog`."""
 
 
 def tiny(seed: int) -> ReLUNetwork:
     """Returns a network whose kinks and decision boundaries are near the grey image, so that answers differ."""
     torch.manual_seed(seed)
-    network = ReLUNetwork(side=4, pool=2, widths=(4, 3), classes=3).requires_grad_(False)
+    network = ReLUNetwork(side=4, pool=2, widths=(3, 3), classes=3).requires_grad_(False)
     hidden = network.pool(torch.full((1, 1, 4, 4), 0.5)).flatten(1)
     for layer in network.linear:
         torch.nn.init.normal_(layer.weight)
@@ -49,8 +54,9 @@ def largest_margin(network: ReLUNetwork, x: Tensor, label: int, radius: float) -
             row = (weight[target] - weight[label]) @ matrix
             offset = (weight[target] - weight[label]) @ constant + bias[target] - bias[label]
             found = linprog(-row, rows, bounds, bounds=list(zip(low, high, strict=True)))
-            if found.status == 0:
-                best = max(best, -found.fun + offset)
+            if found.status == INFEASIBLE:  # no image has this pattern, whatever the target
+                break
+            best = max(best, -found.fun + offset)
     return best
 
 
@@ -59,6 +65,7 @@ def test_verification_equals_the_enumeration_of_activation_patterns(seed: int) -
     network = tiny(seed)
     x = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
     y = network(x).argmax(1)
+    answers: set[float] = set()
     for radius in (0.02, 0.05, 0.1):
         found = robust_images(network, x, y, ThreatModel("linf", radius))
         expected = [
@@ -66,6 +73,8 @@ def test_verification_equals_the_enumeration_of_activation_patterns(seed: int) -
         ]
         assert found.low.tolist() == expected
         assert found.high.tolist() == expected
+        answers.update(expected)
+    assert answers == {0.0, 1.0}
 
 
 def test_the_cases_contain_robust_and_broken_images_that_intervals_do_not_decide() -> None:
@@ -75,6 +84,31 @@ def test_the_cases_contain_robust_and_broken_images_that_intervals_do_not_decide
         for x in [torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(seed))]
     ]
     assert 0.1 < float(np.mean(decided)) < 0.9
+
+
+def test_the_effort_is_limited_by_nodes_and_not_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit of time, the truth would depend on the speed of the machine."""
+    given: list[dict[str, float]] = []
+
+    def solve(*terms: object, options: dict[str, float], **more: object) -> object:
+        given.append(dict(options))  # milp empties the dictionary
+        return milp(*terms, options=options, **more)
+
+    monkeypatch.setattr(verification, "milp", solve)
+    network, x = tiny(0), torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    robust_images(network, x, network(x).argmax(1), ThreatModel("linf", 0.1))
+    assert given
+    assert all(set(options) == {"node_limit"} for options in given)
+
+
+def test_an_image_that_exceeds_the_limit_has_the_bounds_0_and_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    limited = SimpleNamespace(status=1, x=None)
+    network, x = tiny(0), torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    y = network(x).argmax(1)
+    monkeypatch.setattr(verification, "milp", lambda *terms, **more: limited)
+    found = robust_images(network, x, y, ThreatModel("linf", 0.1))
+    assert (found.low.min(), found.high.max()) == (0, 1)
+    assert bool((found.low <= found.high).all())
 
 
 def test_a_wrong_answer_is_not_robust() -> None:

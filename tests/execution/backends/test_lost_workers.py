@@ -131,7 +131,7 @@ def test_workers_and_driver_killed_at_random_times(tmp_path: Path, kills: int) -
         shooter = threading.Thread(target=shoot, daemon=True)
         shooter.start()
         try:
-            process.wait(moments.uniform(5, 25))
+            process.wait(moments.uniform(5, 15))
         except subprocess.TimeoutExpired:
             process.kill()
         process.wait()

@@ -146,6 +146,27 @@ def test_an_error_of_the_input_on_a_worker_ends_the_run(context: Context) -> Non
     assert pool.stopped == 2
 
 
+@pytest.mark.parametrize("first", [0, 1], ids=["the error comes first", "the error comes last"])
+def test_an_answer_that_arrives_with_an_error_is_not_lost(context: Context, first: int) -> None:
+    """The scheduler yields it, so that the run saves it, before the error ends the run."""
+    jobs = context.jobs()[:2]
+    refused, finished = jobs[first], jobs[1 - first]
+
+    class RefusesOne(InMemory):
+        def _receive(self, slot: Slot) -> Message:
+            return PurebenchError("expected other files") if slot.job is refused else super()._receive(slot)
+
+    saved: list[str] = []
+
+    def save() -> None:
+        for one in execute(jobs, context, RefusesOne(context, {})):
+            saved.append(one.record.key)
+
+    with pytest.raises(PurebenchError, match="expected other files"):
+        save()
+    assert saved == [finished.key]
+
+
 def test_jobs_that_are_not_admitted_do_not_run(context: Context) -> None:
     jobs = context.jobs()
     pool = InMemory(context, {})
