@@ -56,7 +56,7 @@ def results(path: Path) -> dict[str, bytes]:
 def test_merged_shards_give_the_bytes_of_a_serial_run(folder: Path) -> None:
     board = load_board(folder / "board.yaml")
     _, records = run_board(board, folder / "s.sqlite", workers=1)
-    export_results(folder / "serial", merge(board, records))
+    export_results(folder / "serial", merge(board, records), origin=str(folder / "board.yaml"))
     told = [call("run", "--plan", folder / "plan.json", "--shard", f"{k}/3", "--workers", 1) for k in (1, 2, 3)]
     assert "shard 1 of 3 of small: 8 of 24 jobs" in told[0]
     assert "purebench merge plan.*-of-3.sqlite -o plan.sqlite" in told[0]
