@@ -29,7 +29,7 @@ from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.effort_settings import EffortRung, EffortSettings
 from purebench.boards.parse import load_board
 from purebench.core.registry import Spec
-from purebench.results.files.companions import export_companions, load_companions
+from purebench.results.files.companions import export_companions, load_companions, load_declared
 from purebench.results.files.export import export_results, load_results
 from purebench.results.grading.criteria.letters import Letter
 from purebench.results.grading.evidence import RECOVERED
@@ -150,8 +150,9 @@ def evaluate_board(options: argparse.Namespace) -> None:
         workers=options.workers,
         evidence=True,
     )
-    export_results(options.results, report.results)
-    export_companions(options.results, report.companions)
+    declared = [row.name for row in board.controls]
+    export_results(options.results, report.results, report.companions, declared=declared)
+    export_companions(options.results, report.companions, declared)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -168,8 +169,9 @@ def main(arguments: list[str] | None = None) -> int:
     def work(report: Report) -> None:
         if not again:
             evaluate_board(options)
-        results, companions = load_results(options.results), load_companions(options.results)
-        found = {row.name: row for row in rank(results, evidence_of(results, companions))}
+        results = load_results(options.results)
+        evidence = evidence_of(results, load_companions(options.results, results), load_declared(options.results))
+        found = {row.name: row for row in rank(results, evidence)}
         show(report, [described(row, found) for row in found.values()], results[0].board["confidence"])
 
     with TemporaryDirectory() as home:
