@@ -79,6 +79,8 @@ class Processes(WorkerPool):
             return
         process, link = _of(slot)
         link.close()
+        if slot.awaited is None:  # an idle worker ends on its own, and so without leaving resources of its libraries
+            process.join(SECONDS_TO_END)
         process.terminate()
         process.join(SECONDS_TO_END)
         if process.exitcode is None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from purebench.boards.board import Board
 from purebench.boards.parse import load_board
 from purebench.core.errors import PurebenchError
 from purebench.execution.backends.compute import Compute
+from purebench.execution.backends.pool import Slot
+from purebench.execution.backends.processes import Processes
 from purebench.execution.board_run import run_board
 from purebench.records import store
 from purebench.records.record import Record
@@ -141,3 +144,19 @@ def test_workers_and_driver_killed_at_random_times(tmp_path: Path, kills: int) -
     assert exported(board, records, tmp_path / "a") == exported(board, expected, tmp_path / "b")
     with store.reading(path) as saved:
         assert sorted(saved.record_keys()) == sorted(record.key for record in expected)
+
+
+def test_idle_workers_end_by_themselves_so_that_libraries_release_their_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = load_board(write_board(tmp_path, images=2, block=1, attacks={"clean": {"use": "clean"}}))
+    ended: list[SpawnProcess] = []
+    start = Processes._start
+
+    def started(self: Processes, slot: Slot) -> None:
+        start(self, slot)
+        ended.append(slot.handle[0])
+
+    monkeypatch.setattr(Processes, "_start", started)
+    run_board(board, tmp_path / "s", compute=Compute(workers=1, backend="processes"))
+    assert [process.exitcode for process in ended] == [0]
