@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import TracebackType
 
 from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob
@@ -18,7 +19,7 @@ from purebench.execution.backends.worker import Message
 from purebench.execution.interruption import shielded
 from purebench.execution.jobs.job_record import JobInputs
 
-SECONDS_TO_END = 5.0
+SECONDS_TO_END = 15.0
 
 
 class Processes(WorkerPool):
@@ -73,6 +74,14 @@ class Processes(WorkerPool):
         except (EOFError, OSError) as error:
             raise WorkerEnded(_why(process)) from error
         return message
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for slot in self.slots:  # all at once, so that they end at the same time
+            if slot.handle is not None and slot.awaited is None:
+                _of(slot)[1].close()
+        super().__exit__(kind, error, trace)
 
     def _stop(self, slot: Slot) -> None:
         if slot.handle is None:
