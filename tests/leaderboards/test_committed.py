@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from purebench.boards.bundled import bundled
 from purebench.boards.selection import choose
 from purebench.core.registry import Spec
+from purebench.results.files.companions import CONTROLS, SCORES, load_companions, score_to_dict
 from purebench.results.files.export import load_results
+from purebench.results.grading.gathering import evidence_of
 from purebench.results.ranking.rank import rank
 
 BOARDS = [name for name, path in bundled().items() if (path.parent / "results").is_dir()]
@@ -29,3 +33,15 @@ def test_shipped_results_belong_to_the_current_board(name: str) -> None:
     scores = [(row.robust.value, row.clean.value) if row.robust and row.clean else None for row in ranked]
     assert None not in scores
     assert [row.rank for row in ranked] == [1 + scores.index(score) for score in scores]  # equal scores share a rank
+
+
+@pytest.mark.parametrize("name", [name for name in BOARDS if (bundled()[name].parent / "results" / CONTROLS).is_dir()])
+def test_shipped_scores_of_controls_are_those_of_their_shipped_results(name: str) -> None:
+    folder = bundled()[name].parent / "results"
+    results, board = load_results(folder), choose(name, None, None)
+    declared = [row.name for row in board.controls]
+    evidence = evidence_of(results, load_companions(folder, results), declared)
+    assert not any(evidence.stale.values())
+    lines = (folder / CONTROLS / SCORES).read_text(encoding="utf-8").splitlines()
+    scores = [json.loads(json.dumps(score_to_dict(one))) for one in evidence.controls]
+    assert [json.loads(line) for line in lines] == scores
