@@ -30,7 +30,7 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 class Mechanism(StrEnum):
-    """How an attack finds adversarial examples.
+    """The way in which an attack finds adversarial examples.
 
     Attributes:
         GRADIENT: by the gradient of the whole defense, exact or by BPDA.

@@ -84,7 +84,7 @@ def read_controls(path: Path = BUNDLED) -> list[MeasuredFault]:
 
 @dataclass(frozen=True)
 class BreakFrequency:
-    """How often a budget broke the controls that are similar to a defense.
+    """The share of controls, similar to a defense, that a budget broke.
 
     Attributes:
         similar: Controls of the same randomness and of similar cost, measured with no more time.

@@ -97,7 +97,7 @@ class BreakReport:
 
     @property
     def frequency(self) -> BreakFrequency:
-        """How often the same budget broke controls that are similar to the defense."""
+        """The share of controls, similar to the defense, that the same budget broke."""
         return BreakFrequency.of(self.controls, random=self.random, seconds_per_pass=self.price, minutes=self.minutes)
 
     def conclusion(self) -> str:

@@ -86,8 +86,17 @@ def parse_board(data: Any) -> Board:
 
 
 def _check_controls(found: BoardSchema) -> None:
-    """Raise PurebenchError if a control has the name of a row, whose adversarial images an attack may reuse."""
-    for name in found.controls:
+    """Raise PurebenchError for a control with the name of a row, whose images attacks may reuse, or of equal content.
+
+    Controls are counted by the share that is recovered, so that copies of an easy one would raise the share.
+    """
+    names: dict[str, str] = {}
+    for name, use in found.controls.items():
+        if (other := names.setdefault(str(use), name)) != name:
+            raise PurebenchError(
+                f"controls.{name}: expected a control that differs from controls.{other}, but both "
+                f"are {use}; remove one."
+            )
         if name in found.defenses:
             raise PurebenchError(
                 f"controls.{name}: expected a name that is not one of the board's rows, but {name} is a row; choose "

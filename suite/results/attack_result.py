@@ -20,6 +20,8 @@ from purebench.records.record import Picture
 
 T = TypeVar("T")
 
+CLEAN = "clean"
+"""The name of the attack that leaves images unchanged; its accuracy is the clean accuracy."""
 BACKWARD = 2
 """Cost of a backward pass in forward passes."""
 
@@ -107,9 +109,12 @@ class AttackResult:
 
     @property
     def mechanisms(self) -> tuple[Mechanism, ...]:
-        """The mechanisms by which it finds adversarial images, those of its parts if it is a sequence; () if none."""
+        """The mechanisms by which it finds adversarial images, those of its parts if it is a sequence; () if none.
+
+        The reuse of another row's clean images is none.
+        """
         if self.source is not None:
-            return (Mechanism.TRANSFER,)
+            return () if self.source.get("attack") == CLEAN else (Mechanism.TRANSFER,)
         found = (mechanism(part, self.backwards) for part in self._parts)
         return tuple(dict.fromkeys(one for one in found if one is not None))
 

@@ -20,6 +20,7 @@ from purebench.core.registry import Spec
 from purebench.records.answers import ANSWERED as ANSWERED
 from purebench.records.answers import Answers, gather, is_outcome, right_answers
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
+from purebench.results.attack_result import CLEAN as CLEAN
 from purebench.results.attack_result import AttackResult, PerAttack, WorstCase
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
 
@@ -29,8 +30,6 @@ Floats = npt.NDArray[np.float64]
 SCHEMA: Final = 1
 """The version of the schema of result files."""
 CURE = "export it again (purebench run BOARD --results FOLDER)"
-CLEAN = "clean"
-"""The name of the attack that leaves images unchanged; its accuracy is the clean accuracy."""
 
 
 @dataclass(frozen=True)

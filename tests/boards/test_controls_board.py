@@ -115,3 +115,9 @@ def test_controls_of_the_bundled_boards_can_be_made(name: str) -> None:
     masked = [row for row in derived.shown if row.use.name == "masked"]
     robust = [row for row in masked if row.use.params["classifier"] in ("fashion-trades", "fashion-pgd-at")]
     assert 2 * len(robust) >= len(masked)
+
+
+def test_equal_controls_are_refused() -> None:
+    name, use = next(iter(CONTROLS.items()))
+    with pytest.raises(PurebenchError, match=f"controls.again: expected a control that differs from controls.{name}"):
+        parse_board({**PLAIN, "controls": {**CONTROLS, "again": use}})

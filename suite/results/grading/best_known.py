@@ -45,8 +45,8 @@ def best_known(result: DefenseResult) -> Estimate | None:
 
 
 def ran_bespoke(result: DefenseResult) -> bool:
-    """Return whether an attack that is bespoke to the row answered on some image."""
+    """Return whether an attack that is bespoke to the row, and that searches at all, answered on some image."""
     return any(
-        attack not in result.common and not (attack.skipped or attack.failed or attack.certified)
+        attack not in result.common and attack.mechanisms and not (attack.skipped or attack.failed or attack.certified)
         for attack in result.attacks
     )

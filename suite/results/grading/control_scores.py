@@ -164,6 +164,7 @@ def _score(result: DefenseResult, facts: ControlFacts, truths: KnownTruths) -> C
     kinds = {kind: None for attack in result.attacks if (kind := attack_kind(attack))}
     alone = {kind: _accuracy(result, scored, partial(_is_of, kind)) for kind in kinds}
     others = any(kind != TRANSFER for kind in kinds)
+    clean = _clean(result, scored)
     without = _per_image(result, scored, _is_no_transfer) if others else np.ones_like(high)
     return ControlScore(
         name=result.name,
@@ -174,13 +175,19 @@ def _score(result: DefenseResult, facts: ControlFacts, truths: KnownTruths) -> C
         without_transfer=_accuracy(result, scored, _is_no_transfer) if others else None,
         by_attack_kind=alone,
         excess=paired_difference(_at_least(scores, high, result), high, confidence, anytime=result.anytime),
-        recovery=recovery(_at_least(scores, high, result), high, random=result.random),
-        recovery_without_transfer=recovery(_at_least(without, high, result), high, random=result.random),
+        recovery=recovery(_at_least(scores, high, result), high, clean, random=result.random),
+        recovery_without_transfer=recovery(_at_least(without, high, result), high, clean, random=result.random),
         below_proof=_below_proof(result, truths.low),
         errored=int(result.doubtful[scored].sum()),
         hides=facts.hides,
         reference=facts.reference,
     )
+
+
+def _clean(result: DefenseResult, scored: Bools) -> Floats:
+    """Return the accuracy of each scored image without an attack; [] on a board without clean images."""
+    found = next((attack for attack in result.attacks if attack.name == CLEAN), None)
+    return np.empty(0) if found is None else np.asarray(result.right(found)[scored].mean(axis=1), dtype=np.float64)
 
 
 def _at_least(scores: Floats, high: Floats, result: DefenseResult) -> Floats:
@@ -192,16 +199,19 @@ def _at_least(scores: Floats, high: Floats, result: DefenseResult) -> Floats:
     return scores if result.random else np.maximum(scores, high)
 
 
-def recovery(measured: Floats, truth: Floats, *, random: bool) -> Recovery:
+def recovery(measured: Floats, truth: Floats, clean: Floats, *, random: bool) -> Recovery:
     """Decide whether attacks reach the known accuracy of a control.
 
     A control is recovered if the mean excess is at most `RECOVERED` and its one-sided upper bound is below `EXCLUDED`,
     and missed if the one-sided lower bound is above `RECOVERED`. For a deterministic control the bounds are those of
-    Clopper and Pearson: with no missed image 29 images suffice, with one 46.
+    Clopper and Pearson: with no missed image 29 images suffice, with one 46. A control whose clean accuracy is not at
+    least `EXCLUDED` above its truth leaves nothing to find, and attacks that do nothing would recover it: it is
+    undecided.
 
     Args:
         measured: the measured accuracy of each image [n] in [0,1].
         truth: the known accuracy of each image [n] in [0,1], at most `measured` for a deterministic control.
+        clean: the accuracy of each image without an attack [n] in [0,1], as far as it is known.
         random: whether the control is random.
     """
     excess, most = measured - truth, float((1 - truth).max())
@@ -210,7 +220,8 @@ def recovery(measured: Floats, truth: Floats, *, random: bool) -> Recovery:
     least = -float(truth.max()) if random else 0.0
     shares = ((excess - least) / (most - least)).clip(0, 1)
     low, high = (least + (most - least) * one_sided_bound(shares, 1 - LEVEL, side) for side in SIDES)
-    if excess.mean() <= RECOVERED and high < EXCLUDED:
+    to_find = len(clean) > 0 and clean.mean() - truth.mean() >= EXCLUDED
+    if excess.mean() <= RECOVERED and high < EXCLUDED and to_find:
         return Recovery.RECOVERED
     return Recovery.MISSED if low > RECOVERED else Recovery.UNDECIDED
 

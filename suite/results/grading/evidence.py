@@ -32,7 +32,7 @@ class ControlKind(StrEnum):
 
 
 class Recovery(StrEnum):
-    """Whether the attacks of a board reach the known accuracy of a control.
+    """The comparison of a control's measured accuracy with its known accuracy.
 
     Attributes:
         RECOVERED: the excess is at most `RECOVERED`, and the images exclude an excess of `EXCLUDED`.

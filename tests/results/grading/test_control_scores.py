@@ -78,11 +78,11 @@ def why(controls: list[DefenseResult], references: Sequence[DefenseResult] = (),
 
 
 def many(count: int, wrong: int, low: str, high: str, errored: int = 0) -> DefenseResult:
-    """Returns a control on `count` images, the first ones of which are broken, with equal bounds on all images."""
+    """Returns a control that is right on `count` images, the first of which are broken, with equal bounds on all."""
     of = replace(make_board(defenses=("control",), images=count, block=count), attacks=ATTACKS)
     answers: list[object] = [*"0" * wrong, *"1" * (count - wrong)]
     records = [
-        make_record(of, "control", name, 0, list(answers), reason="it fails")
+        make_record(of, "control", name, 0, ["1"] * count if name == "clean" else list(answers), reason="it fails")
         for name in ("clean", "apgd", "blind", "transfer")
     ]
     failing: list[object] = [*answers[: count - errored], *[Outcome.ERRORED] * errored]
@@ -147,7 +147,7 @@ def test_images_with_loose_bounds_are_not_scored() -> None:
 def test_a_control_is_recovered_if_it_is_near_on_enough_images(images: int, missed: int, found: Recovery) -> None:
     truth, measured = np.zeros(images), np.zeros(images)
     measured[:missed] = 1
-    assert recovery(measured, truth, random=False) is found
+    assert recovery(measured, truth, np.ones_like(truth), random=False) is found
     upper, lower = (
         (
             beta.ppf(level, *ends)
@@ -161,7 +161,15 @@ def test_a_control_is_recovered_if_it_is_near_on_enough_images(images: int, miss
 
 
 def test_a_control_of_which_no_image_can_be_missed_decides_nothing() -> None:
-    assert recovery(np.ones(500), np.ones(500), random=False) is Recovery.UNDECIDED
+    assert recovery(np.ones(500), np.ones(500), np.ones(500), random=False) is Recovery.UNDECIDED
+
+
+def test_a_control_with_nothing_to_find_is_undecided() -> None:
+    """Attacks that do nothing measure its truth: a constant answer, for example."""
+    truth = np.repeat([1.0, 0.0], [50, 450])
+    assert recovery(truth, truth, truth, random=False) is Recovery.UNDECIDED
+    assert recovery(truth, truth, np.empty(0), random=False) is Recovery.UNDECIDED
+    assert recovery(truth, truth, np.ones(500), random=False) is Recovery.RECOVERED
 
 
 @pytest.mark.parametrize(("excess", "wrong"), [(0.1, Recovery.RECOVERED), (0.05, Recovery.MISSED)])
@@ -175,6 +183,7 @@ def test_recovery_is_wrong_in_at_most_5_percent(excess: float, wrong: Recovery) 
             recovery(
                 rng.binomial(32, truth + excess) / 32 if random else (rng.random(60) < excess).astype(float),
                 truth,
+                np.ones_like(truth),
                 random=random,
             )
             for _ in range(runs)
@@ -185,7 +194,7 @@ def test_recovery_is_wrong_in_at_most_5_percent(excess: float, wrong: Recovery) 
 def test_random_controls_at_their_truth_are_recovered_on_48_images() -> None:
     rng = np.random.default_rng(1)
     truth = np.full(48, 0.5)
-    found = [recovery(rng.binomial(32, truth) / 32, truth, random=True) for _ in range(100)]
+    found = [recovery(rng.binomial(32, truth) / 32, truth, np.ones_like(truth), random=True) for _ in range(100)]
     assert found.count(Recovery.RECOVERED) >= 95
 
 

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from purebench.attacks.mechanisms import Mechanism
 from purebench.boards.bundled import bundled
 from purebench.core.warning_codes import OF_ONE_ATTACK, ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
 from purebench.results.files.export import load_results
+from purebench.results.grading.best_known import ran_bespoke
+from purebench.results.grading.criteria.cures import Cures
 from purebench.results.grading.criteria.letters import Code, Letter, worst
 from purebench.results.grading.criteria.thresholds import FAULTS, THRESHOLDS
 from purebench.results.grading.evidence import (
@@ -58,11 +61,13 @@ class Case:
 
 
 def attacked_for_itself(found: DefenseResult) -> DefenseResult:
-    """Returns the result with an attack that is bespoke to the row, and breaks no further image."""
+    """Returns the result with an attack of a mechanism that it has, bespoke to the row, which breaks no image."""
     own = {**found.board["attacks"]["clean"], "rows": [found.name]}
     board = {**found.board, "attacks": {**found.board["attacks"], "own": own}}
     (clean,) = (attack for attack in found.attacks if attack.name == "clean")
-    return replace(found, board=board, attacks=(*found.attacks, replace(clean, name="own")))
+    like = next((attack for attack in found.attacks if attack.mechanisms), clean)
+    same = {name: getattr(like, name) for name in ("spec", "gradient", "source", "eot", "backwards")}
+    return replace(found, board=board, attacks=(*found.attacks, replace(clean, name="own", **same)))
 
 
 def estimate(value: float, half: float = 0.02) -> Estimate:
@@ -488,3 +493,25 @@ def test_a_random_row_with_noise_in_its_answers_is_graded() -> None:
         (found,) = make_results({"row": {"clean": ["1" * 16] * images, "apgd": answers}}, draws=16, block=images)[2]
         widths.append(Case(found).grade().precision.letter)
     assert widths == sorted(widths, reverse=True)
+
+
+def test_noise_for_a_row_and_the_reuse_of_clean_images_raise_no_letter() -> None:
+    found = attacked_for_itself(result())
+    assert ran_bespoke(found)
+    noise = tuple(
+        replace(one, spec={"name": "random-noise", "params": {}}, gradient="none") if one.name == "own" else one
+        for one in found.attacks
+    )
+    assert not ran_bespoke(replace(found, attacks=noise))
+    (transfer,) = (one for one in found.attacks if one.name == "transfer")
+    assert transfer.mechanisms == (Mechanism.TRANSFER,)
+    assert replace(transfer, source={"defense": "row", "attack": "clean"}).mechanisms == ()
+
+
+def test_a_changed_board_is_run_with_its_evidence_and_with_its_own_number_of_images() -> None:
+    cures = Cures(result(), "board.yaml")
+    assert cures.change("eot: 4") == (
+        f"eot: 4 in the board.yaml, then purebench run board.yaml --defense '{cures.defense}' --images 500 --evidence"
+    )
+    assert "--images" not in cures.change("more images", all_images=True)
+    assert "--evidence" not in cures.run()

@@ -126,7 +126,8 @@ def _share(
     sentence = "; ".join([f"{recovered} of {of} controls are {told}", *named])
     possible = (recovered + len(by[Recovery.UNDECIDED]) + len(lost[Unscored.UNFINISHED])) / of
     letter, best = threshold.letter(recovered / of), threshold.letter(possible)
-    cure = cures.change(MORE_IMAGES if best < letter else "stronger attacks (more steps, other mechanisms)")
+    more = best < letter
+    cure = cures.change(MORE_IMAGES if more else "stronger attacks (more steps, other mechanisms)", all_images=more)
     if letter > Letter.C >= best:
         return undecided.reason(cure, sentence)
     return threshold.reason(recovered / of, sentence, cure)

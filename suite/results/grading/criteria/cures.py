@@ -38,34 +38,47 @@ class Cures:
         """Whether the defense is an object in memory, which no command can name."""
         return str(self.result.spec["name"]).startswith(IN_MEMORY)
 
-    def run(self, images: int | None = None, *, retry_errors: bool = False) -> str:
+    def run(
+        self,
+        images: int | None = None,
+        *,
+        retry_errors: bool = False,
+        evidence: bool = False,
+        all_images: bool = False,
+    ) -> str:
         """Return the command that runs the row again.
 
         Args:
             images: the number of images, None for those of the board.
             retry_errors: whether to run jobs again that ended in an error.
+            evidence: whether to run the controls and the ladder of the board as well.
+            all_images: whether to use all images of the changed board.yaml, in place of `images`.
         """
         board = self.result.board
         count = int(board["dataset"]["images"]) if images is None else images
         if self.in_memory:
-            more = ", retry_errors=True" if retry_errors else ""
-            return f"purebench.evaluate(defense, board={self.board!r}, images={count}{more})"
+            more = "" if all_images else f", images={count}"
+            more += ", retry_errors=True" if retry_errors else ""
+            more += ", evidence=True" if evidence else ""
+            return f"purebench.evaluate(defense, board={self.board!r}{more})"
         options: dict[str, Value] = {
             "defense": [self.defense],
-            "images": count,
+            "images": None if all_images else count,
             "radius": str(board["threat"]["radius"]) if "@" in str(board["name"]) else None,
             "cascade": bool(board["cascade"]),
             "retry_errors": retry_errors,
+            "evidence": evidence,
         }
         return command("run", self.board, **options)
 
-    def change(self, what: str) -> str:
-        """Return a change of the board.yaml, and the command that runs the row again.
+    def change(self, what: str, *, all_images: bool = False) -> str:
+        """Return a change of the board.yaml, and the command that runs the row with its controls and its ladder again.
 
         Args:
             what: the keys to add or to change.
+            all_images: whether the number of images is among them.
         """
-        return f"{what} in the board.yaml, then {self.run()}"
+        return f"{what} in the board.yaml, then {self.run(evidence=True, all_images=all_images)}"
 
     def check(self) -> str:
         """Return the command that looks for the cause of a warning."""
