@@ -18,8 +18,9 @@ from purebench.records.outcome import Outcome
 from purebench.results.attack_claims import attack_claim
 from purebench.results.distances import nearest_distances
 from purebench.results.gradient_masking import doubts
-from purebench.results.grading.convergence import BACK, LEVEL, clearly_above, decide
+from purebench.results.grading.convergence import BACK, LEVEL, MARGIN, clearly_above, decide
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus
+from purebench.results.grading.images_needed import least_images
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder
 from purebench.results.results import DefenseResult
 from purebench.statistics import one_sided_bound
@@ -36,7 +37,7 @@ FLAT = (
 )
 INCOMPLETE = (
     "the accuracy still falls with more effort of the attack, so it is too high; raise steps, EOT or restarts, or set "
-    "effort: auto"
+    "effort: auto (which needs at least {} images)"
 )
 INCREASING = (
     "more effort of the attack leaves a higher accuracy than less effort does, so the attack does not maximise its "
@@ -98,7 +99,8 @@ def _of_ladder(read: Ladder, status: ConvergenceStatus) -> Iterator[ResultWarnin
         return
     last = read.rungs[-1].values
     if any(clearly_above(read.images, [(read.rungs[-1 - BACK].values, last)])):
-        yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE)
+        least = least_images(MARGIN, LEVEL / 2)
+        yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE.format(least))
     if any(clearly_above(read.images, [(last, rung.values) for rung in read.rungs[1:-1]])):
         yield ResultWarning(WarningCode.INCREASING_LOSS, INCREASING)
     sent = [other for other in read.others if _transferred(other)]
