@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from purebench.boards.effort_settings import EffortSettings
 from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning, WarningCode
+from purebench.results.grading.attack_mechanisms import mechanisms_of
 from purebench.results.grading.best_known import ran_bespoke
 from purebench.results.grading.convergence import BACK, LEVEL, MARGIN
 from purebench.results.grading.criteria import thresholds
@@ -184,7 +185,7 @@ def _attacks(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
         most = max(attack.gradient_eot for attack in following)
         cure = cures.change(f"eot: {thresholds.EOT_SAMPLES.better(most)[1]:g}")
         yield thresholds.EOT_SAMPLES.reason(most, f"{most} EOT samples", cure)
-    kinds = dict.fromkeys(kind for attack in asked for kind in attack.mechanisms)
+    kinds = dict.fromkeys(kind for attack in asked for kind in mechanisms_of(result, attack))
     told = f"{len(kinds)} mechanisms of attacks ({', '.join(kinds) or 'none'})"
     cure = cures.change(f"attacks of {thresholds.MECHANISMS.better(len(kinds))[1]:g} mechanisms")
     yield thresholds.MECHANISMS.reason(len(kinds), told, cure)
