@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -19,6 +20,8 @@ from purebench.attack_search.halving import candidate_rows
 from purebench.attack_search.search import SearchResult
 from purebench.boards.board import SOURCE, Board
 from purebench.boards.replay import command
+from purebench.core.errors import PurebenchError
+from purebench.results.files.export import write_files
 
 ENDED = {
     "time": "the time was over",
@@ -252,7 +255,6 @@ def write(report: BreakReport, out: Path) -> list[Path]:
     Returns:
         The files.
     """
-    out.mkdir(parents=True, exist_ok=True)
     texts = {
         "report.md": report.markdown(),
         "report.json": json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n",
@@ -261,6 +263,19 @@ def write(report: BreakReport, out: Path) -> list[Path]:
         head = f"# an attack on {report.board.shown[0].use}, found by: {report.command}\n"
         texts["attack.yaml"] = head + yaml.safe_dump({"attacks": report.attack()}, sort_keys=False, width=100)
         texts["board.yaml"] = head + yaml.safe_dump(report.extended.board.to_dict(), sort_keys=False, width=100)
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+    write_files({out / name: text for name, text in texts.items()})
     return [out / name for name in texts]
+
+
+def check_folder(out: Path) -> None:
+    """Check before a search that its files can be written.
+
+    Args:
+        out: The folder.
+
+    Raises:
+        PurebenchError: If there is a file in its place, or its folder cannot be written.
+    """
+    there = next((place for place in (out, *out.resolve().parents) if place.exists()), out)
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise PurebenchError(f"--out: expected a folder that can be written, but {there} is not one; choose another.")

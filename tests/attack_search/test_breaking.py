@@ -226,6 +226,24 @@ def test_the_files_have_the_report_and_an_attack_that_a_board_runs(
     assert draws == ["0"] * 24
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"), [("1 / 0", "ZeroDivisionError"), ("x.sum() * float('nan')", "finite logits")]
+)
+def test_a_defense_that_raises_or_answers_nan_is_refused_with_its_error(place: Path, answer: str, told: str) -> None:
+    code = OWN.replace("return self.model(x).detach() + 0 * x.sum()", f"return self.model(x) + {answer}")
+    (place / "own.py").write_text(code, encoding="utf-8")
+    with pytest.raises(PurebenchError, match=f"expected a defense that answers the dev images, but: .*{told}"):
+        searched(place)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_search(place: Path) -> None:
+    words = ["break", "masked", "--board", f"{place}/board.yaml", "--store", f"{place}/s", "--out"]
+    for out in (place / "own.py", place / "own.py" / "deeper"):
+        with pytest.raises(PurebenchError, match=r"--out: expected a folder that can be written, but .*own.py is not"):
+            CliRunner().invoke(app, [*words, str(out)], catch_exceptions=False)
+    assert not (place / "s").exists()
+
+
 def test_data_sets_without_dev_images_and_more_than_there_are_are_refused(place: Path) -> None:
     with pytest.raises(PurebenchError, match=r"--images: expected at most 80, the number of dev images"):
         searched(place, replace(FEW, images=81))

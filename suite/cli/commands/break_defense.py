@@ -85,7 +85,7 @@ def break_defense(
     from purebench.attack_search.breaking import SearchBudget
     from purebench.attack_search.breaking import break_defense as run
     from purebench.attack_search.controls import BUNDLED, read_controls
-    from purebench.attack_search.report import write
+    from purebench.attack_search.report import check_folder, write
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose, label
@@ -102,6 +102,8 @@ def break_defense(
     )
     chosen, original = choose(board, [defense], None), load_board(find_board(board))
     check_trust(board, original, trust=trust)
+    out = out or Path("broken") / label(defense)
+    check_folder(out)
     measured = read_controls(controls or BUNDLED)
     keep_freed_memory()
     with progress_bar("preparing") as tell:
@@ -116,7 +118,6 @@ def break_defense(
             command=shlex.join(["purebench", *sys.argv[1:]]),
             progress=tell,
         )
-    out = out or Path("broken") / label(defense)
     files = write(report, out)
     _print(report, out, store)
     for place in files:
