@@ -69,4 +69,5 @@ def images_to_show(a: Floats, b: Floats, level: float) -> int:
         level: the level of the two-sided test, in (0,1).
     """
     mean, spread = float((a - b).mean()), float((a - b).std())
-    return 2 * len(a) if mean <= 0 else ceil((norm.ppf(1 - level / 2) * spread / mean) ** 2)
+    quantile = float(norm.ppf(1 - level / 2))
+    return 2 * len(a) if mean <= 0 else ceil((quantile * spread / mean) ** 2)
