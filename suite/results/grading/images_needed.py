@@ -54,7 +54,8 @@ def images_to_exclude(pairs: Sequence[tuple[Floats, Floats]], margin: float, lev
 def _to_exclude(a: Floats, b: Floats, margin: float, level: float) -> int:
     if (room := margin - float((a - b).mean())) <= 0:
         return 2 * len(a)
-    images = max(1, ceil((norm.ppf(1 - level) * float((a - b).std()) / room) ** 2))  # by the normal distribution
+    quantile = float(norm.ppf(1 - level))
+    images = max(1, ceil((quantile * float((a - b).std()) / room) ** 2))  # by the normal distribution
     while images < MOST and not exceeds_by_less(np.resize(a, images), np.resize(b, images), margin, level):
         images = ceil(GROWTH * images)
     return images
