@@ -90,6 +90,12 @@ def brackets_text(board: Board, rows: Sequence[Row]) -> str:
     return f"{title}: {', '.join(found)}" if found else ""
 
 
+def best_known_text(rows: Sequence[Row]) -> str:
+    """Return the meaning of the best known accuracies, and those of the rows with bespoke attacks, with intervals."""
+    found = [f"{row.name} {row.best_known.percent()}" for row in rows if row.best_known and row.result.best_known]
+    return f"{BEST_KNOWN}: {', '.join(found)}" if found else BEST_KNOWN
+
+
 def notes(
     board: Board, rows: Sequence[Row], marks: tuple[bool, bool], left_out: Collection[str], converged: str = ""
 ) -> list[Text]:
@@ -107,7 +113,7 @@ def notes(
     """
     bars, lettered = marks
     notes = [*grade_notes(rows), f"robust accuracy: {UPPER_BOUND}"] if rows else []
-    notes += [BEST_KNOWN] if rows and any(attack.rows for attack in board.attacks) else []
+    notes += [best_known_text(rows)] if rows and any(attack.rows for attack in board.attacks) else []
     notes += [stopped] if (stopped := stopped_text(board, rows)) else []
     notes += [f"{100 * board.confidence:g} % intervals: {methods}"] if (methods := methods_text(rows)) else []
     if bars:

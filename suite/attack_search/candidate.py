@@ -98,8 +98,34 @@ class AttackCandidate:
         """Return about how many purifier passes it costs for an image."""
         return sum(step.passes() for step in self.steps)
 
+    @property
+    def views(self) -> frozenset[str]:
+        """The views of its steps by name, those of other models in full, and the attacks that use none."""
+        return frozenset(_view_of(step) for step in self.steps)
+
+    @property
+    def words(self) -> str:
+        """The attacks and their views in words."""
+        return in_words([step.plain() for step in self.steps])
+
     def __str__(self) -> str:
         return "; then ".join(json.dumps(step.plain()) for step in self.steps)
+
+
+def _view_of(step: Step) -> str:
+    view = Spec.parse(step.gradient)
+    if view.name == "none":
+        return step.attack
+    return str(view) if view.name in ("inner", "stand-in") else view.name
+
+
+def in_words(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Return attacks in words, such as "apgd(steps=20) through bpda; then square through none".
+
+    Args:
+        steps: The attacks, as `Step.plain` returns them.
+    """
+    return "; then ".join(f"{step['use']} through {step['gradient']}" for step in steps)
 
 
 def sequence_eot(random: bool) -> int:

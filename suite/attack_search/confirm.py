@@ -11,15 +11,18 @@ is part of: another number of draws, changed code or another version of torch ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from purebench.attack_search.candidate import AttackCandidate, sequence_eot
 from purebench.boards.board import Board
+from purebench.boards.jobs import Job
 from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
 from purebench.core.seeds import hash_of
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_prepared
@@ -67,15 +70,56 @@ def level(confidence: float, number: int) -> float:
     return 1 - (1 - confidence) * 0.5**number
 
 
-def number_of(records: Sequence[Record], defense: str, attack: str) -> int:
+@dataclass(frozen=True)
+class DefenseIdentity:
+    """What makes two confirmations those of the same defense, whatever the row is named.
+
+    Attributes:
+        spec: Spec of the defense.
+        weights: Hash of its weights.
+        source: Hash of its source; "" if there is none.
+    """
+
+    spec: str
+    weights: str
+    source: str
+
+    @classmethod
+    def of(cls, record: Record) -> DefenseIdentity:
+        """Return the identity of the defense of a record."""
+        return cls.of_facts(record.provenance.get("defense"), record.provenance.get("code"))
+
+    @classmethod
+    def of_facts(cls, defense: Any, code: Any) -> DefenseIdentity:
+        """Return the identity from what a record states of the defense and of the code."""
+        defense, code = (found if isinstance(found, Mapping) else {} for found in (defense, code))
+        part = code.get("defense")
+        source = part.get("source", "") if isinstance(part, Mapping) else ""
+        return cls(str(defense.get("spec", "")), str(defense.get("weights", "")), str(source))
+
+    def same_as(self, other: DefenseIdentity) -> bool:
+        """Return whether the specs are equal, or code, weights and parameters, so that a copied file counts too."""
+        if self.spec == other.spec or not self.source:
+            return self.spec == other.spec
+        alike = (self.source, self.weights) == (other.source, other.weights)
+        return alike and _without_path(self.spec) == _without_path(other.spec)
+
+
+def _without_path(text: str) -> tuple[str, Mapping[str, Any]]:
+    spec = Spec.parse(text)
+    return spec.name.rpartition(":")[2], spec.params
+
+
+def number_of(records: Sequence[Record], defense: DefenseIdentity, attack: str) -> int:
     """Return k for an attack on a defense: that of the same attack if it was confirmed before, else the next one.
 
     Args:
         records: All records of the board of confirmations, in the order in which they were added.
-        defense: Name of the row.
+        defense: The defense.
         attack: Name of the attack, which the keys of its jobs decide.
     """
-    before = list(dict.fromkeys(one.attack for one in records if one.defense == defense and one.attack != WORST_CASE))
+    own = (one for one in records if one.attack != WORST_CASE and DefenseIdentity.of(one).same_as(defense))
+    before = list(dict.fromkeys(one.attack for one in own))
     return (before.index(attack) if attack in before else len(before)) + 1
 
 
@@ -123,7 +167,7 @@ def confirm(
     context = _named(prepare(unnamed, compute.main_device()))
     (choice,) = context.board.attacks
     with store.writing(path) as saved:
-        number = number_of(saved.of_board(unnamed.name), row.name, choice.name)
+        number = number_of(saved.of_board(unnamed.name), _identity(context), choice.name)
     records = run_prepared(
         context.board,
         context,
@@ -132,6 +176,13 @@ def confirm(
         progress=lambda done, total, record: progress("confirming on images of the board", done, total),
     )
     return _estimated([one for one in records if one.attack != WORST_CASE], number, random, board.confidence)
+
+
+def _identity(context: Context) -> DefenseIdentity:
+    (row,) = context.board.defenses
+    code = next((job.code for job in context.jobs() if isinstance(job, Job)), {})
+    facts = {"spec": str(row.use), "weights": context.fingerprints[row.name]}
+    return DefenseIdentity.of_facts(facts, code)
 
 
 def _named(context: Context) -> Context:

@@ -73,7 +73,9 @@ def profile_of(context: Context, row: DefenseChoice, board: Board) -> DefensePro
     defense = context.pristine(row.name)
     purifier = defense.purifier
     images = torch.as_tensor(context.images.take(range(min(2, len(context.images)))).floats()).to(context.device)
-    with seeded("break", "look", device=context.device):
+    paths: Sequence[str] = ()
+    # a defense that raises is refused with its error by the first job of the search
+    with suppress(Exception), seeded("break", "look", device=context.device):
         paths = inner_modules(defense, images)
     direct = "classifier" if purifier is None else ""
     inner = [path for path in reversed(paths) if path != direct and not (purifier and path == "classifier")]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain, count
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from purebench.attack_search.candidate import sequence_eot
+from purebench.attack_search.candidate import in_words, sequence_eot
 from purebench.attack_search.confirm import Confirmation, level
 from purebench.attack_search.controls import BreakFrequency, MeasuredFault
+from purebench.attack_search.found_board import FoundBoard, found_board
 from purebench.attack_search.halving import candidate_rows
 from purebench.attack_search.search import SearchResult
-from purebench.boards.board import Board
+from purebench.boards.board import SOURCE, Board
 from purebench.boards.replay import command
+from purebench.core.errors import PurebenchError
+from purebench.results.files.export import write_files
 
 ENDED = {
     "time": "the time was over",
@@ -26,10 +30,10 @@ ENDED = {
     "evaluations": "the number of candidates was reached",
     "interrupted": "it was interrupted",
 }
-ADDED = "found"
-"""Name of the attack on the board that is written, if it is free."""
 SHOWN = 12
 """Candidates in the table of report.md."""
+NAMED = 3
+"""Largest number of candidates that are named among those that were not run."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -76,17 +80,20 @@ class BreakReport:
         scores = [score for some in self.found.halving.scores.values() for score in some.values() if score.passes]
         return min((score.seconds / score.passes for score in scores), default=0.0)
 
+    @property
+    def extended(self) -> FoundBoard:
+        """The board with the winner as an attack that is bespoke to the row; there must be a winner."""
+        assert self.found.winner is not None
+        return found_board(self.original, self.board.shown[0], self.found.winner[0], random=self.random)
+
     def attack(self) -> dict[str, Any]:
         """Return the winner as a key of `attacks` of a board.yaml, bespoke to the row; empty if there is none."""
         if self.found.winner is None:
             return {}
-        return {self.added: {**self.found.winner[0].plain(self.eot), "rows": [self.board.shown[0].name]}}
-
-    @property
-    def added(self) -> str:
-        """The name of the winner on the board that is written: `ADDED`, with a number if the board has this name."""
-        taken = {attack.name for attack in self.original.attacks}
-        return next(name for name in chain([ADDED], (f"{ADDED}-{n}" for n in count(2))) if name not in taken)
+        found = self.extended
+        if found.existing:
+            return {found.attack.name: self.found.winner[0].plain(self.eot)}
+        return {found.attack.name: found.board.to_dict()["attacks"][found.attack.name]}
 
     def dev_accuracies(self) -> dict[str, float]:
         """Return the accuracies of the winner on dev images, by their number, which rises."""
@@ -117,8 +124,30 @@ class BreakReport:
         return (
             f"{failed if done.errored else ''}Confirmed on {done.robust.n} images of {self.board.name} with fresh "
             f"draws: accuracy {done.robust.percent()} under this attack ({with_interval}). "
-            "It is an upper bound of the robust accuracy."
+            f"It is an upper bound of the robust accuracy.{self._existing()}"
         )
+
+    def _existing(self) -> str:
+        """Return a sentence if the board has the winner among its own attacks; else nothing."""
+        if self.found.winner is None or not (found := self.extended).existing:
+            return ""
+        only = f", on rows with only: {found.attack.only}" if found.attack.only == SOURCE else ""
+        return f" {self.original.name} has this attack already, as {found.attack.name}{only}: it adds nothing to it."
+
+    def not_run(self, most: int | None = None) -> list[str]:
+        """Return which candidates were left out or not reached, and why; empty if there are none.
+
+        Args:
+            most: Largest number of candidates that a sentence names; None for all.
+        """
+        found, told = self.found, []
+        if found.expensive:
+            named = [f"{one.candidate.words} ({one.reason})" for one in found.expensive]
+            told.append(f"Left out as too expensive for the time: {_listed(named, most)}.")
+        if found.unreached and found.ended not in ("broken", "exhausted"):
+            named = [one.words for one in found.unreached]
+            told.append(f"Not reached, because {ENDED[found.ended]}: {_listed(named, most)}.")
+        return told
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
@@ -138,8 +167,9 @@ class BreakReport:
             "clean": None if found.clean is None else found.clean.accuracy,
             "brackets": found.brackets,
             "candidates": candidate_rows(found.halving),
-            "left_out": [str(one) for one in found.expensive],
-            "winner": self.attack().get(self.added),
+            "left_out": [{"attack": str(one.candidate), "why": one.reason} for one in found.expensive],
+            "not_reached": [str(one) for one in found.unreached],
+            "winner": next(iter(self.attack().values()), None),
             "dev_ladder": self.dev_accuracies(),
             "confirmation": None if done is None else {**asdict(done), "robust": done.robust.to_dict()},
             "next_confidence": level(self.board.confidence, 1 if done is None else done.number + 1),
@@ -162,9 +192,9 @@ class BreakReport:
             self.frequency.sentence(),
             "",
             f"Tried: {tried} in {brackets} on {self.images} dev images, {found.passes:,} purifier passes, "
-            f"{found.spent:.0f} s; too expensive for the time: {counted(len(found.expensive), 'attack')}. Clean "
-            f"accuracy on dev images: {clean}.",
+            f"{found.spent:.0f} s. Clean accuracy on dev images: {clean}.",
             "",
+            *chain.from_iterable((line, "") for line in self.not_run()),
             "## The attack",
             "",
             "```yaml",
@@ -186,44 +216,37 @@ class BreakReport:
         ]
         for row in candidate_rows(found.halving)[:SHOWN]:
             dev = ", ".join("–" if v is None else f"{100 * v:.0f} % ({n})" for n, v in row["dev"].items())
-            attack = "; then ".join(f"{step['use']} through {step['gradient']}" for step in row["attack"])
+            attack = in_words(row["attack"])
             why = row["why"] if not row["failed"] else f"{row['why']}: {row['failed']}"
             lines.append(f"| {dev} | {row['passes']:.0f} | {attack} | {why.replace('|', '/')} |")
         return "\n".join([*lines, ""])
 
-    def extended(self) -> Board:
-        """Return the board with the defense as a row, and the winner as a further attack that is bespoke to it.
-
-        The robust accuracies and the ranks of the common suite stay as they are.
-        """
-        (row,) = self.board.shown
-        assert self.found.winner is not None
-        rows = [other for other in self.original.defenses if other.name != row.name]
-        choice = replace(self.found.winner[0].choice(self.added, self.eot), rows=(row.name,))
-        return replace(
-            self.original,
-            name=f"{self.board.name}-found",
-            title=f"{self.original.title}, with an attack that was searched for",
-            attacks=(*self.original.attacks, choice),
-            defenses=(*rows, row),
-        )
-
     def run_command(self, out: Path, store: Path | None = None) -> str:
-        """Return the command that runs the board with the attack.
+        """Return the command that runs the defense under the attack, with the evidence that grades it.
 
         Args:
             out: The folder of board.yaml.
             store: The store; None for the default one.
         """
-        board = self.extended()
+        found = self.extended
+        board, row = found.board, self.board.shown[0]
+        if found.existing:
+            return command("run", self.board.origin, defense=[str(row.use)], store=store, evidence=True)
         specs = [board.classifier, board.dataset.use, *(row.use for row in board.defenses)]
         specs += [attack.use for attack in board.attacks]
         files = any(spec.path is not None for spec in specs)  # they lie outside of the folder
-        return command("run", str(out / "board.yaml"), defense=[self.board.shown[0].name], store=store, trust=files)
+        path = str(out / "board.yaml")
+        return command("run", path, defense=[row.name], store=store, trust=files, evidence=True)
+
+
+def _listed(named: Sequence[str], most: int | None) -> str:
+    """Return names in one line, at most some of them."""
+    shown = named if most is None or len(named) <= most + 1 else named[:most]
+    return "; ".join(shown) + (f"; and {len(named) - len(shown)} more" if len(shown) < len(named) else "")
 
 
 def write(report: BreakReport, out: Path) -> list[Path]:
-    """Write report.md and report.json, and if an attack was found attack.yaml and board.yaml.
+    """Write report.md and report.json, and if an attack was found that the board lacks attack.yaml and board.yaml.
 
     Args:
         report: The report.
@@ -232,15 +255,27 @@ def write(report: BreakReport, out: Path) -> list[Path]:
     Returns:
         The files.
     """
-    out.mkdir(parents=True, exist_ok=True)
     texts = {
         "report.md": report.markdown(),
         "report.json": json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n",
     }
-    if report.found.winner is not None:
+    if report.found.winner is not None and not report.extended.existing:
         head = f"# an attack on {report.board.shown[0].use}, found by: {report.command}\n"
         texts["attack.yaml"] = head + yaml.safe_dump({"attacks": report.attack()}, sort_keys=False, width=100)
-        texts["board.yaml"] = head + yaml.safe_dump(report.extended().to_dict(), sort_keys=False, width=100)
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+        texts["board.yaml"] = head + yaml.safe_dump(report.extended.board.to_dict(), sort_keys=False, width=100)
+    write_files({out / name: text for name, text in texts.items()})
     return [out / name for name in texts]
+
+
+def check_folder(out: Path) -> None:
+    """Check before a search that its files can be written.
+
+    Args:
+        out: The folder.
+
+    Raises:
+        PurebenchError: If there is a file in its place, or its folder cannot be written.
+    """
+    there = next((place for place in (out, *out.resolve().parents) if place.exists()), out)
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise PurebenchError(f"--out: expected a folder that can be written, but {there} is not one; choose another.")

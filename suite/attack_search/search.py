@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from purebench.attack_search.affordable import LeftOut, TimeLimits, affordable
 from purebench.attack_search.bench import DEV_BLOCK, AttackBench
 from purebench.attack_search.candidate import AttackCandidate
 from purebench.attack_search.halving import MOST_PARTS, Halving, OutOfTime, Score, composition, halve, rungs
@@ -16,8 +17,6 @@ from purebench.statistics.design.propose import Point, find_proposer
 
 BRACKET = 9
 """Proposed candidates of a bracket."""
-LARGEST_SHARE = 0.15
-"""Share of the time of the search that a candidate may take on the first rung."""
 GROUP = 6
 """Candidates of the portfolio in a bracket, so that a search whose first candidates leave no image ends soon."""
 MOST_EMPTY = 20
@@ -42,6 +41,8 @@ class SearchResult:
         clean: The score without an attack; None if the search was interrupted before it was measured.
         brackets: Number of finished brackets, those of the portfolio included.
         expensive: Candidates that were left out because one run would take too much of the time.
+        unreached: Candidates of the portfolio that were not reached before the search ended.
+        reduced: Names of the candidates of the portfolio that were replaced by ones with less effort.
         empty: Number of brackets in a row that had no new candidate.
         ended: Why the search ended: `time`, `broken` (no dev image is left), `exhausted` (no new candidate fits the
             time), `evaluations`, or `interrupted`.
@@ -52,8 +53,10 @@ class SearchResult:
     halving: Halving
     clean: Score | None = None
     brackets: int = 0
-    expensive: list[AttackCandidate] = field(default_factory=list)
+    expensive: list[LeftOut] = field(default_factory=list)
+    unreached: list[AttackCandidate] = field(default_factory=list)
     empty: int = 0
+    reduced: set[str] = field(default_factory=set)
     ended: str = "time"
     spent: float = 0.0
     passes: int = 0
@@ -130,6 +133,8 @@ def search(
     except (Stopped, KeyboardInterrupt):
         found.ended = "interrupted"
     found.spent, found.passes = bench.spent, bench.passes
+    done = {*halving.candidates, *(one.candidate.name for one in found.expensive), *found.reduced}
+    found.unreached = [one for one in portfolio(bench.known) if one.name not in done]
     if found.winner is None and found.ended != "interrupted":
         raise PurebenchError(
             "break: expected at least one finished candidate, but the time was over before; increase --hours, or use "
@@ -175,18 +180,17 @@ def _run_brackets(
 def _affordable(
     candidates: Sequence[AttackCandidate], bench: AttackBench, found: SearchResult
 ) -> list[AttackCandidate]:
-    """Return the candidates that fit the time on the first rung; the others are noted. The first always fits."""
-    kept: list[AttackCandidate] = []
+    """Return the new candidates that fit the time on the first rung; the others are noted. The first always fits."""
+    known = {*found.halving.candidates, *found.reduced, *(one.candidate.name for one in found.expensive)}
+    new = list({one.name: one for one in candidates if one.name not in known}.values())
+    first = new[:1] if found.brackets == 0 else []
     images = found.halving.rungs[0]
-    for place, one in enumerate(candidates):
-        if one.name in found.halving.candidates or one.name in {other.name for other in kept}:
-            continue
-        seconds = one.passes() * bench.price * images / bench.workers
-        if (found.brackets == 0 and place == 0) or seconds <= LARGEST_SHARE * bench.seconds:
-            kept.append(one)
-        elif one.name not in {other.name for other in found.expensive}:
-            found.expensive.append(one)
-    return kept
+    time = TimeLimits(bench.price * images / bench.workers, bench.seconds, bench.left)
+    kept, out = affordable(new[len(first) :], [*found.halving.candidates.values(), *first], time)
+    names = {one.name for one in (*kept, *(left.candidate for left in out))}
+    found.reduced |= {one.name for one in new[len(first) :] if one.name not in names}
+    found.expensive += out
+    return [*first, *(one for one in kept if one.name not in known)]
 
 
 def _bracket(

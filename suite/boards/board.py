@@ -74,6 +74,13 @@ class AttackChoice:
     spare: bool = False
     rows: tuple[str, ...] = ()
 
+    def same_as(self, other: AttackChoice) -> bool:
+        """Return whether two attacks differ at most in their names and in the rows that they run on."""
+        mine, theirs = (
+            (one.use.name, dict(one.use.params), Spec.parse(one.gradient), one.eot, one.source) for one in (self, other)
+        )
+        return mine == theirs
+
     def for_row(self, defense: str) -> bool:
         """Return whether it runs on this row, as far as the rows that it is bespoke to decide."""
         return not self.rows or defense in self.rows

@@ -183,7 +183,7 @@ def _check_different(attacks: Sequence[AttackChoice]) -> None:
     for place, attack in enumerate(attacks):
         for other in attacks[:place]:
             apart = {attack.only, other.only} == {"random", "deterministic"}  # no defense is attacked by both
-            if not apart and _without_name(attack) == _without_name(other):
+            if not apart and attack.same_as(other):
                 name = attack.use.name
                 repeat = "to repeat an attack, run the board with another seed"
                 cure = f"for restarts, use the parameter: {name}(restarts=2)" if _has_restarts(name) else repeat
@@ -191,11 +191,6 @@ def _check_different(attacks: Sequence[AttackChoice]) -> None:
                     f"attacks.{attack.name}: expected an attack that differs from attacks.{other.name} in use, "
                     f"gradient, eot or source, but they are equal; remove one ({cure})."
                 )
-
-
-def _without_name(attack: AttackChoice) -> tuple[object, ...]:
-    use = attack.use
-    return use.name, dict(use.params), Spec.parse(attack.gradient), attack.eot, attack.source
 
 
 def _has_restarts(name: str) -> bool:

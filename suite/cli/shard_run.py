@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
+from purebench.boards.board import Board
+from purebench.boards.bundled import find_board
+from purebench.boards.parse import load_board
+from purebench.boards.replay import command, run_command
 from purebench.boards.trust import check_files
 from purebench.core.errors import PurebenchError
+from purebench.core.registry import Spec
 from purebench.core.terminal_output import complain, printable
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_prepared, tell_preparation
 from purebench.execution.companions import companion_boards
 from purebench.execution.context import prepare
-from purebench.execution.planning.plan_file import read_plan, require_same_jobs, shard_store
+from purebench.execution.planning.plan_file import merged_store, read_plan, require_same_jobs, shard_store
 from purebench.execution.planning.shards import Shard, keys_of
 from purebench.execution.progress.terminal import run_progress
+
+USUAL = 8
+"""Number of shares of the example that `plan --write` prints."""
 
 
 def run_plan(
@@ -76,20 +85,64 @@ def run_plan(
             tell=complain,
         )
     print(printable(f"shard {shard} of {board.name}: {len(records)} of {len(plan.jobs)} jobs are in {place}"))
-    name = str(place) if shard.count == 1 else f"{path.stem}.sqlite"
-    if shard.count > 1:
-        print(
-            printable(
-                f"when all shards have ended: purebench merge {path.stem}.*-of-{shard.count}.sqlite -o {name}, then "
-                f"purebench show {board.name} --store {name}"
-            )
-        )
-    if companion_boards(board):
-        print(
-            printable(
-                "a plan leaves out the controls and the ladder of effort; run them into the whole store, with the -d "
-                f"and --images of the plan: purebench run {board.origin} --evidence --store {name}"
-            )
-        )
+    for line in next_commands(path, board, shard, store, place):
+        print(printable(line))
     if any(record.errored for record in records):
         raise typer.Exit(1)
+
+
+def run_commands(path: Path, shares: int) -> list[str]:
+    """Return the lines that say how a plan is run.
+
+    Args:
+        path: The plan file.
+        shares: The number of shares into which it can be divided.
+    """
+    count = min(USUAL, shares)
+    if count < 2:
+        return [f"plan: {path}; its jobs depend on each other, so that one process runs it:", *_indented(_run(path))]
+    lines = [f"plan: {path}; it can be divided into at most {shares:,} shares, such as {count} of them:"]
+    return lines + _indented(_run(path, f"1/{count}"), *(["…"] if count > 2 else []), _run(path, f"{count}/{count}"))
+
+
+def _run(path: Path, shard: str | None = None) -> str:
+    return command("run", plan=path, shard=shard)
+
+
+def next_commands(path: Path, board: Board, shard: Shard, store: Path | None, place: Path) -> list[str]:
+    """Return the lines that a shard prints when it has ended: how the stores are merged and shown, and graded.
+
+    Args:
+        path: The plan file.
+        board: The board of the plan.
+        shard: The shard.
+        store: The store that was asked for; None for the one beside the plan file.
+        place: The store.
+    """
+    lines, whole = [], place
+    if shard.count > 1:
+        whole = merged_store(path)
+        stem = shlex.quote(str(path.with_name(path.stem)))
+        shards = f"{stem}.*-of-{shard.count}.sqlite" if store is None else f"{shlex.quote(str(place))} OTHER-STORES"
+        merging = f"purebench merge {shards} -o {shlex.quote(str(whole))}"
+        showing = command("show", board.name, store=whole)
+        lines += ["when all shards have ended:", *_indented(merging, showing)]
+    if companion_boards(board):
+        running = run_command(board, _rows(board), evidence=True, store=whole)
+        told = "a plan leaves out the controls and the ladder of effort; this runs them into the whole store:"
+        lines += [told, *_indented(running)]
+    return lines
+
+
+def _rows(board: Board) -> list[Spec] | None:
+    """Return the specs of the rows of a plan; None if these are all rows of the board's file."""
+    rows = [row.use for row in board.shown]
+    try:
+        own = [row.use for row in load_board(find_board(board.origin)).shown]
+    except PurebenchError:
+        return rows
+    return None if rows == own else rows
+
+
+def _indented(*commands: str) -> list[str]:
+    return [f"  {text}" for text in commands]

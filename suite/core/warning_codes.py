@@ -31,6 +31,7 @@ class WarningCode(StrEnum):
         FLAT_LADDER: attacks of rising effort leave the accuracy that random noise leaves.
         INCOMPLETE_OPTIMISATION: the accuracy still falls with more effort of the attack.
         INCREASING_LOSS: more effort of the attack leaves a higher accuracy.
+        PARTLY_MASKED: attacks without the defense's gradient break too many images that no attack with it breaks.
         TRANSFER_ONLY: images of another model lower the accuracy more than the strongest attack with gradients does.
         SILENT_SUCCESS: an attack reports a success, but the image that it returns is classified correctly.
         UNREACHABLE: attacks without a limit of the distance find no adversarial image.
@@ -48,6 +49,7 @@ class WarningCode(StrEnum):
     FLAT_LADDER = "flat-ladder"
     INCOMPLETE_OPTIMISATION = "incomplete-optimisation"
     INCREASING_LOSS = "increasing-loss"
+    PARTLY_MASKED = "partly-masked"
     TRANSFER_ONLY = "transfer-only"
     SILENT_SUCCESS = "silent-success"
     UNREACHABLE = "unreachable"

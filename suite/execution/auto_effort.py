@@ -12,7 +12,9 @@ from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress, run_board
 from purebench.execution.context import Context
 from purebench.records.record import Record
+from purebench.results.grading.convergence import LEVEL, MARGIN
 from purebench.results.grading.growing import unfinished
+from purebench.results.grading.images_needed import least_images
 from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
 
@@ -56,6 +58,13 @@ def run_at_effort(
         raise PurebenchError(
             "effort: expected no stopping rule and no budget of time beside auto, because the rows are compared on the "
             "same images at every effort, but there is one; remove stop, or --until, --max-images and --budget."
+        )
+    images, least = board.images_of(board.most_blocks), least_images(MARGIN, LEVEL / 2)
+    if auto and images < least:
+        tell(
+            f"effort: no effort shows that a row has converged on {images} images, because at least {least} are needed "
+            f"to exclude a difference of {100 * MARGIN:g} points: the attacks are doubled until the budget ends; use "
+            f"more images (--images {least})"
         )
     before: list[DefenseResult] = []
     level = 0

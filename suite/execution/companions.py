@@ -10,6 +10,7 @@ from pathlib import Path
 from purebench.boards.board import Board
 from purebench.boards.derived.controls_board import companion_name, controls_board, references_board
 from purebench.boards.derived.effort_board import EFFORT, effort_board
+from purebench.core.errors import PurebenchError
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import JobProgress, run_board
 from purebench.records.record import Record
@@ -60,12 +61,15 @@ def run_companions(
         PurebenchError: invalid input, before anything is written.
     """
     ladder = companion_name(board.name, EFFORT)
+    run = partial(run_board, path=path, compute=compute or Compute(), wait=wait, retry_errors=retry_errors)
     for derived in companion_boards(board):
-        # a run of some rows keeps the ladders of the others, whose grades depend on them
-        run = partial(run_board, path=path, compute=compute or Compute(), wait=wait, retry_errors=retry_errors)
-        _, records = run(derived, keep_rows=derived.name == ladder, progress=progress, tell=tell)
-        if (measured := references_board(board, _references(records))) is not None:
-            run(measured, progress=progress, tell=tell)
+        try:
+            # a run of some rows keeps the ladders of the others, whose grades depend on them
+            _, records = run(derived, keep_rows=derived.name == ladder, progress=progress, tell=tell)
+            if (measured := references_board(board, _references(records))) is not None:
+                run(measured, progress=progress, tell=tell)
+        except PurebenchError as error:
+            raise PurebenchError(f"{derived.name}: {error}") from error
 
 
 def _references(records: Sequence[Record]) -> list[str]:

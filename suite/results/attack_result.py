@@ -111,7 +111,8 @@ class AttackResult:
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """The mechanisms by which it finds adversarial images, those of its parts if it is a sequence; () if none.
 
-        The reuse of another row's clean images is none.
+        The reuse of another row's clean images is none; `results.grading.attack_mechanisms` knows of other attacks that
+        are reused.
         """
         if self.source is not None:
             return () if self.source.get("attack") == CLEAN else (Mechanism.TRANSFER,)

@@ -33,7 +33,9 @@ T = TypeVar("T")
 
 OF_DEFENSE = ("classifier", "dataset", "defense", "purebench")
 OF_ATTACK = ("attack", "view", "purebench")
-"""Parts of a job's code that decide the answers of a defense, and those that decide how an attack searches."""
+SHARED = ("classifier", "dataset", "purebench")
+"""Parts of a job's code that decide the answers of a defense, those that decide how an attack searches, and those that
+the rows of a board share with those of the boards derived from it."""
 
 
 def merge(board: Board, records: Iterable[Record]) -> list[DefenseResult]:
@@ -117,7 +119,7 @@ def _provenance(board: Board, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _code(records: Sequence[Record]) -> dict[str, Any]:
-    """Return a hash of the code of the defense, and one of that of each attack; {} for records without code.
+    """Return hashes of the code of the defense, of all rows, and of each attack; {} for records without code.
 
     Records of different code have several hashes, joined by commas.
     """
@@ -128,7 +130,9 @@ def _code(records: Sequence[Record]) -> dict[str, Any]:
             seen.setdefault(record.attack, {})[id(code)] = code
     found = {attack: _hash_of_parts(codes.values(), OF_ATTACK) for attack, codes in sorted(seen.items())}
     every = [code for codes in seen.values() for code in codes.values()]
-    return {"defense": _hash_of_parts(every, OF_DEFENSE), "attacks": found} if found else {}
+    if not found:
+        return {}
+    return {"defense": _hash_of_parts(every, OF_DEFENSE), "shared": _hash_of_parts(every, SHARED), "attacks": found}
 
 
 def _hash_of_parts(codes: Iterable[Mapping[str, Any]], parts: Sequence[str]) -> str:

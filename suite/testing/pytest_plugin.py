@@ -32,6 +32,8 @@ OPTIONS = {
         "folder of the records, which are reused until something that affects them changes (default: in pytest's cache)"
     ),
 }
+GRADED = "* the worst letter of integrity and attack adequacy; the interval of the claim decides about its precision"
+"""The note below the table about the column of grades, whose heading has a star."""
 COLUMNS = ("result", "grade", "claim", "estimate", "images", "strongest", "test")
 LONGEST = 150
 """Number of characters of a test's name that are used in a folder's name."""
@@ -213,11 +215,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not told:
         return
     rows = [[claim.get(column, "") for column in COLUMNS] for claim in told]
-    wide = [max(len(row[place]) for row in [list(COLUMNS), *rows]) for place in range(len(COLUMNS))]
+    heads = [f"{column} *" if column == "grade" else column for column in COLUMNS]
+    wide = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(COLUMNS))]
     if terminalreporter.isatty:  # only a terminal limits the width
         wide = _narrowed(wide, terminalreporter._tw.fullwidth - 1)
     terminalreporter.section("robustness")
-    for row in [list(COLUMNS), *rows]:
+    for row in [heads, *rows]:
         colour = {"holds": {"green": True}, "fails": {"red": True}, "undecided": {"yellow": True}}.get(row[0], {})
         for line in _lines(row, wide):
             terminalreporter.write_line(line, **colour)
+    if any("grade" in claim for claim in told):
+        terminalreporter.write_line(GRADED)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from purebench.attack_search.confirm import _estimated, level, number_of
+from purebench.attack_search.confirm import DefenseIdentity, _estimated, level, number_of
 from purebench.attack_search.controls import BreakFrequency, MeasuredFault, read_controls
 from purebench.core.errors import PurebenchError
 from purebench.records.outcome import WORST_CASE
@@ -18,8 +18,13 @@ def test_the_confidence_of_the_kth_confirmation_spends_half_of_what_is_left() ->
     assert sum(1 - level(0.95, k) for k in range(1, 60)) == pytest.approx(0.05)
 
 
-def record(defense: str, attack: str) -> SimpleNamespace:
-    return SimpleNamespace(defense=defense, attack=attack)
+def record(spec: str, attack: str, weights: str = "w", source: str = "", row: str = "row") -> SimpleNamespace:
+    facts = {"defense": {"spec": spec, "weights": weights}, "code": {"defense": {"source": source}}}
+    return SimpleNamespace(defense=row, attack=attack, provenance=facts)
+
+
+def same(spec: str, weights: str = "w", source: str = "") -> DefenseIdentity:
+    return DefenseIdentity(spec, weights, source)
 
 
 def test_the_number_counts_the_confirmed_attacks_of_the_same_defense_in_their_order() -> None:
@@ -30,11 +35,27 @@ def test_the_number_counts_the_confirmed_attacks_of_the_same_defense_in_their_or
         record("a", "found-2"),
         record("a", "found-1"),
     ]
-    assert number_of([], "a", "found-2") == 1
-    assert number_of(records, "a", "found-2") == 1
-    assert number_of(records, "a", "found-1") == 2
-    assert number_of(records, "a", "found-3") == 3
-    assert number_of(records, "b", "found-3") == 2
+    assert number_of([], same("a"), "found-2") == 1
+    assert number_of(records, same("a"), "found-2") == 1
+    assert number_of(records, same("a"), "found-1") == 2
+    assert number_of(records, same("a"), "found-3") == 3
+    assert number_of(records, same("b"), "found-3") == 2
+
+
+def test_the_number_counts_the_defense_whatever_its_row_or_its_file_is_named() -> None:
+    done = [record("own.py:mine(k=1)", "found-1", source="s", row="first")]
+    assert number_of([record("jpeg", "found-1", row="first")], same("jpeg"), "found-2") == 2
+    assert number_of(done, same("own.py:mine(k=1)", source="edited"), "found-2") == 2
+    assert number_of(done, same("folder/copy.py:mine(k=1)", source="s"), "found-2") == 2
+    for other in (
+        same("copy.py:mine(k=2)", source="s"),
+        same("copy.py:other(k=1)", source="s"),
+        same("copy.py:mine(k=1)", source="t"),
+        same("copy.py:mine(k=1)", "other weights", "s"),
+        same("copy.py:mine(k=1)"),
+    ):
+        assert number_of(done, other, "found-2") == 1
+    assert number_of([record("a", "found-1"), record("b", "found-2")], same("c"), "found-3") == 1
 
 
 def answers(rng: np.random.Generator, shares: np.ndarray, draws: int) -> SimpleNamespace:

@@ -57,7 +57,7 @@ def test_the_attack_of_a_search_is_bespoke_to_its_row_and_raises_the_letter_that
     before = ran(board, tmp_path / "s")
     report = report_of(board)
     path = tmp_path / "found.yaml"
-    path.write_text(yaml.safe_dump(report.extended().to_dict(), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(report.extended.board.to_dict(), sort_keys=False), encoding="utf-8")
     after = ran(load_board(path), tmp_path / "s")
     assert report.attack()["found"]["rows"] == ["shattered"]
     assert bespoke(before["shattered"]).letter is Letter.B
@@ -69,6 +69,40 @@ def test_the_attack_of_a_search_is_bespoke_to_its_row_and_raises_the_letter_that
     assert found.value < 1  # the common suite breaks nothing
 
 
+def with_attack(place: Path, **more: Any) -> Board:
+    """Returns the toy board with an attack that equals `WINNER`."""
+    equal = {"use": "apgd(steps=3)", "gradient": "estimated(samples=100)", **more}
+    return load_board(write_toy(place, attacks={"clean": {"use": "clean"}, "mine": equal}))
+
+
+def test_an_attack_that_the_board_has_already_is_not_added_and_the_report_says_so(tmp_path: Path) -> None:
+    report = report_of(with_attack(tmp_path))
+    found = report.extended
+    assert found.existing
+    assert [attack.name for attack in found.board.attacks] == ["clean", "mine"]
+    assert "toy has this attack already, as mine" in report._existing()
+    assert report.run_command(tmp_path / "out").endswith("--evidence")
+    assert "board.yaml" not in report.run_command(tmp_path / "out")
+    assert set(report.attack()) == {"mine"}
+
+
+def test_an_equal_attack_of_other_rows_gets_the_row_and_one_of_random_rows_does_not_exclude_it(tmp_path: Path) -> None:
+    for board, names in (
+        (with_attack(tmp_path, rows=["linear"]), ["clean", "mine"]),
+        (with_attack(tmp_path, only="random"), ["clean", "mine", "found"]),
+    ):
+        report = report_of(board)
+        found = report.extended
+        path = tmp_path / "found.yaml"
+        path.write_text(yaml.safe_dump(found.board.to_dict(), sort_keys=False), encoding="utf-8")
+        read = load_board(path)  # a board with two equal attacks is refused
+        assert [attack.name for attack in read.attacks] == names
+        assert found.attack.for_row("shattered")
+        assert found.attack.only in ("all", "deterministic")
+        assert not found.existing
+    assert not report._existing()
+
+
 @pytest.mark.parametrize(
     ("taken", "free"), [(("apgd",), "found"), (("found",), "found-2"), (("found", "found-2"), "found-3")]
 )
@@ -77,5 +111,5 @@ def test_the_name_of_the_attack_is_one_that_the_board_does_not_have(
 ) -> None:
     attacks = {name: {"use": f"apgd(steps={steps})", "gradient": "exact"} for steps, name in enumerate(taken, 2)}
     report = report_of(load_board(write_toy(tmp_path, attacks=attacks)))
-    assert [attack.name for attack in report.extended().attacks] == [*taken, free]
+    assert [attack.name for attack in report.extended.board.attacks] == [*taken, free]
     assert set(report.attack()) == {free}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from purebench.attack_search.affordable import REDUCED, TimeLimits, affordable
 from purebench.attack_search.candidate import AttackCandidate, Step, joined
 from purebench.attack_search.defense_profile import DefenseProfile
 from purebench.attack_search.halving import Halving, OutOfTime, Score, candidate_rows, composition, halve, rungs
@@ -38,7 +41,7 @@ class Toy:
         self.right, self.images, self.most = right, images, most
         self.calls: list[tuple[int, tuple[str, ...]]] = []
         self.known, self.workers, self.seconds, self.price, self.spent, self.passes = KNOWN, 1, 1e9, 1e-9, 0.0, 0
-        self.tell = lambda: None
+        self.tell, self.left = (lambda: None), 1e9
 
     def clean(self) -> Score:
         return Score(np.ones(self.images), 1.0, 1e-3)
@@ -187,13 +190,55 @@ def test_a_search_whose_first_candidates_leave_no_image_ends_before_the_others()
 
 def test_candidates_that_would_take_too_much_of_the_time_are_left_out() -> None:
     toy = Toy(planted)
-    toy.seconds, toy.price = 100.0, 0.01  # 15 s are 1,500 passes: 125 for each of 12 images
+    toy.seconds, toy.price, toy.left = 100.0, 0.01, 20.0  # 15 s are 1,500 passes: 125 for each of 12 images
     found = search(toy, seed=0, how="random", evaluations=30)
     measured = [found.halving.candidates[name] for _, some in toy.calls for name in some]
     composed = "composition of the best candidates"
-    assert all(one.passes() <= 125 for one in measured if one.why != composed)
+    assert all(one.passes() <= 125 for one in measured if one.why != composed and not one.why.endswith(REDUCED))
+    assert all(one.passes() * 12 * 0.01 <= toy.left for one in measured if one.why != composed)
     assert found.expensive
-    assert all(one.passes() > 125 for one in found.expensive)
+    assert all(one.candidate.passes() > 125 and one.seconds > 15 for one in found.expensive)
+
+
+def test_the_time_alone_leaves_no_view_of_the_portfolio_untried() -> None:
+    toy = Toy(lambda one: np.ones(48))
+    toy.known = replace(KNOWN, random=True, purifies=True, intermediate=True)
+    toy.seconds, toy.price, toy.left = 100.0, 0.04, 60.0  # 15 s are 31 passes for each of 12 images
+    every = portfolio(toy.known)
+    assert sum(one.passes() > 31 for one in every) > len(every) / 2
+    found = search(toy, seed=0, how="random", evaluations=len(every))
+    measured = [found.halving.candidates[name] for name in toy.calls[1][1]]
+    tried = {view for one in found.halving.candidates.values() for view in one.views}
+    assert tried >= {"exact", "bpda", "blind", "surrogate", "noised", "intermediate"}
+    assert any(view.startswith("inner") for view in tried)
+    short = [one for one in found.halving.candidates.values() if one.why.endswith(REDUCED)]
+    assert short
+    assert all(one.passes() * 12 * 0.04 <= toy.left for one in short)
+    assert measured[0].passes() > 31  # the first one always runs in full
+    names = {one.name for one in every}
+    done = {one.candidate.name for one in found.expensive} | found.reduced | found.halving.candidates.keys()
+    assert names <= done | {one.name for one in found.unreached}
+
+
+def test_a_view_is_left_out_if_even_the_least_effort_would_take_more_than_the_time_that_is_left() -> None:
+    time = TimeLimits(per_pass=10.0, seconds=100.0, left=100.0)
+    bpda = AttackCandidate((Step("apgd", {"steps": 20}, "bpda", 8),), "")
+    kept, out = affordable([bpda], [attempt(1)], time)
+    assert not kept
+    assert (out[0].seconds, out[0].limit) == (150.0, 100.0)  # 5 steps of 1 draw are 15 passes
+    assert "about 150 s on the first dev images, more than the 100 s" in out[0].reason
+    (short,), _ = affordable([bpda], [attempt(1)], replace(time, left=151.0))
+    assert short.steps[0] == Step("apgd", {"steps": 5}, "bpda", 1)
+
+
+def test_a_proposal_and_a_view_that_was_tried_are_not_reduced() -> None:
+    time = TimeLimits(per_pass=1.0, seconds=100.0, left=100.0)
+    (dear,) = (AttackCandidate((Step("apgd", {"steps": 20}, "exact"),), ""),)
+    proposed = AttackCandidate((Step("apgd", {"steps": 20}, "bpda"),), "", (0.5,))
+    kept, out = affordable([dear, proposed], [attempt(1)], time)
+    assert not kept
+    assert [one.candidate for one in out] == [dear, proposed]
+    assert {one.limit for one in out} == {15.0}
 
 
 def test_all_candidates_of_the_portfolio_and_the_space_are_valid_attacks_and_views() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,8 @@ def test_merged_shards_give_the_bytes_of_a_serial_run(folder: Path) -> None:
     export_results(folder / "serial", merge(board, records), origin=str(folder / "board.yaml"))
     told = [call("run", "--plan", folder / "plan.json", "--shard", f"{k}/3", "--workers", 1) for k in (1, 2, 3)]
     assert "shard 1 of 3 of small: 8 of 24 jobs" in told[0]
-    assert "purebench merge plan.*-of-3.sqlite -o plan.sqlite" in told[0]
+    assert f"purebench merge {folder}/plan.*-of-3.sqlite -o {folder}/plan.sqlite" in told[0]
+    assert f"purebench show small --store {folder}/plan.sqlite" in told[0]
     stores = [folder / f"plan.{k}-of-3.sqlite" for k in (1, 2, 3)]
     assert "small: 24 of 24 jobs" in call("merge", *stores, "-o", folder / "plan.sqlite")
     call("show", "small", "--store", folder / "plan.sqlite", "--results", folder / "merged")
@@ -74,6 +76,7 @@ def test_merged_shards_give_the_bytes_of_a_serial_run(folder: Path) -> None:
     ("words", "message"),
     [
         (["--shard", "4/3"], "expected K/N with K from 1 to N"),
+        (["--shard", "1/２"], "expected K/N with K from 1 to N"),
         (["--images", "2"], "expected no --images beside it"),
         (["--budget", "1h", "small.yaml"], "expected no BOARD, --budget beside it"),
         (["--evidence"], "expected no --evidence beside it.*purebench run BOARD --evidence --store STORE"),
@@ -140,12 +143,62 @@ def test_controls_are_run_into_the_store_of_a_plan_by_the_printed_command(tmp_pa
     with store.reading(place) as saved:
         planned = saved.record_keys()
     command = told.partition(": purebench ")[2].split()
-    assert command == ["run", str(board), "--evidence", "--store", str(place)]
+    assert command == ["run", str(board), "--images", "2", "--evidence", "--store", str(place)]
     call(*command, "--workers", 1)
     with store.reading(place) as saved:
         assert saved.record_keys()[: len(planned)] == planned
         boards = [one.board for key in saved.record_keys() if (one := saved.get(key)) is not None]
         assert (boards.count("small"), set(boards)) == (len(planned), {"small", "small-controls"})
+
+
+def test_the_printed_commands_keep_the_rows_and_images_of_the_plan_and_run_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "my folder"
+    place.mkdir()
+    rows = {"none": "none", "noise": "gaussian-noise"}
+    controls = {"linear-noise": "linear-noise"}
+    board = write_board(place, images=4, block=2, attacks=CLEAN, defenses=rows, controls=controls)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    planned = CliRunner().invoke(
+        app, ["plan", str(board), "-d", "noise", "--images", "4", "--budget", "0", "--write", str(place / "p q.json")]
+    )
+    commands = [line.strip() for line in planned.output.splitlines() if line.startswith("  purebench")]
+    assert shlex.split(commands[0]) == ["purebench", "run", "--plan", str(place / "p q.json"), "--shard", "1/2"]
+    call("run", "--plan", place / "p q.json", "--shard", "2/2", "--workers", 1)
+    told = CliRunner().invoke(app, ["run", "--plan", str(place / "p q.json"), "--shard", "1/2", "--workers", "1"])
+    merging, showing, grading = [line.strip() for line in told.output.splitlines() if line.startswith("  purebench")]
+    bash = ["bash", "-c", merging.replace("purebench merge", "printf '%s\\n'", 1)]
+    words = subprocess.run(bash, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words[:2] == [str(place / f"p q.{k}-of-2.sqlite") for k in (1, 2)]  # the shell finds both stores
+    call("merge", *words)
+    assert "noise" in call(*shlex.split(showing)[1:])
+    run = shlex.split(grading)[1:]
+    assert run[2:6] == ["--defense", "gaussian-noise", "--images", "4"]
+    with store.reading(place / "p q.sqlite") as saved:
+        before = saved.record_keys()
+    call(*run, "--workers", 1)
+    with store.reading(place / "p q.sqlite") as saved:
+        assert saved.record_keys()[: len(before)] == before
+        again = [one for key in saved.record_keys() if (one := saved.get(key)) is not None and one.board == "small"]
+        assert len(again) == len(before)  # the jobs of the plan are not run again
+
+
+def test_a_plan_counts_the_jobs_of_its_own_store_and_not_those_of_the_default_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("purebench.cli.commands.plan.default_store", lambda: tmp_path / "default.sqlite")
+    board = write_board(tmp_path, images=6, block=2, attacks=CLEAN, defenses={"none": "none"})
+    run_board(load_board(board), tmp_path / "default.sqlite", workers=1)
+    assert "6 of 6 jobs are in the store" in call("plan", board, "--budget", "0")
+    written = call("plan", board, "--budget", "0", "--write", tmp_path / "p.json")
+    assert "are in the store" not in written
+    assert "at most 3 shares, such as 3 of them" in written
+    assert "--shard 3/3" in written
+    call("run", "--plan", tmp_path / "p.json", "--workers", 1)
+    assert "6 of 6 jobs are in the store" in call("plan", board, "--budget", "0", "--write", tmp_path / "p.json")
 
 
 def test_shards_that_were_run_before_and_after_a_change_of_code_are_not_merged(tmp_path: Path) -> None:

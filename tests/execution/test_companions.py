@@ -14,6 +14,7 @@ from purebench import evaluate
 from purebench.boards.board import Board
 from purebench.boards.parse import load_board
 from purebench.cli.main import app
+from purebench.core.errors import PurebenchError
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_board
 from purebench.execution.companions import evaluated_part, run_companions
@@ -21,6 +22,8 @@ from purebench.records.record import Record
 from purebench.results.files.companions import companions_in_store
 from purebench.results.grading.evidence import ControlKind, ControlScore, Recovery
 from purebench.results.grading.gathering import Companions, evidence_of
+
+from boards import write_board  # isort: skip
 
 BOARD = {
     "name": "small",
@@ -178,3 +181,15 @@ def test_plan_counts_the_controls_beside_the_rows(tmp_path: Path) -> None:
     planned = CliRunner().invoke(app, words, env={"COLUMNS": "120"})
     assert "in addition small-controls: 7 jobs" in " ".join(planned.output.split())
     assert "in addition" not in CliRunner().invoke(app, [*words, "-d", "none"]).output
+
+
+def test_a_control_that_cannot_be_run_leaves_the_results_of_the_rows(tmp_path: Path) -> None:
+    """The control breaks the contract, which is an error; the results of the rows are written before."""
+    controls = {"bad": f"{tmp_path}/defenses.py:shape"}
+    path = write_board(tmp_path, images=2, block=2, defenses={"none": "none"}, controls=controls)
+    words = ["run", str(path), "--store", str(tmp_path / "s"), "--workers", "1", "--results", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, PurebenchError)
+    assert str(done.exception).startswith("small-controls: ")
+    assert (tmp_path / "out" / "none.json").is_file()
+    assert "robust accuracy" in done.stdout

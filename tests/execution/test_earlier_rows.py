@@ -131,19 +131,19 @@ def show(*words: str) -> Result:
 
 def test_rows_on_another_number_of_images_are_named_with_the_command_that_lists_them(folder: Path) -> None:
     run("-d", "blur", "--images", "2")
-    told = show("show", "small").stderr
+    told = show("show", "small").stdout
     assert "not listed: none, dim, blur, evaluated on 4 images instead of 2" in told
     command = shlex.split(told.strip().rpartition("this command lists them: ")[2])
     assert CliRunner().invoke(app, command[1:]).exit_code == 0
     assert listed(folder) == ["none", "dim", "blur"]
-    assert show("show", "small").stderr == ""  # `blur` on 2 of these images is part of the listed row
+    assert "not listed" not in show("show", "small").output  # `blur` on 2 of these images is part of the listed row
 
 
 def test_rows_are_listed_again_by_a_later_run_on_their_images(folder: Path) -> None:
     run("-d", "none", "--images", "2")
     run("-d", "median")
     assert listed(folder) == ["none", "dim", "blur", "median"]
-    assert show("show", "small").stderr == ""
+    assert "not listed" not in show("show", "small").output
 
 
 def test_run_export_and_compare_name_the_rows_that_are_not_listed(folder: Path) -> None:
@@ -155,11 +155,17 @@ def test_run_export_and_compare_name_the_rows_that_are_not_listed(folder: Path) 
         assert "not listed: none, dim, blur, evaluated on 4 images instead of 2" in one.stderr
 
 
+def test_the_list_of_boards_and_the_table_say_how_many_rows_have_other_settings(folder: Path) -> None:
+    run("-d", "none", "--images", "2")
+    assert "; 3 rows of other settings" in show("show").stdout
+    assert "3 rows not listed: " in show("show", "small").stdout
+
+
 def test_a_changed_row_is_named(folder: Path) -> None:
     write_code(folder, 0.8)
     run("-d", "none")
     assert (
-        "not listed: dim (unfinished, or changed since the run); this command lists it" in show("show", "small").stderr
+        "not listed: dim (unfinished, or changed since the run); this command lists it" in show("show", "small").stdout
     )
 
 

@@ -125,7 +125,7 @@ def test_an_errored_defense_fails_even_a_claim_of_0_percent(settings: Settings, 
         ({"budget": "1h"}, "budget: expected minutes, such as 10 or 0.5, but got '1h'"),
         ({"undecided": "pass"}, "undecided: 'pass' is unknown; known: fail, skip, warn"),
         ({"store": 3}, "store: expected a folder, but got 3"),
-        ({"device": "gpu"}, "'gpu' is not available"),
+        ({"device": "gpu"}, r"expected a device of this machine \(cpu.*\), but got 'gpu'"),
     ],
 )
 def test_invalid_settings_are_rejected_before_a_run(settings: Settings, changes: Any, told: str) -> None:

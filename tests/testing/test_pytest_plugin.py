@@ -160,6 +160,12 @@ def test_messages_name_masked_gradients_errors_and_undecided_claims(told: str, f
     assert "RobustnessWarning: trades on claimed: robust accuracy at most 1 point below that of none" in told
 
 
+def test_the_column_of_grades_says_that_precision_is_left_out(told: str, folder: Path) -> None:
+    below = told.partition(" robustness ===")[2].splitlines()[1:]
+    assert "grade *" in below[0]
+    assert any(line.startswith("* the worst letter of integrity and attack adequacy") for line in below)
+
+
 def test_a_second_session_with_xdist_gives_the_same_outcomes_from_the_store(told: str, folder: Path) -> None:
     before = list(rows(folder))
     again = session(folder, "-v", "-n", "2", "--junitxml", "junit.xml", "-m", "robustness")

@@ -85,7 +85,7 @@ def break_defense(
     from purebench.attack_search.breaking import SearchBudget
     from purebench.attack_search.breaking import break_defense as run
     from purebench.attack_search.controls import BUNDLED, read_controls
-    from purebench.attack_search.report import write
+    from purebench.attack_search.report import check_folder, write
     from purebench.boards.bundled import find_board
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose, label
@@ -102,6 +102,8 @@ def break_defense(
     )
     chosen, original = choose(board, [defense], None), load_board(find_board(board))
     check_trust(board, original, trust=trust)
+    out = out or Path("broken") / label(defense)
+    check_folder(out)
     measured = read_controls(controls or BUNDLED)
     keep_freed_memory()
     with progress_bar("preparing") as tell:
@@ -116,7 +118,6 @@ def break_defense(
             command=shlex.join(["purebench", *sys.argv[1:]]),
             progress=tell,
         )
-    out = out or Path("broken") / label(defense)
     files = write(report, out)
     _print(report, out, store)
     for place in files:
@@ -131,8 +132,9 @@ def _print(report: BreakReport, out: Path, store: Path | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from purebench.attack_search.candidate import in_words
     from purebench.attack_search.halving import candidate_rows
-    from purebench.attack_search.report import ENDED, counted
+    from purebench.attack_search.report import ENDED, NAMED, counted
     from purebench.core.terminal_output import make_console, printable
 
     console, found = make_console(), report.found
@@ -140,7 +142,7 @@ def _print(report: BreakReport, out: Path, store: Path | None) -> None:
     table = Table("dev accuracy", "passes", "attack", title=title, title_justify="left", box=SIMPLE_HEAD)
     for row in candidate_rows(found.halving)[:SHOWN]:
         dev = ", ".join("–" if v is None else f"{100 * v:.0f} % ({n})" for n, v in row["dev"].items())
-        attack = "; then ".join(f"{step['use']} through {step['gradient']}" for step in row["attack"])
+        attack = in_words(row["attack"])
         table.add_row(Text(dev), Text(f"{row['passes']:.0f}"), Text(attack))
     console.print(table)
     console.print(
@@ -149,8 +151,11 @@ def _print(report: BreakReport, out: Path, store: Path | None) -> None:
             f"{found.passes:,} purifier passes, {found.spent:.0f} s; the search ended because {ENDED[found.ended]}."
         )
     )
+    for line in report.not_run(NAMED):
+        console.print(Text(line))
     console.print(Text(report.conclusion(), style="bold"))
     console.print(Text(report.frequency.sentence()))
     if found.winner is not None:
-        console.print("Next command (the board with this attack added):")
+        added = "" if report.extended.existing else " (the board with this attack added)"
+        console.print(f"Next command{added}:")
         print(printable(f"  {report.run_command(out, store)}"))

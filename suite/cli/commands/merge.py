@@ -11,7 +11,10 @@ import typer
 def merge(
     stores: Annotated[list[Path], typer.Argument(help="Stores (SQLite files), such as those of the shards of a plan.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The store to write: a new file, or one of the stores.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="The store to write: a new file, or one of the stores. Missing folders are made."
+        ),
     ],
 ) -> None:
     """Join stores that were written apart, such as those of shards, into one.

@@ -74,7 +74,8 @@ def plan(
 ) -> None:
     """Estimate the cost of a board on this device, the width of its intervals, and the smallest detectable differences.
 
-    A short trial run executes jobs on one image. Jobs that are in the store already are counted, and not forecast.
+    A short trial run executes jobs on one image. Jobs that are in the store already are counted, and not forecast; with
+    --write this is the store of the plan, beside its file, unless --store names another.
 
     Example: purebench plan fashion-linf -d vae --images 200
 
@@ -84,15 +85,17 @@ def plan(
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose, lengthened
     from purebench.boards.trust import check_trust
+    from purebench.cli.shard_run import run_commands
     from purebench.core.compute.memory import keep_freed_memory
     from purebench.core.errors import PurebenchError
-    from purebench.core.terminal_output import complain, make_console
+    from purebench.core.terminal_output import complain, make_console, printable
     from purebench.execution.backends.compute import Compute
     from purebench.execution.context import prepare
     from purebench.execution.early_checks import check_attacks
     from purebench.execution.planning.cost_estimate import forecast
     from purebench.execution.planning.forecast import Forecast, found_in
-    from purebench.execution.planning.plan_file import as_text, plan_of
+    from purebench.execution.planning.plan_file import as_text, plan_of, shard_store
+    from purebench.execution.planning.shards import Shard, groups
     from purebench.results.files.export import write_files
 
     if not budget >= 0:
@@ -112,16 +115,19 @@ def plan(
     with progress_bar("trial run") as tell:
         found = forecast(context, budget, tell)
     jobs = context.jobs()
-    forecasts = Forecast(context.board, jobs, found, found_in(store or default_store(), jobs))
+    place = store or (default_store() if write is None else shard_store(write, Shard()))
+    forecasts = Forecast(context.board, jobs, found, found_in(place, jobs))
     if write is not None:
-        write_files({write: as_text(plan_of(context.board, jobs, forecasts.seconds))})
+        planned = plan_of(context.board, jobs, forecasts.seconds)
+        write_files({write: as_text(planned)})
     evidence = [] if defense or images is not None else _evidence(chosen, compute, budget)
     console = make_console()
     console.print(_table(context.board, found))
     for line in (*_costs(context.board, found, forecasts, places), *evidence, *_telling(context.board)):
         console.print(line, highlight=False)
     if write is not None:
-        console.print(f"plan: {write}; run a share of it with: purebench run --plan {write} --shard 1/8", markup=False)
+        for line in run_commands(write, len(groups(planned.jobs))):
+            print(printable(line))
 
 
 def _table(board: Board, found: Sequence[Price]) -> Table:

@@ -168,6 +168,7 @@ def run(
     from purebench.boards.selection import choose, lengthened, the_one
     from purebench.boards.trust import check_trust
     from purebench.cli.shard_run import run_plan
+    from purebench.core.errors import PurebenchError
     from purebench.core.terminal_output import complain
     from purebench.execution.auto_effort import run_at_effort
     from purebench.execution.backends.compute import Compute
@@ -213,6 +214,7 @@ def run(
     if told := lengthened(chosen):
         complain(told)
     check_outputs(page, results, [row.name for row in chosen.shown])
+    failed: PurebenchError | None = None
     with run_progress() as watch:
         reached, context, records = run_at_effort(
             chosen,
@@ -226,17 +228,22 @@ def run(
             tell=complain,
         )
         if evidence or (evidence is None and not defense and images is None and budget is None):
-            run_companions(
-                evaluated_part(reached, records),
-                store or default_store(),
-                compute=compute,
-                wait=wait,
-                retry_errors=retry_errors,
-                progress=watch,
-                tell=complain,
-            )
+            try:
+                run_companions(
+                    evaluated_part(reached, records),
+                    store or default_store(),
+                    compute=compute,
+                    wait=wait,
+                    retry_errors=retry_errors,
+                    progress=watch,
+                    tell=complain,
+                )
+            except PurebenchError as error:  # the rows are finished, and their results are written first
+                failed = error
     companions = companions_in_store(store or default_store(), reached)
     found = finish(reached, records, page, results, context.images, context.order, context.left_out, companions)
     complain(unlisted(store or default_store(), chosen.name))
+    if failed is not None:
+        raise failed
     if any(result.errored for result in found):
         raise typer.Exit(1)  # a row has bounds instead of a number

@@ -60,7 +60,7 @@ def print_stored(path: Path, name: str | None, page: Path | None, results: Path 
         results: A folder for the results, None for none.
     """
     from purebench.boards.selection import stored_name
-    from purebench.core.terminal_output import complain, printable
+    from purebench.core.terminal_output import printable
     from purebench.leaderboards.output import finish
     from purebench.records import store
     from purebench.results.files.companions import companions_in_store
@@ -71,14 +71,25 @@ def print_stored(path: Path, name: str | None, page: Path | None, results: Path 
         if name is None:
             for known, (_, keys) in plans.items():
                 done = sum(saved.has(key) for key in keys)
-                print(printable(f"{known}: {done} of {len(keys)} jobs{_made_by(known, plans)}"))
+                more = _of_other_settings([plain for plain, _ in saved.unlisted(known)])
+                print(printable(f"{known}: {done} of {len(keys)} jobs{more}{_made_by(known, plans)}"))
             return
     name = stored_name(name)
     board, records = from_store(path, name)
     data = at_hand(board) if page is not None else None
     companions = companions_in_store(path, board)
     finish(board, records, page, results, data, range(0 if data is None else len(data)), companions=companions)
-    complain(unlisted(path, name))
+    for line in unlisted(path, name):  # on stdout, because they are contents of the store too
+        print(printable(line))
+
+
+def _of_other_settings(definitions: Sequence[Mapping[str, Any]]) -> str:
+    """Return a remark on the rows of earlier runs of a board that its last run hides; "" without such rows."""
+    count = 0
+    for plain in definitions:
+        rows, sources = plain.get("defenses"), plain.get("only_sources", ())
+        count += len([row for row in rows if row not in sources]) if isinstance(rows, Mapping) else 0
+    return f"; {count} {'row' if count == 1 else 'rows'} of other settings" if count else ""
 
 
 def _made_by(name: str, plans: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]]) -> str:

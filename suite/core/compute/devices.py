@@ -15,10 +15,14 @@ def find_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        float(torch.zeros(1, device=device))  # some kinds, such as meta, can be named and do not compute
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise PurebenchError(f"device: {name!r} is not available ({reason}); use cpu, cuda or cuda:0.") from error
+        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        known = ", ".join(["cpu", *(["cuda"] if gpus else []), *gpus])
+        cure = "use one of these" if gpus else "use cpu; a GPU needs a torch with CUDA and its driver"
+        raise PurebenchError(
+            f"device: expected a device of this machine ({known}), but got {name!r}; {cure}."
+        ) from error
     if device.type == "cuda":
         _full_float32()
     return device

@@ -172,3 +172,8 @@ def _digest(origin: str) -> str:
 def shard_store(path: Path, shard: Shard) -> Path:
     """Return the default store of a shard, beside its plan file."""
     return path.with_name(f"{path.stem}.{shard.number}-of-{shard.count}.sqlite")
+
+
+def merged_store(path: Path) -> Path:
+    """Return the store that the commands which a shard prints merge all shards into, beside the plan file."""
+    return path.with_name(f"{path.stem}.sqlite")

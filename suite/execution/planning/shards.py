@@ -45,7 +45,7 @@ class Shard:
         Raises:
             PurebenchError: it is not of this form, or the first number is larger than the second.
         """
-        found = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)
+        found = re.fullmatch(r"\s*([0-9]{1,6})\s*/\s*([0-9]{1,6})\s*", text)
         number, count = (int(found[1]), int(found[2])) if found else (0, 0)
         if not 1 <= number <= count:
             raise PurebenchError(f"--shard: expected K/N with K from 1 to N, such as 2/8, but got {text!r}.")

@@ -110,7 +110,7 @@ def unlisted(path: Path, name: str) -> list[str]:
 
 def _unlisted(board: Board, other: Board, path: Path | None) -> str:
     rows, images = other.shown, other.dataset.images
-    told = "not listed: " + ", ".join(row.name for row in rows)
+    told = f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} not listed: " + ", ".join(row.name for row in rows)
     settings = replace(other, defenses=board.defenses, title=board.title, about=board.about)
     if settings == board:
         told += " (unfinished, or changed since the run)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from purebench.results.grading.attack_mechanisms import mechanisms_of
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
 
@@ -46,7 +47,6 @@ def best_known(result: DefenseResult) -> Estimate | None:
 
 def ran_bespoke(result: DefenseResult) -> bool:
     """Return whether an attack that is bespoke to the row, and that searches at all, answered on some image."""
-    return any(
-        attack not in result.common and attack.mechanisms and not (attack.skipped or attack.failed or attack.certified)
-        for attack in result.attacks
-    )
+    own = (attack for attack in result.attacks if attack not in result.common)
+    answered = (attack for attack in own if not (attack.skipped or attack.failed or attack.certified))
+    return any(mechanisms_of(result, attack) for attack in answered)

@@ -26,6 +26,7 @@ from purebench.results.grading.evidence import (
     Unscored,
     UnscoredControl,
 )
+from purebench.results.grading.same_jobs import same_reference
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import (
     Estimate,
@@ -113,8 +114,9 @@ def _scored(result: DefenseResult | None, references: Mapping[str, DefenseResult
         failed = told is not None and Outcome.ERRORED in told.outcomes
         return Unscored.ERRORED if failed else Unscored.INAPPLICABLE
     reference = references.get(label(told.control.reference)) if told.control.reference else None
-    if told.control.reference and (reference is None or not reference.complete):
-        return Unscored.UNFINISHED
+    usable = reference is not None and reference.complete and same_reference(result, reference)
+    if told.control.reference and not usable:
+        return Unscored.UNFINISHED  # a reference of other code is run again with the control
     truths = known_truths(result.images, told.truth, reference)
     return _score(result, told.control, truths) if truths.scored.any() else Unscored.ERRORED
 

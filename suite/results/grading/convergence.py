@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Rung
+from purebench.results.grading.images_needed import images_to_exclude, images_to_show
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder, rung_label
 from purebench.results.results import DefenseResult
 from purebench.statistics import (
@@ -85,6 +86,8 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
         other="" if lowest is None else lowest.name,
         difference=None if lowest is None else paired_difference(last.values, lowest.scored, confidence),
         reason=reason,
+        images=len(found.images),
+        needs=images_needed(found) if status is ConvergenceStatus.UNDECIDED else 0,
     )
 
 
@@ -114,6 +117,20 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
         f"the accuracy falls from {_percent(first)} to {_percent(last)}, changes by less than {_points(MARGIN)} points "
         "in the last rungs, and no other attack ends lower by as much"
     )
+
+
+def images_needed(found: Ladder) -> int:
+    """Return about how many images decide a ladder that is undecided; 0 if their number is not what is missing.
+
+    Args:
+        found: the rungs and the other attacks.
+    """
+    if len(found.rungs) <= BACK + 1 or not any(other.another for other in found.others):
+        return 0
+    first, before, last = (found.rungs[place].values for place in (0, -1 - BACK, -1))
+    pairs = [(before, last), (last, before), *((last, other.values) for other in found.others)]
+    needed = images_to_exclude(pairs, MARGIN, LEVEL)
+    return max(len(found.images) + 1, needed, images_to_show(first, last, LEVEL))
 
 
 def _lower(images: Sequence[int], before: Floats, last: Floats, others: Sequence[Tried]) -> list[str]:

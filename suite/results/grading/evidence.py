@@ -159,6 +159,8 @@ class Convergence:
         other: the name of the attack of another mechanism that was compared, "" for none.
         difference: last rung − that attack, paired; None for none.
         reason: why the status is what it is, in a sentence.
+        images: the number of images of the ladder.
+        needs: about how many images decide it; 0 unless it is undecided for lack of images.
     """
 
     status: ConvergenceStatus
@@ -167,3 +169,5 @@ class Convergence:
     other: str
     difference: Estimate | None
     reason: str
+    images: int = 0
+    needs: int = 0

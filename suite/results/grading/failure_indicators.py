@@ -9,23 +9,25 @@ by `results.gradient_masking`, here also on the board of the ladder. Noisy gradi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from purebench.attacks.mechanisms import Mechanism
 from purebench.core.warning_codes import OF_GRADIENTS, ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
 from purebench.results.attack_claims import attack_claim
 from purebench.results.distances import nearest_distances
 from purebench.results.gradient_masking import doubts
-from purebench.results.grading.convergence import BACK, LEVEL, clearly_above, decide
+from purebench.results.grading.convergence import BACK, LEVEL, MARGIN, clearly_above, decide
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus
-from purebench.results.grading.ladder import Ladder, Tried, read_ladder
+from purebench.results.grading.images_needed import least_images
+from purebench.results.grading.ladder import Ladder, read_ladder
 from purebench.results.results import DefenseResult
 from purebench.statistics import one_sided_bound
 
 MISSED = 0.05
-"""Share of images that attacks without a limit may miss, as in the check with an unbounded attack."""
+"""Share of images that attacks without a limit, and attacks with the gradient, may miss, as in the check with an
+unbounded attack."""
 PASSED_ON = OF_GRADIENTS | {WarningCode.GRADIENT_FREE_STRONGER}
 """Codes of warnings that the attacks of the ladder pass on to the row."""
 
@@ -36,11 +38,16 @@ FLAT = (
 )
 INCOMPLETE = (
     "the accuracy still falls with more effort of the attack, so it is too high; raise steps, EOT or restarts, or set "
-    "effort: auto"
+    "effort: auto (which needs at least {} images)"
 )
 INCREASING = (
     "more effort of the attack leaves a higher accuracy than less effort does, so the attack does not maximise its "
     "loss; use another loss, or more EOT samples"
+)
+PARTLY = (
+    "attacks without the gradient of the defense break images that neither a rung nor another attack with it breaks, "
+    "so the gradient may be masked on a part of the images or beyond some effort; attack these by a surrogate, bpda or "
+    "purebench break; images that only they break"
 )
 TRANSFERRED = (
     "images found on another model lower the accuracy more than the strongest rung with the gradient of the defense "
@@ -69,7 +76,9 @@ def failure_indicators(
     warnings = [*_silent_success(own), *_unreachable(own)]
     if ladder is not None and (read := read_ladder(own, ladder)) is not None:
         status = decide(read)[0] if found is None else found.status
-        warnings += [*_of_ladder(read, status), *(one for one in doubts(ladder) if one.code in PASSED_ON)]
+        own_rungs = [_named(one, len(read.images)) for one in _of_ladder(read, status)]
+        passed_on = [_named(one, len(ladder.images)) for one in doubts(ladder) if one.code in PASSED_ON]
+        warnings += [*own_rungs, *passed_on]
     return tuple(warnings)
 
 
@@ -91,6 +100,11 @@ def indicators(
     }
 
 
+def _named(warning: ResultWarning, images: int) -> ResultWarning:
+    """Return a warning of the ladder that names its images, which may be fewer than those of the board."""
+    return replace(warning, text=f"ladder of effort ({images} images): {warning.text}")
+
+
 def _of_ladder(read: Ladder, status: ConvergenceStatus) -> Iterator[ResultWarning]:
     if status is ConvergenceStatus.FLAT:
         yield ResultWarning(WarningCode.FLAT_LADDER, FLAT)
@@ -98,19 +112,34 @@ def _of_ladder(read: Ladder, status: ConvergenceStatus) -> Iterator[ResultWarnin
         return
     last = read.rungs[-1].values
     if any(clearly_above(read.images, [(read.rungs[-1 - BACK].values, last)])):
-        yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE)
+        least = least_images(MARGIN, LEVEL / 2)
+        yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE.format(least))
     if any(clearly_above(read.images, [(last, rung.values) for rung in read.rungs[1:-1]])):
         yield ResultWarning(WarningCode.INCREASING_LOSS, INCREASING)
-    sent = [other for other in read.others if _transferred(other)]
+    sent = [other for other in read.others if other.elsewhere]
     above = clearly_above(read.images, [(last, other.values) for other in sent])
     if names := [other.name for other, lower in zip(sent, above, strict=True) if lower]:
         yield ResultWarning(WarningCode.TRANSFER_ONLY, TRANSFERRED.format(", ".join(names)))
+    else:
+        yield from _partly_masked(read)
 
 
-def _transferred(other: Tried) -> bool:
-    """Return whether the attack was made on other models only: another row, or a substitute for the defense."""
-    found = other.attack.mechanisms
-    return bool(found) and set(found) <= {Mechanism.TRANSFER, Mechanism.SUBSTITUTE}
+def _partly_masked(read: Ladder) -> Iterator[ResultWarning]:
+    """Yield a warning if attacks without the gradient break images that all attacks with it miss, on too many images.
+
+    The accuracies can hide this, because the attacks with the gradient may break more of the other images. A
+    deterministic defense is tested exactly: the warning is false with a probability of at most `LEVEL` if such images
+    are at most a share of `MISSED`. The draws of a random one do not tell which images an attack misses.
+    """
+    noise, *rungs = read.rungs
+    if noise.right.shape[1] > 1:
+        return
+    along = [*rungs, *(other for other in read.others if other.attack.follows_gradient)]
+    without = [noise, *(other for other in read.others if not other.attack.follows_gradient)]
+    missed = np.all([one.right.all(axis=1) for one in along], axis=0)
+    found = missed & ~np.all([one.right.all(axis=1) for one in without], axis=0)
+    if one_sided_bound(found.astype(np.float64), 1 - LEVEL, "low") > MISSED:
+        yield ResultWarning(WarningCode.PARTLY_MASKED, PARTLY, int(found.sum()), found.size)
 
 
 def _silent_success(own: DefenseResult) -> Iterator[ResultWarning]:

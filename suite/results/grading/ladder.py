@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from purebench.attacks.mechanisms import Mechanism
 from purebench.boards.derived.effort_board import NOISE, rung_name
 from purebench.results.attack_result import AttackResult
+from purebench.results.grading.attack_mechanisms import mechanisms_of
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Tried:
         attack: its result.
         right: whether each verification draw was correct, bool [images, draws].
         another: whether it has another mechanism than the rungs.
+        elsewhere: whether it was made on other models only: on another row, or on a substitute for the defense.
     """
 
     name: str
     attack: AttackResult
     right: Bools
     another: bool = False
+    elsewhere: bool = False
 
     @property
     def values(self) -> Floats:
@@ -74,7 +79,7 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
         return None
     images = tuple(ladder.images[row] for row in rows)
     others = [
-        Tried(f"{one.name} of the ladder", one, ladder.right(one)[rows], _another(one))
+        _tried(f"{one.name} of the ladder", ladder, one, rows)
         for one in ladder.attacks
         if one.name not in names and _answered(one)[rows].all()
     ]
@@ -82,7 +87,7 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
     if all(image in place for image in images):
         there = np.array([place[image] for image in images])
         others = [
-            Tried(one.name, one, own.right(one)[there], _another(one))
+            _tried(one.name, own, one, there)
             for one in own.attacks
             if one.name != CLEAN and not one.certified and _answered(one)[there].all()
         ] + others
@@ -102,6 +107,12 @@ def _answered(attack: AttackResult) -> Bools:
     return np.array([outcome in ANSWERED for outcome in attack.outcomes], dtype=np.bool_)
 
 
-def _another(attack: AttackResult) -> bool:
-    """Return whether an attack searches, and not by the gradient of the defense, as the rungs do."""
-    return bool(attack.mechanisms) and not attack.follows_gradient
+def _tried(name: str, result: DefenseResult, attack: AttackResult, rows: Whole) -> Tried:
+    """Return an attack on the images in these rows of its result.
+
+    It has another mechanism than the rungs if it searches, and not by the gradient of the defense.
+    """
+    found = mechanisms_of(result, attack)
+    elsewhere = bool(found) and set(found) <= {Mechanism.TRANSFER, Mechanism.SUBSTITUTE}
+    another = bool(found) and Mechanism.GRADIENT not in found
+    return Tried(name, attack, result.right(attack)[rows], another, elsewhere)

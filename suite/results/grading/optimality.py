@@ -26,6 +26,7 @@ import numpy.typing as npt
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.distances import reach
+from purebench.results.grading.best_known import best_known
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 
 Floats = npt.NDArray[np.float64]
@@ -52,8 +53,9 @@ class Optimality:
 def optimality(result: DefenseResult) -> tuple[Optimality, ...]:
     """Return the local optimality of each attack on a row that answered on all images.
 
-    The best accuracy is the robust accuracy: that at the adversarial example picked for each image among those of all
-    attacks, for a random defense on fresh draws, so that chance does not make it lower.
+    The best accuracy is that at the adversarial example picked for each image among those of all attacks, for a random
+    defense on fresh draws, so that chance does not make it lower. Attacks that are bespoke to the row count: it is the
+    best known accuracy of such a row, and else its robust accuracy.
 
     Args:
         result: the result of the row.
@@ -64,7 +66,7 @@ def optimality(result: DefenseResult) -> tuple[Optimality, ...]:
     """
     clean = next((attack for attack in result.attacks if attack.name == CLEAN and _whole(attack)), None)
     attacks = [attack for attack in result.attacks if attack.name != CLEAN and not attack.certified and _whole(attack)]
-    robust = result.robust if result.attacked else None
+    robust = best_known(result) or (result.robust if result.attacked else None)
     if clean is None or robust is None or not attacks or result.cascade:
         return ()
     start = float(result.right(clean).mean())

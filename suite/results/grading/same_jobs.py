@@ -54,6 +54,14 @@ def same_attacks(row: DefenseResult, control: DefenseResult) -> bool:
     return _same_data(row, control) and all(_equal(mine.get(name), code) for name, code in theirs.items())
 
 
+def same_reference(control: DefenseResult, reference: DefenseResult) -> bool:
+    """Return whether the reference of a control was evaluated by the code that evaluated the control, on the same data.
+
+    Compared are the code of the board's classifier, of the data set and of purebench, which both share.
+    """
+    return _same_data(control, reference) and _equal(_code(control).get("shared"), _code(reference).get("shared"))
+
+
 def _same_data(row: DefenseResult, other: DefenseResult) -> bool:
     """Return whether the images and the versions of all packages but Python are equal."""
     mine, theirs = ({**found.provenance.get("versions", {}), "python": ""} for found in (row, other))

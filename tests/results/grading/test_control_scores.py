@@ -2,99 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from purebench.boards.board import AttackChoice, Board, Source
 from purebench.boards.selection import label
 from purebench.core.answers import ControlFacts, ImageTruth
-from purebench.core.registry import Spec
 from purebench.records.outcome import Outcome
-from purebench.results.files.companions import (
-    companions_in_store,
-    export_companions,
-    load_companions,
-    load_declared,
-    score_to_dict,
-)
-from purebench.results.grading.control_scores import recovery, score_controls
-from purebench.results.grading.evidence import ControlKind, ControlScore, Recovery, Unscored
-from purebench.results.grading.gathering import evidence_of
+from purebench.results.grading.control_scores import recovery
+from purebench.results.grading.evidence import ControlKind, Recovery, Unscored
 from purebench.results.results import DefenseResult
 
 from synthetic import make_board, make_record, merge  # isort: skip
 
-REFERENCE = "before(purifier='none', classifier='fashion-trades')"
-MASKED = ControlFacts("masked", "a fault", REFERENCE)
-EXACT = ControlFacts("oracle", "nothing", "")
-ATTACKS = (
-    AttackChoice("clean", Spec("clean")),
-    AttackChoice("apgd", Spec("apgd"), "exact"),
-    AttackChoice("blind", Spec("apgd"), "blind"),
-    AttackChoice("transfer", Spec("transfer"), source=Source("plain", "apgd")),
-    AttackChoice("truth", Spec("known-truth")),
-)
-
-
-def board(**more: object) -> Board:
-    return replace(make_board(defenses=("control",), images=8, block=8), attacks=ATTACKS, **more)
-
-
-def control(
-    answers: dict[str, str], truth: list[ImageTruth | None], facts: ControlFacts, of: Board | None = None
-) -> DefenseResult:
-    """Return the result of a deterministic control; each attack has one character per image, 1 for right."""
-    of = of or board()
-    everything = {name: answers.get(name, answers["clean"]) for name in (attack.name for attack in of.attacks)}
-    records = [
-        make_record(
-            of, "control", name, 0, list(given), **({"truth": truth, "control": facts} if name == "truth" else {})
-        )
-        for name, given in everything.items()
-    ]
-    (found,) = merge(of, records)
-    return found
-
-
-def row_of(found: DefenseResult) -> DefenseResult:
-    """Returns the result of a row of the board of a control."""
-    attacks = {name: attack for name, attack in found.board["attacks"].items() if name != "truth"}
-    return replace(found, name="row", board={**found.board, "attacks": attacks}, attacks=found.attacks[:-1])
-
-
-def scores(controls: list[DefenseResult], references: Sequence[DefenseResult] = ()) -> list[ControlScore]:
-    return list(score_controls(controls, references).scores)
-
-
-def why(controls: list[DefenseResult], references: Sequence[DefenseResult] = (), declared: Sequence[str] = ()) -> Any:
-    """Returns the reasons of the controls without a score, by name."""
-    return {one.name: one.why for one in score_controls(controls, references, declared).unscored}
-
-
-def many(count: int, wrong: int, low: str, high: str, errored: int = 0) -> DefenseResult:
-    """Returns a control that is right on `count` images, the first of which are broken, with equal bounds on all."""
-    of = replace(make_board(defenses=("control",), images=count, block=count), attacks=ATTACKS)
-    answers: list[object] = [*"0" * wrong, *"1" * (count - wrong)]
-    records = [
-        make_record(of, "control", name, 0, ["1"] * count if name == "clean" else list(answers), reason="it fails")
-        for name in ("clean", "apgd", "blind", "transfer")
-    ]
-    failing: list[object] = [*answers[: count - errored], *[Outcome.ERRORED] * errored]
-    records[1] = make_record(of, "control", "apgd", 0, failing, reason="it fails")
-    truth = [ImageTruth(float(low), float(high))] * count
-    records += [make_record(of, "control", "truth", 0, ["1"] * count, truth=truth, control=EXACT)]
-    (found,) = merge(of, records)
-    return found
-
-
-def bounds(low: str, high: str) -> list[ImageTruth | None]:
-    return [ImageTruth(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+from scored_controls import ATTACKS, EXACT, MASKED, REFERENCE, board, bounds, control, many, scores, why  # isort: skip
 
 
 def test_a_perfect_attack_has_no_excess() -> None:
@@ -294,39 +217,30 @@ def test_the_mean_below_a_proof_contradicts_it_for_a_random_control() -> None:
     assert not below("0011")
 
 
-def test_results_of_controls_are_exported_and_read_back_with_equal_scores(tmp_path: Path) -> None:
-    answers = {"clean": "11111110", "apgd": "11110110", "transfer": "00001110"}
-    companions = {"controls": [control(answers, bounds("01110000", "01110000"), EXACT)]}
-    row = row_of(companions["controls"][0])
-    assert load_companions(tmp_path, [row]) == {}
-    export_companions(tmp_path, companions, ["control", "other"])
-    again = load_companions(tmp_path, [row])
-    assert scores(again["controls"]) == scores(companions["controls"])
-    assert load_declared(tmp_path) == ["control", "other"]
-    line = (tmp_path / "controls" / "scores.jsonl").read_text(encoding="utf-8")
-    assert '"excess": { "confidence"' in line
-    assert '"truth_high": 0.375' in line
-    assert '{ "name": "other", "unscored": "unfinished" }' in line
-    plain = score_to_dict(scores(again["controls"])[0])
-    assert (plain["recovered"], plain["recovery"]) == (False, "undecided")
-    assert load_companions(tmp_path, [replace(row, board={**row.board, "seed": 1})]) == {}
+def test_the_reference_of_other_code_does_not_score_a_control() -> None:
+    found = control({"clean": "11111111", "apgd": "11110000"}, [ImageTruth(0.0, None)] * 8, MASKED)
+    strong = replace(control({"clean": "11111111", "apgd": "11110000"}, bounds("0" * 8, "1" * 8), EXACT))
+    reference = replace(strong, name=label(REFERENCE))
+
+    def with_code(result: DefenseResult, shared: str) -> DefenseResult:
+        return replace(result, provenance={**result.provenance, "code": {"shared": shared}})
+
+    assert scores([with_code(found, "new")], [with_code(reference, "new")])
+    assert why([with_code(found, "new")], [with_code(reference, "old")]) == {"control": Unscored.UNFINISHED}
+    assert scores([with_code(found, "new")], [reference])  # results of earlier versions state none
+    data = replace(reference, provenance={**reference.provenance, "data": "other images"})
+    assert why([found], [data]) == {"control": Unscored.UNFINISHED}
 
 
-def test_controls_that_a_board_no_longer_declares_are_deleted_and_not_scored(tmp_path: Path) -> None:
-    found = control({"clean": "11111110"}, bounds("01000000", "01000000"), EXACT)
-    other = replace(found, name="other")
-    export_companions(tmp_path, {"controls": [found, other]})
-    assert [one.name for one in evidence_of([row_of(found)], {"controls": [found, other]}, ["other"]).controls] == [
-        "other"
-    ]
-    export_companions(tmp_path, {"controls": [other]})
-    assert not (tmp_path / "controls" / "control.json").exists()
-    assert [one.name for one in load_companions(tmp_path, [row_of(found)])["controls"]] == ["other"]
+def test_results_state_the_code_that_a_control_and_its_reference_share() -> None:
+    of = board()
+    part = {name: {"source": name} for name in ("attack", "view", "defense", "classifier", "dataset", "purebench")}
 
+    def shared(changed: str) -> str:
+        code = {**part, changed: {"source": "other"}}
+        records = [make_record(of, "control", one.name, 0, ["1"] * 8) for one in of.attacks]
+        records = [replace(one, provenance={**one.provenance, "code": code}) for one in records]
+        return str(merge(of, records)[0].provenance["code"]["shared"])
 
-def test_a_store_without_controls_has_no_companions(tmp_path: Path) -> None:
-    from purebench.records import store
-
-    with store.writing(tmp_path / "s"):
-        pass
-    assert companions_in_store(tmp_path / "s", board()) == {}
+    assert shared("attack") == shared("view") == shared("defense")
+    assert len({shared(name) for name in ("attack", "classifier", "dataset", "purebench")}) == 4

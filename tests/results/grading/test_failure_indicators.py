@@ -3,16 +3,17 @@
 from dataclasses import replace
 
 import pytest
+from scipy.stats import binom
 
 from purebench.boards.derived.effort_board import EFFORT
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
 from purebench.results.grading.criteria.letters import Letter
-from purebench.results.grading.failure_indicators import failure_indicators
+from purebench.results.grading.failure_indicators import LEVEL, MISSED, failure_indicators
 from purebench.results.grading.gathering import evidence_of
 from purebench.results.ranking.rank import rank
 
-from ladders import ladder_results  # isort: skip
+from ladders import RUNGS, ladder_results  # isort: skip
 
 FALLS = {"random-noise": 10, "rung-1": 45, "rung-2": 50, "rung-3": 50, "rung-4": 50, "square": 40, "transfer": 30}
 
@@ -41,6 +42,7 @@ def test_what_a_ladder_shows_is_a_warning_with_its_code_and_a_cure(broken, code)
     assert code in [warning.code for warning in found]
     (warning,) = (one for one in found if one.code is code)
     assert "; " in warning.text  # the cure follows the finding
+    assert warning.text.startswith("ladder of effort (100 images): ")
 
 
 def test_a_blind_attack_of_the_own_board_that_ends_lower_is_success_by_transfer_only():
@@ -95,3 +97,45 @@ def test_minimum_norm_attacks_that_find_nothing_at_any_distance_are_a_warning(bu
     assert found(0) == found(3) == ()  # 5 % may be missed
     (warning,) = found(20)
     assert (warning.code, warning.count, warning.of) == (WarningCode.UNREACHABLE, 20, 60)
+
+
+def test_images_of_random_noise_that_are_reused_are_no_success_by_transfer():
+    """The transfer of the ladder breaks more images than its last rung; what counts is where its images come from."""
+    own, climbed = ladder_results(FALLS | {"transfer": 80})
+    assert WarningCode.TRANSFER_ONLY in codes(own, climbed)
+    attacks = climbed.board["attacks"]
+    margin = {**attacks["margin"], "use": "random-noise", "gradient": "none"}
+    noise = replace(climbed, board={**climbed.board, "attacks": {**attacks, "margin": margin}})
+    assert WarningCode.TRANSFER_ONLY not in codes(own, noise)
+
+
+def partly_masked(only, along, images=200, draws=1):
+    """Returns the results of a ladder whose rungs break `along` images, and its transfer `only` others."""
+    own, climbed = ladder_results({"random-noise": 0} | dict.fromkeys(RUNGS, along), images=images, draws=draws)
+    missed = ["1" * draws] * along + ["0" * draws] * only + ["1" * draws] * (images - along - only)
+    outcomes = [Outcome.MISCLASSIFIED if one[0] == "0" else Outcome.ROBUST for one in missed]
+    changed = [
+        replace(one, draws=tuple(missed), outcomes=tuple(outcomes)) if one.name == "transfer" else one
+        for one in climbed.attacks
+    ]
+    return own, replace(climbed, attacks=tuple(changed))
+
+
+@pytest.mark.parametrize(("only", "warned"), [(40, True), (16, True), (15, False), (4, False)])
+def test_a_defense_that_masks_some_images_is_found_although_the_gradient_breaks_more_images(only, warned):
+    """16 of 200 is the smallest number whose lower 95 % bound is above 5 %."""
+    found = failure_indicators(*partly_masked(only, 120))
+    assert [one.code for one in found] == ([WarningCode.PARTLY_MASKED] if warned else [])
+    assert not warned or (found[0].count, found[0].of) == (only, 200)
+    assert WarningCode.PARTLY_MASKED not in codes(*partly_masked(only, 120, draws=4))
+    own, climbed = partly_masked(only, 120)
+    (row,) = rank([own], evidence_of([own], {EFFORT: [climbed]}))
+    assert (row.grade.adequacy.letter is Letter.D) == warned
+
+
+@pytest.mark.parametrize("images", [30, 48, 100, 200, 1000])
+def test_images_that_the_gradient_misses_are_a_false_alarm_at_most_at_the_level(images):
+    """At the limit each image is missed with a probability of 5 %; the exact false-alarm rate is a binomial tail."""
+    least = next(n for n in range(images) if binom.sf(n - 1, images, MISSED) <= LEVEL)
+    assert WarningCode.PARTLY_MASKED in codes(*partly_masked(least, images // 2, images))
+    assert WarningCode.PARTLY_MASKED not in codes(*partly_masked(least - 1, images // 2, images))

@@ -65,3 +65,14 @@ def test_nothing_is_told_without_clean_images_and_in_a_cascade(build):
 def test_the_global_optimality_is_the_mean_over_rows():
     rows = [[Optimality("apgd", 1.0, None, 4), Optimality("square", None, None, 4)], [Optimality("apgd", 0.5, None, 4)]]
     assert global_optimality(rows) == {"apgd": 0.75}
+
+
+def test_the_best_accuracy_counts_the_attacks_that_are_bespoke_to_the_row(build):
+    own = row_of(build, {"clean": ["1"] * 8, "apgd": ["0"] * 2 + ["1"] * 6, "square": ["0"] * 4 + ["1"] * 4})
+    attacks = {**own.board["attacks"], "square": {**own.board["attacks"]["square"], "rows": ["row"]}}
+    common = replace(own.worst_case, draws=("0",) * 2 + ("1",) * 6, outcomes=own.attacks[1].outcomes)
+    searched = replace(own, board={**own.board, "attacks": attacks}, worst_case=common, best_known=own.worst_case)
+    assert searched.robust.value == 0.75
+    found = {one.attack: one.at_radius for one in optimality(searched)}
+    assert found == {"apgd": pytest.approx(0.5), "square": 1.0}  # apgd takes away 2 of the 4 images that can be broken
+    assert {one.attack: one.at_radius for one in optimality(replace(searched, best_known=None))}["apgd"] == 1.0

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from purebench.core.warning_codes import ResultWarning
+from purebench.boards.effort_settings import EffortSettings
+from purebench.core.registry import Spec
+from purebench.core.warning_codes import ResultWarning, WarningCode
+from purebench.results.grading.attack_mechanisms import mechanisms_of
 from purebench.results.grading.best_known import ran_bespoke
+from purebench.results.grading.convergence import BACK, LEVEL, MARGIN
 from purebench.results.grading.criteria import thresholds
 from purebench.results.grading.criteria.cures import Cures
 from purebench.results.grading.criteria.integrity import OF_CONTRACT
@@ -30,10 +34,15 @@ from purebench.results.grading.evidence import (
     Unscored,
     UnscoredControl,
 )
+from purebench.results.grading.images_needed import least_images
 from purebench.results.results import DefenseResult
 
 MORE_IMAGES = "more images (dataset: {images: N})"
 """The change of a board.yaml with which undecided controls are decided."""
+EXACT = "exact"
+WITHOUT_GRADIENT = frozenset({WarningCode.ZERO_GRADIENT, WarningCode.NON_FINITE_GRADIENT, WarningCode.FLAT_LADDER})
+"""Warnings whose cause may be a purifier without a useful gradient."""
+DECLARE = "a purifier without a useful gradient declares differentiable = False, so that attacks use BPDA in its place"
 
 
 def adequacy(
@@ -60,12 +69,13 @@ def adequacy(
     if nothing_left(result):
         told = "no image is right at its picked adversarial example, so that no attack can lower the accuracy"
         return _part([Reason(Code.ATTACKED, Letter.A, told)])
+    bespoke = ran_bespoke(result)
     found = [
-        *_masking(warnings, cures),
+        *_masking(result, warnings, bespoke, cures),
         *_controls(controls, unscored, cures),
-        _convergence(convergence, cures),
+        _convergence(convergence, bespoke, cures),
         *_attacks(result, cures),
-        _bespoke(ran_bespoke(result), cures),
+        _bespoke(bespoke, cures),
     ]
     return _part(found)
 
@@ -79,10 +89,12 @@ def _part(reasons: Sequence[Reason]) -> PartGrade:
     return PartGrade("attack adequacy", ordered(reasons))
 
 
-def _masking(warnings: Sequence[ResultWarning], cures: Cures) -> Iterator[Reason]:
+def _masking(result: DefenseResult, warnings: Sequence[ResultWarning], bespoke: bool, cures: Cures) -> Iterator[Reason]:
     found = [warning for warning in warnings if warning.code not in OF_CONTRACT]
+    exact = any(Spec.parse(one.gradient).name == EXACT and not one.skipped for one in result.attacks)
     for warning in found:
-        yield thresholds.MASKED.reason(_search(cures), str(warning))
+        hint = f"; {DECLARE}" if exact and warning.code in WITHOUT_GRADIENT else ""
+        yield thresholds.MASKED.reason(_search(bespoke, cures), f"{warning}{hint}")
     if not found:
         yield Reason(Code.MASKING, Letter.A, "no warning of gradient masking")
 
@@ -133,13 +145,32 @@ def _share(
     return threshold.reason(recovered / of, sentence, cure)
 
 
-def _convergence(found: Convergence | None, cures: Cures) -> Reason:
+def _convergence(found: Convergence | None, bespoke: bool, cures: Cures) -> Reason:
+    least = least_images(MARGIN, LEVEL / 2)  # of the first decision of effort: auto
     if found is None:
-        return thresholds.NO_CONVERGENCE.reason(cures.change("effort: auto"))
+        return thresholds.NO_CONVERGENCE.reason(cures.change("effort: auto", at_least=least))
     if found.status is ConvergenceStatus.CONVERGED:
         return Reason(Code.CONVERGENCE, Letter.A, found.reason)
-    cure = _search(cures) if found.status is ConvergenceStatus.FLAT else cures.change("effort: auto")
-    return thresholds.NOT_CONVERGED[found.status].reason(cure, found.reason)
+    told = found.reason
+    if found.status is ConvergenceStatus.FLAT:
+        cure = _search(bespoke, cures)
+    elif found.status is ConvergenceStatus.FALLING:
+        cure = cures.change("effort: auto", at_least=least)
+    elif found.needs:
+        cure, told = _more_images(found, cures), f"{told}; about {found.needs} images decide it"
+    elif len(found.rungs) <= BACK + 1:
+        cure = cures.run(retry_errors=True, evidence=True)
+    else:
+        cure = cures.change("an attack of another mechanism, such as square,")
+    return thresholds.NOT_CONVERGED[found.status].reason(cure, told)
+
+
+def _more_images(found: Convergence, cures: Cures) -> str:
+    """Return the cure of a ladder that too few images leave undecided; more effort does not decide it."""
+    images = cures.blocks_of(found.needs)
+    if found.images < len(cures.result.images) or found.needs > EffortSettings().images:  # the ladder has its own limit
+        return cures.change(f"effort: {{images: {images}}}", at_least=images)
+    return cures.run(images, evidence=True)
 
 
 def _attacks(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
@@ -154,7 +185,7 @@ def _attacks(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
         most = max(attack.gradient_eot for attack in following)
         cure = cures.change(f"eot: {thresholds.EOT_SAMPLES.better(most)[1]:g}")
         yield thresholds.EOT_SAMPLES.reason(most, f"{most} EOT samples", cure)
-    kinds = dict.fromkeys(kind for attack in asked for kind in attack.mechanisms)
+    kinds = dict.fromkeys(kind for attack in asked for kind in mechanisms_of(result, attack))
     told = f"{len(kinds)} mechanisms of attacks ({', '.join(kinds) or 'none'})"
     cure = cures.change(f"attacks of {thresholds.MECHANISMS.better(len(kinds))[1]:g} mechanisms")
     yield thresholds.MECHANISMS.reason(len(kinds), told, cure)
@@ -166,5 +197,9 @@ def _bespoke(bespoke: bool, cures: Cures) -> Reason:
     return thresholds.NOT_BESPOKE.reason(cures.search())
 
 
-def _search(cures: Cures) -> str:
-    return f"{cures.check()} names the cause; then {cures.search()}"
+def _search(bespoke: bool, cures: Cures) -> str:
+    """Return the command that searches for an attack; after that, the change that makes it one of the common suite."""
+    if not bespoke:
+        return cures.search()
+    names = [attack.name for attack in cures.result.attacks if attack not in cures.result.common]
+    return cures.change(f"{' and '.join(names)} without rows")

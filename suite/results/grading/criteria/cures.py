@@ -60,6 +60,7 @@ class Cures:
             more = "" if all_images else f", images={count}"
             more += ", retry_errors=True" if retry_errors else ""
             more += ", evidence=True" if evidence else ""
+            more += ", evidence=True" if evidence else ""
             return f"purebench.evaluate(defense, board={self.board!r}{more})"
         options: dict[str, Value] = {
             "defense": [self.defense],
@@ -71,14 +72,21 @@ class Cures:
         }
         return command("run", self.board, **options)
 
-    def change(self, what: str, *, all_images: bool = False) -> str:
+    def change(self, what: str, *, all_images: bool = False, at_least: int = 0) -> str:
         """Return a change of the board.yaml, and the command that runs the row with its controls and its ladder again.
 
         Args:
             what: the keys to add or to change.
             all_images: whether the number of images is among them.
+            at_least: the number of images that the change needs.
         """
-        return f"{what} in the board.yaml, then {self.run(evidence=True, all_images=all_images)}"
+        command = self.run(self.blocks_of(at_least), evidence=True, all_images=all_images)
+        return f"{what} in the board.yaml, then {command}"
+
+    def blocks_of(self, images: int) -> int:
+        """Return a number of images in whole blocks, at least that of the board."""
+        own, block = (int(self.result.board["dataset"][name]) for name in ("images", "block"))
+        return own if images <= own else -(-images // block) * block
 
     def check(self) -> str:
         """Return the command that looks for the cause of a warning."""

@@ -1,0 +1,107 @@
+"""Tests the commands that would raise a letter: each can end, and none is the one that was just followed."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from purebench.cli.main import app
+from purebench.core.warning_codes import ResultWarning, WarningCode
+from purebench.results.attack_result import AttackResult
+from purebench.results.grading.convergence import convergence
+from purebench.results.grading.criteria.letters import Code, Reason
+from purebench.results.grading.evidence import Convergence, ConvergenceStatus
+from purebench.results.grading.grade import grade
+from purebench.results.results import DefenseResult
+
+from ladders import ladder_results  # isort: skip
+
+ROW = "'row(alpha=0.5)'"
+FEW = {"random-noise": 2, "rung-1": 9, "rung-2": 10, "rung-3": 10, "rung-4": 10, "square": 8, "transfer": 6}
+
+
+def reasons(
+    result: DefenseResult, found: Convergence | None = None, warnings: tuple[ResultWarning, ...] = ()
+) -> dict[Code, Reason]:
+    graded = grade(result, convergence=found, warnings=warnings, origin="board.yaml")
+    return {reason.code: reason for reason in graded.adequacy.reasons}
+
+
+def cure(result: DefenseResult, found: Convergence | None) -> str:
+    return reasons(result, found)[Code.CONVERGENCE].cure
+
+
+def options_are_valid(command: str) -> bool:
+    words = shlex.split(command)
+    told = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200"}).output
+    return words[0] == "purebench" and all(word in told for word in words[2:] if word.startswith("--"))
+
+
+def test_a_ladder_on_few_images_asks_for_as_many_as_decide_it_and_not_for_more_effort() -> None:
+    own, ladder = ladder_results(FEW, images=20)
+    found = convergence(own, ladder)
+    assert found is not None
+    told = cure(own, found)
+    assert "auto" not in told
+    assert told == f"purebench run board.yaml --defense {ROW} --images {-(-found.needs // 20) * 20} --evidence"
+    assert f"about {found.needs} images decide it" in reasons(own, found)[Code.CONVERGENCE].sentence
+    assert options_are_valid(told)
+
+
+def test_a_ladder_that_is_shorter_than_the_board_gets_more_images_of_its_own() -> None:
+    own, ladder = ladder_results(FEW, images=20)
+    found = convergence(own, ladder)
+    assert found is not None
+    assert cure(own, replace(found, images=10)).startswith("effort: {images: ")
+    assert cure(own, replace(found, needs=500)).startswith("effort: {images: 500} in the board.yaml, then")
+
+
+@pytest.mark.parametrize("status", [None, ConvergenceStatus.FALLING])
+def test_effort_auto_is_a_cure_only_with_the_images_that_it_needs(status: ConvergenceStatus | None) -> None:
+    own, ladder = ladder_results(FEW, images=20)
+    found = convergence(own, ladder)
+    assert found is not None
+    told = cure(own, None if status is None else replace(found, status=status, needs=0))
+    assert told.startswith("effort: auto in the board.yaml, then purebench run")
+    assert "--images 80" in told  # 72 in whole blocks of 20
+
+
+def test_an_undecided_ladder_without_another_mechanism_asks_for_one() -> None:
+    own, ladder = ladder_results(FEW, images=20, skipped=("square", "transfer", "surrogate"))
+    assert "an attack of another mechanism" in cure(own, convergence(own, ladder))
+
+
+FLAT = ResultWarning(WarningCode.FLAT_LADDER, "flat")
+STRONGER = ResultWarning(WarningCode.GRADIENT_FREE_STRONGER, "stronger", 3, 20)
+
+
+@pytest.mark.parametrize("warning", [FLAT, STRONGER])
+def test_the_cure_of_masking_is_one_command(warning: ResultWarning) -> None:
+    own, _ = ladder_results(FEW, images=20)
+    told = reasons(own, warnings=(warning,))[Code.MASKING].cure
+    assert told == f"purebench break {ROW} --board board.yaml --hours 1"
+    assert options_are_valid(told)
+
+
+def test_a_missing_gradient_asks_for_the_declaration_where_it_was_not_made() -> None:
+    own, _ = ladder_results(FEW, images=20)
+    hint = "differentiable = False"
+    assert hint in reasons(own, warnings=(FLAT,))[Code.MASKING].sentence
+    assert hint not in reasons(own, warnings=(STRONGER,))[Code.MASKING].sentence
+    blind = replace(own, attacks=tuple(replace(one, gradient="bpda") for one in own.attacks))
+    assert hint not in reasons(blind, warnings=(FLAT,))[Code.MASKING].sentence
+
+
+def test_after_a_search_the_cure_is_not_another_search_but_the_attack_for_all_rows() -> None:
+    own, _ = ladder_results(FEW, images=20)
+    (attack,) = (one for one in own.attacks if one.name == "apgd")
+    found: AttackResult = replace(attack, name="found")
+    attacks = own.board["attacks"]
+    board = {**own.board, "attacks": {**attacks, "found": {**attacks["apgd"], "rows": ["row"]}}}
+    searched = replace(own, board=board, attacks=(*own.attacks, found))
+    told = reasons(searched, warnings=(FLAT,))[Code.MASKING].cure
+    assert told.startswith("found without rows in the board.yaml, then purebench run")
+    assert "break" not in told
