@@ -1,7 +1,7 @@
 """Records the verdicts about rows beside their results, and reads the badge of each row from them.
 
-The verdicts of a row are in `verdicts/<row>.json` in the folder of results, the latest last. A verdict counts only for the
-result file that it was given for, by its sha256.
+The verdicts of a row are in `verdicts/<row>.json` in the folder of results, the latest last. A verdict counts only for
+the result file that it was given for, by its sha256.
 """
 
 from __future__ import annotations
@@ -180,23 +180,37 @@ def record_verdict(folder: Path, row: str, verdict: Verdict) -> Path:
     Raises:
         PurebenchError: the folder has another result of the row, or none, or the file cannot be written.
     """
+    check_published(folder, row, verdict.result)
+    whole = RowVerdicts(row=row, verdicts=[*load_verdicts(folder, row), verdict], schema=1)
+    place = folder / VERDICTS / f"{row}.json"
+    write_files({place: as_json(whole.model_dump(mode="json", by_alias=True))})
+    return place
+
+
+def check_published(folder: Path, row: str, result: str) -> None:
+    """Check that a folder of results has the result file of a row with this hash.
+
+    Args:
+        folder: the folder of results.
+        row: the name of the row.
+        result: sha256 of the result file.
+
+    Raises:
+        PurebenchError: the folder has another result of the row, or none.
+    """
     path = folder / f"{row}.json"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise PurebenchError(
-            f"{path}: expected the result of the verified row, but it cannot be read ({error.strerror}); name the "
-            "folder of results that the row is published in."
+            f"{path}: expected the result of the row, but it cannot be read ({error.strerror}); name the folder of "
+            "results that the row is published in."
         ) from error
-    if found != verdict.result:
+    if found != result:
         raise PurebenchError(
-            f"{path}: expected the result that was verified ({verdict.result[:12]}…), but the file is another one "
-            f"({found[:12]}…); put the result of the bundle there first."
+            f"{path}: expected the result of the bundle (sha256 {result[:12]}…), but the file is another one "
+            f"({found[:12]}…); export the result of the bundle there first (purebench run BOARD --results FOLDER)."
         )
-    whole = RowVerdicts(row=row, verdicts=[*load_verdicts(folder, row), verdict], schema=1)
-    place = folder / VERDICTS / f"{row}.json"
-    write_files({place: as_json(whole.model_dump(mode="json", by_alias=True))})
-    return place
 
 
 def _badge(result: DefenseResult, verdicts: list[Verdict]) -> RowBadge:

@@ -60,8 +60,8 @@ class Examples(StrictModel):
     """The adversarial examples that the robust accuracy is measured at.
 
     Attributes:
-        hashes: for each image of the result, the sha256 of its adversarial example (little-endian float32 [C,H,W]); None
-            where no attack answered.
+        hashes: for each image of the result, the sha256 of its adversarial example as little-endian float32 [C,H,W];
+            None where no attack answered.
         stored: the rows of the images whose examples are stored, ascending.
         shape: the shape [C,H,W] of an example.
     """

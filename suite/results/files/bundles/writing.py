@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,10 +44,8 @@ def make_bundle(path: Path, name: str, row: str) -> bytes:
     board, records = from_store(path, name)
     result = _result(board, records, row)
     counted = set(result.images)
-    own = sorted(
-        (one for one in records if one.defense == row and one.covered_by(counted)), key=lambda one: one.block
-    )
-    keys: dict[str, list[str]] = {attack.name: [] for attack in result.attacks} | {WORST_CASE: []}
+    own = sorted((one for one in records if one.defense == row and one.covered_by(counted)), key=lambda one: one.block)
+    keys: dict[str, list[str]] = {name: [] for name in (*(attack.name for attack in result.attacks), WORST_CASE)}
     for record in own:
         if record.attack in keys:
             keys[record.attack].append(record.key)
@@ -70,7 +69,7 @@ def make_bundle(path: Path, name: str, row: str) -> bytes:
         {
             MANIFEST: as_json(manifest.model_dump(mode="json", by_alias=True)).encode(),
             RESULT: data,
-            BOARD: f"{json.dumps(part.to_dict(), indent=1, ensure_ascii=False)}\n".encode(),  # in the order of the attacks
+            BOARD: _in_order(part.to_dict()),
             EXAMPLES: encode(images[stored]),
         }
     )
@@ -97,6 +96,11 @@ def code_hashes(board: Board) -> dict[str, str]:
                 "the command in the folder in which the board was run."
             ) from error
     return found
+
+
+def _in_order(plain: Mapping[str, Any]) -> bytes:
+    """Return JSON with the keys in their order, which is that of the attacks."""
+    return f"{json.dumps(plain, indent=1, ensure_ascii=False)}\n".encode()
 
 
 def _result(board: Board, records: Sequence[Record], row: str) -> DefenseResult:
