@@ -29,13 +29,13 @@ class Rebuilt:
         context: the prepared board.
         bundle: the bundle.
         remarks: differences that do not prevent the verification, such as other weights.
-        same_weights: whether the weights are those of the bundle.
+        as_claimed: whether the weights are those of the bundle, and all rows are there whose images attacks reuse.
     """
 
     context: Context
     bundle: Bundle
     remarks: tuple[str, ...]
-    same_weights: bool
+    as_claimed: bool
 
 
 def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool) -> Rebuilt:
@@ -73,7 +73,7 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
     here, there = versions()["purebench"], bundle.manifest.purebench
     if here != there:
         remarks.append(f"the bundle was made with purebench {there}, and is verified with {here}")
-    return Rebuilt(context, bundle, tuple(remarks), same)
+    return Rebuilt(context, bundle, tuple(remarks), same and not context.left_out)
 
 
 def _found(path: Path, known: Mapping[str, str], folder: Path) -> Path:

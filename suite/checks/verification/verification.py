@@ -111,6 +111,6 @@ def verify_bundle(
     if bundle.result.errored:
         remarks.append(f"the result claims bounds only: {bundle.result.errored} images errored")
     conclusion = conclude(tests)
-    if conclusion is Conclusion.VERIFIED and (apart or not rebuilt.same_weights):
+    if conclusion is Conclusion.VERIFIED and (apart or not rebuilt.as_claimed):
         conclusion = Conclusion.UNDECIDED
     return Verification(bundle, seed, tuple(tests), conclusion, again, attacks, tuple(remarks))

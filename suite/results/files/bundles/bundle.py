@@ -115,6 +115,8 @@ def _board(plain: Any, result: DefenseResult) -> Board:
 
 
 def _check_manifest(manifest: Manifest, result: DefenseResult) -> None:
+    if not result.complete:
+        raise PurebenchError(f"{RESULT}: expected a complete result, but blocks of the board are missing")
     if (manifest.board, manifest.row) != (result.board["name"], result.name):
         raise PurebenchError(
             f"{MANIFEST}: expected {result.name} on {result.board['name']}, the row of the result, but got "

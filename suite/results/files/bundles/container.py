@@ -1,6 +1,6 @@
 """Writes and reads the container of a bundle: a zip file of a fixed layout, in which nothing is compressed.
 
-Equal contents have equal bytes: names, order, dates and attributes are fixed, and no compressor is involved, because its
+Equal contents have equal bytes: names, order, dates and attributes are fixed, and no compressor is involved, whose
 output may differ between versions. A file is accepted only if writing its contents again gives the same bytes, so that
 it has no duplicate, hidden, encrypted, compressed, or differently named member, and no path outside of it.
 """
