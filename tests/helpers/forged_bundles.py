@@ -1,4 +1,4 @@
-"""Builders of bundles: honest ones of small boards, and forged ones whose hashes and numbers agree with their content."""
+"""Builders of bundles: honest ones of a small board, and forged ones whose hashes and numbers agree with them."""
 
 from __future__ import annotations
 

@@ -192,9 +192,7 @@ def simulated(
     broken = int(rng.hypergeometric(those, robust - those, attacked))
     allowed = BREAKS_ALLOWED["random" if random else "deterministic"]
     bound = breaks_bound(broken, attacked, robust)
-    tests.append(
-        ClaimTest("breaks", 0, 0, breaks_p_value(broken, attacked, allowed), bound, BROKEN_MARGIN, attacked)
-    )
+    tests.append(ClaimTest("breaks", 0, 0, breaks_p_value(broken, attacked, allowed), bound, BROKEN_MARGIN, attacked))
     return conclude(tests)
 
 
@@ -239,7 +237,7 @@ def test_bundles_of_weak_attacks_on_a_weak_defense_are_refuted(random: bool) -> 
 
 @pytest.mark.parametrize("random", [True, False])
 def test_attacks_that_break_more_than_the_margin_are_never_verified(random: bool) -> None:
-    assert 10 / 30 > BROKEN_MARGIN
+    assert BROKEN_MARGIN < 10 / 30
     rng = np.random.default_rng(9)
     found = [simulated(rng, random=random, images=60, breakable=10) for _ in range(300)]
     assert found.count(Conclusion.VERIFIED) <= (1 - CONFIDENCE) * len(found)
