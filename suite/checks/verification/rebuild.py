@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch
 
 from purebench.boards.local_paths import with_files
 from purebench.boards.trust import check_files
+from purebench.checks.verification.code_files import code_file
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.threat_check import ROUNDING
@@ -52,7 +51,7 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
         PurebenchError: a file is missing or differs from that of the bundle, the user does not consent, or the images
             or the adversarial examples contradict the bundle.
     """
-    board = with_files(bundle.board, lambda path: _found(path, bundle.manifest.code_files, folder))
+    board = with_files(bundle.board, lambda path: code_file(path, bundle.manifest.code_files, folder))
     check_files(name, board, None, trust=trust)
     context = prepare(board, device)
     _check_images(bundle, context)
@@ -74,21 +73,6 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
     if here != there:
         remarks.append(f"the bundle was made with purebench {there}, and is verified with {here}")
     return Rebuilt(context, bundle, tuple(remarks), same and not context.left_out)
-
-
-def _found(path: Path, known: Mapping[str, str], folder: Path) -> Path:
-    """Return the Python file that a bundle names: the file of this hash in the folder, or where the bundle says."""
-    expected = known.get(path.as_posix())
-    places = [folder / path.name, *([] if path.is_absolute() else [folder / path]), path]
-    there = [place for place in places if place.is_file()]
-    for place in there:
-        if hashlib.sha256(place.read_bytes()).hexdigest() == expected:
-            return place
-    why = "but it is missing" if not there else f"but {there[0]} differs"
-    raise PurebenchError(
-        f"{path}: expected the Python file that the bundle was made with (sha256 {str(expected)[:12]}…) in {folder}, "
-        f"{why}; get it from the authors of the bundle, and name its folder (--code)."
-    )
 
 
 def _check_images(bundle: Bundle, context: Context) -> None:

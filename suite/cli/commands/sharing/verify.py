@@ -43,6 +43,14 @@ def verify(
         Path | None,
         typer.Option(help="Record the verdict in this folder of results, where pages and `show` read the badge."),
     ] = None,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help="With --record: unless it is refuted, first write the bundle's result into the folder, in place of the "
+            "row's present one.",
+        ),
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report to this file, as Markdown.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON instead of the report.")] = False,
     code: CodeOption = None,
@@ -63,10 +71,15 @@ def verify(
     from purebench.checks.verification import report as reports
     from purebench.checks.verification.verification import MOST_SEED, verify_bundle
     from purebench.cli.progress import progress_bar
+    from purebench.core.errors import PurebenchError
     from purebench.core.terminal_output import make_console, printable
-    from purebench.results.files.export import as_json, write_files
+    from purebench.results.files.companions import load_companions
+    from purebench.results.files.export import as_json, export_results, write_files
     from purebench.results.files.verdicts import record_verdict
+    from purebench.statistics.reproduction import Conclusion
 
+    if publish and record is None:
+        raise PurebenchError("--publish: expected the folder of results; add --record FOLDER.")
     chosen = secrets.randbelow(MOST_SEED + 1) if seed is None else seed
     with progress_bar(f"verify {bundle.name}") as tell:
         found = verify_bundle(
@@ -89,6 +102,8 @@ def verify(
     if report is not None:
         write_files({report: reports.markdown(found, again)})
     if record is not None:
+        if publish and found.conclusion is not Conclusion.REFUTED:
+            export_results(record, [found.bundle.result], load_companions(record, [found.bundle.result]))
         kept = record_verdict(record, found.bundle.result.name, found.verdict())
         typer.echo(printable(f"verdict: {kept}"), err=json)
     raise typer.Exit(reports.EXIT_CODES[found.conclusion])
