@@ -47,8 +47,8 @@ def verify(
         bool,
         typer.Option(
             "--publish",
-            help="With --record: unless it is refuted, first write the bundle's result into the folder, in place of the "
-            "row's present one.",
+            help="With --record: unless it is refuted, first write the bundle's result into the folder, in place of "
+            "the row's present one.",
         ),
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report to this file, as Markdown.")] = None,
