@@ -62,16 +62,16 @@ def repository(tmp_path: Path) -> Path:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a defense in a file of its own on the example's board."""
     folder = tmp_path_factory.mktemp("author")
-    text = "from purebench.core.defense import Defense\n\ndef rounded(classifier):\n"
+    text = "from purebench.core.defense import Defense\n\ndef clipped(classifier):\n"
     (folder / "mine.py").write_text(
-        text + "    return Defense(lambda x: classifier((8 * x).round() / 8))\n", encoding="utf-8"
+        text + "    return Defense(lambda x: classifier(x.clamp(0.02, 0.98)))\n", encoding="utf-8"
     )
     plain = yaml.safe_load((EXAMPLE / BOARD).read_text(encoding="utf-8"))
-    plain["defenses"] = {"rounded": "mine.py:rounded"}
+    plain["defenses"] = {"clipped": "mine.py:clipped"}
     (folder / "board.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
     run_board(load_board(folder / "board.yaml"), folder / "store.sqlite", workers=1)
-    (folder / "rounded.zip").write_bytes(make_bundle(folder / "store.sqlite", "fashion-small", "rounded"))
-    return folder / "rounded.zip"
+    (folder / "clipped.zip").write_bytes(make_bundle(folder / "store.sqlite", "fashion-small", "clipped"))
+    return folder / "clipped.zip"
 
 
 class Runner:
@@ -132,7 +132,7 @@ def submitted(repository: Path, bundle: Path, **described: Any) -> Runner:
     """Commits a submission on a branch, and returns a runner of the workflows for its pull request."""
     base = git(repository, "rev-parse", "HEAD")
     git(repository, "checkout", "-q", "-b", "submission")
-    given = {"title": "Rounded pixels", "authors": ["A. Author"], **described}
+    given = {"title": "Clipped pixels", "authors": ["A. Author"], **described}
     write_submission(bundle, repository / "submissions", given)
     commit_all(repository, "A submission")
     return Runner(
@@ -156,8 +156,8 @@ def test_a_pull_request_is_verified_commented_and_published(repository: Path, bu
     assert runner.run("comment.yml")
     assert "pr comment 7 --edit-last --create-if-none --body-file comment.md" in runner.log.read_text(encoding="utf-8")
     told = Path(f"{runner.log}.md").read_text(encoding="utf-8")
-    assert "### Verification of `rounded` on `fashion-small`: verified" in told
-    assert "| title | `Rounded pixels` |" in told
+    assert "### Verification of `clipped` on `fashion-small`: verified" in told
+    assert "| title | `Clipped pixels` |" in told
     inert = "<img src=x onerror=alert(1)> [link](javascript:alert(1)) @team 'code' ¦ cell"
     assert f"| note | `{inert}` |" in told
 
@@ -166,19 +166,19 @@ def test_a_pull_request_is_verified_commented_and_published(repository: Path, bu
     git(repository, "merge", "-q", "--ff-only", "submission")
     assert runner.run("publish.yml")
     results = load_results(repository / "results" / "fashion-small")
-    assert [one.name for one in results] == ["rounded"]
-    assert load_badges(repository / "results" / "fashion-small", results)["rounded"].badge is Badge.VERIFIED
-    assert "results/fashion-small/verdicts/rounded.json" in git(
+    assert [one.name for one in results] == ["clipped"]
+    assert load_badges(repository / "results" / "fashion-small", results)["clipped"].badge is Badge.VERIFIED
+    assert "results/fashion-small/verdicts/clipped.json" in git(
         repository.parent / "origin.git", "ls-tree", "-r", "--name-only", "main"
     )
     assert "fashion-small.html" in (repository / "site" / "index.html").read_text(encoding="utf-8")
-    assert "rounded" in (repository / "site" / "fashion-small.html").read_text(encoding="utf-8")
+    assert "clipped" in (repository / "site" / "fashion-small.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("change", ["outside", "two", "damaged", "settings"])
 def test_invalid_pull_requests_fail_and_the_comment_says_so(repository: Path, bundle: Path, change: str) -> None:
     runner = submitted(repository, bundle)
-    folder = repository / "submissions" / "fashion-small" / "rounded"
+    folder = repository / "submissions" / "fashion-small" / "clipped"
     if change == "outside":
         (repository / "README.md").write_text("mine", encoding="utf-8")
     elif change == "two":

@@ -76,7 +76,8 @@ def test_an_honest_bundle_of_a_deterministic_row_is_verified(strong: Path, seed:
     assert (found.conclusion, found.badge) == (Conclusion.VERIFIED, Badge.VERIFIED)
     assert [(test.claimed, test.found) for test in found.tests[:2]] == [(0.5, 0.5), (1.0, 1.0)]
     assert found.repetition is not None
-    assert (found.repetition.attacked, found.repetition.broken) == (20, ())
+    assert found.repetition.broken == ()
+    assert found.tests[2].images == 40  # half of them are claimed robust
 
 
 def test_an_honest_bundle_of_a_random_row_is_verified_with_other_draws(noisy: Path) -> None:
@@ -87,7 +88,7 @@ def test_an_honest_bundle_of_a_random_row_is_verified_with_other_draws(noisy: Pa
     assert verified(noisy, 1, attacks=False).tests == one.tests
 
 
-def test_repeated_attacks_have_random_numbers_of_their_own_and_attack_images_claimed_robust(
+def test_repeated_attacks_have_random_numbers_of_their_own_and_a_random_sample_of_images(
     noisy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[set[int], set[str]]] = []
@@ -104,7 +105,8 @@ def test_repeated_attacks_have_random_numbers_of_their_own_and_attack_images_cla
     robust = {
         image for image, one in zip(result.images, result.worst_case.outcomes, strict=True) if one.value == "robust"
     }
-    assert all(images <= robust and len(images) == 6 for images, _ in seen)
+    assert all(len(images) == round(6 * 100 / len(robust) + 0.5) and images & robust for images, _ in seen)
+    assert any(images - robust for images, _ in seen)
     assert seen[0] == seen[1]
     assert seen[0][0] != seen[2][0]
     assert not seen[0][1] & seen[2][1]
@@ -122,7 +124,7 @@ def test_without_attacks_the_badge_says_so_and_nothing_is_attacked(
 
 
 def test_few_images_are_undecided(strong: Path) -> None:
-    found = verified(strong, images=5)
+    found = verified(strong, images=4)
     assert (found.conclusion, found.badge) == (Conclusion.UNDECIDED, Badge.UNDECIDED)
     assert any("too few images" in note and "--images" in note for note in notes(found))
 
@@ -178,8 +180,9 @@ def test_another_defense_is_refuted(strong: Path, weak: Path) -> None:
         toy.write_text(before, encoding="utf-8")
 
 
-def test_attacks_at_a_tenth_of_the_effort_are_refuted_by_repeating_them(strong: Path, weak: Path) -> None:
-    """The weak attack breaks no image, and the claimed one breaks half of them."""
+def test_attacks_at_a_tenth_of_the_effort_are_refuted_by_repeating_them(tmp_path: Path) -> None:
+    """The weak attack breaks no image, and the claimed one breaks all."""
+    weak = toy_bundle(tmp_path, attacks=attacks(WEAK), threat={"norm": "linf", "radius": 0.1})
 
     def pretend(parts: dict[str, Any]) -> None:
         for board in (parts["result"]["board"], parts["board"]):
@@ -195,7 +198,7 @@ def test_attacks_at_a_tenth_of_the_effort_are_refuted_by_repeating_them(strong: 
         found = verified(lie, seed)
         assert found.conclusion is Conclusion.REFUTED, seed
         assert found.repetition is not None
-        assert len(found.repetition.broken) >= 5
+        assert len(found.repetition.broken) == found.repetition.robust == 20
     assert any("with these images the robust accuracy is at most" in note for note in notes(found))
 
 
