@@ -130,7 +130,7 @@ class Report:
             PurebenchError: pandas is not installed.
         """
         try:
-            from purebench.leaderboards.frame import of_attacks, of_defenses
+            from purebench.leaderboards.charts.frame import of_attacks, of_defenses
         except ImportError as error:
             if error.name is None or error.name.partition(".")[0] != "pandas":
                 raise

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from purebench.leaderboards.site import render, write_page
+from purebench.leaderboards.page import render, write_page
 from purebench.results.ranking.rank import rank
 
 webdriver = pytest.importorskip("selenium.webdriver")

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
-from purebench.leaderboards.curves import overlaid, scale
+from purebench.leaderboards.charts.curves import overlaid, scale
 from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.figures_text import VOTE, looks_text
