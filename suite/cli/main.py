@@ -12,7 +12,6 @@ import typer
 from purebench.cli.commands.break_defense import break_defense
 from purebench.cli.commands.check import check
 from purebench.cli.commands.compare import compare
-from purebench.cli.commands.export import export
 from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
 from purebench.cli.commands.merge import merge
@@ -22,6 +21,8 @@ from purebench.cli.commands.models.train import train
 from purebench.cli.commands.models.tune import tune
 from purebench.cli.commands.new import app as new
 from purebench.cli.commands.plan import plan
+from purebench.cli.commands.publishing.export import export
+from purebench.cli.commands.publishing.site import app as site
 from purebench.cli.commands.robustbench import robustbench
 from purebench.cli.commands.run import run
 from purebench.cli.commands.schema import schema
@@ -78,6 +79,7 @@ app.command()(convert)
 app.command()(check)
 app.command()(schema)
 app.add_typer(new, name="new")
+app.add_typer(site, name="site")
 
 
 def main() -> None:
