@@ -18,8 +18,8 @@ from purebench.results.ranking.rank import AttackScore, Row
 from purebench.results.results import CLEAN
 from purebench.statistics import Estimate
 
-DIGITS = 4
-"""Decimal places of a fraction on the pages: a hundredth of a point."""
+DIGITS = 6
+"""Decimal places of a fraction in the data, so that rounding it again to tenths of a point changes nothing."""
 
 
 def board_payload(source: BoardSource, catalogue: Catalogue) -> dict[str, Any]:

@@ -59,6 +59,7 @@
     } else if (!open && !filters.childElementCount) {
       filters.replaceChildren(...purebench.drawFilters(board, columns, state, change));
     }
+    filters.hidden = status.hidden = state.view === "images" || state.view === "compare"; // these show chosen rows
     const rows = purebench.sorted(purebench.filtered(board.rows, state), columns, state.sort);
     status.textContent = rows.length === board.rows.length ? `${rows.length} rows` : `${rows.length} of ${board.rows.length} rows`;
     const focused = document.activeElement?.dataset?.key;
@@ -66,8 +67,6 @@
     view.replaceChildren(...drawn.filter((one) => one !== ""));
     if (focused) view.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
-  purebench.redraw = draw;
-
   addEventListener("popstate", () => {
     state = address.read(location.hash);
     document.activeElement?.blur();

@@ -31,7 +31,7 @@ purebench.views.compare = ({ board, rows, state, change }) => {
         fact("p, adjusted for all pairs of the board", adjusted === undefined ? "–" : probability(adjusted)),
         board.anytime ? "" : fact(`p of this pair alone (${found.test})`, found.p === null ? "too many images to compute it here" : probability(found.p)),
         fact("Images", `${found.images}: ${found.better} favour ${a.name}, ${found.worse} favour ${b.name}`)),
-      el("p", { class: "legend" }, board.anytime ? "The results decided where the run ended, so only the p-value that holds at any time is shown. " : "The interval is an empirical Bernstein bound, which holds for any distribution and is wider than that of purebench compare. ",
+      el("p", { class: "legend" }, board.anytime ? "The results decided where the run ended, so only the p-value that holds at any time is shown. " : "Interval and test are those of purebench compare, on the fresh draws at each row's picked adversarial examples. ",
         "The adjusted p-value decides the groups and ranks."),
     ];
   }

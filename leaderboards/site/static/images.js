@@ -30,7 +30,7 @@ purebench.views.images = ({ board, rows, state, change }) => {
       const right = found.attacks[name].right[image];
       const asked = letter === "r" || letter === "m";
       const picked = found.picked[image] === name;
-      return el("td", { class: `outcome ${purebench.outcomes[letter]}${picked ? " picked" : ""}`,
+      return el("td", { class: `outcome is-${purebench.outcomes[letter]}${picked ? " picked" : ""}`,
         title: `${name}: ${purebench.outcomes[letter]}${picked ? "; the picked adversarial example" : ""}` },
       asked ? `${right}/${found.draws}` : purebench.outcomes[letter]);
     };
@@ -41,7 +41,7 @@ purebench.views.images = ({ board, rows, state, change }) => {
           names.map((name) => el("th", { scope: "col" }, name)))),
         el("tbody", {}, visible.map((image) => el("tr", {},
           el("th", { scope: "row" }, String(found.images[image])), el("td", {}, String(found.labels[image])),
-          el("td", { class: `outcome ${kind(found, image) === "right" ? "robust" : kind(found, image) === "wrong" ? "misclassified" : "errored"}` },
+          el("td", { class: `outcome is-${{ right: "robust", wrong: "misclassified", errored: "errored" }[kind(found, image)]}` },
             found.fresh[image] < 0 ? "no score" : `${found.fresh[image]}/${found.fresh_draws}`),
           names.map((name) => outcome(name, image))))))),
       buttons,

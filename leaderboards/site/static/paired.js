@@ -46,15 +46,22 @@ purebench.paired = {
     return Math.min(1, total);
   },
 
-  /** Interval of the mean of differences in [-1,1]: empirical Bernstein (Maurer & Pontil 2009, theorem 4), both sides. */
-  bernstein(differences, confidence) {
-    const n = differences.length;
-    const mean = differences.reduce((sum, one) => sum + one, 0) / n;
-    if (n < 2) return [mean, -1, 1];
-    const variance = differences.reduce((sum, one) => sum + (one - mean) ** 2, 0) / (n - 1);
-    const log = Math.log(4 / (1 - confidence)); // log(2/δ) of each side, δ = (1 - confidence) / 2
-    const half = Math.sqrt((2 * variance * log) / n) + (2 * 7 * log) / (3 * (n - 1));
-    return [mean, Math.max(-1, mean - half), Math.min(1, mean + half)];
+  /** The share of the guard in the level of the test (statistics/ranking/skewness.py). */
+  guardShare: 1.5,
+
+  /** p-value of differences of fractions: exact signs, and the guard against skewed differences; null if too slow. */
+  fractions(whole, scale) {
+    const signs = this.signs(whole);
+    if (signs === null) return null;
+    const toward = whole.reduce((sum, one) => sum + one, 0) >= 0 ? 1 : -1;
+    const guard = purebench.gaffke.pValue(whole.map((one) => (1 + (toward * one) / scale) / 2), 0.5);
+    return Math.max(signs, Math.min(1, this.guardShare * guard));
+  },
+
+  /** Interval of the mean of differences in [-1,1]: that of Gaffke, scaled. */
+  difference(differences, confidence) {
+    const [mean, low, high] = purebench.gaffke.interval(differences.map((one) => (1 + one) / 2), confidence);
+    return [mean, low, high].map((one) => 2 * one - 1);
   },
 
   /** Compares two rows (`row_details`) on the images that have a score in both. */
@@ -72,9 +79,9 @@ purebench.paired = {
     const worse = whole.filter((one) => one < 0).length;
     const answers = whole.every((one) => one === 0 || Math.abs(one) === scale);
     return {
-      images: whole.length, better, worse, test: answers ? "McNemar, exact" : "random signs, exact",
-      p: answers ? this.mcnemar(better, worse) : this.signs(whole),
-      difference: this.bernstein(whole.map((one) => one / scale), confidence),
+      images: whole.length, better, worse, test: answers ? "McNemar, exact" : "random signs, exact, with a guard",
+      p: answers ? this.mcnemar(better, worse) : this.fractions(whole, scale),
+      difference: this.difference(whole.map((one) => one / scale), confidence),
     };
   },
 };

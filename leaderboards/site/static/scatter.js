@@ -21,7 +21,7 @@ purebench.views.scatter = ({ board, rows, state, change }) => {
   const at = { y: (row) => 100 * row.robust[0], x: axis.of };
   const width = Math.max(320, Math.min(1100, document.getElementById("view").clientWidth - 4));
   const chart = Plot.plot({
-    width, height: Math.min(620, Math.max(380, width * 0.55)), grid: true, marginLeft: 48, marginBottom: 44,
+    width, height: Math.min(520, Math.max(360, width * 0.5)), grid: true, marginTop: 34, marginLeft: 48, marginBottom: 44,
     style: { background: "transparent", fontSize: "13px", overflow: "visible" },
     ariaLabel: `Robust accuracy against ${axis.label}`,
     x: { type: axis.log ? "log" : "linear", label: `${axis.label} →`, tickFormat: axis.log ? "~g" : axis.format, nice: true, insetLeft: 8, insetRight: 8 },

@@ -11,7 +11,7 @@ purebench.views.table = ({ board, rows, columns, state, change, picked }) => {
   // a first click shows the largest numbers first, and texts and ranks from the start
   const rising = (column) => column.text || column.key === "rank" || column.key === "grade";
   const header = (column) => el("th", {
-    scope: "col", class: column.text ? `text ${column.key}` : column.key, title: column.hint,
+    scope: "col", class: column.text ? "text" : null, title: column.hint,
     "aria-sort": column.key === sortKey ? (down ? "descending" : "ascending") : null,
   }, el("button", { type: "button", "data-key": column.key, click: () => {
     const first = rising(column) ? column.key : `-${column.key}`;
