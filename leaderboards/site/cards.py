@@ -87,4 +87,4 @@ def slug(name: str) -> str:
     'diffpure-sde'
     """
     plain = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip(".-")[:60]
-    return plain if plain == name else f"{plain or 'row'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return plain if plain and plain == name else f"{plain or 'row'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

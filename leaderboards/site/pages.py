@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -176,14 +177,19 @@ def render_text(site: Site, title: str, html: str) -> str:
 
 
 def _render(template: str, site: Site, root: str, **values: Any) -> str:
-    environment = Environment(
+    return _environment().get_template(template).render(site=site, root=root, **values).rstrip() + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    """Return the environment of the templates; values are escaped, and an undefined variable is an error."""
+    return Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(site=site, root=root, **values).rstrip() + "\n"
 
 
 def _newest_first(entry: Entry) -> tuple[list[int], str, str]:

@@ -35,6 +35,10 @@ purebench.views.scatter = ({ board, rows, state, change }) => {
         title: (row) => `${row.name}\nrobust ${estimate(row.robust)}\nclean ${estimate(row.clean)}\n${row.random ? "random" : "deterministic"}, grade ${row.grade ?? "–"}, ${row.images} images` }),
     ],
   });
+  // the labels of Plot's groups are for nobody: the whole drawing has one, and the table has the numbers
+  const drawing = chart.matches("svg") ? chart : chart.querySelector("svg[aria-label]");
+  for (const group of drawing.querySelectorAll("[aria-label]")) group.removeAttribute("aria-label");
+  drawing.setAttribute("role", "img");
   chart.addEventListener("click", () => {
     if (chart.value) location.href = chart.value.page;
   });

@@ -1,7 +1,7 @@
 // The view "Table": rows with the chosen columns, sorted by a click on a heading; two ticked rows can be compared.
 "use strict";
 
-purebench.pageSize = 100;
+purebench.pageSize = 50;
 
 purebench.views ??= {};
 purebench.views.table = ({ board, rows, columns, state, change, picked }) => {
