@@ -18,7 +18,7 @@
     for (const [key, chosen] of Object.entries(state.facets)) if (!chosen.length) delete state.facets[key];
     const hash = address.write(state) || location.pathname.split("/").pop();
     history[typing ? "replaceState" : "pushState"](null, "", hash);
-    draw(!typing);
+    draw("facets" in part || "cols" in part);
   }
 
   /** Ticks a row in the table; the second one makes it a comparison. */
@@ -49,16 +49,12 @@
     document.getElementById(`tab-${state.view}`).focus();
   }
 
-  /** Draws everything; the filters stay while they have the focus, so that typing and ticking go on. */
-  function draw(whole = true) {
+  /** Draws the view, and the filters if they changed; these stay while a box in them has the focus. */
+  function draw(filtersChanged = true) {
     if (!names[state.view]) state.view = "table";
     drawTabs();
-    const open = filters.querySelector("details[open] summary")?.textContent;
-    if (whole && !filters.contains(document.activeElement)) {
-      filters.replaceChildren(...purebench.drawFilters(board, columns, state, change));
-    } else if (!open && !filters.childElementCount) {
-      filters.replaceChildren(...purebench.drawFilters(board, columns, state, change));
-    }
+    const ticking = document.activeElement?.type === "checkbox" && filters.contains(document.activeElement);
+    if (filtersChanged && !ticking) filters.replaceChildren(...purebench.drawFilters(board, columns, state, change));
     filters.hidden = status.hidden = state.view === "images" || state.view === "compare"; // these show chosen rows
     const rows = purebench.sorted(purebench.filtered(board.rows, state), columns, state.sort);
     status.textContent = rows.length === board.rows.length ? `${rows.length} rows` : `${rows.length} of ${board.rows.length} rows`;
