@@ -139,7 +139,7 @@ def write(folder: Path, made: Board, seed: int) -> None:
 
 def measure(boards: int, rows: int, images: int) -> tuple[float, int]:
     """Return the processor seconds of a build, and the bytes of the largest page with its scripts and data."""
-    from purebench.cli.commands.publishing.site_boards import load_source
+    from purebench.cli.commands.sharing.site_boards import load_source
 
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / f"board-{number}" / "results" for number in range(boards)]

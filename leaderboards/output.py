@@ -16,6 +16,7 @@ from purebench.results import merge
 from purebench.results.files import export
 from purebench.results.files.companions import KINDS, export_companions, load_companions
 from purebench.results.files.stored_board import originals
+from purebench.results.files.verdicts import RowBadge, load_badges
 from purebench.results.grading.gathering import Companions, declared_controls, joined
 from purebench.results.results import DefenseResult
 
@@ -74,7 +75,8 @@ def finish(
         export_companions(results, companions, declared)
     pictures = {} if data is None or page is None else originals(data, order, found)
     classes = () if data is None else data.classes
-    present(board, found, page, classes, pictures, left_out, results, companions)
+    badges = load_badges(results, found)
+    present(board, found, page, classes, pictures, left_out, results, companions, badges)
     return found
 
 
@@ -87,6 +89,7 @@ def present(
     left_out: Collection[str] = (),
     results: Path | None = None,
     companions: Companions | None = None,
+    badges: Mapping[str, RowBadge] | None = None,
 ) -> None:
     """Write the page if requested, then print the table and the paths of the files written.
 
@@ -99,10 +102,12 @@ def present(
         left_out: Rows whose files are not on this machine.
         results: The folder that the results were written to, None for none.
         companions: Results of the boards derived from this one, such as its controls; None for none.
+        badges: What is known about the reproduction of the rows (`load_badges`); rows without an entry are unverified.
     """
     if page is not None:
-        board_page.write_page(page, board_page.render(board, found, classes, pictures, left_out, companions))
-    terminal.print_board(board, found, left_out=left_out, companions=companions)
+        html = board_page.render(board, found, classes, pictures, left_out, companions, badges)
+        board_page.write_page(page, html)
+    terminal.print_board(board, found, left_out=left_out, companions=companions, badges=badges)
     for what, place in (("results", results), ("page", page)):
         if place is not None:
             print(printable(f"{what}: {place}"))

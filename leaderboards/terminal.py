@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
+from purebench.leaderboards.evidence.badge_text import verification_text
 from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
+from purebench.results.files.verdicts import RowBadge
 from purebench.results.grading.convergence import count_text
 from purebench.results.grading.criteria.letters import FAILING
 from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
@@ -33,6 +35,7 @@ def print_board(
     console: Console | None = None,
     left_out: Collection[str] = (),
     companions: Companions | None = None,
+    badges: Mapping[str, RowBadge] | None = None,
 ) -> None:
     """Print `board_table` at the width of the console.
 
@@ -42,9 +45,10 @@ def print_board(
         console: Where to print; None for stdout.
         left_out: Rows that were not run because their files are not on the machine.
         companions: Results of the boards derived from the board, such as its controls.
+        badges: What is known about the reproduction of the rows; rows without an entry are unverified.
     """
     console = console or make_console()
-    console.print(board_table(board, list(results), console.width, left_out, companions))
+    console.print(board_table(board, list(results), console.width, left_out, companions, badges))
 
 
 def board_table(
@@ -53,6 +57,7 @@ def board_table(
     width: int = 100,
     left_out: Collection[str] = (),
     companions: Companions | None = None,
+    badges: Mapping[str, RowBadge] | None = None,
 ) -> RenderableType:
     """Return the board's heading, its ranked table and the notes below it.
 
@@ -62,6 +67,7 @@ def board_table(
         width: Columns of the terminal.
         left_out: Rows that were not run because their files are not on the machine.
         companions: Results of the boards derived from the board, such as its controls.
+        badges: What is known about the reproduction of the rows; rows without an entry are unverified.
 
     Returns:
         A renderable of rich.
@@ -102,7 +108,8 @@ def board_table(
     converged = count_text(evidence.convergence)
     controls = controls_table(evidence, width)
     beside = [] if controls is None else [controls]
-    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *beside)
+    told = [Text(printable(verification_text(rows, badges or {})), style="dim")] if rows else []
+    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *told, *beside)
 
 
 def axis(width: int) -> str:

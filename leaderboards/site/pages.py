@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from purebench.boards.replay import run_command
+from purebench.leaderboards.evidence.badge_text import badge_text
 from purebench.leaderboards.notes import threat_text
-from purebench.leaderboards.site.badge import badge
 from purebench.leaderboards.site.cards import Card, Catalogue, slug
 from purebench.leaderboards.site.payload import version_of
 from purebench.leaderboards.site.source import BoardSource
@@ -75,8 +75,8 @@ class Entry:
 
     @property
     def badge(self) -> str:
-        """Whether the row is verified."""
-        return badge(self.row)
+        """Whether the row is verified, and how many versions of it were submitted."""
+        return badge_text(self.source.badges[self.row.name])
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 from purebench.boards.board import SOURCE, AttackChoice
 from purebench.boards.replay import run_command
 from purebench.core.registry import Spec
+from purebench.leaderboards.evidence.badge_text import badge_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text, threat_text
-from purebench.leaderboards.site.badge import badge
 from purebench.leaderboards.site.cards import UNKNOWN, Catalogue, slug
 from purebench.leaderboards.site.source import BoardSource
 from purebench.results.certificates import certificates
@@ -110,7 +110,8 @@ def row_payload(source: BoardSource, row: Row, shown: list[AttackChoice], catalo
         "year": card.year or UNKNOWN,
         "venue": card.venue,
         "paper": card.title or card.paper,
-        "verified": badge(row),
+        "verified": str(source.badges[row.name].badge),
+        "badge": badge_text(source.badges[row.name]),
         "parameters": row.result.parameters,
         "ms": None if row.cost.draw_ms is None else float(f"{row.cost.draw_ms:.4g}"),
         "passes": float(f"{passes_per_image(row.result).total:.4g}"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from purebench.boards.board import Board
 from purebench.results.files.ranks_file import stored_standing
+from purebench.results.files.verdicts import RowBadge, load_badges
 from purebench.results.grading.gathering import Companions, evidence_of
 from purebench.results.grading.grade import GradeEvidence
 from purebench.results.ranking.rank import Row, rank
@@ -25,6 +26,7 @@ class BoardSource:
         rows: its rows, in the order of their ranks.
         standing: the comparisons of all pairs of rows; None where they cannot be compared.
         evidence: what the grades were computed from.
+        badges: the badge of each row.
     """
 
     board: Board
@@ -32,6 +34,7 @@ class BoardSource:
     rows: tuple[Row, ...]
     standing: Standing | None
     evidence: GradeEvidence
+    badges: Mapping[str, RowBadge]
 
 
 def board_source(
@@ -51,7 +54,7 @@ def board_source(
         declared: the names of the controls that the board declares.
 
     Raises:
-        PurebenchError: where `rank` and `stored_standing` do.
+        PurebenchError: where `rank`, `stored_standing` and `load_badges` do.
     """
     found: list[Standing | None] = []
 
@@ -61,4 +64,4 @@ def board_source(
 
     evidence = evidence_of(results, companions, declared)
     rows = rank(results, evidence, board.origin, compare)
-    return BoardSource(board, folder, tuple(rows), found[0], evidence)
+    return BoardSource(board, folder, tuple(rows), found[0], evidence, load_badges(folder, results))

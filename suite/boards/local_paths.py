@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,25 @@ def beside(board: Board, folder: Path) -> Board:
         folder: the folder of the file.
     """
 
+    def place(path: Path) -> Path:
+        inside = not path.is_absolute() and (folder / path).is_file()
+        return folder / path if inside else path
+
+    return with_files(board, place)
+
+
+def with_files(board: Board, place: Callable[[Path], Path]) -> Board:
+    """Return the board with other paths of the Python files in its specs.
+
+    Args:
+        board: the board.
+        place: returns the new path of a file, or the same path.
+    """
+
     def moved(value: Any) -> Any:
         """Return plain values with their files moved, at any depth: a defense may be a parameter of another."""
         if isinstance(value, str):
-            return _moved(value, folder)
+            return _moved(value, place)
         if isinstance(value, Mapping):
             return {moved(key): moved(one) for key, one in value.items()}
         return [moved(one) for one in value] if isinstance(value, list | tuple) else value
@@ -43,12 +58,10 @@ def beside(board: Board, folder: Path) -> Board:
     )
 
 
-def _moved(text: str, folder: Path) -> str:
-    """Return a spec such as "file.py:name(…)" with its file seen from the folder, if it is there."""
+def _moved(text: str, place: Callable[[Path], Path]) -> str:
+    """Return a spec such as "file.py:name(…)" with the new path of its file."""
     name, bracket, rest = text.partition("(")
     path = Spec(name.strip()).path
-    if path is None or path.is_absolute() or not (folder / path).is_file():
+    if path is None or (moved := place(path)) == path:
         return text
-    moved = folder / path
-    same = moved == path  # purebench is run from the folder
-    return text if same else f"{moved.as_posix()}:{name.strip().rpartition(':')[2]}{bracket}{rest}"
+    return f"{moved.as_posix()}:{name.strip().rpartition(':')[2]}{bracket}{rest}"

@@ -199,6 +199,8 @@ def _without_name(attack: AttackChoice) -> tuple[object, ...]:
 
 
 def _has_restarts(name: str) -> bool:
+    if Spec(name).path is not None:  # reading a board runs no file that it names
+        return False
     try:
         return "restarts" in inspect.signature(factory("attacks", name)[0]).parameters
     except (PurebenchError, TypeError, ValueError):

@@ -60,13 +60,13 @@ def check_trust(name: str, board: Board, *, trust: bool) -> None:
         check_files(name, board, find_board(name).resolve().parent, trust=trust)
 
 
-def check_files(name: str, board: Board, folder: Path, *, trust: bool) -> None:
+def check_files(name: str, board: Board, folder: Path | None, *, trust: bool) -> None:
     """Ask before Python files are run that are not in a folder.
 
     Args:
         name: The file that names them, for the message.
         board: The board.
-        folder: The folder, without symbolic links.
+        folder: The folder, without symbolic links; None if no folder is trusted.
         trust: Whether the user has consented to run everything.
 
     Raises:
@@ -74,10 +74,11 @@ def check_files(name: str, board: Board, folder: Path, *, trust: bool) -> None:
     """
     if trust:
         return
-    foreign = [path for path in local_files(board) if not path.resolve().is_relative_to(folder)]
+    foreign = [path for path in local_files(board) if folder is None or not path.resolve().is_relative_to(folder)]
     if not foreign:
         return
-    told = f"{name} runs Python code from outside its folder: {', '.join(str(path) for path in foreign)}"
+    where, cure = ("", "") if folder is None else (" from outside its folder", ", or copy it into the board's folder")
+    told = f"{name} runs Python code{where}: {', '.join(str(path) for path in foreign)}"
     if sys.stdin.isatty() and sys.stderr.isatty():
         import typer
 
@@ -86,7 +87,7 @@ def check_files(name: str, board: Board, folder: Path, *, trust: bool) -> None:
         complain(told)
         if typer.confirm("Run this code?", err=True):
             return
-    raise PurebenchError(f"{told}; read this code, then add --trust to run it, or copy it into the board's folder.")
+    raise PurebenchError(f"{told}; read this code, then add --trust to run it{cure}.")
 
 
 def built_in(group: str, spec: Spec) -> bool:

@@ -21,11 +21,14 @@ from purebench.cli.commands.models.train import train
 from purebench.cli.commands.models.tune import tune
 from purebench.cli.commands.new import app as new
 from purebench.cli.commands.plan import plan
-from purebench.cli.commands.publishing.export import export
-from purebench.cli.commands.publishing.site import app as site
 from purebench.cli.commands.robustbench import robustbench
 from purebench.cli.commands.run import run
 from purebench.cli.commands.schema import schema
+from purebench.cli.commands.sharing.bundle import bundle
+from purebench.cli.commands.sharing.export import export
+from purebench.cli.commands.sharing.site import app as site
+from purebench.cli.commands.sharing.submit import submit
+from purebench.cli.commands.sharing.verify import verify
 from purebench.cli.commands.show import show
 from purebench.cli.commands.try_defense import try_defense
 from purebench.core.errors import PurebenchError
@@ -75,6 +78,9 @@ app.command()(interval)
 app.command()(export)
 app.command()(tune)
 app.command("break")(break_defense)
+app.command()(bundle)
+app.command()(verify)
+app.command()(submit)
 app.command()(convert)
 app.command()(check)
 app.command()(schema)

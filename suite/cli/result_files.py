@@ -32,11 +32,13 @@ def show_results(folder: Path, page: Path | None) -> None:
     """
     from purebench.leaderboards.output import check_outputs, present
     from purebench.results.files.companions import load_companions, load_declared
+    from purebench.results.files.verdicts import load_badges
 
     check_outputs(page, None)
     board, found = from_results(folder)
     board = replace(board, controls=tuple(DefenseChoice(name, Spec("none")) for name in load_declared(folder)))
-    present(board, found, page, (), {}, companions=load_companions(folder, found))
+    companions, badges = load_companions(folder, found), load_badges(folder, found)
+    present(board, found, page, (), {}, companions=companions, badges=badges)
 
 
 def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:

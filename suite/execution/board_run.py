@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from purebench.boards.board import Board
-from purebench.boards.jobs import AnyJob, WorstCaseJob, picking_keys
+from purebench.boards.jobs import AnyJob, picking_keys
 from purebench.core.errors import PurebenchError
 from purebench.core.files.text import duration
 from purebench.data.splits import refuse_dev
@@ -17,6 +17,7 @@ from purebench.execution.backends.compute import Compute
 from purebench.execution.context import Context, prepare
 from purebench.execution.earlier_rows import Listing, with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
+from purebench.execution.jobs.job_inputs import inputs_of
 from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.execution.planning.budget import Budget
 from purebench.execution.scheduler import Asking, execute
@@ -191,10 +192,7 @@ def _inputs(saved: store.Store, found: Mapping[str, Record]) -> Asking:
     """Return a function that reads the results of the jobs that a job needs from the store."""
 
     def given(job: AnyJob) -> JobInputs:
-        needed = {key: JobResult(found[key], saved.adversarial(key)) for key in job.needs}
-        if isinstance(job, WorstCaseJob):
-            return JobInputs([needed[key] for key in job.needs])
-        return JobInputs([needed[key] for key in job.after], needed[job.source] if job.source else None)
+        return inputs_of(job, lambda key: JobResult(found[key], saved.adversarial(key)))
 
     return given
 

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from purebench.boards.bundled import bundled
-from purebench.cli.commands.publishing.site_boards import load_source, results_folders
-from purebench.cli.commands.publishing.site_cards import catalogue, entries
+from purebench.cli.commands.sharing.site_boards import load_source, results_folders
+from purebench.cli.commands.sharing.site_cards import catalogue, entries
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.site.serve import site_server

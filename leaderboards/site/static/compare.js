@@ -39,7 +39,7 @@ purebench.views.compare = ({ board, rows, state, change }) => {
   const lines = [
     ["Robust accuracy, %", (row) => estimate(row.robust)], ["Clean accuracy, %", (row) => estimate(row.clean)],
     ["Rank", (row) => (row.ranks ? `${row.ranks[0]}–${row.ranks[1]} ${row.letters}` : "–")],
-    ["Grade", (row) => row.grade ?? "–"], ["Family", (row) => row.family], ["Year", (row) => row.year], ["Verified", (row) => row.verified],
+    ["Grade", (row) => row.grade ?? "–"], ["Family", (row) => row.family], ["Year", (row) => row.year], ["Verified", (row) => row.badge],
     ["Time of a draw, ms", (row) => (row.ms === null ? "–" : String(row.ms))],
     ...board.attacks.map((attack, at) => [attack.name, (row) => (typeof row.attacks[at] === "string" ? row.attacks[at] : estimate(row.attacks[at]))]),
   ];

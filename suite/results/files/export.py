@@ -166,7 +166,7 @@ def _encoder(level: int) -> json.JSONEncoder:
 
 
 def write_files(files: Mapping[Path, str] | Iterable[tuple[Path, str]]) -> None:
-    """Write all files or, as far as a file system allows, none: temporary files first, which are then moved.
+    """Write all text files or, as far as a file system allows, none: temporary files first, which are then moved.
 
     Args:
         files: the text of each file, or pairs of a file and its text, of which one at a time is held in memory.
@@ -174,14 +174,27 @@ def write_files(files: Mapping[Path, str] | Iterable[tuple[Path, str]]) -> None:
     Raises:
         PurebenchError: a file cannot be written; the message contains its path, and no partial file remains.
     """
+    texts = files.items() if isinstance(files, Mapping) else files
+    write_bytes((path, text.encode()) for path, text in texts)
+
+
+def write_bytes(files: Iterable[tuple[Path, bytes]]) -> None:
+    """Write files as `write_files` does.
+
+    Args:
+        files: pairs of a file and its content.
+
+    Raises:
+        PurebenchError: as for `write_files`.
+    """
     beside: dict[Path, Path] = {}
     path = None
     try:
-        for path, text in files.items() if isinstance(files, Mapping) else files:
+        for path, content in files:
             beside[path] = path.with_name(f".{path.name}.{os.getpid()}.part")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside[path].open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with beside[path].open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         for path, part in beside.items():

@@ -38,8 +38,8 @@ def build(
 
     Example: purebench site build --boards fashion-quick --out site
     """
-    from purebench.cli.commands.publishing.site_boards import load_source, results_folders
-    from purebench.cli.commands.publishing.site_cards import MOST_BYTES, catalogue
+    from purebench.cli.commands.sharing.site_boards import load_source, results_folders
+    from purebench.cli.commands.sharing.site_cards import MOST_BYTES, catalogue
     from purebench.cli.progress import progress_bar
     from purebench.core.files.text import read_text
     from purebench.core.terminal_output import printable

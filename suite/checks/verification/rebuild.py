@@ -1,0 +1,116 @@
+"""Builds the defense of a bundle again, and checks that the images and the examples are those of its board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from purebench.boards.local_paths import with_files
+from purebench.boards.trust import check_files
+from purebench.checks.verification.code_files import code_file
+from purebench.core.errors import PurebenchError
+from purebench.execution.context import Context, prepare
+from purebench.execution.jobs.threat_check import ROUNDING
+from purebench.records.provenance import versions
+from purebench.results.files.bundles.bundle import Bundle
+
+DISTANCE_ROUNDING = 1e-4
+"""Share of the radius by which a recomputed distance may differ from the claimed one."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The board of a bundle, prepared on this machine.
+
+    Attributes:
+        context: the prepared board.
+        bundle: the bundle.
+        remarks: differences that do not prevent the verification, such as other weights.
+        as_claimed: whether the weights are those of the bundle, and all rows are there whose images attacks reuse.
+    """
+
+    context: Context
+    bundle: Bundle
+    remarks: tuple[str, ...]
+    as_claimed: bool
+
+
+def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool) -> Rebuilt:
+    """Load the images and build the defense of a bundle; its Python files are run only with the user's consent.
+
+    Args:
+        bundle: the bundle.
+        folder: the folder in which its Python files are looked for.
+        name: the bundle as the user named it, for messages.
+        device: `cpu`, `cuda` or `cuda:0`.
+        trust: whether the user has consented to run Python files.
+
+    Raises:
+        PurebenchError: a file is missing or differs from that of the bundle, the user does not consent, or the images
+            or the adversarial examples contradict the bundle.
+    """
+    board = with_files(bundle.board, lambda path: code_file(path, bundle.manifest.code_files, folder))
+    check_files(name, board, None, trust=trust)
+    context = prepare(board, device)
+    _check_images(bundle, context)
+    _check_distances(bundle, context)
+    row, remarks = bundle.result.name, []
+    defense = context.defenses[row]
+    if defense.random != bundle.result.random:
+        kind = {True: "random", False: "deterministic"}
+        raise PurebenchError(
+            f"{name}: expected a defense that is {kind[bundle.result.random]}, as in the bundle, but the rebuilt one "
+            f"is {kind[defense.random]}; use the code and the versions that the bundle was made with."
+        )
+    if not (same := context.fingerprints[row] == bundle.result.weights):
+        remarks.append("the weights of the rebuilt defense differ from those of the bundle")
+    remarks += [
+        f"{other}, whose images attacks reuse, is left out: {error}" for other, error in context.left_out.items()
+    ]
+    here, there = versions()["purebench"], bundle.manifest.purebench
+    if here != there:
+        remarks.append(f"the bundle was made with purebench {there}, and is verified with {here}")
+    return Rebuilt(context, bundle, tuple(remarks), same and not context.left_out)
+
+
+def _check_images(bundle: Bundle, context: Context) -> None:
+    """Raise PurebenchError if the images or labels of the data set are not those of the result."""
+    result = bundle.result
+    claimed = result.provenance.get("data")
+    count = len(result.images)
+    same = list(result.images) == [int(one) for one in context.order[:count]]
+    labels = list(result.labels) == [int(one) for one in context.images.labels[:count]]
+    if claimed != context.data or not same or not labels:
+        raise PurebenchError(
+            f"dataset: expected the images that the bundle was made with, {context.images.name} with the hash "
+            f"{str(claimed)[:12]}…, but the hash here is {context.data[:12]}…, or their order differs; install the "
+            "same data set."
+        )
+
+
+def _check_distances(bundle: Bundle, context: Context) -> None:
+    """Raise PurebenchError for an example outside the threat model, or at another distance than the bundle claims."""
+    rows, threat = bundle.manifest.examples.stored, context.board.threat
+    if not rows:
+        return
+    clean = context.images.take(rows).floats()
+    if clean.shape != bundle.examples.shape:
+        raise PurebenchError(
+            f"examples: expected the shape of the images, {list(clean.shape)}, but got {list(bundle.examples.shape)}; "
+            "make the bundle again."
+        )
+    sizes = threat.size(torch.as_tensor(bundle.examples) - torch.as_tensor(clean)).tolist()
+    for row, size in zip(rows, sizes, strict=True):
+        image, claimed = bundle.result.images[row], bundle.result.worst_case.distances[row]
+        if size > threat.radius * (1 + ROUNDING) + 1e-6:
+            raise PurebenchError(
+                f"examples: expected adversarial examples within the radius {threat.radius:.6g} ({threat.norm}), but "
+                f"that of image {image} is at {size:.6g}; the bundle is invalid."
+            )
+        if claimed is None or abs(size - claimed) > DISTANCE_ROUNDING * threat.radius + 1e-6:
+            raise PurebenchError(
+                f"examples: expected image {image} at the distance {claimed} that the result claims, but it is at "
+                f"{size:.6g}; the bundle is invalid."
+            )

@@ -1,0 +1,116 @@
+"""Verifies a bundle: checks its claims and concludes whether it is verified, refuted or undecided."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from purebench.checks.verification.queries import Tell, claim_tests
+from purebench.checks.verification.rebuild import rebuild
+from purebench.checks.verification.repeated_attacks import Repetition, repeat_attacks
+from purebench.checks.verification.settings import check_settings
+from purebench.core.errors import PurebenchError
+from purebench.records.provenance import versions
+from purebench.results.files.bundles.bundle import Bundle, read_bundle
+from purebench.results.files.verdicts import Badge, Claim, Verdict
+from purebench.statistics.reproduction import ClaimTest, Conclusion, conclude
+
+IMAGES = 20
+"""Images that the attacks are repeated on, by default."""
+MOST_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of a verification.
+
+    Attributes:
+        bundle: the bundle.
+        seed: the verifier's seed.
+        tests: the tests of the claims.
+        conclusion: the conclusion.
+        repetition: the repeated attacks; None if they were not run, or if no image is called robust.
+        with_attacks: whether the attacks were to be repeated.
+        remarks: further findings.
+    """
+
+    bundle: Bundle
+    seed: int
+    tests: tuple[ClaimTest, ...]
+    conclusion: Conclusion
+    repetition: Repetition | None
+    with_attacks: bool
+    remarks: tuple[str, ...]
+
+    @property
+    def badge(self) -> Badge:
+        """The badge of the row."""
+        if self.conclusion is Conclusion.VERIFIED:
+            return Badge.VERIFIED if self.with_attacks else Badge.REPRODUCED
+        return Badge.REFUTED if self.conclusion is Conclusion.REFUTED else Badge.UNDECIDED
+
+    def verdict(self) -> Verdict:
+        """Return the verdict that is recorded beside the result."""
+        again = self.repetition
+        return Verdict(
+            badge=self.badge,
+            result=self.bundle.result_hash,
+            bundle=self.bundle.hash,
+            seed=self.seed,
+            attacked=0 if again is None else again.attacked,
+            broken=[] if again is None else list(again.broken),
+            claims=[Claim(**asdict(test)) for test in self.tests],
+            remarks=list(self.remarks),
+            purebench=versions()["purebench"],
+            day=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        )
+
+
+def verify_bundle(
+    path: Path,
+    *,
+    seed: int,
+    images: int = IMAGES,
+    attacks: bool = True,
+    board: str | None = None,
+    code: Path | None = None,
+    device: str = "cpu",
+    trust: bool = False,
+    tell: Tell = lambda what, done, total: None,
+) -> Verification:
+    """Verify a bundle.
+
+    Args:
+        path: the bundle.
+        seed: the verifier's seed, in 0..2^31-1; the author of the bundle must not have known it.
+        images: the number of images that the attacks are repeated on, at least 1.
+        attacks: whether the attacks are repeated.
+        board: the board whose settings the bundle must have; None for the bundled board of its name, if there is one.
+        code: the folder of the Python files that the bundle names; None for that of the bundle.
+        device: `cpu`, `cuda` or `cuda:0`.
+        trust: whether Python files that the bundle names may be run.
+        tell: called with the progress.
+
+    Raises:
+        PurebenchError: the bundle is invalid, or cannot be verified on this machine.
+    """
+    if not 0 <= seed <= MOST_SEED:
+        raise PurebenchError(f"--seed: expected a whole number from 0 to {MOST_SEED:,}, but got {seed:,}.")
+    bundle = read_bundle(path)
+    apart, told = check_settings(bundle.result, board)
+    rebuilt = rebuild(bundle, code or path.parent, name=str(path), device=device, trust=trust)
+    tests, remarks = claim_tests(rebuilt, seed, tell), [*([told] if told else []), *rebuilt.remarks]
+    again = repeat_attacks(rebuilt, images, seed, tell) if attacks else None
+    if again is not None:
+        tests.append(again.test)
+    if attacks and again is None:
+        remarks.append("no attack was repeated, because the bundle calls no image robust")
+    if again is not None and again.errored:
+        remarks.append(f"the repeated attacks failed on {again.errored} images, which decide nothing")
+    if bundle.result.errored:
+        remarks.append(f"the result claims bounds only: {bundle.result.errored} images errored")
+    conclusion = conclude(tests)
+    if conclusion is Conclusion.VERIFIED and (apart or not rebuilt.as_claimed):
+        conclusion = Conclusion.UNDECIDED
+    return Verification(bundle, seed, tuple(tests), conclusion, again, attacks, tuple(remarks))

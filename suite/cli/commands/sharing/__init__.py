@@ -1,0 +1,1 @@
+"""Commands that share results: bundles, their verification, submissions."""
