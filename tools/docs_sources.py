@@ -4,7 +4,7 @@ mkdocstrings reads the source without running it and looks for a folder `pureben
 `suite`, `attacks`, `defenses` and `leaderboards`. A folder of links stands for the package. The JSON schema of boards
 is kept beside the bundled boards, which refer to it; the site has a copy at its root.
 
-PUREBENCH_SITE is the address of the leaderboard site, relative to the documentation; with it, the navigation links there.
+PUREBENCH_SITE is the address of the leaderboard site, relative to the documentation; the navigation then links there.
 """
 
 from __future__ import annotations

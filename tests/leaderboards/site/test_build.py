@@ -8,8 +8,12 @@ from urllib.parse import urljoin
 import pytest
 
 from purebench.core.errors import PurebenchError
+from purebench.leaderboards.page import render
 from purebench.leaderboards.site.build import MARK, build_site
 from purebench.leaderboards.site.cards import Card, Catalogue, slug
+from purebench.leaderboards.site.source import board_source
+from purebench.results.files.export import export_results
+from purebench.results.files.verdicts import Badge, Verdict, record_verdict, result_hash
 
 from reading import Page, words  # isort: skip
 from site_sources import HOSTILE, hostile_catalogue, hostile_source, small_source  # isort: skip
@@ -181,3 +185,37 @@ def test_two_boards_of_one_name_and_no_board_are_refused(source, tmp_path):
         build_site([source, replace(source)], tmp_path / "site", Catalogue())
     with pytest.raises(PurebenchError, match="at least one board"):
         build_site([], tmp_path / "site", Catalogue())
+
+
+@pytest.mark.parametrize("name", ["board", "defense", "page"])
+def test_a_verdict_about_the_shown_result_is_shown_and_others_are_not(tmp_path, name):
+    folder = tmp_path / "results"
+    source = small_source(folder)
+    results = [row.result for row in source.rows]
+    export_results(folder, results)
+    common = {"bundle": "0" * 64, "seed": 1, "attacked": 20, "broken": [], "claims": [], "remarks": []}
+    common |= {"purebench": "0.5.0", "day": "2026-01-31"}
+    hashes = {result.name: result_hash(result) for result in results}
+    for row, badge in (("robust", Badge.VERIFIED), ("weak", Badge.REFUTED)):
+        record_verdict(folder, row, Verdict(badge=badge, result=hashes[row], **common))
+    own = next(result for result in results if result.name == "random-b")
+    changed = replace(own, parameters=1)  # a verdict about another result of the row does not count
+    export_results(folder, [changed])
+    record_verdict(folder, changed.name, Verdict(badge=Badge.VERIFIED, result=result_hash(changed), **common))
+    export_results(folder, results)
+    found = board_source(source.board, folder, results)
+    build_site([found], tmp_path / "site", Catalogue())
+    expected = {"robust": "verified", "weak": "refuted", "random-a": "unverified"}
+    expected["random-b"] = "unverified (2 versions submitted)"
+    if name == "board":
+        data = payload(tmp_path / "site" / "data" / "small.js")[1]
+        assert {row["name"]: row["badge"] for row in data["rows"]} == expected
+    elif name == "defense":
+        for row, badge in expected.items():
+            page = Page((tmp_path / "site" / "defenses" / f"{slug(row)}.html").read_text(encoding="utf-8"))
+            assert badge in [words(text) for _, text in page.all("td")]
+    else:
+        page = Page(render(source.board, results, (), {}, badges=found.badges))
+        sections = {at["id"].removeprefix("defense-"): words(text) for at, text in page.all("article")}
+        assert all(f" {badge} " in sections[row] for row, badge in expected.items())
+        assert "robust verified" in words(page.all("main")[0][1])
