@@ -58,7 +58,8 @@ def test_build_writes_a_site_and_says_where(exported, tmp_path):
 
 def test_cards_come_from_declarations_papers_and_cards_yaml(exported):
     (exported / "one" / "cards.yaml").write_text(
-        "plain: {venue: NeurIPS 2031, year: 2031, code: 'https://example.org/code', extra_data: true}\n"
+        "plain: {venue: NeurIPS 2031, year: 2031, code: 'https://example.org/code', extra_data: true}\n",
+        encoding="utf-8",
     )
     sources = [load_source(folder) for folder in results_folders([str(exported)])]
     found = catalogue(sources)
@@ -92,7 +93,7 @@ def test_cards_come_from_declarations_papers_and_cards_yaml(exported):
 )
 def test_a_wrong_cards_yaml_is_refused_with_its_path(tmp_path, text):
     path = tmp_path / "cards.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"cards\.yaml"):
         entries(path)
 
@@ -107,7 +108,7 @@ def test_our_own_cards_name_registered_defenses():
 
 
 def test_a_site_is_served_on_this_machine_only(tmp_path):
-    (tmp_path / "index.html").write_text("hello")
+    (tmp_path / "index.html").write_text("hello", encoding="utf-8")
     with site_server(tmp_path, 0) as server:
         host, port = server.server_address
         assert host == "127.0.0.1"

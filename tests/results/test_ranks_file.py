@@ -48,8 +48,8 @@ def test_ranks_of_other_results_are_not_used(folder):
 def test_a_file_of_an_earlier_version_or_none_is_not_used(folder):
     path, known = folder
     file = path / "ranks.json"
-    plain = json.loads(file.read_text())
-    file.write_text(json.dumps({key: value for key, value in plain.items() if key != "scores"}))
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({key: value for key, value in plain.items() if key != "scores"}), encoding="utf-8")
     assert stored_standing(path, known) == "computed"
     file.unlink()
     assert stored_standing(path, known) == "computed"
@@ -58,7 +58,7 @@ def test_a_file_of_an_earlier_version_or_none_is_not_used(folder):
 @pytest.mark.parametrize("change", [{"places": []}, {"p_values": []}, {"images": "many"}, {"confidence": 2.0}])
 def test_a_file_that_contradicts_its_hash_is_refused(folder, change):
     path, known = folder
-    plain = json.loads((path / "ranks.json").read_text())
-    (path / "ranks.json").write_text(json.dumps(plain | change))
+    plain = json.loads((path / "ranks.json").read_text(encoding="utf-8"))
+    (path / "ranks.json").write_text(json.dumps(plain | change), encoding="utf-8")
     with pytest.raises(PurebenchError, match=r"ranks\.json"):
         stored_standing(path, known)

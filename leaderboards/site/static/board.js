@@ -5,7 +5,14 @@
   const { el, state: address } = purebench;
   const board = purebench.received.board;
   const columns = purebench.columns(board);
-  const names = { table: "Table", scatter: "Scatter", ranks: "Ranks", attacks: "Attacks", images: "Images", compare: "Compare" };
+  const names = {
+    table: "Table",
+    scatter: "Scatter",
+    ranks: "Ranks",
+    attacks: "Attacks",
+    images: "Images",
+    compare: "Compare",
+  };
   const [tabs, filters, status, view] = ["views", "filters", "status", "view"].map((id) => document.getElementById(id));
   let state = address.read(location.hash);
   let picked = [];
@@ -32,11 +39,25 @@
   };
 
   function drawTabs() {
-    tabs.replaceChildren(...Object.entries(names).map(([key, label]) => {
-      const on = key === state.view;
-      return el("button", { type: "button", role: "tab", id: `tab-${key}`, "aria-selected": String(on), "aria-controls": "view",
-        tabindex: on ? "0" : "-1", click: () => change({ view: key, page: "1" }), keydown: turn }, label);
-    }));
+    tabs.replaceChildren(
+      ...Object.entries(names).map(([key, label]) => {
+        const on = key === state.view;
+        return el(
+          "button",
+          {
+            type: "button",
+            role: "tab",
+            id: `tab-${key}`,
+            "aria-selected": String(on),
+            "aria-controls": "view",
+            tabindex: on ? "0" : "-1",
+            click: () => change({ view: key, page: "1" }),
+            keydown: turn,
+          },
+          label,
+        );
+      }),
+    );
     view.setAttribute("aria-labelledby", `tab-${state.view}`);
   }
 
@@ -57,7 +78,8 @@
     if (filtersChanged && !ticking) filters.replaceChildren(...purebench.drawFilters(board, columns, state, change));
     filters.hidden = status.hidden = state.view === "images" || state.view === "compare"; // these show chosen rows
     const rows = purebench.sorted(purebench.filtered(board.rows, state), columns, state.sort);
-    status.textContent = rows.length === board.rows.length ? `${rows.length} rows` : `${rows.length} of ${board.rows.length} rows`;
+    status.textContent =
+      rows.length === board.rows.length ? `${rows.length} rows` : `${rows.length} of ${board.rows.length} rows`;
     const focused = document.activeElement?.dataset?.key;
     const drawn = purebench.views[state.view]({ board, rows, columns, state, change, picked });
     view.replaceChildren(...drawn.filter((one) => one !== ""));

@@ -23,12 +23,12 @@ purebench.el = (tag, attributes = {}, ...children) => {
 
 /** Loads a file of data by a script element, which also works from a folder without a server. */
 purebench.load = (address, kind) =>
-  purebench.waiting[address] ??= new Promise((resolve, reject) => {
+  (purebench.waiting[address] ??= new Promise((resolve, reject) => {
     const element = purebench.el("script", { src: address });
     element.addEventListener("load", () => resolve(purebench.received[kind]));
     element.addEventListener("error", () => reject(new Error(`${address} cannot be loaded`)));
     document.head.append(element);
-  });
+  }));
 
 /** Formats a fraction in percent: 0.6134 → "61.3". */
 purebench.percent = (fraction) => (100 * fraction).toFixed(1);
@@ -47,7 +47,15 @@ purebench.paged = (list, size, page, turn) => {
   const at = Math.min(Math.max(1, page), pages);
   const button = (label, to) =>
     el("button", { type: "button", disabled: to < 1 || to > pages, click: () => turn(to) }, label);
-  const buttons = pages === 1 ? "" : el("div", { class: "pager" },
-    button("Previous", at - 1), el("span", {}, `page ${at} of ${pages}`), button("Next", at + 1));
+  const buttons =
+    pages === 1
+      ? ""
+      : el(
+          "div",
+          { class: "pager" },
+          button("Previous", at - 1),
+          el("span", {}, `page ${at} of ${pages}`),
+          button("Next", at + 1),
+        );
   return [list.slice(size * (at - 1), size * at), buttons];
 };

@@ -3,14 +3,21 @@
 "use strict";
 
 purebench.gaffke = {
-  step: 0.15, farthest: 26, nodes: 24,
+  step: 0.15,
+  farthest: 26,
+  nodes: 24,
 
   /** Two-sided interval of the mean of values in [0,1]: [mean, low, high]. */
   interval(values, confidence) {
     const mean = values.reduce((sum, one) => sum + one, 0) / values.length;
     const alpha = (1 - confidence) / 2;
     const low = this.lower(values, alpha);
-    const high = 1 - this.lower(values.map((one) => 1 - one), alpha);
+    const high =
+      1 -
+      this.lower(
+        values.map((one) => 1 - one),
+        alpha,
+      );
     return [mean, Math.min(low, mean), Math.max(high, mean)];
   },
 
@@ -52,7 +59,7 @@ purebench.gaffke = {
       total += node ? last : last / 2;
       if (node % this.nodes === this.nodes - 1 && Math.abs(last) < 1e-16 * Math.abs(total)) break;
     }
-    return Math.min(Math.max((-total * width * this.step / Math.PI) * Math.exp(peak), 0), 1);
+    return Math.min(Math.max(((-total * width * this.step) / Math.PI) * Math.exp(peak), 0), 1);
   },
 
   /** The real part of the integrand at a node v of the path s(v) through c. */

@@ -54,13 +54,19 @@ purebench.paired = {
     const signs = this.signs(whole);
     if (signs === null) return null;
     const toward = whole.reduce((sum, one) => sum + one, 0) >= 0 ? 1 : -1;
-    const guard = purebench.gaffke.pValue(whole.map((one) => (1 + (toward * one) / scale) / 2), 0.5);
+    const guard = purebench.gaffke.pValue(
+      whole.map((one) => (1 + (toward * one) / scale) / 2),
+      0.5,
+    );
     return Math.max(signs, Math.min(1, this.guardShare * guard));
   },
 
   /** Interval of the mean of differences in [-1,1]: that of Gaffke, scaled. */
   difference(differences, confidence) {
-    const [mean, low, high] = purebench.gaffke.interval(differences.map((one) => (1 + one) / 2), confidence);
+    const [mean, low, high] = purebench.gaffke.interval(
+      differences.map((one) => (1 + one) / 2),
+      confidence,
+    );
     return [mean, low, high].map((one) => 2 * one - 1);
   },
 
@@ -79,9 +85,15 @@ purebench.paired = {
     const worse = whole.filter((one) => one < 0).length;
     const answers = whole.every((one) => one === 0 || Math.abs(one) === scale);
     return {
-      images: whole.length, better, worse, test: answers ? "McNemar, exact" : "random signs, exact, with a guard",
+      images: whole.length,
+      better,
+      worse,
+      test: answers ? "McNemar, exact" : "random signs, exact, with a guard",
       p: answers ? this.mcnemar(better, worse) : this.fractions(whole, scale),
-      difference: this.difference(whole.map((one) => one / scale), confidence),
+      difference: this.difference(
+        whole.map((one) => one / scale),
+        confidence,
+      ),
     };
   },
 };

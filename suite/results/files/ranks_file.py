@@ -6,15 +6,17 @@ Comparing all pairs of hundreds of rows takes minutes, and the file has the comp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, with_config
+from typing_extensions import TypedDict  # Python 3.11's own is refused by pydantic
 
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
-from purebench.core.files.versioned_model import StrictModel, Whole, from_plain
+from purebench.core.files.versioned_model import STRICT, StrictModel, Whole, from_plain
 from purebench.results.files.export import RANKS
 from purebench.results.ranking.standing import RankInterval, Standing, scores_hash, standing
 from purebench.results.results import DefenseResult
@@ -31,7 +33,8 @@ class _Place(StrictModel):
     images: Whole
 
 
-class _PValue(StrictModel):
+@with_config(STRICT)
+class _PValue(TypedDict):  # a dictionary, because there are a hundred thousand of them
     a: str
     b: str
     p: Share
@@ -70,9 +73,8 @@ def _standing(path: Path, plain: dict[str, Any], names: Sequence[str]) -> Standi
         found = from_plain(_Ranks, plain)
     except PurebenchError as error:
         raise PurebenchError(f"{path}: expected the ranks of these results, but: {error} Delete the file.") from error
-    pairs = {(one.a, one.b): one.p for one in found.p_values}
-    expected = {(a, b) for number, a in enumerate(names) for b in names[number + 1 :]}
-    if [place.defense for place in found.places] != list(names) or set(pairs) != expected:
+    pairs = {(one["a"], one["b"]): one["p"] for one in found.p_values}
+    if [place.defense for place in found.places] != list(names) or list(pairs) != list(combinations(names, 2)):
         raise PurebenchError(f"{path}: expected the ranks of the rows of this folder, but got others; delete the file.")
     places = {
         place.defense: RankInterval(place.low, place.high, place.letters, place.best, place.images)

@@ -162,10 +162,10 @@ def test_names_become_different_plain_file_names():
 
 
 def test_a_folder_that_is_no_site_is_left_alone(source, tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(PurebenchError, match="contains other files"):
         build_site([source], tmp_path, Catalogue())
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert (tmp_path / "thesis.tex").read_text(encoding="utf-8") == "years of work"
     with pytest.raises(PurebenchError, match="is a file"):
         build_site([source], tmp_path / "thesis.tex", Catalogue())
 
@@ -173,7 +173,7 @@ def test_a_folder_that_is_no_site_is_left_alone(source, tmp_path):
 def test_a_site_is_replaced_without_leftovers_and_has_equal_bytes(source, tmp_path):
     first = build_site([source], tmp_path / "site", Catalogue())
     before = {path: path.read_bytes() for path in first}
-    (tmp_path / "site" / "boards" / "old.html").write_text("old")
+    (tmp_path / "site" / "boards" / "old.html").write_text("old", encoding="utf-8")
     build_site([source], tmp_path / "site", Catalogue())
     assert {path: path.read_bytes() for path in first} == before
     assert not (tmp_path / "site" / "boards" / "old.html").exists()
