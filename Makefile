@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: leaderboard test docs setup clean
+.PHONY: leaderboard test docs site setup clean
 
 leaderboard: $(VENV)/.installed
 	$(BIN)/purebench run fashion-quick --store .purebench/records.sqlite \
@@ -15,6 +15,11 @@ test: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
+
+site: $(VENV)/.installed-dev
+	$(BIN)/purebench site build --out build/pages --docs docs/ --changes CHANGELOG.md
+	PUREBENCH_SITE=../index.html $(BIN)/mkdocs build --strict --quiet --site-dir build/pages/docs
+	@echo "build/pages/index.html"
 
 setup: $(VENV)/.installed-dev
 

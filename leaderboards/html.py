@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from purebench.leaderboards.notes import notes, threat_text
-from purebench.leaderboards.site import templates
+from purebench.leaderboards.page import templates
 from purebench.results.ranking.rank import Row
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import printable
 from purebench.data.datasets import Array, ImageSet
-from purebench.leaderboards import site, terminal
+from purebench.leaderboards import page as board_page
+from purebench.leaderboards import terminal
 from purebench.records.record import Record
 from purebench.results import merge
 from purebench.results.files import export
@@ -104,7 +105,8 @@ def present(
         badges: What is known about the reproduction of the rows (`load_badges`); rows without an entry are unverified.
     """
     if page is not None:
-        site.write_page(page, site.render(board, found, classes, pictures, left_out, companions))
+        html = board_page.render(board, found, classes, pictures, left_out, companions, badges)
+        board_page.write_page(page, html)
     terminal.print_board(board, found, left_out=left_out, companions=companions, badges=badges)
     for what, place in (("results", results), ("page", page)):
         if place is not None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from purebench.boards.replay import run_command
 from purebench.core.registry import Spec
 from purebench.core.warning_codes import WarningCode
-from purebench.leaderboards.curves import Chart, Scale, single
-from purebench.leaderboards.draws import DrawChart, Noise, draw_chart, loss, noise
+from purebench.leaderboards.charts.curves import Chart, Scale, single
+from purebench.leaderboards.charts.draws import DrawChart, Noise, draw_chart, loss, noise
 from purebench.leaderboards.evidence.ladder_chart import ladder_chart
 from purebench.leaderboards.figures_text import known, passes_text, printed
 from purebench.records.outcome import Outcome

@@ -15,7 +15,8 @@ from purebench.boards.board import Board
 from purebench.core import registry
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.data.datasets import ImageSet
-from purebench.leaderboards import html, site, terminal
+from purebench.leaderboards import html, terminal
+from purebench.leaderboards import page as board_page
 from purebench.records.outcome import PICKED, WORST_CASE
 from purebench.results.files.adversarial import AdversarialExamples, StoredExamples
 from purebench.results.files.stored_board import originals
@@ -130,7 +131,7 @@ class Report:
             PurebenchError: pandas is not installed.
         """
         try:
-            from purebench.leaderboards.frame import of_attacks, of_defenses
+            from purebench.leaderboards.charts.frame import of_attacks, of_defenses
         except ImportError as error:
             if error.name is None or error.name.partition(".")[0] != "pandas":
                 raise
@@ -209,8 +210,8 @@ class Report:
         """
         data: ImageSet = registry.create("datasets", self.board.dataset.use)
         shown = originals(data, range(len(data)), self.results)
-        page = site.render(self.board, self.results, self.classes, shown, self.left_out, self.companions)
-        site.write_page(Path(path), page)
+        page = board_page.render(self.board, self.results, self.classes, shown, self.left_out, self.companions)
+        board_page.write_page(Path(path), page)
         return Path(path)
 
     def __repr__(self) -> str:

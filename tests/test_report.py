@@ -206,7 +206,7 @@ def test_a_missing_pandas_is_reported_with_the_extra_to_install(
     for name in [name for name in sys.modules if name.split(".")[0] == "pandas"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    monkeypatch.delitem(sys.modules, "purebench.leaderboards.frame", raising=False)
+    monkeypatch.delitem(sys.modules, "purebench.leaderboards.charts.frame", raising=False)
     with pytest.raises(PurebenchError, match=r"to_frame: needs pandas.*purebench\[notebook\]"):
         report.to_frame()
 

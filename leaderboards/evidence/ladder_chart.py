@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from purebench.leaderboards.draws import FRAME, Curve, DrawChart, points_curve, position
+from purebench.leaderboards.charts.draws import FRAME, Curve, DrawChart, points_curve, position
 from purebench.results.grading.evidence import Convergence
 
 AXIS = "purifier passes per image, attack and verification"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +12,12 @@ from purebench.core.errors import PurebenchError, did_you_mean
 
 def bundled() -> dict[str, Path]:
     """Return the files of the boards bundled with purebench, by name."""
+    return dict(_installed())
+
+
+@cache
+def _installed() -> Mapping[str, Path]:
+    """Return the files; looked for once, because every command that is printed asks for them."""
     root = Path(str(files("purebench.leaderboards"))) / "boards"
     return {path.parent.name: path for path in sorted(root.glob("*/board.yaml"))}
 

@@ -9,7 +9,7 @@ from purebench.execution.auto_effort import run_at_effort
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_board
 from purebench.execution.companions import companion_boards
-from purebench.leaderboards import site
+from purebench.leaderboards import page as board_page
 from purebench.results.files.stored_board import from_store, unlisted
 from purebench.results.grading.convergence import convergences
 from purebench.results.grading.evidence import ConvergenceStatus
@@ -63,14 +63,14 @@ def test_zero_gradients_are_flat_and_a_warning_although_transfer_breaks_the_row(
 
 def test_the_page_shows_the_ladder_and_its_verdict_of_each_row(climbed):
     board, own, ladders = climbed
-    page = site.render(board, own, ("a", "b"), {}, (), {"effort": ladders})
+    page = board_page.render(board, own, ("a", "b"), {}, (), {"effort": ladders})
     assert "convergence: 1 of 2 rows converged; flat: shattered" in page
     assert page.count("<h3>Rising effort: ") == 2
     assert "Rising effort: converged</h3>" in page
     assert "Rising effort: flat</h3>" in page
     assert 'id="defense-linear-effort-title"' in page
     assert "<code>flat-ladder</code>" in page
-    without = site.render(board, own, ("a", "b"), {})
+    without = board_page.render(board, own, ("a", "b"), {})
     assert "Rising effort" not in without
 
 

@@ -15,7 +15,7 @@ from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
-from purebench.leaderboards.site import render
+from purebench.leaderboards.page import render
 from purebench.leaderboards.terminal import print_board
 from purebench.records import store
 from purebench.records.outcome import WORST_CASE, Outcome

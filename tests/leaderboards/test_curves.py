@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purebench.core.threat import ThreatModel
-from purebench.leaderboards.curves import COLOURS, OVERLAID, SINGLE, line, overlaid, scale, single
+from purebench.leaderboards.charts.curves import COLOURS, OVERLAID, SINGLE, line, overlaid, scale, single
 from purebench.results.distances import NearestDistances
 from purebench.statistics import clopper_pearson, security_curve
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from purebench.boards.board import Stop
-from purebench.leaderboards.draws import FRAME, draw_chart, loss, noise
+from purebench.leaderboards.charts.draws import FRAME, draw_chart, loss, noise
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.site import render
+from purebench.leaderboards.page import render
 from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.statistics import (
     clopper_pearson,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from purebench.core.answers import LookCount
-from purebench.leaderboards import site
+from purebench.leaderboards import page as board_page
 from purebench.leaderboards.figures_text import VOTE, printed
 from purebench.results.figures.known_randomness import known_randomness
 
@@ -25,7 +25,7 @@ def shown(build):
     more = {"looks": looks, "clean_looks": clean, "known_right": [4, 1], "known_seeds": 8}
     records = [replace(one, **more) if one.attack == "apgd" else one for one in records]
     (found,) = merge(board, records)
-    return Page(site.render(board, [found], (), {}, ())), found
+    return Page(board_page.render(board, [found], (), {}, ())), found
 
 
 def test_the_table_of_attacks_has_the_cost(shown):

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from purebench.leaderboards.site import render, write_page
+from purebench.leaderboards.page import render, write_page
 
 pytestmark = pytest.mark.browser
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from purebench.leaderboards.site import render
+from purebench.leaderboards.page import render
 from purebench.results.attack_claims import attack_claim
 from purebench.results.distances import distance_text, nearest_distances, reach
 from purebench.results.ranking.rank import rank

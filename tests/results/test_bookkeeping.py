@@ -8,7 +8,7 @@ import pytest
 from synthetic import make_results
 
 from purebench.leaderboards import terminal
-from purebench.leaderboards.site import render
+from purebench.leaderboards.page import render
 from purebench.records.record import Record
 from purebench.results import results as results_module
 from purebench.results.files.export import as_json, export_results

@@ -8,7 +8,7 @@ from rich.console import Console
 from purebench.results.certificates import certificates
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.site import render
+from purebench.leaderboards.page import render
 from purebench.leaderboards.terminal import board_table
 from purebench.records.outcome import Outcome
 from purebench.statistics import clopper_pearson

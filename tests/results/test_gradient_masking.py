@@ -14,14 +14,14 @@ from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
-from purebench.leaderboards.frame import of_defenses
+from purebench.leaderboards.charts.frame import of_defenses
 from purebench.results.gradient_masking import doubts
 from purebench.results.ranking.comparisons import Side, comparisons
 
 from synthetic import merge  # isort: skip
 from purebench.core.threat import ThreatModel
 from purebench.core.warning_codes import OF_GRADIENTS, OF_ONE_ATTACK, ResultWarning, WarningCode
-from purebench.leaderboards.site import render
+from purebench.leaderboards.page import render
 from purebench.leaderboards.terminal import print_board
 from purebench.records.outcome import Outcome
 from purebench.results.ranking.rank import rank

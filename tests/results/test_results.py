@@ -219,5 +219,5 @@ def test_a_result_survives_a_round_trip_through_json(request, name):
 
 
 def test_merging_results_and_rendering_pages_do_not_import_torch():
-    code = "import sys, purebench.leaderboards.site, purebench.results.merge; assert 'torch' not in sys.modules"
+    code = "import sys, purebench.leaderboards.page, purebench.results.merge; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

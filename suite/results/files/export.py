@@ -17,7 +17,8 @@ from purebench.core.files.text import read_text
 from purebench.core.files.versioned_model import Distance, from_plain
 from purebench.results.grading.gathering import NO_COMPANIONS, Companions, evidence_of
 from purebench.results.grading.grade import grades
-from purebench.results.ranking.rank import standing_of
+from purebench.results.ranking.rank import ranked_results
+from purebench.results.ranking.standing import scores_hash, standing
 from purebench.results.results import DefenseResult
 
 Timings = dict[str, dict[str, dict[str, float]]]
@@ -123,8 +124,9 @@ def result_files(folder: Path) -> list[Path]:
 
 def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:
     """Return the ranks of all rows of a board; empty if the rows cannot be compared."""
-    found = standing_of(results)
-    return {} if found is None else found.to_dict()
+    known = ranked_results(results)
+    found = standing(known)
+    return {} if found is None else {**found.to_dict(), "scores": scores_hash(known)}
 
 
 def as_json(value: Any) -> str:

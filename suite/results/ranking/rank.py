@@ -7,7 +7,7 @@ uncertainty: the interval of ranks in which the row lies, and the rows from whic
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -130,20 +130,26 @@ class Row:
         return self.result.random
 
 
-def rank(results: Iterable[DefenseResult], evidence: GradeEvidence = NO_EVIDENCE, origin: str = "") -> list[Row]:
+def rank(
+    results: Iterable[DefenseResult],
+    evidence: GradeEvidence = NO_EVIDENCE,
+    origin: str = "",
+    compare: Callable[[Sequence[DefenseResult]], Standing | None] = standing,
+) -> list[Row]:
     """Return the rows sorted by robust accuracy, then clean accuracy, then name; rows without a result come last.
 
     Args:
         results: the results of one board.
         evidence: the controls of the board and the convergence of its rows, for the grades.
         origin: the board as the user named it, for the commands of the grades; "" if that is not known.
+        compare: returns the standing of the rows that have a rank, best first.
 
     Raises:
         PurebenchError: a worst case cannot be estimated (see `DefenseResult.robust`).
     """
     rows = sorted((_row(result, evidence.warnings(result)) for result in results), key=_order)
     known = [row.result for row in rows if not _unknown(row)]
-    found = standing(known)
+    found = compare(known)
     ranked: list[Row] = []
     for position, row in enumerate(replace(row, grade=graded(row.result, evidence, origin)) for row in rows):
         if _unknown(row):
@@ -157,8 +163,13 @@ def rank(results: Iterable[DefenseResult], evidence: GradeEvidence = NO_EVIDENCE
 
 def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
     """Return the standing of the rows that have a rank; None without such rows, or if they share no image."""
+    return standing(ranked_results(results))
+
+
+def ranked_results(results: Iterable[DefenseResult]) -> list[DefenseResult]:
+    """Return the results that have a rank, in the order of `rank`."""
     rows = sorted((_row(result, ()) for result in results), key=_order)
-    return standing([row.result for row in rows if not _unknown(row)])
+    return [row.result for row in rows if not _unknown(row)]
 
 
 def shares_of_images(result: DefenseResult) -> OutcomeShares | None:

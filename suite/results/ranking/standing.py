@@ -5,6 +5,8 @@ Rows are compared on the images that all of them have, so a board in progress is
 
 from __future__ import annotations
 
+import hashlib
+import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -96,9 +98,26 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
         intervals={name: _rank_interval(found, number) for number, name in enumerate(names)},
         p_values={(names[a], names[b]): found.p_values[a][b] for a, b in pairs},
         images=len(shared),
-        method="holm, betting" if first.anytime else "romano-wolf, sign-flip and one-sided gaffke",
+        method=_method(first),
         confidence=found.confidence,
     )
+
+
+def scores_hash(results: Sequence[DefenseResult]) -> str:
+    """Return a hash of everything that decides the standing: rows, their scores on shared images, and the settings.
+
+    Args:
+        results: the results of one board, best first, each with a robust accuracy.
+    """
+    images, values = on_shared_images(results)
+    first = results[0]
+    names = [result.name for result in results]
+    told = [names, images, first.board["confidence"], first.board["seed"], _method(first)]
+    return hashlib.sha256(json.dumps(told).encode() + values.tobytes()).hexdigest()
+
+
+def _method(first: DefenseResult) -> str:
+    return "holm, betting" if first.anytime else "romano-wolf, sign-flip and one-sided gaffke"
 
 
 @lru_cache(2)

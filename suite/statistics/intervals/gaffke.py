@@ -27,6 +27,7 @@ hardly oscillates and the trapezoidal rule in v is accurate to about 10 digits.
 
 from __future__ import annotations
 
+from functools import cache
 from math import inf, isfinite, sqrt
 from typing import Literal
 
@@ -153,9 +154,9 @@ def _weighted_mean_below(distinct: Floats, times: npt.NDArray[np.int64], t: floa
     peak = -float((weight * np.log1p(-c * y)).sum())
     total, first = 0.0, 0
     while first * _STEP < _FARTHEST:
-        v = np.arange(first, first + _NODES) * _STEP
-        s = c + width * (1j * np.sinh(v) + bend * (np.cosh(v) - 1))
-        slope = np.cosh(v) - 1j * bend * np.sinh(v)  # ds / (i width dv)
+        sinh, cosh = _hyperbolic(first)
+        s = c + width * (1j * sinh + bend * (cosh - 1))
+        slope = cosh - 1j * bend * sinh  # ds / (i width dv)
         terms = np.exp(-(np.log(1 - s[:, np.newaxis] * y) @ weight) - peak) / s * slope
         terms[0] *= 0.5 if first == 0 else 1.0
         total += float(terms.real.sum())
@@ -165,6 +166,13 @@ def _weighted_mean_below(distinct: Floats, times: npt.NDArray[np.int64], t: floa
     return float(min(max(-total * width * _STEP / np.pi * np.exp(peak), 0.0), 1.0))
 
 
+@cache
+def _hyperbolic(first: int) -> tuple[Floats, Floats]:
+    """Return sinh and cosh at the nodes from number `first` on, which are the same for all data."""
+    v = np.arange(first, first + _NODES) * _STEP
+    return np.sinh(v), np.cosh(v)
+
+
 def _abscissa(y: Floats, times: Floats) -> float:
     """Return c < 0, near the minimum of exp(K(c)) / |c| on the real line, where the integrand does not oscillate.
 
@@ -172,9 +180,10 @@ def _abscissa(y: Floats, times: Floats) -> float:
     as the integral is the same along every path.
     """
     low, high = 1 / float(y.min()), 0.0
+    weighted = times * y
     while high - low > -0.04 * high:
         c = (low + high) / 2
-        if float((times * y / (1 - c * y)).sum()) - 1 / c < 0:
+        if float((weighted / (1 - c * y)).sum()) - 1 / c < 0:
             low = c
         else:
             high = c

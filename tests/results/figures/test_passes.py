@@ -5,8 +5,8 @@ import io
 
 import pytest
 
+from purebench.leaderboards.charts.frame import of_attacks, of_defenses
 from purebench.leaderboards.figures_text import figure_notes, passes_text
-from purebench.leaderboards.frame import of_attacks, of_defenses
 from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated
 from purebench.records.outcome import Outcome
 from purebench.results.figures.passes import MEANING, passes_per_image

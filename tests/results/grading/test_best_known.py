@@ -20,8 +20,8 @@ from purebench.boards.parse import load_board, parse_board
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.board_run import run_board
-from purebench.leaderboards.frame import of_defenses
-from purebench.leaderboards.site import render
+from purebench.leaderboards.charts.frame import of_defenses
+from purebench.leaderboards.page import render
 from purebench.leaderboards.terminal import print_board
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
 from purebench.results.files.export import export_results, load_results

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from purebench.boards.derived.effort_board import EFFORT, NOISE
 from purebench.boards.effort_settings import EffortSettings
+from purebench.leaderboards.charts.frame import of_defenses
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
-from purebench.leaderboards.frame import of_defenses
-from purebench.leaderboards.site import render
+from purebench.leaderboards.page import render
 from purebench.leaderboards.table_files import comma_separated, latex, markdown
 from purebench.leaderboards.terminal import print_board
 from purebench.report import Report

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
-from purebench.leaderboards.curves import overlaid, scale
+from purebench.leaderboards.charts.curves import overlaid, scale
+from purebench.leaderboards.evidence.badge_text import UNVERIFIED, badge_text, verification_text
 from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.figures_text import VOTE, looks_text
@@ -22,6 +23,7 @@ from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.figures.passes import MEANING
 from purebench.results.files.export import write_files
+from purebench.results.files.verdicts import RowBadge
 from purebench.results.grading.convergence import count_text
 from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
 from purebench.results.grading.optimality import global_optimality
@@ -41,6 +43,7 @@ def render(
     originals: Mapping[int, str],
     left_out: Collection[str] = (),
     companions: Companions | None = None,
+    badges: Mapping[str, RowBadge] | None = None,
 ) -> str:
     """Render the board's page.
 
@@ -51,6 +54,7 @@ def render(
         originals: Base64 PNG of clean images by their position in the data set, for the pictures in the results.
         left_out: Rows that were not run because their files are not on the machine.
         companions: Results of the boards derived from the board, such as its controls.
+        badges: What is known about the reproduction of the rows (`load_badges`); rows without an entry are unverified.
 
     Returns:
         The HTML.
@@ -97,6 +101,8 @@ def render(
         certified=bool(proven),
         bespoke=[attack.name for attack in board.attacks if attack.rows],
         upper_bound=UPPER_BOUND,
+        verified={row.name: badge_text((badges or {}).get(row.name, UNVERIFIED)) for row in rows},
+        verification=verification_text(rows, badges or {}) if rows else "",
         curves=overlaid(known, board.confidence, common),
         curved=bool(known),
         attacks=[one for one in board.attacks if one.name not in no_attacks and one.only != SOURCE],

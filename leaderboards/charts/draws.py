@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.leaderboards.curves import Frame
+from purebench.leaderboards.charts.curves import Frame
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 from purebench.statistics import (

@@ -9,7 +9,7 @@ import pytest
 from purebench.core.errors import PurebenchError
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.site import render, write_page
+from purebench.leaderboards.page import render, write_page
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
 from purebench.results.ranking.rank import rank

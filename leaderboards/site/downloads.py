@@ -1,0 +1,30 @@
+"""The files behind the buttons of a board: the table as CSV and LaTeX, citations, and all numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from purebench.leaderboards.site.cards import Catalogue, registered_name
+from purebench.leaderboards.site.source import BoardSource
+from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex
+
+
+def downloads(source: BoardSource, payload: dict[str, Any], catalogue: Catalogue) -> dict[str, str]:
+    """Return the text of each file by its ending; tables are those of `purebench export`.
+
+    Args:
+        source: the board.
+        payload: the data of its page.
+        catalogue: what is known about its defenses.
+    """
+    names = list(dict.fromkeys(registered_name(row) for row in source.rows))
+    local = ("page", "data")
+    rows = [{key: value for key, value in row.items() if key not in local} for row in payload["rows"]]
+    return {
+        "csv": comma_separated(source.rows),
+        "attacks.csv": attacks_comma_separated(source.rows),
+        "tex": latex(source.rows, f"{source.board.title}: robust accuracy and its interval."),
+        "bib": catalogue.bibtex(names),
+        "json": json.dumps(payload | {"rows": rows}, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+    }

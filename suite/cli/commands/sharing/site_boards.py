@@ -1,0 +1,69 @@
+"""Finds and loads the boards of a site: bundled ones by name, folders of results, and folders of such folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from purebench.boards.board import DefenseChoice
+from purebench.boards.bundled import bundled
+from purebench.cli.result_files import from_results
+from purebench.core.errors import PurebenchError, did_you_mean
+from purebench.core.registry import Spec
+
+if TYPE_CHECKING:
+    from purebench.leaderboards.site.source import BoardSource
+
+RESULTS = "results"
+
+
+def results_folders(wanted: Sequence[str]) -> list[Path]:
+    """Return the folders of results of boards.
+
+    Args:
+        wanted: Names of bundled boards; folders of results; folders with a sub-folder `results`; folders of such
+            folders. All bundled boards with results if empty.
+
+    Raises:
+        PurebenchError: If one is none of these.
+    """
+    known = {name: path.parent / RESULTS for name, path in bundled().items() if (path.parent / RESULTS).is_dir()}
+    if not wanted:
+        return list(known.values())
+    found = [folder for one in wanted for folder in ([known[one]] if one in known else _below(Path(one)))]
+    empty = next((one for one in wanted if one not in known and not list(_below(Path(one)))), None)
+    if empty is not None:
+        hint = "it has no results (JSON files)" if Path(empty).is_dir() else did_you_mean(empty, known)
+        raise PurebenchError(f"--boards: expected a bundled board or a folder of results, but got {empty!r}; {hint}")
+    return list(dict.fromkeys(folder.absolute() for folder in found))
+
+
+def load_source(folder: Path) -> BoardSource:
+    """Load and rank the results of a folder.
+
+    Args:
+        folder: The folder of results.
+
+    Raises:
+        PurebenchError: If the results are of several boards, or a file is not a result.
+    """
+    from purebench.leaderboards.site.source import board_source
+    from purebench.results.files.companions import load_companions, load_declared
+
+    board, found = from_results(folder)
+    declared = load_declared(folder)
+    board = replace(board, controls=tuple(DefenseChoice(name, Spec("none")) for name in declared))
+    return board_source(board, folder, found, load_companions(folder, found), declared)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the folders of results in a folder: itself, its sub-folder, or those of its sub-folders."""
+    if not folder.is_dir():
+        return
+    if any(folder.glob("*.json")) and not (folder / RESULTS).is_dir():
+        yield folder
+        return
+    places = [folder / RESULTS, *(one / RESULTS for one in sorted(folder.iterdir()))]
+    yield from (place for place in places if any(place.glob("*.json")))

@@ -1,0 +1,137 @@
+"""Tests `purebench site`: which boards are found, cards of defenses, the printed line, the local server."""
+
+import threading
+import urllib.request
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from purebench.boards.bundled import bundled
+from purebench.cli.commands.sharing.site_boards import load_source, results_folders
+from purebench.cli.commands.sharing.site_cards import catalogue, entries
+from purebench.cli.main import app
+from purebench.core.errors import PurebenchError
+from purebench.leaderboards.site.serve import site_server
+from purebench.results.files.export import export_results
+
+from synthetic import make_results  # isort: skip
+
+SHIPPED = {name: path.parent / "results" for name, path in bundled().items() if (path.parent / "results").is_dir()}
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A folder with two boards, as a leaderboard repository has them: boards/NAME/results."""
+    for name in ("one", "two"):
+        given = {"plain": {"clean": ["1"] * 20, "apgd": ["0"] * 20}, "other": {"clean": ["1"] * 20, "apgd": ["1"] * 20}}
+        _, _, results = make_results(given, name=name)
+        results = [replace(result, spec={"name": "vae", "params": {}}) for result in results]
+        export_results(tmp_path / "boards" / name / "results", results)
+    return tmp_path / "boards"
+
+
+def test_boards_are_found_by_name_by_folder_and_below_a_folder(exported):
+    assert results_folders([]) == list(SHIPPED.values())
+    assert results_folders(["fashion-quick"]) == [SHIPPED["fashion-quick"]]
+    both = [exported / "one" / "results", exported / "two" / "results"]
+    assert results_folders([str(exported)]) == both
+    assert results_folders([str(exported / "one")]) == both[:1]
+    assert results_folders([str(both[1]), str(exported)]) == [both[1], both[0]]
+
+
+def test_what_is_no_board_is_refused_with_a_hint(tmp_path):
+    with pytest.raises(PurebenchError, match="fashion-quick"):
+        results_folders(["fashion-quik"])
+    with pytest.raises(PurebenchError, match="has no results"):
+        results_folders([str(tmp_path)])
+
+
+def test_build_writes_a_site_and_says_where(exported, tmp_path):
+    out = tmp_path / "site"
+    done = CliRunner().invoke(app, ["site", "build", "--boards", str(exported), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "2 boards, 4 rows" in done.stdout
+    assert (out / "boards" / "one.html").is_file()
+    assert not (out / "changes.html").exists()
+
+
+def test_cards_come_from_declarations_papers_and_cards_yaml(exported):
+    (exported / "one" / "cards.yaml").write_text(
+        "plain: {venue: NeurIPS 2031, year: 2031, code: 'https://example.org/code', extra_data: true}\n",
+        encoding="utf-8",
+    )
+    sources = [load_source(folder) for folder in results_folders([str(exported)])]
+    found = catalogue(sources)
+    rows = {
+        (source.board.name, row.name): found.card(source.board.name, row) for source in sources for row in source.rows
+    }
+    declared = rows["two", "plain"]
+    assert (declared.family, declared.licence, declared.year, declared.extra_data) == ("vae", "MIT", "2014", "no")
+    assert declared.title == "Auto-Encoding Variational Bayes"
+    assert declared.url == "https://arxiv.org/abs/1312.6114"
+    own = rows["one", "plain"]
+    assert (own.venue, own.year, own.code, own.extra_data) == (
+        "NeurIPS 2031",
+        "2031",
+        "https://example.org/code",
+        "yes",
+    )
+    assert own.licence == "MIT"
+    assert "eprint = {1312.6114}" in found.bibtex(["vae"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain: {code: 'javascript:alert(1)'}",
+        "plain: {yeer: 2020}",
+        "plain: {year: soon}",
+        "- plain",
+        "plain: {venue: ''}",
+    ],
+)
+def test_a_wrong_cards_yaml_is_refused_with_its_path(tmp_path, text):
+    path = tmp_path / "cards.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PurebenchError, match=r"cards\.yaml"):
+        entries(path)
+
+
+def test_our_own_cards_name_registered_defenses():
+    from importlib.resources import files
+    from pathlib import Path
+
+    from purebench.cli.declaration import own
+
+    assert set(entries(Path(str(files("purebench.defenses"))) / "cards.yaml")) <= set(own())
+
+
+def test_a_site_is_served_on_this_machine_only(tmp_path):
+    (tmp_path / "index.html").write_text("hello", encoding="utf-8")
+    with site_server(tmp_path, 0) as server:
+        host, port = server.server_address
+        assert host == "127.0.0.1"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/index.html") as answer:
+            assert answer.read() == b"hello"
+        with pytest.raises(PurebenchError, match="choose another"):
+            site_server(tmp_path, port)
+        server.shutdown()
+
+
+def test_a_folder_without_a_site_is_not_served(tmp_path):
+    with pytest.raises(PurebenchError, match="site build"):
+        site_server(tmp_path, 0)
+
+
+def test_building_a_site_does_not_import_torch(exported, tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from purebench.cli.main import app; "
+        f"app({['site', 'build', '--boards', str(exported), '--out', str(tmp_path / 's')]!r}, standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

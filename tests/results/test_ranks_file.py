@@ -1,0 +1,64 @@
+"""Tests that `ranks.json` is used for the results that it is of, and never for others."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import purebench.results.files.ranks_file as module
+from purebench.core.errors import PurebenchError
+from purebench.results.files.export import export_results
+from purebench.results.files.ranks_file import stored_standing
+from purebench.results.ranking.rank import ranked_results
+from purebench.results.ranking.standing import standing
+
+
+@pytest.fixture
+def folder(build, tmp_path, monkeypatch):
+    answers = {
+        name: {"clean": ["1"] * 30, "apgd": ["1"] * right + ["0"] * (30 - right)} for name, right in RIGHT.items()
+    }
+    _, _, results = build.results(answers)
+    export_results(tmp_path, results)
+    known = ranked_results(results)
+    monkeypatch.setattr(module, "standing", lambda results: "computed")
+    return tmp_path, known
+
+
+RIGHT = {"a": 28, "b": 20, "c": 2}
+
+
+def test_the_stored_standing_is_the_computed_one(folder):
+    path, known = folder
+    found, computed = stored_standing(path, known), standing(known)
+    assert found.intervals == computed.intervals
+    assert found.p_values == pytest.approx(computed.p_values, abs=1e-9)
+    assert (found.images, found.method, found.confidence) == (computed.images, computed.method, computed.confidence)
+
+
+def test_ranks_of_other_results_are_not_used(folder):
+    path, known = folder
+    changed = replace(known[0], images=tuple(image + 1 for image in known[0].images))
+    others = [replace(one, images=changed.images) for one in known]
+    assert stored_standing(path, others) == "computed"
+    assert stored_standing(path, known[:2]) == "computed"
+    assert stored_standing(path, [replace(one, board={**one.board, "confidence": 0.9}) for one in known]) == "computed"
+
+
+def test_a_file_of_an_earlier_version_or_none_is_not_used(folder):
+    path, known = folder
+    file = path / "ranks.json"
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({key: value for key, value in plain.items() if key != "scores"}), encoding="utf-8")
+    assert stored_standing(path, known) == "computed"
+    file.unlink()
+    assert stored_standing(path, known) == "computed"
+
+
+@pytest.mark.parametrize("change", [{"places": []}, {"p_values": []}, {"images": "many"}, {"confidence": 2.0}])
+def test_a_file_that_contradicts_its_hash_is_refused(folder, change):
+    path, known = folder
+    plain = json.loads((path / "ranks.json").read_text(encoding="utf-8"))
+    (path / "ranks.json").write_text(json.dumps(plain | change), encoding="utf-8")
+    with pytest.raises(PurebenchError, match=r"ranks\.json"):
+        stored_standing(path, known)
