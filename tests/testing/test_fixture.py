@@ -87,7 +87,9 @@ def test_gradient_masking_leaves_a_claim_undecided_with_reason_and_cure(settings
     assert found.estimate.low >= 0.2
     assert "grade      D masking: apgd-exact: " in found.message
     assert "[zero-gradient]" in found.message
-    assert "raise it   robustness.honest(defense, board=" in found.message
+    assert "a purifier without a useful gradient declares differentiable = False" in found.message
+    assert "raise it   an attack with rows: [" in found.message
+    assert "evidence=True, evidence=True" not in found.message
     assert "more images may decide" not in found.message
     assert robustness.not_worse_than(rounded, "none", margin=1.0).result is CheckStatus.UNDECIDED
     assert robustness.not_worse_than("none", rounded, margin=1.0).result is CheckStatus.HOLDS

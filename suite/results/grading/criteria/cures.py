@@ -60,7 +60,6 @@ class Cures:
             more = "" if all_images else f", images={count}"
             more += ", retry_errors=True" if retry_errors else ""
             more += ", evidence=True" if evidence else ""
-            more += ", evidence=True" if evidence else ""
             return f"purebench.evaluate(defense, board={self.board!r}{more})"
         options: dict[str, Value] = {
             "defense": [self.defense],
