@@ -12,7 +12,6 @@ import typer
 from purebench.cli.commands.break_defense import break_defense
 from purebench.cli.commands.check import check
 from purebench.cli.commands.compare import compare
-from purebench.cli.commands.export import export
 from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
 from purebench.cli.commands.merge import merge
@@ -26,6 +25,7 @@ from purebench.cli.commands.robustbench import robustbench
 from purebench.cli.commands.run import run
 from purebench.cli.commands.schema import schema
 from purebench.cli.commands.sharing.bundle import bundle
+from purebench.cli.commands.sharing.export import export
 from purebench.cli.commands.sharing.submit import submit
 from purebench.cli.commands.sharing.verify import verify
 from purebench.cli.commands.show import show

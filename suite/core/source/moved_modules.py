@@ -54,7 +54,7 @@ MOVED = {
     "commands.check": "cli.commands.check",
     "commands.compare": "cli.commands.compare",
     "commands.convert": "cli.commands.models.convert",
-    "commands.export": "cli.commands.export",
+    "commands.export": "cli.commands.sharing.export",
     "commands.inspect_latents": "cli.commands.models.inspect_latents",
     "commands.new": "cli.commands.new",
     "commands.options": "cli.options",
