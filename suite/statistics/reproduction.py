@@ -6,12 +6,17 @@ number of right claimed draws is hypergeometric, whatever the probability of a r
 stratified by image as by Cochran, Mantel and Haenszel). A deterministic defense is the special case of one draw, for
 which it is the exact test of McNemar.
 
+Attacks are random as well: repeated with another seed, they break other images. If the attacks of a claim were run as
+it says, both runs are exchangeable on every image, and the difference of their scores is as likely d as -d. A random
+sample of all images is attacked again, because images that are claimed robust alone would regress to the mean.
+
 "Refuted" has a stated rate of false alarms over all tests of a bundle; "verified" needs an upper confidence bound below
 a stated margin for each claim (an intersection-union test). Everything else is undecided.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import betaincinv
-from scipy.stats import binom, hypergeom
+from scipy.stats import hypergeom
 
 from purebench.statistics.intervals.gaffke import one_sided_bound
+from purebench.statistics.ranking.paired import sign_flip
 
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -36,12 +42,12 @@ ACCURACY_MARGIN = 0.05
 """Largest upper bound of claimed minus true accuracy, at fixed images, of a claim that is verified."""
 BROKEN_MARGIN = 0.30
 """Largest upper bound of the share of images claimed robust that attacks break, of a claim that is verified."""
-BREAKS_ALLOWED = {"deterministic": 0.05, "random": 0.10}
-"""Share of the images claimed robust that an honest repetition of the attacks may break, as attacks are random."""
+MOST_PER_ROBUST = 5
+"""Most images that are attacked again, per requested image that is claimed robust."""
 CONTRADICTION = 0.01
 """Level of the test per image by which the draws after a repeated attack contradict the claimed draws."""
 SHUFFLES = 9_999
-"""Random permutations of the test for defenses that make one random choice for all images of a call."""
+"""Random permutations, or random signs, of a test."""
 _SMALLEST = 1e-12  # p-values below are rounding errors of the Fourier transform
 
 
@@ -188,7 +194,7 @@ def excess_bound(claimed: Bools, found: Bools, *, random: bool, shared: bool, ev
 def contradicts(claimed: int, draws: int, found: int, new_draws: int) -> bool:
     """Return whether an image that is claimed robust is broken by a repeated attack.
 
-    At most half of the new draws must be right, as for any image that is misclassified. With more than one draw they
+    At most half of the new draws must be right, as for any image that is misclassified. With more than one draw, they
     must also be fewer than the claimed draws permit, by Fisher's exact test at the level CONTRADICTION: images near one
     half change sides by chance.
 
@@ -206,18 +212,38 @@ def contradicts(claimed: int, draws: int, found: int, new_draws: int) -> bool:
     return bool(fewer <= CONTRADICTION)
 
 
-def breaks_p_value(broken: int, attacked: int, allowed: float) -> float:
-    """Test that a repetition of the attacks breaks at most the allowed share of the images claimed robust; exact.
+def images_to_attack(wanted: int, robust: int, images: int) -> int:
+    """Return the size of a random sample of all images that has about the wanted number of images claimed robust.
 
     Args:
-        broken: images that the repeated attacks broke.
-        attacked: images that they were run on, a random sample of those that are claimed robust.
-        allowed: the probability with which an honest repetition breaks such an image, at most (`BREAKS_ALLOWED`).
+        wanted: images claimed robust.
+        robust: all images that are claimed robust.
+        images: all images.
 
     Returns:
-        P(Binomial(attacked, allowed) >= broken).
+        The size, at most `images`; 0 if no image is claimed robust.
     """
-    return float(binom.sf(broken - 1, attacked, allowed))
+    if not robust:
+        return 0
+    return min(images, math.ceil(wanted * min(images / robust, MOST_PER_ROBUST)))
+
+
+def repetition_p_value(claimed: Floats, repeated: Floats, groups: Counts, seed: int) -> float:
+    """Test that repeated attacks leave as much as the claimed ones did; exact, by random signs, one-sided.
+
+    Args:
+        claimed: the claimed share of right draws of each image [N].
+        repeated: the share at the adversarial examples of the repeated attacks [N].
+        groups: the group of each image [N]; draws of images of one group are not independent of each other.
+        seed: decides the random signs.
+
+    Returns:
+        The p-value of the hypothesis against claims that are too high.
+    """
+    apart = np.bincount(np.unique(groups, return_inverse=True)[1], weights=claimed - repeated)
+    if not apart.size or apart.sum() <= 0:
+        return 1.0
+    return sign_flip(apart, seed=seed, resamples=SHUFFLES) / 2
 
 
 def breaks_bound(broken: int, attacked: int, robust: int) -> float:

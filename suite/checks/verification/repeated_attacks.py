@@ -1,4 +1,4 @@
-"""Repeats the attacks of a board on random images that a bundle calls robust."""
+"""Repeats the attacks of a board on a random sample of the images of a bundle."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import numpy as np
 
 from purebench.checks.verification.queries import Tell
 from purebench.checks.verification.rebuild import Rebuilt
+from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seed_of
 from purebench.execution.backends.serial import Serial
 from purebench.execution.context import Context
 from purebench.execution.jobs.job_inputs import inputs_of
 from purebench.execution.jobs.job_record import JobResult
 from purebench.execution.scheduler import execute
-from purebench.records.outcome import ANSWERED, WORST_CASE, Outcome
+from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.records.record import Record
 from purebench.statistics.reproduction import (
-    BREAKS_ALLOWED,
     BROKEN_MARGIN,
     ClaimTest,
     breaks_bound,
-    breaks_p_value,
     contradicts,
+    images_to_attack,
+    repetition_p_value,
 )
 
-BROKEN = "images broken by repeated attacks"
+BROKEN = "accuracy after repeated attacks"
 
 
 @dataclass(frozen=True)
@@ -32,28 +34,30 @@ class Repetition:
     """The result of repeated attacks.
 
     Attributes:
-        test: the test of the claim that these images are robust.
-        broken: positions in the data set of the images that were broken.
-        attacked: the number of images with an answer.
+        test: the test of the claimed accuracy on these images.
+        broken: positions in the data set of the images that the bundle calls robust and that were broken.
+        robust: the number of images that the bundle calls robust, of those with an answer.
+        asked: the number of images that the bundle calls robust that were requested.
         errored: the number of images on which an attack failed, which decide nothing.
         passes: images passed forward and backward.
     """
 
     test: ClaimTest
     broken: tuple[int, ...]
-    attacked: int
+    robust: int
+    asked: int
     errored: int
     passes: tuple[int, int]
 
 
 def repeat_attacks(rebuilt: Rebuilt, images: int, seed: int, tell: Tell) -> Repetition | None:
-    """Run the attacks of the board with the verifier's seed on random images that the bundle calls robust.
+    """Run the attacks of the board with the verifier's seed on a random sample of the images.
 
     The attacks that are bespoke to the row are left out: the robust accuracy is that under the common suite.
 
     Args:
         rebuilt: the rebuilt defense.
-        images: the number of images, or all images that are called robust if they are fewer.
+        images: about how many images of the sample the bundle calls robust.
         seed: the verifier's seed, which chooses the images and seeds the attacks.
         tell: called with the progress.
 
@@ -64,64 +68,79 @@ def repeat_attacks(rebuilt: Rebuilt, images: int, seed: int, tell: Tell) -> Repe
         PurebenchError: no job can be run.
     """
     result = rebuilt.bundle.result
-    robust = [row for row, outcome in enumerate(result.worst_case.outcomes) if outcome is Outcome.ROBUST]
-    if not robust:
+    scored = np.flatnonzero(result.scored)
+    robust = sum(outcome is Outcome.ROBUST for outcome in result.worst_case.outcomes)
+    if not (count := images_to_attack(images, robust, len(scored))):
         return None
     rng = np.random.default_rng(seed_of("verification", str(seed), "images"))
-    rows = sorted(rng.choice(robust, size=min(images, len(robust)), replace=False).tolist())
-    context = _part(rebuilt.context, rows, seed)
+    rows = sorted(rng.choice(scored, size=count, replace=False).tolist())
+    shared = result.random and rebuilt.context.facts(result.name).shares_draws
+    records, passes = _attacked(_part(rebuilt.context, rows, seed, alone=shared), tell)
+    own = [record for record in records if record.defense == result.name]
+    answers = {image: found for record in own if record.attack == WORST_CASE for image, found in _answers(record)}
+    failed = {image for record in own for image, (outcome, _) in _answers(record) if outcome is Outcome.ERRORED}
+    known = [row for row in rows if result.images[row] not in failed and answers[result.images[row]][1]]
+    if not known:
+        raise PurebenchError(
+            f"{result.name}: expected answers to the repeated attacks, but all images errored or were skipped; use the "
+            "code and the versions that the bundle was made with, or --no-attacks."
+        )
+    claimed = [result.worst_case.draws[row] for row in known]
+    repeated = [answers[result.images[row]][1] for row in known]
+    held = [one for one, row in enumerate(known) if result.worst_case.outcomes[row] is Outcome.ROBUST]
+    broken = [result.images[known[one]] for one in held if _broken(claimed[one], repeated[one])]
+    before, after = (np.array([_share(one) for one in draws]) for draws in (claimed, repeated))
+    block = rebuilt.context.board.dataset.block
+    groups = np.array(known) // block if shared else np.arange(len(known))
+    test = ClaimTest(
+        BROKEN,
+        float(before.mean()),
+        float(after.mean()),
+        repetition_p_value(before, after, groups, seed),
+        breaks_bound(len(broken), len(held), robust) if held else 1.0,
+        BROKEN_MARGIN,
+        len(known),
+    )
+    return Repetition(test, tuple(broken), len(held), images, len(rows) - len(known), passes)
+
+
+def _attacked(context: Context, tell: Tell) -> tuple[list[Record], tuple[int, int]]:
+    """Run all jobs of a board; return their records, and the images passed forward and backward."""
     found: dict[str, JobResult] = {}
     jobs = context.jobs()
+    tell("repeated attacks", 0, len(jobs))
     for done in execute(jobs, context, Serial(context), (), lambda job: inputs_of(job, lambda key: found[key])):
         found[done.record.key] = done
         tell("repeated attacks", len(found), len(jobs))
-    records = [one.record for one in found.values() if one.record.defense == result.name]
-    answers = {
-        image: (outcome, draws)
-        for record in records
-        if record.attack == WORST_CASE
-        for image, outcome, draws in zip(record.images, record.outcomes, record.draws, strict=True)
-    }
-    failed = {
-        image
-        for record in records
-        for image, outcome in zip(record.images, record.outcomes, strict=True)
-        if outcome is Outcome.ERRORED
-    }
-    broken, held = [], 0
-    for row in rows:
-        image = result.images[row]
-        outcome, draws = answers[image]
-        claimed = result.worst_case.draws[row]
-        if outcome in ANSWERED and contradicts(claimed.count("1"), len(claimed), draws.count("1"), len(draws)):
-            broken.append(image)
-        elif outcome in ANSWERED and image not in failed:
-            held += 1
-    attacked = len(broken) + held
-    share = len(broken) / attacked if attacked else 0.0
-    allowed = BREAKS_ALLOWED["random" if result.random else "deterministic"]
-    test = ClaimTest(
-        BROKEN,
-        0.0,
-        share,
-        breaks_p_value(len(broken), attacked, allowed),
-        breaks_bound(len(broken), attacked, len(robust)) if attacked else 1.0,
-        BROKEN_MARGIN,
-        attacked,
-    )
-    passes = sum(one.record.forwards for one in found.values()), sum(one.record.backwards for one in found.values())
-    return Repetition(test, tuple(broken), attacked, len(rows) - attacked, passes)
+    records = [one.record for one in found.values()]
+    return records, (sum(one.forwards for one in records), sum(one.backwards for one in records))
 
 
-def _part(context: Context, rows: list[int], seed: int) -> Context:
-    """Return the context of the same board on these images alone, under another seed."""
+def _answers(record: Record) -> list[tuple[int, tuple[Outcome, str]]]:
+    """Return the outcome and the draws of each image of a record."""
+    return list(zip(record.images, zip(record.outcomes, record.draws, strict=True), strict=True))
+
+
+def _broken(claimed: str, repeated: str) -> bool:
+    return contradicts(claimed.count("1"), len(claimed), repeated.count("1"), len(repeated))
+
+
+def _share(draws: str) -> float:
+    return draws.count("1") / len(draws)
+
+
+def _part(context: Context, rows: list[int], seed: int, *, alone: bool) -> Context:
+    """Return the context of the same board on these images alone, under another seed.
+
+    A defense that makes one random choice for all images of a call gets each image alone, so that its draws are
+    independent.
+    """
     board = context.board
-    attacks = tuple(attack for attack in board.attacks if not attack.rows)
-    block = min(board.dataset.block, len(rows))
+    block = 1 if alone else min(board.dataset.block, len(rows))
     smaller = replace(
         board,
         dataset=replace(board.dataset, images=len(rows), block=block),
-        attacks=attacks,
+        attacks=tuple(attack for attack in board.attacks if not attack.rows),
         seed=seed,
         stop=None,
     )

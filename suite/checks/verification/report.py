@@ -16,7 +16,6 @@ from purebench.checks.verification.verification import Verification
 from purebench.core.terminal_output import printable
 from purebench.results.files.verdicts import Badge
 from purebench.statistics.reproduction import (
-    BREAKS_ALLOWED,
     CONFIDENCE,
     FALSE_ALARMS,
     ClaimTest,
@@ -61,10 +60,9 @@ def notes(found: Verification) -> list[str]:
     told += [_why(found)] if found.conclusion is Conclusion.UNDECIDED else []
     again = found.repetition
     if again is not None:
-        kind = "random" if found.bundle.result.random else "deterministic"
         told.append(
-            f"repeated attacks broke {len(again.broken)} of {again.attacked} images that are claimed robust; an honest "
-            f"repetition on a {kind} defense may break {BREAKS_ALLOWED[kind]:.0%}"
+            f"repeated attacks broke {len(again.broken)} of {again.robust} images that are claimed robust; the excess "
+            "is a bound of this share"
         )
     if again is not None and again.broken:
         told.append(f"broken images (positions in the data set): {_listed(again.broken)}")
@@ -133,7 +131,7 @@ def repeat(found: Verification, name: str, **options: str | Path | bool | None) 
         **options: further options of the command.
     """
     again = found.repetition
-    images = None if again is None else again.attacked + again.errored
+    images = None if again is None else again.asked
     return command("verify", name, seed=found.seed, images=images, no_attacks=not found.with_attacks, **options)
 
 

@@ -58,7 +58,7 @@ def write_submission(bundle: Path, out: Path, described: Mapping[str, Any], code
     """
     found = read_bundle(bundle)
     manifest = found.manifest
-    plain = {"schema": 1, "board": manifest.board, "row": manifest.row, "bundle": found.hash, **described}
+    plain = {"schema": 1, "board": manifest.board, "row": manifest.row, "bundle": f"sha256:{found.hash}", **described}
     entry = entry_of(plain)
     folder = out / manifest.board / manifest.row
     if folder.exists() and any(folder.iterdir()):
@@ -85,7 +85,10 @@ def check_submission(folder: Path, board: str | None = None) -> Submission:
     names = _names(folder)
     _check_sums(folder, names)
     entry, bundle = read_entry(folder / ENTRY), read_bundle(folder / BUNDLE)
-    said, is_ = (entry.board, entry.row, entry.bundle), (bundle.manifest.board, bundle.manifest.row, bundle.hash)
+    said, is_ = (
+        (entry.board, entry.row, entry.bundle),
+        (bundle.manifest.board, bundle.manifest.row, f"sha256:{bundle.hash}"),
+    )
     if said != is_:
         raise PurebenchError(
             f"{folder / ENTRY}: expected board, row and sha256 of the bundle, {', '.join(is_)}, but got "

@@ -17,7 +17,7 @@ from purebench.results.files.verdicts import Badge, Claim, Verdict
 from purebench.statistics.reproduction import ClaimTest, Conclusion, conclude
 
 IMAGES = 20
-"""Images that the attacks are repeated on, by default."""
+"""Images called robust that the attacks are repeated on, by default; others of the random sample come on top."""
 MOST_SEED = 2**31 - 1
 
 
@@ -58,7 +58,7 @@ class Verification:
             result=self.bundle.result_hash,
             bundle=self.bundle.hash,
             seed=self.seed,
-            attacked=0 if again is None else again.attacked,
+            attacked=0 if again is None else again.test.images,
             broken=[] if again is None else list(again.broken),
             claims=[Claim(**asdict(test)) for test in self.tests],
             remarks=list(self.remarks),
@@ -84,7 +84,7 @@ def verify_bundle(
     Args:
         path: the bundle.
         seed: the verifier's seed, in 0..2^31-1; the author of the bundle must not have known it.
-        images: the number of images that the attacks are repeated on, at least 1.
+        images: about how many images that the bundle calls robust the attacks are repeated on, at least 1.
         attacks: whether the attacks are repeated.
         board: the board whose settings the bundle must have; None for the bundled board of its name, if there is one.
         code: the folder of the Python files that the bundle names; None for that of the bundle.

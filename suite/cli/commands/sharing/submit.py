@@ -40,7 +40,7 @@ def submit(
     The folder OUT/BOARD/ROW is checked, and can be added to a branch of the leaderboard's repository
     (CONTRIBUTING-boards.md).
 
-    Example: purebench submit trades.zip --title "TRADES" --author "A. Author" --licence MIT
+    Example: purebench submit trades.zip --title "Adversarial training" --author "A. Author" --licence MIT
 
     Example: purebench submit --check submissions/fashion-quick/trades
     """

@@ -25,7 +25,10 @@ def verify(
         typer.Option(help="Seed of the verification. Default: a random one, which the author cannot have known."),
     ] = None,
     images: Annotated[
-        int, typer.Option(help="Repeat the attacks on N random images that the bundle calls robust.", min=1)
+        int,
+        typer.Option(
+            help="Repeat the attacks on a random sample with about N images that the bundle calls robust.", min=1
+        ),
     ] = 20,
     attacks: Annotated[
         bool,
@@ -47,8 +50,8 @@ def verify(
         bool,
         typer.Option(
             "--publish",
-            help="With --record: unless it is refuted, first write the bundle's result into the folder, in place of the "
-            "row's present one.",
+            help="With --record: unless it is refuted, first write the bundle's result into the folder, in place of "
+            "the row's present one.",
         ),
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report to this file, as Markdown.")] = None,
