@@ -11,7 +11,7 @@ import typer
 
 from purebench.cli.commands.break_defense import break_defense
 from purebench.cli.commands.check import check
-from purebench.cli.commands.compare import compare
+from purebench.cli.commands.comparing.compare import compare
 from purebench.cli.commands.export import export
 from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
