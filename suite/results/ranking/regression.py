@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from purebench.core.errors import PurebenchError
-from purebench.results.ranking.comparisons import Pair, Side, comparisons, other_settings
+from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.results import DefenseResult
 
 
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
 
 
-ASIDE = ("confidence", "name")
+ASIDE = ("confidence", "name", "stop")
 """Settings of a board that decide no answer of a defense."""
 EXIT_CODES: Mapping[Verdict, int] = {Verdict.NOT_WORSE: 0, Verdict.WORSE: 1, Verdict.UNDECIDED: 3}
 """Exit codes of `purebench compare OLD NEW`; 2 is that of invalid input."""
@@ -157,17 +157,22 @@ def other_conditions(old: DefenseResult, new: DefenseResult, *, images: bool = T
     Returns:
         The differences in words; [] if only the defense may explain a difference of the accuracies.
     """
-    names = [name for name in other_settings(old, new) if name not in ASIDE]
-    names = [name for name in names if images or not _only_other_number(old, new, name)]
+    names = other_board(old.board, new.board, images=images)
     told = [f"the boards differ in {', '.join(names)}"] if names else []
     before, after = (one.provenance.get("code", {}).get("attacks", {}) for one in (old, new))
     changed = sorted(name for name in {*before} & {*after} if before[name] != after[name])
     return [*told, *([f"the code of attacks differs: {', '.join(changed)}"] if changed else [])]
 
 
-def _only_other_number(old: DefenseResult, new: DefenseResult, name: str) -> bool:
-    """Return whether a setting is the data set, of which only the number of images differs."""
-    if name != "dataset":
-        return False
-    first, second = ({**one.board[name], "images": 0} for one in (old, new))
-    return first == second
+def other_board(old: Mapping[str, Any], new: Mapping[str, Any], *, images: bool = True) -> list[str]:
+    """Return the names of the settings in which the boards of two results differ and that decide answers.
+
+    Args:
+        old: the board of the old result.
+        new: the board of the new result.
+        images: whether a different number of images counts.
+    """
+    first, second = (
+        board if images else {**board, "dataset": {**board["dataset"], "images": 0}} for board in (old, new)
+    )
+    return sorted(name for name in {*first, *second} - {*ASIDE} if first.get(name) != second.get(name))
