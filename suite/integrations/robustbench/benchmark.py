@@ -27,6 +27,7 @@ from purebench.core.threat import ThreatModel
 from purebench.integrations.robustbench.watch import Listener, Watched, instead_of_autoattack
 from purebench.integrations.robustbench.zoo import (
     EPS,
+    IMAGES,
     ZooModel,
     available,
     check_folder,
@@ -42,8 +43,6 @@ from purebench.statistics import Estimate, clopper_pearson
 
 __all__ = ["ZooModel", "ZooResult", "available", "benchmark", "classifier", "command", "find", "load"]
 
-IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
-"""Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
 VERSIONS = ("standard", "plus", "rand")
 
 
