@@ -271,7 +271,7 @@ def test_entries_of_robustbench_and_model_cards_are_exported(ran: Path, tmp_path
     assert (entry["dataset"], entry["eps"]) == ("fashion-mnist", "8/255")
     command = re.search("```sh\npurebench (.*)\n```", (tmp_path / "cards" / "plain.md").read_text(encoding="utf-8"))
     assert command is not None
-    assert command[1] == "run small.yaml --defense none --images 8"
+    assert command[1] == f"run {ran / 'board.yaml'} --defense none --images 8"
 
 
 def test_no_json_file_outside_of_model_info_is_deleted(ran: Path, tmp_path: Path) -> None:

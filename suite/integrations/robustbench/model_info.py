@@ -46,13 +46,7 @@ def of_benchmark(found: ZooResult, known: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         PurebenchError: The evaluation is not that of the leaderboard: other images, radius or version of AutoAttack.
     """
-    own, count = EPS[found.dataset, found.threat_model], IMAGES[found.dataset]
-    if (found.version, found.clean.n) != ("standard", count) or abs(found.eps - own) > 1e-9:
-        raise PurebenchError(
-            f"model_info: expected AutoAttack standard on {count:,} images at the radius {radius_text(own)}, but got "
-            f"{found.version} on {found.clean.n:,} at {radius_text(found.eps)}; leave out --images and --radius, or "
-            "write the result elsewhere (--out)."
-        )
+    check_protocol(found.dataset, found.threat_model, found.eps, found.clean.n, found.version)
     return _entry(
         known,
         dataset=found.dataset,
@@ -60,6 +54,29 @@ def of_benchmark(found: ZooResult, known: Mapping[str, Any]) -> dict[str, Any]:
         clean_acc=percent(found.clean),
         autoattack_acc=percent(found.robust),
     )
+
+
+def check_protocol(dataset: str, threat_model: str, eps: float | None, images: int | None, version: str) -> None:
+    """Check that an evaluation is that of RobustBench's leaderboard.
+
+    Args:
+        dataset: cifar10, cifar100 or imagenet.
+        threat_model: Linf or L2.
+        eps: Radius for images in [0,1]; None for the leaderboard's.
+        images: Number of test images; None for all.
+        version: Version of AutoAttack.
+
+    Raises:
+        PurebenchError: Its images, radius or version of AutoAttack are others.
+    """
+    own, count = EPS[dataset, threat_model], IMAGES[dataset]
+    eps, images = own if eps is None else eps, count if images is None else images
+    if version != "standard" or images != count or not isclose(eps, own):
+        raise PurebenchError(
+            f"model_info: expected AutoAttack standard on {count:,} images at the radius {radius_text(own)}, but got "
+            f"{version} on {images:,} at {radius_text(eps)}; leave out --images and --radius, or write the result to "
+            "another file."
+        )
 
 
 def of_row(result: DefenseResult, known: Mapping[str, Any]) -> dict[str, Any]:
