@@ -107,7 +107,8 @@ def notes(
     """
     bars, lettered = marks
     notes = [*grade_notes(rows), f"robust accuracy: {UPPER_BOUND}"] if rows else []
-    notes += [BEST_KNOWN] if rows and any(attack.rows for attack in board.attacks) else []
+    bespoke = any(attack.rows for attack in board.attacks) or any(row.result.challenged for row in rows)
+    notes += [BEST_KNOWN] if rows and bespoke else []
     notes += [stopped] if (stopped := stopped_text(board, rows)) else []
     notes += [f"{100 * board.confidence:g} % intervals: {methods}"] if (methods := methods_text(rows)) else []
     if bars:
