@@ -75,14 +75,14 @@ def export(
     }
     written = {out / f"{name}.{kind}": make() for kind, make in texts.items() if kind.split(".")[-1] in asked}
     refused: list[str] = []
-    for kind, make_files in {
+    of_rows: dict[str, Callable[[], tuple[dict[Path, str], list[str]]]] = {
         "model-info": lambda: model_infos(rows, out),
         "card": lambda: model_cards(rows, found, out),
-    }.items():
-        if kind in asked:
-            files, reasons = make_files()
-            written |= files
-            refused += [f"no {kind}: {reason}" for reason in reasons]
+    }
+    for kind in sorted(asked & set(of_rows)):
+        files, reasons = of_rows[kind]()
+        written |= files
+        refused += [f"no {kind}: {reason}" for reason in reasons]
     before = Manifest.of(out, name)  # raises for the folder of another board
     write_files(written)
     images = asked & {"npz", "png"}

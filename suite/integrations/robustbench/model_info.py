@@ -31,7 +31,8 @@ FIELDS = (
     *("eps", "clean_acc", "reported", "autoattack_acc"),
 )
 """The fields of every file of RobustBench, in its order."""
-NORMS = {"linf": "Linf", "l2": "L2"}
+NORMS = {threat_model.lower(): threat_model for _, threat_model in EPS}
+"""RobustBench's name of each norm that it has."""
 STANDARD = {"name": "autoattack:standard", "params": {}}
 """The spec of AutoAttack as RobustBench runs it."""
 
@@ -97,7 +98,7 @@ def of_row(result: DefenseResult, known: Mapping[str, Any]) -> dict[str, Any]:
         )
     if threat["norm"] not in NORMS:
         raise PurebenchError(
-            f"{result.name}: expected the norm linf or l2, which RobustBench has, but got {threat['norm']}."
+            f"{result.name}: expected the norm {' or '.join(NORMS)}, which RobustBench has, but got {threat['norm']}."
         )
     if result.robust is None or result.clean is None:
         raise PurebenchError(f"{result.name}: expected a clean and a robust accuracy, but one is unknown.")
