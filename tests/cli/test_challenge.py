@@ -80,7 +80,10 @@ def test_better_examples_lower_the_bound_and_become_the_incumbent(ran: Path, fol
     assert result.challenged is not None
     assert result.robust is not None
     assert result.challenged.value < result.robust.value - 0.3
-    shown = call("show", "--results", folder / "results").output
+    shown = call("show", "--results", folder / "results", "--page", folder / "page.html").output
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert page.count("best known, at the examples of an accepted challenge") == 1
+    assert "no challenge was accepted" in page  # the cell of the other rows
     assert "best known" in shown
     assert result.challenged.percent().split(" [")[0] in shown
     again = submit(ran, folder, row, ran / "strong.npz")
