@@ -92,7 +92,11 @@ def brackets_text(board: Board, rows: Sequence[Row]) -> str:
 
 def best_known_text(rows: Sequence[Row]) -> str:
     """Return the meaning of the best known accuracies, and those of the rows with bespoke attacks, with intervals."""
-    found = [f"{row.name} {row.best_known.percent()}" for row in rows if row.best_known and row.result.best_known]
+    found = [
+        f"{row.name} {row.best_known.percent()}"
+        for row in rows
+        if row.best_known and (row.result.best_known or row.result.challenged)
+    ]
     return f"{BEST_KNOWN}: {', '.join(found)}" if found else BEST_KNOWN
 
 
@@ -113,7 +117,8 @@ def notes(
     """
     bars, lettered = marks
     notes = [*grade_notes(rows), f"robust accuracy: {UPPER_BOUND}"] if rows else []
-    notes += [best_known_text(rows)] if rows and any(attack.rows for attack in board.attacks) else []
+    bespoke = any(attack.rows for attack in board.attacks) or any(row.result.challenged for row in rows)
+    notes += [best_known_text(rows)] if rows and bespoke else []
     notes += [stopped] if (stopped := stopped_text(board, rows)) else []
     notes += [f"{100 * board.confidence:g} % intervals: {methods}"] if (methods := methods_text(rows)) else []
     if bars:

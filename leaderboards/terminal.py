@@ -78,7 +78,7 @@ def board_table(
     ranked = [row.ranks.letters for row in rows if row.ranks]
     letters = max(map(len, ranked)) if len(ranked) > 1 else 0
     lettered = letters > 0 and width >= LETTERS_FROM + max(letters, len(ALIKE))
-    bespoke = any(attack.rows for attack in board.attacks)
+    bespoke = any(attack.rows for attack in board.attacks) or any(row.result.challenged for row in rows)
     bar = min(30, width - 82 - (2 + max(letters, len(ALIKE)) if lettered else 0) - (12 if bespoke else 0))
     table.add_column("rank", justify="right", no_wrap=True)
     if lettered:
@@ -196,8 +196,9 @@ def _robust(row: Row) -> Text:
 
 
 def _known(row: Row) -> Text:
-    """Return the best known accuracy; that of a row without a bespoke attack is its robust accuracy, in dim letters."""
-    return _clean(row.best_known) if row.result.best_known else Text(_clean(row.robust).plain, style="dim")
+    """Return the best known accuracy; without a bespoke attack or a challenge, the robust accuracy in dim letters."""
+    known = row.result.best_known is not None or row.result.challenged is not None
+    return _clean(row.best_known) if known else Text(_clean(row.robust).plain, style="dim")
 
 
 def _clean(clean: Estimate | None) -> Text:

@@ -12,7 +12,7 @@ MEANING = (
     "grade: of the evaluation, not of the defense: the worst of integrity, attack adequacy and precision; the commands "
     "that raise it are on the page (--page) and in grades.json (--results)"
 )
-BEST_KNOWN = "best known: with the attacks that are bespoke to the row; not ranked"
+BEST_KNOWN = "best known: with attacks that are bespoke to the row, or at the examples of a challenge; not ranked"
 
 
 def grade_notes(rows: Sequence[Row]) -> list[str]:

@@ -10,6 +10,7 @@ from purebench.cli.declaration import declared
 
 ENTRY = re.compile(r"^@\w+\{.*?^\}$", re.MULTILINE | re.DOTALL)
 EPRINT = re.compile(r"eprint\s*=\s*\{([^}]*)\}")
+FIELD = re.compile(r"^  (title|author) = \{+(.*?)\}+,$", re.MULTILINE)
 SOURCE = re.compile(r"(?:after )?(?P<authors>.+?) (?P<year>\d{4}), arXiv:(?P<number>[\w./-]+)")
 OWN = """@software{purebench,
   title = {{purebench: how robust is a defended image classifier against an attacker who knows the defense?}},
@@ -39,6 +40,29 @@ def bibtex(defenses: Iterable[str], version: str) -> str:
         if found is not None:
             entries[found["number"]] = known.get(found["number"]) or entry(found["authors"], found["year"], found[3])
     return "\n\n".join(entries.values()) + "\n"
+
+
+def paper(defense: str) -> dict[str, str]:
+    """Return link, name and authors of the paper that a defense declares, under the names that RobustBench uses.
+
+    Args:
+        defense: Registered name, as for `bibtex`.
+
+    Returns:
+        The fields that are known; {} for a defense without a paper.
+    """
+    declarations, _ = declared()
+    one = declarations.get(re.split("[/:]", defense)[0])
+    found = None if one is None else SOURCE.fullmatch(one.source)
+    if found is None:
+        return {}
+    fields = dict(FIELD.findall(papers().get(found["number"], "")))
+    known = {
+        "link": f"https://arxiv.org/abs/{found['number']}",
+        "name": fields.get("title", ""),
+        "authors": fields.get("author", "").replace(" and ", ", "),
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def papers() -> dict[str, str]:

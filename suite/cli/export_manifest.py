@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from purebench.core.files.text import MEBIBYTE, read_text
 NAME = "export.json"
 SUFFIXES = (".npz", ".png", ".md", ".tex", ".csv", ".bib")
 """Suffixes of the files that an export writes; other files are never deleted, even if a list names them."""
+MODEL_INFO = re.compile(r"model_info/[^/]+/[^/]+/[^/]+\.json")
+"""Paths of JSON files that an export writes; no other one is ever deleted."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Manifest:
         root = self.folder.resolve()
         for name in set(self.files) - now:
             path = self.folder / name
-            if path.suffix in SUFFIXES and path.resolve().is_relative_to(root):
+            if (path.suffix in SUFFIXES or MODEL_INFO.fullmatch(name)) and path.resolve().is_relative_to(root):
                 path.unlink(missing_ok=True)
         text = json.dumps({"board": self.board, "records": records, "files": sorted(now)}, indent=1)
         (self.folder / NAME).write_text(text + "\n", encoding="utf-8")

@@ -11,7 +11,8 @@ import typer
 
 from purebench.cli.commands.break_defense import break_defense
 from purebench.cli.commands.check import check
-from purebench.cli.commands.compare import compare
+from purebench.cli.commands.comparing.challenge import challenge
+from purebench.cli.commands.comparing.compare import compare
 from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
 from purebench.cli.commands.merge import merge
@@ -74,6 +75,7 @@ app.command("inspect")(inspect_latents)
 app.command()(plan)
 app.command()(merge)
 app.command()(compare)
+app.command()(challenge)
 app.command()(interval)
 app.command()(export)
 app.command()(tune)

@@ -37,8 +37,7 @@ class DefenseResult:
     """All finished blocks of one defense on one board.
 
     Attributes:
-        board: everything that determines the numbers (images, classifier, threat, attacks, draws, confidence, seed) in
-            plain values, without title, about and the other defenses.
+        board: the settings that decide the numbers, in plain values, without title, about and the other defenses.
         name: the name of the defense.
         spec: the spec of the defense.
         random: whether the defense is random.
@@ -49,10 +48,10 @@ class DefenseResult:
         complete: whether all blocks of the board are included.
         attacks: the results of the attacks, in the board's order.
         worst_case: the adversarial examples that were picked among the attacks of the common suite, and their scores.
-        provenance: data, versions, commit and device, and hashes of the code of the defense and of each attack, from
-            the records.
+        provenance: data, versions, commit, device, and hashes of the code of the defense and of each attack.
         schema: the version of this schema.
-        best_known: the same with the attacks that are bespoke to the row; None if there are none.
+        best_known: the same with the attacks that are bespoke to the row, None without any.
+        challenged: the accuracy at examples of an accepted challenge, stored separately; None if there are none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -71,6 +70,7 @@ class DefenseResult:
     provenance: Mapping[str, Plain]
     schema: Literal[1] = SCHEMA
     best_known: WorstCase | None = None
+    challenged: Estimate | None = None
 
     @cached_property
     def common(self) -> tuple[AttackResult, ...]:
@@ -162,10 +162,7 @@ class DefenseResult:
 
     @cached_property
     def clean(self) -> Estimate | None:
-        """Accuracy without an attack; None on a board without an attack named "clean".
-
-        It is also None if a cascade has another attack before it, which makes it conditional.
-        """
+        """Accuracy without an attack; None without an attack "clean", or if a cascade has another before it."""
         clean = next((attack for attack in self.attacks if attack.name == CLEAN), None)
         return None if clean is None or self.spared(clean).any() else self.accuracy(clean)
 
@@ -256,9 +253,10 @@ class DefenseResult:
         return {name: dict(one.seconds) for name, one in timed.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values that depend only on the records, so without the seconds."""
+        """Return plain JSON values that depend only on the records, so without the seconds and challenges."""
         picks = {"worst_case": self.worst_case, "best_known": self.best_known}
-        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in picks}
+        names = (field.name for field in fields(self) if field.name not in (*picks, "challenged"))
+        plain = {name: getattr(self, name) for name in names}
         plain["attacks"] = [attack.to_dict() for attack in self.attacks]
         return plain | {name: one.to_dict() for name, one in picks.items() if one is not None}
 

@@ -47,6 +47,8 @@ def check_result(result: DefenseResult) -> None:
         except PurebenchError as error:
             raise PurebenchError(f"attacks.{attack.name}.{error}") from error
     _check_picks(result, board, "worst_case", result.worst_case, result.common)
+    if result.challenged is not None:
+        raise PurebenchError("challenged: expected the history of challenges beside a result, not in its file.")
     bespoke = any(result.name in (attack.rows or ()) for attack in board.attacks.values())
     if bespoke != (result.best_known is not None):
         raise PurebenchError("best_known: expected picks if and only if an attack of the board is bespoke to the row.")

@@ -14,7 +14,7 @@ from purebench.checks.finding import CheckStatus
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.incremental import Limits, largest, steps
-from purebench.results.results import CLEAN
+from purebench.results.results import CLEAN, DefenseResult
 from purebench.results.scores import Floats, per_image
 from purebench.testing.decision import Decision
 from purebench.testing.failure_report import Evidence
@@ -49,7 +49,11 @@ def clean_only(board: Board) -> Board:
 
 
 def looked(
-    sides: Sequence[Evidence], board: Board, most: Limits, decide: Callable[[Sequence[Floats]], Decision]
+    sides: Sequence[Evidence],
+    board: Board,
+    most: Limits,
+    decide: Callable[[Sequence[Floats]], Decision],
+    check: Callable[[DefenseResult], None] = lambda found: None,
 ) -> tuple[Sequence[Evidence], Decision | None]:
     """Evaluate more and more images until the claim is decided.
 
@@ -58,6 +62,7 @@ def looked(
         board: The board.
         most: Limits of images and time.
         decide: Makes a decision from the scores [n] in [0,1] of each defense.
+        check: Called with each result of the first defense, to refuse one that cannot be compared.
 
     Returns:
         The defenses with their results, and the decision; None instead of a decision where a defense fails altogether.
@@ -69,6 +74,7 @@ def looked(
         sides = [side.with_results(*side.run.result(selection.with_rows(part, [side.row]))) for side in sides]
         if any(side.found.failed for side in sides):
             return sides, None
+        check(sides[0].found)
         # the decision must be the same whether images that ERRORED count as wrong or as right, on either side
         worst, best = (
             decide([per_image(side.found, errored=value) for side, value in zip(sides, errored, strict=False)])

@@ -19,6 +19,7 @@ from purebench.core.registry import Spec
 from purebench.execution.board_run import JobProgress
 from purebench.execution.in_memory import checked, label, lent
 from purebench.execution.incremental import Runner
+from purebench.testing.baseline import read_baseline
 from purebench.testing.claim import Claim
 from purebench.testing.claim_evaluation import find, limits, looked, require_attacked
 from purebench.testing.failure_report import Evidence, check_command, explain, near, stopped, table
@@ -31,6 +32,7 @@ from purebench.testing.question import (
     robust_at_least,
     robust_at_most,
     robust_not_worse,
+    robust_not_worse_than_baseline,
 )
 from purebench.testing.settings import Settings
 
@@ -38,6 +40,11 @@ from purebench.testing.settings import Settings
 def silent() -> AbstractContextManager[JobProgress]:
     """Return a context whose progress function ignores all jobs."""
     return nullcontext(lambda done, total, record: None)
+
+
+def board_text(settings: Settings) -> str:
+    """Return the board as the user named it."""
+    return settings.board.name if isinstance(settings.board, Board) else near(settings.board)
 
 
 class Robustness:
@@ -109,20 +116,31 @@ class Robustness:
         require_fraction("accuracy", accuracy)
         return self._settled(self._claim([defense], clean_at_least(accuracy), changes))
 
-    def not_worse_than(self, defense: Asked, other: Asked, *, margin: float = 0.01, **changes: object) -> Claim:
+    def not_worse_than(self, defense: Asked, other: Asked | Path, *, margin: float = 0.01, **changes: object) -> Claim:
         """Claim that the robust accuracy is at most `margin` below that of another defense, on the same images.
 
         Args:
             defense: A row of the board, a spec or an object.
-            other: The defense to compare with.
+            other: The defense to compare with, or the path of a result file such as "baseline.json": an earlier result
+                on the same board, which `purebench run --results` wrote. At most its images are evaluated.
             margin: Largest difference that is accepted, a fraction.
             **changes: Fields of `Settings` to change for this claim.
 
         Returns:
             The claim with its result.
+
+        Raises:
+            PurebenchError: The result file is of another board, of other images or of attacks of other code.
         """
         __tracebackhide__ = True
         require_fraction("margin", margin)
+        if isinstance(other, Path) or (isinstance(other, str) and other.endswith(".json")):
+            settings = self.settings.but(changes)
+            text = str(defense) if isinstance(defense, str | Spec) else "DEFENSE"
+            baseline = read_baseline(Path(other), find(settings.board), defense=text, shown=board_text(settings))
+            most = min(len(baseline.scores), settings.max_images or len(baseline.scores))
+            question = robust_not_worse_than_baseline(baseline, margin)
+            return self._settled(self._claim([defense], question, {**changes, "max_images": most}))
         return self._settled(self._claim([defense, other], robust_not_worse(margin), changes))
 
     def honest(self, defense: Asked, *, effort: Effort | None = None, **changes: object) -> Claim:
@@ -172,7 +190,11 @@ class Robustness:
         board = find(settings.board) if question.only is None else question.only(find(settings.board))
         with self._evidence(settings, board, asked) as sides:
             sides, decision = looked(
-                sides, board, limits(settings), lambda scores: question.decide(scores, settings.confidence)
+                sides,
+                board,
+                limits(settings),
+                lambda scores: question.decide(scores, settings.confidence),
+                question.check,
             )
             if question.only is None:
                 require_attacked(sides)
@@ -189,7 +211,8 @@ class Robustness:
                 by = f"{board.name} ({images} images)"
                 lines = [f"  meaning    {question.meaning.format(by=by)}"] if question.meaning else []
             else:
-                of = f"{names[0]} minus {names[1]}: " if names[1:] else ""
+                other = question.against or "".join(names[1:])
+                of = f"{names[0]} minus {other}: " if other else ""
                 lines = [*explain(sides, estimate, settings.images, of=of), *grade_lines(reasons), *lines]
         return Claim(
             text,
@@ -217,7 +240,7 @@ class Robustness:
         """
         with ExitStack() as stack:
             progress = stack.enter_context(self.progress())
-            sides, named = [], board.name if isinstance(settings.board, Board) else near(settings.board)
+            sides, named = [], board_text(settings)
             for place, one in enumerate(asked):
                 if isinstance(one, str | Spec):
                     row, text = selection.row(board, str(one)), str(one)

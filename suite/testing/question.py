@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from purebench.boards.board import Board
 from purebench.results.grading.criteria.letters import FAILING, Grade, Letter, Reason, ordered, worst
+from purebench.results.results import DefenseResult
 from purebench.results.scores import Floats
+from purebench.testing.baseline import Baseline
 from purebench.testing.claim_evaluation import clean_only
 from purebench.testing.decision import Decision, at_least, at_most, not_worse
 
@@ -24,6 +26,8 @@ class Question:
         only: Derives the board that is run; None for the board itself.
         supported: Whether the claim needs attacks that could have broken the defense, so that a bad grade of the
             evaluation leaves it undecided.
+        against: The name of a result that the defense is compared with, "" for none.
+        check: Called with each result of the first defense before it is used for a decision.
     """
 
     what: str
@@ -32,6 +36,8 @@ class Question:
     meaning: str = ""
     only: Callable[[Board], Board] | None = None
     supported: bool = False
+    against: str = ""
+    check: Callable[[DefenseResult], None] = lambda found: None
 
 
 def robust_at_least(accuracy: float) -> Question:
@@ -74,6 +80,18 @@ def robust_not_worse(margin: float) -> Question:
         lambda scores, confidence: not_worse(scores[0], scores[1], margin, confidence),
         "under the attacks of {by}; both accuracies are upper bounds",
         supported=True,
+    )
+
+
+def robust_not_worse_than_baseline(baseline: Baseline, margin: float) -> Question:
+    """Ask whether the robust accuracy is at most a margin below that of a committed result, on the same images."""
+    question = robust_not_worse(margin)
+    return replace(
+        question,
+        decide=lambda scores, confidence: not_worse(scores[0], baseline.scores[: len(scores[0])], margin, confidence),
+        claimed=question.claimed.replace("{other}", baseline.shown),
+        against=baseline.shown,
+        check=baseline.check,
     )
 
 

@@ -93,11 +93,32 @@ def test_result_folders_and_files_are_compared(tmp_path: Path, rows: dict[str, D
     export_results(tmp_path / "old", [rows["none"], rows["vae"]])
     export_results(tmp_path / "new", [rows["vae"], rows["noise"]])
     done = call(str(tmp_path / "old"), str(tmp_path / "new"))
-    assert done.exit_code == 0
-    assert "vae (A)" in done.output
-    assert "noise" not in done.output
-    done = call(str(tmp_path / "old" / "none.json"), str(tmp_path / "new" / "noise.json"))
-    assert "statistically indistinguishable" in " ".join(done.output.split())
+    assert done.exit_code == 3  # a row is missing, although the other one is unchanged
+    assert "not worse (unchanged)" in done.output
+    assert "missing from the new results: none" in done.output
+    assert "only in the new results: noise" in done.output
+    out = tmp_path / "compared.json"
+    done = call(str(tmp_path / "old" / "none.json"), str(tmp_path / "new" / "noise.json"), "--out", str(out))
+    assert done.exit_code == 3
+    assert "none → noise" in done.output
+    told = json.loads(out.read_text(encoding="utf-8"))
+    assert told["verdict"] == told["rows"][0]["verdict"] == "undecided"
+    with pytest.raises(PurebenchError, match="expected two result files, two folders or two rows"):
+        CliRunner().invoke(app, ["compare", str(tmp_path), "none"], catch_exceptions=False)
+
+
+def test_the_exit_code_says_whether_a_result_is_worse_than_before(
+    tmp_path: Path, rows: dict[str, DefenseResult]
+) -> None:
+    strong, weak = tmp_path / "trades.json", tmp_path / "vae.json"
+    export_results(tmp_path, [rows["trades"], rows["vae"]])
+    assert call(str(strong), str(weak)).exit_code == 1
+    assert call(str(strong), str(weak), "--margin", "0.9").exit_code == 0
+    assert call(str(weak), str(strong)).exit_code == 0
+    few = call(str(weak), str(strong), "--attack", "clean", "--confidence", "0.9999")
+    assert (few.exit_code, "undecided: more images, or a larger margin" in " ".join(few.output.split())) == (3, True)
+    wrong = call(str(strong), str(weak), "--margin", "5")
+    assert "--margin: expected a fraction, such as 0.05 for 5 points, but got 5" in str(wrong.exception)
 
 
 def test_rows_of_a_store_are_compared(tmp_path: Path) -> None:
@@ -135,8 +156,9 @@ def test_the_source_of_the_numbers_is_named(tmp_path: Path, rows: dict[str, Defe
     export_results(tmp_path, [rows["none"], rows["vae"]])
     assert f"source: the results in {tmp_path}" in source("none", "vae", "--results", str(tmp_path))
     files = [str(tmp_path / f"{name}.json") for name in ("none", "vae")]
-    assert "source: " in source(*files)
+    assert f"old: {files[0]}; new: {files[1]}" in source(*files)
     assert "committed" not in source(*files)
+    assert f"source: {files[0]}, and for the other row the committed results" in source(files[0], "vae")
 
 
 @pytest.mark.parametrize(("columns", "sized"), [("60", False), ("120", True)])

@@ -259,3 +259,27 @@ def test_the_bibtex_entry_of_purebench_agrees_with_the_citation_file() -> None:
     }.items():
         assert f"  {field} = {{{value}}},\n" in text
     assert text.strip() in (root / "docs" / "citing.md").read_text(encoding="utf-8")
+
+
+def test_entries_of_robustbench_and_model_cards_are_exported(ran: Path, tmp_path: Path) -> None:
+    done = call("export", "small", "--store", ran / "s", "-o", tmp_path, "--format", "model-info,card")
+    assert done.exit_code == 0, done.output
+    assert "no model-info: noise_1: expected a deterministic defense, but it is random" in done.stderr
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert files == ["cards/noise_1.md", "cards/plain.md", "export.json", "model_info/fashion-mnist/Linf/plain.json"]
+    entry = json.loads((tmp_path / "model_info" / "fashion-mnist" / "Linf" / "plain.json").read_text(encoding="utf-8"))
+    assert (entry["dataset"], entry["eps"]) == ("fashion-mnist", "8/255")
+    command = re.search("```sh\npurebench (.*)\n```", (tmp_path / "cards" / "plain.md").read_text(encoding="utf-8"))
+    assert command is not None
+    assert command[1] == f"run {ran / 'board.yaml'} --defense none --images 8"
+
+
+def test_no_json_file_outside_of_model_info_is_deleted(ran: Path, tmp_path: Path) -> None:
+    names = ["settings.json", "model_info/settings.json", "a/model_info/b/c/d.json", "model_info/b/c/d.json"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    listed = {"board": "small", "records": "", "files": names}
+    (tmp_path / "export.json").write_text(json.dumps(listed), encoding="utf-8")
+    assert call("export", "small", "--store", ran / "s", "-o", tmp_path, "--format", "csv").exit_code == 0
+    assert [(tmp_path / name).exists() for name in names] == [True, True, True, False]

@@ -2,71 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 
 from purebench.core import third_party
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.integrations.robustbench import benchmark
+from purebench.integrations.robustbench.command import command
 from purebench.records.outcome import Outcome
 from purebench.statistics import clopper_pearson
 
-from tiny_zoo import NAME, Tiny, save, tiny_in_the_zoo  # isort: skip
+from tiny_zoo import NAME  # isort: skip
 
 ZOO = third_party.robustbench()
 RADIUS = 0.004
-
-
-@pytest.fixture(scope="module")
-def cheap():
-    """AutoAttack with two target classes and 200 queries, for purebench and RobustBench alike."""
-    from pyautoattack import AutoAttack
-
-    own = AutoAttack._set_version
-
-    def set_version(self, version="standard"):
-        own(self, version)
-        self.apgd_targeted.n_target_classes = self.fab.n_target_classes = 2
-        self.square.n_queries = 200
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AutoAttack, "_set_version", set_version)
-        yield SimpleNamespace(undo=lambda other: other.setattr(AutoAttack, "_set_version", own))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, cheap):
-    """A zoo with Tiny in it, and a CIFAR-10 of 12 random images, of which Tiny classifies all but two correctly."""
-    folder = tmp_path_factory.mktemp("zoo")
-    with seeded("robustbench"), tiny_in_the_zoo() as patch:
-        net = Tiny()
-        images = (
-            torch.randint(64, 192, (12, 3, 4, 4), dtype=torch.uint8).repeat_interleave(8, 2).repeat_interleave(8, 3)
-        )
-        labels = net(images / 255).argmax(1)
-        labels[[3, 7]] = (labels[[3, 7]] + 1) % 10
-        for threat_model in ("Linf", "L2"):
-            save(net, folder, threat_model=threat_model)
-        cifar = folder / "data" / "cifar-10-batches-py"
-        cifar.mkdir(parents=True)
-        batch = {"data": images.flatten(1).numpy(), "labels": labels.tolist()}
-        for file, content in {"test_batch": batch, "batches.meta": {"label_names": list("abcdefghij")}}.items():
-            (cifar / file).write_bytes(pickle.dumps(content))
-        md5 = {file: hashlib.md5((cifar / file).read_bytes()).hexdigest() for file in ("test_batch", "batches.meta")}
-        kind = torchvision.datasets.CIFAR10
-        patch.setattr(kind, "train_list", [])
-        patch.setattr(kind, "test_list", [["test_batch", md5["test_batch"]]])
-        patch.setattr(kind, "meta", {**kind.meta, "md5": md5["batches.meta"]})
-        yield SimpleNamespace(net=net, folder=folder, x=images / 255, y=labels, data=folder / "data")
 
 
 def ours(made, **options):
@@ -242,7 +197,7 @@ def test_imagenet_with_missing_folders_or_images_is_rejected(tmp_path):
 
 def test_the_command_prints_the_four_numbers_and_writes_them(made, tmp_path, capsys):
     out, options = tmp_path / "tiny.json", {"data_dir": made.data, "n_examples": 12, "batch_size": 12}
-    benchmark.command(NAME, model_dir=made.folder, out=out, **options)
+    command(NAME, model_dir=made.folder, out=out, **options)
     told = " ".join(capsys.readouterr().out.split())
     plain = json.loads(out.read_text(encoding="utf-8"))
     assert plain["eps"] == 8 / 255
@@ -251,13 +206,13 @@ def test_the_command_prints_the_four_numbers_and_writes_them(made, tmp_path, cap
     assert "83.3 % [51.6, 97.9]" in told
     assert f"{100 * plain['verified']['value']:.1f} %" in told
     with pytest.raises(PurebenchError, match="a file in an existing folder"):
-        benchmark.command(NAME, model_dir=made.folder, out=tmp_path / "none" / "tiny.json", **options)
+        command(NAME, model_dir=made.folder, out=tmp_path / "none" / "tiny.json", **options)
 
 
 def test_the_command_without_a_model_lists_the_folder(made, tmp_path, capsys):
-    benchmark.command(None, model_dir=made.folder, out=None)
+    command(None, model_dir=made.folder, out=None)
     assert capsys.readouterr().out.split() == [NAME, "cifar10", "Linf", NAME, "cifar10", "L2"]
-    benchmark.command(None, model_dir=tmp_path, out=None)
+    command(None, model_dir=tmp_path, out=None)
     assert "no model of RobustBench's zoo" in capsys.readouterr().out
 
 
@@ -274,10 +229,10 @@ def test_the_command_checks_its_options_before_it_reads_the_model(made, tmp_path
         ({"out": tmp_path / "none" / "x.json"}, "--out: expected a file in an existing folder"),
     ):
         with pytest.raises(PurebenchError, match=told):
-            benchmark.command(NAME, **good | options)
+            command(NAME, **good | options)
     monkeypatch.setattr("os.access", lambda path, mode: False)  # patched because root may write anywhere
     with pytest.raises(PurebenchError, match="--out: expected a writable file"):
-        benchmark.command(NAME, **good | {"out": tmp_path / "x.json"})
+        command(NAME, **good | {"out": tmp_path / "x.json"})
 
 
 @pytest.mark.parametrize(
@@ -289,11 +244,11 @@ def test_the_command_checks_its_options_before_it_reads_the_model(made, tmp_path
 )
 def test_unknown_names_are_rejected_without_a_model(made, options, told):
     with pytest.raises(PurebenchError, match=told):
-        benchmark.command(None, model_dir=made.folder, out=None, **options)
+        command(None, model_dir=made.folder, out=None, **options)
 
 
 def test_a_file_as_model_folder_is_rejected_with_and_without_a_model(made, tmp_path):
     (tmp_path / "model.pt").touch()
     for model in (None, NAME):
         with pytest.raises(PurebenchError, match="is a file; choose the folder"):
-            benchmark.command(model, model_dir=tmp_path / "model.pt", out=None, data_dir=made.data)
+            command(model, model_dir=tmp_path / "model.pt", out=None, data_dir=made.data)

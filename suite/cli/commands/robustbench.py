@@ -9,9 +9,16 @@ import typer
 
 
 def robustbench(
-    models: Annotated[Path, typer.Option(help="RobustBench's model folder, with files DATASET/THREAT/NAME.pt.")],
     model: Annotated[
-        str | None, typer.Argument(help="A model of the zoo; without it, the models in the folder are listed.")
+        str | None,
+        typer.Argument(
+            help="A model of the zoo, or your own as path/to/file.py:name; without it, the models in the folder are "
+            "listed."
+        ),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="RobustBench's model folder, with files DATASET/THREAT/NAME.pt; not for your own model."),
     ] = None,
     data: Annotated[
         Path, typer.Option(help="Folder that contains cifar-10-batches-py, cifar-100-python or ImageNet's val.")
@@ -27,14 +34,29 @@ def robustbench(
     ] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of AutoAttack.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this JSON file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the result to this JSON file; model_info/DATASET/THREAT/NAME.json is written in RobustBench's "
+            "form."
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the batches that are done, from which the same command goes on after it was killed. "
+            "Default: the user's data folder."
+        ),
+    ] = None,
 ) -> None:
-    """Evaluate a model of RobustBench's zoo by its own protocol, from local files; downloads nothing.
+    """Evaluate a model of RobustBench's zoo, or your own, by its protocol, from local files; downloads nothing.
 
     Example: purebench robustbench Carmon2019Unlabeled --models models --data data --images 100
+    Example: purebench robustbench mine.py:model --data data --out model_info/cifar10/Linf/Mine2026.json
     """
+    from purebench.core.files.places import default_store
     from purebench.core.threat import parse_radius
-    from purebench.integrations.robustbench.benchmark import command
+    from purebench.integrations.robustbench.command import command
 
     command(
         model,
@@ -48,4 +70,5 @@ def robustbench(
         device=device,
         seed=seed,
         out=out,
+        state=state or default_store().parent / "robustbench",
     )

@@ -52,7 +52,7 @@ MOVED = {
     "code_identity": "boards.code_identity",
     "commands": "cli.commands",
     "commands.check": "cli.commands.check",
-    "commands.compare": "cli.commands.compare",
+    "commands.compare": "cli.commands.comparing.compare",
     "commands.convert": "cli.commands.models.convert",
     "commands.export": "cli.commands.sharing.export",
     "commands.inspect_latents": "cli.commands.models.inspect_latents",

@@ -7,29 +7,30 @@ images' outcomes. Nothing is downloaded, neither models (see `zoo`) nor images.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from purebench.boards.code_identity import code_of
 from purebench.core import third_party
 from purebench.core.answers import check_logits
 from purebench.core.compute.devices import find_device
+from purebench.core.defense import fingerprint
 from purebench.core.errors import PurebenchError, did_you_mean
-from purebench.core.seeds import seeded
-from purebench.core.terminal_output import make_console
+from purebench.core.registry import Spec
+from purebench.core.seeds import hash_of, seeded
 from purebench.core.threat import ThreatModel
+from purebench.integrations.robustbench.own_model import is_own, load_own
+from purebench.integrations.robustbench.saved_batches import SavedBatches
 from purebench.integrations.robustbench.watch import Listener, Watched, instead_of_autoattack
 from purebench.integrations.robustbench.zoo import (
     EPS,
+    IMAGES,
     ZooModel,
     available,
-    check_folder,
     classifier,
     find,
     load,
@@ -37,20 +38,18 @@ from purebench.integrations.robustbench.zoo import (
 )
 from purebench.integrations.robustbench.zoo_result import ZooResult
 from purebench.records.outcome import Outcome
-from purebench.records.provenance import device_name
+from purebench.records.provenance import device_name, versions
 from purebench.statistics import Estimate, clopper_pearson
 
-__all__ = ["ZooModel", "ZooResult", "available", "benchmark", "classifier", "command", "find", "load"]
+__all__ = ["ZooModel", "ZooResult", "available", "benchmark", "classifier", "find", "load"]
 
-IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
-"""Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
 VERSIONS = ("standard", "plus", "rand")
 
 
 def benchmark(
     model: str,
     *,
-    model_dir: str | Path,
+    model_dir: str | Path | None = None,
     data_dir: str | Path,
     dataset: str = "cifar10",
     threat_model: str = "Linf",
@@ -62,14 +61,16 @@ def benchmark(
     seed: int | None = 0,
     confidence: float = 0.95,
     tell: Callable[[str], None] = lambda line: None,
+    state: Path | None = None,
+    keep: Callable[[ZooResult], None] = lambda found: None,
 ) -> ZooResult:
-    """Evaluate a model of the zoo by RobustBench's protocol.
+    """Evaluate a model of the zoo, or a user's own, by RobustBench's protocol.
 
     It reports the two accuracies of RobustBench's function, AutoAttack's verdict and our verification.
 
     Args:
-        model: See `zoo.find`.
-        model_dir: See `zoo.find`.
+        model: A name in the zoo (see `zoo.find`), or an own model, "path/to/file.py:name" (see `own_model.load_own`).
+        model_dir: See `zoo.find`; None for an own model.
         data_dir: For CIFAR the folder that holds torchvision's cifar-10-batches-py or cifar-100-python, for ImageNet
             the one that holds val.
         dataset: See `zoo.find`.
@@ -82,6 +83,9 @@ def benchmark(
         seed: Seed of AutoAttack; None for the clock's, as in RobustBench.
         confidence: Of the intervals, in (0,1).
         tell: Called with AutoAttack's progress, line by line.
+        state: Folder in which evaluations keep the batches that are done: an evaluation with equal settings, model and
+            versions goes on where it was killed. None to keep nothing; a seed of None keeps nothing either.
+        keep: Called with the result before these batches are deleted.
 
     Returns:
         The result.
@@ -89,7 +93,10 @@ def benchmark(
     Raises:
         PurebenchError: For anything missing, unknown or out of range, before anything is run.
     """
-    entry = find(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model)  # reports a wrong name first
+    models(dataset, threat_model)  # reports a wrong name first
+    entry = (
+        None if is_own(model) else find(model, model_dir=_folder(model_dir), dataset=dataset, threat_model=threat_model)
+    )
     eps = EPS[dataset, threat_model] if eps is None else eps
     threat = ThreatModel(threat_model.lower(), eps)
     count = IMAGES[dataset] if n_examples is None else n_examples
@@ -100,11 +107,18 @@ def benchmark(
     if seed is not None and not 0 <= seed < 2**63:
         raise PurebenchError(f"seed: expected a whole number of at least 0, but got {seed!r}.")
     place = find_device(device)
-    if not entry.missing:
+    if entry is None or not entry.missing:
         _check_images(dataset, Path(data_dir), count)
-    classes = load(model, model_dir=model_dir, dataset=dataset, threat_model=threat_model).to(place)
+    if entry is None:
+        classes = load_own(model, dataset).to(place)
+    else:
+        classes = load(model, model_dir=_folder(model_dir), dataset=dataset, threat_model=threat_model).to(place)
+    saved = None
+    if state is not None and seed is not None:
+        settings = [dataset, threat_model, eps, count, batch_size, version, seed, device_name(str(place))]
+        saved = SavedBatches(state / _identity(model, classes, settings), tell)
     seed = time.time_ns() % 2**31 if seed is None else seed
-    package, watched, listener = third_party.robustbench(), Watched(version, seed), Listener(tell)
+    package, watched, listener = third_party.robustbench(), Watched(version, seed, saved), Listener(tell)
     began = time.perf_counter()
     with seeded("robustbench", str(seed), device=place), instead_of_autoattack(package, watched, listener):
         accuracies = package.eval.benchmark(
@@ -127,7 +141,7 @@ def benchmark(
     def estimate(accuracy: float) -> Estimate:
         return clopper_pearson(round(accuracy * len(right)), len(right), confidence)
 
-    return ZooResult(
+    found = ZooResult(
         model,
         dataset,
         threat_model,
@@ -147,6 +161,25 @@ def benchmark(
         device=device_name(str(place)),
         seconds=time.perf_counter() - began,
     )
+    keep(found)
+    if saved is not None:
+        saved.delete()
+    return found
+
+
+def _folder(model_dir: str | Path | None) -> str | Path:
+    if model_dir is None:
+        raise PurebenchError(
+            "model_dir: expected the folder of RobustBench's models (--models), but got none; only an own model, "
+            "path/to/file.py:name, needs none."
+        )
+    return model_dir
+
+
+def _identity(model: str, classes: nn.Module, settings: list[object]) -> str:
+    """Return a hash of everything that decides the batches of an evaluation."""
+    code = code_of("classifiers", Spec.parse(model)).to_dict() if is_own(model) else {"zoo": model}
+    return hash_of([code, fingerprint(classes), settings, versions()])[:32]
 
 
 def _differences(broken: list[bool], right: list[bool]) -> list[str]:
@@ -193,65 +226,3 @@ def _check_imagenet(folder: Path, count: int) -> None:
             f"{folder}, but found {classes}; of {count} images {len(lost)} are missing"
             + (f", such as {lost[0]}." if lost else ".")
         )
-
-
-def _check_out(out: Path) -> None:
-    """Raise PurebenchError for a file that cannot be written, before the evaluation, which takes hours."""
-    if not out.parent.is_dir():
-        raise PurebenchError(
-            f"--out: expected a file in an existing folder, but got {out}; create the folder, or choose another."
-        )
-    if out.is_dir():
-        raise PurebenchError(f"--out: expected a file, but {out} is a folder; choose a file in it.")
-    if not os.access(out if out.exists() else out.parent, os.W_OK):
-        raise PurebenchError(f"--out: expected a writable file, but {out} is not writable; choose another.")
-
-
-def command(model: str | None, *, model_dir: Path, out: Path | None, **options: Any) -> None:
-    """Run `purebench robustbench`: print the benchmark of a model, or list the models in `model_dir`.
-
-    Args:
-        model: Name in the zoo; None to list the models.
-        model_dir: Folder of the models.
-        out: A JSON file for the result, None for none.
-        **options: Further arguments of `benchmark`.
-
-    Raises:
-        PurebenchError: As `benchmark` does, and for an `out` that cannot be written.
-    """
-    from rich.table import Table
-
-    table, console = Table(box=None, show_header=False, padding=(0, 2)), make_console()
-    if model is None:
-        check_folder(model_dir)
-        if not model_dir.is_dir():
-            raise PurebenchError(
-                f"--models: expected a folder of DATASET/THREAT/NAME.pt, but {model_dir} is not a folder."
-            )
-        models(options.get("dataset", "cifar10"), options.get("threat_model", "Linf"))  # reports a wrong name
-        for entry in available(model_dir):
-            table.add_row(entry.name, entry.dataset, entry.threat_model)
-        console.print(table if table.rows else f"no model of RobustBench's zoo is in {model_dir}", markup=False)
-        return
-    if out is not None:
-        _check_out(out)
-    with make_console(stderr=True).status(f"{model}: AutoAttack takes hours on many images") as status:
-        told = benchmark(model, model_dir=model_dir, tell=lambda line: status.update(line), **options)
-    if out is not None:
-        out.write_text(json.dumps(told.to_dict(), indent=1) + "\n", encoding="utf-8")
-    rows = {
-        "clean accuracy": told.clean,
-        "robust accuracy": told.robust,
-        "by AutoAttack's verdict": told.claimed,
-        "verified by purebench": told.verified,
-    }
-    for name, estimate in rows.items():
-        table.add_row(name, estimate.percent())
-    console.print(
-        f"{model}, {told.dataset} {told.threat_model} {told.eps:.5g}, AutoAttack {told.version} (seed {told.seed}), "
-        f"the first {told.clean.n} test images, {told.clean.confidence:.0%} intervals",
-        markup=False,
-    )
-    console.print(table)
-    for note in told.notes:
-        console.print(note, markup=False)

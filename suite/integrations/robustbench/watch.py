@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from purebench.core import third_party
+from purebench.integrations.robustbench.saved_batches import SavedBatches
 
 
 class Watched:
@@ -25,16 +26,19 @@ class Watched:
     Args:
         version: Version of AutoAttack.
         seed: Seed of AutoAttack.
+        saved: Keeps the results of the batches; None for no such record.
     """
 
-    def __init__(self, version: str, seed: int):
-        self.package, self.version, self.seed = third_party.autoattack(), version, seed
+    def __init__(self, version: str, seed: int, saved: SavedBatches | None = None):
+        self.package, self.version, self.seed, self.saved = third_party.autoattack(), version, seed, saved
 
     def __call__(self, model: nn.Module, *, norm: str, eps: float, device: torch.device, **_: Any) -> Watched:
         """Make the attack, as RobustBench does before each run; its version and seed are ours."""
         self.attack = self.package.AutoAttack(
             model, norm=norm, eps=eps, version=self.version, device=device, seed=self.seed
         )
+        if self.saved is not None:
+            self.saved.attach(self.attack, model)
         return self
 
     def run_standard_evaluation(self, x: Tensor, y: Tensor, *, bs: int, **_: Any) -> Tensor:

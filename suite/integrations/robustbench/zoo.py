@@ -35,6 +35,8 @@ EPS = {
     ("imagenet", "Linf"): 4 / 255,
 }
 """The zoo's data sets and threat models, with the radius of RobustBench's leaderboard, for images in [0,1]."""
+IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
+"""Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
 
 
 class NumberType:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
 from purebench.core.files.versioned_model import Distance, from_plain
+from purebench.results.files.challenge_history import History, identity, read_history
 from purebench.results.grading.gathering import NO_COMPANIONS, Companions, evidence_of
 from purebench.results.grading.grade import grades
 from purebench.results.ranking.rank import ranked_results
@@ -80,13 +82,13 @@ def export_results(
 
 
 def load_results(folder: Path) -> list[DefenseResult]:
-    """Load the results that `export_results` wrote to a folder, sorted by name.
+    """Load the results that `export_results` wrote to a folder, sorted by name, with the bounds of challenges.
 
     Raises:
-        PurebenchError: a file is not a result of this version.
+        PurebenchError: a file is not a result of this version, or the history of challenges is damaged.
     """
-    timings = _read_timings(folder)
-    return [_named_result(path, timings) for path in result_files(folder)]
+    timings, history = _read_timings(folder), read_history(folder)
+    return [_challenged(_named_result(path, timings), history) for path in result_files(folder)]
 
 
 def check_others(folder: Path, rows: Collection[str]) -> None:
@@ -114,7 +116,13 @@ def load_result(path: Path) -> DefenseResult:
     Raises:
         PurebenchError: the file is not a result of this version.
     """
-    return _read_result(path, _read_timings(path.parent))
+    return _challenged(_read_result(path, _read_timings(path.parent)), read_history(path.parent))
+
+
+def _challenged(result: DefenseResult, history: History) -> DefenseResult:
+    """Return the result with the bound of the last accepted challenge of this defense, if there is one."""
+    found = history.best(identity(result)) if history.events else None
+    return result if found is None or found.after is None else replace(result, challenged=found.after.estimate)
 
 
 def result_files(folder: Path) -> list[Path]:

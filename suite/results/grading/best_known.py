@@ -33,14 +33,18 @@ def best_known(result: DefenseResult) -> Estimate | None:
     """Return the accuracy at the adversarial examples that were picked among all attacks, bespoke ones included.
 
     The examples are picked on earlier draws and scored on fresh draws, as those of the robust accuracy are, so that it
-    is unbiased for the accuracy at these picks. It is not ranked, because only this row was attacked with them.
+    is unbiased for the accuracy at these picks. It is not ranked, because only this row was attacked with them. The
+    examples of an accepted challenge replace those of the attacks, which they have beaten.
 
     Args:
         result: the result of a defense.
 
     Returns:
-        The estimate; None if no attack is bespoke to the row, if none applies, or if one ERRORED.
+        The estimate; None if no challenge was accepted and no attack is bespoke to the row, if none applies, or if one
+        ERRORED.
     """
+    if result.challenged is not None:
+        return result.challenged
     whole = with_bespoke(result)
     return None if result.best_known is None or not whole.attacked else whole.robust
 

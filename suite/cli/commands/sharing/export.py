@@ -10,7 +10,7 @@ import typer
 
 from purebench.core.errors import PurebenchError, did_you_mean
 
-FORMATS = ("npz", "png", "md", "tex", "csv", "bib")
+FORMATS = ("npz", "png", "md", "tex", "csv", "bib", "model-info", "card")
 
 
 def export(
@@ -28,7 +28,8 @@ def export(
             "--format",
             help=(
                 "Comma-separated list of npz, png (adversarial examples), md, tex, csv (the table; csv also writes "
-                "that of the attacks) and bib (citations)."
+                "that of the attacks), bib (citations), model-info (RobustBench's JSON of each deterministic row) and "
+                "card (metadata and text of each row for a model card of the Hugging Face Hub)."
             ),
         ),
     ] = "npz,md,tex,csv,bib",
@@ -36,11 +37,13 @@ def export(
     """Write the adversarial examples, the table and the citations of a board that was run; runs nothing.
 
     Example: purebench export fashion-quick -o exported --format npz,csv
+    Example: purebench export fashion-quick -o exported --format model-info,card
     """
     from purebench.boards.selection import stored_name
     from purebench.cli.citations import bibtex
     from purebench.cli.export_manifest import Manifest
     from purebench.cli.image_export import export_images
+    from purebench.cli.model_files import model_cards, model_infos
     from purebench.core.files.places import default_store
     from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex, markdown
@@ -71,6 +74,15 @@ def export(
         "bib": lambda: bibtex(names, versions()["purebench"]),
     }
     written = {out / f"{name}.{kind}": make() for kind, make in texts.items() if kind.split(".")[-1] in asked}
+    refused: list[str] = []
+    of_rows: dict[str, Callable[[], tuple[dict[Path, str], list[str]]]] = {
+        "model-info": lambda: model_infos(rows, out),
+        "card": lambda: model_cards(rows, found, out),
+    }
+    for kind in sorted(asked & set(of_rows)):
+        files, reasons = of_rows[kind]()
+        written |= files
+        refused += [f"no {kind}: {reason}" for reason in reasons]
     before = Manifest.of(out, name)  # raises for the folder of another board
     write_files(written)
     images = asked & {"npz", "png"}
@@ -86,7 +98,7 @@ def export(
         raise PurebenchError(f"{out}: cannot be written ({error.strerror or error}).") from error
     for place in written:
         print(printable(f"wrote {place}"))
-    complain(unlisted(path, name))
+    complain([*refused, *unlisted(path, name)])
     if images:
         print(printable(f"wrote {len(pictures)} files of adversarial examples below {out / 'adversarial'}"))
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def compare(
     a: Annotated[
-        str | None, typer.Argument(help="A row of the board, the JSON file of a result, or a folder of results.")
+        str | None, typer.Argument(help="A row of the board, or the JSON file of an old result, or a folder of them.")
     ] = None,
-    b: Annotated[str | None, typer.Argument(help="The other row, result or folder.")] = None,
+    b: Annotated[str | None, typer.Argument(help="The other row, or the new result or folder.")] = None,
     board: Annotated[
         str,
         typer.Option(
@@ -47,14 +47,22 @@ def compare(
     confidence: Annotated[
         float | None, typer.Option(help="Confidence level, such as 0.99; default: the board's.")
     ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(help="For an old and a new result: largest loss that is accepted, such as 0.05 for 5 points."),
+    ] = 0.05,
     out: Annotated[Path | None, typer.Option(help="Write the comparisons to this JSON file.")] = None,
 ) -> None:
-    """Compare two rows of a board on the same images: the difference, its significance and the effect size.
+    """Compare two rows of a board, or an old result with a new one, on the same images.
 
-    Runs nothing. Example: purebench compare trades gdmp
+    Runs nothing. With two result files or folders, the exit code is 0 if no row is worse by more than the margin, 1 if
+    a row is worse, and 3 if that is undecided.
+
+    Example: purebench compare trades gdmp
     Example: purebench compare --all --board fashion-quick
-    Example: purebench compare old-results new-results
+    Example: purebench compare old.json new.json --margin 0.05
     """
+    from purebench.cli.commands.comparing.regression_report import compare_old_and_new, result_places
     from purebench.core.terminal_output import make_console
     from purebench.results.files.export import as_json, write_files
     from purebench.results.ranking.comparisons import comparisons, other_settings
@@ -63,6 +71,9 @@ def compare(
         raise PurebenchError(f"--confidence: expected a number between 0 and 1, such as 0.95, but got {confidence!r}.")
     if every == (a is not None or b is not None) or (not every and b is None):
         raise PurebenchError("compare: expected either two rows, A and B, or --all for all pairs of rows.")
+    if not every and (places := result_places(str(a), str(b))):
+        compare_old_and_new(*places, margin=margin, attack=attack, confidence=confidence, shared=shared, out=out)
+        return
     pairs = _all(_rows(board, store, results)) if every else _two(str(a), str(b), board, store, results)
     found = comparisons(pairs, attack=attack, confidence=confidence, shared=shared)
     console = make_console()
@@ -89,9 +100,7 @@ def _source(a: str | None, b: str | None, board: str, store: Path | None, result
     from purebench.boards.bundled import bundled, find_board
     from purebench.core.files.places import default_store
 
-    given = [text for text in (a, b) if text is not None and (Path(text).suffix == ".json" or Path(text).is_dir())]
-    if len(given) == 2:
-        return f"source: {given[0]} and {given[1]}"
+    given = [text for text in (a, b) if text is not None and Path(text).suffix == ".json"]
     files = "".join(f"{text}, and for the other row " for text in given)
     if store is not None or results is not None:
         return f"source: {files}{'the store' if store else 'the results in'} {store or results}"
@@ -107,11 +116,7 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
     from purebench.results.ranking.comparisons import Side
 
     places = Path(a), Path(b)
-    if all(place.is_dir() for place in places):
-        return _folders(*places)
-    rows: dict[str, DefenseResult] = {}
-    if not all(place.suffix == ".json" for place in places):
-        rows = {row.name: row for row in _rows(board, store, results)}
+    rows = {row.name: row for row in _rows(board, store, results)}
     sides = []
     for text, place in zip((a, b), places, strict=True):
         if place.suffix == ".json":
@@ -129,17 +134,6 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
             )
             raise PurebenchError(f"compare: the row {text!r} is unknown; {did_you_mean(text, rows)}{hint}")
     return [(sides[0], sides[1])]
-
-
-def _folders(first: Path, second: Path) -> list[tuple[Side, Side]]:
-    from purebench.results.files.export import load_results
-    from purebench.results.ranking.comparisons import Side
-
-    old, new = ({row.name: row for row in load_results(folder)} for folder in (first, second))
-    both = [name for name in old if name in new]
-    if not both:
-        raise PurebenchError(f"compare: expected a defense that is in both {first} and {second}, but there is none.")
-    return [(Side(f"{name} (A)", old[name]), Side(f"{name} (B)", new[name])) for name in both]
 
 
 def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
