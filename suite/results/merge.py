@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -208,13 +207,16 @@ def _reasons(records: Iterable[Record], outcome: Outcome) -> dict[str, int]:
 
 def _finite(distances: tuple[float | None, ...]) -> tuple[float | None, ...]:
     """Return the distances, with None in place of those that are not finite."""
-    if all(map(isfinite, filter(None, distances))):
+    if isfinite(sum(filter(None, distances))):  # a sum with NaN or an infinite value is not finite
         return distances
     return tuple(None if distance is None or not isfinite(distance) else distance for distance in distances)
 
 
-def _joined(lists: Iterable[Iterable[T]]) -> tuple[T, ...]:
-    return tuple(chain.from_iterable(lists))
+def _joined(lists: Iterable[Sequence[T]]) -> tuple[T, ...]:
+    joined_lists: list[T] = []
+    for values in lists:
+        joined_lists += values
+    return tuple(joined_lists)
 
 
 def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -> tuple[T | None, ...]:

@@ -14,7 +14,7 @@ from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import from_plain
 from purebench.core.registry import Spec
 from purebench.records.outcome import ANSWERED, Outcome
-from purebench.records.validation import check_draws, check_known, check_lengths, check_looks
+from purebench.records.validation import check_draws, check_known, check_lengths, check_looks, require_lengths
 
 if TYPE_CHECKING:
     from purebench.results.attack_result import AttackResult, WorstCase
@@ -62,7 +62,7 @@ def _check_picks(
     answered = {attack.name: attack.outcomes for attack in attacks}
     lists = {"picked": worst.picked, "outcomes": worst.outcomes, "draws": worst.draws, "distances": worst.distances}
     try:
-        check_lengths(result.images, lists, {})
+        require_lengths(len(result.images), lists, {})
         check_draws(worst.outcomes, worst.draws, board.verify.fresh if result.random else 1)
         _check_distances(worst.distances, board)
         for row, (name, outcome) in enumerate(zip(worst.picked, worst.outcomes, strict=True)):
@@ -134,7 +134,7 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
     }
     optional |= {"known_right": attack.known_right, "looks": attack.looks, "clean_looks": attack.clean_looks}
     optional |= {"truth": attack.truth}
-    check_lengths(result.images, lists, optional)
+    require_lengths(len(result.images), lists, optional)
     check_known(attack.known_right, attack.known_seeds)
     check_looks(attack.looks, attack.clean_looks)
     if attack.looks and not board.counters:
