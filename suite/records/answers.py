@@ -80,11 +80,11 @@ def outcome_codes(outcomes: Sequence[Outcome]) -> Codes:
     return np.fromiter(map(id, outcomes), np.intp, len(outcomes))
 
 
-def right_answers(outcomes: Sequence[Outcome], answers: Sequence[str], draws: int) -> Bools:
+def right_answers(outcomes: Sequence[Outcome] | Codes, answers: Sequence[str], draws: int) -> Bools:
     """Return whether each verification draw was right, bool [images, draws].
 
     Args:
-        outcomes: The outcome of each image.
+        outcomes: The outcome of each image, or the result of `outcome_codes` for them.
         answers: The draws of each image, as in a record.
         draws: Verification draws per image.
 
@@ -93,10 +93,20 @@ def right_answers(outcomes: Sequence[Outcome], answers: Sequence[str], draws: in
     """
     if len(outcomes) != len(answers):
         raise ValueError(f"expected the draws of each of {len(outcomes)} images, but got {len(answers)}.")
-    table = np.zeros((len(outcomes), draws), dtype=np.bool_)
     answered = is_outcome(outcomes, *ANSWERED)
-    given = answers if answered.all() else list(compress(answers, answered))
-    if other := set(map(len, given)) - {draws}:
-        raise ValueError(f"expected {draws} draws of each answered image, but got {min(other)}.")
-    table[answered] = np.frombuffer("".join(given).encode(), np.uint8).reshape(-1, draws) == ord("1")
+    if answered.all():
+        return _right(answers, draws)
+    table = np.zeros((len(answered), draws), dtype=np.bool_)
+    table[answered] = _right(list(compress(answers, answered)), draws)
     return table
+
+
+def _right(answers: Sequence[str], draws: int) -> Bools:
+    """Return whether each draw is "1", bool [images, draws]; ValueError if a string has another length."""
+    lines = np.frombuffer("\n".join([*answers, ""]).encode(), np.uint8)
+    whole = lines.size == len(answers) * (draws + 1)
+    if not whole or (lines.reshape(-1, draws + 1)[:, draws] != ord("\n")).any():
+        lengths = sorted(set(map(len, answers)) - {draws})
+        raise ValueError(f"expected {draws} draws of each answered image, but got {lengths[0]}.")
+    right: Bools = lines.reshape(-1, draws + 1)[:, :draws] == ord("1")
+    return right

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 Reader = Callable[[str], Any]
 """A function of the JSON of a field that returns its value, and raises ValidationError, PurebenchError or KeyError."""
 
-SHARED = ("attack", "board", "defense", "images", "labels", "notes", "picked", "provenance", "warnings")
+SHARED = (
+    *("attack", "backwards", "block", "board", "control", "defense", "forwards", "images", "known_seeds", "labels"),
+    *("notes", "picked", "provenance", "schema", "warnings"),
+)
 """Fields that many records have in common: they are validated once, and their values, which must not be changed, are
 shared."""
 MOST_SHARED, LONGEST_SHARED = 1_024, 20_000

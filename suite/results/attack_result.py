@@ -97,12 +97,13 @@ class AttackResult:
     control: ControlFacts | None = None
 
     @cached_property
-    def _codes(self) -> Codes:
+    def codes(self) -> Codes:
+        """A number for each outcome; see `records.answers.outcome_codes`."""
         return outcome_codes(self.outcomes)
 
     def has(self, *wanted: Outcome) -> Bools:
         """Return whether each image has one of these outcomes, bool [images]."""
-        return is_outcome(self._codes, *wanted)
+        return is_outcome(self.codes, *wanted)
 
     def count(self, outcome: Outcome) -> int:
         """Return the number of images with this outcome."""

@@ -241,7 +241,7 @@ class DefenseResult:
 
     def right(self, attack: AttackResult) -> Bools:
         """Return whether each verification draw was correct, bool [images, draws]; False where there is no answer."""
-        return self._computed[0].get(attack, lambda attack: right_answers(attack.outcomes, attack.draws, self.draws))
+        return self._computed[0].get(attack, lambda attack: right_answers(attack.codes, attack.draws, self.draws))
 
     @cached_property
     def _computed(self) -> tuple[PerAttack, PerAttack]:
