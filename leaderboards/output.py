@@ -9,7 +9,7 @@ from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import printable
 from purebench.data.datasets import Array, ImageSet
-from purebench.leaderboards import site, terminal
+from purebench.leaderboards import terminal
 from purebench.records.record import Record
 from purebench.results import merge
 from purebench.results.files import export
@@ -100,6 +100,8 @@ def present(
         companions: Results of the boards derived from this one, such as its controls; None for none.
     """
     if page is not None:
+        from purebench.leaderboards import site  # imports the template engine
+
         site.write_page(page, site.render(board, found, classes, pictures, left_out, companions))
     terminal.print_board(board, found, left_out=left_out, companions=companions)
     for what, place in (("results", results), ("page", page)):

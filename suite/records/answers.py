@@ -41,7 +41,8 @@ def gather(attacks: Iterable[tuple[Sequence[Outcome], Sequence[str]]], draws: in
         The answers; None if no attack applies.
     """
     return stacked(
-        (right_answers(outcomes, answers, draws), ~is_outcome(outcomes, Outcome.SKIPPED)) for outcomes, answers in attacks
+        (right_answers(outcomes, answers, draws), ~is_outcome(outcomes, Outcome.SKIPPED))
+        for outcomes, answers in attacks
     )
 
 

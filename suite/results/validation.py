@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from purebench.boards.board import SOURCE
 from purebench.boards.schema import AttackSchema, BoardCore, require_whole
 from purebench.boards.schema_fields import NAME
@@ -13,6 +15,7 @@ from purebench.core.files.names import check_file_name
 from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import from_plain
 from purebench.core.registry import Spec
+from purebench.records.answers import is_outcome
 from purebench.records.outcome import ANSWERED, Outcome
 from purebench.records.validation import check_draws, check_known, check_lengths, check_looks, require_lengths
 
@@ -65,6 +68,8 @@ def _check_picks(
         require_lengths(len(result.images), lists, {})
         check_draws(worst.outcomes, worst.draws, board.verify.fresh if result.random else 1)
         _check_distances(worst.distances, board)
+        if result.random and _picks_agree(worst, attacks):
+            return
         for row, (name, outcome) in enumerate(zip(worst.picked, worst.outcomes, strict=True)):
             if (name is not None) != (outcome in ANSWERED):
                 raise PurebenchError(f"picked[{row}]: {shown(name)} contradicts the outcome {outcome}.")
@@ -86,6 +91,22 @@ def _check_picks(
                 )
     except PurebenchError as error:
         raise PurebenchError(f"{where}.{error}") from error
+
+
+def _picks_agree(worst: WorstCase, attacks: Sequence[AttackResult]) -> bool:
+    """Return whether exactly the answered images have a pick, of an attack that answered; `_check_picks` names others.
+
+    The checks of a deterministic defense are not included.
+    """
+    places = {attack.name: place for place, attack in enumerate(attacks)}
+    none = len(places)  # no pick
+    picked = np.fromiter((places.get(name, -1) for name in worst.picked), np.intp, len(worst.picked))
+    picked[np.fromiter((name is None for name in worst.picked), np.bool_, len(worst.picked))] = none
+    answered = is_outcome(worst.outcomes, *ANSWERED)
+    counts = np.stack([attack.has(*ANSWERED) for attack in attacks])
+    rows = np.flatnonzero(answered)
+    known = (picked >= 0).all() and np.array_equal(picked != none, answered)
+    return bool(known and counts[picked[rows], rows].all())
 
 
 def check_name(name: str) -> None:
