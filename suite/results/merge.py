@@ -260,13 +260,11 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 
 def _require_aligned(record: Record, first: Record) -> None:
-    optional: list[Sequence[Any]] = [
-        given for given in (record.nearest, record.claims, record.certified, record.picked) if given
-    ]
-    optional += [given for given in (record.known_right, record.looks, record.clean_looks, record.truth) if given]
-    lists: list[Sequence[Any]] = [record.labels, record.outcomes, record.draws, record.distances, *optional]
+    lists = (record.labels, record.outcomes, record.draws, record.distances)
+    optional = (record.nearest, record.claims, record.certified, record.picked)
+    optional += (record.known_right, record.looks, record.clean_looks, record.truth)
     same = record.images == first.images and record.labels == first.labels
-    if not same or any(len(values) != len(record.images) for values in lists):
+    if not same or {*map(len, lists), *map(len, filter(None, optional))} != {len(record.images)}:
         raise PurebenchError(
             f"{record.defense}: expected all attacks of block {record.block} on the same images, "
             f"but {record.attack} and {first.attack} differ; run the block again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from purebench.core.registry import Spec
 from purebench.records.answers import is_outcome
 from purebench.records.outcome import ANSWERED, Outcome
 from purebench.records.validation import check_draws, check_known, check_lengths, check_looks, require_lengths
+from purebench.statistics.worst_case.picking import right_draws
 
 if TYPE_CHECKING:
     from purebench.results.attack_result import AttackResult, WorstCase
@@ -100,8 +102,7 @@ def _picks_agree(worst: WorstCase, attacks: Sequence[AttackResult]) -> bool:
     """
     places = {attack.name: place for place, attack in enumerate(attacks)}
     none = len(places)  # no pick
-    picked = np.fromiter((places.get(name, -1) for name in worst.picked), np.intp, len(worst.picked))
-    picked[np.fromiter((name is None for name in worst.picked), np.bool_, len(worst.picked))] = none
+    picked = np.fromiter(map({**places, None: none}.get, worst.picked, repeat(-1)), np.intp, len(worst.picked))
     answered = is_outcome(worst.outcomes, *ANSWERED)
     counts = np.stack([attack.has(*ANSWERED) for attack in attacks])
     rows = np.flatnonzero(answered)
@@ -160,7 +161,8 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
     check_looks(attack.looks, attack.clean_looks)
     if attack.looks and not board.counters:
         raise PurebenchError("looks: expected none, because the board does not have the looks of this attack counted.")
-    check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
+    if not _draws_agree(result, attack):
+        check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
     if board.only not in ("all", SOURCE, "random" if result.random else "deterministic") and not attack.skipped:
         raise PurebenchError(f"outcomes: expected {Outcome.SKIPPED}, as the attack is for {board.only} defenses only.")
     if board.rows and result.name not in board.rows and not attack.skipped:
@@ -169,6 +171,18 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
         )
     _check_distances(attack.distances, whole)
     _check_pictures(result, attack)
+
+
+def _draws_agree(result: DefenseResult, attack: AttackResult) -> bool:
+    """Return True if all images are answered and the outcomes agree with the draws; else `check_draws` decides."""
+    if not attack.has(*ANSWERED).all() or len(attack.draws) != len(attack.outcomes):
+        return False
+    try:
+        right = result.right(attack)
+    except ValueError:  # another number of draws
+        return False
+    majority = 2 * right_draws(right[np.newaxis])[0] > right.shape[1]
+    return bool((majority == attack.has(Outcome.ROBUST)).all())
 
 
 def _check_distances(distances: Sequence[float | None], board: BoardCore) -> None:

@@ -39,11 +39,12 @@ def record():
 
 def test_the_layout_of_to_json_is_read_as_any_json_is(record):
     text = record.to_json()
-    assert read_record(Record, text) == from_json(Record, text, version=1, cure="") == record
+    assert read_record(Record, text) == (from_json(Record, text, version=1, cure=""), False)
+    assert read_record(Record, text)[0] == record
 
 
 def test_every_field_keeps_its_type(record):
-    found = read_record(Record, record.to_json())
+    found, _ = read_record(Record, record.to_json())
     assert all(isinstance(outcome, Outcome) for outcome in found.outcomes)
     assert {field.name: type(getattr(found, field.name)) for field in fields(Record)} == {
         field.name: type(getattr(record, field.name)) for field in fields(Record)
@@ -98,12 +99,12 @@ def message(text):
 
 
 def test_records_share_equal_parts_and_long_parts_are_not_kept(record):
-    one, other = (read_record(Record, replace(record, key=key).to_json()) for key in "ab")
+    one, other = (read_record(Record, replace(record, key=key).to_json())[0] for key in "ab")
     assert one.provenance is other.provenance
     assert one.images is other.images
     assert one.draws[0] is other.draws[0]
     assert one.distances is not other.distances
     many = replace(record, provenance={"data": "x" * 30_000})
-    one, other = (read_record(Record, many.to_json()) for _ in "ab")
+    one, other = (read_record(Record, many.to_json())[0] for _ in "ab")
     assert one.provenance == other.provenance
     assert one.provenance is not other.provenance
