@@ -71,10 +71,12 @@ def _answers(
 ) -> tuple[list[str], list[Outcome], bool]:
     """Return draws and outcomes, and whether the outcomes are those that the draws decide, which is read faster."""
     draws = readers["draws"](draws_part)
-    decided = list(map(outcomes_of(len(draws[0])).__getitem__, draws)) if draws else []
-    known = [one for one in decided if one is not None]
-    if known and len(known) == len(decided) and f'["{SEPARATOR.join(known)}"]' == outcomes_part:
-        return draws, known, True
+    try:
+        decided = list(map(outcomes_of(len(draws[0])).__getitem__, draws)) if draws else []
+    except KeyError:  # images without draws
+        decided = []
+    if decided and f'["{SEPARATOR.join(decided)}"]' == outcomes_part:
+        return draws, decided, True
     return draws, readers["outcomes"](outcomes_part), False
 
 

@@ -104,28 +104,30 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
 
 def _agree(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -> bool:
     """Return True if all images are answered and the outcomes agree with the draws, False if `check_draws` decides."""
-    return len(outcomes) == len(draws) and all(map(is_, outcomes, map(outcomes_of(count).__getitem__, draws)))
+    try:
+        return len(outcomes) == len(draws) and all(map(is_, outcomes, map(outcomes_of(count).__getitem__, draws)))
+    except KeyError:
+        return False
 
 
-class _OutcomeOfDraws(dict[str, Outcome | None]):
-    """The outcome that each string of `count` draws decides, computed once; None for other strings."""
+class _OutcomeOfDraws(dict[str, Outcome]):
+    """The outcome that each string of `count` draws decides, computed once; KeyError for a string of another length."""
 
     def __init__(self, count: int):
         self.count = count
 
-    def __missing__(self, draws: str) -> Outcome | None:
+    def __missing__(self, draws: str) -> Outcome:
+        if not 0 < self.count == len(draws):
+            raise KeyError(draws)
         if len(self) >= MOST_STRINGS:
             self.clear()
-        found = None
-        if 0 < self.count == len(draws):
-            found = Outcome.ROBUST if 2 * draws.count("1") > self.count else Outcome.MISCLASSIFIED
-        self[draws] = found
+        self[draws] = found = Outcome.ROBUST if 2 * draws.count("1") > self.count else Outcome.MISCLASSIFIED
         return found
 
 
 @lru_cache(64)
-def outcomes_of(count: int) -> Mapping[str, Outcome | None]:
-    """Return a mapping from the strings of `count` draws to the outcomes that they decide; others have None."""
+def outcomes_of(count: int) -> Mapping[str, Outcome]:
+    """Return a mapping from the strings of `count` draws to the outcomes that they decide; KeyError for others."""
     return _OutcomeOfDraws(count)
 
 
