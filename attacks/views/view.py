@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from purebench.attacks.views.cast_weights import CastWeights
+from purebench.core.compute.cast_weights import CastWeights
 from purebench.attacks.views.draws import Draws, draws_at
 from purebench.attacks.views.look import Look, Loss, Objective, gradient_warnings
 from purebench.attacks.views.look_counters import LookCounters
