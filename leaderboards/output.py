@@ -9,7 +9,6 @@ from purebench.boards.board import Board
 from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import printable
 from purebench.data.datasets import Array, ImageSet
-from purebench.leaderboards import page as board_page
 from purebench.leaderboards import terminal
 from purebench.records.record import Record
 from purebench.results import merge
@@ -105,6 +104,8 @@ def present(
         badges: What is known about the reproduction of the rows (`load_badges`); rows without an entry are unverified.
     """
     if page is not None:
+        from purebench.leaderboards import page as board_page  # imports the template engine
+
         html = board_page.render(board, found, classes, pictures, left_out, companions, badges)
         board_page.write_page(page, html)
     terminal.print_board(board, found, left_out=left_out, companions=companions, badges=badges)

@@ -14,13 +14,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from purebench.attacks.views.cast_weights import CastWeights
 from purebench.attacks.views.draws import Draws, draws_at
 from purebench.attacks.views.look import Look, Loss, Objective, gradient_warnings
 from purebench.attacks.views.look_counters import LookCounters
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.answers import check_logits
 from purebench.core.compute.batching import DeviceBatch
+from purebench.core.compute.cast_weights import CastWeights
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined

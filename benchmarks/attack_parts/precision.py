@@ -5,7 +5,7 @@ purifier; every answer is verified in float32, on the same fresh draws. The diff
 bootstrap interval over images and with wall-clock times, each measured after one short run to warm up.
 Bar: the interval contains 0, so bf16 and float32 do not differ significantly. Exit code 1 if a bar is missed.
 
-Times matter on a GPU; on a CPU bf16 may be slower.
+On a CPU without AMX or AVX512-BF16, bf16 may be slower.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Case:
 CASES = {
     "none": Case("none", "4/255", 256, "apgd(steps=50)", 1),
     "mlvgm": Case("mlvgm-hvae(schedule=cosine, attenuation=0.7)", "12/255", 64, "apgd(steps=20)", 4),
+    "diffpure": Case("diffpure", "32/255", 48, "apgd(steps=20)", 4),
 }
 
 

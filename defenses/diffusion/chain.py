@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from purebench.core.compute.cast_weights import entered
+
 Step = Callable[[Tensor], Tensor]
 
 
@@ -43,6 +45,7 @@ class Chain(torch.autograd.Function):
         context.steps, context.every = steps, every
         kind = state.device.type
         context.autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+        context.weights = entered()
         kept = state.new_empty(len(steps) + every, *state.shape)
         for place, step in enumerate(steps):
             kept[place].copy_(state)
@@ -59,7 +62,7 @@ class Chain(torch.autograd.Function):
         gradient = given[-1] if context.every else given
         for place in reversed(range(count)):
             leaf = kept[place].detach().requires_grad_()
-            with torch.enable_grad(), context.autocast:
+            with torch.enable_grad(), context.autocast, context.weights:
                 after = context.steps[place](leaf)
             (gradient,) = torch.autograd.grad(after, leaf, gradient)
             if context.every:

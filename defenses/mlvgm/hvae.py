@@ -32,7 +32,8 @@ class Normal:
 
     def sample(self, temperature: float = 1.0) -> Tensor:
         """Return a sample with the standard deviation scaled by the temperature."""
-        return self.mean + temperature * self.std * torch.randn_like(self.mean)
+        noise = torch.randn(self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)  # fast in every layout
+        return self.mean + temperature * self.std * noise
 
     def divergence(self, other: Normal) -> Tensor:
         """Return KL(self ‖ other) in nats, [N]."""

@@ -23,6 +23,9 @@ from purebench.records.cells import SCHEMA
 from purebench.records.connection import connect
 from purebench.records.record import Record
 
+AT_ONCE = 500
+"""Records that are read by one query."""
+
 
 class Store:
     """The records and adversarial images of any number of boards, by job key.
@@ -73,15 +76,23 @@ class Store:
         """
         with self._guard():
             row = self.connection.execute("SELECT json FROM records WHERE key = ?", (key,)).fetchone()
-            if row is None:
-                return None
-            try:
-                found = Record.from_json(cells.text(row[0]))
-                if found.key != key:
-                    raise PurebenchError(f"key: expected the key of its row, but got {shown(found.key)}.")
-            except PurebenchError as error:
-                raise PurebenchError(f"the record {shown(key[:12])} is damaged: {error}") from error
-            return found
+            return None if row is None else _record(key, row[0])
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[Record]:
+        """Yield the records of jobs in the order of their keys, without those of jobs that were not run.
+
+        Args:
+            keys: Keys of the jobs.
+
+        Raises:
+            PurebenchError: If a record is damaged.
+        """
+        with self._guard():
+            for start in range(0, len(keys), AT_ONCE):
+                part = keys[start : start + AT_ONCE]
+                query = f"SELECT key, json FROM records WHERE key IN ({','.join('?' * len(part))})"
+                rows = dict(self.connection.execute(query, part))
+                yield from (_record(key, rows[key]) for key in part if key in rows)
 
     def of_board(self, board: str) -> list[Record]:
         """Return all records of a board in the order in which they were added, also those of earlier plans.
@@ -198,6 +209,17 @@ class Store:
             row = self.connection.execute("SELECT json FROM plans WHERE board = ?", (board,)).fetchone()
             found = cells.plan(cells.text(row[0])).get("origin", "") if row else ""
             return found if isinstance(found, str) else ""
+
+
+def _record(key: str, cell: Any) -> Record:
+    """Return the record in a cell of the row with this key."""
+    try:
+        found = Record.from_json(cells.text(cell))
+        if found.key != key:
+            raise PurebenchError(f"key: expected the key of its row, but got {shown(found.key)}.")
+    except PurebenchError as error:
+        raise PurebenchError(f"the record {shown(key[:12])} is damaged: {error}") from error
+    return found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -18,6 +18,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import load_json
 from purebench.core.files.versioned_model import MOST_DRAWS
 from purebench.records.outcome import Outcome
+from purebench.records.validation import MOST_STRINGS, outcomes_of
 
 if TYPE_CHECKING:
     from purebench.records.record import Record
@@ -25,26 +26,31 @@ if TYPE_CHECKING:
 Reader = Callable[[str], Any]
 """A function of the JSON of a field that returns its value, and raises ValidationError, PurebenchError or KeyError."""
 
-SHARED = ("attack", "board", "defense", "images", "labels", "notes", "picked", "provenance", "warnings")
+SHARED = (
+    *("attack", "backwards", "block", "board", "control", "defense", "forwards", "images", "known_seeds", "labels"),
+    *("notes", "picked", "provenance", "schema", "warnings"),
+)
 """Fields that many records have in common: they are validated once, and their values, which must not be changed, are
 shared."""
 MOST_SHARED, LONGEST_SHARED = 1_024, 20_000
 """Largest number of different values of each of these fields that are kept, and their longest JSON in characters."""
 LONGEST = 4_000_000
 """Characters of the longest document that is read in this way."""
-MOST_STRINGS = 200_000
-"""Largest number of different strings of draws that are remembered."""
+SEPARATOR = '", "'
+"""The characters between two strings of a list."""
 OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
-def read_record(kind: type[Record], text: str) -> Record | None:
-    """Return the record of a JSON document in the layout of `Record.to_json`; None if it cannot be read in this way.
-
-    The record is not checked for contradictions.
+def read_record(kind: type[Record], text: str) -> tuple[Record, bool] | None:
+    """Read the JSON document of a record in the layout of `Record.to_json`, without a check for contradictions.
 
     Args:
         kind: the class of records.
         text: the document.
+
+    Returns:
+        The record, and True if it is known that all images are answered and that the outcomes agree with the draws;
+            None if the document cannot be read in this way.
     """
     schema: Any = kind
     readers = _readers(schema)
@@ -52,9 +58,26 @@ def read_record(kind: type[Record], text: str) -> Record | None:
     if parts is None:
         return None
     try:
-        return kind(**{name: read(part) for (name, read), part in zip(readers.items(), parts, strict=True)})
+        given = dict(zip(readers, parts, strict=True))
+        draws, outcomes, agree = _answers(readers, given.pop("draws"), given.pop("outcomes"))
+        fields = {name: readers[name](part) for name, part in given.items()}
+        return kind(**fields, draws=draws, outcomes=outcomes), agree
     except (ValidationError, PurebenchError, KeyError):
         return None
+
+
+def _answers(
+    readers: Mapping[str, Reader], draws_part: str, outcomes_part: str
+) -> tuple[list[str], list[Outcome], bool]:
+    """Return draws and outcomes, and whether the outcomes are those that the draws decide, which is read faster."""
+    draws = readers["draws"](draws_part)
+    try:
+        decided = list(map(outcomes_of(len(draws[0])).__getitem__, draws)) if draws else []
+    except KeyError:  # images without draws
+        decided = []
+    if decided and f'["{SEPARATOR.join(decided)}"]' == outcomes_part:
+        return draws, decided, True
+    return draws, readers["outcomes"](outcomes_part), False
 
 
 def _parts(text: str, openings: tuple[str, ...]) -> list[str] | None:
@@ -109,29 +132,31 @@ def _shared(reader: Reader) -> Reader:
     return lambda part: known(part) if len(part) <= LONGEST_SHARED else reader(part)
 
 
+class _KnownDraws(dict[str, str]):
+    """Valid strings of draws, each once, so that equal strings are one object; KeyError for other strings."""
+
+    def __missing__(self, draws: str) -> str:
+        if draws.strip("01") or len(draws) > MOST_DRAWS:
+            raise KeyError(draws)
+        if len(self) >= MOST_STRINGS:
+            self.clear()
+        self[draws] = draws
+        return draws
+
+
 def _draws(other: Reader) -> Reader:
-    """Return a reader of lists of draws, which has no regular expression for each string."""
-    known: dict[str, str] = {}
+    """Return a reader of lists of draws, which validates each different string once."""
+    known = _KnownDraws()
 
     def read(part: str) -> Any:
-        if len(known) > MOST_STRINGS:
-            known.clear()
-        around = part.encode().translate(None, b"01")
-        count = len(around) // 4
-        if around != _quotes(count) or len(part) > MOST_DRAWS:
+        if len(part) < 4 or part[:2] != '["' or part[-2:] != '"]':
             return other(part)
-        strings = part[2:-2].split('", "')
-        if part[:2] != '["' or part[-2:] != '"]' or len(strings) != count:  # a digit outside of the quotes
+        try:
+            return list(map(known.__getitem__, part[2:-2].split(SEPARATOR)))
+        except KeyError:
             return other(part)
-        return list(map(known.setdefault, strings, strings))  # equal strings are one object
 
     return read
-
-
-@lru_cache(16)
-def _quotes(count: int) -> bytes:
-    """Return the JSON of a list of this many empty strings, at least one; empty for none."""
-    return b"" if count == 0 else b'["' + b'", "' * (count - 1) + b'"]'
 
 
 def _outcomes(other: Reader) -> Reader:
@@ -140,6 +165,6 @@ def _outcomes(other: Reader) -> Reader:
     def read(part: str) -> Any:
         if part[:2] != '["' or part[-2:] != '"]':
             return other(part)
-        return list(map(OUTCOMES.__getitem__, part[2:-2].split('", "')))
+        return list(map(OUTCOMES.__getitem__, part[2:-2].split(SEPARATOR)))
 
     return read

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
-from operator import is_, mul, or_
+from functools import lru_cache
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from purebench.core.errors import PurebenchError
@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from purebench.core.answers import LookCount
     from purebench.records.record import Record
 
+MOST_STRINGS = 200_000
+"""Largest number of different strings of draws whose outcomes are remembered."""
 
-def check_record(record: Record) -> None:
+
+def check_record(record: Record, agree: bool = False) -> None:
     """Check that the lists of a record agree.
+
+    Args:
+        record: The record.
+        agree: True if it is known that all images are answered and that the outcomes agree with the draws.
 
     Raises:
         PurebenchError: If a list has another length than the images, an image is repeated, an outcome contradicts its
@@ -36,10 +43,11 @@ def check_record(record: Record) -> None:
     check_lengths(record.images, lists, optional)
     check_known(record.known_right, record.known_seeds)
     check_looks(record.looks, record.clean_looks)
-    lengths = set(map(len, record.draws)) - {0}
-    if len(lengths) > 1:
-        raise PurebenchError(f"draws: expected equally many draws of each image, but got {sorted(lengths)}.")
-    check_draws(record.outcomes, record.draws, lengths.pop() if lengths else 1)
+    if not agree and not (record.draws and _agree(record.outcomes, record.draws, len(record.draws[0]))):
+        lengths = set(map(len, record.draws)) - {0}
+        if len(lengths) > 1:
+            raise PurebenchError(f"draws: expected equally many draws of each image, but got {sorted(lengths)}.")
+        check_draws(record.outcomes, record.draws, lengths.pop() if lengths else 1)
     check_facts(record.provenance)
 
 
@@ -58,9 +66,14 @@ def check_lengths(
     """
     if len(set(images)) < len(images):
         raise PurebenchError("images: expected each image once, but got one twice.")
-    for name, values in {**lists, **{name: values for name, values in optional.items() if values}}.items():
-        if len(values) != len(images):
-            raise PurebenchError(f"{name}: expected one value for each of {len(images)} images, but got {len(values)}.")
+    require_lengths(len(images), lists, optional)
+
+
+def require_lengths(count: int, lists: Mapping[str, Sequence[Any]], optional: Mapping[str, Sequence[Any]]) -> None:
+    """Check that each list has one value for each of `count` images; see `check_lengths`."""
+    for name, values in (*lists.items(), *optional.items()):
+        if len(values) != count and (values or name in lists):
+            raise PurebenchError(f"{name}: expected one value for each of {count} images, but got {len(values)}.")
 
 
 def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -> None:
@@ -90,11 +103,32 @@ def check_draws(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -
 
 
 def _agree(outcomes: Sequence[Outcome], draws: Sequence[str], count: int) -> bool:
-    """Return whether the outcomes agree with the draws; see `check_draws`, which names the image that does not."""
-    robust, wrong = (list(map(is_, outcomes, repeat(one))) for one in (Outcome.ROBUST, Outcome.MISCLASSIFIED))
-    majority = list(map((count // 2).__lt__, map(str.count, draws, repeat("1"))))
-    expected = list(map(mul, map(or_, robust, wrong), repeat(count)))
-    return count > 0 and list(map(len, draws)) == expected and majority == robust
+    """Return True if all images are answered and the outcomes agree with the draws, False if `check_draws` decides."""
+    try:
+        return len(outcomes) == len(draws) and all(map(is_, outcomes, map(outcomes_of(count).__getitem__, draws)))
+    except KeyError:
+        return False
+
+
+class _OutcomeOfDraws(dict[str, Outcome]):
+    """The outcome that each string of `count` draws decides, computed once; KeyError for a string of another length."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __missing__(self, draws: str) -> Outcome:
+        if not 0 < self.count == len(draws):
+            raise KeyError(draws)
+        if len(self) >= MOST_STRINGS:
+            self.clear()
+        self[draws] = found = Outcome.ROBUST if 2 * draws.count("1") > self.count else Outcome.MISCLASSIFIED
+        return found
+
+
+@lru_cache(64)
+def outcomes_of(count: int) -> Mapping[str, Outcome]:
+    """Return a mapping from the strings of `count` draws to the outcomes that they decide; KeyError for others."""
+    return _OutcomeOfDraws(count)
 
 
 def check_known(right: Sequence[int | None], seeds: int) -> None:

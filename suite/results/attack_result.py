@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cached_property
 from statistics import median
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
 from pydantic import ConfigDict
 
 from purebench.attacks.mechanisms import Mechanism, Part, mechanism, parts_of
@@ -15,6 +17,7 @@ from purebench.core.answers import ControlFacts, ImageTruth, LookCount
 from purebench.core.files.versioned_model import STRICT, Distance, DrawString, Line, PerImage, Plain, Text, Whole
 from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning
+from purebench.records.answers import Bools, Codes, is_outcome, outcome_codes
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
 
@@ -93,9 +96,18 @@ class AttackResult:
     truth: PerImage[ImageTruth | None] = ()
     control: ControlFacts | None = None
 
+    @cached_property
+    def codes(self) -> Codes:
+        """A number for each outcome; see `records.answers.outcome_codes`."""
+        return outcome_codes(self.outcomes)
+
+    def has(self, *wanted: Outcome) -> Bools:
+        """Return whether each image has one of these outcomes, bool [images]."""
+        return is_outcome(self.codes, *wanted)
+
     def count(self, outcome: Outcome) -> int:
         """Return the number of images with this outcome."""
-        return self.outcomes.count(outcome)
+        return int(np.count_nonzero(self.has(outcome)))
 
     @property
     def skipped(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from math import inf
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy.typing as npt
 
 from purebench.core.norms.norm_facts import NORM_FACTS
 from purebench.core.threat import parse_radius
-from purebench.records.answers import is_outcome
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, DefenseResult
@@ -60,7 +60,7 @@ class NearestDistances:
 
 def reach(attack: AttackResult) -> Reach | None:
     """Return the distances that the attack found; None if it is not a minimum-norm attack, or answered for no image."""
-    asked = [d for d, outcome in zip(attack.nearest, attack.outcomes, strict=False) if outcome in ANSWERED]
+    asked = list(compress(attack.nearest, attack.has(*ANSWERED)))
     if not asked:
         return None
     return Reach(median_distance(asked), sum(distance is not None for distance in asked), len(asked))
@@ -78,9 +78,9 @@ def nearest_distances(result: DefenseResult) -> NearestDistances | None:
         return None
     errored, asked = np.zeros((2, len(result.images)), dtype=np.bool_)
     for attack in result.common:
-        errored |= is_outcome(attack.outcomes, Outcome.ERRORED)
+        errored |= attack.has(Outcome.ERRORED)
     for attack in searching:
-        asked |= is_outcome(attack.outcomes, *ANSWERED)
+        asked |= attack.has(*ANSWERED)
     known = _known(result, parse_radius(result.board["threat"]["radius"]))
     found = np.isfinite(known)
     kept = errored | found | asked
@@ -97,7 +97,7 @@ def _known(result: DefenseResult, radius: float) -> Floats:
     """
     smallest = np.full(len(result.images), np.inf)
     for attack in result.common:
-        broken = is_outcome(attack.outcomes, Outcome.MISCLASSIFIED)
+        broken = attack.has(Outcome.MISCLASSIFIED)
         inside = np.minimum(
             np.array(attack.distances, dtype=np.float64), radius
         )  # None becomes NaN, which fmin ignores

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from purebench.core.warning_codes import OF_GRADIENTS, OF_ONE_ATTACK, ResultWarning, WarningCode, joined
-from purebench.records.answers import is_outcome
 from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
@@ -84,7 +83,7 @@ def _beaten(
     """
     if not following or not others:
         return
-    whole = ~np.any([is_outcome(attack.outcomes, Outcome.ERRORED) for attack in result.common], axis=0)
+    whole = ~np.any([attack.has(Outcome.ERRORED) for attack in result.common], axis=0)
     compared = np.asarray(whole & _answered(following) & _answered(others), dtype=np.bool_)
     without, along = (_broken(result, pool) & compared for pool in (others, following))
     more, fewer = int((without & ~along).sum()), int((along & ~without).sum())
@@ -100,7 +99,7 @@ def _by_image(attacks: Sequence[AttackResult]) -> Iterator[tuple[Outcome, ...]]:
 
 def _answered(pool: Sequence[AttackResult]) -> Bools:
     """Return the images for which some attack of the pool answered."""
-    return np.asarray(np.any([is_outcome(attack.outcomes, *ANSWERED) for attack in pool], axis=0), dtype=np.bool_)
+    return np.asarray(np.any([attack.has(*ANSWERED) for attack in pool], axis=0), dtype=np.bool_)
 
 
 def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
@@ -109,7 +108,7 @@ def _broken(result: DefenseResult, pool: Sequence[AttackResult]) -> Bools:
     For a random defense the strongest attack is picked on the first half of the draws, and the majority of the other
     half decides, so that a larger pool does not break more images by chance alone.
     """
-    answered = np.stack([is_outcome(attack.outcomes, *ANSWERED) for attack in pool])
+    answered = np.stack([attack.has(*ANSWERED) for attack in pool])
     right = np.stack([result.right(attack) for attack in pool]) | ~answered[:, :, None]
     half = result.draws // 2
     if half == 0:

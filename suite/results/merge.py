@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -212,13 +211,16 @@ def _reasons(records: Iterable[Record], outcome: Outcome) -> dict[str, int]:
 
 def _finite(distances: tuple[float | None, ...]) -> tuple[float | None, ...]:
     """Return the distances, with None in place of those that are not finite."""
-    if all(map(isfinite, filter(None, distances))):
+    if isfinite(sum(filter(None, distances))):  # a sum with NaN or an infinite value is not finite
         return distances
     return tuple(None if distance is None or not isfinite(distance) else distance for distance in distances)
 
 
-def _joined(lists: Iterable[Iterable[T]]) -> tuple[T, ...]:
-    return tuple(chain.from_iterable(lists))
+def _joined(lists: Iterable[Sequence[T]]) -> tuple[T, ...]:
+    joined_lists: list[T] = []
+    for values in lists:
+        joined_lists += values
+    return tuple(joined_lists)
 
 
 def _where_any(records: Sequence[Record], lists: Sequence[Sequence[T | None]]) -> tuple[T | None, ...]:
@@ -262,13 +264,11 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 
 def _require_aligned(record: Record, first: Record) -> None:
-    optional: list[Sequence[Any]] = [
-        given for given in (record.nearest, record.claims, record.certified, record.picked) if given
-    ]
-    optional += [given for given in (record.known_right, record.looks, record.clean_looks, record.truth) if given]
-    lists: list[Sequence[Any]] = [record.labels, record.outcomes, record.draws, record.distances, *optional]
+    lists = (record.labels, record.outcomes, record.draws, record.distances)
+    optional = (record.nearest, record.claims, record.certified, record.picked)
+    optional += (record.known_right, record.looks, record.clean_looks, record.truth)
     same = record.images == first.images and record.labels == first.labels
-    if not same or any(len(values) != len(record.images) for values in lists):
+    if not same or {*map(len, lists), *map(len, filter(None, optional))} != {len(record.images)}:
         raise PurebenchError(
             f"{record.defense}: expected all attacks of block {record.block} on the same images, "
             f"but {record.attack} and {first.attack} differ; run the block again."

@@ -18,7 +18,7 @@ from pydantic import ConfigDict
 from purebench.core.files.versioned_model import STRICT, Line, PerImage, Plain, Position, Whole, from_json
 from purebench.core.registry import Spec
 from purebench.records.answers import ANSWERED as ANSWERED
-from purebench.records.answers import Answers, gather, is_outcome, right_answers
+from purebench.records.answers import Answers, is_outcome, right_answers, stacked
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
 from purebench.results.attack_result import CLEAN as CLEAN
 from purebench.results.attack_result import AttackResult, PerAttack, WorstCase
@@ -104,8 +104,9 @@ class DefenseResult:
         An attack that ERRORED might have found a worse example, unless no draw at the pick was correct.
         """
         failed = np.zeros(len(self.images), dtype=np.bool_)
-        for outcomes in (*(attack.outcomes for attack in self.common), self.worst_case.outcomes):
-            failed |= is_outcome(outcomes, Outcome.ERRORED)
+        for attack in self.common:
+            failed |= attack.has(Outcome.ERRORED)
+        failed |= is_outcome(self.worst_case.outcomes, Outcome.ERRORED)
         doubtful: Bools = failed & ~(self.scored & ~self.fresh.any(axis=1))
         return doubtful
 
@@ -136,7 +137,7 @@ class DefenseResult:
     @cached_property
     def answers(self) -> Answers | None:
         """The answers under all attacks of the common suite that apply, clean included; None where none applies."""
-        return gather([(attack.outcomes, attack.draws) for attack in self.common], self.draws)
+        return stacked((self.right(attack), ~attack.has(Outcome.SKIPPED)) for attack in self.common)
 
     @cached_property
     def failed(self) -> bool:
@@ -208,10 +209,10 @@ class DefenseResult:
         return self._computed[1].get(attack, self._accuracy)
 
     def _accuracy(self, attack: AttackResult) -> Estimate | None:
-        applies = ~is_outcome(attack.outcomes, Outcome.SKIPPED)
+        applies = ~attack.has(Outcome.SKIPPED)
         if not applies.any():
             return None
-        right = self.right(attack)[applies]
+        right = self.right(attack) if applies.all() else self.right(attack)[applies]
         return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"], anytime=self.anytime)
 
     def spared(self, attack: AttackResult) -> Bools:
@@ -232,13 +233,12 @@ class DefenseResult:
             return gone
         pool = self.attacks if choice.get("rows") else self.common
         for before in pool[: [one.name for one in pool].index(attack.name)]:
-            broken = is_outcome(before.outcomes, Outcome.MISCLASSIFIED)
-            gone |= broken & ~self.right(before).any(axis=1)
-        return np.logical_and(gone, is_outcome(attack.outcomes, Outcome.SKIPPED))
+            gone |= before.has(Outcome.MISCLASSIFIED) & ~self.right(before).any(axis=1)
+        return np.logical_and(gone, attack.has(Outcome.SKIPPED))
 
     def right(self, attack: AttackResult) -> Bools:
         """Return whether each verification draw was correct, bool [images, draws]; False where there is no answer."""
-        return self._computed[0].get(attack, lambda attack: right_answers(attack.outcomes, attack.draws, self.draws))
+        return self._computed[0].get(attack, lambda attack: right_answers(attack.codes, attack.draws, self.draws))
 
     @cached_property
     def _computed(self) -> tuple[PerAttack, PerAttack]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from purebench.boards.board import SOURCE
 from purebench.boards.schema import AttackSchema, BoardCore, require_whole
@@ -13,8 +16,10 @@ from purebench.core.files.names import check_file_name
 from purebench.core.files.text import shown
 from purebench.core.files.versioned_model import from_plain
 from purebench.core.registry import Spec
+from purebench.records.answers import is_outcome
 from purebench.records.outcome import ANSWERED, Outcome
-from purebench.records.validation import check_draws, check_known, check_lengths, check_looks
+from purebench.records.validation import check_draws, check_known, check_lengths, check_looks, require_lengths
+from purebench.statistics.worst_case.picking import right_draws
 
 if TYPE_CHECKING:
     from purebench.results.attack_result import AttackResult, WorstCase
@@ -64,9 +69,11 @@ def _check_picks(
     answered = {attack.name: attack.outcomes for attack in attacks}
     lists = {"picked": worst.picked, "outcomes": worst.outcomes, "draws": worst.draws, "distances": worst.distances}
     try:
-        check_lengths(result.images, lists, {})
+        require_lengths(len(result.images), lists, {})
         check_draws(worst.outcomes, worst.draws, board.verify.fresh if result.random else 1)
         _check_distances(worst.distances, board)
+        if result.random and _picks_agree(worst, attacks):
+            return
         for row, (name, outcome) in enumerate(zip(worst.picked, worst.outcomes, strict=True)):
             if (name is not None) != (outcome in ANSWERED):
                 raise PurebenchError(f"picked[{row}]: {shown(name)} contradicts the outcome {outcome}.")
@@ -88,6 +95,21 @@ def _check_picks(
                 )
     except PurebenchError as error:
         raise PurebenchError(f"{where}.{error}") from error
+
+
+def _picks_agree(worst: WorstCase, attacks: Sequence[AttackResult]) -> bool:
+    """Return whether exactly the answered images have a pick, of an attack that answered; `_check_picks` names others.
+
+    The checks of a deterministic defense are not included.
+    """
+    places = {attack.name: place for place, attack in enumerate(attacks)}
+    none = len(places)  # no pick
+    picked = np.fromiter(map({**places, None: none}.get, worst.picked, repeat(-1)), np.intp, len(worst.picked))
+    answered = is_outcome(worst.outcomes, *ANSWERED)
+    counts = np.stack([attack.has(*ANSWERED) for attack in attacks])
+    rows = np.flatnonzero(answered)
+    known = (picked >= 0).all() and np.array_equal(picked != none, answered)
+    return bool(known and counts[picked[rows], rows].all())
 
 
 def check_name(name: str) -> None:
@@ -136,12 +158,13 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
     }
     optional |= {"known_right": attack.known_right, "looks": attack.looks, "clean_looks": attack.clean_looks}
     optional |= {"truth": attack.truth}
-    check_lengths(result.images, lists, optional)
+    require_lengths(len(result.images), lists, optional)
     check_known(attack.known_right, attack.known_seeds)
     check_looks(attack.looks, attack.clean_looks)
     if attack.looks and not board.counters:
         raise PurebenchError("looks: expected none, because the board does not have the looks of this attack counted.")
-    check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
+    if not _draws_agree(result, attack):
+        check_draws(attack.outcomes, attack.draws, whole.verify.draws if result.random else 1)
     if board.only not in ("all", SOURCE, "random" if result.random else "deterministic") and not attack.skipped:
         raise PurebenchError(f"outcomes: expected {Outcome.SKIPPED}, as the attack is for {board.only} defenses only.")
     if board.rows and result.name not in board.rows and not attack.skipped:
@@ -150,6 +173,18 @@ def _check_attack(result: DefenseResult, attack: AttackResult, board: AttackSche
         )
     _check_distances(attack.distances, whole)
     _check_pictures(result, attack)
+
+
+def _draws_agree(result: DefenseResult, attack: AttackResult) -> bool:
+    """Return True if all images are answered and the outcomes agree with the draws; else `check_draws` decides."""
+    if not attack.has(*ANSWERED).all() or len(attack.draws) != len(attack.outcomes):
+        return False
+    try:
+        right = result.right(attack)
+    except ValueError:  # another number of draws
+        return False
+    majority = 2 * right_draws(right[np.newaxis])[0] > right.shape[1]
+    return bool((majority == attack.has(Outcome.ROBUST)).all())
 
 
 def _check_distances(distances: Sequence[float | None], board: BoardCore) -> None:

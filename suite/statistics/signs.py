@@ -16,7 +16,8 @@ Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 4_999
 
-_AT_ONCE = 4_000_000  # signs held at a time
+_AT_ONCE = 4_000_000  # signs that are drawn at a time; the generator's stream depends on it
+_SUMMED_AT_ONCE = 500_000  # signs that are summed at a time, which fit into the cache of a processor core
 
 
 def studentised(differences: Floats) -> Floats:
@@ -54,12 +55,16 @@ def sign_flipped(
     values, pairs = (differences, None) if rows is None else (rows[0], np.array(rows[1], dtype=np.intp))
     kept = values[:, moved].T
     found = np.empty((resamples, differences.shape[0]))
-    at_once = max(1, _AT_ONCE // max(1, kept.shape[0]))
+    at_once, summed = (max(1, most // max(1, kept.shape[0])) for most in (_AT_ONCE, _SUMMED_AT_ONCE))
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
-        signs = 2.0 * rng.integers(0, 2, (size, kept.shape[0]), dtype=np.int8) - 1.0
-        sums = signs @ kept
-        found[start : start + size] = np.abs(sums if pairs is None else sums[:, pairs[:, 0]] - sums[:, pairs[:, 1]])
+        bits = rng.integers(0, 2, (size, kept.shape[0]), dtype=np.int8)
+        for first in range(0, size, summed):
+            signs = np.multiply(bits[first : first + summed], 2.0)
+            signs -= 1.0
+            sums = signs @ kept
+            place = slice(start + first, start + first + len(sums))
+            found[place] = np.abs(sums if pairs is None else sums[:, pairs[:, 0]] - sums[:, pairs[:, 1]])
     return np.asarray(found / _scale(differences), dtype=np.float64)
 
 

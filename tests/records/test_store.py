@@ -114,3 +114,25 @@ def test_files_that_are_not_stores_are_rejected(tmp_path: Path) -> None:
         pass
     with pytest.raises(PurebenchError, match="cannot be created"), store.writing(file / "below" / "s"):
         pass
+
+
+def test_many_records_are_read_as_each_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "AT_ONCE", 3)
+    with store.writing(tmp_path / "s.sqlite") as saved:
+        for number in range(8):
+            saved.add(record(f"k{number}"))
+    keys = ["k5", "missing", "k0", "k7", "k1", "k5", "k6", "k2"]
+    with store.reading(tmp_path / "s.sqlite") as saved:
+        assert list(saved.get_many(keys)) == [saved.get(key) for key in keys if key != "missing"]
+        assert list(saved.get_many([])) == []
+
+
+def test_a_damaged_record_among_many_is_an_error_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with store.writing(path) as saved:
+        saved.add(record("good"))
+        saved.add(record("bad"))
+        saved.connection.execute("UPDATE records SET json = replace(json, '\"bad\"', '\"other\"') WHERE key = 'bad'")
+        saved.connection.commit()
+    with store.reading(path) as saved, pytest.raises(PurebenchError, match="the record 'bad' is damaged"):
+        list(saved.get_many(["good", "bad"]))

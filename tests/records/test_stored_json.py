@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 from synthetic import make_board, make_record
 
@@ -13,7 +14,7 @@ from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
 from purebench.records.record import CURE, Picture, Record
 from purebench.records.stored_json import read_record
-from purebench.records.validation import check_record
+from purebench.records.validation import check_record, outcomes_of
 
 
 @pytest.fixture
@@ -39,11 +40,12 @@ def record():
 
 def test_the_layout_of_to_json_is_read_as_any_json_is(record):
     text = record.to_json()
-    assert read_record(Record, text) == from_json(Record, text, version=1, cure="") == record
+    assert read_record(Record, text) == (from_json(Record, text, version=1, cure=""), False)
+    assert read_record(Record, text)[0] == record
 
 
 def test_every_field_keeps_its_type(record):
-    found = read_record(Record, record.to_json())
+    found, _ = read_record(Record, record.to_json())
     assert all(isinstance(outcome, Outcome) for outcome in found.outcomes)
     assert {field.name: type(getattr(found, field.name)) for field in fields(Record)} == {
         field.name: type(getattr(record, field.name)) for field in fields(Record)
@@ -98,12 +100,42 @@ def message(text):
 
 
 def test_records_share_equal_parts_and_long_parts_are_not_kept(record):
-    one, other = (read_record(Record, replace(record, key=key).to_json()) for key in "ab")
+    one, other = (read_record(Record, replace(record, key=key).to_json())[0] for key in "ab")
     assert one.provenance is other.provenance
     assert one.images is other.images
     assert one.draws[0] is other.draws[0]
     assert one.distances is not other.distances
     many = replace(record, provenance={"data": "x" * 30_000})
-    one, other = (read_record(Record, many.to_json()) for _ in "ab")
+    one, other = (read_record(Record, many.to_json())[0] for _ in "ab")
     assert one.provenance == other.provenance
     assert one.provenance is not other.provenance
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+def test_outcomes_that_the_draws_decide_are_read_with_them(count):
+    """All images are answered, so that one reading finds draws and outcomes; a wrong outcome is still an error."""
+    rng = np.random.default_rng(count)
+    draws = ["".join("01"[int(one)] for one in rng.integers(0, 2, count)) for _ in range(50)]
+    found = make_record(make_board(images=50, block=50), "noisy", "apgd", 0, draws, random=True)
+    expected = [Outcome.ROBUST if 2 * one.count("1") > count else Outcome.MISCLASSIFIED for one in draws]
+    assert found.outcomes == expected
+    assert read_record(Record, found.to_json()) == (found, True)
+    swapped = [Outcome.MISCLASSIFIED if one is Outcome.ROBUST else Outcome.ROBUST for one in expected]
+    damaged = replace(found, outcomes=[*expected[:-1], swapped[-1]]).to_json()
+    assert read_record(Record, damaged)[1] is False
+    with pytest.raises(PurebenchError, match=r"outcomes\[49\]: .* contradicts the draws"):
+        Record.from_json(damaged)
+
+
+def test_the_remembered_strings_of_draws_are_bounded(record, monkeypatch):
+    monkeypatch.setattr("purebench.records.validation.MOST_STRINGS", 3)
+    monkeypatch.setattr("purebench.records.stored_json.MOST_STRINGS", 3)
+    outcomes_of.cache_clear()
+    table = outcomes_of(5)
+    for number in range(20):
+        table[format(number, "05b")]
+        assert len(table) <= 3
+    for length in (4, 6):
+        with pytest.raises(KeyError):
+            table["1" * length]
+    outcomes_of.cache_clear()

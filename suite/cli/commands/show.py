@@ -59,6 +59,14 @@ def print_stored(path: Path, name: str | None, page: Path | None, results: Path 
         page: A file for the page, None for none.
         results: A folder for the results, None for none.
     """
+    from purebench.core.compute.memory import collector_paused, keep_freed_memory
+
+    keep_freed_memory()
+    with collector_paused():  # the records, millions of objects, are released before it resumes
+        _print_stored(path, name, page, results)
+
+
+def _print_stored(path: Path, name: str | None, page: Path | None, results: Path | None) -> None:
     from purebench.boards.selection import stored_name
     from purebench.core.terminal_output import printable
     from purebench.leaderboards.output import finish

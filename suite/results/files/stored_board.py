@@ -60,7 +60,7 @@ def from_store(path: Path, name: str) -> tuple[Board, list[Record]]:
         except PurebenchError as error:
             raise PurebenchError(f"{path}: the plan of {name!r} is damaged: {error}") from error
         with collector_paused():
-            return board, [record for key in keys if (record := saved.get(key)) is not None]
+            return board, list(saved.get_many(keys))
 
 
 def _missing(path: Path, name: str, plans: Collection[str]) -> str:

@@ -27,7 +27,7 @@ from purebench.statistics.signs import RESAMPLES
 
 Floats = npt.NDArray[np.float64]
 
-_AT_ONCE = 2_000_000  # resampled images held in memory
+_AT_ONCE = 250_000  # resampled images at a time, which fit into the cache of a processor core
 
 _MANY = 2_000
 """From this number of images on, resamples are drawn image by image: for few images the multinomial counts, which

@@ -36,16 +36,20 @@ def split_score(right: Bools, counts: Bools, score: Score, *, in_order: bool = F
     draws = right.shape[2]
     half = draws // 2
     if half == 0:
-        return _scored(_right(right), _right(right), (1, 1), counts, score, in_order)
-    first, second = _right(right[:, :, :half]), _right(right[:, :, half:])
+        return _scored(right_draws(right), right_draws(right), (1, 1), counts, score, in_order)
+    first, second = right_draws(right[:, :, :half]), right_draws(right[:, :, half:])
     rest = draws - half
     one = _scored(first, second, (half, rest), counts, score, in_order)
     return (one + _scored(second, first, (rest, half), counts, score, in_order)) / 2
 
 
-def _right(right: Bools) -> npt.NDArray[np.int64]:
-    """Return right draws [attacks, images]; the array is image by image in memory, so it is summed attack by attack."""
-    return np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right])
+def right_draws(right: Bools) -> npt.NDArray[np.int64]:
+    """Count right draws, bool [attacks, images, draws] -> [attacks, images].
+
+    A product of matrices is several times faster than a count along the short last axis, and exact below 2^24 draws.
+    """
+    ones = np.ones(right.shape[2], dtype=np.float32)
+    return np.stack([of_attack.astype(np.float32) @ ones for of_attack in right]).astype(np.int64)
 
 
 def _scored(

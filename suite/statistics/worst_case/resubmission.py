@@ -24,7 +24,7 @@ from scipy.special import gammaln
 
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals.methods import interval
-from purebench.statistics.worst_case.picking import Bools, Floats, Score, split_score
+from purebench.statistics.worst_case.picking import Bools, Floats, Score, right_draws, split_score
 from purebench.statistics.worst_case.split_draws import require_bool, require_counts
 
 Counts = npt.NDArray[np.int64]
@@ -205,5 +205,4 @@ def _per_image(right: Bools, counts: Bools | None, asked: int, score: Score, in_
         )
     if _picks(right, used):
         return split_score(right, used, score, in_order=in_order)
-    right_draws = np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right])
-    return np.asarray((score(right_draws, right.shape[2]) * used).sum(axis=0), dtype=np.float64)
+    return np.asarray((score(right_draws(right), right.shape[2]) * used).sum(axis=0), dtype=np.float64)

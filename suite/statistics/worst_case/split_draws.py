@@ -17,7 +17,7 @@ import numpy.typing as npt
 from purebench.statistics.estimate import Estimate
 from purebench.statistics.intervals.methods import interval, interval_method
 from purebench.statistics.worst_case.bracket import bracket
-from purebench.statistics.worst_case.picking import split_score
+from purebench.statistics.worst_case.picking import right_draws, split_score
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ def lowest_per_image(right: Bools, counts: Bools | None = None) -> Floats:
     """
     right = require_bool(right, "right", ("attacks", "images", "draws"))
     used = require_counts(counts, right)
-    fractions = np.stack([np.count_nonzero(of_attack, axis=1) for of_attack in right]) / right.shape[2]
+    fractions = right_draws(right) / right.shape[2]
     return np.asarray(np.where(used, fractions, np.inf).min(axis=0), dtype=np.float64)
 
 
@@ -129,7 +129,7 @@ def accuracy(right: Bools, *, deterministic: bool, confidence: float = 0.95, any
     """
     right = require_bool(right, "right", ("images", "draws"))[np.newaxis]
     counts = require_counts(None, right)
-    return _estimate(right, counts, right[0].mean(axis=1), deterministic, confidence, anytime)
+    return _estimate(right, counts, right_draws(right)[0] / right.shape[2], deterministic, confidence, anytime)
 
 
 def _estimate(
