@@ -1,4 +1,4 @@
-"""FreqPure: purification in the frequency domain (Pei et al. 2025, ICML), as its code was released.
+"""FreqPure: purification in the frequency domain (Pei et al. 2025, arXiv:2505.01267), as its code was released.
 
 In each step of gradual noise scheduling, the low frequencies of the predicted image are replaced by those of a
 reference, which is the input of the run after one step of noising and denoising. The projection of the phases that the
@@ -26,7 +26,8 @@ from purebench.defenses.parameters import require
 def low_frequencies(x: Tensor, cutoff: float) -> Tensor:
     """Return which frequencies are at most `cutoff` periods an image, [H,W], in the order of torch's FFT."""
     rows, columns = (torch.fft.fftfreq(size, 1 / size, device=x.device) for size in x.shape[-2:])
-    return (rows[:, None] ** 2 + columns[None, :] ** 2).sqrt() <= cutoff
+    low: Tensor = (rows[:, None] ** 2 + columns[None, :] ** 2).sqrt() <= cutoff
+    return low
 
 
 def mixed(x: Tensor, reference: Tensor, cutoff: float) -> Tensor:
@@ -45,7 +46,8 @@ def mixed(x: Tensor, reference: Tensor, cutoff: float) -> Tensor:
     """
     high, low = (torch.fft.fft2((image.clamp(-1, 1) + 1) * 127.5) for image in (x, reference))
     both = torch.where(low_frequencies(x, cutoff), low, high)
-    return torch.fft.ifft2(both).real.abs().clamp(0, 255) / 127.5 - 1
+    back: Tensor = torch.fft.ifft2(both).real.abs().clamp(0, 255)
+    return back / 127.5 - 1
 
 
 class FreqPure(GradualNoise):
@@ -74,7 +76,11 @@ class FreqPure(GradualNoise):
         **options: Unpack[StepOptions],
     ):
         super().__init__(network, schedule=schedule, steps=steps, **options)
-        good = 0 <= cutoff < float("inf") and isinstance(reference, int) and 1 <= reference < len(self.levels)
+        good = (
+            0 <= cutoff < float("inf")
+            and isinstance(reference, int)
+            and 1 <= reference < len(self.get_buffer("levels"))
+        )
         require("freqpure", good, "cutoff from 0 and reference in 1..T", cutoff=cutoff, reference=reference)
         require("freqpure", self.variance == "posterior", "variance=posterior", variance=self.variance)
         self.cutoff, self.reference = cutoff, reference

@@ -16,7 +16,7 @@ from purebench.defenses.diffusion.released import released
     surrogate="identity",
     forwards=100,
     ms=None,
-    licence="Apache-2.0",
+    licence="Apache 2.0",
     source="Nie et al. 2022, arXiv:2205.07460",
 )
 def diffpure_cifar10(
@@ -43,7 +43,7 @@ def diffpure_cifar10(
     surrogate="identity",
     forwards=75,
     ms=None,
-    licence="Apache-2.0",
+    licence="Apache 2.0",
     source="Nie et al. 2022, arXiv:2205.07460",
 )
 def diffpure_cifar10_l2(
@@ -99,7 +99,7 @@ def diffpure_imagenet(
     surrogate="identity",
     forwards=5,
     ms=None,
-    licence="Apache-2.0",
+    licence="Apache 2.0",
     source="Lee & Kim 2023, arXiv:2303.09051",
 )
 def ddpm_surrogate_cifar10(
@@ -126,7 +126,7 @@ def ddpm_surrogate_cifar10(
     surrogate="identity",
     forwards=470,
     ms=None,
-    licence="Apache-2.0",
+    licence="Apache 2.0",
     source="Lee & Kim 2023, arXiv:2303.09051",
 )
 def gradual_noise_cifar10(
@@ -184,7 +184,7 @@ def gradual_noise_imagenet(
     surrogate="identity",
     forwards=144,
     ms=None,
-    licence="varies",
+    licence="not stated",
     source="Wang et al. 2022, arXiv:2205.14969",
 )
 def gdmp_cifar10(
@@ -242,8 +242,8 @@ def gdmp_imagenet(
     surrogate="identity",
     forwards=100,
     ms=None,
-    licence="Apache-2.0",
-    source="Pei et al. 2025, ICML",
+    licence="Apache 2.0",
+    source="Pei et al. 2025, arXiv:2505.01267",
 )
 def freqpure_cifar10(
     *,

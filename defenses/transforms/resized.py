@@ -77,7 +77,7 @@ class Resized(Purifier):
 @listed(
     random="varies",
     gradient="varies",
-    surrogate="varies",
+    surrogate="resized",
     forwards="varies",
     ms="varies",
     licence="MIT",

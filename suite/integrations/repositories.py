@@ -125,7 +125,7 @@ def from_diffpure(model: nn.Module) -> Defense:
         return (state + 1) * 0.5  # type: ignore[no-any-return]
 
     differentiable = arguments.diffusion_type in DIFFERENTIABLE
-    return Defense(model.classifier, RepositoryPurifier(model, purify=purify, differentiable=differentiable))  # type: ignore[arg-type]
+    return Defense(model.classifier, RepositoryPurifier(model, purify=purify, differentiable=differentiable))
 
 
 def from_diffhammer(model: nn.Module) -> Defense:
@@ -192,7 +192,8 @@ def from_pipeline(
     chosen: StepOptions = {"clip": bool(config.get("clip_sample", True)), "levels": pipeline.scheduler.alphas_cumprod}
     if sampler == "ddpm":
         chosen["variance"] = VARIANCES.get(variance, "posterior")
-    return DiffPure(Predictor(net), t=t, steps=steps, sampler=sampler, **{**chosen, **options})
+    chosen.update(options)
+    return DiffPure(Predictor(net), t=t, steps=steps, sampler=sampler, **chosen)
 
 
 def _check(layout: str, model: object, *names: str) -> None:

@@ -133,9 +133,13 @@ STAND_INS = {
         "SDE_Adv_Model": SDE_Adv_Model,
         "parse_args_and_config": lambda: (arguments(domain=sys.argv[sys.argv.index("--domain") + 1]), None),
     },
-    "config": {"get_config": lambda: SimpleNamespace(DEFENSE=SimpleNamespace(DIFFPURE={}))},
+    "config": {
+        "get_config": lambda method, dataset, attack, seed, batch, size: SimpleNamespace(
+            DEFENSE=SimpleNamespace(DIFFUSION_NAME="score_sde_c10", CLASSIFIER_NAME="wrn_c10", DIFFPURE={})
+        )
+    },
     "defense": {"DiffPureClassifier": DiffPureClassifier},
-    "utils": {"get_model": lambda name: Network() if name == "score_sde" else classifier()},
+    "utils": {"get_model": lambda name: Network() if name == "score_sde_c10" else classifier()},
 }
 """What the blocks of the page import from the repositories, by module."""
 
@@ -169,7 +173,7 @@ def repository(tmp_path, monkeypatch):
             ),
         ),
         ("diffpure_release.py:defense", lambda: SDE_Adv_Model(arguments(), None)),
-        ("diffhammer.py:defense", lambda: DiffPureClassifier(Network(), classifier(), {})),
+        ("flowpure.py:defense", lambda: DiffPureClassifier(Network(), classifier(), {})),
     ],
 )
 def test_defense_of_the_page_answers_as_the_repositorys_own_forward(repository, x, file, forward):
