@@ -7,10 +7,14 @@ import numpy as np
 import torch
 
 from purebench.attacks.views.gradient_modes import exact
+from purebench.boards.parse import load_board
 from purebench.core.defense import as_defense
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
+from purebench.execution.board_run import run_board
 from purebench.results.attack_result import AttackResult
+from purebench.results.merge import merge
+from purebench.results.scores import per_image
 
 BOARD = """
 name: small
@@ -72,8 +76,18 @@ def test_a_board_is_compared_with_its_references(script, tmp_path, monkeypatch):
     suites.main([*flags, "--threads", "1", "--reference", "plain-pgd", "--json", str(tmp_path / "found.json")])
     told = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     table, singles = told["tables"].values()
-    assert [row["name"] for row in table] == ["suite", "suite − plain-pgd", "without apgd", "without blind"]
+    assert [row["name"] for row in table] == [
+        "headline",
+        "suite",
+        "headline − plain-pgd",
+        "without apgd",
+        "without blind",
+    ]
     assert [bar["limit"] for bar in told["bars"]] == [2.0, 3.0, 3.0]
+    chosen = load_board(tmp_path / "board.yaml")
+    context, records = run_board(chosen, tmp_path / "s.sqlite", workers=1)  # all in the store
+    [alone] = merge(context.board, records)
+    assert table[0]["accuracy"] == per_image(alone).mean()  # picked without the references
     passes = {row["name"]: row["passes"] for row in table}
     assert passes["suite"] is None
     assert passes["without apgd"] > passes["without blind"] > 0  # two draws a step instead of one
