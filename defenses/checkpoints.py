@@ -47,6 +47,21 @@ def find(weights: str) -> Path:
     return path
 
 
+def kind_in(path: Path) -> str:
+    """Return the kind of model that the header of a .safetensors file states; empty if it states none.
+
+    Raises:
+        PurebenchError: If the file is cut short or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str((file.metadata() or {}).get("kind", ""))
+    except (SafetensorError, OSError) as error:
+        raise PurebenchError(
+            f"{path}: expected safetensors, but the file is cut short or damaged ({brief(error)}); {CURE}"
+        ) from error
+
+
 def load(weights: str, kind: str, build: Callable[..., Model]) -> Model:
     """Load a model in eval mode, in float32, without parameter gradients.
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, classifier_from, network_of
 from purebench.defenses.mlvgm.kinds import MLVGMS
 from purebench.defenses.mlvgm.official import CONVERTED, Build, Content, Read, read_official
+from purebench.defenses.persistent_pickles import ENDING as PICKLE
+from purebench.defenses.persistent_pickles import read_persistent
 
 
 def _classifier() -> tuple[Read, Build]:
@@ -30,8 +35,36 @@ def _nd_vae() -> tuple[Read, Build]:
     return lambda path, file, _: nd_vae_from(path, file), NDVAE
 
 
+def _hill_energy() -> tuple[Read, Build]:
+    from purebench.defenses.ebm.hill import HillEnergy, hill_energy_from
+
+    return lambda path, file, _: hill_energy_from(path, file), HillEnergy
+
+
+def _diffusion(kind: str) -> Callable[[], tuple[Read, Build]]:
+    """Return the reader and builder of a layout of noise-prediction networks, when called."""
+
+    def made() -> tuple[Read, Build]:
+        from purebench.defenses.diffusion.layouts import LAYOUTS, build
+
+        def read(path: Path, content: Content, _: float, **options: Any) -> nn.Module:
+            found, model, unwrapped = build(path, content, options)
+            if found != kind:
+                raise PurebenchError(f"{path}: expected a {kind}, but got a {found}; leave out --kind.")
+            model.notes = unwrapped.notes  # type: ignore[assignment]
+            return model
+
+        return read, LAYOUTS[kind].build
+
+    return made
+
+
+DIFFUSION = ("guided-unet", "ddpm++", "edm", "ho-unet")
+"""Kinds of noise-prediction networks."""
 KINDS = {
     **MLVGMS,
+    **{kind: _diffusion(kind) for kind in DIFFUSION},
+    "hill-energy": _hill_energy,
     "classifier": _classifier,
     "a-vae": _a_vae,
     "nd-vae": _nd_vae,
@@ -68,12 +101,30 @@ def kind_of(path: Path, content: Content) -> str:
         return "a-vae"
     if "decoder.samplers.0.prior_cell.1.weight" in content:
         return "nd-vae"
+    if "f.0.weight" in content and "f.8.weight" in content:
+        return "hill-energy"
+    if network := _noise_predictor(content):
+        return network
     some = ", ".join(map(repr, list(weights or content)[:3]))
     raise PurebenchError(f"{path}: expected one of {', '.join(KINDS)}, but its keys are {some} …; name it (--kind).")
 
 
+def _noise_predictor(content: Content) -> str | None:
+    """Return the kind of a noise-prediction network, or None."""
+    from purebench.defenses.diffusion.layouts import layout_of, weights_of
+
+    return layout_of(weights_of(content).state)
+
+
 def convert(
-    file: Path, out: Path, *, kind: str | None = None, temperature: float = 0.6, half: bool = False, trust: bool = False
+    file: Path,
+    out: Path,
+    *,
+    kind: str | None = None,
+    temperature: float = 0.6,
+    half: bool = False,
+    trust: bool = False,
+    architecture: Mapping[str, Any] | None = None,
 ) -> str:
     """Convert an official file to a safetensors file that states its kind, after loading it strictly.
 
@@ -83,10 +134,12 @@ def convert(
         kind: kind of the model; None to infer it from the content.
         temperature: temperature of the NVAE.
         half: whether to store fp16 instead of float32, at half the size.
-        trust: whether to unpickle any content, which may run code; only at the user's request.
+        trust: whether to unpickle any content, which may run code; only at the user's request. The network pickles of
+            EDM (.pkl) are read without it, because nothing of them is run.
+        architecture: arguments of a noise-prediction network that its keys do not reveal, and its parametrisation.
 
     Returns:
-        The kind of the file.
+        The kind of the file, and what was done to unwrap its weights.
 
     Raises:
         PurebenchError: If the file cannot be read or does not fit its kind, or `out` does not end in .safetensors.
@@ -101,11 +154,14 @@ def convert(
         raise PurebenchError(
             f"{out}: expected a file in an existing folder, but {out.parent} is not a folder; create it first."
         )
-    content = read_official(file, trust=trust)
+    content = read_persistent(file) if file.suffix == PICKLE else read_official(file, trust=trust)
     name = kind or kind_of(file, content)
     read, _ = KINDS[name]()
-    model = read(file, content, temperature)
-    architecture = model.architecture
-    assert isinstance(architecture, dict)
-    checkpoints.save(out, model, header_of(name), architecture, half=half)
-    return name
+    options = dict(architecture or {})
+    if options and name not in DIFFUSION:
+        raise PurebenchError(f"{file}: expected no architecture for a {name}, whose file states it; leave it out.")
+    model = read(file, content, temperature, **options)
+    built = model.architecture
+    assert isinstance(built, dict)
+    checkpoints.save(out, model, header_of(name), built, half=half)
+    return "; ".join([name, *getattr(model, "notes", ())])

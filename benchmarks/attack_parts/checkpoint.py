@@ -20,8 +20,8 @@ from purebench.core import registry
 from purebench.core.compute.memory import keep_freed_memory
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
+from purebench.defenses.diffusion.architectures.folded_unet import FoldedUNet
 from purebench.defenses.diffusion.diffpure import DiffPure
-from purebench.defenses.diffusion.unet import FoldedUNet
 
 TIME_BAR, MEMORY_BAR, SAME = 1.03, 1.1, 1e-4
 FEW, MANY = 10, 100

@@ -19,7 +19,7 @@ from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.chain import draw_seeds
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.plan import Mark, Plan, fewer
-from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
+from purebench.defenses.diffusion.purifier import DiffusionPurifier, StepOptions, require_steps, timesteps
 from purebench.defenses.diffusion.sampling import ladder
 from purebench.defenses.parameters import require
 
@@ -36,7 +36,7 @@ class DiffPure(DiffusionPurifier):
         t: timestep t* in 1..1000 of the network's schedule.
         steps: reverse steps, evenly spaced from t* to the clean image, at most t.
         sampler: `ddpm` or `ddim`.
-        **options: `levels`, `checkpointed` and `surrogate`, see DiffusionPurifier.
+        **options: `levels`, `checkpointed`, `surrogate`, `clip`, `clamp` and `variance`, see DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -49,13 +49,14 @@ class DiffPure(DiffusionPurifier):
         t: int = 150,
         steps: int = 4,
         sampler: str = "ddpm",
-        **options: Unpack[Options],
+        **options: Unpack[StepOptions],
     ):
         total, whole = timesteps(options), isinstance(t, int) and isinstance(steps, int)
         if sampler not in SAMPLERS:
             raise PurebenchError(f"diffpure: expected sampler ddpm or ddim, but got {sampler!r}.")
         good = whole and 1 <= t <= total and 1 <= steps <= t
         require("diffpure", good, f"whole t in 1..{total} and steps in 1..t", t=t, steps=steps)
+        require_steps("diffpure", steps, options)
         super().__init__(network, t=t, **options)
         self.sampler = sampler
         self.times: Tensor
@@ -65,17 +66,19 @@ class DiffPure(DiffusionPurifier):
         """Return the reverse steps from t*, whose noise derives from one draw of torch's global generator."""
         times = self.get_buffer("times")
         first, *seeds = draw_seeds(len(times))
-        plan, left = Plan(x, self.diffuse(2 * x - 1, times[0], first)), len(seeds)
+        plan, left = Plan(x, self.diffuse(2 * x - 1, times[0], first), self.to_image), len(seeds)
+        floor = self.floor(times)
         for (now, then), seed in zip(pairwise(times), seeds, strict=True):
             left -= 1
-            step = partial(self.reverse, now=now, then=then, seed=seed if self.sampler == "ddpm" else None)
+            step = partial(self.reverse, now=now, then=then, seed=seed if self.sampler == "ddpm" else None, floor=floor)
             plan.add(step, Mark(step=left, level=self.level(then), seed=first))
         return plan
 
     def shortened(self, steps: int | None = None, rounds: int | None = None) -> DiffPure:
         """Return DiffPure with the same t* and fewer reverse steps."""
         made = self.duplicate()
-        made.times = ladder(self.top + 1, fewer(len(self.get_buffer("times")) - 1, steps)).to(self.times.device)
+        count = max(fewer(len(self.get_buffer("times")) - 1, steps), self.fewest)
+        made.times = ladder(self.top + 1, count).to(self.times.device)
         return made
 
 
@@ -93,6 +96,10 @@ def diffpure(
     t: int = 150,
     steps: int = 4,
     sampler: str = "ddpm",
+    clip: bool = True,
+    clamp: bool = True,
+    variance: str = "posterior",
+    label: str = "time",
     checkpointed: bool = True,
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
@@ -101,20 +108,27 @@ def diffpure(
 
     Args:
         weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
-            .ckpt) of guided-diffusion or of score_sde (VP).
+            .ckpt, .pkl) of guided-diffusion, score_sde (VP), EDM or DDPM's U-Net, see `network`.
         t: timestep t* in 1..1000.
         steps: reverse steps, at most t.
         sampler: `ddpm` or `ddim`.
+        clip: whether the predicted image of every step is clipped to [-1,1].
+        clamp: whether the purified image is clamped to [0,1].
+        variance: variance of a DDPM step: `posterior`, `beta` (larger), or `learned` by guided-diffusion's network.
+        label: `time`, or `index` for the timestep's number, see `network`; they differ for score_sde alone.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
-            or score_sde does not reveal; None for the defaults.
+        architecture: arguments of the network that a checkpoint does not reveal, such as head_width or heads of
+            guided-diffusion, and `parametrisation` where its keys leave it open; None for the defaults.
     """
     return DiffPure(
-        network(weights, architecture),
+        network(weights, architecture, label=label),
         t=t,
         steps=steps,
         sampler=sampler,
+        clip=clip,
+        clamp=clamp,
+        variance=variance,
         checkpointed=checkpointed,
         surrogate=surrogate,
     )

@@ -20,9 +20,11 @@ from purebench.core.defense.listed import listed
 from purebench.defenses.diffusion.chain import draw_seeds
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.plan import Mark, Plan, fewer
-from purebench.defenses.diffusion.purifier import DiffusionPurifier, Options, timesteps
-from purebench.defenses.diffusion.sampling import ladder
+from purebench.defenses.diffusion.purifier import DiffusionPurifier, StepOptions, require_steps, timesteps
+from purebench.defenses.diffusion.sampling import ladder, respaced
 from purebench.defenses.parameters import require
+
+GUIDES = ("noised", "input")
 
 
 class GDMP(DiffusionPurifier):
@@ -30,13 +32,17 @@ class GDMP(DiffusionPurifier):
 
     Args:
         network: noise-prediction network eps(x_t, t) on [-1,1].
-        t: timestep t* in 1..1000.
+        t: timestep t* in 1..1000, or in 1..kept of the timesteps that are kept.
         steps: reverse steps of a round, evenly spaced, at most t.
         rounds: number of rounds M.
         eps: size of the expected perturbation, in the units of x.
         scale: scale of the guidance, the factor `a` of s_t on the squared distance summed over an image's values (0: no
             guidance). The authors' 60,000 on the mean over a batch of 100 CIFAR-10 images corresponds to 0.2.
-        **options: `levels`, `checkpointed` and `surrogate`, see DiffusionPurifier.
+        kept: number of timesteps that the schedule is respaced to (see `respaced`); None for all.
+        start: timestep of the noise of a round, counted like t; None for t. In the authors' code for CIFAR-10 it is
+            t + 1, although the first reverse step begins at t.
+        guide: what the state is drawn to, the `noised` input or, as in the authors' code for ImageNet, the `input`.
+        **options: `levels`, `checkpointed`, `surrogate`, `clip`, `clamp` and `variance`, see DiffusionPurifier.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -51,38 +57,51 @@ class GDMP(DiffusionPurifier):
         rounds: int = 2,
         eps: float = 16 / 255,
         scale: float = 0.2,
-        **options: Unpack[Options],
+        kept: int | None = None,
+        start: int | None = None,
+        guide: str = "noised",
+        **options: Unpack[StepOptions],
     ):
         total = timesteps(options)
-        whole = isinstance(t, int) and isinstance(steps, int) and isinstance(rounds, int)
+        count = total if kept is None else kept
+        start = t if start is None else start
+        whole = all(isinstance(number, int) for number in (t, steps, rounds, count, start)) and 2 <= count <= total
         require(
             "gdmp",
-            whole and 1 <= t <= total and 1 <= steps <= t and rounds >= 1,
-            f"whole t in 1..{total}, steps in 1..t and rounds from 1",
+            whole and 1 <= t <= count and 1 <= steps <= t and rounds >= 1 and t <= start <= count,
+            f"whole t in 1..{count}, steps in 1..t and rounds from 1, kept in 2..{total} and start from t",
             t=t,
             steps=steps,
             rounds=rounds,
+            kept=kept,
+            start=start,
         )
-        require(
-            "gdmp", 0 < eps <= 1 and 0 <= scale < float("inf"), "eps in (0,1] and scale from 0", eps=eps, scale=scale
-        )
-        super().__init__(network, t=t, **options)
-        self.rounds, self.eps, self.scale = rounds, eps, scale
+        good = 0 < eps <= 1 and 0 <= scale < float("inf")
+        require("gdmp", good, "eps in (0,1] and scale from 0", eps=eps, scale=scale)
+        require("gdmp", guide in GUIDES, f"guide {' or '.join(GUIDES)}", guide=guide)
+        require_steps("gdmp", steps, options)
+        every = torch.cat([respaced(count, total), torch.tensor([-1])])  # the last one, at place -1, is the clean image
+        super().__init__(network, t=int(every[t - 1]) + 1, **options)
+        self.t, self.rounds, self.eps, self.scale, self.guide = t, rounds, eps, scale, guide
+        self.every: Tensor
         self.times: Tensor
-        self.register_buffer("times", ladder(t, steps), persistent=False)
+        self.register_buffer("every", every, persistent=False)
+        self.register_buffer("times", every[ladder(t, steps)], persistent=False)
+        self.start = int(every[start - 1])
 
     def plan(self, x: Tensor) -> Plan:
         """Return the steps of all rounds, whose noise derives from one draw of torch's global generator."""
         times = self.get_buffer("times")
         seeds = iter(draw_seeds(self.rounds * (2 * len(times) - 1)))
         image = 2 * x - 1  # the state contains the input, so that gradients also reach the input directly
-        plan = Plan(x, torch.cat([image, image], 1))
+        plan, floor = Plan(x, torch.cat([image, image], 1), self.to_image), self.floor(times)
         for left in reversed(range(self.rounds)):
             first = next(seeds)
-            plan.add(partial(self.noise, now=times[0], seed=first))
+            plan.add(partial(self.noise, seed=first))
             for number, (now, then) in enumerate(pairwise(times)):
                 mark = Mark(step=len(times) - 2 - number, round=left, level=self.level(then), seed=first)
-                plan.add(partial(self.step, now=now, then=then, seeds=(next(seeds), next(seeds))), mark)
+                seeds_here = next(seeds), next(seeds)
+                plan.add(partial(self.step, now=now, then=then, seeds=seeds_here, floor=floor), mark)
         return plan
 
     def shortened(self, steps: int | None = None, rounds: int | None = None) -> GDMP:
@@ -91,25 +110,27 @@ class GDMP(DiffusionPurifier):
         By default all rounds are kept.
         """
         made = self.duplicate()
-        made.times = ladder(self.top + 1, fewer(len(self.get_buffer("times")) - 1, steps)).to(self.times.device)
+        count = max(fewer(len(self.get_buffer("times")) - 1, steps), self.fewest)
+        made.times = self.every[ladder(self.t, count).to(self.every.device)]
         made.rounds = self.rounds if rounds is None else min(self.rounds, rounds)
         return made
 
-    def noise(self, both: Tensor, now: Tensor, seed: int) -> Tensor:
-        """Diffuse the clean state to t* at the start of a round; the input is unchanged.
+    def noise(self, both: Tensor, seed: int) -> Tensor:
+        """Diffuse the clean state at the start of a round; the input is unchanged.
 
         Args:
             both: state and input, concatenated, [N,2C,H,W].
-            now: timestep t*, a scalar tensor.
             seed: seed of the noise.
 
         Returns:
             The noised state and the input, [N,2C,H,W].
         """
         state, image = both.chunk(2, 1)
-        return torch.cat([self.diffuse(state, now, seed), image], 1)
+        return torch.cat([self.diffuse(state, self.start, seed), image], 1)
 
-    def step(self, both: Tensor, now: Tensor, then: Tensor, seeds: tuple[int, int]) -> Tensor:
+    def step(
+        self, both: Tensor, now: Tensor, then: Tensor, seeds: tuple[int, int], floor: Tensor | None = None
+    ) -> Tensor:
         """Take one guided DDPM step; the input is unchanged.
 
         Args:
@@ -117,14 +138,15 @@ class GDMP(DiffusionPurifier):
             now: timestep of the state, a scalar tensor.
             then: timestep after the step, a scalar tensor; -1 is the clean image.
             seeds: seeds of the step's noise and of the input's noise.
+            floor: smallest variance of a step, see DiffusionPurifier.reverse.
 
         Returns:
             The state at timestep `then` and the input, [N,2C,H,W].
         """
         state, image = both.chunk(2, 1)
-        there = self.diffuse(image, now, seeds[1])
+        there = self.diffuse(image, now, seeds[1]) if self.guide == "noised" else image
         guidance = -self.strength(self.level(now)) * 2 * (state - there)
-        return torch.cat([self.reverse(state, now, then, seeds[0], guidance), image], 1)
+        return torch.cat([self.reverse(state, now, then, seeds[0], guidance, floor), image], 1)
 
     def strength(self, level: Tensor) -> Tensor:
         """Return s_t times the scale, at an alpha-bar value."""
@@ -147,6 +169,13 @@ def gdmp(
     rounds: int = 2,
     eps: float = 16 / 255,
     scale: float = 0.2,
+    kept: int | None = None,
+    start: int | None = None,
+    guide: str = "noised",
+    clip: bool = True,
+    clamp: bool = True,
+    variance: str = "posterior",
+    label: str = "time",
     checkpointed: bool = True,
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
@@ -155,25 +184,38 @@ def gdmp(
 
     Args:
         weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
-            .ckpt) of guided-diffusion or of score_sde (VP).
+            .ckpt, .pkl) of guided-diffusion, score_sde (VP), EDM or DDPM's U-Net, see `network`.
         t: timestep t* in 1..1000.
         steps: reverse steps of a round, at most t.
         rounds: number of rounds.
         eps: size of the expected perturbation, in the units of x.
         scale: factor of the guidance on the squared distance to the noised input, summed over an image's values; 0 for
             no guidance. The authors' 60,000 on the mean over a batch of 100 CIFAR-10 images corresponds to 0.2.
+        kept: number of timesteps that the schedule is respaced to; t and steps count these; None for all.
+        start: timestep of the noise of a round, from t; None for t.
+        guide: what the state is drawn to, the `noised` input or the `input` itself.
+        clip: whether the predicted image of every step is clipped to [-1,1].
+        clamp: whether the purified image is clamped to [0,1].
+        variance: variance of a DDPM step: `posterior`, `beta` (larger), or `learned` by guided-diffusion's network.
+        label: `time`, or `index` for the timestep's number, see `network`; they differ for score_sde alone.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
-            or score_sde does not reveal; None for the defaults.
+        architecture: arguments of the network that a checkpoint does not reveal, such as head_width or heads of
+            guided-diffusion, and `parametrisation` where its keys leave it open; None for the defaults.
     """
     return GDMP(
-        network(weights, architecture),
+        network(weights, architecture, label=label),
         t=t,
         steps=steps,
         rounds=rounds,
         eps=eps,
         scale=scale,
+        kept=kept,
+        start=start,
+        guide=guide,
+        clip=clip,
+        clamp=clamp,
+        variance=variance,
         checkpointed=checkpointed,
         surrogate=surrogate,
     )

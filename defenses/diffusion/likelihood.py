@@ -165,7 +165,7 @@ def likelihood_maximisation(
 
     Args:
         weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
-            .ckpt) of guided-diffusion or of score_sde (VP).
+            .ckpt, .pkl) of guided-diffusion, score_sde (VP), EDM or DDPM's U-Net, see `network`.
         t: the bound uses timesteps below t, in 1..1000.
         draws: draws of timestep and noise at each step.
         steps: steps of the ascent.
@@ -175,8 +175,8 @@ def likelihood_maximisation(
         signed: whether to step by the sign of the direction, as the authors do.
         checkpointed: whether to recompute each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
-            or score_sde does not reveal; None for the defaults.
+        architecture: arguments of the network that a checkpoint does not reveal, such as head_width or heads of
+            guided-diffusion, and `parametrisation` where its keys leave it open; None for the defaults.
     """
     return LikelihoodMaximisation(
         network(weights, architecture),

@@ -1,4 +1,4 @@
-"""Loads noise-prediction networks: bundled ones, diffusers' folders, guided-diffusion, and score_sde's DDPM++."""
+"""Loads noise-prediction networks: bundled ones, diffusers' folders, and checkpoints in the published layouts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from purebench.core.errors import PurebenchError
-from purebench.defenses.checkpoints import brief, check_keys, in_float32, load
-from purebench.defenses.diffusion.checkpoint_layouts import (
-    averaged,
-    ddpmpp_architecture,
-    guided_architecture,
-    is_ddpmpp,
-    is_guided,
-)
-from purebench.defenses.diffusion.ddpmpp import DDPMpp
-from purebench.defenses.diffusion.guided_unet import GuidedUNet
-from purebench.defenses.diffusion.unet import FoldedUNet
-from purebench.defenses.mlvgm.official import ENDINGS, read_official
+from purebench.defenses.checkpoints import brief, find, kind_in, load
+from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
+from purebench.defenses.diffusion.layouts import BUILDERS, build
+from purebench.defenses.mlvgm.official import CONVERTED, ENDINGS, read_official
+from purebench.defenses.persistent_pickles import ENDING as PICKLE
+from purebench.defenses.persistent_pickles import read_persistent
 
+LABELS = ("time", "index")
 LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "num_train_timesteps": 1000}
 """The noise schedule that all purifiers here assume, by diffusers' names."""
 
@@ -48,63 +43,50 @@ class Predictor(nn.Module):
         return predicted
 
 
-def network(weights: str, architecture: Mapping[str, Any] | None = None) -> nn.Module:
+def network(weights: str | Path, architecture: Mapping[str, Any] | None = None, *, label: str = "time") -> nn.Module:
     """Load a noise-prediction network eps(x_t, t), in eval mode, without parameter gradients.
 
     The network maps noisy images [N,C,H,W], scaled to [-1,1], and timesteps [N] in 0..999 to the predicted noise. It
-    must have been trained with DDPM's linear schedule of 1,000 steps.
+    must have been trained with DDPM's linear schedule of 1,000 steps; EDM's network is converted to it.
 
     Args:
         weights: a bundled name or a .safetensors file of this package; a folder of diffusers' UNet2DModel (config.json
-            and weights); or a checkpoint (.pt, .pth, .ckpt) of guided-diffusion or of score_sde's VP family, recognised
-            by its keys. Only tensors and plain values are read from a checkpoint.
-        architecture: arguments of GuidedUNet (head_width or heads, split_first) or DDPMpp that cannot be inferred from
-            the keys.
+            and weights); or a checkpoint (.pt, .pth, .ckpt, .pkl) of guided-diffusion, of score_sde's VP family, of EDM
+            or of DDPM's U-Net (pesser's port), recognised by its keys. Only tensors and plain values are read from a
+            checkpoint. score_sde's VP and sub-VP networks cannot be told apart by their keys; name a VP one.
+        architecture: arguments of the network that cannot be inferred from the keys: `head_width` or `heads` and
+            `split_first` of GuidedUNet, `groups` of HoUNet, and `parametrisation` (`linear`) where the keys leave it
+            open.
+        label: what score_sde's network, trained in continuous time, is given for timestep i: its `time` 0.999·(i + 1),
+            or its `index` i, as in the code of Lee & Kim 2023. Other networks are given the index in either case.
 
     Returns:
-        The network.
+        The network. What was done to unwrap a checkpoint stands in its attribute `notes`.
 
     Raises:
-        PurebenchError: If files are missing, damaged or of another layout, or keys are missing or unexpected.
+        PurebenchError: If files are missing, damaged or of another layout, keys are missing or unexpected, or it is
+            open what the network predicts.
     """
+    if label not in LABELS:
+        raise PurebenchError(f"label: expected {' or '.join(LABELS)}, but got {label!r}.")
     path, options = Path(weights).expanduser(), dict(architecture or {})
     if path.is_dir():
-        return _frozen(_from_diffusers(path))
-    if path.suffix in ENDINGS:
-        return _frozen(_from_checkpoint(path, options))
-    if options:
-        raise PurebenchError(
-            f"{weights}: expected no architecture, because the file states its own, but got {options}."
-        )
-    return load(weights, "folded-unet", FoldedUNet)
-
-
-def _from_checkpoint(path: Path, options: Mapping[str, Any]) -> nn.Module:
-    """Build a network from the layout of its checkpoint and load the weights strictly."""
-    checkpoint = read_official(path)
-    try:
-        model: nn.Module
-        if is_guided(checkpoint):
-            state = dict(checkpoint)
-            model = GuidedUNet(**{**guided_architecture(state), **options})
-        elif is_ddpmpp(checkpoint):
-            state = averaged(checkpoint)
-            model = DDPMpp(**{**ddpmpp_architecture(state), **options})
-        else:
+        model = _from_diffusers(path)
+    elif path.suffix in (*ENDINGS, PICKLE):
+        content = read_persistent(path) if path.suffix == PICKLE else read_official(path)
+        _, model, unwrapped = build(path, content, options)
+        model.notes = unwrapped.notes  # type: ignore[assignment]
+    else:
+        if options:
             raise PurebenchError(
-                "expected the keys of guided-diffusion (input_blocks…) or score_sde (all_modules…), but got "
-                f"{', '.join(map(str, list(checkpoint)[:3]))}…; name such a checkpoint, or diffusers' folder."
+                f"{weights}: expected no architecture, because the file states its own, but got {options}."
             )
-    except PurebenchError as error:
-        raise PurebenchError(f"{path}: {error}") from error
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise PurebenchError(
-            f"{path}: expected an architecture that can be built, but got {dict(options)} ({brief(error)}); "
-            "name GuidedUNet's or DDPMpp's arguments."
-        ) from error
-    check_keys(path, model.state_dict(), state)
-    model.load_state_dict(in_float32(state))
-    return model
+        named = str(path if path.suffix == CONVERTED else weights)
+        kind = kind_in(find(named))
+        model = load(named, kind if kind in BUILDERS else "folded-unet", BUILDERS.get(kind, nn.Module))
+    if isinstance(model, DDPMpp):
+        model.continuous = label == "time"
+    return model.eval().requires_grad_(False)
 
 
 def _from_diffusers(folder: Path) -> nn.Module:
@@ -152,8 +134,3 @@ def _check_schedule(place: Path) -> None:
                 f"{place}: expected {name} {value}, but got {stated[name]}; name a network of DDPM's linear schedule "
                 "that predicts noise."
             )
-
-
-def _frozen(model: nn.Module) -> nn.Module:
-    """Return the model in eval mode, without parameter gradients."""
-    return model.eval().requires_grad_(False)

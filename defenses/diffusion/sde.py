@@ -4,6 +4,8 @@ The forward SDE is dx = -(1/2) beta(t) x dt + sqrt(beta(t)) dw (Song et al. 2021
 linear on [0,1]. The reverse steps are taken in the SDE's own clock, the integral of beta, in which its diffusion is
 constant: x + (x/2 + score)·d + sqrt(d)·noise, where d is the integral over the step. To first order this is a step of
 beta(t)·dt. The last step has no noise and removes exactly the noise that is left.
+
+The authors' release differs, see `Rules` and RELEASED.
 """
 
 from __future__ import annotations
@@ -22,16 +24,10 @@ from purebench.defenses.diffusion.chain import draw_seeds, seeded_noise
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.diffusion.purifier import DiffusionPurifier
+from purebench.defenses.diffusion.sde_rules import OURS, TIMESTEPS, Rules
 from purebench.defenses.parameters import require
 
 GRADIENTS = ("exact", "adjoint")
-TIMESTEPS = 1000
-"""Timesteps of the networks in one unit of time."""
-
-
-def evenly(t: float, steps: int) -> list[float]:
-    """Return the times [steps+1] of evenly spaced steps from t to 0."""
-    return [t * (steps - step) / steps for step in range(steps + 1)]
 
 
 def euler_maruyama(x: Tensor, score: Tensor, width: float, noise: Tensor | None) -> Tensor:
@@ -90,7 +86,7 @@ class Adjoint(torch.autograd.Function):
 class DiffPureSDE(DiffusionPurifier):
     """Diffusion to time t* and the reverse VP-SDE back to 0, with any noise-prediction network eps(x_t, t) on [-1,1].
 
-    The network is evaluated at timesteps 1000·t - 1, which need not be integers.
+    The network is evaluated at timesteps 1000·t - 1, which need not be integers, unless `rules` says otherwise.
 
     Args:
         network: the noise-prediction network.
@@ -101,6 +97,8 @@ class DiffPureSDE(DiffusionPurifier):
         gradient: `exact`, or `adjoint` for comparison.
         checkpointed: whether the exact gradient recomputes each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
+        clamp: whether the purified image is clamped to [0,1].
+        rules: the rules of the steps, ours by default.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -117,27 +115,29 @@ class DiffPureSDE(DiffusionPurifier):
         gradient: str = "exact",
         checkpointed: bool = True,
         surrogate: str = "identity",
+        clamp: bool = True,
+        rules: Rules = OURS,
     ):
         known, good = gradient in GRADIENTS, 0.001 <= t <= 1 and isinstance(steps, int) and steps >= 1
         require("diffpure-sde", known, f"gradient {' or '.join(GRADIENTS)}", gradient=gradient)
         require("diffpure-sde", good, "t in [0.001,1] and whole steps from 1", t=t, steps=steps)
         require("diffpure-sde", 0 < first <= last < math.inf, "0 < first <= last", first=first, last=last)
-        super().__init__(network, t=round(TIMESTEPS * t), checkpointed=checkpointed, surrogate=surrogate)
-        self.first, self.last, self.gradient = first, last, gradient
-        self.times = evenly(t, steps)
+        super().__init__(network, t=round(TIMESTEPS * t), checkpointed=checkpointed, surrogate=surrogate, clamp=clamp)
+        self.first, self.last, self.gradient, self.rules = first, last, gradient, rules
+        self.begin, self.times = t, rules.times(t, steps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return purified images in [0,1]."""
         if self.gradient == "adjoint" and torch.is_grad_enabled() and x.requires_grad:
             first, *seeds = draw_seeds(len(self.times))
             walk = list(zip(self.times[:-1], self.times[1:], seeds, strict=True))
-            return from_signed(Adjoint.apply(self.diffused(x, first), self, walk))
+            return self.to_image(Adjoint.apply(self.diffused(x, first), self, walk))
         return super().forward(x)
 
     def plan(self, x: Tensor) -> Plan:
         """Return the reverse steps from t*, whose noise derives from one draw of torch's global generator."""
         first, *seeds = draw_seeds(len(self.times))
-        plan, left = Plan(x, self.diffused(x, first)), len(seeds)
+        plan, left = Plan(x, self.diffused(x, first), self.to_image), len(seeds)
         for now, then, seed in zip(self.times[:-1], self.times[1:], seeds, strict=True):
             left -= 1
             mark = Mark(step=left, level=math.exp(-self.clock(then)), seed=first)
@@ -147,6 +147,8 @@ class DiffPureSDE(DiffusionPurifier):
     def diffused(self, x: Tensor, seed: int) -> Tensor:
         """Return images [N,C,H,W] in [0,1] with the noise of t*, on the scale [-1,1]."""
         kept = math.exp(-self.clock(self.times[0]))
+        if self.rules.start == "discrete":
+            kept = float(self.level(self.top))
         return math.sqrt(kept) * (2 * x - 1) + math.sqrt(1 - kept) * seeded_noise(x, seed)
 
     def noised(self, x: Tensor) -> Tensor:
@@ -157,7 +159,7 @@ class DiffPureSDE(DiffusionPurifier):
     def shortened(self, steps: int | None = None, rounds: int | None = None) -> DiffPureSDE:
         """Return the same reverse SDE in fewer steps."""
         made, count = self.duplicate(), fewer(len(self.times) - 1, steps)
-        made.times = evenly(self.times[0], count)
+        made.times = self.rules.times(self.begin, count)
         return made
 
     def step(self, state: Tensor, now: float, then: float, seed: int) -> Tensor:
@@ -189,19 +191,22 @@ class DiffPureSDE(DiffusionPurifier):
         Returns:
             The score [N,C,H,W].
         """
-        predicted = self.predict(state, torch.tensor(TIMESTEPS * now - 1, device=state.device, dtype=state.dtype))
+        label = self.rules.timestep(now)
+        predicted = self.predict(state, torch.tensor(label, device=state.device, dtype=state.dtype))
         return -predicted / math.sqrt(-math.expm1(-self.clock(now)))
 
     def noise(self, state: Tensor, then: float, seed: int) -> Tensor | None:
-        """Return the noise of a step, or None for the last step."""
-        return seeded_noise(state, seed) if then > 0 else None
+        """Return the noise of a step, or None for a step without noise."""
+        return seeded_noise(state, seed) if self.rules.last_noise or then > self.times[-1] else None
 
     def clock(self, t: float) -> float:
         """Return the integral of beta from 0 to a time; alpha-bar is exp(-clock)."""
         return self.first * t + (self.last - self.first) * t**2 / 2
 
     def width(self, now: float, then: float) -> float:
-        """Return the integral of beta over a step from time `now` to the earlier time `then`."""
+        """Return the integral of beta over a step from time `now` to the earlier time `then`, by the rules."""
+        if self.rules.width == "start":
+            return (self.first + (self.last - self.first) * now) * (now - then)
         return self.clock(now) - self.clock(then)
 
 
@@ -219,6 +224,12 @@ def diffpure_sde(
     t: float = 0.15,
     steps: int = 10,
     gradient: str = "exact",
+    clamp: bool = True,
+    width: str = "integral",
+    last_noise: bool = False,
+    end: float = 0.0,
+    start: str = "continuous",
+    label: str = "time",
     checkpointed: bool = True,
     surrogate: str = "identity",
     architecture: Mapping[str, Any] | None = None,
@@ -227,14 +238,20 @@ def diffpure_sde(
 
     Args:
         weights: a bundled name or a .safetensors file; a folder of diffusers' UNet2DModel; or a checkpoint (.pt, .pth,
-            .ckpt) of guided-diffusion or of score_sde (VP).
+            .ckpt, .pkl) of guided-diffusion, score_sde (VP), EDM or DDPM's U-Net, see `network`.
         t: time t* in [0.001,1].
         steps: number of evenly spaced time steps.
         gradient: `exact`, or `adjoint` for comparison.
+        clamp: whether the purified image is clamped to [0,1].
+        width: beta over a step: its `integral`, or that at the `start` of the step times its length.
+        last_noise: whether the last step adds noise too.
+        end: time at which the last step ends, in [0,0.001].
+        start: noise of t*: of the `continuous` SDE, or of DDPM's `discrete` schedule.
+        label: what the network is asked for: the `time`, or its `floor` as a whole timestep.
         checkpointed: whether the exact gradient recomputes each step in the backward pass.
         surrogate: the surrogate that BPDA differentiates, `identity` or the one-step `denoiser`.
-        architecture: arguments of the network that a checkpoint of guided-diffusion (head_width or heads, split_first)
-            or score_sde does not reveal; None for the defaults.
+        architecture: arguments of the network that a checkpoint does not reveal, such as head_width or heads of
+            guided-diffusion, and `parametrisation` where its keys leave it open; None for the defaults.
     """
     return DiffPureSDE(
         network(weights, architecture),
@@ -243,4 +260,6 @@ def diffpure_sde(
         gradient=gradient,
         checkpointed=checkpointed,
         surrogate=surrogate,
+        clamp=clamp,
+        rules=Rules(width=width, last_noise=last_noise, end=end, start=start, label=label),
     )

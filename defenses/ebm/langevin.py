@@ -12,14 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from purebench.core.defense import Purifier, State
 from purebench.core.defense.listed import listed
-from purebench.core.defense.trace import from_unit
+from purebench.core.defense.trace import from_unit, unchanged
 from purebench.defenses.checkpoints import load
-from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, seeded_noise
+from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, run, seeded_noise
 from purebench.defenses.diffusion.plan import Mark, Plan, fewer
 from purebench.defenses.parameters import require
 
@@ -68,10 +70,25 @@ def langevin(energy: Callable[[Tensor], Tensor], x: Tensor, seed: int, *, rate: 
     return moved + math.sqrt(2 * rate * temperature) * seeded_noise(x, seed) if temperature else moved
 
 
+class Straight(torch.autograd.Function):
+    """The state after a chain whose derivative is the identity; its backward pass does not run the chain again."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, state: Tensor) -> Tensor:
+        """Return the state."""
+        return state.clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient at the state as that at x."""
+        return gradients[0], None
+
+
 class EBMLangevin(Purifier):
     """Langevin steps on any energy (images [N,C,H,W] → [N]), started at the image and clamped to [0,1] at the end.
 
-    At temperature 0 the purifier is deterministic.
+    At temperature 0 the purifier is deterministic. Where the energy is piecewise linear, its gradient is constant near
+    almost every point, so that the derivative of a step is the identity: the backward pass then needs no step again.
 
     Args:
         energy: the energy.
@@ -79,6 +96,8 @@ class EBMLangevin(Purifier):
         rate: step size, as in the formula of the module, in the units of x.
         temperature: temperature, as in the formula of the module, in the units of x.
         checkpointed: whether to recompute each step in the backward pass.
+        clamp: whether the purified image is clamped to [0,1].
+        piecewise_linear: whether the energy is piecewise linear, such as a network of convolutions and LeakyReLU.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -92,6 +111,8 @@ class EBMLangevin(Purifier):
         rate: float = 1.0,
         temperature: float = 5e-5,
         checkpointed: bool = True,
+        clamp: bool = True,
+        piecewise_linear: bool = False,
     ):
         super().__init__()
         require("ebm-langevin", isinstance(steps, int) and steps >= 1, "a whole number of steps from 1", steps=steps)
@@ -104,16 +125,23 @@ class EBMLangevin(Purifier):
         )
         self.energy, self.steps, self.rate, self.temperature = energy, steps, rate, temperature
         self.checkpointed, self.random = checkpointed, temperature > 0
+        self.clamp, self.piecewise_linear = clamp, piecewise_linear
 
     def plan(self, x: Tensor) -> Plan:
         """Return the steps, whose noise derives from one draw of torch's global generator."""
-        plan, step = Plan(x, x, from_unit), partial(langevin, self.energy, rate=self.rate, temperature=self.temperature)
+        plan = Plan(x, x, from_unit if self.clamp else unchanged)
+        step = partial(langevin, self.energy, rate=self.rate, temperature=self.temperature)
         for left, seed in zip(reversed(range(self.steps)), draw_seeds(self.steps), strict=True):
             plan.add(partial(step, seed=seed), Mark(step=left))
         return plan
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return purified images in [0,1]."""
+        """Return purified images, in [0,1] unless `clamp` is False."""
+        if self.piecewise_linear and torch.is_grad_enabled() and x.requires_grad:
+            with torch.no_grad():
+                plan = self.plan(x)
+                state = run(plan.start, plan.steps, checkpointed=False)
+            return plan.to_image(Straight.apply(x, state))
         return self.plan(x).result(self.checkpointed)
 
     def trace(self, x: Tensor) -> Sequence[State]:

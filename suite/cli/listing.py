@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -246,9 +247,10 @@ def _attack_table(title: str) -> Table:
 def _defense_table(wide: bool) -> Table:
     table = Table(title="defenses", title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("name", style="bold", no_wrap=True)
-    differentiable = "differentiable" if wide else "differ-\nentiable"
+    differentiable = "differentiable" if wide else "diff-\neren-\ntiable"
     for name in ("random", differentiable, "surrogate", "forwards", "ms", "licence"):
-        table.add_column(name, justify="right" if name in ("forwards", "ms") else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if name in ("forwards", "ms") else "left"
+        table.add_column(name, justify=justify, no_wrap=name != "licence")  # a long licence takes two lines
     if wide:
         table.add_column("")
     return table

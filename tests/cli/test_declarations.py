@@ -25,6 +25,10 @@ from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.defenses.checkpoints import BUNDLED
 from purebench.defenses.classifiers.resnet import fashion_resnet
+from purebench.defenses.diffusion import released
+from purebench.defenses.diffusion.architectures.edm import EDM
+from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
+from purebench.defenses.ebm import hill
 from purebench.defenses.mlvgm import presets
 from purebench.defenses.mlvgm.bundled import hvae
 from purebench.integrations.robustbench.zoo import load
@@ -51,9 +55,39 @@ FAMILIES = {
     ],
     "mlvgm": ["mlvgm/gender-noise", "mlvgm/gender-blur", "mlvgm/gender-cosine"],
     "robustbench": [f"robustbench:{NAME}"],
+    "resized": [
+        "resized(purifier=gaussian-blur, size=40)",
+        "resized(purifier='art:JpegCompression(quality=50)', size=40)",
+        "resized(purifier='diffpure(steps=2)', size=40)",
+    ],
     "masked": ["masked(fault=detached)", "masked(fault=decoy-noise, classifier=fashion-trades)"],
 }
 """Defenses that require parameters, and examples of them that differ in every fact declared as `varies`."""
+
+
+RELEASED = released.data()["procedures"]
+"""Published purifiers whose files are not on this machine; small networks replace theirs."""
+
+
+class OneLayer(nn.Module):
+    """A noise predictor of one layer, for procedures of hundreds of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return 0.9 * x + 0.1 * torch.tanh(self.layer(x) + t.view(-1, 1, 1, 1) / 1000)
+
+
+def small_network(name: str) -> nn.Module:
+    """Returns a small network of the kind that a published purifier needs."""
+    with seeded("small", name):
+        if name == "likelihood-maximisation/iclr":
+            return EDM(size=8, width=8, multiples=(1, 1), blocks=1, attended=(False, False))
+        if RELEASED[name]["settings"].get("variance") == "learned":
+            return GuidedUNet(width=8, multiples=(1, 1, 1), blocks=1, attended=(False,) * 3, head_width=8, groups=4)
+        return OneLayer()
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +172,21 @@ def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 save(Tiny(), tmp_path)
                 yield as_defense(load(NAME, model_dir=tmp_path)), colours
             return
+        if name in RELEASED:
+            monkeypatch.setattr(released, "_find", lambda *_: Path(__file__))
+            monkeypatch.setattr(released, "_network", lambda *_: small_network(name))
+            colours = colours[..., :8, :8]
+            if "size" in RELEASED[name]:
+                monkeypatch.setitem(RELEASED[name], "size", 8)
+        if name == "ebm-langevin/hill":
+            monkeypatch.setattr(hill, "find_official", lambda *_: tmp_path / "ebm.pth")
+            with seeded(name):
+                torch.save(hill.HillEnergy(width=2).state_dict(), tmp_path / "ebm.pth")
+        if name in RELEASED or name == "ebm-langevin/hill":
+            flat = nn.Sequential(nn.Flatten(), nn.Linear(colours[0].numel(), 10)).eval()
+            made = registry.create("defenses", Spec(name))
+            yield as_defense(made, flat), colours
+            return
         model = hvae(schedule=[0.5] * 8, attenuation=1.0).model
         monkeypatch.setattr(presets, "find_official", lambda *_: SimpleNamespace(stat=lambda: os.stat(__file__)))
         monkeypatch.setattr(presets, "_model", lambda *_: model)
@@ -201,6 +250,9 @@ def test_the_declared_licence_is_that_of_the_package_and_the_weights() -> None:
     for name, one in OURS.items():
         if one.licence == VARIES:
             assert name in FAMILIES, "a defense without parameters has a fixed licence"
+            continue
+        if name in RELEASED:
+            assert one.licence == released.data()["files"][RELEASED[name]["file"]]["licence"]
             continue
         assert one.licence == "MIT"
         make, _ = registry.factory("defenses", name)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from purebench.data.datasets import ImageSet, fashion_mnist
+from purebench.defenses.diffusion.architectures.folded_unet import FoldedUNet
 from purebench.defenses.diffusion.sampling import noise_levels
-from purebench.defenses.diffusion.unet import FoldedUNet
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import purified_accuracies
 

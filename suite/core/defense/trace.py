@@ -55,6 +55,16 @@ def from_signed(state: Tensor) -> Tensor:
     return ((state + 1) / 2).clamp(0, 1)
 
 
+def unclamped_from_signed(state: Tensor) -> Tensor:
+    """Return states [N,C,H,W] on the scale [-1,1] as images; values beyond [0,1] are kept, as in several releases."""
+    return (state + 1) / 2
+
+
 def from_unit(state: Tensor) -> Tensor:
     """Return states [N,C,H,W] on the scale [0,1] as images in [0,1]; values beyond are clamped."""
     return state.clamp(0, 1)
+
+
+def unchanged(state: Tensor) -> Tensor:
+    """Return states [N,C,H,W] on the scale [0,1] as images; values beyond are kept, as in several releases."""
+    return state

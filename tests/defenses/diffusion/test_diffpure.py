@@ -13,10 +13,10 @@ from torch import nn
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
+from purebench.defenses.diffusion.architectures.folded_unet import FoldedUNet
 from purebench.defenses.diffusion.chain import seeded_noise
 from purebench.defenses.diffusion.diffpure import DiffPure
 from purebench.defenses.diffusion.sampling import noise_levels
-from purebench.defenses.diffusion.unet import FoldedUNet
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -166,7 +166,7 @@ def test_each_step_draws_its_own_noise(network, x):
     seen = []
     purifier = DiffPure(network, t=8, steps=4)
     reverse = purifier.reverse
-    purifier.reverse = lambda state, now, then, seed: seen.append(seed) or reverse(state, now, then, seed)
+    purifier.reverse = lambda state, seed, **more: seen.append(seed) or reverse(state, seed=seed, **more)
     answer(purifier, x)
     assert len(set(seen)) == 4
 

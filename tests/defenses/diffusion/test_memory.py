@@ -23,7 +23,7 @@ from purebench.defenses.diffusion.gdmp import GDMP
 from purebench.defenses.diffusion.gradual import GradualNoise
 from purebench.defenses.diffusion.likelihood import LikelihoodMaximisation
 from purebench.defenses.diffusion.sde import DiffPureSDE
-from purebench.defenses.diffusion.unet import FoldedUNet
+from purebench.defenses.diffusion.architectures.folded_unet import FoldedUNet
 from purebench.defenses.mlvgm.stylegan.small import SmallStyleGAN
 from purebench.defenses.gan.defense_gan import DefenseGAN
 from purebench.defenses.ebm.langevin import EBMLangevin, Energy

@@ -20,6 +20,7 @@ from purebench.defenses.diffusion.gradual import GradualNoise
 from purebench.defenses.diffusion.likelihood import LikelihoodMaximisation
 from purebench.defenses.diffusion.sampling import denoise, diffuse, noise_levels
 from purebench.defenses.diffusion.sde import DiffPureSDE
+from purebench.defenses.diffusion.sde_rules import RELEASED, Rules
 
 MAKE = {
     "ddpm": lambda network, **more: DiffPure(network, t=60, steps=5, **more),
@@ -28,8 +29,15 @@ MAKE = {
     "gdmp": lambda network, **more: GDMP(network, t=60, steps=3, rounds=2, **more),
     "likelihood": lambda network, **more: LikelihoodMaximisation(network, t=200, draws=2, steps=3, **more),
     "sde": lambda network, **more: DiffPureSDE(network, t=0.1, steps=6, **more),
+    "sde as released": lambda network, **more: DiffPureSDE(network, t=0.006, steps=6, rules=RELEASED, **more),
+    "gdmp with beta": lambda network, **more: GDMP(network, t=6, steps=3, kept=100, variance="beta", start=7, **more),
 }
 EACH = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+
+
+def rules(network, **options):
+    """Make a purifier whose rules have the given options."""
+    return DiffPureSDE(network, rules=Rules(**options))
 
 
 class Kept:
@@ -173,9 +181,15 @@ def test_surrogate_does_not_change_the_forward_pass(network, x):
         (GradualNoise, {"schedule": (50, 30)}, "expected a rising schedule"),
         (GradualNoise, {"schedule": ()}, "expected a rising schedule"),
         (GradualNoise, {"schedule": (5, 9), "steps": 6}, "whole steps in 1..its first"),
-        (GDMP, {"rounds": 0}, "rounds from 1, but got t=100, steps=4, rounds=0"),
+        (GDMP, {"rounds": 0}, "rounds from 1, .*but got t=100, steps=4, rounds=0"),
         (GDMP, {"t": 0}, "expected whole t in 1..1000"),
         (GDMP, {"eps": 0}, "expected eps in"),
+        (GDMP, {"guide": "both"}, "expected guide noised or input, but got guide=both"),
+        (GDMP, {"start": 99}, "start from t, but got t=100"),
+        (GDMP, {"kept": 50}, r"whole t in 1\.\.50, "),
+        (GDMP, {"steps": 1, "variance": "beta"}, "at least 2 steps for a variance"),
+        (DiffPure, {"variance": "learned"}, "twice as many outputs as channels"),
+        (DiffPure, {"variance": "unit"}, "expected posterior, beta, learned, but got 'unit'"),
         (GDMP, {"scale": float("nan")}, "scale from 0"),
         (LikelihoodMaximisation, {"draws": 0}, "draws in 1..t"),
         (LikelihoodMaximisation, {"radius": -1}, "rate and radius in"),
@@ -183,6 +197,8 @@ def test_surrogate_does_not_change_the_forward_pass(network, x):
         (DiffPureSDE, {"gradient": "reverse"}, "expected gradient exact or adjoint, but got gradient=reverse"),
         (DiffPureSDE, {"t": 0}, r"expected t in \[0.001,1\]"),
         (DiffPureSDE, {"steps": 0}, "whole steps from 1"),
+        (rules, {"width": "end"}, "expected width integral or start, but got width=end"),
+        (rules, {"end": 0.01}, r"expected end in \[0,0.001\]"),
         (DiffPureSDE, {"first": 2, "last": 1}, "0 < first <= last"),
     ],
 )

@@ -9,14 +9,14 @@ import typer
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(help="A checkpoint as published by its authors (.pt, .pth, .ckpt).")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint as published by its authors (.pt, .pth, .ckpt, .pkl).")],
     out: Annotated[Path, typer.Argument(help="The file to write, ending in .safetensors.")],
     kind: Annotated[
         str | None,
         typer.Option(
             help=(
-                "nvae, e4e, style-transformer, classifier, a-vae or nd-vae; default: determined from the keys in "
-                "the file."
+                "nvae, e4e, style-transformer, classifier, a-vae, nd-vae, guided-unet, ddpm++, edm, ho-unet or "
+                "hill-energy; default: determined from the keys in the file."
             )
         ),
     ] = None,
@@ -26,6 +26,13 @@ def convert(
     half: Annotated[
         bool, typer.Option("--half", help="Write fp16: half the size, about three significant digits.")
     ] = False,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            help="Arguments of a diffusion network that its keys do not reveal, such as 'heads=4' or "
+            "'parametrisation=linear' (it predicts the noise under DDPM's linear schedule)."
+        ),
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option(
@@ -42,5 +49,6 @@ def convert(
     from purebench.core import registry
 
     write, _ = registry.factory("converters", "official")
-    found = write(file, out, kind=kind, temperature=temperature, half=half, trust=trust)
+    known = registry.Spec.parse(f"architecture({architecture or ''})").params
+    found = write(file, out, kind=kind, temperature=temperature, half=half, trust=trust, architecture=known)
     typer.echo(f"wrote {out}: {found}")

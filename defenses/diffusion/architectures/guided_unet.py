@@ -185,6 +185,7 @@ class GuidedUNet(nn.Module):
     ):
         super().__init__()
         self.channels, self.width, embedding = channels, width, 4 * width
+        self.learned_variance = outputs == 2 * channels
 
         def residual(inner: int, outer: int, resize: str = "") -> Residual:
             return Residual(inner, outer, embedding, modulated=modulated, resize=resize, groups=groups)
@@ -229,6 +230,24 @@ class GuidedUNet(nn.Module):
         Returns:
             The predicted noise [N,C,H,W].
         """
+        return self.outputs(x, t)[:, : self.channels]
+
+    def both(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict the noise and the variance of a step.
+
+        Args:
+            x: noisy images [N,C,H,W], scaled to [-1,1].
+            t: timesteps [N] in 0..999.
+
+        Returns:
+            The predicted noise [N,C,H,W], and the place of the variance's logarithm between those of the posterior
+            variance (0) and of beta (1), [N,C,H,W] (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 15).
+        """
+        noise, variance = self.outputs(x, t).chunk(2, 1)
+        return noise, (variance + 1) / 2
+
+    def outputs(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return all outputs of the network, [N,outputs,H,W]."""
         embedding = self.time_embed(timestep_embedding(t, self.width).to(x.dtype))
         kept = []
         for block in self.input_blocks:
@@ -237,5 +256,5 @@ class GuidedUNet(nn.Module):
         x = self.middle_block(x, embedding)
         for block in self.output_blocks:
             x = block(torch.cat([x, kept.pop()], 1), embedding)
-        out: Tensor = self.out(x)[:, : self.channels]
+        out: Tensor = self.out(x)
         return out

@@ -107,7 +107,7 @@ class DDPMpp(nn.Module):
 
     The timesteps [N] are in 0..999; the predicted noise has the shape of the images. The network was trained at times t
     in (0,1] that it receives as 999·t. Timestep i here is the time (i + 1)/1000 of the same noise, so the network
-    receives 0.999·(i + 1).
+    receives 0.999·(i + 1). Some purifiers give it i instead (`continuous=False`).
 
     Args:
         channels: channels of the images.
@@ -115,6 +115,7 @@ class DDPMpp(nn.Module):
         multiples: factor on the width at each level.
         blocks: residual blocks of a level.
         attended: whether each level has attention.
+        continuous: whether timestep i is given to the network as 0.999·(i + 1), as it was trained; otherwise as i.
     """
 
     def __init__(
@@ -125,8 +126,10 @@ class DDPMpp(nn.Module):
         multiples: Sequence[int] = (1, 2, 2, 2),
         blocks: int = 4,
         attended: Sequence[bool] = (False, True, False, False),
+        continuous: bool = True,
     ):
         super().__init__()
+        self.continuous = continuous
         self.width, self.blocks, self.attended = width, blocks, tuple(attended)
         wide, embedding, levels = width, 4 * width, len(multiples)
         modules: list[nn.Module] = [nn.Linear(width, embedding), nn.Linear(embedding, embedding)]
@@ -162,7 +165,7 @@ class DDPMpp(nn.Module):
             The predicted noise [N,C,H,W].
         """
         modules = iter(self.all_modules)
-        label = timestep_embedding(0.999 * (t + 1), self.width).to(x.dtype)
+        label = timestep_embedding(0.999 * (t + 1) if self.continuous else t, self.width).to(x.dtype)
         embedding = next(modules)(label)
         embedding = next(modules)(functional.silu(embedding))
         kept = [next(modules)(x)]

@@ -1,4 +1,4 @@
-"""Recognises the checkpoints of guided-diffusion and score_sde, and infers the architecture from their keys."""
+"""Recognises the checkpoints of guided-diffusion, score_sde and EDM, and infers the architecture from their keys."""
 
 from __future__ import annotations
 
@@ -77,10 +77,42 @@ def _layers(state: Mapping[str, Tensor], block: str) -> list[str]:
     return [kinds[place] for place in sorted(kinds)]
 
 
+def is_ambiguous(architecture: Mapping[str, Any]) -> bool:
+    """Return whether networks of other parametrisations have the same keys as this architecture of GuidedUNet.
+
+    guided-diffusion's unconditional networks learned the variance and resize in residual blocks, under DDPM's linear
+    schedule. EDM's and consistency models' networks for LSUN have no learned variance; improved-diffusion's resize by
+    convolutions, and several have a cosine schedule.
+    """
+    learned = architecture["outputs"] == 2 * architecture["channels"]
+    return not (learned and (architecture["residual_resize"] or len(architecture["multiples"]) == 1))
+
+
 def is_ddpmpp(state: Mapping[str, Any]) -> bool:
     """Return whether a checkpoint has the layout of score_sde: the whole training state, or only that of its model."""
     model = state.get("model", state)
     return isinstance(model, Mapping) and any("all_modules.0." in name for name in model)
+
+
+def check_family(checkpoint: Mapping[str, Any]) -> None:
+    """Raise PurebenchError for the families of score_sde's networks other than DDPM++.
+
+    Args:
+        checkpoint: the content of a checkpoint.
+    """
+    model = checkpoint.get("model", checkpoint)
+    names = {str(name).removeprefix("module.") for name in model}
+    blocks = {name.rsplit(".", 2)[0] for name in names if name.endswith(".Conv_0.weight")}
+    family = None
+    if "all_modules.0.W" in names:
+        family = "NCSN++ of the VE family (a Fourier embedding of sigma)"
+    elif any(f"{block}.NIN_0.W" in names for block in blocks):
+        family = "DDPM (no BigGAN blocks)"
+    if family:
+        raise PurebenchError(
+            f"score_sde: expected a DDPM++ network of the VP family (cifar10_ddpmpp…), but got {family}, which is "
+            "another network with another parametrisation; name a checkpoint of the VP family."
+        )
 
 
 def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -153,3 +185,48 @@ def _kinds(state: Mapping[str, Tensor]) -> list[str]:
         else:
             return kinds
         place += 1
+
+
+def is_edm(state: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint has the layout of EDM's networks."""
+    return "model.map_layer0.weight" in state and any(name.startswith("model.enc.") for name in state)
+
+
+def edm_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Infer the arguments of EDM from the keys and shapes of a checkpoint.
+
+    Args:
+        state: the weights by key.
+
+    Raises:
+        PurebenchError: If the network is class-conditional, or of another family than DDPM++ (VP).
+    """
+    others = {
+        "model.map_label.weight": "a network conditioned on classes (map_label)",
+        "model.map_noise.freqs": "an NCSN++ (VE) network",
+        "model.out_conv.weight": "an ADM network",
+    }
+    for name, what in others.items():
+        if name in state:
+            raise PurebenchError(
+                f"EDM: expected an unconditional DDPM++ network, but got {what}; name edm-cifar10-32x32-uncond-vp."
+            )
+    try:
+        (first,) = (name for name in state if re.fullmatch(r"model\.enc\.\d+x\d+_conv\.weight", name))
+        size, (width, channels) = int(first.split(".")[2].split("x")[0]), state[first].shape[:2]
+        sides = sorted({int(name.split(".")[2].split("x")[0]) for name in state if ".enc." in name}, reverse=True)
+        starts = [f"model.enc.{side}x{side}_block" for side in sides]
+        augment = state.get("model.map_augment.weight")
+        return {
+            "channels": channels,
+            "size": size,
+            "width": width,
+            "multiples": [state[f"{start}0.conv1.weight"].shape[0] // width for start in starts],
+            "blocks": sum(bool(re.fullmatch(rf"{re.escape(starts[0])}\d+\.conv1\.weight", name)) for name in state),
+            "attended": [f"{start}0.qkv.weight" in state for start in starts],
+            "augmented": 0 if augment is None else augment.shape[1],
+        }
+    except (LookupError, ValueError, ZeroDivisionError) as error:
+        raise PurebenchError(
+            f"EDM: expected the keys of a whole DDPM++ network, but {error} does not fit; fetch the file again."
+        ) from error

@@ -1,0 +1,158 @@
+"""Classifiers that papers on purification publish: two WideResNet-70-16 of CIFAR-10, and torchvision's of ImageNet.
+
+Architectures are those of RobustBench and of torchvision. Each classifier normalises its input itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purebench.core import third_party
+from purebench.core.errors import PurebenchError, did_you_mean
+from purebench.defenses.checkpoints import filled
+from purebench.defenses.mlvgm.official import find_official, read_official
+from purebench.defenses.unwrapping import unwrap, with_counters
+
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
+DROPOUT_FILE = "pretrained/cifar10/wrn-70-16-dropout/weights.pt"
+DROPOUT_PUBLISHED = "https://drive.google.com/drive/folders/1istqcnPNXJ-TQFdxRqNJuInzOtlYOG1b (1,067,654,334 bytes)"
+DM_FILE = "pretrained/cifar10/wresnet-76-10/weights-best.pt"
+DM_PUBLISHED = "https://drive.google.com/drive/folders/1OeuFx2r26xeHncs8bGuqgY6ns_N77Avi (2,134,963,836 bytes)"
+
+
+class Normalised(nn.Module):
+    """Classifier of images in [0,1] to logits, which subtracts a mean and divides by a standard deviation first.
+
+    Args:
+        model: the classifier of normalised images.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+    """
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.model = model
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [N,classes] of images [N,3,H,W] in [0,1]."""
+        logits: Tensor = self.model((x - self.mean) / self.std)
+        return logits
+
+
+def load_normalised(
+    path: Path, build: Callable[[], nn.Module], mean: Sequence[float], std: Sequence[float], *prefixes: str
+) -> Normalised:
+    """Load a classifier strictly from its official file.
+
+    Args:
+        path: the file.
+        build: builds the network; it is called on the meta device.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        *prefixes: prefixes of the file's keys, besides DataParallel's.
+
+    Returns:
+        The classifier, in eval mode, without parameter gradients.
+
+    Raises:
+        PurebenchError: If the file cannot be read, or keys, shapes or values do not fit.
+    """
+    with torch.device("meta"):
+        model = build()
+    weights = with_counters(unwrap(read_official(path), *prefixes), model.state_dict())
+    return Normalised(filled(path, model, weights.state), mean, std).eval()
+
+
+def wide_resnet(depth: int = 70, width: int = 16) -> nn.Module:
+    """Build RobustBench's WideResNet for CIFAR-10 (Zagoruyko & Komodakis 2016, arXiv:1605.07146)."""
+    made: nn.Module = _architectures().wide_resnet.WideResNet(depth=depth, widen_factor=width)
+    return made
+
+
+def dm_wide_resnet(depth: int = 70, width: int = 16) -> nn.Module:
+    """Build DeepMind's WideResNet for CIFAR-10 with Swish, as RobustBench has it (Gowal et al. 2020, arXiv:2010.03593).
+
+    Its own normalisation does nothing here, because `Normalised` does it. torch's SiLU is Swish and can be derived
+    twice, which RobustBench's cannot.
+    """
+    build = _architectures().dm_wide_resnet.DMWideResNet
+    made: nn.Module = build(num_classes=10, depth=depth, width=width, activation_fn=nn.SiLU)
+    made.register_buffer("mean", torch.zeros(3, 1, 1, device="cpu"), persistent=False)
+    made.register_buffer("std", torch.ones(3, 1, 1, device="cpu"), persistent=False)
+    return made
+
+
+def _architectures() -> Any:
+    return third_party.robustbench().model_zoo.architectures
+
+
+def wrn_70_16_dropout(*, weights: str | None = None) -> Normalised:
+    """Load the WideResNet-70-16 that DiffPure, DiffusionClassifier and DiffHammer evaluate on CIFAR-10.
+
+    It was trained with dropout, which is idle here.
+
+    Args:
+        weights: path of the file; None for pretrained/cifar10/wrn-70-16-dropout/weights.pt in the folder
+            $PUREBENCH_MODELS.
+
+    Raises:
+        MissingFiles: If the file does not exist; the message states where it is published.
+    """
+    path = find_official(DROPOUT_FILE, DROPOUT_PUBLISHED, weights)
+    return load_normalised(path, wide_resnet, CIFAR10_MEAN, CIFAR10_STD)
+
+
+def dm_wrn_70_16(*, weights: str | None = None) -> Normalised:
+    """Load the WideResNet-70-16 with Swish that FreqPure and CMAP evaluate on CIFAR-10.
+
+    Args:
+        weights: path of the file; None for pretrained/cifar10/wresnet-76-10/weights-best.pt (the authors' name) in the
+            folder $PUREBENCH_MODELS.
+
+    Raises:
+        MissingFiles: If the file does not exist; the message states where it is published.
+    """
+    path = find_official(DM_FILE, DM_PUBLISHED, weights)
+    return load_normalised(path, dm_wide_resnet, CIFAR10_MEAN, CIFAR10_STD, "module.0.", "0.")
+
+
+def torchvision_classifier(
+    *, name: str = "resnet50", version: str = "IMAGENET1K_V1", weights: str | None = None
+) -> Normalised:
+    """Load a classifier of torchvision from a local file: `torchvision:resnet50`.
+
+    Images are expected as the weights were trained with them; for the ResNets of version IMAGENET1K_V1 the shorter side
+    is resized to 256 pixels and the centre of 224 is cropped: image-folder(resize=256, center_crop=224). Nothing is
+    downloaded.
+
+    Args:
+        name: a classifier of torchvision, such as `resnet50`.
+        version: version of the weights, which decides the file and the normalisation. DiffPure and Lee & Kim evaluate
+            IMAGENET1K_V1, FreqPure IMAGENET1K_V2.
+        weights: path of the file; None for `torchvision/FILE` in the folder $PUREBENCH_MODELS, with torchvision's name.
+
+    Raises:
+        MissingFiles: If the file does not exist; the message states where it is published.
+        PurebenchError: If the name or the version is unknown, or the file does not fit.
+    """
+    from torchvision import models
+
+    classifiers = models.list_models(module=models)
+    if name not in classifiers:
+        raise PurebenchError(f"torchvision: {name!r} is unknown; {did_you_mean(name, classifiers)}")
+    versions = models.get_model_weights(name).__members__
+    if version not in versions:
+        raise PurebenchError(f"torchvision: {name} has no version {version!r}; {did_you_mean(version, versions)}")
+    published = versions[version]
+    path = find_official(f"torchvision/{published.url.rpartition('/')[2]}", published.url, weights)
+    shown = published.transforms()
+    return load_normalised(path, lambda: models.get_model(name, weights=None), shown.mean, shown.std)

@@ -1,0 +1,1 @@
+"""Noise-prediction networks, in the layouts in which their checkpoints are published."""

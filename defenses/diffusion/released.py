@@ -1,0 +1,120 @@
+"""Published purifiers as their code was released, by name, such as `diffpure/cifar10`, from released.yaml.
+
+Each loads the checkpoint that its authors name, from $PUREBENCH_MODELS. What differs from the release on purpose is
+stated in released.yaml and at each name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from purebench.core.defense import Purifier
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.defenses.diffusion.architectures.edm import EDM
+from purebench.defenses.diffusion.freqpure import FreqPure
+from purebench.defenses.diffusion.gdmp import GDMP
+from purebench.defenses.diffusion.gradual import GradualNoise
+from purebench.defenses.diffusion.likelihood_adam import LikelihoodAdam
+from purebench.defenses.diffusion.networks import network
+from purebench.defenses.diffusion.sde import DiffPureSDE
+from purebench.defenses.diffusion.sde_rules import Rules
+from purebench.defenses.mlvgm.official import find_official
+from purebench.defenses.transforms.resized import Resized
+
+FILE = Path(__file__).with_name("released.yaml")
+RULES = ("width", "last_noise", "end", "start", "label")
+
+
+@cache
+def data() -> Mapping[str, Any]:
+    """Return the content of released.yaml: `files` and `procedures`."""
+    loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _sde(net: nn.Module, **settings: Any) -> DiffPureSDE:
+    """Build DiffPureSDE, whose rules are settings like the others in released.yaml."""
+    rules = Rules(**{name: settings.pop(name) for name in RULES if name in settings})
+    return DiffPureSDE(net, rules=rules, **settings)
+
+
+def _likelihood(net: nn.Module, **settings: Any) -> LikelihoodAdam:
+    """Build LikelihoodAdam, which needs the denoiser of EDM."""
+    if not isinstance(net, EDM):
+        raise PurebenchError(f"likelihood-maximisation/iclr: expected EDM's network, but got a {type(net).__name__}.")
+    return LikelihoodAdam(net, **settings)
+
+
+BUILDERS: dict[str, Callable[..., Purifier]] = {
+    "diffpure-sde": _sde,
+    "gradual-noise": GradualNoise,
+    "gdmp": GDMP,
+    "likelihood-adam": _likelihood,
+    "freqpure": FreqPure,
+}
+"""Procedures by their name in released.yaml; each is called with a network and the settings."""
+
+
+def procedure(name: str, net: nn.Module, **more: Any) -> Purifier:
+    """Build a published purifier around a network.
+
+    Args:
+        name: a name of `procedures` in released.yaml.
+        net: the network, which was loaded with the procedure's `label`.
+        **more: settings besides those of released.yaml, such as `checkpointed`, or `size` in its place.
+    """
+    chosen = data()["procedures"][name]
+    size = more.pop("size", chosen.get("size"))
+    settings = {**chosen["settings"], **more}
+    if chosen["build"] != "diffpure-sde":
+        settings.pop("label", None)  # the network was loaded with it
+    made = BUILDERS[chosen["build"]](net, **settings)
+    return made if size is None else Resized(made, size=size)
+
+
+def released(name: str, weights: str | None, architecture: Mapping[str, Any] | None = None, **more: Any) -> Purifier:
+    """Load a published purifier.
+
+    Args:
+        name: a name of `procedures` in released.yaml.
+        weights: path of the network; None for the authors' file name in the folder $PUREBENCH_MODELS.
+        architecture: arguments of the network that the file does not reveal; None for those of the published file.
+        **more: settings besides those of released.yaml, such as `checkpointed`.
+
+    Raises:
+        MissingFiles: If the file does not exist; the message states where it is published.
+        PurebenchError: If the file is damaged or of another layout.
+    """
+    chosen = data()["procedures"][name]
+    path = _find(data()["files"][chosen["file"]], weights)
+    label = chosen["settings"].get("label", "time") if chosen["build"] != "diffpure-sde" else "time"
+    options = tuple(sorted((architecture or {}).items()))
+    return procedure(name, _network(path, _changed(path), label, options), **more)
+
+
+def _find(where: Mapping[str, Any], weights: str | None) -> Path:
+    """Return the path of a file under one of its names, or of the folder `weights`."""
+    if weights is not None and Path(weights).expanduser().is_dir():
+        return Path(weights).expanduser()
+    if weights is None:
+        for file in where.get("also", ()):
+            with suppress(MissingFiles):
+                return find_official(file, where["published"])
+    return find_official(where["file"], where["published"], weights)
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path, changed: int, label: str, options: tuple[tuple[str, Any], ...]) -> nn.Module:
+    """Load a network, shared by the rows of a board that load the same file."""
+    return network(path, dict(options), label=label)

@@ -1,0 +1,167 @@
+"""Tests the published classifiers on small files in their layouts, and their sizes without memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
+from purebench.defenses.classifiers import published
+from purebench.defenses.classifiers.published import (
+    CIFAR10_MEAN,
+    CIFAR10_STD,
+    dm_wide_resnet,
+    load_normalised,
+    wide_resnet,
+)
+
+SMALL = {"depth": 10, "width": 1}
+
+
+def random_state(model):
+    """Return random weights; the variances of batch norms are positive, as in every file."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            value = 0.3 * torch.randn(value.shape, generator=generator)
+        state[name] = value.abs() + 0.5 if name.endswith("running_var") else value
+    return state
+
+
+def plain(state, x, activate, names):
+    """Compute a WideResNet of depth 10 block by block from the weights alone."""
+
+    def norm(name, h):
+        parts = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, weight, bias = (part.view(1, -1, 1, 1) for part in parts)
+        return (h - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    h = F.conv2d(x, state[f"{names['stem']}.weight"], padding=1)
+    for group in range(3):
+        block = names["block"](group)
+        stride = 1 if group == 0 else 2
+        active = activate(norm(f"{block}.{names['norms'][0]}", h))
+        # DeepMind's code pads as TensorFlow does: on the right and below only where the stride is 2
+        padded = F.pad(active, (0, 1, 0, 1) if names["same"] and stride == 2 else (1, 1, 1, 1))
+        inner = F.conv2d(padded, state[f"{block}.{names['convs'][0]}.weight"], stride=stride)
+        inner = activate(norm(f"{block}.{names['norms'][1]}", inner))
+        inner = F.conv2d(inner, state[f"{block}.{names['convs'][1]}.weight"], padding=1)
+        shortcut = f"{block}.{names['shortcut']}.weight"
+        h = inner + (F.conv2d(active, state[shortcut], stride=stride) if shortcut in state else h)
+    h = activate(norm(names["norm"], h)).mean((2, 3))
+    return h @ state[f"{names['head']}.weight"].T + state[f"{names['head']}.bias"]
+
+
+LAYOUTS = {
+    "wrn-70-16-dropout": (
+        wide_resnet,
+        ["module."],
+        F.relu,
+        {
+            "stem": "conv1",
+            "block": lambda group: f"block{group + 1}.layer.0",
+            "norms": ("bn1", "bn2"),
+            "convs": ("conv1", "conv2"),
+            "shortcut": "convShortcut",
+            "norm": "bn1",
+            "head": "fc",
+            "same": False,
+        },
+    ),
+    "dm-wrn-70-16": (
+        dm_wide_resnet,
+        ["module.0.", "0."],
+        lambda x: x * torch.sigmoid(x),
+        {
+            "stem": "init_conv",
+            "block": lambda group: f"layer.{group}.block.0",
+            "norms": ("batchnorm_0", "batchnorm_1"),
+            "convs": ("conv_0", "conv_1"),
+            "shortcut": "shortcut",
+            "norm": "batchnorm",
+            "head": "logits",
+            "same": True,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_published_layout_equals_a_plain_forward_pass(tmp_path, name):
+    build, prefixes, activate, names = LAYOUTS[name]
+    state = random_state(build(**SMALL))
+    wrapped = {"model_state_dict": {prefixes[0] + key: value for key, value in state.items() if "num_" not in key}}
+    torch.save(wrapped, path := tmp_path / "weights.pt")
+    model = load_normalised(path, lambda: build(**SMALL), CIFAR10_MEAN, CIFAR10_STD, *prefixes)
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CIFAR10_MEAN, CIFAR10_STD))
+    expected = plain(state, (x - mean) / std, activate, names)
+    assert torch.allclose(model(x), expected, atol=1e-4 * float(expected.abs().max()))
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_sizes_of_the_published_files():
+    """267 million weights in float32 are the 1,067,654,334 bytes that are published, but for the packaging."""
+    with torch.device("meta"):
+        for build in (wide_resnet, dm_wide_resnet):
+            assert sum(parameter.numel() for parameter in build().parameters()) == 266_796_506
+    assert pytest.approx(1_067_654_334, rel=1e-3) == 266_796_506 * 4
+
+
+@pytest.mark.parametrize("name", ["wrn-70-16-dropout", "dm-wrn-70-16", "torchvision:resnet50"])
+def test_missing_file_is_named_with_its_source(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    with pytest.raises(MissingFiles, match="published at https://d"):
+        create("classifiers", Spec(name))
+
+
+def test_other_weights_are_rejected(tmp_path):
+    state = random_state(wide_resnet(**SMALL))
+    torch.save({**state, "fc.bias": torch.ones(11)}, path := tmp_path / "weights.pt")
+    with pytest.raises(PurebenchError, match=r"'fc.bias' of shape \[10\], but got \[11\]"):
+        load_normalised(path, lambda: wide_resnet(**SMALL), CIFAR10_MEAN, CIFAR10_STD)
+
+
+@pytest.fixture
+def resnet18(tmp_path, monkeypatch):
+    """torchvision's ResNet-18 with random weights, under its official file name."""
+    from torchvision import models
+
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    (tmp_path / "torchvision").mkdir()
+    with seeded("resnet18"):
+        model = models.resnet18(weights=None).eval()
+    torch.save(model.state_dict(), tmp_path / "torchvision" / "resnet18-f37072fd.pth")
+    return model
+
+
+def test_torchvision_classifier_is_torchvisions_with_its_normalisation(resnet18):
+    from torchvision.models import ResNet18_Weights
+
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    shown = ResNet18_Weights.IMAGENET1K_V1.transforms()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (shown.mean, shown.std))
+    found = create("classifiers", Spec("torchvision:resnet18"))
+    with torch.no_grad():
+        assert torch.allclose(found(x), resnet18((x - mean) / std), atol=1e-5)
+
+
+def test_unknown_classifiers_and_versions_of_torchvision_are_rejected():
+    with pytest.raises(PurebenchError, match="'resnet51' is unknown; did you mean"):
+        published.torchvision_classifier(name="resnet51")
+    with pytest.raises(PurebenchError, match="resnet50 has no version 'V3'"):
+        published.torchvision_classifier(version="V3")
+
+
+def test_dm_wide_resnet_can_be_derived_twice():
+    model = dm_wide_resnet(**SMALL).eval()
+    x = torch.rand(1, 3, 32, 32).requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    assert torch.autograd.grad(slope.square().sum(), x)[0].abs().max() > 0
+    assert isinstance(model.relu, nn.SiLU)
