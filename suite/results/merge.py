@@ -264,9 +264,9 @@ def _shared(name: str, records: Sequence[Record]) -> Any:
 
 
 def _require_aligned(record: Record, first: Record) -> None:
-    lists = (record.labels, record.outcomes, record.draws, record.distances)
-    optional = (record.nearest, record.claims, record.certified, record.picked)
-    optional += (record.known_right, record.looks, record.clean_looks, record.truth)
+    lists: list[Sequence[Any]] = [record.labels, record.outcomes, record.draws, record.distances]
+    optional: list[Sequence[Any]] = [record.nearest, record.claims, record.certified, record.picked]
+    optional += [record.known_right, record.looks, record.clean_looks, record.truth]
     same = record.images == first.images and record.labels == first.labels
     if not same or {*map(len, lists), *map(len, filter(None, optional))} != {len(record.images)}:
         raise PurebenchError(

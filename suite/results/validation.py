@@ -102,9 +102,11 @@ def _picks_agree(worst: WorstCase, attacks: Sequence[AttackResult]) -> bool:
 
     The checks of a deterministic defense are not included.
     """
-    places = {attack.name: place for place, attack in enumerate(attacks)}
-    none = len(places)  # no pick
-    picked = np.fromiter(map({**places, None: none}.get, worst.picked, repeat(-1)), np.intp, len(worst.picked))
+    if not attacks:
+        return False
+    none = len(attacks)  # no pick
+    places: dict[str | None, int] = {None: none} | {attack.name: place for place, attack in enumerate(attacks)}
+    picked = np.fromiter(map(places.get, worst.picked, repeat(-1)), np.intp, len(worst.picked))
     answered = is_outcome(worst.outcomes, *ANSWERED)
     counts = np.stack([attack.has(*ANSWERED) for attack in attacks])
     rows = np.flatnonzero(answered)
