@@ -20,9 +20,11 @@ from purebench.defenses.unwrapping import unwrap, with_counters
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 DROPOUT_FILE = "pretrained/cifar10/wrn-70-16-dropout/weights.pt"
-DROPOUT_PUBLISHED = "https://drive.google.com/drive/folders/1istqcnPNXJ-TQFdxRqNJuInzOtlYOG1b (1,067,654,334 bytes)"
+DROPOUT_PUBLISHED = "https://drive.google.com/drive/folders/1istqcnPNXJ-TQFdxRqNJuInzOtlYOG1b"
+DROPOUT_BYTES, DROPOUT_MD5 = 1_067_654_334, "md5 8b9579d9a1bdeb809aee2289993b00a8 (of a third party's copy)"
 DM_FILE = "pretrained/cifar10/wresnet-76-10/weights-best.pt"
-DM_PUBLISHED = "https://drive.google.com/drive/folders/1OeuFx2r26xeHncs8bGuqgY6ns_N77Avi (2,134,963,836 bytes)"
+DM_PUBLISHED = "https://drive.google.com/drive/folders/1OeuFx2r26xeHncs8bGuqgY6ns_N77Avi"
+DM_BYTES, DM_MD5 = 2_134_963_836, "md5 255712cf64b271ea6d63b564c7d4e396 (of a third party's copy)"
 
 
 class Normalised(nn.Module):
@@ -107,7 +109,7 @@ def wrn_70_16_dropout(*, weights: str | None = None) -> Normalised:
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.
     """
-    path = find_official(DROPOUT_FILE, DROPOUT_PUBLISHED, weights)
+    path = find_official(DROPOUT_FILE, DROPOUT_PUBLISHED, weights, size=DROPOUT_BYTES, digest=DROPOUT_MD5)
     return load_normalised(path, wide_resnet, CIFAR10_MEAN, CIFAR10_STD)
 
 
@@ -121,7 +123,7 @@ def dm_wrn_70_16(*, weights: str | None = None) -> Normalised:
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.
     """
-    path = find_official(DM_FILE, DM_PUBLISHED, weights)
+    path = find_official(DM_FILE, DM_PUBLISHED, weights, size=DM_BYTES, digest=DM_MD5)
     return load_normalised(path, dm_wide_resnet, CIFAR10_MEAN, CIFAR10_STD, "module.0.", "0.")
 
 

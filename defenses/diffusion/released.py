@@ -107,7 +107,17 @@ def _find(where: Mapping[str, Any], weights: str | None) -> Path:
         for file in where.get("also", ()):
             with suppress(MissingFiles):
                 return find_official(file, where["published"])
-    return find_official(where["file"], where["published"], weights)
+    digest = f"sha256 {where['sha256']}" if "sha256" in where else ""
+    if "md5" in where:
+        digest = f"md5 {where['md5']} (of a third party's copy)"
+    return find_official(
+        where["file"],
+        where["published"],
+        weights,
+        size=where.get("bytes"),
+        digest=digest,
+        licence=where["licence"],
+    )
 
 
 def _changed(path: Path) -> int:

@@ -40,7 +40,15 @@ def models_home() -> Path:
     return Path(os.environ.get("PUREBENCH_MODELS") or platformdirs.user_data_path("purebench") / "models")
 
 
-def find_official(file: str, published: str, weights: str | None = None) -> Path:
+def find_official(
+    file: str,
+    published: str,
+    weights: str | None = None,
+    *,
+    size: int | None = None,
+    digest: str = "",
+    licence: str = "",
+) -> Path:
     """Return the path of a published file or of its conversion.
 
     Args:
@@ -48,6 +56,9 @@ def find_official(file: str, published: str, weights: str | None = None) -> Path
             with the ending .safetensors.
         published: address where the file is published, for the error message.
         weights: path of the file, instead of `file` in the folder $PUREBENCH_MODELS.
+        size: size of the published file in bytes, for the error message.
+        digest: hash of the published file, for the error message.
+        licence: licence of the published file, for the error message.
 
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.
@@ -56,7 +67,7 @@ def find_official(file: str, published: str, weights: str | None = None) -> Path
     for place in (path, path.with_suffix(CONVERTED)):
         if place.is_file():
             return place
-    raise MissingFiles(Missing(str(path), published))
+    raise MissingFiles(Missing(str(path), published, size, digest, licence))
 
 
 def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from purebench.cli.commands.sharing.submit import submit
 from purebench.cli.commands.sharing.verify import verify
 from purebench.cli.commands.show import show
 from purebench.cli.commands.try_defense import try_defense
-from purebench.core.errors import PurebenchError
+from purebench.cli.missing_files import missing_table
+from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.terminal_output import complain, open_streams
 from purebench.execution.interruption import ending_in_order
 
@@ -93,7 +94,8 @@ app.add_typer(site, name="site")
 def main() -> None:
     """Run the command line.
 
-    A PurebenchError is printed as one line on stderr, with exit code 2; see `interruption` for signals.
+    A PurebenchError is printed as one line on stderr, and several missing files as a table, with exit code 2; see
+    `interruption` for signals.
     """
     open_streams()
     # objects of the imports live to the end; walks over them are a quarter of the time of a short command
@@ -102,6 +104,9 @@ def main() -> None:
     with ending_in_order():
         try:
             app()
+        except MissingFiles as error:
+            complain(f"purebench: {error}" if len(error.files) == 1 else missing_table(error.files))
+            sys.exit(2)
         except PurebenchError as error:
             complain(f"purebench: {' '.join(str(error).split())}")
             sys.exit(2)

@@ -20,13 +20,21 @@ class Missing:
     Attributes:
         place: the path where it was looked for.
         published: the address where it is published.
+        size: its size in bytes, None if it is not known.
+        digest: its hash, such as `sha256 a37c…`; empty if it is not known.
+        licence: its licence; empty if it is not known.
     """
 
     place: str
     published: str
+    size: int | None = None
+    digest: str = ""
+    licence: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place} (published at {self.published})"
+        licence = f"licence {self.licence}" if self.licence else ""
+        known = [f"{self.size:,} bytes" if self.size else "", self.digest, licence]
+        return f"{self.place} ({'; '.join([f'published at {self.published}', *filter(None, known)])})"
 
 
 class MissingFiles(PurebenchError):

@@ -25,8 +25,9 @@ from torch import nn
 
 from purebench.core import third_party
 from purebench.core.defense.listed import listed
-from purebench.core.errors import PurebenchError, did_you_mean
+from purebench.core.errors import Missing, MissingFiles, PurebenchError, did_you_mean
 from purebench.core.seeds import seeded
+from purebench.defenses.mlvgm.official import models_home
 
 EPS = {
     ("cifar10", "Linf"): 8 / 255,
@@ -283,16 +284,26 @@ def _check_checkpoint(file: Path) -> None:
     licence="varies",
     source="Croce et al. 2021, arXiv:2010.09670",
 )
-def classifier(name: str, *, model_dir: str, dataset: str = "cifar10", threat_model: str = "Linf") -> nn.Module:
+def classifier(
+    name: str, *, model_dir: str | None = None, dataset: str = "cifar10", threat_model: str = "Linf"
+) -> nn.Module:
     """Load any model of RobustBench's zoo from a local folder: `robustbench:Standard(model_dir=models)`.
 
     Args:
         name: Name in the zoo.
-        model_dir: Folder of the models.
+        model_dir: Folder of the models; None for the folder robustbench in $PUREBENCH_MODELS.
         dataset: cifar10, cifar100 or imagenet.
         threat_model: Linf or L2.
 
     Returns:
         A module from images [N,3,H,W] in [0,1] to logits [N,K], in eval mode, with frozen weights.
+
+    Raises:
+        MissingFiles: If files are missing; the message states where they are published.
     """
-    return load(name, model_dir=model_dir, dataset=dataset, threat_model=threat_model)
+    folder = models_home() / "robustbench" if model_dir is None else Path(model_dir)
+    if model_dir is None:
+        missing = find(name, model_dir=folder, dataset=dataset, threat_model=threat_model).missing
+        if missing:
+            raise MissingFiles(*(Missing(str(file), source) for file, source in missing))
+    return load(name, model_dir=folder, dataset=dataset, threat_model=threat_model)

@@ -185,6 +185,16 @@ def test_gdmp_has_the_larger_variance_and_starts_one_level_above(network, images
     assert torch.allclose(together[0], crowd[0], atol=1e-6), "the pull depends on the batch"
 
 
+def test_learned_variance_of_the_last_step_is_that_of_the_step_before(network):
+    """Its own posterior variance is zero, whose logarithm is infinite."""
+    purifier = procedure("gdmp/cifar10", network)
+    levels, floor = (purifier.level(torch.tensor(0)), purifier.level(torch.tensor(-1))), purifier.floor(purifier.times)
+    assert float(floor) == pytest.approx(1.199e-4 * (1 - slow.bar(0)) / (1 - slow.bar(1)), rel=2e-3)
+    small, large = (purifier.step_variance(*levels, floor, torch.full((1,), share)) for share in (0.0, 1.0))
+    assert float(small) == pytest.approx(float(floor), rel=1e-5)
+    assert float(large) == pytest.approx(1e-4, rel=1e-3)
+
+
 def test_gdmp_for_imagenet_equals_the_released_procedure(images):
     with seeded("guided"):
         network = GuidedUNet(width=8, multiples=(1,), blocks=1, attended=(False,), head_width=8, groups=4).eval()

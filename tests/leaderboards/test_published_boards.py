@@ -1,0 +1,107 @@
+"""Tests the boards of CIFAR-10 and ImageNet: their rows, and what is said where files of others are missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from purebench.boards.bundled import bundled
+from purebench.boards.parse import load_board
+from purebench.cli.main import main
+from purebench.core.errors import Missing, MissingFiles
+from purebench.core.registry import create
+from purebench.core.seeds import seeded
+from purebench.data import datasets
+from purebench.data.image_set import ImageSet
+from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
+
+BOARDS = {"cifar10-linf": ("linf", 8 / 255), "cifar10-l2": ("l2", 0.5), "imagenet-linf": ("linf", 4 / 255)}
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of models."""
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("PUREBENCH_DATA", str(tmp_path / "data"))
+    return tmp_path / "models"
+
+
+def small() -> nn.Module:
+    with seeded("small"):
+        return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10)).eval()
+
+
+def score_sde(models: Path) -> None:
+    """Write a small network under the name of score_sde's checkpoint."""
+    with seeded("score"):
+        model = DDPMpp(width=8, multiples=(1, 1), blocks=1, attended=(False, False))
+    (models / "score_sde").mkdir(parents=True)
+    torch.save({"model": model.state_dict()}, models / "score_sde" / "checkpoint_8.pth")
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_threat_model_is_that_of_the_literature(name: str) -> None:
+    board = load_board(bundled()[name])
+    norm, radius = BOARDS[name]
+    assert board.threat.norm == norm
+    assert float(board.threat.radius) == pytest.approx(radius)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_row_but_none_names_its_missing_file(name: str, models: Path) -> None:
+    board = load_board(bundled()[name])
+    for choice in board.defenses:
+        if choice.name == "none":
+            continue
+        with pytest.raises(MissingFiles) as found:
+            create("defenses", choice.use, classifier=small())
+        for file in found.value.files:
+            assert file.place.startswith(str(models)), choice.name
+            assert file.published.startswith("https://"), choice.name
+
+
+def test_rows_run_as_soon_as_their_files_are_there(models: Path) -> None:
+    score_sde(models)
+    board = load_board(bundled()["cifar10-linf"])
+    built = []
+    for choice in board.defenses:
+        try:
+            create("defenses", choice.use, classifier=small())
+            built.append(choice.name)
+        except MissingFiles:
+            continue
+    assert built == ["none", "ddpm-surrogate", "diffpure", "freqpure", "gradual-noise"]
+
+
+def test_command_lists_all_missing_files_with_exit_code_2(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
+    made = ImageSet("cifar10", images, np.arange(64) % 10, tuple("abcdefghij"), "random numbers")
+    monkeypatch.setattr(datasets, "cifar10", lambda **_: made)
+    monkeypatch.setattr(sys, "argv", ["purebench", "run", "cifar10-linf"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    for words in (
+        "files are missing on this machine",
+        "robustbench/cifar10/Linf/Standard.pt",
+        "score_sde/checkpoint_8.pth",
+        "1,707,310,559 bytes; md5 db26ca82b7ea36b75199abf6ed94339d (of a third party's copy); licence Apache 2.0",
+        "published at https://nvlabs-fi-cdn.nvidia.com/edm/",
+        "size not known; hash not known; licence CC BY-NC-SA 4.0",
+    ):
+        assert words in told
+    assert told.count("score_sde/checkpoint_8.pth") == 1, "each file is listed once"
+
+
+def test_one_missing_file_is_told_in_one_line_with_what_is_known() -> None:
+    file = Missing("a.pt", "https://example.org", 1234, "sha256 ab", "MIT")
+    assert str(file) == "a.pt (published at https://example.org; 1,234 bytes; sha256 ab; licence MIT)"
+    assert str(Missing("a.pt", "https://example.org")) == "a.pt (published at https://example.org)"
