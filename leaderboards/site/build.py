@@ -128,9 +128,9 @@ def _data(source: BoardSource, catalogue: Catalogue) -> Iterator[tuple[str, str]
     yield f"data/{name}.js", script("board", payload)
     for ending, text in downloads(source, payload, catalogue).items():
         yield f"data/{name}.{ending}", text
-    pairs = p_values_by_row(source.standing)
+    pairs = p_values_by_row(source.standing, [row.name for row in source.rows])
     for row in source.rows:
-        yield f"data/{name}/{slug(row.name)}.js", script("row", row_details(row, pairs.get(row.name, {})))
+        yield f"data/{name}/{slug(row.name)}.js", script("row", row_details(row, pairs.get(row.name, [])))
 
 
 def script(kind: str, data: Any) -> str:

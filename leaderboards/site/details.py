@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ LETTERS = {Outcome.ROBUST: "r", Outcome.MISCLASSIFIED: "m", Outcome.ERRORED: "e"
 """One letter for each outcome, so that the outcomes of an attack are one string."""
 
 
-def row_details(row: Row, p_values: Mapping[str, float]) -> dict[str, Any]:
+def row_details(row: Row, p_values: Sequence[float | None]) -> dict[str, Any]:
     """Return the outcomes of a row and its comparisons with the other rows.
 
     The result has the images (positions in the data set) with their labels; a letter for each outcome, and the number
@@ -25,7 +25,7 @@ def row_details(row: Row, p_values: Mapping[str, float]) -> dict[str, Any]:
 
     Args:
         row: the row.
-        p_values: the adjusted p-values of its pairs, by the other row.
+        p_values: the adjusted p-values of its pairs, in the order of the board's rows; [] without any.
     """
     result = row.result
     return {
@@ -43,7 +43,7 @@ def row_details(row: Row, p_values: Mapping[str, float]) -> dict[str, Any]:
             }
             for attack in result.attacks
         },
-        "p_values": dict(p_values),
+        "p_values": list(p_values),
     }
 
 
@@ -53,14 +53,20 @@ def _fresh(result: DefenseResult) -> list[int]:
     return [int(count) if some else -1 for count, some in zip(result.fresh.sum(axis=1), known, strict=True)]
 
 
-def p_values_by_row(standing: Standing | None) -> dict[str, dict[str, float]]:
-    """Return the adjusted p-values of all pairs, by row and by the other row; {} where rows cannot be compared.
+def p_values_by_row(standing: Standing | None, names: Sequence[str]) -> dict[str, list[float | None]]:
+    """Return the adjusted p-values of each row with all rows, None where there is none; {} if rows cannot be compared.
 
     They are rounded to four digits, as they are computed from about 10,000 signs.
+
+    Args:
+        standing: the comparisons.
+        names: the rows of the board, in the order of the lists.
     """
-    found: dict[str, dict[str, float]] = {}
-    for (a, b), p in () if standing is None else standing.p_values.items():
-        short = float(f"{p:.4g}")
-        found.setdefault(a, {})[b] = short
-        found.setdefault(b, {})[a] = short
+    if standing is None:
+        return {}
+    place = {name: number for number, name in enumerate(names)}
+    found: dict[str, list[float | None]] = {name: [None] * len(names) for name in names}
+    rounded = {p: float(f"{p:.4g}") for p in set(standing.p_values.values())}
+    for (a, b), p in standing.p_values.items():
+        found[a][place[b]] = found[b][place[a]] = rounded[p]
     return found

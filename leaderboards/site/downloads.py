@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from purebench.leaderboards.site.cards import Catalogue, registered_name
 from purebench.leaderboards.site.source import BoardSource
 from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex
+from purebench.results.files.export import as_json
 
 
 def downloads(source: BoardSource, payload: dict[str, Any], catalogue: Catalogue) -> dict[str, str]:
@@ -26,5 +26,5 @@ def downloads(source: BoardSource, payload: dict[str, Any], catalogue: Catalogue
         "attacks.csv": attacks_comma_separated(source.rows),
         "tex": latex(source.rows, f"{source.board.title}: robust accuracy and its interval."),
         "bib": catalogue.bibtex(names),
-        "json": json.dumps(payload | {"rows": rows}, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+        "json": as_json(payload | {"rows": rows}),
     }

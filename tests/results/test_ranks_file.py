@@ -12,20 +12,21 @@ from purebench.results.files.ranks_file import stored_standing
 from purebench.results.ranking.rank import ranked_results
 from purebench.results.ranking.standing import standing
 
+RIGHT = {"a": 28, "b": 20, "c": 2}
+"""Right answers of 30 by row."""
+
+
+def answers(right):
+    return {name: {"clean": ["1"] * 30, "apgd": ["1"] * one + ["0"] * (30 - one)} for name, one in right.items()}
+
 
 @pytest.fixture
 def folder(build, tmp_path, monkeypatch):
-    answers = {
-        name: {"clean": ["1"] * 30, "apgd": ["1"] * right + ["0"] * (30 - right)} for name, right in RIGHT.items()
-    }
-    _, _, results = build.results(answers)
+    _, _, results = build.results(answers(RIGHT))
     export_results(tmp_path, results)
     known = ranked_results(results)
     monkeypatch.setattr(module, "standing", lambda results: "computed")
     return tmp_path, known
-
-
-RIGHT = {"a": 28, "b": 20, "c": 2}
 
 
 def test_the_stored_standing_is_the_computed_one(folder):
@@ -43,6 +44,14 @@ def test_ranks_of_other_results_are_not_used(folder):
     assert stored_standing(path, others) == "computed"
     assert stored_standing(path, known[:2]) == "computed"
     assert stored_standing(path, [replace(one, board={**one.board, "confidence": 0.9}) for one in known]) == "computed"
+
+
+def test_ranks_of_other_scores_of_the_same_rows_are_not_used(folder, build):
+    path, known = folder
+    _, _, results = build.results(answers(RIGHT | {"a": 27}))
+    others = ranked_results(results)
+    assert [one.name for one in others] == [one.name for one in known]
+    assert stored_standing(path, others) == "computed"
 
 
 def test_a_file_of_an_earlier_version_or_none_is_not_used(folder):

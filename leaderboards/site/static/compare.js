@@ -30,7 +30,7 @@ purebench.views.compare = ({ board, rows, state, change }) => {
   function tested(left, right) {
     const found = purebench.paired.compare(left, right, board.confidence);
     if (!found) return [el("p", {}, "The rows have no scored images in common.")];
-    const adjusted = left.p_values[b.name];
+    const adjusted = left.p_values[board.rows.indexOf(b)] ?? undefined;
     const apart = adjusted !== undefined && adjusted <= 1 - board.confidence + 1e-12;
     const [value, low, high] = found.difference;
     const fact = (label, text) => el("div", {}, el("dt", {}, label), el("dd", {}, text));

@@ -68,10 +68,24 @@ def test_the_details_of_a_row_are_its_outcomes_and_its_comparisons(source, site)
             told = data["attacks"][attack.name]
             assert told["outcomes"] == "".join(one.value[0] for one in attack.outcomes)
             assert told["right"] == row.result.right(attack).sum(axis=1).tolist()
-        for other, p in data["p_values"].items():
-            pair = source.standing.p_values.get((row.name, other)) or source.standing.p_values[other, row.name]
-            assert p == pytest.approx(pair, rel=1e-3)
-        assert set(data["p_values"]) == {one.name for one in source.rows} - {row.name}
+        names = [one.name for one in source.rows]
+        assert len(data["p_values"]) == len(names)
+        for other, p in zip(names, data["p_values"], strict=True):
+            pair = source.standing.p_values.get((row.name, other), source.standing.p_values.get((other, row.name)))
+            assert p == (None if other == row.name else pytest.approx(pair, rel=1e-3))
+
+
+def test_links_of_a_card_lead_to_the_web_only():
+    for address in (
+        "javascript://x/%0aalert(1)",
+        "data:text/html,x",
+        "file:///etc/passwd",
+        "//x.org",
+        'https://x.org/"a',
+    ):
+        assert Card(url=address, code=address).links == []
+    web = Card(url="https://arxiv.org/abs/1", code="http://x.org/~a?b=c")
+    assert web.links == [("paper", "https://arxiv.org/abs/1"), ("code", "http://x.org/~a?b=c")]
 
 
 def test_the_index_shows_the_leaders_with_interval_and_grade(source, site):

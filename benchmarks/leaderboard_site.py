@@ -1,6 +1,6 @@
 """Measures how long `purebench site build` takes for ten boards of 500 synthetic rows, and how large a page is.
 
-    python benchmarks/site.py [--boards 10] [--rows 500] [--images 100]
+    python benchmarks/leaderboard_site.py [--boards 10] [--rows 500] [--images 100]
 
 Half of the rows are random. Ranks are those that `purebench run --results` would have written; writing them is not
 measured, because a site reads them.
@@ -27,20 +27,7 @@ from purebench.results.ranking.rank import ranked_results
 from purebench.results.ranking.standing import RankInterval, Standing, scores_hash
 from purebench.results.results import DefenseResult
 
-ATTACKS = (
-    "clean",
-    "apgd-blind",
-    "apgd-bpda",
-    "apgd-exact",
-    "square",
-    "latent",
-    "transfer",
-    "fmn",
-    "md",
-    "pgd",
-    "cw",
-    "noise",
-)
+ATTACKS = ("clean", *(f"attack-{number}" for number in range(11)))
 DRAWS, FRESH = 16, 32
 
 
