@@ -64,7 +64,11 @@ def known(folder: Path, row: str) -> Any:
 
 
 @pytest.mark.parametrize("row", ["none", "noise", "coin"])
-def test_the_incumbent_examples_do_not_lower_the_bound(ran: Path, folder: Path, row: str) -> None:
+def test_the_incumbent_examples_do_not_lower_the_bound(
+    ran: Path, folder: Path, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first level, 3 % of the seeds accept the equal examples of a random defense: this one does not."""
+    monkeypatch.setattr("purebench.cli.challenge_run.secrets.randbits", lambda bits: 1)
     done = submit(ran, folder, row, ran / "e" / "adversarial" / row / "worst-case.npz")
     assert done.exit_code == 1, done.output
     assert "submission 1 to" in done.output
