@@ -122,10 +122,11 @@ def from_diffpure(model: nn.Module) -> Defense:
         # from batch 2 on, the runner writes no pictures
         state = runner.image_editing_sample((large - 0.5) * 2, bs_id=2, tag="purebench")
         state = resize(state, x.shape[-2:]) if "imagenet" in arguments.domain else state
-        return (state + 1) * 0.5  # type: ignore[no-any-return]
+        return (state + 1) * 0.5
 
-    differentiable = arguments.diffusion_type in DIFFERENTIABLE
-    return Defense(model.classifier, RepositoryPurifier(model, purify=purify, differentiable=differentiable))
+    differentiable, classifier = arguments.diffusion_type in DIFFERENTIABLE, model.classifier
+    assert isinstance(classifier, nn.Module)
+    return Defense(classifier, RepositoryPurifier(model, purify=purify, differentiable=differentiable))
 
 
 def from_diffhammer(model: nn.Module) -> Defense:

@@ -14,7 +14,7 @@ from torch import nn
 
 from purebench.core import registry
 from purebench.core.defense import as_defense
-from purebench.core.errors import PurebenchError
+from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.defenses.transforms.simple import GaussianBlur, gaussian_blur
@@ -122,13 +122,16 @@ def test_checkpoints_of_other_models_and_web_pages_are_rejected(made, tmp_path):
 
 
 @pytest.mark.parametrize("group", ["classifiers", "defenses"])
-def test_a_zoo_model_is_created_by_name(made, group):
+def test_a_zoo_model_is_created_by_name(made, group, monkeypatch, tmp_path):
     spec = Spec.parse(f"robustbench:{NAME}(model_dir='{made.folder}')")
     defense = as_defense(registry.create(group, spec))
     assert torch.equal(defense(made.x), made.net(made.x))
     assert not defense.random
-    with pytest.raises(PurebenchError, match="expected the parameter 'model_dir'"):
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    with pytest.raises(MissingFiles, match=f"{tmp_path}/robustbench/cifar10/Linf/{NAME}.pt"):
         registry.create(group, Spec(f"robustbench:{NAME}"))
+    (tmp_path / "robustbench").symlink_to(made.folder)
+    assert torch.equal(as_defense(registry.create(group, Spec(f"robustbench:{NAME}")))(made.x), made.net(made.x))
 
 
 def test_a_purifier_can_be_placed_before_a_zoo_model(made):
