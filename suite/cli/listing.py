@@ -16,7 +16,7 @@ from purebench.attacks.catalogue import LIBRARIES
 from purebench.attacks.entry import AttackEntry, entry_of, native
 from purebench.boards.bundled import bundled
 from purebench.cli.declaration import VARIES, Declaration, declared
-from purebench.cli.summaries import summary
+from purebench.cli.output.summaries import summary
 from purebench.core import registry
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.terminal_output import make_console

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from purebench.boards.board import Board
 from purebench.boards.replay import run_command
-from purebench.cli.citations import paper
+from purebench.cli.output.citations import paper
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.results.ranking.rank import Row

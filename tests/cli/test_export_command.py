@@ -15,9 +15,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from purebench.boards.parse import load_board
-from purebench.cli.citations import bibtex, papers
 from purebench.cli.declaration import declared
 from purebench.cli.main import app
+from purebench.cli.output.citations import bibtex, papers
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.data.pictures import to_bytes

@@ -16,8 +16,9 @@ from purebench.attacks.entry import native
 from purebench.attacks.gradient.losses import LOSSES
 from purebench.boards.bundled import bundled
 from purebench.cli import describe as describing
-from purebench.cli import listing, summaries
+from purebench.cli import listing
 from purebench.cli.listing import LEAST, in_rows, print_attacks, print_names
+from purebench.cli.output import summaries
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from purebench.cli.main import app
 from purebench.cli.options import in_minutes, in_seconds
 from purebench.core.errors import PurebenchError
-from purebench.integrations.robustbench import benchmark
+from purebench.integrations.robustbench import command
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_commands_reject_an_invalid_time_limit(words: list[str], message: str) -
 @pytest.mark.parametrize("words", [["--threat", "Linf"], ["--norm", "linf"], ["--norm", "LINF", "--eps", "8/255"]])
 def test_robustbench_accepts_our_names_of_norm_and_radius(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
-    monkeypatch.setattr(benchmark, "command", lambda model, **options: given.update(options))
+    monkeypatch.setattr(command, "command", lambda model, **options: given.update(options))
     done = CliRunner().invoke(app, ["robustbench", "Standard", "--models", "models", *words])
     assert done.exit_code == 0, done.output
     assert given["threat_model"] == "Linf"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from purebench.boards.bundled import bundled
-from purebench.cli.result_files import from_results
+from purebench.cli.output.result_files import from_results
 from purebench.core.errors import PurebenchError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from purebench.cli.summaries import summary
+from purebench.cli.output.summaries import summary
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec

@@ -37,7 +37,7 @@ def show(
 
     Example: purebench show --results my-results --page board.html
     """
-    from purebench.cli.result_files import show_results
+    from purebench.cli.output.result_files import show_results
     from purebench.leaderboards.output import check_outputs
 
     if board is None and store is None and results is not None:

@@ -40,10 +40,10 @@ def export(
     Example: purebench export fashion-quick -o exported --format model-info,card
     """
     from purebench.boards.selection import stored_name
-    from purebench.cli.citations import bibtex
-    from purebench.cli.export_manifest import Manifest
-    from purebench.cli.image_export import export_images
     from purebench.cli.model_files import model_cards, model_infos
+    from purebench.cli.output.citations import bibtex
+    from purebench.cli.output.export_manifest import Manifest
+    from purebench.cli.output.image_export import export_images
     from purebench.core.files.places import default_store
     from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex, markdown

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from purebench.boards.board import DefenseChoice
 from purebench.boards.bundled import bundled
-from purebench.cli.result_files import from_results
+from purebench.cli.output.result_files import from_results
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.registry import Spec
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from purebench.cli.citations import bibtex, papers
 from purebench.cli.declaration import Declaration, declared
+from purebench.cli.output.citations import bibtex, papers
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_yaml import load_yaml
