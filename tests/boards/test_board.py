@@ -273,3 +273,13 @@ def test_eps_is_an_alias_of_radius(tmp_path: Path) -> None:
         load_board(both)
     with pytest.raises(PurebenchError, match="threat: expected the key 'radius', but it is missing"):
         load_board(write_board(tmp_path / "neither", threat={"norm": "linf"}))
+
+
+def test_a_board_with_the_same_attack_twice_runs_no_file_that_it_names(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n", encoding="utf-8")
+    use = f"{tmp_path / 'evil.py'}:attack"
+    board = write_board(tmp_path / "board", attacks={"a": {"use": use}, "b": {"use": use}})
+    with pytest.raises(PurebenchError, match="they are equal"):
+        load_board(board)
+    assert not ran.exists()

@@ -39,9 +39,11 @@ def test_repeated_attacks_have_random_numbers_of_their_own_and_a_random_sample_o
     noisy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[set[int], set[str]]] = []
+    seeds: list[int] = []
     from purebench.checks.verification import repeated_attacks
 
     def watched(jobs: Any, context: Any, *rest: Any) -> Any:
+        seeds.append(context.board.seed)
         seen.append(({int(one) for one in context.order}, {job.stream for job in jobs}))
         return whole(jobs, context, *rest)
 
@@ -54,6 +56,7 @@ def test_repeated_attacks_have_random_numbers_of_their_own_and_a_random_sample_o
     }
     assert all(len(images) == round(6 * 100 / len(robust) + 0.5) and images & robust for images, _ in seen)
     assert any(images - robust for images, _ in seen)
+    assert seeds == [1, 1, 2]  # the attacks' random numbers, also on equal images
     assert seen[0] == seen[1]
     assert seen[0][0] != seen[2][0]
     assert not seen[0][1] & seen[2][1]

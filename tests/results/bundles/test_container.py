@@ -122,6 +122,14 @@ def tampered(data: bytes, rng: np.random.Generator) -> bytes:
     return made.getvalue()
 
 
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_error_names_the_member_that_was_changed(data: bytes, name: str) -> None:
+    members = with_sums(data)
+    changed = rezipped(members | {name: members[name] + b" "})
+    with pytest.raises(PurebenchError, match=f"expected the hash of {name}, but got .*; its content was changed"):
+        unpacked(changed, "row.zip")
+
+
 def test_a_thousand_tampered_bundles_are_refused(data: bytes) -> None:
     rng = np.random.default_rng(0)
     accepted = []
