@@ -64,7 +64,7 @@ def test_edm_equals_the_reference_forward_pass(tmp_path, sigma, augmented):
 
 
 def test_edm_attends_where_the_published_files_do():
-    """In every encoder block at 16 pixels, in the first block at 8 pixels, and in the last decoder block at 16 alone."""
+    """In every encoder block at 16 pixels, the first decoder block at 8, and the last decoder block at 16."""
     with torch.device("meta"):
         keys = EDM().state_dict()
     assert {name.removesuffix(".qkv.weight") for name in keys if name.endswith(".qkv.weight")} == {
