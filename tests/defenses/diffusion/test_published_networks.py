@@ -63,6 +63,20 @@ def test_edm_equals_the_reference_forward_pass(tmp_path, sigma, augmented):
     assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
 
 
+def test_edm_attends_where_the_published_files_do():
+    """In every encoder block at 16 pixels, the first decoder block at 8, and the last decoder block at 16."""
+    with torch.device("meta"):
+        keys = EDM().state_dict()
+    assert {name.removesuffix(".qkv.weight") for name in keys if name.endswith(".qkv.weight")} == {
+        *(f"model.enc.16x16_block{number}" for number in range(4)),
+        "model.dec.8x8_in0",
+        "model.dec.16x16_block4",
+    }
+    assert {name for name in keys if "_up" in name and "filter" in name} == {
+        f"model.dec.{side}x{side}_up.{part}.resample_filter" for side in (16, 32) for part in ("conv0", "skip")
+    }
+
+
 def test_coefficients_of_edm_at_the_deviation_of_the_data():
     found = [float(value) for value in coefficients(torch.tensor([0.5]))]
     assert found == pytest.approx([0.5, 0.3536, 1.4142, -0.1733], abs=5e-5)
