@@ -45,7 +45,7 @@ def _diffusion(kind: str) -> Callable[[], tuple[Read, Build]]:
     """Return the reader and builder of a layout of noise-prediction networks, when called."""
 
     def made() -> tuple[Read, Build]:
-        from purebench.defenses.diffusion.layouts import LAYOUTS, build
+        from purebench.defenses.diffusion.architectures.layouts import LAYOUTS, build
 
         def read(path: Path, content: Content, _: float, **options: Any) -> nn.Module:
             found, model, unwrapped = build(path, content, options)
@@ -111,7 +111,7 @@ def kind_of(path: Path, content: Content) -> str:
 
 def _noise_predictor(content: Content) -> str | None:
     """Return the kind of a noise-prediction network, or None."""
-    from purebench.defenses.diffusion.layouts import layout_of, weights_of
+    from purebench.defenses.diffusion.architectures.layouts import layout_of, weights_of
 
     return layout_of(weights_of(content).state)
 

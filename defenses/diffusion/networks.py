@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import brief, find, kind_in, load
 from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
-from purebench.defenses.diffusion.layouts import BUILDERS, build
+from purebench.defenses.diffusion.architectures.layouts import BUILDERS, build
 from purebench.defenses.mlvgm.official import CONVERTED, ENDINGS, read_official
 from purebench.defenses.persistent_pickles import ENDING as PICKLE
 from purebench.defenses.persistent_pickles import read_persistent

@@ -25,9 +25,9 @@ from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.defenses.checkpoints import BUNDLED
 from purebench.defenses.classifiers.resnet import fashion_resnet
-from purebench.defenses.diffusion import released
 from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
+from purebench.defenses.diffusion.released import settings as released
 from purebench.defenses.ebm import hill
 from purebench.defenses.mlvgm import presets
 from purebench.defenses.mlvgm.bundled import hvae

@@ -18,7 +18,7 @@ from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.chain import seeded_noise
-from purebench.defenses.diffusion.released import data, procedure
+from purebench.defenses.diffusion.released.settings import data, procedure
 from purebench.defenses.diffusion.sde_rules import RELEASED
 
 LEE_KIM = [(30, 30)] * 4 + [(50, 50)] * 2

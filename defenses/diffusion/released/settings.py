@@ -1,7 +1,7 @@
-"""Published purifiers as their code was released, by name, such as `diffpure/cifar10`, from released.yaml.
+"""Published purifiers as their code was released, by name, such as `diffpure/cifar10`, from settings.yaml.
 
 Each loads the checkpoint that its authors name, from $PUREBENCH_MODELS. What differs from the release on purpose is
-stated in released.yaml and at each name.
+stated in settings.yaml and at each name.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from purebench.defenses.diffusion.sde_rules import Rules
 from purebench.defenses.mlvgm.official import find_official
 from purebench.defenses.transforms.resized import Resized
 
-FILE = Path(__file__).with_name("released.yaml")
+FILE = Path(__file__).with_name("settings.yaml")
 RULES = ("width", "last_noise", "end", "start", "label")
 
 
 @cache
 def data() -> Mapping[str, Any]:
-    """Return the content of released.yaml: `files` and `procedures`."""
+    """Return the content of settings.yaml: `files` and `procedures`."""
     loaded: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return loaded
 
 
 def _sde(net: nn.Module, **settings: Any) -> DiffPureSDE:
-    """Build DiffPureSDE, whose rules are settings like the others in released.yaml."""
+    """Build DiffPureSDE, whose rules are settings like the others in settings.yaml."""
     rules = Rules(**{name: settings.pop(name) for name in RULES if name in settings})
     return DiffPureSDE(net, rules=rules, **settings)
 
@@ -59,16 +59,16 @@ BUILDERS: dict[str, Callable[..., Purifier]] = {
     "likelihood-adam": _likelihood,
     "freqpure": FreqPure,
 }
-"""Procedures by their name in released.yaml; each is called with a network and the settings."""
+"""Procedures by their name in settings.yaml; each is called with a network and the settings."""
 
 
 def procedure(name: str, net: nn.Module, **more: Any) -> Purifier:
     """Build a published purifier around a network.
 
     Args:
-        name: a name of `procedures` in released.yaml.
+        name: a name of `procedures` in settings.yaml.
         net: the network, which was loaded with the procedure's `label`.
-        **more: settings besides those of released.yaml, such as `checkpointed`, or `size` in its place.
+        **more: settings besides those of settings.yaml, such as `checkpointed`, or `size` in its place.
     """
     chosen = data()["procedures"][name]
     size = more.pop("size", chosen.get("size"))
@@ -83,10 +83,10 @@ def released(name: str, weights: str | None, architecture: Mapping[str, Any] | N
     """Load a published purifier.
 
     Args:
-        name: a name of `procedures` in released.yaml.
+        name: a name of `procedures` in settings.yaml.
         weights: path of the network; None for the authors' file name in the folder $PUREBENCH_MODELS.
         architecture: arguments of the network that the file does not reveal; None for those of the published file.
-        **more: settings besides those of released.yaml, such as `checkpointed`.
+        **more: settings besides those of settings.yaml, such as `checkpointed`.
 
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.

@@ -7,7 +7,7 @@ from typing import Any
 
 from purebench.core.defense import Purifier
 from purebench.core.defense.listed import listed
-from purebench.defenses.diffusion.released import released
+from purebench.defenses.diffusion.released.settings import released
 
 
 @listed(

@@ -1,0 +1,1 @@
+"""Published diffusion purifiers as their code was released."""
