@@ -51,7 +51,7 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
         PurebenchError: a file is missing or differs from that of the bundle, the user does not consent, or the images
             or the adversarial examples contradict the bundle.
     """
-    board = with_files(bundle.board, lambda path: code_file(path, bundle.manifest.code_files, folder))
+    board = with_files(bundle.board, lambda path: code_file(path, bundle.manifest, folder))
     check_files(name, board, None, trust=trust)
     context = prepare(board, device)
     _check_images(bundle, context)

@@ -98,7 +98,7 @@ def verify_bundle(
     if not 0 <= seed <= MOST_SEED:
         raise PurebenchError(f"--seed: expected a whole number from 0 to {MOST_SEED:,}, but got {seed:,}.")
     bundle = read_bundle(path)
-    apart, told = check_settings(bundle.result, board)
+    apart, told = check_settings(bundle, board)
     rebuilt = rebuild(bundle, code or path.parent, name=str(path), device=device, trust=trust)
     tests, remarks = claim_tests(rebuilt, seed, tell), [*([told] if told else []), *rebuilt.remarks]
     again = repeat_attacks(rebuilt, images, seed, tell) if attacks else None
