@@ -13,6 +13,7 @@ from purebench.checks.verification.code_files import code_file
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.threat_check import ROUNDING
+from purebench.records.outcome import Outcome
 from purebench.records.provenance import versions
 from purebench.results.files.bundles.bundle import Bundle
 
@@ -55,6 +56,7 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
     check_files(name, board, None, trust=trust)
     context = prepare(board, device)
     _check_images(bundle, context)
+    _check_skips(bundle)
     _check_distances(bundle, context)
     row, remarks = bundle.result.name, []
     defense = context.defenses[row]
@@ -87,6 +89,21 @@ def _check_images(bundle: Bundle, context: Context) -> None:
             f"dataset: expected the images that the bundle was made with, {context.images.name} with the hash "
             f"{str(claimed)[:12]}…, but the hash here is {context.data[:12]}…, or their order differs; install the "
             "same data set."
+        )
+
+
+def _check_skips(bundle: Bundle) -> None:
+    """Raise PurebenchError if some images have no score because all attacks skipped them, and others have one.
+
+    An attack applies to a defense or not, and one that is spared an image had an earlier one answer it. So the attacks
+    leave all images of a row without a score, or none.
+    """
+    outcomes = bundle.result.worst_case.outcomes
+    skipped = sum(one is Outcome.SKIPPED for one in outcomes)
+    if 0 < skipped < len(outcomes):
+        raise PurebenchError(
+            f"{bundle.result.name}: expected a score of every image of the row, but {skipped} of {len(outcomes)} "
+            "images are skipped under all attacks, which no attack does; the bundle is invalid."
         )
 
 

@@ -111,9 +111,7 @@ def test_files_are_run_only_with_consent_and_only_if_they_are_those_of_the_bundl
     assert not ran.exists()
 
 
-def test_the_code_may_import_only_what_the_bundle_was_made_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_imports_what_the_bundle_was_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     author = tmp_path / "author"
     author.mkdir()
     (author / "helper_of_row.py").write_text("STRENGTH = 1\n", encoding="utf-8")
