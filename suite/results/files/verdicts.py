@@ -101,7 +101,7 @@ def load_verdicts(folder: Path, row: str) -> list[Verdict]:
         PurebenchError: the file is not one of this version, or is that of another row.
     """
     place = folder / VERDICTS / row
-    earlier = place.with_name(f"{row}.json")
+    earlier = folder / VERDICTS / f"{row}.json"
     found = _read(earlier, row) if earlier.is_file() else []
     new = [(one.day, path.name, one) for path in sorted(place.glob("*.json")) for one in _recorded(path, row)]
     return found + [one for _, _, one in sorted(new, key=lambda one: one[:2])]
