@@ -168,7 +168,7 @@ def test_a_pull_request_is_verified_commented_and_published(repository: Path, bu
     results = load_results(repository / "results" / "fashion-small")
     assert [one.name for one in results] == ["clipped"]
     assert load_badges(repository / "results" / "fashion-small", results)["clipped"].badge is Badge.VERIFIED
-    assert "results/fashion-small/verdicts/clipped.json" in git(
+    assert "results/fashion-small/verdicts/clipped/" in git(
         repository.parent / "origin.git", "ls-tree", "-r", "--name-only", "main"
     )
     assert "fashion-small.html" in (repository / "site" / "index.html").read_text(encoding="utf-8")
