@@ -1,7 +1,8 @@
 """Compares two adversarial examples of each image on fresh draws of a defense: picks, a test, and a score.
 
 Four kinds of draws are disjoint: those that pick the incumbent among the known examples of each image, those that pick
-it or the submitted example, those of the paired test, and those that score the new picks if they are accepted. The statistics are in `statistics.sequential.challenge`.
+it or the submitted example, those of the paired test, and those that score the new picks if they are accepted. The
+statistics are in `statistics.sequential.challenge`.
 """
 
 from __future__ import annotations
