@@ -42,7 +42,7 @@ purebench.views.table = ({ board, rows, columns, state, change, picked }) => {
       { class: row.rank === null ? "unranked" : null },
       el(
         "td",
-        {},
+        { class: "pick" },
         el("input", {
           type: "checkbox",
           "aria-label": `compare ${row.name}`,
