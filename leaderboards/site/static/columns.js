@@ -117,8 +117,8 @@
     });
     /** A measured time to three significant digits: more of them are noise. */
     const digits = (value) => {
-      const places = value > 0 ? Math.max(0, 2 - Math.floor(Math.log10(value))) : 0;
       const rounded = Number(value.toPrecision(3));
+      const places = rounded > 0 ? Math.max(0, 2 - Math.floor(Math.log10(rounded))) : 0;
       return rounded.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places });
     };
     return [
