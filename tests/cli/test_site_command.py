@@ -1,5 +1,6 @@
 """Tests `purebench site`: which boards are found, cards of defenses, the printed line, the local server."""
 
+import shutil
 import threading
 import urllib.request
 from dataclasses import replace
@@ -40,7 +41,17 @@ def test_boards_are_found_by_name_by_folder_and_below_a_folder(exported):
     assert results_folders([str(both[1]), str(exported)]) == [both[1], both[0]]
 
 
+def test_the_results_of_a_leaderboard_repository_are_found(exported, tmp_path):
+    """Its layout is results/BOARD, without a folder `results` below."""
+    for name in ("one", "two"):
+        shutil.copytree(exported / name / "results", tmp_path / "repo" / "results" / name)
+    found = [tmp_path / "repo" / "results" / name for name in ("one", "two")]
+    assert results_folders([str(tmp_path / "repo" / "results")]) == found
+
+
 def test_what_is_no_board_is_refused_with_a_hint(tmp_path):
+    with pytest.raises(PurebenchError, match="it is no folder"):
+        results_folders([str(tmp_path / "nothing")])
     with pytest.raises(PurebenchError, match="fashion-quick"):
         results_folders(["fashion-quik"])
     with pytest.raises(PurebenchError, match="has no results"):

@@ -172,7 +172,7 @@ def test_a_pull_request_is_verified_commented_and_published(repository: Path, bu
         repository.parent / "origin.git", "ls-tree", "-r", "--name-only", "main"
     )
     assert "fashion-small.html" in (repository / "site" / "index.html").read_text(encoding="utf-8")
-    assert "clipped" in (repository / "site" / "fashion-small.html").read_text(encoding="utf-8")
+    assert "clipped" in (repository / "site" / "data" / "fashion-small.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("change", ["outside", "two", "damaged", "settings"])
