@@ -1,16 +1,20 @@
 """Tests `purebench site`: which boards are found, cards of defenses, the printed line, the local server."""
 
+import shutil
 import threading
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from purebench.boards.bundled import bundled
 from purebench.cli.commands.sharing.site_boards import load_source, results_folders
 from purebench.cli.commands.sharing.site_cards import catalogue, entries
 from purebench.cli.main import app
+from purebench.cli.output.result_files import from_results
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.site.serve import site_server
 from purebench.results.files.export import export_results
@@ -38,6 +42,28 @@ def test_boards_are_found_by_name_by_folder_and_below_a_folder(exported):
     assert results_folders([str(exported)]) == both
     assert results_folders([str(exported / "one")]) == both[:1]
     assert results_folders([str(both[1]), str(exported)]) == [both[1], both[0]]
+
+
+def test_folders_of_results_may_lie_below_a_folder_without_sub_folders_results(exported, tmp_path):
+    """As `purebench run BOARD --results results/BOARD` writes them."""
+    for name in ("one", "two"):
+        shutil.copytree(exported / name / "results", tmp_path / "results" / name)
+        (tmp_path / "results" / name / "verdicts").mkdir()
+    both = [tmp_path / "results" / "one", tmp_path / "results" / "two"]
+    assert results_folders([str(tmp_path / "results")]) == both
+
+
+def test_title_and_description_come_from_the_board_file_beside_the_results(exported, monkeypatch):
+    plain, _ = from_results(exported / "one" / "results")
+    about = plain.to_dict() | {"title": "A title of ours", "about": "What it is for."}
+    (exported / "one" / "board.yaml").write_text(yaml.safe_dump(about), encoding="utf-8")
+    board = load_source(exported / "one" / "results").board
+    assert (board.title, board.about) == ("A title of ours", "What it is for.")
+    monkeypatch.chdir(exported / "one")
+    assert from_results(Path("results"))[0].title == "A title of ours"
+
+    (exported / "one" / "board.yaml").write_text(yaml.safe_dump(about | {"name": "other"}), encoding="utf-8")
+    assert from_results(Path("results"))[0].title == plain.title
 
 
 def test_what_is_no_board_is_refused_with_a_hint(tmp_path):
@@ -100,7 +126,6 @@ def test_a_wrong_cards_yaml_is_refused_with_its_path(tmp_path, text):
 
 def test_our_own_cards_name_registered_defenses():
     from importlib.resources import files
-    from pathlib import Path
 
     from purebench.cli.declaration import own
 
