@@ -1,5 +1,6 @@
 """Tests `purebench site`: which boards are found, cards of defenses, the printed line, the local server."""
 
+import html
 import shutil
 import threading
 import urllib.request
@@ -105,6 +106,56 @@ def test_cards_come_from_declarations_papers_and_cards_yaml(exported):
     )
     assert own.licence == "MIT"
     assert "eprint = {1312.6114}" in found.bibtex(["vae"])
+
+
+ENTRY = {"schema": 1, "board": "one", "row": "plain", "bundle": f"sha256:{'0' * 64}", "title": "My <b>VAE</b>"}
+ENTRY |= {
+    "authors": ["A. <i>One</i>", "B. Two"],
+    "code": "https://example.org/code",
+    "note": "<script>alert(1)</script>",
+}
+
+
+def write_entry(exported, **changes):
+    place = exported / "one" / "entries" / "plain.yaml"
+    place.parent.mkdir()
+    place.write_text(yaml.safe_dump(ENTRY | changes), encoding="utf-8")
+
+
+def test_what_a_submission_declares_is_on_its_card_and_escaped(exported, tmp_path):
+    write_entry(exported)
+    (exported / "one" / "cards.yaml").write_text("plain: {family: diffusion}", encoding="utf-8")
+    source = load_source(exported / "one" / "results")
+    card = {row.name: catalogue([source]).card("one", row) for row in source.rows}["plain"]
+    assert (card.title, card.paper, card.code) == ("My <b>VAE</b>", "A. <i>One</i>, B. Two", "https://example.org/code")
+    assert card.family == "diffusion"
+    assert card.licence == "MIT", "the submission does not state one, so that of the registered defense is shown"
+    assert (card.venue, card.year, card.url) == ("", "", ""), "those of the declared paper are not of this title"
+
+    out = tmp_path / "site"
+    done = CliRunner().invoke(app, ["site", "build", "--boards", str(exported / "one"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    (page,) = (out / "defenses").glob("*.html")
+    shown = page.read_text(encoding="utf-8")
+    for text in ("My <b>VAE</b>", "A. <i>One</i>, B. Two", "<script>alert(1)</script>"):
+        assert text not in shown
+        assert html.escape(text) in shown
+    assert 'href="https://example.org/code"' in shown
+
+
+def test_cards_yaml_takes_precedence_over_a_submission(exported):
+    write_entry(exported)
+    (exported / "one" / "cards.yaml").write_text("plain: {title: Corrected, year: 2030}", encoding="utf-8")
+    source = load_source(exported / "one" / "results")
+    card = {row.name: catalogue([source]).card("one", row) for row in source.rows}["plain"]
+    assert (card.title, card.year, card.paper) == ("Corrected", "2030", "A. <i>One</i>, B. Two")
+
+
+@pytest.mark.parametrize("changes", [{"row": "other"}, {"board": "two"}, {"code": "javascript:alert(1)"}], ids=str)
+def test_the_entry_of_another_row_or_a_wrong_one_is_refused_with_its_path(exported, changes):
+    write_entry(exported, **changes)
+    with pytest.raises(PurebenchError, match=r"entries/plain\.yaml"):
+        catalogue([load_source(exported / "one" / "results")])
 
 
 @pytest.mark.parametrize(

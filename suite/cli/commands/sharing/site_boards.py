@@ -71,6 +71,6 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _own(folder: Path) -> Path | None:
-    """Return the folder of results of one board: the sub-folder `results` if there is one, or else the folder itself."""
+    """Return the folder of results of one board: the sub-folder `results` if there is one, or else itself."""
     place = folder / RESULTS if (folder / RESULTS).is_dir() else folder
     return place if any(place.glob("*.json")) else None
