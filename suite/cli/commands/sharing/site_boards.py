@@ -35,7 +35,7 @@ def results_folders(wanted: Sequence[str]) -> list[Path]:
     found = [folder for one in wanted for folder in ([known[one]] if one in known else _below(Path(one)))]
     empty = next((one for one in wanted if one not in known and not list(_below(Path(one)))), None)
     if empty is not None:
-        hint = did_you_mean(empty, known)
+        hint = f"it is no folder; {did_you_mean(empty, known)}"
         if Path(empty).is_dir():
             hint = "it has no results: JSON files in it, in BOARD/results/ or in BOARD/"
         raise PurebenchError(f"--boards: expected a bundled board or a folder of results, but got {empty!r}; {hint}")
