@@ -24,7 +24,7 @@ from purebench.leaderboards.site.cards import Catalogue
 from purebench.results.files.export import as_json, load_results
 from purebench.results.merge import header_of
 from purebench.results.ranking.rank import ranked_results
-from purebench.results.ranking.standing import RankInterval, Standing, scores_hash
+from purebench.results.ranking.standing import RankInterval, Standing, ranks_file
 from purebench.results.results import DefenseResult
 
 ATTACKS = ("clean", *(f"attack-{number}" for number in range(11)))
@@ -121,7 +121,7 @@ def write(folder: Path, made: Board, seed: int) -> None:
     }
     pairs = {(a, b): 0.01 if apart[i, j] else 1.0 for i, a in enumerate(names) for j, b in enumerate(names) if i < j}
     found = Standing(places, pairs, values.shape[1], "", 0.95)
-    (folder / "ranks.json").write_text(as_json({**found.to_dict(), "scores": scores_hash(known)}), encoding="utf-8")
+    (folder / "ranks.json").write_text(as_json(ranks_file(found, known)), encoding="utf-8")
 
 
 def measure(boards: int, rows: int, images: int) -> tuple[float, int]:

@@ -54,9 +54,9 @@ def network(weights: str | Path, architecture: Mapping[str, Any] | None = None, 
             and weights); or a checkpoint (.pt, .pth, .ckpt, .pkl) of guided-diffusion, of score_sde's VP family, of EDM
             or of DDPM's U-Net (pesser's port), recognised by its keys. Only tensors and plain values are read from a
             checkpoint. score_sde's VP and sub-VP networks cannot be told apart by their keys; name a VP one.
-        architecture: arguments of the network that cannot be inferred from the keys: `head_width` or `heads` and
-            `split_first` of GuidedUNet, `groups` of HoUNet, and `parametrisation` (`linear`) where the keys leave it
-            open.
+        architecture: arguments of the network that cannot be inferred from the keys: `groups` of HoUNet; and of
+            guided-diffusion's networks other than the published one, which are refused without them, `head_width` or
+            `heads`, `split_first` and `parametrisation` (`linear`).
         label: what score_sde's network, trained in continuous time, is given for timestep i: its `time` 0.999·(i + 1),
             or its `index` i, as in the code of Lee & Kim 2023. Other networks are given the index in either case.
 

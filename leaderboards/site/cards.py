@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from purebench.core.registry import Spec
 from purebench.results.ranking.rank import Row
 
 UNKNOWN = "not declared"
@@ -29,6 +30,7 @@ class Card:
         extra_data: "yes" if it was trained on data beyond the training set of the board's data set, "no" otherwise.
         forwards: passes of an image through the defense's own networks in a draw.
         ms: milliseconds of CPU time for a draw of an image at default settings.
+        note: a remark for readers.
     """
 
     paper: str = ""
@@ -43,6 +45,7 @@ class Card:
     extra_data: str = ""
     forwards: str = ""
     ms: str = ""
+    note: str = ""
 
     @property
     def links(self) -> list[tuple[str, str]]:
@@ -70,14 +73,23 @@ class Catalogue:
         return self.own.get((board, row.name)) or self.cards.get(registered_name(row), Card())
 
     def key(self, row: Row) -> str:
-        """Return what a defense is identified by across boards: its registered name, or else the name of the row."""
+        """Return what a defense is identified by across boards: its registered name, or else the name of the row.
+
+        A row of the user may have the name of a registered defense; it is then told apart by its spec.
+        """
         name = registered_name(row)
-        return name if name in self.cards else row.name
+        if name in self.cards:
+            return name
+        return f"{row.name} ({row.result.spec['name']})" if row.name in self.cards else row.name
 
 
 def registered_name(row: Row) -> str:
-    """Return the registered name of a row's defense, without the part behind a prefix such as `robustbench/`."""
-    return re.split("[/:]", str(row.result.spec["name"]))[0]
+    """Return the registered name of a row's defense, without the part behind a prefix such as `robustbench/`.
+
+    It is "" for a file of the user (`path/to/file.py:name`), whatever the names of its folders.
+    """
+    name = str(row.result.spec["name"])
+    return "" if Spec(name).path else re.split("[/:]", name)[0]
 
 
 def slug(name: str) -> str:

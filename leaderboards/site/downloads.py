@@ -18,7 +18,7 @@ def downloads(source: BoardSource, payload: dict[str, Any], catalogue: Catalogue
         payload: the data of its page.
         catalogue: what is known about its defenses.
     """
-    names = list(dict.fromkeys(registered_name(row) for row in source.rows))
+    names = list(dict.fromkeys(name for row in source.rows if (name := registered_name(row))))
     local = ("page", "data")
     rows = [{key: value for key, value in row.items() if key not in local} for row in payload["rows"]]
     return {

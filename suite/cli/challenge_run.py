@@ -140,7 +140,7 @@ def challenge(
     except Violation as error:
         raise PurebenchError(f"{file}: {error}; the submission is not recorded.") from error
     with locked(row.results, wait):
-        incumbent = _incumbent(row, clean)
+        known = _known(row, clean)
         defense = identity(row.result)
         number = len(read_history(row.results).submissions(defense)) + 1
         event = Submitted(
@@ -156,7 +156,7 @@ def challenge(
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         append(row.results, event)
-        decision = _decide(row, context, event, incumbent, rows, submitted)
+        decision = _decide(row, context, event, known, rows, submitted)
         append(row.results, decision)
     return event, decision
 
@@ -225,21 +225,35 @@ def _check_unchanged(row: Row, context: Context) -> None:
         )
 
 
-def _incumbent(row: Row, clean: Tensor) -> Tensor:
-    """Return the best known examples: those of the last accepted submission, else those that the attacks found."""
-    best = read_history(row.results).best(identity(row.result))
-    if best is not None:
-        return torch.as_tensor(kept_examples(row.results, best.examples, row.result.images))
+def _known(row: Row, clean: Tensor) -> list[Tensor]:
+    """Return the known examples: those that the attacks found, and those of the last accepted submission, if any."""
     label = WORST_CASE if row.result.best_known is None else BEST_KNOWN
     found = StoredExamples(row.store, row.records).read(row.board, row.choice.name, label)
-    known = dict(zip(found.positions, found.x_adv, strict=True))
-    return torch.stack([known.get(position, x) for position, x in zip(row.result.images, clean, strict=True)])
+    by_place = dict(zip(found.positions, found.x_adv, strict=True))
+    known = [torch.stack([by_place.get(place, x) for place, x in zip(row.result.images, clean, strict=True)])]
+    best = read_history(row.results).best(identity(row.result))
+    if best is not None:
+        known.append(torch.as_tensor(kept_examples(row.results, best.examples, row.result.images)))
+    return known
 
 
 def _decide(
-    row: Row, context: Context, event: Submitted, incumbent: Tensor, rows: Tensor, submitted: Tensor
+    row: Row, context: Context, event: Submitted, known: list[Tensor], rows: Tensor, submitted: Tensor
 ) -> Decided:
+    """Test a submission against the better known example of each image; examples that are known already do not count.
+
+    Args:
+        row: the row.
+        context: the prepared board.
+        event: the submission.
+        known: sets of known examples of all images, [images,C,H,W] each.
+        rows: the places of the submitted examples among the images.
+        submitted: the submitted examples.
+    """
     result, y = row.result, torch.as_tensor(context.images.labels)
+    incumbent = ChallengeDraws(context, row.choice.name, y, event.seed).strongest(known)
+    new = torch.stack([(submitted != one[rows]).flatten(1).any(dim=1) for one in known]).all(dim=0)
+    rows, submitted = rows[new], submitted[new]
     compared = ChallengeDraws(context, row.choice.name, y[rows], event.seed).compare(incumbent[rows], submitted)
     before = best_known(result) or result.robust
     assert before is not None

@@ -18,8 +18,11 @@ from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.execution.context import prepare
-from purebench.results.files.challenge_history import identity, read_history
+from purebench.execution.jobs.challenge_draws import ChallengeDraws
+from purebench.results.files.challenge_history import Bound, Decided, Submitted, identity, read_history
+from purebench.results.files.challenge_writing import append, keep_examples, kept_examples
 from purebench.results.files.export import load_results
+from purebench.results.grading.best_known import best_known
 
 from boards import write_board  # isort: skip
 
@@ -64,11 +67,7 @@ def known(folder: Path, row: str) -> Any:
 
 
 @pytest.mark.parametrize("row", ["none", "noise", "coin"])
-def test_the_incumbent_examples_do_not_lower_the_bound(
-    ran: Path, folder: Path, row: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At the first level, 3 % of the seeds accept the equal examples of a random defense: this one does not."""
-    monkeypatch.setattr("purebench.cli.challenge_run.secrets.randbits", lambda bits: 1)
+def test_the_incumbent_examples_do_not_lower_the_bound(ran: Path, folder: Path, row: str) -> None:
     done = submit(ran, folder, row, ran / "e" / "adversarial" / row / "worst-case.npz")
     assert done.exit_code == 1, done.output
     assert "submission 1 to" in done.output
@@ -101,6 +100,31 @@ def test_better_examples_lower_the_bound_and_become_the_incumbent(ran: Path, fol
     assert b.level == pytest.approx(a.level / 4)
     assert a.seed != b.seed
     assert refused.before == accepted.after
+
+
+def test_the_incumbent_is_the_better_of_the_attacks_and_an_accepted_submission(ran: Path, folder: Path) -> None:
+    """A submission that the attacks of a later run beat: its bound is not shown, and their examples are not new."""
+    result = next(one for one in load_results(folder / "results") if one.name == "none")
+    assert result.robust is not None
+    context = prepare(load_board(ran / "board.yaml"))
+    high = Bound(1.0, 0.7, 1.0, 0.95, IMAGES, "clopper-pearson")
+    append(folder / "results", Submitted(1, identity(result), "none", "A", "", "f", 1, 0.03, 1, "2026-01-01"))
+    digest = keep_examples(folder / "results", context.images.floats(), result.images)
+    append(folder / "results", Decided(1, identity(result), True, 0.0, 1, 0, 1, high, high, digest))
+    (found,) = [one for one in load_results(folder / "results") if one.name == "none"]
+    assert result.robust.value < 1
+    assert best_known(found) == result.robust
+    done = submit(ran, folder, "none", ran / "e" / "adversarial" / "none" / "worst-case.npz")
+    assert done.exit_code == 1, done.output
+    assert f"stays {result.robust.percent()}" in done.output
+    assert submit(ran, folder, "none", ran / "strong.npz").exit_code == 0
+    after = known(folder, "none")
+    assert after.value < result.robust.value
+    _, decision = read_history(folder / "results").submissions(identity(result))[-1]
+    assert decision is not None
+    kept = torch.as_tensor(kept_examples(folder / "results", decision.examples, result.images))
+    scores = ChallengeDraws(context, "none", torch.as_tensor(context.images.labels), 5).score(kept)
+    assert (scores <= result.scores()).all()  # no image is less broken than by the attacks alone
 
 
 def test_a_submission_may_have_some_of_the_images_only(ran: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import purebench.results.files.ranks_file as module
 from purebench.core.errors import PurebenchError
+from purebench.core.seeds import hash_of
 from purebench.results.files.export import export_results
 from purebench.results.files.ranks_file import stored_standing
 from purebench.results.ranking.rank import ranked_results
@@ -25,6 +26,7 @@ def folder(build, tmp_path, monkeypatch):
     _, _, results = build.results(answers(RIGHT))
     export_results(tmp_path, results)
     known = ranked_results(results)
+    monkeypatch.setattr(module, "COMPUTED", len(known))
     monkeypatch.setattr(module, "standing", lambda results: "computed")
     return tmp_path, known
 
@@ -64,10 +66,45 @@ def test_a_file_of_an_earlier_version_or_none_is_not_used(folder):
     assert stored_standing(path, known) == "computed"
 
 
+def edited(path, **change):
+    """Changes the file as someone who computes its hash again."""
+    file = path / "ranks.json"
+    plain = json.loads(file.read_text(encoding="utf-8")) | change
+    told = {key: value for key, value in plain.items() if key not in ("scores", "content")}
+    file.write_text(json.dumps(plain | {"content": hash_of(told)}), encoding="utf-8")
+
+
+@pytest.mark.parametrize("part", ["places", "p_values", "images"])
+def test_a_file_that_was_edited_is_not_used(folder, part):
+    path, known = folder
+    file = path / "ranks.json"
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    assert stored_standing(path, known) != "computed"
+    if part == "images":
+        plain["images"] += 1
+    else:
+        plain[part][0] |= {"letters": "z"} if part == "places" else {"p": 0.5}
+    file.write_text(json.dumps(plain), encoding="utf-8")
+    assert stored_standing(path, known) == "computed"
+
+
+def test_ranks_that_do_not_follow_from_the_p_values_are_refused(folder):
+    path, known = folder
+    places = json.loads((path / "ranks.json").read_text(encoding="utf-8"))["places"]
+    edited(path, places=[*places[:2], places[2] | {"low": 1}])
+    with pytest.raises(PurebenchError, match=r"expected the ranks 3 to 3 of c.* but got 1 to 3"):
+        stored_standing(path, known)
+
+
+def test_ranks_of_few_rows_are_always_computed(folder, monkeypatch):
+    path, known = folder
+    monkeypatch.setattr(module, "COMPUTED", len(known) + 1)
+    assert stored_standing(path, known) == "computed"
+
+
 @pytest.mark.parametrize("change", [{"places": []}, {"p_values": []}, {"images": "many"}, {"confidence": 2.0}])
 def test_a_file_that_contradicts_its_hash_is_refused(folder, change):
     path, known = folder
-    plain = json.loads((path / "ranks.json").read_text(encoding="utf-8"))
-    (path / "ranks.json").write_text(json.dumps(plain | change), encoding="utf-8")
+    edited(path, **change)
     with pytest.raises(PurebenchError, match=r"ranks\.json"):
         stored_standing(path, known)

@@ -86,6 +86,9 @@ def test_other_conditions_leave_the_verdict_undecided(change: dict[str, object],
 def test_attacks_of_other_code_leave_the_verdict_undecided() -> None:
     other = result(30, code={"defense": "d1", "attacks": {"clean": "a1", "apgd": "b2"}})
     assert other_conditions(result(10), other) == ["the code of attacks differs: apgd"]
+    unknown = result(30, code={})
+    assert other_conditions(result(10), unknown) == ["the code of attacks is known for one of them only"]
+    assert other_conditions(unknown, unknown) == []
     assert verdict(result(10), other) is Verdict.UNDECIDED
 
 

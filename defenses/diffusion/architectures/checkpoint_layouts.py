@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -77,15 +77,27 @@ def _layers(state: Mapping[str, Tensor], block: str) -> list[str]:
     return [kinds[place] for place in sorted(kinds)]
 
 
-def is_ambiguous(architecture: Mapping[str, Any]) -> bool:
-    """Return whether networks of other parametrisations have the same keys as this architecture of GuidedUNet.
+PUBLISHED: Final = {
+    "channels": 3,
+    "outputs": 6,
+    "width": 256,
+    "multiples": [1, 1, 2, 2, 4, 4],
+    "blocks": 2,
+    "attended": [False, False, False, True, True, True],
+    "modulated": True,
+    "residual_resize": True,
+}
+"""What the keys of guided-diffusion's 256x256_diffusion_uncond.pt reveal. It predicts the noise under DDPM's linear
+schedule, and has attention heads of 64 channels that are split before query, key and value."""
 
-    guided-diffusion's unconditional networks learned the variance and resize in residual blocks, under DDPM's linear
-    schedule. EDM's and consistency models' networks for LSUN have no learned variance; improved-diffusion's resize by
-    convolutions, and several have a cosine schedule.
+
+def is_published(inferred: Mapping[str, Any]) -> bool:
+    """Return whether the keys are those of the published unconditional network of guided-diffusion.
+
+    Keys reveal neither the attention heads nor what a network predicts. EDM's, consistency models' and
+    improved-diffusion's networks have such keys too, and other schedules were trained with all of these layouts.
     """
-    learned = architecture["outputs"] == 2 * architecture["channels"]
-    return not (learned and (architecture["residual_resize"] or len(architecture["multiples"]) == 1))
+    return dict(inferred) == PUBLISHED
 
 
 def is_ddpmpp(state: Mapping[str, Any]) -> bool:

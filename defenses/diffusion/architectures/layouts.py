@@ -18,10 +18,10 @@ from purebench.defenses.diffusion.architectures.checkpoint_layouts import (
     ddpmpp_architecture,
     edm_architecture,
     guided_architecture,
-    is_ambiguous,
     is_ddpmpp,
     is_edm,
     is_guided,
+    is_published,
 )
 from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.edm import EDM
@@ -111,8 +111,11 @@ def build(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
                 f"{', '.join(map(str, list(unwrapped.state)[:3]))}…; name such a checkpoint, or diffusers' folder."
             )
         layout = LAYOUTS[kind]
-        architecture = {**layout.infer(unwrapped.state), **given}
-        _check_parametrisation(kind, architecture, parametrisation)
+        inferred = layout.infer(unwrapped.state)
+        architecture = {**inferred, **given}
+        _check_parametrisation(parametrisation)
+        if kind == "guided-unet" and not is_published(inferred):
+            _check_stated(options)
         with torch.device("meta"):
             layout.build(**architecture)  # arguments that do not fit raise before memory is taken
         model = layout.build(**architecture)
@@ -130,17 +133,28 @@ def build(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
     return kind, model, unwrapped
 
 
-def _check_parametrisation(kind: str, architecture: Mapping[str, Any], stated: str | None) -> None:
-    """Raise PurebenchError if the keys leave open what the network predicts and nothing is stated, or another is."""
+def _check_parametrisation(stated: str | None) -> None:
+    """Raise PurebenchError if a parametrisation is stated that no purifier here supports."""
     if stated not in (None, LINEAR):
         raise PurebenchError(
             f"parametrisation: expected {LINEAR} (the noise, under DDPM's linear schedule of 1,000 steps), but got "
             f"{stated!r}, which no purifier here supports; name another checkpoint."
         )
-    if kind == "guided-unet" and stated is None and is_ambiguous(architecture):
+
+
+def _check_stated(options: Mapping[str, Any]) -> None:
+    """Raise PurebenchError unless everything is stated that the keys of a network of guided-diffusion leave open."""
+    wanted = {
+        "parametrisation": f"parametrisation: {LINEAR} if it predicts the noise under DDPM's linear schedule",
+        "heads": "head_width, the channels of an attention head (or heads, their number)",
+        "split_first": "split_first: true if it was made with use_new_attention_order, else false",
+    }
+    given = {"heads" if name == "head_width" else name for name in options}
+    if missing := [told for name, told in wanted.items() if name not in given]:
         raise PurebenchError(
-            "guided-diffusion: expected a network that learned the variance and resizes in residual blocks, but this "
-            "one has keys that EDM's, consistency models' and improved-diffusion's networks have too, which predict "
-            f"something else; if it predicts the noise under DDPM's linear schedule, say so: "
-            f"architecture={{parametrisation: {LINEAR}}} (purebench convert --architecture parametrisation={LINEAR})."
+            "guided-diffusion: expected the published network 256x256_diffusion_uncond.pt, but got another one, whose "
+            "keys reveal neither its attention heads nor what it predicts (EDM's, consistency models' and "
+            f"improved-diffusion's networks have such keys too); state {'; '.join(missing)}, as in architecture="
+            f"{{parametrisation: {LINEAR}, head_width: 64, split_first: false}} (purebench convert --architecture "
+            f'"parametrisation={LINEAR}, head_width=64, split_first=false").'
         )

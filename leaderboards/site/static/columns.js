@@ -115,6 +115,12 @@
       value: (row) => row[key],
       cell: (row) => (row[key] === null ? "–" : `${row[key].toLocaleString("en")}${unit}`),
     });
+    /** A measured time to three significant digits: more of them are noise. */
+    const digits = (value) => {
+      const rounded = Number(value.toPrecision(3));
+      const places = rounded > 0 ? Math.max(0, 2 - Math.floor(Math.log10(rounded))) : 0;
+      return rounded.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places });
+    };
     return [
       {
         key: "rank",
@@ -189,7 +195,10 @@
         cell: (row) => row.badge,
         hint: "whether someone other than the author has verified the result",
       },
-      measured("ms", "Time of a draw", "milliseconds to answer one image once, on the device of the row", " ms", true),
+      {
+        ...measured("ms", "Time of a draw", "milliseconds to answer one image once, on the device of the row", "", true),
+        cell: (row) => (row.ms === null ? "–" : `${digits(row.ms)} ms`),
+      },
       measured("passes", "Passes per image", "cost of the evaluation: forwards + 2 × backwards, per image"),
       plain("family", "Family", "kind of the defense", true),
       plain("year", "Year", "year of the paper", true),

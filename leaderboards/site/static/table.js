@@ -42,7 +42,7 @@ purebench.views.table = ({ board, rows, columns, state, change, picked }) => {
       { class: row.rank === null ? "unranked" : null },
       el(
         "td",
-        {},
+        { class: "pick" },
         el("input", {
           type: "checkbox",
           "aria-label": `compare ${row.name}`,
@@ -77,7 +77,7 @@ purebench.views.table = ({ board, rows, columns, state, change, picked }) => {
       { class: "legend" },
       `Robust accuracy is ${board.upper_bound}. A–F: grade of the evaluation, not of the defense. ● robust accuracy with its `,
       `${100 * board.confidence} % interval, ○ clean accuracy. Rows that share a letter are statistically indistinguishable. `,
-      "Tick two rows to compare them.",
+      "Tick two rows, or choose them under Compare, to compare them.",
     ),
     ...board.notes.map((told) => el("p", { class: "legend" }, told)),
   ];

@@ -1,11 +1,13 @@
 """Compares two adversarial examples of each image on fresh draws of a defense: picks, a test, and a score.
 
-Three kinds of draws are disjoint: those that pick an example for each image, those of the paired test, and those that
-score the new picks if they are accepted. The statistics are in `statistics.sequential.challenge`.
+Four kinds of draws are disjoint: those that pick the incumbent among the known examples of each image, those that pick
+it or the submitted example, those of the paired test, and those that score the new picks if they are accepted. The
+statistics are in `statistics.sequential.challenge`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +63,27 @@ class ChallengeDraws:
     y: Tensor
     seed: int
 
+    def strongest(self, known: Sequence[Tensor]) -> Tensor:
+        """Return the known example of each image that the defense answers worst, the first of equal ones.
+
+        Args:
+            known: sets of examples [n,C,H,W] of the same images.
+
+        Raises:
+            PurebenchError: the defense fails on an example.
+        """
+        best = known[0]
+        if len(known) == 1:
+            return best
+        fresh = self.context.board.fresh if self.context.pristine(self.row).random else 1
+        right = self.ask(best, fresh, "known", "0")
+        for place, other in enumerate(known[1:], 1):
+            asked = self.ask(other, fresh, "known", str(place))
+            better = better_picks(right, asked)
+            best = torch.where(torch.as_tensor(better)[:, None, None, None], other, best)
+            right = np.where(better[:, None], asked, right)
+        return best
+
     def compare(self, incumbent: Tensor, submitted: Tensor) -> Compared:
         """Pick an example of each image, and test the picks on other draws.
 
@@ -71,6 +94,8 @@ class ChallengeDraws:
         Raises:
             PurebenchError: the defense fails on an example.
         """
+        if not len(submitted):
+            return Compared(np.zeros(0, dtype=bool), 0, 0, 1.0)
         random = self.context.pristine(self.row).random
         fresh = self.context.board.fresh if random else 1
         picked = better_picks(*(self.ask(x, fresh, "pick", name) for x, name in _named(incumbent, submitted)))

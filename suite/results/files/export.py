@@ -20,7 +20,7 @@ from purebench.results.files.challenge_history import History, identity, read_hi
 from purebench.results.grading.gathering import NO_COMPANIONS, Companions, evidence_of
 from purebench.results.grading.grade import grades
 from purebench.results.ranking.rank import ranked_results
-from purebench.results.ranking.standing import scores_hash, standing
+from purebench.results.ranking.standing import ranks_file, standing
 from purebench.results.results import DefenseResult
 
 Timings = dict[str, dict[str, dict[str, float]]]
@@ -134,7 +134,7 @@ def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:
     """Return the ranks of all rows of a board; empty if the rows cannot be compared."""
     known = ranked_results(results)
     found = standing(known)
-    return {} if found is None else {**found.to_dict(), "scores": scores_hash(known)}
+    return {} if found is None else ranks_file(found, known)
 
 
 def as_json(value: Any) -> str:

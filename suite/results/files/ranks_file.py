@@ -1,6 +1,7 @@
 """Reads the ranks that `export_results` wrote, if they are those of the results beside them.
 
-Comparing all pairs of hundreds of rows takes minutes, and the file has the comparisons.
+Comparing all pairs of hundreds of rows takes minutes, and the file has the comparisons. A board of fewer rows takes
+seconds, so that its ranks are always computed: a file can be edited.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field, with_config
 from typing_extensions import TypedDict  # Python 3.11's own is refused by pydantic
 
@@ -17,10 +19,14 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
 from purebench.core.files.versioned_model import STRICT, StrictModel, Whole, from_plain
+from purebench.core.seeds import hash_of
 from purebench.results.files.export import RANKS
-from purebench.results.ranking.standing import RankInterval, Standing, scores_hash, standing
+from purebench.results.ranking.standing import RankInterval, Standing, on_shared_images, scores_hash, standing
 from purebench.results.results import DefenseResult
+from purebench.statistics.ranking.ranks import rank_intervals
 
+COMPUTED = 100
+"""Ranks of fewer rows than this are computed, in about 2 seconds, whatever the file says."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -47,10 +53,14 @@ class _Ranks(StrictModel):
     method: str
     confidence: Share
     scores: str
+    content: str
 
 
 def stored_standing(folder: Path, results: Sequence[DefenseResult]) -> Standing | None:
-    """Return the standing of a folder's rows: the one in its `ranks.json`, or computed if that is missing or of others.
+    """Return the standing of a folder's rows: computed, or for hundreds of rows that of its `ranks.json` if it fits.
+
+    The file fits if its hashes are those of these results and of what it says itself. That its rank intervals follow
+    from its p-values is checked; its p-values, letters and probabilities are not computed again.
 
     Args:
         folder: the folder of results.
@@ -60,15 +70,19 @@ def stored_standing(folder: Path, results: Sequence[DefenseResult]) -> Standing 
         PurebenchError: the file claims to be of these results, but does not match the schema or names other rows.
     """
     path = folder / RANKS
-    if not results or not path.is_file():
+    if len(results) < COMPUTED or not path.is_file():
         return standing(results)
     plain = load_json(read_text(path, MOST_BYTES))
     if not isinstance(plain, dict) or plain.get("scores") != scores_hash(results):
         return standing(results)
-    return _standing(path, plain, [result.name for result in results])
+    told = {key: value for key, value in plain.items() if key not in ("scores", "content")}
+    if plain.get("content") != hash_of(told):
+        return standing(results)
+    return _standing(path, plain, results)
 
 
-def _standing(path: Path, plain: dict[str, Any], names: Sequence[str]) -> Standing:
+def _standing(path: Path, plain: dict[str, Any], results: Sequence[DefenseResult]) -> Standing:
+    names = [result.name for result in results]
     try:
         found = from_plain(_Ranks, plain)
     except PurebenchError as error:
@@ -80,4 +94,15 @@ def _standing(path: Path, plain: dict[str, Any], names: Sequence[str]) -> Standi
         place.defense: RankInterval(place.low, place.high, place.letters, place.best, place.images)
         for place in found.places
     }
+    _, values = on_shared_images(results)
+    p = np.ones((len(names), len(names)))
+    upper = np.triu_indices(len(names), 1)
+    p[upper] = p.T[upper] = list(pairs.values())
+    low, high = rank_intervals(p, values.mean(axis=1), found.confidence)
+    for place, best, worst in zip(found.places, low, high, strict=True):
+        if (place.low, place.high) != (best, worst):
+            raise PurebenchError(
+                f"{path}: expected the ranks {best} to {worst} of {place.defense}, which its p-values give, but got "
+                f"{place.low} to {place.high}; delete the file."
+            )
     return Standing(places, pairs, found.images, found.method, found.confidence)

@@ -33,8 +33,8 @@ def best_known(result: DefenseResult) -> Estimate | None:
     """Return the accuracy at the adversarial examples that were picked among all attacks, bespoke ones included.
 
     The examples are picked on earlier draws and scored on fresh draws, as those of the robust accuracy are, so that it
-    is unbiased for the accuracy at these picks. It is not ranked, because only this row was attacked with them. The
-    examples of an accepted challenge replace those of the attacks, which they have beaten.
+    is unbiased for the accuracy at these picks. It is not ranked, because only this row was attacked with them. An
+    accepted challenge counts where its bound is the lower one: attacks that were run after it may have found more.
 
     Args:
         result: the result of a defense.
@@ -43,10 +43,11 @@ def best_known(result: DefenseResult) -> Estimate | None:
         The estimate; None if no challenge was accepted and no attack is bespoke to the row, if none applies, or if one
         ERRORED.
     """
-    if result.challenged is not None:
-        return result.challenged
     whole = with_bespoke(result)
-    return None if result.best_known is None or not whole.attacked else whole.robust
+    found = whole.robust if whole.attacked else None
+    if result.challenged is None:
+        return None if result.best_known is None else found
+    return result.challenged if found is None else min(found, result.challenged, key=lambda bound: bound.value)
 
 
 def ran_bespoke(result: DefenseResult) -> bool:

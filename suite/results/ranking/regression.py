@@ -161,7 +161,8 @@ def other_conditions(old: DefenseResult, new: DefenseResult, *, images: bool = T
     told = [f"the boards differ in {', '.join(names)}"] if names else []
     before, after = (one.provenance.get("code", {}).get("attacks", {}) for one in (old, new))
     changed = sorted(name for name in {*before} & {*after} if before[name] != after[name])
-    return [*told, *([f"the code of attacks differs: {', '.join(changed)}"] if changed else [])]
+    told += [f"the code of attacks differs: {', '.join(changed)}"] if changed else []
+    return [*told, *(["the code of attacks is known for one of them only"] if bool(before) != bool(after) else [])]
 
 
 def other_board(old: Mapping[str, Any], new: Mapping[str, Any], *, images: bool = True) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from purebench.core.seeds import hash_of
 from purebench.results.results import DefenseResult
 from purebench.statistics import Ranking
 from purebench.statistics import rank as rank_of
@@ -101,6 +102,19 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
         method=_method(first),
         confidence=found.confidence,
     )
+
+
+def ranks_file(found: Standing, results: Sequence[DefenseResult]) -> dict[str, Any]:
+    """Return the content of `ranks.json`: the standing, a hash of the scores behind it, and a hash of the standing.
+
+    The hashes find a file of other results or a slip of an editor; whoever edits on purpose can compute them too.
+
+    Args:
+        found: the standing.
+        results: the results that it is of, best first.
+    """
+    told = found.to_dict()
+    return {**told, "scores": scores_hash(results), "content": hash_of(told)}
 
 
 def scores_hash(results: Sequence[DefenseResult]) -> str:

@@ -84,20 +84,35 @@ def rank(
     """
     require_confidence(confidence)
     values = require_outcomes(outcomes)
-    defenses = values.shape[0]
     p = pair_p_values(values, seed=seed, resamples=resamples, anytime=anytime)
     mean = values.mean(axis=1)
-    apart = p <= 1 - confidence + 1e-12
-    above = apart & (mean[:, np.newaxis] > mean)
+    low, high = rank_intervals(p, mean, confidence)
     return Ranking(
-        low=tuple(int(count) + 1 for count in above.sum(axis=0)),
-        high=tuple(defenses - int(count) for count in above.sum(axis=1)),
-        groups=alike_groups(apart, mean),
+        low=low,
+        high=high,
+        groups=alike_groups(_apart(p, confidence), mean),
         best=tuple(float(share) for share in probability_best(values, seed=seed, resamples=resamples)),
         p_values=tuple(tuple(float(one) for one in row) for row in p),
         confidence=confidence,
         n=values.shape[1],
     )
+
+
+def rank_intervals(p: Floats, mean: Floats, confidence: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the best and the worst rank that each defense may have, 1 is best.
+
+    Args:
+        p: the adjusted p-values of all pairs, [J, J], symmetric.
+        mean: [J], decides which of two defenses is the better one.
+        confidence: In (0,1), of all rank intervals at once.
+    """
+    above = _apart(p, confidence) & (mean[:, np.newaxis] > mean)
+    low = tuple(int(count) + 1 for count in above.sum(axis=0))
+    return low, tuple(len(mean) - int(count) for count in above.sum(axis=1))
+
+
+def _apart(p: Floats, confidence: float) -> npt.NDArray[np.bool_]:
+    return np.asarray(p <= 1 - confidence + 1e-12)
 
 
 def pair_p_values(

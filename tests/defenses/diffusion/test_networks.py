@@ -20,6 +20,7 @@ from purebench.defenses.diffusion.diffpure import diffpure
 from purebench.defenses.diffusion.networks import network
 
 HEADS = {"head_width": 16, "groups": 8}
+STATED = {**HEADS, "split_first": False, "parametrisation": "linear"}
 GUIDED = {
     "blocks resize": {"width": 16, "multiples": (1, 2), "blocks": 1, "attended": (False, True), **HEADS},
     "convolutions resize": {
@@ -45,9 +46,7 @@ def test_guided_diffusion_checkpoint_agrees_with_the_reference_forward_pass(tmp_
     state = plain.random_state(GuidedUNet(**architecture))
     torch.save(state, path := tmp_path / "256x256_uncond.pt")
     known = {name: architecture[name] for name in ("head_width", "groups", "split_first") if name in architecture}
-    if "residual_resize" in architecture:  # its keys leave the parametrisation open
-        known["parametrisation"] = "linear"
-    model = network(str(path), known)
+    model = network(str(path), STATED | known)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     x, t = inputs()
@@ -137,7 +136,7 @@ def without_key(state, name):
 def test_invalid_guided_diffusion_checkpoint_is_rejected_with_the_reason(tmp_path, change, message):
     torch.save(change(guided_state()), path := tmp_path / "other.pt")
     with pytest.raises(PurebenchError, match=message):
-        network(str(path), HEADS)
+        network(str(path), STATED)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_invalid_score_sde_checkpoint_is_rejected_with_the_reason(tmp_path, chan
 def test_invalid_options_are_rejected(tmp_path):
     torch.save(guided_state(), path := tmp_path / "other.pt")
     with pytest.raises(PurebenchError, match="expected an architecture that can be built"):
-        network(str(path), {"head_size": 3})
+        network(str(path), STATED | {"head_size": 3})
     with pytest.raises(PurebenchError, match="expected no architecture"):
         network("fashion-ddpm", HEADS)
     with pytest.raises(PurebenchError, match="there is no such file"):
@@ -221,7 +220,7 @@ def test_invalid_diffusers_folder_is_rejected_with_the_reason(folder):
 def test_purifier_gradient_through_a_loaded_network_matches_finite_differences(tmp_path, gradient_error):
     """The network is loaded from a file in guided-diffusion's layout."""
     torch.save(guided_state(), path := tmp_path / "guided.pt")
-    purifier = diffpure(weights=str(path), architecture=HEADS, t=40, steps=2).double()
+    purifier = diffpure(weights=str(path), architecture=STATED, t=40, steps=2).double()
     x = 0.4 + 0.2 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     gradient, error = gradient_error(purifier, x, "gradient")
     assert gradient.abs().max() > 1e-3

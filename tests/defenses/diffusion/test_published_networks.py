@@ -12,6 +12,11 @@ from typer.testing import CliRunner
 
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
+from purebench.defenses.diffusion.architectures.checkpoint_layouts import (
+    PUBLISHED,
+    guided_architecture,
+    is_published,
+)
 from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.edm import EDM, coefficients
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
@@ -25,6 +30,7 @@ SMALL_EDM = {"size": 8, "width": 8, "multiples": [1, 2], "blocks": 2, "attended"
 SMALL_HO = {"channels": 3, "width": 16, "multiples": [1, 2], "blocks": 2, "attended": [False, True]}
 SMALL_GUIDED = {"width": 16, "multiples": (1, 2), "blocks": 1, "attended": (False, True), "groups": 8, "head_width": 16}
 HEADS = {"head_width": 16, "groups": 8}
+STATED = {**HEADS, "split_first": False, "parametrisation": "linear"}
 
 
 def edm_state(**more):
@@ -151,26 +157,52 @@ def test_files_of_other_families_are_rejected_with_the_reason(tmp_path, state, m
         network(saved(tmp_path, state))
 
 
-@pytest.mark.parametrize(
-    "architecture",
-    [
-        {**SMALL_GUIDED, "outputs": 3},  # the layout of EDM's and consistency models' networks for LSUN
-        {**SMALL_GUIDED, "residual_resize": False},  # that of improved-diffusion
-    ],
-)
-def test_the_parametrisation_must_be_stated_where_the_keys_leave_it_open(tmp_path, architecture):
-    path = saved(tmp_path, plain.random_state(GuidedUNet(**architecture)), "cd_bedroom256_l2.pt")
-    with pytest.raises(PurebenchError, match=r"architecture=\{parametrisation: linear\}"):
-        network(path, HEADS)
+@pytest.mark.parametrize("missing", [*STATED.keys() - {"groups"}, None])
+@pytest.mark.parametrize("change", [{}, {"outputs": 3}, {"residual_resize": False}])
+def test_what_the_keys_leave_open_must_be_stated(tmp_path, change, missing):
+    """The layouts of guided-diffusion, of EDM's and consistency models' networks, and of improved-diffusion."""
+    path = saved(tmp_path, plain.random_state(GuidedUNet(**SMALL_GUIDED | change)), "cd_bedroom256_l2.pt")
+    stated = {name: value for name, value in STATED.items() if name != missing}
+    if missing is None:
+        assert network(path, stated) is not None
+        by_number = {name: value for name, value in stated.items() if name != "head_width"} | {"heads": 1}
+        assert network(path, by_number) is not None
+        return
+    with pytest.raises(PurebenchError, match=rf"expected the published network.* state {missing}[:,]"):
+        network(path, stated)
+    with pytest.raises(PurebenchError, match=f"state {missing}"):
+        convert(path, tmp_path / "out.safetensors", architecture=stated)
+
+
+def test_another_parametrisation_is_refused(tmp_path):
+    path = saved(tmp_path, plain.random_state(GuidedUNet(**SMALL_GUIDED)))
     with pytest.raises(PurebenchError, match=r"parametrisation: expected linear .* but got 'edm'"):
-        network(path, {**HEADS, "parametrisation": "edm"})
-    assert network(path, {**HEADS, "parametrisation": "linear"}) is not None
-    with pytest.raises(PurebenchError, match="parametrisation=linear"):
-        convert(path, tmp_path / "out.safetensors", architecture=HEADS)
+        network(path, {**STATED, "parametrisation": "edm"})
 
 
-def test_the_published_guided_network_needs_no_statement(tmp_path):
-    assert network(saved(tmp_path, plain.random_state(GuidedUNet(**SMALL_GUIDED))), HEADS).learned_variance
+def test_networks_of_other_heads_or_orders_have_equal_keys_and_other_outputs():
+    """So nothing but a statement tells them apart."""
+    x, t = inputs()
+    made = [GuidedUNet(**SMALL_GUIDED | change).eval() for change in ({}, {"heads": 1}, {"split_first": True})]
+    state = plain.random_state(made[0])
+    outputs = []
+    for model in made:
+        model.load_state_dict(state)
+        outputs.append(model(x, t))
+    assert not torch.allclose(outputs[0], outputs[1], atol=1e-4)
+    assert not torch.allclose(outputs[0], outputs[2], atol=1e-4)
+
+
+def test_the_published_guided_network_needs_no_statement():
+    """Its keys and shapes are those of the published file; without memory for its values."""
+    with torch.device("meta"):
+        state = GuidedUNet().state_dict()
+    assert is_published(guided_architecture(state))
+    with torch.device("meta"):
+        model = GuidedUNet(**PUBLISHED)
+    assert {name: value.shape for name, value in model.state_dict().items()} == {
+        name: value.shape for name, value in state.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -198,7 +230,7 @@ FILES = {
     ),
     "guided-unet": (
         lambda: {name: value.half() for name, value in plain.random_state(GuidedUNet(**SMALL_GUIDED)).items()},
-        HEADS,
+        STATED,
         "of 16 bits",
     ),
 }

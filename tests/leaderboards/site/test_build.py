@@ -150,6 +150,22 @@ def test_the_page_of_a_defense_gathers_its_rows_of_all_boards(tmp_path):
     assert "unverified" in text
 
 
+def test_a_file_of_the_user_never_gets_the_card_of_a_registered_defense(source):
+    catalogue = Catalogue({"trades": Card(paper="Zhang et al. 2019", licence="MIT")})
+
+    def row(name, spec):
+        first = source.rows[0]
+        return replace(first, result=replace(first.result, name=name, spec={"name": spec, "params": {}}))
+
+    for spec in ("trades/mine.py:mine", "trades.py:mine", "trades/a/b.py:trades"):
+        for name in ("mine", "trades"):
+            assert catalogue.card("small", row(name, spec)) == Card()
+            assert catalogue.key(row(name, spec)) != "trades"
+    for spec in ("trades", "trades/large", "trades:large"):
+        assert catalogue.card("small", row("mine", spec)).licence == "MIT"
+        assert catalogue.key(row("mine", spec)) == "trades"
+
+
 def test_hostile_texts_are_inert(tmp_path):
     build_site([hostile_source(tmp_path)], tmp_path / "site", hostile_catalogue(), title=HOSTILE, changes=HOSTILE)
     paths = sorted((tmp_path / "site").rglob("*.html"))
