@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from purebench.results.files.verdicts import Badge, RowBadge
 from purebench.results.ranking.rank import Row
@@ -36,6 +37,9 @@ def badge_text(found: RowBadge) -> str:
     >>> badge_text(RowBadge(Badge.VERIFIED, versions=3, refuted_versions=1))
     'verified (3 versions submitted, 1 of them refuted)'
     """
+    if found.contradictory:
+        these = "a verdict does" if found.contradictory == 1 else f"{found.contradictory} verdicts do"
+        return f"{badge_text(replace(found, contradictory=0))}; {these} not follow from the evidence"
     if found.versions == 1:
         return found.badge.value
     refuted = f", {found.refuted_versions} of them refuted" if found.refuted_versions else ""

@@ -30,6 +30,7 @@ class Card:
         extra_data: "yes" if it was trained on data beyond the training set of the board's data set, "no" otherwise.
         forwards: passes of an image through the defense's own networks in a draw.
         ms: milliseconds of CPU time for a draw of an image at default settings.
+        note: a remark for readers.
     """
 
     paper: str = ""
@@ -44,6 +45,7 @@ class Card:
     extra_data: str = ""
     forwards: str = ""
     ms: str = ""
+    note: str = ""
 
     @property
     def links(self) -> list[tuple[str, str]]:

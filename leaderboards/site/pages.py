@@ -124,11 +124,18 @@ def defense_pages(sources: Sequence[BoardSource], catalogue: Catalogue) -> list[
     return [
         DefensePage(
             name,
-            catalogue.card(entries[0].source.board.name, entries[0].row),
+            _card(catalogue, entries),
             tuple(sorted(entries, key=_newest_first)),
         )
         for name, entries in sorted(found.items())
     ]
+
+
+def _card(catalogue: Catalogue, entries: Sequence[Entry]) -> Card:
+    """Return the card of a defense: the first one of its rows that is a row's own, or else that of all."""
+    rows = [(entry.source.board.name, entry.row) for entry in entries]
+    own = (one for one in rows if (one[0], one[1].name) in catalogue.own)
+    return catalogue.card(*next(own, rows[0]))
 
 
 def board_page(source: BoardSource) -> str:

@@ -43,15 +43,15 @@ def run_command(board: Board, defense: Spec | Sequence[Spec] | None = None, **op
     """Return the `purebench run` that reproduces a board's results, or those of one of its rows.
 
     The command contains everything in which the board differs from the file that it was made from: images, radius,
-    stopping rule, cascade and precision. That file is read for bundled boards only; for other boards, which may come
-    from another user, the command contains all of it.
+    stopping rule, cascade and precision, and the rows, unless they are those of the file. That file is read for bundled
+    boards only; for other boards, which may come from another user, the command contains all of it.
 
     Args:
         board: The board as it was run.
         defense: The row's spec, or those of several rows; None for all rows of the board.
         **options: Further options, such as store and device.
     """
-    rows = [] if defense is None else [defense] if isinstance(defense, Spec) else list(defense)
+    rows = [row.use for row in board.shown] if defense is None else [defense] if isinstance(defense, Spec) else defense
     if any(row.name.startswith(IN_MEMORY) for row in rows):
         return "no command reproduces it, because the defense was an object in memory"
     own, _, radius = board.name.partition("@")
@@ -59,7 +59,7 @@ def run_command(board: Board, defense: Spec | Sequence[Spec] | None = None, **op
     file = load_board(bundled()[origin]) if origin in bundled() else None
     stop = board.stop if file is None or board.stop != file.stop else None
     given: dict[str, Value] = {
-        "defense": [str(row) for row in rows],
+        "defense": [str(row) for row in rows] if defense is not None else _other_rows(board, file),
         "images": None if file is not None and board.dataset.images == file.dataset.images else board.dataset.images,
         "radius": (board.radius_text or repr(board.threat.radius)) if radius else None,
         "until": [] if stop is None else _until(stop.half_width, stop.decided),
@@ -68,6 +68,14 @@ def run_command(board: Board, defense: Spec | Sequence[Spec] | None = None, **op
         "attack_precision": None if board.attack_precision == "float32" else board.attack_precision,
     }
     return command("run", origin, **(given | options))
+
+
+def _other_rows(board: Board, file: Board | None) -> list[str]:
+    """Return the rows of a board for `--defense`; [] if they are those of its file."""
+    uses = [row.use for row in board.shown]
+    if file is not None and sorted(map(str, uses)) == sorted(str(row.use) for row in file.shown):
+        return []
+    return [row.name if uses.count(row.use) > 1 else str(row.use) for row in board.shown]
 
 
 def _until(half_width: float | None, decided: bool) -> list[str]:

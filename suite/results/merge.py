@@ -113,20 +113,23 @@ def _of_defense(
 
 def _provenance(board: Board, records: Sequence[Record]) -> dict[str, Any]:
     found = {name: _shared(name, records) for name in ("data", "versions", "commit", "device")}
-    found |= {"code": code} if (code := _code(records)) else {}
+    pairs = ((record.attack, record.provenance.get("code")) for record in records)
+    found |= {"code": code} if (code := code_of_attacks(pairs)) else {}
     return found | ({"effort": effort} if (effort := effort_text(board)) else {})
 
 
-def _code(records: Sequence[Record]) -> dict[str, Any]:
+def code_of_attacks(jobs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return hashes of the code of the defense, of all rows, and of each attack; {} for records without code.
 
     Records of different code have several hashes, joined by commas.
+
+    Args:
+        jobs: the attack and the code of each record, or job, of a defense.
     """
     seen: dict[str, dict[int, Any]] = {}
-    for record in records:
-        code = record.provenance.get("code")
-        if isinstance(code, dict) and "attack" in code:  # that of an attack job
-            seen.setdefault(record.attack, {})[id(code)] = code
+    for attack, code in jobs:
+        if isinstance(code, Mapping) and "attack" in code:  # that of an attack job
+            seen.setdefault(attack, {})[id(code)] = code
     found = {attack: _hash_of_parts(codes.values(), OF_ATTACK) for attack, codes in sorted(seen.items())}
     every = [code for codes in seen.values() for code in codes.values()]
     if not found:

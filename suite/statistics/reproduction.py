@@ -221,11 +221,10 @@ def images_to_attack(wanted: int, robust: int, images: int) -> int:
         images: all images.
 
     Returns:
-        The size, at most `images`; 0 if no image is claimed robust.
+        The size, at most `images` and at most MOST_PER_ROBUST times the wanted number, which it is if no image is
+        claimed robust. The sample is not one of the images with the largest claims: these would regress to the mean.
     """
-    if not robust:
-        return 0
-    return min(images, math.ceil(wanted * min(images / robust, MOST_PER_ROBUST)))
+    return min(images, math.ceil(wanted * min(images / max(robust, 1), MOST_PER_ROBUST)))
 
 
 def repetition_p_value(claimed: Floats, repeated: Floats, groups: Counts, seed: int) -> float:

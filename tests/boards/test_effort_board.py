@@ -144,3 +144,16 @@ def test_an_attack_whose_own_name_looks_grown_is_none() -> None:
     assert level_of(board, "apgd-x4") == 0
     assert [attack.name for attack in grown(board, 1).attacks] == ["clean", "apgd-x4", "apgd-x4-x2"]
     assert ungrown(grown(board, 1)) == board
+
+
+@pytest.mark.parametrize(("level", "factors"), [(0, (1, 1)), (1, (2, 1)), (2, (2, 2)), (3, (4, 2))])
+def test_the_ladder_ends_at_the_effort_that_the_attacks_reached(level: int, factors: tuple[int, int]) -> None:
+    board = made({"auto": True, "rungs": [{"steps": 1, "eot": 2}, {"steps": 2, "eot": 2}, {"steps": 4, "eot": 2}]})
+    rungs = [attack for attack in effort_board(grown(board, level)).attacks if attack.name.startswith("rung-")]
+    assert [rung.use.params["steps"] for rung in rungs] == [factors[0] * steps for steps in (1, 2, 4)]
+    assert [rung.use.params.get("restarts", 1) for rung in rungs] == [factors[1]] * 3
+    assert [rung.eot for rung in rungs] == [2, 2, 2]
+    largest = {attack.name: attack for attack in grown(board, level).attacks}[
+        "apgd" if not level else f"apgd-x{2**level}"
+    ]
+    assert largest.use.params["steps"] == factors[0] * 3

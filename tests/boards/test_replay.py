@@ -91,6 +91,24 @@ def test_the_run_command_names_a_row_by_its_spec(tmp_path: Path, chosen: Any) ->
     assert chosen[-1] == board
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["bundled", "own"])
+@pytest.mark.parametrize("rows", [["none"], ["gaussian-blur(sigma=1.5)", "none"], ["mine.py:median"]], ids=str)
+def test_the_run_command_of_a_board_has_its_rows_and_not_those_of_its_file(
+    tmp_path: Path, chosen: Any, rows: list[str], own: bool
+) -> None:
+    """A run may leave out rows of the board's file, and add others with --defense."""
+    name = str(write_board(tmp_path, attacks=ATTACKS, defenses=DEFENSES)) if own else "fashion-quick"
+    board = choose(name, rows, 4)
+    chosen.of(run_command(board))
+    assert chosen[-1] == board
+
+
+def test_the_run_command_of_a_board_names_rows_that_have_one_spec(tmp_path: Path, chosen: Any) -> None:
+    board = choose(str(write_board(tmp_path, attacks=ATTACKS, defenses={"a": "none", "b": "none"})), None, 4)
+    chosen.of(run_command(board))
+    assert chosen[-1] == board
+
+
 def test_an_object_in_memory_has_no_run_command(tmp_path: Path) -> None:
     from purebench.core.registry import Spec
 

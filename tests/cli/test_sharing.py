@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from forged_bundles import toy_bundle
+from forged_bundles import forged, toy_bundle
 
 from purebench.cli import main as cli
+from purebench.leaderboards.evidence.badge_text import badge_text
 from purebench.results.files.bundles.bundle import read_bundle
+from purebench.results.files.export import load_results
+from purebench.results.files.verdicts import Badge, load_badges, load_verdicts
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,29 @@ def test_a_row_is_bundled_verified_and_recorded(
     assert "### Verification of `linear` on `toy`: verified" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert call("show", "--results", results) == 0
     assert "verification: linear verified; shattered unverified" in capsys.readouterr().out
+
+
+def test_a_refuted_bundle_is_recorded_and_not_published(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def inflate(parts: dict[str, Any]) -> None:
+        result = parts["result"]
+        for of in (result["worst_case"], *result["attacks"]):
+            of["outcomes"] = ["robust"] * 80
+            of["draws"] = ["1"] * 80
+
+    lie, results = folder / "lie.zip", tmp_path / "results"
+    lie.write_bytes(forged((folder / "linear.zip").read_bytes(), inflate))
+    options = ["--seed", 3, "--record", results, "--publish", "--no-attacks", "--trust"]
+    assert call("verify", lie, *options) == 1
+    assert not (results / "linear.json").exists()
+    assert [one.badge for one in load_verdicts(results, "linear")] == [Badge.REFUTED]
+    assert call("verify", folder / "linear.zip", *options) == 0
+    assert len(load_verdicts(results, "linear")) == 2
+    capsys.readouterr()
+    (badge,) = load_badges(results, load_results(results)).values()
+    assert badge_text(badge) == f"{Badge.REPRODUCED} (2 versions submitted, 1 of them refuted)"
+    assert call("verify", lie, *options[:4], "--no-attacks", "--trust") == 2  # without --publish a wrong folder is told
 
 
 def test_json_alone_is_printed_and_the_default_seed_is_random(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,21 @@
 """Tests `purebench site`: which boards are found, cards of defenses, the printed line, the local server."""
 
+import html
 import shutil
 import threading
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from purebench.boards.bundled import bundled
 from purebench.cli.commands.sharing.site_boards import load_source, results_folders
 from purebench.cli.commands.sharing.site_cards import catalogue, entries
 from purebench.cli.main import app
+from purebench.cli.output.result_files import from_results
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.site.serve import site_server
 from purebench.results.files.export import export_results
@@ -41,12 +45,26 @@ def test_boards_are_found_by_name_by_folder_and_below_a_folder(exported):
     assert results_folders([str(both[1]), str(exported)]) == [both[1], both[0]]
 
 
-def test_the_results_of_a_leaderboard_repository_are_found(exported, tmp_path):
-    """Its layout is results/BOARD, without a folder `results` below."""
+def test_folders_of_results_may_lie_below_a_folder_without_sub_folders_results(exported, tmp_path):
+    """As `purebench run BOARD --results results/BOARD` writes them."""
     for name in ("one", "two"):
-        shutil.copytree(exported / name / "results", tmp_path / "repo" / "results" / name)
-    found = [tmp_path / "repo" / "results" / name for name in ("one", "two")]
-    assert results_folders([str(tmp_path / "repo" / "results")]) == found
+        shutil.copytree(exported / name / "results", tmp_path / "results" / name)
+        (tmp_path / "results" / name / "verdicts").mkdir()
+    both = [tmp_path / "results" / "one", tmp_path / "results" / "two"]
+    assert results_folders([str(tmp_path / "results")]) == both
+
+
+def test_title_and_description_come_from_the_board_file_beside_the_results(exported, monkeypatch):
+    plain, _ = from_results(exported / "one" / "results")
+    about = plain.to_dict() | {"title": "A title of ours", "about": "What it is for."}
+    (exported / "one" / "board.yaml").write_text(yaml.safe_dump(about), encoding="utf-8")
+    board = load_source(exported / "one" / "results").board
+    assert (board.title, board.about) == ("A title of ours", "What it is for.")
+    monkeypatch.chdir(exported / "one")
+    assert from_results(Path("results"))[0].title == "A title of ours"
+
+    (exported / "one" / "board.yaml").write_text(yaml.safe_dump(about | {"name": "other"}), encoding="utf-8")
+    assert from_results(Path("results"))[0].title == plain.title
 
 
 def test_what_is_no_board_is_refused_with_a_hint(tmp_path):
@@ -92,6 +110,56 @@ def test_cards_come_from_declarations_papers_and_cards_yaml(exported):
     assert "eprint = {1312.6114}" in found.bibtex(["vae"])
 
 
+ENTRY = {"schema": 1, "board": "one", "row": "plain", "bundle": f"sha256:{'0' * 64}", "title": "My <b>VAE</b>"}
+ENTRY |= {
+    "authors": ["A. <i>One</i>", "B. Two"],
+    "code": "https://example.org/code",
+    "note": "<script>alert(1)</script>",
+}
+
+
+def write_entry(exported, **changes):
+    place = exported / "one" / "entries" / "plain.yaml"
+    place.parent.mkdir()
+    place.write_text(yaml.safe_dump(ENTRY | changes), encoding="utf-8")
+
+
+def test_what_a_submission_declares_is_on_its_card_and_escaped(exported, tmp_path):
+    write_entry(exported)
+    (exported / "one" / "cards.yaml").write_text("plain: {family: diffusion}", encoding="utf-8")
+    source = load_source(exported / "one" / "results")
+    card = {row.name: catalogue([source]).card("one", row) for row in source.rows}["plain"]
+    assert (card.title, card.paper, card.code) == ("My <b>VAE</b>", "A. <i>One</i>, B. Two", "https://example.org/code")
+    assert card.family == "diffusion"
+    assert card.licence == "MIT", "the submission does not state one, so that of the registered defense is shown"
+    assert (card.venue, card.year, card.url) == ("", "", ""), "those of the declared paper are not of this title"
+
+    out = tmp_path / "site"
+    done = CliRunner().invoke(app, ["site", "build", "--boards", str(exported / "one"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    (page,) = (out / "defenses").glob("*.html")
+    shown = page.read_text(encoding="utf-8")
+    for text in ("My <b>VAE</b>", "A. <i>One</i>, B. Two", "<script>alert(1)</script>"):
+        assert text not in shown
+        assert html.escape(text) in shown
+    assert 'href="https://example.org/code"' in shown
+
+
+def test_cards_yaml_takes_precedence_over_a_submission(exported):
+    write_entry(exported)
+    (exported / "one" / "cards.yaml").write_text("plain: {title: Corrected, year: 2030}", encoding="utf-8")
+    source = load_source(exported / "one" / "results")
+    card = {row.name: catalogue([source]).card("one", row) for row in source.rows}["plain"]
+    assert (card.title, card.year, card.paper) == ("Corrected", "2030", "A. <i>One</i>, B. Two")
+
+
+@pytest.mark.parametrize("changes", [{"row": "other"}, {"board": "two"}, {"code": "javascript:alert(1)"}], ids=str)
+def test_the_entry_of_another_row_or_a_wrong_one_is_refused_with_its_path(exported, changes):
+    write_entry(exported, **changes)
+    with pytest.raises(PurebenchError, match=r"entries/plain\.yaml"):
+        catalogue([load_source(exported / "one" / "results")])
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -111,7 +179,6 @@ def test_a_wrong_cards_yaml_is_refused_with_its_path(tmp_path, text):
 
 def test_our_own_cards_name_registered_defenses():
     from importlib.resources import files
-    from pathlib import Path
 
     from purebench.cli.declaration import own
 

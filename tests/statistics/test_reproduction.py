@@ -165,7 +165,9 @@ def test_the_sample_has_about_the_wanted_number_of_robust_images() -> None:
     assert images_to_attack(20, 10, 1000) == 100  # at most five times as many
     assert images_to_attack(20, 30, 32) == 22
     assert images_to_attack(20, 3, 8) == 8
-    assert images_to_attack(20, 0, 8) == 0
+    assert images_to_attack(20, 0, 8) == 8
+    assert images_to_attack(20, 0, 1000) == 100  # a claim without any robust image is tested, too
+    assert images_to_attack(20, 0, 0) == 0
 
 
 # ---- conclusions

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DefenseChoice, Source
 from purebench.boards.derived.controls_board import companion_name
+from purebench.boards.derived.growing_effort import factors, reached_level
 from purebench.boards.effort_settings import EffortRung
 from purebench.core.registry import Spec
 
@@ -29,10 +30,11 @@ def effort_board(board: Board) -> Board:
 
     APGD follows the exact gradient, or that of BPDA where the purifier has no gradient. The attacks of other
     mechanisms are Square, APGD through a cheaper purifier, and the transfer of images found on the classifier alone;
-    those that do not apply to a defense are SKIPPED there.
+    those that do not apply to a defense are SKIPPED there. If `effort: auto` has doubled the effort of the board's
+    attacks, every rung has as many times its effort, so that the ladder ends where the attacks do.
 
     Args:
-        board: The board, which has settings of the ladder.
+        board: The board, which has settings of the ladder, with the attacks that `effort: auto` added.
 
     Returns:
         A board with the same rows, on the first images of the board.
@@ -41,7 +43,8 @@ def effort_board(board: Board) -> Board:
     assert settings is not None
     block = board.dataset.block
     images = min(board.images_of(board.most_blocks), -(-settings.images // block) * block)
-    last = settings.rungs[-1]
+    rungs = [_doubled(rung, reached_level(board)) for rung in settings.rungs]
+    last = rungs[-1]
     taken = {row.name for row in board.defenses}
     alone = DefenseChoice(next(name for name in UNDEFENDED if name not in taken), Spec("none"), only_source=True)
     return replace(
@@ -52,7 +55,7 @@ def effort_board(board: Board) -> Board:
         dataset=replace(board.dataset, images=images),
         attacks=(
             AttackChoice(NOISE, Spec("random-noise")),
-            *(_rung(number, rung) for number, rung in enumerate(settings.rungs, 1)),
+            *(_rung(number, rung) for number, rung in enumerate(rungs, 1)),
             AttackChoice(SQUARE, Spec("square", {"queries": settings.queries}), eot=last.eot),
             AttackChoice(SURROGATE, _apgd(last), "surrogate", last.eot),
             AttackChoice(MARGIN, _to_the_end(last), "exact", only=SOURCE),
@@ -64,6 +67,11 @@ def effort_board(board: Board) -> Board:
         effort=None,
         controls=(),
     )
+
+
+def _doubled(rung: EffortRung, level: int) -> EffortRung:
+    longer, more = factors(level)
+    return EffortRung(steps=longer * rung.steps, eot=rung.eot, restarts=more * rung.restarts)
 
 
 def rung_name(number: int) -> str:

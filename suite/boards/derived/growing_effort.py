@@ -68,12 +68,21 @@ def effort_text(board: Board) -> str:
     """Return the effort that a board with `effort: auto` has reached, in words; "" for other boards."""
     if board.effort is None or not board.effort.auto:
         return ""
-    level = max((level_of(board, attack.name) for attack in board.attacks), default=0)
-    return f"auto: attacks of up to {2**level} times the effort of the board"
+    return f"auto: attacks of up to {2 ** reached_level(board)} times the effort of the board"
+
+
+def reached_level(board: Board) -> int:
+    """Return the largest level of the attacks of a grown board; 0 for a board as its author wrote it."""
+    return max((level_of(board, attack.name) for attack in board.attacks), default=0)
+
+
+def factors(level: int) -> tuple[int, int]:
+    """Return the factors of the steps and of the restarts at a level, whose product is 2^level."""
+    return 2 ** (-(-level // 2)), 2 ** (level // 2)
 
 
 def _grown(attack: AttackChoice, level: int) -> AttackChoice:
-    longer, more = 2 ** (-(-level // 2)), 2 ** (level // 2)
+    longer, more = factors(level)
     params = {
         **attack.use.params,
         "steps": longer * _value(attack.use, "steps"),

@@ -18,6 +18,7 @@ from purebench.execution.backends.worker import single_thread
 from purebench.execution.contract.eager import eagerly
 from purebench.execution.jobs.verification import verify
 from purebench.records.answers import is_outcome
+from purebench.results.files.verdict import CLEAN_IMAGES, ROBUST
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 from purebench.statistics.reproduction import (
     ACCURACY_MARGIN,
@@ -32,7 +33,6 @@ Rows = npt.NDArray[np.int64]
 Tell = Callable[[str, int, int], None]
 """tell(the current step, finished steps, all steps)."""
 
-ROBUST, CLEAN_IMAGES = "robust accuracy", "clean accuracy"
 SHARED_DRAWS = 64
 """Fewest draws of a defense that makes one random choice for all images of a call: each is one observation."""
 

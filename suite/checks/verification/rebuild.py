@@ -7,14 +7,17 @@ from pathlib import Path
 
 import torch
 
+from purebench.boards.jobs import Job
 from purebench.boards.local_paths import with_files
 from purebench.boards.trust import check_files
 from purebench.checks.verification.code_files import code_file
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.threat_check import ROUNDING
+from purebench.records.outcome import Outcome
 from purebench.records.provenance import versions
 from purebench.results.files.bundles.bundle import Bundle
+from purebench.results.merge import code_of_attacks
 
 DISTANCE_ROUNDING = 1e-4
 """Share of the radius by which a recomputed distance may differ from the claimed one."""
@@ -28,7 +31,8 @@ class Rebuilt:
         context: the prepared board.
         bundle: the bundle.
         remarks: differences that do not prevent the verification, such as other weights.
-        as_claimed: whether the weights are those of the bundle, and all rows are there whose images attacks reuse.
+        as_claimed: whether weights and number of parameters are those of the bundle, and all rows are there whose
+            images attacks reuse.
     """
 
     context: Context
@@ -51,10 +55,11 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
         PurebenchError: a file is missing or differs from that of the bundle, the user does not consent, or the images
             or the adversarial examples contradict the bundle.
     """
-    board = with_files(bundle.board, lambda path: code_file(path, bundle.manifest.code_files, folder))
+    board = with_files(bundle.board, lambda path: code_file(path, bundle.manifest, folder))
     check_files(name, board, None, trust=trust)
     context = prepare(board, device)
     _check_images(bundle, context)
+    _check_skips(bundle)
     _check_distances(bundle, context)
     row, remarks = bundle.result.name, []
     defense = context.defenses[row]
@@ -66,13 +71,31 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
         )
     if not (same := context.fingerprints[row] == bundle.result.weights):
         remarks.append("the weights of the rebuilt defense differ from those of the bundle")
+    claimed, size = bundle.result.parameters, sum(value.numel() for value in defense.parameters())
+    if claimed != size:
+        remarks.append(f"the result claims {claimed:,} parameters, but the rebuilt defense has {size:,}")
+    if apart := _other_code(bundle, context):
+        remarks.append(f"the code that was run is not that of the result: {', '.join(apart)}")
     remarks += [
         f"{other}, whose images attacks reuse, is left out: {error}" for other, error in context.left_out.items()
     ]
     here, there = versions()["purebench"], bundle.manifest.purebench
     if here != there:
         remarks.append(f"the bundle was made with purebench {there}, and is verified with {here}")
-    return Rebuilt(context, bundle, tuple(remarks), same and not context.left_out)
+    return Rebuilt(context, bundle, tuple(remarks), same and claimed == size and not context.left_out)
+
+
+def _other_code(bundle: Bundle, context: Context) -> list[str]:
+    """Return which hashes of code in the result are not those of the code that is run: of the defense, or of attacks.
+
+    Each hash covers purebench, too, so that all differ for another version.
+    """
+    jobs = [job for job in context.jobs() if isinstance(job, Job) and job.defense.name == bundle.result.name]
+    found = code_of_attacks((job.attack.name, job.code) for job in jobs)
+    claimed = bundle.result.provenance.get("code", {})
+    apart = ["defense"] if claimed.get("defense") != found["defense"] else []
+    attacks = claimed.get("attacks", {})
+    return apart + [name for name, code in found["attacks"].items() if attacks.get(name) != code]
 
 
 def _check_images(bundle: Bundle, context: Context) -> None:
@@ -87,6 +110,21 @@ def _check_images(bundle: Bundle, context: Context) -> None:
             f"dataset: expected the images that the bundle was made with, {context.images.name} with the hash "
             f"{str(claimed)[:12]}…, but the hash here is {context.data[:12]}…, or their order differs; install the "
             "same data set."
+        )
+
+
+def _check_skips(bundle: Bundle) -> None:
+    """Raise PurebenchError if some images have no score because all attacks skipped them, and others have one.
+
+    An attack applies to a defense or not, and one that is spared an image had an earlier one answer it. So the attacks
+    leave all images of a row without a score, or none.
+    """
+    outcomes = bundle.result.worst_case.outcomes
+    skipped = sum(one is Outcome.SKIPPED for one in outcomes)
+    if 0 < skipped < len(outcomes):
+        raise PurebenchError(
+            f"{bundle.result.name}: expected a score of every image of the row, but {skipped} of {len(outcomes)} "
+            "images are skipped under all attacks, which no attack does; the bundle is invalid."
         )
 
 

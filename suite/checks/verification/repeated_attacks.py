@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from purebench.checks.verification.queries import Tell
 from purebench.checks.verification.rebuild import Rebuilt
@@ -17,8 +18,12 @@ from purebench.execution.jobs.job_record import JobResult
 from purebench.execution.scheduler import execute
 from purebench.records.outcome import WORST_CASE, Outcome
 from purebench.records.record import Record
+from purebench.results.files.verdict import BROKEN
+from purebench.results.results import DefenseResult
+from purebench.statistics.intervals.gaffke import one_sided_bound
 from purebench.statistics.reproduction import (
     BROKEN_MARGIN,
+    CONFIDENCE,
     ClaimTest,
     breaks_bound,
     contradicts,
@@ -26,7 +31,7 @@ from purebench.statistics.reproduction import (
     repetition_p_value,
 )
 
-BROKEN = "accuracy after repeated attacks"
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,13 @@ def repeat_attacks(rebuilt: Rebuilt, images: int, seed: int, tell: Tell) -> Repe
 
     Args:
         rebuilt: the rebuilt defense.
-        images: about how many images of the sample the bundle calls robust.
+        images: about how many images of the sample the bundle calls robust; if it calls none robust, five times as many
+            images are attacked.
         seed: the verifier's seed, which chooses the images and seeds the attacks.
         tell: called with the progress.
 
     Returns:
-        The result; None if the bundle calls no image robust.
+        The result; None if no image of the bundle has a score.
 
     Raises:
         PurebenchError: no job can be run.
@@ -97,7 +103,7 @@ def repeat_attacks(rebuilt: Rebuilt, images: int, seed: int, tell: Tell) -> Repe
         float(before.mean()),
         float(after.mean()),
         repetition_p_value(before, after, groups, seed),
-        breaks_bound(len(broken), len(held), robust) if held else 1.0,
+        _bound(before, after, result, broken=len(broken), held=len(held), robust=robust),
         BROKEN_MARGIN,
         len(known),
     )
@@ -119,6 +125,18 @@ def _attacked(context: Context, tell: Tell) -> tuple[list[Record], tuple[int, in
 def _answers(record: Record) -> list[tuple[int, tuple[Outcome, str]]]:
     """Return the outcome and the draws of each image of a record."""
     return list(zip(record.images, zip(record.outcomes, record.draws, strict=True), strict=True))
+
+
+def _bound(before: Floats, after: Floats, result: DefenseResult, *, broken: int, held: int, robust: int) -> float:
+    """Return an upper confidence bound of the excess of the claim.
+
+    It is that of the share of images claimed robust that are broken. If no image is claimed robust, it is that of the
+    difference of the scores, and at most the claimed accuracy.
+    """
+    if robust:
+        return breaks_bound(broken, held, robust) if held else 1.0
+    claim = float(result.fresh[result.scored].mean())
+    return min(claim, 2 * one_sided_bound((before - after + 1) / 2, CONFIDENCE, "high") - 1)
 
 
 def _broken(claimed: str, repeated: str) -> bool:

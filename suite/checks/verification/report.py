@@ -26,6 +26,10 @@ EXIT_CODES = {Conclusion.VERIFIED: 0, Conclusion.REFUTED: 1, Conclusion.UNDECIDE
 """The exit code of `purebench verify`; 2 means that the bundle is invalid."""
 HEADINGS = ("claim", "images", "claimed", "found", "p", "excess at most", "margin")
 STYLES = {Badge.VERIFIED: "bold green", Badge.REPRODUCED: "bold green", Badge.REFUTED: "bold red"}
+NOT_COVERED = (
+    "not covered: what the result says about its commit, device, versions, warnings, notes, seconds and passes, and "
+    "the accuracies under single attacks"
+)
 MOST_LISTED = 10
 """Most images that are listed by their positions."""
 
@@ -72,7 +76,7 @@ def notes(found: Verification) -> list[str]:
         told.append(f"with these images the robust accuracy is at most {100 * held / total:.1f} %")
     if not found.with_attacks:
         told.append("the attacks were not repeated: weak attacks are not detected")
-    return told + list(found.remarks)
+    return [*told, NOT_COVERED, *found.remarks]
 
 
 def as_plain(found: Verification) -> dict[str, Any]:

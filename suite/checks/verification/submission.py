@@ -14,7 +14,7 @@ from purebench.checks.verification.entry import Entry, entry_of, read_entry
 from purebench.checks.verification.settings import check_settings
 from purebench.core.errors import PurebenchError
 from purebench.core.files.text import MEBIBYTE, read_text
-from purebench.core.source.import_closure import ImportGraph
+from purebench.core.source.local_imports import local_imports
 from purebench.results.files.bundles.bundle import Bundle, read_bundle
 from purebench.results.files.export import write_bytes
 
@@ -100,8 +100,8 @@ def check_submission(folder: Path, board: str | None = None) -> Submission:
             f"{folder}: expected a folder {entry.board}/{entry.row}, the names of board and row; rename it."
         )
     for path in bundle.manifest.code_files:
-        code_file(Path(path), bundle.manifest.code_files, folder, elsewhere=False)
-    _, told = check_settings(bundle.result, board)
+        code_file(Path(path), bundle.manifest, folder, elsewhere=False)
+    _, told = check_settings(bundle, board)
     return Submission(folder, entry, bundle, (told,) if told else ())
 
 
@@ -109,9 +109,9 @@ def _code(bundle: Bundle, folder: Path) -> dict[str, bytes]:
     """Return the Python files that a bundle names and the local modules that they import, by their places."""
     found: dict[str, bytes] = {}
     for name in bundle.manifest.code_files:
-        path = code_file(Path(name), bundle.manifest.code_files, folder).resolve()
-        graph = ImportGraph("", path.parent).closure(path)
-        beside = [one.resolve() for one in graph.files.values() if one.resolve().is_relative_to(path.parent)]
+        path = code_file(Path(name), bundle.manifest, folder).resolve()
+        imported = [one.resolve() for one in local_imports(path).values()]
+        beside = [one for one in imported if one.is_relative_to(path.parent)]
         for one in {path, *beside}:
             place = f"{CODE}/{one.relative_to(path.parent).as_posix()}"
             if found.setdefault(place, one.read_bytes()) != one.read_bytes():

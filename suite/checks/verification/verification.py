@@ -13,7 +13,8 @@ from purebench.checks.verification.settings import check_settings
 from purebench.core.errors import PurebenchError
 from purebench.records.provenance import versions
 from purebench.results.files.bundles.bundle import Bundle, read_bundle
-from purebench.results.files.verdicts import Badge, Claim, Verdict
+from purebench.results.files.verdict import Claim
+from purebench.results.files.verdicts import Badge, Verdict
 from purebench.statistics.reproduction import ClaimTest, Conclusion, conclude
 
 IMAGES = 20
@@ -30,7 +31,7 @@ class Verification:
         seed: the verifier's seed.
         tests: the tests of the claims.
         conclusion: the conclusion.
-        repetition: the repeated attacks; None if they were not run, or if no image is called robust.
+        repetition: the repeated attacks; None if they were not run, or if no image has a score.
         with_attacks: whether the attacks were to be repeated.
         remarks: further findings.
     """
@@ -98,19 +99,20 @@ def verify_bundle(
     if not 0 <= seed <= MOST_SEED:
         raise PurebenchError(f"--seed: expected a whole number from 0 to {MOST_SEED:,}, but got {seed:,}.")
     bundle = read_bundle(path)
-    apart, told = check_settings(bundle.result, board)
+    apart, told = check_settings(bundle, board)
     rebuilt = rebuild(bundle, code or path.parent, name=str(path), device=device, trust=trust)
     tests, remarks = claim_tests(rebuilt, seed, tell), [*([told] if told else []), *rebuilt.remarks]
     again = repeat_attacks(rebuilt, images, seed, tell) if attacks else None
     if again is not None:
         tests.append(again.test)
     if attacks and again is None:
-        remarks.append("no attack was repeated, because the bundle calls no image robust")
+        remarks.append("no attack was repeated, because no image of the bundle has a score")
     if again is not None and again.errored:
         remarks.append(f"the repeated attacks failed on {again.errored} images, which decide nothing")
-    if bundle.result.errored:
-        remarks.append(f"the result claims bounds only: {bundle.result.errored} images errored")
+    unscored = int((bundle.result.doubtful | ~bundle.result.scored).sum())
+    if unscored:
+        remarks.append(f"{unscored} of {len(bundle.result.images)} images have no certain score: errored or skipped")
     conclusion = conclude(tests)
-    if conclusion is Conclusion.VERIFIED and (apart or not rebuilt.as_claimed):
-        conclusion = Conclusion.UNDECIDED
+    if apart or unscored or not rebuilt.as_claimed or (attacks and again is None):
+        conclusion = Conclusion.REFUTED if conclusion is Conclusion.REFUTED else Conclusion.UNDECIDED
     return Verification(bundle, seed, tuple(tests), conclusion, again, attacks, tuple(remarks))

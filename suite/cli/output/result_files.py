@@ -48,10 +48,12 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
         folder: The folder.
 
     Returns:
-        The board, and the results of its defenses.
+        The board, and the results of its defenses. Title and description of the board are those of `board.yaml` beside
+        a folder named `results`, if it is the file of the board.
 
     Raises:
-        PurebenchError: If there are no results, if they are of several boards, or if a file is not a result.
+        PurebenchError: If there are no results, if they are of several boards, if a file is not a result, or if
+            `board.yaml` is not a board.
     """
     from purebench.results.files.export import load_results
 
@@ -69,6 +71,9 @@ def from_results(folder: Path) -> tuple[Board, list[DefenseResult]]:
         )
     board = board_of(found)
     _check_images(folder, board, found)
+    file = folder.absolute().parent / "board.yaml"
+    if folder.name == "results" and file.is_file() and (own := load_board(file)).name == board.name:
+        board = replace(board, title=own.title, about=own.about)
     return board, found
 
 

@@ -1,7 +1,8 @@
 """Records the verdicts about rows beside their results, and reads the badge of each row from them.
 
-The verdicts of a row are in `verdicts/<row>.json` in the folder of results, the latest last. A verdict counts only for
-the result file that it was given for, by its sha256.
+Each verdict about a row is a file of its own, `verdicts/<row>/<sha256 of the file>.json` in the folder of results, so
+that verifications at the same time lose none. A verdict counts only for the result file that it was given for, by its
+sha256, and only if it follows from its evidence. A file `verdicts/<row>.json` with several verdicts is an earlier form.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -18,8 +18,12 @@ from pydantic import Field
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES
 from purebench.core.files.text import read_text
-from purebench.core.files.versioned_model import Line, StrictModel, Text, Whole, from_json
+from purebench.core.files.versioned_model import Line, StrictModel, from_json
+from purebench.core.terminal_output import complain
 from purebench.results.files.export import as_json, write_files
+from purebench.results.files.verdict import Badge as Badge
+from purebench.results.files.verdict import Verdict as Verdict
+from purebench.results.files.verdict import contradiction
 from purebench.results.results import DefenseResult
 
 SCHEMA: Final = 1
@@ -28,78 +32,17 @@ VERDICTS = "verdicts"
 MOST_VERDICTS = 10_000
 
 
-class Badge(StrEnum):
-    """What is known about the reproduction of a row; the value is its text on every surface.
-
-    Attributes:
-        VERIFIED: the accuracies were reproduced, and repeated attacks broke no more images than allowed.
-        REPRODUCED: the accuracies were reproduced, and the attacks were not repeated.
-        UNDECIDED: a verification could neither confirm nor refute the row.
-        REFUTED: a verification refuted the row.
-        UNVERIFIED: no verdict about this result file.
-    """
-
-    VERIFIED = "verified"
-    REPRODUCED = "examples reproduced, attacks not re-run"
-    UNDECIDED = "undecided"
-    REFUTED = "refuted"
-    UNVERIFIED = "unverified"
-
-
 STRONGEST_LAST = (Badge.UNVERIFIED, Badge.UNDECIDED, Badge.REPRODUCED, Badge.VERIFIED, Badge.REFUTED)
 """Of several verdicts about one result file the last in this order counts: a refuted one is not repeated until it
 passes."""
 
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(ge=-1, le=1)]
-
-
-class Claim(StrictModel):
-    """A test of one claim; the fields are those of `statistics.reproduction.ClaimTest`."""
-
-    name: Line
-    claimed: Finite
-    found: Finite
-    p_value: Finite
-    bound: Finite
-    margin: Finite
-    images: Whole
-
-
-class Verdict(StrictModel):
-    """A verdict about one result file.
-
-    Attributes:
-        badge: the verdict.
-        result: sha256 of the result file.
-        bundle: sha256 of the bundle.
-        seed: seed of the verifier.
-        attacked: number of images on which the attacks were repeated, 0 if they were not.
-        broken: positions in the data set of the images claimed robust that the repeated attacks broke.
-        claims: the tests.
-        remarks: further findings, such as other weights.
-        purebench: version of purebench of the verifier.
-        day: day of the verification in UTC, such as 2026-01-31.
-    """
-
-    badge: Badge = Field(strict=False)
-    result: Hash
-    bundle: Hash
-    seed: Whole
-    attacked: Whole
-    broken: list[Whole]
-    claims: list[Claim]
-    remarks: list[Text]
-    purebench: Line
-    day: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
-
 
 class RowVerdicts(StrictModel):
-    """All verdicts about a row.
+    """A file of verdicts about a row.
 
     Attributes:
         row: name of the row.
-        verdicts: the verdicts, the latest last.
+        verdicts: the verdict; several, the latest last, in a file of the earlier form.
         schema_version: version of this schema.
     """
 
@@ -118,12 +61,15 @@ class RowBadge:
         versions: the number of different result files of the row that were submitted: those with a verdict, and the one
             that is shown.
         refuted_versions: how many of them were refuted.
+        contradictory: the number of verdicts about this result file that do not follow from their evidence, and do not
+            count.
     """
 
     badge: Badge = Badge.UNVERIFIED
     verdict: Verdict | None = None
     versions: int = 1
     refuted_versions: int = 0
+    contradictory: int = 0
 
 
 def result_hash(result: DefenseResult) -> str:
@@ -154,9 +100,24 @@ def load_verdicts(folder: Path, row: str) -> list[Verdict]:
     Raises:
         PurebenchError: the file is not one of this version, or is that of another row.
     """
-    path = folder / VERDICTS / f"{row}.json"
-    if not path.is_file():
-        return []
+    place = folder / VERDICTS / row
+    earlier = place.with_name(f"{row}.json")
+    found = _read(earlier, row) if earlier.is_file() else []
+    new = [(one.day, path.name, one) for path in sorted(place.glob("*.json")) for one in _recorded(path, row)]
+    return found + [one for _, _, one in sorted(new, key=lambda one: one[:2])]
+
+
+def _recorded(path: Path, row: str) -> list[Verdict]:
+    found = _read(path, row)
+    if path.stem != _sha256(path):
+        raise PurebenchError(
+            f"{path}: expected the verdict whose sha256 is the name of the file, but its content was changed; restore "
+            "it, or remove it and verify the row again."
+        )
+    return found
+
+
+def _read(path: Path, row: str) -> list[Verdict]:
     try:
         found = from_json(RowVerdicts, read_text(path, MOST_BYTES), version=SCHEMA, cure="verify the row again")
     except PurebenchError as error:
@@ -166,24 +127,30 @@ def load_verdicts(folder: Path, row: str) -> list[Verdict]:
     return found.verdicts
 
 
-def record_verdict(folder: Path, row: str, verdict: Verdict) -> Path:
+def record_verdict(folder: Path, row: str, verdict: Verdict, *, beside: bool = True) -> Path:
     """Add a verdict to those about a row.
 
     Args:
-        folder: the folder of results, which must contain the result file that the verdict is about.
+        folder: the folder of results.
         row: the name of the row.
         verdict: the verdict.
+        beside: whether the folder must contain the result file that the verdict is about; a refuted result is not
+            published, and its verdict is kept all the same.
 
     Returns:
-        The file of verdicts.
+        The file of the verdict.
 
     Raises:
-        PurebenchError: the folder has another result of the row, or none, or the file cannot be written.
+        PurebenchError: the verdict does not follow from its evidence, the folder has another result of the row, or
+            none, or the file cannot be written.
     """
-    check_published(folder, row, verdict.result)
-    whole = RowVerdicts(row=row, verdicts=[*load_verdicts(folder, row), verdict], schema=1)
-    place = folder / VERDICTS / f"{row}.json"
-    write_files({place: as_json(whole.model_dump(mode="json", by_alias=True))})
+    if told := contradiction(verdict):
+        raise PurebenchError(f"{row}: expected a verdict that follows from its evidence, but {told}.")
+    if beside:
+        check_published(folder, row, verdict.result)
+    text = as_json(RowVerdicts(row=row, verdicts=[verdict], schema=1).model_dump(mode="json", by_alias=True))
+    place = folder / VERDICTS / row / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    write_files({place: text})
     return place
 
 
@@ -200,7 +167,7 @@ def check_published(folder: Path, row: str, result: str) -> None:
     """
     path = folder / f"{row}.json"
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = _sha256(path)
     except OSError as error:
         raise PurebenchError(
             f"{path}: expected the result of the row, but it cannot be read ({error.strerror}); name the folder of "
@@ -218,7 +185,16 @@ def _badge(result: DefenseResult, verdicts: list[Verdict]) -> RowBadge:
         return RowBadge()
     own = result_hash(result)
     those = [one for one in verdicts if one.result == own]
-    best = max(reversed(those), key=lambda one: STRONGEST_LAST.index(one.badge), default=None)
-    refuted = {one.result for one in verdicts if one.badge is Badge.REFUTED}
+    told = [told for one in those if (told := contradiction(one, result))]
+    complain(f"{result.name}: a verdict does not follow from its evidence and does not count: {one}" for one in told)
+    good = [one for one in verdicts if not contradiction(one, result if one.result == own else None)]
+    counted = [one for one in good if one.result == own]
+    best = max(reversed(counted), key=lambda one: STRONGEST_LAST.index(one.badge), default=None)
+    refuted = {one.result for one in good if one.badge is Badge.REFUTED}
     versions = len({own, *(one.result for one in verdicts)})
-    return RowBadge(Badge.UNVERIFIED if best is None else best.badge, best, versions, len(refuted))
+    badge = Badge.UNVERIFIED if best is None else best.badge
+    return RowBadge(badge, best, versions, len(refuted), len(told))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from forged_bundles import toy_bundle
-from toy_verification import changed, verified
+from toy_verification import STRONG, changed, verified
 
 from purebench.checks.verification import queries
 from purebench.core.errors import PurebenchError
@@ -109,3 +109,62 @@ def test_files_are_run_only_with_consent_and_only_if_they_are_those_of_the_bundl
     with pytest.raises(PurebenchError, match=r"but .*toy\.py differs"):
         verified(path, code=tmp_path)
     assert not ran.exists()
+
+
+def test_the_code_imports_what_the_bundle_was_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    author = tmp_path / "author"
+    author.mkdir()
+    (author / "helper_of_row.py").write_text("STRENGTH = 1\n", encoding="utf-8")
+    text = "from helper_of_row import STRENGTH\nfrom purebench.core.defense import Defense\n"
+    text += "def mine(classifier):\n    return Defense(lambda x: classifier(x * STRENGTH))\n"
+    (author / "row.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(author))
+    path = toy_bundle(author, "mine", defenses={"mine": f"{author / 'row.py'}:mine"})
+    assert verified(path, attacks=False).conclusion is Conclusion.VERIFIED
+    (author / "helper_of_row.py").write_text("STRENGTH = 0\n", encoding="utf-8")
+    with pytest.raises(PurebenchError, match=r"row\.py: expected the local modules .* helper_of_row; get them"):
+        verified(path, attacks=False)
+
+
+# ---- rows of a board that attacks depend on
+
+
+def transferred(tmp_path: Path) -> Path:
+    """A bundle of a row under a transfer attack from another row."""
+    listed = {
+        "clean": {"use": "clean"},
+        "pgd": {**STRONG, "only": "source"},
+        "transfer": {"use": "transfer", "source": {"defense": "linear", "attack": "pgd"}},
+    }
+    return toy_bundle(tmp_path / "author", "shattered", attacks=listed)
+
+
+def test_the_board_decides_the_rows_that_attacks_reuse(tmp_path: Path) -> None:
+    path = transferred(tmp_path)
+    board = str(path.parent / "board.yaml")
+    assert verified(path, attacks=False, board=board).conclusion is Conclusion.VERIFIED
+
+    def swapped(parts: dict[str, Any]) -> None:
+        parts["board"]["defenses"]["linear"] = parts["board"]["defenses"]["shattered"]
+
+    with pytest.raises(PurebenchError, match=r"but these differ: defenses\.linear; run that board"):
+        verified(changed(path, swapped), attacks=False, board=board)
+
+
+def test_a_row_of_the_board_is_the_defense_that_the_board_names(tmp_path: Path) -> None:
+    path = transferred(tmp_path)
+    board = path.parent / "board.yaml"
+    text = board.read_text(encoding="utf-8")
+    board.write_text(text.replace("toy.py:shattered", "none"), encoding="utf-8")
+    with pytest.raises(PurebenchError, match=r"but these differ: defenses\.shattered"):
+        verified(path, attacks=False, board=str(board))
+
+
+def test_files_of_the_board_are_compared_by_their_contents(strong: Path, tmp_path: Path) -> None:
+    for name in ("board.yaml", "toy.py"):
+        (tmp_path / name).write_bytes((strong.parent / name).read_bytes())
+    board = str(tmp_path / "board.yaml")
+    assert verified(strong, attacks=False, board=board).conclusion is Conclusion.VERIFIED
+    (tmp_path / "toy.py").write_text((tmp_path / "toy.py").read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(PurebenchError, match="but these differ: classifier, dataset"):
+        verified(strong, attacks=False, board=board)

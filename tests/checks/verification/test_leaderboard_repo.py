@@ -1,15 +1,8 @@
-"""Runs the steps of the example repository's workflows: a pull request is verified, commented and published.
-
-Every `run` step is executed as it stands; stand-ins replace GitHub's own actions and its command `gh`.
-"""
+"""Tests the workflows of the example leaderboard repository: a pull request is verified, commented and published."""
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +16,19 @@ from purebench.results.files.bundles.writing import make_bundle
 from purebench.results.files.export import load_results
 from purebench.results.files.verdicts import Badge, load_badges
 
-ROOT = Path(__file__).resolve().parents[3]
-EXAMPLE = ROOT / "examples" / "leaderboard-repo"
-EXPRESSION = re.compile(r"\$\{\{\s*(.+?)\s*\}\}")
-BOARD = "boards/fashion-small/board.yaml"
-GH = """#!/bin/sh
-if [ "$1" = api ]; then echo 7; exit; fi
-echo "$@" >> "$GH_LOG"
-cp comment.md "$GH_LOG.md"
-"""
-
-
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def commit_all(folder: Path, message: str) -> str:
-    git(folder, "add", "-A")
-    git(folder, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", message)
-    return git(folder, "rev-parse", "HEAD")
+from leaderboard_workflow import BOARD, EXAMPLE, Runner, commit_all, example_clone, git, published  # isort: skip
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A clone of the example repository, whose origin is a bare repository."""
-    clone = tmp_path / "clone"
-    shutil.copytree(EXAMPLE, clone)
-    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(tmp_path / "origin.git"))
-    git(clone, "init", "-q", "-b", "main")
-    git(clone, "remote", "add", "origin", str(tmp_path / "origin.git"))
-    commit_all(clone, "The example")
-    git(clone, "push", "-q", "origin", "main")
-    return clone
+    return example_clone(tmp_path)
+
+
+REFUSES = """#!/bin/sh
+# Refuses to verify.
+if [ "$1" = verify ]; then exit 1; fi
+mkdir -p site
+"""
 
 
 @pytest.fixture(scope="module")
@@ -72,60 +45,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_board(load_board(folder / "board.yaml"), folder / "store.sqlite", workers=1)
     (folder / "clipped.zip").write_bytes(make_bundle(folder / "store.sqlite", "fashion-small", "clipped"))
     return folder / "clipped.zip"
-
-
-class Runner:
-    """Runs the steps of a workflow in a clone, as a runner of GitHub does."""
-
-    def __init__(self, clone: Path, known: dict[str, str]):
-        self.clone, self.known = clone, known
-        self.log = clone.parent / "gh.log"
-        tools = clone.parent / "tools"
-        tools.mkdir(exist_ok=True)
-        (tools / "gh").write_text(GH, encoding="utf-8")
-        (tools / "purebench").write_text(f'#!/bin/sh\nexec {sys.executable} -m purebench "$@"\n', encoding="utf-8")
-        (tools / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
-        for tool in tools.iterdir():
-            tool.chmod(0o755)
-        self.env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "GH_LOG": str(self.log)}
-        self.env |= {"XDG_DATA_HOME": str(clone.parent / "data"), "PIP_NO_INDEX": "1"}
-
-    def value(self, text: str) -> str:
-        return EXPRESSION.sub(lambda found: self.known[found[1]], text)
-
-    def run(self, workflow: str) -> bool:
-        """Runs all steps of the only job, and returns whether all succeeded."""
-        path = self.clone / ".github" / "workflows" / workflow
-        (job,) = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
-        assert job["timeout-minutes"] <= 180
-        good = True
-        for step in job["steps"]:
-            if not good and step.get("if") != "always()":
-                continue
-            if "uses" in step:
-                assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]), "only GitHub's own actions have stand-ins"
-                continue
-            good = self._step(step) and good
-        return good
-
-    def _step(self, step: dict[str, Any]) -> bool:
-        output = self.clone.parent / "output.txt"
-        output.write_text("", encoding="utf-8")
-        own = {name: self.value(value) for name, value in step.get("env", {}).items()}
-        assert "${{" not in step["run"], "values of a pull request are passed as variables, not into the script"
-        done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
-            cwd=self.clone,
-            env={**self.env, **own, "GITHUB_OUTPUT": str(output)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        print(step["name"], done.stdout, done.stderr)
-        for line in output.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition("=")
-            self.known[f"steps.{step.get('id')}.outputs.{name}"] = value
-        return done.returncode == 0
 
 
 def submitted(repository: Path, bundle: Path, **described: Any) -> Runner:
@@ -165,14 +84,23 @@ def test_a_pull_request_is_verified_commented_and_published(repository: Path, bu
     git(repository, "checkout", "-q", "main")
     git(repository, "merge", "-q", "--ff-only", "submission")
     assert runner.run("publish.yml")
-    results = load_results(repository / "results" / "fashion-small")
+    place = repository / "boards" / "fashion-small" / "results"
+    results = load_results(place)
     assert [one.name for one in results] == ["clipped"]
-    assert load_badges(repository / "results" / "fashion-small", results)["clipped"].badge is Badge.VERIFIED
-    assert "results/fashion-small/verdicts/clipped.json" in git(
-        repository.parent / "origin.git", "ls-tree", "-r", "--name-only", "main"
-    )
+    assert load_badges(place, results)["clipped"].badge is Badge.VERIFIED
+    assert "boards/fashion-small/entries/clipped.yaml" in published(repository)
+    assert any(path.startswith("boards/fashion-small/results/verdicts/clipped/") for path in published(repository))
     assert "fashion-small.html" in (repository / "site" / "index.html").read_text(encoding="utf-8")
-    assert "clipped" in (repository / "site" / "data" / "fashion-small.js").read_text(encoding="utf-8")
+    (page,) = (repository / "site" / "defenses").glob("*.html")
+    shown = page.read_text(encoding="utf-8")
+    assert "Clipped pixels" in shown
+    assert "A. Author" in shown
+    assert "<img src=x" not in shown
+    title = yaml.safe_load((EXAMPLE / BOARD).read_text(encoding="utf-8"))["title"]
+    assert title in (repository / "site" / "boards" / "fashion-small.html").read_text(encoding="utf-8")
+
+    (repository.parent / "tools" / "purebench").write_text(REFUSES, encoding="utf-8")
+    assert runner.run("publish.yml"), "a row with a verdict is not verified again"
 
 
 @pytest.mark.parametrize("change", ["outside", "two", "damaged", "settings"])

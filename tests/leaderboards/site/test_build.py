@@ -6,6 +6,7 @@ from dataclasses import replace
 from urllib.parse import urljoin
 
 import pytest
+from verdict_builder import verdict_about
 
 from purebench.core.errors import PurebenchError
 from purebench.leaderboards.page import render
@@ -13,7 +14,7 @@ from purebench.leaderboards.site.build import MARK, build_site
 from purebench.leaderboards.site.cards import Card, Catalogue, slug
 from purebench.leaderboards.site.source import board_source
 from purebench.results.files.export import export_results
-from purebench.results.files.verdicts import Badge, Verdict, record_verdict, result_hash
+from purebench.results.files.verdicts import Badge, record_verdict
 
 from reading import Page, words  # isort: skip
 from site_sources import HOSTILE, hostile_catalogue, hostile_source, small_source  # isort: skip
@@ -223,15 +224,13 @@ def test_a_verdict_about_the_shown_result_is_shown_and_others_are_not(tmp_path, 
     source = small_source(folder)
     results = [row.result for row in source.rows]
     export_results(folder, results)
-    common = {"bundle": "0" * 64, "seed": 1, "attacked": 20, "broken": [], "claims": [], "remarks": []}
-    common |= {"purebench": "0.5.0", "day": "2026-01-31"}
-    hashes = {result.name: result_hash(result) for result in results}
+    by_name = {result.name: result for result in results}
     for row, badge in (("robust", Badge.VERIFIED), ("weak", Badge.REFUTED)):
-        record_verdict(folder, row, Verdict(badge=badge, result=hashes[row], **common))
+        record_verdict(folder, row, verdict_about(by_name[row], badge))
     own = next(result for result in results if result.name == "random-b")
     changed = replace(own, parameters=1)  # a verdict about another result of the row does not count
     export_results(folder, [changed])
-    record_verdict(folder, changed.name, Verdict(badge=Badge.VERIFIED, result=result_hash(changed), **common))
+    record_verdict(folder, changed.name, verdict_about(changed))
     export_results(folder, results)
     found = board_source(source.board, folder, results)
     build_site([found], tmp_path / "site", Catalogue())

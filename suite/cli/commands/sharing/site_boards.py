@@ -1,4 +1,4 @@
-"""Finds and loads the boards of a site: bundled ones by name, folders of results, and folders of such folders."""
+"""Finds and loads the boards of a site: bundled ones by name, folders of results, and folders of boards."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def results_folders(wanted: Sequence[str]) -> list[Path]:
     """Return the folders of results of boards.
 
     Args:
-        wanted: Names of bundled boards; folders of results; folders with a sub-folder `results`; folders of either. All
-            bundled boards with results if empty.
+        wanted: Names of bundled boards; folders of results; folders of a board, with a sub-folder `results`; folders of
+            folders of these two kinds. All bundled boards with results if empty.
 
     Raises:
         PurebenchError: If one is none of these.
@@ -35,8 +35,9 @@ def results_folders(wanted: Sequence[str]) -> list[Path]:
     found = [folder for one in wanted for folder in ([known[one]] if one in known else _below(Path(one)))]
     empty = next((one for one in wanted if one not in known and not list(_below(Path(one)))), None)
     if empty is not None:
-        place = Path(empty)
-        hint = "it has no results (JSON files)" if place.is_dir() else f"it is no folder; {did_you_mean(empty, known)}"
+        hint = f"it is no folder; {did_you_mean(empty, known)}"
+        if Path(empty).is_dir():
+            hint = "it has no results: JSON files in it, in BOARD/results/ or in BOARD/"
         raise PurebenchError(f"--boards: expected a bundled board or a folder of results, but got {empty!r}; {hint}")
     return list(dict.fromkeys(folder.absolute() for folder in found))
 
@@ -60,16 +61,16 @@ def load_source(folder: Path) -> BoardSource:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield the folders of results in a folder: itself, its sub-folder `results`, or those of its sub-folders.
-
-    Where neither it nor a sub-folder has a folder `results`, its sub-folders are the folders of results, as those of
-    `results/` of a leaderboard repository are.
-    """
+    """Yield the folders of results in a folder: itself, or those of its sub-folders, as `_own` finds them."""
     if not folder.is_dir():
         return
-    if any(folder.glob("*.json")) and not (folder / RESULTS).is_dir():
-        yield folder
+    if (own := _own(folder)) is not None:
+        yield own
         return
-    inner = sorted(folder.iterdir())
-    found = [place for place in (folder / RESULTS, *(one / RESULTS for one in inner)) if any(place.glob("*.json"))]
-    yield from found or (one for one in inner if one.is_dir() and any(one.glob("*.json")))
+    yield from (own for one in sorted(folder.iterdir()) if (own := _own(one)) is not None)
+
+
+def _own(folder: Path) -> Path | None:
+    """Return the folder of results of one board: the sub-folder `results` if there is one, or else itself."""
+    place = folder / RESULTS if (folder / RESULTS).is_dir() else folder
+    return place if any(place.glob("*.json")) else None

@@ -1,9 +1,9 @@
-"""Makes the cards of defenses from their declarations, the papers they name, and files `cards.yaml`."""
+"""Makes the cards of defenses: from declarations, the papers they name, submissions, and files `cards.yaml`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from purebench.leaderboards.site.source import BoardSource
 
 FILE = "cards.yaml"
+SUBMITTED = "entries"
+"""Sub-folder of a board with `ROW.yaml`, the `entry.yaml` of each published submission."""
 MOST_BYTES = 1_000_000
 PAPER = re.compile(r"(?P<paper>(?:after )?.+? (?P<year>\d{4}),? .*?arXiv:(?P<number>[\w./-]+\w))")
 TITLE = re.compile(r"title\s*=\s*\{+(.*?)\}+,")
@@ -47,6 +49,7 @@ class CardEntry(StrictModel):
         family: the kind of defense.
         gradient: whether the gradient passes through the purifier.
         extra_data: whether it was trained on data beyond the training set of the board's data set.
+        note: a remark for readers.
     """
 
     paper: Words | None = None
@@ -59,32 +62,38 @@ class CardEntry(StrictModel):
     family: Words | None = None
     gradient: Literal["exact", "zero", "none", "varies"] | None = None
     extra_data: bool | None = None
+    note: Annotated[str, Field(pattern=r"\S", max_length=2_000), Expected("words")] | None = None
 
 
 def catalogue(sources: Sequence[BoardSource]) -> Catalogue:
-    """Return the cards of the installed defenses, and those of the rows of boards that have a `cards.yaml`.
+    """Return the cards of the installed defenses, and those of the rows of boards that have entries or a `cards.yaml`.
 
     Args:
-        sources: The boards; the file lies in the folder of results or in the one above it, and names rows.
+        sources: The boards. Folder `entries` and cards.yaml lie in the folder of results or in the one above it, and
+            name rows; cards.yaml takes precedence over entries, and these over declarations.
 
     Raises:
-        PurebenchError: If a cards.yaml is not valid; the message names it.
+        PurebenchError: If an entry or a cards.yaml is not valid; the message names it.
     """
     from purebench.leaderboards.site.cards import Card, Catalogue, registered_name
     from purebench.records.provenance import versions
 
     declarations, _ = declared()
     ours = entries(Path(str(files("purebench.defenses"))) / FILE)
-    cards = {name: _over(_declared_card(name, one), ours.get(name)) for name, one in declarations.items()}
+    cards = {name: _over(_declared_card(name, one), _said(ours.get(name))) for name, one in declarations.items()}
     own = {}
     for source in sources:
+        places = (source.folder.parent, source.folder)
         given: dict[str, CardEntry] = {}
-        for place in (source.folder.parent, source.folder):
+        for place in places:
             given |= entries(place / FILE)
         for row in source.rows:
-            if row.name in given:
-                base = cards.get(registered_name(row), Card())
-                own[source.board.name, row.name] = _over(base, given[row.name])
+            said: dict[str, Any] = {}
+            for place in places:
+                said |= _submitted(place / SUBMITTED / f"{row.name}.yaml", source.board.name, row.name)
+            said |= _said(given.get(row.name))
+            if said:
+                own[source.board.name, row.name] = _over(cards.get(registered_name(row), Card()), said)
     return Catalogue(cards, own, partial(bibtex, version=versions()["purebench"]))
 
 
@@ -104,6 +113,30 @@ def entries(path: Path) -> dict[str, CardEntry]:
         return dict(from_plain(dict[str, CardEntry], plain))
     except PurebenchError as error:
         raise PurebenchError(f"{path}: {error}") from error
+
+
+def _submitted(path: Path, board: str, row: str) -> dict[str, Any]:
+    """Return what the description of a submission says about its row; {} if there is none.
+
+    Paper, title, venue, year and address are returned even where they are empty: they are of one paper.
+
+    Raises:
+        PurebenchError: If it is not valid, or is that of another row.
+    """
+    if not path.is_file():
+        return {}
+    from purebench.checks.verification.entry import read_entry
+
+    entry = read_entry(path)
+    if (entry.board, entry.row) != (board, row):
+        raise PurebenchError(
+            f"{path}: expected the entry.yaml of {row!r} on {board!r}, but it is that of {entry.row!r} on "
+            f"{entry.board!r}; copy that of the row."
+        )
+    cited = {"paper": ", ".join(entry.authors), "title": entry.title, "venue": entry.venue, "url": entry.paper}
+    year = "" if entry.year is None else entry.year
+    more = {"code": entry.code, "licence": entry.licence, "note": entry.note}
+    return {**cited, "year": year, **{name: value for name, value in more.items() if value}}
 
 
 def _declared_card(name: str, one: Declaration) -> Card:
@@ -126,15 +159,16 @@ def _declared_card(name: str, one: Declaration) -> Card:
     )
 
 
-def _over(card: Card, entry: CardEntry | None) -> Card:
-    """Return the card with what an entry says instead."""
+def _said(entry: CardEntry | None) -> dict[str, Any]:
+    """Return what an entry says; {} for None."""
+    given = {} if entry is None else {name: value for name, value in entry.model_dump().items() if value is not None}
+    return given | ({"extra_data": "yes" if given["extra_data"] else "no"} if "extra_data" in given else {})
+
+
+def _over(card: Card, given: Mapping[str, Any]) -> Card:
+    """Return the card with what is given instead."""
     from dataclasses import replace
 
-    if entry is None:
-        return card
-    given: dict[str, Any] = {name: value for name, value in entry.model_dump().items() if value is not None}
-    if "extra_data" in given:
-        given["extra_data"] = "yes" if given["extra_data"] else "no"
     return replace(card, **{name: str(value) for name, value in given.items()})
 
 

@@ -51,7 +51,7 @@ def verify(
         typer.Option(
             "--publish",
             help="With --record: unless it is refuted, first write the bundle's result into the folder, in place of "
-            "the row's present one.",
+            "the row's present one. A refuted bundle leaves its verdict alone.",
         ),
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report to this file, as Markdown.")] = None,
@@ -105,8 +105,9 @@ def verify(
     if report is not None:
         write_files({report: reports.markdown(found, again)})
     if record is not None:
-        if publish and found.conclusion is not Conclusion.REFUTED:
+        refuted = found.conclusion is Conclusion.REFUTED
+        if publish and not refuted:
             export_results(record, [found.bundle.result], load_companions(record, [found.bundle.result]))
-        kept = record_verdict(record, found.bundle.result.name, found.verdict())
+        kept = record_verdict(record, found.bundle.result.name, found.verdict(), beside=not (publish and refuted))
         typer.echo(printable(f"verdict: {kept}"), err=json)
     raise typer.Exit(reports.EXIT_CODES[found.conclusion])

@@ -82,6 +82,7 @@ class Manifest(StrictModel):
         examples: the adversarial examples.
         keys: the keys of the jobs of each attack, block by block; each is a hash of all that decides its result.
         code_files: the sha256 of the Python files that the settings name, by their paths in the settings.
+        imports: for each of these files, the sha256 of the local modules that it imports, by the names of the modules.
         schema_version: version of this schema.
     """
 
@@ -92,6 +93,7 @@ class Manifest(StrictModel):
     examples: Examples
     keys: dict[Line, list[Hash]]
     code_files: dict[Line, Hash]
+    imports: dict[Line, dict[Line, Hash]] = Field(default_factory=dict)
     schema_version: Literal[1] = Field(SCHEMA, alias="schema")
 
 

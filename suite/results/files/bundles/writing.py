@@ -15,6 +15,7 @@ from purebench.boards.board import Board
 from purebench.boards.trust import local_files
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.core.registry import IN_MEMORY
+from purebench.core.source.local_imports import import_hashes
 from purebench.data.datasets import Array
 from purebench.records import store
 from purebench.records.outcome import WORST_CASE
@@ -63,6 +64,7 @@ def make_bundle(path: Path, name: str, row: str) -> bytes:
         examples=Examples(hashes=hashes, stored=stored, shape=list(images.shape[1:])),
         keys=keys,
         code_files=code_hashes(part),
+        imports={path.as_posix(): found for path in local_files(part) if (found := import_hashes(path))},
         schema=1,
     )
     made = pack(
