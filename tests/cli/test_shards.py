@@ -143,7 +143,8 @@ def test_controls_are_run_into_the_store_of_a_plan_by_the_printed_command(tmp_pa
     with store.reading(place) as saved:
         planned = saved.record_keys()
     command = told.partition(": purebench ")[2].split()
-    assert command == ["run", str(board), "--images", "2", "--evidence", "--store", str(place)]
+    named = ["--defense", "none"]  # the rows of a board that is not bundled
+    assert command == ["run", str(board), *named, "--images", "2", "--evidence", "--store", str(place)]
     call(*command, "--workers", 1)
     with store.reading(place) as saved:
         assert saved.record_keys()[: len(planned)] == planned
