@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from purebench.core.files.versioned_model import Line, StrictModel, Text, Whole
+from purebench.core.files.versioned_model import Hash, Line, StrictModel, Text, Whole
 from purebench.records.answers import is_outcome
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 from purebench.statistics.reproduction import ACCURACY_MARGIN, BROKEN_MARGIN, ClaimTest, Conclusion, conclude
@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 
 
 class Badge(StrEnum):
-    """What is known about the reproduction of a row; the value is its text on every surface.
+    """Whether a row was reproduced; the value is its text wherever it is shown.
 
     Attributes:
         VERIFIED: the accuracies were reproduced, and repeated attacks broke no more images than allowed.
@@ -37,7 +37,6 @@ class Badge(StrEnum):
     UNVERIFIED = "unverified"
 
 
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(ge=-1, le=1)]
 
 
