@@ -78,7 +78,7 @@ def find_row(board: str, row: str, store: Path, results: Path) -> Row:
     """
     name = selection.stored_name(board)
     found, records = from_store(store, name)
-    known = {one.name: one for one in load_results(results)} if results.is_dir() else {}
+    known = _results_by_row(results)
     cure = f"run it: purebench run {board} --defense {row} --store {store} --results {results}"
     if row not in known:
         raise PurebenchError(
@@ -87,10 +87,9 @@ def find_row(board: str, row: str, store: Path, results: Path) -> Row:
     stored = {one.name: one for one in merge(found, records)}
     if row not in stored:
         raise PurebenchError(f"{store}: the row {row!r} is not in this store; {cure}")
-    mine, theirs = stored[row], known[row]
-    if (mine.images, mine.worst_case.draws, mine.worst_case.distances) != (
-        *(theirs.images, theirs.worst_case.draws, theirs.worst_case.distances),
-    ):
+    theirs = known[row]
+    picks = [(one.images, one.worst_case.draws, one.worst_case.distances) for one in (stored[row], theirs)]
+    if picks[0] != picks[1]:
         raise PurebenchError(f"{row}: expected equal results in {store} and {results}, but they differ; {cure}")
     if not theirs.attacked or theirs.errored or theirs.robust is None:
         raise PurebenchError(
@@ -171,7 +170,7 @@ def history_of(results: Path, row: str) -> list[tuple[Submitted, Decided | None]
     Raises:
         PurebenchError: the row has no result there, or the history is damaged.
     """
-    known = {one.name: one for one in load_results(results)} if results.is_dir() else {}
+    known = _results_by_row(results)
     if row not in known:
         raise PurebenchError(f"{results}: the row {row!r} has no result; {did_you_mean(row, known)}")
     return read_history(results).submissions(identity(known[row]))
@@ -194,14 +193,16 @@ def read_submission(file: Path) -> tuple[list[int], Images, str]:
         content = file.read_bytes()
         with zipfile.ZipFile(file) as packed:
             if sum(part.file_size for part in packed.infolist()) > LARGEST:
-                raise PurebenchError(f"{file}: expected at most {LARGEST:,} bytes of arrays, but it has more.")
+                raise PurebenchError(
+                    f"{file}: expected at most {LARGEST:,} bytes of arrays, but it has more; submit fewer images."
+                )
         with np.load(file, allow_pickle=False) as arrays:
             name = "adversarial" if "adversarial" in arrays.files else "images"
             images, positions = arrays[name], arrays["positions"]
     except OSError as error:
         raise PurebenchError(f"{file}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise PurebenchError(f"{file}: expected an npz file with {wanted}, but it is none ({error}).") from error
+        raise PurebenchError(f"{file}: expected an npz file with {wanted}, but it is not one ({error}).") from error
     if images.ndim != 4 or images.dtype.kind != "f" or positions.ndim != 1 or positions.dtype.kind not in "iu":
         raise PurebenchError(
             f"{file}: expected {wanted} as floating-point and whole numbers, but got {images.dtype} "
@@ -212,6 +213,10 @@ def read_submission(file: Path) -> tuple[list[int], Images, str]:
         told = f"{len(images)} examples and {len(set(found))} different positions"
         raise PurebenchError(f"{file}: expected one example for each position, but got {told}.")
     return found, images.astype(np.float32), hashlib.sha256(content).hexdigest()
+
+
+def _results_by_row(folder: Path) -> dict[str, DefenseResult]:
+    return {one.name: one for one in load_results(folder)} if folder.is_dir() else {}
 
 
 def _check_unchanged(row: Row, context: Context) -> None:
