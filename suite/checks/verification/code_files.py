@@ -20,8 +20,8 @@ def code_file(path: Path, manifest: Manifest, folder: Path, *, elsewhere: bool =
         path: the file as the bundle names it.
         manifest: the manifest of the bundle, with the sha256 of each file that it names and of what these import.
         folder: the folder of the submission or bundle; its sub-folder `code` is searched first.
-        elsewhere: whether to look also in the folder itself, and at the path in the bundle, seen from the folder or from
-            the working directory.
+        elsewhere: whether to look also in the folder itself, and at the path in the bundle, seen from the folder or
+            from the working directory.
 
     Raises:
         PurebenchError: there is no file of this name with this content, or it imports other local modules.
