@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 ASIDE = ("confidence", "name", "stop")
-"""Settings of a board that decide no answer of a defense."""
+"""Settings of a board that do not decide the answers of a defense."""
 EXIT_CODES: Mapping[Verdict, int] = {Verdict.NOT_WORSE: 0, Verdict.WORSE: 1, Verdict.UNDECIDED: 3}
 """Exit codes of `purebench compare OLD NEW`; 2 is that of invalid input."""
 
@@ -138,7 +138,7 @@ def unchanged(old: DefenseResult, new: DefenseResult) -> bool:
 
 
 def _answers(result: DefenseResult, name: str) -> Any:
-    """Return a field without what does not decide a score, such as the pictures of an attack."""
+    """Return the part of a field that decides scores: not, for example, the distances of an attack."""
     if name == "attacks":
         return [(one.name, list(one.outcomes), list(one.draws)) for one in result.attacks]
     if name == "worst_case":
