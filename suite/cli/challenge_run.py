@@ -44,7 +44,7 @@ Images = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Row:
+class ChallengedRow:
     """A row with its result and its records.
 
     Attributes:
@@ -64,7 +64,7 @@ class Row:
     results: Path
 
 
-def find_row(board: str, row: str, store: Path, results: Path) -> Row:
+def find_row(board: str, row: str, store: Path, results: Path) -> ChallengedRow:
     """Find a row in a store and a folder of results.
 
     Args:
@@ -97,11 +97,18 @@ def find_row(board: str, row: str, store: Path, results: Path) -> Row:
         )
     choice = next(one for one in found.shown if one.name == row)
     part = selection.with_rows(found, [choice])
-    return Row(part, choice, theirs, [one for one in records if one.defense == row], store, results)
+    return ChallengedRow(part, choice, theirs, [one for one in records if one.defense == row], store, results)
 
 
 def challenge(
-    row: Row, file: Path, *, author: str, note: str, device: str = "cpu", trust: bool = False, wait: float = 0.0
+    row: ChallengedRow,
+    file: Path,
+    *,
+    author: str,
+    note: str,
+    device: str = "cpu",
+    trust: bool = False,
+    wait: float = 0.0,
 ) -> tuple[Submitted, Decided]:
     """Evaluate a submission and record it.
 
@@ -219,7 +226,7 @@ def _results_by_row(folder: Path) -> dict[str, DefenseResult]:
     return {one.name: one for one in load_results(folder)} if folder.is_dir() else {}
 
 
-def _check_unchanged(row: Row, context: Context) -> None:
+def _check_unchanged(row: ChallengedRow, context: Context) -> None:
     """Raise PurebenchError if the code, weights or data of the row are not those of its records."""
     keys = {job.key for job in context.jobs() if job.defense.name == row.choice.name}
     if keys != {record.key for record in row.records}:
@@ -230,7 +237,7 @@ def _check_unchanged(row: Row, context: Context) -> None:
         )
 
 
-def _known(row: Row, clean: Tensor) -> list[Tensor]:
+def _known(row: ChallengedRow, clean: Tensor) -> list[Tensor]:
     """Return the known examples: those that the attacks found, and those of the last accepted submission, if any."""
     label = WORST_CASE if row.result.best_known is None else BEST_KNOWN
     found = StoredExamples(row.store, row.records).read(row.board, row.choice.name, label)
@@ -243,7 +250,7 @@ def _known(row: Row, clean: Tensor) -> list[Tensor]:
 
 
 def _decide(
-    row: Row, context: Context, event: Submitted, known: list[Tensor], rows: Tensor, submitted: Tensor
+    row: ChallengedRow, context: Context, event: Submitted, known: list[Tensor], rows: Tensor, submitted: Tensor
 ) -> Decided:
     """Test a submission against the better known example of each image; examples that are known already do not count.
 
