@@ -1,4 +1,4 @@
-"""Texts of the badges: whether the rows were reproduced by somebody else."""
+"""Texts of the badges: whether the rows were verified."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from purebench.leaderboards.site.text import TEXTS, markdown_html
 STATIC = Path(__file__).parent / "static"
 PAGE_STYLE = TEMPLATES / "style.css"
 MARK = ".purebench-site"
-"""A file of a site's folder by which it is known as one, so that no other folder is replaced."""
+"""Marker file in the folder of a site; a folder without it is never replaced."""
 
 
 def build_site(
@@ -47,7 +47,7 @@ def build_site(
     Args:
         sources: the boards, in the order of the index.
         out: the folder, which must be missing, empty, or an earlier site.
-        catalogue: what is known about the defenses.
+        catalogue: the cards of the defenses.
         title: title of the site.
         docs: address of the documentation; "" for none.
         changes: a list of changes in Markdown; "" for none.
@@ -57,7 +57,7 @@ def build_site(
         The written files.
 
     Raises:
-        PurebenchError: there is no board, two boards have one name, or the folder is something else.
+        PurebenchError: there is no board, two boards have one name, or the folder is not empty and not a site.
     """
     check_out(out)
     _check_names(sources)

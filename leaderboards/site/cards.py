@@ -15,7 +15,7 @@ UNKNOWN = "not declared"
 
 @dataclass(frozen=True)
 class Card:
-    """What is declared about a defense; "" where something is not declared.
+    """The declared properties of a defense; "" where one is not declared.
 
     Attributes:
         paper: authors or title, and the number of the paper.
@@ -56,7 +56,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is known about defenses beside their results.
+    """Properties of defenses that are not in their results.
 
     Attributes:
         cards: cards by the registered name of a defense.
@@ -73,9 +73,9 @@ class Catalogue:
         return self.own.get((board, row.name)) or self.cards.get(registered_name(row), Card())
 
     def key(self, row: Row) -> str:
-        """Return what a defense is identified by across boards: its registered name, or else the name of the row.
+        """Return the identity of a defense across boards: its registered name, or else the name of the row.
 
-        A row of the user may have the name of a registered defense; it is then told apart by its spec.
+        If a row of the user has the name of a registered defense, its spec is added, so that the two are different.
         """
         name = registered_name(row)
         if name in self.cards:
@@ -84,7 +84,7 @@ class Catalogue:
 
 
 def registered_name(row: Row) -> str:
-    """Return the registered name of a row's defense, without the part behind a prefix such as `robustbench/`.
+    """Return the registered name of a row's defense: of names such as `robustbench/NAME`, the part before `/` or `:`.
 
     It is "" for a file of the user (`path/to/file.py:name`), whatever the names of its folders.
     """
@@ -93,7 +93,7 @@ def registered_name(row: Row) -> str:
 
 
 def slug(name: str) -> str:
-    """Return a file name for any text: the text where it is plain, else with a hash, so that names stay different.
+    """Return a file name for any text: the text itself if it is plain, else with a hash, so that names stay different.
 
     >>> slug("diffpure-sde")
     'diffpure-sde'

@@ -16,7 +16,7 @@ def downloads(source: BoardSource, payload: dict[str, Any], catalogue: Catalogue
     Args:
         source: the board.
         payload: the data of its page.
-        catalogue: what is known about its defenses.
+        catalogue: the cards of its defenses.
     """
     names = list(dict.fromkeys(name for row in source.rows if (name := registered_name(row))))
     local = ("page", "data")

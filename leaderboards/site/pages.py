@@ -27,7 +27,7 @@ LEADERS = 3
 
 @dataclass(frozen=True)
 class Site:
-    """What all pages share.
+    """Values that all pages share.
 
     Attributes:
         title: title of the site.
@@ -41,7 +41,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Entry:
+class DefenseRow:
     """One row of a board on the page of its defense.
 
     Attributes:
@@ -84,14 +84,14 @@ class DefensePage:
     """The page of one defense.
 
     Attributes:
-        name: what identifies it: its registered name, or else the name of its row.
+        name: its identity across boards (`Catalogue.key`): its registered name, or else the name of its row.
         card: its card.
         entries: its rows, the newest version of purebench first.
     """
 
     name: str
     card: Card
-    entries: tuple[Entry, ...]
+    entries: tuple[DefenseRow, ...]
 
     @property
     def path(self) -> str:
@@ -117,22 +117,18 @@ class DefensePage:
 
 def defense_pages(sources: Sequence[BoardSource], catalogue: Catalogue) -> list[DefensePage]:
     """Gather the rows of all boards by defense, sorted by name."""
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, list[DefenseRow]] = {}
     for source in sources:
         for row in source.rows:
-            found.setdefault(catalogue.key(row), []).append(Entry(source, row))
+            found.setdefault(catalogue.key(row), []).append(DefenseRow(source, row))
     return [
-        DefensePage(
-            name,
-            _card(catalogue, entries),
-            tuple(sorted(entries, key=_newest_first)),
-        )
+        DefensePage(name, _card(catalogue, entries), tuple(sorted(entries, key=_newest_first)))
         for name, entries in sorted(found.items())
     ]
 
 
-def _card(catalogue: Catalogue, entries: Sequence[Entry]) -> Card:
-    """Return the card of a defense: the first one of its rows that is a row's own, or else that of all."""
+def _card(catalogue: Catalogue, entries: Sequence[DefenseRow]) -> Card:
+    """Return the first card that is a row's own, or else the card of the registered defense."""
     rows = [(entry.source.board.name, entry.row) for entry in entries]
     own = (one for one in rows if (one[0], one[1].name) in catalogue.own)
     return catalogue.card(*next(own, rows[0]))
@@ -199,6 +195,6 @@ def _environment() -> Environment:
     )
 
 
-def _newest_first(entry: Entry) -> tuple[list[int], str, str]:
+def _newest_first(entry: DefenseRow) -> tuple[list[int], str, str]:
     numbers = [-int(part) for part in entry.origin[0].split(".") if part.isdigit()]
     return numbers, entry.source.board.name, entry.row.name

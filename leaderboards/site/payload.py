@@ -27,7 +27,7 @@ def board_payload(source: BoardSource, catalogue: Catalogue) -> dict[str, Any]:
 
     Args:
         source: the board.
-        catalogue: what is known about its defenses.
+        catalogue: the cards of its defenses.
     """
     board = source.board
     shown = shown_attacks(source)
@@ -72,7 +72,7 @@ def row_payload(source: BoardSource, row: Row, shown: list[AttackChoice], catalo
         source: the board of the row.
         row: the row.
         shown: the attacks that have a column.
-        catalogue: what is known about the defense.
+        catalogue: the cards of the defenses.
     """
     card = catalogue.card(source.board.name, row)
     cells = {cell.attack: cell for cell in row.cells}

@@ -1,4 +1,4 @@
-"""Serves a site on this machine, for a look before it is published."""
+"""Serves a site on this machine only, for a preview before it is published."""
 
 from __future__ import annotations
 

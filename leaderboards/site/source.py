@@ -25,7 +25,7 @@ class BoardSource:
         folder: the folder of its results.
         rows: its rows, in the order of their ranks.
         standing: the comparisons of all pairs of rows; None where they cannot be compared.
-        evidence: what the grades were computed from.
+        evidence: the evidence behind the grades.
         badges: the badge of each row.
     """
 
@@ -54,7 +54,7 @@ def board_source(
         declared: the names of the controls that the board declares.
 
     Raises:
-        PurebenchError: where `rank`, `stored_standing` and `load_badges` do.
+        PurebenchError: the rows cannot be ranked, or `ranks.json` or a file of verdicts is invalid.
     """
     found: list[Standing | None] = []
 

@@ -72,7 +72,7 @@ def level(confidence: float, number: int) -> float:
 
 @dataclass(frozen=True)
 class DefenseIdentity:
-    """What makes two confirmations those of the same defense, whatever the row is named.
+    """Identity of a defense for the count of its confirmations, independent of the name of its row.
 
     Attributes:
         spec: Spec of the defense.
@@ -91,14 +91,14 @@ class DefenseIdentity:
 
     @classmethod
     def of_facts(cls, defense: Any, code: Any) -> DefenseIdentity:
-        """Return the identity from what a record states of the defense and of the code."""
+        """Return the identity from the fields `defense` and `code` of a provenance."""
         defense, code = (found if isinstance(found, Mapping) else {} for found in (defense, code))
         part = code.get("defense")
         source = part.get("source", "") if isinstance(part, Mapping) else ""
         return cls(str(defense.get("spec", "")), str(defense.get("weights", "")), str(source))
 
     def same_as(self, other: DefenseIdentity) -> bool:
-        """Return whether the specs are equal, or code, weights and parameters, so that a copied file counts too."""
+        """Return whether the specs, or code, weights and parameters are equal: a copied file is the same defense."""
         if self.spec == other.spec or not self.source:
             return self.spec == other.spec
         alike = (self.source, self.weights) == (other.source, other.weights)

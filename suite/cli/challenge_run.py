@@ -44,7 +44,7 @@ Images = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Row:
+class ChallengedRow:
     """A row with its result and its records.
 
     Attributes:
@@ -64,7 +64,7 @@ class Row:
     results: Path
 
 
-def find_row(board: str, row: str, store: Path, results: Path) -> Row:
+def find_row(board: str, row: str, store: Path, results: Path) -> ChallengedRow:
     """Find a row in a store and a folder of results.
 
     Args:
@@ -78,7 +78,7 @@ def find_row(board: str, row: str, store: Path, results: Path) -> Row:
     """
     name = selection.stored_name(board)
     found, records = from_store(store, name)
-    known = {one.name: one for one in load_results(results)} if results.is_dir() else {}
+    known = _results_by_row(results)
     cure = f"run it: purebench run {board} --defense {row} --store {store} --results {results}"
     if row not in known:
         raise PurebenchError(
@@ -87,10 +87,9 @@ def find_row(board: str, row: str, store: Path, results: Path) -> Row:
     stored = {one.name: one for one in merge(found, records)}
     if row not in stored:
         raise PurebenchError(f"{store}: the row {row!r} is not in this store; {cure}")
-    mine, theirs = stored[row], known[row]
-    if (mine.images, mine.worst_case.draws, mine.worst_case.distances) != (
-        *(theirs.images, theirs.worst_case.draws, theirs.worst_case.distances),
-    ):
+    theirs = known[row]
+    picks = [(one.images, one.worst_case.draws, one.worst_case.distances) for one in (stored[row], theirs)]
+    if picks[0] != picks[1]:
         raise PurebenchError(f"{row}: expected equal results in {store} and {results}, but they differ; {cure}")
     if not theirs.attacked or theirs.errored or theirs.robust is None:
         raise PurebenchError(
@@ -98,11 +97,18 @@ def find_row(board: str, row: str, store: Path, results: Path) -> Row:
         )
     choice = next(one for one in found.shown if one.name == row)
     part = selection.with_rows(found, [choice])
-    return Row(part, choice, theirs, [one for one in records if one.defense == row], store, results)
+    return ChallengedRow(part, choice, theirs, [one for one in records if one.defense == row], store, results)
 
 
 def challenge(
-    row: Row, file: Path, *, author: str, note: str, device: str = "cpu", trust: bool = False, wait: float = 0.0
+    row: ChallengedRow,
+    file: Path,
+    *,
+    author: str,
+    note: str,
+    device: str = "cpu",
+    trust: bool = False,
+    wait: float = 0.0,
 ) -> tuple[Submitted, Decided]:
     """Evaluate a submission and record it.
 
@@ -171,7 +177,7 @@ def history_of(results: Path, row: str) -> list[tuple[Submitted, Decided | None]
     Raises:
         PurebenchError: the row has no result there, or the history is damaged.
     """
-    known = {one.name: one for one in load_results(results)} if results.is_dir() else {}
+    known = _results_by_row(results)
     if row not in known:
         raise PurebenchError(f"{results}: the row {row!r} has no result; {did_you_mean(row, known)}")
     return read_history(results).submissions(identity(known[row]))
@@ -194,14 +200,16 @@ def read_submission(file: Path) -> tuple[list[int], Images, str]:
         content = file.read_bytes()
         with zipfile.ZipFile(file) as packed:
             if sum(part.file_size for part in packed.infolist()) > LARGEST:
-                raise PurebenchError(f"{file}: expected at most {LARGEST:,} bytes of arrays, but it has more.")
+                raise PurebenchError(
+                    f"{file}: expected at most {LARGEST:,} bytes of arrays, but it has more; submit fewer images."
+                )
         with np.load(file, allow_pickle=False) as arrays:
             name = "adversarial" if "adversarial" in arrays.files else "images"
             images, positions = arrays[name], arrays["positions"]
     except OSError as error:
         raise PurebenchError(f"{file}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise PurebenchError(f"{file}: expected an npz file with {wanted}, but it is none ({error}).") from error
+        raise PurebenchError(f"{file}: expected an npz file with {wanted}, but it is not one ({error}).") from error
     if images.ndim != 4 or images.dtype.kind != "f" or positions.ndim != 1 or positions.dtype.kind not in "iu":
         raise PurebenchError(
             f"{file}: expected {wanted} as floating-point and whole numbers, but got {images.dtype} "
@@ -214,7 +222,11 @@ def read_submission(file: Path) -> tuple[list[int], Images, str]:
     return found, images.astype(np.float32), hashlib.sha256(content).hexdigest()
 
 
-def _check_unchanged(row: Row, context: Context) -> None:
+def _results_by_row(folder: Path) -> dict[str, DefenseResult]:
+    return {one.name: one for one in load_results(folder)} if folder.is_dir() else {}
+
+
+def _check_unchanged(row: ChallengedRow, context: Context) -> None:
     """Raise PurebenchError if the code, weights or data of the row are not those of its records."""
     keys = {job.key for job in context.jobs() if job.defense.name == row.choice.name}
     if keys != {record.key for record in row.records}:
@@ -225,7 +237,7 @@ def _check_unchanged(row: Row, context: Context) -> None:
         )
 
 
-def _known(row: Row, clean: Tensor) -> list[Tensor]:
+def _known(row: ChallengedRow, clean: Tensor) -> list[Tensor]:
     """Return the known examples: those that the attacks found, and those of the last accepted submission, if any."""
     label = WORST_CASE if row.result.best_known is None else BEST_KNOWN
     found = StoredExamples(row.store, row.records).read(row.board, row.choice.name, label)
@@ -238,7 +250,7 @@ def _known(row: Row, clean: Tensor) -> list[Tensor]:
 
 
 def _decide(
-    row: Row, context: Context, event: Submitted, known: list[Tensor], rows: Tensor, submitted: Tensor
+    row: ChallengedRow, context: Context, event: Submitted, known: list[Tensor], rows: Tensor, submitted: Tensor
 ) -> Decided:
     """Test a submission against the better known example of each image; examples that are known already do not count.
 

@@ -27,6 +27,7 @@ DeviceOption = Annotated[
         "CPU if there are none."
     ),
 ]
+OneDeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")]
 WorkersOption = Annotated[
     int | None,
     typer.Option(help="Number of workers; default: one per core on the CPU, and one per GPU.", min=1),

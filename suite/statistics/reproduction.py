@@ -135,7 +135,7 @@ def agreement_p_value(claimed: Counts, draws: int, found: Counts, new_draws: int
 
 
 def shared_draws_p_value(claimed: Bools, found: Bools, blocks: Counts, rng: np.random.Generator) -> float:
-    """Test the same for a defense that makes one random choice for all images of a call; by permutations, two-sided.
+    """Test claimed against new draws of a defense that makes one random choice per call; by permutations, two-sided.
 
     The draws of a block are permuted together, which is exact for any dependence between images of one draw.
 
@@ -221,14 +221,15 @@ def images_to_attack(wanted: int, robust: int, images: int) -> int:
         images: all images.
 
     Returns:
-        The size, at most `images` and at most MOST_PER_ROBUST times the wanted number, which it is if no image is
-        claimed robust. The sample is not one of the images with the largest claims: these would regress to the mean.
+        The size, at most `images` and at most MOST_PER_ROBUST times the wanted number, and the smaller of the two if no
+        image is claimed robust. The sample is one of all images, because those with the largest claims would regress to
+        the mean.
     """
     return min(images, math.ceil(wanted * min(images / max(robust, 1), MOST_PER_ROBUST)))
 
 
 def repetition_p_value(claimed: Floats, repeated: Floats, groups: Counts, seed: int) -> float:
-    """Test that repeated attacks leave as much as the claimed ones did; exact, by random signs, one-sided.
+    """Test that repeated and claimed attacks leave the same accuracy; exact, by random signs, one-sided.
 
     Args:
         claimed: the claimed share of right draws of each image [N].

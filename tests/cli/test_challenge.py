@@ -178,9 +178,9 @@ def test_files_that_are_no_submission_are_refused(ran: Path, folder: Path) -> No
     np.savez(folder / "objects.npz", images=np.array([{}]), positions=np.array([1]))
     np.savez(folder / "other.npz", x=np.zeros(3))
     for name, told in {
-        "text": "but it is none",
-        "objects": "but it is none",
-        "other": "but it is none",
+        "text": "but it is not one",
+        "objects": "but it is not one",
+        "other": "but it is not one",
         "no": "read",
     }.items():
         assert told in str(submit(ran, folder, "none", folder / f"{name}.npz").exception)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from purebench.results.files.verdict import BROKEN, CLEAN_IMAGES, MARGINS, ROBUST, Badge, Claim, Verdict
+from purebench.results.files.verdict import BROKEN, CLEAN_IMAGES, MARGINS, ROBUST, Badge, StoredClaim, Verdict
 from purebench.results.files.verdicts import result_hash
 from purebench.results.results import DefenseResult
 
@@ -19,7 +19,9 @@ def verdict_about(result: DefenseResult, badge: Badge = Badge.VERIFIED, seed: in
     p_value = 1e-6 if badge is Badge.REFUTED else 1.0
     bound = 0.5 if badge is Badge.UNDECIDED else 0.01
     claims = [
-        Claim(name=name, claimed=one, found=one, p_value=p_value, bound=bound, margin=MARGINS[name], images=images)
+        StoredClaim(
+            name=name, claimed=one, found=one, p_value=p_value, bound=bound, margin=MARGINS[name], images=images
+        )
         for name, (one, images) in claimed.items()
     ]
     fields: dict[str, Any] = {"badge": badge, "result": result_hash(result), "bundle": "b" * 64, "seed": seed}

@@ -9,7 +9,7 @@ import pytest
 
 from purebench.core.errors import PurebenchError
 from purebench.results.ranking.comparisons import Pair, Side
-from purebench.results.ranking.regression import Verdict, decided, other_conditions, overall, regressions
+from purebench.results.ranking.regression import Change, decided, other_conditions, overall, regressions
 from purebench.results.results import DefenseResult
 from purebench.statistics import compare
 
@@ -31,17 +31,17 @@ def result(broken: int, images: int = 40, **provenance: object) -> DefenseResult
     return replace(found, provenance={**found.provenance, "code": CODE, **provenance})
 
 
-def verdict(old: DefenseResult, new: DefenseResult, margin: float = 0.05, **options: object) -> Verdict:
+def verdict(old: DefenseResult, new: DefenseResult, margin: float = 0.05, **options: object) -> Change:
     (found,) = regressions([(Side("a", old), Side("a", new))], margin, **options)  # type: ignore[arg-type]
     return found.verdict
 
 
 def test_verdicts() -> None:
     better, worse = result(10), result(30)
-    assert verdict(better, worse) is Verdict.WORSE
-    assert verdict(worse, better) is Verdict.NOT_WORSE
-    assert verdict(better, worse, margin=0.9) is Verdict.NOT_WORSE
-    assert verdict(better, result(12)) is Verdict.UNDECIDED
+    assert verdict(better, worse) is Change.WORSE
+    assert verdict(worse, better) is Change.NOT_WORSE
+    assert verdict(better, worse, margin=0.9) is Change.NOT_WORSE
+    assert verdict(better, result(12)) is Change.UNDECIDED
     (found,) = regressions([(Side("a", better), Side("a", worse))], 0.05)
     assert found.pair.found.difference.value == pytest.approx(-0.5)  # new minus old
     assert found.to_dict()["verdict"] == "worse"
@@ -53,19 +53,19 @@ def test_a_significant_loss_within_the_margin_is_accepted_and_a_gain_is_never_wo
     found = compare(second, first, images=(range(400), range(400)))
     pair = Pair("new", "old", found, found.p_value, apart=True)
     assert (found.difference.value, found.p_value < 0.001) == (pytest.approx(-0.1), True)
-    assert [decided(pair, margin) for margin in (0.05, 0.2)] == [Verdict.WORSE, Verdict.NOT_WORSE]
+    assert [decided(pair, margin) for margin in (0.05, 0.2)] == [Change.WORSE, Change.NOT_WORSE]
     gain = compare(first, second, images=(range(400), range(400)))
-    assert decided(Pair("new", "old", gain, gain.p_value, apart=True), 0.0) is Verdict.NOT_WORSE
+    assert decided(Pair("new", "old", gain, gain.p_value, apart=True), 0.0) is Change.NOT_WORSE
 
 
 def test_the_same_defense_with_the_same_answers_is_unchanged() -> None:
     old = result(4)
-    assert verdict(old, result(4)) is Verdict.NOT_WORSE
+    assert verdict(old, result(4)) is Change.NOT_WORSE
     other_code = result(4, code={**CODE, "defense": "d2"})
-    assert verdict(old, other_code) is Verdict.UNDECIDED
-    assert verdict(old, result(5)) is Verdict.UNDECIDED
-    assert verdict(old, replace(old, weights="ff" * 32)) is Verdict.UNDECIDED
-    assert verdict(*(replace(old, provenance={**old.provenance, "code": {}}) for _ in "ab")) is Verdict.UNDECIDED
+    assert verdict(old, other_code) is Change.UNDECIDED
+    assert verdict(old, result(5)) is Change.UNDECIDED
+    assert verdict(old, replace(old, weights="ff" * 32)) is Change.UNDECIDED
+    assert verdict(*(replace(old, provenance={**old.provenance, "code": {}}) for _ in "ab")) is Change.UNDECIDED
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_other_conditions_leave_the_verdict_undecided(change: dict[str, object],
     old, new = result(10), result(30)
     other = replace(new, board={**new.board, **change})
     assert other_conditions(old, other) == [told]
-    assert verdict(old, other) is Verdict.UNDECIDED
+    assert verdict(old, other) is Change.UNDECIDED
     assert other_conditions(old, replace(new, board={**new.board, "name": "x", "confidence": 0.9})) == []
 
 
@@ -89,20 +89,20 @@ def test_attacks_of_other_code_leave_the_verdict_undecided() -> None:
     unknown = result(30, code={})
     assert other_conditions(result(10), unknown) == ["the code of attacks is known for one of them only"]
     assert other_conditions(unknown, unknown) == []
-    assert verdict(result(10), other) is Verdict.UNDECIDED
+    assert verdict(result(10), other) is Change.UNDECIDED
 
 
 def test_other_images_are_refused_or_the_shared_ones_are_compared() -> None:
     old, new = result(10), result(20, images=30)
     with pytest.raises(PurebenchError, match="expected two defenses on the same images"):
         verdict(old, new)
-    assert verdict(old, new, shared=True) is Verdict.WORSE
+    assert verdict(old, new, shared=True) is Change.WORSE
     with pytest.raises(PurebenchError, match="--margin: expected a fraction"):
         verdict(old, old, margin=1.5)
 
 
 def test_several_rows() -> None:
-    worse, fine, open_one = Verdict.WORSE, Verdict.NOT_WORSE, Verdict.UNDECIDED
+    worse, fine, open_one = Change.WORSE, Change.NOT_WORSE, Change.UNDECIDED
     assert overall([fine, open_one, worse]) is worse
     assert overall([fine, open_one]) is open_one
     assert overall([fine, fine]) is fine
@@ -112,5 +112,5 @@ def test_several_rows() -> None:
 def test_p_values_of_several_rows_are_adjusted() -> None:
     """6 of 40 images worse: p = 2/64 alone is significant, and after Holm over two rows it is not."""
     one = (Side("a", result(10)), Side("a", result(16)))
-    assert verdict(one[0].result, one[1].result) is Verdict.WORSE
-    assert [found.verdict for found in regressions([one, one], 0.05)] == [Verdict.UNDECIDED] * 2
+    assert verdict(one[0].result, one[1].result) is Change.WORSE
+    assert [found.verdict for found in regressions([one, one], 0.05)] == [Change.UNDECIDED] * 2

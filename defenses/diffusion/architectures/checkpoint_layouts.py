@@ -87,8 +87,8 @@ PUBLISHED: Final = {
     "modulated": True,
     "residual_resize": True,
 }
-"""What the keys of guided-diffusion's 256x256_diffusion_uncond.pt reveal. It predicts the noise under DDPM's linear
-schedule, and has attention heads of 64 channels that are split before query, key and value."""
+"""The architecture of guided-diffusion's 256x256_diffusion_uncond.pt, as far as its keys reveal it. It predicts the
+noise under DDPM's linear schedule. Its attention heads have 64 channels and are split before query, key and value."""
 
 
 def is_published(inferred: Mapping[str, Any]) -> bool:

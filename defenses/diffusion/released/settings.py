@@ -1,7 +1,7 @@
 """Published purifiers as their code was released, by name, such as `diffpure/cifar10`, from settings.yaml.
 
-Each loads the checkpoint that its authors name, from $PUREBENCH_MODELS. What differs from the release on purpose is
-stated in settings.yaml and at each name.
+Each loads the checkpoint that its authors name, from $PUREBENCH_MODELS. Intended differences
+from the release are stated in settings.yaml and in the docstring of each function in presets.py.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def released(name: str, weights: str | None, architecture: Mapping[str, Any] | N
 
 
 def _find(where: Mapping[str, Any], weights: str | None) -> Path:
-    """Return the path of a file under one of its names, or of the folder `weights`."""
+    """Return `weights` if it is a folder, else the path of the file under one of its names."""
     if weights is not None and Path(weights).expanduser().is_dir():
         return Path(weights).expanduser()
     if weights is None:

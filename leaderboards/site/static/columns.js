@@ -193,7 +193,7 @@
         text: true,
         value: (row) => row.verified,
         cell: (row) => row.badge,
-        hint: "whether someone other than the author has verified the result",
+        hint: "whether a verification of the result is recorded, and its verdict",
       },
       {
         ...measured("ms", "Time of a draw", "milliseconds to answer one image once, on the device of the row", "", true),

@@ -14,13 +14,14 @@ CODE = "code"
 
 
 def code_file(path: Path, manifest: Manifest, folder: Path, *, elsewhere: bool = True) -> Path:
-    """Return the Python file that a bundle names: a file of the same name and content, which imports the same modules.
+    """Return the Python file that a bundle names: one with its name, its content and its imported local modules.
 
     Args:
         path: the file as the bundle names it.
         manifest: the manifest of the bundle, with the sha256 of each file that it names and of what these import.
-        folder: the folder in which it is looked for, and in its sub-folder `code`.
-        elsewhere: whether it may also lie where the bundle says, seen from the folder or from the working directory.
+        folder: the folder of the submission or bundle; its sub-folder `code` is searched first.
+        elsewhere: whether to look also in the folder itself, and at the path in the bundle, seen from the folder or
+            from the working directory.
 
     Raises:
         PurebenchError: there is no file of this name with this content, or it imports other local modules.

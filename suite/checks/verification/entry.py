@@ -28,8 +28,9 @@ def _one_line(text: str) -> str:
 
 
 def _address(text: str) -> str:
+    """Return an address of the web, or "". Raises an error for other text."""
     if text and not ADDRESS.fullmatch(text):
-        raise told(f"expected an address that begins with https://, but got {shown(text)}")
+        raise told(f"expected an address that begins with https:// or http://, but got {shown(text)}")
     return text
 
 

@@ -116,15 +116,15 @@ def _check_images(bundle: Bundle, context: Context) -> None:
 def _check_skips(bundle: Bundle) -> None:
     """Raise PurebenchError if some images have no score because all attacks skipped them, and others have one.
 
-    An attack applies to a defense or not, and one that is spared an image had an earlier one answer it. So the attacks
-    leave all images of a row without a score, or none.
+    An attack is skipped on all images of a row or on none, and a cascade skips an image only after an earlier attack
+    answered it. Therefore either all images of a row have a score, or none has.
     """
     outcomes = bundle.result.worst_case.outcomes
     skipped = sum(one is Outcome.SKIPPED for one in outcomes)
     if 0 < skipped < len(outcomes):
         raise PurebenchError(
             f"{bundle.result.name}: expected a score of every image of the row, but {skipped} of {len(outcomes)} "
-            "images are skipped under all attacks, which no attack does; the bundle is invalid."
+            "images are skipped under all attacks, which no evaluation produces; the bundle is invalid."
         )
 
 

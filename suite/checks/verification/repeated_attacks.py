@@ -42,7 +42,7 @@ class Repetition:
         test: the test of the claimed accuracy on these images.
         broken: positions in the data set of the images that the bundle calls robust and that were broken.
         robust: the number of images that the bundle calls robust, of those with an answer.
-        asked: the number of images that the bundle calls robust that were requested.
+        asked: the requested number of images that the bundle calls robust.
         errored: the number of images on which an attack failed, which decide nothing.
         passes: images passed forward and backward.
     """

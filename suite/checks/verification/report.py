@@ -14,13 +14,9 @@ from rich.text import Text
 from purebench.boards.replay import command
 from purebench.checks.verification.verification import Verification
 from purebench.core.terminal_output import printable
+from purebench.records.outcome import Outcome
 from purebench.results.files.verdicts import Badge
-from purebench.statistics.reproduction import (
-    CONFIDENCE,
-    FALSE_ALARMS,
-    ClaimTest,
-    Conclusion,
-)
+from purebench.statistics.reproduction import CONFIDENCE, FALSE_ALARMS, ClaimTest, Conclusion
 
 EXIT_CODES = {Conclusion.VERIFIED: 0, Conclusion.REFUTED: 1, Conclusion.UNDECIDED: 3}
 """The exit code of `purebench verify`; 2 means that the bundle is invalid."""
@@ -71,7 +67,7 @@ def notes(found: Verification) -> list[str]:
     if again is not None and again.broken:
         told.append(f"broken images (positions in the data set): {_listed(again.broken)}")
     if again is not None and again.broken and not found.bundle.result.random:
-        held = sum(one == "robust" for one in found.bundle.result.worst_case.outcomes) - len(again.broken)
+        held = sum(one is Outcome.ROBUST for one in found.bundle.result.worst_case.outcomes) - len(again.broken)
         total = int(found.bundle.result.scored.sum())
         told.append(f"with these images the robust accuracy is at most {100 * held / total:.1f} %")
     if not found.with_attacks:

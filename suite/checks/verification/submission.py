@@ -85,17 +85,15 @@ def check_submission(folder: Path, board: str | None = None) -> Submission:
     names = _names(folder)
     _check_sums(folder, names)
     entry, bundle = read_entry(folder / ENTRY), read_bundle(folder / BUNDLE)
-    said, is_ = (
-        (entry.board, entry.row, entry.bundle),
-        (bundle.manifest.board, bundle.manifest.row, f"sha256:{bundle.hash}"),
-    )
-    if said != is_:
+    stated = (entry.board, entry.row, entry.bundle)
+    expected = (bundle.manifest.board, bundle.manifest.row, f"sha256:{bundle.hash}")
+    if stated != expected:
         raise PurebenchError(
-            f"{folder / ENTRY}: expected board, row and sha256 of the bundle, {', '.join(is_)}, but got "
-            f"{', '.join(said)}; write the submission again (purebench submit)."
+            f"{folder / ENTRY}: expected board, row and sha256 of the bundle, {', '.join(expected)}, but got "
+            f"{', '.join(stated)}; write the submission again (purebench submit)."
         )
     place = folder.resolve()
-    if (place.parent.name, place.name) != said[:2]:
+    if (place.parent.name, place.name) != stated[:2]:
         raise PurebenchError(
             f"{folder}: expected a folder {entry.board}/{entry.row}, the names of board and row; rename it."
         )
@@ -140,12 +138,16 @@ def _names(folder: Path) -> list[str]:
                     f"{path}: expected {ENTRY}, {BUNDLE}, {SUMS} and Python files in {CODE}/; remove this file."
                 )
             if code and path.stat().st_size > MOST_CODE_BYTES:
-                raise PurebenchError(f"{path}: expected at most {MOST_CODE_BYTES // MEBIBYTE} MiB; shorten the file.")
+                raise PurebenchError(
+                    f"{path}: expected at most {MOST_CODE_BYTES // MEBIBYTE} MiB, but it is larger; shorten it."
+                )
             names.append(inside.as_posix())
     if missing := [name for name in (ENTRY, BUNDLE, SUMS) if name not in names]:
-        raise PurebenchError(f"{folder}: expected {', '.join(missing)} in it; write the submission again.")
+        raise PurebenchError(
+            f"{folder}: expected {', '.join(missing)}, but they are missing; write the submission again."
+        )
     if len(names) > MOST_CODE_FILES:
-        raise PurebenchError(f"{folder}: expected at most {MOST_CODE_FILES} files, but got {len(names)}.")
+        raise PurebenchError(f"{folder}: expected at most {MOST_CODE_FILES} files, but got {len(names)}; remove some.")
     return sorted(name for name in names if name != SUMS)
 
 
@@ -153,9 +155,10 @@ def _check_sums(folder: Path, names: list[str]) -> None:
     lines = read_text(folder / SUMS, MEBIBYTE).splitlines()
     expected = [f"{_sha256((folder / name).read_bytes())}  {name}" for name in names]
     if lines != expected:
-        wrong = next((line for line in expected if line not in lines), "a line that is not needed")
+        changed = next((name for name, line in zip(names, expected, strict=True) if line not in lines), "")
+        differing = changed or "the number or the order of the lines"
         raise PurebenchError(
-            f"{folder / SUMS}: expected the hash of every file, but this differs: {wrong.split()[-1]}; write the "
+            f"{folder / SUMS}: expected the hash of every file, but this differs: {differing}; write the "
             "submission again (purebench submit)."
         )
 

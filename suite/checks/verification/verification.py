@@ -13,7 +13,7 @@ from purebench.checks.verification.settings import check_settings
 from purebench.core.errors import PurebenchError
 from purebench.records.provenance import versions
 from purebench.results.files.bundles.bundle import Bundle, read_bundle
-from purebench.results.files.verdict import Claim
+from purebench.results.files.verdict import StoredClaim
 from purebench.results.files.verdicts import Badge, Verdict
 from purebench.statistics.reproduction import ClaimTest, Conclusion, conclude
 
@@ -61,7 +61,7 @@ class Verification:
             seed=self.seed,
             attacked=0 if again is None else again.test.images,
             broken=[] if again is None else list(again.broken),
-            claims=[Claim(**asdict(test)) for test in self.tests],
+            claims=[StoredClaim(**asdict(test)) for test in self.tests],
             remarks=list(self.remarks),
             purebench=versions()["purebench"],
             day=datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import IN_MINUTES, StoreOption, TrustOption, in_minutes
+from purebench.cli.options import IN_MINUTES, OneDeviceOption, StoreOption, TrustOption, in_minutes
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def break_defense(
         typer.Option(help="File of benchmarks/breaking.py: how often this budget broke known faults; default: ours."),
     ] = None,
     workers: Annotated[int, typer.Option(help="Number of processes.", min=1)] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     trust: TrustOption = False,
 ) -> None:
     """Search for an attack on one defense, on dev images, and confirm the best one on images of the board.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import IN_MINUTES, StoreOption, TrustOption, in_minutes
+from purebench.cli.options import IN_MINUTES, OneDeviceOption, StoreOption, TrustOption, in_minutes
 
 if TYPE_CHECKING:
     from purebench.checks.finding import CheckResult
@@ -55,7 +55,7 @@ def check(
         ),
     ] = 0.2,
     confidence: Annotated[float, typer.Option(help="Confidence of the joint decision over all checks.")] = 0.95,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     workers: Annotated[int, typer.Option(help="Number of processes.", min=1)] = 1,
     retry_errors: Annotated[bool, typer.Option(help="Run jobs again that ended in an error.")] = False,
     store: StoreOption = None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from purebench.cli.options import OneDeviceOption
+
 
 def robustbench(
     model: Annotated[
@@ -32,7 +34,7 @@ def robustbench(
     batch: Annotated[
         int, typer.Option(help="Batch size; together with the seed it determines the result.", min=1)
     ] = 32,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of AutoAttack.")] = 0,
     out: Annotated[
         Path | None,

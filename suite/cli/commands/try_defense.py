@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import IN_SECONDS, TrustOption, in_seconds
+from purebench.cli.options import IN_SECONDS, OneDeviceOption, TrustOption, in_seconds
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def try_defense(
             parser=in_seconds("--seconds"),
         ),
     ] = 60.0,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     trust: TrustOption = False,
 ) -> None:

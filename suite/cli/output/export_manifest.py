@@ -21,7 +21,7 @@ MODEL_INFO = re.compile(r"model_info/[^/]+/[^/]+/[^/]+\.json")
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ExportManifest:
     """The files that the last export of a board wrote into a folder.
 
     Attributes:
@@ -37,7 +37,7 @@ class Manifest:
     records: str = ""
 
     @classmethod
-    def of(cls, folder: Path, board: str) -> Manifest:
+    def of(cls, folder: Path, board: str) -> ExportManifest:
         """Return the list in a folder, or an empty one.
 
         Args:

@@ -87,6 +87,10 @@ Whole = Annotated[int, Field(ge=0, lt=2**63)]
 """Counts, seeds."""
 Position = Annotated[int, Field(ge=0, lt=2**31)]
 """Positions of images, labels, block numbers."""
+Fraction = Annotated[float, Field(ge=0, le=1)]
+"""Accuracies, p-values, levels."""
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A sha256 in hexadecimal digits."""
 Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Norms and seconds."""
 DrawString = Annotated[str, Field(pattern=r"^[01]*$", max_length=MOST_DRAWS)]

@@ -38,7 +38,7 @@ class Compared:
         picked: True where the submitted example was picked, bool [n].
         better: the number of pairs for the submission.
         worse: the number of pairs against it.
-        p_value: of the test; 0 for a deterministic defense that gets one image more wrong, which is certain.
+        p_value: of the test; 0 for a deterministic defense that misclassifies more images, which is certain.
     """
 
     picked: Bools
@@ -49,7 +49,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class ChallengeDraws:
-    """Draws of a defense at adversarial examples, from a seed that nobody knew before.
+    """Draws of a defense at adversarial examples, from a seed that was not known before the submission.
 
     Attributes:
         context: the prepared board.

@@ -83,8 +83,8 @@ def benchmark(
         seed: Seed of AutoAttack; None for the clock's, as in RobustBench.
         confidence: Of the intervals, in (0,1).
         tell: Called with AutoAttack's progress, line by line.
-        state: Folder in which evaluations keep the batches that are done: an evaluation with equal settings, model and
-            versions goes on where it was killed. None to keep nothing; a seed of None keeps nothing either.
+        state: Folder in which evaluations keep the finished batches: an evaluation with equal settings, model and
+            versions resumes after it was killed. None to keep nothing; a seed of None keeps nothing either.
         keep: Called with the result before these batches are deleted.
 
     Returns:

@@ -12,10 +12,10 @@ from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import make_console
 from purebench.integrations.robustbench.benchmark import benchmark
 from purebench.integrations.robustbench.model_info import (
-    FIELDS,
     as_text,
     check_protocol,
     is_model_info,
+    missing,
     of_benchmark,
     read_known,
 )
@@ -54,7 +54,9 @@ def command(model: str | None, *, model_dir: Path | None, out: Path | None, **op
     table, console = Table(box=None, show_header=False, padding=(0, 2)), make_console()
     if model is None:
         if model_dir is None:
-            raise PurebenchError("--models: expected RobustBench's model folder, or the name of an own model.")
+            raise PurebenchError(
+                "--models: expected RobustBench's model folder, but got none; add it, or name a model of your own."
+            )
         check_folder(model_dir)
         if not model_dir.is_dir():
             raise PurebenchError(
@@ -107,5 +109,5 @@ def _writer(out: Path | None, **options: Any) -> Callable[[ZooResult], None]:
 def _written(out: Path) -> list[str]:
     """Return the notes about a file of RobustBench's form: where it is, and what its author has to fill in."""
     found = read_known(out) if "model_info" in out.absolute().parts else {}
-    left = [name for name in FIELDS if name in found and found[name] is None]
+    left = missing(found)
     return [f"result: {out}", *([f"fill in, for RobustBench: {', '.join(left)}"] if left else [])]

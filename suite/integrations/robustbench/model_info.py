@@ -148,7 +148,10 @@ def is_model_info(path: Path, dataset: str, threat_model: str) -> bool:
         return False
     wanted = ("model_info", dataset, threat_model)
     if folders != wanted or path.suffix != ".json":
-        raise PurebenchError(f"--out: expected {'/'.join(wanted)}/NAME.json, but got {path}.")
+        raise PurebenchError(
+            f"--out: expected {'/'.join(wanted)}/NAME.json, but got {path}; choose that path, or one "
+            "outside of a folder model_info."
+        )
     return True
 
 
@@ -162,13 +165,13 @@ def read_known(path: Path) -> dict[str, Any]:
         return {}
     found = load_json(read_text(path, MEBIBYTE))
     if not isinstance(found, dict):
-        raise PurebenchError(f"{path}: expected the JSON object of a model, but it is none; choose another file.")
+        raise PurebenchError(f"{path}: expected the JSON object of a model, but it is not one; choose another file.")
     return found
 
 
 def missing(entry: Mapping[str, Any]) -> list[str]:
     """Return the fields that its author has to fill in."""
-    return [name for name in FIELDS if entry[name] is None]
+    return [name for name in FIELDS if entry.get(name, "") is None]
 
 
 def as_text(entry: Mapping[str, Any]) -> str:

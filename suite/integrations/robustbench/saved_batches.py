@@ -1,4 +1,4 @@
-"""Keeps the result of each batch of AutoAttack's parts on the disk, so that a killed evaluation goes on where it was.
+"""Keeps the result of each batch of AutoAttack's parts on the disk, so that a killed evaluation can be resumed.
 
 Each part of AutoAttack seeds itself at every batch, so that a batch depends on its images, labels and settings alone: a
 result that is read again is the one that would be computed again. AutoAttack's own state file keeps no adversarial
@@ -48,7 +48,7 @@ class SavedBatches:
 
         Args:
             attack: AutoAttack's object.
-            model: The attacked model, for the decision which images are broken.
+            model: The attacked model, which decides the images that are broken.
         """
         for name in PARTS:
             part = getattr(attack, name, None)

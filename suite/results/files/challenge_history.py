@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES
 from purebench.core.files.text import read_text
-from purebench.core.files.versioned_model import STRICT, Line, Text, Whole, from_json
+from purebench.core.files.versioned_model import STRICT, Fraction, Line, Text, Whole, from_json
 from purebench.core.seeds import hash_of
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
@@ -29,7 +29,6 @@ HISTORY = "history.json"
 CURE = "use the version of purebench that wrote it"
 OF_BOARD = ("classifier", "threat", "seed")
 """Settings of a board that belong to the identity of a defense and its bound."""
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,10 @@ class Bound:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    value: Share
-    low: Share
-    high: Share
-    confidence: Share
+    value: Fraction
+    low: Fraction
+    high: Fraction
+    confidence: Fraction
     n: Annotated[int, Field(ge=1)]
     method: Line
 
@@ -88,7 +87,7 @@ class Submitted:
     note: Text
     file: Line
     images: Annotated[int, Field(ge=1)]
-    level: Share
+    level: Fraction
     seed: Whole
     date: Line
     previous: Line = ""
@@ -119,7 +118,7 @@ class Decided:
     number: Annotated[int, Field(ge=1)]
     defense: Line
     accepted: bool
-    p_value: Share
+    p_value: Fraction
     better: Whole
     worse: Whole
     picked: Whole

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from purebench.core.errors import PurebenchError
 from purebench.results.files.challenge_history import FOLDER, HISTORY, SCHEMA, Event, History, read_history
-from purebench.results.files.export import as_json, write_files
+from purebench.results.files.export import as_json, write_bytes, write_files
 
 Images = npt.NDArray[np.float32]
 
@@ -87,16 +86,7 @@ def keep_examples(results: Path, images: Images, positions: Sequence[int]) -> st
     made = io.BytesIO()
     np.savez_compressed(made, images=images, positions=np.asarray(positions, dtype=np.int64))
     digest = hashlib.sha256(made.getvalue()).hexdigest()
-    path = _examples(results, digest)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(made.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise PurebenchError(f"{path}: cannot be written ({error.strerror or error}); free the disk.") from error
+    write_bytes([(_examples(results, digest), made.getvalue())])
     return digest
 
 
@@ -120,10 +110,12 @@ def kept_examples(results: Path, digest: str, positions: Sequence[int]) -> Image
             f"({error.strerror or error}); restore it beside the history."
         ) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise PurebenchError(f"{path}: expected the examples of the last accepted submission, but they were changed.")
+        raise PurebenchError(
+            f"{path}: expected the examples of the last accepted submission, but they were changed; restore the file."
+        )
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         if file["positions"].tolist() != list(positions):
-            raise PurebenchError(f"{path}: expected the images of the result, but it has others.")
+            raise PurebenchError(f"{path}: expected the images of the result, but it has others; restore the file.")
         images: Images = file["images"]
     return images
 

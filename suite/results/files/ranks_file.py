@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field, with_config
+from pydantic import with_config
 from typing_extensions import TypedDict  # Python 3.11's own is refused by pydantic
 
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import MOST_BYTES, load_json
 from purebench.core.files.text import read_text
-from purebench.core.files.versioned_model import STRICT, StrictModel, Whole, from_plain
+from purebench.core.files.versioned_model import STRICT, Fraction, StrictModel, Whole, from_plain
 from purebench.core.seeds import hash_of
 from purebench.results.files.export import RANKS
 from purebench.results.ranking.standing import RankInterval, Standing, on_shared_images, scores_hash, standing
@@ -27,7 +27,6 @@ from purebench.statistics.ranking.ranks import rank_intervals
 
 COMPUTED = 100
 """Ranks of fewer rows than this are computed, in about 2 seconds, whatever the file says."""
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Place(StrictModel):
@@ -35,7 +34,7 @@ class _Place(StrictModel):
     low: Whole
     high: Whole
     letters: str
-    best: Share
+    best: Fraction
     images: Whole
 
 
@@ -43,7 +42,7 @@ class _Place(StrictModel):
 class _PValue(TypedDict):  # a dictionary, because there are a hundred thousand of them
     a: str
     b: str
-    p: Share
+    p: Fraction
 
 
 class _Ranks(StrictModel):
@@ -51,7 +50,7 @@ class _Ranks(StrictModel):
     p_values: list[_PValue]
     images: Whole
     method: str
-    confidence: Share
+    confidence: Fraction
     scores: str
     content: str
 
@@ -59,8 +58,8 @@ class _Ranks(StrictModel):
 def stored_standing(folder: Path, results: Sequence[DefenseResult]) -> Standing | None:
     """Return the standing of a folder's rows: computed, or for hundreds of rows that of its `ranks.json` if it fits.
 
-    The file fits if its hashes are those of these results and of what it says itself. That its rank intervals follow
-    from its p-values is checked; its p-values, letters and probabilities are not computed again.
+    The file fits if its hashes match these results and its own content. Its rank intervals are checked against its
+    p-values; its p-values, letters and probabilities are not computed again.
 
     Args:
         folder: the folder of results.

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from purebench.core.files.versioned_model import Line, StrictModel, Text, Whole
+from purebench.core.files.versioned_model import Hash, Line, StrictModel, Text, Whole
 from purebench.records.answers import is_outcome
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
 from purebench.statistics.reproduction import ACCURACY_MARGIN, BROKEN_MARGIN, ClaimTest, Conclusion, conclude
@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 
 
 class Badge(StrEnum):
-    """What is known about the reproduction of a row; the value is its text on every surface.
+    """Whether a row was reproduced; the value is its text wherever it is shown.
 
     Attributes:
         VERIFIED: the accuracies were reproduced, and repeated attacks broke no more images than allowed.
@@ -37,12 +37,11 @@ class Badge(StrEnum):
     UNVERIFIED = "unverified"
 
 
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(ge=-1, le=1)]
 
 
-class Claim(StrictModel):
-    """A test of one claim; the fields are those of `statistics.reproduction.ClaimTest`."""
+class StoredClaim(StrictModel):
+    """A stored test of one claim; the fields are those of `statistics.reproduction.ClaimTest`."""
 
     name: Line
     claimed: Finite
@@ -75,7 +74,7 @@ class Verdict(StrictModel):
     seed: Whole
     attacked: Whole
     broken: list[Whole]
-    claims: list[Claim]
+    claims: list[StoredClaim]
     remarks: list[Text]
     purebench: Line
     day: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
@@ -110,7 +109,7 @@ def contradiction(verdict: Verdict, result: DefenseResult | None = None) -> str:
     return "" if result is None else _against(verdict, claims, result)
 
 
-def _impossible(claim: Claim) -> str:
+def _impossible(claim: StoredClaim) -> str:
     """Return why the numbers of a claim contradict each other; "" if they do not."""
     if claim.margin != MARGINS[claim.name]:
         return f"{claim.name}: expected the margin {MARGINS[claim.name]:g}, but got {claim.margin:g}"
@@ -130,7 +129,7 @@ def _badges(found: Conclusion, *, attacked: bool, robust: bool) -> tuple[Badge, 
     return (Badge.VERIFIED if attacked else Badge.REPRODUCED, Badge.UNDECIDED)
 
 
-def _against(verdict: Verdict, claims: dict[str, Claim], result: DefenseResult) -> str:
+def _against(verdict: Verdict, claims: dict[str, StoredClaim], result: DefenseResult) -> str:
     """Return why the claims are not those of a result; "" if they are."""
     clean = None if result.clean is None else next(one for one in result.attacks if one.name == CLEAN)
     expected = {ROBUST: result.fresh[result.scored]}

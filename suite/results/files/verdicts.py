@@ -33,8 +33,8 @@ MOST_VERDICTS = 10_000
 
 
 STRONGEST_LAST = (Badge.UNVERIFIED, Badge.UNDECIDED, Badge.REPRODUCED, Badge.VERIFIED, Badge.REFUTED)
-"""Of several verdicts about one result file the last in this order counts: a refuted one is not repeated until it
-passes."""
+"""Of several verdicts about one result file the last in this order counts, so that repeating a verification does not
+remove a refutation."""
 
 
 class RowVerdicts(StrictModel):

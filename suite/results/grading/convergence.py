@@ -120,7 +120,7 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
 
 
 def images_needed(found: Ladder) -> int:
-    """Return about how many images decide a ladder that is undecided; 0 if their number is not what is missing.
+    """Return about how many images decide a ladder that is undecided; 0 if more images do not decide it.
 
     Args:
         found: the rungs and the other attacks.

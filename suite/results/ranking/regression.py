@@ -19,8 +19,8 @@ from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.results import DefenseResult
 
 
-class Verdict(StrEnum):
-    """Whether a new result is worse than an old one."""
+class Change(StrEnum):
+    """Change of a result: whether the new one is worse than the old one."""
 
     NOT_WORSE = "not worse"
     WORSE = "worse"
@@ -28,8 +28,8 @@ class Verdict(StrEnum):
 
 
 ASIDE = ("confidence", "name", "stop")
-"""Settings of a board that decide no answer of a defense."""
-EXIT_CODES: Mapping[Verdict, int] = {Verdict.NOT_WORSE: 0, Verdict.WORSE: 1, Verdict.UNDECIDED: 3}
+"""Settings of a board that do not decide the answers of a defense."""
+EXIT_CODES: Mapping[Change, int] = {Change.NOT_WORSE: 0, Change.WORSE: 1, Change.UNDECIDED: 3}
 """Exit codes of `purebench compare OLD NEW`; 2 is that of invalid input."""
 
 
@@ -47,7 +47,7 @@ class Regression:
 
     name: str
     pair: Pair
-    verdict: Verdict
+    verdict: Change
     reasons: Sequence[str] = ()
     unchanged: bool = False
 
@@ -93,12 +93,12 @@ def regressions(
     for (old, new), pair in zip(both, pairs, strict=True):
         reasons = other_conditions(old.result, new.result, images=not shared)
         same = not reasons and unchanged(old.result, new.result)
-        verdict = Verdict.NOT_WORSE if same else Verdict.UNDECIDED if reasons else decided(pair, margin)
+        verdict = Change.NOT_WORSE if same else Change.UNDECIDED if reasons else decided(pair, margin)
         found.append(Regression(new.name, pair, verdict, tuple(reasons), same))
     return found
 
 
-def decided(pair: Pair, margin: float) -> Verdict:
+def decided(pair: Pair, margin: float) -> Change:
     """Decide from the comparison of a new result (a) with an old one (b).
 
     Args:
@@ -110,16 +110,16 @@ def decided(pair: Pair, margin: float) -> Verdict:
     """
     difference = pair.found.difference
     if difference.low >= -margin:
-        return Verdict.NOT_WORSE
-    return Verdict.WORSE if pair.apart and difference.value < 0 else Verdict.UNDECIDED
+        return Change.NOT_WORSE
+    return Change.WORSE if pair.apart and difference.value < 0 else Change.UNDECIDED
 
 
-def overall(verdicts: Iterable[Verdict]) -> Verdict:
+def overall(verdicts: Iterable[Change]) -> Change:
     """Return the verdict on several rows: worse if one is, not worse if all are not, else undecided."""
     every = set(verdicts)
-    if Verdict.WORSE in every:
-        return Verdict.WORSE
-    return Verdict.NOT_WORSE if every == {Verdict.NOT_WORSE} else Verdict.UNDECIDED
+    if Change.WORSE in every:
+        return Change.WORSE
+    return Change.NOT_WORSE if every == {Change.NOT_WORSE} else Change.UNDECIDED
 
 
 def unchanged(old: DefenseResult, new: DefenseResult) -> bool:
@@ -138,7 +138,7 @@ def unchanged(old: DefenseResult, new: DefenseResult) -> bool:
 
 
 def _answers(result: DefenseResult, name: str) -> Any:
-    """Return a field without what does not decide a score, such as the pictures of an attack."""
+    """Return the part of a field that decides scores: not, for example, the distances of an attack."""
     if name == "attacks":
         return [(one.name, list(one.outcomes), list(one.draws)) for one in result.attacks]
     if name == "worst_case":

@@ -107,7 +107,7 @@ def standing(results: Sequence[DefenseResult]) -> Standing | None:
 def ranks_file(found: Standing, results: Sequence[DefenseResult]) -> dict[str, Any]:
     """Return the content of `ranks.json`: the standing, a hash of the scores behind it, and a hash of the standing.
 
-    The hashes find a file of other results or a slip of an editor; whoever edits on purpose can compute them too.
+    The hashes detect a file of other results and accidental changes, but no deliberate ones: anyone can compute them.
 
     Args:
         found: the standing.

@@ -1,7 +1,7 @@
-"""Tests of a standing challenge: does the k-th submission of adversarial examples beat the incumbent ones?
+"""Tests whether the k-th submission to a standing challenge beats the incumbent adversarial examples.
 
 Submissions are tested at levels that sum to the error probability of the whole challenge, however many there are:
-alpha · 6 / (π² k²), because Σ 1/k² = π²/6. A bound is lowered without a reason with a probability of at most alpha.
+alpha · 6 / (π² k²), because Σ 1/k² = π²/6. A bound is falsely lowered with a probability of at most alpha.
 
 The test compares fresh draws at the two adversarial examples of each image in pairs. A pair counts for the submission
 if the defense was right at the incumbent's example and wrong at the submitted one, and against it in the opposite case.
@@ -9,7 +9,7 @@ If no submitted example is better, a counting pair is for the submission with a 
 independently of the others, so that their number is at most binomial: an exact one-sided sign test (McNemar,
 Psychometrika 12, 1947).
 A defense whose images share the random choice of a call has one pair for each call: the numbers of right images.
-A deterministic defense has no random numbers: one image more that it gets wrong is certain.
+A deterministic defense has no random numbers: one more misclassified image is certain.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy.special import betainc
 Bools = npt.NDArray[np.bool_]
 
 ALPHA = 0.05
-"""The probability that a challenge lowers a bound without a reason, over all submissions."""
+"""Probability that a challenge falsely lowers a bound, over all submissions."""
 
 
 def challenge_level(number: int, alpha: float = ALPHA) -> float:

@@ -70,6 +70,10 @@ def add(folder: Path, name: str, text: str = "x") -> None:
     (folder / name).write_text(text, encoding="utf-8")
 
 
+def add_line(file: Path) -> None:
+    file.write_text(f"{file.read_text(encoding='utf-8')}{'0' * 64}  more.py\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -78,6 +82,7 @@ def add(folder: Path, name: str, text: str = "x") -> None:
         (lambda folder: add(folder, "code/more.py"), "expected the hash of every file"),
         (lambda folder: add(folder, "code/toy.py"), "expected the hash of every file, but this differs: code/toy.py"),
         (lambda folder: add(folder, "SHA256SUMS", ""), "expected the hash of every file"),
+        (lambda folder: add_line(folder / "SHA256SUMS"), "this differs: the number or the order of the lines"),
         (lambda folder: (folder / "entry.yaml").unlink(), "expected entry.yaml"),
         (lambda folder: (folder / "code" / "link.py").symlink_to("/etc/passwd"), "it is a link"),
         (lambda folder: add(folder, "code/large.py", "#" * (2**20 + 1)), "at most 1 MiB"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import StoreOption, TrustOption
+from purebench.cli.options import OneDeviceOption, StoreOption, TrustOption
 from purebench.core.errors import PurebenchError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def challenge(
         typer.Option(help="Folder of results with the history. Default: the folder `results` beside the board.yaml."),
     ] = None,
     store: StoreOption = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     wait: Annotated[
         float, typer.Option(help="Seconds to wait for another submission that is being evaluated.", min=0)
     ] = 600,
@@ -87,10 +87,12 @@ def _results(board: str) -> Path:
 
 def _told(event: Submitted, decision: Decided) -> list[str]:
     """Return the lines about a decision."""
+    from purebench.statistics.sequential.challenge import ALPHA
+
     before = decision.before.estimate.percent()
     lines = [
         f"submission {event.number} to {event.row} by {event.author}, tested at the level {event.level:.2g} "
-        "(0.05 · 6/(π² k²))",
+        f"({ALPHA:g} · 6/(π² k²))",
         f"picked on draws of their own: {decision.picked} of {event.images} submitted examples",
         f"pairs of fresh draws: {decision.better:,} for the submission, {decision.worse:,} against it, "
         f"p = {decision.p_value:.2g}",

@@ -177,6 +177,7 @@ def _table(pairs: list[Pair], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from purebench.cli.commands.comparing.cells import p_text, points_text
     from purebench.core.terminal_output import printable
 
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
@@ -191,8 +192,7 @@ def _table(pairs: list[Pair], width: int) -> Table:
     table.add_column("p" if len(pairs) == 1 else "p (Holm)", justify="right", no_wrap=True)
     for pair in pairs:
         one = pair.found
-        gap = f"{100 * one.difference.value:+.1f} [{100 * one.difference.low:+.1f}, {100 * one.difference.high:+.1f}]"
-        p = f"{pair.adjusted:.2g}" if pair.adjusted >= 1e-4 else "< 0.0001"
+        gap, p = points_text(one.difference), p_text(pair.adjusted)
         sizes = [f"{one.odds_ratio:.3g}", f"{one.cohen_g:+.2f}"] if sized else []
         cells = [pair.a, pair.b, gap, f"{one.better}, {one.worse}", *sizes, p]
         table.add_row(*(Text(printable(cell), style="bold" if pair.apart else "") for cell in cells))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from purebench.results.ranking.comparisons import Side
-    from purebench.results.ranking.regression import Regression, Verdict
+    from purebench.results.ranking.regression import Change, Regression
 
 
 def result_places(a: str, b: str) -> tuple[Path, Path] | None:
@@ -29,7 +29,7 @@ def result_places(a: str, b: str) -> tuple[Path, Path] | None:
         PurebenchError: One is a folder and the other is not.
     """
     places = Path(a), Path(b)
-    files, folders = ([test(place) for place in places] for test in (_is_file, Path.is_dir))
+    files, folders = ([test(place) for place in places] for test in (_is_json, Path.is_dir))
     if all(files) or all(folders):
         return places
     if any(folders):
@@ -37,7 +37,7 @@ def result_places(a: str, b: str) -> tuple[Path, Path] | None:
     return None
 
 
-def _is_file(place: Path) -> bool:
+def _is_json(place: Path) -> bool:
     return place.suffix == ".json"
 
 
@@ -108,11 +108,11 @@ class _Rows:
     only_old: Sequence[str] = ()
     only_new: Sequence[str] = ()
 
-    def complete(self, verdict: Verdict) -> Verdict:
+    def complete(self, verdict: Change) -> Change:
         """Return the verdict, which is not "not worse" if a row is missing from the new results."""
-        from purebench.results.ranking.regression import Verdict
+        from purebench.results.ranking.regression import Change
 
-        return Verdict.UNDECIDED if self.only_old and verdict is Verdict.NOT_WORSE else verdict
+        return Change.UNDECIDED if self.only_old and verdict is Change.NOT_WORSE else verdict
 
 
 def _matched(old: Path, new: Path) -> _Rows:
@@ -138,8 +138,9 @@ def _table(found: Sequence[Regression], both: Sequence[tuple[Side, Side]]) -> Ta
     from rich.table import Table
     from rich.text import Text
 
+    from purebench.cli.commands.comparing.cells import p_text, points_text
     from purebench.core.terminal_output import printable
-    from purebench.results.ranking.regression import Verdict
+    from purebench.results.ranking.regression import Change
 
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="bold")
     table.add_column("row", overflow="fold")
@@ -149,10 +150,9 @@ def _table(found: Sequence[Regression], both: Sequence[tuple[Side, Side]]) -> Ta
     for one, (old, new) in zip(found, both, strict=True):
         gap, pair = one.pair.found.difference, one.pair
         name = new.name if old.name == new.name else f"{old.name} → {new.name}"
-        p = f"{pair.adjusted:.2g}" if pair.adjusted >= 1e-4 else "< 0.0001"
-        shift = f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+        p, shift = p_text(pair.adjusted), points_text(gap)
         verdict = f"{one.verdict} (unchanged)" if one.unchanged else str(one.verdict)
-        style = {Verdict.WORSE: "bold red", Verdict.UNDECIDED: "yellow", Verdict.NOT_WORSE: "green"}[one.verdict]
+        style = {Change.WORSE: "bold red", Change.UNDECIDED: "yellow", Change.NOT_WORSE: "green"}[one.verdict]
         counts = f"{pair.found.better}, {pair.found.worse}"
         table.add_row(*(Text(printable(cell)) for cell in (name, shift, counts, p)), Text(verdict, style=style))
     return table
@@ -160,10 +160,12 @@ def _table(found: Sequence[Regression], both: Sequence[tuple[Side, Side]]) -> Ta
 
 def _notes(found: Sequence[Regression], rows: _Rows, margin: float, what: str) -> list[str]:
     """Return the notes below the table, a line each."""
+    from purebench.results.ranking.regression import Change
+
     first, tests = found[0].pair.found.difference, sorted({one.pair.found.test for one in found})
     points = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
     reasons = [f"{one.name}: undecided because {reason}" for one in found for reason in one.reasons]
-    open_ones = [one for one in found if one.verdict == "undecided" and not one.reasons]
+    open_ones = [one for one in found if one.verdict is Change.UNDECIDED and not one.reasons]
     return [
         f"difference: {what}, paired by image; {first.n} images; {100 * first.confidence:g} % interval: "
         f"{first.method}; p: {', '.join(tests)}",

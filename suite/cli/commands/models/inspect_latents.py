@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import TrustOption
+from purebench.cli.options import OneDeviceOption, TrustOption
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def inspect_latents(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the draws; the board's seed determines the images.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the JSON file.")] = Path("inspected"),
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     trust: TrustOption = False,
 ) -> None:
     """Show the effect of each latent of a purifier on accuracy: resampled alone, with all finer ones, and kept alone.

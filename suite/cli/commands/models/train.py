@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from purebench.cli.options import IN_MINUTES, in_minutes
+from purebench.cli.options import IN_MINUTES, OneDeviceOption, in_minutes
 
 
 def train(
@@ -15,7 +15,7 @@ def train(
     out: Annotated[
         Path, typer.Option(help=("Folder for the weights, the log, the model card and the state to resume from."))
     ] = Path("trained"),
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     minutes: Annotated[
         float | None,
         typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purebench.cli.options import IN_MINUTES, TrustOption, in_minutes
+from purebench.cli.options import IN_MINUTES, OneDeviceOption, TrustOption, in_minutes
 from purebench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def tune(
         str | None, typer.Option("--radius", "--eps", help="Radius in place of the board's, such as 4/255.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of images, proposals, attacks and draws.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: OneDeviceOption = "cpu",
     trust: TrustOption = False,
 ) -> None:
     """Search the alphas of a purifier that mixes latents, on dev images, and evaluate the best on fresh ones.

@@ -42,7 +42,7 @@ def export(
     from purebench.boards.selection import stored_name
     from purebench.cli.model_files import model_cards, model_infos
     from purebench.cli.output.citations import bibtex
-    from purebench.cli.output.export_manifest import Manifest
+    from purebench.cli.output.export_manifest import ExportManifest
     from purebench.cli.output.image_export import export_images
     from purebench.core.files.places import default_store
     from purebench.core.terminal_output import complain, printable
@@ -83,7 +83,7 @@ def export(
         files, reasons = of_rows[kind]()
         written |= files
         refused += [f"no {kind}: {reason}" for reason in reasons]
-    before = Manifest.of(out, name)  # raises for the folder of another board
+    before = ExportManifest.of(out, name)  # raises for the folder of another board
     write_files(written)
     images = asked & {"npz", "png"}
     pictures: list[Path] = []

@@ -36,7 +36,7 @@ Year = Annotated[int, Field(ge=1900, le=2200), Expected("a year, such as 2025")]
 
 
 class CardEntry(StrictModel):
-    """What a cards.yaml says about one defense; all keys are optional and take precedence over the declaration.
+    """The entry of one defense in a cards.yaml; all keys are optional and take precedence over the declaration.
 
     Attributes:
         paper: authors and year.
@@ -116,9 +116,9 @@ def entries(path: Path) -> dict[str, CardEntry]:
 
 
 def _submitted(path: Path, board: str, row: str) -> dict[str, Any]:
-    """Return what the description of a submission says about its row; {} if there is none.
+    """Return the fields of a card from the `entry.yaml` of a submission; {} if there is none.
 
-    Paper, title, venue, year and address are returned even where they are empty: they are of one paper.
+    Paper, title, venue, year and address are returned even if they are empty, because they describe one paper.
 
     Raises:
         PurebenchError: If it is not valid, or is that of another row.
@@ -160,13 +160,13 @@ def _declared_card(name: str, one: Declaration) -> Card:
 
 
 def _said(entry: CardEntry | None) -> dict[str, Any]:
-    """Return what an entry says; {} for None."""
+    """Return the fields of a card that an entry states; {} for None."""
     given = {} if entry is None else {name: value for name, value in entry.model_dump().items() if value is not None}
     return given | ({"extra_data": "yes" if given["extra_data"] else "no"} if "extra_data" in given else {})
 
 
 def _over(card: Card, given: Mapping[str, Any]) -> Card:
-    """Return the card with what is given instead."""
+    """Return the card with the given fields replaced."""
     from dataclasses import replace
 
     return replace(card, **{name: str(value) for name, value in given.items()})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from purebench.cli.options import DeviceOption
+from purebench.cli.options import OneDeviceOption
 
 TrustBundle = Annotated[
     bool, typer.Option("--trust", help="Run the Python files that the bundle names; read them first.")
@@ -57,7 +57,7 @@ def verify(
     report: Annotated[Path | None, typer.Option(help="Write the report to this file, as Markdown.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON instead of the report.")] = False,
     code: CodeOption = None,
-    device: DeviceOption = "cpu",
+    device: OneDeviceOption = "cpu",
     trust: TrustBundle = False,
 ) -> None:
     """Verify a bundle: check it, query its defense again, and repeat the attacks on some images.

@@ -1,7 +1,7 @@
 """Hashes, chooses and encodes the adversarial examples of a bundle.
 
 All examples are hashed. If they are too large for a file, some are stored; their choice follows from the hash of the
-result and of all examples, so that whoever makes a bundle cannot choose the images that are queried again.
+result and of all examples, so that the author of a bundle cannot choose the images that are queried again.
 """
 
 from __future__ import annotations

@@ -6,16 +6,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from purebench.core.files.versioned_model import MOST_IMAGES, Line, Position, StrictModel, Whole
+from purebench.core.files.versioned_model import MOST_IMAGES, Fraction, Hash, Line, Position, StrictModel, Whole
 from purebench.results.grading.best_known import best_known
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate
 
 SCHEMA: Final = 1
 """Version of the schema of bundles."""
-
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Number(StrictModel):
