@@ -159,6 +159,8 @@ def repository(tmp_path, monkeypatch):
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(sys, "argv", ["pytest"])
+    # other tests put benchmarks/ there, which has a module of the same name as a repository's
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place).name != "benchmarks"])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -30,13 +30,8 @@ MOST_LISTED = 10
 """Most images that are listed by their positions."""
 
 
-def report(found: Verification, again: str) -> RenderableType:
-    """Return the report for a terminal of 100 columns.
-
-    Args:
-        found: the verification.
-        again: the command that repeats it (`repeat`).
-    """
+def report(found: Verification) -> RenderableType:
+    """Return the report for a terminal of 100 columns, without the command that repeats it (`repeat`)."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for place, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if place else "left", no_wrap=place > 0)
@@ -46,7 +41,7 @@ def report(found: Verification, again: str) -> RenderableType:
     title = Text(printable(f"{manifest.row} on {manifest.board}"), style="bold")
     title.append(printable(f" · bundle of purebench {manifest.purebench} · seed {found.seed}"), style="not bold dim")
     verdict = Text("verdict: ").append(found.badge.value, style=STYLES.get(found.badge, "bold yellow"))
-    lines = [Text(printable(line), style="dim") for line in [*notes(found), f"repeat it: {again}"]]
+    lines = [Text(printable(line), style="dim") for line in notes(found)]
     return Group(title, table, verdict, *lines)
 
 

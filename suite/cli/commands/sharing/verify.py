@@ -71,6 +71,8 @@ def verify(
     """
     import secrets
 
+    from rich.text import Text
+
     from purebench.checks.verification import report as reports
     from purebench.checks.verification.verification import MOST_SEED, verify_bundle
     from purebench.cli.progress import progress_bar
@@ -101,7 +103,9 @@ def verify(
     if json:
         print(as_json(reports.as_plain(found)), end="")
     else:
-        make_console().print(reports.report(found, again))
+        console = make_console()
+        console.print(reports.report(found))
+        console.print(Text(printable(f"repeat it: {again}"), style="dim"), soft_wrap=True)  # in one line, to copy
     if report is not None:
         write_files({report: reports.markdown(found, again)})
     if record is not None:
