@@ -46,7 +46,7 @@ def robustbench(
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the batches that are done, from which the same command goes on after it was killed. "
+            help="Folder of the finished batches, from which the same command resumes after it was killed. "
             "Default: the user's data folder."
         ),
     ] = None,
