@@ -1,6 +1,7 @@
 """Grades planted faults and honest defenses, and counts how often the grade tells them apart.
 
     python benchmarks/grades.py --store grades.sqlite --workers 2
+    python benchmarks/grades.py --store grades.sqlite --workers 2 --only --budget 12000
 
 The board is benchmarks/boards/grades.yaml, with 24 planted faults of purebench as further rows. They were split at
 random beforehand: the first 12 may be used to choose the thresholds of the grade, the other 12 only judge it. Each
@@ -140,6 +141,9 @@ def show(report: Report, rows: list[dict[str, Any]], confidence: float) -> None:
 def evaluate_board(options: argparse.Namespace) -> None:
     """Run the board, and write its results and those of its controls and its ladder to `options.results`."""
     board = load_board(BOARD)
+    if options.budget is not None:
+        assert board.effort is not None
+        board = replace(board, effort=board.effort.model_copy(update={"budget": options.budget}))
     faults = (*SETTING, *JUDGING) if options.only is None else options.only
     if options.quick:
         board, faults = quick(board), ("detached",)
@@ -161,6 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     words.add_argument("--images", type=int, default=200, help="images of the board (200)")
     words.add_argument("--workers", type=int, default=1, help="processes (1)")
     words.add_argument("--only", nargs="*", help="only these faults; none without a name")
+    words.add_argument(
+        "--budget", type=int, help="passes per image up to which effort is doubled (the board's)"
+    )
     words.add_argument("--quick", action="store_true", help="one fault, one honest row, short attacks once")
     words.add_argument("--store", type=Path, help="store, to continue an interrupted run; default: a temporary one")
     words.add_argument("--results", type=Path, help="folder for the results; if it exists, they are graded again")
