@@ -165,9 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     words.add_argument("--images", type=int, default=200, help="images of the board (200)")
     words.add_argument("--workers", type=int, default=1, help="processes (1)")
     words.add_argument("--only", nargs="*", help="only these faults; none without a name")
-    words.add_argument(
-        "--budget", type=int, help="passes per image up to which effort is doubled (the board's)"
-    )
+    words.add_argument("--budget", type=int, help="passes per image up to which effort is doubled (the board's)")
     words.add_argument("--quick", action="store_true", help="one fault, one honest row, short attacks once")
     words.add_argument("--store", type=Path, help="store, to continue an interrupted run; default: a temporary one")
     words.add_argument("--results", type=Path, help="folder for the results; if it exists, they are graded again")
