@@ -54,6 +54,11 @@ def test_folders_of_results_may_lie_below_a_folder_without_sub_folders_results(e
     assert results_folders([str(tmp_path / "results")]) == both
 
 
+def test_a_schema_beside_boards_is_no_result(exported):
+    (exported / "board.schema.json").write_text("{}", encoding="utf-8")
+    assert results_folders([str(exported)]) == [exported / "one" / "results", exported / "two" / "results"]
+
+
 def test_title_and_description_come_from_the_board_file_beside_the_results(exported, monkeypatch):
     plain, _ = from_results(exported / "one" / "results")
     about = plain.to_dict() | {"title": "A title of ours", "about": "What it is for."}

@@ -71,6 +71,9 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _own(folder: Path) -> Path | None:
-    """Return the folder of results of one board: the sub-folder `results` if there is one, or else itself."""
+    """Return the folder of results of one board: the sub-folder `results` if there is one, or else itself.
+
+    A JSON schema, as it may lie beside boards, is no result.
+    """
     place = folder / RESULTS if (folder / RESULTS).is_dir() else folder
-    return place if any(place.glob("*.json")) else None
+    return place if any(not path.name.endswith(".schema.json") for path in place.glob("*.json")) else None
