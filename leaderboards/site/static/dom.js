@@ -30,8 +30,15 @@ purebench.load = (address, kind) =>
     document.head.append(element);
   }));
 
-/** Formats a fraction in percent: 0.6134 → "61.3". */
-purebench.percent = (fraction) => (100 * fraction).toFixed(1);
+/**
+ * Formats a fraction in percent as Python does: 0.6134 → "61.3", and 0.8125 → "81.2".
+ *
+ * Python rounds a tie to the even digit, and toFixed away from zero. Of the doubles only quarters tie.
+ */
+purebench.percent = (fraction) => {
+  const value = 100 * fraction;
+  return (Math.abs(value) % 1 === 0.25 ? value - 0.05 * Math.sign(value) : value).toFixed(1);
+};
 
 /** Formats an estimate [value, low, high, images]: "61.3 % [58.2, 64.4]". */
 purebench.estimate = (found) =>

@@ -158,6 +158,14 @@ def details(site, *wanted):
         yield json.loads(text[text.index("{") : text.rindex("}") + 1])
 
 
+def test_percentages_are_rounded_as_in_the_terminal(browser, small):
+    """With 48 images 39 right answers are 81.25 %, which Python rounds to 81.2 and toFixed to 81.3."""
+    open_page(browser, small / "boards" / "small.html")
+    fractions = [right / images for images in (16, 48, 200, 1000) for right in range(-images, images + 1)]
+    found = browser.execute_script("return arguments[0].map(purebench.percent)", fractions)
+    assert found == [f"{100 * fraction:.1f}" for fraction in fractions]
+
+
 def test_the_exact_distribution_of_signs_is_that_of_all_signs(browser, small):
     open_page(browser, small / "boards" / "small.html")
     differences = [3, -1, 4, 1, -5, 9, 2, 0, 6, -5]
