@@ -75,7 +75,7 @@ class DefenseRow:
 
     @property
     def badge(self) -> str:
-        """Whether the row is verified, and how many versions of it were submitted."""
+        """The verification of the row, and the number of versions that were submitted."""
         return badge_text(self.source.badges[self.row.name])
 
 
@@ -100,7 +100,7 @@ class DefensePage:
 
     @property
     def random(self) -> str:
-        """Whether it is random, as its results say."""
+        """True if its results are those of a random defense."""
         kinds = sorted({"random" if entry.row.random else "deterministic" for entry in self.entries})
         return " or ".join(kinds)
 

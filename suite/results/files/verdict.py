@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 
 
 class Badge(StrEnum):
-    """Whether a row was reproduced; the value is its text wherever it is shown.
+    """The state of the reproduction of a row; the value is its text wherever it is shown.
 
     Attributes:
         VERIFIED: the accuracies were reproduced, and repeated attacks broke no more images than allowed.
