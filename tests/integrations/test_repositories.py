@@ -141,7 +141,7 @@ STAND_INS = {
     "defense": {"DiffPureClassifier": DiffPureClassifier},
     "utils": {"get_model": lambda name: Network() if name == "score_sde_c10" else classifier()},
 }
-"""Contents of the repositories' modules that the blocks of the page import."""
+"""Contents of the modules of the repositories that the blocks of the page import, by module."""
 
 
 @pytest.fixture
