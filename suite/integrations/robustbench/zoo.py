@@ -3,23 +3,17 @@
 RobustBench's own loader makes them, but nothing is downloaded: for a missing file, the error says where it is published
 and where to put it. A model of the zoo is a classifier and, without a purifier, a defense:
 `robustbench:Standard(model_dir=models)`.
-
-Checkpoints are pickles, and RobustBench leaves it to torch to read them. Since 2.6 torch loads only weights
-(weights_only); in addition we allow the plain values that training scripts leave in their files.
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import pickle
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -28,6 +22,7 @@ from purebench.core.defense.listed import listed
 from purebench.core.errors import Missing, MissingFiles, PurebenchError, did_you_mean
 from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.official import models_home
+from purebench.integrations.robustbench.checkpoints import PLAIN, check_checkpoint
 
 EPS = {
     ("cifar10", "Linf"): 8 / 255,
@@ -38,44 +33,6 @@ EPS = {
 """The zoo's data sets and threat models, with the radius of RobustBench's leaderboard, for images in [0,1]."""
 IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
 """Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
-
-
-class NumberType:
-    """Replaces numpy's dtype of a number while a checkpoint is read, because torch does not allow it.
-
-    Args:
-        kind: The dtype's code, such as f8.
-        *_: Ignored.
-
-    Raises:
-        pickle.UnpicklingError: If it is not the dtype of a number.
-    """
-
-    def __init__(self, kind: str, *_: object):
-        if kind not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
-            raise pickle.UnpicklingError(f"expected the dtype of a number, but got {kind!r}")
-        self.kind = kind
-
-    def __setstate__(self, state: tuple[object, ...]) -> None:
-        self.kind = f"{state[1]}{self.kind}"  # the byte order
-
-
-def number(kind: NumberType, data: bytes) -> float:
-    """Return a number of numpy from its pickled form."""
-    return float(np.frombuffer(data, kind.kind)[0])
-
-
-PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    argparse.Namespace,
-    (NumberType, "numpy.dtype"),
-    (number, "numpy.core.multiarray.scalar"),
-    (number, "numpy._core.multiarray.scalar"),
-]
-"""Classes allowed in a checkpoint besides weights: a script's options, and numbers of numpy. None of them runs code."""
-
-
-MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"
-"""Magic number of torch's checkpoints before they were zip files."""
 SHOWN = 3
 """Number of names to show where none is near."""
 
@@ -244,7 +201,7 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
             "URL -O FILE) and save it under that name. purebench downloads no models."
         )
     for file in entry.files:
-        _check_checkpoint(file)
+        check_checkpoint(file)
     files = ", ".join(str(file) for file in entry.files)
     try:
         with seeded("robustbench", model), torch.serialization.safe_globals(PLAIN):  # layers draw initial weights
@@ -260,19 +217,6 @@ def load(model: str, *, model_dir: str | Path, dataset: str = "cifar10", threat_
         told = f"{type(error).__name__}: {str(error)[:300]}"
         raise PurebenchError(f"robustbench: {model}: cannot be made from {files}: {told}") from error
     return found.eval().requires_grad_(False)
-
-
-def _check_checkpoint(file: Path) -> None:
-    """Raise PurebenchError for a file that torch did not write; torch's own message does not name the file."""
-    with file.open("rb") as opened:
-        head = opened.read(64)
-    if not zipfile.is_zipfile(file) and MAGIC not in head:
-        size = file.stat().st_size
-        raise PurebenchError(
-            f"robustbench: expected a PyTorch checkpoint, but {file} is not one ({size:,} bytes"
-            + (": it is empty). " if not size else "). If it is a web page, saved instead of the file: ")
-            + "download it again."
-        )
 
 
 @listed(
