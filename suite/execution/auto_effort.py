@@ -66,10 +66,9 @@ def run_at_effort(
             f"to exclude a difference of {100 * MARGIN:g} points: the attacks are doubled until the budget ends; use "
             f"more images (--images {least})"
         )
-    before: list[DefenseResult] = []
-    level = 0
+    levels: list[list[DefenseResult]] = []
     while True:
-        part = grown(board, level)
+        part = grown(board, len(levels))
         context, records = run_board(
             part,
             path,
@@ -79,13 +78,11 @@ def run_at_effort(
             retry_errors=retry_errors,
             keep_rows=keep_rows,
             progress=progress,
-            tell=tell if level == 0 else lambda line: None,
+            tell=tell if not levels else lambda line: None,
         )
         if not auto:
             return part, context, records
-        after = merge(part, records)
-        if not (names := unfinished(board, before, after, level)):
+        levels.append(merge(part, records))
+        if not (names := unfinished(board, levels)):
             return part, context, records
-        level += 1
-        tell(f"effort: the attacks are doubled to {2**level} times the board's, because of {', '.join(names)}")
-        before = after
+        tell(f"effort: the attacks are doubled to {2 ** len(levels)} times the board's, because of {', '.join(names)}")

@@ -78,7 +78,7 @@ def test_a_board_without_the_key_has_no_companion(tmp_path):
     assert companion_boards(load_board(write_toy(tmp_path))) == []
 
 
-def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_stored_records(tmp_path):
+def test_auto_stops_after_two_doublings_that_change_nothing_and_uses_all_stored_records(tmp_path):
     plain, auto = load_board(write_toy(tmp_path)), load_board(write_toy(tmp_path, effort="auto"))
     store, told = tmp_path / "store.sqlite", []
     (before, _) = merge(plain, run_board(plain, store, compute=Compute(workers=1))[1])
@@ -86,13 +86,15 @@ def test_auto_stops_after_the_first_doubling_that_changes_nothing_and_uses_all_s
     reached, _, records = run_at_effort(
         auto, store, compute=Compute(workers=1), keep_rows=True, progress=first, tell=told.append
     )
-    assert set(first.jobs) == {(row, job) for row in ("linear", "shattered") for job in ("apgd-x2", "worst-case")}
+    rows, jobs = ("linear", "shattered"), ("apgd-x2", "apgd-x4", "worst-case")
+    assert set(first.jobs) == {(row, job) for row in rows for job in jobs}
     assert [line for line in told if line.startswith("effort")] == [
-        "effort: the attacks are doubled to 2 times the board's, because of linear, shattered"
+        f"effort: the attacks are doubled to {times} times the board's, because of linear, shattered"
+        for times in (2, 4)
     ]
     linear, shattered = merge(reached, records)
     assert (linear.robust.value, shattered.robust.value) == (0.5, 1.0)
-    assert linear.provenance["effort"] == "auto: attacks of up to 2 times the effort of the board"
+    assert linear.provenance["effort"] == "auto: attacks of up to 4 times the effort of the board"
     assert "effort" not in before.provenance
     assert linear.attacks[:2] == before.attacks
     added = linear.attacks[2]
