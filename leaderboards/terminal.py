@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
-from purebench.leaderboards.evidence.badge_text import verification_text
+from purebench.leaderboards.badge_text import verification_text
 from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
 from purebench.results.files.verdicts import RowBadge

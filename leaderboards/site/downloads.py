@@ -22,9 +22,9 @@ def downloads(source: BoardSource, payload: dict[str, Any], catalogue: Catalogue
     local = ("page", "data", "pictures")
     rows = [{key: value for key, value in row.items() if key not in local} for row in payload["rows"]]
     return {
-        "csv": comma_separated(source.rows),
+        "csv": comma_separated(source.rows, source.badges),
         "attacks.csv": attacks_comma_separated(source.rows),
-        "tex": latex(source.rows, f"{source.board.title}: robust accuracy and its interval."),
+        "tex": latex(source.rows, f"{source.board.title}: robust accuracy and its interval.", source.badges),
         "bib": catalogue.bibtex(names),
         "json": as_json({key: value for key, value in payload.items() if key != "clean"} | {"rows": rows}),
     }

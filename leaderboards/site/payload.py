@@ -7,7 +7,7 @@ from typing import Any
 from purebench.boards.board import SOURCE, AttackChoice
 from purebench.boards.replay import run_command
 from purebench.core.registry import Spec
-from purebench.leaderboards.evidence.badge_text import badge_text
+from purebench.leaderboards.badge_text import shown_badge
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text, threat_text
 from purebench.leaderboards.site.cards import UNKNOWN, Catalogue, slug
@@ -124,7 +124,7 @@ def row_payload(
         "venue": card.venue,
         "paper": card.title or card.paper,
         "verified": str(source.badges[row.name].badge),
-        "badge": badge_text(source.badges[row.name]),
+        "badge": shown_badge(row.name, source.badges),
         "parameters": row.result.parameters,
         "ms": None if row.cost.draw_ms is None else float(f"{row.cost.draw_ms:.4g}"),
         "passes": float(f"{passes_per_image(row.result).total:.4g}"),
