@@ -45,6 +45,7 @@ def board_payload(source: BoardSource, catalogue: Catalogue, pictures: BoardPict
         "anytime": any(row.result.anytime for row in source.rows),
         "upper_bound": UPPER_BOUND,
         "notes": [told for told in _notes(source) if told],
+        "ranks_text": source.ranks_text,
         "methods": METHOD_NAMES,
         "attacks": [
             {
@@ -164,4 +165,4 @@ def _notes(source: BoardSource) -> list[str]:
     rows = source.rows
     methods = methods_text(rows)
     told = f"{100 * source.board.confidence:g} % intervals: {methods}" if methods else ""
-    return [told, compared_text(list(rows)), stopped_text(source.board, list(rows))]
+    return [told, compared_text(list(rows)), source.ranks_text, stopped_text(source.board, list(rows))]

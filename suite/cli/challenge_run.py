@@ -148,7 +148,7 @@ def challenge(
     with locked(row.results, wait):
         known = _known(row, clean)
         defense = identity(row.result)
-        number = len(read_history(row.results).submissions(defense)) + 1
+        number = read_history(row.results).next_number(defense, row.result.name)
         event = Submitted(
             number=number,
             defense=defense,

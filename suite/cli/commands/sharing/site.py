@@ -38,6 +38,13 @@ def build(
             "pictures; may be repeated.",
         ),
     ] = None,
+    compute_ranks: Annotated[
+        bool,
+        typer.Option(
+            "--compute-ranks",
+            help="Compute the ranks of boards of 100 and more rows, which takes minutes; do not read ranks.json.",
+        ),
+    ] = False,
     changes: Annotated[
         Path | None, typer.Option(help="A list of changes in Markdown, which becomes a page of the site.")
     ] = None,
@@ -53,7 +60,7 @@ def build(
     from purebench.cli.commands.sharing.site_pictures import bundle_files
     from purebench.cli.progress import progress_bar
     from purebench.core.files.text import read_text
-    from purebench.core.terminal_output import printable
+    from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.site.build import build_site, check_out
     from purebench.leaderboards.site.pictures import find_pictures
 
@@ -65,7 +72,7 @@ def build(
     with progress_bar("ranking boards") as told:
         for place, folder in enumerate(folders):
             told("ranking boards", place, len(folders))
-            sources.append(load_source(folder))
+            sources.append(load_source(folder, compute=compute_ranks))
         known = catalogue(sources)
         shown = find_pictures(sources, bundles)
 
@@ -77,6 +84,7 @@ def build(
     told = f"{_count(len(sources), 'board')}, {_count(rows, 'row')}"
     if bundles:
         told += f", pictures of {_count(sum(len(one.bundles) for one in shown.values()), 'row')}"
+    complain(f"{one.board.name}: {one.ranks_text}; --compute-ranks computes them" for one in sources if one.ranks_text)
     print(printable(f"wrote {len(written)} files: {told}; open {out / 'index.html'}"))
 
 
