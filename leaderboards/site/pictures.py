@@ -6,7 +6,7 @@ byte, the one on the site, and pixels are encoded again, so that no text or mark
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,30 +46,31 @@ class BoardPictures:
     clean: ImageSet | None = None
 
 
-def find_pictures(sources: Sequence[BoardSource], bundles: Sequence[Path]) -> dict[str, BoardPictures]:
+def find_pictures(
+    sources: Sequence[BoardSource], bundles: Sequence[Path], optional: Collection[Path] = ()
+) -> dict[str, BoardPictures]:
     """Return the sources of the pictures of each board that has any, by its name.
 
     Args:
         sources: the boards of the site.
         bundles: files of bundles. One that is not of a result on the site is reported, and left out.
+        optional: those that are also reported and left out if they are invalid, such as all files of a folder.
 
     Raises:
-        PurebenchError: a bundle is invalid, or contradicts the clean images on this machine.
+        PurebenchError: a bundle that is not optional is invalid, or contradicts the clean images on this machine.
     """
     found: dict[str, BoardPictures] = {}
     for path in bundles:
-        bundle = read_bundle(path)
-        if why := _left_out(bundle, sources):
-            complain(f"{path}: {why}; its pictures are left out")
-            continue
-        name = bundle.board.name
         try:
-            known = found.get(name) or BoardPictures(clean=_clean(bundle))
-            if known.clean is not None:
-                check_examples(bundle, known.clean)
+            bundle = read_bundle(path)
+            if why := _left_out(bundle, sources):
+                complain(f"{path}: {why}; its pictures are left out")
+                continue
+            found[bundle.board.name] = _added(path, bundle, found.get(bundle.board.name))
         except PurebenchError as error:
-            raise PurebenchError(f"{path}: {error}") from error
-        found[name] = replace(known, bundles={**known.bundles, bundle.result.name: (path, bundle.hash)})
+            if path not in optional:
+                raise
+            complain(f"{str(error).rstrip('.')}; its pictures are left out")
     return found
 
 
@@ -130,6 +131,17 @@ def _example(adversarial: Array, clean: Array | None) -> Example:
         return png(to_bytes(adversarial)), "", 0.0
     changed, largest = difference(adversarial, clean)
     return png(to_bytes(adversarial)), png(to_bytes(changed)), round(largest, 6)
+
+
+def _added(path: Path, bundle: Bundle, known: BoardPictures | None) -> BoardPictures:
+    """Return the pictures of a board with those of a bundle, which must not contradict the clean images."""
+    try:
+        known = known or BoardPictures(clean=_clean(bundle))
+        if known.clean is not None:
+            check_examples(bundle, known.clean)
+    except PurebenchError as error:
+        raise PurebenchError(f"{path}: {error}") from error
+    return replace(known, bundles={**known.bundles, bundle.result.name: (path, bundle.hash)})
 
 
 def _clean(bundle: Bundle) -> ImageSet | None:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -125,6 +126,7 @@ def test_a_bundle_with_other_pictures_is_refused(board, source, tmp_path):
     path.write_bytes(forged(board.bundles["none"].read_bytes(), drawn))
     with pytest.raises(PurebenchError, match=r"drawn\.zip: examples: expected adversarial examples within the radius"):
         find_pictures([source], [path])
+    assert find_pictures([source], [path], optional=[path]) == {}
 
 
 def test_other_clean_images_are_refused(board, source, monkeypatch):
@@ -184,4 +186,9 @@ def test_the_command_shows_pictures_of_files_and_folders(board, tmp_path):
     damaged = tmp_path / "damaged.zip"
     damaged.write_bytes(board.bundles["none"].read_bytes()[:-7])
     assert "expected a bundle" in str(run(damaged).exception)
+    shutil.copyfile(board.bundles["none"], tmp_path / "none.zip")
+    done = run(tmp_path)  # in a folder it is left out, so that one bundle does not prevent the site
+    assert done.exit_code == 0, done.output
+    assert "damaged.zip: expected a bundle" in done.stderr
+    assert "pictures of 1 row;" in done.stdout
     assert (out / "index.html").is_file(), "a refused bundle leaves the earlier site"

@@ -65,7 +65,7 @@ def build(
     from purebench.leaderboards.site.pictures import find_pictures
 
     check_out(out)
-    bundles = bundle_files(pictures or [])
+    bundles, optional = bundle_files(pictures or [])
     folders = results_folders(boards or [])
     text = "" if changes is None else read_text(changes, MOST_BYTES)
     sources = []
@@ -74,7 +74,7 @@ def build(
             told("ranking boards", place, len(folders))
             sources.append(load_source(folder, compute=compute_ranks))
         known = catalogue(sources)
-        shown = find_pictures(sources, bundles)
+        shown = find_pictures(sources, bundles, optional)
 
         def started(place: int) -> None:
             told("writing boards", place, len(folders))
