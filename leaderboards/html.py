@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from purebench.leaderboards.badge_text import verification_text
 from purebench.leaderboards.notes import notes, threat_text
 from purebench.leaderboards.page import templates
 from purebench.results.ranking.rank import Row
@@ -26,6 +27,7 @@ def table(board: Board, rows: Sequence[Row], left_out: Collection[str] = ()) -> 
     """
     attacks = [attack.name for attack in board.attacks]
     told = [note.plain for note in notes(board, rows, (False, False), left_out)]
+    told += [verification_text(rows, {})] if rows else []  # a report is of this machine's own evaluation
     return (
         templates()
         .get_template("report.html.j2")

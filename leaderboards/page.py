@@ -12,8 +12,8 @@ from markupsafe import Markup
 from purebench.boards.board import SOURCE
 from purebench.core.files.text import duration
 from purebench.core.norms.norm_facts import NORM_FACTS
+from purebench.leaderboards.badge_text import shown_badge, verification_text
 from purebench.leaderboards.charts.curves import overlaid, scale
-from purebench.leaderboards.evidence.badge_text import UNVERIFIED, badge_text, verification_text
 from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.figures_text import VOTE, looks_text
@@ -101,7 +101,7 @@ def render(
         certified=bool(proven),
         bespoke=[attack.name for attack in board.attacks if attack.rows],
         upper_bound=UPPER_BOUND,
-        verified={row.name: badge_text((badges or {}).get(row.name, UNVERIFIED)) for row in rows},
+        verified={row.name: shown_badge(row.name, badges) for row in rows},
         verification=verification_text(rows, badges or {}) if rows else "",
         curves=overlaid(known, board.confidence, common),
         curved=bool(known),

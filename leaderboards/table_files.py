@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from purebench.core.terminal_output import printable
+from purebench.leaderboards.badge_text import shown_badge
 from purebench.leaderboards.figures_text import attack_columns
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.files.verdicts import RowBadge
 from purebench.results.ranking.rank import Row
 from purebench.results.results import spec_text
 from purebench.statistics import Estimate
 
-COLUMNS = ("rank", "defense", "grade", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")
+COLUMNS = (
+    *("rank", "defense", "grade", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images"),
+    "verification",
+)
 CSV_COLUMNS = (
     *("rank", "defense", "grade", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
     *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
-    *("purifier_passes_per_image", "best_known", "best_known_low", "best_known_high"),
+    *("purifier_passes_per_image", "best_known", "best_known_low", "best_known_high", "verification"),
 )
 ATTACK_COLUMNS = (
     *("defense", "attack", "use", "gradient", "eot", "accuracy", "accuracy_low", "accuracy_high", "errored"),
@@ -41,34 +46,45 @@ FORMULA = tuple("=+-@\t\r")
 """First characters of a cell that a spreadsheet interprets as a formula."""
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return the table in Markdown."""
-    lines = [COLUMNS, ["--:", "---", "---", "--:", "--:", "---", "--:"]]
-    cells = [[one.translate(MARKDOWN) for one in _texts(row)] for row in rows]
+def markdown(rows: Sequence[Row], badges: Mapping[str, RowBadge] | None = None) -> str:
+    """Return the table in Markdown.
+
+    Args:
+        rows: In the order of their ranks.
+        badges: What is known about the verification of the rows; rows without an entry are unverified.
+    """
+    lines = [COLUMNS, ["--:", "---", "---", "--:", "--:", "---", "--:", "---"]]
+    cells = [[one.translate(MARKDOWN) for one in _texts(row, badges)] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, *cells])
 
 
-def latex(rows: Sequence[Row], caption: str) -> str:
+def latex(rows: Sequence[Row], caption: str, badges: Mapping[str, RowBadge] | None = None) -> str:
     """Return the table in LaTeX; the only package it needs is booktabs.
 
     Args:
         rows: In the order of their ranks.
         caption: Plain text.
+        badges: What is known about the verification of the rows; rows without an entry are unverified.
 
     Returns:
         The LaTeX code.
     """
-    lines = [[one.translate(LATEX) for one in line] for line in (COLUMNS, *map(_texts, rows))]
+    lines = [[one.translate(LATEX) for one in line] for line in (COLUMNS, *(_texts(row, badges) for row in rows))]
     head, *body = [f"  {' & '.join(line)} \\\\\n" for line in lines]
     return (
-        "\\begin{table}\n\\centering\n\\begin{tabular}{rllrrlr}\n  \\toprule\n"
+        "\\begin{table}\n\\centering\n\\begin{tabular}{rllrrlrl}\n  \\toprule\n"
         f"{head}  \\midrule\n{''.join(body)}  \\bottomrule\n\\end{{tabular}}\n"
         f"\\caption{{{printable(caption).translate(LATEX)}}}\n\\end{{table}}\n"
     )
 
 
-def comma_separated(rows: Sequence[Row]) -> str:
-    """Return the table as CSV with fractions in [0,1]; text that a spreadsheet would run is prefixed with `'`."""
+def comma_separated(rows: Sequence[Row], badges: Mapping[str, RowBadge] | None = None) -> str:
+    """Return the table as CSV with fractions in [0,1]; text that a spreadsheet would run is prefixed with `'`.
+
+    Args:
+        rows: In the order of their ranks.
+        badges: What is known about the verification of the rows; rows without an entry are unverified.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -76,7 +92,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
         values = [row.rank, row.name, _grade(row), *_ends(row.robust if row.rank else None), *_ends(row.clean)]
         values += [row.robust.confidence, row.robust.method] if row.robust else ["", ""]
         values += [row.strongest or "", len(row.result.images), row.errored, row.result.complete]
-        values += [passes_per_image(row.result).total, *_ends(row.best_known)]
+        values += [passes_per_image(row.result).total, *_ends(row.best_known), shown_badge(row.name, badges)]
         writer.writerow(["" if value is None else cell(value) for value in values])
     return text.getvalue()
 
@@ -112,12 +128,12 @@ def _ends(estimate: Estimate | None) -> list[float | None]:
     return [None] * 3 if estimate is None else [estimate.value, estimate.low, estimate.high]
 
 
-def _texts(row: Row) -> list[str]:
+def _texts(row: Row, badges: Mapping[str, RowBadge] | None) -> list[str]:
     place = row.ranks.text if row.ranks else f"{row.rank or '–'}"
     robust = row.robust.percent().replace(" %", "") if row.rank and row.robust else "–"
     clean = f"{100 * row.clean.value:.1f}" if row.clean else "–"
-    number = str(len(row.result.images))
-    return [printable(one) for one in (place, row.name, _grade(row), robust, clean, row.strongest or "–", number)]
+    told = (row.strongest or "–", str(len(row.result.images)), shown_badge(row.name, badges))
+    return [printable(one) for one in (place, row.name, _grade(row), robust, clean, *told)]
 
 
 def _grade(row: Row) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
-from purebench.leaderboards.evidence.badge_text import verification_text
+from purebench.leaderboards.badge_text import verification_text
 from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
 from purebench.results.files.verdicts import RowBadge
@@ -25,8 +25,9 @@ from purebench.statistics import Estimate
 if TYPE_CHECKING:
     from purebench.boards.board import Board
 
-BARS_FROM, LETTERS_FROM = 10, 84
-"""Smallest width of a bar, and smallest width of a terminal in which the letters are shown, in columns."""
+BARS_FROM, LETTERS_FROM, NAME = 10, 84, 20
+"""Smallest width of a bar, smallest width of a terminal in which the letters are shown, and largest width of names that
+leaves the bars as they are, in columns."""
 
 
 def print_board(
@@ -80,10 +81,11 @@ def board_table(
     lettered = letters > 0 and width >= LETTERS_FROM + max(letters, len(ALIKE))
     bespoke = any(attack.rows for attack in board.attacks) or any(row.result.challenged for row in rows)
     bar = min(30, width - 82 - (2 + max(letters, len(ALIKE)) if lettered else 0) - (12 if bespoke else 0))
+    bar, widest = _widths(bar, max((len(_name(row).plain.partition("\n")[0]) for row in rows), default=0))
     table.add_column("rank", justify="right", no_wrap=True)
     if lettered:
         table.add_column(ALIKE, no_wrap=True)
-    table.add_column("defense", overflow="fold", max_width=20)
+    table.add_column("defense", overflow="fold", max_width=widest)
     table.add_column("grade  robust accuracy", no_wrap=True)
     if bar >= BARS_FROM:
         table.add_column(axis(bar), no_wrap=True, header_style="dim")
@@ -110,6 +112,19 @@ def board_table(
     beside = [] if controls is None else [controls]
     told = [Text(printable(verification_text(rows, badges or {})), style="dim")] if rows else []
     return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *told, *beside)
+
+
+def _widths(bar: int, longest: int) -> tuple[int, int]:
+    """Return the widths of the bars and of the names: the bars are narrower, or left out, for names that are long.
+
+    Args:
+        bar: the width that is left for the bars beside names of NAME columns.
+        longest: the width of the longest name.
+    """
+    more = max(0, longest - NAME)
+    if bar - more >= BARS_FROM or not more:
+        return bar - more, NAME + more
+    return 0, NAME + min(more, max(0, bar + 2))
 
 
 def axis(width: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from purebench.leaderboards.badge_text import shown_badge
 from purebench.leaderboards.figures_text import attack_columns
 from purebench.results.errored import errors_of
 from purebench.results.figures.passes import passes_per_image
@@ -21,7 +22,7 @@ def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
     `grade` is the letter of the evaluation. `robust`, `best_known`, `clean` and `certified` are fractions, with the
     ends of their intervals in columns beside them. rank, accuracies and strongest are missing where nothing is known.
     `warnings` has the codes of the reasons why the robust accuracy may be too high, and `warning_text` the reasons in
-    words.
+    words. `verification` is "unverified", because the rows of a report are those of an evaluation on this machine.
 
     Args:
         rows: In the order of their ranks.
@@ -50,6 +51,7 @@ def of_defenses(rows: Sequence[Row]) -> pd.DataFrame:
                 "warning_text": "; ".join(warning.sentence for warning in row.warnings),
                 "purifier_passes_per_image": passes_per_image(row.result).total,
                 "seconds": row.cost.seconds,
+                "verification": shown_badge(row.name, None),
             }
             for row in rows
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from purebench.leaderboards.site.pages import (
     render_text,
 )
 from purebench.leaderboards.site.payload import board_payload
+from purebench.leaderboards.site.pictures import BoardPictures, clean_blocks, example_blocks, picture_folder
 from purebench.leaderboards.site.source import BoardSource
 from purebench.leaderboards.site.text import TEXTS, markdown_html
 
@@ -40,6 +41,7 @@ def build_site(
     title: str = "purebench leaderboards",
     docs: str = "",
     changes: str = "",
+    pictures: Mapping[str, BoardPictures] | None = None,
     started: Callable[[int], None] = lambda place: None,
 ) -> list[Path]:
     """Write the site into a folder; a site that was there is replaced.
@@ -51,13 +53,15 @@ def build_site(
         title: title of the site.
         docs: address of the documentation; "" for none.
         changes: a list of changes in Markdown; "" for none.
+        pictures: the sources of the pictures of each board that has any, by its name (`find_pictures`).
         started: called with the position of each board before it is written.
 
     Returns:
         The written files.
 
     Raises:
-        PurebenchError: there is no board, two boards have one name, or the folder is not empty and not a site.
+        PurebenchError: there is no board, two boards have one name, the folder is not empty and not a site, or a bundle
+            changed.
     """
     check_out(out)
     _check_names(sources)
@@ -74,7 +78,9 @@ def build_site(
         written = [_write(out / name, text) for name, text in _pages(site, sources, catalogue, texts)]
         for place, source in enumerate(sources):
             started(place)
-            written += [_write(out / name, text) for name, text in _data(source, catalogue)]
+            known = (pictures or {}).get(source.board.name, BoardPictures())
+            written += [_write(out / name, text) for name, text in _data(source, catalogue, known)]
+            written += [_write(out / name, text) for name, text in _pictures(source, known)]
     except OSError as error:
         raise PurebenchError(f"{out}: cannot be written ({error.strerror or error}).") from error
     return written
@@ -122,15 +128,24 @@ def _pages(
     yield from ((name, render_text(site, heading, html)) for name, (heading, html) in texts.items())
 
 
-def _data(source: BoardSource, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+def _data(source: BoardSource, catalogue: Catalogue, pictures: BoardPictures) -> Iterator[tuple[str, str]]:
     name = slug(source.board.name)
-    payload = board_payload(source, catalogue)
+    payload = board_payload(source, catalogue, pictures)
     yield f"data/{name}.js", script("board", payload)
     for ending, text in downloads(source, payload, catalogue).items():
         yield f"data/{name}.{ending}", text
     pairs = p_values_by_row(source.standing, [row.name for row in source.rows])
     for row in source.rows:
         yield f"data/{name}/{slug(row.name)}.js", script("row", row_details(row, pairs.get(row.name, [])))
+
+
+def _pictures(source: BoardSource, pictures: BoardPictures) -> Iterator[tuple[str, str]]:
+    """Yield one file for the clean images of each block, and one for each block of a row that has a bundle."""
+    for block, clean in enumerate(clean_blocks(source, pictures)):
+        yield f"{picture_folder(source.board.name)}/{block}.js", script("clean", clean)
+    for row in pictures.bundles:
+        for block, examples in enumerate(example_blocks(row, pictures)):
+            yield f"{picture_folder(source.board.name, row)}/{block}.js", script("examples", examples)
 
 
 def script(kind: str, data: Any) -> str:

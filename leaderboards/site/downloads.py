@@ -19,12 +19,12 @@ def downloads(source: BoardSource, payload: dict[str, Any], catalogue: Catalogue
         catalogue: the cards of its defenses.
     """
     names = list(dict.fromkeys(name for row in source.rows if (name := registered_name(row))))
-    local = ("page", "data")
+    local = ("page", "data", "pictures")
     rows = [{key: value for key, value in row.items() if key not in local} for row in payload["rows"]]
     return {
-        "csv": comma_separated(source.rows),
+        "csv": comma_separated(source.rows, source.badges),
         "attacks.csv": attacks_comma_separated(source.rows),
-        "tex": latex(source.rows, f"{source.board.title}: robust accuracy and its interval."),
+        "tex": latex(source.rows, f"{source.board.title}: robust accuracy and its interval.", source.badges),
         "bib": catalogue.bibtex(names),
-        "json": as_json(payload | {"rows": rows}),
+        "json": as_json({key: value for key, value in payload.items() if key != "clean"} | {"rows": rows}),
     }

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from purebench.boards.replay import run_command
-from purebench.leaderboards.evidence.badge_text import badge_text
+from purebench.leaderboards.badge_text import shown_badge
 from purebench.leaderboards.notes import threat_text
 from purebench.leaderboards.site.cards import Card, Catalogue, slug
 from purebench.leaderboards.site.payload import version_of
@@ -76,7 +76,7 @@ class DefenseRow:
     @property
     def badge(self) -> str:
         """The verification of the row, and the number of versions that were submitted."""
-        return badge_text(self.source.badges[self.row.name])
+        return shown_badge(self.row.name, self.source.badges)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def render_index(site: Site, sources: Sequence[BoardSource], defenses: Sequence[
     for page in defenses:
         families.setdefault(page.card.family or "other", []).append(page)
     boards = [(source, board_page(source), threat_text(source.board), source.rows[:LEADERS]) for source in sources]
-    return _render("index.html.j2", site, "", boards=boards, families=sorted(families.items()))
+    return _render("index.html.j2", site, "", boards=boards, families=sorted(families.items()), badge=shown_badge)
 
 
 def render_board(site: Site, source: BoardSource) -> str:

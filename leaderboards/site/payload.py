@@ -7,10 +7,11 @@ from typing import Any
 from purebench.boards.board import SOURCE, AttackChoice
 from purebench.boards.replay import run_command
 from purebench.core.registry import Spec
-from purebench.leaderboards.evidence.badge_text import badge_text
+from purebench.leaderboards.badge_text import shown_badge
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text, threat_text
 from purebench.leaderboards.site.cards import UNKNOWN, Catalogue, slug
+from purebench.leaderboards.site.pictures import BoardPictures, picture_folder
 from purebench.leaderboards.site.source import BoardSource
 from purebench.results.certificates import certificates
 from purebench.results.figures.passes import passes_per_image
@@ -18,16 +19,18 @@ from purebench.results.ranking.rank import AttackScore, Row
 from purebench.results.results import CLEAN
 from purebench.statistics import Estimate
 
+NO_PICTURES = BoardPictures()
 DIGITS = 6
 """Decimal places of a fraction in the data, so that rounding it again to tenths of a point changes nothing."""
 
 
-def board_payload(source: BoardSource, catalogue: Catalogue) -> dict[str, Any]:
+def board_payload(source: BoardSource, catalogue: Catalogue, pictures: BoardPictures = NO_PICTURES) -> dict[str, Any]:
     """Return the data of a board's page.
 
     Args:
         source: the board.
         catalogue: the cards of its defenses.
+        pictures: the sources of the pictures of its rows.
     """
     board = source.board
     shown = shown_attacks(source)
@@ -42,6 +45,7 @@ def board_payload(source: BoardSource, catalogue: Catalogue) -> dict[str, Any]:
         "anytime": any(row.result.anytime for row in source.rows),
         "upper_bound": UPPER_BOUND,
         "notes": [told for told in _notes(source) if told],
+        "ranks_text": source.ranks_text,
         "methods": METHOD_NAMES,
         "attacks": [
             {
@@ -53,7 +57,9 @@ def board_payload(source: BoardSource, catalogue: Catalogue) -> dict[str, Any]:
             }
             for one in shown
         ],
-        "rows": [row_payload(source, row, shown, catalogue) for row in source.rows],
+        "rows": [row_payload(source, row, shown, catalogue, pictures) for row in source.rows],
+        "block": board.dataset.block,
+        "clean": "" if pictures.clean is None else f"../{picture_folder(board.name)}/",
         "reproduce": run_command(board),
     }
 
@@ -65,7 +71,13 @@ def shown_attacks(source: BoardSource) -> list[AttackChoice]:
     return [one for one in source.board.attacks if one.name not in hidden and one.only != SOURCE]
 
 
-def row_payload(source: BoardSource, row: Row, shown: list[AttackChoice], catalogue: Catalogue) -> dict[str, Any]:
+def row_payload(
+    source: BoardSource,
+    row: Row,
+    shown: list[AttackChoice],
+    catalogue: Catalogue,
+    pictures: BoardPictures = NO_PICTURES,
+) -> dict[str, Any]:
     """Return the data of one row.
 
     Args:
@@ -73,6 +85,7 @@ def row_payload(source: BoardSource, row: Row, shown: list[AttackChoice], catalo
         row: the row.
         shown: the attacks that have a column.
         catalogue: the cards of the defenses.
+        pictures: the sources of the pictures of the board's rows.
     """
     card = catalogue.card(source.board.name, row)
     cells = {cell.attack: cell for cell in row.cells}
@@ -81,6 +94,7 @@ def row_payload(source: BoardSource, row: Row, shown: list[AttackChoice], catalo
         "name": row.name,
         "page": f"../defenses/{slug(catalogue.key(row))}.html",
         "data": f"../data/{slug(source.board.name)}/{slug(row.name)}.js",
+        "pictures": f"../{picture_folder(source.board.name, row.name)}/" if row.name in pictures.bundles else "",
         "rank": row.rank,
         "ranks": None if row.ranks is None else [row.ranks.low, row.ranks.high],
         "letters": "" if row.ranks is None else row.ranks.letters,
@@ -111,7 +125,7 @@ def row_payload(source: BoardSource, row: Row, shown: list[AttackChoice], catalo
         "venue": card.venue,
         "paper": card.title or card.paper,
         "verified": str(source.badges[row.name].badge),
-        "badge": badge_text(source.badges[row.name]),
+        "badge": shown_badge(row.name, source.badges),
         "parameters": row.result.parameters,
         "ms": None if row.cost.draw_ms is None else float(f"{row.cost.draw_ms:.4g}"),
         "passes": float(f"{passes_per_image(row.result).total:.4g}"),
@@ -151,4 +165,4 @@ def _notes(source: BoardSource) -> list[str]:
     rows = source.rows
     methods = methods_text(rows)
     told = f"{100 * source.board.confidence:g} % intervals: {methods}" if methods else ""
-    return [told, compared_text(list(rows)), stopped_text(source.board, list(rows))]
+    return [told, compared_text(list(rows)), source.ranks_text, stopped_text(source.board, list(rows))]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from purebench.boards.board import Board
+from purebench.results.files.export import RANKS
 from purebench.results.files.ranks_file import stored_standing
 from purebench.results.files.verdicts import RowBadge, load_badges
 from purebench.results.grading.gathering import Companions, evidence_of
@@ -36,6 +37,16 @@ class BoardSource:
     evidence: GradeEvidence
     badges: Mapping[str, RowBadge]
 
+    @property
+    def ranks_text(self) -> str:
+        """A remark if the ranks were not computed; "" if they were."""
+        if self.standing is None or self.standing.computed:
+            return ""
+        return (
+            f"ranks: those of {RANKS}, not computed again (only that its hashes match these results, and that its rank "
+            "intervals follow from its p-values)"
+        )
+
 
 def board_source(
     board: Board,
@@ -43,6 +54,8 @@ def board_source(
     results: Sequence[DefenseResult],
     companions: Companions | None = None,
     declared: Sequence[str] = (),
+    *,
+    compute: bool = False,
 ) -> BoardSource:
     """Rank the results of a folder; `ranks.json` is used if it is that of these results.
 
@@ -52,6 +65,7 @@ def board_source(
         results: the results of the board's rows.
         companions: the results of the boards derived from the board, such as its controls.
         declared: the names of the controls that the board declares.
+        compute: whether ranks are computed although `ranks.json` is that of these results.
 
     Raises:
         PurebenchError: the rows cannot be ranked, or `ranks.json` or a file of verdicts is invalid.
@@ -59,7 +73,7 @@ def board_source(
     found: list[Standing | None] = []
 
     def compare(known: Sequence[DefenseResult]) -> Standing | None:
-        found.append(stored_standing(folder, known))
+        found.append(stored_standing(folder, known, compute=compute))
         return found[0]
 
     evidence = evidence_of(results, companions, declared)

@@ -82,7 +82,8 @@ def find_row(board: str, row: str, store: Path, results: Path) -> ChallengedRow:
     cure = f"run it: purebench run {board} --defense {row} --store {store} --results {results}"
     if row not in known:
         raise PurebenchError(
-            f"{results}: the row {row!r} has no result; {did_you_mean(row, known)} To make one, {cure}"
+            f"{results}: the row {row!r} has no result; {did_you_mean(row, known)} If it is a defense of "
+            f"yours or of the board, {cure}"
         )
     stored = {one.name: one for one in merge(found, records)}
     if row not in stored:
@@ -148,7 +149,7 @@ def challenge(
     with locked(row.results, wait):
         known = _known(row, clean)
         defense = identity(row.result)
-        number = len(read_history(row.results).submissions(defense)) + 1
+        number = read_history(row.results).next_number(defense, row.result.name)
         event = Submitted(
             number=number,
             defense=defense,

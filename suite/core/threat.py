@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 1e-12, 1e9
 """Radii outside of this range are mistakes: float32 images do not resolve the smallest, and no two images are as far
 apart as the largest."""
+ROUNDING = 1e-3
+"""Share of the radius by which an adversarial example may exceed it through rounding."""
 NUMBER = re.compile(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 """A decimal number of bounded length, so that parsing it takes bounded time and memory."""
 

@@ -19,12 +19,13 @@ from purebench.statistics import Estimate
 TASK = "image-classification"
 
 
-def model_card(row: Row, command: str, escaped: Callable[[str], str]) -> str:
+def model_card(row: Row, command: str, verification: str, escaped: Callable[[str], str]) -> str:
     """Return the metadata and the text of a row.
 
     Args:
         row: The row.
         command: The command line that reproduces it.
+        verification: The badge of the row (`shown_badge`).
         escaped: Makes a text inert in Markdown.
 
     Returns:
@@ -35,7 +36,7 @@ def model_card(row: Row, command: str, escaped: Callable[[str], str]) -> str:
     """
     if row.robust is None:
         raise PurebenchError(f"{row.name}: expected a robust accuracy, but it is unknown; run the board again.")
-    return f"---\n{_metadata(row, row.robust)}---\n\n{_text(row, row.robust, command, escaped)}"
+    return f"---\n{_metadata(row, row.robust)}---\n\n{_text(row, row.robust, command, verification, escaped)}"
 
 
 def _metadata(row: Row, robust: Estimate) -> str:
@@ -62,7 +63,7 @@ def _metadata(row: Row, robust: Estimate) -> str:
     return str(ModelCardData(model_name=name, pipeline_tag=TASK, eval_results=results).to_yaml()) + "\n"
 
 
-def _text(row: Row, robust: Estimate, command: str, escaped: Callable[[str], str]) -> str:
+def _text(row: Row, robust: Estimate, command: str, verification: str, escaped: Callable[[str], str]) -> str:
     found = row.result
     attacks = ", ".join(attack.name for attack in found.common if not attack.skipped)
     draws = f", {found.fresh_draws} fresh draws at each adversarial example" if found.random else ""
@@ -75,6 +76,7 @@ def _text(row: Row, robust: Estimate, command: str, escaped: Callable[[str], str
         f"| attacks | {escaped(printable(attacks))} |",
         f"| board | {escaped(printable(str(found.board['name'])))} of purebench {escaped(printable(str(version)))} |",
         *([f"| grade of the evaluation | {row.grade.letter} |"] if row.grade is not None else []),
+        f"| verification | {escaped(printable(verification))} |",
     ]
     fence = "`" * (max(map(len, re.findall("`+", command)), default=0) + 3)
     return (

@@ -54,6 +54,7 @@ def looked(
     most: Limits,
     decide: Callable[[Sequence[Floats]], Decision],
     check: Callable[[DefenseResult], None] = lambda found: None,
+    unchanged: Callable[[DefenseResult], bool] = lambda found: False,
 ) -> tuple[Sequence[Evidence], Decision | None]:
     """Evaluate more and more images until the claim is decided.
 
@@ -63,6 +64,7 @@ def looked(
         most: Limits of images and time.
         decide: Makes a decision from the scores [n] in [0,1] of each defense.
         check: Called with each result of the first defense, to refuse one that cannot be compared.
+        unchanged: Whether a result of the first defense is the one that it is compared with, so that there is no loss.
 
     Returns:
         The defenses with their results, and the decision; None instead of a decision where a defense fails altogether.
@@ -81,6 +83,8 @@ def looked(
             for errored in ((0.0, 1.0), (1.0, 0.0))
         )
         decision = worst if worst.result is best.result else replace(worst, result=CheckStatus.UNDECIDED)
+        if decision.result is CheckStatus.UNDECIDED and unchanged(sides[0].found):
+            decision = replace(decision, result=CheckStatus.HOLDS)
         if decision.result is not CheckStatus.UNDECIDED:
             break
     return sides, decision

@@ -195,6 +195,7 @@ class Robustness:
                 limits(settings),
                 lambda scores: question.decide(scores, settings.confidence),
                 question.check,
+                question.unchanged,
             )
             if question.only is None:
                 require_attacked(sides)
@@ -204,12 +205,14 @@ class Robustness:
             estimate = None if decision is None else decision.estimate
             lines = stopped(settings, board, images) if result is CheckStatus.UNDECIDED else []
             grade = sides[0].grade
-            reasons = against(grade) if question.supported else ()
+            same = question.unchanged(sides[0].found)
+            reasons = against(grade) if question.supported and not same else ()
             if result is CheckStatus.HOLDS and reasons:
                 result = CheckStatus.UNDECIDED
             if result is CheckStatus.HOLDS:
                 by = f"{board.name} ({images} images)"
-                lines = [f"  meaning    {question.meaning.format(by=by)}"] if question.meaning else []
+                lines = [f"  unchanged  its code, weights and answers are those of {question.against}"] if same else []
+                lines += [f"  meaning    {question.meaning.format(by=by)}"] if question.meaning else []
             else:
                 other = question.against or "".join(names[1:])
                 of = f"{names[0]} minus {other}: " if other else ""

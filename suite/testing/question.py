@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from purebench.boards.board import Board
 from purebench.results.grading.criteria.letters import FAILING, Grade, Letter, Reason, ordered, worst
+from purebench.results.ranking.regression import unchanged
 from purebench.results.results import DefenseResult
 from purebench.results.scores import Floats
 from purebench.testing.baseline import Baseline
@@ -28,6 +29,7 @@ class Question:
             evaluation leaves it undecided.
         against: The name of a result that the defense is compared with, "" for none.
         check: Called with each result of the first defense before it is used for a decision.
+        unchanged: Whether a result of the first defense is the one that it is compared with: the claim then holds.
     """
 
     what: str
@@ -38,6 +40,7 @@ class Question:
     supported: bool = False
     against: str = ""
     check: Callable[[DefenseResult], None] = lambda found: None
+    unchanged: Callable[[DefenseResult], bool] = lambda found: False
 
 
 def robust_at_least(accuracy: float) -> Question:
@@ -92,6 +95,7 @@ def robust_not_worse_than_baseline(baseline: Baseline, margin: float) -> Questio
         claimed=question.claimed.replace("{other}", baseline.shown),
         against=baseline.shown,
         check=baseline.check,
+        unchanged=lambda found: unchanged(baseline.result, found),
     )
 
 

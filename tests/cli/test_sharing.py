@@ -11,7 +11,7 @@ import pytest
 from forged_bundles import forged, toy_bundle
 
 from purebench.cli import main as cli
-from purebench.leaderboards.evidence.badge_text import badge_text
+from purebench.leaderboards.badge_text import badge_text
 from purebench.results.files.bundles.bundle import read_bundle
 from purebench.results.files.export import load_results
 from purebench.results.files.verdicts import Badge, load_badges, load_verdicts

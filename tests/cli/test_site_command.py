@@ -90,6 +90,26 @@ def test_build_writes_a_site_and_says_where(exported, tmp_path):
     assert not (out / "changes.html").exists()
 
 
+def test_ranks_that_were_not_computed_are_named_on_the_site_and_by_the_command(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr("purebench.results.files.ranks_file.COMPUTED", 2)
+
+    def built(*options):
+        out = tmp_path / "site"
+        asked = ["site", "build", "--boards", str(exported / "one"), "--out", str(out), *options]
+        done = CliRunner().invoke(app, asked)
+        assert done.exit_code == 0, done.output
+        page = (out / "data" / "one.js").read_text(encoding="utf-8")
+        return done.output, page, (out / "index.html").read_text(encoding="utf-8")
+
+    output, page, index = built()
+    assert "one: ranks: those of ranks.json, not computed again" in " ".join(output.split())
+    assert page.count("not computed again") == 2
+    assert "ranks not computed again" in index
+    assert not any("not computed again" in told for told in built("--compute-ranks"))
+    monkeypatch.undo()
+    assert not any("not computed again" in told for told in built())
+
+
 def test_cards_come_from_declarations_papers_and_cards_yaml(exported):
     (exported / "one" / "cards.yaml").write_text(
         "plain: {venue: NeurIPS 2031, year: 2031, code: 'https://example.org/code', extra_data: true}\n",

@@ -49,7 +49,7 @@ def large_source(folder, rows=500, images=20):
     standing = Standing(places, {}, images, "constant", 0.95)
     import purebench.leaderboards.site.source as module
 
-    original, module.stored_standing = module.stored_standing, lambda folder, known: standing
+    original, module.stored_standing = module.stored_standing, lambda folder, known, compute: standing
     try:
         return board_source(board, folder, results)
     finally:

@@ -58,22 +58,22 @@ def result(square: str = "1", standard: str = "0111", *, random: bool = False, u
 
 
 def test_the_fields_are_those_of_robustbench() -> None:
-    entry = model_info.of_row(result(), {})
-    assert list(entry) == list(PUBLISHED)
+    entry = model_info.of_row(result(), {}, "unverified")
+    assert list(entry) == [*PUBLISHED, "footnote"]
     assert {type(value) for value in entry.values()} <= {str, int, type(None)}
     assert (entry["eps"], entry["clean_acc"], entry["autoattack_acc"]) == ("16/255", "75.0", "75.0")
     known = third_party.robustbench().utils.ModelInfo.__dataclass_fields__
-    assert set(model_info.of_row(result(square="0"), {})) - {"external"} <= set(known)
+    assert set(model_info.of_row(result(square="0"), {}, "unverified")) - {"external"} <= set(known)
 
 
 def test_autoattack_alone_is_not_the_worst_case_of_the_board() -> None:
-    entry = model_info.of_row(result(square="0"), {})
+    entry = model_info.of_row(result(square="0"), {}, "unverified")
     assert (entry["autoattack_acc"], entry["external"]) == ("75.0", "0.0")
     assert "0.0 % [0.0, " in entry["footnote"]
     assert "4 images" in entry["footnote"]
     # a part of AutoAttack, or AutoAttack that was not asked on an image, is not AutoAttack standard
     for other in (result(use="fab"), result(use="standard(n_queries=5)")):
-        entry = model_info.of_row(other, {})
+        entry = model_info.of_row(other, {}, "unverified")
         assert (entry["autoattack_acc"], entry["external"]) == (None, "75.0")
         assert "AutoAttack standard is not one of them" in entry["footnote"]
 
@@ -82,20 +82,22 @@ def test_random_rows_and_other_norms_are_refused_with_a_reason() -> None:
     with pytest.raises(
         PurebenchError, match="plain: expected a deterministic defense, but it is random; RobustBench's"
     ):
-        model_info.of_row(result(random=True), {})
+        model_info.of_row(result(random=True), {}, "unverified")
     found = result()
     with pytest.raises(PurebenchError, match="expected the norm linf or l2, which RobustBench has, but got l1"):
-        model_info.of_row(replace(found, board={**found.board, "threat": {"norm": "l1", "radius": 12}}), {})
+        model_info.of_row(
+            replace(found, board={**found.board, "threat": {"norm": "l1", "radius": 12}}), {}, "unverified"
+        )
 
 
 def test_known_fields_are_kept_and_measured_ones_are_replaced() -> None:
-    entry = model_info.of_row(result(), PUBLISHED)
+    entry = model_info.of_row(result(), PUBLISHED, "unverified")
     assert {name: entry[name] for name in ("authors", "venue", "reported", "architecture")} == {
         name: PUBLISHED[name] for name in ("authors", "venue", "reported", "architecture")
     }
     assert entry["dataset"] == "fashion-mnist"
     assert model_info.missing(entry) == []
-    assert model_info.missing(model_info.of_row(result(), {})) == [
+    assert model_info.missing(model_info.of_row(result(), {}, "unverified")) == [
         *("link", "name", "authors", "additional_data", "venue", "architecture", "reported")
     ]
 
@@ -104,9 +106,9 @@ def test_robustbench_builds_its_leaderboard_from_the_files(tmp_path: Path, monke
     """RobustBench's own sorting by accuracy reads our file, and `external` goes before `autoattack_acc`."""
     fields = third_party.robustbench().utils.ACC_FIELDS[third_party.robustbench().model_zoo.enums.ThreatModel.Linf]
     for entry, shown in (
-        (model_info.of_row(result(), {}), 75.0),
-        (model_info.of_row(result(square="0"), {}), 0.0),
-        (model_info.of_row(result(use="fab"), {}), 75.0),
+        (model_info.of_row(result(), {}, "unverified"), 75.0),
+        (model_info.of_row(result(square="0"), {}, "unverified"), 0.0),
+        (model_info.of_row(result(use="fab"), {}, "unverified"), 75.0),
     ):
         read = json.loads(model_info.as_text(entry))
         assert next(float(read[name]) for name in fields if name in read) == shown
@@ -127,12 +129,14 @@ def test_the_path_says_the_data_set_and_the_threat(tmp_path: Path) -> None:
         with pytest.raises(PurebenchError, match=r"expected model_info/cifar10/Linf/NAME\.json"):
             model_info.is_model_info(wrong, "cifar10", "Linf")
     found = result()
-    entry = model_info.of_row(replace(found, board={**found.board, "dataset": {"use": "../../own.py:images"}}), {})
+    entry = model_info.of_row(
+        replace(found, board={**found.board, "dataset": {"use": "../../own.py:images"}}), {}, "unverified"
+    )
     assert model_info.path_of(entry, "linf", "plain").as_posix() == "-..-own.py-images/Linf/plain.json"
 
 
 def card(found: DefenseResult, command: str = "purebench run x") -> str:
-    return model_card(rank([found])[0], command, lambda text: text.translate(MARKDOWN))
+    return model_card(rank([found])[0], command, "unverified", lambda text: text.translate(MARKDOWN))
 
 
 def test_the_metadata_of_a_card_are_read_by_huggingface_hub() -> None:
@@ -153,7 +157,7 @@ def test_the_metadata_of_a_card_are_read_by_huggingface_hub() -> None:
 def test_a_card_needs_a_robust_accuracy() -> None:
     row: Any = replace(rank([result()])[0], robust=None)
     with pytest.raises(PurebenchError, match="expected a robust accuracy"):
-        model_card(row, "x", str)
+        model_card(row, "x", "unverified", str)
 
 
 def test_hostile_names_are_inert_in_cards_and_entries() -> None:
@@ -172,6 +176,6 @@ def test_hostile_names_are_inert_in_cards_and_entries() -> None:
     assert "<script>" not in table
     assert all(line.replace("\\|", "").count("|") == 3 for line in table.splitlines() if line.startswith("|"))
     assert command.count("\n") == 2  # the fence is longer than any in the command
-    entry = model_info.as_text(model_info.of_row(hostile, {"authors": HOSTILE}))
+    entry = model_info.as_text(model_info.of_row(hostile, {"authors": HOSTILE}, "unverified"))
     assert "\x1b" not in entry
     assert json.loads(entry)["authors"] == HOSTILE

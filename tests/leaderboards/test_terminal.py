@@ -165,3 +165,13 @@ def test_the_axis_is_as_wide_as_the_bars(width):
 def test_markup_in_names_is_printed_as_text(build):
     board, _, results = build.results({"plain": {"clean": ["1"] * 4}}, title="[red]a[/red]")
     assert "[red]a[/red]" in shown(board, results, 100)
+
+
+@pytest.mark.parametrize(("length", "barred"), [(19, True), (26, True), (33, False)])
+def test_names_are_not_broken_at_100_columns_while_bars_can_be_narrower(build, length, barred):
+    name = f"a-defense:{'x' * (length - 10)}"
+    board, _, results = build.results({name: {"clean": ["1"] * 20, "apgd": ["0"] * 5 + ["1"] * 15}})
+    text = shown(board, results, 100)
+    assert name in text
+    assert ("├" in text) is barred
+    assert max(map(len, text.splitlines())) <= 100

@@ -53,7 +53,7 @@ def decided(number: int, defense: str = "d", after: Bound | None = None, **chang
 
 def test_events_come_back_and_are_only_appended(tmp_path: Path) -> None:
     assert read_history(tmp_path) == History()
-    for event in (submitted(1), decided(1), submitted(2), submitted(1, "other"), decided(2, after=BOUND)):
+    for event in (submitted(1), decided(1), submitted(2), submitted(1, "other", row="b"), decided(2, after=BOUND)):
         append(tmp_path, event)
     found = read_history(tmp_path)
     assert [(event.number, done and done.accepted) for event, done in found.submissions("d")] == [(1, False), (2, True)]
@@ -90,6 +90,29 @@ def test_a_changed_history_is_refused(tmp_path: Path, change: Any, told: str) ->
         read_history(tmp_path)
     path.write_text(json.dumps({**data, "schema": 2}), encoding="utf-8")
     with pytest.raises(PurebenchError, match="which a later version of purebench wrote"):
+        read_history(tmp_path)
+
+
+def test_neither_another_spec_nor_another_name_starts_a_new_count(tmp_path: Path) -> None:
+    """The level of a challenge is spent for a row, whatever its spec, and for a defense, whatever its name."""
+    for event in (submitted(1), submitted(2), submitted(1, "unrelated", row="b")):
+        append(tmp_path, event)
+    found = read_history(tmp_path)
+    assert found.next_number("d", "plain") == 3
+    assert found.next_number("another spec", "plain") == 3
+    assert found.next_number("d", "renamed") == 3
+    assert found.next_number("new", "new") == 1
+    assert found.next_number("unrelated", "plain") == 4  # it connects both
+
+    append(tmp_path, submitted(3, "another spec"))
+    append(tmp_path, submitted(4, "another spec", row="renamed"))
+    found = read_history(tmp_path)
+    assert found.next_number("third spec", "renamed") == found.next_number("d", "plain") == 5
+    assert found.next_number("unrelated", "b") == 2
+    append(tmp_path, submitted(6, "unrelated"))
+    assert read_history(tmp_path).next_number("x", "b") == 7
+    append(tmp_path, submitted(1, "a restart"))
+    with pytest.raises(PurebenchError, match="at event 7: its number is not the next one"):
         read_history(tmp_path)
 
 

@@ -37,6 +37,13 @@ def test_the_stored_standing_is_the_computed_one(folder):
     assert found.intervals == computed.intervals
     assert found.p_values == pytest.approx(computed.p_values, abs=1e-9)
     assert (found.images, found.method, found.confidence) == (computed.images, computed.method, computed.confidence)
+    assert (found.computed, computed.computed) == (False, True)
+
+
+def test_the_file_is_not_used_if_the_ranks_are_to_be_computed(folder):
+    path, known = folder
+    assert stored_standing(path, known) != "computed"
+    assert stored_standing(path, known, compute=True) == "computed"
 
 
 def test_ranks_of_other_results_are_not_used(folder):

@@ -16,7 +16,7 @@ from verdict_builder import verdict_about
 
 from purebench.core.errors import PurebenchError
 from purebench.core.terminal_output import make_console
-from purebench.leaderboards.evidence.badge_text import badge_text, verification_text
+from purebench.leaderboards.badge_text import badge_text, verification_text
 from purebench.leaderboards.terminal import board_table, print_board
 from purebench.results.files import verdicts
 from purebench.results.files.export import export_results, load_results

@@ -56,10 +56,31 @@ def test_a_loss_fails_and_few_images_are_undecided(robustness: Robustness, folde
     assert worse.estimate is not None
     assert worse.estimate.value < 0  # the defense minus its baseline
     assert "estimate   none minus trades in trades.json: " in worse.message
-    same = robustness.not_worse_than("trades", folder / "baselines" / "trades.json", margin=0.05)
+    equal = changed(folder, "trades", weights="00" * 32)  # another defense with the same answers
+    same = robustness.not_worse_than("trades", equal, margin=0.05)
     assert (same.result, same.images) == (CheckStatus.UNDECIDED, IMAGES)
     assert same.estimate is not None
     assert same.estimate.value == 0
+
+
+def changed(folder: Path, row: str, **parts: object) -> Path:
+    """A result file of a row with other fields."""
+    plain = json.loads((folder / "baselines" / f"{row}.json").read_text(encoding="utf-8")) | parts
+    path = folder / "changed" / f"{row}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(plain), encoding="utf-8")
+    return path
+
+
+def test_an_unchanged_defense_passes_whatever_the_width_of_the_interval(robustness: Robustness, folder: Path) -> None:
+    same = robustness.not_worse_than("trades", folder / "baselines" / "trades.json", margin=0.01)
+    assert (same.result, same.images) == (CheckStatus.HOLDS, IMAGES)
+    assert "unchanged  its code, weights and answers are those of trades in trades.json" in same.message
+    code = json.loads((folder / "baselines" / "trades.json").read_text(encoding="utf-8"))["provenance"]
+    other = changed(folder, "trades", provenance=code | {"code": code["code"] | {"defense": "0" * 64}})
+    assert robustness.not_worse_than("trades", other, margin=0.01).result is CheckStatus.UNDECIDED
+    part = robustness.not_worse_than("trades", folder / "baselines" / "trades.json", margin=0.01, max_images=8)
+    assert part.result is CheckStatus.UNDECIDED
 
 
 def test_at_most_the_images_of_the_baseline_are_evaluated(robustness: Robustness, folder: Path) -> None:
@@ -68,7 +89,7 @@ def test_at_most_the_images_of_the_baseline_are_evaluated(robustness: Robustness
     _, records = run_board(first, folder / "store.sqlite", workers=1)
     export_results(folder / "few", merge(first, records))
     found = robustness.not_worse_than("trades", folder / "few" / "trades.json", margin=0.05)
-    assert (found.result, found.images) == (CheckStatus.UNDECIDED, 8)
+    assert (found.result, found.images) == (CheckStatus.HOLDS, 8)
     assert robustness.not_worse_than("none", folder / "few" / "none.json", max_images=16).images == 8
 
 

@@ -19,6 +19,16 @@
 
   purebench.current = () => state;
 
+  /** Returns the number of visible rows and their badges: "3 of 9 rows: 2 unverified, 1 verified". */
+  function told(rows) {
+    const counts = new Map();
+    for (const { verified } of rows) counts.set(verified, (counts.get(verified) ?? 0) + 1);
+    const badges = [...counts].sort().map(([badge, count]) => `${count} ${badge}`);
+    const all = board.rows.length;
+    const found = rows.length === all ? `${all} ${all === 1 ? "row" : "rows"}` : `${rows.length} of ${all} rows`;
+    return badges.length ? `${found}: ${badges.join("; ")}` : found;
+  }
+
   /** Changes a part of the state, its address and the page; while typing, the address replaces the last one. */
   function change(part, typing = false) {
     state = { ...state, ...part };
@@ -78,8 +88,7 @@
     if (filtersChanged && !ticking) filters.replaceChildren(...purebench.drawFilters(board, columns, state, change));
     filters.hidden = status.hidden = state.view === "images" || state.view === "compare"; // these show chosen rows
     const rows = purebench.sorted(purebench.filtered(board.rows, state), columns, state.sort);
-    status.textContent =
-      rows.length === board.rows.length ? `${rows.length} rows` : `${rows.length} of ${board.rows.length} rows`;
+    status.textContent = told(rows);
     const focused = document.activeElement?.dataset?.key;
     const drawn = purebench.views[state.view]({ board, rows, columns, state, change, picked });
     view.replaceChildren(...drawn.filter((one) => one !== ""));

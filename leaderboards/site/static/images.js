@@ -46,6 +46,7 @@ purebench.views.images = ({ board, rows, state, change }) => {
 
   function drawn(found) {
     const names = Object.keys(found.attacks);
+    const pictured = purebench.pictured(row, state);
     const chosen = [...found.images.keys()].filter(
       (image) => state.show === "all" || kind(found, image) === state.show,
     );
@@ -79,7 +80,9 @@ purebench.views.images = ({ board, rows, state, change }) => {
             el(
               "tr",
               {},
-              ["Image", "Label", "Fresh draws"].map((label) => el("th", { scope: "col" }, label)),
+              ["Image", "Label"].map((label) => el("th", { scope: "col" }, label)),
+              pictured ? el("th", { scope: "col" }, purebench.pictureHeading(board)) : "",
+              el("th", { scope: "col" }, "Fresh draws"),
               names.map((name) => el("th", { scope: "col" }, name)),
             ),
           ),
@@ -92,6 +95,7 @@ purebench.views.images = ({ board, rows, state, change }) => {
                 {},
                 el("th", { scope: "row" }, String(found.images[image])),
                 el("td", {}, String(found.labels[image])),
+                pictured ? purebench.pictureCell(board, row, image, found.labels[image], state) : "",
                 el(
                   "td",
                   {
@@ -110,10 +114,11 @@ purebench.views.images = ({ board, rows, state, change }) => {
         "p",
         { class: "legend" },
         `${chosen.length} of ${found.images.length} images (positions in the data set). `,
-        "Right answers of all verification draws under each attack; the bold one was picked, and is scored on the fresh draws.",
+        "Right answers of all verification draws under each attack; the bold one was picked, and is scored on the fresh draws. ",
+        purebench.pictureLegend(board, row),
       ),
       el("p", { class: "command" }, el("code", {}, row.command)),
     ];
   }
-  return [el("div", { class: "choices" }, choice, filter), place];
+  return [el("div", { class: "choices" }, choice, filter, purebench.pictureChoice(row, state, change)), place];
 };

@@ -64,5 +64,6 @@ purebench.views.ranks = ({ board, rows, state, change }) => {
       `All ranks lie in their intervals at once, at ${100 * board.confidence} % confidence. `,
       "Each letter is a group of rows of which no two are statistically distinguishable.",
     ),
+    board.ranks_text && el("p", { class: "legend" }, board.ranks_text),
   ];
 };

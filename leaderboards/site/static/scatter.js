@@ -79,7 +79,7 @@ purebench.views.scatter = ({ board, rows, state, change }) => {
         className: "points",
         tip: { fill: "var(--card)" },
         title: (row) =>
-          `${row.name}\nrobust ${estimate(row.robust)}\nclean ${estimate(row.clean)}\n${row.random ? "random" : "deterministic"}, grade ${row.grade ?? "–"}, ${row.images} images`,
+          `${row.name}\nrobust ${estimate(row.robust)}\nclean ${estimate(row.clean)}\n${row.random ? "random" : "deterministic"}, grade ${row.grade ?? "–"}, ${row.images} images, ${row.badge}`,
       }),
     ],
   });

@@ -3,7 +3,19 @@
 
 purebench.state = {
   /** The keys that hold one text, with their defaults, which are left out of the address. */
-  defaults: { view: "table", q: "", sort: "rank", page: "1", cols: "", x: "clean", row: "", a: "", b: "", show: "all" },
+  defaults: {
+    view: "table",
+    q: "",
+    sort: "rank",
+    page: "1",
+    cols: "",
+    x: "clean",
+    row: "",
+    a: "",
+    b: "",
+    show: "all",
+    pics: "small",
+  },
 
   /** Reads a hash: {view, q, …, facets: {family: ["vae"]}}; unknown keys are ignored. */
   read(hash) {

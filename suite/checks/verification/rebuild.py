@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from purebench.boards.jobs import Job
 from purebench.boards.local_paths import with_files
 from purebench.boards.trust import check_files
 from purebench.checks.verification.code_files import code_file
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
-from purebench.execution.jobs.threat_check import ROUNDING
 from purebench.records.outcome import Outcome
 from purebench.records.provenance import versions
 from purebench.results.files.bundles.bundle import Bundle
+from purebench.results.files.bundles.clean_images import check_examples, check_images
 from purebench.results.merge import code_of_attacks
-
-DISTANCE_ROUNDING = 1e-4
-"""Share of the radius by which a recomputed distance may differ from the claimed one."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +53,9 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
     board = with_files(bundle.board, lambda path: code_file(path, bundle.manifest, folder))
     check_files(name, board, None, trust=trust)
     context = prepare(board, device)
-    _check_images(bundle, context)
+    check_images(bundle, context.images, context.order, context.data)
     _check_skips(bundle)
-    _check_distances(bundle, context)
+    check_examples(bundle, context.images)
     row, remarks = bundle.result.name, []
     defense = context.defenses[row]
     if defense.random != bundle.result.random:
@@ -98,21 +93,6 @@ def _other_code(bundle: Bundle, context: Context) -> list[str]:
     return apart + [name for name, code in found["attacks"].items() if attacks.get(name) != code]
 
 
-def _check_images(bundle: Bundle, context: Context) -> None:
-    """Raise PurebenchError if the images or labels of the data set are not those of the result."""
-    result = bundle.result
-    claimed = result.provenance.get("data")
-    count = len(result.images)
-    same = list(result.images) == [int(one) for one in context.order[:count]]
-    labels = list(result.labels) == [int(one) for one in context.images.labels[:count]]
-    if claimed != context.data or not same or not labels:
-        raise PurebenchError(
-            f"dataset: expected the images that the bundle was made with, {context.images.name} with the hash "
-            f"{str(claimed)[:12]}…, but the hash here is {context.data[:12]}…, or their order differs; install the "
-            "same data set."
-        )
-
-
 def _check_skips(bundle: Bundle) -> None:
     """Raise PurebenchError if some images have no score because all attacks skipped them, and others have one.
 
@@ -126,29 +106,3 @@ def _check_skips(bundle: Bundle) -> None:
             f"{bundle.result.name}: expected a score of every image of the row, but {skipped} of {len(outcomes)} "
             "images are skipped under all attacks, which no evaluation produces; the bundle is invalid."
         )
-
-
-def _check_distances(bundle: Bundle, context: Context) -> None:
-    """Raise PurebenchError for an example outside the threat model, or at another distance than the bundle claims."""
-    rows, threat = bundle.manifest.examples.stored, context.board.threat
-    if not rows:
-        return
-    clean = context.images.take(rows).floats()
-    if clean.shape != bundle.examples.shape:
-        raise PurebenchError(
-            f"examples: expected the shape of the images, {list(clean.shape)}, but got {list(bundle.examples.shape)}; "
-            "make the bundle again."
-        )
-    sizes = threat.size(torch.as_tensor(bundle.examples) - torch.as_tensor(clean)).tolist()
-    for row, size in zip(rows, sizes, strict=True):
-        image, claimed = bundle.result.images[row], bundle.result.worst_case.distances[row]
-        if size > threat.radius * (1 + ROUNDING) + 1e-6:
-            raise PurebenchError(
-                f"examples: expected adversarial examples within the radius {threat.radius:.6g} ({threat.norm}), but "
-                f"that of image {image} is at {size:.6g}; the bundle is invalid."
-            )
-        if claimed is None or abs(size - claimed) > DISTANCE_ROUNDING * threat.radius + 1e-6:
-            raise PurebenchError(
-                f"examples: expected image {image} at the distance {claimed} that the result claims, but it is at "
-                f"{size:.6g}; the bundle is invalid."
-            )

@@ -35,7 +35,10 @@ def check_settings(bundle: Bundle, board: str | None) -> tuple[list[str], str]:
     """
     name = bundle.board.name
     if board is None and name not in bundled():
-        return [], f"no board named {name} comes with purebench, so the settings are those of the bundle (--board)"
+        return [], (
+            f"no board named {name} comes with purebench, so the settings are those of the bundle; --board PATH "
+            "compares them with those of a leaderboard"
+        )
     apart = differing(load_board(find_board(name if board is None else board)), bundle)
     if board is not None and apart:
         raise PurebenchError(

@@ -98,6 +98,8 @@ def verify_bundle(
     """
     if not 0 <= seed <= MOST_SEED:
         raise PurebenchError(f"--seed: expected a whole number from 0 to {MOST_SEED:,}, but got {seed:,}.")
+    if code is not None and not code.is_dir():
+        raise PurebenchError(f"--code: expected the folder of the bundle's Python files, but {code} is not a folder.")
     bundle = read_bundle(path)
     apart, told = check_settings(bundle, board)
     rebuilt = rebuild(bundle, code or path.parent, name=str(path), device=device, trust=trust)

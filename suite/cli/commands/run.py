@@ -79,7 +79,7 @@ def run(
         str,
         typer.Option(
             help="Where jobs run: serial (in this process), processes (on this machine), ray (on a Ray cluster; needs "
-            "pip install 'purebench[ray]'), or auto: serial for one worker, else processes. It does not affect results."
+            "the extra `ray`), or auto: serial for one worker, else processes. It does not affect results."
         ),
     ] = "auto",
     address: Annotated[

@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from purebench.core.threat import ThreatModel
-
-ROUNDING = 1e-3
-"""Share of the radius by which an attack library may exceed it through rounding (the image is projected back, and a
-note is kept)."""
+from purebench.core.threat import ROUNDING, ThreatModel
 
 
 class Violation(Exception):

@@ -10,10 +10,10 @@ from torch import Tensor
 from purebench.core.answers import Answer, WholeFault, check_logits
 from purebench.core.compute.batching import DeviceBatch
 from purebench.core.defense import Defense
-from purebench.core.threat import ThreatModel
+from purebench.core.threat import ROUNDING, ThreatModel
 from purebench.execution.contract.pristine import copied
 from purebench.execution.jobs.repeatability import same_again, same_under_one_seed, untouched
-from purebench.execution.jobs.threat_check import ROUNDING, constrain, inside_box
+from purebench.execution.jobs.threat_check import constrain, inside_box
 
 ALL_EQUAL = "it is declared random, but all draws of every image are equal to the last bit"
 

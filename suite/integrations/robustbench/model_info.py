@@ -80,12 +80,13 @@ def check_protocol(dataset: str, threat_model: str, eps: float | None, images: i
         )
 
 
-def of_row(result: DefenseResult, known: Mapping[str, Any]) -> dict[str, Any]:
+def of_row(result: DefenseResult, known: Mapping[str, Any], verification: str) -> dict[str, Any]:
     """Return the entry of a row of a board.
 
     Args:
         result: The result of a deterministic defense.
         known: Fields that are already known, such as the title of the paper.
+        verification: The badge of the row (`shown_badge`), which is in the footnote.
 
     Raises:
         PurebenchError: The defense is random, its norm is not one of RobustBench, or an accuracy is unknown.
@@ -110,6 +111,7 @@ def of_row(result: DefenseResult, known: Mapping[str, Any]) -> dict[str, Any]:
         clean_acc=percent(result.clean),
         autoattack_acc=None if standard is None else percent(standard),
     )
+    entry["footnote"] = f"Verification by purebench: {verification}."
     if standard is None or result.robust.value < standard.value:
         entry["external"] = percent(result.robust)
         entry["footnote"] = (
@@ -117,6 +119,7 @@ def of_row(result: DefenseResult, known: Mapping[str, Any]) -> dict[str, Any]:
             f"{result.robust.n} images) under all attacks of the board {result.board['name']} of purebench "
             f"{result.provenance.get('versions', {}).get('purebench', '')}".rstrip()
             + ("." if standard else "; AutoAttack standard is not one of them.")
+            + f" {entry['footnote']}"
         )
     return entry
 

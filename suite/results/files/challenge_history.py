@@ -1,8 +1,9 @@
 """The history of a standing challenge: a JSON file beside the results, to which events are only ever appended.
 
 Each submission is an event before it is evaluated, so that a killed evaluation counts too, and another event once it is
-decided. The number k of a submission counts those of the same defense, whatever the name of its row. Each event has the
-hash of the one before it, so that a changed or deleted event in the middle is found.
+decided. The number k of a submission counts those of the same defense, whatever the name of its row, and those of the
+same row, whatever its spec, code, weights or seed: neither another name nor another spec starts a new count. Each event
+has the hash of the one before it, so that a changed or deleted event in the middle is found.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Submitted:
     """A submission, before it is evaluated.
 
     Attributes:
-        number: k, which counts the submissions to this defense.
+        number: k, which counts the submissions to this row and this defense.
         defense: the identity of the defense (see `identity`).
         row: the name of its row.
         author: the author, as given.
@@ -159,6 +160,19 @@ class History:
         accepted = [found for _, found in self.submissions(defense) if found is not None and found.accepted]
         return accepted[-1] if accepted else None
 
+    def next_number(self, defense: str, row: str) -> int:
+        """Return k of the next submission to a row.
+
+        Args:
+            defense: the identity of the defense.
+            row: the name of the row.
+        """
+        counts = _Counts()
+        for event in self.events:
+            if isinstance(event, Submitted):
+                counts.add(event)
+        return counts.of(defense, row) + 1
+
     def with_event(self, event: Event) -> History:
         """Return the history with one event more, which has the hash of the event before it."""
         linked = {**_fields(event), "previous": event_hash(self.events[-1]) if self.events else ""}
@@ -216,15 +230,14 @@ def read_history(results: Path) -> History:
 
 def _check(history: History, path: Path) -> None:
     """Raise PurebenchError if an event was changed, or if numbers do not count up or decisions have no submission."""
-    previous, counts, open_ones = "", dict[str, int](), set[tuple[str, int]]()
+    previous, counts, open_ones = "", _Counts(), set[tuple[str, int]]()
     for place, event in enumerate(history.events):
         fault = "" if event.previous == previous else "an event before it was changed or deleted"
         key = (event.defense, event.number)
         if isinstance(event, Submitted):
-            fault = fault or (
-                "" if event.number == counts.get(event.defense, 0) + 1 else "its number is not the next one"
-            )
-            counts[event.defense] = event.number
+            due = counts.of(event.defense, event.row) + 1
+            fault = fault or ("" if event.number == due else "its number is not the next one")
+            counts.add(event)
             open_ones.add(key)
         else:
             fault = fault or ("" if key in open_ones else "it decides no open submission")
@@ -233,6 +246,32 @@ def _check(history: History, path: Path) -> None:
         if fault:
             raise PurebenchError(f"{path}: expected an unchanged history, but at event {place + 1}: {fault}.")
         previous = event_hash(event)
+
+
+class _Counts:
+    """The number of submissions to rows and defenses; those that a submission connects are counted together."""
+
+    def __init__(self) -> None:
+        self._group: dict[tuple[str, str], int] = {}
+        self._count: dict[int, int] = {}
+
+    def of(self, defense: str, row: str) -> int:
+        """Return the number of submissions to a defense, to a row, and to all that are connected with them."""
+        return sum(self._count[group] for group in self._groups(defense, row))
+
+    def add(self, event: Submitted) -> None:
+        """Count a submission, and connect its row with its defense."""
+        groups, count = self._groups(event.defense, event.row), self.of(event.defense, event.row)
+        new = len(self._count)
+        self._count[new] = count + 1
+        for key, group in self._group.items():
+            if group in groups:
+                self._group[key] = new
+        self._group["defense", event.defense] = self._group["row", event.row] = new
+
+    def _groups(self, defense: str, row: str) -> set[int]:
+        keys = (("defense", defense), ("row", row))
+        return {self._group[key] for key in keys if key in self._group}
 
 
 def _fields(event: Event) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ class _Ranks(StrictModel):
     content: str
 
 
-def stored_standing(folder: Path, results: Sequence[DefenseResult]) -> Standing | None:
+def stored_standing(folder: Path, results: Sequence[DefenseResult], *, compute: bool = False) -> Standing | None:
     """Return the standing of a folder's rows: computed, or for hundreds of rows that of its `ranks.json` if it fits.
 
     The file fits if its hashes match these results and its own content. Its rank intervals are checked against its
@@ -64,12 +64,13 @@ def stored_standing(folder: Path, results: Sequence[DefenseResult]) -> Standing 
     Args:
         folder: the folder of results.
         results: its results that have a rank, best first.
+        compute: whether the file is not used.
 
     Raises:
         PurebenchError: the file claims to be of these results, but does not match the schema or names other rows.
     """
     path = folder / RANKS
-    if len(results) < COMPUTED or not path.is_file():
+    if compute or len(results) < COMPUTED or not path.is_file():
         return standing(results)
     plain = load_json(read_text(path, MOST_BYTES))
     if not isinstance(plain, dict) or plain.get("scores") != scores_hash(results):
@@ -104,4 +105,4 @@ def _standing(path: Path, plain: dict[str, Any], results: Sequence[DefenseResult
                 f"{path}: expected the ranks {best} to {worst} of {place.defense}, which its p-values give, but got "
                 f"{place.low} to {place.high}; delete the file."
             )
-    return Standing(places, pairs, found.images, found.method, found.confidence)
+    return Standing(places, pairs, found.images, found.method, found.confidence, computed=False)

@@ -84,7 +84,7 @@ def comparisons(
     """
     wanted = list(pairs)
     resamples = max(RESAMPLES, SIGNS_A_PAIR * len(wanted))
-    found = [_pair(a.result, b.result, attack, confidence, shared, resamples) for a, b in wanted]
+    found = [_pair(a, b, attack, confidence, shared, resamples) for a, b in wanted]
     adjusted = holm([one.p_value for one in found]).tolist() if found else []
     return [
         Pair(a.name, b.name, one, p, p <= 1 - one.difference.confidence + 1e-12)
@@ -101,13 +101,14 @@ def other_settings(a: DefenseResult, b: DefenseResult) -> list[str]:
 
 
 def _pair(
-    a: DefenseResult, b: DefenseResult, attack: str | None, confidence: float | None, shared: bool, resamples: int
+    one: Side, other: Side, attack: str | None, confidence: float | None, shared: bool, resamples: int
 ) -> Comparison:
+    a, b = one.result, other.result
     anytime = a.anytime or b.anytime
     left, right = _values(a, attack), _values(b, attack)
     ids = [image for image in left if image in right] if shared else None
     if ids is not None and not ids:
-        raise PurebenchError(f"{a.name}, {b.name}: expected common images, but they have none.")
+        raise PurebenchError(f"{one.name}, {other.name}: expected common images, but they have none.")
     here, there = (ids or list(side) for side in (left, right))
     if len(here) != len(there):  # `compare` reports it, but needs equally many values
         size = min(len(here), len(there))
@@ -125,7 +126,7 @@ def _pair(
             anytime=anytime,
         )
     except PurebenchError as error:
-        raise PurebenchError(f"{a.name}, {b.name}: {error} (--shared)") from error
+        raise PurebenchError(f"{one.name}, {other.name}: {error} (--shared)") from error
 
 
 def _array(values: dict[str, float], ids: Sequence[str]) -> Floats:

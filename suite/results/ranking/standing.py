@@ -59,6 +59,7 @@ class Standing:
         images: the number of images on which the rows were compared.
         method: the method of the p-values.
         confidence: the confidence of the intervals.
+        computed: whether this process computed them; False if they were read from a file.
     """
 
     intervals: Mapping[str, RankInterval]
@@ -66,6 +67,7 @@ class Standing:
     images: int
     method: str
     confidence: float
+    computed: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values: the rank intervals by row, best first, and the adjusted p-values of the pairs."""

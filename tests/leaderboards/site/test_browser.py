@@ -71,7 +71,7 @@ def test_the_table_shows_filters_and_sorts_rows(browser, small, source):
     assert names(browser) == [row.name for row in source.rows]
     browser.find_element("id", "search").send_keys("random")
     assert set(names(browser)) == {"random-a", "random-b"}
-    assert browser.find_element("id", "status").text == "2 of 4 rows"
+    assert browser.find_element("id", "status").text == "2 of 4 rows: 2 unverified"
     assert browser.execute_script("return document.activeElement.id") == "search"
     browser.find_element("css selector", ".clear").click()
     browser.find_element("css selector", '[data-key="name"]').click()

@@ -132,6 +132,8 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
                     f"{default_store()}."
                 )
             )
+            if any(place.suffix == ".json" for place in places):
+                hint += " To compare an old result with a new one, name two JSON files."
             raise PurebenchError(f"compare: the row {text!r} is unknown; {did_you_mean(text, rows)}{hint}")
     return [(sides[0], sides[1])]
 

@@ -26,8 +26,9 @@ def bundle(
     Equal records give equal bytes. Runs nothing. Example: purebench bundle fashion-quick trades -o trades.zip
     """
     from purebench.boards.selection import stored_name
+    from purebench.checks.verification.settings import check_settings
     from purebench.core.errors import PurebenchError
-    from purebench.core.terminal_output import printable
+    from purebench.core.terminal_output import complain, printable
     from purebench.results.files.bundles.bundle import bundle_of
     from purebench.results.files.bundles.writing import make_bundle
     from purebench.results.files.export import write_bytes
@@ -43,5 +44,8 @@ def bundle(
     write_bytes([(path, data)])
     stored, every = len(found.manifest.examples.stored), sum(one is not None for one in found.manifest.examples.hashes)
     print(printable(f"wrote {path}: {stored} of {every} adversarial examples, {len(data) / 2**20:.1f} MiB"))
+    apart, told = check_settings(found, None)
+    if apart:
+        complain(f"{path}: {told}; a verification leaves the row undecided, unless --board names these settings")
     if found.manifest.code_files:
         print(printable(f"it needs these Python files beside it: {', '.join(found.manifest.code_files)}"))

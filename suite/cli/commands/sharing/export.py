@@ -33,6 +33,13 @@ def export(
             ),
         ),
     ] = "npz,md,tex,csv,bib",
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which the results are published, whose verdicts (purebench verify --record) the tables "
+            "show. Default: none, and all rows are unverified."
+        ),
+    ] = None,
 ) -> None:
     """Write the adversarial examples, the table and the citations of a board that was run; runs nothing.
 
@@ -52,6 +59,7 @@ def export(
     from purebench.results.files.companions import companions_in_store
     from purebench.results.files.export import write_files
     from purebench.results.files.stored_board import from_store, unlisted
+    from purebench.results.files.verdicts import load_badges
     from purebench.results.grading.gathering import declared_controls, evidence_of
     from purebench.results.merge import merge
     from purebench.results.ranking.rank import rank
@@ -59,25 +67,28 @@ def export(
     asked = chosen(formats)
     if out.exists() and not out.is_dir():
         raise PurebenchError(f"--out: expected a folder, but {out} is a file; name another.")
+    if results is not None and not results.is_dir():
+        raise PurebenchError(f"--results: expected the folder of published results, but {results} is not a folder.")
     path = store or default_store()
     name = stored_name(board)
     found, records = from_store(path, name)
-    results = merge(found, records)
-    evidence = evidence_of(results, companions_in_store(path, found), declared_controls(found))
-    rows = rank(results, evidence, found.origin)
+    merged = merge(found, records)
+    evidence = evidence_of(merged, companions_in_store(path, found), declared_controls(found))
+    rows = rank(merged, evidence, found.origin)
+    badges = load_badges(results, merged)
     names = [defense.use.name for defense in found.shown]
     texts: dict[str, Callable[[], str]] = {
-        "md": lambda: markdown(rows),
-        "tex": lambda: latex(rows, f"{found.title}: robust accuracy and its interval."),
-        "csv": lambda: comma_separated(rows),
+        "md": lambda: markdown(rows, badges),
+        "tex": lambda: latex(rows, f"{found.title}: robust accuracy and its interval.", badges),
+        "csv": lambda: comma_separated(rows, badges),
         "attacks.csv": lambda: attacks_comma_separated(rows),
         "bib": lambda: bibtex(names, versions()["purebench"]),
     }
     written = {out / f"{name}.{kind}": make() for kind, make in texts.items() if kind.split(".")[-1] in asked}
     refused: list[str] = []
     of_rows: dict[str, Callable[[], tuple[dict[Path, str], list[str]]]] = {
-        "model-info": lambda: model_infos(rows, out),
-        "card": lambda: model_cards(rows, found, out),
+        "model-info": lambda: model_infos(rows, out, badges),
+        "card": lambda: model_cards(rows, found, out, badges),
     }
     for kind in sorted(asked & set(of_rows)):
         files, reasons = of_rows[kind]()
@@ -89,7 +100,7 @@ def export(
     pictures: list[Path] = []
     try:
         if images:
-            counted = {result.name: set(result.images) for result in results}  # those behind the table
+            counted = {result.name: set(result.images) for result in merged}  # those behind the table
             kept = [one for one in records if one.covered_by(counted.get(one.defense, set()))]
             with reading(path) as saved:
                 pictures = export_images(saved, found, kept, out / "adversarial", images)

@@ -30,6 +30,21 @@ def build(
         str,
         typer.Option(help="Address of the documentation, absolute or relative to the site; default: no links."),
     ] = "",
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--pictures",
+            help="A bundle (purebench bundle), or a folder of bundles, whose adversarial examples are shown as "
+            "pictures; may be repeated.",
+        ),
+    ] = None,
+    compute_ranks: Annotated[
+        bool,
+        typer.Option(
+            "--compute-ranks",
+            help="Compute the ranks of boards of 100 and more rows, which takes minutes; do not read ranks.json.",
+        ),
+    ] = False,
     changes: Annotated[
         Path | None, typer.Option(help="A list of changes in Markdown, which becomes a page of the site.")
     ] = None,
@@ -37,30 +52,44 @@ def build(
     """Write a static site of boards from their results; needs no images, models or network.
 
     Example: purebench site build --boards fashion-quick --out site
+
+    Example: purebench site build --boards my-results --pictures trades.zip --out site
     """
     from purebench.cli.commands.sharing.site_boards import load_source, results_folders
     from purebench.cli.commands.sharing.site_cards import MOST_BYTES, catalogue
+    from purebench.cli.commands.sharing.site_pictures import bundle_files
     from purebench.cli.progress import progress_bar
     from purebench.core.files.text import read_text
-    from purebench.core.terminal_output import printable
+    from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.site.build import build_site, check_out
+    from purebench.leaderboards.site.pictures import find_pictures
 
     check_out(out)
+    bundles, optional = bundle_files(pictures or [])
     folders = results_folders(boards or [])
     text = "" if changes is None else read_text(changes, MOST_BYTES)
     sources = []
     with progress_bar("ranking boards") as told:
         for place, folder in enumerate(folders):
             told("ranking boards", place, len(folders))
-            sources.append(load_source(folder))
+            sources.append(load_source(folder, compute=compute_ranks))
         known = catalogue(sources)
+        shown = find_pictures(sources, bundles, optional)
 
         def started(place: int) -> None:
             told("writing boards", place, len(folders))
 
-        written = build_site(sources, out, known, title=title, docs=docs, changes=text, started=started)
+        written = build_site(sources, out, known, title=title, docs=docs, changes=text, pictures=shown, started=started)
     rows = sum(len(source.rows) for source in sources)
-    print(printable(f"wrote {len(written)} files: {len(sources)} boards, {rows} rows; open {out / 'index.html'}"))
+    told = f"{_count(len(sources), 'board')}, {_count(rows, 'row')}"
+    if bundles:
+        told += f", pictures of {_count(sum(len(one.bundles) for one in shown.values()), 'row')}"
+    complain(f"{one.board.name}: {one.ranks_text}; --compute-ranks computes them" for one in sources if one.ranks_text)
+    print(printable(f"wrote {len(written)} files: {told}; open {out / 'index.html'}"))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what if number == 1 else f'{what}s'}"
 
 
 @app.command()

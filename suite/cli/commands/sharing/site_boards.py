@@ -42,11 +42,12 @@ def results_folders(wanted: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(folder.absolute() for folder in found))
 
 
-def load_source(folder: Path) -> BoardSource:
+def load_source(folder: Path, *, compute: bool = False) -> BoardSource:
     """Load and rank the results of a folder.
 
     Args:
         folder: The folder of results.
+        compute: Whether ranks are computed although `ranks.json` is that of these results.
 
     Raises:
         PurebenchError: If the results are of several boards, or a file is not a result.
@@ -57,7 +58,7 @@ def load_source(folder: Path) -> BoardSource:
     board, found = from_results(folder)
     declared = load_declared(folder)
     board = replace(board, controls=tuple(DefenseChoice(name, Spec("none")) for name in declared))
-    return board_source(board, folder, found, load_companions(folder, found), declared)
+    return board_source(board, folder, found, load_companions(folder, found), declared, compute=compute)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -78,13 +78,19 @@ def verify(
     from purebench.cli.progress import progress_bar
     from purebench.core.errors import PurebenchError
     from purebench.core.terminal_output import make_console, printable
+    from purebench.results.files.bundles.bundle import read_bundle
     from purebench.results.files.companions import load_companions
     from purebench.results.files.export import as_json, export_results, write_files
-    from purebench.results.files.verdicts import record_verdict
+    from purebench.results.files.verdicts import check_published, record_verdict
     from purebench.statistics.reproduction import Conclusion
 
     if publish and record is None:
         raise PurebenchError("--publish: expected the folder of results; add --record FOLDER.")
+    if record is not None and not publish:  # before the queries, which take long
+        read = read_bundle(bundle)
+        check_published(record, read.result.name, read.result_hash)
+    if record is not None and record.exists() and not record.is_dir():
+        raise PurebenchError(f"--record: expected a folder of results, but {record} is a file; name another.")
     chosen = secrets.randbelow(MOST_SEED + 1) if seed is None else seed
     with progress_bar(f"verify {bundle.name}") as tell:
         found = verify_bundle(

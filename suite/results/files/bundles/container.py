@@ -111,7 +111,9 @@ def _zipped(members: Mapping[str, bytes]) -> bytes:
 def _read(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise PurebenchError(f"{path}: expected a bundle, a zip file, but it is a folder or a special file.")
+            inside = sorted(path.glob("*.zip")) if path.is_dir() else []
+            cure = f"; name {inside[0]}" if len(inside) == 1 else ""
+            raise PurebenchError(f"{path}: expected a bundle, a zip file, but it is a folder or a special file{cure}.")
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:

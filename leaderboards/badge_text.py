@@ -9,12 +9,14 @@ from purebench.results.files.verdicts import Badge, RowBadge
 from purebench.results.ranking.rank import Row
 
 UNVERIFIED = RowBadge()
-MOST_NAMED = 5
-"""Most unverified rows that are named."""
+MOST_NAMED = 20
+"""Most rows of a badge that are named."""
 
 
 def verification_text(rows: Sequence[Row], badges: Mapping[str, RowBadge]) -> str:
-    """Return the badges of all rows in a sentence, such as "verification: trades verified; none, vae unverified".
+    """Return the badges of all rows in a sentence, such as "verification: vae verified; the other 8 rows unverified".
+
+    Rows are named, except for those of the most frequent badge.
 
     Args:
         rows: the rows.
@@ -23,12 +25,29 @@ def verification_text(rows: Sequence[Row], badges: Mapping[str, RowBadge]) -> st
     by_badge: dict[Badge, list[str]] = {}
     for row in rows:
         by_badge.setdefault(badges.get(row.name, UNVERIFIED).badge, []).append(row.name)
-    if list(by_badge) == [Badge.UNVERIFIED]:
-        return (
-            f"verification: {'the row is' if len(rows) == 1 else 'all rows are'} {Badge.UNVERIFIED} (purebench verify)"
-        )
-    parts = [f"{_named(by_badge[badge])} {badge}" for badge in Badge if badge in by_badge]
-    return f"verification: {'; '.join(parts)}"
+    if len(by_badge) <= 1:
+        (badge,) = by_badge or (Badge.UNVERIFIED,)
+        cure = " (purebench verify)" if badge is Badge.UNVERIFIED else ""
+        return f"verification: {'the row is' if len(rows) == 1 else 'all rows are'} {badge}{cure}"
+    most = max(by_badge, key=lambda badge: (len(by_badge[badge]), badge is Badge.UNVERIFIED))
+    told = {badge: _named(names) for badge, names in by_badge.items()}
+    if len(by_badge[most]) > 1:
+        told[most] = f"the other {len(by_badge[most])} rows"
+    last = [badge for badge in Badge if badge is not most and badge in told] + [most]
+    return f"verification: {'; '.join(f'{told[badge]} {badge}' for badge in last)}"
+
+
+def shown_badge(row: str, badges: Mapping[str, RowBadge] | None) -> str:
+    """Return the badge of a row as every table, page and file shows it.
+
+    Args:
+        row: the name of the row.
+        badges: what is known about the verification of rows (`load_badges`); rows without an entry are unverified.
+
+    >>> shown_badge("trades", None)
+    'unverified'
+    """
+    return badge_text((badges or {}).get(row, UNVERIFIED))
 
 
 def badge_text(found: RowBadge) -> str:
