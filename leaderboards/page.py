@@ -16,6 +16,7 @@ from purebench.leaderboards.charts.curves import overlaid, scale
 from purebench.leaderboards.evidence.badge_text import UNVERIFIED, badge_text, verification_text
 from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
+from purebench.leaderboards.evidence.published_claims import PROTOCOL
 from purebench.leaderboards.figures_text import VOTE, looks_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import Section, anchors, section
@@ -122,6 +123,7 @@ def render(
         looks_text=looks_text,
         vote=VOTE,
         passes_meaning=MEANING,
+        claimed=PROTOCOL if any(one.claims for one in sections) else "",
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),
         provenance=[(row.name, _origin(row.result)) for row in rows],
         shared=_origin(rows[0].result) if rows else {},

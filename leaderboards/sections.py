@@ -13,6 +13,7 @@ from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.charts.curves import Chart, Scale, single
 from purebench.leaderboards.charts.draws import DrawChart, Noise, draw_chart, loss, noise
 from purebench.leaderboards.evidence.ladder_chart import ladder_chart
+from purebench.leaderboards.evidence.published_claims import PublishedClaim, claims_of
 from purebench.leaderboards.figures_text import known, passes_text, printed
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
@@ -111,6 +112,7 @@ class Section:
         optimal: The optimality of its attacks, by attack; empty where it is not known.
         convergence: Whether more effort would lower its accuracy; None without a ladder.
         ladder: Accuracy against effort; None without a ladder.
+        claims: What others claim for it.
     """
 
     row: Row
@@ -134,6 +136,7 @@ class Section:
     optimal: Mapping[str, Optimality]
     convergence: Convergence | None
     ladder: DrawChart | None
+    claims: tuple[PublishedClaim, ...]
 
 
 def section(
@@ -188,6 +191,7 @@ def section(
         convergence=convergence,
         ladder=None if convergence is None else ladder_chart(anchor, row.name, convergence),
         evaluations=passes_text(row.cost.backwards / len(row.result.images)),
+        claims=claims_of(row.result),
     )
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from purebench.core.terminal_output import printable
+from purebench.leaderboards.evidence.published_claims import claimed_text, claims_of
 from purebench.leaderboards.figures_text import attack_columns
 from purebench.results.figures.passes import passes_per_image
 from purebench.results.ranking.rank import Row
@@ -14,10 +15,13 @@ from purebench.results.results import spec_text
 from purebench.statistics import Estimate
 
 COLUMNS = ("rank", "defense", "grade", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images")
+CLAIMED = "claimed by another protocol, robust"
+"""Heading of a further column, if anything is claimed for a row."""
 CSV_COLUMNS = (
     *("rank", "defense", "grade", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
     *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
     *("purifier_passes_per_image", "best_known", "best_known_low", "best_known_high"),
+    "claimed_by_another_protocol",
 )
 ATTACK_COLUMNS = (
     *("defense", "attack", "use", "gradient", "eot", "accuracy", "accuracy_low", "accuracy_high", "errored"),
@@ -43,8 +47,9 @@ FORMULA = tuple("=+-@\t\r")
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table in Markdown."""
-    lines = [COLUMNS, ["--:", "---", "---", "--:", "--:", "---", "--:"]]
-    cells = [[one.translate(MARKDOWN) for one in _texts(row)] for row in rows]
+    head, *body = _table(rows)
+    lines = [head, [*("--:", "---", "---", "--:", "--:", "---", "--:"), "---"][: len(head)]]
+    cells = [[one.translate(MARKDOWN) for one in line] for line in body]
     return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, *cells])
 
 
@@ -58,10 +63,11 @@ def latex(rows: Sequence[Row], caption: str) -> str:
     Returns:
         The LaTeX code.
     """
-    lines = [[one.translate(LATEX) for one in line] for line in (COLUMNS, *map(_texts, rows))]
+    lines = [[one.translate(LATEX) for one in line] for line in _table(rows)]
+    columns = "rllrrlrl"[: len(lines[0])]
     head, *body = [f"  {' & '.join(line)} \\\\\n" for line in lines]
     return (
-        "\\begin{table}\n\\centering\n\\begin{tabular}{rllrrlr}\n  \\toprule\n"
+        f"\\begin{{table}}\n\\centering\n\\begin{{tabular}}{{{columns}}}\n  \\toprule\n"
         f"{head}  \\midrule\n{''.join(body)}  \\bottomrule\n\\end{{tabular}}\n"
         f"\\caption{{{printable(caption).translate(LATEX)}}}\n\\end{{table}}\n"
     )
@@ -76,7 +82,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
         values = [row.rank, row.name, _grade(row), *_ends(row.robust if row.rank else None), *_ends(row.clean)]
         values += [row.robust.confidence, row.robust.method] if row.robust else ["", ""]
         values += [row.strongest or "", len(row.result.images), row.errored, row.result.complete]
-        values += [passes_per_image(row.result).total, *_ends(row.best_known)]
+        values += [passes_per_image(row.result).total, *_ends(row.best_known), claimed_text(claims_of(row.result))]
         writer.writerow(["" if value is None else cell(value) for value in values])
     return text.getvalue()
 
@@ -110,6 +116,16 @@ def cell(value: object) -> str:
 
 def _ends(estimate: Estimate | None) -> list[float | None]:
     return [None] * 3 if estimate is None else [estimate.value, estimate.low, estimate.high]
+
+
+def _table(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the heading and the lines of the table, with the claims if there are any."""
+    claimed = [claims_of(row.result) for row in rows]
+    lines = [[*COLUMNS], *map(_texts, rows)]
+    if not any(claimed):
+        return lines
+    cells = [CLAIMED, *(printable(claimed_text(found)) or "–" for found in claimed)]
+    return [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
 
 
 def _texts(row: Row) -> list[str]:

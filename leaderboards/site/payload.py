@@ -9,6 +9,7 @@ from purebench.boards.replay import run_command
 from purebench.core.registry import Spec
 from purebench.leaderboards.evidence.badge_text import badge_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
+from purebench.leaderboards.evidence.published_claims import PROTOCOL, PublishedClaim, claims_of
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text, threat_text
 from purebench.leaderboards.site.cards import UNKNOWN, Catalogue, slug
 from purebench.leaderboards.site.source import BoardSource
@@ -41,6 +42,7 @@ def board_payload(source: BoardSource, catalogue: Catalogue) -> dict[str, Any]:
         "cascade": board.cascade,
         "anytime": any(row.result.anytime for row in source.rows),
         "upper_bound": UPPER_BOUND,
+        "claimed": PROTOCOL,
         "notes": [told for told in _notes(source) if told],
         "methods": METHOD_NAMES,
         "attacks": [
@@ -90,6 +92,7 @@ def row_payload(source: BoardSource, row: Row, shown: list[AttackChoice], catalo
         "clean": ends(row.clean),
         "certified": ends(row.certified),
         "best_known": ends(row.best_known),
+        "claimed": [_claimed(one) for one in claims_of(row.result)] or None,
         "bounds": None if row.bounds is None else [round(one.value, DIGITS) for one in row.bounds],
         "reason": row.reason,
         "errored": row.errored,
@@ -126,6 +129,12 @@ def ends(estimate: Estimate | None) -> list[float] | None:
     if estimate is None:
         return None
     return [*(round(one, DIGITS) for one in (estimate.value, estimate.low, estimate.high)), int(estimate.n)]
+
+
+def _claimed(one: PublishedClaim) -> dict[str, Any]:
+    """Return a claim about a row, with its source."""
+    about = one.claim.model_dump(include={"robust", "clean", "norm", "radius", "images"})
+    return about | one.source.model_dump(include={"attack", "cited", "url", "read"})
 
 
 def version_of(row: Row) -> str:
