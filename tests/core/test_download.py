@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -10,7 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,13 @@ def test_a_file_that_changed_between_two_calls_begins_again(server: FileServer, 
     assert (tmp_path / "a.pt").read_bytes() == DATA
 
 
+def test_a_part_that_begins_elsewhere_is_not_appended(server: FileServer, tmp_path: Path) -> None:
+    interrupted(server, tmp_path / "a.pt", DATA, '"one"')
+    server.files["/a"] = Served(DATA, etag='"one"', late=10)
+    assert get(server, tmp_path / "a.pt") == SHA
+    assert [asked for _, asked in server.asked] == ["bytes=3000000-", ""]
+
+
 def test_a_part_of_another_file_without_validator_is_found_by_the_hash(server: FileServer, tmp_path: Path) -> None:
     interrupted(server, tmp_path / "a.pt", bytes(len(DATA)), "")
     server.files["/a"] = Served(DATA)
@@ -153,6 +163,12 @@ def test_a_login_page_is_told_from_the_file(server: FileServer, tmp_path: Path, 
     with pytest.raises(DownloadError, match=r"a web page came \(Please log in\).*browser"):
         get(server, tmp_path / "a.pt", size=size)
     assert left(tmp_path) == []
+
+
+def test_a_page_without_markup_is_told_by_its_content_type(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(b"Please log in.", kind="text/html")
+    with pytest.raises(DownloadError, match="a web page came"):
+        get(server, tmp_path / "a.pt")
 
 
 def test_a_git_lfs_pointer_is_told_from_the_file(server: FileServer, tmp_path: Path) -> None:
@@ -217,6 +233,21 @@ def test_a_full_disk_is_told_before_the_download(
 def test_only_http_addresses_are_opened(tmp_path: Path, url: str) -> None:
     with pytest.raises(DownloadError, match="http"):
         download(url, tmp_path / "a")
+
+
+def test_an_encrypted_address_must_not_lead_to_an_unencrypted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answer(io.BytesIO):
+        status, headers = 200, Message()
+
+        def geturl(self) -> str:
+            return "http://example.org/a"
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer(DATA))
+    with pytest.raises(DownloadError, match=r"an encrypted connection, but it leads to http://example\.org/a"):
+        download("https://example.org/a", tmp_path / "a")
+    assert left(tmp_path) == []
 
 
 def test_a_download_that_was_killed_continues(server: FileServer, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class Served:
         length: whether the size is stated.
         chunked: whether the answer is chunked, without a size.
         ignore_if_range: whether parts are served although the file has changed.
+        late: bytes after the requested beginning at which a part begins.
     """
 
     data: bytes = b""
@@ -38,6 +39,7 @@ class Served:
     length: bool = True
     chunked: bool = False
     ignore_if_range: bool = False
+    late: int = 0
 
 
 @dataclass
@@ -88,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range", "")
         changed = bool(condition) and condition != file.etag and not file.ignore_if_range
-        return int(found[1]) if found and file.ranges and not changed else None
+        return int(found[1]) + file.late if found and file.ranges and not changed else None
 
     def _send(self, file: Served, start: int | None) -> None:
         body = file.data[start or 0 :]
