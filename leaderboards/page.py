@@ -16,13 +16,13 @@ from purebench.leaderboards.charts.curves import overlaid, scale
 from purebench.leaderboards.evidence.badge_text import UNVERIFIED, badge_text, verification_text
 from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
-from purebench.leaderboards.evidence.published_claims import PROTOCOL
 from purebench.leaderboards.figures_text import VOTE, looks_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import Section, anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.figures.passes import MEANING
+from purebench.results.figures.published_claims import PROTOCOL
 from purebench.results.files.export import write_files
 from purebench.results.files.verdicts import RowBadge
 from purebench.results.grading.convergence import count_text

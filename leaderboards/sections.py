@@ -13,7 +13,6 @@ from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.charts.curves import Chart, Scale, single
 from purebench.leaderboards.charts.draws import DrawChart, Noise, draw_chart, loss, noise
 from purebench.leaderboards.evidence.ladder_chart import ladder_chart
-from purebench.leaderboards.evidence.published_claims import PublishedClaim, claims_of
 from purebench.leaderboards.figures_text import known, passes_text, printed
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
@@ -24,6 +23,7 @@ from purebench.results.distances import NearestDistances, distance_text, reach
 from purebench.results.figures.as_printed import PrintedFigures
 from purebench.results.figures.known_randomness import KnownRandomnessFigures
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.figures.published_claims import PublishedClaim, claims_of
 from purebench.results.grading.evidence import Convergence
 from purebench.results.grading.optimality import Optimality, optimality
 from purebench.results.ranking.rank import AttackScore, Cost, Row, cost

@@ -7,9 +7,9 @@ import io
 from collections.abc import Sequence
 
 from purebench.core.terminal_output import printable
-from purebench.leaderboards.evidence.published_claims import claimed_text, claims_of
 from purebench.leaderboards.figures_text import attack_columns
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.figures.published_claims import claimed_text, claims_of
 from purebench.results.ranking.rank import Row
 from purebench.results.results import spec_text
 from purebench.statistics import Estimate

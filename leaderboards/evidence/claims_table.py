@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import printable
-from purebench.leaderboards.evidence.published_claims import PROTOCOL, claims_of
+from purebench.results.figures.published_claims import PROTOCOL, claims_of
 from purebench.results.ranking.rank import Row
 
 

@@ -9,12 +9,12 @@ from purebench.boards.replay import run_command
 from purebench.core.registry import Spec
 from purebench.leaderboards.evidence.badge_text import badge_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
-from purebench.leaderboards.evidence.published_claims import PROTOCOL, PublishedClaim, claims_of
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text, threat_text
 from purebench.leaderboards.site.cards import UNKNOWN, Catalogue, slug
 from purebench.leaderboards.site.source import BoardSource
 from purebench.results.certificates import certificates
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.figures.published_claims import PROTOCOL, PublishedClaim, claims_of
 from purebench.results.ranking.rank import AttackScore, Row
 from purebench.results.results import CLEAN
 from purebench.statistics import Estimate

@@ -117,12 +117,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(sent)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing: a client that was killed closes its connection."""
+
+
 @contextmanager
 def serving() -> Iterator[FileServer]:
     """Serve files on a free port of this machine."""
     state = FileServer()
     handler = type("Handler", (_Handler,), {"state": state})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     state.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -17,12 +17,12 @@ from purebench.core.errors import PurebenchError
 from purebench.core.files.versioned_model import from_plain
 from purebench.core.registry import Spec
 from purebench.core.threat import parse_radius
-from purebench.leaderboards.evidence.published_claims import PROTOCOL, Claims, _data, _same, claims, claims_of
 from purebench.leaderboards.page import render
 from purebench.leaderboards.site.build import build_site
 from purebench.leaderboards.site.cards import Catalogue
 from purebench.leaderboards.table_files import CLAIMED, comma_separated, latex, markdown
 from purebench.leaderboards.terminal import print_board
+from purebench.results.figures.published_claims import PROTOCOL, Claims, _data, _same, claims, claims_of
 from purebench.results.ranking.rank import rank
 
 from published_rows import on_board, published_rows, published_source  # isort: skip

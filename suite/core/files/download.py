@@ -135,9 +135,9 @@ def _receive(part: PartialFile, size: int | None, *, known: bool, progress: Prog
     request = urllib.request.Request(part.url, headers=headers)
     try:
         opened = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as answer:
-        if answer.code == 416:  # nothing of the file lies behind the part
-            raise _Changed from answer
+    except urllib.error.HTTPError as refused:
+        if refused.code == 416:  # nothing of the file lies behind the part
+            raise _Changed from refused
         raise
     with closing(opened) as answer:
         if part.url.startswith("https:") and not answer.geturl().startswith("https:"):
