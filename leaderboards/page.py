@@ -22,6 +22,7 @@ from purebench.leaderboards.sections import Section, anchors, section
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.figures.passes import MEANING
+from purebench.results.figures.published_claims import PROTOCOL
 from purebench.results.files.export import write_files
 from purebench.results.files.verdicts import RowBadge
 from purebench.results.grading.convergence import count_text
@@ -122,6 +123,7 @@ def render(
         looks_text=looks_text,
         vote=VOTE,
         passes_meaning=MEANING,
+        claimed=PROTOCOL if any(one.claims for one in sections) else "",
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),
         provenance=[(row.name, _origin(row.result)) for row in rows],
         shared=_origin(rows[0].result) if rows else {},

@@ -23,6 +23,7 @@ from purebench.results.distances import NearestDistances, distance_text, reach
 from purebench.results.figures.as_printed import PrintedFigures
 from purebench.results.figures.known_randomness import KnownRandomnessFigures
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.figures.published_claims import PublishedClaim, claims_of
 from purebench.results.grading.evidence import Convergence
 from purebench.results.grading.optimality import Optimality, optimality
 from purebench.results.ranking.rank import AttackScore, Cost, Row, cost
@@ -111,6 +112,7 @@ class Section:
         optimal: The optimality of its attacks, by attack; empty where it is not known.
         convergence: Whether more effort would lower its accuracy; None without a ladder.
         ladder: Accuracy against effort; None without a ladder.
+        claims: What others claim for it.
     """
 
     row: Row
@@ -134,6 +136,7 @@ class Section:
     optimal: Mapping[str, Optimality]
     convergence: Convergence | None
     ladder: DrawChart | None
+    claims: tuple[PublishedClaim, ...]
 
 
 def section(
@@ -188,6 +191,7 @@ def section(
         convergence=convergence,
         ladder=None if convergence is None else ladder_chart(anchor, row.name, convergence),
         evaluations=passes_text(row.cost.backwards / len(row.result.images)),
+        claims=claims_of(row.result),
     )
 
 

@@ -10,6 +10,7 @@ from purebench.core.terminal_output import printable
 from purebench.leaderboards.badge_text import shown_badge
 from purebench.leaderboards.figures_text import attack_columns
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.figures.published_claims import claimed_text, claims_of
 from purebench.results.files.verdicts import RowBadge
 from purebench.results.ranking.rank import Row
 from purebench.results.results import spec_text
@@ -19,10 +20,13 @@ COLUMNS = (
     *("rank", "defense", "grade", "robust accuracy, %", "clean accuracy, %", "strongest attack", "images"),
     "verification",
 )
+CLAIMED = "claimed by another protocol, robust"
+"""Heading of a further column, if anything is claimed for a row."""
 CSV_COLUMNS = (
     *("rank", "defense", "grade", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
     *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
     *("purifier_passes_per_image", "best_known", "best_known_low", "best_known_high", "verification"),
+    "claimed_by_another_protocol",
 )
 ATTACK_COLUMNS = (
     *("defense", "attack", "use", "gradient", "eot", "accuracy", "accuracy_low", "accuracy_high", "errored"),
@@ -53,8 +57,9 @@ def markdown(rows: Sequence[Row], badges: Mapping[str, RowBadge] | None = None) 
         rows: In the order of their ranks.
         badges: What is known about the verification of the rows; rows without an entry are unverified.
     """
-    lines = [COLUMNS, ["--:", "---", "---", "--:", "--:", "---", "--:", "---"]]
-    cells = [[one.translate(MARKDOWN) for one in _texts(row, badges)] for row in rows]
+    head, *body = _table(rows, badges)
+    lines = [head, [*("--:", "---", "---", "--:", "--:", "---", "--:", "---"), "---"][: len(head)]]
+    cells = [[one.translate(MARKDOWN) for one in line] for line in body]
     return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, *cells])
 
 
@@ -69,10 +74,11 @@ def latex(rows: Sequence[Row], caption: str, badges: Mapping[str, RowBadge] | No
     Returns:
         The LaTeX code.
     """
-    lines = [[one.translate(LATEX) for one in line] for line in (COLUMNS, *(_texts(row, badges) for row in rows))]
+    lines = [[one.translate(LATEX) for one in line] for line in _table(rows, badges)]
+    columns = "rllrrlrll"[: len(lines[0])]
     head, *body = [f"  {' & '.join(line)} \\\\\n" for line in lines]
     return (
-        "\\begin{table}\n\\centering\n\\begin{tabular}{rllrrlrl}\n  \\toprule\n"
+        f"\\begin{{table}}\n\\centering\n\\begin{{tabular}}{{{columns}}}\n  \\toprule\n"
         f"{head}  \\midrule\n{''.join(body)}  \\bottomrule\n\\end{{tabular}}\n"
         f"\\caption{{{printable(caption).translate(LATEX)}}}\n\\end{{table}}\n"
     )
@@ -93,6 +99,7 @@ def comma_separated(rows: Sequence[Row], badges: Mapping[str, RowBadge] | None =
         values += [row.robust.confidence, row.robust.method] if row.robust else ["", ""]
         values += [row.strongest or "", len(row.result.images), row.errored, row.result.complete]
         values += [passes_per_image(row.result).total, *_ends(row.best_known), shown_badge(row.name, badges)]
+        values.append(claimed_text(claims_of(row.result)))
         writer.writerow(["" if value is None else cell(value) for value in values])
     return text.getvalue()
 
@@ -126,6 +133,16 @@ def cell(value: object) -> str:
 
 def _ends(estimate: Estimate | None) -> list[float | None]:
     return [None] * 3 if estimate is None else [estimate.value, estimate.low, estimate.high]
+
+
+def _table(rows: Sequence[Row], badges: Mapping[str, RowBadge] | None) -> list[list[str]]:
+    """Return the heading and the lines of the table, with the claims if there are any."""
+    claimed = [claims_of(row.result) for row in rows]
+    lines = [[*COLUMNS], *(_texts(row, badges) for row in rows)]
+    if not any(claimed):
+        return lines
+    cells = [CLAIMED, *(printable(claimed_text(found)) or "–" for found in claimed)]
+    return [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
 
 
 def _texts(row: Row, badges: Mapping[str, RowBadge] | None) -> list[str]:

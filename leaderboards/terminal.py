@@ -12,6 +12,7 @@ from rich.text import Text
 
 from purebench.core.terminal_output import make_console, printable
 from purebench.leaderboards.badge_text import verification_text
+from purebench.leaderboards.evidence.claims_table import claims_table
 from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
 from purebench.results.files.verdicts import RowBadge
@@ -108,8 +109,7 @@ def board_table(
     shown = [table] if rows else []
     marks = (bool(rows) and bar >= BARS_FROM, lettered)
     converged = count_text(evidence.convergence)
-    controls = controls_table(evidence, width)
-    beside = [] if controls is None else [controls]
+    beside = [table for table in (claims_table(rows), controls_table(evidence, width)) if table is not None]
     told = [Text(printable(verification_text(rows, badges or {})), style="dim")] if rows else []
     return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *told, *beside)
 

@@ -155,6 +155,15 @@ def torchvision_classifier(
     if version not in versions:
         raise PurebenchError(f"torchvision: {name} has no version {version!r}; {did_you_mean(version, versions)}")
     published = versions[version]
-    path = find_official(f"torchvision/{published.url.rpartition('/')[2]}", published.url, weights)
+    file = published.url.rpartition("/")[2]
+    digest = file.rpartition(".")[0].rpartition("-")[2]  # torch's names end in the first digits of the sha256
+    path = find_official(
+        f"torchvision/{file}",
+        published.url,
+        weights,
+        digest=f"sha256 {digest} (first digits, from its name)",
+        licence="BSD 3-clause (torchvision)",
+        download=published.url,
+    )
     shown = published.transforms()
     return load_normalised(path, lambda: models.get_model(name, weights=None), shown.mean, shown.std)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses.checkpoints import filled, load
 from purebench.defenses.mlvgm.official import find_official, read_official
@@ -22,6 +23,7 @@ TASKS = {"gender": ("resnet50", 2), "ids": ("vgg11_bn", 100), "cars": ("resnext5
 """Network and number of classes by task."""
 HEADS = {"resnet50": "fc", "resnext50_32x4d": "fc", "vgg11_bn": "classifier"}
 PUBLISHED = "https://huggingface.co/SerezD/gen_adversarial/tree/main/classifiers"
+COMPETITORS = "https://huggingface.co/SerezD/gen_adversarial/tree/main/competitors"
 
 
 class PaperClassifier(nn.Module):
@@ -90,9 +92,41 @@ def paper_classifier(
         network, classes = TASKS[task]
     elif network is None or classes is None or weights is None:
         raise PurebenchError("mlvgm-paper: expected a task (task=gender), or network, classes and weights; name them.")
-    path = find_official(f"classifiers/{task}.pt", PUBLISHED, weights)
-    model = load_classifier(path)
-    wanted = {"network": network, "classes": classes}
+    return _checked(find_official(f"classifiers/{task}.pt", PUBLISHED, weights), network, classes)
+
+
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="none",
+    forwards=0,
+    ms="varies",
+    licence="varies",
+    source="Zhang et al. 2019, arXiv:1901.08573",
+)
+def trades_released(*, name: str, weights: str | None = None) -> PaperClassifier:
+    """Return the classifier that Serez et al. 2025 trained with TRADES for a task, trades-released/TASK (l2 4, ids 2).
+
+    It is the third competitor of their release, and is attacked there without EOT. The name of the published file is
+    not known here, so that of the default is ours.
+
+    Args:
+        name: `gender`, `ids` or `cars`.
+        weights: the authors' checkpoint or its conversion; None for `competitors/trades/TASK.pt` in the folder
+            $PUREBENCH_MODELS.
+
+    Raises:
+        MissingFiles: If the file does not exist.
+        PurebenchError: If the task is unknown, or the file holds another network or number of classes.
+    """
+    if name not in TASKS:
+        raise PurebenchError(f"trades-released: {name!r} is unknown; {did_you_mean(name, TASKS)}")
+    return _checked(find_official(f"competitors/trades/{name}.pt", COMPETITORS, weights), *TASKS[name])
+
+
+def _checked(path: Path, network: str, classes: int) -> PaperClassifier:
+    """Load a classifier and check that it is the expected one."""
+    model, wanted = load_classifier(path), {"network": network, "classes": classes}
     if model.architecture != wanted:
         raise PurebenchError(f"{path}: expected {wanted}, but got {model.architecture}; name the right file.")
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -14,7 +14,8 @@ from zipfile import BadZipFile
 import torch
 from torch import nn
 
-from purebench.core.errors import Missing, MissingFiles, PurebenchError
+from purebench.core.errors import Missing, PurebenchError
+from purebench.core.files.published import find_published
 from purebench.defenses import checkpoints
 from purebench.defenses.checkpoints import brief
 
@@ -45,9 +46,11 @@ def find_official(
     published: str,
     weights: str | None = None,
     *,
+    also: Sequence[str] = (),
     size: int | None = None,
     digest: str = "",
     licence: str = "",
+    download: str = "",
 ) -> Path:
     """Return the path of a published file or of its conversion.
 
@@ -56,18 +59,18 @@ def find_official(
             with the ending .safetensors.
         published: address where the file is published, for the error message.
         weights: path of the file, instead of `file` in the folder $PUREBENCH_MODELS.
+        also: other names of the same weights in the folder $PUREBENCH_MODELS, for which no `weights` were given.
         size: size of the published file in bytes, for the error message.
         digest: hash of the published file, for the error message.
         licence: licence of the published file, for the error message.
+        download: address of the file itself, if it can be downloaded without a login.
 
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.
     """
-    path = Path(weights).expanduser() if weights else models_home() / file
-    for place in (path, path.with_suffix(CONVERTED)):
-        if place.is_file():
-            return place
-    raise MissingFiles(Missing(str(path), published, size, digest, licence))
+    places = [Path(weights).expanduser()] if weights else [models_home() / name for name in (file, *also)]
+    others = [place for name in places for place in (name, name.with_suffix(CONVERTED))]
+    return find_published(Missing(str(places[0]), published, size, digest, licence, download), others)
 
 
 def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:

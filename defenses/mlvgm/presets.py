@@ -54,7 +54,7 @@ def preset_names() -> list[str]:
     licence="varies",
     source="Serez et al. 2025, arXiv:2412.03453",
 )
-def preset(*, name: str, weights: str | None = None, temperature: float | None = None) -> Purifier:
+def preset(*, name: str, weights: str | None = None, temperature: float | None = None, clamp: bool = True) -> Purifier:
     """Load a purifier of Serez et al. 2025 for faces or cars, mlvgm/TASK-SCHEDULE[-noise|-blur]; needs official files.
 
     Args:
@@ -64,6 +64,8 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
         weights: the authors' checkpoint or its conversion; None for the authors' file name in the folder
             $PUREBENCH_MODELS.
         temperature: temperature of the NVAE's samples; None for the paper's.
+        clamp: whether purified images are clamped to [0,1]; the release does not (`clamp=False`). Where an image is
+            outside, the clamp's gradient is zero.
 
     Raises:
         PurebenchError: If the name is unknown, or an argument does not apply to it.
@@ -75,15 +77,15 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
     task, *parts = name.split("-")
     chosen, how = data()["tasks"][task], parts[-1]
     if parts[0] not in SCHEDULES:
-        if weights is not None or temperature is not None:
+        if weights is not None or temperature is not None or not clamp:
             raise PurebenchError(
-                f"mlvgm: expected no weights or temperature for {name}, which has no model; drop them."
+                f"mlvgm: expected no weights, temperature or clamp for {name}, which has no model; drop them."
             )
         return FixedNormNoise(chosen["noise"]["alone"]) if how == "noise" else GaussianBlur(chosen["blur"])
     where = data()["models"][chosen["model"]]
     if temperature is not None and "temperature" not in chosen:
         raise PurebenchError(f"mlvgm: expected no temperature for {chosen['model']}, but got one; leave it out.")
-    path = find_official(where["file"], where["published"], weights)
+    path = find_official(where["file"], where["published"], weights, also=where.get("also", ()))
     own = chosen.get("temperature", NO_TEMPERATURE)
     model = _model(chosen["model"], path, path.stat().st_mtime_ns, own if temperature is None else temperature)
     return MLVGMPurifier(
@@ -92,6 +94,7 @@ def preset(*, name: str, weights: str | None = None, temperature: float | None =
         attenuation=chosen["attenuation"],
         blur=chosen["blur"] if how == "blur" else 0.0,
         noise=chosen["noise"][parts[0]] if how == "noise" else 0.0,
+        clamp=clamp,
     )
 
 

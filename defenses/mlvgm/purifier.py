@@ -31,6 +31,8 @@ class MLVGMPurifier(LatentPurifier):
         blur: standard deviation in pixels of a Gaussian blur before encoding, 0 for none.
         noise: l2 norm of a Gaussian noise vector, scaled to exactly this norm for each image and added before encoding
             (the result is clamped), 0 for none.
+        clamp: whether purified images are clamped to [0,1]. The release gives the classifier the decoder's images as
+            they are (`clamp=False`). Where an image is outside, the clamp's gradient is zero.
 
     Raises:
         PurebenchError: If the schedule does not fit the model, or blur or noise is negative or not finite.
@@ -44,11 +46,12 @@ class MLVGMPurifier(LatentPurifier):
         attenuation: float = 0.7,
         blur: float = 0.0,
         noise: float = 0.0,
+        clamp: bool = True,
     ):
         super().__init__()
         if not (0 <= blur < math.inf and 0 <= noise < math.inf):
             raise PurebenchError(f"mlvgm: expected finite blur and noise of at least 0, but got {blur} and {noise}.")
-        self.model, self.blur, self.noise = model, blur, noise
+        self.model, self.blur, self.noise, self.clamp = model, blur, noise, clamp
         self.alphas = alphas(schedule, model.latents, attenuation)
         if not isinstance(schedule, str):
             self.register_buffer("listed", torch.tensor(self.alphas, dtype=torch.float64))
@@ -60,16 +63,17 @@ class MLVGMPurifier(LatentPurifier):
         return [1 - alpha for alpha in self.alphas]
 
     def autoencode(self, x: Tensor, mix: Mix) -> Tensor:
-        """Autoencode the image with the model, blurred but without noise; the result is clamped to [0,1]."""
-        return self.model.autoencode(self.blurred(x), mix).clamp(0, 1)
+        """Autoencode the image with the model, blurred but without noise; the result is clamped if `clamp` is set."""
+        return self._clamped(self.model.autoencode(self.blurred(x), mix))
 
     def posteriors(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the model's posteriors for the image, blurred but without noise."""
         return self.model.posteriors(self.blurred(x))
 
     def with_alphas(self, alphas: Sequence[float]) -> MLVGMPurifier:
-        """Return a purifier with the same model, blur and noise, and other alphas in [0,1], one for each latent."""
-        return MLVGMPurifier(self.model, schedule=alphas, attenuation=1.0, blur=self.blur, noise=self.noise)
+        """Return a purifier with the same model, blur, noise and clamp, and other alphas in [0,1], one per latent."""
+        same = {"blur": self.blur, "noise": self.noise}
+        return MLVGMPurifier(self.model, schedule=alphas, attenuation=1.0, clamp=self.clamp, **same)
 
     def mix(self, i: int, encoded: Tensor, sampled: Tensor) -> Tensor:
         """Return (1 - alpha_i)·encoded + alpha_i·sampled."""
@@ -81,11 +85,14 @@ class MLVGMPurifier(LatentPurifier):
         return gaussian_blur(x, self.blur) if self.blur else x
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return purified images, clamped to [0,1]."""
+        """Return purified images, clamped to [0,1] if `clamp` is set."""
         x = self.blurred(x)
         if self.noise:
             x = (x + fixed_norm_noise(x, self.noise)).clamp(0, 1)
-        return self.model.autoencode(x, self.mix).clamp(0, 1)
+        return self._clamped(self.model.autoencode(x, self.mix))
+
+    def _clamped(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1) if self.clamp else x
 
 
 class FixedNormNoise(Purifier):

@@ -15,6 +15,7 @@ from purebench.leaderboards.site.pictures import BoardPictures, picture_folder
 from purebench.leaderboards.site.source import BoardSource
 from purebench.results.certificates import certificates
 from purebench.results.figures.passes import passes_per_image
+from purebench.results.figures.published_claims import PROTOCOL, PublishedClaim, claims_of
 from purebench.results.ranking.rank import AttackScore, Row
 from purebench.results.results import CLEAN
 from purebench.statistics import Estimate
@@ -44,6 +45,7 @@ def board_payload(source: BoardSource, catalogue: Catalogue, pictures: BoardPict
         "cascade": board.cascade,
         "anytime": any(row.result.anytime for row in source.rows),
         "upper_bound": UPPER_BOUND,
+        "claimed": PROTOCOL,
         "notes": [told for told in _notes(source) if told],
         "ranks_text": source.ranks_text,
         "methods": METHOD_NAMES,
@@ -104,6 +106,7 @@ def row_payload(
         "clean": ends(row.clean),
         "certified": ends(row.certified),
         "best_known": ends(row.best_known),
+        "claimed": [_claimed(one) for one in claims_of(row.result)] or None,
         "bounds": None if row.bounds is None else [round(one.value, DIGITS) for one in row.bounds],
         "reason": row.reason,
         "errored": row.errored,
@@ -140,6 +143,12 @@ def ends(estimate: Estimate | None) -> list[float] | None:
     if estimate is None:
         return None
     return [*(round(one, DIGITS) for one in (estimate.value, estimate.low, estimate.high)), int(estimate.n)]
+
+
+def _claimed(one: PublishedClaim) -> dict[str, Any]:
+    """Return a claim about a row, with its source."""
+    about = one.claim.model_dump(include={"robust", "clean", "norm", "radius", "images"})
+    return about | one.source.model_dump(include={"attack", "cited", "url", "read"})
 
 
 def version_of(row: Row) -> str:

@@ -17,6 +17,7 @@ from purebench.cli.commands.interval import interval
 from purebench.cli.commands.list_names import list_names
 from purebench.cli.commands.merge import merge
 from purebench.cli.commands.models.convert import convert
+from purebench.cli.commands.models.fetch import fetch
 from purebench.cli.commands.models.inspect_latents import inspect_latents
 from purebench.cli.commands.models.train import train
 from purebench.cli.commands.models.tune import tune
@@ -85,6 +86,7 @@ app.command()(bundle)
 app.command()(verify)
 app.command()(submit)
 app.command()(convert)
+app.command()(fetch)
 app.command()(check)
 app.command()(schema)
 app.add_typer(new, name="new")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -24,19 +28,54 @@ def progress_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
     """
     from rich.progress import Progress
 
+    with _bar(first, Progress.get_default_columns(), lambda done, total: f"{done}/{total}") as progress:
+        yield progress
+
+
+@contextmanager
+def bytes_bar(first: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show the progress of bytes, as `progress_bar` shows that of steps, with their rate.
+
+    Args:
+        first: The description before the first byte.
+
+    Yields:
+        progress(description, bytes done, number of bytes or None).
+    """
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+
+    def text(done: int, total: int | None) -> str:
+        return decimal(done) if total is None else f"{decimal(done)} of {decimal(total)}"
+
+    with _bar(first, (*columns, TimeRemainingColumn()), text) as progress:
+        yield progress
+
+
+@contextmanager
+def _bar(
+    first: str, columns: Sequence[ProgressColumn], text: Callable[[int, int | None], str]
+) -> Iterator[Callable[[str, int, int | None], None]]:
+    from rich.progress import Progress
+
     from purebench.core.terminal_output import make_console
 
     errors = make_console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(first, total=None)
-        last = float("-inf")
+        shown, last = first, float("-inf")
 
-        def progress(what: str, done: int, total: int) -> None:
-            nonlocal last
-            bar.update(task, description=what, completed=done, total=total)
+        def progress(what: str, done: int, total: int | None) -> None:
+            nonlocal shown, last
+            if what != shown:
+                bar.reset(task, total=total, description=what)
+                shown = what
+            bar.update(task, completed=done, total=total)
             now = bar.get_time()
             if not errors.is_terminal and now > last + SECONDS_BETWEEN_LINES:
-                print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+                print(f"{what}: {text(done, total)}", file=sys.stderr, flush=True)
                 last = now
 
         yield progress

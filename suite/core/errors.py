@@ -21,8 +21,10 @@ class Missing:
         place: the path where it was looked for.
         published: the address where it is published.
         size: its size in bytes, None if it is not known.
-        digest: its hash, such as `sha256 a37c…`; empty if it is not known.
+        digest: its hash, such as `sha256 a37c…`, or its first digits; empty if it is not known.
         licence: its licence; empty if it is not known.
+        download: the address from which `purebench fetch` can download the file itself; empty if the user has to, for
+            example because it needs a login.
     """
 
     place: str
@@ -30,6 +32,7 @@ class Missing:
     size: int | None = None
     digest: str = ""
     licence: str = ""
+    download: str = ""
 
     def __str__(self) -> str:
         licence = f"licence {self.licence}" if self.licence else ""

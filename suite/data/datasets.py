@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from purebench.core.errors import Missing, MissingFiles, PurebenchError
+from purebench.core.files.published import LookedUp, note
+from purebench.data.archives import note_cifar10
 from purebench.data.class_folders import class_names
 from purebench.data.image_set import Array as Array
 from purebench.data.image_set import ImageSet as ImageSet
@@ -196,6 +198,8 @@ def cifar10(
     from torchvision.datasets import CIFAR10
 
     home = Path(folder) if folder else data_home()
+    if download and folder is None:
+        note_cifar10(home)
     try:
         data = CIFAR10(str(home), train=split != TEST, download=download and folder is None)
     except Exception as error:
@@ -268,6 +272,8 @@ def image_folder(
     root = Path(folder).expanduser()
     if not root.is_dir():
         root = data_home() / folder
+    if published:
+        note(LookedUp(Missing(str(root), published), root if root.is_dir() else None))
     if not root.is_dir():
         if published:
             raise MissingFiles(Missing(str(root), published))

@@ -13,6 +13,7 @@ import torch
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
 from purebench.boards.jobs import AnyJob, plan
+from purebench.boards.needed_files import needed_files
 from purebench.boards.view_weights import view_weights
 from purebench.core import registry
 from purebench.core.compute.batching import fitting
@@ -192,7 +193,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
     data: ImageSet | None = _if_here(lambda: load_images(board.dataset.use), needed)
     classifier: torch.nn.Module | None = _if_here(lambda: registry.create("classifiers", board.classifier), needed)
     if data is None or classifier is None:
-        raise MissingFiles(*needed, *_missing_of_rows(board))
+        raise MissingFiles(*needed, *(one.file for one in needed_files(board) if one.found is None))
     _check_numbers(board, data)
     order = balanced_order(data.labels, board.dataset.seed)[: board.dataset.images]
     classifier.eval().requires_grad_(False).to(place)
@@ -267,12 +268,3 @@ def _if_here(make: Callable[[], T], missing: list[Missing]) -> T | None:
     except MissingFiles as error:
         missing.extend(error.files)
         return None
-
-
-def _missing_of_rows(board: Board) -> list[Missing]:
-    """Return the missing files of a board's rows; the rows are built with an identity classifier."""
-    missing: list[Missing] = []
-    for choice in board.defenses:
-        with suppress(PurebenchError):  # other faults of a row are reported when the board can run
-            _if_here(lambda row=choice: build_defense(row, board, torch.nn.Identity()), missing)  # type: ignore[misc]
-    return missing

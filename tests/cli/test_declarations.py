@@ -29,6 +29,7 @@ from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.released import settings as released
 from purebench.defenses.ebm import hill
+from purebench.defenses.mlvgm import classifiers as paper_classifiers
 from purebench.defenses.mlvgm import presets
 from purebench.defenses.mlvgm.bundled import hvae
 from purebench.integrations.robustbench.zoo import load
@@ -60,6 +61,7 @@ FAMILIES = {
         "resized(purifier='art:JpegCompression(quality=50)', size=40)",
         "resized(purifier='diffpure(steps=2)', size=40)",
     ],
+    "trades-released": ["trades-released/gender"],
     "masked": ["masked(fault=detached)", "masked(fault=decoy-noise, classifier=fashion-trades)"],
 }
 """Defenses that require parameters, and examples of them that differ in every fact declared as `varies`."""
@@ -172,6 +174,10 @@ def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 save(Tiny(), tmp_path)
                 yield as_defense(load(NAME, model_dir=tmp_path)), colours
             return
+        if name == "trades-released":
+            small = nn.Sequential(nn.Flatten(), nn.Linear(grey[0].numel(), 2)).eval()
+            monkeypatch.setattr(paper_classifiers, "find_official", lambda *_: Path(__file__))
+            monkeypatch.setattr(paper_classifiers, "_checked", lambda *_: small)
         if name in RELEASED:
             monkeypatch.setattr(released, "_find", lambda *_: Path(__file__))
             monkeypatch.setattr(released, "_network", lambda *_: small_network(name))
@@ -188,7 +194,8 @@ def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             yield as_defense(made, flat), colours
             return
         model = hvae(schedule=[0.5] * 8, attenuation=1.0).model
-        monkeypatch.setattr(presets, "find_official", lambda *_: SimpleNamespace(stat=lambda: os.stat(__file__)))
+        here = SimpleNamespace(stat=lambda: os.stat(__file__))
+        monkeypatch.setattr(presets, "find_official", lambda *_, **__: here)
         monkeypatch.setattr(presets, "_model", lambda *_: model)
         chosen = presets.data()["tasks"]["gender"]
         monkeypatch.setitem(chosen, "cosine", [0.1] * model.latents)

@@ -98,7 +98,7 @@ def test_command_lists_all_missing_files_with_exit_code_2(
         "size not known; hash not known; licence CC BY-NC-SA 4.0",
     ):
         assert words in told
-    assert told.count("score_sde/checkpoint_8.pth") == 1, "each file is listed once"
+    assert told.count("score_sde/checkpoint_8.pth\n    1,707") == 1, "each file is listed once"
 
 
 def test_one_missing_file_is_told_in_one_line_with_what_is_known() -> None:

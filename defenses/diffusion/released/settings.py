@@ -7,7 +7,6 @@ from the release are stated in settings.yaml and in the docstring of each functi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 from torch import nn
 
 from purebench.core.defense import Purifier
-from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.freqpure import FreqPure
 from purebench.defenses.diffusion.gdmp import GDMP
@@ -103,20 +102,18 @@ def _find(where: Mapping[str, Any], weights: str | None) -> Path:
     """Return `weights` if it is a folder, else the path of the file under one of its names."""
     if weights is not None and Path(weights).expanduser().is_dir():
         return Path(weights).expanduser()
-    if weights is None:
-        for file in where.get("also", ()):
-            with suppress(MissingFiles):
-                return find_official(file, where["published"])
     digest = f"sha256 {where['sha256']}" if "sha256" in where else ""
     if "md5" in where:
-        digest = f"md5 {where['md5']} (of a third party's copy)"
+        digest = f"md5 {where['md5']}" + ("" if where.get("md5_of") == "authors" else " (of a third party's copy)")
     return find_official(
         where["file"],
         where["published"],
         weights,
+        also=where.get("also", ()),
         size=where.get("bytes"),
         digest=digest,
         licence=where["licence"],
+        download=where.get("download", ""),
     )
 
 

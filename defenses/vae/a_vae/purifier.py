@@ -30,6 +30,8 @@ class AVAEPurifier(Purifier):
         model: the network.
         samples: number of samples, at least 1.
         temperature: factor on the standard deviation of the code, at least 0.
+        clamp: whether purified images are clamped to [0,1]. The release gives the classifier the decoder's images as
+            they are (`clamp=False`). Where an image is outside, the clamp's gradient is zero.
 
     Raises:
         PurebenchError: If a value is out of range.
@@ -38,17 +40,18 @@ class AVAEPurifier(Purifier):
     random = True
 
     @checked("a-vae")
-    def __init__(self, model: AVAE, *, samples: Count, temperature: NonNegative):
+    def __init__(self, model: AVAE, *, samples: Count, temperature: NonNegative, clamp: bool = True):
         super().__init__()
-        self.model, self.samples, self.temperature = model, samples, temperature
+        self.model, self.samples, self.temperature, self.clamp = model, samples, temperature, clamp
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return purified images, clamped to [0,1] (the release does not clamp)."""
+        """Return purified images, clamped to [0,1] if `clamp` is set."""
         encoded = self.model.encode(x)
         chance = self.model.chance(encoded)
         if self.samples > 1:
             chance = self.best_draw(x, encoded, chance)
-        return self.model.decode(encoded, chance, self.temperature).clamp(0, 1)
+        decoded = self.model.decode(encoded, chance, self.temperature)
+        return decoded.clamp(0, 1) if self.clamp else decoded
 
     @torch.no_grad()
     def best_draw(self, x: Tensor, encoded: Encoded, first: Chance) -> Chance:
@@ -108,7 +111,7 @@ def a_vae(
     licence="MIT",
     source="Serez et al. 2025, arXiv:2412.03453",
 )
-def a_vae_released(*, name: str | None = None, weights: str | None = None) -> AVAEPurifier:
+def a_vae_released(*, name: str | None = None, weights: str | None = None, clamp: bool = True) -> AVAEPurifier:
     """Purify with A-VAE as Serez et al. 2025 evaluate it: one sample, temperature 0.6; bundled, or a-vae-released/TASK.
 
     This is weaker than the original A-VAE. It is faithful with the official files, a-vae-released/gender, ids and cars.
@@ -118,8 +121,11 @@ def a_vae_released(*, name: str | None = None, weights: str | None = None) -> AV
     Args:
         name: a task; None for the bundled weights.
         weights: another file.
+        clamp: whether purified images are clamped to [0,1]; the release does not (`clamp=False`). Where an image is
+            outside, the clamp's gradient is zero.
     """
-    return AVAEPurifier(_model("a-vae-released", name, weights), samples=1, temperature=RELEASED_TEMPERATURE)
+    model = _model("a-vae-released", name, weights)
+    return AVAEPurifier(model, samples=1, temperature=RELEASED_TEMPERATURE, clamp=clamp)
 
 
 def _model(who: str, name: str | None, weights: str | None) -> AVAE:

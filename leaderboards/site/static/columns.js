@@ -63,6 +63,20 @@
     return el("span", { class: "warn", title: row.reason }, row.errored ? "errored" : "no attack applies");
   };
 
+  /** Lists what others claim for a row, with attack, number of images and a link to the source. */
+  const claimed = (row) =>
+    row.claimed
+      ? row.claimed.map((one) =>
+          el(
+            "span",
+            { class: "claimed", title: `${one.norm} ${one.radius}, ${one.clean} % clean; ${one.cited}` },
+            el("a", { href: one.url, rel: "noreferrer noopener" }, one.robust),
+            " ",
+            el("small", {}, `${one.attack}, ${one.images.toLocaleString("en")} images`),
+          ),
+        )
+      : "–";
+
   const rank = (row) =>
     row.rank === null
       ? "–"
@@ -175,6 +189,18 @@
               "robust accuracy with the attacks that are bespoke to the row; not ranked",
               true,
             ),
+          ]
+        : []),
+      ...(known("claimed")
+        ? [
+            {
+              key: "claimed",
+              label: "Claimed, % (other protocol)",
+              hint: board.claimed,
+              shown: true,
+              value: (row) => (row.claimed ? Number(row.claimed[0].robust) : null),
+              cell: claimed,
+            },
           ]
         : []),
       {

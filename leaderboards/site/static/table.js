@@ -79,6 +79,7 @@ purebench.views.table = ({ board, rows, columns, state, change, picked }) => {
       `${100 * board.confidence} % interval, ○ clean accuracy. Rows that share a letter are statistically indistinguishable. `,
       "Tick two rows, or choose them under Compare, to compare them.",
     ),
+    board.rows.some((row) => row.claimed) ? el("p", { class: "legend" }, board.claimed) : "",
     ...board.notes.map((told) => el("p", { class: "legend" }, told)),
   ];
 };

@@ -20,6 +20,7 @@ from torch import nn
 from purebench.core import third_party
 from purebench.core.defense.listed import listed
 from purebench.core.errors import Missing, MissingFiles, PurebenchError, did_you_mean
+from purebench.core.files.published import LookedUp, note
 from purebench.core.seeds import seeded
 from purebench.defenses.mlvgm.official import models_home
 from purebench.integrations.robustbench.checkpoints import PLAIN, check_checkpoint
@@ -33,6 +34,7 @@ EPS = {
 """The zoo's data sets and threat models, with the radius of RobustBench's leaderboard, for images in [0,1]."""
 IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
 """Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
+LICENCE = "of the model: see LICENSE of https://github.com/RobustBench/robustbench"
 SHOWN = 3
 """Number of names to show where none is near."""
 
@@ -159,6 +161,11 @@ def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
     return table
 
 
+def _published(file: Path, source: str) -> Missing:
+    """Return what is known of a file of the zoo; those on Google Drive have to be downloaded by hand."""
+    return Missing(str(file), source, licence=LICENCE, download="" if "drive.google.com" in source else source)
+
+
 def _hub_url(model: str, dataset: str, threat_model: str) -> str:
     import timm  # type: ignore[import-untyped]
     from torchvision.models import ResNet50_Weights
@@ -247,7 +254,9 @@ def classifier(
     """
     folder = models_home() / "robustbench" if model_dir is None else Path(model_dir)
     if model_dir is None:
-        missing = find(name, model_dir=folder, dataset=dataset, threat_model=threat_model).missing
-        if missing:
-            raise MissingFiles(*(Missing(str(file), source) for file, source in missing))
+        entry = find(name, model_dir=folder, dataset=dataset, threat_model=threat_model)
+        files = [_published(file, source) for file, source in zip(entry.files, entry.sources, strict=True)]
+        note(*(LookedUp(one, Path(one.place) if Path(one.place).is_file() else None) for one in files))
+        if missing := [one for one in files if not Path(one.place).is_file()]:
+            raise MissingFiles(*missing)
     return load(name, model_dir=folder, dataset=dataset, threat_model=threat_model)

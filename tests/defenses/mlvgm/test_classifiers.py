@@ -7,9 +7,16 @@ import torch
 from torchvision import models
 
 from purebench.core.errors import MissingFiles, PurebenchError
+from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
 from purebench.defenses import checkpoints
-from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, load_classifier, paper_classifier
+from purebench.defenses.mlvgm.classifiers import (
+    KIND,
+    PaperClassifier,
+    load_classifier,
+    paper_classifier,
+    trades_released,
+)
 
 
 def head(x: torch.Tensor, state: dict[str, torch.Tensor], at: str) -> torch.Tensor:
@@ -132,3 +139,21 @@ def test_missing_files_and_invalid_options_are_rejected(tmp_path, monkeypatch):
         paper_classifier(task="ids", classes=2)
     with pytest.raises(PurebenchError, match="'resnet51' is unknown"):
         PaperClassifier(network="resnet51", classes=2)
+
+
+def test_trades_of_a_task_is_the_classifier_in_its_own_file(file, tmp_path, monkeypatch):
+    network, classes, path, _ = file
+    task = {2: "gender", 4: "cars"}[classes]
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    with pytest.raises(MissingFiles, match=rf"competitors/trades/{task}\.pt .*SerezD/gen_adversarial.*competitors"):
+        create("defenses", Spec(f"trades-released/{task}"))
+    (tmp_path / "competitors" / "trades").mkdir(parents=True)
+    (tmp_path / "competitors" / "trades" / f"{task}.pt").symlink_to(path)
+    made = create("defenses", Spec(f"trades-released/{task}"))
+    x = torch.rand(2, 3, 64, 64)
+    assert torch.equal(made(x), load_classifier(path)(x))
+    assert made.architecture == {"network": network, "classes": classes}
+    with pytest.raises(PurebenchError, match=r"expected .*vgg11_bn"):
+        trades_released(name="ids", weights=str(path))
+    with pytest.raises(PurebenchError, match="'car' is unknown; did you mean 'cars'"):
+        trades_released(name="car")

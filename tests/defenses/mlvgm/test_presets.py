@@ -11,6 +11,7 @@ from torch.nn import functional
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.defenses.mlvgm import presets
+from purebench.defenses.mlvgm.model import MLVGM
 from purebench.defenses.mlvgm.presets import data, preset, preset_names
 from purebench.defenses.mlvgm.purifier import FixedNormNoise
 from purebench.defenses.transforms.simple import GaussianBlur, gaussian_blur
@@ -64,7 +65,7 @@ def test_blur_agrees_with_the_release_for_every_kernel_width(width):
 def test_missing_model_error_names_the_file_and_where_it_is_published(tmp_path, monkeypatch):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
     for task, file, where in (
-        ("gender", "e4e_ffhq_encoder.pt", "1cUv_reLE6k3604or78EranS7XzuVMWeO"),
+        ("gender", "e4e_ffhq_encode.pt", "1cUv_reLE6k3604or78EranS7XzuVMWeO"),
         ("ids", "NVAE/celeba64/last.pt", "SerezD/NVAE-from-scratch"),
         ("cars", "style_transformer_cars.pt", "1ri10_CWq42IzzIQ4ZQAxNX7BLsCztd92"),
     ):
@@ -90,8 +91,35 @@ def test_ablations_need_no_model():
     assert preset(name="cars-noise").norm == preset(name="gender-noise").norm == 4.0
     assert isinstance(blur, GaussianBlur)
     assert blur.sigma == 1.0
-    for option in ({"temperature": 0.5}, {"weights": "mine.pt"}):
-        with pytest.raises(PurebenchError, match="expected no weights or temperature for ids-noise"):
+    for option in ({"temperature": 0.5}, {"weights": "mine.pt"}, {"clamp": False}):
+        with pytest.raises(PurebenchError, match="expected no weights, temperature or clamp for ids-noise"):
             preset(name="ids-noise", **option)
     with pytest.raises(PurebenchError, match=r"norm: expected a number in \(0,"):
         FixedNormNoise(0)
+
+
+@pytest.mark.parametrize("name", ["e4e_ffhq_encode.pt", "e4e_ffhq_encoder.pt", "e4e_ffhq_encoder.safetensors"])
+def test_e4es_file_is_found_under_both_of_its_names(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    (tmp_path / name).write_bytes(b"no model")
+    asked = []
+    monkeypatch.setattr(presets, "_model", lambda kind, path, *_: asked.append(path) or Recorder())
+    create("defenses", Spec("mlvgm/gender-linear"))
+    assert asked == [tmp_path / name]
+
+
+def test_presets_may_leave_out_the_clamp_as_the_release_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    (tmp_path / "e4e_ffhq_encode.pt").touch()
+    monkeypatch.setattr(presets, "_model", lambda *_: Recorder())
+    assert create("defenses", Spec("mlvgm/gender-linear")).clamp
+    assert not create("defenses", Spec("mlvgm/gender-linear-noise", {"clamp": False})).clamp
+
+
+class Recorder(MLVGM):
+    """A model of as many latents as the task has."""
+
+    latents = LATENTS["gender"]
+
+    def autoencode(self, x, mix):
+        return x

@@ -205,3 +205,25 @@ def test_gradient_matches_finite_differences(model, x, options, gradient_error):
 def test_invalid_values_are_rejected(model, options):
     with pytest.raises(PurebenchError, match=r"^(mlvgm|schedule): "):
         MLVGMPurifier(model, **options)
+
+
+class Bright(MLVGM):
+    """Returns twice the image, which leaves [0,1] where it is above 0.5."""
+
+    latents = 2
+
+    def autoencode(self, x, mix):
+        return 2 * x
+
+
+def test_without_clamp_images_and_gradients_are_the_models_own():
+    x = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for purifier, expected, slope in (
+        (MLVGMPurifier(Bright(), schedule=[0, 0], clamp=False), 2 * x, torch.full_like(x, 2)),
+        (MLVGMPurifier(Bright(), schedule=[0, 0]), (2 * x).clamp(0, 1), 2.0 * (x < 0.5)),
+    ):
+        for again in (purifier, purifier.with_alphas([0, 0])):
+            seen = again(x)
+            assert torch.equal(seen, expected)
+            assert torch.equal(again.autoencode(x, again.mix), expected)
+            assert torch.equal(torch.autograd.grad(seen.sum(), x)[0], slope)

@@ -44,7 +44,7 @@ def convert(
 ) -> None:
     """Convert an official checkpoint to safetensors, which cannot run code; every key and shape is checked.
 
-    Example: purebench convert e4e_ffhq_encoder.pt e4e_ffhq_encoder.safetensors
+    Example: purebench convert e4e_ffhq_encode.pt e4e_ffhq_encode.safetensors
     """
     from purebench.core import registry
 

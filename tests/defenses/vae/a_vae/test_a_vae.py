@@ -203,3 +203,19 @@ def test_fused_upsampling_of_a_constant_image_is_the_sum_of_the_kernel_inside():
     wanted = layer.gain * layer.weight.sum((0, 2, 3)) / 4 + layer.bias
     inside = out[0, :, 4:-4, 4:-4]
     assert torch.allclose(inside, wanted[:, None, None].expand_as(inside), atol=1e-5)
+
+
+def test_without_clamp_images_are_the_decoders_own() -> None:
+    model, x = small(), images()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "to_rgb" in name:
+                value.mul_(10)
+    found = {}
+    for clamp in (True, False):
+        with seeded("same"):
+            found[clamp] = AVAEPurifier(model, samples=2, temperature=0.6, clamp=clamp)(x)
+    assert found[False].min() < 0
+    assert torch.equal(found[True], found[False].clamp(0, 1))
+    released = create("defenses", Spec("a-vae-released", {"clamp": False}))
+    assert not released.clamp
