@@ -18,6 +18,7 @@ from purebench.cli.commands.list_names import list_names
 from purebench.cli.commands.merge import merge
 from purebench.cli.commands.models.convert import convert
 from purebench.cli.commands.models.inspect_latents import inspect_latents
+from purebench.cli.commands.models.sweep import sweep
 from purebench.cli.commands.models.train import train
 from purebench.cli.commands.models.tune import tune
 from purebench.cli.commands.new import app as new
@@ -80,6 +81,7 @@ app.command()(challenge)
 app.command()(interval)
 app.command()(export)
 app.command()(tune)
+app.command()(sweep)
 app.command("break")(break_defense)
 app.command()(bundle)
 app.command()(verify)
