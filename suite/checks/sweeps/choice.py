@@ -1,14 +1,15 @@
 """The rule that chooses the strength of a defense, so that no strength is chosen by hand.
 
-    Of the strengths that lose at most 10 points of clean accuracy against the undefended classifier, the one with the
-    highest robust accuracy; of equal ones, that with the smaller clean loss. If all lose more, the one that loses least.
+Of the strengths that lose at most 10 points of clean accuracy against the undefended classifier, it takes the one with
+the highest robust accuracy; of equal ones, the one with the smallest clean loss. If all lose more, it takes the one that
+loses least.
 
 Both are estimates on dev images. The board evaluates the chosen strength again, on its own images, so that the choice
-does not bias the number of the board: a rule on estimates is unbiased there, however noisy the choice was. Limits of
-confidence would be no better rule: on 64 images, the upper 95 % limit of the clean loss is below 10 points only up to an
-estimated loss of about 3 points, so that most strengths would be excluded for want of images. How sure the choice is, is
-reported beside it: the strengths whose robust accuracy cannot be distinguished from the chosen one's (paired tests,
-Holm), and whether the interval of its clean loss contains the limit.
+does not bias the number of the board, however noisy it was. Limits of confidence would be no better rule: on 64 images,
+the upper 95 % limit of the clean loss is below 10 points only up to an estimated loss of about 3 points, so that most
+strengths would be excluded for want of images. The uncertainty of the choice is reported beside it: the strengths whose
+robust accuracy is not distinguished from that of the chosen one (paired tests, Holm), and whether the interval of its
+clean loss contains the limit.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def choose(candidates: Sequence[Candidate], largest: float = LARGEST_CLEAN_LOSS)
     points = f"{100 * largest:g} points"
     if admitted:
         best = max(admitted, key=lambda place: (measured[place][0], -measured[place][1].value))
-        reason = _among(len(admitted), len(measured), points)
+        equal = sum(measured[place][0] == measured[best][0] for place in admitted)
+        reason = _among(len(admitted), len(measured), equal, points)
     else:
         best = min(measured, key=lambda place: (measured[place][1].value, -measured[place][0]))
         reason = f"the smallest clean loss, because it is above {points} at every strength"
@@ -84,9 +86,10 @@ def choose(candidates: Sequence[Candidate], largest: float = LARGEST_CLEAN_LOSS)
     return Choice(best, reason, bool(admitted))
 
 
-def _among(admitted: int, measured: int, points: str) -> str:
+def _among(admitted: int, measured: int, equal: int, points: str) -> str:
     if measured == 1:
         return f"the only strength; its clean loss is at most {points}"
     if admitted == 1:
         return f"the only strength with a clean loss of at most {points}"
-    return f"the highest robust accuracy of the {admitted} strengths with a clean loss of at most {points}"
+    tie = f", and of {equal} equal ones the smallest clean loss" if equal > 1 else ""
+    return f"the highest robust accuracy of the {admitted} strengths with a clean loss of at most {points}{tie}"

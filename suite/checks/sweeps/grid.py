@@ -82,8 +82,8 @@ def family(name: str, text: str) -> Family:
         raise PurebenchError(f"{name}: expected one list of values for {twice[0]}, but got two in {text!r}; join them.")
     if (count := prod(len(one.values) for one in braces)) > MOST_STRENGTHS:
         raise PurebenchError(
-            f"{name}: expected at most {MOST_STRENGTHS} combinations of the values in braces, but got {count:,}; remove "
-            "values, or sweep fewer parameters at once."
+            f"{name}: expected at most {MOST_STRENGTHS} combinations of the values in braces, but got {count:,}; "
+            "remove values, or sweep fewer parameters at once."
         )
     made = []
     for values in product(*(one.values for one in braces)):

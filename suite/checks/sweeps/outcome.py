@@ -12,7 +12,17 @@ from pydantic import ConfigDict
 from purebench.checks.finding import CheckResult
 from purebench.checks.sweeps.choice import Choice, choose
 from purebench.core.errors import PurebenchError
-from purebench.core.files.versioned_model import STRICT, Fraction, Line, PerImage, Plain, Position, Text, Whole, from_json
+from purebench.core.files.versioned_model import (
+    STRICT,
+    Fraction,
+    Line,
+    PerImage,
+    Plain,
+    Position,
+    Text,
+    Whole,
+    from_json,
+)
 from purebench.statistics import Estimate
 
 SCHEMA: Final = 1
@@ -190,8 +200,8 @@ class SweepOutcome:
         for family in found.families:
             if family.choice != choose(family.points, found.largest_clean_loss):
                 raise PurebenchError(
-                    f"families.{family.name}.choice: expected the strength that the rule chooses for these numbers, but "
-                    f"got another one; {CURE}."
+                    f"families.{family.name}.choice: expected the strength that the rule chooses for these numbers, "
+                    f"but got another one; {CURE}."
                 )
         return found
 

@@ -113,7 +113,9 @@ def _radii(axes: Any, outcome: SweepOutcome, curved: list[FamilyOutcome]) -> Non
             known = [(0.0, family.chosen.clean), *known]
         colour, style = f"C{number % 10}", "-" if number < 10 else "--"
         places, robust = [place for place, _ in known], [one for _, one in known]
-        axes.plot(places, [100 * one.value for one in robust], f"o{style}", color=colour, markersize=4, label=family.name)
+        axes.plot(
+            places, [100 * one.value for one in robust], f"o{style}", color=colour, markersize=4, label=family.name
+        )
         axes.fill_between(
             places, [100 * one.low for one in robust], [100 * one.high for one in robust], color=colour, alpha=0.12
         )

@@ -110,7 +110,7 @@ def run_sweep(board: Board, sweep: Sweep, run: SweepRun, command: str = "") -> S
         undefended=plain.clean,
         families=tuple(_with_curve(one, curves, context) for one in families),
         command=command,
-        provenance={**plain.provenance, "code": {name: one.provenance.get("code", {}) for name, one in found.items()}},
+        provenance={**plain.provenance, "defenses": {name: _code(one) for name, one in found.items()}},
     )
 
 
@@ -161,6 +161,11 @@ def clean_scores(found: DefenseResult) -> Floats | None:
         return None
     scores: Floats = found.right(clean).mean(axis=1)
     return scores
+
+
+def _code(found: DefenseResult) -> str:
+    """Return the hash of the code of a row; the code of the attacks is that of the undefended classifier's."""
+    return str(found.provenance.get("code", {}).get("defense", ""))
 
 
 def _required(plain: DefenseResult) -> Floats:

@@ -79,4 +79,3 @@ def undefended(board: Board) -> DefenseChoice:
         return found
     taken = {one.name for one in board.defenses}
     return DefenseChoice(next(name for name in UNDEFENDED if name not in taken), Spec("none"))
-

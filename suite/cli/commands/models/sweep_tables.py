@@ -121,10 +121,14 @@ def _told(family: FamilyOutcome, board: str) -> Iterable[Text]:
         same = ", ".join(f"{printable(point.row)} ({printable(point.label)})" for point in rows)
         yield Text(f"  on {printable(board)}: {same}")
     if family.radii:
-        told = ", ".join(f"{one.written}: {'–' if one.robust is None else one.robust.percent()}" for one in family.radii)
+        told = ", ".join(
+            f"{one.written}: {'–' if one.robust is None else one.robust.percent()}" for one in family.radii
+        )
         yield Text(f"  robust accuracy of {STAR}by radius: {told}")
     for check in family.checks:
         style = {"holds": "green", "fails": "bold red", "undecided": "yellow"}.get(check.result, "dim")
-        yield Text(f"  {check.result}: ", style=style).append(f"{check.name}", style="not bold default").append(
-            "" if check.result == "holds" else f" ({check.sentence})", style="not bold default"
+        yield (
+            Text(f"  {check.result}: ", style=style)
+            .append(f"{check.name}", style="not bold default")
+            .append("" if check.result == "holds" else f" ({check.sentence})", style="not bold default")
         )
