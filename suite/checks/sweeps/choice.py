@@ -1,8 +1,8 @@
 """The rule that chooses the strength of a defense, so that no strength is chosen by hand.
 
-Of the strengths that lose at most 10 points of clean accuracy against the undefended classifier, it takes the one with
-the highest robust accuracy; of equal ones, the one with the smallest clean loss. If all lose more, it takes the one that
-loses least.
+Of the strengths that lose at most 10 points of clean accuracy against the undefended classifier, it takes the one
+with the highest robust accuracy; of equal ones, the one with the smallest clean loss. If all lose more, it takes
+the one that loses least.
 
 Both are estimates on dev images. The board evaluates the chosen strength again, on its own images, so that the choice
 does not bias the number of the board, however noisy it was. Limits of confidence would be no better rule: on 64 images,

@@ -56,8 +56,11 @@ def draw(outcome: SweepOutcome, path: Path) -> None:
 def _family(axes: Any, outcome: SweepOutcome, family: FamilyOutcome) -> None:
     """Draw the strengths of a family in the order in which they are written, with intervals on both axes."""
     for other in outcome.families:
+        if other is family:
+            continue
         axes.plot(*_places(other), "o", color=SOFT, markersize=3, zorder=1)
-    if all(len(point.values) <= 1 for point in family.points):  # several parameters have no order
+    swept = list(dict.fromkeys(name for point in family.points for name in point.values))
+    if len(swept) == 1:  # several parameters have no order
         axes.plot(*_places(family), "-", color=ACCENT, linewidth=1.2, zorder=2)
     for point in family.points:
         if point.robust is None or point.clean is None:
@@ -77,7 +80,7 @@ def _family(axes: Any, outcome: SweepOutcome, family: FamilyOutcome) -> None:
             zorder=4 if star else 3,
         )
         axes.annotate(
-            point.label,
+            ", ".join(point.values.values()),
             (100 * point.clean.value, 100 * point.robust.value),
             xytext=(5, 5),
             textcoords="offset points",
@@ -86,10 +89,13 @@ def _family(axes: Any, outcome: SweepOutcome, family: FamilyOutcome) -> None:
             zorder=5,
         )
     limit = 100 * (outcome.undefended.value - outcome.largest_clean_loss)
-    axes.axvspan(-2, limit, color="#f1eee8", zorder=0, linewidth=0)
+    axes.axvspan(-2, max(limit, -2), color="#f1eee8", zorder=0, linewidth=0)
     axes.axvline(100 * outcome.undefended.value, color=SOFT, linestyle=":", linewidth=1)
-    axes.set(xlim=(-2, 102), ylim=(-2, 102), xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
-    axes.set_title(family.name, loc="left", fontsize="medium", fontweight="bold")
+    lowest = min((point.clean.low for one in outcome.families for point in one.points if point.clean), default=0.0)
+    left = 10 * int(10 * lowest) - 2
+    axes.set(xlim=(left, 102), ylim=(-2, 102), xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
+    title = ": ".join(filter(None, (family.name, ", ".join(swept))))
+    axes.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -94,8 +94,8 @@ def run_sweep(board: Board, sweep: Sweep, run: SweepRun, command: str = "") -> S
     plain = found[undefended(board).name]
     if plain.clean is None or clean_scores(plain) is None:
         raise PurebenchError(
-            "sweep: expected the clean accuracy of the classifier alone, from which the clean loss is computed, but its "
-            "images errored; run it again with --retry-errors."
+            "sweep: expected the clean accuracy of the classifier alone, from which the clean loss is computed, but "
+            "its images errored; run it again with --retry-errors."
         )
     families = [_family(one, board, found, plain, sweep.largest_clean_loss) for one in sweep.families]
     curves = _curves(families, context, found, sweep, run)

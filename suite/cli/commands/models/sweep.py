@@ -28,8 +28,8 @@ def sweep(
         typer.Option(
             "--defense",
             "-d",
-            help="A defense with values in braces, such as 'diffpure(t={100, 150, 200}, steps=4)'. May be given several "
-            "times.",
+            help="A defense with values in braces, such as 'diffpure(t={100, 150, 200}, steps=4)'. May be given "
+            "several times.",
         ),
     ] = None,
     family: Annotated[
@@ -144,7 +144,7 @@ def _sweep(
     path = None if defenses else sweep_file(board)
     if path is None and not defenses:
         raise PurebenchError(
-            f"sweep: expected a defense with several values of a parameter, such as -d 'diffpure(t={{100, 150, 200}})', "
+            f"sweep: expected a defense with several values of a parameter, such as -d 'jpeg(quality={{50, 75}})', "
             f"or a file with families, but {board} is a board without a sweep."
         )
     if path is None:

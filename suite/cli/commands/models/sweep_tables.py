@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from purebench.checks.sweeps.outcome import Contrast, FamilyOutcome, Point, SweepOutcome
+    from purebench.statistics import Estimate
 
 STAR = "★ "
 
@@ -25,9 +26,9 @@ def print_sweep(outcome: SweepOutcome, console: Console | None = None) -> None:
     """
     from rich.text import Text
 
-    from purebench.core.terminal_output import make_console
+    from purebench.cli.commands.models.inspection_tables import console as usual
 
-    console = console or make_console()
+    console = console or usual()
     console.print(Text(f"Sweep of {outcome.board} on dev images", style="bold"))
     console.print(
         Text(
@@ -63,7 +64,7 @@ def _table(family: FamilyOutcome) -> Table:
     from purebench.core.terminal_output import printable
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
-    table.add_column("strength", overflow="fold", max_width=26)
+    table.add_column("strength", overflow="fold", min_width=12, max_width=26)
     for head in ("robust accuracy", "clean accuracy", "clean loss"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("against ★", no_wrap=True)
@@ -75,7 +76,7 @@ def _table(family: FamilyOutcome) -> Table:
             name,
             _robust(point),
             Text("–" if point.clean is None else point.clean.percent()),
-            Text("–" if point.clean_loss is None else _points(point)),
+            Text(_loss(point.clean_loss)),
             Text("" if chosen else _against(contrasts.get(point.label))),
         )
     return table
@@ -89,10 +90,10 @@ def _robust(point: Point) -> Text:
     return Text(point.robust.percent())
 
 
-def _points(point: Point) -> str:
-    found = point.clean_loss
-    assert found is not None
-    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+def _loss(found: Estimate | None) -> str:
+    from purebench.cli.commands.models.inspection_tables import points
+
+    return "–" if found is None else points(found, sign="+")
 
 
 def _against(contrast: Contrast | None) -> str:
