@@ -9,6 +9,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+from purebench.checks.sweeps.markdown import markdown_table
 from purebench.checks.sweeps.outcome import SweepOutcome
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
@@ -41,6 +42,7 @@ def test_a_sweep_prints_a_table_and_writes_json_and_a_picture(own_folder: Path) 
     assert done.exit_code == 0, done.output
     outcome = SweepOutcome.from_json((own_folder / "sweeps/board/sweep.json").read_text(encoding="utf-8"))
     assert (own_folder / "sweeps/board/sweep.png").read_bytes()[:4] == b"\x89PNG"
+    assert (own_folder / "sweeps/board/sweep.md").read_text(encoding="utf-8") == markdown_table(outcome)
     chosen = outcome.families[0].chosen
     assert chosen is not None
     for point in outcome.families[0].points:

@@ -9,5 +9,6 @@ choice        the rule that chooses a strength, and the strengths that cannot be
 radii         the curve over the radius, and what must hold for it
 outcome       `SweepOutcome`: all numbers, as they are written to sweep.json
 run           `run_sweep`: the whole sweep, resumed from the store
+markdown      the chosen strengths as a Markdown table
 picture       clean against robust accuracy, and robust accuracy against the radius
 """

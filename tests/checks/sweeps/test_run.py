@@ -13,6 +13,7 @@ from purebench.boards.parse import load_board
 from purebench.checks.finding import CheckStatus
 from purebench.checks.sweeps import picture
 from purebench.checks.sweeps.definition import Sweep, families_of
+from purebench.checks.sweeps.markdown import markdown_table
 from purebench.checks.sweeps.outcome import SweepOutcome
 from purebench.checks.sweeps.run import SweepRun, run_sweep
 from purebench.core.errors import PurebenchError
@@ -254,3 +255,17 @@ def test_the_command_continues_a_sweep_that_was_interrupted(world: Path) -> None
     assert [replace(point, seconds=0.0) for point in resumed.families[0].points] == [
         replace(point, seconds=0.0) for point in whole.families[0].points
     ]
+
+
+def test_the_markdown_table_has_the_chosen_strength_and_the_further_radii(outcome: SweepOutcome) -> None:
+    head, rule, line = (text.strip("| ").split(" | ") for text in markdown_table(outcome).splitlines())
+    chosen = outcome.families[0].points[3]
+    assert head[-2:] == ["robust at 0.02", "robust at 0.3"]
+    assert rule == ["---"] * len(head)
+    assert line[2:6] == ["t=1.0", chosen.robust.percent(), chosen.clean.percent(), line[5]]
+    assert line[5].startswith(f"{100 * chosen.clean_loss.value:.1f} [")
+    assert line[-1] == "0.0 %"
+    none = replace(outcome.families[0], choice=None, points=(), contrasts=(), radii=())
+    assert "| none | – |" in markdown_table(replace(outcome, families=(none,)))
+    beyond = replace(outcome.families[0], choice=replace(outcome.families[0].choice, within=False))
+    assert "| t=1.0 * |" in markdown_table(replace(outcome, families=(beyond,)))

@@ -54,7 +54,9 @@ def sweep(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for sweep.json and sweep.png; default: sweeps/ and the name of the board or file."),
+        typer.Option(
+            help="Folder for sweep.json, sweep.md and sweep.png; default: sweeps/ and the name of BOARD."
+        ),
     ] = None,
     store: StoreOption = None,
     device: DeviceOption = "cpu",
@@ -80,6 +82,7 @@ def sweep(
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose, label
     from purebench.boards.trust import check_files, check_trust
+    from purebench.checks.sweeps.markdown import markdown_table
     from purebench.checks.sweeps.picture import draw
     from purebench.checks.sweeps.run import SweepRun, run_sweep
     from purebench.checks.sweeps.sweep_board import sweep_board
@@ -117,9 +120,9 @@ def sweep(
         )
     print_sweep(outcome)
     out.mkdir(parents=True, exist_ok=True)
-    write_files({out / "sweep.json": outcome.to_json()})
+    write_files({out / "sweep.json": outcome.to_json(), out / "sweep.md": markdown_table(outcome)})
     draw(outcome, out / "sweep.png")
-    for name in ("sweep.json", "sweep.png"):
+    for name in ("sweep.json", "sweep.md", "sweep.png"):
         typer.echo(f"wrote {out / name}")
     if outcome.errored:
         raise typer.Exit(1)
