@@ -181,7 +181,7 @@ class SweepOutcome:
     @property
     def errored(self) -> bool:
         """Whether a strength or a radius has no number because of an error."""
-        return any(one.errored or one.robust is None for family in self.families for one in family.points) or any(
+        return any(one.errored for family in self.families for one in family.points) or any(
             one.robust is None for family in self.families for one in family.radii
         )
 

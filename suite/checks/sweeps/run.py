@@ -133,7 +133,7 @@ def _family(
 def _point(strength: Strength, found: DefenseResult, plain: DefenseResult, *, on_board: bool) -> Point:
     scores = clean_scores(found)
     clean = None if scores is None else found.clean
-    robust = found.robust if found.attacked and not found.errored else None
+    robust = found.robust if found.attacked else None
     (shown,) = rank([found])
     return Point(
         label=strength.label,
@@ -209,10 +209,10 @@ def _with_curve(
     points = []
     for written, found in curves.items():
         one = found[family.chosen.row]
-        robust = one.robust if one.attacked and not one.errored else None
+        robust = one.robust if one.attacked else None
         scores = () if robust is None else tuple(per_image(one).tolist())
         points.append(RadiusPoint(written, parse_radius(written), robust, scores))
     known = {one.radius: np.asarray(one.robust_scores) for one in points if one.robust is not None}
-    written = {one.radius: one.written for one in points}
-    checks = check_radii(known, written, context.board.threat.norm, context.images, context.board.confidence)
+    texts = {one.radius: one.written for one in points}
+    checks = check_radii(known, texts, context.board.threat.norm, context.images, context.board.confidence)
     return replace(family, radii=tuple(points), checks=tuple(checks))

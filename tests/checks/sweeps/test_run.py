@@ -147,6 +147,25 @@ def test_a_strength_that_errors_has_no_number_and_is_not_chosen(world: Path) -> 
     assert SweepOutcome.from_json(found.to_json()).families[0].points[2].robust is None
 
 
+def test_the_clean_accuracy_is_no_robust_accuracy_if_no_attack_applies(world: Path) -> None:
+    attacks = {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=5)", "gradient": "exact", "only": "random"}}
+    found = swept(write_world(world.parent, attacks=attacks))
+    (family,) = found.families
+    assert [point.robust for point in family.points] == [None] * 4
+    assert all(point.clean is not None for point in family.points)
+    assert (family.choice, family.contrasts, found.errored) == (None, (), False)
+
+
+def test_a_further_strength_is_run_and_the_others_are_reused(world: Path) -> None:
+    swept(world, "own.py:scaled(t={0.25, 1.0})")
+    counted: list[tuple[int, int]] = []
+    run = SweepRun(
+        path=world.parent / "store", compute=HERE, progress=lambda done, total, record: counted.append((done, total))
+    )
+    swept(world, "own.py:scaled(t={0.25, 0.5, 1.0})", run=run)
+    assert counted[0] == (9, 12)  # clean, apgd and the pick of three rows and a new one
+
+
 def test_the_store_has_no_board_of_the_sweep_to_show(world: Path) -> None:
     swept(world)
     with store.reading(world.parent / "store") as saved:

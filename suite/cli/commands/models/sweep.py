@@ -54,9 +54,7 @@ def sweep(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for sweep.json, sweep.md and sweep.png; default: sweeps/ and the name of BOARD."
-        ),
+        typer.Option(help="Folder for sweep.json, sweep.md and sweep.png; default: sweeps/ and the name of BOARD."),
     ] = None,
     store: StoreOption = None,
     device: DeviceOption = "cpu",
