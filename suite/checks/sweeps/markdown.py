@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from purebench.checks.sweeps.outcome import FamilyOutcome, SweepOutcome
 
-HEADS = ("family", "strengths", "chosen", "robust accuracy", "clean accuracy", "clean loss", "not distinguished")
+HEADS = (
+    "family",
+    "strengths",
+    "on the board",
+    "chosen",
+    "robust accuracy",
+    "clean accuracy",
+    "clean loss",
+    "not distinguished",
+)
 
 
 def markdown_table(outcome: SweepOutcome) -> str:
@@ -25,8 +34,9 @@ def markdown_table(outcome: SweepOutcome) -> str:
 def _cells(family: FamilyOutcome, radii: list[str]) -> list[str]:
     swept = f"`{family.defense}`"
     chosen = family.chosen
+    rows = ", ".join(point.label for point in family.points if point.on_board) or "–"
     if chosen is None or family.choice is None:
-        return [family.name, swept, "none", *["–"] * (len(HEADS) - 3 + len(radii))]
+        return [family.name, swept, rows, "none", *["–"] * (len(HEADS) - 4 + len(radii))]
     assert chosen.robust is not None
     assert chosen.clean is not None
     assert chosen.clean_loss is not None
@@ -35,6 +45,7 @@ def _cells(family: FamilyOutcome, radii: list[str]) -> list[str]:
     return [
         family.name,
         swept,
+        rows,
         chosen.label if family.choice.within else f"{chosen.label} *",
         chosen.robust.percent(),
         chosen.clean.percent(),
