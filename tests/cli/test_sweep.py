@@ -58,11 +58,12 @@ def test_a_sweep_prints_a_table_and_writes_json_and_a_picture(own_folder: Path) 
 def test_a_sweep_file_beside_its_board_runs_and_options_replace_its_values(own_folder: Path) -> None:
     keys = {"board": "board.yaml", "images": 20, "families": {"scaled": TEXT, "other": "own.py:scaled(t={0.1, 0.2})"}}
     (own_folder / "mine.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
-    done = sweep("mine.yaml", "--family", "other", "--images", "10", "--out", "there")
+    done = sweep("mine.yaml", "--family", "other", "--images", "10", "--cascade", "--out", "there")
     assert done.exit_code == 0, done.output
     outcome = SweepOutcome.from_json((own_folder / "there/sweep.json").read_text(encoding="utf-8"))
     assert [one.name for one in outcome.families] == ["other"]
     assert len(outcome.images) == 10
+    assert outcome.settings["cascade"] is True
 
 
 def test_the_exit_code_is_1_if_a_strength_has_no_number(own_folder: Path) -> None:
@@ -80,6 +81,18 @@ def test_python_files_outside_the_folder_of_a_sweep_file_are_not_run_without_con
     (own_folder / "inside/mine.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
     assert "runs Python code from outside its folder" in error("inside/mine.yaml", "--images", "10")
     assert sweep("inside/mine.yaml", "--images", "10", "--trust").exit_code == 0
+
+
+def test_python_files_are_looked_for_beside_the_sweep_file_first(own_folder: Path) -> None:
+    (own_folder / "inside").mkdir()
+    write_world(own_folder / "inside")
+    (own_folder / "own.py").unlink()
+    keys = {"board": "board.yaml", "families": {"f": "own.py:scaled(t={0.1, 0.2})"}}
+    (own_folder / "inside/mine.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
+    done = sweep("inside/mine.yaml", "--images", "10")
+    assert done.exit_code == 0, done.output
+    outcome = SweepOutcome.from_json((own_folder / "sweeps/mine/sweep.json").read_text(encoding="utf-8"))
+    assert [point.label for point in outcome.families[0].points] == ["t=0.1", "t=0.2"]
 
 
 @pytest.mark.parametrize(
