@@ -62,6 +62,9 @@ def scaled(t=0.5):
 def noisy(sigma=0.1):
     return Function(lambda x: (x + sigma * torch.randn_like(x)).clamp(0, 1), random=True)
 
+def rounded(levels=1e5):
+    return Function(lambda x: (levels * x).round() / levels, random=False)
+
 def failing(t=0.5):
     """Fails if t is 1 and images are adversarial."""
     def purify(x):

@@ -19,7 +19,7 @@ HEADS = (
 def markdown_table(outcome: SweepOutcome) -> str:
     """Return a table with a line for each family, and a column for each further radius; it ends in a line break.
 
-    A chosen strength whose clean loss is above the limit is marked with an asterisk.
+    A chosen strength whose clean loss is above the limit is marked with an asterisk, one with warnings with ⚠.
 
     Args:
         outcome: The sweep.
@@ -46,7 +46,7 @@ def _cells(family: FamilyOutcome, radii: list[str]) -> list[str]:
         family.name,
         swept,
         rows,
-        chosen.label if family.choice.within else f"{chosen.label} *",
+        f"{chosen.label}{'' if family.choice.within else ' *'}{' ⚠' if chosen.warnings else ''}",
         chosen.robust.percent(),
         chosen.clean.percent(),
         f"{100 * loss.value:.1f} [{100 * loss.low:.1f}, {100 * loss.high:.1f}]",

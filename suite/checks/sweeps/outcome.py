@@ -23,6 +23,7 @@ from purebench.core.files.versioned_model import (
     Whole,
     from_json,
 )
+from purebench.core.warning_codes import ResultWarning
 from purebench.statistics import Estimate
 
 SCHEMA: Final = 1
@@ -50,6 +51,7 @@ class Point:
         clean_scores: [n] in [0,1], the share of right draws of each clean image.
         robust_scores: [n] in [0,1], the same at the picked adversarial examples; empty if `robust` is None.
         seconds: Wall time of its jobs.
+        warnings: Reasons why the robust accuracy may be too high.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -69,6 +71,7 @@ class Point:
     clean_scores: PerImage[Fraction]
     robust_scores: PerImage[Fraction]
     seconds: float
+    warnings: tuple[ResultWarning, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -92,12 +92,13 @@ def run_sweep(board: Board, sweep: Sweep, run: SweepRun, command: str = "") -> S
     tell_preparation(context, run.tell)
     found = run.results(context)
     plain = found[undefended(board).name]
-    if plain.clean is None or clean_scores(plain) is None:
+    base = clean_scores(plain)
+    if plain.clean is None or base is None:
         raise PurebenchError(
             "sweep: expected the clean accuracy of the classifier alone, from which the clean loss is computed, but "
             "its images errored; run it again with --retry-errors."
         )
-    families = [_family(one, board, found, plain, sweep.largest_clean_loss) for one in sweep.families]
+    families = [_family(one, board, found, base, sweep.largest_clean_loss) for one in sweep.families]
     curves = _curves(families, context, found, sweep, run)
     return SweepOutcome(
         board=board.name,
@@ -115,11 +116,12 @@ def run_sweep(board: Board, sweep: Sweep, run: SweepRun, command: str = "") -> S
 
 
 def _family(
-    family: Family, board: Board, found: Mapping[str, DefenseResult], plain: DefenseResult, largest: float
+    family: Family, board: Board, found: Mapping[str, DefenseResult], base: Floats, largest: float
 ) -> FamilyOutcome:
+    """Return the strengths of a family, and the choice; `base` has the clean scores of the undefended classifier."""
     rows = [row(board, strength.text) for strength in family.strengths]
     points = tuple(
-        _point(strength, found[one.name], plain, on_board=one in board.defenses)
+        _point(strength, found[one.name], base, on_board=one in board.defenses)
         for strength, one in zip(family.strengths, rows, strict=True)
         if one.name in found  # rows without their files are left out
     )
@@ -130,7 +132,7 @@ def _family(
     return FamilyOutcome(family.name, family.text, points, choice, contrasts)
 
 
-def _point(strength: Strength, found: DefenseResult, plain: DefenseResult, *, on_board: bool) -> Point:
+def _point(strength: Strength, found: DefenseResult, base: Floats, *, on_board: bool) -> Point:
     scores = clean_scores(found)
     clean = None if scores is None else found.clean
     robust = found.robust if found.attacked else None
@@ -145,12 +147,13 @@ def _point(strength: Strength, found: DefenseResult, plain: DefenseResult, *, on
         weights=found.weights,
         clean=clean,
         robust=robust,
-        clean_loss=None if scores is None else paired_difference(_required(plain), scores, found.board["confidence"]),
+        clean_loss=None if scores is None else paired_difference(base, scores, found.board["confidence"]),
         errored=found.errored,
         strongest=shown.strongest,
         clean_scores=() if scores is None else tuple(scores.tolist()),
         robust_scores=() if robust is None else tuple(per_image(found).tolist()),
         seconds=sum(sum(phases.values()) for phases in found.seconds.values()),
+        warnings=shown.warnings,
     )
 
 
@@ -166,12 +169,6 @@ def clean_scores(found: DefenseResult) -> Floats | None:
 def _code(found: DefenseResult) -> str:
     """Return the hash of the code of a row; the code of the attacks is that of the undefended classifier's."""
     return str(found.provenance.get("code", {}).get("defense", ""))
-
-
-def _required(plain: DefenseResult) -> Floats:
-    scores = clean_scores(plain)
-    assert scores is not None
-    return scores
 
 
 def _contrasts(chosen: Point, points: Sequence[Point], found: Mapping[str, DefenseResult]) -> tuple[Contrast, ...]:

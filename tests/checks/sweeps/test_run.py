@@ -17,6 +17,7 @@ from purebench.checks.sweeps.markdown import markdown_table
 from purebench.checks.sweeps.outcome import SweepOutcome
 from purebench.checks.sweeps.run import SweepRun, run_sweep
 from purebench.core.errors import PurebenchError
+from purebench.core.warning_codes import WarningCode
 from purebench.data.adapt import load_images
 from purebench.execution.backends.compute import Compute
 from purebench.records import store
@@ -288,3 +289,10 @@ def test_the_markdown_table_has_the_chosen_strength_and_the_further_radii(outcom
     assert "| none | – |" in markdown_table(replace(outcome, families=(none,)))
     beyond = replace(outcome.families[0], choice=replace(outcome.families[0].choice, within=False))
     assert "| t=1.0 * |" in markdown_table(replace(outcome, families=(beyond,)))
+
+
+def test_a_strength_without_a_gradient_has_a_warning(world: Path) -> None:
+    """The gradient of a rounded image is zero, so that an attack that follows it leaves too high an accuracy."""
+    points = swept(world, "own.py:rounded(levels={100000.0, 200000.0})").families[0].points
+    assert [[warning.code for warning in point.warnings] for point in points] == [[WarningCode.ZERO_GRADIENT]] * 2
+    assert all(not point.warnings for point in swept(world).families[0].points)

@@ -50,7 +50,8 @@ def print_sweep(outcome: SweepOutcome, console: Console | None = None) -> None:
             f"rule: of the strengths with a clean loss of at most {100 * outcome.largest_clean_loss:g} points, the one "
             "with the highest robust accuracy. clean loss: clean accuracy without a defense less that of the strength, "
             "paired by image. against ★: paired test on the same images, adjusted by Holm. The accuracies of ★ are "
-            "biased upwards, because they decided the choice: the board's own images give its accuracy.",
+            "biased upwards, because they decided the choice: the board's own images give its accuracy. ⚠: the robust "
+            "accuracy may be too high.",
             style="dim",
         )
     )
@@ -72,6 +73,8 @@ def _table(family: FamilyOutcome) -> Table:
     for point in family.points:
         chosen = point is family.chosen
         name = Text(f"{STAR if chosen else '  '}{printable(point.label)}", style="bold" if chosen else "")
+        if point.warnings:
+            name.append(" ⚠", style="bold yellow")
         table.add_row(
             name,
             _robust(point),
@@ -121,6 +124,8 @@ def _told(family: FamilyOutcome, board: str) -> Iterable[Text]:
     if rows := [point for point in family.points if point.on_board]:
         same = ", ".join(f"{printable(point.row)} ({printable(point.label)})" for point in rows)
         yield Text(f"  on {printable(board)}: {same}")
+    for warning in family.chosen.warnings:
+        yield Text(f"  ⚠ {printable(family.chosen.label)}: {printable(str(warning))}", style="yellow")
     if family.radii:
         told = ", ".join(
             f"{one.written}: {'–' if one.robust is None else one.robust.percent()}" for one in family.radii
