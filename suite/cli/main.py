@@ -19,6 +19,7 @@ from purebench.cli.commands.merge import merge
 from purebench.cli.commands.models.convert import convert
 from purebench.cli.commands.models.fetch import fetch
 from purebench.cli.commands.models.inspect_latents import inspect_latents
+from purebench.cli.commands.models.sweep import sweep
 from purebench.cli.commands.models.train import train
 from purebench.cli.commands.models.tune import tune
 from purebench.cli.commands.new import app as new
@@ -81,6 +82,7 @@ app.command()(challenge)
 app.command()(interval)
 app.command()(export)
 app.command()(tune)
+app.command()(sweep)
 app.command("break")(break_defense)
 app.command()(bundle)
 app.command()(verify)

@@ -106,6 +106,7 @@ def run_prepared(
     compute: Compute | None = None,
     budget: float | None = None,
     only: Collection[str] | None = None,
+    dev: bool = False,
     wait: float = 0.0,
     retry_errors: bool = False,
     keep_rows: bool = False,
@@ -123,6 +124,8 @@ def run_prepared(
         compute: where the jobs run, in place of `workers`; None for that many processes on the context's device.
         budget: seconds after which no further block is started; None for no limit.
         only: keys of the jobs that are run and returned, with those that they need; None for all.
+        dev: whether the images are the dev images of a sweep; the store then keeps the records only, so that `show` and
+            `export` do not list them as a board.
         wait: seconds to wait for another process that writes to the store.
         retry_errors: whether to run ERRORED jobs again.
         keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run.
@@ -136,7 +139,8 @@ def run_prepared(
     Raises:
         PurebenchError: invalid input, before anything is written.
     """
-    refuse_dev(context.images)
+    if not dev:
+        refuse_dev(context.images)
     compute = Compute(str(context.device), workers) if compute is None else compute
     planned = context.jobs()
     jobs = [job for job in planned if only is None or job.key in only]
@@ -150,7 +154,8 @@ def run_prepared(
             saved.remove(job.key for job in jobs if job.key not in found)
         listing = with_earlier_rows(board, context, saved) if keep_rows else Listing(board)
         unlisted = listing.plain_unlisted
-        _set_plan(saved, listing.board, [*planned, *listing.jobs], unlisted)
+        if not dev:
+            _set_plan(saved, listing.board, [*planned, *listing.jobs], unlisted)
         progress(len(found), len(jobs), None)
         rule = _StoppingRule(context.board, jobs, found)
         todo = [] if rule.end else list(order([job for job in jobs if job.key not in found]))

@@ -25,6 +25,7 @@ import typer.core
 
 from purebench.boards.bundled import find_board
 from purebench.boards.selection import choose
+from purebench.checks.sweeps.definition import families_of, read_sweep, sweep_file
 from purebench.cli.listing import ABOUT
 from purebench.cli.main import app
 from purebench.core import registry
@@ -36,6 +37,7 @@ PLACEHOLDER = re.compile("[A-Z]+")
 TINY = {
     "run": ["--images", "2", "--workers", "1"],
     "try": ["--seconds", "15"],
+    "sweep": ["--images", "2", "--workers", "1"],
     "break": ["--evaluations", "1", "--images", "2", "--confirm", "2", "--search", "random"],
 }
 """Options added to commands in the docs."""
@@ -145,6 +147,15 @@ def names_are_known(command: str, params: dict[str, Any]) -> None:
         assert params["what"] in (None, *ABOUT)
     elif command == "train":
         registry.factory("recipes", Spec.parse(params["name"]).name)
+    elif command == "sweep" and params["defense"]:
+        assert find_board(params["board"])
+        for one in families_of(params["defense"]):
+            registry.factory("defenses", Spec.parse(one.strengths[0].text).name)
+    elif command == "sweep":
+        path = sweep_file(params["board"])
+        assert path
+        sweep = read_sweep(path)
+        sweep.only(params["family"] or [one.name for one in sweep.families])
     elif command in ("inspect", "tune", "try", "break"):
         assert find_board(params["board"])
         registry.factory("defenses", Spec.parse(params["defense"]).name)

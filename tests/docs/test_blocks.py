@@ -12,6 +12,7 @@ import yaml
 
 from purebench.boards import bundled as boards
 from purebench.boards.parse import load_board
+from purebench.checks.sweeps.definition import read_sweep, sweep_file
 
 from blocks import CHECKED, PAGES, ROOT, SHOWN, Block, blocks, sentences  # isort: skip
 import shell  # isort: skip
@@ -32,8 +33,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         kept = {attack: use for attack, use in board["attacks"].items() if attack in QUICK}
         small[name] = tmp_path / "boards" / name / "board.yaml"
         small[name].parent.mkdir()
-        if (path.parent / "results").is_dir():
-            (small[name].parent / "results").symlink_to(path.parent / "results")
+        for beside in ("results", "sweep.yaml"):
+            if (path.parent / beside).exists():
+                (small[name].parent / beside).symlink_to(path.parent / beside)
         small[name].write_text(yaml.safe_dump(board | {"attacks": kept}, sort_keys=False), encoding="utf-8")
     monkeypatch.setattr(boards, "bundled", lambda: small)
     assert [attack.name for attack in load_board(boards.find_board("fashion-quick")).attacks] == list(QUICK)
@@ -79,6 +81,8 @@ def do(block: Block, names: dict[str, Any]) -> None:
         code = compile(block.text, block.place, "exec", dont_inherit=True, flags=0)
         if not block.why:
             exec(code, names)
+    elif block.language == "yaml" and block.file and (sweep := sweep_file(block.file)):
+        read_sweep(sweep)
     elif block.language == "yaml" and block.file:
         load_board(Path(block.file))
     elif block.language == "yaml":
@@ -115,6 +119,9 @@ def test_most_commands_are_run_and_all_pages_are_read() -> None:
         "python -m pytest --robustnes-boards=x",
         "mkdocs biuld",
         "perl script.pl",
+        "purebench sweep fashion-quick -d 'blr(sigma={1, 2})'",
+        "purebench sweep fashion-quick -d 'gaussian-blur(sigma=1)' --famly x",
+        "purebench sweep fashion-families --family nois",
         "purebench train NAME --minuts M",
         "purebench trian NAME",
     ],
