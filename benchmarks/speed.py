@@ -174,8 +174,10 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--part", action="append", choices=PARTS, help="what to measure, may be repeated (all)")
     made.add_argument("--model", action="append", choices=MODELS, help="ratio: the model, may be repeated (all)")
     made.add_argument("--eot", action="append", type=int, choices=(1, 8), help="ratio: draws a step, likewise (both)")
-    made.add_argument("--images", type=int, help="images attacked (by part and model: 2 to 128)")
-    made.add_argument("--steps", type=int, help="steps of every attack (ratio: 10 or 20, else PGD 40, APGD 50)")
+    made.add_argument("--images", type=int, help="images attacked (by part and model: 1 to 128)")
+    made.add_argument(
+        "--steps", type=int, help="steps of every attack (ratio: 40, with EOT 8 20; else PGD 40, APGD 50)"
+    )
     made.add_argument("--repeats", type=int, help="rounds (by part and model: 5 to 25)")
     made.add_argument("--radius", default="8/255", help="breakable: the linf radius (8/255)")
     options = made.parse_args(arguments)
