@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from purebench.attacks.views.view import View
+from purebench.core.defense import Frozen
+from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
 
 FRESH = 8
@@ -32,10 +34,23 @@ def rows(mask: Tensor, values: Tensor) -> Tensor:
     return mask.view(-1, *[1] * (values.ndim - 1))
 
 
+def first_rows(index: Tensor) -> Tensor:
+    """Return which rows are the first ones of their image, bool [M].
+
+    Args:
+        index: Which image each row belongs to, [M].
+    """
+    ordered, order = index.sort(stable=True)
+    first = torch.ones_like(index, dtype=torch.bool)
+    first[order[1:]] = ordered[1:] != ordered[:-1]
+    return first
+
+
 class Best:
     """Best points of an attack on images x [N,C,H,W] with labels y [N] through a view.
 
-    Call `see` after every evaluation of a run, and `settle` with the last points of the run.
+    Call `see` after every evaluation of a run, and `settle` with the last points of the run. On a view that is not
+    random an image may have several rows, those of several runs; a broken image leaves with all of them.
 
     Attributes:
         view: The view that is attacked.
@@ -46,11 +61,20 @@ class Best:
         open: Images that are still attacked, bool [N].
         found: Best point of each image, [N,C,H,W].
         top: Largest loss of each image, [N].
+
+    Raises:
+        PurebenchError: If broken images would leave the batch of a frozen defense whose noise depends on its layout.
     """
 
     def __init__(self, view: View, x: Tensor, y: Tensor, *, stop: bool = True):
         self.view, self.y = view, y
         self.decides = view.decides and stop
+        if self.decides and isinstance(view.defense, Frozen) and view.defense.size != 1:
+            raise PurebenchError(
+                "expected a frozen defense whose noise does not depend on the layout of the batch, because broken "
+                f"images leave it, but got size={view.defense.size}; use frozen(defense, seed, size=1), or the attack "
+                "known-randomness on the random defense."
+            )
         self.lucky = view.random and self.decides  # a misclassification may be due to chance
         self.open = torch.ones(len(x), dtype=torch.bool, device=x.device)
         self.found = x.clone()
@@ -86,9 +110,11 @@ class Best:
         else:
             return torch.ones_like(index, dtype=torch.bool)
         if bool(broken.any()):
-            self.found[index[broken]] = points[broken]
-            self.open[index[broken]] = False
-        return ~broken
+            taken = broken.nonzero().squeeze(1)
+            taken = taken[first_rows(index[taken])]
+            self.found[index[taken]] = points[taken]
+            self.open[index[taken]] = False
+        return self.open[index]
 
     def _wrong_again(self, points: Tensor, index: Tensor) -> Tensor:
         """Return which images are wrong without gradients too, bool [M]; a coarse pass may err at a tie."""
@@ -133,7 +159,9 @@ class Best:
         if not len(index):
             return
         if not self.lucky:
-            better = loss > self.top[index]
+            better = (loss > self.top[index]).nonzero().squeeze(1)
+            better = better[loss[better].argsort(descending=True, stable=True)]
+            better = better[first_rows(index[better])]
             self.found[index[better]], self.top[index[better]] = points[better], loss[better].to(self.top)
             return
         last, fewest = self._fresh(points, index), self._fresh(self.fewest[index], index)

@@ -35,7 +35,7 @@ DONE, FAILED, BAD, OUT_OF_TIME = 0, 1, 2, 3
 SPEED = {
     **{
         f"ratio-{model}-eot{eot}": ["--part", "ratio", "--model", model, "--eot", str(eot)]
-        for model in ("fashion-resnet", "resnet18")
+        for model in ("fashion-resnet", "resnet18", "vit", "convnext")
         for eot in (1, 8)
     },
     "overhead": ["--part", "overhead"],

@@ -41,7 +41,8 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd import Momentum
 from purebench.attacks.gradient.apgd_state import RunState
-from purebench.attacks.gradient.pgd import arrive, check_dense, random_start
+from purebench.attacks.gradient.pgd import arrive, check_dense
+from purebench.attacks.gradient.runs import random_start
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.look import Look, Loss
 from purebench.attacks.views.view import View

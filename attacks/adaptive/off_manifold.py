@@ -18,7 +18,8 @@ from purebench.attacks.best import Best, rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient.apgd_l1 import largest
 from purebench.attacks.gradient.losses import margin, mean_over_draws
-from purebench.attacks.gradient.pgd import arrive, random_start, see_scores
+from purebench.attacks.gradient.pgd import arrive, see_scores
+from purebench.attacks.gradient.runs import Wave, waves
 from purebench.attacks.views.view import View
 from purebench.core.answers import Inapplicable, check_logits
 from purebench.core.errors import PurebenchError
@@ -60,15 +61,14 @@ def climb(
     """
     best = Best(view, x, y)
     see_scores(view, best, torch.arange(len(x), device=x.device), x, margin)
-    for _ in range(restarts):
-        index = best.open.nonzero().squeeze(1)
-        if len(index):
-            _run(view, x[index], index, threat, best, uphill, steps)
+    for wave in waves(view, best, x, [y] * restarts):
+        _run(view, wave, threat, best, uphill, steps)
     return best.points()
 
 
-def _run(view: View, clean: Tensor, index: Tensor, threat: ThreatModel, best: Best, uphill: Uphill, steps: int) -> None:
-    point = before = random_start(clean, threat)
+def _run(view: View, wave: Wave, threat: ThreatModel, best: Best, uphill: Uphill, steps: int) -> None:
+    index, clean = wave.index, wave.x
+    point = before = wave.random_start(threat)
     for k in range(steps):
         gradient, logits = uphill(k, index, point)
         ahead = threat.project(point + 2 * threat.radius * (1 - k / steps) * heading(gradient, point, threat), clean)

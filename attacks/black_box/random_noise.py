@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from purebench.attacks.entry import listed
-from purebench.attacks.gradient.pgd import random_start
+from purebench.attacks.gradient.runs import random_start
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.view import View
 from purebench.core.threat import Knowledge, ThreatModel

@@ -18,7 +18,8 @@ from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd_l1 import WIDER, SparseSteps
 from purebench.attacks.gradient.apgd_random import Annealed
 from purebench.attacks.gradient.apgd_state import RunState, Steps
-from purebench.attacks.gradient.pgd import random_start, see_scores
+from purebench.attacks.gradient.pgd import see_scores
+from purebench.attacks.gradient.runs import Wave, waves
 from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.look import Loss
@@ -121,29 +122,18 @@ class APGD(NativeAttack):
         best, everyone = Best(view, x, y, stop=self.stop), torch.arange(len(x), device=x.device)
         logits = clean_scores(view, x, self.targets)
         best.see(everyone, x, torch.full((len(x),), -torch.inf, device=x.device), logits, scored=True)
-        for number, aims in enumerate(aims_of_runs(logits, y, self.targets) * self.restarts):
-            index = best.open.nonzero().squeeze(1)
-            if len(index):
-                start = view.start[index] if view.start is not None and number == 0 else None
-                self._run(view, x[index], aims[index], index, threat, best, start)
+        for wave in waves(view, best, x, aims_of_runs(logits, y, self.targets) * self.restarts):
+            self._run(view, wave, threat, best)
         return best.points()
 
-    def _run(
-        self,
-        view: View,
-        x: Tensor,
-        aims: Tensor,
-        index: Tensor,
-        threat: ThreatModel,
-        best: Best,
-        start: Tensor | None,
-    ) -> None:
+    def _run(self, view: View, wave: Wave, threat: ThreatModel, best: Best) -> None:
+        start = view.start[wave.index] if view.start is not None and wave.first else None
         left = self.steps
         for factor, share in WIDER if threat.norm == "l1" else ():
             wider, steps = replace(threat, radius=factor * threat.radius), int(share * self.steps)
             if steps:
-                start, left = self._climb(view, x, aims, wider, steps, start).top_point, left - steps
-        run = self._climb(view, x, aims, threat, left, start, index, best)
+                start, left = self._climb(view, wave, wider, steps, start).top_point, left - steps
+        run = self._climb(view, wave, threat, left, start, best)
         if not len(run.index):
             return
         if best.lucky:
@@ -152,7 +142,7 @@ class APGD(NativeAttack):
         if view.random:  # the largest loss on the way is mostly due to chance
             return best.settle(run.index[stay], run.point[stay], value[stay])
         higher = value > run.top
-        point = torch.where(rows(higher, x), run.point, run.top_point)
+        point = torch.where(rows(higher, run.x), run.point, run.top_point)
         best.settle(run.index[stay], point[stay], torch.maximum(value, run.top)[stay])
 
     @property
@@ -167,26 +157,23 @@ class APGD(NativeAttack):
     def _climb(
         self,
         view: View,
-        x: Tensor,
-        aims: Tensor,
+        wave: Wave,
         threat: ThreatModel,
         steps: int,
         start: Tensor | None,
-        index: Tensor | None = None,
         best: Best | None = None,
     ) -> RunState:
-        """Run the loop from `start` or a random point; broken images leave if `best` is given.
+        """Run the loop from `start` or random points; broken images leave if `best` is given.
 
         The last point is not evaluated.
         """
         loss = self._loss
         rule = self._rule(threat, steps, start, view.random)
-        point = random_start(x, threat) if start is None else threat.project(start, x)
-        look = view.look(point, aims, loss)
-        everyone = torch.arange(len(x), device=x.device) if index is None else index
-        run = RunState.begin(everyone, x, aims, point, look, threat, rule.first)
+        point = wave.random_start(threat) if start is None else threat.project(start, wave.x)
+        look = view.look(point, wave.aims, loss)
+        run = RunState.begin(wave.index, wave.x, wave.aims, point, look, threat, rule.first)
         if best is not None:
-            run.keep(best.see(everyone, point, look.loss, look.logits))
+            run.keep(best.see(wave.index, point, look.loss, look.logits))
         for k in range(1, steps + 1):
             if not len(run.index):
                 break

@@ -29,7 +29,8 @@ from torch import Tensor
 from purebench.attacks.best import Best
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
-from purebench.attacks.gradient.pgd import arrive, check_dense, random_start
+from purebench.attacks.gradient.pgd import arrive, check_dense
+from purebench.attacks.gradient.runs import Wave, waves
 from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.look import Loss
@@ -97,20 +98,18 @@ class MD(NativeAttack):
         best, everyone = Best(view, x, y), torch.arange(len(x), device=x.device)
         clean = clean_scores(view, x, self.targets)
         best.see(everyone, x, torch.full((len(x),), -torch.inf, device=x.device), clean, scored=True)
-        for aims in aims_of_runs(clean, y, self.targets) * self.restarts:
-            for raises in (False, True):
-                index = best.open.nonzero().squeeze(1)
-                if len(index):
-                    self._run(view, x[index], aims[index], index, threat, best, raises)
+        aims = aims_of_runs(clean, y, self.targets) * self.restarts
+        for raises in (False, True):
+            for wave in waves(view, best, x, aims):
+                self._run(view, wave, threat, best, raises)
         return best.points()
 
-    def _run(
-        self, view: View, clean: Tensor, aims: Tensor, index: Tensor, threat: ThreatModel, best: Best, raises: bool
-    ) -> None:
+    def _run(self, view: View, wave: Wave, threat: ThreatModel, best: Best, raises: bool) -> None:
         """Run r = 0, or r = 1 if `raises` is True."""
+        index, clean, aims = wave.index, wave.x, wave.aims
         whole, direction = losses.find("pm" if self.loss == "pm" else "cw"), NORMS[threat.norm].direction
         change = round(self.change * self.steps)
-        point, project = random_start(clean, threat), threat.around(clean)
+        point, project = wave.random_start(threat), threat.around(clean)
         for k in range(self.steps):
             look = view.look(point, aims, self._stage(k, change, raises))
             value = losses.mean_over_draws(whole, look.logits, best.y[index])  # comparable between stages and targets

@@ -19,6 +19,7 @@ from torch import Tensor
 from purebench.attacks.best import Best, rows
 from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
+from purebench.attacks.gradient.runs import Wave, waves
 from purebench.attacks.gradient.targets import aims_of_runs, clean_scores
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.look import Loss
@@ -28,11 +29,6 @@ from purebench.core.norms.norm_facts import DENSE
 from purebench.core.norms.norms import NORMS
 from purebench.core.parameters import Count, CountOrZero, NonNegative, Positive, checked
 from purebench.core.threat import Knowledge, ThreatModel
-
-
-def random_start(x: Tensor, threat: ThreatModel) -> Tensor:
-    """Return a random point of the threat model around x, [N,C,H,W]."""
-    return threat.project(x + threat.radius * NORMS[threat.norm].random(x), x)
 
 
 @listed("projected gradient descent", norms="linf l2", sees="white-box", bounded=True)
@@ -97,10 +93,8 @@ class PGD(NativeAttack):
         """
         self.check(threat)
         best = Best(view, x, y)
-        for run, aims in enumerate(self._aims(view, x, best) * self.restarts):
-            index = best.open.nonzero().squeeze(1)
-            if len(index):
-                self._run(view, x[index], aims[index], index, threat, best, first=run == 0)
+        for wave in waves(view, best, x, self._aims(view, x, best) * self.restarts):
+            self._run(view, wave, threat, best)
         return best.points()
 
     def _aims(self, view: View, x: Tensor, best: Best) -> list[Tensor]:
@@ -111,18 +105,17 @@ class PGD(NativeAttack):
         best.see(everyone, x, torch.full((len(x),), -torch.inf, device=x.device), logits, scored=True)
         return aims_of_runs(logits, best.y, self.targets)
 
-    def _run(
-        self, view: View, clean: Tensor, aims: Tensor, index: Tensor, threat: ThreatModel, best: Best, *, first: bool
-    ) -> None:
+    def _run(self, view: View, wave: Wave, threat: ThreatModel, best: Best) -> None:
+        index, clean, aims = wave.index, wave.x, wave.aims
         loss, direction = losses.find(self.loss, targeted=self.targets > 0), NORMS[threat.norm].direction
         length = threat.radius * (2.5 / self.steps if self.step is None else self.step)
-        point = random_start(clean, threat) if self.random else clean
-        if first and view.start is not None:
+        point = wave.random_start(threat) if self.random else clean
+        if wave.first and view.start is not None:
             point = threat.project(view.start[index], clean)
         heading = torch.zeros_like(clean) if self.momentum else None
         project = threat.around(clean)
         for step in range(self.steps):
-            seen = clean if first and step == 0 else point
+            seen = clean if wave.first and step == 0 else point
             look = view.look(seen, aims, loss, signs=self.votes == "sign")
             stay = best.see(index, seen, look.loss, look.logits)  # False for the images that are broken
             gradient = look.gradient

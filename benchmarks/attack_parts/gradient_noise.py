@@ -21,7 +21,7 @@ from torch import Tensor
 
 from attack_parts.subjects import images as load
 from purebench.attacks.gradient.losses import cross_entropy
-from purebench.attacks.gradient.pgd import random_start
+from purebench.attacks.gradient.runs import random_start
 from purebench.attacks.views.gradient_modes import exact
 from purebench.boards.selection import choose
 from purebench.core import registry

@@ -1,7 +1,8 @@
-"""The attacked models: the bundled classifier, a ResNet-18, a tiny model, behind noise or a bundled purifier."""
+"""The attacked models: the bundled classifier or models with random weights, behind noise or a bundled purifier."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,27 @@ def resnet18(weights: Path | None = None) -> nn.Module:
     return model
 
 
+def vit() -> nn.Module:
+    """Return a vision transformer of four layers with random weights: [N,3,32,32] in [0,1] → logits [N,10]."""
+    from torchvision.models import VisionTransformer
+
+    model: nn.Module = VisionTransformer(
+        image_size=32, patch_size=4, num_layers=4, num_heads=3, hidden_dim=96, mlp_dim=192, num_classes=10
+    )
+    nn.init.xavier_uniform_(model.heads.head.weight)  # torchvision starts with zeros, whose gradients are zero
+    return model
+
+
+def convnext() -> nn.Module:
+    """Return a ConvNeXt of three stages with random weights: [N,3,32,32] in [0,1] → logits [N,10]."""
+    from torchvision.models import ConvNeXt
+    from torchvision.models.convnext import CNBlockConfig
+
+    stages = [CNBlockConfig(32, 64, 2), CNBlockConfig(64, 128, 2), CNBlockConfig(128, None, 2)]
+    model: nn.Module = ConvNeXt(stages, stochastic_depth_prob=0.0, num_classes=10)
+    return model
+
+
 def tiny() -> nn.Module:
     """Return a linear classifier of [N,3,32,32], with which nearly all time is overhead of the attack."""
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
@@ -138,10 +160,14 @@ def images(dataset: str, device: torch.device | None) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(part.floats()).to(device), torch.as_tensor(part.labels).to(device)
 
 
+MADE: dict[str, Callable[[], nn.Module]] = {"resnet18": resnet18, "vit": vit, "convnext": convnext, "tiny": tiny}
+"""The models with random weights, by name."""
+
+
 def speed_subject(name: str, count: int, *, noise: float, device: torch.device, seed: int) -> Subject:
     """Return `fashion-resnet`, `resnet18` or `tiny`, behind noise unless it is 0, with correctly classified images.
 
-    The last two have random weights and random images, labelled with the model's predictions.
+    Models other than `fashion-resnet` have random weights and random images, labelled with the model's predictions.
     """
     pool = 4 * count + 64
     with seeded("subject", name, str(seed)):
@@ -149,7 +175,7 @@ def speed_subject(name: str, count: int, *, noise: float, device: torch.device, 
             model, _, x, y = fashion(device=device)
             x, y = x[:pool], y[:pool]
         else:
-            model = (resnet18() if name == "resnet18" else tiny()).to(device).eval()
+            model = MADE[name]().to(device).eval()
             x = torch.rand(pool, 3, 32, 32).to(device)
             y = answers(model, x, 1)[:, 0]
         counted = Counted(NoisyInput(model, noise) if noise else model)

@@ -17,8 +17,8 @@ from attack_parts.subjects import Subject
 from purebench.core.seeds import seeded
 
 UNIT = "forward + backward"
-UNIT_PASSES = 40
-WARM_UP_STEPS = 10
+UNIT_PASSES = 20
+WARM_UP_STEPS = 3
 
 Clock = Callable[[], float]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from purebench.attacks.gradient.md import MD, step_length
-from purebench.attacks.gradient.pgd import random_start
+from purebench.attacks.gradient.runs import random_start
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import Defense, Function, as_defense
 from purebench.core.errors import PurebenchError

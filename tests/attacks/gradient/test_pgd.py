@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from purebench.attacks.gradient import losses
-from purebench.attacks.gradient.pgd import PGD, fgsm, mi_fgsm, random_start
+from purebench.attacks.gradient.pgd import PGD, fgsm, mi_fgsm
+from purebench.attacks.gradient.runs import random_start
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.defense import as_defense
 from purebench.core.errors import PurebenchError
