@@ -16,7 +16,8 @@ from purebench.boards.jobs import AnyJob, plan
 from purebench.boards.view_weights import view_weights
 from purebench.core import registry
 from purebench.core.compute.batching import fitting
-from purebench.core.compute.devices import find_device
+from purebench.core.compute.compiled import Probed
+from purebench.core.compute.devices import check_precision, find_device
 from purebench.core.defense import Defense, as_defense, fingerprint
 from purebench.core.errors import Missing, MissingFiles, PurebenchError, shown
 from purebench.core.seeds import seeded
@@ -25,6 +26,7 @@ from purebench.data.datasets import Array, ImageSet
 from purebench.data.ordering import balanced_order as balanced_order
 from purebench.data.validation import check_classes
 from purebench.execution.contract.checks import Facts, facts
+from purebench.execution.contract.compilation import compiled_names
 from purebench.execution.contract.pristine import copied
 from purebench.records.provenance import versions
 
@@ -50,6 +52,7 @@ class Context:
             from.
         checked: the defenses that `check_defenses` has accepted.
         view_weights: what `view_weights` has computed, by the row and the views.
+        probes: the compiled networks of each defense, once they are known, by its name, precision and layout.
     """
 
     board: Board
@@ -65,6 +68,7 @@ class Context:
     known: dict[tuple[str, int], Facts] = field(default_factory=dict)
     checked: set[str] = field(default_factory=set)
     view_weights: dict[tuple[str, str], str] = field(default_factory=dict)
+    probes: dict[tuple[str, str, bool], Probed] = field(default_factory=dict)
 
     def pristine(self, name: str) -> Defense:
         """Return a copy of a defense that was never called; jobs never call `defenses` themselves.
@@ -149,7 +153,8 @@ class Context:
         """Return the board's plan."""
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
         code, weights = code_of_board(self.board), view_weights(self.board, self.uncalled, self.view_weights)
-        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code, weights)
+        compiled = compiled_names(self)
+        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code, weights, compiled)
 
     def block(self, number: int) -> ImageSet:
         """Return the images of a block, in their order."""
@@ -183,11 +188,12 @@ def prepare(board: Board, device: str = "cpu") -> Context:
         device: `cpu`, `cuda` or `cuda:0`.
 
     Raises:
-        PurebenchError: something cannot be found or made.
+        PurebenchError: something cannot be found or made, or the device has not the board's precision.
         MissingFiles: files of the images or the classifier are not on this machine, or those of all rows; all missing
             files are listed.
     """
     place = find_device(device)
+    check_precision(board.attack_precision, place)
     needed: list[Missing] = []
     data: ImageSet | None = _if_here(lambda: load_images(board.dataset.use), needed)
     classifier: torch.nn.Module | None = _if_here(lambda: registry.create("classifiers", board.classifier), needed)

@@ -8,6 +8,8 @@ in this layout. Networks with group norms, which are several times slower in it 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -83,6 +85,18 @@ class CastWeights(PassContext):
                 cast = nn.Parameter(own.detach().to(torch.bfloat16, memory_format=layout), requires_grad=False)
             known = self.casts[id(own)] = own, own._version, cast
         return known[2]
+
+
+@contextmanager
+def in_bf16(device: torch.device, weights: CastWeights) -> Iterator[None]:
+    """Compute forward passes in bf16 inside a `with` block.
+
+    Args:
+        device: The device of the images.
+        weights: The weights of the modules that are called.
+    """
+    with torch.autocast(device.type, torch.bfloat16), weights:
+        yield
 
 
 def _has(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
