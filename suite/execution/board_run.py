@@ -140,6 +140,8 @@ def run_prepared(
     """
     refuse_dev(context.images)
     compute = Compute(str(context.device), workers) if compute is None else compute
+    if board.compile:
+        tell(f"compile: the networks of {len(context.defenses)} defenses are compiled, which takes minutes")
     planned = context.jobs()
     jobs = [job for job in planned if only is None or job.key in only]
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):

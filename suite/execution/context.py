@@ -150,7 +150,12 @@ class Context:
         return self.sizes[defense]
 
     def jobs(self) -> list[AnyJob]:
-        """Return the board's plan."""
+        """Return the board's plan.
+
+        Raises:
+            PurebenchError: the device does not have the arithmetic of the board's attacks.
+        """
+        check_precision(self.board.attack_precision, self.device)
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
         code, weights = code_of_board(self.board), view_weights(self.board, self.uncalled, self.view_weights)
         compiled = compiled_names(self)
@@ -193,7 +198,6 @@ def prepare(board: Board, device: str = "cpu") -> Context:
             files are listed.
     """
     place = find_device(device)
-    check_precision(board.attack_precision, place)
     needed: list[Missing] = []
     data: ImageSet | None = _if_here(lambda: load_images(board.dataset.use), needed)
     classifier: torch.nn.Module | None = _if_here(lambda: registry.create("classifiers", board.classifier), needed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from purebench.core.compute.compiled.call_layout import Arguments
 from purebench.core.errors import PurebenchError
 
 ANSWERS = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
-"""Largest difference of the answers, in the l2 norm, over the norm of the answers."""
+"""Largest difference of the answers, in the l2 norm, over the norm of the answers, by their type."""
 GRADIENTS = {torch.float32: 0.1, torch.bfloat16: 0.3}
 """Largest difference of the gradients, likewise. It is larger because a rounding error that moves an activation across
 the kink of a ReLU changes the gradient by a whole path: 0.7 % on the bundled ResNet."""
@@ -36,7 +37,7 @@ def check_agreement(
             many rows, or they differ.
     """
     device = next(leaf.device for leaf in given.leaves if isinstance(leaf, Tensor))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked(device):
         before = _states(device)
         expected, slopes = _answers(plain, module, given)
         if any(not torch.equal(one, other) for one, other in zip(before, _states(device), strict=True)):
@@ -44,10 +45,8 @@ def check_agreement(
         if any(not answer.ndim or len(answer) != rows for answer in expected):
             raise PurebenchError(f"expected tensors with {rows} rows, but its answer has other ones")
         found, others = _answers(compiled, module, given)
-    half = torch.is_autocast_enabled(device.type)
-    kind = torch.bfloat16 if half else torch.float32
-    _compare("answers", expected, found, ANSWERS[kind])
-    _compare("gradients", slopes, others, GRADIENTS[kind])
+        compare("answers", expected, found, ANSWERS)
+        compare("gradients", slopes, others, GRADIENTS)
 
 
 def _states(device: torch.device) -> list[Tensor]:
@@ -76,13 +75,37 @@ def _answers(function: Callable[..., Any], module: nn.Module, given: Arguments) 
     return [answer.detach() for answer in answers], slopes
 
 
-def _compare(what: str, expected: list[Tensor], found: list[Tensor], most: float) -> None:
+def compare(what: str, expected: Sequence[Tensor], found: Sequence[Tensor], most: Mapping[torch.dtype, float]) -> None:
+    """Compare tensors of a compiled network with those of the network itself.
+
+    Args:
+        what: Their name, for the error.
+        expected: Those of the network.
+        found: Those of its compiled form.
+        most: Largest difference in the l2 norm, over the norm of the expected tensor, by type. Inside autocast that of
+            its type counts.
+
+    Raises:
+        PurebenchError: If they differ.
+    """
     if [one.shape for one in expected] != [one.shape for one in found]:
         raise PurebenchError(f"expected {what} of equal shapes from its compiled form, but they differ")
     for one, other in zip(expected, found, strict=True):
+        half = torch.is_autocast_enabled(one.device.type)
+        allowed = most[torch.get_autocast_dtype(one.device.type) if half else torch.float32]
         apart = float((one.double() - other.double()).norm() / one.double().norm().clamp(min=1e-12))
-        if not apart <= most:
+        if not apart <= allowed:
             raise PurebenchError(
-                f"expected {what} of its compiled form within {100 * most:g} % of its own, but they differ by "
+                f"expected {what} of its compiled form within {100 * allowed:g} % of its own, but they differ by "
                 f"{100 * apart:.3g} %"
             )
+
+
+def forked(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context at whose end the states of the random generators are what they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the text of an error."""
+    return (str(error).strip().splitlines() or [""])[0]

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+PLAIN = (bool, int, float, str, type(None))
+"""Types of values that may be arguments besides tensors."""
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -31,9 +34,7 @@ class Argument:
     def of(cls, first: Any, second: Any, rows: tuple[int, int]) -> Argument | None:
         """Return the argument from its values in two calls with different numbers of rows; None if they do not fit."""
         if not isinstance(first, Tensor) or not isinstance(second, Tensor):
-            equal = (
-                type(first) is type(second) and isinstance(first, bool | int | float | str | None) and first == second
-            )
+            equal = type(first) is type(second) and isinstance(first, PLAIN) and first == second
             return cls(False, None, (), first) if equal else None
         if first.dtype != second.dtype:
             return None

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from purebench.core.answers import WholeFault
 from purebench.core.compute.batching import out_of_memory
-from purebench.core.compute.compiled.agreement import check_agreement
+from purebench.core.compute.compiled.agreement import check_agreement, first_line
 from purebench.core.compute.compiled.call_layout import Arguments, Layout
 from purebench.core.compute.entered import PassContext
 
@@ -126,8 +126,7 @@ class Networks:
         except Exception as error:  # the compiler, and what it calls, may raise any error
             if out_of_memory(error):
                 raise
-            told = str(error).strip().splitlines() or [""]
-            raise CompileFailure(f"{name}: {type(error).__name__}: {told[0]}") from error
+            raise CompileFailure(f"{name}: {type(error).__name__}: {first_line(error)}") from error
         return made
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from purebench.core.compute.compiled.agreement import ANSWERS, GRADIENTS, compare, first_line, forked
 from purebench.core.compute.compiled.call_layout import Arguments, Layout
 from purebench.core.compute.compiled.networks import Compiled, CompileFailure, Network, Networks
 
@@ -77,29 +79,27 @@ def probe(
     except Exception:  # its jobs report it
         return Probed(Networks((), largest), {})
     refused: dict[str, str] = {}
-    kept: list[Network] = []
+    every = Networks((), largest)
     for name in _most_parameters(calls):
         layouts = _layouts(first.get(name), calls[name])
         if not layouts:
             refused[name] = "its calls have no argument with one row per image, or differ from call to call"
             continue
         network = Network(name, layouts)
-        reason = _failure(network, calls[name], largest, defense, inside)
-        if reason:
+        if reason := _failure(every, network, calls[name], defense, inside):
             refused[name] = reason
         else:
-            kept.append(network)
-    for names in ([network.name for network in kept], _classifiers(kept)):
-        networks = Networks(tuple(network for network in kept if network.name in names), largest)
-        reason = _whole_failure(make(), networks, images, inside, differentiable)
+            every = replace(every, networks=(*every.networks, network))
+    for networks in (every, replace(every, networks=_classifiers(every))):
+        reason = _whole_failure(make, networks, images, inside, differentiable)
         if not reason:
             return Probed(networks, {name: why for name, why in refused.items() if name not in networks.names})
         refused |= dict.fromkeys(networks.names, reason)
     return Probed(Networks((), largest), refused)
 
 
-def _classifiers(kept: list[Network]) -> list[str]:
-    return [network.name for network in kept if network.name.split(".")[0] == "classifier"]
+def _classifiers(networks: Networks) -> tuple[Network, ...]:
+    return tuple(network for network in networks.networks if network.name.split(".")[0] == "classifier")
 
 
 def _recorded(
@@ -162,12 +162,11 @@ def _layouts(first: _Calls | None, second: _Calls) -> tuple[Layout, ...]:
     return tuple(dict.fromkeys(found))[:MOST_LAYOUTS]
 
 
-def _failure(network: Network, calls: _Calls, largest: int, defense: nn.Module, inside: Inside) -> str:
+def _failure(networks: Networks, network: Network, calls: _Calls, defense: nn.Module, inside: Inside) -> str:
     """Return why a network cannot be compiled in the modes of its calls; empty if it can."""
-    networks = Networks((network,), largest)
     try:
         for given, gradients in calls.given:
-            args, kwargs = torch.utils._pytree.tree_unflatten(given.leaves, given.structure)
+            args, kwargs = pytree.tree_unflatten(given.leaves, given.structure)
             with inside(defense), torch.set_grad_enabled(gradients):
                 networks.call(network, calls.module, args, kwargs)
     except CompileFailure as error:
@@ -175,16 +174,23 @@ def _failure(network: Network, calls: _Calls, largest: int, defense: nn.Module, 
     return ""
 
 
-def _whole_failure(defense: nn.Module, networks: Networks, images: Tensor, inside: Inside, differentiable: bool) -> str:
-    """Return why a pass through the defense fails if its networks are compiled; empty if it does not."""
-    x = images.detach().clone().requires_grad_()
-    compiled = Compiled(defense, networks)
-    try:
-        with inside(defense), compiled:
+def _whole_failure(
+    make: Callable[[], nn.Module], networks: Networks, images: Tensor, inside: Inside, differentiable: bool
+) -> str:
+    """Return why a pass through the defense fails, or differs, if its networks are compiled; empty if it does not."""
+
+    def answers(compiled: bool) -> tuple[Tensor, Tensor]:
+        defense, x = make(), images.detach().clone().requires_grad_()
+        with forked(x.device), inside(defense), Compiled(defense, networks) if compiled else nullcontext():
             logits = defense(x)
-        if differentiable:
-            torch.autograd.grad(logits.sum(), x)
+        gradient = torch.autograd.grad(logits.sum(), x)[0] if differentiable else torch.zeros(0)
+        return logits.detach(), gradient
+
+    try:
+        expected, found = answers(False), answers(True)
+        with inside(make()):  # the precision decides how much they may differ
+            compare("answers", expected[:1], found[:1], ANSWERS)
+            compare("gradients", expected[1:], found[1:], GRADIENTS)
     except Exception as error:  # torch raises RuntimeError, the compiler any error
-        told = str(error).strip().splitlines() or [""]
-        return f"{type(error).__name__}: {told[0]}"
+        return f"{type(error).__name__}: {first_line(error)}"
     return ""
