@@ -106,6 +106,9 @@ def forked(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of the text of an error."""
-    return (str(error).strip().splitlines() or [""])[0]
+def reason_of(error: BaseException) -> str:
+    """Return the class and the first line of an error, or of the one that caused it, as a compiler reports it."""
+    while (cause := getattr(error, "inner_exception", None) or error.__cause__) is not None:  # torch has the former
+        error = cause
+    told = (str(error).strip().splitlines() or [""])[0]
+    return told if isinstance(error, PurebenchError) else f"{type(error).__name__}: {told}"

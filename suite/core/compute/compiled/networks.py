@@ -15,13 +15,14 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch._functorch.config as functorch_config
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from purebench.core.answers import WholeFault
 from purebench.core.compute.batching import out_of_memory
-from purebench.core.compute.compiled.agreement import check_agreement, first_line
+from purebench.core.compute.compiled.agreement import check_agreement, reason_of
 from purebench.core.compute.compiled.call_layout import Arguments, Layout
 from purebench.core.compute.entered import PassContext
 
@@ -121,12 +122,13 @@ class Networks:
         plain = types.FunctionType(_forward.__code__.replace(), _forward.__globals__)
         made: Callable[..., Any] = torch.compile(plain, fullgraph=True, dynamic=False, backend=BACKEND)
         try:
-            with torch.compiler.set_stance("default"):
+            # without donated buffers, because attacks may pass a graph backwards more than once
+            with torch.compiler.set_stance("default"), functorch_config.patch(donated_buffer=False):
                 check_agreement(_forward, made, module, given, size)
         except Exception as error:  # the compiler, and what it calls, may raise any error
             if out_of_memory(error):
                 raise
-            raise CompileFailure(f"{name}: {type(error).__name__}: {first_line(error)}") from error
+            raise CompileFailure(f"{name}: {reason_of(error)}") from error
         return made
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from purebench.core.compute.compiled.agreement import ANSWERS, GRADIENTS, compare, first_line, forked
+from purebench.core.compute.compiled.agreement import ANSWERS, GRADIENTS, compare, forked, reason_of
 from purebench.core.compute.compiled.call_layout import Arguments, Layout
 from purebench.core.compute.compiled.networks import Compiled, CompileFailure, Network, Networks
 
@@ -192,5 +192,5 @@ def _whole_failure(
             compare("answers", expected[:1], found[:1], ANSWERS)
             compare("gradients", expected[1:], found[1:], GRADIENTS)
     except Exception as error:  # torch raises RuntimeError, the compiler any error
-        return f"{type(error).__name__}: {first_line(error)}"
+        return reason_of(error)
     return ""
