@@ -1,7 +1,8 @@
 """Runs GPU tests, the speed table, boards or trainings within a time limit; started by gpu.sh.
 
 Everything is done in steps, each in a separate process. A finished step leaves a file in the work folder and is not run
-again; a board resumes from its store, a training from its state. Results are packed into the output folder, in parts of at most 16 MiB.
+again; a board resumes from its store, a training from its state. Results are packed into the output folder, in parts of
+at most 16 MiB.
 """
 
 from __future__ import annotations
