@@ -168,6 +168,8 @@ def _heading(board: Board) -> Text:
         f"{100 * board.confidence:g} % confidence",
         *(["cascade"] if board.cascade else []),
         *([f"attacks in {board.attack_precision}"] if board.attack_precision != "float32" else []),
+        *(["attacks in channels-last layout"] if board.channels_last else []),
+        *(["attacks compiled"] if board.compile else []),
     ]
     heading.append("\n" + " · ".join(facts), style="not bold dim")
     return heading

@@ -1,7 +1,8 @@
-"""Runs the GPU tests, the speed table or boards within a time limit; started by gpu.sh, which installs purebench.
+"""Runs GPU tests, the speed table, boards or trainings within a time limit; started by gpu.sh.
 
 Everything is done in steps, each in a separate process. A finished step leaves a file in the work folder and is not run
-again; a board resumes from its store. Results are packed into the output folder, in parts of at most 16 MiB.
+again; a board resumes from its store, a training from its state. Results are packed into the output folder, in parts of
+at most 16 MiB.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PART = 15 * 2**20
 """Size of a part of the packed results, in bytes."""
 MOST = 48 * 2**20
-"""Size of the packed results, in bytes, above which stores are left out."""
+"""Size of the packed results, in bytes, above which stores and the states of finished trainings are left out."""
 GRACE = 20.0
 """Seconds that a step has to finish once its time is over, before it is killed."""
 DONE, FAILED, BAD, OUT_OF_TIME = 0, 1, 2, 3
@@ -107,12 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the options; arguments after `--` are passed to pytest, the benchmark or `purebench run` unchanged."""
+    """Parse the options; arguments after `--` are passed to pytest, the benchmark, `purebench run` or `train`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
     made = argparse.ArgumentParser(prog="tools/gpu.sh", description=__doc__.splitlines()[0])
     made.add_argument("--began", type=float, default=time.time(), help=argparse.SUPPRESS)
-    made.add_argument("what", choices=("tests", "speed", "boards"))
+    made.add_argument("what", choices=("tests", "speed", "boards", "train"))
     made.add_argument("--minutes", type=float, required=True, help="time limit, installation included")
     made.add_argument("--wheels", type=Path, help="folder of wheels that are installed beside purebench")
     made.add_argument("--work", type=Path, default=ROOT / "build" / "gpu", help="where it works (build/gpu)")
@@ -122,6 +123,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--commit", default="", help="the commit, where the machine has no git history")
     made.add_argument("--board", action="append", default=[], help="boards: a board, may be given several times")
     made.add_argument("--images", type=int, help="boards: only the first so many images")
+    made.add_argument("--recipe", action="append", default=[], help="train: a recipe, may be given several times")
+    made.add_argument("--budget", type=float, metavar="MINUTES", help="train: of each recipe (the recipe's own)")
     made.add_argument("--only", action="append", choices=SPEED, help="speed: only this part, may be repeated")
     options = made.parse_args(words[:cut])
     options.extra = words[cut + 1 :]
@@ -129,6 +132,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         made.error(f"--minutes: expected a positive number, but got {options.minutes:g}")
     if (options.what == "boards") != bool(options.board):
         made.error("--board: expected with `boards`, and with nothing else")
+    if (options.what == "train") != bool(options.recipe):
+        made.error("--recipe: expected with `train`, and with nothing else")
+    if options.budget is not None and (options.what != "train" or not options.budget > 0):
+        made.error("--budget: expected a positive number of minutes with `train`, and with nothing else")
     return options
 
 
@@ -144,6 +151,13 @@ def steps(options: argparse.Namespace, folder: Path) -> Iterator[Step]:
             command = [*script, "--device", options.device, "--json", str(folder / f"{name}.json")]
             # 1: a bar was missed, which the file records; some bars cannot be met because peers are missing here
             yield Step(name, [*command, *options.extra], folder / f"{name}.done", (0, 1))
+    elif options.what == "train":
+        for recipe in options.recipe:
+            place = folder / recipe
+            command = [sys.executable, "-m", "purebench", "train", recipe, "--device", options.device]
+            command += ["--out", str(place)]
+            command += [] if options.budget is None else ["--minutes", f"{options.budget:g}"]
+            yield Step(recipe, [*command, *options.extra], place / "train.done")
     else:
         for board in options.board:
             name = Path(board).parent.name if board.endswith((".yaml", ".yml")) else board
@@ -197,7 +211,7 @@ def watched(command: list[str], clock: Clock, log: Path, device: str) -> int | N
 
 
 def pack(folder: Path, out: Path) -> list[str]:
-    """Write the folder as NAME.tar.gz.000, .001, … into `out`; stores are left out if it would be too large.
+    """Write the folder as NAME.tar.gz.000, .001, … into `out`; see MOST for what is left out of it.
 
     Returns the names of the parts.
     """
@@ -208,9 +222,9 @@ def pack(folder: Path, out: Path) -> list[str]:
     with tarfile.open(whole, "w:gz") as archive:
         archive.add(folder, folder.name)
     if whole.stat().st_size > MOST:
-        print("the stores are left out of the results: they are too large; they stay in the work folder")
+        print("stores, and states of finished trainings, are too large for the results; they stay in the work folder")
         with tarfile.open(whole, "w:gz") as archive:
-            archive.add(folder, folder.name, filter=lambda one: None if "records.sqlite" in one.name else one)
+            archive.add(folder, folder.name, filter=lambda one: None if spare(one.name, folder) else one)
     names = []
     with whole.open("rb") as file:
         while part := file.read(PART):
@@ -218,6 +232,12 @@ def pack(folder: Path, out: Path) -> list[str]:
             (out / names[-1]).write_bytes(part)
     whole.unlink()
     return names
+
+
+def spare(name: str, folder: Path) -> bool:
+    """Return whether a file in the folder, by its name in the archive, is left out of results that are too large."""
+    finished = (folder.parent / name).with_name("train.done").is_file()
+    return "records.sqlite" in name or (name.endswith(".state.pt") and finished)
 
 
 def unpack(earlier: Path, what: str, work: Path) -> None:

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Runs the GPU tests, the speed table or boards on a machine with CUDA, Python 3.12 and torch 2.11, within a time limit.
+# Runs GPU tests, the speed table, boards or trainings on a machine with CUDA, Python 3.12 and torch 2.11, within a time
+# limit.
 #
 #   tools/gpu.sh tests --minutes 5 --wheels .whl
 #   tools/gpu.sh speed --minutes 10 --wheels .whl
 #   tools/gpu.sh boards --minutes 14 --wheels .whl --board fashion-linf --images 200
+#   tools/gpu.sh train --minutes 14 --wheels .whl --recipe fashion-vae --budget 10 -- --data FOLDER
 #
 # Nothing is fetched: --wheels DIR holds the packages that the machine lacks, and purebench is built from this checkout
 # with the machine's own setuptools (77 or newer) or with a wheel of it. Both are installed into --work (default

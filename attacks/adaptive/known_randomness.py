@@ -51,7 +51,7 @@ def frozen_view(view: View, seed: int) -> View:
             return view.purify(x)
 
     made = replace(view, defense=frozen(view.defense, seed), purify=purify, random=False, precision="float32")
-    return replace(made, forwards=0, backwards=0, looked=0, flat=0, not_finite=0, counters=None)
+    return replace(made, compiled=None, forwards=0, backwards=0, looked=0, flat=0, not_finite=0, counters=None)
 
 
 @listed("knows the noise; then starts from what it found", norms="linf l2", sees="white-box", bounded=True)

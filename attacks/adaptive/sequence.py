@@ -146,7 +146,7 @@ class Sequence(NativeAttack):
         """Return the points of one part, inside the threat model; its passes, notes and warnings are the sequence's."""
         given = {"defense": view.defense, "eot": part.eot, "images": x, "threat": threat}
         own: View = registry.create("views", part.gradient, **given)
-        own.batch, own.precision = DeviceBatch(view.batch.size), view.precision
+        own.batch, own.precision, own.compiled = DeviceBatch(view.batch.size), view.precision, view.compiled
         own.start = found if part.found else None
         try:
             answer = registry.create("attacks", part.use)(own, x, y, threat)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from purebench.attacks.views.look import Loss
     from purebench.attacks.views.view import View
 
-ROUNDING = {"float32": 1e-4, "bf16": 1e-2}
+ROUNDING = {"float32": 1e-4, "tf32": 1e-2, "bf16": 1e-2}
 """Largest difference of a purified value, in [0,1], between a pass and the replay of some of its rows. A replay of all
 rows has the same sums, but perhaps other kernels because gradients are computed; it may differ by ten times as much."""
 OTHER_DRAW = (

@@ -7,7 +7,7 @@ the mean of the draws' loss gradients from `look`, attacks of libraries differen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -20,7 +20,9 @@ from purebench.attacks.views.look_counters import LookCounters
 from purebench.attacks.views.view_module import NO_GRADIENT, ViewModule, passes_gradient
 from purebench.core.answers import check_logits
 from purebench.core.compute.batching import DeviceBatch
-from purebench.core.compute.cast_weights import CastWeights
+from purebench.core.compute.cast_weights import CastWeights, in_bf16
+from purebench.core.compute.compiled import Compiled
+from purebench.core.compute.devices import tf32
 from purebench.core.defense import Defense
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import ResultWarning, WarningCode, joined
@@ -37,7 +39,7 @@ class View:
         decides: Whether a misclassification seen through this view is one of the defense itself.
         eot: EOT samples, the draws that `look` averages over; one draw if the view is not random.
         batch: Splits the work into batches that fit the device.
-        precision: `float32`, or `bf16` for the passes of `look`. The losses, and all `scores`, are float32.
+        precision: `float32`, or `bf16` or `tf32` for the passes of `look`. The losses, and all `scores`, are float32.
         forwards: Images passed forward so far.
         backwards: Images passed backward so far.
         told: Notes for the record.
@@ -48,6 +50,7 @@ class View:
         counters: Counts the wrong draws of the looks at each image; None where they are not counted.
         start: Points [N,C,H,W] at which the first run of an attack starts; None for the attack's own start.
         cast: The defense's weights in the view's precision; None before the first pass in bf16.
+        compiled: The defense's networks, which are called compiled in the passes of `look`; None for uncompiled passes.
     """
 
     defense: Defense
@@ -67,6 +70,7 @@ class View:
     counters: LookCounters | None = None
     start: Tensor | None = None
     cast: CastWeights | None = field(default=None, repr=False)
+    compiled: Compiled | None = field(default=None, repr=False)
     changes_loss: ClassVar[bool] = False
     """True if `look` evaluates another loss than that of the defense's logits; only attacks that call it use that."""
 
@@ -110,27 +114,27 @@ class View:
         return self.eot if self.random else 1
 
     def logits(self, x: Tensor, *, coarse: bool = False) -> Tensor:
-        """Compute the logits in one differentiable pass, which is counted and checked.
+        """Compute the logits [N,K] in one differentiable pass, which is counted and checked.
 
         Args:
             x: Images [N,C,H,W] in [0,1].
-            coarse: Use the view's precision; otherwise float32.
-
-        Returns:
-            Logits [N,K].
+            coarse: Use the view's precision and its compiled networks; otherwise float32.
         """
-        if not coarse or self.precision == "float32":
-            return self._pass(x)
+        if not coarse:
+            with tf32(False):
+                return self._pass(x)
         with self.coarse(x):
-            return self._pass(x).float()
+            return self._pass(x)
 
     @contextmanager
     def coarse(self, x: Tensor) -> Iterator[None]:
-        """Return a context in which passes over images like x have the view's precision."""
-        half = self.precision != "float32"
-        if half and self.cast is None:
-            self.cast = CastWeights(self.defense)
-        with torch.autocast(x.device.type, torch.bfloat16, half), self.cast if half and self.cast else nullcontext():
+        """Return a context in which passes over images like x have the view's precision, and compiled networks."""
+        with ExitStack() as stack:
+            if self.precision == "bf16":
+                self.cast = self.cast or CastWeights(self.defense)
+                stack.enter_context(in_bf16(x.device, self.cast))
+            if self.compiled is not None:
+                stack.enter_context(self.compiled)
             yield
 
     def _pass(self, x: Tensor) -> Tensor:
@@ -139,14 +143,11 @@ class View:
 
     @torch.no_grad()
     def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
-        """Compute the logits of fresh draws, without gradients.
+        """Compute the logits [N,draws,K] of fresh draws, without gradients.
 
         Args:
             x: Images [N,C,H,W] in [0,1].
             draws: Draws per image; None for `eot`. A view that is not random always takes one.
-
-        Returns:
-            Logits [N,draws,K].
         """
         count = (draws or self.eot) if self.random else 1
         (found,) = self.drawn(lambda part: (self.logits(part),), count, x)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purebench.core.compute.cast_weights import entered
+from purebench.core.compute.entered import entered
 
 Step = Callable[[Tensor], Tensor]
 

@@ -11,7 +11,7 @@ from purebench.core.threat import ThreatModel
 
 SOURCE = "source"
 FOR = ("all", "deterministic", "random", SOURCE)
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,9 @@ class Board:
         seed: Seed of all random numbers.
         cascade: Whether an image that was wrong on every verification draw under one attack is spared the attacks after
             it, whose numbers are then conditional.
-        attack_precision: Arithmetic of the attacks, float32 or bf16; verification is in float32.
+        attack_precision: Arithmetic of the attacks, float32, tf32 (on GPUs) or bf16; verification is in float32.
+        channels_last: Whether the attacks' passes use weights in the channels-last layout.
+        compile: Whether the attacks' passes call compiled networks, where these can be compiled.
         stop: When a run may end before its last image; None for never.
         controls: Defenses of known robust accuracy; the attacks are run on them by a board of its own (see
             `controls_board`).
@@ -180,6 +182,8 @@ class Board:
     seed: int = 0
     cascade: bool = False
     attack_precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
     stop: Stop | None = None
     controls: tuple[DefenseChoice, ...] = field(default=(), compare=False)
     radius_text: str = field(default="", compare=False)
@@ -229,6 +233,8 @@ class Board:
             "seed": self.seed,
             "cascade": self.cascade,
             "attack_precision": self.attack_precision,
+            **({"channels_last": True} if self.channels_last else {}),
+            **({"compile": True} if self.compile else {}),
             "attacks": {attack.name: _plain_attack(attack) for attack in self.attacks},
             "defenses": {defense.name: defense.use.plain() for defense in self.defenses},
             **({"stop": self.stop.to_dict()} if self.stop else {}),

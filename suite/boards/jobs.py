@@ -84,6 +84,7 @@ def plan(
     version: str,
     code: BoardCode,
     view_weights: Mapping[tuple[str, str], str] | None = None,
+    compiled: Mapping[str, Sequence[str]] | None = None,
 ) -> list[AnyJob]:
     """Return the jobs of a board, blocks outermost, so that an interrupted run has complete images for all rows.
 
@@ -97,8 +98,9 @@ def plan(
         code: The code of the board's parts.
         view_weights: Hash of the weights of the models that the views of an attack name, by the names of the row and
             the attack; without an entry, they name none.
+        compiled: The networks of each defense that its attacks call compiled, by name; without an entry, none.
     """
-    keys = _Keys(board, block_hashes, fingerprints, version, code, view_weights or {})
+    keys = _Keys(board, block_hashes, fingerprints, version, code, view_weights or {}, compiled or {})
     every: list[AnyJob] = []
     for block in range(board.most_blocks):
         for defense in board.defenses:
@@ -142,8 +144,9 @@ class _Keys:
         version: str,
         code: BoardCode,
         view_weights: Mapping[tuple[str, str], str],
+        compiled: Mapping[str, Sequence[str]],
     ):
-        self.view_weights = view_weights
+        self.view_weights, self.compiled = view_weights, compiled
         self.board, self.block_hashes, self.fingerprints, self.version = board, block_hashes, fingerprints, version
         self._code = cache(code.of_job)
         self._picking = {"purebench": code.worst_case.to_dict(), "packages": dict(code.worst_case.packages)}
@@ -192,6 +195,7 @@ class _Keys:
     def _decides(self, block: int, defense: DefenseChoice, attack: AttackChoice) -> dict[str, Any]:
         board, start = self.board, block * self.board.dataset.block
         view_weights = self.view_weights.get((defense.name, attack.name))
+        compiled = self.compiled.get(defense.name)
         return {
             "version": self.version,
             "code": self._code(defense.name, attack.name),
@@ -204,6 +208,8 @@ class _Keys:
             **({"view weights": view_weights} if view_weights else {}),
             "threat": asdict(board.threat),
             "attack": {**_attack(attack), "only": attack.only, "precision": board.attack_precision},
+            **({"channels last": True} if board.channels_last else {}),
+            **({"compiled": list(compiled)} if compiled else {}),
             **({"counters": True} if attack.counters else {}),
             **({} if attack.for_row(defense.name) else {"bespoke": "to other rows"}),
             **({"reused": board.reuses(defense.name, attack.name)} if attack.only == SOURCE else {}),

@@ -78,6 +78,8 @@ def parse_board(data: Any) -> Board:
         seed=found.seed,
         cascade=found.cascade,
         attack_precision=found.attack_precision,
+        channels_last=found.channels_last,
+        compile=found.compile,
         stop=_stop(found),
         controls=tuple(DefenseChoice(name, use) for name, use in found.controls.items()),
         radius_text=str(found.threat.radius),

@@ -43,8 +43,9 @@ def run_command(board: Board, defense: Spec | Sequence[Spec] | None = None, **op
     """Return the `purebench run` that reproduces a board's results, or those of one of its rows.
 
     The command contains everything in which the board differs from the file that it was made from: images, radius,
-    stopping rule, cascade and precision, and the rows, unless they are those of the file. That file is read for bundled
-    boards only; for other boards, which may come from another user, the command contains all of it.
+    stopping rule, cascade, precision, layout and compilation, and the rows, unless they are those of the file. That
+    file is read for bundled boards only; for other boards, which may come from another user, the command contains all
+    of it.
 
     Args:
         board: The board as it was run.
@@ -66,6 +67,8 @@ def run_command(board: Board, defense: Spec | Sequence[Spec] | None = None, **op
         "max_images": None if stop is None else stop.max_images,
         "cascade": board.cascade and (file is None or not file.cascade),
         "attack_precision": None if board.attack_precision == "float32" else board.attack_precision,
+        "channels_last": board.channels_last and (file is None or not file.channels_last),
+        "compile": board.compile and (file is None or not file.compile),
     }
     return command("run", origin, **(given | options))
 

@@ -197,8 +197,14 @@ class BoardCore(StrictModel):
         default=False,
         description=("Skip the remaining attacks on an image once every draw of it was wrong under one attack."),
     )
-    attack_precision: Literal["float32", "bf16"] = Field(
-        default="float32", description="Arithmetic of the attacks; verification is in float32."
+    attack_precision: Literal["float32", "tf32", "bf16"] = Field(
+        default="float32", description="Arithmetic of the attacks; verification is in float32. tf32 needs a GPU."
+    )
+    channels_last: bool = Field(
+        default=False, description="Use weights in the channels-last layout in the attacks' passes."
+    )
+    compile: bool = Field(
+        default=False, description="Call compiled networks in the attacks' passes, where these can be compiled."
     )
     attacks: Annotated[dict[str, AttackSchema], NotWorstCase, Named] = Field(
         description="The attacks by name, in order. The one named clean gives the clean accuracy.",
@@ -266,7 +272,10 @@ def require_whole(core: BoardCore, board: Mapping[str, Any]) -> None:
     Raises:
         PurebenchError: If a key is missing.
     """
-    parts = [(board, core, {"schema_version", "stop"}), (board["dataset"], core.dataset, set())]
+    parts = [
+        (board, core, {"schema_version", "stop", "channels_last", "compile"}),
+        (board["dataset"], core.dataset, set()),
+    ]
     parts += [
         (board["attacks"][name], attack, {"source", "counters", "spare", "rows"})
         for name, attack in core.attacks.items()

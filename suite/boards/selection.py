@@ -75,6 +75,8 @@ def choose(
     radius: str | None = None,
     cascade: bool = False,
     precision: str | None = None,
+    channels_last: bool = False,
+    compiled: bool = False,
     until: Sequence[str] | None = None,
     max_images: int | None = None,
 ) -> Board:
@@ -91,6 +93,8 @@ def choose(
         radius: A radius other than the board's.
         cascade: Switches the cascade on.
         precision: Arithmetic of the attacks; None for the board's.
+        channels_last: Switches the channels-last layout of weights on.
+        compiled: Switches compiled networks on.
         until: When a run may stop (see `parse_until`); None for the board's rule.
         max_images: Largest number of images to run; None for the board's.
 
@@ -104,7 +108,13 @@ def choose(
     board = replace(load_board(find_board(name)), origin=name)
     if radius is not None:
         board = at_radius(board, radius)
-    board = replace(board, cascade=board.cascade or cascade, attack_precision=precision or board.attack_precision)
+    board = replace(
+        board,
+        cascade=board.cascade or cascade,
+        attack_precision=precision or board.attack_precision,
+        channels_last=board.channels_last or channels_last,
+        compile=board.compile or compiled,
+    )
     if images is not None:
         board = replace(board, dataset=replace(board.dataset, images=images))
     if defenses:

@@ -15,6 +15,7 @@ from purebench.core.files.text import duration
 from purebench.data.splits import refuse_dev
 from purebench.execution.backends.compute import Compute
 from purebench.execution.context import Context, prepare
+from purebench.execution.contract.compilation import uncompiled
 from purebench.execution.earlier_rows import Listing, with_earlier_rows
 from purebench.execution.early_checks import check_attacks, check_defenses
 from purebench.execution.jobs.job_inputs import inputs_of
@@ -130,7 +131,8 @@ def run_prepared(
         retry_errors: whether to run ERRORED jobs again.
         keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run.
         progress: called at the start and after each job.
-        tell: called with one line if the stopping rule or the budget ends the run, and if a worker is replaced.
+        tell: called with one line for each warning, if the stopping rule or the budget ends the run, and if a worker is
+            replaced.
         order: the order of execution.
 
     Returns:
@@ -142,12 +144,15 @@ def run_prepared(
     if not dev:
         refuse_dev(context.images)
     compute = Compute(str(context.device), workers) if compute is None else compute
+    if board.compile:
+        tell(f"compile: the networks of {len(context.defenses)} defenses are compiled, which takes minutes")
     planned = context.jobs()
     jobs = [job for job in planned if only is None or job.key in only]
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
         check_attacks(board)
-        for warning in check_defenses(context):
-            tell(warning)
+        for warning in [*check_defenses(context), uncompiled(context)]:
+            if warning:
+                tell(warning)
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one

@@ -17,7 +17,8 @@ from purebench.boards.needed_files import needed_files
 from purebench.boards.view_weights import view_weights
 from purebench.core import registry
 from purebench.core.compute.batching import fitting
-from purebench.core.compute.devices import find_device
+from purebench.core.compute.compiled import Probed
+from purebench.core.compute.devices import check_precision, find_device
 from purebench.core.defense import Defense, as_defense, fingerprint
 from purebench.core.errors import Missing, MissingFiles, PurebenchError, shown
 from purebench.core.seeds import seeded
@@ -26,6 +27,7 @@ from purebench.data.datasets import Array, ImageSet
 from purebench.data.ordering import balanced_order as balanced_order
 from purebench.data.validation import check_classes
 from purebench.execution.contract.checks import Facts, facts
+from purebench.execution.contract.compilation import compiled_names
 from purebench.execution.contract.pristine import copied
 from purebench.records.provenance import versions
 
@@ -51,6 +53,7 @@ class Context:
             from.
         checked: the defenses that `check_defenses` has accepted.
         view_weights: what `view_weights` has computed, by the row and the views.
+        probes: the compiled networks of each defense, once they are known, by its name, precision and layout.
     """
 
     board: Board
@@ -66,6 +69,7 @@ class Context:
     known: dict[tuple[str, int], Facts] = field(default_factory=dict)
     checked: set[str] = field(default_factory=set)
     view_weights: dict[tuple[str, str], str] = field(default_factory=dict)
+    probes: dict[tuple[str, str, bool], Probed] = field(default_factory=dict)
 
     def pristine(self, name: str) -> Defense:
         """Return a copy of a defense that was never called; jobs never call `defenses` themselves.
@@ -147,10 +151,16 @@ class Context:
         return self.sizes[defense]
 
     def jobs(self) -> list[AnyJob]:
-        """Return the board's plan."""
+        """Return the board's plan.
+
+        Raises:
+            PurebenchError: the device does not have the arithmetic of the board's attacks.
+        """
+        check_precision(self.board.attack_precision, self.device)
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
         code, weights = code_of_board(self.board), view_weights(self.board, self.uncalled, self.view_weights)
-        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code, weights)
+        compiled = compiled_names(self)
+        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code, weights, compiled)
 
     def block(self, number: int) -> ImageSet:
         """Return the images of a block, in their order."""
@@ -184,7 +194,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
         device: `cpu`, `cuda` or `cuda:0`.
 
     Raises:
-        PurebenchError: something cannot be found or made.
+        PurebenchError: something cannot be found or made, or the device has not the board's precision.
         MissingFiles: files of the images or the classifier are not on this machine, or those of all rows; all missing
             files are listed.
     """

@@ -22,6 +22,7 @@ from purebench.core import registry
 from purebench.core.defense import Defense, fingerprint
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, build_defense
+from purebench.execution.contract.compilation import probe_defense
 from purebench.records.cells import MOST_UNLISTED
 from purebench.records.provenance import versions
 from purebench.records.store import Store
@@ -131,7 +132,8 @@ def _current(board: Board, row: DefenseChoice, context: Context, saved: Store) -
         prints = {name: _fingerprint(one, context) for name, one in made.items()}
         hashes = [context.block(number).hash for number in range(board.blocks)]
         weights = view_weights(alone, lambda name: _built(made[name], context))
-        jobs = plan(alone, hashes, prints, versions()["purebench"], code_of_board(alone), weights)
+        compiled = {name: _compiled(one, alone, context) for name, one in made.items()} if alone.compile else {}
+        jobs = plan(alone, hashes, prints, versions()["purebench"], code_of_board(alone), weights, compiled)
     except Exception:  # its file may be gone or broken, and another row is being run
         return None
     return jobs if all(saved.has(job.key) for job in jobs) else None
@@ -142,6 +144,11 @@ def _fingerprint(row: DefenseChoice, context: Context) -> str:
     if row.name in context.fingerprints:
         return context.fingerprints[row.name]
     return fingerprint(_built(row, context))
+
+
+def _compiled(row: DefenseChoice, board: Board, context: Context) -> tuple[str, ...]:
+    """Return the names of a row's compiled networks; the row is built for this and then discarded."""
+    return probe_defense(board, context, lambda: _built(row, context).to(context.device)).networks.names
 
 
 def _built(row: DefenseChoice, context: Context) -> Defense:

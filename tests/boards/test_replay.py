@@ -64,6 +64,8 @@ CHANGES: list[dict[str, Any]] = [
     {"max_images": 4},
     {"cascade": True},
     {"precision": "bf16"},
+    {"precision": "tf32", "channels_last": True},
+    {"compiled": True},
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 
 pytestmark = pytest.mark.gpu
-NAME = os.environ.get("PUREBENCH_TEST_DEVICE", "cuda")
 BOARD = """
 name: small
 dataset: {use: fashion-mnist, images: 32, block: 16}
@@ -32,13 +30,6 @@ attacks:
   apgd: {use: apgd(steps=4), gradient: exact, eot: 2}
 defenses: {none: none, blur: gaussian-blur(sigma=1.0), noise: gaussian-noise(sigma=0.1), vae: vae}
 """
-
-
-@pytest.fixture(scope="module")
-def device() -> torch.device:
-    if NAME.startswith("cuda") and not torch.cuda.is_available():
-        pytest.skip("needs CUDA; PUREBENCH_TEST_DEVICE names another device")
-    return torch.device(NAME)
 
 
 @pytest.fixture(scope="module")

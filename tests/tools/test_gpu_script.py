@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -10,9 +12,16 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+_spec = importlib.util.spec_from_file_location("gpu_script", ROOT / "tools" / "gpu.py")
+assert _spec is not None
+assert _spec.loader is not None
+script: Any = importlib.util.module_from_spec(_spec)
+sys.modules["gpu_script"] = script
+_spec.loader.exec_module(script)
 
 
 def gpu(
@@ -85,11 +94,80 @@ def test_a_board_out_of_time_resumes_from_the_packed_files(tmp_path: Path) -> No
     )
 
 
+def training_images(folder: Path) -> Path:
+    """Writes random images in the format of Fashion-MNIST: 5,040 for training, of which a recipe holds 5,000 out."""
+    folder.mkdir()
+    for part, count in (("train", 5040), ("t10k", 40)):
+        images, labels = np.random.default_rng(0).integers(0, 256, (count, 28, 28)), np.arange(count) % 10
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            shape = np.array(values.shape, ">i4").tobytes()
+            head = bytes([0, 0, 8, values.ndim]) + shape
+            (folder / f"{part}-{kind}-ubyte").write_bytes(head + values.astype(np.uint8).tobytes())
+    return folder
+
+
+@pytest.mark.slow
+def test_a_training_out_of_time_resumes_from_the_packed_state(tmp_path: Path) -> None:
+    """The state is saved once a minute and at the end of a budget; the second run has a larger one."""
+    data = str(training_images(tmp_path / "data"))
+    words = ["--recipe", "fashion-linear", "--", "--data", data, "--steps"]
+    code, provenance, output = gpu(tmp_path, "train", *words, "20")
+    assert (code, provenance["complete"]) == (0, True), output
+    files = {"safetensors", "state.pt", "md", "log.jsonl"}
+    names = packed(tmp_path / "out", "train", tmp_path)
+    assert {f"train/fashion-linear/fashion-linear.{one}" for one in files} <= set(names)
+    assert provenance["steps"][0]["state"] == "done"
+    code, again, output = gpu(tmp_path, "train", *words, "20")
+    assert (code, again["steps"][0]["earlier"]) == (0, True), output
+    resumed = ["--resume", str(tmp_path / "out"), "--work", str(tmp_path / "other")]
+    code, provenance, output = gpu(tmp_path, "train", *resumed, *words, "30", out="second")
+    assert (code, provenance["complete"]) == (0, True), output
+    with tarfile.open(fileobj=io.BytesIO((tmp_path / "second" / "train.tar.gz.000").read_bytes())) as archive:
+        card = archive.extractfile("train/fashion-linear/fashion-linear.md")
+        log = archive.extractfile("train/fashion-linear/fashion-linear.log.jsonl")
+        assert card is not None
+        assert log is not None
+        assert b"30 steps of" in card.read()
+        steps = [json.loads(line)["step"] for line in log.read().splitlines()]
+    assert steps == [20, 30]  # the rows of both runs: the second one began where the first one ended
+
+
+def test_large_results_leave_out_stores_and_states_of_finished_trainings_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "MOST", 1)
+    folder = tmp_path / "train"
+    for name in (
+        "over/a.state.pt",
+        "over/a.safetensors",
+        "over/train.done",
+        "going/b.state.pt",
+        "board/records.sqlite",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(os.urandom(64))
+    assert script.pack(folder, tmp_path / "out") == ["train.tar.gz.000"]
+    names = {name for name in packed(tmp_path / "out", "train", tmp_path) if "." in name}
+    assert names == {f"train/{name}" for name in ("over/a.safetensors", "over/train.done", "going/b.state.pt")}
+
+
+def test_a_training_gets_device_folder_and_budget(tmp_path: Path) -> None:
+    words = ["train", "--minutes", "5", "--recipe", "fashion-vae", "--recipe", "fashion-ddpm", "--budget", "2.5"]
+    options = script.parse([*words, "--device", "cuda:1", "--", "--seed", "3"])
+    found = {step.name: step.command[2:] for step in script.steps(options, tmp_path)}
+    expected = ["--device", "cuda:1", "--out", str(tmp_path / "fashion-vae"), "--minutes", "2.5", "--seed", "3"]
+    assert found["fashion-vae"] == ["purebench", "train", "fashion-vae", *expected]
+    assert list(found) == ["fashion-vae", "fashion-ddpm"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["boards"], "--board"),
+        (["train"], "--recipe"),
+        (["speed", "--recipe", "fashion-vae"], "--recipe"),
+        (["train", "--recipe", "fashion-vae", "--budget", "0"], "--budget"),
         (["speed", "--minutes", "0"], "--minutes"),
         (["speed", "--resume", "nowhere"], "--resume"),
         (["speed", "--device", "tpu9"], "tpu9"),

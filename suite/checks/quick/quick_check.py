@@ -14,9 +14,9 @@ from purebench.checks.finding import CheckStatus
 from purebench.checks.quick import attack_probes, defense_probes
 from purebench.checks.quick.state import Probe, QuickCheck
 from purebench.core.answers import DefenseFault
+from purebench.core.compute.devices import single_thread
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.data.adapt import load_images
-from purebench.execution.backends.worker import single_thread
 from purebench.execution.context import prepare
 from purebench.execution.jobs.faults import explain
 

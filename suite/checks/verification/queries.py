@@ -12,9 +12,9 @@ import torch
 from purebench.checks.verification.rebuild import Rebuilt
 from purebench.core.answers import DefenseFault
 from purebench.core.compute.batching import DeviceBatch
+from purebench.core.compute.devices import single_thread
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import Purpose, seed_of, seeded
-from purebench.execution.backends.worker import single_thread
 from purebench.execution.contract.eager import eagerly
 from purebench.execution.jobs.verification import verify
 from purebench.records.answers import is_outcome

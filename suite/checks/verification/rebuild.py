@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from purebench.boards.jobs import Job
@@ -85,7 +85,9 @@ def _other_code(bundle: Bundle, context: Context) -> list[str]:
 
     Each hash covers purebench, too, so that all differ for another version.
     """
-    jobs = [job for job in context.jobs() if isinstance(job, Job) and job.defense.name == bundle.result.name]
+    # settings of the attacks' passes affect no code, and may need a compiler or a GPU that this machine lacks
+    plain = context.on(replace(context.board, compile=False, attack_precision="float32"))
+    jobs = [job for job in plain.jobs() if isinstance(job, Job) and job.defense.name == bundle.result.name]
     found = code_of_attacks((job.attack.name, job.code) for job in jobs)
     claimed = bundle.result.provenance.get("code", {})
     apart = ["defense"] if claimed.get("defense") != found["defense"] else []

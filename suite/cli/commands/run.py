@@ -133,8 +133,27 @@ def run(
     ] = False,
     attack_precision: Annotated[
         str | None,
-        typer.Option(help="Arithmetic of the attacks: float32 or bf16; verification is always in float32."),
+        typer.Option(
+            help="Arithmetic of the attacks: float32, tf32 (NVIDIA GPUs) or bf16; verification is always in float32."
+        ),
     ] = None,
+    channels_last: Annotated[
+        bool,
+        typer.Option(
+            "--channels-last",
+            help="Use weights in the channels-last layout in the attacks' passes, in which convolutions of many "
+            "networks are faster. The same as `channels_last: true` in the board.yaml.",
+        ),
+    ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Call the networks of classifiers and purifiers compiled (torch.compile) in the attacks' passes; "
+            "verification runs uncompiled. Each network is compiled for two batch sizes, which takes minutes. Networks "
+            "that cannot be compiled run uncompiled, with a warning. The same as `compile: true` in the board.yaml.",
+        ),
+    ] = False,
     evidence: Annotated[
         bool | None,
         typer.Option(
@@ -192,6 +211,8 @@ def run(
             "--radius": radius,
             "--cascade": cascade,
             "--attack-precision": attack_precision,
+            "--channels-last": channels_last,
+            "--compile": compiled,
             "--budget": budget,
             "--page": page,
             "--results": results,
@@ -207,6 +228,8 @@ def run(
         radius=radius,
         cascade=cascade,
         precision=attack_precision,
+        channels_last=channels_last,
+        compiled=compiled,
         until=until,
         max_images=max_images,
     )

@@ -8,13 +8,15 @@ in this layout. Networks with group norms, which are several times slower in it 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from purebench.core.compute.entered import PassContext
 
 LAYERS = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
@@ -26,10 +28,9 @@ OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d)
 """Layers whose weights and outputs have the channels-last layout."""
 SLOW = (nn.GroupNorm,)
 """Layers that are slow in this layout: a child of the module that has one keeps the usual layout."""
-_entered: list[CastWeights] = []
 
 
-class CastWeights:
+class CastWeights(PassContext):
     """A context in which the layers of a module have weights in bf16; it may be entered again within itself.
 
     Only frozen float32 parameters are replaced, and a parameter that several layers share is cast once. The parameters
@@ -40,37 +41,31 @@ class CastWeights:
     """
 
     def __init__(self, module: nn.Module):
-        self.module, self.depth = module, 0
+        super().__init__()
+        self.module = module
         self.casts: dict[int, tuple[Tensor, int, nn.Parameter]] = {}
         self.replaced: list[tuple[nn.Module, str, nn.Parameter]] = []
         self.hooks: list[RemovableHandle] = []
 
-    def __enter__(self) -> CastWeights:
-        self.depth += 1
-        _entered.append(self)
-        if self.depth == 1:
-            usual = {layer for part in self._parts() if _has(part, SLOW) for layer in part.modules()}
-            for layer in self.module.modules():
-                if type(layer) in LAYERS:
-                    self._replace(layer, type(layer) in OF_IMAGES and layer not in usual)
-        return self
+    def begin(self) -> None:
+        """Replace the parameters by their casts."""
+        usual = {layer for part in self._parts() if _has(part, SLOW) for layer in part.modules()}
+        for layer in self.module.modules():
+            if type(layer) in LAYERS:
+                self._replace(layer, type(layer) in OF_IMAGES and layer not in usual)
+
+    def end(self) -> None:
+        """Put the parameters back."""
+        for layer, name, own in reversed(self.replaced):
+            layer._parameters[name] = own
+        for hook in self.hooks:
+            hook.remove()
+        self.replaced.clear()
+        self.hooks.clear()
 
     def _parts(self) -> list[nn.Module]:
         """Return the children of the module, such as purifier and classifier; the module itself if it has none."""
         return list(self.module.children()) or [self.module]
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.depth -= 1
-        _entered.remove(self)
-        if self.depth == 0:
-            for layer, name, own in reversed(self.replaced):
-                layer._parameters[name] = own
-            for hook in self.hooks:
-                hook.remove()
-            self.replaced.clear()
-            self.hooks.clear()
 
     def _replace(self, layer: nn.Module, channels_last: bool) -> None:
         for name in ("weight", "bias"):
@@ -92,9 +87,16 @@ class CastWeights:
         return known[2]
 
 
-def entered() -> AbstractContextManager[Any]:
-    """Return the innermost entered `CastWeights`, for backward passes that compute parts of the forward pass again."""
-    return _entered[-1] if _entered else nullcontext()
+@contextmanager
+def in_bf16(device: torch.device, weights: CastWeights) -> Iterator[None]:
+    """Compute forward passes in bf16 inside a `with` block.
+
+    Args:
+        device: The device of the images.
+        weights: The weights of the modules that are called.
+    """
+    with torch.autocast(device.type, torch.bfloat16), weights:
+        yield
 
 
 def _has(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from purebench.core.errors import PurebenchError
+
+FIRST_WITH_TF32 = 8
+"""Major number of the compute capability from which GPUs have TF32."""
 
 
 def find_device(name: str) -> torch.device:
@@ -37,3 +43,56 @@ def _full_float32() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def tf32(on: bool = True) -> Iterator[None]:
+    """Use TF32 for the products and convolutions of float32 on a GPU inside a `with` block, or do not use it.
+
+    Args:
+        on: False for full float32.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Check that a device has an arithmetic.
+
+    Args:
+        precision: float32, tf32 or bf16.
+        device: the device.
+
+    Raises:
+        PurebenchError: tf32 on a device without it.
+    """
+    if precision != "tf32":
+        return
+    given = "the CPU"
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device)[0] >= FIRST_WITH_TF32 and torch.version.cuda:
+            return
+        given = torch.cuda.get_device_name(device)
+    raise PurebenchError(
+        f"attack_precision: expected float32 or bf16 on {given}, which has no TF32, but got tf32; remove it, or use an "
+        "NVIDIA GPU of compute capability 8.0 or newer (--device cuda)."
+    )
+
+
+@contextmanager
+def single_thread(device: torch.device) -> Iterator[None]:
+    """Use one thread of torch on the CPU inside a `with` block.
+
+    The order of floating-point sums depends on the number of threads, so every job runs on one.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from purebench.boards.jobs import AnyJob
+from purebench.core.compute.devices import single_thread
 from purebench.core.compute.memory import keep_freed_memory
 from purebench.execution.backends.protocol import Backend, Done, Lost
-from purebench.execution.backends.worker import run, single_thread
+from purebench.execution.backends.worker import run
 from purebench.execution.context import Context
 from purebench.execution.jobs.job_record import JobInputs
 

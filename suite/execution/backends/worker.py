@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -49,21 +47,6 @@ def run(job: AnyJob, context: Context, given: JobInputs) -> JobResult:
     if isinstance(job, WorstCaseJob):
         return run_worst_case(job, context, given.before)
     return run_job(job, context, given)
-
-
-@contextmanager
-def single_thread(device: torch.device) -> Iterator[None]:
-    """Use one thread of torch on the CPU inside a `with` block.
-
-    The order of floating-point sums depends on the number of threads, so every job runs on one.
-    """
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Worker:

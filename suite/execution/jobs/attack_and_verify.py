@@ -14,9 +14,11 @@ from purebench.boards.jobs import Job
 from purebench.core import registry
 from purebench.core.answers import Answer, Inapplicable, WholeFault, check_logits
 from purebench.core.compute.batching import DeviceBatch
+from purebench.core.compute.devices import tf32
 from purebench.core.registry import Spec
 from purebench.core.seeds import Purpose, seeded
 from purebench.execution.context import Context
+from purebench.execution.contract.compilation import compiled_for, with_layout
 from purebench.execution.jobs.blame import isolate
 from purebench.execution.jobs.job_record import JobResult, attack_fields, outcomes_of
 from purebench.execution.jobs.threat_check import Violation
@@ -76,14 +78,16 @@ def attack_and_verify(
     reused = _reused(job, source, x)
 
     def attack(rows: list[int]) -> _Attempt:
-        defense = context.pristine(job.defense.name)
+        defense = with_layout(context.pristine(job.defense.name), board)
         state = _versions(defense)
+        compiled = compiled_for(context, job.defense.name, defense)
         found = None if reused is None else reused[rows]
         made: Attack = registry.create("attacks", job.attack.use, found=found)
         given = {"defense": defense, "eot": job.attack.eot, "images": x[rows], "threat": board.threat}
-        with seeded(job.stream, Purpose.ATTACK, device=context.device):
+        with tf32(board.attack_precision == "tf32"), seeded(job.stream, Purpose.ATTACK, device=context.device):
             view: View = registry.create("views", Spec.parse(job.attack.gradient), **given)
             view.batch.size, view.precision = context.device_batch(job.defense.name), board.attack_precision
+            view.compiled = compiled
             if job.attack.counters:
                 view.count_looks(len(rows))
             answer = made(view, x[rows], y[rows], board.threat)

@@ -18,8 +18,8 @@ import torch
 
 from purebench.boards.board import SOURCE, AttackChoice, DefenseChoice
 from purebench.boards.jobs import Job
+from purebench.core.compute.devices import single_thread
 from purebench.core.seeds import seeded
-from purebench.execution.backends.worker import single_thread
 from purebench.execution.context import Context
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobInputs, answered_wrong

@@ -13,7 +13,7 @@ from typing import Any
 from purebench.boards.derived.controls_board import CONTROLS, TRUTH
 from purebench.results.results import DefenseResult
 
-SETTINGS = ("classifier", "threat", "verify", "confidence", "seed", "attack_precision")
+SETTINGS = ("classifier", "threat", "verify", "confidence", "seed", "attack_precision", "channels_last", "compile")
 OF_IMAGES = ("use", "block", "seed")
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from purebench.boards.parse import load_board
+from purebench.core.compute.devices import single_thread
 from purebench.core.defense import Function, as_defense
 from purebench.core.errors import PurebenchError
 from purebench.core.threat import ThreatModel
-from purebench.execution.backends.worker import single_thread
 from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.job import run_job
 from purebench.execution.jobs.job_record import JobResult
