@@ -1,14 +1,14 @@
 """CIFAR-10 as JPEG files of quality 75, which the models of the board cifar10-small are trained and evaluated on.
 
-The images come from a copy (an npz of JPEG files for each split), or are remade from torchvision's original images with
-the encoder's settings. Hashes of the decoded test and dev images, which the package contains, decide whether remade
+The images come from a copy (an npz of JPEG files for each split), or are remade from torchvision's original images by
+the encoder that wrote the copy. Hashes of the decoded test and dev images, which the package contains, decide whether
 images are those of the copy, and restore their order.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from purebench.data.image_set import Array, ImageSet
 from purebench.data.splits import DEV, TEST, TRAIN
 
 NAME = "cifar10-jpeg"
-QUALITY = 75
-"""Quality of the JPEG files; their other settings are Pillow's defaults (4:2:0 subsampling, standard tables)."""
+QUALITY, SUBSAMPLING, ENCODER = 75, "4:2:0", "8d"
+"""Settings of the JPEG files, and a version of IJG's libjpeg that writes them. Versions 7 to 9 scale the chroma in the
+DCT domain; version 6 and libjpeg-turbo, which Pillow and torchvision use, average pixels instead."""
 DEV_IMAGES = 5_000
 """Number of dev images, the last ones of the copy's training set, which the recipes hold out."""
 HASHES = Path(__file__).with_name("cifar10_hashes.npz")
@@ -36,17 +37,18 @@ def cifar10_jpeg(*, split: str = TEST, folder: str | None = None, download: bool
     """Return CIFAR-10 after JPEG compression of quality 75, 3×32×32.
 
     If the folder contains a copy (cifar10_jpeg_train.npz and cifar10_jpeg_test.npz, see `cifar10`), the images are
-    those of the copy. Otherwise torchvision's original images are encoded and decoded again, and the test and dev
-    images are compared with the hashes of the copy.
+    those of the copy. Otherwise torchvision's original images are encoded (by jpeglib, in about two minutes for all)
+    and decoded again. In both cases the test and dev images are compared with the hashes of the copy.
 
     Args:
-        split: `test` (10,000), `train` (50,000), or `dev`: the last 5,000 training images of the copy.
+        split: `test` (10,000), `train` (50,000), or `dev`: the last 5,000 training images of the copy, which are the
+            last ones of `train` too. The others are in another order if they are remade.
         folder: folder of the copy or of torchvision's files; None for the data folder, with a download if needed.
         download: whether the original images may be downloaded.
 
     Raises:
-        PurebenchError: If the split is unknown, no images are found, or remade test or dev images are not those of the
-            copy.
+        PurebenchError: If the split is unknown, no images are found, jpeglib is needed and not installed, or test or
+            dev images are not those of the copy.
     """
     if split not in (TEST, TRAIN, DEV):
         raise PurebenchError(f"{NAME}: expected the split test, train or dev, but got {split!r}.")
@@ -59,23 +61,43 @@ def cifar10_jpeg(*, split: str = TEST, folder: str | None = None, download: bool
     except PurebenchError as error:
         raise PurebenchError(f"{NAME}: expected images in {home}, but found none ({error}); {CURE}") from error
     made = replace(original, name=NAME, images=recompressed(original.images), ids=())
-    if split == TRAIN:
-        dev = set(stored_hashes(DEV).tolist())
-        last = np.asarray([value in dev for value in pixel_hashes(made.images).tolist()])
-        made = made.take(np.argsort(last, kind="stable"))  # the dev images last, where recipes hold images out
-        return replace(made, ids=_ids(TRAIN, len(made)))
-    return _in_order_of_copy(made, split)
+    if split != TRAIN:
+        return _in_order_of_copy(made, split)
+    dev = _in_order_of_copy(made, DEV)
+    others = made.take(np.flatnonzero(~np.isin(pixel_hashes(made.images), stored_hashes(DEV))))
+    both = {name: np.concatenate([getattr(part, name) for part in (others, dev)]) for name in ("images", "labels")}
+    return replace(made, **both, ids=_ids(TRAIN, len(both["labels"])))
 
 
 def recompressed(images: Array) -> Array:
-    """Encode images uint8 [N,3,H,W] as JPEG files of quality 75 and return the decoded ones."""
-    return np.stack([_recompressed(image) for image in images])
+    """Encode images as JPEG files like those of the copy, and decode them with Pillow.
 
+    Args:
+        images: uint8 [N,3,H,W].
 
-def _recompressed(image: Array) -> Array:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "JPEG", quality=QUALITY)
-    return np.asarray(Image.open(buffer).convert("RGB")).transpose(2, 0, 1)
+    Returns:
+        The decoded images, uint8 [N,3,H,W].
+
+    Raises:
+        PurebenchError: If jpeglib is not installed.
+    """
+    try:
+        import jpeglib
+    except ImportError as error:
+        raise PurebenchError(
+            f"{NAME}: expected jpeglib, which encodes the original images, but it is not installed: pip install "
+            f"'purebench[jpeg]'; or {CURE}"
+        ) from error
+    made = []
+    with tempfile.TemporaryDirectory() as folder, jpeglib.version(ENCODER):
+        path = str(Path(folder, "image.jpg"))
+        for image in images:
+            encoded = jpeglib.from_spatial(np.ascontiguousarray(image.transpose(1, 2, 0)))
+            encoded.samp_factor = SUBSAMPLING
+            encoded.write_spatial(path, qt=QUALITY)
+            with Image.open(path) as picture:
+                made.append(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
+    return np.stack(made)
 
 
 def pixel_hashes(images: Array) -> Array:
@@ -115,7 +137,7 @@ def _in_order_of_copy(made: ImageSet, split: str) -> ImageSet:
     if missing := sum(value not in places for value in wanted):
         raise PurebenchError(
             f"{NAME}: expected the {len(wanted):,} {split} images of the JPEG copy, but {missing:,} of them cannot be "
-            f"remade from the images in {made.source}: they are not CIFAR-10's, or Pillow's JPEG library encodes "
+            f"remade from the images in {made.source}: they are not CIFAR-10's, or Pillow's JPEG library decodes "
             f"differently; give a folder with the copy, or evaluate on the original images: cifar10(split={split})."
         )
     found = made.take([places[value] for value in wanted])
