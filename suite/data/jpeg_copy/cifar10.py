@@ -22,8 +22,8 @@ from purebench.data.splits import DEV, TEST, TRAIN
 
 NAME = "cifar10-jpeg"
 QUALITY, SUBSAMPLING, ENCODER = 75, "4:2:0", "8d"
-"""Settings of the JPEG files, and a version of IJG's libjpeg that writes them. Versions 7 to 9 scale the chroma in the
-DCT domain; version 6 and libjpeg-turbo, which Pillow and torchvision use, average pixels instead."""
+"""Settings of the JPEG files, and a version of IJG's libjpeg that writes them. Versions 7, 8 and 9 reduce the chroma in
+the DCT domain; version 6 and libjpeg-turbo, which Pillow and torchvision use, average pixels instead."""
 DEV_IMAGES = 5_000
 """Number of dev images, the last ones of the copy's training set, which the recipes hold out."""
 HASHES = Path(__file__).with_name("cifar10_hashes.npz")
