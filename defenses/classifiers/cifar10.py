@@ -10,7 +10,6 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.classifiers.resnet import Block
 
@@ -61,18 +60,6 @@ def cifar10_resnet(*, weights: str = "cifar10-resnet") -> DeepStemResNet:
     return load(weights, "deep-stem-resnet", DeepStemResNet)
 
 
-@listed(
-    random=False,
-    gradient="exact",
-    surrogate="none",
-    forwards=0,
-    licence="MIT",
-    source="Wong et al. 2020, arXiv:2001.03994",
-)
-def fast_at(*, weights: str = "cifar10-fast-at") -> DeepStemResNet:
-    """Return a classifier trained with fast adversarial training, linf eps 8/255 (Wong et al. 2020).
-
-    Args:
-        weights: a bundled name or a .safetensors file.
-    """
+def cifar10_fast_at(*, weights: str = "cifar10-fast-at") -> DeepStemResNet:
+    """Return the classifier trained with fast adversarial training, linf eps 8/255 (Wong et al. 2020)."""
     return load(weights, "deep-stem-resnet", DeepStemResNet)

@@ -21,7 +21,7 @@ def prepared(model: nn.Module, precision: Precision) -> nn.Module:
         for layer in model.modules():
             if isinstance(layer, LAYERS):
                 layer.register_forward_hook(_in_float32)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -12,11 +12,12 @@ from purebench.data.datasets import ImageSet
 from purebench.defenses.classifiers.resnet import fashion_resnet
 from purebench.defenses.mlvgm.model import MLVGM
 
+BATCH = 250
 RECONSTRUCTION = "reconstruction (alpha 0)"
 
 
 @torch.no_grad()
-def accuracy(predict: Callable[[Tensor], Tensor], data: ImageSet, device: torch.device, batch: int = 250) -> float:
+def accuracy(predict: Callable[[Tensor], Tensor], data: ImageSet, device: torch.device, batch: int = BATCH) -> float:
     """Return the share of images that are classified correctly, with one pass each.
 
     Args:
@@ -81,7 +82,8 @@ def purified_psnr(
     figures = {}
     for name, purifier in purifiers.items():
         torch.manual_seed(0)
-        error = torch.cat([purifier.to(device)(part) - part for part in x.split(250)]).square().mean()
+        parts = torch.split(x, BATCH)
+        error = torch.cat([purifier.to(device)(part) - part for part in parts]).square().mean()
         figures[f"PSNR, {name}, {len(some):,} test images, dB"] = float(-10 * error.log10())
     return figures
 

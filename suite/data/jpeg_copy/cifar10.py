@@ -65,8 +65,8 @@ def cifar10_jpeg(*, split: str = TEST, folder: str | None = None, download: bool
         return _in_order_of_copy(made, split)
     dev = _in_order_of_copy(made, DEV)
     others = made.take(np.flatnonzero(~np.isin(pixel_hashes(made.images), stored_hashes(DEV))))
-    both = {name: np.concatenate([getattr(part, name) for part in (others, dev)]) for name in ("images", "labels")}
-    return replace(made, **both, ids=_ids(TRAIN, len(both["labels"])))
+    images, labels = (np.concatenate(pair) for pair in ((others.images, dev.images), (others.labels, dev.labels)))
+    return replace(made, images=images, labels=labels, ids=_ids(TRAIN, len(labels)))
 
 
 def recompressed(images: Array) -> Array:

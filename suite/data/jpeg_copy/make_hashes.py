@@ -14,14 +14,14 @@ import numpy as np
 
 from purebench.data.datasets import cifar10
 from purebench.data.jpeg_copy.cifar10 import DEV_IMAGES, HASHES, pixel_hashes
-from purebench.data.splits import DEV, TEST, TRAIN
+from purebench.data.splits import TEST, TRAIN
 
 
 def main(folder: Path) -> None:
     """Write the hashes beside this script."""
     copies = {split: cifar10(npz=str(folder / f"cifar10_jpeg_{split}.npz")).images for split in (TEST, TRAIN)}
     test, dev = pixel_hashes(copies[TEST]), pixel_hashes(copies[TRAIN][-DEV_IMAGES:])
-    np.savez(HASHES, **{TEST: test, DEV: dev})
+    np.savez(HASHES, test=test, dev=dev)
     print(HASHES, len(np.unique(test)), len(np.unique(dev)))
 
 
