@@ -34,9 +34,10 @@ def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, bud
         "",
         f"- Recipe: `purebench train {recipe.name} {budget} --seed {state.seed} --device {device}`",
         f"- Source: {recipe.source}",
-        "- Data: Fashion-MNIST training images (MIT licence), the last "
-        f"{recipe.held_out:,} held out for choosing settings; mirrored{', shifted' if recipe.shift else ''}",
-        f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16",
+        f"- Data: {recipe.licence}, the last {recipe.held_out:,} held out for choosing settings; mirrored"
+        f"{', shifted' if recipe.shift else ''}{', cropped' if recipe.crop else ''}",
+        f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16"
+        f"{'; trained under autocast to bfloat16' if recipe.precision != 'float32' else ''}",
         f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps"
         f" of {recipe.batch} images",
         "- Licence: MIT, as purebench",

@@ -27,7 +27,10 @@ from purebench.core.errors import PurebenchError
 from purebench.data.adapt import as_image_set
 from purebench.data.datasets import ImageSet
 from purebench.defenses import checkpoints
+from purebench.defenses.training.augmentation import augment as augment
+from purebench.defenses.training.augmentation import cropped
 from purebench.defenses.training.card import card
+from purebench.defenses.training.precision import Precision, autocast, prepared
 from purebench.defenses.training.state import Budget, State
 
 SECONDS_BETWEEN_ROWS = 10.0
@@ -58,11 +61,15 @@ class Recipe:
         shift: largest shift of the images in pixels, for augmentation.
         held_out: images at the end of the training set that are not trained on.
         minutes: the budget.
+        steps: the budget in steps, instead of minutes.
         save_every: seconds of training between two checkpoints; an interruption loses at most this much.
         betas: betas of the optimizer.
         factors: factors on the learning rate, by prefix of the parameters' names.
         around: wraps the built model in the module that is trained, for example together with a critic.
         kept: name of the built model inside that module; only this model is stored.
+        crop: pixels that images are padded by (reflected) before each is cropped at random, for augmentation.
+        precision: precision of the loss, see `Precision`.
+        licence: the images and their licence, for the card.
     """
 
     name: str
@@ -81,11 +88,15 @@ class Recipe:
     shift: int = 0
     held_out: int = 5000
     minutes: float = 25.0
+    steps: int | None = None
     save_every: float = 60.0
     betas: tuple[float, float] = (0.9, 0.99)
     factors: Mapping[str, float] = field(default_factory=dict)
     around: Callable[[nn.Module], nn.Module] | None = None
     kept: str = ""
+    crop: int = 0
+    precision: Precision = "float32"
+    licence: str = "Fashion-MNIST training images (MIT licence)"
 
     def __call__(
         self,
@@ -97,7 +108,7 @@ class Recipe:
         folder: str | None,
         steps: int | None = None,
     ) -> Path:
-        """Run the recipe within `minutes` (None: its own budget) or for `steps`; see `train`.
+        """Run the recipe within `minutes` or for `steps` (both None: its own budget); see `train`.
 
         Args:
             out: folder of the results.
@@ -110,21 +121,9 @@ class Recipe:
         Returns:
             The path of the weights.
         """
+        steps = self.steps if steps is None and minutes is None else steps
         minutes = self.minutes if minutes is None else minutes
         return train(self, out=out, device=device, minutes=minutes, seed=seed, folder=folder, steps=steps)
-
-
-def augment(images: Tensor, shift: int) -> Tensor:
-    """Mirror half of the images, and shift all of them by up to `shift` pixels.
-
-    The border of the images is black, so rolling is the same as shifting.
-    """
-    mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
-    images = torch.where(mirrored.to(images.device), images.flip(-1), images)
-    if shift:
-        down, right = (int(value) for value in torch.randint(-shift, shift + 1, (2,)))
-        images = images.roll((down, right), dims=(-2, -1))
-    return images
 
 
 def rate_at(share: float) -> float:
@@ -197,6 +196,7 @@ def train(
         labels = torch.as_tensor(data.labels[: len(data) - recipe.held_out]).to(device)
         model = recipe.build(**recipe.architecture)
         model = (recipe.around(model) if recipe.around else model).to(device)
+        model = prepared(model, recipe.precision)
         optimizer = torch.optim.AdamW(
             rated(model, recipe.factors), lr=recipe.rate, weight_decay=recipe.decay, betas=recipe.betas
         )
@@ -272,8 +272,10 @@ def _step(recipe: Recipe, state: State, images: Tensor, labels: Tensor, share: f
         group["lr"] = group.get("factor", 1.0) * recipe.rate * rate_at(share)
     index = torch.randint(0, len(labels), (recipe.batch,)).to(labels.device)
     batch = augment(images[index].float() / (1 if images.is_floating_point() else 255), recipe.shift)
+    batch = cropped(batch, recipe.crop) if recipe.crop else batch
     state.model.train()
-    losses = recipe.loss(state.model, batch, labels[index], share)
+    with autocast(state.device, recipe.precision):
+        losses = recipe.loss(state.model, batch, labels[index], share)
     state.optimizer.zero_grad(set_to_none=True)
     next(iter(losses.values())).backward()  # type: ignore[no-untyped-call]
     losses["norm"] = nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from purebench.data.datasets import ImageSet, fashion_mnist
 from purebench.defenses.mlvgm.hvae import HVAE
 from purebench.defenses.training.loop import Recipe
-from purebench.defenses.training.quality import purified_accuracies
+from purebench.defenses.training.quality import mlvgm_purifiers, purified_accuracies
 
 FREE_NATS = 4.0
 """Mean divergence up to which a group adds no loss; else the coarsest groups remain unused (Kingma et al. 2016)."""
@@ -34,15 +34,8 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
     """Measure the clean accuracy of the bundled classifier behind reconstruction and purification, one draw each."""
-    from purebench.defenses.mlvgm.purifier import MLVGMPurifier
-
     assert isinstance(model, HVAE)
-    settings = {"reconstruction (alpha 0)": {"schedule": "constant", "attenuation": 0.0}}
-    for schedule in ("linear", "cosine"):
-        for attenuation in (0.5, 0.7, 1.0):
-            settings[f"{schedule} × {attenuation:g}"] = {"schedule": schedule, "attenuation": attenuation}
-    purifiers = {name: MLVGMPurifier(model, **chosen) for name, chosen in settings.items()}  # type: ignore[arg-type]
-    return purified_accuracies(purifiers, test, device)
+    return purified_accuracies(mlvgm_purifiers(model), test, device)
 
 
 recipe = Recipe(

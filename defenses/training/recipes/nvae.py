@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from purebench.data.datasets import ImageSet, fashion_mnist
 from purebench.defenses.mlvgm.nvae.model import NVAE
 from purebench.defenses.training.loop import Recipe
-from purebench.defenses.training.quality import purified_accuracies
+from purebench.defenses.training.quality import mlvgm_purifiers, purified_accuracies
 
 WARM_UP = 0.3
 """Share of the run over which the weight of the divergence rises from LEAST to 1 (NVAE, appendix A)."""
@@ -70,15 +70,8 @@ def balance(divergences: Tensor, groups_per_scale: list[int]) -> Tensor:
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
     """Measure the clean accuracy of the bundled classifier behind reconstruction and purification, one draw each."""
-    from purebench.defenses.mlvgm.purifier import MLVGMPurifier
-
     assert isinstance(model, NVAE)
-    settings = {"reconstruction (alpha 0)": {"schedule": "constant", "attenuation": 0.0}}
-    for schedule in ("linear", "cosine"):
-        for attenuation in (0.5, 0.7, 1.0):
-            settings[f"{schedule} × {attenuation:g}"] = {"schedule": schedule, "attenuation": attenuation}
-    purifiers = {name: MLVGMPurifier(model, **chosen) for name, chosen in settings.items()}  # type: ignore[arg-type]
-    return purified_accuracies(purifiers, test, device, images=1000)
+    return purified_accuracies(mlvgm_purifiers(model), test, device, images=1000)
 
 
 recipe = Recipe(

@@ -1,4 +1,4 @@
-"""Tests random mirroring and shifting of training images."""
+"""Tests random mirroring, shifting and cropping of training images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from purebench.defenses.training.loop import augment
+from purebench.defenses.training.augmentation import augment, cropped
 
 
 def test_augment_mirrors_half_of_the_images_and_shifts_all_by_the_same_amount():
@@ -35,3 +35,20 @@ def test_augment_without_a_shift_only_mirrors():
     x = torch.rand(50, 3, 6, 6)
     out = augment(x, 0)
     assert ((out == x).flatten(1).all(1) | (out == x.flip(-1)).flatten(1).all(1)).all()
+
+
+def test_each_crop_is_a_window_at_a_random_place_of_the_reflected_image():
+    torch.manual_seed(0)
+    x = torch.rand(200, 3, 8, 6)
+    out = cropped(x, 2)
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="reflect")
+    places = []
+    for image, window in zip(padded, out, strict=True):
+        fits = [
+            (down, right)
+            for down, right in product(range(5), repeat=2)
+            if torch.equal(window, image[:, down : down + 8, right : right + 6])
+        ]
+        assert len(fits) == 1
+        places += fits
+    assert len(set(places)) == 25, "all places occur among 200 images"

@@ -1,0 +1,1 @@
+"""Training recipes of the models of the board cifar10-small."""

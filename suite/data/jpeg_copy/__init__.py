@@ -1,0 +1,1 @@
+"""Data sets as JPEG files of one quality."""
