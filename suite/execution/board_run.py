@@ -149,10 +149,7 @@ def run_prepared(
     planned = context.jobs()
     jobs = [job for job in planned if only is None or job.key in only]
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):
-        check_attacks(board)
-        for warning in [*check_defenses(context), uncompiled(context)]:
-            if warning:
-                tell(warning)
+        _check(board, context, tell)
     with store.writing(path, wait) as saved:
         found = _kept(saved, jobs, retry_errors)
         if retry_errors:  # removed first, so that a killed run leaves no record that depends on a removed one
@@ -185,6 +182,14 @@ def run_prepared(
             jobs = [job for job in jobs if job.block < blocks]
             tell(_over_budget(board, blocks, budget or 0.0))
     return [found[job.key] for job in jobs]
+
+
+def _check(board: Board, context: Context, tell: Callable[[str], None]) -> None:
+    """Check attacks and defenses before the first job, and call `tell` with each warning."""
+    check_attacks(board)
+    for warning in [*check_defenses(context), uncompiled(context)]:
+        if warning:
+            tell(warning)
 
 
 def _set_plan(
