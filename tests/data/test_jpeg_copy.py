@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_the_encoder_remakes_the_copys_images_from_original_ones() -> None:
     assert len(files) == 20
     images = np.stack([np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1) for file in files])
     assert np.isin(pixel_hashes(recompressed(images)), stored_hashes("test")).all()
+
+
+def test_without_jpeglib_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jpeglib", None)
+    with pytest.raises(PurebenchError, match=re.escape("pip install 'purebench[jpeg]'")):
+        recompressed(originals("test").images)
 
 
 def test_pillows_encoder_does_not_remake_the_copy() -> None:

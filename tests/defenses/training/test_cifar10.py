@@ -14,7 +14,7 @@ from purebench.core.seeds import seeded
 from purebench.data.image_set import ImageSet
 from purebench.data.jpeg_copy.cifar10 import DEV_IMAGES, cifar10_jpeg
 from purebench.defenses.training.cifar10 import classifier, purifiers, robust
-from purebench.defenses.training.precision import autocast, prepared
+from purebench.defenses.training.precision import Precision, autocast, prepared
 from purebench.defenses.training.quality import mlvgm_purifiers
 
 CPU = torch.device("cpu")
@@ -58,6 +58,29 @@ def test_the_loss_in_bf16_is_close_to_that_in_float32(name: str) -> None:
         with seeded("loss"), autocast(CPU, precision):
             found[precision] = float(next(iter(recipe.loss(model, X, LABELS, 0.5).values())).detach())
     assert found[recipe.precision] == pytest.approx(found["float32"], rel=0.03)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("bf16-layers", torch.float32)])
+def test_layers_compute_in_bf16_and_return_float32_where_densities_follow(
+    precision: Precision, dtype: torch.dtype
+) -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    model = prepared(nn.Sequential(layer), precision)
+    with autocast(CPU, precision):
+        out = model(X)
+    rounded = functional.conv2d(X.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16())
+    assert out.dtype == dtype
+    assert torch.allclose(out.float(), rounded.float(), atol=0.01)
+    assert not torch.allclose(out.float(), functional.conv2d(X, layer.weight, layer.bias), atol=1e-5)
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_float32_leaves_the_model_as_it_is() -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    with autocast(CPU, "float32"):
+        out = prepared(layer, "float32")(X)
+    assert torch.equal(out, functional.conv2d(X, layer.weight, layer.bias))
+    assert not layer.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_classifier_is_trained_by_label_smoothed_cross_entropy() -> None:

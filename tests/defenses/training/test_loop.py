@@ -173,32 +173,6 @@ def test_recipe_is_called_by_keywords_and_has_a_default_budget(tmp_path):
     assert state_of(tmp_path / "b")["step"] == 3
 
 
-def test_a_recipe_may_have_a_default_budget_in_steps(tmp_path):
-    recipe = replace(RECIPE, steps=3, minutes=0.001)
-    recipe(out=tmp_path / "steps", device=CPU, minutes=None, seed=0, folder=None)
-    assert "--steps 3 " in (tmp_path / "steps" / "tiny.md").read_text(encoding="utf-8")
-    assert state_of(tmp_path / "steps")["step"] == 3
-    recipe(out=tmp_path / "minutes", device=CPU, minutes=0.001, seed=0, folder=None)
-    assert "--minutes 0.001 " in (tmp_path / "minutes" / "tiny.md").read_text(encoding="utf-8")
-
-
-def test_a_recipe_crops_states_its_images_and_trains_in_its_precision(tmp_path):
-    seen = set()
-
-    def watch(model, x, labels, share):
-        seen.add((x.shape[-1], model.layers[0](x).dtype))
-        return loss(model, x, labels, share)
-
-    run(tmp_path, replace(RECIPE, loss=watch, crop=2, precision="bf16", licence="two greys (made)"), steps=2)
-    assert seen == {(8, torch.bfloat16)}
-    card = (tmp_path / "tiny.md").read_text(encoding="utf-8")
-    assert "- Data: two greys (made), the last 8 held out for choosing settings; mirrored, cropped\n" in card
-    assert "trained under autocast to bfloat16" in card
-    run(tmp_path / "usual", replace(RECIPE, loss=watch), steps=1)
-    assert (8, torch.float32) in seen
-    assert "bfloat16" not in (tmp_path / "usual" / "tiny.md").read_text(encoding="utf-8")
-
-
 def test_training_does_not_change_the_random_state_of_the_caller(tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
