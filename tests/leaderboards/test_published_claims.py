@@ -141,10 +141,10 @@ def test_exports_have_a_column_of_claims() -> None:
         counts = {line.count(mark) for line in text.splitlines() if "diffpure" in line or "carmon" in line}
         assert counts == {heading.count(mark)}
         assert "AutoAttack, 10,000 images" in text
-    assert r"\begin{tabular}{rllrrlrl}" in latex(rows, "x")
+    assert r"\begin{tabular}{rllrrlrll}" in latex(rows, "x")
     unclaimed = rank([one for one in results if one.name == "diffpure"])
     assert CLAIMED not in markdown(unclaimed)
-    assert r"\begin{tabular}{rllrrlr}" in latex(unclaimed, "x")
+    assert r"\begin{tabular}{rllrrlrl}" in latex(unclaimed, "x")
 
 
 def test_the_data_of_the_site_contain_the_claims(tmp_path) -> None:
