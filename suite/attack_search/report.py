@@ -21,6 +21,7 @@ from purebench.attack_search.search import SearchResult
 from purebench.boards.board import SOURCE, Board
 from purebench.boards.replay import command
 from purebench.core.errors import PurebenchError
+from purebench.core.files.text import counted
 from purebench.results.files.export import write_files
 
 ENDED = {
@@ -34,11 +35,6 @@ SHOWN = 12
 """Candidates in the table of report.md."""
 NAMED = 3
 """Largest number of candidates that are named among those that were not run."""
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as "1 attack" and "2 attacks"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,10 @@ def test_export_shows_the_verdicts_beside_the_published_results(stored, tmp_path
         assert done.exit_code == 0, done.output
         lines = csv.DictReader(io.StringIO((tmp_path / "small.csv").read_text(encoding="utf-8")))
         cards = {name: (tmp_path / "cards" / f"{name}.md").read_text(encoding="utf-8") for name in board.bundles}
-        entries = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "model_info").rglob("*.json")}
+        entries = {
+            path.stem: json.loads(path.read_text(encoding="utf-8"))
+            for path in (tmp_path / "model_info").rglob("*.json")
+        }
         return {line["defense"]: line["verification"] for line in lines}, cards, entries
 
     found, cards, entries = exported("--results", str(board.results))

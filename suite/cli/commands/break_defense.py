@@ -134,7 +134,8 @@ def _print(report: BreakReport, out: Path, store: Path | None) -> None:
 
     from purebench.attack_search.candidate import in_words
     from purebench.attack_search.halving import candidate_rows
-    from purebench.attack_search.report import ENDED, NAMED, counted
+    from purebench.attack_search.report import ENDED, NAMED
+    from purebench.core.files.text import counted
     from purebench.core.terminal_output import make_console, printable
 
     console, found = make_console(), report.found

@@ -58,6 +58,11 @@ def read_text(path: Path, most: int) -> str:
         ) from error
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 attack" and "2 attacks"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Format a duration: "8.3 s", "12.0 min", "3.4 h"."""
     for size, unit in ((3600, "h"), (60, "min")):

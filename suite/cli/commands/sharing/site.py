@@ -59,7 +59,7 @@ def build(
     from purebench.cli.commands.sharing.site_cards import MOST_BYTES, catalogue
     from purebench.cli.commands.sharing.site_pictures import bundle_files
     from purebench.cli.progress import progress_bar
-    from purebench.core.files.text import read_text
+    from purebench.core.files.text import counted, read_text
     from purebench.core.terminal_output import complain, printable
     from purebench.leaderboards.site.build import build_site, check_out
     from purebench.leaderboards.site.pictures import find_pictures
@@ -81,15 +81,11 @@ def build(
 
         written = build_site(sources, out, known, title=title, docs=docs, changes=text, pictures=shown, started=started)
     rows = sum(len(source.rows) for source in sources)
-    told = f"{_count(len(sources), 'board')}, {_count(rows, 'row')}"
+    contents = f"{counted(len(sources), 'board')}, {counted(rows, 'row')}"
     if bundles:
-        told += f", pictures of {_count(sum(len(one.bundles) for one in shown.values()), 'row')}"
+        contents += f", pictures of {counted(sum(len(one.bundles) for one in shown.values()), 'row')}"
     complain(f"{one.board.name}: {one.ranks_text}; --compute-ranks computes them" for one in sources if one.ranks_text)
-    print(printable(f"wrote {len(written)} files: {told}; open {out / 'index.html'}"))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what if number == 1 else f'{what}s'}"
+    print(printable(f"wrote {len(written)} files: {contents}; open {out / 'index.html'}"))
 
 
 @app.command()
