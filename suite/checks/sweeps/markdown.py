@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from purebench.checks.sweeps.outcome import FamilyOutcome, SweepOutcome
 
-HEADS = (
-    "family",
-    "strengths",
-    "on the board",
-    "chosen",
-    "robust accuracy",
-    "clean accuracy",
-    "clean loss",
-    "not distinguished",
-)
+HEADS = ("family", "on the board", "chosen", "robust accuracy", "clean loss", "not distinguished")
 
 
 def markdown_table(outcome: SweepOutcome) -> str:
@@ -32,23 +23,19 @@ def markdown_table(outcome: SweepOutcome) -> str:
 
 
 def _cells(family: FamilyOutcome, radii: list[str]) -> list[str]:
-    swept = f"`{family.defense}`"
     chosen = family.chosen
     rows = ", ".join(point.label for point in family.points if point.on_board) or "–"
     if chosen is None or family.choice is None:
-        return [family.name, swept, rows, "none", *["–"] * (len(HEADS) - 4 + len(radii))]
+        return [family.name, rows, "none", *["–"] * (len(HEADS) - 3 + len(radii))]
     assert chosen.robust is not None
-    assert chosen.clean is not None
     assert chosen.clean_loss is not None
     loss = chosen.clean_loss
     curve = {one.written: one.robust for one in family.radii}
     return [
         family.name,
-        swept,
         rows,
         f"{chosen.label}{'' if family.choice.within else ' *'}{' ⚠' if chosen.warnings else ''}",
         chosen.robust.percent(),
-        chosen.clean.percent(),
         f"{100 * loss.value:.1f} [{100 * loss.low:.1f}, {100 * loss.high:.1f}]",
         ", ".join(family.alike) or "–",
         *("–" if (found := curve.get(radius)) is None else f"{100 * found.value:.1f} %" for radius in radii),

@@ -282,8 +282,8 @@ def test_the_markdown_table_has_the_chosen_strength_and_the_further_radii(outcom
     chosen = outcome.families[0].points[3]
     assert head[-2:] == ["robust at 0.02", "robust at 0.3"]
     assert rule == ["---"] * len(head)
-    assert line[2:6] == ["t=0.5", "t=1.0", chosen.robust.percent(), chosen.clean.percent()]
-    assert line[6].startswith(f"{100 * chosen.clean_loss.value:.1f} [")
+    assert line[1:4] == ["t=0.5", "t=1.0", chosen.robust.percent()]
+    assert line[4].startswith(f"{100 * chosen.clean_loss.value:.1f} [")
     assert line[-1] == "0.0 %"
     none = replace(outcome.families[0], choice=None, points=(), contrasts=(), radii=())
     assert "| none | – |" in markdown_table(replace(outcome, families=(none,)))
