@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from purebench.boards.files.local_paths import with_files
 from purebench.boards.jobs import Job
-from purebench.boards.local_paths import with_files
 from purebench.boards.trust import check_files
 from purebench.checks.verification.code_files import code_file
 from purebench.core.errors import PurebenchError
