@@ -240,7 +240,7 @@ def test_precision_compares_float32_with_bf16_block_by_block(found, script, monk
         return true(subject, threat, spec, eot, kind, options, block)[0], 3.0 if kind == "float32" else 2.0
 
     monkeypatch.setattr(precision, "attacked", attacked)
-    flags = ["--defense", "none", "--images", "12", "--block", "5", "--attack", "apgd(steps=3)", "--radius", "1e-6"]
+    flags = ["--defense", "none", "--images", "12", "--block", "5", "--attack", "apgd(steps=3)", "--radius", "1e-4"]
     _, told = found("attack_parts.precision", *flags)
     ((first, second),) = told["tables"].values()
     order = [(5, "float32", 0), (5, "bf16", 0), (5, "bf16", 1), (5, "float32", 1), (2, "float32", 2), (2, "bf16", 2)]
