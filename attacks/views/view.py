@@ -39,7 +39,7 @@ class View:
         decides: Whether a misclassification seen through this view is one of the defense itself.
         eot: EOT samples, the draws that `look` averages over; one draw if the view is not random.
         batch: Splits the work into batches that fit the device.
-        precision: `float32`, or `bf16` or `tf32` for the passes of `look` and of coarse `scores`. The losses are float32.
+        precision: `float32`; `bf16` or `tf32` for the passes of `look` and of coarse `scores`. The losses are float32.
         forwards: Images passed forward so far.
         backwards: Images passed backward so far.
         told: Notes for the record.
