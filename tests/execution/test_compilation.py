@@ -8,7 +8,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -159,7 +158,7 @@ def shown(board: Board, records: list[Record]) -> str:
 
 def page(board: Board, records: list[Record]) -> str:
     results = merge(board, records)
-    return render(board, results, [str(label) for label in range(10)], np.zeros((len(results[0].images), 1, 32, 32)))
+    return render(board, results, [str(label) for label in range(10)], {})
 
 
 def test_results_name_the_compiled_networks_and_the_heading_their_rows(tmp_path: Path, backend: Counting) -> None:

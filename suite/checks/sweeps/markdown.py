@@ -10,7 +10,8 @@ HEADS = ("family", "on the board", "chosen", "robust accuracy", "clean loss", "n
 def markdown_table(outcome: SweepOutcome) -> str:
     """Return a table with a line for each family, and a column for each further radius; it ends in a line break.
 
-    Strengths that were not evaluated are listed below the table. A chosen strength whose clean loss is above the limit is marked with an asterisk, one with warnings with ⚠.
+    A chosen strength whose clean loss is above the limit is marked with an asterisk, one with warnings with ⚠.
+    Strengths that were not evaluated are listed below the table.
 
     Args:
         outcome: The sweep.
