@@ -118,6 +118,8 @@ def test_a_site_has_the_badges_on_its_index_and_in_its_downloads(published, tmp_
         )
         page = words((tmp_path / "site" / "defenses" / f"{name}.html").read_text(encoding="utf-8"))
         assert badge in page
+        assert ("Remarks of the verification" in page) == (name != "new")
+        assert ("a remark" in page) == (name != "new")  # of the verdict
 
 
 def test_a_sentence_names_all_rows_but_those_of_the_most_frequent_badge(published):
