@@ -72,7 +72,10 @@ def repetition_remarks(result: DefenseResult, records: Iterable[Record]) -> list
         for warning in record.warnings
         if warning.code not in common.get(record.attack, set())
     }
-    return [*told, *([f"repeated attacks gave warnings that the result lacks: {', '.join(sorted(new))}"] if new else [])]
+    return [
+        *told,
+        *([f"repeated attacks gave warnings that the result lacks: {', '.join(sorted(new))}"] if new else []),
+    ]
 
 
 def _other_code(bundle: Bundle, context: Context) -> list[str]:

@@ -69,9 +69,7 @@ def test_other_versions_commits_and_devices_are_told(strong: Path) -> None:
     assert max(map(len, found.verdict().remarks)) < 2_000
 
 
-def test_another_commit_is_told_where_the_verifier_knows_its_own(
-    strong: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_commit_is_told_where_the_verifier_knows_its_own(strong: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from purebench.checks.verification import stated_provenance
 
     def other(parts: dict[str, Any]) -> None:
