@@ -51,7 +51,7 @@ def shown_badge(row: str, badges: Mapping[str, RowBadge] | None) -> str:
 
 
 def badge_text(found: RowBadge) -> str:
-    """Return the badge of a row, with the numbers of undecided verifications and of submitted versions, if there are any.
+    """Return the badge of a row, with the numbers of undecided verifications and of several submitted versions.
 
     >>> badge_text(RowBadge(Badge.VERIFIED, versions=3, refuted_versions=1))
     'verified (3 versions submitted, 1 of them refuted)'

@@ -64,7 +64,7 @@ def repetition_remarks(result: DefenseResult, records: Iterable[Record]) -> list
     stated, told = passes / len(result.images), []
     if not again / COST_FACTOR <= stated <= again * COST_FACTOR:
         told.append(
-            f"the result states {stated:,.4g} passes per image under the common attacks, but they cost {again:,.4g} here"
+            f"the result states {stated:,.4g} passes per image under the common attacks, but they cost {again:,.4g}"
         )
     new = {
         f"{warning.code} ({record.attack})"
