@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -91,10 +92,13 @@ def test_the_page_and_the_terminal_have_the_badge_of_each_row(published, badges,
     )
     print_board(board, results, make_console(width=100), badges=badges)
     shown = " ".join(capsys.readouterr().out.split())
-    page = words(render(board, results, (), {}, badges=badges))
+    html = render(board, results, (), {}, badges=badges)
+    page = words(html)
     for name, badge in ROWS.items():
         assert f"{name} {badge}" in shown
         assert f"{name} {badge}" in page
+    tags = re.findall(r'recorded, and its verdict">([^<]+)<', html)
+    assert tags == [ROWS[row.name] for row in rank(results)]
 
 
 def test_a_report_is_unverified(published):
