@@ -14,7 +14,8 @@ pytestmark = pytest.mark.browser
 
 COLUMN = """const heads = [...document.querySelectorAll(".ranking thead th")];
 const place = heads.findIndex((one) => one.textContent.startsWith("Claimed")) - heads.length;
-return [...document.querySelectorAll(".ranking tbody tr")].map((row) => [...row.children].at(place).innerText.trim());"""
+return [...document.querySelectorAll(".ranking tbody tr")].map(
+  (row) => [...row.children].at(place).innerText.trim());"""
 
 
 def test_the_table_shows_and_sorts_claims_with_attack_images_and_source(browser, tmp_path):
