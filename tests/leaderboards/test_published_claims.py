@@ -63,6 +63,17 @@ def test_the_radius_may_be_written_as_a_number_and_the_undefended_row_needs_its_
     assert not claims_of(on_board(none, classifier="wrn-70-16-dropout"))
 
 
+def test_a_classifier_with_weights_of_the_user_has_no_claim() -> None:
+    """The file may hold any weights; only the folder of the zoo says nothing about them."""
+    _, results = published_rows()
+    dataset = {"use": {"image-folder": {"folder": "imagenet/val"}}}
+    board = {"dataset": dataset, "threat": {"norm": "linf", "radius": "4/255"}}
+    none = results[1]
+    assert claims_of(on_board(none, **board, classifier="torchvision:resnet50"))
+    for own in ("weights=mine.pth", "version=IMAGENET1K_V2"):
+        assert not claims_of(on_board(none, **board, classifier=f"torchvision:resnet50({own})"))
+
+
 def test_every_claim_is_about_a_row_of_a_bundled_board() -> None:
     """A claim that matches no row would never be shown, for example because of a misspelled name."""
     boards = [load_board(bundled()[name]) for name in ("cifar10-linf", "cifar10-l2", "imagenet-linf")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -23,8 +24,8 @@ PROTOCOL = (
     "claimed: numbers of the sources named, measured by another protocol (other attacks, images and draws) than the "
     "numbers of this board; not comparable with them, and not ranked"
 )
-PLACES = ("model_dir", "weights")
-"""Parameters that say where a file is, and not what it is."""
+FOLDER = "model_dir"
+"""The parameter of robustbench: that names the folder of the zoo's files, and not the model."""
 Words = Annotated[str, Field(pattern=r"\S", max_length=200)]
 Percent = Annotated[str, Field(pattern=r"^(100(\.0{1,2})?|\d{1,2}(\.\d{1,2})?)$")]
 
@@ -90,7 +91,8 @@ class Claims(StrictModel):
         return self
 
 
-class PublishedClaim(StrictModel):
+@dataclass(frozen=True)
+class PublishedClaim:
     """A claim about a row, with its source.
 
     Attributes:
@@ -100,11 +102,6 @@ class PublishedClaim(StrictModel):
 
     claim: Claim
     source: ClaimSource
-
-    @property
-    def robust(self) -> float:
-        """The claimed robust accuracy as a fraction."""
-        return float(self.claim.robust) / 100
 
     @property
     def text(self) -> str:
@@ -129,6 +126,8 @@ def claims() -> Claims:
 def claims_of(result: DefenseResult) -> tuple[PublishedClaim, ...]:
     """Return what is claimed for a row: for the same defense, classifier, data set, norm and radius as the board's.
 
+    A claim is about the published weights: a row whose spec names a file of weights has none.
+
     Args:
         result: the result of the row.
     """
@@ -140,7 +139,7 @@ def claims_of(result: DefenseResult) -> tuple[PublishedClaim, ...]:
     except (KeyError, TypeError, PurebenchError):  # a board of another version
         return ()
     return tuple(
-        PublishedClaim(claim=claim, source=claims().sources[claim.source])
+        PublishedClaim(claim, claims().sources[claim.source])
         for claim in claims().claims
         if (claim.data, claim.norm) == (data, norm)
         and math.isclose(parse_radius(claim.radius), radius, rel_tol=1e-9)
@@ -155,10 +154,10 @@ def claimed_text(found: Sequence[PublishedClaim]) -> str:
 
 
 def _same(claimed: Spec, used: Spec) -> bool:
-    """Return whether two specs are equal but for the places of files."""
+    """Return whether two specs are equal but for the folder of the zoo."""
 
     def plain(spec: Spec) -> tuple[str, dict[str, Any]]:
-        return spec.name, {key: value for key, value in spec.params.items() if key not in PLACES}
+        return spec.name, {key: value for key, value in spec.params.items() if key != FOLDER}
 
     return plain(claimed) == plain(used)
 

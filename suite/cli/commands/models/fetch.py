@@ -59,7 +59,7 @@ def fetch(
         raise PurebenchError(f"expected no other purebench fetch into {home}, but one runs; wait for it.") from None
     for one in fetched:
         if one.state is not State.MISSING:
-            print(printable(f"{one.state}: {one.needed.file.place}: {one.told}"))
+            print(printable(f"{one.state}: {one.needed.found or one.needed.file.place}: {one.told}"))
     now = [replace(one.needed, found=Path(one.needed.file.place) if one.usable else None) for one in fetched]
     rows = runnable_rows(chosen, now)
     print(printable(f"rows that can be run now: {', '.join(rows) or 'none'}"))
