@@ -57,8 +57,8 @@ class Sweep:
         strengths = sum(len(one.strengths) for one in self.families)
         if strengths > MOST_STRENGTHS:
             raise PurebenchError(
-                f"sweep: expected at most {MOST_STRENGTHS} strengths in all families, but got {strengths:,}; sweep some of "
-                "the families at a time."
+                f"sweep: expected at most {MOST_STRENGTHS} strengths in all families, but got {strengths:,}; sweep "
+                "some of the families at a time."
             )
         texts = [str(Spec.parse(strength.text)) for one in self.families for strength in one.strengths]
         if twice := [text for text in texts if texts.count(text) > 1]:
