@@ -88,7 +88,7 @@ def _checked(one: NeededFile, found: Path, recorded: RecordedHashes, progress: P
     """Check a file that is on this machine: its size and hash as far as they are known, and that it is no web page."""
     file = one.file
     if found != Path(file.place) or found.is_dir():
-        return Fetched(one, State.HERE, f"as {found}" if found != Path(file.place) else "not checked")
+        return Fetched(one, State.HERE, "not checked" if found == Path(file.place) else f"as {found}, not checked")
     with found.open("rb") as stream:
         instead = instead_of_file(stream.read(BEGINNING))
     size, known = found.stat().st_size, Digest.parse(file.digest)

@@ -164,7 +164,7 @@ def test_folders_and_conversions_are_not_hashed(tmp_path: Path) -> None:
     found = fetch_files([needed(tmp_path / "images"), converted], RecordedHashes(tmp_path), lambda *_: None)
     assert [(one.state, one.told) for one in found] == [
         (State.HERE, "not checked"),
-        (State.HERE, f"as {tmp_path}/a.safetensors"),
+        (State.HERE, f"as {tmp_path}/a.safetensors, not checked"),
     ]
 
 
