@@ -17,7 +17,7 @@ from purebench.defenses import checkpoints
 from purebench.defenses.classifiers.cifar10 import cifar10_resnet
 from purebench.defenses.mlvgm.model import MLVGM
 from purebench.defenses.training.cifar10 import classifier
-from purebench.defenses.training.cifar10.classifier import IMAGES
+from purebench.defenses.training.cifar10.classifier import COPY, IMAGES
 from purebench.defenses.training.loop import Recipe
 from purebench.defenses.training.quality import (
     RECONSTRUCTION,
@@ -46,10 +46,10 @@ def figures(
         images: number of images.
         shown: names of the purifiers whose PSNR is measured.
     """
-    ratios = purified_psnr({name: purifiers[name] for name in shown}, test, device, images)
-    if not (checkpoints.BUNDLED / f"{classifier.recipe.name}.safetensors").is_file():
-        return ratios
-    return {**ratios, **purified_accuracies(purifiers, test, device, images, classifier=cifar10_resnet)}
+    found = purified_psnr({name: purifiers[name] for name in shown}, test, device, images)
+    if (checkpoints.BUNDLED / f"{classifier.recipe.name}.safetensors").is_file():
+        found |= purified_accuracies(purifiers, test, device, images, classifier=cifar10_resnet)
+    return {f"{name} {COPY}": value for name, value in found.items()}
 
 
 def mlvgm_quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:

@@ -48,7 +48,7 @@ def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str,
     attacked = accuracy_after_ascent(model, some, device, THREAT)
     return {
         **classifier.quality(model, test, device),
-        f"accuracy under PGD, {CHECK_STEPS} steps, linf 8/255, {len(some):,} test images": attacked,
+        f"accuracy under PGD, {CHECK_STEPS} steps, linf 8/255, {len(some):,} test images {classifier.COPY}": attacked,
     }
 
 

@@ -142,15 +142,15 @@ def test_figures_of_a_generative_model_are_psnr_and_accuracies_of_the_bundled_cl
             bright = (x.mean((1, 2, 3)) > 0.55).long()
             return functional.one_hot(bright, 2).float()
 
-    psnr = {"PSNR, brighter, 20 test images, dB": pytest.approx(20.0, abs=1e-3)}
+    psnr = {"PSNR, brighter, 20 test images, dB (JPEG 75)": pytest.approx(20.0, abs=1e-3)}
     monkeypatch.setattr(purifiers, "cifar10_resnet", Means)
     monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
     assert purifiers.figures({"brighter": Brighter()}, data, CPU, 20, shown=("brighter",)) == psnr
     (tmp_path / "cifar10-resnet.safetensors").touch()
     assert purifiers.figures({"brighter": Brighter()}, data, CPU, 20, shown=("brighter",)) == {
         **psnr,
-        "clean accuracy, no purifier, 20 test images": 1.0,
-        "clean accuracy, brighter, 20 test images": 0.5,
+        "clean accuracy, no purifier, 20 test images (JPEG 75)": 1.0,
+        "clean accuracy, brighter, 20 test images (JPEG 75)": 0.5,
     }
 
 
@@ -172,3 +172,12 @@ def test_the_purifiers_on_the_card_of_an_mlvgm_reconstruct_and_resample() -> Non
     assert torch.allclose(plain, again, atol=1e-6)
     names = [f"{schedule} × {attenuation}" for schedule in ("linear", "cosine") for attenuation in ("0.5", "0.7", "1")]
     assert list(made) == ["reconstruction (alpha 0)", *names]
+
+
+def test_figures_of_classifiers_are_marked_as_those_of_the_copy() -> None:
+    data = cifar10_like(8)
+    with seeded("marked"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
+    plain, robust_figures = (recipe.quality(model, data, CPU) for recipe in (classifier.recipe, robust.fast_at))
+    assert list(plain) == ["clean accuracy, 8 test images (JPEG 75)"]
+    assert list(robust_figures) == [*plain, "accuracy under PGD, 20 steps, linf 8/255, 8 test images (JPEG 75)"]
