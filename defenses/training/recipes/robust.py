@@ -122,7 +122,7 @@ def accuracy_after_ascent(model: nn.Module, data: ImageSet, device: torch.device
     """
     x, y = torch.as_tensor(data.floats()).to(device), torch.as_tensor(data.labels).to(device)
     right = 0
-    for some, labels in zip(x.split(CHECK_BATCH), y.split(CHECK_BATCH), strict=True):
+    for some, labels in zip(torch.split(x, CHECK_BATCH), torch.split(y, CHECK_BATCH), strict=True):
         worst = ascend(model, some, threat, partial(functional.cross_entropy, target=labels), CHECK_STEPS)
         with torch.no_grad():
             right += int((model.eval()(worst).argmax(1) == labels).sum())
