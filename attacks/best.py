@@ -142,8 +142,11 @@ class Best:
         return broken
 
     def _fresh(self, points: Tensor, index: Tensor, draws: int = FRESH) -> Tensor:
-        """Return how many of that many new draws are right at `points` [M,C,H,W], the images at `index`; [M]."""
-        return (self.view.scores(points, draws).argmax(2) == self.y[index, None]).sum(1)
+        """Return how many of that many new draws are right at `points` [M,C,H,W], the images at `index`; [M].
+
+        The draws have the view's precision, because its errors are small beside the randomness of the defense.
+        """
+        return (self.view.scores(points, draws, coarse=True).argmax(2) == self.y[index, None]).sum(1)
 
     def settle(self, index: Tensor, points: Tensor, loss: Tensor) -> None:
         """End a run, which a restart may follow.

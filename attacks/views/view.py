@@ -39,7 +39,7 @@ class View:
         decides: Whether a misclassification seen through this view is one of the defense itself.
         eot: EOT samples, the draws that `look` averages over; one draw if the view is not random.
         batch: Splits the work into batches that fit the device.
-        precision: `float32`, or `bf16` or `tf32` for the passes of `look`. The losses, and all `scores`, are float32.
+        precision: `float32`; `bf16` or `tf32` for the passes of `look` and of coarse `scores`. The losses are float32.
         forwards: Images passed forward so far.
         backwards: Images passed backward so far.
         told: Notes for the record.
@@ -142,15 +142,16 @@ class View:
         return check_logits(self.defense.classifier(self.purify(x)), len(x)).to(x.dtype)
 
     @torch.no_grad()
-    def scores(self, x: Tensor, draws: int | None = None) -> Tensor:
+    def scores(self, x: Tensor, draws: int | None = None, *, coarse: bool = False) -> Tensor:
         """Compute the logits [N,draws,K] of fresh draws, without gradients.
 
         Args:
             x: Images [N,C,H,W] in [0,1].
             draws: Draws per image; None for `eot`. A view that is not random always takes one.
+            coarse: Use the view's precision and its compiled networks; otherwise float32.
         """
         count = (draws or self.eot) if self.random else 1
-        (found,) = self.drawn(lambda part: (self.logits(part),), count, x)
+        (found,) = self.drawn(lambda part: (self.logits(part, coarse=coarse),), count, x)
         return found.view(len(x), count, -1)
 
     def drawn(self, work: Callable[..., tuple[Tensor, ...]], count: int, *rows: Tensor) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from purebench.boards.board import SOURCE, AttackChoice, Board, DatasetChoice, DefenseChoice, Source, Stop
-from purebench.boards.local_paths import beside
+from purebench.boards.files.local_paths import beside
 from purebench.boards.schema import CURE, MOST_JOBS, AttackSchema, BoardSchema
 from purebench.boards.schema import SCHEMA as SCHEMA
 from purebench.boards.schema_fields import NAME as NAME
@@ -21,7 +21,7 @@ from purebench.core.registry import Spec, factory, names
 
 
 def load_board(path: Path) -> Board:
-    """Read a board.yaml; the Python files that it names are looked for beside it first (see `local_paths`).
+    """Read a board.yaml; the Python files that it names are looked for beside it first (see `files.local_paths`).
 
     Raises:
         PurebenchError: If the file cannot be read or is not a valid board; the message gives file, place and cure.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from purebench.boards.needed_files import NeededFile
+from purebench.boards.files.needed_files import NeededFile
 from purebench.cli.missing_files import how_to_get
 from purebench.core.errors import Missing, PurebenchError
 from purebench.core.files.digests import Digest, file_digest

@@ -12,8 +12,8 @@ import torch
 
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.code_identity import code_of_board
+from purebench.boards.files.needed_files import needed_files
 from purebench.boards.jobs import AnyJob, plan
-from purebench.boards.needed_files import needed_files
 from purebench.boards.view_weights import view_weights
 from purebench.core import registry
 from purebench.core.compute.batching import fitting

@@ -230,12 +230,26 @@ def test_an_adapter_that_does_not_run_the_package_is_reported(script, monkeypatc
     assert "did not" in capsys.readouterr().err
 
 
-def test_precision_compares_float32_with_bf16(found):
-    code, told = found("attack_parts.precision", "--defense", "none", "--images", "4", "--attack", "apgd(steps=3)")
+def test_precision_compares_float32_with_bf16_block_by_block(found, script, monkeypatch):
+    """All images are attacked, also those that are misclassified without an attack; the last block is smaller."""
+    precision = script("attack_parts.precision")
+    true, calls = precision.attacked, []
+
+    def attacked(subject, threat, spec, eot, kind, options, block):
+        calls.append((len(subject.x), kind, block))
+        return true(subject, threat, spec, eot, kind, options, block)[0], 3.0 if kind == "float32" else 2.0
+
+    monkeypatch.setattr(precision, "attacked", attacked)
+    flags = ["--defense", "none", "--images", "12", "--block", "5", "--attack", "apgd(steps=3)", "--radius", "1e-4"]
+    _, told = found("attack_parts.precision", *flags)
     ((first, second),) = told["tables"].values()
+    order = [(5, "float32", 0), (5, "bf16", 0), (5, "bf16", 1), (5, "float32", 1), (2, "float32", 2), (2, "bf16", 2)]
+    assert calls == [(4, "float32", 0), (4, "bf16", 0), *order]
     assert (first["precision"], second["precision"]) == ("float32", "bf16")
-    assert second["difference"]["images"] == 4
-    assert code in (0, 1)
+    assert (first["seconds"], second["seconds"]) == (9, 6)
+    assert second["difference"]["images"] == 12
+    assert [bar["value"] for bar in told["bars"]] == [1.5, 0.0]
+    assert [bar["met"] for bar in told["bars"]] == [True, True]
 
 
 def test_attacks_py_starts_benchmarks_by_name(script, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from purebench.boards.bundled import bundled
-from purebench.boards.needed_files import needed_files, runnable_rows
+from purebench.boards.files.needed_files import needed_files, runnable_rows
 from purebench.boards.parse import load_board, parse_board
 from purebench.core.errors import Missing, MissingFiles
 from purebench.core.files.published import LookedUp, find_published, listing, note

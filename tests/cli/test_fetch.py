@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from purebench.boards.needed_files import NeededFile
+from purebench.boards.files.needed_files import NeededFile
 from purebench.cli.fetching import State, fetch_files
 from purebench.cli.main import app
 from purebench.cli.missing_files import how_to_get, missing_table

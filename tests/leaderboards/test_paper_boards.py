@@ -9,7 +9,7 @@ from torch import nn
 
 from purebench.boards.board import Board
 from purebench.boards.bundled import bundled
-from purebench.boards.needed_files import needed_files
+from purebench.boards.files.needed_files import needed_files
 from purebench.boards.parse import load_board
 from purebench.core.errors import MissingFiles
 from purebench.core.registry import Spec, create

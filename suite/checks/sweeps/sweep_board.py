@@ -8,7 +8,7 @@ from dataclasses import replace
 from purebench.boards.board import AttackChoice, Board, DefenseChoice
 from purebench.boards.derived.dev_board import dev_board
 from purebench.boards.derived.effort_board import UNDEFENDED
-from purebench.boards.local_paths import beside
+from purebench.boards.files.local_paths import beside
 from purebench.boards.selection import at_radius, row, with_rows
 from purebench.checks.sweeps.definition import Sweep
 from purebench.core.errors import PurebenchError

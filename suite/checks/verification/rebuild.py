@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from purebench.boards.files.local_paths import with_files
 from purebench.boards.jobs import Job
-from purebench.boards.local_paths import with_files
 from purebench.boards.trust import check_files
 from purebench.checks.verification.code_files import code_file
 from purebench.core.errors import PurebenchError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from purebench.boards.board import Board
 from purebench.boards.bundled import bundled, find_board
-from purebench.boards.local_paths import with_files
+from purebench.boards.files.local_paths import with_files
 from purebench.boards.parse import load_board
 from purebench.boards.trust import local_files
 from purebench.core.errors import PurebenchError

@@ -70,7 +70,7 @@ def probe_defense(board: Board, context: Context, make: Callable[[], Defense], l
 
 def with_layout(defense: Defense, board: Board) -> Defense:
     """Return a defense with weights in the layout of the board's attacks; they are converted in place."""
-    return defense.to(memory_format=torch.channels_last) if board.channels_last else defense  # type: ignore[call-overload, no-any-return]
+    return defense.to(memory_format=torch.channels_last) if board.channels_last else defense
 
 
 def compiled_for(context: Context, name: str, defense: Defense) -> Compiled | None:

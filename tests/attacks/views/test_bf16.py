@@ -24,7 +24,11 @@ def test_bf16_is_used_in_gradient_passes_only_and_returned_as_float32(small):
     assert 0 < (one.logits - other.logits).abs().max() < 0.05 * scale
     cosine = torch.nn.functional.cosine_similarity(one.gradient.flatten(1), other.gradient.flatten(1))
     assert cosine.min() > 0.95
-    assert torch.equal(exactly.scores(case.x), coarsely.scores(case.x))  # scores are always computed in float32
+    assert torch.equal(exactly.scores(case.x), coarsely.scores(case.x))  # scores are float32 unless they may be coarse
+    rough = coarsely.scores(case.x, coarse=True)
+    assert rough.dtype == torch.float32
+    assert torch.equal(rough, other.logits)
+    assert torch.equal(exactly.scores(case.x, coarse=True), one.logits)
 
 
 def test_an_attack_in_bf16_is_as_strong_as_in_float32(linear):
@@ -53,3 +57,24 @@ def test_an_image_misclassified_only_in_bf16_is_not_broken():
     assert look.logits[0, 0, 0] == look.logits[0, 0, 1]
     assert best.see(torch.tensor([0]), x, look.loss, torch.tensor([[[0.0, 1.0]]])).all()
     assert best.open.all()
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_fresh_draws_of_random_defenses_are_in_bf16_and_answers_of_deterministic_ones_are_not(random):
+    """On a deterministic defense an image is broken if it is misclassified in float32."""
+    coarse = []
+
+    def classifier(x):
+        coarse.append(torch.is_autocast_enabled("cpu"))
+        noise = torch.randn(len(x), 1) if random else 0
+        brightness = x.flatten(1).mean(1, keepdim=True)
+        return torch.cat([brightness + noise, 0.5 * torch.ones_like(brightness)], 1)
+
+    view = exact(as_defense(classifier, random=random))
+    view.precision = "bf16"
+    x, y, index = torch.full((1, 1, 2, 2), 0.4), torch.tensor([0]), torch.tensor([0])
+    best = Best(view, x, y)
+    best.see(index, x, torch.zeros(1), torch.tensor([[[0.0, 1.0]]]))
+    best.settle(index, x, torch.zeros(1))
+    assert coarse
+    assert all(each is random for each in coarse)

@@ -220,6 +220,22 @@ def test_compiled_code_with_other_gradients_is_refused(monkeypatch, images):
     assert "expected gradients of its compiled form" in probed.refused["classifier"]
 
 
+@pytest.mark.parametrize("part", ["answers", "gradients"])
+def test_other_answers_or_gradients_at_the_large_size_fail_instead_of_being_used(monkeypatch, images, part):
+    """The probe compiles the small size only, so that the large one is compared at its first call."""
+
+    def wrong(answer):
+        return answer.detach() / 2 + answer / 2 if part == "gradients" else 1.01 * answer
+
+    large = Counting(lambda answer: wrong(answer) if len(answer) == LARGEST else answer)
+    monkeypatch.setattr(networks, "BACKEND", large)
+    defense = as_defense(Small())
+    compiled = Compiled(defense, found(defense, images).networks)
+    answers(defense, images[: LARGEST - 1], compiled)
+    with pytest.raises(CompileFailure, match=f"classifier: expected {part} of its compiled form"):
+        answers(defense, images[:LARGEST], compiled)
+
+
 class Smooth(Small):
     def forward(self, x):
         return super().forward(x).tanh()

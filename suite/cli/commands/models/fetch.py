@@ -35,7 +35,7 @@ def fetch(
     from filelock import FileLock, Timeout
 
     from purebench.boards.bundled import find_board
-    from purebench.boards.needed_files import needed_files, runnable_rows
+    from purebench.boards.files.needed_files import needed_files, runnable_rows
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose
     from purebench.boards.trust import check_trust

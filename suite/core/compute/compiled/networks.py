@@ -148,7 +148,7 @@ class Compiled(PassContext):
         """Replace `forward` of the networks."""
         for network in self.networks.networks:
             module = self.defense.get_submodule(network.name)
-            module.forward = partial(_enter, self.networks, network, module)  # type: ignore[method-assign]
+            module.forward = partial(_enter, self.networks, network, module)
 
     def end(self) -> None:
         """Put `forward` back."""

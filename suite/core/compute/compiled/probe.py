@@ -138,7 +138,7 @@ def _recording(defense: nn.Module, containers: tuple[type, ...], calls: dict[str
         if not isinstance(module, containers) and any(True for _ in module.children()) and "forward" not in vars(module)
     ]
     for name, module in changed:
-        module.forward = partial(enter, name, module)  # type: ignore[method-assign]
+        module.forward = partial(enter, name, module)
     try:
         yield
     finally:

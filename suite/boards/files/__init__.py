@@ -1,0 +1,1 @@
+"""The files that a board names: Python files beside it, and files that third parties publish."""
